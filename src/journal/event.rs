@@ -1,0 +1,358 @@
+//! Events: everything that happened, each with enough to rebuild the state from.
+//!
+//! An event never holds a token, a proof, a private key or a person's name. New members are
+//! optional, so that a journal written by an older build is read by a newer one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        ids::{AgentId, GrantId, GroupName, KeyId, OperatorId, RequestId, RevocationId, ServerUri, StewardId, TaskId},
+        jws::DocumentPublicKey,
+        time::Timestamp,
+    },
+    token::{
+        manifest::Manifest,
+        rights::{GrantedDetail, RequestedDetail},
+    },
+};
+
+/// Who caused an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "id", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Actor {
+    /// The broker itself, by schedule or at start.
+    Broker,
+    /// An agent that proved its key.
+    Agent(AgentId),
+    /// An operator that presented a token.
+    Operator(OperatorId),
+}
+
+/// An event on its way into the journal, with who caused it and by which request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When the broker decided it.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The HTTP request, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// The W3C trace id of that request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// Digest over the actor and its idempotency key, so that a replay is known after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Digest>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+#[non_exhaustive]
+pub enum Event {
+    /// The broker started; names its issuer and version.
+    BrokerStarted {
+        /// The issuer.
+        issuer: String,
+        /// The version of the software.
+        version: String,
+        /// What recovery found and did, in words; empty after a clean stop.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        recovery: Vec<String>,
+    },
+    /// A key was made or moved to another state.
+    KeyChanged {
+        /// What the key signs.
+        purpose: KeyPurpose,
+        /// Its number, unique per purpose.
+        key: KeyId,
+        /// The public half.
+        public: DocumentPublicKey,
+        /// Its state from now on.
+        state: KeyState,
+    },
+    /// An operator's token was made.
+    OperatorAdded {
+        /// The operator.
+        operator: OperatorId,
+        /// What it may do.
+        roles: BTreeSet<Role>,
+        /// Block 0's id, to revoke it by.
+        revocation_id: RevocationId,
+        /// When the token ends.
+        expires_at: Timestamp,
+        /// For a verifier's token: the servers whose feed it may read.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        servers: BTreeSet<ServerUri>,
+    },
+    /// An operator's tokens are refused from now on.
+    OperatorRemoved {
+        /// The operator.
+        operator: OperatorId,
+    },
+    /// A steward was registered; the name is in the directory only.
+    StewardAdded {
+        /// The opaque id.
+        steward: StewardId,
+    },
+    /// An agent was registered or changed; carries its whole record.
+    AgentSet {
+        /// The record.
+        agent: AgentRecord,
+    },
+    /// An agent was removed; its id stays taken.
+    AgentRemoved {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A server was registered or changed; carries its whole manifest.
+    ServerSet {
+        /// The manifest.
+        manifest: Manifest,
+    },
+    /// A server was removed.
+    ServerRemoved {
+        /// The server.
+        server: ServerUri,
+    },
+    /// A policy set was loaded.
+    PolicyLoaded {
+        /// Digest over all files.
+        digest: Digest,
+        /// How many grants.
+        grants: usize,
+        /// How many guardrails.
+        guardrails: usize,
+    },
+    /// A task was opened.
+    TaskOpened {
+        /// The task.
+        task: TaskRecord,
+    },
+    /// A token was minted; it is released once this is durable.
+    TokenIssued {
+        /// The task.
+        task: TaskId,
+        /// The token.
+        token: TokenRecord,
+    },
+    /// A request for rights was refused.
+    RequestRefused {
+        /// The agent that asked.
+        agent: AgentId,
+        /// The steward it would have acted for.
+        steward: StewardId,
+        /// The task, when it was one already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+        /// What was asked.
+        asked: Vec<RequestedDetail>,
+        /// Every reason.
+        reasons: Vec<RecordedReason>,
+    },
+    /// A task ended because its agent said so: its passes die.
+    TaskCompleted {
+        /// The task.
+        task: TaskId,
+        /// When the last of its passes would have ended.
+        passes_end: Timestamp,
+    },
+    /// An agent reported blocks that it appended.
+    DelegationReported {
+        /// The task.
+        task: TaskId,
+        /// The block ids of the longer token, block 0 first.
+        blocks: Vec<RevocationId>,
+        /// To whom, when the agent says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegate: Option<String>,
+    },
+    /// Something was revoked.
+    Revoked {
+        /// What.
+        revocation: RevocationRecord,
+    },
+    /// Minting for a suspended agent, steward or server is allowed again.
+    Reinstated {
+        /// Whom or what.
+        subject: Subject,
+    },
+    /// An assertion was used and will not be accepted again.
+    AssertionUsed {
+        /// Whose.
+        agent: AgentId,
+        /// Digest of its `jti`.
+        jti: Digest,
+        /// Until when it must be remembered.
+        expires_at: Timestamp,
+    },
+}
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyPurpose {
+    /// Passes.
+    Root,
+    /// Feed frames and key documents.
+    Feed,
+    /// Operators' tokens.
+    Operator,
+}
+
+/// Where a key is in its life; only an active key signs, active and retiring ones verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyState {
+    /// Published, not signing yet.
+    Pending,
+    /// Signs.
+    Active,
+    /// Signs no more; what it signed still verifies.
+    Retiring,
+    /// What it signed is refused.
+    Revoked,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Read everything.
+    Auditor,
+    /// Approve requests.
+    Approver,
+    /// Follow the feed of its servers.
+    Verifier,
+}
+
+/// An agent, as registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Its id.
+    pub agent: AgentId,
+    /// Who answers for it.
+    pub steward: StewardId,
+    /// The groups that grants can name.
+    #[serde(default)]
+    pub groups: BTreeSet<GroupName>,
+    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256 or RSA.
+    pub keys: Vec<Value>,
+    /// When it was registered first.
+    pub registered_at: Timestamp,
+}
+
+/// A task, as opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Its id.
+    pub task: TaskId,
+    /// Whose.
+    pub agent: AgentId,
+    /// For whom.
+    pub steward: StewardId,
+    /// What for, in the agent's words.
+    pub purpose: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it is over.
+    pub ends_at: Timestamp,
+    /// Values that grants may pin arguments to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<String, Value>,
+}
+
+/// A token, as minted: its ids and its content, never its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Block 0's id.
+    pub revocation_id: RevocationId,
+    /// The root key that signed it.
+    pub key: KeyId,
+    /// Its `iat`.
+    pub issued_at: Timestamp,
+    /// Its `exp`.
+    pub expires_at: Timestamp,
+    /// What it allows.
+    pub rights: Vec<GrantedDetail>,
+    /// Which grant allowed what.
+    pub decided_by: Vec<RecordedGrant>,
+    /// Digest over the policy set that decided.
+    pub policy: Digest,
+}
+
+/// Which grant allowed one right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedGrant {
+    /// The right, in words: `tool read_ledger`.
+    pub right: String,
+    /// The server.
+    pub server: ServerUri,
+    /// The grant.
+    pub grant: GrantId,
+    /// The file it stands in.
+    pub file: String,
+}
+
+/// One reason of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedReason {
+    /// The code.
+    pub code: ReasonCode,
+    /// What it was about and what decided, in words.
+    pub detail: String,
+}
+
+/// What can be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// A block of a token, and everything appended after it.
+    RevocationId(RevocationId),
+    /// A task.
+    Task(TaskId),
+    /// An agent: every pass issued up to now, and minting until it is reinstated.
+    Agent(AgentId),
+    /// A steward, likewise.
+    Steward(StewardId),
+    /// A server, likewise.
+    Server(ServerUri),
+    /// A root key.
+    Key(KeyId),
+}
+
+/// A revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationRecord {
+    /// What.
+    pub subject: Subject,
+    /// Passes issued up to then die (subjects with a cut-off).
+    pub cut_off: Timestamp,
+    /// Until when verifiers must know it: after that no pass that it concerns can be alive.
+    pub expires_at: Timestamp,
+    /// Whether the task of a revoked block 0 stays open for renewal.
+    #[serde(default)]
+    pub only_token: bool,
+    /// Why, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The servers concerned, when that is known; empty means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub servers: BTreeSet<ServerUri>,
+}
