@@ -299,7 +299,9 @@ fn is_canonical_path(path: &str) -> bool {
     inside.split('/').all(|segment| {
         !segment.is_empty()
             && segment.bytes().any(|byte| byte != b'.')
-            && segment.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'))
+            && segment
+                .bytes()
+                .all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'))
     })
 }
 

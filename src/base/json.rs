@@ -195,14 +195,26 @@ mod tests {
 
     #[test]
     fn what_is_not_exactly_one_json_value_is_refused() {
-        for bad in [&b""[..], b"1 2", b"\xef\xbb\xbf1", b"NaN", b"1e999", b"{\"a\":\"\xff\"}", b"{a:1}", b"\"\\ud800\"", b"[1,]"] {
+        for bad in [
+            &b""[..],
+            b"1 2",
+            b"\xef\xbb\xbf1",
+            b"NaN",
+            b"1e999",
+            b"{\"a\":\"\xff\"}",
+            b"{a:1}",
+            b"\"\\ud800\"",
+            b"[1,]",
+        ] {
             assert!(parse(bad, 1000).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn numbers_that_a_double_cannot_hold_have_no_digest() {
-        for inexact in ["9007199254740992", "-9007199254740993", "18446744073709551616", "1e300", r#"{"a":[9007199254740993]}"#] {
+        for inexact in
+            ["9007199254740992", "-9007199254740993", "18446744073709551616", "1e300", r#"{"a":[9007199254740993]}"#]
+        {
             assert_eq!(canonical_digest(&parse(inexact.as_bytes(), 1000).unwrap()), None, "{inexact}");
         }
         let left = parse(br#"{"b":1,"a":[1.5,true]}"#, 1000).unwrap();

@@ -110,7 +110,8 @@ impl DocumentPublicKey {
     /// The JWK thumbprint (RFC 7638) over `crv`, `kty` and `x`, base64url.
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(self.0.as_bytes()));
+        let canonical =
+            format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(self.0.as_bytes()));
         URL_SAFE_NO_PAD.encode(Digest::of(canonical.as_bytes()).as_bytes())
     }
 
@@ -230,7 +231,12 @@ mod tests {
     #[test]
     fn other_algorithms_and_critical_headers_are_refused() {
         let key = DocumentKey::from_seed(&[7; 32]);
-        for header in [r#"{"alg":"none","typ":"t"}"#, r#"{"alg":"HS256","typ":"t"}"#, r#"{"alg":"EdDSA","typ":"t","crit":["b64"]}"#, r#"{"alg":"EdDSA"}"#] {
+        for header in [
+            r#"{"alg":"none","typ":"t"}"#,
+            r#"{"alg":"HS256","typ":"t"}"#,
+            r#"{"alg":"EdDSA","typ":"t","crit":["b64"]}"#,
+            r#"{"alg":"EdDSA"}"#,
+        ] {
             let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode("{}"));
             let signature = key.key.sign(signed.as_bytes());
             let text = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()));
@@ -240,7 +246,11 @@ mod tests {
 
     #[test]
     fn the_thumbprint_is_that_of_rfc_8037() {
-        let jwk = PublicJwk { kty: "OKP".into(), crv: "Ed25519".into(), x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into() };
+        let jwk = PublicJwk {
+            kty: "OKP".into(),
+            crv: "Ed25519".into(),
+            x: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into(),
+        };
         assert_eq!(jwk.ed25519().unwrap().thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 }

@@ -195,16 +195,33 @@ mod tests {
     #[test]
     fn constraints_round_trip_and_contradictions_are_refused() {
         for good in [
-            r#"{"min":0,"max":100}"#, r#"{"max":5}"#, r#"{"in":["A1","A2"]}"#, r#"{"prefix":"Q3 "}"#, r#"{"equal":true}"#,
-            r#"{"under":"/srv/data"}"#, r#"{"host":["api.example.com"]}"#,
+            r#"{"min":0,"max":100}"#,
+            r#"{"max":5}"#,
+            r#"{"in":["A1","A2"]}"#,
+            r#"{"prefix":"Q3 "}"#,
+            r#"{"equal":true}"#,
+            r#"{"under":"/srv/data"}"#,
+            r#"{"host":["api.example.com"]}"#,
         ] {
             let constraint: Constraint = serde_json::from_str(good).unwrap();
             assert_eq!(serde_json::to_string(&constraint).unwrap(), good);
         }
         for bad in [
-            "{}", r#"{"min":2,"max":1}"#, r#"{"min":1,"equal":1}"#, r#"{"in":[]}"#, r#"{"in":[1,"a"]}"#, r#"{"in":[1.5]}"#, r#"{"equal":null}"#,
-            r#"{"equal":9223372036854775808}"#, r#"{"prefix":""}"#, r#"{"under":"srv"}"#, r#"{"under":"/a/../b"}"#, r#"{"host":["API.example"]}"#,
-            r#"{"regex":"."}"#, "null", "[]",
+            "{}",
+            r#"{"min":2,"max":1}"#,
+            r#"{"min":1,"equal":1}"#,
+            r#"{"in":[]}"#,
+            r#"{"in":[1,"a"]}"#,
+            r#"{"in":[1.5]}"#,
+            r#"{"equal":null}"#,
+            r#"{"equal":9223372036854775808}"#,
+            r#"{"prefix":""}"#,
+            r#"{"under":"srv"}"#,
+            r#"{"under":"/a/../b"}"#,
+            r#"{"host":["API.example"]}"#,
+            r#"{"regex":"."}"#,
+            "null",
+            "[]",
         ] {
             assert!(serde_json::from_str::<Constraint>(bad).is_err(), "{bad}");
         }

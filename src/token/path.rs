@@ -44,7 +44,11 @@ impl FromStr for Pointer {
             && text.len() <= MAX_POINTER_BYTES
             && escapes_are_valid
             && !text.chars().any(char::is_control);
-        if valid { Ok(Self(text.into())) } else { Err(IdError::new("JSON pointer", text, "a pointer such as /amount (RFC 6901)")) }
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError::new("JSON pointer", text, "a pointer such as /amount (RFC 6901)"))
+        }
     }
 }
 
@@ -128,7 +132,9 @@ pub fn resource_segments(uri: &str) -> Option<Vec<String>> {
 /// character anywhere.
 #[must_use]
 pub fn url_host(url: &str) -> Option<&str> {
-    let doubtful = url.len() > MAX_PATH_BYTES || url.contains(['\\', '@', '[']) || url.chars().any(|c| c.is_control() || c.is_whitespace());
+    let doubtful = url.len() > MAX_PATH_BYTES
+        || url.contains(['\\', '@', '['])
+        || url.chars().any(|c| c.is_control() || c.is_whitespace());
     if doubtful {
         return None;
     }
@@ -179,7 +185,8 @@ impl FromStr for ResourceTree {
         let segments = resource_segments(trimmed)
             .or_else(|| resource_segments(text))
             .ok_or_else(|| IdError::new("resource subtree", text, "a canonical URI such as file:///srv/data/"))?;
-        let mut uri = format!("{}://{}", segments.first().map_or("", String::as_str), segments.get(1).map_or("", String::as_str));
+        let mut uri =
+            format!("{}://{}", segments.first().map_or("", String::as_str), segments.get(1).map_or("", String::as_str));
         for segment in segments.iter().skip(2) {
             uri.push('/');
             uri.push_str(segment);
@@ -225,7 +232,20 @@ mod tests {
     fn doubtful_paths_have_no_form() {
         assert_eq!(path_segments("/srv/data/a.txt").unwrap(), ["srv", "data", "a.txt"]);
         assert_eq!(path_segments("/").unwrap(), Vec::<String>::new());
-        for bad in ["", "srv", "/srv/", "//srv", "/srv//x", "/srv/./x", "/srv/../x", "/srv/...", "/srv/%2e%2e/x", "/srv\\x", "/srv/\0", "/srv/\n"] {
+        for bad in [
+            "",
+            "srv",
+            "/srv/",
+            "//srv",
+            "/srv//x",
+            "/srv/./x",
+            "/srv/../x",
+            "/srv/...",
+            "/srv/%2e%2e/x",
+            "/srv\\x",
+            "/srv/\0",
+            "/srv/\n",
+        ] {
             assert_eq!(path_segments(bad), None, "{bad:?}");
         }
     }
@@ -235,9 +255,19 @@ mod tests {
         assert_eq!(url_host("https://api.example.com/x?y#z"), Some("api.example.com"));
         assert_eq!(url_host("https://api.example.com:8443"), Some("api.example.com"));
         for bad in [
-            "api.example.com", "https://API.example.com", "https://api.example.com.", "https://u@api.example.com", "https:\\\\api.example.com",
-            "https://api.example.com\\@evil.example", "https://", "javascript://api.example.com", "https://api.example.com:x/", "https://bücher.example",
-            "https://[::1]/", "https:// api.example.com", "https://0x7f.1/",
+            "api.example.com",
+            "https://API.example.com",
+            "https://api.example.com.",
+            "https://u@api.example.com",
+            "https:\\\\api.example.com",
+            "https://api.example.com\\@evil.example",
+            "https://",
+            "javascript://api.example.com",
+            "https://api.example.com:x/",
+            "https://bücher.example",
+            "https://[::1]/",
+            "https:// api.example.com",
+            "https://0x7f.1/",
         ] {
             assert_eq!(url_host(bad), None, "{bad}");
         }

@@ -224,9 +224,8 @@ mod tests {
 
     #[test]
     fn patterns_match_whole_names() {
-        let matches = |pattern: &str, name: &str| {
-            pattern.parse::<NamePattern>().unwrap().matches(&name.parse().unwrap())
-        };
+        let matches =
+            |pattern: &str, name: &str| pattern.parse::<NamePattern>().unwrap().matches(&name.parse().unwrap());
         assert!(matches("read_*", "read_ledger"));
         assert!(matches("read_*", "read_"));
         assert!(matches("*", "anything"));
