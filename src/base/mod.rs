@@ -4,6 +4,7 @@ pub mod digest;
 pub mod ids;
 pub mod json;
 pub mod jws;
+pub mod key;
 mod reason;
 mod receipt;
 pub mod time;

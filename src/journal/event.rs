@@ -13,7 +13,7 @@ use crate::{
         ReasonCode,
         digest::Digest,
         ids::{AgentId, GrantId, GroupName, KeyId, OperatorId, RequestId, RevocationId, ServerUri, StewardId, TaskId},
-        jws::DocumentPublicKey,
+        key::PublicKey,
         time::Timestamp,
     },
     token::{
@@ -77,7 +77,7 @@ pub enum Event {
         /// Its number, unique per purpose.
         key: KeyId,
         /// The public half.
-        public: DocumentPublicKey,
+        public: PublicKey,
         /// Its state from now on.
         state: KeyState,
     },
