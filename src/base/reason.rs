@@ -31,6 +31,8 @@ reason_codes! {
     // --- the bytes (verify)
     /// No token was presented.
     TokenMissing = "token_missing",
+    /// What outsiders are told of any token whose signatures do not hold: nothing more.
+    TokenInvalid = "token_invalid",
     /// Not base64url, or not a Biscuit.
     TokenMalformed = "token_malformed",
     /// Longer than the cap.

@@ -1,6 +1,37 @@
 //! Floor 1: what a pass may say, and the only room that speaks Biscuit.
+//!
+//! - [`mint`] makes a pass from granted rights; [`Draft::release`] hands it out once its record
+//!   is durable.
+//! - [`attenuate`] narrows one, offline.
+//! - [`UnverifiedPass::parse`] holds a token against the structural profile,
+//!   [`UnverifiedPass::verify`] checks its signatures, [`VerifiedPass::evaluate`] asks it about a call.
+//!
+//! No Biscuit type leaves this room. `docs/token-format.md` is the format.
+
+mod attenuate;
+mod claims;
+mod datalog;
+mod inspect;
+mod keys;
+mod mint;
+mod operator;
+mod pass;
+mod profile;
+mod request;
+mod shape;
+mod wire;
 
 pub mod constraint;
 pub mod manifest;
 pub mod path;
 pub mod rights;
+
+pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
+pub use claims::{ClaimsError, NamedRight, PassClaims};
+pub use inspect::{BlockSummary, ClaimsSummary, Summary};
+pub use keys::{KeyError, RootKey};
+pub use mint::{CLOCK_SKEW_SECONDS, Draft, MAX_PASS_BYTES, MAX_RIGHTS, MintError, PassContent, PassToken, mint};
+pub use operator::{OperatorContent, VerifiedOperator, mint_operator};
+pub use pass::{Evaluation, EvaluationFault, FailedCheck, PassError, UnverifiedPass, VerifiedPass};
+pub use profile::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, ProfileError};
+pub use request::{Arguments, MAX_ARGUMENTS, RequestFacts};

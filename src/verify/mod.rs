@@ -1,1 +1,28 @@
-//! Floor 2: verify and clear.
+//! Floor 2: verifying passes and clearing calls, offline.
+//!
+//! To **verify** is to check a token's bytes; to **clear** is to allow one call. A [`Verifier`]
+//! does both from memory: it performs no I/O, reads time from the clock it is given, and learns
+//! keys and revocations from signed [frames](document) that somebody hands it (feature
+//! `verify-feed` does). While its newest frame is older than the staleness bound it refuses
+//! everything.
+//!
+//! ```
+//! use hallpass::verify::{Call, Denial, Verifier};
+//!
+//! fn serve(verifier: &Verifier, bearer: &str, arguments: &serde_json::Value) -> Result<(), Denial> {
+//!     let pass = verifier.verify(bearer)?;
+//!     let permit = verifier.clear(&pass, &Call::tool("read_ledger", Some(arguments)))?;
+//!     println!("{} for task {}", permit.agent(), permit.task());
+//!     Ok(())
+//! }
+//! ```
+
+pub mod document;
+mod permit;
+mod revocations;
+mod state;
+mod verifier;
+
+pub use permit::{Call, Denial, Fault, Permit, Refusal};
+pub use state::{FrameError, Memory};
+pub use verifier::{Pass, Verifier, VerifierBuilder};

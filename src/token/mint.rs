@@ -1,0 +1,300 @@
+//! Minting: from granted rights to a signed pass, released only when its record is durable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use biscuit_auth::{Biscuit, BiscuitBuilder, builder::Check};
+use zeroize::Zeroizing;
+
+use super::{
+    datalog::{self, Target, fact, text},
+    keys::RootKey,
+    path::Pointer,
+    rights::{GrantedDetail, Kind},
+};
+use crate::base::{
+    ReasonCode, Receipt,
+    ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId},
+    time::Timestamp,
+};
+
+/// A pass names at most this many tools, prompts and resource subtrees.
+pub const MAX_RIGHTS: usize = 200;
+
+/// A pass is at most this long as text, in bytes, so that it fits into a header everywhere.
+pub const MAX_PASS_BYTES: usize = 4096;
+
+/// A pass is accepted this long before its `iat`, in seconds: clocks differ.
+pub const CLOCK_SKEW_SECONDS: u64 = 5;
+
+/// What a pass is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever mints must say every one of these")]
+pub struct PassContent {
+    /// The broker.
+    pub issuer: IssuerUri,
+    /// The task.
+    pub task: TaskId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The human who answers for the agent.
+    pub steward: StewardId,
+    /// When it is issued; whole seconds.
+    pub issued_at: Timestamp,
+    /// When it ends; whole seconds.
+    pub expires_at: Timestamp,
+    /// What it allows. Details on one server add up in what they name; every constraint of every
+    /// detail on a tool holds.
+    pub rights: Vec<GrantedDetail>,
+}
+
+/// A pass that was refused instead of being minted with less than was granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MintError {
+    /// Nothing is named.
+    #[error("the pass would name no tool, resource or prompt")]
+    Empty,
+    /// More than [`MAX_RIGHTS`] names.
+    #[error("the pass would name {0} tools, resources and prompts; at most {MAX_RIGHTS} fit: ask for fewer")]
+    TooManyRights(usize),
+    /// Longer than [`MAX_PASS_BYTES`].
+    #[error("the pass would be {0} bytes long; at most {MAX_PASS_BYTES} fit: ask for fewer rights or constraints")]
+    TooLarge(usize),
+    /// A mask, a budget or a sequence: no verifier of this build can honour it.
+    #[error("`{0}` needs a gateway, which this build does not have")]
+    Unsupported(&'static str),
+    /// A constraint on a tool that the same detail does not name.
+    #[error("a constraint on `{0}`, which the rights do not name")]
+    StrayConstraint(String),
+    /// It would end before it begins.
+    #[error("the pass would end at {0}, before it begins")]
+    EndsBeforeItBegins(Timestamp),
+    /// The engine refused; never for content that passed the checks above.
+    #[error("the token engine refused the pass")]
+    Engine,
+}
+
+impl MintError {
+    /// The stable reason code.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        match self {
+            Self::Empty | Self::EndsBeforeItBegins(_) => ReasonCode::InvalidRequest,
+            Self::TooManyRights(_) | Self::TooLarge(_) => ReasonCode::PassTooLarge,
+            Self::Unsupported(_) => ReasonCode::UnsupportedObligation,
+            Self::StrayConstraint(_) => ReasonCode::ConstraintMismatch,
+            Self::Engine => ReasonCode::Internal,
+        }
+    }
+}
+
+/// A minted pass whose bytes nobody has seen: shows its id, which the journal records, and is
+/// released against the receipt of that record.
+pub struct Draft {
+    token: PassToken,
+    revocation_id: RevocationId,
+}
+
+impl Draft {
+    pub(super) const fn new(token: PassToken, revocation_id: RevocationId) -> Self {
+        Self { token, revocation_id }
+    }
+
+    /// Block 0's id.
+    #[must_use]
+    pub const fn revocation_id(&self) -> RevocationId {
+        self.revocation_id
+    }
+
+    /// Hands the pass out, now that its record is durable.
+    #[must_use]
+    pub fn release(self, receipt: &Receipt) -> PassToken {
+        // The receipt is asked for, not looked at: holding one is the proof.
+        let _ = receipt;
+        self.token
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft").field("revocation_id", &self.revocation_id).finish_non_exhaustive()
+    }
+}
+
+/// A token's text: secret, since whoever holds it can use it. Never printed, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PassToken(Zeroizing<String>);
+
+impl PassToken {
+    /// Takes over a token's text, unparsed.
+    #[must_use]
+    pub fn from_text(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the one place that sends or stores it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PassToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PassToken(…)")
+    }
+}
+
+/// Mints a pass.
+///
+/// # Errors
+///
+/// What cannot be expressed or exceeds a size is refused, never dropped: see [`MintError`].
+pub fn mint(root: &RootKey, content: &PassContent) -> Result<Draft, MintError> {
+    refuse_what_cannot_be_said(content)?;
+    let mut builder = identity_facts(BiscuitBuilder::new().root_key_id(root.id().0), content)?;
+    builder = right_facts(builder, &content.rights)?;
+    for check in checks(content)? {
+        builder = builder.check(check).map_err(|_| MintError::Engine)?;
+    }
+    let biscuit = builder.build(root.pair()).map_err(|_| MintError::Engine)?;
+    let (token, revocation_id) = finish(&biscuit)?;
+    if token.expose().len() > MAX_PASS_BYTES {
+        return Err(MintError::TooLarge(token.expose().len()));
+    }
+    Ok(Draft::new(token, revocation_id))
+}
+
+/// A built Biscuit as text, with block 0's id.
+pub(super) fn finish(biscuit: &Biscuit) -> Result<(PassToken, RevocationId), MintError> {
+    let bytes = biscuit.to_vec().map_err(|_| MintError::Engine)?;
+    let id = biscuit.revocation_identifiers().into_iter().next();
+    let id: [u8; 64] = id.and_then(|id| id.try_into().ok()).ok_or(MintError::Engine)?;
+    Ok((encode(&bytes), RevocationId::from_bytes(id)))
+}
+
+pub(super) fn encode(bytes: &[u8]) -> PassToken {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    PassToken::from_text(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
+    if content.expires_at <= content.issued_at {
+        return Err(MintError::EndsBeforeItBegins(content.expires_at));
+    }
+    let count = |detail: &GrantedDetail| detail.tools.len() + detail.resources.len() + detail.prompts.len();
+    let named: usize = content.rights.iter().map(count).sum();
+    if named == 0 {
+        return Err(MintError::Empty);
+    }
+    if named > MAX_RIGHTS {
+        return Err(MintError::TooManyRights(named));
+    }
+    for detail in &content.rights {
+        refuse_gateway_obligations(detail)?;
+        let constrained = detail.constraints.keys().chain(&detail.closed_arguments);
+        if let Some(stray) = constrained.into_iter().find(|tool| !detail.tools.contains(tool)) {
+            return Err(MintError::StrayConstraint(stray.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_gateway_obligations(detail: &GrantedDetail) -> Result<(), MintError> {
+    let obligations = [
+        ("mask", detail.mask.is_empty()),
+        ("max_calls", detail.max_calls.is_empty()),
+        ("forbid_after", detail.forbid_after.is_empty()),
+    ];
+    match obligations.into_iter().find(|(_, is_empty)| !is_empty) {
+        Some((name, _)) => Err(MintError::Unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+fn identity_facts(builder: BiscuitBuilder, content: &PassContent) -> Result<BiscuitBuilder, MintError> {
+    let audience: BTreeSet<&str> = content.rights.iter().map(|detail| detail.server.as_str()).collect();
+    let facts = [
+        fact("hallpass", vec![biscuit_auth::builder::Term::Integer(datalog::FORMAT)]),
+        fact("issuer", vec![text(content.issuer.as_str())]),
+        fact("task", vec![text(content.task.as_str())]),
+        fact("agent", vec![text(content.agent.as_str())]),
+        fact("steward", vec![text(content.steward.as_str())]),
+        fact("iat", vec![datalog::date(content.issued_at)]),
+        fact("exp", vec![datalog::date(content.expires_at)]),
+        fact("aud", vec![datalog::texts(audience)]),
+    ];
+    facts.into_iter().try_fold(builder, |builder, fact| builder.fact(fact).map_err(|_| MintError::Engine))
+}
+
+fn right_facts(mut builder: BiscuitBuilder, rights: &[GrantedDetail]) -> Result<BiscuitBuilder, MintError> {
+    let mut named: BTreeMap<(&ServerUri, Kind), BTreeSet<&str>> = BTreeMap::new();
+    let mut subtrees = BTreeSet::new();
+    for detail in rights {
+        let tools = detail.tools.iter().map(|name| (Kind::Tool, name));
+        for (kind, name) in tools.chain(detail.prompts.iter().map(|name| (Kind::Prompt, name))) {
+            named.entry((&detail.server, kind)).or_default().insert(name.as_str());
+        }
+        subtrees.extend(detail.resources.iter().map(|tree| (&detail.server, tree.segments())));
+    }
+    for ((server, kind), names) in named {
+        let right = fact("right", vec![text(server.as_str()), text(kind.as_str()), datalog::texts(names)]);
+        builder = builder.fact(right).map_err(|_| MintError::Engine)?;
+    }
+    for (server, segments) in subtrees {
+        let resource = text(Kind::Resource.as_str());
+        let right = fact("right_path", vec![text(server.as_str()), resource, datalog::segments(segments)]);
+        builder = builder.fact(right).map_err(|_| MintError::Engine)?;
+    }
+    Ok(builder)
+}
+
+fn checks(content: &PassContent) -> Result<Vec<Check>, MintError> {
+    let skew = std::time::Duration::from_secs(CLOCK_SKEW_SECONDS);
+    let mut checks = vec![datalog::time_window(content.issued_at.minus(skew), content.expires_at)];
+    let read_only_everywhere = content.rights.iter().all(|detail| detail.read_only);
+    if read_only_everywhere {
+        checks.push(datalog::read_only(None));
+    }
+    for detail in &content.rights {
+        checks.extend(argument_checks(detail).ok_or(MintError::Engine)?);
+        if detail.read_only && !read_only_everywhere && !detail.tools.is_empty() {
+            checks.push(datalog::read_only(Some(&tools_of(detail))));
+        }
+    }
+    // Details with the same constraint (one grant, several requests) say it once.
+    let mut distinct: Vec<Check> = Vec::with_capacity(checks.len());
+    for check in checks {
+        if !distinct.contains(&check) {
+            distinct.push(check);
+        }
+    }
+    Ok(distinct)
+}
+
+/// The checks on arguments that a detail asks for; the same in a pass and in an attenuation.
+pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
+    let mut checks = Vec::new();
+    for (tool, constraints) in &detail.constraints {
+        let target = Target::one(&detail.server, Kind::Tool, tool.as_str());
+        for (pointer, constraint) in constraints {
+            checks.push(datalog::constraint(&target, pointer, constraint)?);
+        }
+    }
+    for tool in &detail.closed_arguments {
+        let target = Target::one(&detail.server, Kind::Tool, tool.as_str());
+        let constrained = detail.constraints.get(tool).into_iter().flatten().map(|(pointer, _)| pointer);
+        let allowed: BTreeSet<&str> = constrained.flat_map(Pointer::with_ancestors).collect();
+        checks.push(datalog::closed_arguments(&target, allowed));
+    }
+    Some(checks)
+}
+
+/// The tools of a detail as what a check is about. Resources and prompts only read by nature.
+pub(super) fn tools_of(detail: &GrantedDetail) -> Target {
+    let names = detail.tools.iter().map(|name| name.as_str().to_owned()).collect();
+    Target { server: detail.server.clone(), kind: Kind::Tool, names }
+}

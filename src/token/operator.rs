@@ -1,0 +1,139 @@
+//! Operators' tokens: Biscuits of another root key, never accepted as passes, nor passes as them.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use biscuit_auth::{AuthorizerBuilder, Biscuit, BiscuitBuilder, builder::Term};
+
+use super::{
+    claims::{ClaimsError, Facts},
+    datalog::{self, FORMAT, fact, text},
+    keys::{self, RootKey},
+    mint::{CLOCK_SKEW_SECONDS, Draft, MintError, finish},
+    pass::LIMITS,
+    profile,
+};
+use crate::base::{
+    ReasonCode,
+    ids::{KeyId, OperatorId, RevocationId, ServerUri},
+    key::PublicKey,
+    time::Timestamp,
+};
+
+/// What an operator's token is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever mints must say every one of these")]
+pub struct OperatorContent {
+    /// Who.
+    pub operator: OperatorId,
+    /// The roles' names.
+    pub roles: BTreeSet<String>,
+    /// For a verifier: the servers whose feed it may follow.
+    pub servers: BTreeSet<ServerUri>,
+    /// From when.
+    pub issued_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// Mints an operator's token under the operator root key.
+///
+/// # Errors
+///
+/// When it would end before it begins, or the engine refuses.
+pub fn mint_operator(root: &RootKey, content: &OperatorContent) -> Result<Draft, MintError> {
+    if content.expires_at <= content.issued_at {
+        return Err(MintError::EndsBeforeItBegins(content.expires_at));
+    }
+    let mut facts = vec![
+        fact("operator", vec![Term::Integer(FORMAT)]),
+        fact("id", vec![text(content.operator.as_str())]),
+        fact("iat", vec![datalog::date(content.issued_at)]),
+        fact("exp", vec![datalog::date(content.expires_at)]),
+    ];
+    facts.extend(content.roles.iter().map(|role| fact("role", vec![text(role)])));
+    facts.extend(content.servers.iter().map(|server| fact("follows", vec![text(server.as_str())])));
+    let skew = std::time::Duration::from_secs(CLOCK_SKEW_SECONDS);
+    let window = datalog::time_window(content.issued_at.minus(skew), content.expires_at);
+    let builder = BiscuitBuilder::new().root_key_id(root.id().0);
+    let builder = facts.into_iter().try_fold(builder, BiscuitBuilder::fact).and_then(|builder| builder.check(window));
+    let biscuit = builder.and_then(|builder| builder.build(root.pair())).map_err(|_| MintError::Engine)?;
+    let (token, revocation_id) = finish(&biscuit)?;
+    Ok(Draft::new(token, revocation_id))
+}
+
+/// An operator's token whose signatures are genuine.
+#[derive(Debug)]
+pub struct VerifiedOperator {
+    biscuit: Biscuit,
+    operator: OperatorId,
+    servers: BTreeSet<ServerUri>,
+    issued_at: Timestamp,
+    blocks: Vec<RevocationId>,
+}
+
+impl VerifiedOperator {
+    /// Checks the profile and every signature of `token`; `key` finds the operator root key for the hint.
+    ///
+    /// # Errors
+    ///
+    /// The code of what is wrong with it.
+    pub fn verify(token: &str, key: impl Fn(Option<KeyId>) -> Option<PublicKey>) -> Result<Self, ReasonCode> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| ReasonCode::TokenMalformed)?;
+        let wire = profile::admit(&bytes).map_err(|error| error.code())?;
+        let key = key(wire.key_hint()).as_ref().and_then(keys::to_biscuit).ok_or(ReasonCode::TokenKeyUnknown)?;
+        let biscuit = Biscuit::from(&bytes, key).map_err(|_| ReasonCode::TokenSignature)?;
+        let facts = Facts { wire: &wire };
+        let read = || -> Result<Self, ClaimsError> {
+            if facts.one("operator", |terms| terms.integer(0))? != FORMAT {
+                return Err(ClaimsError::Fact("operator"));
+            }
+            Ok(Self {
+                operator: facts.one("id", |terms| terms.text(0)?.parse().ok())?,
+                servers: facts.each("follows", |terms| terms.text(0)?.parse().ok())?.into_iter().collect(),
+                issued_at: facts.one("iat", |terms| terms.date(0).map(Timestamp::from_unix_seconds))?,
+                blocks: wire.revocation_ids(),
+                biscuit: biscuit.clone(),
+            })
+        };
+        read().map_err(|_| ReasonCode::TokenFormat)
+    }
+
+    /// Who it says it is.
+    #[must_use]
+    pub const fn operator(&self) -> &OperatorId {
+        &self.operator
+    }
+
+    /// For a verifier: the servers whose feed it may follow.
+    #[must_use]
+    pub const fn servers(&self) -> &BTreeSet<ServerUri> {
+        &self.servers
+    }
+
+    /// When it was issued.
+    #[must_use]
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    /// Every block's id, block 0 first.
+    #[must_use]
+    pub fn blocks(&self) -> &[RevocationId] {
+        &self.blocks
+    }
+
+    /// Whether it may do `operation` at `now`, given that any of `roles` may.
+    #[must_use]
+    pub fn permits(&self, operation: &str, roles: &[&str], now: Timestamp) -> bool {
+        let run = || {
+            let mut facts = vec![fact("time", vec![datalog::date(now)]), fact("operation", vec![text(operation)])];
+            facts.extend(roles.iter().map(|role| fact("permits", vec![text(role)])));
+            let builder =
+                facts.into_iter().try_fold(AuthorizerBuilder::new().set_limits(LIMITS), AuthorizerBuilder::fact)?;
+            let builder = datalog::operator_policies().into_iter().try_fold(builder, AuthorizerBuilder::policy)?;
+            builder.build(&self.biscuit)?.authorize()
+        };
+        run().is_ok()
+    }
+}

@@ -1,0 +1,204 @@
+//! Request facts: what a verifier tells the engine about one call.
+
+use std::collections::BTreeSet;
+
+use biscuit_auth::builder::{Fact, Term};
+use serde_json::Value;
+
+use super::{
+    constraint::Scalar,
+    datalog::{self, fact, text, texts},
+    manifest::Tool,
+    path::{path_segments, push_pointer_segment, resource_segments, url_host},
+    rights::Kind,
+};
+use crate::base::{ids::ServerUri, time::Timestamp};
+
+/// A call whose arguments have more pointers than this has no argument facts.
+pub const MAX_ARGUMENTS: usize = 64;
+
+/// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
+/// comes from the pinned manifest.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever clears a call must say every one of these")]
+pub struct RequestFacts<'r> {
+    /// The time that decides.
+    pub time: Timestamp,
+    /// The server that was called, which is the verifier's own.
+    pub me: &'r ServerUri,
+    /// What is called.
+    pub kind: Kind,
+    /// The tool's or prompt's name, or the resource's URI.
+    pub name: &'r str,
+    /// The arguments.
+    pub arguments: &'r Arguments,
+    /// Whether the call changes nothing.
+    pub read_only: bool,
+}
+
+/// The arguments of a call, flattened to JSON pointers.
+///
+/// All or nothing per pointer: a pointer whose value cannot be represented exactly, or is a path
+/// or URL in doubt, has no fact, so that a constraint on it refuses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arguments {
+    scalars: Vec<(String, Scalar)>,
+    paths: Vec<(String, Vec<String>)>,
+    hosts: Vec<(String, String)>,
+    names: BTreeSet<String>,
+    too_many: bool,
+}
+
+impl Arguments {
+    /// Flattens `arguments` (`None` for a call without), as the manifest's `tool` explains them.
+    #[must_use]
+    pub fn flatten(arguments: Option<&Value>, tool: Option<&Tool>) -> Self {
+        let mut flat = Self::default();
+        if let Some(Value::Object(members)) = arguments {
+            let mut pointer = String::new();
+            for (name, value) in members {
+                flat.under(&mut pointer, name, value, tool);
+            }
+        }
+        if flat.too_many {
+            flat = Self { too_many: true, ..Self::default() };
+        }
+        flat
+    }
+
+    /// Whether there were more than [`MAX_ARGUMENTS`]; then there are no facts at all.
+    #[must_use]
+    pub const fn too_many(&self) -> bool {
+        self.too_many
+    }
+
+    /// The scalar at `pointer`, if there is exactly one.
+    #[must_use]
+    pub fn scalar(&self, pointer: &str) -> Option<&Scalar> {
+        self.scalars.iter().find(|(at, _)| at == pointer).map(|(_, scalar)| scalar)
+    }
+
+    fn under(&mut self, pointer: &mut String, segment: &str, value: &Value, tool: Option<&Tool>) {
+        let length = pointer.len();
+        push_pointer_segment(pointer, segment);
+        if self.names.len() >= MAX_ARGUMENTS {
+            self.too_many = true;
+        } else {
+            self.names.insert(pointer.clone());
+            match value {
+                Value::Object(members) => {
+                    for (name, value) in members {
+                        self.under(pointer, name, value, tool);
+                    }
+                }
+                Value::Array(items) => {
+                    for (index, value) in items.iter().enumerate() {
+                        self.under(pointer, &index.to_string(), value, tool);
+                    }
+                }
+                scalar => self.scalar_at(pointer, scalar, tool),
+            }
+        }
+        pointer.truncate(length);
+    }
+
+    fn scalar_at(&mut self, pointer: &str, value: &Value, tool: Option<&Tool>) {
+        let Some(scalar) = Scalar::from_json(value) else { return };
+        let declared = |list: fn(&Tool) -> &BTreeSet<super::path::Pointer>| {
+            tool.is_some_and(|tool| list(tool).iter().any(|declared| declared.as_str() == pointer))
+        };
+        let as_text = if let Scalar::Text(text) = &scalar { Some(text.as_str()) } else { None };
+        if declared(|tool| &tool.path_arguments) {
+            let Some(segments) = as_text.and_then(|path| path_segments(path).map(|_| path)) else { return };
+            self.paths.push((pointer.to_owned(), datalog::file_segments(segments).unwrap_or_default()));
+        }
+        if declared(|tool| &tool.url_arguments) {
+            let Some(host) = as_text.and_then(url_host) else { return };
+            self.hosts.push((pointer.to_owned(), host.to_owned()));
+        }
+        self.scalars.push((pointer.to_owned(), scalar));
+    }
+
+    /// The facts, without those scalars whose type a constraint does not take (`without`).
+    fn facts(&self, without: &BTreeSet<&str>) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for (pointer, scalar) in self.scalars.iter().filter(|(pointer, _)| !without.contains(pointer.as_str())) {
+            facts.push(fact("arg", vec![text(pointer), datalog::scalar(scalar)]));
+        }
+        for (pointer, segments) in &self.paths {
+            facts.push(fact("arg_path", vec![text(pointer), datalog::segments(segments)]));
+        }
+        for (pointer, host) in &self.hosts {
+            facts.push(fact("arg_host", vec![text(pointer), text(host)]));
+        }
+        facts.push(fact("arg_names", vec![texts(self.names.iter().map(String::as_str))]));
+        facts
+    }
+}
+
+impl RequestFacts<'_> {
+    /// Every fact of this request; argument facts only where a check could look at them.
+    pub(super) fn facts(&self, with_arguments: bool, without: &BTreeSet<&str>) -> Vec<Fact> {
+        let mut facts = vec![
+            fact("time", vec![datalog::date(self.time)]),
+            fact("me", vec![text(self.me.as_str())]),
+            fact("call", vec![text(self.me.as_str()), text(self.kind.as_str()), text(self.name)]),
+            fact("read_only", vec![Term::Bool(self.read_only)]),
+            fact("depth", vec![Term::Integer(0)]),
+        ];
+        if self.kind == Kind::Resource
+            && let Some(segments) = resource_segments(self.name)
+        {
+            facts.push(fact("call_path", vec![datalog::segments(&segments)]));
+        }
+        if with_arguments && !self.arguments.too_many {
+            facts.extend(self.arguments.facts(without));
+        }
+        facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tool() -> Tool {
+        serde_json::from_value(json!({"path_arguments": ["/path", "/paths", "/paths/0"], "url_arguments": ["/url"]}))
+            .unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_represented_has_a_name_and_no_fact() {
+        let call = json!({"s": "x", "i": 1, "b": true, "f": 1.5, "n": null, "big": 9_223_372_036_854_775_808_u64, "o": {"x": 1}, "e": {}, "a/b": 2});
+        let flat = Arguments::flatten(Some(&call), None);
+        let scalars: Vec<_> = flat.scalars.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(scalars, ["/a~1b", "/b", "/i", "/o/x", "/s"]);
+        let names: Vec<_> = flat.names.iter().map(String::as_str).collect();
+        assert_eq!(names, ["/a~1b", "/b", "/big", "/e", "/f", "/i", "/n", "/o", "/o/x", "/s"]);
+    }
+
+    #[test]
+    fn a_path_in_doubt_has_no_fact_at_all() {
+        let flat =
+            Arguments::flatten(Some(&json!({"path": "/srv/../etc", "url": "https://u@x.example/"})), Some(&tool()));
+        assert_eq!((flat.scalars.len(), flat.paths.len(), flat.hosts.len()), (0, 0, 0));
+        let flat = Arguments::flatten(Some(&json!({"path": "/srv/data", "url": "https://x.example/"})), Some(&tool()));
+        assert_eq!((flat.scalars.len(), flat.paths.len(), flat.hosts.len()), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_list_at_a_path_argument_is_no_path() {
+        let flat = Arguments::flatten(Some(&json!({"paths": ["/srv/data/a", "/etc/passwd"]})), Some(&tool()));
+        assert!(flat.paths.iter().all(|(pointer, _)| pointer != "/paths"));
+    }
+
+    #[test]
+    fn too_many_arguments_leave_no_fact() {
+        let many = |count: usize| Value::Object((0..count).map(|index| (format!("a{index}"), json!(1))).collect());
+        assert!(!Arguments::flatten(Some(&many(MAX_ARGUMENTS)), None).too_many());
+        let flat = Arguments::flatten(Some(&many(MAX_ARGUMENTS + 1)), None);
+        assert!(flat.too_many() && flat.scalars.is_empty() && flat.names.is_empty());
+    }
+}

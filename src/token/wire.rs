@@ -1,0 +1,174 @@
+//! A token's wire form, decoded once: the only thing that facts are read from.
+//!
+//! Never from printed Datalog: biscuit-auth's printer does not escape strings, so a hostile
+//! delegate's name could forge whole facts there.
+
+use biscuit_auth::{
+    builder,
+    builder::Convert as _,
+    datalog::SymbolTable,
+    format::{convert::proto_check_to_token_check, schema},
+};
+
+use crate::base::{
+    ids::{KeyId, RevocationId},
+    key::PublicKey,
+};
+
+/// A token that is inside the profile. Its signatures may not have been checked yet.
+pub(super) struct Wire {
+    token: schema::Biscuit,
+    blocks: Vec<schema::Block>,
+    /// What the indices of block 0 and of every first-party block refer to.
+    symbols: SymbolTable,
+    /// The same for third-party blocks, each of which stands alone.
+    own_symbols: Vec<Option<SymbolTable>>,
+}
+
+impl Wire {
+    pub(super) fn new(token: schema::Biscuit, blocks: Vec<schema::Block>) -> Self {
+        let mut shared = Vec::new();
+        let mut own_symbols = vec![None];
+        if let Some(authority) = blocks.first() {
+            shared.extend_from_slice(&authority.symbols);
+        }
+        for (signed, block) in token.blocks.iter().zip(blocks.iter().skip(1)) {
+            if signed.external_signature.is_some() {
+                // A table that overlaps the default one does not load; the engine refuses it as well.
+                own_symbols.push(SymbolTable::from(block.symbols.clone()).ok());
+            } else {
+                shared.extend_from_slice(&block.symbols);
+                own_symbols.push(None);
+            }
+        }
+        let symbols = SymbolTable::from(shared).unwrap_or_else(|_| SymbolTable::new());
+        Self { token, blocks, symbols, own_symbols }
+    }
+
+    pub(super) fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Outside the signature: a hint for picking a key, nothing more.
+    pub(super) fn key_hint(&self) -> Option<KeyId> {
+        self.token.root_key_id.map(KeyId)
+    }
+
+    pub(super) fn facts(&self, block: usize) -> &[schema::Fact] {
+        self.blocks.get(block).map_or(&[], |block| block.facts.as_slice())
+    }
+
+    pub(super) fn check_count(&self, block: usize) -> usize {
+        self.blocks.get(block).map_or(0, |block| block.checks.len())
+    }
+
+    /// The key that a third-party block is signed with.
+    pub(super) fn external_key(&self, block: usize) -> Option<PublicKey> {
+        let signed = self.token.blocks.get(block.checked_sub(1)?)?;
+        PublicKey::from_bytes(&signed.external_signature.as_ref()?.public_key.key)
+    }
+
+    /// Whether a block carries an external signature at all, by whatever key.
+    pub(super) fn is_third_party(&self, block: usize) -> bool {
+        let signed = block.checked_sub(1).and_then(|at| self.token.blocks.get(at));
+        signed.is_some_and(|signed| signed.external_signature.is_some())
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(self.token.proof.content, Some(schema::proof::Content::FinalSignature(_)))
+    }
+
+    /// Every block's revocation id, block 0 first.
+    pub(super) fn revocation_ids(&self) -> Vec<RevocationId> {
+        let signed = std::iter::once(&self.token.authority).chain(&self.token.blocks);
+        // INVARIANT: the profile admits 64-byte signatures only, so none is left out.
+        signed.filter_map(|block| block.signature.as_slice().try_into().ok().map(RevocationId::from_bytes)).collect()
+    }
+
+    pub(super) fn symbol(&self, block: usize, index: u64) -> Option<&str> {
+        self.symbols_of(block).get_symbol(index)
+    }
+
+    /// Whether any predicate of any check has a name that `wanted` picks.
+    pub(super) fn any_check_mentions(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        self.blocks.iter().enumerate().any(|(index, block)| {
+            let predicates = block.checks.iter().flat_map(|check| &check.queries).flat_map(|query| &query.body);
+            let mut names = predicates.map(|predicate| self.symbol(index, predicate.name));
+            // A name that does not resolve is counted as mentioned: the engine will refuse it anyway.
+            names.any(|name| name.is_none_or(&wanted))
+        })
+    }
+
+    /// One check as biscuit-auth's builders spell it; `None` when it does not decode.
+    pub(super) fn check(&self, block: usize, index: usize) -> Option<builder::Check> {
+        let block_ref = self.blocks.get(block)?;
+        let check = proto_check_to_token_check(block_ref.checks.get(index)?, block_ref.version.unwrap_or(0)).ok()?;
+        let mut check = builder::Check::convert_from(&check, self.symbols_of(block)).ok()?;
+        for query in &mut check.queries {
+            // Decoding leaves these unset and building sets them to empty maps: equal for comparison.
+            query.parameters = Some(std::collections::HashMap::new());
+            query.scope_parameters = Some(std::collections::HashMap::new());
+        }
+        Some(check)
+    }
+
+    fn symbols_of(&self, block: usize) -> &SymbolTable {
+        self.own_symbols.get(block).and_then(Option::as_ref).unwrap_or(&self.symbols)
+    }
+}
+
+/// The arguments of a fact, by type; `None` for any other type.
+pub(super) struct Terms<'w> {
+    wire: &'w Wire,
+    block: usize,
+    terms: &'w [schema::Term],
+}
+
+impl<'w> Terms<'w> {
+    pub(super) fn of(wire: &'w Wire, block: usize, fact: &'w schema::Fact) -> Self {
+        Self { wire, block, terms: &fact.predicate.terms }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.terms.len()
+    }
+
+    pub(super) fn text(&self, at: usize) -> Option<&'w str> {
+        self.text_of(self.terms.get(at)?)
+    }
+
+    pub(super) fn integer(&self, at: usize) -> Option<i64> {
+        match self.terms.get(at)?.content.as_ref()? {
+            schema::term::Content::Integer(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn date(&self, at: usize) -> Option<u64> {
+        match self.terms.get(at)?.content.as_ref()? {
+            schema::term::Content::Date(seconds) => Some(*seconds),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text_set(&self, at: usize) -> Option<Vec<&'w str>> {
+        match self.terms.get(at)?.content.as_ref()? {
+            schema::term::Content::Set(set) => set.set.iter().map(|term| self.text_of(term)).collect(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text_array(&self, at: usize) -> Option<Vec<&'w str>> {
+        match self.terms.get(at)?.content.as_ref()? {
+            schema::term::Content::Array(array) => array.array.iter().map(|term| self.text_of(term)).collect(),
+            _ => None,
+        }
+    }
+
+    fn text_of(&self, term: &'w schema::Term) -> Option<&'w str> {
+        match term.content.as_ref()? {
+            schema::term::Content::String(index) => self.wire.symbol(self.block, *index),
+            _ => None,
+        }
+    }
+}

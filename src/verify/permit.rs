@@ -1,0 +1,214 @@
+//! The answers: a permit for one call, or a denial with every reason.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    base::{
+        ReasonCode,
+        ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
+        time::Timestamp,
+    },
+    token::rights::Kind,
+};
+
+/// One call at this server, as parsed from the request.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Call<'c> {
+    /// What is called.
+    pub kind: Kind,
+    /// The tool's or prompt's name, or the resource's URI, exactly as the server will look it up.
+    pub name: &'c str,
+    /// The arguments, exactly as the server will see them; `None` when the request has none.
+    pub arguments: Option<&'c Value>,
+}
+
+impl<'c> Call<'c> {
+    /// `tools/call`.
+    #[must_use]
+    pub const fn tool(name: &'c str, arguments: Option<&'c Value>) -> Self {
+        Self { kind: Kind::Tool, name, arguments }
+    }
+
+    /// `resources/read`.
+    #[must_use]
+    pub const fn resource(uri: &'c str) -> Self {
+        Self { kind: Kind::Resource, name: uri, arguments: None }
+    }
+
+    /// `prompts/get`.
+    #[must_use]
+    pub const fn prompt(name: &'c str, arguments: Option<&'c Value>) -> Self {
+        Self { kind: Kind::Prompt, name, arguments }
+    }
+}
+
+/// The proof that one call was cleared. Only [`Verifier::clear`](super::Verifier::clear) makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    pub(super) server: ServerUri,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) task: TaskId,
+    pub(super) agent: AgentId,
+    pub(super) steward: StewardId,
+    pub(super) chain: Vec<RevocationId>,
+    pub(super) cleared_at: Timestamp,
+    pub(super) valid_until: Timestamp,
+}
+
+impl Permit {
+    /// The server that the call is at.
+    #[must_use]
+    pub const fn server(&self) -> &ServerUri {
+        &self.server
+    }
+
+    /// What kind of thing may be called.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What may be called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The task that the call belongs to.
+    #[must_use]
+    pub const fn task(&self) -> &TaskId {
+        &self.task
+    }
+
+    /// The agent that the pass was issued to.
+    #[must_use]
+    pub const fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    /// The human who answers for it.
+    #[must_use]
+    pub const fn steward(&self) -> &StewardId {
+        &self.steward
+    }
+
+    /// The ids of the token's blocks, block 0 first: who narrowed it, hop by hop.
+    #[must_use]
+    pub fn chain(&self) -> &[RevocationId] {
+        &self.chain
+    }
+
+    /// When the call was cleared.
+    #[must_use]
+    pub const fn cleared_at(&self) -> Timestamp {
+        self.cleared_at
+    }
+
+    /// When the pass ends: a stream that outlives this must end.
+    #[must_use]
+    pub const fn valid_until(&self) -> Timestamp {
+        self.valid_until
+    }
+}
+
+/// Why a token or a call was not let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "callers should break when a new kind of answer appears")]
+pub enum Denial {
+    /// A no, with every reason. Never empty.
+    Refused(Vec<Refusal>),
+    /// It cannot be decided, and so it is refused.
+    Fault(Fault),
+}
+
+impl Denial {
+    pub(super) fn because(code: ReasonCode, detail: impl Into<String>) -> Self {
+        Self::Refused(vec![Refusal { code, block: None, detail: detail.into() }])
+    }
+
+    /// The first reason's code.
+    #[must_use]
+    pub fn code(&self) -> ReasonCode {
+        match self {
+            Self::Refused(refusals) => refusals.first().map_or(ReasonCode::Internal, |refusal| refusal.code),
+            Self::Fault(fault) => fault.code(),
+        }
+    }
+
+    /// Every reason's code.
+    #[must_use]
+    pub fn codes(&self) -> Vec<ReasonCode> {
+        match self {
+            Self::Refused(refusals) => refusals.iter().map(|refusal| refusal.code).collect(),
+            Self::Fault(fault) => vec![fault.code()],
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusals) => {
+                let all: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+                write!(f, "refused: {}", all.join("; "))
+            }
+            Self::Fault(fault) => write!(f, "cannot decide: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for Denial {}
+
+/// One reason of a no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The stable reason code.
+    pub code: ReasonCode,
+    /// The block of the token that refused, counted from 0; `None` when no block did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<usize>,
+    /// What it says, for people. Holds names from the token and the manifest, never the token.
+    pub detail: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block {
+            Some(block) => write!(f, "{} (block {block}: {})", self.code, self.detail),
+            None => write!(f, "{} ({})", self.code, self.detail),
+        }
+    }
+}
+
+/// Why nothing can be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// No frame from the broker yet, or the newest is older than the staleness bound.
+    #[error("no current word from the broker; revocations could be missing")]
+    FeedStale,
+    /// The engine ran out of its limits.
+    #[error("the token took too long to evaluate")]
+    RunLimit,
+    /// The engine could not evaluate a check of the token.
+    #[error("a check of the token cannot be evaluated")]
+    Evaluation,
+}
+
+impl Fault {
+    /// The stable reason code.
+    #[must_use]
+    pub const fn code(self) -> ReasonCode {
+        match self {
+            Self::FeedStale => ReasonCode::FeedStale,
+            Self::RunLimit => ReasonCode::RunLimit,
+            Self::Evaluation => ReasonCode::Evaluation,
+        }
+    }
+}

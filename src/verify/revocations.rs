@@ -1,0 +1,73 @@
+//! The revocation set: what is revoked, in memory, exact.
+
+use std::collections::HashMap;
+
+use super::{document::RevocationEntry, document::Subjects, permit::Refusal};
+use crate::{
+    base::{ReasonCode, digest::SubjectDigest, ids::KeyId, ids::ServerUri, time::Timestamp},
+    token::VerifiedPass,
+};
+
+/// Revoked subjects with their cut-off and the time until which they matter.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Revocations {
+    entries: HashMap<SubjectDigest, Entry>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    cut_off: Option<Timestamp>,
+    expires_at: Timestamp,
+}
+
+impl Revocations {
+    /// Adds entries; the widest cut-off and the latest expiry of a subject win.
+    pub(super) fn add(&mut self, entries: &[RevocationEntry]) {
+        for entry in entries {
+            let new = Entry { cut_off: entry.cut_off, expires_at: entry.expires_at };
+            let merged = self.entries.get(&entry.subject).map_or(new, |old| Entry {
+                // No cut-off at all is the widest.
+                cut_off: old.cut_off.zip(new.cut_off).map(|(old, new)| old.max(new)),
+                expires_at: old.expires_at.max(new.expires_at),
+            });
+            self.entries.insert(entry.subject, merged);
+        }
+    }
+
+    /// Forgets what no living pass can be concerned by.
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| entry.expires_at > now);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Every reason for which `pass`, signed by `key` and used at `me`, is revoked.
+    pub(super) fn refusals(&self, pass: &VerifiedPass, key: KeyId, me: &ServerUri) -> Vec<Refusal> {
+        if self.entries.is_empty() {
+            return Vec::new();
+        }
+        let claims = pass.claims();
+        let blocks =
+            pass.blocks().iter().enumerate().map(|(block, id)| {
+                (Subjects::token(id), ReasonCode::RevokedToken, Some(block), "this token was revoked")
+            });
+        let named = [
+            (Subjects::task(&claims.task), ReasonCode::RevokedTask, None, "the task was revoked or is complete"),
+            (Subjects::agent(&claims.agent), ReasonCode::RevokedAgent, None, "the agent was revoked"),
+            (Subjects::steward(&claims.steward), ReasonCode::RevokedSteward, None, "the steward was revoked"),
+            (Subjects::server(me), ReasonCode::RevokedServer, None, "the server was revoked"),
+            (Subjects::key(key), ReasonCode::RevokedKey, None, "the root key was revoked"),
+        ];
+        let concerned = |subject: &SubjectDigest| {
+            let entry = self.entries.get(subject);
+            entry.is_some_and(|entry| entry.cut_off.is_none_or(|cut_off| claims.issued_at <= cut_off))
+        };
+        blocks
+            .chain(named)
+            .filter(|(subject, ..)| concerned(subject))
+            .map(|(_, code, block, detail)| Refusal { code, block, detail: detail.to_owned() })
+            .collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! What a verifier knows from its broker: keys, manifest, revocations, and how old that is.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    document::{Frame, RootKeyEntry},
+    revocations::Revocations,
+};
+use crate::{
+    base::{
+        ids::{IssuerUri, KeyId, ServerUri},
+        jws,
+        key::PublicKey,
+        time::{Clock, Timestamp},
+    },
+    token::manifest::Manifest,
+};
+
+/// What a verifier remembers over a restart, so that nothing older is believed afterwards.
+///
+/// It holds no revocations and no permission to clear anything: a restarted verifier refuses
+/// until its broker has spoken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Memory {
+    /// The greatest epoch accepted.
+    pub epoch: i64,
+    /// The greatest sequence accepted in it.
+    pub sequence: u64,
+    /// The latest signed time accepted, in milliseconds since the Unix epoch.
+    pub signed_at: i64,
+    /// The feed keys that a pinned key vouched for.
+    pub feed_keys: Vec<PublicKey>,
+}
+
+/// A frame that was not believed. The verifier's state is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// No trusted feed key signed it, or it is no frame.
+    #[error("no trusted feed key signed the frame")]
+    Signature,
+    /// It is from another broker or for another server.
+    #[error("the frame is from another broker or for another server")]
+    Address,
+    /// It is older than one that was accepted: a replay, or a broker that was set back.
+    #[error(
+        "the frame is older than one accepted before (sequence {given}, have {have}): was the broker restored from an old copy?"
+    )]
+    Older {
+        /// The frame's sequence.
+        given: u64,
+        /// The sequence accepted before.
+        have: u64,
+    },
+    /// Frames between this one and the last are missing: ask for a snapshot.
+    #[error("frames are missing: have sequence {have}, the frame starts at {since}")]
+    Gap {
+        /// The sequence accepted before.
+        have: u64,
+        /// The sequence the frame starts at.
+        since: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) keys: Vec<RootKeyEntry>,
+    pub(super) manifest: Manifest,
+    pub(super) revocations: Revocations,
+    memory: Memory,
+    heard: Option<Heard>,
+}
+
+/// When the newest frame came, by the broker's clock and by our own monotonic one.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    signed_at: Timestamp,
+    monotonic: Duration,
+}
+
+impl State {
+    pub(super) fn new(manifest: Manifest, memory: Memory) -> Self {
+        Self { keys: Vec::new(), manifest, revocations: Revocations::default(), memory, heard: None }
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(super) fn trust_feed_keys(&mut self, keys: &[PublicKey]) {
+        for key in keys {
+            if !self.memory.feed_keys.contains(key) {
+                self.memory.feed_keys.push(*key);
+            }
+        }
+    }
+
+    pub(super) fn root_key(&self, id: KeyId) -> Option<&PublicKey> {
+        self.keys.iter().find(|entry| entry.id == id).map(|entry| &entry.key)
+    }
+
+    /// The time that decides: the latest of the local clock and of the broker's time carried
+    /// forward by our own monotonic clock. A local clock set back revives nothing; one set
+    /// forward refuses until it is corrected.
+    pub(super) fn time(&self, clock: &dyn Clock) -> Timestamp {
+        let carried = self.heard.map_or(Timestamp::from_unix_millis(self.memory.signed_at), |heard| {
+            heard.signed_at.plus(clock.monotonic().saturating_sub(heard.monotonic))
+        });
+        clock.now().max(carried)
+    }
+
+    /// Whether the newest frame is too old, by either clock, or there is none.
+    pub(super) fn is_stale(&self, clock: &dyn Clock, bound: Duration) -> bool {
+        self.heard.is_none_or(|heard| {
+            let by_signed_time = self.time(clock).since(heard.signed_at);
+            let by_own_time = clock.monotonic().saturating_sub(heard.monotonic);
+            by_signed_time > bound || by_own_time > bound
+        })
+    }
+
+    pub(super) fn verify_frame(&self, text: &str) -> Result<Frame, FrameError> {
+        let mut keys = self.memory.feed_keys.iter();
+        keys.find_map(|key| jws::verify(key, Frame::TYP, text).ok()).ok_or(FrameError::Signature)
+    }
+
+    /// Takes over a verified frame, whole or not at all.
+    pub(super) fn accept(
+        &mut self,
+        frame: Frame,
+        me: (&IssuerUri, &ServerUri),
+        clock: &dyn Clock,
+    ) -> Result<(), FrameError> {
+        if (&frame.iss, &frame.aud) != me {
+            return Err(FrameError::Address);
+        }
+        let have = (self.memory.epoch, self.memory.sequence, self.memory.signed_at);
+        if (frame.epoch, frame.sequence, frame.at.unix_millis()) < have || frame.at.unix_millis() < have.2 {
+            return Err(FrameError::Older { given: frame.sequence, have: have.1 });
+        }
+        let is_snapshot = frame.since.is_none();
+        if let Some(since) = frame.since
+            && (self.heard.is_none() || frame.epoch != have.0 || since > have.1)
+        {
+            return Err(FrameError::Gap { have: have.1, since });
+        }
+        if is_snapshot {
+            self.revocations = Revocations::default();
+        }
+        self.revocations.add(&frame.revocations);
+        if let Some(keys) = frame.keys {
+            self.keys = keys;
+        }
+        if let Some(manifest) = frame.manifest.filter(|manifest| manifest.server == *me.1) {
+            self.manifest = manifest;
+        }
+        if let Some(feed_keys) = frame.feed_keys {
+            self.memory.feed_keys = feed_keys;
+        }
+        (self.memory.epoch, self.memory.sequence) = (frame.epoch, frame.sequence);
+        self.memory.signed_at = frame.at.unix_millis();
+        self.heard = Some(Heard { signed_at: frame.at, monotonic: clock.monotonic() });
+        self.revocations.prune(self.time(clock));
+        Ok(())
+    }
+}

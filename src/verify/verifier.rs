@@ -1,0 +1,377 @@
+//! The verifier: one MCP server's judge.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
+
+use quick_cache::sync::Cache;
+
+use super::{
+    document::KeyDocument,
+    permit::{Call, Denial, Fault, Permit, Refusal},
+    state::{FrameError, Memory, State},
+};
+use crate::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        ids::{IssuerUri, KeyId, ServerUri},
+        key::PublicKey,
+        time::{Clock, SystemClock, Timestamp},
+    },
+    token::{
+        Arguments, Evaluation, EvaluationFault, FailedCheck, RequestFacts, UnverifiedPass, VerifiedPass,
+        manifest::Manifest, rights::Kind,
+    },
+};
+
+/// A verifier refuses when its newest word from the broker is older than this.
+pub const DEFAULT_STALENESS_BOUND: Duration = Duration::from_secs(60);
+
+/// One MCP server's judge: verifies passes and clears calls from memory.
+///
+/// Cheap to share behind an [`Arc`]; every method takes `&self`.
+pub struct Verifier {
+    issuer: IssuerUri,
+    server: ServerUri,
+    feed_key_pin: String,
+    staleness_bound: Duration,
+    clock: Arc<dyn Clock>,
+    state: RwLock<State>,
+    signatures: Cache<Digest, Arc<Signed>>,
+}
+
+/// A pass whose signatures hold, with the key that they hold under.
+struct Signed {
+    pass: VerifiedPass,
+    key: (KeyId, PublicKey),
+}
+
+/// A pass that was verified by a [`Verifier`]. It may be revoked or expire at any moment: that is
+/// looked at again whenever a call is cleared.
+#[derive(Clone)]
+pub struct Pass(Arc<Signed>);
+
+impl Pass {
+    /// What the pass says.
+    #[must_use]
+    pub fn verified(&self) -> &VerifiedPass {
+        &self.0.pass
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.pass.fmt(f)
+    }
+}
+
+impl Verifier {
+    /// Starts to build a verifier for the server that `manifest` describes. It believes the broker
+    /// `issuer`, and of it only what the feed key with this JWK thumbprint (RFC 7638) signed, or a
+    /// key that one vouched for.
+    #[must_use]
+    pub fn builder(issuer: IssuerUri, feed_key_thumbprint: impl Into<String>, manifest: Manifest) -> VerifierBuilder {
+        VerifierBuilder {
+            issuer,
+            feed_key_pin: feed_key_thumbprint.into(),
+            manifest,
+            staleness_bound: DEFAULT_STALENESS_BOUND,
+            clock: Arc::new(SystemClock::default()),
+            memory: Memory::default(),
+            cached_signatures: DEFAULT_CACHED_SIGNATURES,
+        }
+    }
+
+    /// Checks a token's bytes: structure, signatures, issuer, holder chain, revocation.
+    ///
+    /// Signatures that were checked before are remembered by the token's digest; everything else
+    /// is looked at each time.
+    ///
+    /// # Errors
+    ///
+    /// A refusal with every reason; a fault when the newest word from the broker is too old.
+    pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
+        let state = self.state();
+        if state.is_stale(&*self.clock, self.staleness_bound) {
+            return Err(Denial::Fault(Fault::FeedStale));
+        }
+        let pass = self.signed(token, &state)?;
+        self.refuse_unbelievable(&pass)?;
+        self.refuse_revoked(&pass, &state)?;
+        Ok(pass)
+    }
+
+    /// Decides one call: revocation, time, audience, rights, constraints, every narrowing.
+    ///
+    /// # Errors
+    ///
+    /// A refusal with every reason and the block that refused; a fault when it cannot be decided.
+    pub fn clear(&self, pass: &Pass, call: &Call<'_>) -> Result<Permit, Denial> {
+        let state = self.state();
+        if state.is_stale(&*self.clock, self.staleness_bound) {
+            return Err(Denial::Fault(Fault::FeedStale));
+        }
+        self.refuse_revoked(pass, &state)?;
+        let now = state.time(&*self.clock);
+        let (arguments, read_only) = self.in_manifest(call, &state.manifest)?;
+        let request = self.request(call, &arguments, (now, read_only));
+        match pass.verified().evaluate(&request) {
+            Evaluation::Allowed => Ok(self.permit(pass, call, now)),
+            Evaluation::Refused(failed) => Err(Denial::Refused(failed.into_iter().map(Refusal::from).collect())),
+            Evaluation::Fault(EvaluationFault::RunLimit) => Err(Denial::Fault(Fault::RunLimit)),
+            Evaluation::Fault(_) => Err(Denial::Fault(Fault::Evaluation)),
+        }
+    }
+
+    /// Whether some call of `name` could be cleared now, whatever its arguments: what a list of
+    /// tools, prompts or resources should show to the holder of `pass`.
+    #[must_use]
+    pub fn may_show(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
+        let call = Call { kind, name, arguments: None };
+        let about_arguments = |refusal: &Refusal| {
+            matches!(
+                refusal.code,
+                ReasonCode::ArgumentConstraint | ReasonCode::ArgumentNotAllowed | ReasonCode::ArgumentType
+            )
+        };
+        match self.clear(pass, &call) {
+            Ok(_) => true,
+            Err(Denial::Refused(refusals)) => refusals.iter().all(about_arguments),
+            Err(Denial::Fault(_)) => false,
+        }
+    }
+
+    /// Takes over a signed frame from the broker, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// See [`FrameError`]; after [`FrameError::Gap`] ask the broker for a snapshot.
+    pub fn accept_frame(&self, text: &str) -> Result<(), FrameError> {
+        let frame = self.state().verify_frame(text)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.accept(frame, (&self.issuer, &self.server), &*self.clock)
+    }
+
+    /// Learns the feed keys that the broker's key document proves to the pinned one.
+    ///
+    /// # Errors
+    ///
+    /// When the document is another broker's, or nothing in it leads from the pin.
+    pub fn accept_key_document(&self, document: &KeyDocument) -> Result<(), FrameError> {
+        if document.iss != self.issuer {
+            return Err(FrameError::Address);
+        }
+        let keys = document.feed_keys_from(&self.issuer, &self.feed_key_pin);
+        if keys.is_empty() {
+            return Err(FrameError::Signature);
+        }
+        self.state.write().unwrap_or_else(PoisonError::into_inner).trust_feed_keys(&keys);
+        Ok(())
+    }
+
+    /// What to keep over a restart; see [`VerifierBuilder::memory`].
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.state().memory().clone()
+    }
+
+    /// Whether the newest word from the broker is young enough to decide by.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.state().is_stale(&*self.clock, self.staleness_bound)
+    }
+
+    /// How many revocations it holds.
+    #[must_use]
+    pub fn revocation_count(&self) -> usize {
+        self.state().revocations.len()
+    }
+
+    /// The server it judges for.
+    #[must_use]
+    pub const fn server(&self) -> &ServerUri {
+        &self.server
+    }
+
+    /// The broker it believes.
+    #[must_use]
+    pub const fn issuer(&self) -> &IssuerUri {
+        &self.issuer
+    }
+
+    /// The manifest that it judges by.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        self.state().manifest.clone()
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        // State is replaced member by member only after every check passed; a panic between two
+        // assignments cannot happen, so a poisoned lock still holds a sound state.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signed(&self, token: &str, state: &State) -> Result<Pass, Denial> {
+        let digest = Digest::of(token.as_bytes());
+        let current = |signed: &Signed| state.root_key(signed.key.0) == Some(&signed.key.1);
+        if let Some(signed) = self.signatures.get(&digest).filter(|signed| current(signed)) {
+            return Ok(Pass(signed));
+        }
+        let unverified =
+            UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
+        let unknown = || Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current");
+        let id = unverified.key_hint().ok_or_else(unknown)?;
+        let key = *state.root_key(id).ok_or_else(unknown)?;
+        let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
+        let signed = Arc::new(Signed { pass, key: (id, key) });
+        self.signatures.insert(digest, Arc::clone(&signed));
+        Ok(Pass(signed))
+    }
+
+    fn refuse_unbelievable(&self, pass: &Pass) -> Result<(), Denial> {
+        let claims = pass.verified().claims();
+        if claims.issuer != self.issuer {
+            return Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"));
+        }
+        if claims.holder.is_some() {
+            return Err(Denial::because(
+                ReasonCode::ProofRequired,
+                "the pass is bound to a key, whose proof is not presented",
+            ));
+        }
+        if pass.verified().delegations() > 0 {
+            return Err(Denial::because(ReasonCode::HolderChain, "a pass bound to no key cannot carry delegations"));
+        }
+        Ok(())
+    }
+
+    fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
+        let (id, key) = pass.0.key;
+        if state.root_key(id) != Some(&key) {
+            return Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"));
+        }
+        let refusals = state.revocations.refusals(pass.verified(), id, &self.server);
+        if refusals.is_empty() { Ok(()) } else { Err(Denial::Refused(refusals)) }
+    }
+
+    /// The arguments as the manifest explains them, and whether the call only reads.
+    fn in_manifest(&self, call: &Call<'_>, manifest: &Manifest) -> Result<(Arguments, bool), Denial> {
+        let known = match call.kind {
+            Kind::Tool => call
+                .name
+                .parse()
+                .ok()
+                .and_then(|name| manifest.tools.get(&name))
+                .map(|tool| (Arguments::flatten(call.arguments, Some(tool)), tool.read_only)),
+            Kind::Prompt => call
+                .name
+                .parse()
+                .ok()
+                .and_then(|name| manifest.prompts.get(&name))
+                .map(|_| (Arguments::flatten(call.arguments, None), true)),
+            Kind::Resource => Some((Arguments::default(), true)),
+        };
+        known.ok_or_else(|| {
+            let name: String = call.name.chars().take(128).flat_map(char::escape_debug).collect();
+            Denial::because(ReasonCode::NotInManifest, format!("the server's manifest has no {} `{name}`", call.kind))
+        })
+    }
+
+    fn request<'r>(
+        &'r self,
+        call: &Call<'r>,
+        arguments: &'r Arguments,
+        (time, read_only): (Timestamp, bool),
+    ) -> RequestFacts<'r> {
+        RequestFacts { time, me: &self.server, kind: call.kind, name: call.name, arguments, read_only }
+    }
+
+    fn permit(&self, pass: &Pass, call: &Call<'_>, now: Timestamp) -> Permit {
+        let verified = pass.verified();
+        let claims = verified.claims();
+        Permit {
+            server: self.server.clone(),
+            kind: call.kind,
+            name: call.name.to_owned(),
+            task: claims.task.clone(),
+            agent: claims.agent.clone(),
+            steward: claims.steward.clone(),
+            chain: verified.blocks().to_vec(),
+            cleared_at: now,
+            valid_until: verified.valid_until(),
+        }
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("issuer", &self.issuer).field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl From<FailedCheck> for Refusal {
+    fn from(failed: FailedCheck) -> Self {
+        Self { code: failed.code, block: failed.block, detail: failed.detail }
+    }
+}
+
+/// Builds a [`Verifier`].
+#[derive(Debug)]
+pub struct VerifierBuilder {
+    issuer: IssuerUri,
+    feed_key_pin: String,
+    manifest: Manifest,
+    staleness_bound: Duration,
+    clock: Arc<dyn Clock>,
+    memory: Memory,
+    cached_signatures: usize,
+}
+
+impl VerifierBuilder {
+    /// Refuse when the newest word from the broker is older than this; 60 seconds by default.
+    #[must_use]
+    pub const fn staleness_bound(mut self, bound: Duration) -> Self {
+        self.staleness_bound = bound;
+        self
+    }
+
+    /// Reads time from `clock` instead of the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Continues from what an earlier verifier of the same server remembered.
+    #[must_use]
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// How many checked tokens are remembered; 1,024 by default.
+    #[must_use]
+    pub const fn cached_signatures(mut self, count: usize) -> Self {
+        self.cached_signatures = count;
+        self
+    }
+
+    /// The verifier. It refuses everything until it has accepted a frame.
+    #[must_use]
+    pub fn build(self) -> Verifier {
+        Verifier {
+            issuer: self.issuer,
+            server: self.manifest.server.clone(),
+            feed_key_pin: self.feed_key_pin,
+            staleness_bound: self.staleness_bound,
+            clock: self.clock,
+            state: RwLock::new(State::new(self.manifest, self.memory)),
+            signatures: Cache::new(self.cached_signatures),
+        }
+    }
+}
+
+const DEFAULT_CACHED_SIGNATURES: usize = 1024;
