@@ -25,4 +25,4 @@ mod verifier;
 
 pub use permit::{Call, Denial, Fault, Permit, Refusal};
 pub use state::{FrameError, Memory};
-pub use verifier::{Pass, Verifier, VerifierBuilder};
+pub use verifier::{DEFAULT_STALENESS_BOUND, Pass, Verifier, VerifierBuilder};
