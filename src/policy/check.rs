@@ -37,11 +37,7 @@ pub(super) fn check_grants(grants: &[PlacedGrant], catalogue: &Catalogue) -> Fin
     findings
 }
 
-fn registered<'c>(
-    placed: &PlacedGrant,
-    catalogue: &'c Catalogue,
-    warnings: &mut Vec<Finding>,
-) -> Option<&'c Manifest> {
+fn registered<'c>(placed: &PlacedGrant, catalogue: &'c Catalogue, warnings: &mut Vec<Finding>) -> Option<&'c Manifest> {
     let selector = &placed.grant.server;
     let found = match selector {
         ServerSelector::Uri(uri) => catalogue.get(uri),

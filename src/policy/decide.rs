@@ -270,10 +270,11 @@ impl<'d> Court<'d> {
     fn source(&self, decider: Decider) -> Option<Source> {
         match decider {
             Decider::Grant(at) => self.set.grants.get(at).map(|placed| placed.source()),
-            Decider::Guardrail(at) => self.set.guardrails.get(at).map(|guardrail| Source {
-                name: guardrail.name.clone(),
-                file: guardrail.file.clone(),
-            }),
+            Decider::Guardrail(at) => self
+                .set
+                .guardrails
+                .get(at)
+                .map(|guardrail| Source { name: guardrail.name.clone(), file: guardrail.file.clone() }),
         }
     }
 }

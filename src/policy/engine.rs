@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet,
-    Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    AuthorizationError, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
+    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use serde_json::{Value, json};
 
@@ -17,13 +17,11 @@ use super::{
     grant_file::PlacedGrant,
     guardrail::Guardrail,
 };
-use crate::{
-    token::{
-        constraint::Scalar,
-        manifest::Manifest,
-        path::ResourceTree,
-        rights::{Kind, NamePattern},
-    },
+use crate::token::{
+    constraint::Scalar,
+    manifest::Manifest,
+    path::ResourceTree,
+    rights::{Kind, NamePattern},
 };
 
 /// A fault: the engine could not be built or asked. Never a "no" of the policy.

@@ -197,7 +197,8 @@ impl Expander<'_, '_> {
             self.expansion.malformed.push(Reason::new(ReasonCode::ConstraintMismatch, detail));
         };
         // A tool that was asked for by name and does not exist is refused, or dropped, as such.
-        let asked = |tool: &ToolName| tools.contains(tool) || self.detail.tools.iter().any(|t| t.as_str() == tool.as_str());
+        let asked =
+            |tool: &ToolName| tools.contains(tool) || self.detail.tools.iter().any(|t| t.as_str() == tool.as_str());
         for (tool, arguments) in &self.detail.constraints {
             if !asked(tool) {
                 refuse(format!("constraints.{tool}"), format!("`{tool}` is not among the requested tools"));

@@ -159,12 +159,7 @@ impl Source<'_> {
 }
 
 impl RawGrant {
-    fn place(
-        self,
-        source: &Source<'_>,
-        enforced: Enforced,
-        findings: &mut Vec<Finding>,
-    ) -> Option<PlacedGrant> {
+    fn place(self, source: &Source<'_>, enforced: Enforced, findings: &mut Vec<Finding>) -> Option<PlacedGrant> {
         let before = findings.len();
         self.refuse_gateway_keys(source, findings);
         let spots = self.spots(source);
@@ -220,9 +215,8 @@ impl RawGrant {
             (Spot::Names, source.line),
         ]);
         spots.extend(self.require_proof.as_ref().map(|value| (Spot::RequireProof, source.line(value))));
-        spots.extend(
-            self.closed_arguments.iter().map(|tool| (Spot::Closed(tool.get_ref().clone()), source.line(tool))),
-        );
+        spots
+            .extend(self.closed_arguments.iter().map(|tool| (Spot::Closed(tool.get_ref().clone()), source.line(tool))));
         spots.extend(self.pin.iter().map(|pin| (Spot::Pin(pin.get_ref().clone()), source.line(pin))));
         for (tool, arguments) in &self.constraints {
             spots.insert(Spot::Tool(tool.get_ref().clone()), source.line(tool));

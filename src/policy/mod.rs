@@ -23,13 +23,6 @@ mod source;
 
 use std::path::Path;
 
-use self::{
-    check::{Findings, check_grants},
-    engine::{Engine, EngineFault},
-    grant_file::{Enforced, PlacedGrant, read_grants},
-    guardrail::{Guardrail, check_guardrails, read_guardrails},
-    source::read_directory,
-};
 pub use self::{
     catalogue::{Catalogue, CatalogueError},
     decide::{DecidedBy, Decision, Granted, Question, Reason, Right, RightName, Source},
@@ -37,6 +30,13 @@ pub use self::{
     finding::{Finding, PolicyErrors},
     grant::{AgentSelector, EXAMPLE_GRANTS, Grant, ServerSelector, grant_toml},
     source::PolicyFile,
+};
+use self::{
+    check::{Findings, check_grants},
+    engine::{Engine, EngineFault},
+    grant_file::{Enforced, PlacedGrant, read_grants},
+    guardrail::{Guardrail, check_guardrails, read_guardrails},
+    source::read_directory,
 };
 use crate::base::digest::Digest;
 
@@ -73,10 +73,7 @@ impl PolicySet {
     /// # Errors
     ///
     /// As [`PolicySet::load`].
-    pub fn from_files(
-        files: Vec<PolicyFile>,
-        catalogue: &Catalogue,
-    ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+    pub fn from_files(files: Vec<PolicyFile>, catalogue: &Catalogue) -> Result<(Self, Vec<Finding>), PolicyErrors> {
         Self::build(files, catalogue, Enforced::NOW)
     }
 
@@ -157,12 +154,7 @@ impl PolicySet {
     }
 }
 
-fn findings(
-    files: &[PolicyFile],
-    grants: &[PlacedGrant],
-    guardrails: &[Guardrail],
-    catalogue: &Catalogue,
-) -> Findings {
+fn findings(files: &[PolicyFile], grants: &[PlacedGrant], guardrails: &[Guardrail], catalogue: &Catalogue) -> Findings {
     let mut findings = check_grants(grants, catalogue);
     match engine::schema() {
         Ok(schema) => {
@@ -178,4 +170,46 @@ fn findings(
 
 fn fault_error(fault: &EngineFault) -> PolicyErrors {
     PolicyErrors::new(vec![Finding::new("policy", None, format!("the engine cannot take the policies: {fault}"))])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::*;
+    use crate::{
+        base::ReasonCode,
+        token::{manifest::Manifest, rights::RequestedDetail},
+    };
+
+    #[test]
+    fn a_grant_that_wants_proof_refuses_a_pass_without_a_holder_key() {
+        let text = "[[grant]]\nid = \"g\"\nagents = [\"*\"]\nserver = \"a\"\ntools = [\"*\"]\nmax_ttl = \"1m\"\n\
+                    require_proof = true\n";
+        let files = || vec![PolicyFile { name: "policy/a.toml".to_owned(), text: text.to_owned() }];
+        let mut manifest = Manifest::new("https://a.example".parse().unwrap(), "a".parse().unwrap());
+        manifest.tools.insert("x".parse().unwrap(), Default::default());
+        let catalogue = Catalogue::new([Arc::new(manifest)]).unwrap();
+        let errors = PolicySet::from_files(files(), &catalogue).unwrap_err();
+        assert_eq!(errors.findings().first().unwrap().line, Some(7));
+
+        let (set, _) = PolicySet::build(files(), &catalogue, Enforced { proof: true }).unwrap();
+        let mut requested = RequestedDetail::new("https://a.example".parse().unwrap());
+        requested.tools.push("x".parse().unwrap());
+        let mut question = Question {
+            agent: "bot".parse().unwrap(),
+            groups: Default::default(),
+            steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+            purpose: String::new(),
+            requested: vec![requested],
+            ttl_seconds: 1,
+            context: BTreeMap::new(),
+            holder_bound: false,
+            allow_partial: false,
+        };
+        let Decision::Refused(reasons) = set.decide(&question, &catalogue) else { panic!("granted") };
+        assert_eq!(reasons.iter().map(|reason| reason.code).collect::<Vec<_>>(), [ReasonCode::HolderKeyRequired]);
+        question.holder_bound = true;
+        assert!(matches!(set.decide(&question, &catalogue), Decision::Granted(_)));
+    }
 }
