@@ -16,6 +16,7 @@ use super::{
     engine::{Asked, Decider, Verdict},
     expand::{Expansion, expand},
     fit::obligations_fit,
+    grant_file::PlacedGrant,
 };
 use crate::{
     base::{
@@ -269,7 +270,7 @@ impl<'d> Court<'d> {
 
     fn source(&self, decider: Decider) -> Option<Source> {
         match decider {
-            Decider::Grant(at) => self.set.grants.get(at).map(|placed| placed.source()),
+            Decider::Grant(at) => self.set.grants.get(at).map(PlacedGrant::source),
             Decider::Guardrail(at) => self
                 .set
                 .guardrails

@@ -211,8 +211,8 @@ impl Asked<'_> {
 fn permits(grant: &Grant) -> Vec<(Kind, Value)> {
     let names = |names: &[NamePattern]| (!names.is_empty()).then(|| name_term(names));
     let trees: Vec<_> = grant.resources.iter().map(|tree| entity_literal("GrantedTree", tree.as_str())).collect();
-    let within = (!trees.is_empty()).then(|| binary("in", variable("resource"), json!({ "Set": trees })));
-    let read_only = grant.read_only.then(|| attribute(variable("resource"), "read_only"));
+    let within = (!trees.is_empty()).then(|| binary("in", &variable("resource"), &json!({ "Set": trees })));
+    let read_only = grant.read_only.then(|| attribute(&variable("resource"), "read_only"));
     let tools = names(&grant.tools).map(|named| [Some(named), read_only].into_iter().flatten().collect());
     let prompts = names(&grant.prompts).map(|named| vec![named]);
     let resources = within.map(|within| vec![within]);
@@ -230,8 +230,8 @@ fn permit(grant: &Grant, kind: Kind, mut terms: Vec<Value>) -> Value {
             json!({ "op": "is", "entity_type": type_of(kind), "in": server })
         }
         ServerSelector::Name(name) => {
-            let server_name = attribute(attribute(variable("resource"), "server"), "name");
-            terms.push(binary("==", server_name, json!({ "Value": name.as_str() })));
+            let server_name = attribute(&attribute(&variable("resource"), "server"), "name");
+            terms.push(binary("==", &server_name, &json!({ "Value": name.as_str() })));
             json!({ "op": "is", "entity_type": type_of(kind) })
         }
     };
@@ -258,12 +258,12 @@ fn agent_term(agents: &[AgentSelector]) -> Option<Value> {
     }
     // A Cedar set holds entities of one type.
     let sets = [ids, groups].into_iter().filter(|set| !set.is_empty());
-    Some(any_of(sets.map(|set| binary("in", variable("principal"), json!({ "Set": set }))).collect()))
+    Some(any_of(sets.map(|set| binary("in", &variable("principal"), &json!({ "Set": set }))).collect()))
 }
 
 /// That the resource's name is one of these.
 fn name_term(names: &[NamePattern]) -> Value {
-    let name = || attribute(variable("resource"), "name");
+    let name = || attribute(&variable("resource"), "name");
     let (mut exact, mut terms) = (Vec::new(), Vec::new());
     for pattern in names {
         match pattern.exact() {
@@ -272,7 +272,7 @@ fn name_term(names: &[NamePattern]) -> Value {
         }
     }
     if !exact.is_empty() {
-        terms.push(binary("contains", json!({ "Set": exact }), name()));
+        terms.push(binary("contains", &json!({ "Set": exact }), &name()));
     }
     any_of(terms)
 }
@@ -296,7 +296,7 @@ fn any_of(mut terms: Vec<Value>) -> Value {
         terms = terms
             .chunks(2)
             .filter_map(|pair| match pair {
-                [left, right] => Some(binary("||", left.clone(), right.clone())),
+                [left, right] => Some(binary("||", left, right)),
                 [one] => Some(one.clone()),
                 _ => None,
             })
@@ -309,11 +309,11 @@ fn variable(name: &str) -> Value {
     json!({ "Var": name })
 }
 
-fn attribute(of: Value, name: &str) -> Value {
+fn attribute(of: &Value, name: &str) -> Value {
     json!({ ".": { "left": of, "attr": name } })
 }
 
-fn binary(operator: &str, left: Value, right: Value) -> Value {
+fn binary(operator: &str, left: &Value, right: &Value) -> Value {
     json!({ operator: { "left": left, "right": right } })
 }
 

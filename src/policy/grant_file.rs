@@ -253,10 +253,8 @@ impl PlacedGrant {
         for pointer in grant.pin.iter().filter(|pointer| pointer.with_ancestors().nth(1).is_some()) {
             refuse(&Spot::Pin(pointer.clone()), format!("`pin` takes arguments at the top level, not `{pointer}`"));
         }
-        if grant.tools.is_empty() {
-            if let Some(pointer) = grant.pin.first() {
-                refuse(&Spot::Pin(pointer.clone()), "`pin` without `tools` does nothing".to_owned());
-            }
+        if let Some(pointer) = grant.pin.first().filter(|_| grant.tools.is_empty()) {
+            refuse(&Spot::Pin(pointer.clone()), "`pin` without `tools` does nothing".to_owned());
         }
         let may_be_given: BTreeSet<_> = grant.tools.iter().collect();
         let given = |named: &NamePattern| {
@@ -287,7 +285,7 @@ fn read_ttl(text: &str) -> Result<Duration, String> {
 }
 
 /// No pass lives longer than this; what takes longer renews.
-const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TTL: Duration = Duration::from_hours(24);
 
 /// The most patterns or subtrees of one kind in a grant.
 const MAX_NAMES: usize = 200;

@@ -135,6 +135,14 @@ fn look_at_entity(entity: &EntityUid, catalogue: &Catalogue) -> Literal {
             Some(_) => Literal::Fits,
         },
     };
+    let is_listed = |server: &str, name: &str| {
+        let manifest = server.parse().ok().and_then(|uri| catalogue.get(&uri));
+        let name = name.parse::<ToolName>().ok();
+        manifest.zip(name).is_some_and(|(manifest, name)| match entity.type_name().basename() {
+            "Prompt" => manifest.prompts.contains_key(&name),
+            _ => manifest.tools.contains_key(&name),
+        })
+    };
     let fits_if = |valid: bool, reason: &'static str| if valid { Literal::Fits } else { Literal::Wrong(reason) };
     match entity.type_name().to_string().as_str() {
         "Agent" => fits_if(id.parse::<AgentId>().is_ok(), "is not an agent id"),
@@ -142,7 +150,10 @@ fn look_at_entity(entity: &EntityUid, catalogue: &Catalogue) -> Literal {
         "Steward" => fits_if(id.parse::<StewardId>().is_ok(), "is not a steward id such as stw_…"),
         "Server" => is_known_server(id),
         "Tool" | "Prompt" => match id.split_once(' ') {
-            Some((server, name)) if name.parse::<ToolName>().is_ok() => is_known_server(server),
+            Some((server, name)) if name.parse::<ToolName>().is_ok() => match is_known_server(server) {
+                Literal::Fits if !is_listed(server, name) => Literal::Odd("is not in the server's manifest"),
+                verdict => verdict,
+            },
             _ => Literal::Wrong("is not a server's canonical URI, a space and a name"),
         },
         "ResourceTree" | "GrantedTree" => Literal::Wrong(

@@ -184,7 +184,8 @@ fn what_does_nothing_yet_is_a_warning_with_its_place() {
     let other = grant("other", "tools = [\"x\"]").replace("\"ledger\"", "\"later\"");
     let alias = grant("alias", "tools = [\"x\"]").replace("\"ledger\"", "\"https://ledger-alias.example/mcp\"");
     let names = grant("names", "tools = [\"gone_*\"]\nprompts = [\"gone\"]\nresources = [\"file:///etc\"]");
-    let guardrail = "forbid (principal, action, resource in Server::\"https://later.example/mcp\");";
+    let guardrail = "forbid (principal, action, resource in Server::\"https://later.example/mcp\");\n\
+                     forbid (principal, action, resource == Tool::\"https://ledger.example/mcp transferr\");";
     let (_, warnings) = PolicySet::from_files(
         files(&[("a.toml", &other), ("b.toml", &alias), ("c.toml", &names), ("d.cedar", guardrail)]),
         &catalogue(),
@@ -198,11 +199,12 @@ fn what_does_nothing_yet_is_a_warning_with_its_place() {
         ("policy/c.toml:1", "prompt"),
         ("policy/c.toml:1", "file:///etc"),
         ("policy/d.cedar:1", "not registered"),
+        ("policy/d.cedar:2", "manifest"),
     ] {
         assert!(
             places.iter().any(|warning| warning.starts_with(place) && warning.contains(word)),
             "{place} {word} {places:?}"
         );
     }
-    assert_eq!(places.len(), 6);
+    assert_eq!(places.len(), 7);
 }
