@@ -8,7 +8,7 @@ use std::{fs, path::Path, sync::Arc};
 use hallpass::{
     audit::{AuditEvent, Trail},
     base::digest::Digest,
-    index::{Filter, Index, IndexError, Order, Trouble},
+    index::{Filter, Index, IndexError, Order, Trouble, Window},
     journal::{Entry, Journal, Options, Record, event::Subject},
 };
 use proptest::prelude::*;
@@ -25,6 +25,10 @@ fn open(dir: &Path) -> (Journal, Arc<Index>, hallpass::index::Recovery) {
     let applied = Arc::clone(&index);
     let journal = recovered.start(Box::new(move |records| applied.apply(records).unwrap())).unwrap();
     (journal, index, recovery)
+}
+
+fn window(order: Order, after: Option<u64>, limit: usize) -> Window {
+    Window { order, after, limit }
 }
 
 fn written(entries: Vec<Entry>) -> TempDir {
@@ -51,7 +55,7 @@ fn story() -> Vec<Entry> {
 fn events_are_found_by_what_they_are_about_even_when_they_only_name_a_token() {
     let dir = written(story());
     let (_journal, index, _) = open(dir.path());
-    let find = |filter: Filter| index.query(&filter, Order::OldestFirst, None, 100).unwrap();
+    let find = |filter: Filter| index.query(&filter, window(Order::OldestFirst, None, 100)).unwrap();
     assert_eq!(find(Filter::default()), [1, 2, 3, 4, 5, 6, 7]);
     assert_eq!(find(Filter { agent: "bot".parse().ok(), ..Filter::default() }), [1, 2, 5, 6, 7]);
     assert_eq!(find(Filter { steward: Some(id("stw", 1)), ..Filter::default() }), [1, 2, 3, 4, 5, 6, 7]);
@@ -121,10 +125,8 @@ fn an_index_of_another_history_is_moved_aside_and_rebuilt() {
     assert!(matches!(trouble, Trouble::OtherHistory { .. }), "{trouble}");
     assert!(kept.ends_with("index.broken-1") && kept.is_dir());
     assert_eq!(recovery.words().len(), 1);
-    assert_eq!(
-        index.query(&Filter { agent: "scout".parse().ok(), ..Filter::default() }, Order::default(), None, 9).unwrap(),
-        [4, 3]
-    );
+    let scout = Filter { agent: "scout".parse().ok(), ..Filter::default() };
+    assert_eq!(index.query(&scout, window(Order::default(), None, 9)).unwrap(), [4, 3]);
 }
 
 #[test]
@@ -184,7 +186,7 @@ fn an_index_that_missed_records_refuses_to_answer() {
     let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
     let last: Vec<Record> = recovered.reader().read_from(7, None).unwrap().map(Result::unwrap).collect();
     assert!(matches!(index.apply(&last), Err(IndexError::Behind)));
-    assert!(matches!(index.query(&Filter::default(), Order::default(), None, 9), Err(IndexError::Behind)));
+    assert!(matches!(index.query(&Filter::default(), window(Order::default(), None, 9)), Err(IndexError::Behind)));
     assert!(matches!(index.token(&block(10)), Err(IndexError::Behind)));
 }
 
@@ -197,7 +199,7 @@ fn pages_of_the_trail_join_to_the_whole() {
     let filter = Filter { agent: "bot".parse().ok(), ..Filter::default() };
     let (mut after, mut joined) = (None, Vec::new());
     loop {
-        let page = trail.events(&filter, Order::NewestFirst, after, 2).unwrap();
+        let page = trail.events(&filter, window(Order::NewestFirst, after, 2)).unwrap();
         joined.extend(page.events);
         after = page.next;
         if after.is_none() {
@@ -256,7 +258,7 @@ proptest! {
         let reader = journal.reader();
         let trail = Trail::new(&index, &reader);
         let everything = Filter::default();
-        let all = trail.events(&everything, Order::OldestFirst, None, 1000).unwrap().events;
+        let all = trail.events(&everything, window(Order::OldestFirst, None, 1000)).unwrap().events;
         let all: Vec<_> = all.into_iter().map(|event| (event.seq, event)).collect();
         prop_assert_eq!(all.len(), entries.len());
 
@@ -266,7 +268,7 @@ proptest! {
             for order in [Order::OldestFirst, Order::NewestFirst] {
                 let (mut found, mut after) = (Vec::new(), None);
                 loop {
-                    let next = index.query(&filter, order, after, page).unwrap();
+                    let next = index.query(&filter, window(order, after, page)).unwrap();
                     after = next.last().copied();
                     found.extend_from_slice(&next);
                     if next.len() < page {

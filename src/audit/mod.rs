@@ -21,7 +21,6 @@ pub use view::{AuditError, AuditEvent, Page, Trail};
 
 /// What is known about a journal besides its bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "callers fill in what they know and default the rest")]
 pub struct Claims {
     /// A head that this journal is known to have had: noted, exported or signed earlier.
     pub head: Option<Head>,

@@ -10,7 +10,7 @@ use crate::{
         ids::{AgentId, RequestId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
-    index::{Filter, Index, IndexError, Order},
+    index::{Filter, Index, IndexError, Window},
     journal::{
         Actor, Event, ReadError, Reader, Record, Subjects,
         event::{KeyPurpose, KeyState, Role, Subject},
@@ -140,13 +140,15 @@ impl<'a> Trail<'a> {
         Self { index, journal }
     }
 
-    /// At most `limit` events that `filter` wants, those that follow `after` in this order.
+    /// The events that `filter` wants, as far as `window` shows them.
     ///
     /// # Errors
     ///
     /// When index or journal fail; never a part of an answer.
-    pub fn events(&self, filter: &Filter, order: Order, after: Option<u64>, limit: usize) -> Result<Page, AuditError> {
-        let mut found = self.index.query(filter, order, after, limit.saturating_add(1))?;
+    pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, AuditError> {
+        let limit = window.limit;
+        // One more than wanted tells whether there is a next page.
+        let mut found = self.index.query(filter, Window { limit: limit.saturating_add(1), ..window })?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().copied() } else { None };

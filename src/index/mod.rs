@@ -4,7 +4,8 @@
 //! It holds nothing that the journal does not. It is brought up to date at every start, and an
 //! index that cannot be read or tells of another history is moved aside and built anew, so deleting
 //! its directory loses nothing. No decision depends on it alone: what it finds is read from the
-//! journal, where it is checked.
+//! journal, where it is checked. sled does not notice every damage to its files while it runs: an
+//! answer that must be complete beyond doubt comes from an index that was built anew.
 //!
 //! sled 0.34 does not sync when it says that it flushed; nothing here needs it to.
 
@@ -24,7 +25,7 @@ mod keys;
 mod query;
 mod views;
 
-pub use query::{Filter, Order, TaskSummary};
+pub use query::{Filter, Order, TaskSummary, Window};
 
 /// The index's directory inside the data directory.
 pub const DIRECTORY: &str = "index";
@@ -35,6 +36,9 @@ pub struct Index {
     applied: Mutex<Head>,
     broken: AtomicBool,
 }
+
+/// One key of the index and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// What opening the index found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,17 +123,17 @@ impl Index {
     /// When the journal cannot be read, or when not even an empty index can be opened.
     pub fn open(data_dir: &Path, journal: &Reader) -> Result<(Self, Recovery), IndexError> {
         let dir = data_dir.join(DIRECTORY);
-        let trouble = match Self::open_sound(&dir, journal) {
-            Ok((index, next)) => {
-                let caught_up = index.catch_up(journal, next)?;
-                return Ok((index, Recovery { caught_up, rebuilt: None }));
-            }
-            Err(trouble) => trouble,
+        let trouble = match Self::open_current(&dir, journal) {
+            Ok((index, caught_up)) => return Ok((index, Recovery { caught_up, rebuilt: None })),
+            Err(Failure::Journal(error)) => return Err(error.into()),
+            Err(Failure::Index(trouble)) => trouble,
         };
         let kept = move_aside(data_dir, &dir)?;
-        let (index, next) = Self::open_sound(&dir, journal).map_err(IndexError::Unusable)?;
-        let caught_up = index.catch_up(journal, next)?;
-        Ok((index, Recovery { caught_up, rebuilt: Some((trouble, kept)) }))
+        match Self::open_current(&dir, journal) {
+            Ok((index, caught_up)) => Ok((index, Recovery { caught_up, rebuilt: Some((trouble, kept)) })),
+            Err(Failure::Journal(error)) => Err(error.into()),
+            Err(Failure::Index(trouble)) => Err(IndexError::Unusable(trouble)),
+        }
     }
 
     /// Applies records that follow on those applied so far, all or none of them.
@@ -139,7 +143,7 @@ impl Index {
     /// When sled fails or records are missing before these. The index then refuses every query
     /// until the next start, since it would answer for a part of the journal only.
     pub fn apply(&self, records: &[Record]) -> Result<(), IndexError> {
-        let applied = self.apply_batch(records);
+        let applied = catch_panic(|| self.apply_batch(records)).unwrap_or(Err(IndexError::Damaged));
         if applied.is_err() {
             self.broken.store(true, Ordering::SeqCst);
         }
@@ -157,7 +161,7 @@ impl Index {
     /// # Errors
     ///
     /// When sled fails.
-    pub fn dump(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
         self.db.iter().map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
     }
 
@@ -171,13 +175,20 @@ impl Index {
         Ok(())
     }
 
-    /// Opens what is in `dir` and compares it with the journal; returns where catching up begins.
+    /// Opens what is in `dir` and brings it up to date; returns how many records that took.
+    fn open_current(dir: &Path, journal: &Reader) -> Result<(Self, u64), Failure> {
+        let open = || {
+            let (index, last) = Self::open_sound(dir, journal)?;
+            let caught_up = index.catch_up(journal, last.as_ref())?;
+            Ok((index, caught_up))
+        };
+        catch_panic(open).unwrap_or_else(|| Err(Trouble::Unreadable("reading it panicked".to_owned()).into()))
+    }
+
+    /// Opens what is in `dir` and compares it with the journal; returns the last record that it knows.
     fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Trouble> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        // sled panics on some damaged files.
-        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|_| Trouble::Unreadable("opening it panicked".to_owned()))?
-            .map_err(|error| Trouble::Unreadable(error.to_string()))?;
+        let db = config.open().map_err(|error| Trouble::Unreadable(error.to_string()))?;
         let unreadable = |what: &str| Trouble::Unreadable(what.to_owned());
         let applied = match db.get(keys::APPLIED).map_err(|error| Trouble::Unreadable(error.to_string()))? {
             Some(value) => keys::read_head(&value).ok_or_else(|| unreadable("it has another form"))?,
@@ -201,8 +212,8 @@ impl Index {
     }
 
     /// Applies what follows on `last`, the last record applied; returns how many records that were.
-    fn catch_up(&self, journal: &Reader, last: Option<Record>) -> Result<u64, IndexError> {
-        let mut records = match &last {
+    fn catch_up(&self, journal: &Reader, last: Option<&Record>) -> Result<u64, Failure> {
+        let mut records = match last {
             Some(last) => journal.read_from(last.sequence, Some(last.place))?,
             None => journal.read_from(1, None)?,
         };
@@ -223,10 +234,42 @@ impl Index {
     }
 }
 
+/// Which of the two could not be read while they were compared.
+enum Failure {
+    Journal(ReadError),
+    Index(Trouble),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Index(trouble)
+    }
+}
+
+impl From<IndexError> for Failure {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Journal(error) => Self::Journal(error),
+            other => Self::Index(Trouble::Unreadable(other.to_string())),
+        }
+    }
+}
+
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index").field("applied", &self.applied()).finish_non_exhaustive()
     }
+}
+
+/// Runs `work`; `None` when it panicked, as sled does on some damaged files.
+fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, IndexError> {

@@ -17,7 +17,6 @@ use crate::{
 
 /// Which records are wanted: those that satisfy every member that is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "callers fill in what they want and default the rest")]
 pub struct Filter {
     /// About this agent.
     pub agent: Option<AgentId>,
@@ -44,6 +43,17 @@ pub enum Order {
     OldestFirst,
 }
 
+/// Which part of the records that a filter wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// In which order.
+    pub order: Order,
+    /// Only those that follow this record in that order.
+    pub after: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// What the index knows of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,25 +69,19 @@ pub struct TaskSummary {
 }
 
 impl Index {
-    /// At most `limit` sequence numbers of records that `filter` wants, those that follow `after` in
-    /// the given order. The last one is the next page's `after`; a page with fewer than `limit` is the last.
+    /// The sequence numbers of the records that `filter` wants, as far as `window` shows them. The last
+    /// one is the next page's `after`; a page with fewer than the limit is the last.
     ///
     /// # Errors
     ///
     /// When the index is behind, damaged or fails.
-    pub fn query(
-        &self,
-        filter: &Filter,
-        order: Order,
-        after: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<u64>, IndexError> {
+    pub fn query(&self, filter: &Filter, window: Window) -> Result<Vec<u64>, IndexError> {
         self.whole()?;
         let views = views_of(filter);
         match views.split_first() {
-            None if filter.from.is_some() || filter.to.is_some() => self.query_time(filter, order, after, limit),
-            None => self.walk(keys::BY_SEQUENCE, order, after, limit, |_| Ok(true)),
-            Some((first, others)) => self.walk(first, order, after, limit, |sequence| {
+            None if filter.from.is_some() || filter.to.is_some() => self.query_time(filter, window),
+            None => self.walk(keys::BY_SEQUENCE, window, |_| Ok(true)),
+            Some((first, others)) => self.walk(first, window, |sequence| {
                 for other in others {
                     if !self.db.contains_key(keys::with_sequence(other.clone(), sequence))? {
                         return Ok(false);
@@ -160,17 +164,15 @@ impl Index {
     fn walk(
         &self,
         prefix: &[u8],
-        order: Order,
-        after: Option<u64>,
-        limit: usize,
+        window: Window,
         wanted: impl Fn(u64) -> Result<bool, IndexError>,
     ) -> Result<Vec<u64>, IndexError> {
         let key = |sequence| keys::with_sequence(prefix.to_vec(), sequence);
-        let (low, high) = bounds(order, after);
+        let (low, high) = window.bounds();
         let mut range = self.db.range::<Vec<u8>, _>((low.map(key), high.map(key))).keys();
         let mut found = Vec::new();
-        while found.len() < limit {
-            let next = match order {
+        while found.len() < window.limit {
+            let next = match window.order {
                 Order::OldestFirst => range.next(),
                 Order::NewestFirst => range.next_back(),
             };
@@ -183,17 +185,11 @@ impl Index {
         Ok(found)
     }
 
-    /// By time alone: walks the whole span of time and keeps the `limit` records that come first.
+    /// By time alone: walks the whole span of time and keeps the records that come first.
     ///
     /// A clock may be set back, so the order of times is not the order of records and the walk
     /// cannot end early.
-    fn query_time(
-        &self,
-        filter: &Filter,
-        order: Order,
-        after: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<u64>, IndexError> {
+    fn query_time(&self, filter: &Filter, window: Window) -> Result<Vec<u64>, IndexError> {
         let from =
             filter.from.map_or(Bound::Included(keys::BY_TIME.to_vec()), |at| Bound::Included(keys::by_time(at, 0)));
         let latest = Timestamp::from_unix_millis(i64::MAX);
@@ -204,7 +200,7 @@ impl Index {
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from >= to) {
             return Ok(Vec::new());
         }
-        let (low, high) = bounds(order, after);
+        let (low, high) = window.bounds();
         let mut found = BTreeSet::new();
         for key in self.db.range::<Vec<u8>, _>((from, to)).keys() {
             let sequence = keys::sequence_of(&key?).ok_or(IndexError::Damaged)?;
@@ -212,26 +208,28 @@ impl Index {
                 continue;
             }
             found.insert(sequence);
-            if found.len() > limit {
-                match order {
+            if found.len() > window.limit {
+                match window.order {
                     Order::OldestFirst => found.pop_last(),
                     Order::NewestFirst => found.pop_first(),
                 };
             }
         }
-        Ok(match order {
+        Ok(match window.order {
             Order::OldestFirst => found.into_iter().collect(),
             Order::NewestFirst => found.into_iter().rev().collect(),
         })
     }
 }
 
-/// The sequence numbers that follow `after` in this order.
-fn bounds(order: Order, after: Option<u64>) -> (Bound<u64>, Bound<u64>) {
-    match (order, after) {
-        (Order::OldestFirst, Some(after)) => (Bound::Excluded(after), Bound::Included(u64::MAX)),
-        (Order::NewestFirst, Some(after)) => (Bound::Included(0), Bound::Excluded(after)),
-        (_, None) => (Bound::Included(0), Bound::Included(u64::MAX)),
+impl Window {
+    /// The sequence numbers that it can show.
+    const fn bounds(self) -> (Bound<u64>, Bound<u64>) {
+        match (self.order, self.after) {
+            (Order::OldestFirst, Some(after)) => (Bound::Excluded(after), Bound::Included(u64::MAX)),
+            (Order::NewestFirst, Some(after)) => (Bound::Included(0), Bound::Excluded(after)),
+            (_, None) => (Bound::Included(0), Bound::Included(u64::MAX)),
+        }
     }
 }
 

@@ -90,14 +90,14 @@ pub(super) fn cut_tail(segment: &Path, file: &mut File, offset: u64, sequence: u
     Ok(aside)
 }
 
-/// The names in `dir` that match `wanted`.
-pub(super) fn names_in(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>, OpenError> {
+/// The names of the segments in `dir`.
+pub(super) fn segments_in(dir: &Path) -> Result<Vec<String>, OpenError> {
     let failed = |error| OpenError::io("read", dir, error);
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if wanted(&name) {
-            names.push(name);
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
         }
     }
     names.sort_unstable();

@@ -12,7 +12,7 @@ use super::{
     Journal, files,
     line::{Chain, Damage, Flaw, Head, Line, Lines, Record},
     read::{Reader, Shared},
-    writer::{self, Apply, Storage},
+    writer::{self, Apply, Files, Storage},
 };
 
 /// The journal's directory inside the data directory.
@@ -202,8 +202,7 @@ impl Recovered {
     ///
     /// When no thread can be started.
     pub fn start(self, apply: Apply) -> Result<Journal, OpenError> {
-        let Self { lock, segment, reader, options } = self;
-        Self::spawn(lock, Box::new(segment), reader, &options, apply)
+        self.start_with_storage(|segment| Box::new(segment), apply)
     }
 
     /// [`start`](Self::start) with another way to store what is written: for tests of faults.
@@ -216,19 +215,9 @@ impl Recovered {
         storage: impl FnOnce(File) -> Box<dyn Storage>,
         apply: Apply,
     ) -> Result<Journal, OpenError> {
-        let Self { lock, segment, reader, options } = self;
-        Self::spawn(lock, storage(segment), reader, &options, apply)
-    }
-
-    fn spawn(
-        lock: File,
-        storage: Box<dyn Storage>,
-        reader: Reader,
-        options: &Options,
-        apply: Apply,
-    ) -> Result<Journal, OpenError> {
-        let path = reader.path().to_owned();
-        writer::spawn(lock, storage, reader, options, apply)
+        let path = self.reader.path().to_owned();
+        let files = Files { lock: self.lock, storage: storage(self.segment) };
+        writer::spawn(files, self.reader, &self.options, apply)
             .map_err(|error| OpenError::io("start the writer of", &path, error))
     }
 }
@@ -243,7 +232,7 @@ fn find_or_begin(data_dir: &Path, dir: &Path, options: &Options) -> Result<bool,
         }
     }
     files::ensure_dir(dir)?;
-    if let Some(name) = files::names_in(dir, |name| name.ends_with(".jsonl") && name != SEGMENT)?.into_iter().next() {
+    if let Some(name) = files::segments_in(dir)?.into_iter().find(|name| name != SEGMENT) {
         return Err(OpenError::Unknown { file: dir.join(name) });
     }
     let created = !path.exists();

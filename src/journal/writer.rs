@@ -92,19 +92,27 @@ impl Request {
     }
 }
 
+/// A call whose records are written and not durable yet.
+struct Pending {
+    answer: oneshot::Sender<Result<Receipt, JournalError>>,
+    last: Head,
+}
+
 #[derive(Debug)]
 pub(super) enum Message {
     Append(Request),
     Close(oneshot::Sender<()>),
 }
 
-pub(super) fn spawn(
-    lock: File,
-    storage: Box<dyn Storage>,
-    reader: Reader,
-    options: &Options,
-    apply: Apply,
-) -> io::Result<Journal> {
+/// What the writer holds open.
+pub(super) struct Files {
+    pub(super) lock: File,
+    pub(super) storage: Box<dyn Storage>,
+}
+
+/// Starts the writer after `reader`'s head.
+pub(super) fn spawn(files: Files, reader: Reader, options: &Options, apply: Apply) -> io::Result<Journal> {
+    let Files { lock, storage } = files;
     let (requests, inbox) = mpsc::channel(options.queue.max(1));
     let (head, bytes) = reader.shared().durable();
     let mut writer = Writer {
@@ -191,7 +199,7 @@ impl Writer {
         let stored = self.storage.write_all(&self.buffer).and_then(|()| self.storage.sync_data());
         if let Err(error) = stored {
             let fault = self.reader.shared().fail(format!("writing to `{}`: {error}", self.reader.path().display()));
-            for (answer, _) in answers {
+            for Pending { answer, .. } in answers {
                 let _ = answer.send(Err(fault.clone()));
             }
             return;
@@ -200,18 +208,14 @@ impl Writer {
         self.head = records.last().map_or(self.head, Record::head);
         self.reader.shared().set_durable(self.head, self.bytes);
         (self.apply)(&records);
-        for (answer, head) in answers {
+        for Pending { answer, last } in answers {
             // Whoever asked may have stopped waiting; what it asked for happened.
-            let _ = answer.send(Ok(Receipt::of_durable_record(head.sequence, head.hash)));
+            let _ = answer.send(Ok(Receipt::of_durable_record(last.sequence, last.hash)));
         }
     }
 
     /// Writes the batch into the buffer; returns its records, and each call's last record.
-    #[expect(clippy::type_complexity, reason = "a pair of lists that lives for three lines")]
-    fn encode(
-        &mut self,
-        batch: &mut Vec<Request>,
-    ) -> (Vec<Record>, Vec<(oneshot::Sender<Result<Receipt, JournalError>>, Head)>) {
+    fn encode(&mut self, batch: &mut Vec<Request>) -> (Vec<Record>, Vec<Pending>) {
         self.buffer.clear();
         let mut head = self.head;
         let mut records = Vec::with_capacity(batch.len());
@@ -224,7 +228,7 @@ impl Writer {
                 let place = Place { segment: 1, offset };
                 records.push(Record { sequence: head.sequence, prev, hash: head.hash, place, entry });
             }
-            answers.push((request.answer, head));
+            answers.push(Pending { answer: request.answer, last: head });
         }
         (records, answers)
     }

@@ -16,30 +16,30 @@ use hallpass::{
 use proptest::prelude::*;
 use serde_json::Value;
 
-pub fn at(second: u64) -> Timestamp {
+pub(crate) fn at(second: u64) -> Timestamp {
     Timestamp::from_unix_seconds(1_795_000_000 + second)
 }
 
-pub fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(prefix: &str, n: u64) -> T {
+pub(crate) fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(prefix: &str, n: u64) -> T {
     format!("{prefix}_{n:032x}").parse().unwrap()
 }
 
-pub fn block(n: u64) -> RevocationId {
+pub(crate) fn block(n: u64) -> RevocationId {
     let mut bytes = [0; 64];
     bytes[56..].copy_from_slice(&n.to_be_bytes());
     RevocationId::from_bytes(bytes)
 }
 
-pub fn entry(event: Event) -> Entry {
+pub(crate) fn entry(event: Event) -> Entry {
     Entry { at: at(0), actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
 }
 
 /// A small entry that is told apart by `n`.
-pub fn note(n: u64) -> Entry {
+pub(crate) fn note(n: u64) -> Entry {
     opened(n, "bot", 1, "count the beans")
 }
 
-pub fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Entry {
+pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Entry {
     entry(Event::TaskOpened {
         task: TaskRecord {
             task: id("tsk", task),
@@ -53,7 +53,7 @@ pub fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Entry {
     })
 }
 
-pub fn issued(task: u64, token: u64, server: &str) -> Entry {
+pub(crate) fn issued(task: u64, token: u64, server: &str) -> Entry {
     let mut right = GrantedDetail::new(server.parse().unwrap());
     right.tools.push("read_ledger".parse().unwrap());
     entry(Event::TokenIssued {
@@ -70,7 +70,7 @@ pub fn issued(task: u64, token: u64, server: &str) -> Entry {
     })
 }
 
-pub fn revoked(subject: Subject) -> Entry {
+pub(crate) fn revoked(subject: Subject) -> Entry {
     let servers = BTreeSet::new();
     let (cut_off, expires_at) = (at(10), at(700));
     let reason = Some("lost laptop".to_owned());
@@ -79,12 +79,12 @@ pub fn revoked(subject: Subject) -> Entry {
     })
 }
 
-pub fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
+pub(crate) fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
     let blocks = blocks.iter().map(|n| block(*n)).collect();
     entry(Event::DelegationReported { task: id("tsk", task), blocks, delegate: Some(delegate.to_owned()) })
 }
 
-pub fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
+pub(crate) fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
     entry(Event::RequestRefused {
         agent: agent.parse().unwrap(),
         steward: id("stw", 1),
@@ -95,7 +95,7 @@ pub fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
 }
 
 /// An agent whose key is any JSON at all.
-pub fn agent_entry(key: Value) -> Entry {
+pub(crate) fn agent_entry(key: Value) -> Entry {
     entry(Event::AgentSet {
         agent: AgentRecord {
             agent: "bot".parse().unwrap(),
@@ -108,7 +108,7 @@ pub fn agent_entry(key: Value) -> Entry {
 }
 
 /// Entries over a few agents, tasks, tokens and servers, with any text and times that go back.
-pub fn any_entry() -> impl Strategy<Value = Entry> {
+pub(crate) fn any_entry() -> impl Strategy<Value = Entry> {
     let agent = || prop::sample::select(vec!["bot", "scout", "bot2"]);
     let server = || prop::sample::select(vec!["https://a.example/mcp", "https://b.example/mcp"]);
     let event = prop_oneof![
