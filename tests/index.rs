@@ -174,7 +174,8 @@ fn a_damaged_index_is_rebuilt_to_the_same_answers() {
             }
             fs::write(&file, bytes).unwrap();
         }
-        let (_journal, index, _) = open(dir.path());
+        let (_journal, index, recovery) = open(dir.path());
+        assert!(matches!(recovery.rebuilt, Some((Trouble::Unreadable(_), _))), "damage {damage}: {recovery:?}");
         assert_eq!(index.dump().unwrap(), expected, "damage {damage}");
     }
 }

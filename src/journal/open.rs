@@ -108,8 +108,8 @@ pub enum OpenError {
         /// The place.
         damage: Damage,
     },
-    /// There was a journal and it is gone.
-    #[error("the journal `{}` is missing, but `{}` shows that there was one: restore it from a copy", file.display(), evidence.display())]
+    /// There was a journal and it is gone, or holds no record any more.
+    #[error("the journal `{}` is missing or empty, but `{}` shows that there was one: restore it from a copy", file.display(), evidence.display())]
     Missing {
         /// The file that should be there.
         file: PathBuf,
@@ -166,23 +166,27 @@ impl Journal {
     ) -> Result<(Recovered, Recovery), OpenError> {
         files::ensure_dir(data_dir)?;
         let lock = files::lock(data_dir)?;
-        let dir = data_dir.join(DIRECTORY);
-        let path = dir.join(SEGMENT);
-        let created = find_or_begin(data_dir, &dir, &options)?;
+        let found = find_or_begin(data_dir, &data_dir.join(DIRECTORY), &options)?;
+        let Found { path, created, marker, marked } = found;
         let mut segment = files::open_segment(&path)?;
         let (chain, torn_bytes) = read_all(&path, &segment, &mut replay)?;
-        let offset = chain.next_place().offset;
+        let (head, offset) = (chain.head(), chain.next_place().offset);
+        if marked && head == Head::GENESIS {
+            return Err(OpenError::Missing { file: path, evidence: marker });
+        }
         let torn = match torn_bytes {
             0 => None,
             bytes => {
-                let next = chain.head().sequence.saturating_add(1);
+                let next = head.sequence.saturating_add(1);
                 let kept_at = files::cut_tail(&path, &mut segment, offset, next)?;
                 Some(Torn { segment: path.clone(), offset, bytes, kept_at })
             }
         };
         // After a kill there may be records that no sync covered. They count from now on, so they must last.
         segment.sync_all().map_err(|error| OpenError::io("sync", &path, error))?;
-        let head = chain.head();
+        if !marked && head != Head::GENESIS {
+            mark(&path)?;
+        }
         let reader = Reader::new(path, Arc::new(Shared::new(head, offset)));
         Ok((Recovered { lock, segment, reader, options }, Recovery { head, created, torn }))
     }
@@ -222,10 +226,11 @@ impl Recovered {
     }
 }
 
-/// Whether a journal was begun; an error when one should be there and is not.
-fn find_or_begin(data_dir: &Path, dir: &Path, options: &Options) -> Result<bool, OpenError> {
+/// Begins a journal where there is none, or finds the one that is there.
+fn find_or_begin(data_dir: &Path, dir: &Path, options: &Options) -> Result<Found, OpenError> {
     let (path, marker) = (dir.join(SEGMENT), dir.join(MARKER));
-    if !path.exists() {
+    let (begun, marked) = (path.exists(), marker.exists());
+    if !begun {
         let evidence = options.evidence.iter().map(|name| data_dir.join(name));
         if let Some(evidence) = std::iter::once(marker.clone()).chain(evidence).find(|path| path.exists()) {
             return Err(OpenError::Missing { file: path, evidence });
@@ -235,17 +240,26 @@ fn find_or_begin(data_dir: &Path, dir: &Path, options: &Options) -> Result<bool,
     if let Some(name) = files::segments_in(dir)?.into_iter().find(|name| name != SEGMENT) {
         return Err(OpenError::Unknown { file: dir.join(name) });
     }
-    let created = !path.exists();
-    if created {
-        files::create(&path, b"")?;
-    }
-    // The marker comes last: where it stands, a segment has been.
-    if !marker.exists() {
-        files::create(&marker, MARKER_CONTENT)?;
-    } else if fs::read(&marker).map_err(|error| OpenError::io("read", &marker, error))? != MARKER_CONTENT {
+    if marked && fs::read(&marker).map_err(|error| OpenError::io("read", &marker, error))? != MARKER_CONTENT {
         return Err(OpenError::Unknown { file: marker });
     }
-    Ok(created)
+    if !begun {
+        files::create(&path, b"")?;
+    }
+    Ok(Found { path, created: !begun, marker, marked })
+}
+
+/// The journal's files as they were found.
+struct Found {
+    path: PathBuf,
+    created: bool,
+    marker: PathBuf,
+    marked: bool,
+}
+
+/// Notes beside `segment` that it holds a record: from then on an empty one is known to be a loss.
+pub(super) fn mark(segment: &Path) -> Result<(), OpenError> {
+    files::create(&segment.with_file_name(MARKER), MARKER_CONTENT)
 }
 
 /// Checks and replays the whole segment; returns the chain and the length of its torn tail.

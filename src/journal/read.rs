@@ -67,7 +67,7 @@ impl Reader {
     /// When another record or none stands there.
     pub fn read_at(&self, sequence: u64, place: Place) -> Result<Record, ReadError> {
         let missing = Chain::from_middle(sequence, place).damage(Flaw::NotARecord);
-        self.from_place(sequence, place)?
+        self.records_at(sequence, place)?
             .next()
             .unwrap_or_else(|| Err(ReadError::Damaged { path: self.path.clone(), damage: missing }))
     }
@@ -79,17 +79,15 @@ impl Reader {
     ///
     /// When the file cannot be opened. The iterator ends with the first record that is not right.
     pub fn read_from(&self, sequence: u64, place: Option<Place>) -> Result<Records, ReadError> {
-        match place {
-            Some(place) => self.from_place(sequence, place),
-            None => {
-                let mut records = self.from_place(1, Chain::genesis().next_place())?;
-                records.first = sequence;
-                Ok(records)
-            }
+        if let Some(place) = place {
+            return self.records_at(sequence, place);
         }
+        let mut records = self.records_at(1, Chain::genesis().next_place())?;
+        records.first = sequence;
+        Ok(records)
     }
 
-    fn from_place(&self, sequence: u64, place: Place) -> Result<Records, ReadError> {
+    fn records_at(&self, sequence: u64, place: Place) -> Result<Records, ReadError> {
         let (_, end) = self.shared.durable();
         let failed = |source| ReadError::Io { path: self.path.clone(), source };
         let mut file = File::open(&self.path).map_err(failed)?;

@@ -13,7 +13,7 @@ use super::{
     Journal,
     event::Entry,
     line::{Body, Head, MAX_ENTRY_BYTES, Place, Record},
-    open::Options,
+    open::{Options, mark},
     read::Reader,
 };
 use crate::base::Receipt;
@@ -196,9 +196,8 @@ impl Writer {
         let (records, answers) = self.encode(batch);
         // INVARIANT: nobody is answered unless both succeeded (`failed_sync_acknowledges_nothing`). A failed
         // sync is never repeated: the kernel may have dropped the pages and would then report success.
-        let stored = self.storage.write_all(&self.buffer).and_then(|()| self.storage.sync_data());
-        if let Err(error) = stored {
-            let fault = self.reader.shared().fail(format!("writing to `{}`: {error}", self.reader.path().display()));
+        if let Err(reason) = self.store() {
+            let fault = self.reader.shared().fail(reason);
             for Pending { answer, .. } in answers {
                 let _ = answer.send(Err(fault.clone()));
             }
@@ -212,6 +211,17 @@ impl Writer {
             // Whoever asked may have stopped waiting; what it asked for happened.
             let _ = answer.send(Ok(Receipt::of_durable_record(last.sequence, last.hash)));
         }
+    }
+
+    /// Makes what is in the buffer durable.
+    fn store(&mut self) -> Result<(), String> {
+        let path = self.reader.path();
+        let stored = self.storage.write_all(&self.buffer).and_then(|()| self.storage.sync_data());
+        stored.map_err(|error| format!("writing to `{}`: {error}", path.display()))?;
+        if self.head != Head::GENESIS {
+            return Ok(());
+        }
+        mark(path).map_err(|error| error.to_string())
     }
 
     /// Writes the batch into the buffer; returns its records, and each call's last record.

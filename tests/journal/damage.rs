@@ -74,6 +74,12 @@ fn an_overlong_line_is_damage_and_no_torn_tail() {
 fn a_journal_that_vanished_is_not_begun_anew() {
     let dir = TempDir::new().unwrap();
     written(dir.path(), 2);
+    let bytes = fs::read(segment(dir.path())).unwrap();
+    for left in [0, 1, 20] {
+        fs::write(segment(dir.path()), &bytes[..left]).unwrap();
+        assert!(matches!(open(dir.path()), Err(OpenError::Missing { .. })));
+        assert_eq!(fs::read(segment(dir.path())).unwrap().len(), left);
+    }
     fs::remove_file(segment(dir.path())).unwrap();
     assert!(matches!(open(dir.path()), Err(OpenError::Missing { .. })));
     fs::remove_dir_all(dir.path().join("journal")).unwrap();
@@ -81,6 +87,16 @@ fn a_journal_that_vanished_is_not_begun_anew() {
     assert!(matches!(open(dir.path()), Err(OpenError::Missing { .. })));
     fs::remove_dir(dir.path().join("index")).unwrap();
     assert!(open(dir.path()).unwrap().1.created);
+}
+
+#[test]
+fn a_first_start_that_never_wrote_a_whole_record_is_begun_again() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()).unwrap());
+    fs::write(segment(dir.path()), b"{\"seq\":1,").unwrap();
+    let (_, recovery, _) = open(dir.path()).unwrap();
+    assert!(!recovery.created);
+    assert_eq!(recovery.torn.unwrap().offset, 0);
 }
 
 #[test]

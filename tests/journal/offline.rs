@@ -33,6 +33,23 @@ fn a_live_journal_is_checked_without_its_lock() {
     assert_eq!(verify(b"", None, FileState::Closed).unwrap().head, Head::GENESIS);
 }
 
+#[test]
+fn a_record_that_was_rewritten_with_a_hash_of_its_own_breaks_the_chain_after_it() {
+    let chain = |second: u64| {
+        let dir = TempDir::new().unwrap();
+        let (journal, ..) = open(dir.path()).unwrap();
+        journal.append_blocking(vec![note(1), note(second), note(3)]).unwrap();
+        fs::read_to_string(segment(dir.path())).unwrap()
+    };
+    let (ours, theirs) = (chain(2), chain(22));
+    let forged: String =
+        [0, 1, 2].map(|n| if n == 1 { &theirs } else { &ours }.split_inclusive('\n').nth(n).unwrap()).concat();
+    let Err(VerifyError::Damage(damage)) = verify(forged.as_bytes(), None, FileState::Live) else {
+        panic!("not found")
+    };
+    assert_eq!((damage.line, damage.flaw), (3, Flaw::Prev));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
