@@ -1,7 +1,14 @@
 //! The index and the audit trail: the same answers as the journal gives, however the index came to be.
 
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::as_conversions
+)]
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -117,7 +117,7 @@ impl Journal {
     pub async fn close(&self) -> Result<(), JournalError> {
         let (done, closed) = oneshot::channel();
         if self.requests.send(Message::Close(done)).await.is_ok() {
-            // A writer that is gone without an answer has left its fault behind.
+            // No answer means that another call has closed it already.
             let _ = closed.await;
         }
         self.reader.shared().fault().map_or(Ok(()), Err)
@@ -133,7 +133,7 @@ impl Drop for Journal {
         if let Some(writer) = writer
             && writer.thread().id() != std::thread::current().id()
         {
-            // Whoever opens the directory next finds the lock released. A panic is in the fault.
+            // Whoever opens the directory next finds the lock released.
             let _ = writer.join();
         }
     }

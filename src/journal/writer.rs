@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
     thread,
 };
@@ -128,11 +129,9 @@ pub(super) fn spawn(files: Files, reader: Reader, options: &Options, apply: Appl
         closers: Vec::new(),
     };
     let thread = thread::Builder::new().name("hallpass-journal".to_owned()).spawn(move || {
-        let stopped = StoppedByPanic(writer.reader.clone());
         writer.run();
         let closers = std::mem::take(&mut writer.closers);
         drop(writer);
-        drop(stopped);
         drop(lock);
         for closer in closers {
             // Whoever asked may have stopped waiting.
@@ -190,7 +189,9 @@ impl Writer {
 
     fn commit(&mut self, batch: &mut Vec<Request>) {
         if let Some(fault) = self.reader.shared().fault() {
-            refuse_all(batch, &fault);
+            for request in batch.drain(..) {
+                let _ = request.answer.send(Err(fault.clone()));
+            }
             return;
         }
         let (records, answers) = self.encode(batch);
@@ -198,15 +199,18 @@ impl Writer {
         // sync is never repeated: the kernel may have dropped the pages and would then report success.
         if let Err(reason) = self.store() {
             let fault = self.reader.shared().fail(reason);
-            for Pending { answer, .. } in answers {
-                let _ = answer.send(Err(fault.clone()));
-            }
+            refuse(answers, &fault);
             return;
         }
         self.bytes = self.bytes.saturating_add(length_of(&self.buffer));
         self.head = records.last().map_or(self.head, Record::head);
         self.reader.shared().set_durable(self.head, self.bytes);
-        (self.apply)(&records);
+        if catch_unwind(AssertUnwindSafe(|| (self.apply)(&records))).is_err() {
+            // What was recorded lasts; what is known of it is not certain any more, so nothing is built on it.
+            let fault = self.reader.shared().fail("applying a durable record panicked".to_owned());
+            refuse(answers, &fault);
+            return;
+        }
         for Pending { answer, last } in answers {
             // Whoever asked may have stopped waiting; what it asked for happened.
             let _ = answer.send(Ok(Receipt::of_durable_record(last.sequence, last.hash)));
@@ -244,23 +248,13 @@ impl Writer {
     }
 }
 
-fn refuse_all(batch: &mut Vec<Request>, fault: &JournalError) {
-    for request in batch.drain(..) {
-        let _ = request.answer.send(Err(fault.clone()));
+fn refuse(answers: Vec<Pending>, fault: &JournalError) {
+    for Pending { answer, .. } in answers {
+        // Whoever asked may have stopped waiting.
+        let _ = answer.send(Err(fault.clone()));
     }
 }
 
 fn length_of(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
-
-/// Leaves a fault behind when the writer's thread dies, so that nobody takes the journal for healthy.
-struct StoppedByPanic(Reader);
-
-impl Drop for StoppedByPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.shared().fail("its writer panicked".to_owned());
-        }
-    }
 }

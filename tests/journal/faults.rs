@@ -163,8 +163,9 @@ fn a_panic_while_applying_stops_the_journal() {
     let dir = TempDir::new().unwrap();
     let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| panic!("a bug in a view"))).unwrap();
-    assert!(journal.append_blocking(vec![note(1)]).is_err());
-    assert!(journal.append_blocking(vec![note(2)]).is_err());
+    assert!(matches!(journal.append_blocking(vec![note(1)]), Err(JournalError::Failed { .. })));
+    assert!(!journal.is_healthy());
+    assert!(matches!(journal.append_blocking(vec![note(2)]), Err(JournalError::Failed { .. })));
     drop(journal);
     assert_eq!(open(dir.path()).unwrap().1.head.sequence, 1);
 }
