@@ -15,7 +15,13 @@
 //! An MCP server needs floors 0 to 2 only: feature `verify`, with `verify-tower` for a ready-made
 //! layer and `verify-feed` to follow the broker's revocations.
 
+#[cfg(feature = "server")]
+pub mod audit;
 pub mod base;
+#[cfg(feature = "server")]
+pub mod index;
+#[cfg(feature = "server")]
+pub mod journal;
 #[cfg(feature = "server")]
 pub mod policy;
 pub mod token;

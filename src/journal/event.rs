@@ -1,7 +1,8 @@
 //! Events: everything that happened, each with enough to rebuild the state from.
 //!
 //! An event never holds a token, a proof, a private key or a person's name. New members are
-//! optional, so that a journal written by an older build is read by a newer one.
+//! optional, so that a journal written by an older build is read by a newer one. A member that a
+//! build does not know stops its start: dropping it could drop a restriction.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +38,7 @@ pub enum Actor {
 
 /// An event on its way into the journal, with who caused it and by which request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// When the broker decided it.
     pub at: Timestamp,
@@ -57,7 +59,7 @@ pub struct Entry {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "type")]
+#[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Event {
     /// The broker started; names its issuer and version.
@@ -243,6 +245,7 @@ pub enum Role {
 
 /// An agent, as registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AgentRecord {
     /// Its id.
     pub agent: AgentId,
@@ -259,6 +262,7 @@ pub struct AgentRecord {
 
 /// A task, as opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskRecord {
     /// Its id.
     pub task: TaskId,
@@ -279,6 +283,7 @@ pub struct TaskRecord {
 
 /// A token, as minted: its ids and its content, never its bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TokenRecord {
     /// Block 0's id.
     pub revocation_id: RevocationId,
@@ -298,6 +303,7 @@ pub struct TokenRecord {
 
 /// Which grant allowed one right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RecordedGrant {
     /// The right, in words: `tool read_ledger`.
     pub right: String,
@@ -311,6 +317,7 @@ pub struct RecordedGrant {
 
 /// One reason of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RecordedReason {
     /// The code.
     pub code: ReasonCode,
@@ -339,6 +346,7 @@ pub enum Subject {
 
 /// A revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RevocationRecord {
     /// What.
     pub subject: Subject,

@@ -1,0 +1,271 @@
+//! Records as people and tools read them: flat, one event one line of JSON.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, RequestId, ServerUri, StewardId, TaskId},
+        time::Timestamp,
+    },
+    index::{Filter, Index, IndexError, Window},
+    journal::{
+        Actor, Event, ReadError, Reader, Record, Subjects,
+        event::{KeyPurpose, KeyState, Role, Subject},
+    },
+};
+
+/// One event of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AuditEvent {
+    /// Its record's place in the chain.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What happened: `token_issued`, `revoked`, …
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Who caused it: `broker`, `agent <id>` or `operator <id>`.
+    pub actor: String,
+    /// The agent that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// The steward that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steward: Option<StewardId>,
+    /// The task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The servers concerned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerUri>,
+    /// The request that caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// That request's trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The rest in words.
+    pub detail: String,
+    /// The record's hash.
+    pub hash: Digest,
+}
+
+impl AuditEvent {
+    /// `record` as an event about `subjects`.
+    #[must_use]
+    pub fn new(record: &Record, subjects: &Subjects) -> Self {
+        let entry = &record.entry;
+        let actor = match &entry.actor {
+            Actor::Broker => "broker".to_owned(),
+            Actor::Agent(agent) => format!("agent {agent}"),
+            Actor::Operator(operator) => format!("operator {operator}"),
+        };
+        let (event_type, detail) = explain(&entry.event);
+        Self {
+            seq: record.sequence,
+            at: entry.at,
+            event_type: event_type.to_owned(),
+            actor,
+            agent: subjects.agents.first().cloned(),
+            steward: subjects.stewards.first().cloned(),
+            task: subjects.tasks.first().cloned(),
+            servers: subjects.servers.iter().cloned().collect(),
+            request: entry.request.clone(),
+            trace: entry.trace.clone(),
+            detail,
+            hash: record.hash,
+        }
+    }
+
+    /// The event as one line of JSON, without its newline.
+    ///
+    /// SECURITY: words of agents and operators stand in it. What could end a line, drive a terminal or
+    /// reorder the text is escaped, so that an event cannot pass for another.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        // Ids, text and numbers: there is nothing here that JSON could not hold.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        let mut line = String::with_capacity(json.len());
+        for character in json.chars() {
+            if character.is_control() || is_invisible(character) {
+                // Outside a string serde_json writes no such character, so each stands where JSON knows this escape.
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
+            } else {
+                line.push(character);
+            }
+        }
+        line
+    }
+}
+
+/// A page of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// The events in the order that was asked for.
+    pub events: Vec<AuditEvent>,
+    /// The `after` of the next page; `None` when this is the last.
+    pub next: Option<u64>,
+}
+
+/// Why the trail did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The index did not answer.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The journal did not give the record.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+}
+
+/// Answers questions about the past from the index and the journal. Blocks on the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Trail<'a> {
+    index: &'a Index,
+    journal: &'a Reader,
+}
+
+impl<'a> Trail<'a> {
+    /// The trail of `journal`, found through `index`.
+    #[must_use]
+    pub const fn new(index: &'a Index, journal: &'a Reader) -> Self {
+        Self { index, journal }
+    }
+
+    /// The events that `filter` wants, as far as `window` shows them.
+    ///
+    /// # Errors
+    ///
+    /// When index or journal fail; never a part of an answer.
+    pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, AuditError> {
+        let limit = window.limit;
+        // One more than wanted tells whether there is a next page.
+        let mut found = self.index.query(filter, Window { limit: limit.saturating_add(1), ..window })?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = if more { found.last().copied() } else { None };
+        let events = found.into_iter().map(|sequence| self.event(sequence)).collect::<Result<_, _>>()?;
+        Ok(Page { events, next })
+    }
+
+    /// The event of record `sequence`.
+    ///
+    /// # Errors
+    ///
+    /// When index or journal do not have it.
+    pub fn event(&self, sequence: u64) -> Result<AuditEvent, AuditError> {
+        let place = self.index.place(sequence)?.ok_or(IndexError::Damaged)?;
+        let record = self.journal.read_at(sequence, place)?;
+        let subjects = self.index.subjects(&record.entry)?;
+        Ok(AuditEvent::new(&record, &subjects))
+    }
+}
+
+/// The event's type, and what else it says in words.
+fn explain(event: &Event) -> (&'static str, String) {
+    match event {
+        Event::BrokerStarted { issuer, version, recovery } => {
+            let start = format!("{issuer} version {version}");
+            ("broker_started", std::iter::once(start).chain(recovery.iter().cloned()).collect::<Vec<_>>().join("; "))
+        }
+        Event::KeyChanged { purpose, key, state, .. } => {
+            ("key_changed", format!("{} key {key} is {}", purpose_word(*purpose), state_word(*state)))
+        }
+        Event::OperatorAdded { operator, roles, expires_at, .. } => {
+            let roles = list(roles.iter().map(|role| role_word(*role)));
+            ("operator_added", format!("{operator} as {roles} until {expires_at}"))
+        }
+        Event::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
+        Event::StewardAdded { .. } => ("steward_added", String::new()),
+        Event::AgentSet { agent } => {
+            ("agent_set", format!("{} keys; groups {}", agent.keys.len(), list(&agent.groups)))
+        }
+        Event::AgentRemoved { .. } => ("agent_removed", String::new()),
+        Event::ServerSet { manifest } => {
+            let (tools, roots) = (manifest.tools.len(), manifest.resources.len());
+            ("server_set", format!("{}: {tools} tools, {roots} resource roots", manifest.name))
+        }
+        Event::ServerRemoved { .. } => ("server_removed", String::new()),
+        Event::PolicyLoaded { digest, grants, guardrails } => {
+            ("policy_loaded", format!("{grants} grants, {guardrails} guardrails, digest {digest}"))
+        }
+        Event::TaskOpened { task } => ("task_opened", format!("{} until {}", task.purpose, task.ends_at)),
+        Event::TokenIssued { token, .. } => {
+            let rights = list(token.decided_by.iter().map(|by| format!("{} by grant {}", by.right, by.grant)));
+            ("token_issued", format!("{rights}; until {}; revocation id {}", token.expires_at, token.revocation_id))
+        }
+        Event::RequestRefused { reasons, .. } => {
+            let reasons = reasons.iter().map(|reason| format!("{}: {}", reason.code, reason.detail));
+            ("request_refused", reasons.collect::<Vec<_>>().join("; "))
+        }
+        Event::TaskCompleted { passes_end, .. } => ("task_completed", format!("its passes would end at {passes_end}")),
+        Event::DelegationReported { blocks, delegate, .. } => {
+            let to = delegate.as_deref().map(|to| format!(" to {to}")).unwrap_or_default();
+            ("delegation_reported", format!("{} blocks{to}: {}", blocks.len(), list(blocks)))
+        }
+        Event::Revoked { revocation } => {
+            let reason = revocation.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            ("revoked", format!("{}{reason}", subject_words(&revocation.subject)))
+        }
+        Event::Reinstated { subject } => ("reinstated", subject_words(subject)),
+        Event::AssertionUsed { expires_at, .. } => ("assertion_used", format!("remembered until {expires_at}")),
+    }
+}
+
+fn subject_words(subject: &Subject) -> String {
+    match subject {
+        Subject::RevocationId(id) => format!("token {id}"),
+        Subject::Task(id) => format!("task {id}"),
+        Subject::Agent(id) => format!("agent {id}"),
+        Subject::Steward(id) => format!("steward {id}"),
+        Subject::Server(id) => format!("server {id}"),
+        Subject::Key(id) => format!("key {id}"),
+    }
+}
+
+const fn purpose_word(purpose: KeyPurpose) -> &'static str {
+    match purpose {
+        KeyPurpose::Root => "root",
+        KeyPurpose::Feed => "feed",
+        KeyPurpose::Operator => "operator",
+    }
+}
+
+const fn state_word(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Pending => "pending",
+        KeyState::Active => "active",
+        KeyState::Retiring => "retiring",
+        KeyState::Revoked => "revoked",
+    }
+}
+
+const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "admin",
+        Role::Auditor => "auditor",
+        Role::Approver => "approver",
+        Role::Verifier => "verifier",
+    }
+}
+
+fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
+
+/// Line and paragraph separators, marks that reorder text, and characters of no width.
+const fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+    )
+}

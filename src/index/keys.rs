@@ -1,0 +1,145 @@
+//! The keys of the index: a view's letter, what it is about, and big-endian numbers, so that
+//! sled's order is the journal's order.
+
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{RevocationId, TaskId},
+        time::Timestamp,
+    },
+    journal::{Head, Place},
+};
+
+/// The views whose keys are a subject and the sequence numbers that concern it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    Agent,
+    Steward,
+    Task,
+    Server,
+}
+
+impl View {
+    const fn letter(self) -> u8 {
+        match self {
+            Self::Agent => b'a',
+            Self::Steward => b'w',
+            Self::Task => b't',
+            Self::Server => b'v',
+        }
+    }
+
+    /// The beginning of all keys about `subject`. No id holds a zero byte, so none is the beginning of another.
+    pub(super) fn prefix(self, subject: &str) -> Vec<u8> {
+        text_key(self.letter(), subject)
+    }
+}
+
+/// The last record that was applied.
+pub(super) const APPLIED: &[u8] = b"!applied";
+
+/// The beginning of the keys of the view by sequence.
+pub(super) const BY_SEQUENCE: &[u8] = b"s";
+
+/// The beginning of the keys of the view by time.
+pub(super) const BY_TIME: &[u8] = b"c";
+
+pub(super) fn with_sequence(mut prefix: Vec<u8>, sequence: u64) -> Vec<u8> {
+    prefix.extend_from_slice(&sequence.to_be_bytes());
+    prefix
+}
+
+pub(super) fn by_sequence(sequence: u64) -> Vec<u8> {
+    with_sequence(BY_SEQUENCE.to_vec(), sequence)
+}
+
+pub(super) fn by_time(at: Timestamp, sequence: u64) -> Vec<u8> {
+    let mut key = BY_TIME.to_vec();
+    key.extend_from_slice(&sortable(at));
+    with_sequence(key, sequence)
+}
+
+/// Task to its agent and steward.
+pub(super) fn owner(task: &TaskId) -> Vec<u8> {
+    text_key(b'o', task.as_str())
+}
+
+/// The beginning of the keys of a task's tokens.
+pub(super) fn tokens_of(task: &TaskId) -> Vec<u8> {
+    text_key(b'k', task.as_str())
+}
+
+/// Block of a token to its task.
+pub(super) fn token(id: &RevocationId) -> Vec<u8> {
+    let mut key = vec![b'r'];
+    key.extend_from_slice(id.as_bytes());
+    key
+}
+
+/// Idempotency digest to the record that answered.
+pub(super) fn idempotency(digest: &Digest) -> Vec<u8> {
+    let mut key = vec![b'i'];
+    key.extend_from_slice(digest.as_bytes());
+    key
+}
+
+/// Where a record stands and when it was decided.
+pub(super) fn located(place: Place, at: Timestamp) -> Vec<u8> {
+    let mut value = place.segment.to_be_bytes().to_vec();
+    value.extend_from_slice(&place.offset.to_be_bytes());
+    value.extend_from_slice(&at.unix_millis().to_be_bytes());
+    value
+}
+
+pub(super) fn read_located(value: &[u8]) -> Option<(Place, Timestamp)> {
+    let (segment, rest) = value.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let place = Place { segment: u32::from_be_bytes(*segment), offset: u64::from_be_bytes(*offset) };
+    Some((place, Timestamp::from_unix_millis(i64::from_be_bytes(rest.try_into().ok()?))))
+}
+
+/// A number, then text.
+pub(super) fn numbered(sequence: u64, text: &str) -> Vec<u8> {
+    let mut value = sequence.to_be_bytes().to_vec();
+    value.extend_from_slice(text.as_bytes());
+    value
+}
+
+pub(super) fn read_numbered(value: &[u8]) -> Option<(u64, &str)> {
+    let (sequence, text) = value.split_first_chunk()?;
+    Some((u64::from_be_bytes(*sequence), str::from_utf8(text).ok()?))
+}
+
+pub(super) fn head(head: Head) -> Vec<u8> {
+    let mut value = vec![FORMAT];
+    value.extend_from_slice(&head.sequence.to_be_bytes());
+    value.extend_from_slice(head.hash.as_bytes());
+    value
+}
+
+/// `None` as well for a head that another form of index wrote.
+pub(super) fn read_head(value: &[u8]) -> Option<Head> {
+    let (sequence, hash) = value.strip_prefix(&[FORMAT])?.split_first_chunk()?;
+    let hash = hex::encode(hash).parse().ok()?;
+    Some(Head { sequence: u64::from_be_bytes(*sequence), hash })
+}
+
+/// The sequence number at the end of a key.
+pub(super) fn sequence_of(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Signed milliseconds so that their bytes sort as they do.
+fn sortable(at: Timestamp) -> [u8; 8] {
+    (at.unix_millis() ^ i64::MIN).to_be_bytes()
+}
+
+fn text_key(letter: u8, text: &str) -> Vec<u8> {
+    let mut key = vec![letter];
+    key.extend_from_slice(text.as_bytes());
+    key.push(0);
+    key
+}
+
+/// Changes with the form of keys or values, or with what is indexed: the index is then rebuilt.
+const FORMAT: u8 = 1;

@@ -1,0 +1,284 @@
+//! The index: views over the journal in sled, by sequence, agent, steward, task, server, time,
+//! token and idempotency key.
+//!
+//! It holds nothing that the journal does not. It is brought up to date at every start, and an
+//! index that cannot be read or tells of another history is moved aside and built anew, so deleting
+//! its directory loses nothing. No decision depends on it alone: what it finds is read from the
+//! journal, where it is checked. sled does not notice every damage to its files while it runs: an
+//! answer that must be complete beyond doubt comes from an index that was built anew.
+//!
+//! sled 0.34 does not sync when it says that it flushed; nothing here needs it to.
+
+use std::{
+    fmt, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::journal::{Head, ReadError, Reader, Record};
+
+mod keys;
+mod query;
+mod views;
+
+pub use query::{Filter, Order, TaskSummary, Window};
+
+/// The index's directory inside the data directory.
+pub const DIRECTORY: &str = "index";
+
+/// The views; shared by reference.
+pub struct Index {
+    db: sled::Db,
+    applied: Mutex<Head>,
+    broken: AtomicBool,
+}
+
+/// One key of the index and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// What opening the index found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// How many records were read from the journal to bring it up to date.
+    pub caught_up: u64,
+    /// Why it was built anew, and where the old directory is kept.
+    pub rebuilt: Option<(Trouble, PathBuf)>,
+}
+
+impl Recovery {
+    /// What the journal should say about it; nothing when the index was sound.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let words = |(trouble, kept): &(Trouble, PathBuf)| {
+            format!("rebuilt the index, {trouble}; kept as {}", kept.file_name().unwrap_or_default().display())
+        };
+        self.rebuilt.iter().map(words).collect()
+    }
+}
+
+/// Why an index was not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// sled could not open or read it.
+    #[error("which could not be read: {0}")]
+    Unreadable(String),
+    /// It knows records that the journal does not have. Records are indexed only once they are
+    /// durable, so the journal was cut or replaced by an older copy.
+    #[error("which knew {applied} while the journal ends with {head}: the journal was cut or is an older copy")]
+    Ahead {
+        /// The last record the index knew.
+        applied: Head,
+        /// The last record of the journal.
+        head: Head,
+    },
+    /// It was built from another journal.
+    #[error("which knew {applied} where the journal has another")]
+    OtherHistory {
+        /// The last record the index knew.
+        applied: Head,
+    },
+}
+
+/// Why the index did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// sled failed.
+    #[error("the index failed: {0}: restart to rebuild it")]
+    Store(#[from] sled::Error),
+    /// It holds something that it never writes.
+    #[error("the index is damaged: stop hallpass, delete its directory and start again")]
+    Damaged,
+    /// A batch was not applied, so it no longer answers for the whole journal.
+    #[error("the index missed records: restart to bring it up to date")]
+    Behind,
+    /// The journal could not be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// The directory could not be moved aside.
+    #[error("cannot move `{}` aside", path.display())]
+    MoveAside {
+        /// The directory.
+        path: PathBuf,
+        /// The answer of the operating system.
+        source: std::io::Error,
+    },
+    /// It could not be opened, not even empty.
+    #[error("cannot build the index: it is one {0}")]
+    Unusable(Trouble),
+}
+
+impl Index {
+    /// Opens the index in `data_dir` and brings it up to `journal`'s head; builds it anew when it
+    /// is missing, unreadable or of another history. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read, or when not even an empty index can be opened.
+    pub fn open(data_dir: &Path, journal: &Reader) -> Result<(Self, Recovery), IndexError> {
+        let dir = data_dir.join(DIRECTORY);
+        let trouble = match Self::open_current(&dir, journal) {
+            Ok((index, caught_up)) => return Ok((index, Recovery { caught_up, rebuilt: None })),
+            Err(Failure::Journal(error)) => return Err(error.into()),
+            Err(Failure::Index(trouble)) => trouble,
+        };
+        let kept = move_aside(data_dir, &dir)?;
+        match Self::open_current(&dir, journal) {
+            Ok((index, caught_up)) => Ok((index, Recovery { caught_up, rebuilt: Some((trouble, kept)) })),
+            Err(Failure::Journal(error)) => Err(error.into()),
+            Err(Failure::Index(trouble)) => Err(IndexError::Unusable(trouble)),
+        }
+    }
+
+    /// Applies records that follow on those applied so far, all or none of them.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails or records are missing before these. The index then refuses every query
+    /// until the next start, since it would answer for a part of the journal only.
+    pub fn apply(&self, records: &[Record]) -> Result<(), IndexError> {
+        let applied = catch_panic(|| self.apply_batch(records)).unwrap_or(Err(IndexError::Damaged));
+        if applied.is_err() {
+            self.broken.store(true, Ordering::SeqCst);
+        }
+        applied
+    }
+
+    /// The last record that was applied.
+    #[must_use]
+    pub fn applied(&self) -> Head {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything in the index, in order: equal for equal journals.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
+        self.db.iter().map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
+    }
+
+    /// Hands what sled holds in memory to the operating system, so that the next start catches up faster.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn flush(&self) -> Result<(), IndexError> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// Opens what is in `dir` and brings it up to date; returns how many records that took.
+    fn open_current(dir: &Path, journal: &Reader) -> Result<(Self, u64), Failure> {
+        let open = || {
+            let (index, last) = Self::open_sound(dir, journal)?;
+            let caught_up = index.catch_up(journal, last.as_ref())?;
+            Ok((index, caught_up))
+        };
+        catch_panic(open).unwrap_or_else(|| Err(Trouble::Unreadable("reading it panicked".to_owned()).into()))
+    }
+
+    /// Opens what is in `dir` and compares it with the journal; returns the last record that it knows.
+    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Trouble> {
+        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let db = config.open().map_err(|error| Trouble::Unreadable(error.to_string()))?;
+        let unreadable = |what: &str| Trouble::Unreadable(what.to_owned());
+        let applied = match db.get(keys::APPLIED).map_err(|error| Trouble::Unreadable(error.to_string()))? {
+            Some(value) => keys::read_head(&value).ok_or_else(|| unreadable("it has another form"))?,
+            None if db.is_empty() => Head::GENESIS,
+            None => return Err(unreadable("it does not say how far it goes")),
+        };
+        let index = Self { db, applied: Mutex::new(applied), broken: AtomicBool::new(false) };
+        let head = journal.head();
+        if applied.sequence > head.sequence {
+            return Err(Trouble::Ahead { applied, head });
+        }
+        if applied.sequence == 0 {
+            return Ok((index, None));
+        }
+        let place = index.place(applied.sequence).map_err(|error| Trouble::Unreadable(error.to_string()))?;
+        let place = place.ok_or_else(|| unreadable("it does not know its last record"))?;
+        match journal.read_at(applied.sequence, place) {
+            Ok(record) if record.head() == applied => Ok((index, Some(record))),
+            _ => Err(Trouble::OtherHistory { applied }),
+        }
+    }
+
+    /// Applies what follows on `last`, the last record applied; returns how many records that were.
+    fn catch_up(&self, journal: &Reader, last: Option<&Record>) -> Result<u64, Failure> {
+        let mut records = match last {
+            Some(last) => journal.read_from(last.sequence, Some(last.place))?,
+            None => journal.read_from(1, None)?,
+        };
+        if last.is_some() {
+            records.next().transpose()?;
+        }
+        let before = self.applied().sequence;
+        let mut batch = Vec::new();
+        for record in records {
+            batch.push(record?);
+            if batch.len() >= CATCH_UP_RECORDS {
+                self.apply(&batch)?;
+                batch.clear();
+            }
+        }
+        self.apply(&batch)?;
+        Ok(self.applied().sequence.saturating_sub(before))
+    }
+}
+
+/// Which of the two could not be read while they were compared.
+enum Failure {
+    Journal(ReadError),
+    Index(Trouble),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Index(trouble)
+    }
+}
+
+impl From<IndexError> for Failure {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Journal(error) => Self::Journal(error),
+            other => Self::Index(Trouble::Unreadable(other.to_string())),
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index").field("applied", &self.applied()).finish_non_exhaustive()
+    }
+}
+
+/// Runs `work`; `None` when it panicked, as sled does on some damaged files.
+fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, IndexError> {
+    let failed = |source| IndexError::MoveAside { path: dir.to_owned(), source };
+    let kept = (1..u32::MAX).map(|n| data_dir.join(format!("{DIRECTORY}.broken-{n}"))).find(|path| !path.exists());
+    let kept = kept.ok_or_else(|| failed(std::io::ErrorKind::AlreadyExists.into()))?;
+    fs::rename(dir, &kept).map_err(failed)?;
+    Ok(kept)
+}
+
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+const CATCH_UP_RECORDS: usize = 1000;

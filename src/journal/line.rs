@@ -1,0 +1,343 @@
+//! One record as one line, and the chain over the lines: the only place that writes or reads them.
+
+use std::{
+    fmt,
+    io::{self, BufRead, Read as _},
+};
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::{event::Entry, writer::JournalError};
+use crate::base::{digest::Digest, json};
+
+/// An entry that is longer than this as JSON is refused.
+pub const MAX_ENTRY_BYTES: usize = 4 * 1024 * 1024;
+
+/// One record of the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its place in the chain, counted from 1 without a gap.
+    pub sequence: u64,
+    /// The hash of the record before; [`Digest::ZERO`] for the first.
+    pub prev: Digest,
+    /// Its own hash.
+    pub hash: Digest,
+    /// Where its line stands.
+    pub place: Place,
+    /// What it says.
+    pub entry: Entry,
+}
+
+impl Record {
+    /// The head of a chain that ends with this record.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        Head { sequence: self.sequence, hash: self.hash }
+    }
+}
+
+/// The last record of a chain: everything before it follows from its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The last record's sequence number; 0 for an empty chain.
+    pub sequence: u64,
+    /// The last record's hash; [`Digest::ZERO`] for an empty chain.
+    pub hash: Digest,
+}
+
+impl Head {
+    /// The head of an empty chain.
+    pub const GENESIS: Self = Self { sequence: 0, hash: Digest::ZERO };
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} with hash {}", self.sequence, self.hash)
+    }
+}
+
+/// Where a line stands: the number of its segment and its first byte's offset in that file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The segment's number, counted from 1.
+    pub segment: u32,
+    /// The offset in bytes.
+    pub offset: u64,
+}
+
+/// A place where the bytes are not those that were written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, byte {offset}: {flaw}")]
+pub struct Damage {
+    /// The line, counted from 1.
+    pub line: u64,
+    /// The offset of the line's first byte.
+    pub offset: u64,
+    /// What is wrong.
+    pub flaw: Flaw,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// The line does not end as a record does.
+    #[error("not a record: it does not end with a hash")]
+    NotARecord,
+    /// The bytes do not have the hash that stands at their end.
+    #[error("the record's hash does not match its bytes")]
+    Hash,
+    /// The hash matches and the content is not one that this build can read.
+    #[error("the record cannot be read: {0}")]
+    Content(String),
+    /// A record is missing, doubled or out of order.
+    #[error("expected record {expected}, found record {found}")]
+    Sequence {
+        /// The number that had to follow.
+        expected: u64,
+        /// The number that stands there.
+        found: u64,
+    },
+    /// The record follows on a record other than the one before it.
+    #[error("the record does not continue the chain: its `prev` is not the hash of the record before it")]
+    Prev,
+    /// Longer than any record.
+    #[error("longer than any record can be")]
+    TooLong,
+    /// The last line has no end, in a place where it must have one.
+    #[error("the last line does not end with a newline")]
+    Unterminated,
+    /// The chain ends before the head that it is known to have had.
+    #[error("the chain ends with record {found}, but it is known to have had {expected}")]
+    TailCut {
+        /// The known head.
+        expected: Head,
+        /// The last record found.
+        found: u64,
+    },
+    /// The chain holds another record where a known head was.
+    #[error("the chain is another one: it is known to have had {expected}")]
+    OtherChain {
+        /// The known head.
+        expected: Head,
+    },
+}
+
+/// An entry as the JSON members that go between `prev` and `hash`.
+#[derive(Debug)]
+pub(super) struct Body(Vec<u8>);
+
+impl Body {
+    /// Writes `entry`, and reads it back: a record that no start could read must never be written.
+    pub(super) fn of(entry: &Entry) -> Result<Self, JournalError> {
+        let unreadable = |detail: String| JournalError::Unreadable { detail: detail.into() };
+        let mut bytes = serde_json::to_vec(entry).map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(JournalError::TooLarge { bytes: bytes.len() });
+        }
+        json::parse_as::<Entry>(&bytes, MAX_ENTRY_BYTES).map_err(|error| unreadable(error.to_string()))?;
+        // Without the braces of the entry's object.
+        bytes.pop();
+        if !bytes.is_empty() {
+            bytes.remove(0);
+        }
+        Ok(Self(bytes))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Appends the line that follows `head` to `buffer` and returns the new head.
+    pub(super) fn encode(&self, head: Head, buffer: &mut Vec<u8>) -> Head {
+        // 2^64 records do not fit on any disk, so the sum is exact.
+        let sequence = head.sequence.saturating_add(1);
+        let mut line = format!("{{\"seq\":{sequence},\"prev\":\"{}\",", head.hash).into_bytes();
+        line.extend_from_slice(&self.0);
+        let hash = Digest::of(&line);
+        buffer.extend_from_slice(&line);
+        buffer.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
+        Head { sequence, hash }
+    }
+}
+
+/// The chain while it is read: knows what the next line must be.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    head: Head,
+    next: Place,
+    line: u64,
+    // Reading that began in the middle knows the hash before its first record only from that record.
+    anchored: bool,
+}
+
+impl Chain {
+    /// A chain at its very beginning.
+    #[must_use]
+    pub const fn genesis() -> Self {
+        Self { head: Head::GENESIS, next: Place { segment: 1, offset: 0 }, line: 1, anchored: true }
+    }
+
+    /// A chain that is read from the middle, beginning with record `sequence` at `place`.
+    #[must_use]
+    pub const fn from_middle(sequence: u64, place: Place) -> Self {
+        let head = Head { sequence: sequence.saturating_sub(1), hash: Digest::ZERO };
+        // There is one segment, so the line's number is the record's.
+        Self { head, next: place, line: sequence, anchored: sequence <= 1 }
+    }
+
+    /// The last record that was accepted.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Where the next line begins.
+    #[must_use]
+    pub const fn next_place(&self) -> Place {
+        self.next
+    }
+
+    /// `flaw` at the place where the next line begins.
+    #[must_use]
+    pub const fn damage(&self, flaw: Flaw) -> Damage {
+        Damage { line: self.line, offset: self.next.offset, flaw }
+    }
+
+    /// Takes the next line, without its newline.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a line whose hash, form, sequence number or predecessor is not right; the chain then
+    /// stays where it was.
+    pub fn accept(&mut self, line: &[u8]) -> Result<Record, Damage> {
+        let record = self.read(line).map_err(|flaw| self.damage(flaw))?;
+        self.head = record.head();
+        self.anchored = true;
+        self.line = self.line.saturating_add(1);
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1);
+        self.next.offset = self.next.offset.saturating_add(length);
+        Ok(record)
+    }
+
+    /// Judges `tail`, the bytes after the last newline of the file.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a tail that holds a whole record and then something other than a newline: a write
+    /// that was interrupted leaves the beginning of a line (or zeros), and that is neither.
+    pub fn accept_unterminated(&self, tail: &[u8]) -> Result<(), Damage> {
+        match tail.split_last() {
+            Some((last, line)) if *last != 0 && self.read(line).is_ok() => Err(self.damage(Flaw::Unterminated)),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, line: &[u8]) -> Result<Record, Flaw> {
+        let hashed_length = line.len().checked_sub(HASH_MEMBER.len() + HASH_DIGITS + 2).ok_or(Flaw::NotARecord)?;
+        let (hashed, end) = line.split_at_checked(hashed_length).ok_or(Flaw::NotARecord)?;
+        let hash = end
+            .strip_prefix(HASH_MEMBER.as_bytes())
+            .and_then(|end| end.strip_suffix(b"\"}"))
+            .and_then(|digits| str::from_utf8(digits).ok())
+            .and_then(|digits| digits.parse::<Digest>().ok())
+            .ok_or(Flaw::NotARecord)?;
+        if Digest::of(hashed) != hash {
+            return Err(Flaw::Hash);
+        }
+        let (sequence, prev, entry) = parse(line).map_err(Flaw::Content)?;
+        let expected = self.head.sequence.saturating_add(1);
+        if sequence != expected {
+            return Err(Flaw::Sequence { expected, found: sequence });
+        }
+        if self.anchored && prev != self.head.hash {
+            return Err(Flaw::Prev);
+        }
+        Ok(Record { sequence, prev, hash, place: self.next, entry })
+    }
+}
+
+fn parse(line: &[u8]) -> Result<(u64, Digest, Entry), String> {
+    let value = json::parse(line, MAX_LINE_BYTES).map_err(|error| error.to_string())?;
+    let Value::Object(mut members) = value else { return Err("not an object".to_owned()) };
+    let sequence = members.remove("seq").as_ref().and_then(Value::as_u64).ok_or("`seq` is not a number")?;
+    let prev = members.remove("prev").ok_or("`prev` is missing")?;
+    let prev = Digest::deserialize(prev).map_err(|error| format!("`prev`: {error}"))?;
+    members.remove("hash");
+    let entry = Entry::deserialize(Value::Object(members)).map_err(|error| error.to_string())?;
+    Ok((sequence, prev, entry))
+}
+
+/// Splits a reader into lines, holding one at a time and no more of it than a record can be long.
+#[derive(Debug)]
+pub struct Lines<R> {
+    reader: R,
+    buffer: Vec<u8>,
+}
+
+/// What stands next in a file.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else that a file can hold")]
+pub enum Line<'a> {
+    /// A line, without its newline.
+    Complete(&'a [u8]),
+    /// Bytes after the last newline, cut at the length of the longest record.
+    Unterminated(&'a [u8]),
+    /// A line that is longer than any record.
+    TooLong,
+    /// The end.
+    End,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The lines of `reader`.
+    #[must_use]
+    pub const fn new(reader: R) -> Self {
+        Self { reader, buffer: Vec::new() }
+    }
+
+    /// Reads on.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader.
+    pub fn next_line(&mut self) -> io::Result<Line<'_>> {
+        self.buffer.clear();
+        let cap = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+        self.reader.by_ref().take(cap).read_until(b'\n', &mut self.buffer)?;
+        if self.buffer.last() == Some(&b'\n') {
+            self.buffer.pop();
+            return Ok(Line::Complete(&self.buffer));
+        }
+        if self.buffer.is_empty() {
+            return Ok(Line::End);
+        }
+        if self.skip_line()? {
+            return Ok(Line::TooLong);
+        }
+        Ok(Line::Unterminated(&self.buffer))
+    }
+
+    /// Skips to after the next newline; whether there was one.
+    fn skip_line(&mut self) -> io::Result<bool> {
+        loop {
+            let chunk = self.reader.fill_buf()?;
+            if chunk.is_empty() {
+                return Ok(false);
+            }
+            let newline = chunk.iter().position(|byte| *byte == b'\n');
+            let skipped = newline.map_or(chunk.len(), |at| at.saturating_add(1));
+            self.reader.consume(skipped);
+            if newline.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+const HASH_MEMBER: &str = ",\"hash\":\"";
+const HASH_DIGITS: usize = 64;
+
+/// An entry, and what stands around it.
+const MAX_LINE_BYTES: usize = MAX_ENTRY_BYTES + 512;

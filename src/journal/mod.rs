@@ -1,0 +1,146 @@
+//! The journal: everything that happened, in one append-only, hash-chained log. It is the truth;
+//! every other view of the broker's state is derived from it.
+//!
+//! One record is one line of JSON: `{"seq":N,"prev":"…",<members of the entry>,"hash":"…"}`. The
+//! hash is SHA-256 over the exact bytes of the line before `,"hash":"`, and `prev` is the hash of
+//! the line before, so no bit can change, and no record leave, enter or move, without it showing.
+//!
+//! What a caller may rely on:
+//!
+//! - [`Journal::append`] answers after `fdatasync` succeeded for the bytes of the call, and after the
+//!   state derived from them was updated. A [`Receipt`] is the proof.
+//! - After a failed write or sync nothing is acknowledged any more, by this process, ever: a sync
+//!   that failed must not be tried again, since the kernel may have dropped the pages.
+//! - At the next start a torn tail, which was never acknowledged, is cut, kept aside and reported.
+//!   Any other damage stops the start and names its place.
+//! - One process at a time: a lock on the data directory refuses the second.
+//!
+//! The records of one call are adjacent, and answered together. A crash in the middle of a call may
+//! keep a first part of its records, without an answer.
+//!
+//! It is not an index (see [`index`](crate::index)) and not yet split into segments; the file's
+//! name has room for that.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::base::Receipt;
+
+pub mod event;
+mod files;
+mod line;
+mod open;
+mod read;
+mod subjects;
+mod writer;
+
+pub use event::{Actor, Entry, Event};
+pub use files::LOCK_FILE;
+pub use line::{Chain, Damage, Flaw, Head, Line, Lines, MAX_ENTRY_BYTES, Place, Record};
+pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Torn};
+pub use read::{ReadError, Reader, Records};
+pub use subjects::Subjects;
+pub use writer::{Apply, JournalError, Storage};
+
+use writer::{Message, Request};
+
+/// A journal that is open for appending; shared by reference.
+pub struct Journal {
+    requests: mpsc::Sender<Message>,
+    reader: Reader,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Appends `entries` as adjacent records and waits until they are durable and applied.
+    ///
+    /// The receipt is that of the last record; the others precede it without a gap. When the
+    /// returned future is dropped the entries may be recorded all the same.
+    ///
+    /// # Errors
+    ///
+    /// Refuses, with nothing written, no entry at all, an entry of more than [`MAX_ENTRY_BYTES`] and
+    /// an entry that could not be read back. Any other error means that the journal stopped: what
+    /// was asked is then not acknowledged, though it may turn up at the next start.
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
+        let (request, answer) = self.request(entries)?;
+        self.requests.send(Message::Append(request)).await.map_err(|_| self.reader.shared().why_stopped())?;
+        answer.await.unwrap_or_else(|_| Err(self.reader.shared().why_stopped()))
+    }
+
+    /// [`append`](Self::append) for a thread that may block; panics inside an async runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
+        let (request, answer) = self.request(entries)?;
+        self.requests.blocking_send(Message::Append(request)).map_err(|_| self.reader.shared().why_stopped())?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.reader.shared().why_stopped()))
+    }
+
+    fn request(&self, entries: Vec<Entry>) -> Result<(Request, writer::Answer), JournalError> {
+        match self.reader.shared().fault() {
+            Some(fault) => Err(fault),
+            None => Request::new(entries),
+        }
+    }
+
+    /// Whether appends can still succeed; once `false` it stays so until the process is restarted.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.reader.shared().fault().is_none()
+    }
+
+    /// The last durable record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.reader.head()
+    }
+
+    /// A handle that reads durable records while the journal is being written.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Refuses new appends, finishes those that wait, closes the file and releases the lock.
+    ///
+    /// # Errors
+    ///
+    /// When the journal had failed before; it is closed all the same.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        let (done, closed) = oneshot::channel();
+        if self.requests.send(Message::Close(done)).await.is_ok() {
+            // No answer means that another call has closed it already.
+            let _ = closed.await;
+        }
+        self.reader.shared().fault().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // The channel has to close before the writer can be waited for.
+        let (closed, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.requests, closed));
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.thread().id() != std::thread::current().id()
+        {
+            // Whoever opens the directory next finds the lock released.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("head", &self.head()).field("healthy", &self.is_healthy()).finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! Whom and what an entry is about, as far as the entry itself says.
+
+use std::collections::BTreeSet;
+
+use super::event::{Actor, Entry, Event, Subject};
+use crate::base::ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId};
+
+/// Whom and what an entry is about. A task's agent and steward are in the entry that opened it;
+/// [`Index::subjects`](crate::index::Index::subjects) adds them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subjects {
+    /// Agents, the acting one included.
+    pub agents: BTreeSet<AgentId>,
+    /// Stewards.
+    pub stewards: BTreeSet<StewardId>,
+    /// Tasks.
+    pub tasks: BTreeSet<TaskId>,
+    /// Servers.
+    pub servers: BTreeSet<ServerUri>,
+    /// Blocks of tokens.
+    pub tokens: BTreeSet<RevocationId>,
+}
+
+impl Subjects {
+    /// Whom and what `entry` names.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        let mut subjects = Self::default();
+        if let Actor::Agent(agent) = &entry.actor {
+            subjects.agents.insert(agent.clone());
+        }
+        subjects.add_event(&entry.event);
+        subjects
+    }
+
+    fn add_event(&mut self, event: &Event) {
+        match event {
+            Event::BrokerStarted { .. }
+            | Event::KeyChanged { .. }
+            | Event::OperatorRemoved { .. }
+            | Event::PolicyLoaded { .. } => {}
+            Event::OperatorAdded { servers, revocation_id, .. } => {
+                self.servers.extend(servers.iter().cloned());
+                self.tokens.insert(*revocation_id);
+            }
+            Event::StewardAdded { steward } => self.add_steward(steward),
+            Event::AgentSet { agent } => {
+                self.add_agent(&agent.agent);
+                self.add_steward(&agent.steward);
+            }
+            Event::AgentRemoved { agent } | Event::AssertionUsed { agent, .. } => self.add_agent(agent),
+            Event::ServerSet { manifest } => self.add_server(&manifest.server),
+            Event::ServerRemoved { server } => self.add_server(server),
+            Event::TaskOpened { task } => {
+                self.add_task(&task.task);
+                self.add_agent(&task.agent);
+                self.add_steward(&task.steward);
+            }
+            Event::TokenIssued { task, token } => {
+                self.add_task(task);
+                self.tokens.insert(token.revocation_id);
+                self.servers.extend(token.rights.iter().map(|right| right.server.clone()));
+            }
+            Event::RequestRefused { agent, steward, task, asked, .. } => {
+                self.add_agent(agent);
+                self.add_steward(steward);
+                self.tasks.extend(task.clone());
+                self.servers.extend(asked.iter().map(|right| right.server.clone()));
+            }
+            Event::TaskCompleted { task, .. } => self.add_task(task),
+            Event::DelegationReported { task, blocks, .. } => {
+                self.add_task(task);
+                self.tokens.extend(blocks.iter().copied());
+            }
+            Event::Revoked { revocation } => {
+                self.add_subject(&revocation.subject);
+                self.servers.extend(revocation.servers.iter().cloned());
+            }
+            Event::Reinstated { subject } => self.add_subject(subject),
+        }
+    }
+
+    fn add_subject(&mut self, subject: &Subject) {
+        match subject {
+            Subject::RevocationId(id) => {
+                self.tokens.insert(*id);
+            }
+            Subject::Task(task) => self.add_task(task),
+            Subject::Agent(agent) => self.add_agent(agent),
+            Subject::Steward(steward) => self.add_steward(steward),
+            Subject::Server(server) => self.add_server(server),
+            Subject::Key(_) => {}
+        }
+    }
+
+    fn add_agent(&mut self, agent: &AgentId) {
+        self.agents.insert(agent.clone());
+    }
+
+    fn add_steward(&mut self, steward: &StewardId) {
+        self.stewards.insert(steward.clone());
+    }
+
+    fn add_task(&mut self, task: &TaskId) {
+        self.tasks.insert(task.clone());
+    }
+
+    fn add_server(&mut self, server: &ServerUri) {
+        self.servers.insert(server.clone());
+    }
+}

@@ -1,0 +1,297 @@
+//! The index and the audit trail: the same answers as the journal gives, however the index came to be.
+
+#![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::as_conversions
+)]
+
+use std::{fs, path::Path, sync::Arc};
+
+use hallpass::{
+    audit::{AuditEvent, Trail},
+    base::digest::Digest,
+    index::{Filter, Index, IndexError, Order, Trouble, Window},
+    journal::{Entry, Journal, Options, Record, event::Subject},
+};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+mod records;
+use records::{any_entry, at, block, delegated, id, issued, note, opened, refused, revoked};
+
+/// Journal and index wired as the broker does it.
+fn open(dir: &Path) -> (Journal, Arc<Index>, hallpass::index::Recovery) {
+    let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+    let (index, recovery) = Index::open(dir, &recovered.reader()).unwrap();
+    let index = Arc::new(index);
+    let applied = Arc::clone(&index);
+    let journal = recovered.start(Box::new(move |records| applied.apply(records).unwrap())).unwrap();
+    (journal, index, recovery)
+}
+
+fn window(order: Order, after: Option<u64>, limit: usize) -> Window {
+    Window { order, after, limit }
+}
+
+fn written(entries: Vec<Entry>) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let (journal, ..) = open(dir.path());
+    journal.append_blocking(entries).unwrap();
+    drop(journal);
+    dir
+}
+
+fn story() -> Vec<Entry> {
+    vec![
+        opened(1, "bot", 1, "pay the bills"),
+        Entry { idempotency: Some(Digest::of(b"key")), ..issued(1, 10, "https://a.example/mcp") },
+        opened(2, "scout", 1, "look around"),
+        issued(2, 20, "https://b.example/mcp"),
+        delegated(1, &[10, 11], "helper"),
+        Entry { at: at(50), ..revoked(Subject::RevocationId(block(11))) },
+        issued(1, 12, "https://b.example/mcp"),
+    ]
+}
+
+#[test]
+fn events_are_found_by_what_they_are_about_even_when_they_only_name_a_token() {
+    let dir = written(story());
+    let (_journal, index, _) = open(dir.path());
+    let find = |filter: Filter| index.query(&filter, window(Order::OldestFirst, None, 100)).unwrap();
+    assert_eq!(find(Filter::default()), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(find(Filter { agent: "bot".parse().ok(), ..Filter::default() }), [1, 2, 5, 6, 7]);
+    assert_eq!(find(Filter { steward: Some(id("stw", 1)), ..Filter::default() }), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(find(Filter { task: Some(id("tsk", 2)), ..Filter::default() }), [3, 4]);
+    let server = "https://b.example/mcp".parse().ok();
+    assert_eq!(find(Filter { server: server.clone(), ..Filter::default() }), [4, 7]);
+    assert_eq!(find(Filter { server, agent: "bot".parse().ok(), ..Filter::default() }), [7]);
+    assert_eq!(find(Filter { from: Some(at(1)), ..Filter::default() }), [6]);
+    assert_eq!(find(Filter { to: Some(at(50)), task: Some(id("tsk", 1)), ..Filter::default() }), [1, 2, 5, 7]);
+    assert!(find(Filter { from: Some(at(9)), to: Some(at(9)), ..Filter::default() }).is_empty());
+    assert!(find(Filter { agent: "bo".parse().ok(), ..Filter::default() }).is_empty());
+
+    assert_eq!(index.token(&block(11)).unwrap(), Some((id("tsk", 1), 5)));
+    assert_eq!(index.token(&block(99)).unwrap(), None);
+    assert_eq!(index.idempotency(&Digest::of(b"key")).unwrap(), Some((2, Some(id("tsk", 1)))));
+    let task = index.task(&id("tsk", 1)).unwrap().unwrap();
+    assert_eq!((task.opened, task.agent.as_str()), (1, "bot"));
+    assert_eq!(task.tokens, [(2, block(10)), (7, block(12))]);
+    assert_eq!(index.task(&id("tsk", 9)).unwrap(), None);
+}
+
+#[test]
+fn a_report_does_not_take_over_a_token_of_another_task() {
+    let dir = written(vec![
+        opened(1, "bot", 1, ""),
+        issued(1, 10, "https://a.example/mcp"),
+        opened(2, "scout", 2, ""),
+        delegated(2, &[10], "thief"),
+    ]);
+    let (_journal, index, _) = open(dir.path());
+    assert_eq!(index.token(&block(10)).unwrap(), Some((id("tsk", 1), 2)));
+}
+
+#[test]
+fn a_deleted_index_is_rebuilt_to_the_same_answers() {
+    let dir = written(story());
+    let (journal, index, _) = open(dir.path());
+    journal.append_blocking(vec![note(8)]).unwrap();
+    let before = index.dump().unwrap();
+    assert!(before.len() > 30);
+    drop((journal, index));
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let (_journal, index, recovery) = open(dir.path());
+    assert_eq!((recovery.caught_up, recovery.rebuilt), (8, None));
+    assert_eq!(index.dump().unwrap(), before);
+}
+
+#[test]
+fn an_index_that_is_behind_catches_up() {
+    let dir = written(story());
+    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let journal = recovered.start(Box::new(|_| {})).unwrap();
+    journal.append_blocking(vec![note(8), note(9)]).unwrap();
+    drop(journal);
+    let (_journal, index, recovery) = open(dir.path());
+    assert_eq!((recovery.caught_up, recovery.rebuilt), (2, None));
+    assert_eq!(index.applied().sequence, 9);
+}
+
+#[test]
+fn an_index_of_another_history_is_moved_aside_and_rebuilt() {
+    let (ours, theirs) = (written(story()), written((0..7).map(note).collect()));
+    fs::remove_dir_all(ours.path().join("index")).unwrap();
+    fs::rename(theirs.path().join("index"), ours.path().join("index")).unwrap();
+    let (_journal, index, recovery) = open(ours.path());
+    let (trouble, kept) = recovery.rebuilt.clone().unwrap();
+    assert!(matches!(trouble, Trouble::OtherHistory { .. }), "{trouble}");
+    assert!(kept.ends_with("index.broken-1") && kept.is_dir());
+    assert_eq!(recovery.words().len(), 1);
+    let scout = Filter { agent: "scout".parse().ok(), ..Filter::default() };
+    assert_eq!(index.query(&scout, window(Order::default(), None, 9)).unwrap(), [4, 3]);
+}
+
+#[test]
+fn an_index_that_knows_more_than_the_journal_tells_of_a_cut() {
+    let dir = written(story());
+    let path = dir.path().join("journal/000001.jsonl");
+    let bytes = fs::read(&path).unwrap();
+    let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    fs::write(&path, lines[..5].concat()).unwrap();
+    let (_journal, index, recovery) = open(dir.path());
+    let (trouble, _) = recovery.rebuilt.unwrap();
+    assert!(
+        matches!(trouble, Trouble::Ahead { applied, head } if (applied.sequence, head.sequence) == (7, 5)),
+        "{trouble}"
+    );
+    assert_eq!(index.applied().sequence, 5);
+}
+
+#[test]
+fn a_damaged_index_is_rebuilt_to_the_same_answers() {
+    let sound = written(story());
+    let (journal, index, _) = open(sound.path());
+    let expected = index.dump().unwrap();
+    drop((journal, index));
+    let files = |dir: &Path| -> Vec<_> {
+        let files = fs::read_dir(dir.join("index")).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.is_file()).collect()
+    };
+    for damage in 0..3 {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("index")).unwrap();
+        fs::create_dir(dir.path().join("journal")).unwrap();
+        for name in ["000001.jsonl", "format"] {
+            fs::copy(sound.path().join("journal").join(name), dir.path().join("journal").join(name)).unwrap();
+        }
+        for file in files(sound.path()) {
+            fs::copy(&file, dir.path().join("index").join(file.file_name().unwrap())).unwrap();
+        }
+        for file in files(dir.path()) {
+            let mut bytes = fs::read(&file).unwrap();
+            match damage {
+                0 => bytes.truncate(bytes.len() / 2),
+                1 => bytes.fill(0),
+                _ => bytes.iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55),
+            }
+            fs::write(&file, bytes).unwrap();
+        }
+        let (_journal, index, recovery) = open(dir.path());
+        assert!(matches!(recovery.rebuilt, Some((Trouble::Unreadable(_), _))), "damage {damage}: {recovery:?}");
+        assert_eq!(index.dump().unwrap(), expected, "damage {damage}");
+    }
+}
+
+#[test]
+fn an_index_that_missed_records_refuses_to_answer() {
+    let dir = written(story());
+    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
+    let last: Vec<Record> = recovered.reader().read_from(7, None).unwrap().map(Result::unwrap).collect();
+    assert!(matches!(index.apply(&last), Err(IndexError::Behind)));
+    assert!(matches!(index.query(&Filter::default(), window(Order::default(), None, 9)), Err(IndexError::Behind)));
+    assert!(matches!(index.token(&block(10)), Err(IndexError::Behind)));
+}
+
+#[test]
+fn pages_of_the_trail_join_to_the_whole() {
+    let dir = written(story());
+    let (journal, index, _) = open(dir.path());
+    let reader = journal.reader();
+    let trail = Trail::new(&index, &reader);
+    let filter = Filter { agent: "bot".parse().ok(), ..Filter::default() };
+    let (mut after, mut joined) = (None, Vec::new());
+    loop {
+        let page = trail.events(&filter, window(Order::NewestFirst, after, 2)).unwrap();
+        joined.extend(page.events);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(joined.iter().map(|event| event.seq).collect::<Vec<_>>(), [7, 6, 5, 2, 1]);
+    let revocation = &joined[1];
+    assert_eq!((revocation.event_type.as_str(), revocation.task.as_ref()), ("revoked", Some(&id("tsk", 1))));
+    assert_eq!(revocation.agent.as_ref().unwrap().as_str(), "bot");
+    assert!(revocation.detail.ends_with(": lost laptop"), "{}", revocation.detail);
+    assert_eq!(joined[0].servers, ["https://b.example/mcp".parse().unwrap()]);
+}
+
+#[test]
+fn hostile_text_cannot_end_a_line_or_drive_a_terminal() {
+    let hostile = "a\r\n{\"seq\":1}\u{1b}[2J\u{9b}31m\u{7f}\u{2028}\u{202e}\u{e0041}\u{0}\"\\";
+    let dir = written(vec![refused("bot", None, hostile)]);
+    let (journal, index, _) = open(dir.path());
+    let event = Trail::new(&index, &journal.reader()).event(1).unwrap();
+    let line = event.to_line();
+    assert!(line.is_ascii() && !line.contains(|character: char| character.is_control()), "{line}");
+    assert_eq!(serde_json::from_str::<AuditEvent>(&line).unwrap(), event);
+    assert!(event.detail.contains(hostile));
+}
+
+fn matching(entries: &[(u64, AuditEvent)], filter: &Filter) -> Vec<u64> {
+    let in_time = |event: &AuditEvent| {
+        filter.from.is_none_or(|from| event.at >= from) && filter.to.is_none_or(|to| event.at < to)
+    };
+    entries.iter().filter(|(_, event)| in_time(event)).map(|(sequence, _)| *sequence).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn answers_do_not_depend_on_batches_or_pages(
+        entries in prop::collection::vec(any_entry(), 1..30),
+        cuts in prop::collection::vec(1..6_usize, 30),
+        from in 0..60_u64,
+        length in 0..60_u64,
+        page in 1..7_usize,
+    ) {
+        let dir = TempDir::new().unwrap();
+        let (journal, index, _) = open(dir.path());
+        let mut rest = &entries[..];
+        for cut in cuts {
+            let (batch, after) = rest.split_at(cut.min(rest.len()));
+            rest = after;
+            if !batch.is_empty() {
+                journal.append_blocking(batch.to_vec()).unwrap();
+            }
+        }
+        let dump = index.dump().unwrap();
+        let reader = journal.reader();
+        let trail = Trail::new(&index, &reader);
+        let everything = Filter::default();
+        let all = trail.events(&everything, window(Order::OldestFirst, None, 1000)).unwrap().events;
+        let all: Vec<_> = all.into_iter().map(|event| (event.seq, event)).collect();
+        prop_assert_eq!(all.len(), entries.len());
+
+        let time = Filter { from: Some(at(from)), to: Some(at(from + length)), ..Filter::default() };
+        for filter in [everything, time] {
+            let expected = matching(&all, &filter);
+            for order in [Order::OldestFirst, Order::NewestFirst] {
+                let (mut found, mut after) = (Vec::new(), None);
+                loop {
+                    let next = index.query(&filter, window(order, after, page)).unwrap();
+                    after = next.last().copied();
+                    found.extend_from_slice(&next);
+                    if next.len() < page {
+                        break;
+                    }
+                }
+                if order == Order::NewestFirst {
+                    found.reverse();
+                }
+                prop_assert_eq!(&found, &expected);
+            }
+        }
+        drop((journal, index));
+        fs::remove_dir_all(dir.path().join("index")).unwrap();
+        let (_journal, index, _) = open(dir.path());
+        prop_assert_eq!(index.dump().unwrap(), dump);
+    }
+}
