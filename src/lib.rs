@@ -19,6 +19,8 @@
 pub mod audit;
 pub mod base;
 #[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
 pub mod index;
 #[cfg(feature = "server")]
 pub mod journal;

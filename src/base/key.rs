@@ -5,9 +5,9 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::digest::Digest;
+use super::{digest::Digest, json};
 
 /// A private Ed25519 key; never printed, wiped when dropped.
 pub struct PrivateKey {
@@ -31,6 +31,28 @@ impl PrivateKey {
     #[must_use]
     pub fn dangerous_seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_bytes())
+    }
+
+    /// The key as the text of a private JWK (RFC 8037), with a key id when one is given: secret.
+    #[must_use]
+    pub fn dangerous_jwk(&self, kid: Option<&str>) -> Zeroizing<String> {
+        let public = self.public().to_jwk();
+        let d = Zeroizing::new(URL_SAFE_NO_PAD.encode(*self.dangerous_seed()));
+        let kid = kid.map(|kid| format!(r#","kid":{}"#, serde_json::Value::from(kid))).unwrap_or_default();
+        let (x, d) = (public.x, d.as_str());
+        Zeroizing::new(format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","d":"{d}"{kid}}}"#))
+    }
+
+    /// The key and its key id from the text of a private JWK; `None` when it is not one, or its two
+    /// halves do not belong together.
+    #[must_use]
+    pub fn from_jwk(text: &str) -> Option<(Self, Option<String>)> {
+        let jwk: PrivateJwk = json::parse_as(text.as_bytes(), MAX_JWK_BYTES).ok()?;
+        let decoded = Zeroizing::new(URL_SAFE_NO_PAD.decode(jwk.d.as_bytes()).ok()?);
+        let seed = Zeroizing::new(<[u8; 32]>::try_from(decoded.as_slice()).ok()?);
+        let key = Self::from_seed(&seed);
+        let matches = jwk.kty == "OKP" && jwk.crv == "Ed25519" && key.public().to_jwk().x == jwk.x;
+        matches.then(|| (key, jwk.kid.clone()))
     }
 
     /// The public half.
@@ -136,9 +158,37 @@ impl PublicJwk {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrivateJwk {
+    kty: String,
+    crv: String,
+    x: String,
+    d: String,
+    kid: Option<String>,
+}
+
+impl Drop for PrivateJwk {
+    fn drop(&mut self) {
+        self.d.zeroize();
+    }
+}
+
+const MAX_JWK_BYTES: usize = 4096;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_key_round_trips_as_a_jwk_and_foreign_halves_are_refused() {
+        let key = PrivateKey::from_seed(&[7; 32]);
+        let text = key.dangerous_jwk(Some("research-bot"));
+        let (read, kid) = PrivateKey::from_jwk(&text).unwrap();
+        assert_eq!((read.public(), kid.as_deref()), (key.public(), Some("research-bot")));
+        let other = PrivateKey::from_seed(&[8; 32]).public().to_jwk().x;
+        assert!(PrivateKey::from_jwk(&text.replace(&key.public().to_jwk().x, &other)).is_none());
+    }
 
     #[test]
     fn the_thumbprint_is_that_of_rfc_8037() {

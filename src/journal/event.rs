@@ -82,6 +82,9 @@ pub enum Event {
         public: PublicKey,
         /// Its state from now on.
         state: KeyState,
+        /// For a new feed key: the old one's signed word for it, so that a pinned key leads to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
     },
     /// An operator's token was made.
     OperatorAdded {
@@ -243,6 +246,19 @@ pub enum Role {
     Verifier,
 }
 
+impl Role {
+    /// The role as operators' tokens spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+            Self::Approver => "approver",
+            Self::Verifier => "verifier",
+        }
+    }
+}
+
 /// An agent, as registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -279,6 +295,11 @@ pub struct TaskRecord {
     /// Values that grants may pin arguments to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub context: BTreeMap<String, Value>,
+    /// What was asked for, so that a renewal can ask for the same.
+    pub asked: Vec<RequestedDetail>,
+    /// Whether less than that was good enough.
+    #[serde(default)]
+    pub allow_partial: bool,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.
@@ -360,6 +381,9 @@ pub struct RevocationRecord {
     /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The task that it is or belongs to, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
     /// The servers concerned, when that is known; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub servers: BTreeSet<ServerUri>,

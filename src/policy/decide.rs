@@ -159,7 +159,9 @@ pub struct Reason {
 }
 
 impl Reason {
-    pub(super) fn new(code: ReasonCode, detail: impl Into<String>) -> Self {
+    /// A reason that no grant or guardrail gave.
+    #[must_use]
+    pub fn new(code: ReasonCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), right: None, decided_by: None }
     }
 

@@ -1,6 +1,6 @@
 //! What several tests need: a broker's keys, a manifest, a verifier that has heard from its broker.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 use std::sync::Arc;
 
@@ -118,6 +118,18 @@ impl Issuer {
 pub fn receipt() -> Receipt {
     static RECEIPT: std::sync::LazyLock<Receipt> = std::sync::LazyLock::new(journal_one_record);
     *RECEIPT
+}
+
+fn journal_one_record() -> Receipt {
+    use hallpass::journal::{Actor, Entry, Event, Journal, Options};
+    let directory = tempfile::tempdir().unwrap();
+    let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
+    let journal = recovered.start(Box::new(|_| {})).unwrap();
+    let event = Event::BrokerStarted { issuer: ISSUER.to_owned(), version: "test".to_owned(), recovery: Vec::new() };
+    let at = "2026-11-22T10:00:00Z".parse().unwrap();
+    let entry = Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event };
+    // A thread of its own, since the test may be inside a runtime.
+    std::thread::spawn(move || journal.append_blocking(vec![entry]).unwrap()).join().unwrap()
 }
 
 pub fn manifest() -> Manifest {

@@ -1,0 +1,331 @@
+//! Issuing: policy is asked, the record is durable, then the pass is handed out.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+
+use super::{Broker, BrokerError, Caller, state::State};
+use crate::{
+    base::{
+        ids::{AgentId, StewardId, TaskId},
+        time::Timestamp,
+    },
+    journal::{
+        Event,
+        event::{AgentRecord, RecordedGrant, RecordedReason, Subject, TaskRecord, TokenRecord},
+    },
+    policy::{Decision, Granted, Question, Reason},
+    token::{Draft, PassContent, PassToken, mint, rights::RequestedDetail},
+};
+
+/// A request for a task and its first pass.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever asks must say every one of these")]
+pub struct OpenTask {
+    /// What for, in the agent's words.
+    pub purpose: String,
+    /// How long the task lasts.
+    pub ttl: Duration,
+    /// What is asked for.
+    pub details: Vec<RequestedDetail>,
+    /// Whether less is good enough.
+    pub allow_partial: bool,
+    /// For whom: the agent's steward, by id or name; `None` says the same.
+    pub steward: Option<String>,
+    /// Values that grants may pin arguments to.
+    pub context: BTreeMap<String, Value>,
+}
+
+/// A request for another pass in a task.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::exhaustive_structs, reason = "whoever asks must say every one of these")]
+pub struct IssueAgain {
+    /// What is asked for; `None`: what was asked when the task was opened.
+    pub details: Option<Vec<RequestedDetail>>,
+}
+
+/// A pass, handed out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Issued {
+    /// Its task.
+    pub task: TaskRecord,
+    /// What was recorded of it.
+    pub record: TokenRecord,
+    /// The pass.
+    pub token: PassToken,
+    /// What was asked for and left out, and why.
+    pub dropped: Vec<Reason>,
+}
+
+impl Broker {
+    /// Opens a task for `agent` and mints its first pass.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Refused`] with every reason when policy says no (which is recorded too), or
+    /// when agent, steward or server are suspended, or nothing can be recorded.
+    pub async fn open_task(&self, caller: &Caller, agent: &AgentId, request: OpenTask) -> Result<Issued, BrokerError> {
+        let record = self.active_agent(agent)?;
+        self.refuse_other_steward(&record, request.steward.as_deref())?;
+        refuse_bad_request(&request, self.options.max_task_ttl)?;
+        let opened_at = self.now().floor_second();
+        let task = TaskRecord {
+            task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
+            agent: agent.clone(),
+            steward: record.steward.clone(),
+            purpose: request.purpose,
+            opened_at,
+            ends_at: opened_at.plus(request.ttl),
+            context: request.context,
+            asked: request.details,
+            allow_partial: request.allow_partial,
+        };
+        let opened = Event::TaskOpened { task: task.clone() };
+        self.issue(caller, &record, task, vec![opened]).await
+    }
+
+    /// Mints another pass in a task: policy is asked again, the task's end stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_task`](Self::open_task), and when the task is not this agent's, is complete,
+    /// revoked or over.
+    pub async fn issue_again(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        (task, request): (&TaskId, IssueAgain),
+    ) -> Result<Issued, BrokerError> {
+        let record = self.active_agent(agent)?;
+        let mut task = self.open_task_of(agent, task)?;
+        if task.steward != record.steward {
+            return Err(BrokerError::TaskEnded(
+                "the agent has another steward since the task was opened: open a new task".to_owned(),
+            ));
+        }
+        if let Some(details) = request.details {
+            refuse_bad_details(&details)?;
+            task.asked = details;
+        }
+        self.issue(caller, &record, task, Vec::new()).await
+    }
+
+    /// What policy would answer, without minting or recording anything.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such agent or the request is not well-formed.
+    pub fn explain(&self, agent: &AgentId, request: &OpenTask) -> Result<Decision, BrokerError> {
+        let record = self.state().agent(agent).cloned();
+        let record = record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))?;
+        refuse_bad_request(request, self.options.max_task_ttl)?;
+        let question = Question {
+            agent: agent.clone(),
+            groups: record.groups.clone(),
+            steward: record.steward.clone(),
+            purpose: request.purpose.clone(),
+            requested: request.details.clone(),
+            ttl_seconds: request.ttl.as_secs(),
+            context: request.context.clone(),
+            holder_bound: false,
+            allow_partial: request.allow_partial,
+        };
+        Ok(self.policy.current().decide(&question, &self.state().catalogue()))
+    }
+
+    async fn issue(
+        &self,
+        caller: &Caller,
+        agent: &AgentRecord,
+        task: TaskRecord,
+        mut events: Vec<Event>,
+    ) -> Result<Issued, BrokerError> {
+        let is_new = !events.is_empty();
+        let now = self.now();
+        let policy = self.policy.current();
+        let catalogue = self.state().catalogue();
+        let decision = policy.decide(&question(agent, &task, now), &catalogue);
+        let prepared = match decision {
+            Decision::Granted(granted) => self.prepare(&task, granted, policy.digest()),
+            Decision::Refused(reasons) => Err(BrokerError::Refused(reasons)),
+        };
+        let (draft, token, dropped) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.record_refusal(caller, &task, is_new, error).await?),
+        };
+        events.push(Event::TokenIssued { task: task.task.clone(), token: token.clone() });
+        let receipt = self.record(caller, now, events).await?;
+        Ok(Issued { task, record: token, token: draft.release(&receipt), dropped })
+    }
+
+    fn prepare(
+        &self,
+        task: &TaskRecord,
+        granted: Granted,
+        policy: crate::base::digest::Digest,
+    ) -> Result<(Draft, TokenRecord, Vec<Reason>), BrokerError> {
+        let issued_at = self.issue_time(task, &granted)?;
+        let lives = granted.max_ttl.min(self.options.max_pass_ttl);
+        let expires_at = issued_at.plus(lives).min(task.ends_at).floor_second();
+        if expires_at <= issued_at {
+            return Err(BrokerError::TaskEnded("the task is over: open a new one".to_owned()));
+        }
+        let content = PassContent {
+            issuer: self.options.issuer.clone(),
+            task: task.task.clone(),
+            agent: task.agent.clone(),
+            steward: task.steward.clone(),
+            issued_at,
+            expires_at,
+            rights: granted.rights,
+        };
+        let keyring = self.keyring();
+        let root = keyring.root().map_err(|error| BrokerError::Files(error.to_string()))?;
+        let draft = mint(root, &content).map_err(|error| BrokerError::Refused(vec![error.into()]))?;
+        let decided_by = granted.decided_by.into_iter().map(|decided| RecordedGrant {
+            right: decided.right.to_string(),
+            server: decided.right.server.clone(),
+            grant: decided.grant,
+            file: decided.file,
+        });
+        let record = TokenRecord {
+            revocation_id: draft.revocation_id(),
+            key: root.id(),
+            issued_at,
+            expires_at,
+            rights: content.rights,
+            decided_by: decided_by.collect(),
+            policy,
+        };
+        Ok((draft, record, granted.dropped))
+    }
+
+    /// The `iat`: now, and later than every cut-off of whoever the pass speaks of, so that a pass
+    /// minted after a reinstatement is not taken for one of those that died.
+    fn issue_time(&self, task: &TaskRecord, granted: &Granted) -> Result<Timestamp, BrokerError> {
+        let now = self.now().floor_second();
+        let state = self.state();
+        let servers = granted.rights.iter().map(|detail| Subject::Server(detail.server.clone()));
+        let named = [Subject::Agent(task.agent.clone()), Subject::Steward(task.steward.clone())];
+        let mut issued_at = now;
+        for subject in named.into_iter().chain(servers) {
+            refuse_suspended(&state, &subject)?;
+            if let Some(cut_off) = state.cut_off(&subject) {
+                issued_at = issued_at.max(cut_off.floor_second().plus(Duration::from_secs(1)));
+            }
+        }
+        Ok(issued_at)
+    }
+
+    async fn record_refusal(
+        &self,
+        caller: &Caller,
+        task: &TaskRecord,
+        is_new: bool,
+        error: BrokerError,
+    ) -> Result<BrokerError, BrokerError> {
+        let recorded = match &error {
+            BrokerError::Refused(reasons) => reasons
+                .iter()
+                .map(|reason| RecordedReason { code: reason.code, detail: reason.detail.clone() })
+                .collect(),
+            other => vec![RecordedReason { code: other.code(), detail: other.to_string() }],
+        };
+        let event = Event::RequestRefused {
+            agent: task.agent.clone(),
+            steward: task.steward.clone(),
+            task: (!is_new).then(|| task.task.clone()),
+            asked: task.asked.clone(),
+            reasons: recorded,
+        };
+        // A refusal creates nothing, so the idempotency key stays free for another try.
+        let caller = Caller { idempotency: None, ..caller.clone() };
+        self.record(&caller, self.now(), vec![event]).await?;
+        Ok(error)
+    }
+
+    fn active_agent(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
+        let state = self.state();
+        let record = state.agent(agent).ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))?;
+        refuse_suspended(&state, &Subject::Agent(agent.clone()))?;
+        refuse_suspended(&state, &Subject::Steward(record.steward.clone()))?;
+        Ok(record.clone())
+    }
+
+    fn refuse_other_steward(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
+        let same = |steward: Option<StewardId>| steward.as_ref() == Some(&agent.steward);
+        match asked {
+            Some(asked) if !same(self.directory().find(asked)) => {
+                let detail = "an agent acts for its registered steward only";
+                let code = crate::base::ReasonCode::StewardMismatch;
+                Err(BrokerError::Refused(vec![Reason::new(code, detail)]))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {
+    Question {
+        agent: agent.agent.clone(),
+        groups: agent.groups.clone(),
+        steward: agent.steward.clone(),
+        purpose: task.purpose.clone(),
+        requested: task.asked.clone(),
+        ttl_seconds: task.ends_at.since(now).as_secs(),
+        context: task.context.clone(),
+        holder_bound: false,
+        allow_partial: task.allow_partial,
+    }
+}
+
+fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
+    if !state.is_suspended(subject) {
+        return Ok(());
+    }
+    let who = match subject {
+        Subject::Agent(agent) => format!("agent `{agent}`"),
+        Subject::Steward(_) => "the agent's steward".to_owned(),
+        Subject::Server(server) => format!("server `{server}`"),
+        _ => "it".to_owned(),
+    };
+    Err(BrokerError::Suspended(format!("{who} was revoked and not reinstated")))
+}
+
+fn refuse_bad_request(request: &OpenTask, max_ttl: Duration) -> Result<(), BrokerError> {
+    if request.purpose.trim().is_empty() || request.purpose.len() > MAX_PURPOSE_BYTES {
+        return Err(BrokerError::invalid(
+            "purpose",
+            format!("say in 1 to {MAX_PURPOSE_BYTES} bytes what the task is for"),
+        ));
+    }
+    if request.ttl.is_zero() || request.ttl > max_ttl {
+        return Err(BrokerError::invalid("ttl_seconds", format!("a task lasts 1 to {} seconds", max_ttl.as_secs())));
+    }
+    let scalar = |value: &Value| value.is_string() || value.is_boolean() || value.is_i64();
+    if request.context.len() > MAX_CONTEXT || !request.context.values().all(scalar) {
+        let detail = format!("at most {MAX_CONTEXT} values, each a string, a 64-bit integer or a boolean");
+        return Err(BrokerError::invalid("context", detail));
+    }
+    let too_long =
+        |(name, value): (&String, &Value)| name.len() > 64 || value.as_str().is_some_and(|text| text.len() > 256);
+    if request.context.iter().any(too_long) {
+        return Err(BrokerError::invalid("context", "names have at most 64 bytes and strings at most 256"));
+    }
+    refuse_bad_details(&request.details)
+}
+
+fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), BrokerError> {
+    if details.is_empty() || details.len() > MAX_DETAILS {
+        return Err(BrokerError::invalid("authorization_details", format!("give 1 to {MAX_DETAILS} of them")));
+    }
+    if details.iter().any(RequestedDetail::names_nothing) {
+        return Err(BrokerError::invalid("authorization_details", "each names at least one tool, resource or prompt"));
+    }
+    Ok(())
+}
+
+const MAX_PURPOSE_BYTES: usize = 500;
+const MAX_CONTEXT: usize = 16;
+const MAX_DETAILS: usize = 32;

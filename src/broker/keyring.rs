@@ -1,0 +1,268 @@
+//! The keyring: secret keys on disk, and their life from pending to revoked.
+//!
+//! A new key is published before it signs, so that every verifier knows it by then, and an old one
+//! stays published until the last thing that it signed has ended. Only the active key of a purpose
+//! signs.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::PoisonError,
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::{
+    Broker, BrokerError, Caller,
+    secret_file::{SecretFileError, read_secret, write_secret},
+    state::{KeyEntry, State},
+};
+use crate::{
+    base::{
+        ids::KeyId,
+        key::{PrivateKey, PublicKey},
+        time::Timestamp,
+    },
+    journal::{
+        Event,
+        event::{KeyPurpose, KeyState},
+    },
+    token::RootKey,
+    verify::document::FeedKeyLink,
+};
+
+/// The secret keys that are on disk.
+#[derive(Debug)]
+pub(super) struct Keyring {
+    directory: PathBuf,
+    keys: BTreeMap<(KeyPurpose, KeyId), PrivateKey>,
+    /// The active root and operator keys in the engine's form.
+    root: Option<RootKey>,
+    operator: Option<RootKey>,
+    feed: Option<(KeyId, PublicKey)>,
+}
+
+/// A key that could not be read, written or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Its content.
+    #[error("`{}` is not a private key file (a JWK with kty, crv, x and d)", .0.display())]
+    Content(PathBuf),
+    /// The file holds another key than the records name.
+    #[error("`{}` does not hold the key that the journal names: restore it from a copy", .0.display())]
+    Other(PathBuf),
+    /// A purpose has no active key.
+    #[error("there is no active {0} key")]
+    NoneActive(&'static str),
+}
+
+/// A key, as shown to operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct KeyView {
+    /// What it signs.
+    pub purpose: KeyPurpose,
+    /// Its number.
+    pub id: KeyId,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The JWK thumbprint of its public half: for a feed key, what verifiers pin.
+    pub thumbprint: String,
+}
+
+impl Keyring {
+    pub(super) fn empty(directory: PathBuf) -> Self {
+        Self { directory, keys: BTreeMap::new(), root: None, operator: None, feed: None }
+    }
+
+    /// Makes a key and writes its file; it counts for nothing until the journal knows it.
+    pub(super) fn make(&mut self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {
+        let key = PrivateKey::generate();
+        let public = key.public();
+        let path = self.path(purpose, id);
+        write_secret(&path, &key.dangerous_jwk(None))?;
+        self.keys.insert((purpose, id), key);
+        Ok(public)
+    }
+
+    /// Reads every key that the records say is alive, and takes up the active ones.
+    pub(super) fn follow(&mut self, state: &State) -> Result<(), KeyringError> {
+        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
+        let of_purpose = |purpose| state.live_keys(purpose).map(move |(id, entry)| (purpose, id, entry));
+        let live: Vec<_> = purposes.into_iter().flat_map(of_purpose).collect();
+        for (purpose, id, _) in &live {
+            if !self.keys.contains_key(&(*purpose, *id)) {
+                self.keys.insert((*purpose, *id), read_key(&self.path(*purpose, *id))?);
+            }
+        }
+        let mut active = BTreeMap::new();
+        for (purpose, id, entry) in live {
+            let key = self.keys.get(&(purpose, id)).filter(|key| key.public() == entry.public);
+            let key = key.ok_or_else(|| KeyringError::Other(self.path(purpose, id)))?;
+            if entry.state == KeyState::Active {
+                active.insert(purpose, (id, key));
+            }
+        }
+        let none = |purpose| KeyringError::NoneActive(word(purpose));
+        let root_key = |purpose| {
+            let (id, key) = active.get(&purpose).ok_or_else(|| none(purpose))?;
+            RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.path(purpose, *id)))
+        };
+        let (feed_id, feed) = active.get(&KeyPurpose::Feed).ok_or_else(|| none(KeyPurpose::Feed))?;
+        let (root, operator, feed) =
+            (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?, (*feed_id, feed.public()));
+        (self.root, self.operator, self.feed) = (Some(root), Some(operator), Some(feed));
+        Ok(())
+    }
+
+    pub(super) fn root(&self) -> Result<&RootKey, KeyringError> {
+        self.root.as_ref().ok_or(KeyringError::NoneActive("root"))
+    }
+
+    pub(super) fn operator(&self) -> Result<&RootKey, KeyringError> {
+        self.operator.as_ref().ok_or(KeyringError::NoneActive("operator"))
+    }
+
+    pub(super) fn feed(&self) -> Result<&PrivateKey, KeyringError> {
+        let id = self.feed.map(|(id, _)| id).ok_or(KeyringError::NoneActive("feed"))?;
+        self.keys.get(&(KeyPurpose::Feed, id)).ok_or(KeyringError::NoneActive("feed"))
+    }
+
+    fn path(&self, purpose: KeyPurpose, id: KeyId) -> PathBuf {
+        self.directory.join(format!("{}-{id}.key", word(purpose)))
+    }
+}
+
+impl Broker {
+    /// Every key that is not revoked.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyView> {
+        let state = self.state();
+        let view = |((purpose, id), entry): (&(KeyPurpose, KeyId), &KeyEntry)| KeyView {
+            purpose: *purpose,
+            id: *id,
+            state: entry.state,
+            since: entry.since,
+            thumbprint: entry.public.thumbprint(),
+        };
+        state.keys.iter().map(view).collect()
+    }
+
+    /// Begins a rotation: makes a new key of `purpose` and publishes it. It signs once every
+    /// verifier had time to hear of it, or at once when the purpose has no verifiers elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When a rotation is under way, or the key cannot be written or recorded.
+    pub async fn rotate_key(&self, caller: &Caller, purpose: KeyPurpose) -> Result<KeyView, BrokerError> {
+        let changing = self.changes.lock().await;
+        let (next, pending) = {
+            let state = self.state();
+            let last = state.keys.keys().filter(|(of, _)| *of == purpose).map(|(_, id)| id.0).max();
+            let pending = state.live_keys(purpose).any(|(_, entry)| entry.state == KeyState::Pending);
+            (KeyId(last.unwrap_or(0).saturating_add(1)), pending)
+        };
+        if pending {
+            let overlap = self.options.rotation_overlap.as_secs();
+            return Err(BrokerError::Conflict(format!(
+                "a new {} key is pending already; it signs {overlap} s after it was made",
+                word(purpose)
+            )));
+        }
+        let public = self.make_key(purpose, next)?;
+        let link = self.link_to(purpose, public)?;
+        let state = KeyState::Pending;
+        let event = Event::KeyChanged { purpose, key: next, public, state, link };
+        let at = self.now();
+        self.record(caller, at, vec![event]).await?;
+        drop(changing);
+        self.advance_keys().await?;
+        let view = self.keys().into_iter().find(|key| (key.purpose, key.id) == (purpose, next));
+        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", word(purpose))))
+    }
+
+    /// Moves keys on: pending ones that verifiers know by now become active, the active one before
+    /// them retires, and retired ones whose last signature has ended are revoked.
+    pub(super) async fn advance_keys(&self) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        let now = self.now();
+        let events = next_states(&self.state(), now, self.options.rotation_overlap);
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.record(&Caller::broker(), now, events).await?;
+        self.follow_keys()
+    }
+
+    pub(super) fn follow_keys(&self) -> Result<(), BrokerError> {
+        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        keyring.follow(&self.state()).map_err(|error| BrokerError::Files(error.to_string()))
+    }
+
+    fn make_key(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, BrokerError> {
+        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        keyring.make(purpose, id).map_err(|error| BrokerError::Files(error.to_string()))
+    }
+
+    fn link_to(&self, purpose: KeyPurpose, new: PublicKey) -> Result<Option<String>, BrokerError> {
+        if purpose != KeyPurpose::Feed {
+            return Ok(None);
+        }
+        let keyring = self.keyring();
+        let files = |error: String| BrokerError::Files(error);
+        let old = keyring.feed().map_err(|error| files(error.to_string()))?;
+        let link = FeedKeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
+        link.sign(old).map(Some).map_err(|error| files(error.to_string()))
+    }
+}
+
+/// What time alone changes about the keys.
+fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
+    let mut events = Vec::new();
+    for purpose in [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator] {
+        let changed = |id, entry: &KeyEntry, state| Event::KeyChanged {
+            purpose,
+            key: id,
+            public: entry.public,
+            state,
+            link: None,
+        };
+        // Operators' tokens are verified by the broker alone, which knows its keys at once.
+        let overlap = if purpose == KeyPurpose::Operator { Duration::ZERO } else { overlap };
+        let known = |entry: &KeyEntry| entry.state == KeyState::Pending && now.since(entry.since) >= overlap;
+        if let Some((id, entry)) = state.live_keys(purpose).find(|(_, entry)| known(entry)) {
+            let actives = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
+            events.extend(actives.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
+            events.push(changed(id, entry, KeyState::Active));
+        }
+        let over = |entry: &KeyEntry| match purpose {
+            KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
+            KeyPurpose::Feed => now.since(entry.since) > overlap,
+            // What an operator key signed ends when its operator is removed or its time is over.
+            KeyPurpose::Operator => state.operators.values().all(|operator| operator.expires_at < now),
+        };
+        let retired = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Retiring && over(entry));
+        events.extend(retired.map(|(id, entry)| changed(id, entry, KeyState::Revoked)));
+    }
+    events
+}
+
+fn read_key(path: &Path) -> Result<PrivateKey, KeyringError> {
+    let text = read_secret(path)?;
+    PrivateKey::from_jwk(&text).map(|(key, _)| key).ok_or_else(|| KeyringError::Content(path.to_owned()))
+}
+
+pub(super) const fn word(purpose: KeyPurpose) -> &'static str {
+    match purpose {
+        KeyPurpose::Root => "root",
+        KeyPurpose::Feed => "feed",
+        KeyPurpose::Operator => "operator",
+    }
+}

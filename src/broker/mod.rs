@@ -1,0 +1,335 @@
+//! Floor 4: the broker's use cases, without HTTP.
+//!
+//! Every change is a record in the journal first. [`State`] and the index are what the journal's
+//! writer derived from durable records before it answered, so whoever has an answer sees its effect,
+//! and a restart, which replays the same records, ends in the same state.
+
+mod directory;
+mod feed;
+mod issue;
+mod keyring;
+mod open;
+mod policy_store;
+mod registry;
+mod revoke;
+mod secret_file;
+mod state;
+mod tasks;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use self::{directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
+pub use self::{
+    directory::DirectoryError,
+    feed::{HEARTBEAT, SignedFrame, Subscription},
+    issue::{IssueAgain, Issued, OpenTask},
+    keyring::{KeyView, KeyringError},
+    open::{OPERATOR_TOKEN_FILE, Opened, StartError},
+    policy_store::{GrantWritten, PolicyView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    revoke::{RevocationView, Revoke, Revoked},
+    secret_file::{SecretFileError, read_secret, write_secret},
+    state::{LiveTask, State, TaskEnd},
+    tasks::TaskView,
+};
+use crate::{
+    base::{
+        ReasonCode, Receipt,
+        digest::Digest,
+        ids::{AgentId, IssuerUri, RequestId},
+        time::{Clock, Timestamp},
+    },
+    index::Index,
+    journal::{Actor, Entry, Event, Journal, JournalError, Reader},
+    policy::Reason,
+    token::MintError,
+};
+
+/// How a broker is run.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever starts a broker must say every one of these")]
+pub struct Options {
+    /// The issuer that passes name.
+    pub issuer: IssuerUri,
+    /// Where journal, index, keys and directory live.
+    pub data_dir: PathBuf,
+    /// Where grants and guardrails live.
+    pub policy_dir: PathBuf,
+    /// A task lasts at most this long.
+    pub max_task_ttl: Duration,
+    /// A pass lives at most this long, whatever a grant says.
+    pub max_pass_ttl: Duration,
+    /// A new key is published this long before it signs: longer than any verifier's staleness bound.
+    pub rotation_overlap: Duration,
+}
+
+/// The broker. Shared behind an [`Arc`].
+pub struct Broker {
+    options: Options,
+    clock: Arc<dyn Clock>,
+    journal: Journal,
+    reader: Reader,
+    index: Arc<Index>,
+    state: Arc<RwLock<State>>,
+    keyring: RwLock<Keyring>,
+    directory: Mutex<Directory>,
+    policy: PolicyStore,
+    feed: FeedHub,
+    /// Serialises what must look at the state and then change it: registration, keys, revocation.
+    changes: tokio::sync::Mutex<()>,
+    /// Assertions that were seen, so that two requests at once cannot use one: digest to expiry.
+    assertions: Mutex<HashMap<Digest, Timestamp>>,
+    /// The last sequence that concerns the feed.
+    feed_sequence: watch::Sender<u64>,
+}
+
+/// Who asks, and by which request: what every record is attributed to.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever calls the broker must say every one of these")]
+pub struct Caller {
+    /// Who.
+    pub actor: Actor,
+    /// The HTTP request.
+    pub request: Option<RequestId>,
+    /// Its W3C trace id.
+    pub trace: Option<String>,
+    /// Digest over the caller and its idempotency key.
+    pub idempotency: Option<Digest>,
+    /// The assertion that proved an agent; recorded with the first thing that it does.
+    pub assertion: Option<UsedAssertion>,
+}
+
+impl Caller {
+    /// The broker itself.
+    #[must_use]
+    pub const fn broker() -> Self {
+        Self { actor: Actor::Broker, request: None, trace: None, idempotency: None, assertion: None }
+    }
+
+    fn entries(&self, at: Timestamp, events: Vec<Event>) -> Vec<Entry> {
+        let used = self.assertion.iter().map(|used| Event::AssertionUsed {
+            agent: used.agent.clone(),
+            jti: used.jti,
+            expires_at: used.expires_at,
+        });
+        let last = events.len().checked_sub(1);
+        let entry = |event, idempotency| Entry {
+            at,
+            actor: self.actor.clone(),
+            request: self.request.clone(),
+            trace: self.trace.clone(),
+            idempotency,
+            event,
+        };
+        // The key goes on the last event: the one whose task a replay is pointed to.
+        let numbered = events.into_iter().enumerate();
+        let events = numbered.map(|(at, event)| entry(event, self.idempotency.filter(|_| Some(at) == last)));
+        used.map(|event| entry(event, None)).collect::<Vec<_>>().into_iter().chain(events).collect()
+    }
+}
+
+/// An assertion that an agent proved itself with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record")]
+pub struct UsedAssertion {
+    /// The agent.
+    pub agent: AgentId,
+    /// Digest of its `jti`.
+    pub jti: Digest,
+    /// Until when it must be remembered.
+    pub expires_at: Timestamp,
+}
+
+/// Why the broker did not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// Policy said no, or the pass cannot be made; every reason.
+    #[error("refused: {}", .0.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Reason>),
+    /// A member of the request is wrong.
+    #[error("`{field}`: {detail}")]
+    Invalid {
+        /// Which.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        detail: String,
+    },
+    /// There is no such thing, or the caller may not know of it.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// It exists already or cannot be changed so.
+    #[error("{0}")]
+    Conflict(String),
+    /// The agent, steward, server or key is revoked until it is reinstated.
+    #[error("{0}")]
+    Suspended(String),
+    /// The task is over.
+    #[error("{0}")]
+    TaskEnded(String),
+    /// The assertion was used before.
+    #[error("the assertion was used before: make a new one for every request")]
+    Replay,
+    /// Nothing can be recorded, so nothing is done.
+    #[error("nothing can be recorded now: {0}")]
+    Journal(#[from] JournalError),
+    /// Reading the past failed.
+    #[error("the audit trail cannot be read: {0}")]
+    Trail(String),
+    /// A file of the broker's could not be read or written.
+    #[error("{0}")]
+    Files(String),
+}
+
+impl BrokerError {
+    /// The stable reason code.
+    #[must_use]
+    pub fn code(&self) -> ReasonCode {
+        match self {
+            Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
+            Self::Invalid { .. } => ReasonCode::InvalidRequest,
+            Self::NotFound(_) => ReasonCode::NotFound,
+            Self::Conflict(_) => ReasonCode::Conflict,
+            Self::Suspended(_) => ReasonCode::Suspended,
+            Self::TaskEnded(_) => ReasonCode::TaskEnded,
+            Self::Replay => ReasonCode::Unauthenticated,
+            Self::Journal(_) | Self::Trail(_) | Self::Files(_) => ReasonCode::Unavailable,
+        }
+    }
+
+    fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid { field, detail: detail.into() }
+    }
+}
+
+impl Broker {
+    /// The issuer that passes name.
+    #[must_use]
+    pub const fn issuer(&self) -> &IssuerUri {
+        &self.options.issuer
+    }
+
+    /// How it is run.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The time that decides: never before the last record's, so that a clock set back cannot
+    /// put a record before its predecessor or revive what has ended.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(self.state().last_at())
+    }
+
+    /// What the records add up to.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        // The writer applies whole records and never panics in between; a poisoned lock is a state
+        // that is whole all the same.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether new things can be recorded.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.journal.is_healthy()
+    }
+
+    /// The journal, to read from.
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The index over the journal.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Refuses an assertion that was used before, and remembers this one until it has expired.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Replay`].
+    pub fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
+        let now = self.now();
+        let mut seen = self.assertions.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= ASSERTIONS_BEFORE_PRUNING {
+            seen.retain(|_, expires_at| *expires_at > now);
+        }
+        match seen.insert(used.jti, used.expires_at) {
+            Some(expires_at) if expires_at > now => Err(BrokerError::Replay),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records that a caller was here, for requests that change nothing themselves: an assertion
+    /// is single-use even when it is only used to read.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be recorded.
+    pub async fn note(&self, caller: &Caller) -> Result<(), BrokerError> {
+        if caller.assertion.is_some() {
+            self.journal.append(caller.entries(self.now(), Vec::new())).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what time brings: keys move on, what has ended is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When a key's next state cannot be recorded.
+    pub async fn maintain(&self) -> Result<(), BrokerError> {
+        self.advance_keys().await?;
+        let now = self.now();
+        self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
+        Ok(())
+    }
+
+    /// Finishes what is being recorded and releases the data directory.
+    ///
+    /// # Errors
+    ///
+    /// When the journal had failed.
+    pub async fn close(&self) -> Result<(), BrokerError> {
+        self.journal.close().await?;
+        self.index.flush().map_err(|error| BrokerError::Trail(error.to_string()))
+    }
+
+    async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
+        Ok(self.journal.append(caller.entries(at, events)).await?)
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keyring(&self) -> RwLockReadGuard<'_, Keyring> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("options", &self.options).field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+impl From<MintError> for Reason {
+    fn from(error: MintError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+const ASSERTIONS_BEFORE_PRUNING: usize = 4096;

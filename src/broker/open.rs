@@ -1,0 +1,219 @@
+//! Starting a broker: lock, replay, rebuild, keys, first operator.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Broker, BrokerError, Caller, Options,
+    directory::{Directory, DirectoryError},
+    feed::FeedHub,
+    keyring::{Keyring, KeyringError},
+    policy_store::PolicyStore,
+    registry::NewOperator,
+    secret_file::{SecretFileError, write_secret},
+    state::State,
+};
+use crate::{
+    base::{ids::KeyId, time::Clock},
+    index::{Index, IndexError},
+    journal::{
+        Event, Journal, OpenError, Options as JournalOptions, Record,
+        event::{KeyPurpose, KeyState, Role},
+    },
+    policy::{Finding, PolicyErrors},
+};
+
+/// A started broker, and what its start found and did.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Whether the data directory was new: keys and the first operator's token were made.
+    pub first_start: bool,
+    /// What was recovered, in words; empty after a clean stop.
+    pub recovery: Vec<String>,
+    /// What is odd about the policy but harmless.
+    pub policy_warnings: Vec<Finding>,
+}
+
+/// Why a broker did not start. Nothing was changed, unless the text says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A key.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// The directory of stewards.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A secret file.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyErrors),
+    /// Something that the start had to record.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A directory could not be made.
+    #[error("cannot make the directory `{}`: {source}", path.display())]
+    MakeDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Broker {
+    /// Opens the data directory, makes what a first start needs, and is ready when it returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]: a second broker on one directory, damage in the journal, a key file that
+    /// is missing or open to others, a policy that does not check.
+    pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Opened, StartError> {
+        let broker = Self::recover(options, clock)?;
+        let (broker, mut recovery) = (broker.0, broker.1);
+        let first_start = broker.state().keys.is_empty();
+        if first_start {
+            broker.make_first_keys().await?;
+        }
+        broker.follow_keys()?;
+        if broker.state().operators.is_empty() {
+            broker.make_first_operator().await?;
+        }
+        let policy_warnings = broker.load_policy_at_start().await?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let issuer = broker.options.issuer.to_string();
+        let event = Event::BrokerStarted { issuer, version, recovery: recovery.clone() };
+        broker.record(&Caller::broker(), broker.now(), vec![event]).await?;
+        recovery.shrink_to_fit();
+        Ok(Opened { broker: Arc::new(broker), first_start, recovery, policy_warnings })
+    }
+
+    /// Replays the journal into a state and an index, and starts the writer.
+    fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
+        let mut state = State::default();
+        let journal_options = JournalOptions::default();
+        let (recovered, found) = Journal::open(&options.data_dir, journal_options, |record| {
+            let _ = state.apply(record);
+        })?;
+        let mut recovery = found.words();
+        let reader = recovered.reader();
+        let (index, rebuilt) = Index::open(&options.data_dir, &reader)?;
+        recovery.extend(rebuilt.words());
+        let now = clock.now().max(state.last_at());
+        state.forget(now);
+        let assertions: HashMap<_, _> = state.unexpired_assertions(now).into_iter().collect();
+        let (feed_sequence, _) = watch::channel(state.last_sequence());
+        let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
+        let apply = applier(Arc::clone(&state), Arc::clone(&index), feed_sequence.clone());
+        let journal = recovered.start(apply)?;
+        let keys = options.data_dir.join("keys");
+        make_directory(&keys)?;
+        let directory = Directory::open(options.data_dir.join("stewards.json"))?;
+        let policy = PolicyStore::new(options.policy_dir.clone())?;
+        let broker = Self {
+            clock,
+            journal,
+            reader,
+            index,
+            state,
+            keyring: RwLock::new(Keyring::empty(keys)),
+            directory: Mutex::new(directory),
+            policy,
+            feed: FeedHub::default(),
+            changes: tokio::sync::Mutex::new(()),
+            assertions: Mutex::new(assertions),
+            feed_sequence,
+            options,
+        };
+        Ok((broker, recovery))
+    }
+
+    async fn make_first_keys(&self) -> Result<(), StartError> {
+        let mut events = Vec::new();
+        for purpose in [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator] {
+            let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
+            events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
+        }
+        self.record(&Caller::broker(), self.now(), events).await?;
+        Ok(())
+    }
+
+    async fn make_first_operator(&self) -> Result<(), StartError> {
+        self.write_admin_token().await.map(drop)
+    }
+
+    /// Makes a new token for the operator `admin` and writes it to `operator.token` in the data
+    /// directory, mode 0600; tokens of `admin` that were issued before are refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be recorded or written.
+    pub async fn write_admin_token(&self) -> Result<PathBuf, StartError> {
+        let operator = FIRST_OPERATOR.parse().map_err(|error| BrokerError::Files(format!("{error}")))?;
+        if self.state().operators.contains_key(&operator) {
+            self.remove_operator(&Caller::broker(), &operator).await?;
+        }
+        let new = NewOperator {
+            operator,
+            roles: BTreeSet::from([Role::Admin]),
+            servers: BTreeSet::new(),
+            ttl: FIRST_OPERATOR_TTL,
+        };
+        let made = self.add_operator(&Caller::broker(), new).await?;
+        let path = self.options.data_dir.join(OPERATOR_TOKEN_FILE);
+        write_secret(&path, made.token.expose())?;
+        Ok(path)
+    }
+}
+
+/// What the journal's writer does with every durable batch, before anyone has an answer.
+fn applier(state: Arc<RwLock<State>>, index: Arc<Index>, feed: watch::Sender<u64>) -> Box<dyn FnMut(&[Record]) + Send> {
+    Box::new(move |records| {
+        let mut news = None;
+        {
+            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+            for record in records {
+                if state.apply(record) {
+                    news = Some(record.sequence);
+                }
+            }
+        }
+        // The index refuses queries from then on, says so, and is rebuilt at the next start; what
+        // decides is the state, so minting and revoking go on.
+        if let Err(error) = index.apply(records) {
+            tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
+        }
+        if let Some(sequence) = news {
+            feed.send_replace(sequence);
+        }
+    })
+}
+
+fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
+}
+
+/// The first operator's token, in the data directory.
+pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
+
+const FIRST_OPERATOR: &str = "admin";
+const FIRST_OPERATOR_TTL: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,0 +1,186 @@
+//! The policy that is in force, and the files that it comes from.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use serde::Serialize;
+
+use super::{Broker, BrokerError, Caller, open::StartError};
+use crate::{
+    base::digest::Digest,
+    journal::Event,
+    policy::{EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml},
+};
+
+/// The policy that is in force.
+#[derive(Debug)]
+pub(super) struct PolicyStore {
+    directory: PathBuf,
+    current: RwLock<Arc<PolicySet>>,
+}
+
+/// The policy, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PolicyView {
+    /// Digest over all files.
+    pub digest: Digest,
+    /// The directory.
+    pub directory: String,
+    /// The grants: id, file and line.
+    pub grants: Vec<RuleView>,
+    /// The guardrails: name, file and line.
+    pub guardrails: Vec<RuleView>,
+    /// What is odd but harmless.
+    pub warnings: Vec<String>,
+    /// What refuses now because a server has changed.
+    pub errors: Vec<String>,
+}
+
+/// One grant or guardrail and its place.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct RuleView {
+    /// Its id or name.
+    pub id: String,
+    /// Its file.
+    pub file: String,
+    /// Its line.
+    pub line: usize,
+}
+
+/// A grant that was written and is in force.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct GrantWritten {
+    /// The file that it was written to.
+    pub file: String,
+    /// The policy that is in force now.
+    pub policy: PolicyView,
+}
+
+impl PolicyStore {
+    pub(super) fn new(directory: PathBuf) -> Result<Self, PolicyErrors> {
+        Ok(Self { directory, current: RwLock::new(Arc::new(PolicySet::empty()?)) })
+    }
+
+    pub(super) fn current(&self) -> Arc<PolicySet> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, set: PolicySet) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+    }
+}
+
+impl Broker {
+    /// The policy that is in force.
+    #[must_use]
+    pub fn policy(&self) -> PolicyView {
+        let set = self.policy.current();
+        let (errors, warnings) = set.check(&self.state().catalogue());
+        let rule = |id: String, file: &str, line| RuleView { id, file: file.to_owned(), line };
+        PolicyView {
+            digest: set.digest(),
+            directory: self.policy.directory.display().to_string(),
+            grants: set.grants().map(|(grant, file, line)| rule(grant.id.to_string(), file, line)).collect(),
+            guardrails: set.guardrails().map(|(name, file, line)| rule(name.to_owned(), file, line)).collect(),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+            errors: errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Checks the files without putting them into force: the warnings.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong in any file.
+    pub fn check_policy(&self) -> Result<Vec<Finding>, PolicyErrors> {
+        PolicySet::load(&self.policy.directory, &self.state().catalogue()).map(|(_, warnings)| warnings)
+    }
+
+    /// Puts the files into force; when anything is wrong in any of them, the old policy stays.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong in any file; or nothing can be recorded.
+    pub async fn reload_policy(&self, caller: &Caller) -> Result<Result<PolicyView, PolicyErrors>, BrokerError> {
+        let _changing = self.changes.lock().await;
+        match PolicySet::load(&self.policy.directory, &self.state().catalogue()) {
+            Ok((set, _)) => self.put_into_force(caller, set).await.map(Ok),
+            Err(errors) => Ok(Err(errors)),
+        }
+    }
+
+    /// Writes a grant into a file of its own and puts it into force. When it does not check with
+    /// all the others, the file is taken away again and the old policy stays.
+    ///
+    /// # Errors
+    ///
+    /// When a file of that name exists, it cannot be written, or nothing can be recorded.
+    pub async fn write_grant(
+        &self,
+        caller: &Caller,
+        grant: &Grant,
+    ) -> Result<Result<GrantWritten, PolicyErrors>, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let name = format!("{}.toml", grant.id);
+        let path = self.policy.directory.join(&name);
+        let text = grant_toml(grant).map_err(|error| BrokerError::invalid("grant", error.to_string()))?;
+        let failed = |error: std::io::Error| BrokerError::Files(format!("cannot write `{}`: {error}", path.display()));
+        if path.exists() {
+            return Err(BrokerError::Conflict(format!(
+                "`{}` exists: edit it and run `hallpass policy reload`",
+                path.display()
+            )));
+        }
+        write_new(&path, &text).map_err(failed)?;
+        match PolicySet::load(&self.policy.directory, &self.state().catalogue()) {
+            Ok((set, _)) => {
+                let policy = self.put_into_force(caller, set).await?;
+                Ok(Ok(GrantWritten { file: path.display().to_string(), policy }))
+            }
+            Err(errors) => {
+                fs::remove_file(&path).map_err(failed)?;
+                Ok(Err(errors))
+            }
+        }
+    }
+
+    async fn put_into_force(&self, caller: &Caller, set: PolicySet) -> Result<PolicyView, BrokerError> {
+        let (digest, grants, guardrails) = (set.digest(), set.grants().len(), set.guardrails().len());
+        // Recorded first: what decides is never something that the trail does not know.
+        self.record(caller, self.now(), vec![Event::PolicyLoaded { digest, grants, guardrails }]).await?;
+        self.policy.replace(set);
+        Ok(self.policy())
+    }
+
+    /// At start: an absent directory is made, with a commented example and the schema.
+    pub(super) async fn load_policy_at_start(&self) -> Result<Vec<Finding>, StartError> {
+        let directory = &self.policy.directory;
+        let made = |source| StartError::MakeDirectory { path: directory.clone(), source };
+        if !directory.exists() {
+            fs::create_dir_all(directory).map_err(made)?;
+            write_new(&directory.join("example.toml"), EXAMPLE_GRANTS).map_err(made)?;
+        }
+        let schema = directory.join("hallpass.cedarschema");
+        if fs::read_to_string(&schema).ok().as_deref() != Some(SCHEMA) {
+            // Ours, and only for editors: what is validated against is compiled in.
+            fs::write(&schema, SCHEMA).map_err(made)?;
+        }
+        let (set, warnings) = PolicySet::load(directory, &self.state().catalogue())?;
+        self.put_into_force(&Caller::broker(), set).await?;
+        Ok(warnings)
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,411 @@
+//! The registry: agents, servers, stewards and operators.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Broker, BrokerError, Caller, state::State};
+use crate::{
+    base::{
+        ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId},
+        time::Timestamp,
+    },
+    journal::{
+        Event,
+        event::{AgentRecord, Role, Subject},
+    },
+    policy::Catalogue,
+    token::{OperatorContent, PassToken, manifest::Manifest, mint_operator},
+};
+
+/// An agent to be registered or changed.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever registers must say every one of these")]
+pub struct NewAgent {
+    /// Its id.
+    pub agent: AgentId,
+    /// Who answers for it: a steward's id, or a name, which is registered when it is new.
+    pub steward: String,
+    /// Its groups.
+    pub groups: BTreeSet<GroupName>,
+    /// Its public keys as JWKs, already looked at by the caller.
+    pub keys: Vec<Value>,
+}
+
+/// An agent, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct AgentView {
+    /// Its id.
+    pub agent: AgentId,
+    /// Who answers for it.
+    pub steward: StewardId,
+    /// The steward's name, unless it was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steward_name: Option<String>,
+    /// Its groups.
+    pub groups: BTreeSet<GroupName>,
+    /// Its public keys as JWKs.
+    pub keys: Vec<Value>,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// Whether it was revoked and not reinstated.
+    pub suspended: bool,
+}
+
+/// A server, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ServerView {
+    /// What was registered.
+    pub manifest: Manifest,
+    /// Whether it was revoked and not reinstated.
+    pub suspended: bool,
+}
+
+/// A steward, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct StewardView {
+    /// The opaque id.
+    pub steward: StewardId,
+    /// The name, unless it was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it was revoked and not reinstated.
+    pub suspended: bool,
+}
+
+/// An operator's token to be made.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever makes one must say every one of these")]
+pub struct NewOperator {
+    /// Who.
+    pub operator: OperatorId,
+    /// What it may do.
+    pub roles: BTreeSet<Role>,
+    /// For a verifier: the servers whose feed it may follow.
+    pub servers: BTreeSet<ServerUri>,
+    /// How long the token lives.
+    pub ttl: Duration,
+}
+
+/// An operator's token, handed out once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OperatorToken {
+    /// Who.
+    pub operator: OperatorId,
+    /// The token.
+    pub token: PassToken,
+    /// What to revoke it by.
+    pub revocation_id: RevocationId,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Broker {
+    /// Registers an agent.
+    ///
+    /// # Errors
+    ///
+    /// When the id is or was taken, there is no key, or it cannot be recorded.
+    pub async fn add_agent(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        {
+            let state = self.state();
+            if state.agents.contains_key(&new.agent) || state.removed_agents.contains(&new.agent) {
+                return Err(BrokerError::Conflict(format!("the agent id `{}` is taken", new.agent)));
+            }
+        }
+        let now = self.now();
+        self.set_agent(caller, new, now).await
+    }
+
+    /// Changes an agent's steward, groups or keys.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such agent, no key, or it cannot be recorded.
+    pub async fn change_agent(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let registered_at = self.state().agent(&new.agent).map(|agent| agent.registered_at);
+        let registered_at = registered_at.ok_or_else(|| BrokerError::NotFound(format!("agent `{}`", new.agent)))?;
+        self.set_agent(caller, new, registered_at).await
+    }
+
+    /// Removes an agent: nothing is minted for it any more, and its id stays taken. Its passes
+    /// live on; revoke the agent first to end them.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such agent, or it cannot be recorded.
+    pub async fn remove_agent(&self, caller: &Caller, agent: &AgentId) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        if self.state().agent(agent).is_none() {
+            return Err(BrokerError::NotFound(format!("agent `{agent}`")));
+        }
+        let event = Event::AgentRemoved { agent: agent.clone() };
+        self.record(caller, self.now(), vec![event]).await.map(drop)
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such agent.
+    pub fn agent(&self, agent: &AgentId) -> Result<AgentView, BrokerError> {
+        let record = self.state().agent(agent).cloned();
+        record.map(|record| self.view_agent(&record)).ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
+    }
+
+    /// Agents in the order of their ids, those after `after`, at most `limit`.
+    #[must_use]
+    pub fn agents(&self, after: Option<&AgentId>, limit: usize) -> Vec<AgentView> {
+        let records: Vec<AgentRecord> = {
+            let state = self.state();
+            let later = state.agents.values().filter(|record| after.is_none_or(|after| record.agent > *after));
+            later.take(limit).cloned().collect()
+        };
+        records.iter().map(|record| self.view_agent(record)).collect()
+    }
+
+    /// Registers a server or replaces its manifest.
+    ///
+    /// # Errors
+    ///
+    /// When another server has its URI, an alias or its name, or it cannot be recorded.
+    pub async fn set_server(&self, caller: &Caller, manifest: Manifest) -> Result<ServerView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let mut servers = self.state().servers.clone();
+        servers.insert(manifest.server.clone(), Arc::new(manifest.clone()));
+        Catalogue::new(servers.into_values()).map_err(|error| BrokerError::Conflict(error.to_string()))?;
+        let server = manifest.server.clone();
+        self.record(caller, self.now(), vec![Event::ServerSet { manifest }]).await?;
+        self.server(server.as_str())
+    }
+
+    /// Removes a server: nothing is minted for it any more.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such server, or it cannot be recorded.
+    pub async fn remove_server(&self, caller: &Caller, server: &str) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        let server = self.server(server)?.manifest.server;
+        self.record(caller, self.now(), vec![Event::ServerRemoved { server }]).await.map(drop)
+    }
+
+    /// One server, by URI, alias or short name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such server.
+    pub fn server(&self, server: &str) -> Result<ServerView, BrokerError> {
+        let state = self.state();
+        let manifest =
+            state.server(server).ok_or_else(|| BrokerError::NotFound(format!("server `{}`", server.escape_debug())))?;
+        Ok(view_server(&state, manifest))
+    }
+
+    /// Servers in the order of their URIs, those after `after`, at most `limit`.
+    #[must_use]
+    pub fn servers(&self, after: Option<&ServerUri>, limit: usize) -> Vec<ServerView> {
+        let state = self.state();
+        let later = state.servers.values().filter(|manifest| after.is_none_or(|after| manifest.server > *after));
+        later.take(limit).map(|manifest| view_server(&state, manifest)).collect()
+    }
+
+    /// Registers a steward under a name, or finds the one who has it.
+    ///
+    /// # Errors
+    ///
+    /// When the name is empty or too long, or it cannot be written and recorded.
+    pub async fn add_steward(&self, caller: &Caller, name: &str) -> Result<StewardView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let steward = self.ensure_steward(caller, name).await?;
+        Ok(self.view_steward(&steward))
+    }
+
+    /// Erases a steward's name. The opaque id stays in passes and records, and every proof valid.
+    ///
+    /// # Errors
+    ///
+    /// When no name is known, or the directory cannot be written.
+    pub fn erase_steward(&self, steward: &StewardId) -> Result<(), BrokerError> {
+        let erased = self.directory().erase(steward).map_err(|error| BrokerError::Files(error.to_string()))?;
+        if erased { Ok(()) } else { Err(BrokerError::NotFound(format!("name for steward `{steward}`"))) }
+    }
+
+    /// Whom `text`, an id or a name, stands for.
+    ///
+    /// # Errors
+    ///
+    /// When no registered steward is meant.
+    pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
+        let found = self.directory().find(text).filter(|steward| self.state().stewards.contains(steward));
+        found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
+    }
+
+    /// Stewards in the order of their ids, those after `after`, at most `limit`.
+    #[must_use]
+    pub fn stewards(&self, after: Option<&StewardId>, limit: usize) -> Vec<StewardView> {
+        let ids: Vec<StewardId> = {
+            let state = self.state();
+            let later = state.stewards.iter().filter(|steward| after.is_none_or(|after| *steward > after));
+            later.take(limit).cloned().collect()
+        };
+        ids.iter().map(|steward| self.view_steward(steward)).collect()
+    }
+
+    /// Makes a token for an operator. Another one for the same operator may live beside it.
+    ///
+    /// # Errors
+    ///
+    /// When it has no role, a verifier has no server or a server is not registered, the time is out
+    /// of bounds, or it cannot be recorded.
+    pub async fn add_operator(&self, caller: &Caller, new: NewOperator) -> Result<OperatorToken, BrokerError> {
+        let _changing = self.changes.lock().await;
+        self.refuse_bad_operator(&new)?;
+        let now = self.now();
+        // Tokens of a removed operator end with the second of the removal, so a new one begins after it.
+        let removed_at = self.state().operators.get(&new.operator).and_then(|operator| operator.removed_at);
+        let after_removal = removed_at.map(|at| at.floor_second().plus(Duration::from_secs(1)));
+        let issued_at = after_removal.map_or(now.floor_second(), |after| after.max(now.floor_second()));
+        let content = OperatorContent {
+            operator: new.operator.clone(),
+            roles: new.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            servers: new.servers.clone(),
+            issued_at,
+            expires_at: issued_at.plus(new.ttl),
+        };
+        let draft = {
+            let keyring = self.keyring();
+            let root = keyring.operator().map_err(|error| BrokerError::Files(error.to_string()))?;
+            mint_operator(root, &content).map_err(|error| BrokerError::invalid("ttl_seconds", error.to_string()))?
+        };
+        let revocation_id = draft.revocation_id();
+        let (operator, expires_at) = (new.operator, content.expires_at);
+        let (roles, servers) = (new.roles, new.servers);
+        let event = Event::OperatorAdded { operator: operator.clone(), roles, revocation_id, expires_at, servers };
+        let receipt = self.record(caller, now, vec![event]).await?;
+        Ok(OperatorToken { operator, token: draft.release(&receipt), revocation_id, expires_at })
+    }
+
+    /// Refuses every token of an operator that was issued up to now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such operator, or it cannot be recorded.
+    pub async fn remove_operator(&self, caller: &Caller, operator: &OperatorId) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        if !self.state().operators.contains_key(operator) {
+            return Err(BrokerError::NotFound(format!("operator `{operator}`")));
+        }
+        let event = Event::OperatorRemoved { operator: operator.clone() };
+        self.record(caller, self.now(), vec![event]).await.map(drop)
+    }
+
+    /// Operators whose tokens may be accepted, with what they may do and until when.
+    #[must_use]
+    pub fn operators(&self) -> Vec<(OperatorId, BTreeSet<Role>, Timestamp)> {
+        let state = self.state();
+        let alive = state.operators.iter().filter(|(_, entry)| entry.removed_at.is_none());
+        alive.map(|(operator, entry)| (operator.clone(), entry.roles.clone(), entry.expires_at)).collect()
+    }
+
+    async fn set_agent(
+        &self,
+        caller: &Caller,
+        new: NewAgent,
+        registered_at: Timestamp,
+    ) -> Result<AgentView, BrokerError> {
+        if new.keys.is_empty() || new.keys.len() > MAX_KEYS {
+            return Err(BrokerError::invalid("keys", format!("an agent has 1 to {MAX_KEYS} public keys")));
+        }
+        let steward = self.ensure_steward(caller, &new.steward).await?;
+        let agent = AgentRecord { agent: new.agent, steward, groups: new.groups, keys: new.keys, registered_at };
+        self.record(caller, self.now(), vec![Event::AgentSet { agent: agent.clone() }]).await?;
+        Ok(self.view_agent(&agent))
+    }
+
+    /// The steward that `text` stands for, registered under that name when nobody has it.
+    async fn ensure_steward(&self, caller: &Caller, text: &str) -> Result<StewardId, BrokerError> {
+        if let Ok(steward) = self.find_steward(text) {
+            return Ok(steward);
+        }
+        if text.parse::<StewardId>().is_ok() || text.starts_with("stw_") {
+            return Err(BrokerError::invalid("steward", "no steward with this id is registered"));
+        }
+        if text.trim().is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+            return Err(BrokerError::invalid(
+                "steward",
+                format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters"),
+            ));
+        }
+        let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
+        // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
+        self.directory()
+            .set(steward.clone(), text.to_owned())
+            .map_err(|error| BrokerError::Files(error.to_string()))?;
+        let event = Event::StewardAdded { steward: steward.clone() };
+        let caller = Caller { idempotency: None, ..caller.clone() };
+        self.record(&caller, self.now(), vec![event]).await?;
+        Ok(steward)
+    }
+
+    fn refuse_bad_operator(&self, new: &NewOperator) -> Result<(), BrokerError> {
+        if new.roles.is_empty() {
+            return Err(BrokerError::invalid("roles", "give at least one of admin, auditor, approver, verifier"));
+        }
+        if new.roles.contains(&Role::Verifier) == new.servers.is_empty() {
+            return Err(BrokerError::invalid(
+                "servers",
+                "name the servers whose feed a verifier follows; nobody else has any",
+            ));
+        }
+        if new.ttl < MIN_OPERATOR_TTL || new.ttl > MAX_OPERATOR_TTL {
+            let (min, max) = (MIN_OPERATOR_TTL.as_secs(), MAX_OPERATOR_TTL.as_secs());
+            return Err(BrokerError::invalid(
+                "ttl_seconds",
+                format!("an operator's token lives {min} to {max} seconds"),
+            ));
+        }
+        let state = self.state();
+        match new.servers.iter().find(|server| !state.servers.contains_key(server)) {
+            Some(server) => Err(BrokerError::invalid("servers", format!("no server `{server}` is registered"))),
+            None => Ok(()),
+        }
+    }
+
+    fn view_agent(&self, record: &AgentRecord) -> AgentView {
+        AgentView {
+            agent: record.agent.clone(),
+            steward: record.steward.clone(),
+            steward_name: self.directory().name(&record.steward).map(str::to_owned),
+            groups: record.groups.clone(),
+            keys: record.keys.clone(),
+            registered_at: record.registered_at,
+            suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
+        }
+    }
+
+    fn view_steward(&self, steward: &StewardId) -> StewardView {
+        StewardView {
+            steward: steward.clone(),
+            name: self.directory().name(steward).map(str::to_owned),
+            suspended: self.state().is_suspended(&Subject::Steward(steward.clone())),
+        }
+    }
+}
+
+fn view_server(state: &State, manifest: &Manifest) -> ServerView {
+    let suspended = state.is_suspended(&Subject::Server(manifest.server.clone()));
+    ServerView { manifest: manifest.clone(), suspended }
+}
+
+const MAX_KEYS: usize = 4;
+const MAX_NAME_BYTES: usize = 128;
+const MIN_OPERATOR_TTL: Duration = Duration::from_secs(60);
+const MAX_OPERATOR_TTL: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,0 +1,176 @@
+//! Revoking: durable first, then told to every verifier concerned.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::Serialize;
+
+use super::{Broker, BrokerError, Caller, state::LiveTask};
+use crate::{
+    base::{
+        ids::{ServerUri, TaskId},
+        time::Timestamp,
+    },
+    journal::{
+        Event,
+        event::{KeyPurpose, KeyState, RevocationRecord, Subject},
+    },
+};
+
+/// What is to be revoked.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever revokes must say every one of these")]
+pub struct Revoke {
+    /// What.
+    pub subject: Subject,
+    /// Leave the task of a pass open for renewal.
+    pub only_token: bool,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// A revocation, durable.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// Its place in the journal and the feed: a verifier that has this sequence knows of it.
+    pub sequence: u64,
+    /// What was recorded.
+    #[serde(flatten)]
+    pub view: RevocationView,
+}
+
+/// A revocation, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct RevocationView {
+    /// What was revoked.
+    pub subject: Subject,
+    /// Passes issued up to then died.
+    pub cut_off: Timestamp,
+    /// Until when verifiers remember it.
+    pub expires_at: Timestamp,
+    /// Whether the task stayed open.
+    pub only_token: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The task that it is or belongs to, when known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+}
+
+impl Broker {
+    /// Revokes. When it returns, no crash can undo it, and verifiers are being told.
+    ///
+    /// A block's id need not be known: a pass may have been narrowed offline. Everything else must
+    /// be registered.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such subject, it is the only root key, or it cannot be recorded.
+    pub async fn revoke(&self, caller: &Caller, revoke: Revoke) -> Result<Revoked, BrokerError> {
+        let _changing = self.changes.lock().await;
+        if revoke.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
+            return Err(BrokerError::invalid("reason", format!("at most {MAX_REASON_BYTES} bytes")));
+        }
+        if revoke.only_token && !matches!(revoke.subject, Subject::RevocationId(_)) {
+            return Err(BrokerError::invalid("only_token", "goes with `revocation_id` only"));
+        }
+        let now = self.now();
+        let revocation = self.describe(revoke, now)?;
+        let mut events = Vec::new();
+        if let Subject::Key(key) = revocation.subject {
+            let public = self.state().keys.get(&(KeyPurpose::Root, key)).map(|entry| entry.public);
+            let public = public.ok_or_else(|| BrokerError::NotFound(format!("root key {key}")))?;
+            let (purpose, state) = (KeyPurpose::Root, KeyState::Revoked);
+            events.push(Event::KeyChanged { purpose, key, public, state, link: None });
+        }
+        events.push(Event::Revoked { revocation: revocation.clone() });
+        let receipt = self.record(caller, now, events).await?;
+        Ok(Revoked { sequence: receipt.sequence(), view: view(&revocation) })
+    }
+
+    /// Allows minting again for a revoked agent, steward or server. What died stays dead.
+    ///
+    /// # Errors
+    ///
+    /// When it is not revoked, or it cannot be recorded.
+    pub async fn reinstate(&self, caller: &Caller, subject: Subject) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        if !self.state().is_suspended(&subject) {
+            return Err(BrokerError::Conflict("it is not revoked".to_owned()));
+        }
+        self.record(caller, self.now(), vec![Event::Reinstated { subject }]).await.map(drop)
+    }
+
+    /// Revocations that still matter, newest first, those before sequence `before`, at most `limit`.
+    #[must_use]
+    pub fn revocations(&self, before: Option<u64>, limit: usize) -> Vec<Revoked> {
+        let state = self.state();
+        let older = state.revocations.range(..before.unwrap_or(u64::MAX)).rev();
+        older
+            .take(limit)
+            .map(|(sequence, revocation)| Revoked { sequence: *sequence, view: view(revocation) })
+            .collect()
+    }
+
+    fn describe(&self, revoke: Revoke, now: Timestamp) -> Result<RevocationRecord, BrokerError> {
+        let state = self.state();
+        let missing = |what: String| BrokerError::NotFound(what);
+        let mut task: Option<&LiveTask> = None;
+        match &revoke.subject {
+            // Reported delegations lead to their task; an unknown block may have been appended offline.
+            Subject::RevocationId(id) => {
+                let reported = |live: &&LiveTask| live.delegations.iter().any(|(blocks, _)| blocks.contains(id));
+                task = state.task_of(id).or_else(|| state.tasks().find(reported));
+            }
+            Subject::Task(id) => task = Some(state.task(id).ok_or_else(|| missing(format!("task `{id}`")))?),
+            Subject::Agent(id) if !state.agents.contains_key(id) && !state.removed_agents.contains(id) => {
+                return Err(missing(format!("agent `{id}`")));
+            }
+            Subject::Steward(id) if !state.stewards.contains(id) => return Err(missing(format!("steward `{id}`"))),
+            Subject::Server(id) if !state.servers.contains_key(id) => return Err(missing(format!("server `{id}`"))),
+            Subject::Key(id) => {
+                let others = state
+                    .live_keys(KeyPurpose::Root)
+                    .filter(|(other, entry)| other != id && entry.state == KeyState::Active);
+                if others.count() == 0 {
+                    let next = "rotate first: `hallpass keys rotate root`, wait until the new key is active";
+                    return Err(BrokerError::Conflict(format!("root key {id} is the only one that signs: {next}")));
+                }
+            }
+            Subject::Agent(_) | Subject::Steward(_) | Subject::Server(_) => {}
+        }
+        let servers: BTreeSet<ServerUri> = match &revoke.subject {
+            Subject::Server(server) => BTreeSet::from([server.clone()]),
+            _ => task.map(LiveTask::servers).unwrap_or_default(),
+        };
+        let longest = now.plus(self.options.max_pass_ttl).plus(AFTERLIFE);
+        Ok(RevocationRecord {
+            subject: revoke.subject,
+            cut_off: now,
+            // A task may be renewed in this very moment, so its end counts and not its last pass's.
+            expires_at: task.map_or(longest, |task| task.record.ends_at.plus(AFTERLIFE)),
+            only_token: revoke.only_token,
+            reason: revoke.reason,
+            task: task.map(|task| task.record.task.clone()),
+            servers,
+        })
+    }
+}
+
+fn view(revocation: &RevocationRecord) -> RevocationView {
+    RevocationView {
+        subject: revocation.subject.clone(),
+        cut_off: revocation.cut_off,
+        expires_at: revocation.expires_at,
+        only_token: revocation.only_token,
+        reason: revocation.reason.clone(),
+        task_id: revocation.task.clone(),
+    }
+}
+
+const MAX_REASON_BYTES: usize = 500;
+
+/// Kept this much longer than any pass lives: for clocks that differ.
+const AFTERLIFE: Duration = Duration::from_secs(300);

@@ -1,0 +1,71 @@
+//! Secret files: mode 0600 or not at all, written whole or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// A secret file that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretFileError {
+    /// Others than its owner may read or write it.
+    #[error("`{}` is open to others (mode {mode:03o}): run `chmod 600 {}` and replace the secret if others may have seen it", path.display(), path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+/// Reads a secret file of at most 64 KiB.
+///
+/// # Errors
+///
+/// Refuses a file that its group or others have any access to.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
+    let failed = |action| move |source| SecretFileError::Io { action, path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed("open"))?;
+    let mode = file.metadata().map_err(failed("look at"))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(SecretFileError::Open { path: path.to_owned(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_SECRET_BYTES).read_to_string(&mut text).map_err(failed("read"))?;
+    Ok(text)
+}
+
+/// Writes a secret file with mode 0600, replacing what was there; durable when it returns.
+///
+/// # Errors
+///
+/// When the operating system refuses; the old content is then still there.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
+    let failed = |action| move |source| SecretFileError::Io { action, path: path.to_owned(), source };
+    let temporary = path.with_extension("new");
+    // A leftover of an interrupted write may have any mode; a new file has ours.
+    let _ = fs::remove_file(&temporary);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed("create"))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    fs::rename(&temporary, path).map_err(failed("put in place"))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed("sync the directory of"))
+}
+
+const MAX_SECRET_BYTES: u64 = 64 * 1024;

@@ -1,0 +1,395 @@
+//! State: what the records add up to. A pure fold; the same records give the same state.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    base::{
+        ids::{AgentId, KeyId, OperatorId, RevocationId, ServerName, ServerUri, StewardId, TaskId},
+        key::PublicKey,
+        time::Timestamp,
+    },
+    journal::{
+        Event, Record,
+        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Role, Subject, TaskRecord, TokenRecord},
+    },
+    policy::Catalogue,
+    token::manifest::Manifest,
+    verify::document::{RevocationEntry, Subjects},
+};
+
+/// What the records add up to.
+#[derive(Debug, Default)]
+pub struct State {
+    epoch: i64,
+    last_sequence: u64,
+    last_at: Option<Timestamp>,
+    pub(super) keys: BTreeMap<(KeyPurpose, KeyId), KeyEntry>,
+    pub(super) feed_key_chain: Vec<String>,
+    pub(super) operators: BTreeMap<OperatorId, OperatorEntry>,
+    pub(super) stewards: BTreeSet<StewardId>,
+    pub(super) agents: BTreeMap<AgentId, AgentRecord>,
+    /// Agents that were removed: their ids stay taken, so that no record speaks of two of them.
+    pub(super) removed_agents: BTreeSet<AgentId>,
+    pub(super) servers: BTreeMap<ServerUri, Arc<Manifest>>,
+    catalogue: Arc<Catalogue>,
+    tasks: HashMap<TaskId, LiveTask>,
+    tokens: HashMap<RevocationId, TaskId>,
+    /// Revoked and not reinstated, with the cut-off: nothing is minted for these.
+    suspended: BTreeMap<Subject, Timestamp>,
+    /// The latest cut-off of each subject, reinstated or not: what is minted must be later.
+    cut_offs: BTreeMap<Subject, Timestamp>,
+    pub(super) revocations: BTreeMap<u64, RevocationRecord>,
+    feed: BTreeMap<u64, FeedChange>,
+    assertions: Vec<(crate::base::digest::Digest, Timestamp)>,
+}
+
+/// A key as the records tell of it; the secret is elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct KeyEntry {
+    pub(super) public: PublicKey,
+    pub(super) state: KeyState,
+    /// When it came into this state.
+    pub(super) since: Timestamp,
+    /// When the last thing that it signed ends.
+    pub(super) last_expiry: Timestamp,
+}
+
+/// An operator as the records tell of it.
+#[derive(Debug, Clone)]
+pub(super) struct OperatorEntry {
+    pub(super) roles: BTreeSet<Role>,
+    pub(super) expires_at: Timestamp,
+    /// Tokens issued up to then are refused.
+    pub(super) removed_at: Option<Timestamp>,
+}
+
+/// A task that is open, or whose passes may still be alive.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LiveTask {
+    /// As it was opened.
+    pub record: TaskRecord,
+    /// What was minted in it.
+    pub tokens: Vec<TokenRecord>,
+    /// Chains of block ids that its agent reported, block 0 first.
+    pub delegations: Vec<(Vec<RevocationId>, Option<String>)>,
+    /// Why it ended early, if it did.
+    pub end: Option<(TaskEnd, Timestamp)>,
+}
+
+/// Why a task ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskEnd {
+    /// Its agent said so.
+    Completed,
+    /// It, or the first block of one of its passes, was revoked.
+    Revoked,
+}
+
+impl LiveTask {
+    pub(super) fn new(record: TaskRecord) -> Self {
+        Self { record, tokens: Vec::new(), delegations: Vec::new(), end: None }
+    }
+
+    /// The servers that its passes name.
+    #[must_use]
+    pub fn servers(&self) -> BTreeSet<ServerUri> {
+        self.tokens.iter().flat_map(|token| &token.rights).map(|detail| detail.server.clone()).collect()
+    }
+
+    /// When the last of its passes ends.
+    #[must_use]
+    pub fn passes_end(&self) -> Timestamp {
+        self.tokens.iter().map(|token| token.expires_at).max().unwrap_or(self.record.opened_at)
+    }
+
+    pub(super) fn note(&mut self, event: &Event, at: Timestamp) {
+        match event {
+            Event::TokenIssued { token, .. } => self.tokens.push(token.clone()),
+            Event::DelegationReported { blocks, delegate, .. } => {
+                self.delegations.push((blocks.clone(), delegate.clone()))
+            }
+            Event::TaskCompleted { .. } => self.end = Some((TaskEnd::Completed, at)),
+            Event::Revoked { revocation } if self.is_ended_by(revocation) => self.end = Some((TaskEnd::Revoked, at)),
+            _ => {}
+        }
+    }
+
+    fn is_ended_by(&self, revocation: &RevocationRecord) -> bool {
+        match &revocation.subject {
+            Subject::Task(task) => *task == self.record.task,
+            Subject::RevocationId(id) => {
+                !revocation.only_token && self.tokens.iter().any(|token| token.revocation_id == *id)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Something that verifiers must hear of.
+#[derive(Debug, Clone)]
+pub(super) struct FeedChange {
+    pub(super) what: FeedNews,
+    /// An operator's doing, which does not wait for others to share a frame.
+    pub(super) urgent: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum FeedNews {
+    Keys,
+    Manifest(ServerUri),
+    /// The servers concerned; empty means all.
+    Revocation(RevocationEntry, BTreeSet<ServerUri>),
+}
+
+impl State {
+    /// Which journal this is: its first record's time, in milliseconds.
+    #[must_use]
+    pub const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// The last record that was applied.
+    #[must_use]
+    pub const fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
+    /// When the last record was decided.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at.unwrap_or(Timestamp::EPOCH)
+    }
+
+    /// The registered servers' manifests.
+    #[must_use]
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue)
+    }
+
+    /// An agent's record.
+    #[must_use]
+    pub fn agent(&self, agent: &AgentId) -> Option<&AgentRecord> {
+        self.agents.get(agent)
+    }
+
+    /// A task that is not forgotten yet.
+    #[must_use]
+    pub fn task(&self, task: &TaskId) -> Option<&LiveTask> {
+        self.tasks.get(task)
+    }
+
+    /// The tasks that are not forgotten yet, in no order.
+    pub fn tasks(&self) -> impl Iterator<Item = &LiveTask> {
+        self.tasks.values()
+    }
+
+    /// The task of a token by its first block's id.
+    #[must_use]
+    pub fn task_of(&self, token: &RevocationId) -> Option<&LiveTask> {
+        self.tasks.get(self.tokens.get(token)?)
+    }
+
+    /// A server by URI, alias or short name.
+    #[must_use]
+    pub fn server(&self, text: &str) -> Option<&Arc<Manifest>> {
+        if let Ok(uri) = text.parse::<ServerUri>() {
+            return self.catalogue.get(&uri);
+        }
+        self.catalogue.named(&text.parse::<ServerName>().ok()?)
+    }
+
+    /// Whether nothing is minted for `subject` until it is reinstated.
+    #[must_use]
+    pub fn is_suspended(&self, subject: &Subject) -> bool {
+        self.suspended.contains_key(subject)
+    }
+
+    /// The latest cut-off of `subject`.
+    #[must_use]
+    pub fn cut_off(&self, subject: &Subject) -> Option<Timestamp> {
+        self.cut_offs.get(subject).copied()
+    }
+
+    /// Whether a block of an operator's token was revoked.
+    #[must_use]
+    pub fn is_revoked_block(&self, id: &RevocationId) -> bool {
+        self.cut_offs.contains_key(&Subject::RevocationId(*id))
+    }
+
+    /// Whether tokens of `operator` that were issued at `issued_at` are accepted.
+    #[must_use]
+    pub fn accepts_operator(&self, operator: &OperatorId, issued_at: Timestamp) -> bool {
+        let entry = self.operators.get(operator);
+        entry.is_some_and(|entry| entry.removed_at.is_none_or(|removed_at| issued_at > removed_at))
+    }
+
+    /// The public operator key with this number, unless it is revoked.
+    #[must_use]
+    pub fn operator_key(&self, id: KeyId) -> Option<PublicKey> {
+        let entry = self.keys.get(&(KeyPurpose::Operator, id))?;
+        (entry.state != KeyState::Revoked).then_some(entry.public)
+    }
+
+    pub(super) fn live_keys(&self, purpose: KeyPurpose) -> impl Iterator<Item = (KeyId, &KeyEntry)> {
+        let of_purpose = self.keys.iter().filter(move |((of, _), _)| *of == purpose);
+        of_purpose.filter(|(_, entry)| entry.state != KeyState::Revoked).map(|((_, id), entry)| (*id, entry))
+    }
+
+    pub(super) fn news_since(&self, sequence: u64) -> impl Iterator<Item = &FeedChange> {
+        self.feed.range(sequence.saturating_add(1)..).map(|(_, change)| change)
+    }
+
+    /// Whether this state can tell everything that happened after `sequence`.
+    pub(super) fn remembers_since(&self, sequence: u64) -> bool {
+        sequence <= self.last_sequence
+    }
+
+    pub(super) fn unexpired_assertions(&mut self, now: Timestamp) -> Vec<(crate::base::digest::Digest, Timestamp)> {
+        let mut all = std::mem::take(&mut self.assertions);
+        all.retain(|(_, expires_at)| *expires_at > now);
+        all
+    }
+
+    /// Takes a record into account; says whether verifiers must hear of it.
+    pub(super) fn apply(&mut self, record: &Record) -> bool {
+        let (sequence, at) = (record.sequence, record.entry.at);
+        if self.last_at.is_none() {
+            self.epoch = at.unix_millis();
+        }
+        self.last_sequence = sequence;
+        self.last_at = Some(self.last_at().max(at));
+        if let Some(task) = task_of(&record.entry.event).and_then(|task| self.tasks.get_mut(task)) {
+            task.note(&record.entry.event, at);
+        }
+        let news = self.apply_event(&record.entry.event, at);
+        let changed = news.is_some();
+        if let Some(what) = news {
+            let urgent = !matches!(record.entry.event, Event::TaskCompleted { .. });
+            self.feed.insert(sequence, FeedChange { what, urgent });
+        }
+        if let Event::Revoked { revocation } = &record.entry.event {
+            self.revocations.insert(sequence, revocation.clone());
+        }
+        changed
+    }
+
+    fn apply_event(&mut self, event: &Event, at: Timestamp) -> Option<FeedNews> {
+        match event {
+            Event::KeyChanged { purpose, key, public, state, link } => {
+                let last_expiry = self.keys.get(&(*purpose, *key)).map_or(at, |entry| entry.last_expiry);
+                self.keys.insert((*purpose, *key), KeyEntry { public: *public, state: *state, since: at, last_expiry });
+                self.feed_key_chain.extend(link.clone());
+                return Some(FeedNews::Keys);
+            }
+            Event::OperatorAdded { operator, roles, expires_at, .. } => {
+                let old = self.operators.get(operator).and_then(|entry| entry.removed_at);
+                let entry = OperatorEntry { roles: roles.clone(), expires_at: *expires_at, removed_at: old };
+                self.operators.insert(operator.clone(), entry);
+            }
+            Event::OperatorRemoved { operator } => {
+                if let Some(entry) = self.operators.get_mut(operator) {
+                    entry.removed_at = Some(at);
+                }
+            }
+            Event::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
+            Event::AgentSet { agent } => drop(self.agents.insert(agent.agent.clone(), agent.clone())),
+            Event::AgentRemoved { agent } => {
+                self.agents.remove(agent);
+                self.removed_agents.insert(agent.clone());
+            }
+            Event::ServerSet { manifest } => {
+                self.servers.insert(manifest.server.clone(), Arc::new(manifest.clone()));
+                self.rebuild_catalogue();
+                return Some(FeedNews::Manifest(manifest.server.clone()));
+            }
+            Event::ServerRemoved { server } => {
+                self.servers.remove(server);
+                self.rebuild_catalogue();
+            }
+            Event::TaskOpened { task } => drop(self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()))),
+            Event::TokenIssued { task, token } => {
+                self.tokens.insert(token.revocation_id, task.clone());
+                if let Some(key) = self.keys.get_mut(&(KeyPurpose::Root, token.key)) {
+                    key.last_expiry = key.last_expiry.max(token.expires_at);
+                }
+            }
+            Event::TaskCompleted { task, passes_end } => {
+                let servers = self.tasks.get(task).map(LiveTask::servers).unwrap_or_default();
+                let entry = RevocationEntry { subject: Subjects::task(task), cut_off: None, expires_at: *passes_end };
+                return Some(FeedNews::Revocation(entry, servers));
+            }
+            Event::Revoked { revocation } => return Some(self.apply_revocation(revocation)),
+            Event::Reinstated { subject } => drop(self.suspended.remove(subject)),
+            Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
+            Event::BrokerStarted { .. }
+            | Event::PolicyLoaded { .. }
+            | Event::RequestRefused { .. }
+            | Event::DelegationReported { .. } => {}
+        }
+        None
+    }
+
+    fn apply_revocation(&mut self, revocation: &RevocationRecord) -> FeedNews {
+        let RevocationRecord { subject, cut_off, expires_at, servers, .. } = revocation;
+        let (digest, cut_off_matters) = match subject {
+            Subject::RevocationId(id) => (Subjects::token(id), false),
+            Subject::Task(task) => (Subjects::task(task), false),
+            Subject::Agent(agent) => (Subjects::agent(agent), true),
+            Subject::Steward(steward) => (Subjects::steward(steward), true),
+            Subject::Server(server) => (Subjects::server(server), true),
+            Subject::Key(key) => (Subjects::key(*key), false),
+        };
+        if cut_off_matters {
+            self.suspended.insert(subject.clone(), *cut_off);
+        }
+        let latest = self.cut_offs.entry(subject.clone()).or_insert(*cut_off);
+        *latest = (*latest).max(*cut_off);
+        let cut_off = cut_off_matters.then_some(*cut_off);
+        FeedNews::Revocation(RevocationEntry { subject: digest, cut_off, expires_at: *expires_at }, servers.clone())
+    }
+
+    fn rebuild_catalogue(&mut self) {
+        // Registration refuses what a catalogue refuses, so the records never hold such servers; were
+        // they to, the old catalogue stays and the new server cannot be asked for.
+        if let Ok(catalogue) = Catalogue::new(self.servers.values().cloned()) {
+            self.catalogue = Arc::new(catalogue);
+        }
+    }
+
+    /// Forgets what no living pass is concerned by.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        let long_ago = now.minus(KEEP_ENDED_TASKS);
+        let is_over = |task: &LiveTask| {
+            let ended = task.end.map_or(task.record.ends_at, |(_, at)| at);
+            ended < long_ago && task.passes_end() < long_ago
+        };
+        let Self { tasks, tokens, .. } = self;
+        tasks.retain(|_, task| !is_over(task));
+        tokens.retain(|_, task| tasks.contains_key(task));
+        let long_expired = |expires_at: Timestamp| expires_at < long_ago;
+        self.revocations.retain(|_, revocation| !long_expired(revocation.expires_at));
+        self.feed.retain(|_, change| match &change.what {
+            FeedNews::Revocation(entry, _) => !long_expired(entry.expires_at),
+            FeedNews::Keys | FeedNews::Manifest(_) => true,
+        });
+    }
+}
+
+fn task_of(event: &Event) -> Option<&TaskId> {
+    match event {
+        Event::TokenIssued { task, .. }
+        | Event::TaskCompleted { task, .. }
+        | Event::DelegationReported { task, .. } => Some(task),
+        Event::Revoked { revocation } => revocation.task.as_ref(),
+        _ => None,
+    }
+}
+
+/// Ended tasks are kept this long for those who ask about them; later the audit trail answers.
+const KEEP_ENDED_TASKS: Duration = Duration::from_secs(3600);

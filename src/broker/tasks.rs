@@ -1,0 +1,250 @@
+//! Tasks: completing them, reporting what was handed on, looking at them.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{
+    Broker, BrokerError, Caller,
+    state::{LiveTask, TaskEnd},
+};
+use crate::{
+    audit::Trail,
+    base::{
+        ids::{AgentId, RevocationId, StewardId, TaskId},
+        time::Timestamp,
+    },
+    index::{Filter, Order, Window},
+    journal::{
+        Event,
+        event::{Subject, TaskRecord},
+    },
+    token::{MAX_APPENDED_BLOCKS, rights::GrantedDetail},
+};
+
+/// A task, as its agent and operators see it.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TaskView {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Whose.
+    pub agent: AgentId,
+    /// For whom.
+    pub steward: StewardId,
+    /// What for.
+    pub purpose: String,
+    /// `open`, `completed`, `revoked` or `over`.
+    pub state: &'static str,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it is or was over.
+    pub ends_at: Timestamp,
+    /// Its passes.
+    pub passes: Vec<PassView>,
+    /// What its agent reported to have handed on.
+    pub delegations: Vec<DelegationView>,
+}
+
+/// A pass of a task.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PassView {
+    /// The first block's id: what to revoke it by.
+    pub revocation_id: RevocationId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Whether it was revoked by that id.
+    pub revoked: bool,
+    /// What it allows.
+    pub authorization_details: Vec<GrantedDetail>,
+}
+
+/// Something that was handed on.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DelegationView {
+    /// The longer token's blocks, block 0 first; revoke the last to end it alone.
+    pub blocks: Vec<RevocationId>,
+    /// To whom, as the agent says: nobody checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asserted_delegate: Option<String>,
+    /// Whether one of its own blocks was revoked.
+    pub revoked: bool,
+}
+
+impl Broker {
+    /// Ends a task: its passes die everywhere. Ending it twice is ending it once.
+    ///
+    /// # Errors
+    ///
+    /// When it is not this agent's, or was revoked or over before.
+    pub async fn complete_task(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        task: &TaskId,
+    ) -> Result<TaskView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let live = self.state().task(task).filter(|live| live.record.agent == *agent).cloned();
+        let live = live.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+        if matches!(live.end, Some((TaskEnd::Completed, _))) {
+            self.note(caller).await?;
+        } else {
+            self.open_task_of(agent, task)?;
+            let event = Event::TaskCompleted { task: task.clone(), passes_end: live.passes_end() };
+            self.record(caller, self.now(), vec![event]).await?;
+        }
+        self.task(task, Some(agent))
+    }
+
+    /// Records blocks that an agent appended, so that they can be revoked before anybody saw them.
+    ///
+    /// # Errors
+    ///
+    /// When the task is not this agent's, or the chain does not begin with one of its passes.
+    pub async fn report_delegation(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        (task, blocks, delegate): (&TaskId, Vec<RevocationId>, Option<String>),
+    ) -> Result<TaskView, BrokerError> {
+        self.open_task_of(agent, task)?;
+        if !(2..=MAX_APPENDED_BLOCKS.saturating_add(1)).contains(&blocks.len()) {
+            return Err(BrokerError::invalid(
+                "blocks",
+                format!("name block 0 and 1 to {MAX_APPENDED_BLOCKS} appended ones"),
+            ));
+        }
+        if blocks.iter().collect::<BTreeSet<_>>().len() != blocks.len() {
+            return Err(BrokerError::invalid("blocks", "a block is named twice"));
+        }
+        if delegate.as_ref().is_some_and(|delegate| delegate.is_empty() || delegate.len() > 128) {
+            return Err(BrokerError::invalid("delegate", "a name has 1 to 128 bytes"));
+        }
+        {
+            let state = self.state();
+            let live = state.task(task).ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+            if !live.tokens.iter().any(|token| blocks.first() == Some(&token.revocation_id)) {
+                return Err(BrokerError::invalid("blocks", "the first block is not that of a pass of this task"));
+            }
+            if live.delegations.len() >= MAX_DELEGATIONS {
+                return Err(BrokerError::Conflict(format!("a task reports at most {MAX_DELEGATIONS} delegations")));
+            }
+        }
+        let event = Event::DelegationReported { task: task.clone(), blocks, delegate };
+        self.record(caller, self.now(), vec![event]).await?;
+        self.task(task, Some(agent))
+    }
+
+    /// One task; with `agent` only when it is that agent's. Tasks that memory has forgotten are
+    /// told from the journal.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the journal cannot be read.
+    pub fn task(&self, task: &TaskId, agent: Option<&AgentId>) -> Result<TaskView, BrokerError> {
+        let live = self.state().task(task).cloned();
+        let live = match live {
+            Some(live) => Some(live),
+            None => self.recall_task(task)?,
+        };
+        let live = live.filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
+        live.map(|live| self.view(&live)).ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))
+    }
+
+    /// Tasks that are not forgotten, newest first, those after `after`, at most `limit`.
+    #[must_use]
+    pub fn tasks(&self, agent: Option<&AgentId>, after: Option<&TaskId>, limit: usize) -> Vec<TaskView> {
+        let mut found: Vec<LiveTask> = {
+            let state = self.state();
+            let of_agent = state.tasks().filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
+            of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after)).cloned().collect()
+        };
+        found.sort_unstable_by(|left, right| right.record.task.cmp(&left.record.task));
+        found.truncate(limit);
+        found.iter().map(|live| self.view(live)).collect()
+    }
+
+    /// The record of a task that `agent` can still mint in.
+    pub(super) fn open_task_of(&self, agent: &AgentId, task: &TaskId) -> Result<TaskRecord, BrokerError> {
+        let now = self.now();
+        let state = self.state();
+        let live = state.task(task).filter(|live| live.record.agent == *agent);
+        let live = live.ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))?;
+        match live.end {
+            Some((TaskEnd::Completed, _)) => {
+                Err(BrokerError::TaskEnded("the task is complete: open a new one".to_owned()))
+            }
+            Some((TaskEnd::Revoked, _)) => Err(BrokerError::TaskEnded("the task was revoked".to_owned())),
+            None if live.record.ends_at <= now => {
+                Err(BrokerError::TaskEnded("the task is over: open a new one".to_owned()))
+            }
+            None => Ok(live.record.clone()),
+        }
+    }
+
+    fn recall_task(&self, task: &TaskId) -> Result<Option<LiveTask>, BrokerError> {
+        let failed = |error: String| BrokerError::Trail(error);
+        let filter = Filter { task: Some(task.clone()), ..Filter::default() };
+        let window = Window { order: Order::OldestFirst, after: None, limit: MAX_RECALLED };
+        let sequences = self.index.query(&filter, window).map_err(|error| failed(error.to_string()))?;
+        let mut live: Option<LiveTask> = None;
+        for sequence in sequences {
+            let place = self.index.place(sequence).map_err(|error| failed(error.to_string()))?;
+            let Some(place) = place else { continue };
+            let record = self.reader.read_at(sequence, place).map_err(|error| failed(error.to_string()))?;
+            match (&record.entry.event, live.as_mut()) {
+                (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
+                (event, Some(live)) => live.note(event, record.entry.at),
+                (_, None) => {}
+            }
+        }
+        Ok(live)
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn trail(&self) -> Trail<'_> {
+        Trail::new(&self.index, &self.reader)
+    }
+
+    fn view(&self, live: &LiveTask) -> TaskView {
+        let now = self.now();
+        let state = self.state();
+        let revoked = |id: &RevocationId| state.cut_off(&Subject::RevocationId(*id)).is_some();
+        let passes = live.tokens.iter().map(|token| PassView {
+            revocation_id: token.revocation_id,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+            revoked: revoked(&token.revocation_id),
+            authorization_details: token.rights.clone(),
+        });
+        let delegations = live.delegations.iter().map(|(blocks, delegate)| DelegationView {
+            blocks: blocks.clone(),
+            asserted_delegate: delegate.clone(),
+            revoked: blocks.iter().any(revoked),
+        });
+        TaskView {
+            task_id: live.record.task.clone(),
+            agent: live.record.agent.clone(),
+            steward: live.record.steward.clone(),
+            purpose: live.record.purpose.clone(),
+            state: match live.end {
+                Some((TaskEnd::Completed, _)) => "completed",
+                Some((TaskEnd::Revoked, _)) => "revoked",
+                None if live.record.ends_at <= now => "over",
+                None => "open",
+            },
+            opened_at: live.record.opened_at,
+            ends_at: live.record.ends_at,
+            passes: passes.collect(),
+            delegations: delegations.collect(),
+        }
+    }
+}
+
+const MAX_DELEGATIONS: usize = 1000;
+const MAX_RECALLED: usize = 5000;

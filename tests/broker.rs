@@ -1,0 +1,291 @@
+//! The broker's use cases, without HTTP.
+
+mod support;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use hallpass::{
+    base::{ReasonCode, ids::AgentId, time::ManualClock},
+    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Revoke},
+    journal::{
+        Actor,
+        event::{KeyPurpose, Subject},
+    },
+    verify::{Call, Verifier},
+};
+use serde_json::json;
+
+struct House {
+    directory: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl House {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
+        let policy = directory.path().join("policy");
+        std::fs::create_dir(&policy).unwrap();
+        std::fs::write(policy.join("reads.toml"), GRANT).unwrap();
+        Self { directory, clock }
+    }
+
+    async fn open(&self) -> Arc<Broker> {
+        let options = Options {
+            issuer: support::ISSUER.parse().unwrap(),
+            data_dir: self.directory.path().join("data"),
+            policy_dir: self.directory.path().join("policy"),
+            max_task_ttl: Duration::from_secs(12 * 3600),
+            max_pass_ttl: Duration::from_secs(3600),
+            rotation_overlap: Duration::from_secs(90),
+        };
+        Broker::open(options, self.clock.clone()).await.unwrap().broker
+    }
+
+    /// A broker with the ledger and one agent registered.
+    async fn furnished(&self) -> Arc<Broker> {
+        let broker = self.open().await;
+        broker.set_server(&admin(), support::manifest()).await.unwrap();
+        broker.add_agent(&admin(), new_agent("research-bot")).await.unwrap();
+        broker
+    }
+
+    fn verifier(&self, broker: &Broker) -> Verifier {
+        let document = broker.key_document().unwrap();
+        let verifier = Verifier::builder(broker.issuer().clone(), document.feed_key.thumbprint(), support::manifest())
+            .clock(self.clock.clone())
+            .build();
+        verifier.accept_key_document(&document).unwrap();
+        self.tell(broker, &verifier);
+        verifier
+    }
+
+    fn tell(&self, broker: &Broker, verifier: &Verifier) {
+        verifier.accept_frame(&broker.feed_frame(&support::server(), None).unwrap().text).unwrap();
+    }
+}
+
+fn new_agent(agent: &str) -> NewAgent {
+    NewAgent {
+        agent: agent.parse().unwrap(),
+        steward: "alice".to_owned(),
+        groups: ["research".parse().unwrap()].into(),
+        keys: vec![json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})],
+    }
+}
+
+fn admin() -> Caller {
+    Caller { actor: Actor::Operator("admin".parse().unwrap()), ..Caller::broker() }
+}
+
+fn bot() -> (Caller, AgentId) {
+    let agent: AgentId = "research-bot".parse().unwrap();
+    (Caller { actor: Actor::Agent(agent.clone()), ..Caller::broker() }, agent)
+}
+
+fn wants(tools: &[&str]) -> OpenTask {
+    let detail = json!({"type": "mcp", "server": support::SERVER, "tools": tools});
+    OpenTask {
+        purpose: "close the Q3 books".to_owned(),
+        ttl: Duration::from_secs(300),
+        details: vec![serde_json::from_value(detail).unwrap()],
+        allow_partial: false,
+        steward: None,
+        context: BTreeMap::new(),
+    }
+}
+
+async fn open_task(broker: &Broker, tools: &[&str]) -> Result<Issued, BrokerError> {
+    let (caller, agent) = bot();
+    broker.open_task(&caller, &agent, wants(tools)).await
+}
+
+fn codes(verifier: &Verifier, issued: &Issued) -> Vec<ReasonCode> {
+    let answer = verifier
+        .verify(issued.token.expose())
+        .and_then(|pass| verifier.clear(&pass, &Call::tool("read_ledger", None)).map(drop));
+    answer.err().map(|denial| denial.codes()).unwrap_or_default()
+}
+
+fn revoke(subject: Subject) -> Revoke {
+    Revoke { subject, only_token: false, reason: Some("laptop lost".to_owned()) }
+}
+
+#[tokio::test]
+async fn a_granted_task_gives_a_pass_that_the_server_accepts() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let issued = open_task(&broker, &["read_*"]).await.unwrap();
+    assert_eq!(issued.record.decided_by[0].grant.as_str(), "research-reads");
+    assert_eq!(issued.record.rights[0].tools.iter().map(|tool| tool.as_str()).collect::<Vec<_>>(), ["read_ledger"]);
+    assert_eq!(codes(&house.verifier(&broker), &issued), []);
+    let refused = open_task(&broker, &["delete_ledger"]).await.unwrap_err();
+    assert_eq!(refused.code(), ReasonCode::NoGrant);
+}
+
+#[tokio::test]
+async fn every_subject_can_be_revoked_and_its_passes_die() {
+    for kind in ["revocation id", "task", "agent", "steward", "server", "key"] {
+        let house = House::new();
+        let broker = house.furnished().await;
+        let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
+        let (subject, code) = match kind {
+            "revocation id" => (Subject::RevocationId(issued.record.revocation_id), ReasonCode::RevokedToken),
+            "task" => (Subject::Task(issued.task.task.clone()), ReasonCode::RevokedTask),
+            "agent" => (Subject::Agent(issued.task.agent.clone()), ReasonCode::RevokedAgent),
+            "steward" => (Subject::Steward(issued.task.steward.clone()), ReasonCode::RevokedSteward),
+            "server" => (Subject::Server(support::server()), ReasonCode::RevokedServer),
+            _ => {
+                broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
+                house.clock.advance(Duration::from_secs(100));
+                broker.maintain().await.unwrap();
+                (Subject::Key(issued.record.key), ReasonCode::TokenKeyUnknown)
+            }
+        };
+        let verifier = house.verifier(&broker);
+        assert_eq!(codes(&verifier, &issued), [], "{kind}");
+        let revoked = broker.revoke(&admin(), revoke(subject)).await.unwrap();
+        house.tell(&broker, &verifier);
+        assert_eq!(codes(&verifier, &issued), [code], "{kind}");
+        assert!(broker.feed_frame(&support::server(), None).unwrap().sequence >= revoked.sequence);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_agent_gets_nothing_until_it_is_reinstated_and_old_passes_stay_dead() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let old = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let subject = Subject::Agent(old.task.agent.clone());
+    broker.revoke(&admin(), revoke(subject.clone())).await.unwrap();
+    assert_eq!(open_task(&broker, &["read_ledger"]).await.unwrap_err().code(), ReasonCode::Suspended);
+    broker.reinstate(&admin(), subject).await.unwrap();
+    // In the very second of the revocation, so that only the later `iat` tells the two apart.
+    let new = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let verifier = house.verifier(&broker);
+    assert_eq!(codes(&verifier, &old), [ReasonCode::RevokedAgent]);
+    assert_eq!(codes(&verifier, &new), []);
+}
+
+#[tokio::test]
+async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let (caller, agent) = bot();
+    let again = |task| broker.issue_again(&caller, &agent, (task, IssueAgain::default()));
+
+    let completed = open_task(&broker, &["read_ledger"]).await.unwrap();
+    again(&completed.task.task).await.unwrap();
+    broker.complete_task(&caller, &agent, &completed.task.task).await.unwrap();
+    assert_eq!(again(&completed.task.task).await.unwrap_err().code(), ReasonCode::TaskEnded);
+
+    let revoked = open_task(&broker, &["read_ledger"]).await.unwrap();
+    broker.revoke(&admin(), revoke(Subject::RevocationId(revoked.record.revocation_id))).await.unwrap();
+    assert_eq!(again(&revoked.task.task).await.unwrap_err().code(), ReasonCode::TaskEnded);
+
+    let renewed = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let only_token = Revoke { only_token: true, ..revoke(Subject::RevocationId(renewed.record.revocation_id)) };
+    broker.revoke(&admin(), only_token).await.unwrap();
+    let next = again(&renewed.task.task).await.unwrap();
+    assert!(next.record.expires_at <= renewed.task.ends_at);
+
+    let verifier = house.verifier(&broker);
+    assert_eq!(codes(&verifier, &completed), [ReasonCode::RevokedTask]);
+    assert_eq!(codes(&verifier, &renewed), [ReasonCode::RevokedToken]);
+    assert_eq!(codes(&verifier, &next), []);
+    house.clock.advance(Duration::from_secs(301));
+    assert_eq!(again(&renewed.task.task).await.unwrap_err().code(), ReasonCode::TaskEnded);
+}
+
+#[tokio::test]
+async fn a_restart_ends_in_the_same_state() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let kept = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let gone = open_task(&broker, &["read_ledger"]).await.unwrap();
+    broker.revoke(&admin(), revoke(Subject::Task(gone.task.task.clone()))).await.unwrap();
+    let tasks = serde_json::to_value(broker.tasks(None, None, 10)).unwrap();
+    let epoch = broker.state().epoch();
+    broker.close().await.unwrap();
+    drop(broker);
+    std::fs::remove_dir_all(house.directory.path().join("data/index")).unwrap();
+
+    let broker = house.open().await;
+    assert_eq!(serde_json::to_value(broker.tasks(None, None, 10)).unwrap(), tasks);
+    assert_eq!(broker.state().epoch(), epoch);
+    let verifier = house.verifier(&broker);
+    assert_eq!(codes(&verifier, &kept), []);
+    assert_eq!(codes(&verifier, &gone), [ReasonCode::RevokedTask]);
+}
+
+#[tokio::test]
+async fn a_second_broker_on_one_directory_is_refused() {
+    let house = House::new();
+    let broker = house.open().await;
+    let options = broker.options().clone();
+    let error = Broker::open(options, house.clock.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("in use by another hallpass"), "{error}");
+}
+
+#[tokio::test]
+async fn a_rotated_root_key_signs_after_the_overlap_and_old_passes_live_on() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let verifier = house.verifier(&broker);
+    let old = open_task(&broker, &["read_ledger"]).await.unwrap();
+    broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
+    broker.rotate_key(&admin(), KeyPurpose::Feed).await.unwrap();
+    assert_eq!(open_task(&broker, &["read_ledger"]).await.unwrap().record.key, old.record.key);
+    // The verifier hears of the pending keys, then of what they sign.
+    house.tell(&broker, &verifier);
+    house.clock.advance(Duration::from_secs(91));
+    broker.maintain().await.unwrap();
+    let new = open_task(&broker, &["read_ledger"]).await.unwrap();
+    assert_ne!(new.record.key, old.record.key);
+    house.tell(&broker, &verifier);
+    assert_eq!(codes(&verifier, &old), []);
+    assert_eq!(codes(&verifier, &new), []);
+    // Once the last old pass is over, the old key is revoked.
+    house.clock.advance(Duration::from_secs(1000));
+    broker.maintain().await.unwrap();
+    house.tell(&broker, &verifier);
+    assert_eq!(codes(&verifier, &old), [ReasonCode::TokenKeyUnknown]);
+}
+
+#[tokio::test]
+async fn a_key_file_that_others_can_read_stops_the_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let house = House::new();
+    let broker = house.open().await;
+    let options = broker.options().clone();
+    broker.close().await.unwrap();
+    drop(broker);
+    let key = house.directory.path().join("data/keys/root-1.key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let error = Broker::open(options, house.clock.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+}
+
+#[tokio::test]
+async fn the_feed_pushes_a_revocation_to_its_subscriber() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let verifier = house.verifier(&broker);
+    let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let mut subscription = broker.subscribe(&support::server(), None).unwrap();
+    verifier.accept_frame(&subscription.first.text).unwrap();
+    broker.revoke(&admin(), revoke(Subject::Task(issued.task.task.clone()))).await.unwrap();
+    let frame = tokio::time::timeout(Duration::from_secs(5), subscription.next()).await.unwrap().unwrap();
+    verifier.accept_frame(&frame.text).unwrap();
+    assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedTask]);
+}
+
+const GRANT: &str = r#"
+[[grant]]
+id = "research-reads"
+agents = ["group:research"]
+server = "ledger"
+tools = ["read_*", "search_*"]
+max_ttl = "10m"
+"#;
