@@ -23,7 +23,7 @@ use crate::{
     base::{ids::KeyId, time::Clock},
     index::{Index, IndexError},
     journal::{
-        Event, Journal, OpenError, Options as JournalOptions, Record,
+        Apply, Event, Journal, OpenError, Options as JournalOptions,
         event::{KeyPurpose, KeyState, Role},
     },
     policy::{Finding, PolicyErrors},
@@ -184,7 +184,7 @@ impl Broker {
 }
 
 /// What the journal's writer does with every durable batch, before anyone has an answer.
-fn applier(state: Arc<RwLock<State>>, index: Arc<Index>, feed: watch::Sender<u64>) -> Box<dyn FnMut(&[Record]) + Send> {
+fn applier(state: Arc<RwLock<State>>, index: Arc<Index>, feed: watch::Sender<u64>) -> Apply {
     Box::new(move |records| {
         let mut news = None;
         {

@@ -111,7 +111,8 @@ impl Broker {
     /// Everything that is wrong in any file; or nothing can be recorded.
     pub async fn reload_policy(&self, caller: &Caller) -> Result<Result<PolicyView, PolicyErrors>, BrokerError> {
         let _changing = self.changes.lock().await;
-        match PolicySet::load(&self.policy.directory, &self.state().catalogue()) {
+        let catalogue = self.state().catalogue();
+        match PolicySet::load(&self.policy.directory, &catalogue) {
             Ok((set, _)) => self.put_into_force(caller, set).await.map(Ok),
             Err(errors) => Ok(Err(errors)),
         }
@@ -140,7 +141,8 @@ impl Broker {
             )));
         }
         write_new(&path, &text).map_err(failed)?;
-        match PolicySet::load(&self.policy.directory, &self.state().catalogue()) {
+        let catalogue = self.state().catalogue();
+        match PolicySet::load(&self.policy.directory, &catalogue) {
             Ok((set, _)) => {
                 let policy = self.put_into_force(caller, set).await?;
                 Ok(Ok(GrantWritten { file: path.display().to_string(), policy }))

@@ -64,7 +64,7 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed("create"))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     fs::rename(&temporary, path).map_err(failed("put in place"))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed("sync the directory of"))
 }
 
