@@ -34,5 +34,5 @@ pub use mint::{CLOCK_SKEW_SECONDS, Draft, MAX_PASS_BYTES, MAX_RIGHTS, MintError,
 pub use operator::{OperatorContent, VerifiedOperator, mint_operator};
 pub use pass::{Evaluation, EvaluationFault, FailedCheck, PassError, UnverifiedPass, VerifiedPass};
 pub use profile::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, ProfileError};
-pub use rights::{GrantedDetail, RequestedDetail};
 pub use request::{Arguments, MAX_ARGUMENTS, RequestFacts};
+pub use rights::{GrantedDetail, RequestedDetail};
