@@ -20,13 +20,7 @@ use axum::{
     routing::get,
 };
 use hallpass::{
-    base::{
-        ReasonCode,
-        digest::SubjectDigest,
-        jws::MAX_JWS_BYTES,
-        key::PrivateKey,
-        time::{Clock, ManualClock},
-    },
+    base::{ReasonCode, digest::SubjectDigest, jws::MAX_JWS_BYTES, key::PrivateKey, time::ManualClock},
     verify::{
         Verifier,
         document::{FeedKeyLink, Frame, KeyDocument, RevocationEntry},
@@ -77,10 +71,12 @@ async fn without_its_broker_a_verifier_refuses_after_the_bound_and_recovers_alon
     let mut broker = Broker::start(&issuer.key_document()).await;
     let verifier = verifier(&issuer);
     let feed = follow(&verifier, &broker);
-    broker.asked().await.stream().frame(&signed(&issuer, issuer.frame()));
+    let stream = broker.asked().await.stream();
+    stream.frame(&signed(&issuer, issuer.frame()));
     timeout(LONG, feed.ready()).await.unwrap().unwrap();
 
     let address = broker.kill().await;
+    drop(stream);
     until(&feed, |status| !status.connected).await;
     issuer.clock.advance(Duration::from_secs(60));
     assert_ne!(verifier.verify("no token").unwrap_err().code(), ReasonCode::FeedStale);
@@ -92,11 +88,11 @@ async fn without_its_broker_a_verifier_refuses_after_the_bound_and_recovers_alon
     let mut broker = Broker::start_at(address, &issuer.key_document()).await;
     let asked = broker.asked().await;
     assert_eq!(asked.since(), Some(issuer.sequence.get()));
-    asked.stream().frame(&signed(&issuer, revoking_delta(&issuer, "tsk_1")));
-    timeout(LONG, feed.ready()).await.unwrap().unwrap();
+    let stream = asked.stream();
+    stream.frame(&signed(&issuer, revoking_delta(&issuer, "tsk_1")));
+    until(&feed, |status| status.ready && status.last_error.is_none()).await;
     assert_ne!(verifier.verify("no token").unwrap_err().code(), ReasonCode::FeedStale);
     assert_eq!(verifier.revocation_count(), 1);
-    assert_eq!(feed.status().last_error, None);
 }
 
 #[tokio::test]
@@ -171,7 +167,7 @@ async fn a_state_file_is_not_overwritten_by_a_verifier_that_forgot_it() {
     assert_eq!(home.memory(), before);
 
     std::fs::write(&home.path, "{").unwrap();
-    let damaged = client(&home_less_verifier(&issuer)).unwrap_err();
+    let damaged = client(&verifier(&issuer)).unwrap_err();
     assert!(matches!(damaged, FeedError::StateFile(StateFileError::Damaged { .. })), "{damaged}");
     let nowhere = FeedClient::builder(verifier(&issuer), ISSUER, TOKEN).state_file(home.path.join("feed.json")).build();
     assert!(matches!(nowhere.unwrap_err(), FeedError::StateFile(_)));
@@ -203,8 +199,6 @@ async fn a_gap_leads_to_a_snapshot() {
 async fn what_is_not_the_brokers_word_is_never_believed() {
     let issuer = Issuer::new();
     let mut broker = Broker::start(&issuer.key_document()).await;
-    let verifier = verifier(&issuer);
-    let feed = follow(&verifier, &broker);
     let foreign_key = issuer.frame().sign(&PrivateKey::from_seed(&[9; 32])).unwrap();
     let foreign_server = Frame { aud: "https://payroll.example/mcp".parse().unwrap(), ..issuer.frame() };
     let foreign_broker = Frame { iss: "https://other.example".parse().unwrap(), ..issuer.frame() };
@@ -219,18 +213,18 @@ async fn what_is_not_the_brokers_word_is_never_believed() {
         ("event: frame\ndata: \u{fffd}\n\n".into(), "no trusted feed key"),
         (event(&"A".repeat(MAX_JWS_BYTES + 1)), "no trusted feed key"),
         (format!("event: frame\ndata: {}", "A".repeat(MAX_JWS_BYTES + 1024)), "at once"),
-        ("data: x\n".repeat(MAX_JWS_BYTES / 8 + 1024), "at once"),
         ("event: frame\ndata: cut off".to_owned(), "closed the stream"),
     ];
-    for (round, (bytes, problem)) in cases.into_iter().enumerate() {
+    for (bytes, problem) in cases {
+        let verifier = verifier(&issuer);
+        let feed = follow(&verifier, &broker);
         broker.asked().await.stream().raw(bytes);
-        let failures = u64::try_from(round).unwrap() + 1;
-        let status = until(&feed, |status| status.failures == failures).await;
+        let status = until(&feed, |status| status.failures == 1).await;
         assert!(status.last_error.as_ref().unwrap().contains(problem), "{problem}: {status:?}");
         assert!(status.frames == 0 && !status.ready, "{status:?}");
+        broker.asked().await.stream().frame(&signed(&issuer, issuer.frame()));
+        timeout(LONG, feed.ready()).await.unwrap().unwrap();
     }
-    broker.asked().await.stream().frame(&signed(&issuer, issuer.frame()));
-    timeout(LONG, feed.ready()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -255,6 +249,11 @@ async fn other_answers_than_a_stream_are_refused_and_redirects_not_followed() {
     }
     assert!(!verifier.is_ready());
     assert!(!format!("{feed:?}").contains(TOKEN));
+    // Longer than any other wait between two attempts.
+    assert!(
+        timeout(Duration::from_secs(4), broker.asked.recv()).await.is_err(),
+        "a refused token is not tried again soon"
+    );
 }
 
 #[tokio::test]
@@ -275,7 +274,7 @@ async fn a_changed_feed_key_is_learned_from_the_key_document() {
     while verifier.memory().feed_keys != [issuer.feed.public()] {
         broker.asked().await.stream().frame(&frame);
         rounds += 1;
-        until(&feed, |status| status.failures == rounds).await;
+        until(&feed, |status| status.failures >= rounds).await;
         assert!(rounds <= 3, "{:?}", feed.status());
     }
 }
@@ -328,7 +327,7 @@ async fn a_silent_broker_is_left_and_asked_again() {
 async fn a_private_authority_is_trusted_when_named_and_only_then() {
     let issuer = Issuer::new();
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let mut broker = Broker::start_with(&issuer.key_document(), Some(&certified)).await;
+    let mut broker = Broker::start_tls(&issuer.key_document(), &certified).await;
     let verifier = verifier(&issuer);
     let client = || FeedClient::builder(Arc::clone(&verifier), &broker.url(), TOKEN);
     let untrusting = client().root_certificate(other_authority()).build().unwrap().spawn();
@@ -384,10 +383,6 @@ fn verifier_with(issuer: &Issuer, memory: hallpass::verify::Memory) -> Arc<Verif
     let clock: Arc<ManualClock> = Arc::clone(&issuer.clock);
     let builder = Verifier::builder(ISSUER.parse().unwrap(), issuer.feed.public().thumbprint(), manifest());
     Arc::new(builder.clock(clock).memory(memory).build())
-}
-
-fn home_less_verifier(issuer: &Issuer) -> Arc<Verifier> {
-    Arc::new(issuer.verifier())
 }
 
 fn follow(verifier: &Arc<Verifier>, broker: &Broker) -> FeedHandle {
@@ -476,8 +471,7 @@ impl Broker {
         broker
     }
 
-    async fn start_with(document: &KeyDocument, certified: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>) -> Self {
-        let Some(certified) = certified else { return Self::start(document).await };
+    async fn start_tls(document: &KeyDocument, certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
         let (mut broker, router) = Self::new(document);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = certified.signing_key.serialize_der().try_into().unwrap();
