@@ -20,9 +20,10 @@ use crate::{
     verify::{Memory, Verifier},
 };
 
-/// Reads what an earlier verifier of `server`, believing `issuer`, remembered: what to give to
-/// [`VerifierBuilder::memory`](crate::verify::VerifierBuilder::memory). Nothing when there is no
-/// file, as at the first start.
+/// Reads what an earlier verifier of `server`, believing `issuer`, remembered.
+///
+/// Give it to [`VerifierBuilder::memory`](crate::verify::VerifierBuilder::memory). When there is
+/// no file, as at the first start, nothing is remembered.
 ///
 /// # Errors
 ///
