@@ -18,6 +18,8 @@
 //! ```
 
 pub mod document;
+#[cfg(feature = "verify-feed")]
+pub mod feed;
 mod permit;
 mod revocations;
 mod state;

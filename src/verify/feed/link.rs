@@ -1,0 +1,269 @@
+//! The HTTP side of the feed client: what is asked of the broker, and every bound on its answers.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt as _};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    redirect, retry,
+};
+use sse_stream::{Sse, SseByteStream};
+
+use super::FeedError;
+use crate::{
+    base::{
+        ids::{IssuerUri, ServerUri},
+        json::{self, JsonError},
+        jws,
+    },
+    verify::{FrameError, document::KeyDocument},
+};
+
+/// Where the broker is and how it is asked.
+pub(super) struct Link {
+    http: Client,
+    keys: Url,
+    feed: Url,
+    authorization: HeaderValue,
+    idle_timeout: Duration,
+}
+
+impl Link {
+    pub(super) fn new(
+        (broker, server): (&IssuerUri, &ServerUri),
+        token: &str,
+        root_certificate: Option<&[u8]>,
+        idle_timeout: Duration,
+    ) -> Result<Self, FeedError> {
+        let url = |path: &str| {
+            Url::parse(&format!("{broker}{path}")).map_err(|error| FeedError::Http(format!("`{broker}`: {error}")))
+        };
+        let (keys, mut feed) = (url("/v1/keys.json")?, url("/v1/feed")?);
+        feed.query_pairs_mut().append_pair("server", server.as_str());
+        let roots = match root_certificate {
+            Some(pem) => Some(authorities(pem)?),
+            // Plain http on loopback never opens TLS; a machine without certificates can still use it.
+            None if keys.scheme() == "http" => Some(Vec::new()),
+            None => None,
+        };
+        Ok(Self { http: client(roots, idle_timeout)?, keys, feed, authorization: bearer(token)?, idle_timeout })
+    }
+
+    /// Asks for the key document, which is public: the token is not sent.
+    pub(super) async fn key_document(&self) -> Result<KeyDocument, Failure> {
+        let answer = async {
+            let response = expect(self.http.get(self.keys.clone()), "application/json").await?;
+            let mut body = Vec::new();
+            let mut chunks = response.bytes_stream();
+            while let Some(chunk) = chunks.next().await {
+                body.extend_from_slice(&chunk.map_err(Failure::http)?);
+                if body.len() > MAX_KEY_DOCUMENT_BYTES {
+                    return Err(Failure::TooLarge(MAX_KEY_DOCUMENT_BYTES));
+                }
+            }
+            json::parse_as(&body, MAX_KEY_DOCUMENT_BYTES).map_err(Failure::KeyDocumentShape)
+        };
+        // SECURITY: a broker that sends one byte a second passes every idle timeout.
+        tokio::time::timeout(self.idle_timeout, answer).await.map_err(|_| Failure::Silent)?
+    }
+
+    /// Subscribes to the frames for the server: a snapshot first, or what is new `since`.
+    pub(super) async fn subscribe(&self, since: Option<u64>) -> Result<Frames, Failure> {
+        let mut url = self.feed.clone();
+        if let Some(since) = since {
+            url.query_pairs_mut().append_pair("since", &since.to_string());
+        }
+        let request = self.http.get(url).header(AUTHORIZATION, self.authorization.clone());
+        Ok(Frames::new(expect(request, "text/event-stream").await?, self.idle_timeout))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("feed", &self.feed.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// The frames of one subscription, as they come.
+pub(super) struct Frames {
+    events: Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>,
+    /// Bytes received since the last event.
+    received: Arc<AtomicUsize>,
+    deadline: Duration,
+}
+
+impl Frames {
+    fn new(response: Response, idle_timeout: Duration) -> Self {
+        let received = Arc::new(AtomicUsize::new(0));
+        let meter = Arc::clone(&received);
+        // SECURITY: the decoder holds an event until it ends; one that never ends would fill the memory.
+        let bytes = response.bytes_stream().map(move |chunk| {
+            let chunk = chunk.map_err(Failure::http)?;
+            let before = meter.fetch_add(chunk.len(), Ordering::Relaxed);
+            if before.saturating_add(chunk.len()) > MAX_EVENT_BYTES {
+                return Err(Failure::TooLarge(MAX_EVENT_BYTES));
+            }
+            Ok(chunk)
+        });
+        let deadline = idle_timeout.saturating_mul(FRAME_DEADLINE_FACTOR);
+        Self { events: Box::pin(SseByteStream::new(bytes)), received, deadline }
+    }
+
+    /// The next frame, not yet believed.
+    pub(super) async fn next(&mut self) -> Result<String, Failure> {
+        // SECURITY: comments, other events and single bytes pass the idle timeout and are no word from the broker.
+        tokio::time::timeout(self.deadline, self.next_frame()).await.map_err(|_| Failure::Silent)?
+    }
+
+    async fn next_frame(&mut self) -> Result<String, Failure> {
+        loop {
+            let event = self.events.next().await.ok_or(Failure::Ended)?.map_err(Failure::stream)?;
+            self.received.store(0, Ordering::Relaxed);
+            // Events of other names belong to a later broker.
+            if event.event.as_deref() == Some("frame") {
+                return Ok(event.data.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Why a round ended. Its text names no secret and ends up in logs and in the status.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("cannot reach the broker: {0}")]
+    Http(String),
+    #[error(
+        "the broker refused the verifier's token ({0}): is it the one that this server was given, and still current?"
+    )]
+    Denied(StatusCode),
+    #[error("the broker answered {0}: redirects are not followed, give its own address")]
+    Redirect(StatusCode),
+    #[error("the broker answered {0}")]
+    Status(StatusCode),
+    #[error("the answer is not `{0}`: is this the broker's address?")]
+    ContentType(&'static str),
+    #[error("the broker sent more than {0} bytes at once")]
+    TooLarge(usize),
+    #[error("the broker's stream cannot be read: {0}")]
+    Stream(String),
+    #[error("the broker closed the stream")]
+    Ended,
+    #[error("the broker has been silent for too long")]
+    Silent,
+    #[error("the broker's key document cannot be read: {0}")]
+    KeyDocumentShape(JsonError),
+    #[error("{}", key_document_problem(.0))]
+    KeyDocument(FrameError),
+    #[error("{0}")]
+    Frame(FrameError),
+}
+
+impl Failure {
+    /// Whether the broker knows us not: nothing changes until an administrator acts.
+    pub(super) const fn is_denial(&self) -> bool {
+        matches!(self, Self::Denied(_))
+    }
+
+    fn http(error: reqwest::Error) -> Self {
+        Self::Http(with_sources(&error.without_url()))
+    }
+
+    fn stream(error: sse_stream::Error) -> Self {
+        match error {
+            sse_stream::Error::Body(body) => match body.downcast::<Self>() {
+                Ok(failure) => *failure,
+                Err(other) => Self::Stream(with_sources(&*other)),
+            },
+            other => Self::Stream(other.to_string()),
+        }
+    }
+}
+
+fn key_document_problem(error: &FrameError) -> &'static str {
+    match error {
+        FrameError::Address => "the key document is another broker's: compare the issuer",
+        _ => "the key document leads from the pinned feed key to no other: compare the thumbprint",
+    }
+}
+
+/// Sends `request` and returns its answer when that is a success of this content type.
+async fn expect(request: RequestBuilder, content_type: &'static str) -> Result<Response, Failure> {
+    let response = request.header(ACCEPT, content_type).send().await.map_err(Failure::http)?;
+    match response.status() {
+        StatusCode::OK => {}
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(Failure::Denied(status)),
+        status if status.is_redirection() => return Err(Failure::Redirect(status)),
+        status => return Err(Failure::Status(status)),
+    }
+    let given = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(content_type) { Ok(response) } else { Err(Failure::ContentType(content_type)) }
+}
+
+fn client(roots: Option<Vec<Certificate>>, idle_timeout: Duration) -> Result<Client, FeedError> {
+    let mut client = Client::builder()
+        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
+        // SECURITY: the token goes to the configured broker and to nobody it, or the environment, points at.
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .retry(retry::never())
+        .http1_only()
+        // Every round opens its own connection: a pooled one may be dead without saying so.
+        .pool_max_idle_per_host(0)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(idle_timeout);
+    if let Some(roots) = roots {
+        client = client.tls_certs_only(roots);
+    }
+    client.build().map_err(|error| FeedError::Http(with_sources(&error)))
+}
+
+fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, FeedError> {
+    let all = Certificate::from_pem_bundle(pem).map_err(|_| FeedError::RootCertificate)?;
+    if all.is_empty() { Err(FeedError::RootCertificate) } else { Ok(all) }
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, FeedError> {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(FeedError::Token);
+    }
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| FeedError::Token)?;
+    // Keeps it out of what the HTTP libraries print.
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// An error with everything beneath it: the first alone says only that something failed.
+fn with_sources(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// TCP and TLS must be set up in this time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A frame must be whole within this many idle timeouts: the largest on a slow link.
+const FRAME_DEADLINE_FACTOR: u32 = 4;
+
+/// The largest frame, and the field names around it.
+const MAX_EVENT_BYTES: usize = jws::MAX_JWS_BYTES + 1024;
+
+/// A key document is at most this long, in bytes: a thousand keys.
+const MAX_KEY_DOCUMENT_BYTES: usize = 1024 * 1024;

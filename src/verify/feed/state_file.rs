@@ -1,0 +1,278 @@
+//! The state file: what a verifier remembers over a restart, so that nothing older is believed.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use super::handle::Progress;
+use crate::{
+    base::{
+        ids::{IssuerUri, ServerUri},
+        json,
+    },
+    verify::{Memory, Verifier},
+};
+
+/// Reads what an earlier verifier of `server`, believing `issuer`, remembered.
+///
+/// Give it to [`VerifierBuilder::memory`](crate::verify::VerifierBuilder::memory). When there is
+/// no file, as at the first start, nothing is remembered.
+///
+/// # Errors
+///
+/// A file that cannot be read, is damaged or is another verifier's is an error and never ignored:
+/// without what it holds, an old frame would be believed again.
+pub fn load_memory(path: impl AsRef<Path>, issuer: &IssuerUri, server: &ServerUri) -> Result<Memory, StateFileError> {
+    let path = path.as_ref();
+    let Some(bytes) = read(path).map_err(|source| StateFileError::Unreadable { path: path.to_owned(), source })? else {
+        return Ok(Memory::default());
+    };
+    let damaged = |problem: String| StateFileError::Damaged { path: path.to_owned(), problem };
+    let content: Content = json::parse_as(&bytes, MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
+    if content.format != FORMAT {
+        return Err(damaged(format!("unknown format {}", content.format)));
+    }
+    if (&content.iss, &content.aud) != (issuer, server) {
+        let whose = format!("`{}` at `{}`", content.iss, content.aud);
+        return Err(StateFileError::Foreign { path: path.to_owned(), whose });
+    }
+    Ok(content.memory)
+}
+
+/// A state file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateFileError {
+    /// It exists and cannot be read.
+    #[error("cannot read the feed state file `{}`: {source}; check its owner and permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds something else than a verifier's memory.
+    #[error(
+        "the feed state file `{}` is damaged: {problem}; restore it, or remove it while the broker is known to be genuine",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// It is the memory of another verifier.
+    #[error("the feed state file `{}` belongs to the verifier of {whose}: give every verifier its own", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Which broker and which server.
+        whose: String,
+    },
+    /// The verifier was built without the memory, which would be overwritten and lost.
+    #[error(
+        "the verifier knows less than the feed state file `{}` remembers: build it with what `load_memory` reads",
+        path.display()
+    )]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("cannot write the feed state file `{}`: {source}; check that its directory exists and is writable", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A state file that is known to be this verifier's and writable.
+pub(super) struct StateFile {
+    path: PathBuf,
+    iss: IssuerUri,
+    aud: ServerUri,
+    written: Memory,
+}
+
+impl StateFile {
+    pub(super) fn open(path: PathBuf, verifier: &Verifier) -> Result<Self, StateFileError> {
+        let (iss, aud) = (verifier.issuer().clone(), verifier.server().clone());
+        let stored = load_memory(&path, &iss, &aud)?;
+        let written = verifier.memory();
+        if rank(&stored) > rank(&written) {
+            return Err(StateFileError::Forgotten { path });
+        }
+        let file = Self { path, iss, aud, written };
+        write(&file.path, &file.content(&file.written))
+            .map_err(|source| StateFileError::Unwritable { path: file.path.clone(), source })?;
+        Ok(file)
+    }
+
+    /// Writes what matters at once and a mere passing of time every [`TIME_INTERVAL`], until the
+    /// other side is gone; then what is newest.
+    pub(super) async fn keep(self, mut memories: watch::Receiver<Memory>, progress: watch::Sender<Progress>) {
+        let mut tried = self.written.clone();
+        loop {
+            while *memories.borrow_and_update() == tried {
+                if memories.changed().await.is_err() {
+                    return;
+                }
+            }
+            tried = memories.borrow_and_update().clone();
+            self.write(&tried, &progress).await;
+            // When it could not be written, the next change tries again; a heartbeat is one.
+            let weightier = memories.wait_for(|memory| differs_in_more_than_time(memory, &tried));
+            // Whether by time, by a change or by the end: the loop looks at what is newest.
+            let _woken = tokio::time::timeout(TIME_INTERVAL, weightier).await.is_ok();
+        }
+    }
+
+    async fn write(&self, memory: &Memory, progress: &watch::Sender<Progress>) {
+        let (path, content) = (self.path.clone(), self.content(memory));
+        let done = tokio::task::spawn_blocking(move || write(&path, &content)).await;
+        let problem = done.map_err(io::Error::other).flatten().err().map(|error| error.to_string());
+        let path = self.path.display();
+        match (&problem, &progress.borrow().state_file_error) {
+            (Some(now), before) if before.as_ref() != Some(now) => {
+                error!("feed: cannot write the state file `{path}`: {now}; a restart would believe older frames");
+            }
+            (None, Some(_)) => info!("feed: the state file `{path}` can be written again"),
+            _ => {}
+        }
+        progress.send_modify(|progress| progress.state_file_error = problem);
+    }
+
+    fn content(&self, memory: &Memory) -> Content {
+        Content { format: FORMAT, iss: self.iss.clone(), aud: self.aud.clone(), memory: memory.clone() }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    format: u32,
+    iss: IssuerUri,
+    aud: ServerUri,
+    memory: Memory,
+}
+
+const fn rank(memory: &Memory) -> (i64, u64, i64) {
+    (memory.epoch, memory.sequence, memory.signed_at)
+}
+
+fn differs_in_more_than_time(one: &Memory, other: &Memory) -> bool {
+    (one.epoch, one.sequence, &one.feed_keys) != (other.epoch, other.sequence, &other.feed_keys)
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(READ_AT_MOST).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Replaces the file whole: after a power cut it is the old one or the new one.
+fn write(path: &Path, content: &Content) -> io::Result<()> {
+    let bytes = serde_json::to_vec(content)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".tmp");
+    let temporary = directory.join(name);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&temporary)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    #[cfg(unix)]
+    File::open(directory)?.sync_all()?;
+    Ok(())
+}
+
+/// How often a newer signed time alone is written: with it only the time below which no clock is
+/// believed, and frames older by so much, come back after a crash.
+const TIME_INTERVAL: Duration = Duration::from_secs(5);
+
+const FORMAT: u32 = 1;
+
+/// The file is at most this long, in bytes: a thousand feed keys.
+const MAX_BYTES: usize = 128 * 1024;
+
+/// One more than [`MAX_BYTES`], so that a longer file is seen to be too long.
+const READ_AT_MOST: u64 = 128 * 1024 + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::key::PrivateKey;
+
+    fn ends() -> (IssuerUri, ServerUri) {
+        ("https://broker.example".parse().unwrap(), "https://ledger.example/mcp".parse().unwrap())
+    }
+
+    fn content(sequence: u64) -> Content {
+        let (iss, aud) = ends();
+        let feed_keys = vec![PrivateKey::from_seed(&[2; 32]).public()];
+        Content { format: FORMAT, iss, aud, memory: Memory { epoch: 1, sequence, signed_at: 5, feed_keys } }
+    }
+
+    fn load(path: &Path) -> Result<Memory, StateFileError> {
+        let (iss, aud) = ends();
+        load_memory(path, &iss, &aud)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_leftover_does_not_hinder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed.json");
+        assert_eq!(load(&path).unwrap(), Memory::default());
+        fs::write(directory.path().join("feed.json.tmp"), "cut off").unwrap();
+        for sequence in [7, 8] {
+            write(&path, &content(sequence)).unwrap();
+            assert_eq!(load(&path).unwrap(), content(sequence).memory);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_file_is_never_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed.json");
+        write(&path, &content(7)).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let long = format!("{good}{}", " ".repeat(MAX_BYTES));
+        let later = good.replace(r#""format":1"#, r#""format":2"#);
+        let more = good.replace(r#""epoch""#, r#""era":1,"epoch""#);
+        for bad in ["", "{}", &good[..good.len() - 1], &long, &later, &more] {
+            fs::write(&path, bad).unwrap();
+            assert!(matches!(load(&path), Err(StateFileError::Damaged { .. })), "{bad:.80}");
+        }
+        fs::write(&path, good.replace("ledger", "payroll")).unwrap();
+        assert!(matches!(load(&path), Err(StateFileError::Foreign { .. })));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(load(&path), Err(StateFileError::Unreadable { .. })));
+    }
+}
