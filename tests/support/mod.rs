@@ -1,6 +1,7 @@
 //! What several tests need: a broker's keys, a manifest, a verifier that has heard from its broker.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use hallpass::{
         key::PrivateKey,
         time::{Clock, ManualClock, Timestamp},
     },
+    journal::{Actor, Entry, Event, Journal, Options},
     token::{self, PassContent, PassToken, RootKey, manifest::Manifest, rights::GrantedDetail},
     verify::{
         Verifier,
@@ -18,6 +20,8 @@ use hallpass::{
     },
 };
 use serde_json::{Value, json};
+
+pub mod raw;
 
 pub const SERVER: &str = "https://ledger.example/mcp";
 pub const ISSUER: &str = "https://broker.example";
@@ -118,6 +122,22 @@ impl Issuer {
 pub fn receipt() -> Receipt {
     static RECEIPT: std::sync::LazyLock<Receipt> = std::sync::LazyLock::new(journal_one_record);
     *RECEIPT
+}
+
+/// On a thread of its own, since a test may call this inside an async runtime.
+fn journal_one_record() -> Receipt {
+    let append = || {
+        let directory = tempfile::tempdir().unwrap();
+        let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
+        let journal = recovered.start(Box::new(|_| {})).unwrap();
+        journal.append_blocking(vec![one_entry()]).unwrap()
+    };
+    std::thread::spawn(append).join().unwrap()
+}
+
+fn one_entry() -> Entry {
+    let event = Event::ServerRemoved { server: server() };
+    Entry { at: Timestamp::EPOCH, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
 }
 
 pub fn manifest() -> Manifest {
