@@ -181,7 +181,11 @@ impl fmt::Display for Constraint {
             Self::Prefix(prefix) => write!(f, "beginning with {prefix:?}"),
             Self::Equal(value) => write!(f, "equal to {value}"),
             Self::Under(path) => write!(f, "at or under {path:?}"),
-            Self::Host(hosts) => write!(f, "a URL with host {}", list(hosts.clone())),
+            Self::Host(hosts) => {
+                // Read back from a token, they are whatever its holder wrote.
+                let hosts = hosts.iter().map(|host| host.escape_debug().to_string()).collect();
+                write!(f, "a URL with host {}", list(hosts))
+            }
         }
     }
 }

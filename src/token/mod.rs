@@ -10,6 +10,7 @@
 
 mod attenuate;
 mod claims;
+mod cost;
 mod datalog;
 mod inspect;
 mod keys;

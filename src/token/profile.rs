@@ -7,7 +7,7 @@
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
-use super::wire::Wire;
+use super::{cost, wire::Wire};
 use crate::base::ReasonCode;
 
 /// A token longer than this is refused undecoded, in bytes after base64.
@@ -74,8 +74,14 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         blocks.push(block);
     }
     let wire = Wire::new(token, blocks);
+    let mut total = 0_usize;
     for index in 1..wire.block_count() {
-        admit_facts(&wire, index).map_err(|rule| ProfileError::Block { block: index, rule })?;
+        let refuse = |rule| ProfileError::Block { block: index, rule };
+        admit_facts(&wire, index).map_err(refuse)?;
+        total = total.saturating_add(cost::of_block(&wire, index));
+        if total > cost::MAX_COST {
+            return Err(refuse("checks that take too long to evaluate"));
+        }
     }
     Ok(wire)
 }
@@ -126,8 +132,15 @@ fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static st
         if !matches!(check.kind, None | Some(0 | 1)) {
             return Err("a check that is neither `check if` nor `check all`");
         }
+        if check.queries.is_empty() {
+            return Err("a check without a query");
+        }
         for query in &check.queries {
             queries = queries.saturating_add(1);
+            // The engine would complain about such a head on the process's standard output.
+            if !query.head.terms.is_empty() {
+                return Err("a check that derives something");
+            }
             if query.body.len() > limits.predicates {
                 return Err("too many predicates in a query");
             }
@@ -135,7 +148,7 @@ fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static st
                 return Err("a query scope");
             }
             for expression in &query.expressions {
-                operations = operations.saturating_add(admit_operations(&expression.ops, 0)?);
+                operations = operations.saturating_add(admit_operations(&expression.ops, 0)?.max(1));
             }
         }
     }
@@ -148,7 +161,7 @@ fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static st
     Ok(())
 }
 
-/// Counts operations; refuses regular expressions, foreign functions and nested closures.
+/// Counts operations; refuses regular expressions, foreign functions, additions and nested closures.
 ///
 /// A closure without parameters (the right side of `&&`) runs once and may nest; one with
 /// parameters runs once per element, so one level is all there is.
@@ -172,6 +185,9 @@ fn admit_operations(ops: &[schema::Op], level: usize) -> Result<usize, &'static 
                 Some(op_binary::Kind::Regex) => return Err("a regular expression"),
                 Some(op_binary::Kind::Ffi) | None => return Err("a foreign function"),
                 Some(op_binary::Kind::TryOr) => return Err("an operator that hides errors"),
+                // On strings it concatenates, and the engine keeps every intermediate string: a
+                // hundred additions to a large argument would fill the memory.
+                Some(op_binary::Kind::Add) => return Err("an addition"),
                 Some(_) => {}
             },
             Some(Content::Unary(unary)) => match op_unary::Kind::from_i32(unary.kind) {

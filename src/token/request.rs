@@ -54,10 +54,17 @@ impl Arguments {
     #[must_use]
     pub fn flatten(arguments: Option<&Value>, tool: Option<&Tool>) -> Self {
         let mut flat = Self::default();
-        if let Some(Value::Object(members)) = arguments {
-            let mut pointer = String::new();
-            for (name, value) in members {
-                flat.under(&mut pointer, name, value, tool);
+        match arguments {
+            None => {}
+            Some(Value::Object(members)) => {
+                let mut pointer = String::new();
+                for (name, value) in members {
+                    flat.under(&mut pointer, name, value, tool);
+                }
+            }
+            // The whole is one value that no pass can name: a closed list refuses it.
+            Some(_) => {
+                flat.names.insert(String::new());
             }
         }
         if flat.too_many {

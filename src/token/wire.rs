@@ -58,8 +58,12 @@ impl Wire {
         self.blocks.get(block).map_or(&[], |block| block.facts.as_slice())
     }
 
+    pub(super) fn checks(&self, block: usize) -> &[schema::Check] {
+        self.blocks.get(block).map_or(&[], |block| block.checks.as_slice())
+    }
+
     pub(super) fn check_count(&self, block: usize) -> usize {
-        self.blocks.get(block).map_or(0, |block| block.checks.len())
+        self.checks(block).len()
     }
 
     /// The key that a third-party block is signed with.

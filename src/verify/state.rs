@@ -147,6 +147,9 @@ impl State {
         {
             return Err(FrameError::Gap { have: have.1, since });
         }
+        if frame.manifest.as_ref().is_some_and(|manifest| manifest.server != *me.1) {
+            return Err(FrameError::Address);
+        }
         if is_snapshot {
             self.revocations = Revocations::default();
         }
@@ -154,7 +157,7 @@ impl State {
         if let Some(keys) = frame.keys {
             self.keys = keys;
         }
-        if let Some(manifest) = frame.manifest.filter(|manifest| manifest.server == *me.1) {
+        if let Some(manifest) = frame.manifest {
             self.manifest = manifest;
         }
         if let Some(feed_keys) = frame.feed_keys {
@@ -162,8 +165,14 @@ impl State {
         }
         (self.memory.epoch, self.memory.sequence) = (frame.epoch, frame.sequence);
         self.memory.signed_at = frame.at.unix_millis();
-        self.heard = Some(Heard { signed_at: frame.at, monotonic: clock.monotonic() });
-        self.revocations.prune(self.time(clock));
+        // A frame signed no later than the last says nothing about now: sending it again must not
+        // make the state look younger than it is.
+        if self.heard.is_none_or(|heard| heard.signed_at < frame.at) {
+            self.heard = Some(Heard { signed_at: frame.at, monotonic: clock.monotonic() });
+        }
+        // By the broker's time and not by ours: a local clock that is set forward and corrected
+        // later must not have made this forget anything.
+        self.revocations.prune(frame.at);
         Ok(())
     }
 }

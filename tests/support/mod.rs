@@ -1,6 +1,12 @@
 //! What several tests need: a broker's keys, a manifest, a verifier that has heard from its broker.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test binary uses its own part of this, and helpers of tests fail tests"
+)]
 
 use std::sync::Arc;
 
@@ -11,6 +17,7 @@ use hallpass::{
         key::PrivateKey,
         time::{Clock, ManualClock, Timestamp},
     },
+    journal::{Actor, Entry, Event, Journal, Options},
     token::{self, PassContent, PassToken, RootKey, manifest::Manifest, rights::GrantedDetail},
     verify::{
         Verifier,
@@ -18,6 +25,8 @@ use hallpass::{
     },
 };
 use serde_json::{Value, json};
+
+pub mod raw;
 
 pub const SERVER: &str = "https://ledger.example/mcp";
 pub const ISSUER: &str = "https://broker.example";
@@ -120,16 +129,20 @@ pub fn receipt() -> Receipt {
     *RECEIPT
 }
 
+/// On a thread of its own, since a test may call this inside an async runtime.
 fn journal_one_record() -> Receipt {
-    use hallpass::journal::{Actor, Entry, Event, Journal, Options};
-    let directory = tempfile::tempdir().unwrap();
-    let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
-    let journal = recovered.start(Box::new(|_| {})).unwrap();
-    let event = Event::BrokerStarted { issuer: ISSUER.to_owned(), version: "test".to_owned(), recovery: Vec::new() };
-    let at = "2026-11-22T10:00:00Z".parse().unwrap();
-    let entry = Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event };
-    // A thread of its own, since the test may be inside a runtime.
-    std::thread::spawn(move || journal.append_blocking(vec![entry]).unwrap()).join().unwrap()
+    let append = || {
+        let directory = tempfile::tempdir().unwrap();
+        let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
+        let journal = recovered.start(Box::new(|_| {})).unwrap();
+        journal.append_blocking(vec![one_entry()]).unwrap()
+    };
+    std::thread::spawn(append).join().unwrap()
+}
+
+fn one_entry() -> Entry {
+    let event = Event::ServerRemoved { server: server() };
+    Entry { at: Timestamp::EPOCH, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
 }
 
 pub fn manifest() -> Manifest {
