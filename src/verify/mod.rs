@@ -21,6 +21,8 @@ pub mod document;
 mod permit;
 mod revocations;
 mod state;
+#[cfg(feature = "verify-tower")]
+pub mod tower;
 mod verifier;
 
 pub use permit::{Call, Denial, Fault, Permit, Refusal};
