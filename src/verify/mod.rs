@@ -23,6 +23,8 @@ pub mod feed;
 mod permit;
 mod revocations;
 mod state;
+#[cfg(feature = "verify-tower")]
+pub mod tower;
 mod verifier;
 
 pub use permit::{Call, Denial, Fault, Permit, Refusal};

@@ -22,8 +22,8 @@ use crate::{
         time::{Clock, SystemClock, Timestamp},
     },
     token::{
-        Arguments, Evaluation, EvaluationFault, FailedCheck, RequestFacts, UnverifiedPass, VerifiedPass,
-        manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, RequestFacts, UnverifiedPass,
+        VerifiedPass, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -102,6 +102,35 @@ impl Verifier {
         self.refuse_unbelievable(&pass)?;
         self.refuse_revoked(&pass, &state)?;
         Ok(pass)
+    }
+
+    /// How long `pass` may still be used here: looks at revocation, time and audience, and at no call.
+    ///
+    /// For requests that call nothing, such as `initialize` or `tools/list`, and for streams.
+    ///
+    /// # Errors
+    ///
+    /// A refusal with every reason; a fault when it cannot be decided.
+    pub fn admit(&self, pass: &Pass) -> Result<Duration, Denial> {
+        let state = self.state();
+        if state.is_stale(&*self.clock, self.staleness_bound) {
+            return Err(Denial::Fault(Fault::FeedStale));
+        }
+        self.refuse_revoked(pass, &state)?;
+        let now = state.time(&*self.clock);
+        let (verified, claims) = (pass.verified(), pass.verified().claims());
+        let begins = claims.issued_at.minus(Duration::from_secs(CLOCK_SKEW_SECONDS));
+        let reasons = [
+            (now < begins, ReasonCode::NotYetValid, "the pass is not valid yet"),
+            (now >= verified.valid_until(), ReasonCode::Expired, "the pass has ended"),
+            (!claims.audience.contains(&self.server), ReasonCode::Audience, "the pass is for another server"),
+        ];
+        let refusals: Vec<_> = reasons
+            .into_iter()
+            .filter(|(refuses, ..)| *refuses)
+            .map(|(_, code, detail)| Refusal { code, block: None, detail: detail.to_owned() })
+            .collect();
+        if refusals.is_empty() { Ok(verified.valid_until().since(now)) } else { Err(Denial::Refused(refusals)) }
     }
 
     /// Decides one call: revocation, time, audience, rights, constraints, every narrowing.

@@ -1,0 +1,162 @@
+//! Answers that the layer gives itself: one status, perhaps a challenge, one JSON-RPC error.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use super::challenge::Challenge;
+use crate::{
+    base::ReasonCode,
+    verify::{Denial, Fault, Refusal},
+};
+
+/// A no, ready to be sent. It says what the caller may know and nothing else.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    code: i64,
+    message: &'static str,
+    reasons: Vec<Refusal>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    id: Value,
+}
+
+impl Answer {
+    /// An answer with the JSON-RPC error `code`.
+    pub(super) fn error(status: StatusCode, code: i64, message: &'static str) -> Self {
+        Self { status, code, message, reasons: Vec::new(), headers: Vec::new(), id: Value::Null }
+    }
+
+    /// Adds a reason.
+    pub(super) fn because(mut self, code: ReasonCode, detail: impl Into<String>) -> Self {
+        self.reasons.push(Refusal { code, block: None, detail: detail.into() });
+        self
+    }
+
+    /// Adds a header.
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds the challenge that a client acts upon.
+    pub(super) fn challenge(self, challenge: &Challenge<'_>) -> Self {
+        match challenge.value() {
+            Some(value) => self.header(header::WWW_AUTHENTICATE, value),
+            None => self,
+        }
+    }
+
+    /// Answers to the request `id`.
+    pub(super) fn to(mut self, id: Value) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// The JSON-RPC error message.
+    pub(super) fn to_json(&self) -> Value {
+        let reason = self.reasons.first().map_or(ReasonCode::Internal, |reason| reason.code);
+        json!({
+            "jsonrpc": "2.0",
+            "id": self.id,
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "data": { "reason": reason, "reasons": self.reasons },
+            },
+        })
+    }
+
+    /// The HTTP response.
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.to_json().to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.extend(self.headers);
+        response
+    }
+}
+
+/// The answer to a denial of the pass itself, before anything was called.
+///
+/// SECURITY: whoever presents a token whose signatures do not hold learns nothing from the
+/// answer, neither which keys are known nor how far the token got.
+pub(super) fn pass_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer {
+    match denial {
+        Denial::Fault(fault) => cannot_decide(*fault),
+        Denial::Refused(refusals) if refusals.iter().all(|refusal| presupposes_signature(refusal.code)) => {
+            invalid_token(challenge, refusals.clone())
+        }
+        Denial::Refused(_) => {
+            let detail = "the token is not one that this server accepts".to_owned();
+            invalid_token(challenge, vec![Refusal { code: ReasonCode::TokenInvalid, block: None, detail }])
+        }
+    }
+}
+
+/// The answer to a denial of a call by a pass that was verified: all reasons are told.
+pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer {
+    match denial {
+        Denial::Fault(fault) => cannot_decide(*fault),
+        Denial::Refused(refusals) if refusals.iter().any(|refusal| ends_the_pass(refusal.code)) => {
+            pass_denied(denial, challenge)
+        }
+        Denial::Refused(refusals) => {
+            let challenge = challenge.with_error("insufficient_scope", "the pass does not allow this call");
+            let mut answer = Answer::error(StatusCode::FORBIDDEN, REFUSED, "the pass does not allow this call");
+            answer.reasons = refusals.clone();
+            answer.challenge(&challenge)
+        }
+    }
+}
+
+/// A fault of the layer or of the server behind it: refused, and said so.
+pub(super) fn broken(detail: &'static str) -> Answer {
+    Answer::error(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "internal error")
+        .because(ReasonCode::Internal, detail)
+}
+
+fn invalid_token(challenge: &Challenge<'_>, reasons: Vec<Refusal>) -> Answer {
+    let challenge = challenge.with_error("invalid_token", "get a new pass and try again");
+    let mut answer = Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "the pass is not valid");
+    answer.reasons = reasons;
+    answer.challenge(&challenge)
+}
+
+fn cannot_decide(fault: Fault) -> Answer {
+    Answer::error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "cannot decide now")
+        .because(fault.code(), fault.to_string())
+        .header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
+}
+
+/// Codes that only a token with genuine signatures can get.
+const fn presupposes_signature(code: ReasonCode) -> bool {
+    ends_the_pass(code) || matches!(code, ReasonCode::ProofRequired | ReasonCode::HolderChain)
+}
+
+/// Codes for which no call at all can be cleared with this pass.
+const fn ends_the_pass(code: ReasonCode) -> bool {
+    matches!(
+        code,
+        ReasonCode::RevokedToken
+            | ReasonCode::RevokedTask
+            | ReasonCode::RevokedAgent
+            | ReasonCode::RevokedSteward
+            | ReasonCode::RevokedServer
+            | ReasonCode::RevokedKey
+            | ReasonCode::Expired
+            | ReasonCode::NotYetValid
+            | ReasonCode::Audience
+    )
+}
+
+/// Refused by the verifier. In the range that JSON-RPC leaves to servers and MCP leaves unused.
+pub(super) const REFUSED: i64 = -32010;
+/// The verifier cannot decide; later it may.
+const UNAVAILABLE: i64 = -32011;
+const INTERNAL_ERROR: i64 = -32603;
+
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");

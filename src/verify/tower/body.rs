@@ -1,0 +1,136 @@
+//! The body of a response that passed the layer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use super::{events::EventFilter, filter::ListFilter};
+
+/// The body of a response that passed the layer: the server's own, a filtered one, or a refusal.
+#[derive(Debug)]
+pub struct ResponseBody<RB>(Inner<RB>);
+
+#[derive(Debug)]
+enum Inner<RB> {
+    /// Written by the layer, or filtered as a whole.
+    Whole(Full<Bytes>),
+    /// The server's, untouched.
+    Untouched(Pin<Box<RB>>),
+    /// The server's event stream, which ends with the pass.
+    Watched(Pin<Box<RB>>, Box<ListFilter>),
+    /// The server's event stream, filtered, which ends with the pass.
+    Filtered(Pin<Box<RB>>, Box<EventFilter>),
+    /// Nothing more comes.
+    Ended,
+}
+
+impl<RB> ResponseBody<RB> {
+    pub(super) const fn whole(body: Full<Bytes>) -> Self {
+        Self(Inner::Whole(body))
+    }
+
+    pub(super) fn untouched(body: RB) -> Self {
+        Self(Inner::Untouched(Box::pin(body)))
+    }
+
+    pub(super) fn watched(body: RB, watch: ListFilter) -> Self {
+        Self(Inner::Watched(Box::pin(body), Box::new(watch)))
+    }
+
+    pub(super) fn filtered(body: RB, filter: EventFilter) -> Self {
+        Self(Inner::Filtered(Box::pin(body), Box::new(filter)))
+    }
+}
+
+impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
+    type Data = Bytes;
+    type Error = RB::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = match &mut self.0 {
+            Inner::Whole(body) => Poll::Ready(match ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) => Some(Ok(frame)),
+                Some(Err(never)) => match never {},
+                None => None,
+            }),
+            Inner::Untouched(body) => return body.as_mut().poll_frame(context),
+            Inner::Watched(body, watch) => match ready!(body.as_mut().poll_frame(context)) {
+                Some(Ok(_)) if watch.remaining().is_none() => Poll::Ready(None),
+                frame => Poll::Ready(frame),
+            },
+            Inner::Filtered(body, filter) => {
+                let (frame, goes_on) = ready!(poll_filtered(body.as_mut(), filter, context));
+                if !goes_on {
+                    self.0 = Inner::Ended;
+                }
+                return Poll::Ready(frame);
+            }
+            Inner::Ended => Poll::Ready(None),
+        };
+        if matches!(polled, Poll::Ready(None)) {
+            // The server's body is dropped here, which tells the server that nobody listens.
+            self.0 = Inner::Ended;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Whole(body) => body.is_end_stream(),
+            Inner::Untouched(body) => body.is_end_stream(),
+            Inner::Watched(..) | Inner::Filtered(..) => false,
+            Inner::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Whole(body) => body.size_hint(),
+            Inner::Untouched(body) => body.size_hint(),
+            Inner::Watched(..) | Inner::Filtered(..) => SizeHint::default(),
+            Inner::Ended => SizeHint::with_exact(0),
+        }
+    }
+}
+
+type Polled<E> = (Option<Result<Frame<Bytes>, E>>, bool);
+
+/// The next frame of a filtered event stream, and whether more may follow.
+fn poll_filtered<RB: Body<Data = Bytes>>(
+    mut body: Pin<&mut RB>,
+    filter: &mut EventFilter,
+    context: &mut Context<'_>,
+) -> Poll<Polled<RB::Error>> {
+    loop {
+        let frame = match ready!(body.as_mut().poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready((Some(Err(error)), false)),
+            None => {
+                let last = filter.finish().unwrap_or_else(|_| filter.farewell());
+                return Poll::Ready((to_frame(last), false));
+            }
+        };
+        // Trailers of an event stream mean nothing to a client.
+        let Ok(data) = frame.into_data() else { continue };
+        if filter.is_over() {
+            return Poll::Ready((None, false));
+        }
+        match filter.take(&data).map(to_frame) {
+            Ok(None) => {}
+            Ok(frame) => return Poll::Ready((frame, true)),
+            Err(_) => return Poll::Ready((to_frame(filter.farewell()), false)),
+        }
+    }
+}
+
+fn to_frame<E>(bytes: Vec<u8>) -> Option<Result<Frame<Bytes>, E>> {
+    (!bytes.is_empty()).then(|| Ok(Frame::data(bytes.into())))
+}

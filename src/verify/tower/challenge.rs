@@ -1,0 +1,106 @@
+//! `WWW-Authenticate` and the metadata document it points to (RFC 6750, RFC 9728).
+
+use http::HeaderValue;
+use serde_json::{Value, json};
+
+use crate::{
+    base::ids::{ServerUri, split_canonical_http_uri},
+    token::{manifest::Manifest, path::resource_segments, rights::Kind},
+    verify::{Call, Verifier},
+};
+
+/// One challenge, in the one form that all stock clients read.
+///
+/// Python and TypeScript clients take the first match of a pattern over the whole header, and one
+/// of them wants it to start with `Bearer`. So: one challenge, `Bearer` first, in the order
+/// `error`, `scope`, `resource_metadata`, `error_description`, every value quoted, nothing
+/// escaped, and no description that could be taken for a parameter.
+#[derive(Debug, Clone)]
+pub(super) struct Challenge<'a> {
+    metadata_url: &'a str,
+    scope: Option<String>,
+    error: Option<(&'static str, &'static str)>,
+}
+
+impl<'a> Challenge<'a> {
+    /// Points to the metadata at `metadata_url`.
+    pub(super) const fn new(metadata_url: &'a str) -> Self {
+        Self { metadata_url, scope: None, error: None }
+    }
+
+    /// Names the scope that is needed; `None` leaves it out.
+    pub(super) fn with_scope(mut self, scope: Option<String>) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Names the error and describes it.
+    pub(super) fn with_error(&self, error: &'static str, description: &'static str) -> Self {
+        Self { error: Some((error, description)), ..self.clone() }
+    }
+
+    /// The header's value; `None` only if it held a character that no header may hold.
+    pub(super) fn value(&self) -> Option<HeaderValue> {
+        let parameters = [
+            self.error.map(|(error, _)| format!("error=\"{error}\"")),
+            self.scope.as_ref().map(|scope| format!("scope=\"{scope}\"")),
+            Some(format!("resource_metadata=\"{}\"", self.metadata_url)),
+            self.error.map(|(_, description)| format!("error_description=\"{description}\"")),
+        ];
+        let parameters: Vec<_> = parameters.into_iter().flatten().collect();
+        HeaderValue::from_str(&format!("Bearer {}", parameters.join(", "))).ok()
+    }
+}
+
+/// The scope that `call` needs: `tool:NAME`, `prompt:NAME` or `resource:URI`. `None` when its name
+/// cannot be one, so that no client asks for what no broker grants.
+pub(super) fn scope_of(call: &Call<'_>) -> Option<String> {
+    let is_nameable = match call.kind {
+        Kind::Tool | Kind::Prompt => call.name.parse::<crate::base::ids::ToolName>().is_ok(),
+        Kind::Resource => call.name.len() <= MAX_SCOPE_BYTES && resource_segments(call.name).is_some(),
+    };
+    // RFC 6749 scope characters without `=`, so that no client's pattern finds a parameter in a name.
+    let is_scope = call.name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='));
+    (is_nameable && is_scope).then(|| format!("{}:{}", call.kind, call.name))
+}
+
+/// The well-known URL of the server's metadata, in the path-inserted form of RFC 9728 section 3.1.
+pub(super) fn metadata_url(server: &ServerUri) -> String {
+    let (origin, path) = origin_and_path(server);
+    format!("{origin}{WELL_KNOWN}{path}")
+}
+
+/// Whether `path` is one at which the metadata of `server` is looked for.
+pub(super) fn is_metadata_path(server: &ServerUri, path: &str) -> bool {
+    path.strip_prefix(WELL_KNOWN).is_some_and(|rest| rest.is_empty() || rest == origin_and_path(server).1)
+}
+
+/// The metadata document of RFC 9728.
+pub(super) fn metadata(verifier: &Verifier) -> Value {
+    json!({
+        "resource": verifier.server(),
+        "resource_name": verifier.manifest().name,
+        "authorization_servers": [verifier.issuer()],
+        "scopes_supported": scopes(&verifier.manifest()),
+        "bearer_methods_supported": ["header"],
+    })
+}
+
+fn scopes(manifest: &Manifest) -> Vec<String> {
+    let tools = manifest.tools.keys().map(|name| format!("{}:{name}", Kind::Tool));
+    let prompts = manifest.prompts.keys().map(|name| format!("{}:{name}", Kind::Prompt));
+    let resources = manifest.resources.iter().filter_map(|root| scope_of(&Call::resource(root.uri.as_str())));
+    tools.chain(prompts).chain(resources).collect()
+}
+
+fn origin_and_path(server: &ServerUri) -> (&str, &str) {
+    let text = server.as_str();
+    // A server URI is canonical, so its path is what follows the authority.
+    let path = split_canonical_http_uri(text).map_or("", |(.., path)| path);
+    (text.strip_suffix(path).unwrap_or(text), path)
+}
+
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// A resource URI longer than this does not go into a challenge: some clients cap header lines.
+const MAX_SCOPE_BYTES: usize = 512;

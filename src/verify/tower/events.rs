@@ -1,0 +1,172 @@
+//! Server-sent events, cut at their ends: enough to filter the messages inside.
+
+use super::filter::{ListFilter, Unfilterable};
+
+/// Filters the messages in an event stream, event by event. Comments, ids and retry hints are
+/// sent on as they came; only an event whose message held a list is written anew.
+#[derive(Debug)]
+pub(super) struct EventFilter {
+    filter: ListFilter,
+    max_bytes: usize,
+    farewell: Vec<u8>,
+    buffer: Vec<u8>,
+    begun: bool,
+}
+
+impl EventFilter {
+    /// Holds back at most `max_bytes` of one event.
+    pub(super) const fn new(filter: ListFilter, max_bytes: usize) -> Self {
+        Self { filter, max_bytes, farewell: Vec::new(), buffer: Vec::new(), begun: false }
+    }
+
+    /// The message to send in place of one that cannot be filtered, before the stream ends.
+    pub(super) fn with_farewell(mut self, message: &serde_json::Value) -> Self {
+        self.farewell = format!("data: {message}\n\n").into_bytes();
+        self
+    }
+
+    /// Takes the farewell, which is empty when there is none.
+    pub(super) fn farewell(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.farewell)
+    }
+
+    /// Whether the pass may no longer be used.
+    pub(super) fn is_over(&self) -> bool {
+        self.filter.remaining().is_none()
+    }
+
+    /// Takes the next bytes of the stream and gives back the events that are whole now.
+    ///
+    /// # Errors
+    ///
+    /// When an event is too long or its message cannot be filtered: end the stream.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Unfilterable> {
+        self.buffer.extend_from_slice(bytes);
+        let mut out = Vec::new();
+        while let Some(end) = event_end(&self.buffer) {
+            let rest = self.buffer.split_off(end);
+            let event = std::mem::replace(&mut self.buffer, rest);
+            self.write(&event, &mut out)?;
+        }
+        if self.buffer.len() > self.max_bytes { Err(Unfilterable) } else { Ok(out) }
+    }
+
+    /// What is left when the stream has ended. Some clients take an unfinished event for one.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventFilter::take`].
+    pub(super) fn finish(&mut self) -> Result<Vec<u8>, Unfilterable> {
+        let event = std::mem::take(&mut self.buffer);
+        let mut out = Vec::new();
+        self.write(&event, &mut out)?;
+        Ok(out)
+    }
+
+    fn write(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), Unfilterable> {
+        // A byte order mark is allowed once, at the very start, and hides the first field's name.
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        let event = event.strip_prefix(b"\xef\xbb\xbf").filter(|_| is_first).unwrap_or(event);
+        let lines: Vec<&[u8]> = Lines { rest: event }.collect();
+        let data: Vec<&[u8]> = lines.iter().filter_map(|line| data_of(line)).collect();
+        let message = data.join(&b'\n');
+        if message.is_empty() {
+            out.extend_from_slice(event);
+            return Ok(());
+        }
+        match self.filter.apply(&message, self.max_bytes)? {
+            None => out.extend_from_slice(event),
+            Some(filtered) => {
+                let others = lines.iter().filter(|line| !line.is_empty() && data_of(line).is_none());
+                for line in others {
+                    out.extend_from_slice(line);
+                    out.push(b'\n');
+                }
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(&filtered);
+                out.extend_from_slice(b"\n\n");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of a `data` line; `None` for any other line.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"data")?;
+    match rest.split_first() {
+        None => Some(rest),
+        Some((b':', value)) => Some(value.strip_prefix(b" ").unwrap_or(value)),
+        Some(_) => None,
+    }
+}
+
+/// Where the first event in `buffer` ends: behind the empty line that closes it.
+fn event_end(buffer: &[u8]) -> Option<usize> {
+    let mut lines = Lines { rest: buffer };
+    loop {
+        let before = lines.rest;
+        let line = lines.next()?;
+        // A last CR may be half of a CRLF, and a last line without an end may go on.
+        let is_open = lines.rest.is_empty() && !before.ends_with(b"\n");
+        if is_open {
+            return None;
+        }
+        if line.is_empty() {
+            return buffer.len().checked_sub(lines.rest.len());
+        }
+    }
+}
+
+/// Lines that end in CRLF, LF or CR, without their ends.
+struct Lines<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Iterator for Lines<'b> {
+    type Item = &'b [u8];
+
+    fn next(&mut self) -> Option<&'b [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let end = self.rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(self.rest.len());
+        let (line, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest.strip_prefix(b"\r\n").or_else(|| rest.split_first().map(|(_, rest)| rest)).unwrap_or(rest);
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_ends_at_an_empty_line_of_any_kind() {
+        for (text, end) in [
+            ("data: 1\n\nid: 2\n", 9),
+            ("data: 1\r\n\r\nid", 11),
+            ("data: 1\r\rid", 9),
+            (": ping\n\n", 8),
+            ("\ndata", 1),
+            ("data: 1\r\n\n", 10),
+        ] {
+            assert_eq!(event_end(text.as_bytes()), Some(end), "{text:?}");
+        }
+        for open in ["", "data: 1", "data: 1\n", "data: 1\r\n", "data: 1\r\n\r", "data: 1\r\r"] {
+            assert_eq!(event_end(open.as_bytes()), None, "{open:?}");
+        }
+    }
+
+    #[test]
+    fn only_data_lines_hold_data() {
+        let of = |line: &'static str| data_of(line.as_bytes()).map(|data| String::from_utf8_lossy(data).into_owned());
+        assert_eq!(of("data: x"), Some("x".to_owned()));
+        assert_eq!(of("data:  x"), Some(" x".to_owned()));
+        assert_eq!(of("data:x"), Some("x".to_owned()));
+        assert_eq!(of("data"), Some(String::new()));
+        for other in ["database: x", "Data: x", ": data: x", " data: x", "id: 1"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Filtered lists: a holder sees what some call of it could be cleared for, and nothing else.
+//!
+//! This is courtesy to the model behind the client, not protection: whatever is listed or hidden,
+//! each call is cleared by itself.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    base::json,
+    token::{NamedRight, path::resource_segments, rights::Kind},
+    verify::{Pass, Verifier},
+};
+
+/// Filters lists for the holder of one pass.
+#[derive(Debug, Clone)]
+pub(super) struct ListFilter {
+    verifier: Arc<Verifier>,
+    pass: Pass,
+}
+
+/// A message that could not be filtered and must not be sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unfilterable;
+
+impl ListFilter {
+    pub(super) const fn new(verifier: Arc<Verifier>, pass: Pass) -> Self {
+        Self { verifier, pass }
+    }
+
+    /// How long the pass may still be used; `None` when no longer.
+    pub(super) fn remaining(&self) -> Option<Duration> {
+        self.verifier.admit(&self.pass).ok()
+    }
+
+    /// Filters one JSON-RPC message as bytes; `None` when it is to be sent on as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it is not one JSON object, strictly read, or a list in it is none.
+    pub(super) fn apply(&self, message: &[u8], max_bytes: usize) -> Result<Option<Vec<u8>>, Unfilterable> {
+        let Value::Object(mut members) = json::parse(message, max_bytes).map_err(|_| Unfilterable)? else {
+            return Err(Unfilterable);
+        };
+        let Some(Value::Object(result)) = members.get_mut("result") else { return Ok(None) };
+        if !self.filter(result)? {
+            return Ok(None);
+        }
+        self.keep_private(result);
+        serde_json::to_vec(&members).map(Some).map_err(|_| Unfilterable)
+    }
+
+    /// Filters every list that a result may hold; whether it held one.
+    fn filter(&self, result: &mut Map<String, Value>) -> Result<bool, Unfilterable> {
+        let mut is_list = false;
+        for (member, shows) in LISTS {
+            let Some(list) = result.get_mut(*member) else { continue };
+            list.as_array_mut().ok_or(Unfilterable)?.retain(|entry| shows(self, entry));
+            is_list = true;
+        }
+        Ok(is_list)
+    }
+
+    /// A list made for one holder is cached for nobody else, and not for long.
+    fn keep_private(&self, result: &mut Map<String, Value>) {
+        if let Some(scope) = result.get_mut("cacheScope") {
+            *scope = "private".into();
+        }
+        if let Some(ttl) = result.get_mut("ttlMs") {
+            let longest = self.remaining().unwrap_or_default().min(MAX_LIST_TTL);
+            let longest = u64::try_from(longest.as_millis()).unwrap_or(0);
+            *ttl = ttl.as_u64().unwrap_or(0).min(longest).into();
+        }
+    }
+
+    fn shows(&self, kind: Kind, name: Option<&Value>) -> bool {
+        name.and_then(Value::as_str).is_some_and(|name| self.verifier.may_show(&self.pass, kind, name))
+    }
+
+    /// Whether some resource that the template can stand for could be read. Judged by its fixed
+    /// beginning: either that lies in what may be read, or a subtree of the pass lies in it.
+    fn shows_template(&self, template: Option<&Value>) -> bool {
+        let Some(template) = template.and_then(Value::as_str) else { return false };
+        let fixed = template.split('{').next().unwrap_or_default();
+        let directory = fixed.rfind('/').and_then(|end| fixed.get(..end)).unwrap_or_default();
+        let Some(beginning) = resource_segments(directory) else { return false };
+        let inside = self.pass.verified().claims().rights.iter().filter_map(|right| match right {
+            NamedRight::Subtree { server, segments } if server == self.verifier.server() => Some(segments),
+            _ => None,
+        });
+        self.verifier.may_show(&self.pass, Kind::Resource, directory)
+            || inside
+                .filter(|segments| segments.starts_with(&beginning))
+                .filter_map(|segments| uri_of(segments))
+                .any(|uri| self.verifier.may_show(&self.pass, Kind::Resource, &uri))
+    }
+}
+
+fn uri_of(segments: &[String]) -> Option<String> {
+    let (scheme, rest) = segments.split_first()?;
+    Some(format!("{scheme}://{}", rest.join("/")))
+}
+
+type Shows = fn(&ListFilter, &Value) -> bool;
+
+/// The members of a result that are lists, and what shows an entry of each.
+const LISTS: &[(&str, Shows)] = &[
+    ("tools", |filter, entry| filter.shows(Kind::Tool, entry.get("name"))),
+    ("prompts", |filter, entry| filter.shows(Kind::Prompt, entry.get("name"))),
+    ("resources", |filter, entry| filter.shows(Kind::Resource, entry.get("uri"))),
+    ("resourceTemplates", |filter, entry| filter.shows_template(entry.get("uriTemplate"))),
+];
+
+/// A filtered list is stale at the latest after this: the pass may have been narrowed or revoked.
+const MAX_LIST_TTL: Duration = Duration::from_secs(10);

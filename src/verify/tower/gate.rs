@@ -1,0 +1,199 @@
+//! What is asked of a request's head, before a byte of its body is read.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+
+use super::{
+    answer::{Answer, REFUSED},
+    challenge::Challenge,
+    message::{MCP_METHOD, MCP_NAME, decode_mirrored},
+};
+use crate::{
+    base::{
+        ReasonCode,
+        ids::{ServerUri, is_loopback_host, split_canonical_http_uri},
+    },
+    verify::Call,
+};
+
+/// POST carries messages; GET and DELETE belong to the sessions of MCP before 2026-07-28.
+///
+/// # Errors
+///
+/// Refuses every other method.
+pub(super) fn admit_method(method: &Method) -> Result<(), Answer> {
+    if matches!(*method, Method::POST | Method::GET | Method::DELETE) {
+        return Ok(());
+    }
+    Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, REFUSED, "method not allowed")
+        .because(ReasonCode::HttpMethodNotAllowed, "this server takes POST, GET and DELETE")
+        .header(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE")))
+}
+
+/// SECURITY: a page in a browser may reach servers that its author cannot (DNS rebinding). It
+/// cannot hide where it came from.
+///
+/// # Errors
+///
+/// Refuses an origin that is not the server's own, of this machine, or in `allowed`.
+pub(super) fn admit_origin(headers: &HeaderMap, server: &ServerUri, allowed: &[String]) -> Result<(), Answer> {
+    let is_known = |origin: &HeaderValue| {
+        let Ok(origin) = origin.to_str() else { return false };
+        let own = split_canonical_http_uri(server.as_str()).map(|(_, host, ..)| host);
+        allowed.iter().any(|allowed| allowed == origin)
+            || origin_host(origin).is_some_and(|host| Some(host) == own || is_loopback_host(host))
+    };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next(), origins.next()) {
+        (None, _) => Ok(()),
+        (Some(origin), None) if is_known(origin) => Ok(()),
+        _ => Err(Answer::error(StatusCode::FORBIDDEN, REFUSED, "origin not allowed")
+            .because(ReasonCode::Forbidden, "requests from pages of this origin are not taken")),
+    }
+}
+
+/// The host of an `Origin` header; `None` for `null` and for what is no origin.
+fn origin_host(origin: &str) -> Option<&str> {
+    let (scheme, authority) = origin.split_once("://")?;
+    let port_at = if authority.starts_with('[') {
+        authority.find("]:").map(|at| at.saturating_add(1))
+    } else {
+        authority.find(':')
+    };
+    let (host, port) = authority.split_at_checked(port_at.unwrap_or(authority.len()))?;
+    let port_is_valid = port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_ok());
+    (matches!(scheme, "http" | "https") && port_is_valid).then_some(host)
+}
+
+/// The bearer token of the one `Authorization` header.
+///
+/// # Errors
+///
+/// Refuses a token anywhere else, more than one such header, and the absence of a token.
+pub(super) fn bearer<'p>(parts: &'p Parts, challenge: &Challenge<'_>) -> Result<&'p str, Answer> {
+    if parts.uri.query().is_some_and(names_a_token) {
+        return Err(bad_request(challenge, "send the token in the `Authorization` header, never in the URL"));
+    }
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(bad_request(challenge, "more than one `Authorization` header"));
+    }
+    let credential = first.and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+    match credential {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
+        _ => Err(Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "a pass is needed")
+            .because(ReasonCode::TokenMissing, "send `Authorization: Bearer` and a pass")
+            .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers)))),
+    }
+}
+
+/// What a client without a token is about to call, as far as it says so in its headers: a hint
+/// for the scope to ask for, and never more.
+fn hinted_scope(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let name = text(&MCP_NAME).and_then(decode_mirrored)?;
+    let call = match text(&MCP_METHOD)? {
+        "tools/call" => Call::tool(&name, None),
+        "prompts/get" => Call::prompt(&name, None),
+        "resources/read" => Call::resource(&name),
+        _ => return None,
+    };
+    super::challenge::scope_of(&call)
+}
+
+fn names_a_token(query: &str) -> bool {
+    let names = query.split(['&', ';']).map(|pair| pair.split('=').next().unwrap_or_default());
+    names.into_iter().any(|name| percent_decoded(name).eq_ignore_ascii_case(b"access_token"))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = if *first == b'%' { after.split_at_checked(2) } else { None };
+        let byte = escaped.and_then(|(digits, after)| {
+            let mut byte = [0; 1];
+            hex::decode_to_slice(digits, &mut byte).ok().map(|()| (byte, after))
+        });
+        match byte {
+            Some(([byte], after)) => {
+                decoded.push(byte);
+                rest = after;
+            }
+            None => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+/// The body must be JSON in UTF-8, as it is: what is compressed or in another encoding would have
+/// to be read in two ways.
+///
+/// # Errors
+///
+/// Refuses any other content type, and any content encoding.
+pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let is_json = match (types.next(), types.next()) {
+        (Some(only), None) => only.to_str().is_ok_and(is_json_in_utf8),
+        _ => false,
+    };
+    if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
+        return Ok(());
+    }
+    Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, REFUSED, "unsupported media type").because(
+        ReasonCode::UnsupportedMediaType,
+        "send one `Content-Type: application/json`, in UTF-8 and not compressed",
+    ))
+}
+
+fn is_json_in_utf8(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_utf8 = |parameter: &str| {
+        parameter.split_once('=').is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
+    };
+    is_json && parts.all(is_utf8)
+}
+
+/// Removes what is for the layer or for one connection: the server behind must not be able to use
+/// the client's credentials elsewhere.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let for_this_hop: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in for_this_hop.iter().chain(&STRIPPED) {
+        headers.remove(name);
+    }
+}
+
+fn bad_request(challenge: &Challenge<'_>, detail: &'static str) -> Answer {
+    let challenge = challenge.with_error("invalid_request", "one pass in the Authorization header");
+    Answer::error(StatusCode::BAD_REQUEST, REFUSED, "malformed authorization")
+        .because(ReasonCode::InvalidRequest, detail)
+        .challenge(&challenge)
+}
+
+static STRIPPED: [HeaderName; 12] = [
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    HeaderName::from_static("dpop"),
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    header::CONTENT_LENGTH,
+];

@@ -1,0 +1,179 @@
+//! A tower layer that guards an MCP server: every request is verified, every call cleared.
+//!
+//! [`HallpassLayer`] goes in front of any service that speaks MCP over streamable HTTP: an axum
+//! `Router`, rmcp's `StreamableHttpService`, a plain hyper service.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use hallpass::verify::{Verifier, tower::HallpassLayer};
+//! use tower_layer::Layer;
+//!
+//! fn guarded<S>(server: S, verifier: Arc<Verifier>) -> impl Sized {
+//!     HallpassLayer::new(verifier).layer(server)
+//! }
+//! ```
+//!
+//! In this order a request is
+//!
+//! 1. answered with the server's OAuth metadata (RFC 9728), if it is a GET for that;
+//! 2. refused for its HTTP method, its `Origin`, a token in the URL, or no token;
+//! 3. verified: the pass, its revocation, end and audience. No body is read before;
+//! 4. refused for its content type, its length, or a body that is not one strict JSON-RPC message;
+//! 5. cleared, when its method names a tool, prompt or resource; unknown methods are refused;
+//! 6. written out anew and handed on, without the client's credentials, with the
+//!    [`Pass`](super::Pass) and, for a call, its [`Permit`](super::Permit) in the request's extensions.
+//!
+//! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
+//! An event stream ends with the first event after the pass ended, was revoked, or the verifier
+//! lost its broker; an idle one lingers till then and carries nothing.
+//!
+//! Every path that the layer is in front of needs a pass, health checks included: mount those
+//! beside it. The metadata is served at `/.well-known/oauth-protected-resource` only if the layer
+//! sees that path, so mount it at the root (axum: `Router::layer`, not `nest`), or serve
+//! [`HallpassLayer::resource_metadata`] yourself.
+//!
+//! A session of MCP before 2026-07-28 belongs to the agent and task that opened it; for anybody
+//! else, and after a restart of the layer, it does not exist (404), and clients open a new one.
+
+mod answer;
+mod body;
+mod challenge;
+mod events;
+mod filter;
+mod gate;
+mod message;
+mod service;
+mod sessions;
+
+use std::{fmt, sync::Arc};
+
+use serde_json::Value;
+use tower_layer::Layer;
+
+pub use body::ResponseBody;
+pub use service::HallpassService;
+
+use super::Verifier;
+use sessions::Sessions;
+
+/// Puts a [`Verifier`] in front of an MCP server. See the [module](self) for what it does.
+#[derive(Clone)]
+pub struct HallpassLayer(Arc<Guard>);
+
+/// What all clones of a layer and its services share.
+struct Guard {
+    verifier: Arc<Verifier>,
+    metadata_url: String,
+    sessions: Sessions,
+    limits: Limits,
+    origins: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    message_bytes: usize,
+    list_bytes: usize,
+}
+
+impl HallpassLayer {
+    /// Guards with `verifier`, with the default limits.
+    #[must_use]
+    pub fn new(verifier: Arc<Verifier>) -> Self {
+        Self::builder(verifier).build()
+    }
+
+    /// Starts to build a layer with other limits.
+    #[must_use]
+    pub const fn builder(verifier: Arc<Verifier>) -> HallpassLayerBuilder {
+        let limits = Limits { message_bytes: DEFAULT_MAX_MESSAGE_BYTES, list_bytes: DEFAULT_MAX_LIST_BYTES };
+        HallpassLayerBuilder { verifier, limits, origins: Vec::new() }
+    }
+
+    /// The server's OAuth protected resource metadata (RFC 9728): which broker issues passes for
+    /// it, and which scopes there are.
+    #[must_use]
+    pub fn resource_metadata(&self) -> Value {
+        challenge::metadata(&self.0.verifier)
+    }
+
+    /// The URL under which clients look for [`HallpassLayer::resource_metadata`].
+    #[must_use]
+    pub fn resource_metadata_url(&self) -> &str {
+        &self.0.metadata_url
+    }
+}
+
+impl<S> Layer<S> for HallpassLayer {
+    type Service = HallpassService<S>;
+
+    fn layer(&self, inner: S) -> HallpassService<S> {
+        HallpassService::new(inner, Arc::clone(&self.0))
+    }
+}
+
+impl fmt::Debug for HallpassLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HallpassLayer")
+            .field("verifier", &self.verifier)
+            .field("limits", &self.limits)
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`HallpassLayer`].
+#[derive(Debug)]
+pub struct HallpassLayerBuilder {
+    verifier: Arc<Verifier>,
+    limits: Limits,
+    origins: Vec<String>,
+}
+
+impl HallpassLayerBuilder {
+    /// Refuses messages longer than `bytes`; 1 MiB by default.
+    #[must_use]
+    pub const fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.limits.message_bytes = bytes;
+        self
+    }
+
+    /// Refuses to filter, and so to send, lists and events longer than `bytes`; 4 MiB by default.
+    #[must_use]
+    pub const fn max_list_bytes(mut self, bytes: usize) -> Self {
+        self.limits.list_bytes = bytes;
+        self
+    }
+
+    /// Takes requests from pages of `origin` (`https://app.example`), byte for byte as browsers
+    /// send it, beside those of the server's own host and of this machine.
+    #[must_use]
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
+        self
+    }
+
+    /// The layer.
+    #[must_use]
+    pub fn build(self) -> HallpassLayer {
+        HallpassLayer(Arc::new(Guard {
+            metadata_url: challenge::metadata_url(self.verifier.server()),
+            verifier: self.verifier,
+            sessions: Sessions::new(),
+            limits: self.limits,
+            origins: self.origins,
+        }))
+    }
+}
+
+/// Messages longer than this are refused unless configured otherwise.
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// Lists and events longer than this are not sent on unless configured otherwise.
+pub const DEFAULT_MAX_LIST_BYTES: usize = 4 * 1024 * 1024;

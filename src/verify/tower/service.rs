@@ -1,0 +1,306 @@
+//! The service: the order in which a request is judged, and its answer filtered.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use serde_json::Value;
+use tower_service::Service;
+
+use super::{
+    Guard, ResponseBody,
+    answer::{self, Answer, REFUSED},
+    challenge::{self, Challenge},
+    events::EventFilter,
+    filter::ListFilter,
+    gate,
+    message::{Message, Purpose},
+};
+use crate::{base::ReasonCode, verify::Pass};
+
+/// An MCP server behind a [`HallpassLayer`](super::HallpassLayer).
+#[derive(Debug, Clone)]
+pub struct HallpassService<S> {
+    inner: S,
+    guard: Arc<Guard>,
+}
+
+impl<S> HallpassService<S> {
+    pub(super) const fn new(inner: S, guard: Arc<Guard>) -> Self {
+        Self { inner, guard }
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for HallpassService<S>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    RB: Body<Data = Bytes> + Send + 'static,
+    RB::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<ResponseBody<RB>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The service that was found ready is the one to be called; its clone may not be ready.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let guard = Arc::clone(&self.guard);
+        Box::pin(async move {
+            let (request, visit) = match guard.judge(request).await {
+                Ok(judged) => judged,
+                Err(response) => return Ok((*response).map(ResponseBody::whole)),
+            };
+            let response = inner.call(request).await?;
+            Ok(guard.finish(response, visit).await)
+        })
+    }
+}
+
+/// What the layer remembers of a request until its answer comes.
+struct Visit {
+    pass: Pass,
+    id: Value,
+    purpose: Purpose,
+    method: Method,
+    session: Option<HeaderValue>,
+}
+
+type Refused = Box<Response<Full<Bytes>>>;
+
+impl Guard {
+    /// Judges a request; what comes out may be handed to the server.
+    async fn judge<B>(&self, request: Request<B>) -> Result<(Request<Full<Bytes>>, Visit), Refused>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (mut parts, body) = request.into_parts();
+        if parts.method == Method::GET && challenge::is_metadata_path(self.verifier.server(), parts.uri.path()) {
+            return Err(Box::new(self.metadata_response()));
+        }
+        let (body, visit) =
+            self.judge_parts(&mut parts, body).await.map_err(|answer| Box::new(answer.into_response()))?;
+        Ok((Request::from_parts(parts, Full::new(body)), visit))
+    }
+
+    async fn judge_parts<B>(&self, parts: &mut Parts, body: B) -> Result<(Bytes, Visit), Answer>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let pass = self.judge_head(parts)?;
+        let session = self.judge_session(&parts.headers, &pass)?;
+        let (bytes, id, purpose) = if parts.method == Method::POST {
+            gate::admit_content(&parts.headers)?;
+            let message = Message::read(&self.read(body).await?, self.limits.message_bytes)?;
+            message.agree_with(&parts.headers)?;
+            self.clear(parts, &pass, &message)?;
+            (Bytes::from(message.to_bytes()?), message.id(), message.purpose().clone())
+        } else {
+            (Bytes::new(), Value::Null, Purpose::Neutral)
+        };
+        gate::strip(&mut parts.headers);
+        if !bytes.is_empty() {
+            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
+        let visit = Visit { pass: pass.clone(), id, purpose, method: parts.method.clone(), session };
+        if visit.is_filtered() {
+            // A compressed list could not be read.
+            parts.headers.remove(header::ACCEPT_ENCODING);
+        }
+        parts.extensions.insert(pass);
+        Ok((bytes, visit))
+    }
+
+    fn judge_head(&self, parts: &Parts) -> Result<Pass, Answer> {
+        gate::admit_method(&parts.method)?;
+        gate::admit_origin(&parts.headers, self.verifier.server(), &self.origins)?;
+        let challenge = Challenge::new(&self.metadata_url);
+        let token = gate::bearer(parts, &challenge)?;
+        let pass = self.verifier.verify(token).map_err(|denial| answer::pass_denied(&denial, &challenge))?;
+        self.verifier.admit(&pass).map_err(|denial| answer::pass_denied(&denial, &challenge))?;
+        Ok(pass)
+    }
+
+    /// The session that the request is in, if any: it must be one of this pass's task.
+    fn judge_session(&self, headers: &HeaderMap, pass: &Pass) -> Result<Option<HeaderValue>, Answer> {
+        let mut ids = headers.get_all(SESSION_HEADER).iter();
+        match (ids.next(), ids.next()) {
+            (None, _) => Ok(None),
+            (Some(id), None) if self.sessions.may_use(id.as_bytes(), pass) => Ok(Some(id.clone())),
+            // 404 is how a client learns that it must open a new session.
+            _ => Err(Answer::error(StatusCode::NOT_FOUND, REFUSED, "session not found")
+                .because(ReasonCode::NotFound, "no such session for this pass: open a new one")),
+        }
+    }
+
+    /// Clears the call that the message makes, if it makes one.
+    fn clear(&self, parts: &mut Parts, pass: &Pass, message: &Message) -> Result<(), Answer> {
+        let Some(call) = message.call() else { return Ok(()) };
+        let permit = self.verifier.clear(pass, &call).map_err(|denial| {
+            let challenge = Challenge::new(&self.metadata_url).with_scope(challenge::scope_of(&call));
+            answer::call_denied(&denial, &challenge).to(message.id())
+        })?;
+        parts.extensions.insert(permit);
+        Ok(())
+    }
+
+    async fn read<B>(&self, body: B) -> Result<Bytes, Answer>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let max = self.limits.message_bytes;
+        let too_large = || {
+            Answer::error(StatusCode::PAYLOAD_TOO_LARGE, REFUSED, "message too large")
+                .because(ReasonCode::MessageTooLarge, format!("longer than {max} bytes"))
+        };
+        // An honest `Content-Length` saves both sides the transfer.
+        if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
+            return Err(too_large());
+        }
+        match Limited::new(body, max).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+            Err(_) => Err(Answer::error(StatusCode::BAD_REQUEST, REFUSED, "message incomplete")
+                .because(ReasonCode::MessageMalformed, "the body broke off")),
+        }
+    }
+
+    /// Makes the server's answer fit for the holder of the pass.
+    async fn finish<RB>(&self, response: Response<RB>, visit: Visit) -> Response<ResponseBody<RB>>
+    where
+        RB: Body<Data = Bytes>,
+        RB::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.note_session(&response, &visit);
+        let filter = ListFilter::new(Arc::clone(&self.verifier), visit.pass.clone());
+        let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
+        match (media_type(response.headers()), visit.is_filtered()) {
+            // What is compressed although nobody asked for that cannot be read.
+            (Media::Json | Media::Events, true) if is_encoded => unfilterable(&visit),
+            (Media::Events, true) => {
+                filtered_events(response, EventFilter::new(filter, self.limits.list_bytes), &visit)
+            }
+            (Media::Events, false) => response.map(|body| ResponseBody::watched(body, filter)),
+            (Media::Json, true) => self.filtered_list(response, &filter, &visit).await,
+            (Media::Other, _) if visit.must_be_a_list(&response) => unfilterable(&visit),
+            (Media::Json | Media::Other, _) => response.map(ResponseBody::untouched),
+        }
+    }
+
+    fn note_session<RB>(&self, response: &Response<RB>, visit: &Visit) {
+        if !response.status().is_success() {
+            return;
+        }
+        match (&visit.session, response.headers().get(SESSION_HEADER)) {
+            (None, Some(id)) if visit.purpose == Purpose::Initializes => self.sessions.open(id.as_bytes(), &visit.pass),
+            (Some(id), _) if visit.method == Method::DELETE => self.sessions.close(id.as_bytes()),
+            _ => {}
+        }
+    }
+
+    async fn filtered_list<RB>(
+        &self,
+        response: Response<RB>,
+        filter: &ListFilter,
+        visit: &Visit,
+    ) -> Response<ResponseBody<RB>>
+    where
+        RB: Body<Data = Bytes>,
+        RB::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (mut parts, body) = response.into_parts();
+        let max = self.limits.list_bytes;
+        let Ok(collected) = Limited::new(body, max).collect().await else { return unfilterable(visit) };
+        let bytes = collected.to_bytes();
+        let bytes = match filter.apply(&bytes, max) {
+            Ok(Some(filtered)) => filtered.into(),
+            Ok(None) => bytes,
+            Err(_) => return unfilterable(visit),
+        };
+        settle_headers(&mut parts.headers);
+        Response::from_parts(parts, ResponseBody::whole(Full::new(bytes)))
+    }
+
+    fn metadata_response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(challenge::metadata(&self.verifier).to_string()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        response
+    }
+}
+
+impl Visit {
+    /// Whether the answer may hold lists. A GET stream may: it repeats answers of earlier requests.
+    fn is_filtered(&self) -> bool {
+        self.purpose == Purpose::Lists || self.method == Method::GET
+    }
+
+    /// Whether `response` has a body where a list is due.
+    fn must_be_a_list<RB: Body>(&self, response: &Response<RB>) -> bool {
+        self.purpose == Purpose::Lists && response.status().is_success() && !response.body().is_end_stream()
+    }
+}
+
+fn filtered_events<RB>(mut response: Response<RB>, filter: EventFilter, visit: &Visit) -> Response<ResponseBody<RB>> {
+    settle_headers(response.headers_mut());
+    let filter =
+        if visit.purpose == Purpose::Lists { filter.with_farewell(&cannot_filter(visit).to_json()) } else { filter };
+    response.map(|body| ResponseBody::filtered(body, filter))
+}
+
+/// SECURITY: a list that cannot be read is not sent on unfiltered.
+fn unfilterable<RB>(visit: &Visit) -> Response<ResponseBody<RB>> {
+    cannot_filter(visit).into_response().map(ResponseBody::whole)
+}
+
+fn cannot_filter(visit: &Visit) -> Answer {
+    answer::broken("the server's list cannot be filtered, and so is not sent").to(visit.id.clone())
+}
+
+/// The server's statements about the bytes of its body no longer hold, and the list is for one
+/// holder only.
+fn settle_headers(headers: &mut HeaderMap) {
+    for name in [header::CONTENT_LENGTH, header::ETAG, header::LAST_MODIFIED, header::EXPIRES] {
+        headers.remove(name);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+enum Media {
+    Json,
+    Events,
+    Other,
+}
+
+fn media_type(headers: &HeaderMap) -> Media {
+    let essence = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = essence.and_then(|value| value.split(';').next()).map(|value| value.trim().to_ascii_lowercase());
+    match essence.as_deref() {
+        Some("application/json") => Media::Json,
+        Some("text/event-stream") => Media::Events,
+        _ => Media::Other,
+    }
+}
+
+const SESSION_HEADER: &str = "mcp-session-id";
