@@ -42,11 +42,15 @@ async fn play(story: &mut Story) -> Result<(), Box<dyn Error>> {
     use_it(story, &house, &pass.token).await?;
     let narrowed = hand_it_on(story, &house, &pass.token).await?;
 
-    story.step("the admin revokes the pass; the feed carries it to the server", house.revoke(&pass.revocation_id)).await?;
+    story
+        .step("the admin revokes the pass; the feed carries it to the server", house.revoke(&pass.revocation_id))
+        .await?;
     let read = || json!({"year": 2026});
     let revoked = Outcome::Refused("revoked_token");
     story.expect("the agent reads the ledger: refused", house.call(&pass.token, "read_ledger", read()), revoked).await;
-    story.expect("the sub-agent reads the ledger: refused", house.call(&narrowed, "read_ledger", read()), revoked).await;
+    story
+        .expect("the sub-agent reads the ledger: refused", house.call(&narrowed, "read_ledger", read()), revoked)
+        .await;
     let ended = Outcome::Refused("task_ended");
     story.expect("the agent asks for another pass in the task: refused", house.renew(&pass.task_id), ended).await;
 
@@ -78,7 +82,8 @@ async fn use_it(story: &mut Story, house: &House, pass: &PassToken) -> Result<()
 
 async fn hand_it_on(story: &mut Story, house: &House, pass: &PassToken) -> Result<PassToken, Box<dyn Error>> {
     let narrowing = async { allow_only(house, pass, &["read_ledger"]) };
-    let narrowed = story.step("the agent narrows its pass for a sub-agent, offline: read_ledger only", narrowing).await?;
+    let narrowed =
+        story.step("the agent narrows its pass for a sub-agent, offline: read_ledger only", narrowing).await?;
     let blocks = UnverifiedPass::parse(narrowed.expose())?.dangerous_unverified_summary().blocks;
     let last = blocks.last().ok_or("the narrowed pass has no block")?;
     println!("     block {}: {}", blocks.len() - 1, last.requires.join("; "));
@@ -103,7 +108,10 @@ async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), B
     for event in &trail {
         println!("     {event}");
     }
-    if let Some(missing) = ["task_opened", "token_issued", "revoked"].iter().find(|wanted| !trail.iter().any(|event| event.contains(**wanted))) {
+    if let Some(missing) = ["task_opened", "token_issued", "revoked"]
+        .iter()
+        .find(|wanted| !trail.iter().any(|event| event.contains(**wanted)))
+    {
         return Err(format!("the audit trail has no `{missing}`").into());
     }
     let journal = house.journal();

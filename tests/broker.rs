@@ -281,6 +281,22 @@ async fn the_feed_pushes_a_revocation_to_its_subscriber() {
     assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedTask]);
 }
 
+#[tokio::test]
+async fn a_snapshot_of_many_revocations_is_accepted() {
+    let issuer = support::Issuer::new();
+    let verifier = issuer.silent_verifier();
+    let mut frame = issuer.frame();
+    let expires_at = issuer.now().plus(Duration::from_secs(600));
+    let entry = |number: u32| hallpass::verify::document::RevocationEntry {
+        subject: hallpass::base::digest::SubjectDigest::new("task", &number.to_string()),
+        cut_off: None,
+        expires_at,
+    };
+    frame.revocations = (0..20_000).map(entry).collect();
+    issuer.tell(&verifier, frame);
+    assert_eq!(verifier.revocation_count(), 20_000);
+}
+
 const GRANT: &str = r#"
 [[grant]]
 id = "research-reads"

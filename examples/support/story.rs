@@ -11,13 +11,20 @@ use std::{
 };
 
 use hallpass::{
-    base::{ids::ServerUri, time::{Clock, SystemClock}},
+    base::{
+        ids::ServerUri,
+        time::{Clock, SystemClock},
+    },
     broker::{Broker, OPERATOR_TOKEN_FILE, Options, read_secret},
     config::Config,
     http::Server,
     identity::AgentKey,
     token::PassToken,
-    verify::{Verifier, document::KeyDocument, feed::{FeedClient, FeedHandle}},
+    verify::{
+        Verifier,
+        document::KeyDocument,
+        feed::{FeedClient, FeedHandle},
+    },
 };
 use rmcp::{
     ServiceExt as _,
@@ -25,7 +32,11 @@ use rmcp::{
     transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::{Mutex, oneshot}, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, oneshot},
+    task::JoinHandle,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -53,7 +64,11 @@ impl Story {
 
     /// A step that has to succeed.
     #[expect(clippy::disallowed_methods, reason = "measures the story, decides nothing")]
-    pub async fn step<T, E: Display>(&mut self, what: &str, doing: impl Future<Output = std::result::Result<T, E>>) -> Result<T> {
+    pub async fn step<T, E: Display>(
+        &mut self,
+        what: &str,
+        doing: impl Future<Output = std::result::Result<T, E>>,
+    ) -> Result<T> {
         let begun = Instant::now();
         let done = doing.await;
         self.tell(done.is_ok(), what, begun.elapsed());
@@ -193,7 +208,8 @@ impl House {
         let keys: KeyDocument = self.http.get(format!("{}/v1/keys.json", self.broker_url)).send().await?.json().await?;
         // The one thing that an operator carries over by hand: which broker, and which feed key.
         let pin = keys.feed_key.thumbprint();
-        let verifier = Arc::new(Verifier::builder(self.broker_url.parse()?, pin, serde_json::from_value(manifest)?).build());
+        let verifier =
+            Arc::new(Verifier::builder(self.broker_url.parse()?, pin, serde_json::from_value(manifest)?).build());
         let feed = FeedClient::builder(Arc::clone(&verifier), &self.broker_url, token).build()?.spawn();
         tokio::time::timeout(PATIENCE, feed.ready()).await??;
         let listener = self.listener.lock().await.take().ok_or("the MCP server was started before")?;
@@ -210,7 +226,8 @@ impl House {
             "authorization_details": [{"type": "mcp", "server": self.server, "tools": ["read_*", "search_*", "transfer"]}],
         });
         let answer = self.as_agent("/v1/tasks", request).await?;
-        let text = |name: &str| answer[name].as_str().map(str::to_owned).ok_or_else(|| format!("no `{name}` in the answer"));
+        let text =
+            |name: &str| answer[name].as_str().map(str::to_owned).ok_or_else(|| format!("no `{name}` in the answer"));
         let decided = answer["decided_by"].as_array().ok_or("no `decided_by`")?.iter();
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(Pass {
@@ -261,7 +278,11 @@ impl House {
         let page = self.as_admin("GET", &format!("/v1/audit?task={task}&order=oldest"), None).await?;
         let events = page["items"].as_array().ok_or("no audit events")?.iter();
         let word = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        Ok(events.map(|event| format!("{} {}: {}, {}", event["seq"], word(event, "type"), word(event, "actor"), word(event, "detail"))).collect())
+        Ok(events
+            .map(|event| {
+                format!("{} {}: {}, {}", event["seq"], word(event, "type"), word(event, "actor"), word(event, "detail"))
+            })
+            .collect())
     }
 
     pub async fn stop(&self) -> Result<()> {
@@ -286,7 +307,8 @@ impl House {
     }
 
     async fn as_admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value> {
-        let request = self.http.request(method.parse()?, format!("{}{path}", self.broker_url)).bearer_auth(self.admin.expose());
+        let request =
+            self.http.request(method.parse()?, format!("{}{path}", self.broker_url)).bearer_auth(self.admin.expose());
         self.send(match body {
             Some(body) => request.json(&body),
             None => request,

@@ -17,7 +17,7 @@ use super::digest::Digest;
 /// Nesting deeper than this is refused: objects and arrays, the outermost counted as one.
 pub const MAX_DEPTH: usize = 32;
 
-/// An object or array with more direct entries than this is refused.
+/// An object or array with more direct entries than this is refused in foreign JSON.
 pub const MAX_ENTRIES: usize = 10_000;
 
 /// JSON that was refused, with the place as far as it is known.
@@ -35,11 +35,27 @@ pub struct JsonError {
 /// hold a duplicate member name at any depth, nest deeper than [`MAX_DEPTH`], or carry anything
 /// after the value.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    parse_with(bytes, max_bytes, MAX_ENTRIES)
+}
+
+/// Parses `bytes` strictly into a typed value of a document whose signature was checked: bounded by
+/// its length alone, since who signed it is believed.
+///
+/// # Errors
+///
+/// As [`parse`] but for the number of entries, and when the value does not have the shape of `T`.
+pub fn parse_signed_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, JsonError> {
+    let value = parse_with(bytes, max_bytes, usize::MAX)?;
+    T::deserialize(value).map_err(|error| JsonError { message: error.to_string() })
+}
+
+fn parse_with(bytes: &[u8], max_bytes: usize, max_entries: usize) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         return Err(JsonError { message: format!("longer than {max_bytes} bytes") });
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 0 }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let value =
+        Strict { depth: 0, max_entries }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     value.map_err(|error| JsonError { message: error.to_string() })
 }
 
@@ -87,6 +103,7 @@ const MAX_SAFE_DOUBLE: f64 = 9_007_199_254_740_991.0;
 
 struct Strict {
     depth: usize,
+    max_entries: usize,
 }
 
 impl Strict {
@@ -94,7 +111,7 @@ impl Strict {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        Ok(Self { depth: self.depth + 1, max_entries: self.max_entries })
     }
 }
 
@@ -144,8 +161,8 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element_seed(self.deeper()?)? {
-            if items.len() >= MAX_ENTRIES {
-                return Err(de::Error::custom(format_args!("an array of more than {MAX_ENTRIES} items")));
+            if items.len() >= self.max_entries {
+                return Err(de::Error::custom(format_args!("an array of more than {} items", self.max_entries)));
             }
             items.push(item);
         }
@@ -156,8 +173,8 @@ impl<'de> Visitor<'de> for Strict {
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(self.deeper()?)?;
-            if members.len() >= MAX_ENTRIES {
-                return Err(de::Error::custom(format_args!("an object of more than {MAX_ENTRIES} members")));
+            if members.len() >= self.max_entries {
+                return Err(de::Error::custom(format_args!("an object of more than {} members", self.max_entries)));
             }
             if members.contains_key(&name) {
                 let name: String = name.chars().take(80).collect();

@@ -64,7 +64,7 @@ pub fn verify<T: DeserializeOwned>(key: &PublicKey, typ: &str, text: &str) -> Re
     if !key.verifies(signed.as_bytes(), &decode(signature)?) {
         return Err(JwsError::Signature);
     }
-    json::parse_as(&decode(payload)?, MAX_JWS_BYTES).map_err(|_| JwsError::Payload)
+    json::parse_signed_as(&decode(payload)?, MAX_JWS_BYTES).map_err(|_| JwsError::Payload)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -58,10 +61,15 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<SignedFrame> {
         loop {
             let frame = self.frames.recv().await.ok()?;
-            // What the first frame told already would look like a replay.
-            if frame.sequence >= self.first.sequence && frame.at >= self.first.at {
+            let is_newer = frame.sequence >= self.first.sequence && frame.at >= self.first.at;
+            if is_newer {
                 return Some(frame);
             }
+            if frame.sequence > self.first.sequence {
+                // Its news must not be lost: the subscriber begins anew.
+                return None;
+            }
+            // What the first frame told already would look like a replay.
         }
     }
 }
@@ -69,7 +77,17 @@ impl Subscription {
 /// Who follows what.
 #[derive(Debug, Default)]
 pub(super) struct FeedHub {
+    /// The latest signed time, in milliseconds: frames never go back, even when the clock does.
+    signed_at: AtomicI64,
     servers: Mutex<HashMap<ServerUri, broadcast::Sender<SignedFrame>>>,
+}
+
+impl FeedHub {
+    /// `now`, or the latest time that was signed when that is later.
+    fn signing_time(&self, now: Timestamp) -> Timestamp {
+        let before = self.signed_at.fetch_max(now.unix_millis(), Ordering::SeqCst);
+        now.max(Timestamp::from_unix_millis(before))
+    }
 }
 
 impl Broker {
@@ -79,14 +97,15 @@ impl Broker {
     ///
     /// When there is no such server, or no key to sign with.
     pub fn feed_frame(&self, server: &ServerUri, since: Option<u64>) -> Result<SignedFrame, BrokerError> {
-        let at = self.now();
-        let frame = {
+        let (frame, at) = {
             let state = self.state();
+            // Under the state's lock and never twice the same way back: a later state has a later time.
+            let at = self.feed.signing_time(self.now_in(&state));
             if !state.servers.contains_key(server) {
                 return Err(BrokerError::NotFound(format!("server `{server}`")));
             }
             let since = since.filter(|since| state.remembers_since(*since));
-            build_frame(&state, (self.issuer(), server), since, at)
+            (build_frame(&state, (self.issuer(), server), since, at), at)
         };
         let keyring = self.keyring();
         let files = |error: String| BrokerError::Files(error);

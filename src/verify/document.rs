@@ -174,12 +174,14 @@ impl FeedKeyLink {
 }
 
 impl KeyDocument {
-    /// The feed keys that this document proves to somebody who pinned `thumbprint`, oldest first.
+    /// The feed keys that this document proves to somebody who trusts the keys with these
+    /// `thumbprints`, oldest first.
     ///
-    /// The document itself is unsigned: nothing in it is believed but what the pin, or a key
-    /// vouched for by it, signed. Empty when the pin leads nowhere.
+    /// The document itself is unsigned: nothing in it is believed but what a trusted key, or one
+    /// vouched for by it, signed. Empty when no trusted key leads anywhere.
     #[must_use]
-    pub fn feed_keys_from(&self, issuer: &IssuerUri, thumbprint: &str) -> Vec<PublicKey> {
+    pub fn feed_keys_from(&self, issuer: &IssuerUri, thumbprints: &[String]) -> Vec<PublicKey> {
+        let is_root = |key: &PublicKey| thumbprints.contains(&key.thumbprint());
         let links = self.feed_key_chain.iter().filter_map(|text| {
             let claimed: FeedKeyLink = peek(text)?;
             let link: FeedKeyLink = jws::verify(&claimed.old, FeedKeyLink::TYP, text).ok()?;
@@ -187,14 +189,14 @@ impl KeyDocument {
         });
         let mut trusted: Vec<PublicKey> = Vec::new();
         for link in links {
-            if trusted.is_empty() && link.old.thumbprint() == thumbprint {
+            if is_root(&link.old) && !trusted.contains(&link.old) {
                 trusted.push(link.old);
             }
             if trusted.contains(&link.old) && !trusted.contains(&link.new) {
                 trusted.push(link.new);
             }
         }
-        if trusted.is_empty() && self.feed_key.thumbprint() == thumbprint {
+        if is_root(&self.feed_key) && !trusted.contains(&self.feed_key) {
             trusted.push(self.feed_key);
         }
         trusted
@@ -227,7 +229,7 @@ mod tests {
             feed_key_chain: vec![link(&first, &second, &first), link(&second, &third, &second)],
         };
         let keys =
-            |document: &KeyDocument, pin: &PrivateKey| document.feed_keys_from(&issuer, &pin.public().thumbprint());
+            |document: &KeyDocument, pin: &PrivateKey| document.feed_keys_from(&issuer, &[pin.public().thumbprint()]);
         assert_eq!(keys(&document, &first), [first.public(), second.public(), third.public()]);
         assert_eq!(keys(&document, &second), [second.public(), third.public()]);
         assert_eq!(keys(&document, &third), [third.public()]);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     base::{
         ids::{IssuerUri, KeyId, ServerUri},
-        jws,
+        jws::{self, JwsError},
         key::PublicKey,
         time::{Clock, Timestamp},
     },
@@ -43,6 +43,9 @@ pub enum FrameError {
     /// No trusted feed key signed it, or it is no frame.
     #[error("no trusted feed key signed the frame")]
     Signature,
+    /// A trusted feed key signed it, and this build cannot read it.
+    #[error("the frame is genuine and not of a form that this build reads: is the broker newer than this verifier?")]
+    Unreadable,
     /// It is from another broker or for another server.
     #[error("the frame is from another broker or for another server")]
     Address,
@@ -123,8 +126,16 @@ impl State {
     }
 
     pub(super) fn verify_frame(&self, text: &str) -> Result<Frame, FrameError> {
-        let mut keys = self.memory.feed_keys.iter();
-        keys.find_map(|key| jws::verify(key, Frame::TYP, text).ok()).ok_or(FrameError::Signature)
+        let answers = self.memory.feed_keys.iter().map(|key| jws::verify(key, Frame::TYP, text));
+        let mut worst = FrameError::Signature;
+        for answer in answers {
+            match answer {
+                Ok(frame) => return Ok(frame),
+                Err(JwsError::Payload) => worst = FrameError::Unreadable,
+                Err(_) => {}
+            }
+        }
+        Err(worst)
     }
 
     /// Takes over a verified frame, whole or not at all.

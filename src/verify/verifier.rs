@@ -184,7 +184,8 @@ impl Verifier {
         state.accept(frame, (&self.issuer, &self.server), &*self.clock)
     }
 
-    /// Learns the feed keys that the broker's key document proves to the pinned one.
+    /// Learns the feed keys that the broker's key document proves to those trusted now; to the pinned one
+    /// when there are none yet, so that a retired key is not believed again.
     ///
     /// # Errors
     ///
@@ -193,11 +194,14 @@ impl Verifier {
         if document.iss != self.issuer {
             return Err(FrameError::Address);
         }
-        let keys = document.feed_keys_from(&self.issuer, &self.feed_key_pin);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<String> = state.memory().feed_keys.iter().map(PublicKey::thumbprint).collect();
+        let roots = if known.is_empty() { std::slice::from_ref(&self.feed_key_pin) } else { &known };
+        let keys = document.feed_keys_from(&self.issuer, roots);
         if keys.is_empty() {
             return Err(FrameError::Signature);
         }
-        self.state.write().unwrap_or_else(PoisonError::into_inner).trust_feed_keys(&keys);
+        state.trust_feed_keys(&keys);
         Ok(())
     }
 
