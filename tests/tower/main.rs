@@ -1,0 +1,15 @@
+//! The tower layer, from outside: what it refuses, what it hands on, what it lets back.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "../../examples/support/mod.rs"]
+mod examples;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forwarding;
+mod guarded;
+mod lists;
+mod mcp;
+mod refusals;
+mod sessions;

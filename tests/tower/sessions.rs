@@ -1,0 +1,72 @@
+//! Sessions of MCP before 2026-07-28 belong to the task that opened them.
+
+use bytes::Bytes;
+use hallpass::token::{Narrowing, PassToken, attenuate};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::{
+    guarded::{Guarded, json_response, message, request},
+    support::rights,
+};
+
+fn in_session(token: &str, method: Method, session: &str) -> Request<Full<Bytes>> {
+    let body = if method == Method::POST { message("ping", &json!({})) } else { String::new() };
+    let mut request = request(token, body);
+    *request.method_mut() = method;
+    request.headers_mut().append("mcp-session-id", session.parse().unwrap());
+    request
+}
+
+fn opening(session: &'static str) -> impl Fn(&http::request::Parts) -> Response<Full<Bytes>> + Send + Sync + 'static {
+    move |_| {
+        let mut response = json_response(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+        response.headers_mut().insert("mcp-session-id", session.parse().unwrap());
+        response
+    }
+}
+
+fn of_task(guarded: &Guarded, task: &str) -> String {
+    let mut content = guarded.issuer.content(vec![rights(json!({"tools": ["read_ledger"]}))]);
+    content.task = task.parse().unwrap();
+    guarded.issuer.mint_content(&content).expose().to_owned()
+}
+
+const MINE: &str = "tsk_00000000000000000000000000000001";
+const OTHER: &str = "tsk_00000000000000000000000000000002";
+
+#[tokio::test]
+async fn a_session_serves_the_task_that_opened_it() {
+    let guarded = Guarded::answering(opening("s-1"));
+    let (mine, renewed, other) = (of_task(&guarded, MINE), of_task(&guarded, MINE), of_task(&guarded, OTHER));
+    let mut narrowing = Narrowing::default();
+    narrowing.read_only = true;
+    let narrowed = attenuate(&mine.parse::<PassToken>().unwrap(), &narrowing).unwrap();
+    assert_eq!(guarded.send(request(&mine, message("initialize", &json!({})))).await.status, StatusCode::OK);
+    for token in [mine.as_str(), renewed.as_str(), narrowed.token.expose()] {
+        for method in [Method::POST, Method::GET] {
+            assert_eq!(guarded.send(in_session(token, method, "s-1")).await.status, StatusCode::OK);
+        }
+    }
+    guarded.reached();
+    let mut twice = in_session(&mine, Method::POST, "s-1");
+    twice.headers_mut().append("mcp-session-id", "s-1".parse().unwrap());
+    let strangers = [Method::POST, Method::GET, Method::DELETE].map(|method| in_session(&other, method, "s-1"));
+    let unknown = in_session(&mine, Method::POST, "s-2");
+    for request in strangers.into_iter().chain([twice, unknown]) {
+        let answered = guarded.send(request).await;
+        assert_eq!((answered.status, answered.reason().as_str()), (StatusCode::NOT_FOUND, "not_found"));
+    }
+    assert!(guarded.reached().is_empty());
+    assert_eq!(guarded.send(in_session(&mine, Method::DELETE, "s-1")).await.status, StatusCode::OK);
+    assert_eq!(guarded.send(in_session(&mine, Method::POST, "s-1")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn only_initialize_opens_a_session() {
+    let guarded = Guarded::answering(opening("s-1"));
+    let mine = of_task(&guarded, MINE);
+    assert_eq!(guarded.send(request(&mine, message("ping", &json!({})))).await.status, StatusCode::OK);
+    assert_eq!(guarded.send(in_session(&mine, Method::POST, "s-1")).await.status, StatusCode::NOT_FOUND);
+}
