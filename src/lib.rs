@@ -21,10 +21,16 @@ pub mod base;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod identity;
+#[cfg(feature = "server")]
 pub mod index;
 #[cfg(feature = "server")]
 pub mod journal;
 #[cfg(feature = "server")]
 pub mod policy;
+#[cfg(feature = "server")]
+pub mod telemetry;
 pub mod token;
 pub mod verify;
