@@ -4,10 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
 
-use super::{Broker, BrokerError, Caller, state::LiveTask};
+use super::{
+    Broker, BrokerError, Caller,
+    state::{LiveTask, State},
+};
 use crate::{
     base::{
-        ids::{ServerUri, TaskId},
+        ids::{KeyId, ServerUri, TaskId},
         time::Timestamp,
     },
     journal::{
@@ -80,13 +83,13 @@ impl Broker {
         let revocation = self.describe(revoke, now)?;
         let mut events = Vec::new();
         if let Subject::Key(key) = revocation.subject {
-            let public = self.state().keys.get(&(KeyPurpose::Root, key)).map(|entry| entry.public);
-            let public = public.ok_or_else(|| BrokerError::NotFound(format!("root key {key}")))?;
-            let (purpose, state) = (KeyPurpose::Root, KeyState::Revoked);
-            events.push(Event::KeyChanged { purpose, key, public, state, link: None });
+            events = retire_at_once(&self.state(), key)?;
         }
         events.push(Event::Revoked { revocation: revocation.clone() });
         let receipt = self.record(caller, now, events).await?;
+        if matches!(revocation.subject, Subject::Key(_)) {
+            self.follow_keys()?;
+        }
         Ok(Revoked { sequence: receipt.sequence(), view: view(&revocation) })
     }
 
@@ -130,16 +133,7 @@ impl Broker {
             }
             Subject::Steward(id) if !state.stewards.contains(id) => return Err(missing(format!("steward `{id}`"))),
             Subject::Server(id) if !state.servers.contains_key(id) => return Err(missing(format!("server `{id}`"))),
-            Subject::Key(id) => {
-                let others = state
-                    .live_keys(KeyPurpose::Root)
-                    .filter(|(other, entry)| other != id && entry.state == KeyState::Active);
-                if others.count() == 0 {
-                    let next = "rotate first: `hallpass keys rotate root`, wait until the new key is active";
-                    return Err(BrokerError::Conflict(format!("root key {id} is the only one that signs: {next}")));
-                }
-            }
-            Subject::Agent(_) | Subject::Steward(_) | Subject::Server(_) => {}
+            Subject::Key(_) | Subject::Agent(_) | Subject::Steward(_) | Subject::Server(_) => {}
         }
         let servers: BTreeSet<ServerUri> = match &revoke.subject {
             Subject::Server(server) => BTreeSet::from([server.clone()]),
@@ -157,6 +151,26 @@ impl Broker {
             servers,
         })
     }
+}
+
+/// The key is revoked now. Were it the one that signs, a pending one takes over without waiting until
+/// every verifier has heard of it: better refused for a moment than signed with a key that leaked.
+fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<Event>, BrokerError> {
+    let purpose = KeyPurpose::Root;
+    let changed = |key, public, state| Event::KeyChanged { purpose, key, public, state, link: None };
+    let mut live = state.live_keys(purpose);
+    let (_, entry) = live.find(|(id, _)| *id == key).ok_or_else(|| BrokerError::NotFound(format!("root key {key}")))?;
+    let mut events = Vec::new();
+    if entry.state == KeyState::Active {
+        let next = state.live_keys(purpose).find(|(_, entry)| entry.state == KeyState::Pending);
+        let (id, next) = next.ok_or_else(|| {
+            let first = "make another first with `hallpass keys rotate root`; it will sign at once";
+            BrokerError::Conflict(format!("root key {key} is the one that signs: {first}"))
+        })?;
+        events.push(changed(id, next.public, KeyState::Active));
+    }
+    events.push(changed(key, entry.public, KeyState::Revoked));
+    Ok(events)
 }
 
 fn view(revocation: &RevocationRecord) -> RevocationView {

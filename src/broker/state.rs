@@ -77,6 +77,8 @@ pub struct LiveTask {
     pub tokens: Vec<TokenRecord>,
     /// Chains of block ids that its agent reported, block 0 first.
     pub delegations: Vec<(Vec<RevocationId>, Option<String>)>,
+    /// Blocks of its tokens that were revoked.
+    pub revoked: BTreeSet<RevocationId>,
     /// Why it ended early, if it did.
     pub end: Option<(TaskEnd, Timestamp)>,
 }
@@ -93,7 +95,7 @@ pub enum TaskEnd {
 
 impl LiveTask {
     pub(super) fn new(record: TaskRecord) -> Self {
-        Self { record, tokens: Vec::new(), delegations: Vec::new(), end: None }
+        Self { record, tokens: Vec::new(), delegations: Vec::new(), revoked: BTreeSet::new(), end: None }
     }
 
     /// The servers that its passes name.
@@ -115,7 +117,14 @@ impl LiveTask {
                 self.delegations.push((blocks.clone(), delegate.clone()))
             }
             Event::TaskCompleted { .. } => self.end = Some((TaskEnd::Completed, at)),
-            Event::Revoked { revocation } if self.is_ended_by(revocation) => self.end = Some((TaskEnd::Revoked, at)),
+            Event::Revoked { revocation } => {
+                if let Subject::RevocationId(id) = &revocation.subject {
+                    self.revoked.insert(*id);
+                }
+                if self.is_ended_by(revocation) {
+                    self.end = Some((TaskEnd::Revoked, at));
+                }
+            }
             _ => {}
         }
     }
@@ -348,8 +357,12 @@ impl State {
         if cut_off_matters {
             self.suspended.insert(subject.clone(), *cut_off);
         }
-        let latest = self.cut_offs.entry(subject.clone()).or_insert(*cut_off);
-        *latest = (*latest).max(*cut_off);
+        // What belongs to a known task is remembered there, and forgotten with it. An unknown block may
+        // be that of an operator's token, which lives long.
+        if cut_off_matters || (matches!(subject, Subject::RevocationId(_)) && revocation.task.is_none()) {
+            let latest = self.cut_offs.entry(subject.clone()).or_insert(*cut_off);
+            *latest = (*latest).max(*cut_off);
+        }
         let cut_off = cut_off_matters.then_some(*cut_off);
         FeedNews::Revocation(RevocationEntry { subject: digest, cut_off, expires_at: *expires_at }, servers.clone())
     }

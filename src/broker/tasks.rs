@@ -15,10 +15,7 @@ use crate::{
         time::Timestamp,
     },
     index::{Filter, Order, Window},
-    journal::{
-        Event,
-        event::{Subject, TaskRecord},
-    },
+    journal::{Event, event::TaskRecord},
     token::{MAX_APPENDED_BLOCKS, rights::GrantedDetail},
 };
 
@@ -213,8 +210,7 @@ impl Broker {
 
     fn view(&self, live: &LiveTask) -> TaskView {
         let now = self.now();
-        let state = self.state();
-        let revoked = |id: &RevocationId| state.cut_off(&Subject::RevocationId(*id)).is_some();
+        let revoked = |id: &RevocationId| live.revoked.contains(id);
         let passes = live.tokens.iter().map(|token| PassView {
             revocation_id: token.revocation_id,
             issued_at: token.issued_at,

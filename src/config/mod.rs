@@ -7,15 +7,10 @@
 mod raw;
 mod settings;
 
-use std::{
-    net::SocketAddr,
-    num::NonZeroU32,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 use raw::RawConfig;
+pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
 use crate::base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri};
@@ -180,10 +175,7 @@ impl Config {
     ///
     /// When the file cannot be read or is not TOML of the right shape, and for every value that is
     /// refused or contradicts another.
-    pub fn load(
-        overrides: &Overrides,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn load(overrides: &Overrides, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         RawConfig::gather(overrides, environment)?.try_into()
     }
 
@@ -373,7 +365,10 @@ impl Parser<'_> {
         }
         for (key, address) in [("listen", config.listen), ("admin_listen", config.admin_listen)] {
             if !address.ip().is_loopback() && config.tls.is_none() && !plain_http_is_meant {
-                self.refuse(key, "plain http beyond loopback: set `tls`, or `dangerous_plain_http` behind a proxy that speaks TLS");
+                self.refuse(
+                    key,
+                    "plain http beyond loopback: set `tls`, or `dangerous_plain_http` behind a proxy that speaks TLS",
+                );
             }
         }
         if config.listen == config.admin_listen && config.listen.port() != 0 {
@@ -393,7 +388,9 @@ impl Parser<'_> {
     }
 
     fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
-        self.required(key, |text| text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:7400".to_owned()))
+        self.required(key, |text| {
+            text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:7400".to_owned())
+        })
     }
 
     fn integer(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
@@ -409,7 +406,9 @@ impl Parser<'_> {
             let duration = humantime::parse_duration(text).ok();
             let duration = duration.filter(|duration| (least..=most).contains(duration));
             let show = humantime::format_duration;
-            duration.ok_or_else(|| format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most)))
+            duration.ok_or_else(|| {
+                format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most))
+            })
         })
     }
 
