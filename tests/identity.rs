@@ -15,6 +15,7 @@ use hallpass::{
     base::{
         ReasonCode,
         ids::{AgentId, IssuerUri},
+        secret_file::SecretFileError,
         time::Timestamp,
     },
     identity::{
@@ -470,7 +471,7 @@ fn a_key_file_is_its_owners_alone_and_never_overwritten() {
     assert_eq!(AgentKey::read(&path).unwrap().agent(), key.agent());
 
     let other = AgentKey::generate("research-bot".parse().unwrap());
-    assert!(matches!(other.create(&path), Err(AgentKeyError::Exists(_))));
+    assert!(matches!(other.create(&path), Err(AgentKeyError::File(SecretFileError::Exists(_)))));
     assert_eq!(AgentKey::read(&path).unwrap().public_jwk(), key.public_jwk());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file stays");
 
@@ -479,8 +480,11 @@ fn a_key_file_is_its_owners_alone_and_never_overwritten() {
         let error = AgentKey::read(&path).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
     }
-    assert!(matches!(AgentKey::read(directory.path()), Err(AgentKeyError::NotAFile(_))));
-    assert!(matches!(AgentKey::read(&directory.path().join("none")), Err(AgentKeyError::Io { .. })));
+    assert!(matches!(AgentKey::read(directory.path()), Err(AgentKeyError::File(SecretFileError::NotAFile(_)))));
+    assert!(matches!(
+        AgentKey::read(&directory.path().join("none")),
+        Err(AgentKeyError::File(SecretFileError::Io { .. }))
+    ));
     assert!(!format!("{key:?}").contains(&secret(&path)));
 }
 

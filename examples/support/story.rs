@@ -13,9 +13,10 @@ use std::{
 use hallpass::{
     base::{
         ids::ServerUri,
+        secret_file::read_secret,
         time::{Clock, SystemClock},
     },
-    broker::{Broker, OPERATOR_TOKEN_FILE, Options, read_secret},
+    broker::{Broker, OPERATOR_TOKEN_FILE, Options},
     config::Config,
     http::Server,
     identity::AgentKey,

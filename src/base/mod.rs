@@ -1,4 +1,5 @@
-//! Floor 0: the words that every other floor speaks. No I/O, no policy, no tokens.
+//! Floor 0: the words that every other floor speaks. No policy, no tokens, and no I/O but for
+//! secret files.
 
 pub mod digest;
 pub mod ids;
@@ -7,6 +8,8 @@ pub mod jws;
 pub mod key;
 mod reason;
 mod receipt;
+#[cfg(feature = "server")]
+pub mod secret_file;
 pub mod time;
 
 pub use reason::ReasonCode;

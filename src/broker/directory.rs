@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::{
-    base::{ids::StewardId, json},
-    broker::secret_file::{SecretFileError, read_secret, write_secret},
+use crate::base::{
+    ids::StewardId,
+    json,
+    secret_file::{SecretFileError, read_secret, write_secret},
 };
 
 /// Names of stewards, by opaque id.

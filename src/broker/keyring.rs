@@ -15,13 +15,13 @@ use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
-    secret_file::{SecretFileError, read_secret, write_secret},
     state::{KeyEntry, State},
 };
 use crate::{
     base::{
         ids::KeyId,
         key::{PrivateKey, PublicKey},
+        secret_file::{SecretFileError, read_secret, write_secret},
         time::Timestamp,
     },
     journal::{

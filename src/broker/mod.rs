@@ -12,7 +12,6 @@ mod open;
 mod policy_store;
 mod registry;
 mod revoke;
-mod secret_file;
 mod state;
 mod tasks;
 
@@ -36,7 +35,6 @@ pub use self::{
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     revoke::{RevocationView, Revoke, Revoked},
-    secret_file::{SecretFileError, read_secret, write_secret},
     state::{LiveTask, State, TaskEnd},
     tasks::TaskView,
 };

@@ -16,11 +16,14 @@ use super::{
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
-    secret_file::{SecretFileError, write_secret},
     state::State,
 };
 use crate::{
-    base::{ids::KeyId, time::Clock},
+    base::{
+        ids::KeyId,
+        secret_file::{SecretFileError, write_secret},
+        time::Clock,
+    },
     index::{Index, IndexError},
     journal::{
         Apply, Event, Journal, OpenError, Options as JournalOptions,

@@ -2,23 +2,19 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngCore as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::assertion::MAX_LIFETIME;
 use crate::base::{
     ids::{AgentId, IssuerUri},
-    json, jws,
+    jws,
     key::PrivateKey,
+    secret_file::{SecretFileError, create_secret, read_secret},
     time::Timestamp,
 };
 
@@ -42,20 +38,11 @@ impl AgentKey {
     /// Refuses what is not a regular file, what others than its owner may read or write, and
     /// content that is not exactly a private Ed25519 JWK whose halves belong together.
     pub fn read(path: &Path) -> Result<Self, AgentKeyError> {
-        let failed = |error| AgentKeyError::read(path, error);
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(AgentKeyError::NotAFile(path.to_owned()));
-        }
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(AgentKeyError::Open { path: path.to_owned(), mode });
-        }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES));
-        let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
-        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-        Self::from_jwk(&bytes).ok_or_else(|| AgentKeyError::Content(path.to_owned()))
+        let text = read_secret(path)?;
+        let content = || AgentKeyError::Content(path.to_owned());
+        let (key, kid) = PrivateKey::from_jwk(&text).ok_or_else(content)?;
+        let agent = kid.and_then(|kid| kid.parse().ok()).ok_or_else(content)?;
+        Ok(Self { agent, key })
     }
 
     /// Writes the key to a new file of mode 0600, whole or not at all.
@@ -64,20 +51,7 @@ impl AgentKey {
     ///
     /// When `path` exists already, which is never overwritten, and when writing fails.
     pub fn create(&self, path: &Path) -> Result<(), AgentKeyError> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let failed = |error| AgentKeyError::write(path, error);
-        let unfinished = Unfinished(directory.join(format!(".hallpass-{}.tmp", hex::encode(random_16_bytes()))));
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished.0).map_err(failed)?;
-        let jwk = self.to_jwk().map_err(failed)?;
-        file.write_all(&jwk).and_then(|()| file.sync_all()).map_err(failed)?;
-        // A link, unlike a rename, fails when the name is taken.
-        fs::hard_link(&unfinished.0, path).map_err(failed)?;
-        drop(unfinished);
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+        Ok(create_secret(path, &self.key.dangerous_jwk(Some(self.agent.as_str())))?)
     }
 
     /// The agent.
@@ -118,32 +92,6 @@ impl AgentKey {
         };
         jws::sign(&self.key, "JWT", Some(&self.key.public().thumbprint()), &claims)
     }
-
-    fn from_jwk(bytes: &[u8]) -> Option<Self> {
-        let jwk: PrivateJwk = json::parse_as(bytes, MAX_FILE_BYTES).ok()?;
-        let seed = Zeroizing::new(URL_SAFE_NO_PAD.decode(&jwk.d).ok()?);
-        let seed = Zeroizing::new(<[u8; 32]>::try_from(seed.as_slice()).ok()?);
-        let key = PrivateKey::from_seed(&seed);
-        let public = key.public().to_jwk();
-        let belongs_together = public.kty == jwk.kty && public.crv == jwk.crv && public.x == jwk.x;
-        belongs_together.then_some(())?;
-        Some(Self { agent: jwk.kid.parse().ok()?, key })
-    }
-
-    fn to_jwk(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let public = self.key.public().to_jwk();
-        let jwk = PrivateJwk {
-            kty: public.kty,
-            crv: public.crv,
-            x: public.x,
-            d: URL_SAFE_NO_PAD.encode(self.key.dangerous_seed().as_slice()),
-            kid: self.agent.to_string(),
-        };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES));
-        serde_json::to_writer_pretty(&mut *bytes, &jwk)?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
 }
 
 impl fmt::Debug for AgentKey {
@@ -156,62 +104,12 @@ impl fmt::Debug for AgentKey {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentKeyError {
-    /// Others may read or write it.
-    #[error("`{}` has mode {mode:04o}, so others than its owner can reach the key: run `chmod 600 {}`, and make a new key if somebody else has an account here", .path.display(), .path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// A directory, a pipe or a device.
-    #[error("`{}` is not a regular file", .0.display())]
-    NotAFile(PathBuf),
+    /// The file.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// Not an agent key.
     #[error("`{}` is not an agent key: expected a private JWK with `kty` OKP, `crv` Ed25519, `x`, `d` and the agent's id as `kid`", .0.display())]
     Content(PathBuf),
-    /// The file is there already.
-    #[error("`{}` exists already and is not overwritten: choose another name, or move it away", .0.display())]
-    Exists(PathBuf),
-    /// The operating system refused.
-    #[error("cannot {verb} `{}`: {source}", .path.display())]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-}
-
-impl AgentKeyError {
-    fn read(path: &Path, source: io::Error) -> Self {
-        Self::Io { verb: "read", path: path.to_owned(), source }
-    }
-
-    fn write(path: &Path, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::AlreadyExists {
-            return Self::Exists(path.to_owned());
-        }
-        Self::Io { verb: "write", path: path.to_owned(), source }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PrivateJwk {
-    kty: String,
-    crv: String,
-    x: String,
-    d: String,
-    kid: String,
-}
-
-impl Drop for PrivateJwk {
-    fn drop(&mut self) {
-        self.d.zeroize();
-    }
 }
 
 #[derive(Serialize)]
@@ -224,16 +122,6 @@ struct OwnClaims<'a> {
     jti: &'a str,
 }
 
-/// The temporary name of a file that is not whole yet; removed when dropped.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Nothing is lost when this fails: the name is random, and the file is its owner's alone.
-        drop(fs::remove_file(&self.0));
-    }
-}
-
 fn random_16_bytes() -> [u8; 16] {
     let mut bytes = [0; 16];
     rand::rngs::OsRng.fill_bytes(&mut bytes);
@@ -243,6 +131,3 @@ fn random_16_bytes() -> [u8; 16] {
 /// How long an assertion of our own lives: long enough for a slow network, short for a thief.
 const OWN_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
 const _: () = assert!(OWN_LIFETIME.as_secs() < MAX_LIFETIME.as_secs());
-
-/// A key file is at most this long, in bytes.
-const MAX_FILE_BYTES: usize = 4096;

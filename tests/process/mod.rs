@@ -9,8 +9,10 @@ use std::{
 };
 
 use hallpass::{
-    base::time::{Clock as _, SystemClock},
-    broker::read_secret,
+    base::{
+        secret_file::read_secret,
+        time::{Clock as _, SystemClock},
+    },
     identity::AgentKey,
 };
 use serde_json::Value;

@@ -21,6 +21,12 @@ pub enum SecretFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A directory, a pipe or a device.
+    #[error("`{}` is not a regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// The file is there already.
+    #[error("`{}` exists already and is not overwritten: choose another name, or move it away", .0.display())]
+    Exists(PathBuf),
     /// The operating system refused.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
@@ -41,7 +47,11 @@ pub enum SecretFileError {
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     let failed = |action| move |source| SecretFileError::Io { action, path: path.to_owned(), source };
     let file = File::open(path).map_err(failed("open"))?;
-    let mode = file.metadata().map_err(failed("look at"))?.permissions().mode() & 0o777;
+    let metadata = file.metadata().map_err(failed("look at"))?;
+    if !metadata.is_file() {
+        return Err(SecretFileError::NotAFile(path.to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(SecretFileError::Open { path: path.to_owned(), mode });
     }
@@ -56,14 +66,39 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
 ///
 /// When the operating system refuses; the old content is then still there.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
+    put(path, text, |temporary| fs::rename(temporary, path))
+}
+
+/// Writes a secret file with mode 0600 under a name that is free; durable when it returns.
+///
+/// # Errors
+///
+/// When the name is taken, which is never overwritten, or the operating system refuses.
+pub fn create_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
+    // A link, unlike a rename, fails when the name is taken.
+    let created = put(path, text, |temporary| fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary)));
+    created.map_err(|error| match error {
+        SecretFileError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+            SecretFileError::Exists(path.to_owned())
+        }
+        other => other,
+    })
+}
+
+fn put(path: &Path, text: &str, place: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), SecretFileError> {
     let failed = |action| move |source| SecretFileError::Io { action, path: path.to_owned(), source };
-    let temporary = path.with_extension("new");
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
     // A leftover of an interrupted write may have any mode; a new file has ours.
     let _ = fs::remove_file(&temporary);
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed("create"))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
-    fs::rename(&temporary, path).map_err(failed("put in place"))?;
+    if let Err(error) = place(&temporary) {
+        let _ = fs::remove_file(&temporary);
+        return Err(failed("put in place")(error));
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed("sync the directory of"))
 }
