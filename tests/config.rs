@@ -78,7 +78,10 @@ fn what_is_not_understood_is_refused_with_file_line_and_key() {
         ("[limits]\nbody_byte = 1", "hallpass.toml line 2: unknown field `body_byte`"),
         ("[colours]\n", "hallpass.toml line 1: unknown field `colours`"),
         ("listen = 7400", "`listen` = `7400` (hallpass.toml line 1): expected a text in quotes"),
-        ("[limits]\n\nbody_bytes = \"2048\"", "`limits.body_bytes` = `\"2048\"` (hallpass.toml line 3): expected a whole number"),
+        (
+            "[limits]\n\nbody_bytes = \"2048\"",
+            "`limits.body_bytes` = `\"2048\"` (hallpass.toml line 3): expected a whole number",
+        ),
         ("dangerous_plain_http = 1", "`dangerous_plain_http` = `1` (hallpass.toml line 1): expected true or false"),
         ("drain_timeout = 10", "`drain_timeout` = `10` (hallpass.toml line 1): expected a duration in quotes"),
         ("drain_timeout = \"soon\"", "`drain_timeout` = `soon` (hallpass.toml line 1): expected a duration of"),
@@ -102,7 +105,10 @@ fn what_is_not_understood_is_refused_with_file_line_and_key() {
         ("listen = \"0.0.0.0:7400\"\nissuer = \"https://broker.example\"", "plain http beyond loopback"),
         ("admin_listen = \"0.0.0.0:7401\"", "plain http beyond loopback"),
         ("listen = \"0.0.0.0:7400\"\ndangerous_plain_http = true", "set `issuer`"),
-        ("listen = \"10.0.0.1:7400\"\ndangerous_plain_http = true\nissuer = \"http://127.0.0.1:7400\"", "names this machine only"),
+        (
+            "listen = \"10.0.0.1:7400\"\ndangerous_plain_http = true\nissuer = \"http://127.0.0.1:7400\"",
+            "names this machine only",
+        ),
         ("listen = 1\nlisten = 2", "hallpass.toml line 2"),
         ("listen", "hallpass.toml line 1"),
     ];
@@ -124,7 +130,8 @@ fn a_public_broker_has_tls_or_says_that_it_has_none() {
     let config = load(&format!("listen = \"192.0.2.1:443\"\nadmin_listen = \"0.0.0.0:9\"\n{tls}")).unwrap();
     assert_eq!(config.issuer(config.listen).unwrap().as_str(), "https://192.0.2.1");
     assert!(config.admin_uses_tls());
-    let config = load("listen = \"[::]:7400\"\ndangerous_plain_http = true\nissuer = \"https://broker.example\"").unwrap();
+    let config =
+        load("listen = \"[::]:7400\"\ndangerous_plain_http = true\nissuer = \"https://broker.example\"").unwrap();
     assert_eq!(config.issuer(config.listen).unwrap().as_str(), "https://broker.example");
 }
 

@@ -85,8 +85,8 @@ impl RawConfig {
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<&'static str, (String, Origin)>, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count().saturating_add(1);
     let file: FileConfig = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
@@ -203,6 +203,12 @@ impl IntoText for toml::Value {
     }
 }
 
+/// The file that is read when it is there.
+pub const DEFAULT_FILE: &str = "hallpass.toml";
+
+/// The variable that names another file.
+pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,9 +229,3 @@ mod tests {
         }
     }
 }
-
-/// The file that is read when it is there.
-pub const DEFAULT_FILE: &str = "hallpass.toml";
-
-/// The variable that names another file.
-pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";
