@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 
+use biscuit_auth::{BlockBuilder, builder::Scope};
 use hallpass::{
     base::{ids::ServerUri, time::Timestamp},
     token::{
@@ -354,8 +355,8 @@ fn hostile_statement() -> impl Strategy<Value = String> {
         r#"time(2026-11-22T10:00:01Z) <- time($t);"#.to_owned(),
         format!("me($s) <- call($s, $k, $n) trusting {};", raw::key_pair(9).public()),
     ]);
-    let check =
-        (select(names.to_vec()), select(vec!["check if", "check all", "reject if"])).prop_flat_map(|(name, kind)| {
+    let check = (select(names.to_vec()), select(vec!["check if", "check if", "check all", "check all", "reject if"]))
+        .prop_flat_map(|(name, kind)| {
             let body = match name {
                 "arg" | "me" => r#"arg("/amount", $v), $v >= 0"#.to_owned(),
                 "right" | "call" => "right($s, $k, $set), call($s, $k, $n), $set.contains($n)".to_owned(),
@@ -364,17 +365,17 @@ fn hostile_statement() -> impl Strategy<Value = String> {
                 "arg_names" => r#"arg_names($a), $a.all($n -> $n.starts_with("/"))"#.to_owned(),
                 _ => "true".to_owned(),
             };
-            let scope = select(vec![
-                String::new(),
-                " trusting authority".to_owned(),
-                " trusting previous".to_owned(),
-                String::new(),
-                String::new(),
-                format!(" trusting {}", raw::key_pair(9).public()),
-            ]);
+            let scope = prop_oneof![
+                4 => Just(String::new()),
+                1 => select(vec![
+                    " trusting authority".to_owned(),
+                    " trusting previous".to_owned(),
+                    format!(" trusting {}", raw::key_pair(9).public()),
+                ]),
+            ];
             scope.prop_map(move |scope| format!("{kind} {body}{scope};"))
         });
-    prop_oneof![1 => fact, 1 => rule, 4 => check]
+    prop_oneof![1 => fact, 1 => rule, 6 => check]
 }
 
 #[test]
@@ -397,11 +398,13 @@ fn no_block_that_anybody_appends_widens_a_pass() {
         let pass = draft.release(&support::receipt());
         let mut hostile = pass.clone();
         for (statements, signer, scoped) in &blocks {
-            let scope = if *scoped { "trusting previous;\n" } else { "" };
-            let code = format!("{scope}{}", statements.join("\n"));
+            let code = statements.join("\n");
             hostile = match signer {
                 Some(signer) => raw::append_third_party(&hostile, &root, &signers[*signer], &code),
-                None => raw::append(&hostile, &root, &code),
+                None => {
+                    let block = BlockBuilder::new().code(&code).unwrap();
+                    raw::append_block(&hostile, &root, if *scoped { block.scope(Scope::Previous) } else { block })
+                }
             };
         }
         if raw::profile_rule(&hostile).is_err() {

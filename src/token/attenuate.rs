@@ -108,22 +108,17 @@ pub fn attenuate_operator(
 }
 
 fn append(token: &PassToken, checks: Vec<Check>) -> Result<Attenuated, AttenuateError> {
-    UnverifiedPass::parse(token.expose()).map_err(AttenuateError::Token)?;
-    let bytes = decode(token).map_err(AttenuateError::Token)?;
+    let parsed = UnverifiedPass::parse(token.expose()).map_err(AttenuateError::Token)?;
+    if parsed.is_sealed() {
+        return Err(AttenuateError::Sealed);
+    }
+    let bytes = parsed.into_bytes();
     let biscuit = UnverifiedBiscuit::from(&bytes).map_err(|_| AttenuateError::Token(ProfileError::Malformed))?;
     let block = checks.into_iter().try_fold(BlockBuilder::new(), BlockBuilder::check);
-    let longer = biscuit.append(block.map_err(|_| AttenuateError::Engine)?).map_err(|error| match error {
-        biscuit_auth::error::Token::AppendOnSealed => AttenuateError::Sealed,
-        _ => AttenuateError::Engine,
-    })?;
+    let longer = block.and_then(|block| biscuit.append(block)).map_err(|_| AttenuateError::Engine)?;
     let bytes = longer.to_vec().map_err(|_| AttenuateError::Engine)?;
     let wire = profile::admit(&bytes).map_err(AttenuateError::Profile)?;
     Ok(Attenuated { token: encode(&bytes), blocks: wire.revocation_ids() })
-}
-
-fn decode(token: &PassToken) -> Result<Vec<u8>, ProfileError> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    URL_SAFE_NO_PAD.decode(token.expose()).map_err(|_| ProfileError::Malformed)
 }
 
 fn checks(narrowing: &Narrowing) -> Result<Vec<Check>, AttenuateError> {

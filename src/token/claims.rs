@@ -83,7 +83,7 @@ pub enum ClaimsError {
 impl PassClaims {
     pub(super) fn read(wire: &Wire) -> Result<Self, ClaimsError> {
         let facts = Facts { wire };
-        facts.refuse_unknown()?;
+        facts.refuse_unknown(&KNOWN)?;
         if facts.one("hallpass", |terms| terms.integer(0))? != FORMAT {
             return Err(ClaimsError::Fact("hallpass"));
         }
@@ -157,14 +157,16 @@ impl<'w> Facts<'w> {
         Ok(rights)
     }
 
-    fn refuse_unknown(&self) -> Result<(), ClaimsError> {
-        const KNOWN: [&str; 11] =
-            ["hallpass", "issuer", "task", "agent", "steward", "iat", "exp", "aud", "cnf", "right", "right_path"];
+    /// Refuses facts that the format does not know, so that no token can be of two kinds.
+    pub(super) fn refuse_unknown(&self, known: &[&str]) -> Result<(), ClaimsError> {
         let mut names = self.wire.facts(0).iter().map(|fact| self.wire.symbol(0, fact.predicate.name));
-        if names.all(|name| name.is_some_and(|name| KNOWN.contains(&name))) {
+        if names.all(|name| name.is_some_and(|name| known.contains(&name))) {
             Ok(())
         } else {
             Err(ClaimsError::Unknown)
         }
     }
 }
+
+const KNOWN: [&str; 11] =
+    ["hallpass", "issuer", "task", "agent", "steward", "iat", "exp", "aud", "cnf", "right", "right_path"];

@@ -32,7 +32,7 @@ fn of_query(wire: &Wire, block: usize, query: &schema::Rule) -> usize {
     }
     let variable = if holds_collections { MAX_RIGHTS } else { 1 };
     let expressions = query.expressions.iter().map(|expression| {
-        let elements = literal_elements(&expression.ops).max(variable);
+        let elements = size_of(&expression.ops).max(variable);
         of_operations(&expression.ops, variable, elements)
     });
     let each = expressions.fold(1, usize::saturating_add);
@@ -64,22 +64,23 @@ fn of_operations(ops: &[schema::Op], variable: usize, elements: usize) -> usize 
             SEARCH
         }
         Some(Content::Closure(closure)) => {
-            let once = of_operations(&closure.ops, variable, elements);
-            let times = if closure.params.is_empty() { 1 } else { elements };
             // The engine copies a closure before it runs it, each time.
-            once.saturating_mul(2).saturating_mul(times)
+            let copied = size_of(&closure.ops);
+            let once = of_operations(&closure.ops, variable, elements).saturating_add(copied);
+            once.saturating_mul(if closure.params.is_empty() { 1 } else { elements })
         }
         _ => 1,
     });
     each.fold(0, usize::saturating_add)
 }
 
-/// The elements of every literal in `ops`: no closure runs more often than once for each.
-fn literal_elements(ops: &[schema::Op]) -> usize {
+/// The operations in `ops` and the elements of their literals: at least as many as a closure over
+/// one of these literals has rounds.
+fn size_of(ops: &[schema::Op]) -> usize {
     let each = ops.iter().map(|op| match &op.content {
         Some(schema::op::Content::Value(value)) => elements_of(value),
-        Some(schema::op::Content::Closure(closure)) => literal_elements(&closure.ops),
-        _ => 0,
+        Some(schema::op::Content::Closure(closure)) => size_of(&closure.ops).saturating_add(1),
+        _ => 1,
     });
     each.fold(0, usize::saturating_add)
 }

@@ -85,6 +85,7 @@ impl VerifiedOperator {
         let biscuit = Biscuit::from(&bytes, key).map_err(|_| ReasonCode::TokenSignature)?;
         let facts = Facts { wire: &wire };
         let read = || -> Result<Self, ClaimsError> {
+            facts.refuse_unknown(&KNOWN)?;
             if facts.one("operator", |terms| terms.integer(0))? != FORMAT {
                 return Err(ClaimsError::Fact("operator"));
             }
@@ -137,3 +138,5 @@ impl VerifiedOperator {
         run().is_ok()
     }
 }
+
+const KNOWN: [&str; 6] = ["operator", "id", "role", "follows", "iat", "exp"];

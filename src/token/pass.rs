@@ -86,6 +86,14 @@ impl UnverifiedPass {
         })
     }
 
+    pub(super) fn is_sealed(&self) -> bool {
+        self.wire.is_sealed()
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// What block 0 and the appended blocks say, unverified: for showing to people who hold the
     /// token, never for deciding.
     #[must_use]
@@ -173,6 +181,12 @@ impl VerifiedPass {
         let mut failed: Vec<FailedCheck> = mistyped.iter().map(|expectation| expectation.failed()).collect();
         let facts = request.facts(self.looks_at_arguments, &without);
         match self.run(facts) {
+            // Block 0 has a check that says so too; a pass that was made without it must not live for ever.
+            Ok(()) if request.time >= self.claims.expires_at => {
+                let detail = format!("valid until {}", self.claims.expires_at);
+                failed.push(FailedCheck { block: Some(0), code: ReasonCode::Expired, detail });
+                Evaluation::Refused(failed)
+            }
             Ok(()) if failed.is_empty() => Evaluation::Allowed,
             // A withdrawn fact that no check missed: cannot be, but must not allow.
             Ok(()) => Evaluation::Refused(failed),
@@ -182,8 +196,7 @@ impl VerifiedPass {
                 failed.extend(self.explain(&logic, request.time, &known));
                 Evaluation::Refused(failed)
             }
-            Err(error::Token::RunLimit(_)) => Evaluation::Fault(EvaluationFault::RunLimit),
-            Err(_) => Evaluation::Fault(EvaluationFault::Engine),
+            Err(error) => Evaluation::Fault(EvaluationFault::of(&error)),
         }
     }
 
@@ -215,24 +228,20 @@ impl VerifiedPass {
             _ => (false, &[][..]),
         };
         let mut failed = Vec::new();
+        // The verifier's own checks are about the audience, which explains all that follows.
+        if checks.iter().any(|check| matches!(check, error::FailedCheck::Authorizer(_))) {
+            let detail = "the pass is for another server".to_owned();
+            failed.push(FailedCheck { block: Some(0), code: ReasonCode::Audience, detail });
+        }
         if !granted {
             let detail = "the pass does not name it".to_owned();
             failed.push(FailedCheck { block: Some(0), code: ReasonCode::NotGranted, detail });
         }
-        for check in checks {
-            match check {
-                error::FailedCheck::Authorizer(_) => {
-                    let detail = "the pass is for another server".to_owned();
-                    failed.push(FailedCheck { block: Some(0), code: ReasonCode::Audience, detail });
-                }
-                error::FailedCheck::Block(check) => {
-                    let at = (usize_of(check.block_id), usize_of(check.check_id));
-                    if !known.contains(&at) {
-                        failed.push(self.explain_check(at, now));
-                    }
-                }
-            }
-        }
+        let of_blocks = checks.iter().filter_map(|check| match check {
+            error::FailedCheck::Block(check) => Some((usize_of(check.block_id), usize_of(check.check_id))),
+            error::FailedCheck::Authorizer(_) => None,
+        });
+        failed.extend(of_blocks.filter(|at| !known.contains(at)).map(|at| self.explain_check(at, now)));
         failed
     }
 
@@ -276,6 +285,15 @@ pub enum EvaluationFault {
     RunLimit,
     /// It could not evaluate a check, for instance one that compares values of two types.
     Engine,
+}
+
+impl EvaluationFault {
+    const fn of(error: &error::Token) -> Self {
+        match error {
+            error::Token::RunLimit(_) => Self::RunLimit,
+            _ => Self::Engine,
+        }
+    }
 }
 
 /// One thing that refused.
@@ -359,3 +377,24 @@ static TEMPLATE: LazyLock<AuthorizerBuilder> = LazyLock::new(|| {
     // Without policies the engine refuses every call, so this fails closed; a test sees that it does not happen.
     complete.unwrap_or_default()
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_part_is_complete_and_has_limits_of_its_own() {
+        assert_eq!(*TEMPLATE.limits(), LIMITS);
+        assert_ne!(LIMITS.max_time, AuthorizerLimits::default().max_time);
+        let said = TEMPLATE.dump_code();
+        assert_eq!((said.matches("check if").count(), said.matches("allow if").count()), (2, 2), "{said}");
+        assert!(said.trim_end().ends_with("deny if true;"), "{said}");
+    }
+
+    #[test]
+    fn limits_that_are_reached_are_a_fault() {
+        let error = error::Token::RunLimit(error::RunLimit::Timeout);
+        assert_eq!(EvaluationFault::of(&error), EvaluationFault::RunLimit);
+        assert_eq!(EvaluationFault::of(&error::Token::AlreadySealed), EvaluationFault::Engine);
+    }
+}

@@ -61,6 +61,9 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         return Err(ProfileError::TooLarge);
     }
     let token = schema::Biscuit::decode(bytes).map_err(|_| ProfileError::Malformed)?;
+    if token.authority.block.is_empty() {
+        return Err(ProfileError::Malformed);
+    }
     if token.blocks.len() > MAX_APPENDED_BLOCKS {
         return Err(ProfileError::TooManyBlocks);
     }

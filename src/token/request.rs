@@ -180,7 +180,9 @@ mod tests {
     fn what_cannot_be_represented_has_a_name_and_no_fact() {
         let call = json!({"s": "x", "i": 1, "b": true, "f": 1.5, "n": null, "big": 9_223_372_036_854_775_808_u64, "o": {"x": 1}, "e": {}, "a/b": 2});
         let flat = Arguments::flatten(Some(&call), None);
-        let scalars: Vec<_> = flat.scalars.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        let mut scalars: Vec<_> = flat.scalars.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        // The order of a JSON object's members depends on a feature of `serde_json` that others turn on.
+        scalars.sort_unstable();
         assert_eq!(scalars, ["/a~1b", "/b", "/i", "/o/x", "/s"]);
         let names: Vec<_> = flat.names.iter().map(String::as_str).collect();
         assert_eq!(names, ["/a~1b", "/b", "/big", "/e", "/f", "/i", "/n", "/o", "/o/x", "/s"]);
