@@ -20,6 +20,7 @@ use crate::{
         time::{Clock as _, SystemClock},
     },
     broker::{OPERATOR_TOKEN_FILE, read_secret},
+    config::process_environment,
     identity::AgentKey,
     verify::document::KeyDocument,
 };
@@ -182,9 +183,8 @@ fn token_in(path: &Path) -> Result<Zeroizing<String>, CliError> {
 }
 
 /// A flag would show the token to everybody who lists processes, so it comes by this way only.
-#[expect(clippy::disallowed_methods, reason = "a secret is handed to the one place that uses it")]
 fn token_in_environment() -> Option<Zeroizing<String>> {
-    let text = std::env::var("HALLPASS_OPERATOR_TOKEN").ok().map(Zeroizing::new)?;
+    let text = process_environment("HALLPASS_OPERATOR_TOKEN").map(Zeroizing::new)?;
     let token = text.trim();
     (!token.is_empty()).then(|| Zeroizing::new(token.to_owned()))
 }

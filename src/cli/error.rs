@@ -59,8 +59,8 @@ impl CliError {
             None => detail,
         };
         let listed = |name: &str| problem.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        let reasons = listed("reasons").iter().map(reason_words).chain(listed("errors").iter().map(plain_words));
-        let reasons = reasons.collect();
+        let mut reasons: Vec<String> = listed("reasons").iter().map(reason_words).collect();
+        reasons.extend(listed("errors").iter().map(plain_words));
         let (exit, hint) = match status {
             403 => (Exit::Refused, None),
             401 => (Exit::Failed, Some(UNAUTHENTICATED)),

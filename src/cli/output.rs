@@ -159,7 +159,7 @@ fn escape_json(json: &str) -> String {
 }
 
 /// Control characters, line and paragraph separators, marks that reorder text, characters of no width.
-const fn is_unsafe(character: char) -> bool {
+fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
