@@ -32,5 +32,7 @@ pub mod index;
 pub mod journal;
 #[cfg(feature = "server")]
 pub mod policy;
+#[cfg(feature = "server")]
+pub mod telemetry;
 pub mod token;
 pub mod verify;

@@ -203,6 +203,12 @@ impl IntoText for toml::Value {
     }
 }
 
+/// The file that is read when it is there.
+pub const DEFAULT_FILE: &str = "hallpass.toml";
+
+/// The variable that names another file.
+pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,9 +229,3 @@ mod tests {
         }
     }
 }
-
-/// The file that is read when it is there.
-pub const DEFAULT_FILE: &str = "hallpass.toml";
-
-/// The variable that names another file.
-pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";

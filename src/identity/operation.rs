@@ -63,6 +63,8 @@ operations! {
     PolicyRead = "policy:read" for ["admin", "auditor"],
     /// Have policy files checked, or a decision explained, without effect.
     PolicyExplain = "policy:explain" for ["admin", "auditor"],
+    /// Write a grant.
+    PolicyWrite = "policy:write" for ["admin"],
     /// Load the policy set anew.
     PolicyReload = "policy:reload" for ["admin"],
     /// List and read tasks of any agent.

@@ -24,8 +24,8 @@ pub struct OperatorStanding<'a> {
     pub key: &'a dyn Fn(Option<KeyId>) -> Option<PublicKey>,
     /// Whether this block was revoked.
     pub is_revoked: &'a dyn Fn(&RevocationId) -> bool,
-    /// Whether the operator is registered and was not removed.
-    pub is_registered: &'a dyn Fn(&OperatorId) -> bool,
+    /// Whether the operator is registered, and was not removed since this token was issued.
+    pub is_accepted: &'a dyn Fn(&OperatorId, Timestamp) -> bool,
 }
 
 impl fmt::Debug for OperatorStanding<'_> {
@@ -46,13 +46,13 @@ impl OperatorSession {
     /// # Errors
     ///
     /// Refuses what is not a genuine operator token under a known key, a token any of whose blocks
-    /// was revoked, and one of an operator that is not registered.
+    /// was revoked, and one of an operator that is not registered or was removed after it was issued.
     pub fn authenticate(token: &str, standing: &OperatorStanding<'_>) -> Result<Self, OperatorError> {
         let token = VerifiedOperator::verify(token, standing.key).map_err(OperatorError::unauthenticated)?;
         if token.blocks().iter().any(standing.is_revoked) {
             return Err(OperatorError::unauthenticated(ReasonCode::RevokedToken));
         }
-        if !(standing.is_registered)(token.operator()) {
+        if !(standing.is_accepted)(token.operator(), token.issued_at()) {
             return Err(OperatorError::unauthenticated(ReasonCode::Suspended));
         }
         Ok(Self { token })
