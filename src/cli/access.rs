@@ -17,9 +17,10 @@ use crate::{
     base::{
         ids::{IssuerUri, ServerUri},
         json,
+        secret_file::read_secret,
         time::{Clock as _, SystemClock},
     },
-    broker::{OPERATOR_TOKEN_FILE, read_secret},
+    broker::OPERATOR_TOKEN_FILE,
     config::process_environment,
     identity::AgentKey,
     verify::document::KeyDocument,

@@ -112,6 +112,8 @@ impl Tail {
         let filter = self.filter();
         let mut query = filter.clone();
         query.push(("order", "newest".to_owned()));
+        // Asked first: what happens between this and the list is in the list.
+        let head = if self.follow { client.get("/v1/audit/head", &[], &bearer).await? } else { Value::Null };
         let events = client.list("/v1/audit", (&query, self.lines), &bearer).await?;
         for event in events.iter().rev() {
             output.stream(event, &event_line(event))?;
@@ -120,6 +122,7 @@ impl Tail {
             return Ok(());
         }
         let seen = events.first().and_then(|event| event.get("seq")).and_then(Value::as_u64);
+        let seen = seen.max(head.get("sequence").and_then(Value::as_u64));
         follow((&client, &bearer), (filter, seen), output).await
     }
 

@@ -16,9 +16,10 @@ use super::{
 use crate::{
     base::{
         ids::OperatorId,
+        secret_file::write_secret,
         time::{Clock as _, SystemClock},
     },
-    broker::{Broker, write_secret},
+    broker::Broker,
     identity::Operation,
     token::{PassToken, attenuate_operator},
 };

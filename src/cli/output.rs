@@ -38,11 +38,6 @@ impl Output {
         Self { json, terminal: io::stdout().is_terminal() }
     }
 
-    /// Whether programs read the answer.
-    pub(super) const fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Prints an answer: `document` for programs, `view` for people.
     pub(super) fn show(&self, document: &Value, view: View) -> Result<(), CliError> {
         if self.json {

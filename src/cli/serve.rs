@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::time::SystemClock,
     broker::{Broker, Caller, OPERATOR_TOKEN_FILE, Opened, Options},
-    config::{Config, Overrides, process_environment},
+    config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
     telemetry::{self, Metrics, ReloadOutcome},
 };
@@ -159,8 +159,10 @@ async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Resul
     let stop = stop_signal()?;
     let reloading = reload_on_hangup(Arc::clone(&opened.broker), Arc::clone(metrics))?;
     let server = Server::new(listeners, Arc::clone(&opened.broker), Arc::new(Counting::new(Arc::clone(metrics))));
-    tracing::info!(address = %address, admin.address = %admin, issuer = %issuer, "listening");
-    if opened.first_start {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    tracing::info!(url = %format_args!("{scheme}://{address}"), admin.address = %admin, issuer = %issuer, "listening");
+    // A log that machines read holds nothing else.
+    if opened.first_start && config.log.format == LogFormat::Text {
         next_steps(config, issuer.as_str(), output);
     }
     let served = server.serve(stop).await;
@@ -172,6 +174,10 @@ fn http_options(config: &Config) -> http::Options {
     let mut options = http::Options::new(config.listen, config.admin_listen);
     let files = config.tls.as_ref();
     options.tls = files.map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.private_key.clone() });
+    options.rates.per_second = config.limits.requests_per_second;
+    options.rates.burst = config.limits.burst;
+    // All together are never held to less than one of them may ask.
+    options.rates.global = options.rates.global.max(config.limits.requests_per_second);
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
     options
