@@ -21,6 +21,8 @@ pub mod base;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod identity;
@@ -30,5 +32,7 @@ pub mod index;
 pub mod journal;
 #[cfg(feature = "server")]
 pub mod policy;
+#[cfg(feature = "server")]
+pub mod telemetry;
 pub mod token;
 pub mod verify;

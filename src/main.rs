@@ -1,2 +1,7 @@
-//! hallpass
-fn main() {}
+//! The `hallpass` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hallpass::cli::run(std::env::args_os())
+}

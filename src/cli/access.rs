@@ -1,0 +1,197 @@
+//! Who the command line is: an operator with a token, or an agent with a key.
+
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{
+    client::{Bearer, Client, Connection, segment},
+    error::CliError,
+};
+use crate::{
+    base::{
+        ids::{IssuerUri, ServerUri},
+        json,
+        secret_file::read_secret,
+        time::{Clock as _, SystemClock},
+    },
+    broker::OPERATOR_TOKEN_FILE,
+    config::process_environment,
+    identity::AgentKey,
+    verify::document::KeyDocument,
+};
+
+/// An operator's way to the broker.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Operator {
+    #[command(flatten)]
+    pub(super) connection: Connection,
+    /// The operator's token (mode 0600); else HALLPASS_OPERATOR_TOKEN, the token itself; else
+    /// ./hallpass-data/operator.token.
+    #[arg(long, global = true, value_name = "FILE")]
+    operator_token_file: Option<PathBuf>,
+}
+
+impl Operator {
+    /// A client and the operator's credential.
+    pub(super) fn open(&self) -> Result<(Client, Bearer), CliError> {
+        Ok((self.connection.client()?, self.bearer()?))
+    }
+
+    pub(super) fn bearer(&self) -> Result<Bearer, CliError> {
+        self.token().map(Bearer::new)
+    }
+
+    /// The operator's token.
+    pub(super) fn token(&self) -> Result<Zeroizing<String>, CliError> {
+        if let Some(path) = &self.operator_token_file {
+            return token_in(path);
+        }
+        if let Some(token) = token_in_environment() {
+            return Ok(token);
+        }
+        let path = Path::new(DATA_DIRECTORY).join(OPERATOR_TOKEN_FILE);
+        if path.exists() {
+            return token_in(&path);
+        }
+        Err(CliError::failed("no operator token was found").hint(format!(
+            "run this where `{}` is, or say --operator-token-file FILE or HALLPASS_OPERATOR_TOKEN=TOKEN",
+            path.display()
+        )))
+    }
+}
+
+/// An agent's way to the broker, or an operator's where either may ask.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Either {
+    #[command(flatten)]
+    pub(super) operator: Operator,
+    #[command(flatten)]
+    pub(super) agent: MaybeAgent,
+}
+
+/// The key of the agent to be, if any.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MaybeAgent {
+    /// Act as the agent whose key file this is.
+    #[arg(long = "as", global = true, value_name = "KEYFILE")]
+    key_file: Option<PathBuf>,
+    /// The issuer that the agent means; needed when the broker calls itself by another origin than --broker.
+    #[arg(long, global = true, value_name = "URI")]
+    issuer: Option<IssuerUri>,
+}
+
+impl Either {
+    /// A client and the credential of the agent named by `--as`.
+    pub(super) async fn as_agent(&self) -> Result<(Client, Bearer), CliError> {
+        let path = self.agent.key_file.as_ref().ok_or_else(|| {
+            CliError::usage("this is an agent's to do").hint("say --as KEYFILE; `hallpass agent add … --key-out KEYFILE` makes one")
+        })?;
+        let client = self.operator.connection.client()?;
+        let bearer = assertion(&client, path, self.agent.issuer.as_ref()).await?;
+        Ok((client, bearer))
+    }
+
+    /// A client and the agent's credential when there is `--as`, else the operator's.
+    pub(super) async fn open(&self) -> Result<(Client, Bearer), CliError> {
+        if self.agent.key_file.is_some() { self.as_agent().await } else { self.operator.open() }
+    }
+
+    pub(super) const fn is_agent(&self) -> bool {
+        self.agent.key_file.is_some()
+    }
+}
+
+/// The key document of the broker, which must call itself by its own origin or by `expected`.
+///
+/// SECURITY: an assertion is good at whichever issuer it names. A broker that could choose that name
+/// freely would get an assertion for another one.
+pub(super) async fn key_document(client: &Client, expected: Option<&IssuerUri>) -> Result<KeyDocument, CliError> {
+    let value = client.get("/v1/keys.json", &[], &Bearer::NONE).await?;
+    let document: KeyDocument = serde_json::from_value(value)
+        .map_err(|error| CliError::failed(format!("the key document of {} cannot be read: {error}", client.base())))?;
+    let believed = match expected {
+        Some(expected) => document.iss == *expected,
+        None => client.has_origin_of(&document.iss),
+    };
+    if believed {
+        return Ok(document);
+    }
+    Err(CliError::failed(format!("the broker at {} calls itself `{}`", client.base(), document.iss))
+        .hint(format!("if that is the broker you mean, say --issuer {}", document.iss)))
+}
+
+async fn assertion(client: &Client, path: &Path, issuer: Option<&IssuerUri>) -> Result<Bearer, CliError> {
+    let key = AgentKey::read(path).map_err(CliError::failed)?;
+    let issuer = key_document(client, issuer).await?.iss;
+    let assertion = key.assertion(&issuer, SystemClock::default().now());
+    assertion.map(|text| Bearer::new(Zeroizing::new(text))).map_err(CliError::failed)
+}
+
+/// The canonical URI of the server that `text`, a URI or a registered name, means.
+pub(super) async fn server_uri(client: &Client, text: &str, operator: &Operator) -> Result<ServerUri, CliError> {
+    if text.contains("://") {
+        return text.parse().map_err(|error| CliError::usage(format!("--server: {error}")));
+    }
+    let bearer = operator.bearer().map_err(|_| {
+        CliError::failed(format!("`{text}` is a server's short name, which only operators can look up"))
+            .hint("give the server's URI, or an operator token beside the agent's key")
+    })?;
+    let server: Value = client.get(&format!("/v1/servers/{}", segment(text)), &[], &bearer).await?;
+    let uri = server.pointer("/manifest/server").and_then(Value::as_str).unwrap_or_default();
+    uri.parse().map_err(|error| CliError::failed(format!("the broker's answer about server `{text}`: {error}")))
+}
+
+/// A token given as an argument, or read from stdin for `-`.
+pub(super) fn token_argument(given: &str) -> Result<Zeroizing<String>, CliError> {
+    if given != "-" {
+        return Ok(Zeroizing::new(given.trim().to_owned()));
+    }
+    let text = read_limited(io::stdin().lock(), MAX_TOKEN_TEXT_BYTES)?;
+    let text = Zeroizing::new(String::from_utf8(text).map_err(|_| CliError::usage("stdin holds no token"))?);
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// The JSON in `path`, or on stdin for `-`.
+pub(super) fn json_file(path: &Path) -> Result<Value, CliError> {
+    let failed = |error: io::Error| CliError::failed(format!("cannot read `{}`: {error}", path.display()));
+    let bytes = if path == Path::new("-") {
+        read_limited(io::stdin().lock(), MAX_INPUT_BYTES)?
+    } else {
+        read_limited(std::fs::File::open(path).map_err(failed)?, MAX_INPUT_BYTES)?
+    };
+    json::parse(&bytes, MAX_INPUT_BYTES).map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))
+}
+
+fn read_limited(source: impl io::Read, max_bytes: usize) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    let one_more = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    source.take(one_more).read_to_end(&mut bytes).map_err(CliError::failed)?;
+    if bytes.len() > max_bytes {
+        return Err(CliError::usage(format!("the input is longer than {max_bytes} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn token_in(path: &Path) -> Result<Zeroizing<String>, CliError> {
+    let text = read_secret(path).map_err(CliError::failed)?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// A flag would show the token to everybody who lists processes, so it comes by this way only.
+fn token_in_environment() -> Option<Zeroizing<String>> {
+    let text = process_environment("HALLPASS_OPERATOR_TOKEN").map(Zeroizing::new)?;
+    let token = text.trim();
+    (!token.is_empty()).then(|| Zeroizing::new(token.to_owned()))
+}
+
+/// Where a broker keeps its data unless it is told otherwise.
+pub(super) const DATA_DIRECTORY: &str = "./hallpass-data";
+
+const MAX_TOKEN_TEXT_BYTES: usize = 64 * 1024;
+pub(super) const MAX_INPUT_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,249 @@
+//! The broker as its HTTP client sees it: one request, one JSON answer, one error for people.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::Args;
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header, redirect};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::error::CliError;
+use crate::base::{
+    ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
+    json,
+};
+
+/// How to reach the broker.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Connection {
+    /// Where the broker listens.
+    #[arg(long, global = true, env = "HALLPASS_BROKER", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    broker: String,
+    /// Certificates (PEM) to trust besides the system's, for a broker behind a private CA.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// A client of one broker.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: IssuerUri,
+}
+
+/// What a request proves about whoever sends it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bearer(Option<Zeroizing<String>>);
+
+impl Bearer {
+    /// Nothing.
+    pub(super) const NONE: Self = Self(None);
+
+    pub(super) const fn new(credential: Zeroizing<String>) -> Self {
+        Self(Some(credential))
+    }
+}
+
+impl Connection {
+    pub(super) fn client(&self) -> Result<Client, CliError> {
+        let text = self.broker.strip_suffix('/').unwrap_or(&self.broker);
+        let base: IssuerUri = text.parse().map_err(|error| {
+            CliError::usage(format!("--broker: {error}")).hint("for example http://127.0.0.1:7400 or https://broker.example")
+        })?;
+        Ok(Client { http: http_client(base.as_str(), self.ca_file.as_ref())?, base })
+    }
+}
+
+/// An HTTP client for `url`: no redirects, since a credential goes where it was meant to go, and no
+/// proxy to this machine itself.
+pub(super) fn http_client(url: &str, ca_file: Option<&PathBuf>) -> Result<reqwest::Client, CliError> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
+    if split_canonical_http_uri(url).is_some_and(|(_, host, _, _)| is_loopback_host(host)) {
+        builder = builder.no_proxy();
+    }
+    if let Some(path) = ca_file {
+        let pem = fs::read(path).map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
+        let certificates = Certificate::from_pem_bundle(&pem).ok().filter(|certificates| !certificates.is_empty());
+        let none = || CliError::failed(format!("`{}` holds no certificate in PEM form", path.display()));
+        builder = builder.tls_certs_merge(certificates.ok_or_else(none)?);
+    }
+    builder.build().map_err(|error| CliError::failed(format!("cannot set up TLS: {}", chain(&error))))
+}
+
+impl Client {
+    /// The broker's URL.
+    pub(super) fn base(&self) -> &str {
+        self.base.as_str()
+    }
+
+    /// Whether `issuer` has this broker's scheme, host and port.
+    pub(super) fn has_origin_of(&self, issuer: &IssuerUri) -> bool {
+        let origin = |uri: &IssuerUri| split_canonical_http_uri(uri.as_str()).map(|(scheme, host, port, _)| (scheme.to_owned(), host.to_owned(), port));
+        origin(&self.base) == origin(issuer)
+    }
+
+    pub(super) async fn get(&self, path: &str, query: &[(&str, String)], bearer: &Bearer) -> Result<Value, CliError> {
+        self.answer(self.request(Method::GET, path, bearer).query(query)).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value, bearer: &Bearer) -> Result<Value, CliError> {
+        self.answer(self.request(Method::POST, path, bearer).json(body)).await
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value, bearer: &Bearer) -> Result<Value, CliError> {
+        self.answer(self.request(Method::PUT, path, bearer).json(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str, bearer: &Bearer) -> Result<Value, CliError> {
+        self.answer(self.request(Method::DELETE, path, bearer)).await
+    }
+
+    /// Every item of a list, page by page, at most `limit`.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        (query, limit): (&[(&str, String)], usize),
+        bearer: &Bearer,
+    ) -> Result<Vec<Value>, CliError> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        while items.len() < limit {
+            let page = limit.saturating_sub(items.len()).min(PAGE);
+            let mut query = query.to_vec();
+            query.push(("limit", page.to_string()));
+            query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            let answer = self.get(path, &query, bearer).await?;
+            items.extend(super::view::items(&answer, "/items").iter().cloned());
+            match answer.get("next").and_then(Value::as_str) {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        items.truncate(limit);
+        Ok(items)
+    }
+
+    /// An answer that is text, of the media type `accept`.
+    pub(super) async fn text(
+        &self,
+        path: &str,
+        (query, accept): (&[(&str, String)], &str),
+        bearer: &Bearer,
+    ) -> Result<String, CliError> {
+        let request = self.request(Method::GET, path, bearer).query(query).header(header::ACCEPT, accept);
+        let response = self.send(request.timeout(TIMEOUT)).await?;
+        let bytes = body(response, MAX_ANSWER_BYTES).await?;
+        String::from_utf8(bytes).map_err(|_| CliError::failed("the broker's answer is not text"))
+    }
+
+    /// A stream of events; it ends when the broker ends it.
+    pub(super) async fn events(
+        &self,
+        path: &str,
+        (query, last): (&[(&str, String)], Option<String>),
+        bearer: &Bearer,
+    ) -> Result<Response, CliError> {
+        let mut request = self.request(Method::GET, path, bearer).query(query);
+        request = request.header(header::ACCEPT, "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        self.send(request).await
+    }
+
+    fn request(&self, method: Method, path: &str, bearer: &Bearer) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &bearer.0 {
+            Some(credential) => request.bearer_auth(credential.as_str()),
+            None => request,
+        }
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let response = self.send(request.timeout(TIMEOUT)).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
+        parse(&body(response, MAX_ANSWER_BYTES).await?)
+    }
+
+    /// The response when it is a success, and the problem in it when it is not.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = body(response, MAX_ANSWER_BYTES).await?;
+        match json::parse(&bytes, MAX_ANSWER_BYTES) {
+            Ok(problem @ Value::Object(_)) => Err(CliError::problem(status.as_u16(), problem)),
+            _ => Err(CliError::failed(format!("`{}` answered {status}", self.base))
+                .hint("is this the URL of a hallpass broker?")),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        let failed = CliError::failed(format!("cannot reach the broker at {}: {}", self.base, chain(error)));
+        if error.is_connect() {
+            return failed.hint("is `hallpass serve` running? --broker or HALLPASS_BROKER says where");
+        }
+        if error.is_timeout() {
+            return failed.hint("the request may have been carried out all the same: look before you repeat it");
+        }
+        failed
+    }
+}
+
+/// A path segment, percent-encoded.
+pub(super) fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// The body of `response`, refused when it is longer than `max_bytes`.
+pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    let failed = |error: reqwest::Error| CliError::failed(format!("the answer broke off: {}", chain(&error)));
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if bytes.len().saturating_add(chunk.len()) > max_bytes {
+            return Err(CliError::failed(format!("the answer is longer than {max_bytes} bytes")));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// An error and its causes on one line; reqwest hides what happened in the last of them.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let mut words: Vec<String> = Vec::new();
+    for cause in causes {
+        if !words.iter().any(|word| word.contains(&cause)) {
+            words.push(cause);
+        }
+    }
+    words.join(": ")
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, CliError> {
+    json::parse(bytes, MAX_ANSWER_BYTES).map_err(|error| {
+        CliError::failed(format!("the answer is not JSON: {error}")).hint("is this the URL of a hallpass broker?")
+    })
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// The largest page that the broker gives.
+const PAGE: usize = 200;

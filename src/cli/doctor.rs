@@ -1,0 +1,258 @@
+//! `hallpass doctor`: what is wrong with this installation, and what to do about it.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    access::Operator,
+    client::{Bearer, Client, chain, http_client},
+    error::{CliError, Exit},
+    output::{Output, View},
+    serve::ConfigFile,
+};
+use crate::{
+    base::time::{Clock as _, SystemClock},
+    broker::OPERATOR_TOKEN_FILE,
+    config::Config,
+    policy::{Catalogue, PolicySet},
+    verify::document::KeyDocument,
+};
+
+/// Look for what is wrong with this installation.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Looks at the configuration, the data directory and the policy here, and at the broker at --broker.
+Exit 1 when something is wrong. Changes nothing.")]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+/// One thing that was looked at.
+struct Check {
+    name: &'static str,
+    state: State,
+    detail: String,
+    hint: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    Warning,
+    Failed,
+    Skipped,
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Check {
+    fn new(name: &'static str, state: State, detail: impl Into<String>) -> Self {
+        Self { name, state, detail: detail.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn from_error(name: &'static str, error: &CliError) -> Self {
+        let mut lines = error.lines().into_iter();
+        let detail = lines.next().unwrap_or_default();
+        let detail = detail.split_once(": ").map_or(detail.clone(), |(_, rest)| rest.to_owned());
+        let rest: Vec<_> = lines.map(|line| line.trim_start_matches("hint: ").trim().to_owned()).collect();
+        let check = Self::new(name, State::Failed, detail);
+        if rest.is_empty() { check } else { check.hint(rest.join("; ")) }
+    }
+}
+
+impl Doctor {
+    pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
+        let mut checks = Vec::new();
+        let config = match self.config.load() {
+            Ok(config) => {
+                checks.push(Check::new("configuration", State::Ok, "every value is sound"));
+                Some(config)
+            }
+            Err(error) => {
+                checks.push(Check::from_error("configuration", &error));
+                None
+            }
+        };
+        if let Some(config) = &config {
+            checks.push(data_directory(&config.data_dir));
+            checks.push(secrets(&config.data_dir));
+            checks.push(policy(&config.policy_dir));
+        }
+        checks.extend(self.broker(config.as_ref()).await);
+        show(&checks, output)
+    }
+
+    async fn broker(&self, config: Option<&Config>) -> Vec<Check> {
+        let client = match self.operator.connection.client() {
+            Ok(client) => client,
+            Err(error) => return vec![Check::from_error("broker", &error)],
+        };
+        let document = match client.get("/v1/keys.json", &[], &Bearer::NONE).await {
+            Ok(document) => document,
+            Err(error) => return vec![Check::from_error("broker", &error)],
+        };
+        let Ok(document) = serde_json::from_value::<KeyDocument>(document) else {
+            return vec![Check::new("broker", State::Failed, format!("{} is no hallpass broker", client.base()))];
+        };
+        let mut checks = vec![issuer(&client, &document), clock(&document)];
+        checks.push(self.operator_token(&client).await);
+        checks.extend(ready(&client, config).await);
+        checks
+    }
+
+    async fn operator_token(&self, client: &Client) -> Check {
+        let name = "operator token";
+        let bearer = match self.operator.bearer() {
+            Ok(bearer) => bearer,
+            Err(error) => return Check { state: State::Warning, ..Check::from_error(name, &error) },
+        };
+        match client.get("/v1/policy", &[], &bearer).await {
+            Ok(_) => Check::new(name, State::Ok, "the broker accepts it"),
+            // A narrowed token is a sound one.
+            Err(error) if error.exit() == Exit::Refused => {
+                Check::new(name, State::Ok, "the broker accepts it; it may not read the policy")
+            }
+            Err(error) => Check::from_error(name, &error),
+        }
+    }
+}
+
+fn issuer(client: &Client, document: &KeyDocument) -> Check {
+    let detail = format!("{} answers as {}", client.base(), document.iss);
+    if client.has_origin_of(&document.iss) {
+        return Check::new("broker", State::Ok, detail);
+    }
+    Check::new("broker", State::Warning, detail).hint(format!("agents must say --issuer {}", document.iss))
+}
+
+fn clock(document: &KeyDocument) -> Check {
+    let now = SystemClock::default().now();
+    let apart = now.since(document.at).max(document.at.since(now));
+    let detail = format!("{} apart from the broker's", humantime::format_duration(apart));
+    let check = |state| Check::new("clock", state, detail.clone());
+    match apart {
+        apart if apart <= SOUND_DIFFERENCE => check(State::Ok),
+        apart if apart <= TOLERABLE_DIFFERENCE => check(State::Warning).hint("set both by NTP: short passes depend on it"),
+        _ => check(State::Failed).hint("set both by NTP: assertions and passes will be refused"),
+    }
+}
+
+async fn ready(client: &Client, config: Option<&Config>) -> Option<Check> {
+    let config = config?;
+    let own = config.issuer(config.listen).ok()?;
+    if !client.has_origin_of(&own) {
+        return Some(Check::new("readiness", State::Skipped, "the broker is not the one that is configured here"));
+    }
+    let scheme = if config.admin_uses_tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/readyz", config.admin_listen);
+    let http = http_client(&format!("{scheme}://{}", config.admin_listen), None).ok()?;
+    Some(match http.get(&url).timeout(TIMEOUT).send().await {
+        Ok(answer) if answer.status().is_success() => Check::new("readiness", State::Ok, "ready"),
+        Ok(answer) => Check::new("readiness", State::Failed, format!("{url} answered {}", answer.status()))
+            .hint("the broker's log tells why; a journal that failed needs a restart"),
+        Err(error) => Check::new("readiness", State::Failed, format!("{url}: {}", chain(&error))),
+    })
+}
+
+fn data_directory(path: &Path) -> Check {
+    let name = "data directory";
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => Check::new(name, State::Failed, format!("`{}` is no directory", path.display())),
+        Ok(metadata) => {
+            let mode = metadata.permissions().mode() & 0o777;
+            let detail = format!("`{}` has mode {mode:03o}", path.display());
+            if mode & 0o077 == 0 {
+                return Check::new(name, State::Ok, detail);
+            }
+            Check::new(name, State::Failed, detail).hint(format!("run `chmod 700 {}`", path.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Check::new(name, State::Skipped, format!("`{}` is not here: `hallpass serve` makes it", path.display()))
+        }
+        Err(error) => Check::new(name, State::Failed, format!("`{}`: {error}", path.display())),
+    }
+}
+
+fn secrets(data_dir: &Path) -> Check {
+    let name = "secret files";
+    let mut files = vec![data_dir.join(OPERATOR_TOKEN_FILE)];
+    let keys = fs::read_dir(data_dir.join("keys")).into_iter().flatten().flatten();
+    files.extend(keys.map(|entry| entry.path()));
+    files.retain(|path| path.exists());
+    let mode_of = |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
+    let is_open = |path: &&PathBuf| mode_of(path).map_or(true, |mode| mode & 0o077 != 0);
+    let open: Vec<String> = files.iter().filter(is_open).map(|path| path.display().to_string()).collect();
+    if files.is_empty() {
+        return Check::new(name, State::Skipped, "none here");
+    }
+    if open.is_empty() {
+        return Check::new(name, State::Ok, format!("{} files, each for its owner alone", files.len()));
+    }
+    Check::new(name, State::Failed, format!("open to others: {}", open.join(", ")))
+        .hint("run `chmod 600` on them, and rotate what others may have seen")
+}
+
+fn policy(directory: &Path) -> Check {
+    let name = "policy";
+    if !directory.exists() {
+        return Check::new(name, State::Skipped, format!("`{}` is not here: `hallpass serve` makes it", directory.display()));
+    }
+    match PolicySet::load(directory, &Catalogue::default()) {
+        Ok((set, _)) => {
+            let (grants, guardrails) = (set.grants().len(), set.guardrails().len());
+            Check::new(name, State::Ok, format!("{grants} grants, {guardrails} guardrails"))
+        }
+        Err(errors) => {
+            let found: Vec<_> = errors.findings().iter().map(ToString::to_string).collect();
+            Check::new(name, State::Failed, found.join("; ")).hint("`hallpass policy check` shows them one by one")
+        }
+    }
+}
+
+fn show(checks: &[Check], output: Output) -> Result<(), CliError> {
+    let document = |check: &Check| {
+        let mut document = json!({"check": check.name, "state": check.state.word(), "detail": check.detail});
+        if let (Some(document), Some(hint)) = (document.as_object_mut(), &check.hint) {
+            document.insert("hint".to_owned(), Value::String(hint.clone()));
+        }
+        document
+    };
+    let is_ok = checks.iter().all(|check| check.state != State::Failed);
+    let items: Vec<_> = checks.iter().map(document).collect();
+    let row = |check: &Check| {
+        let hint = check.hint.clone().unwrap_or_default();
+        vec![check.name.to_owned(), check.state.word().to_owned(), check.detail.clone(), hint]
+    };
+    let rows = checks.iter().map(row).collect();
+    let view = View::Table { columns: &["check", "state", "detail", "what to do"], rows, empty: "nothing to look at" };
+    output.show(&json!({"ok": is_ok, "items": items}), view)?;
+    if is_ok { Ok(()) } else { Err(CliError::answered(Exit::Failed)) }
+}
+
+const SOUND_DIFFERENCE: Duration = Duration::from_secs(2);
+const TOLERABLE_DIFFERENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(5);

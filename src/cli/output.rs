@@ -1,0 +1,182 @@
+//! Output: data to stdout, everything else to stderr; the only room of the house that prints.
+//!
+//! SECURITY: what is printed was often written by others: agents' purposes, tool names, reasons. What
+//! could drive a terminal, end a line or reorder the text is escaped here, for people and for
+//! programs alike, so that no caller can forget it.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::error::CliError;
+
+/// Where a command's words go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    json: bool,
+    terminal: bool,
+}
+
+/// What people see in place of JSON.
+#[derive(Debug)]
+pub(super) enum View {
+    /// Names and values, a line each: one thing.
+    Fields(Vec<(&'static str, String)>),
+    /// Rows under columns: many things. The text stands for no rows.
+    Table { columns: &'static [&'static str], rows: Vec<Vec<String>>, empty: &'static str },
+    /// Lines as they are.
+    Lines(Vec<String>),
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, terminal: io::stdout().is_terminal() }
+    }
+
+    /// Prints an answer: `document` for programs, `view` for people.
+    pub(super) fn show(&self, document: &Value, view: View) -> Result<(), CliError> {
+        if self.json {
+            return print(&escape_json(&format!("{document:#}")));
+        }
+        match view {
+            View::Fields(fields) => print(&fields_text(&fields)),
+            View::Lines(lines) => print(&lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")),
+            View::Table { rows, empty, .. } if rows.is_empty() => {
+                self.note(empty);
+                Ok(())
+            }
+            View::Table { columns, rows, .. } => print(&self.table_text(columns, &rows)),
+        }
+    }
+
+    /// Prints one of many answers as it comes: one line of JSON, or one line of text.
+    pub(super) fn stream(&self, document: &Value, text: &str) -> Result<(), CliError> {
+        if self.json { print(&escape_json(&document.to_string())) } else { print(&clean(text)) }
+    }
+
+    /// Prints text that was made for a file: a completion script, a manifest.
+    pub(super) fn raw(text: &str) -> Result<(), CliError> {
+        print(text.trim_end_matches('\n'))
+    }
+
+    /// Tells people something beside the answer.
+    #[expect(clippy::unused_self, reason = "every word goes through the one who knows where words go")]
+    pub(super) fn note(&self, text: &str) {
+        // There is nobody left to tell when stderr is gone.
+        let _ = writeln!(anstream::stderr(), "{}", clean(text));
+    }
+
+    /// Tells why a command did not do what it was asked.
+    pub(super) fn fail(&self, error: &CliError) {
+        if self.json {
+            if let Some(document) = error.document() {
+                let _ = writeln!(anstream::stderr(), "{}", escape_json(&document.to_string()));
+            }
+            return;
+        }
+        error.lines().iter().for_each(|line| self.note(line));
+    }
+
+    /// A progress bar over `bytes` on stderr; unseen unless stderr is a terminal.
+    pub(super) fn progress(&self, bytes: u64) -> ProgressBar {
+        if self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}").map_or(bar.clone(), |style| bar.with_style(style))
+    }
+
+    fn table_text(&self, columns: &[&str], rows: &[Vec<String>]) -> String {
+        let mut table = Table::new();
+        if self.terminal {
+            table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_header(columns.iter().map(|column| Cell::new(column).add_attribute(Attribute::Bold)));
+        } else {
+            table.load_style(presets::NOTHING).force_no_tty();
+            table.set_header(columns.iter().map(|column| Cell::new(column.to_uppercase())));
+        }
+        for row in rows {
+            table.add_row(row.iter().map(|cell| Cell::new(clean(cell))));
+        }
+        let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        // Without borders every line still begins with the padding of a cell.
+        let unpadded = |line: &String| line.strip_prefix(' ').unwrap_or(line).to_owned();
+        if self.terminal { lines.join("\n") } else { lines.iter().map(unpadded).collect::<Vec<_>>().join("\n") }
+    }
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = anstream::stdout();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()?;
+    Ok(())
+}
+
+fn fields_text(fields: &[(&'static str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    // A name that is left empty continues the one above.
+    let line = |(name, value): &(&str, String)| format!("{name:width$}  {}", clean(value)).trim_end().to_owned();
+    fields.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `text` with whatever could drive a terminal, end a line or reorder text escaped.
+pub(super) fn clean(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unsafe(character) {
+            cleaned.extend(character.escape_unicode());
+        } else {
+            cleaned.push(character);
+        }
+    }
+    cleaned
+}
+
+/// JSON text with the same characters escaped the way JSON does it; layout between values stays.
+fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        // serde_json escapes C0 inside strings itself, so a newline here is layout.
+        if character != '\n' && is_unsafe(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Control characters, line and paragraph separators, marks that reorder text, characters of no width.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_drives_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\u{a}b\\u{202e}c");
+        let json = format!("{:#}", serde_json::json!({"a": "x\u{9b}y\u{202e}\n"}));
+        assert_eq!(escape_json(&json), "{\n  \"a\": \"x\\u009by\\u202e\\n\"\n}");
+    }
+
+    #[test]
+    fn tables_off_a_terminal_have_no_borders_and_no_trailing_blanks() {
+        let output = Output { json: false, terminal: false };
+        let text = output.table_text(&["agent", "groups"], &[vec!["bot".to_owned(), "a, b".to_owned()]]);
+        assert_eq!(text, "AGENT  GROUPS\nbot    a, b");
+    }
+}

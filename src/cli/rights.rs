@@ -1,0 +1,172 @@
+//! Rights as flags: one server's authorization detail, or a file of them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{
+    access::{Operator, json_file, server_uri},
+    client::Client,
+    error::CliError,
+};
+use crate::{
+    base::ids::{ServerUri, ToolName},
+    token::{
+        path::ResourceTree,
+        rights::{NamePattern, RequestedDetail},
+    },
+};
+
+/// What is asked for, or narrowed to.
+#[derive(Debug, Args)]
+pub(super) struct Rights {
+    /// The server, by URI or by its registered name.
+    #[arg(long, value_name = "SERVER", conflicts_with = "details")]
+    server: Option<String>,
+    /// A tool, or a pattern in which `*` stands for any characters; may be repeated.
+    #[arg(long = "tool", value_name = "TOOL", requires = "server", value_delimiter = ',')]
+    tools: Vec<NamePattern>,
+    /// A resource subtree such as file:///srv/data/; may be repeated.
+    #[arg(long = "resource", value_name = "URI", requires = "server")]
+    resources: Vec<ResourceTree>,
+    /// A prompt, or a pattern; may be repeated.
+    #[arg(long = "prompt", value_name = "PROMPT", requires = "server", value_delimiter = ',')]
+    prompts: Vec<NamePattern>,
+    /// A limit on an argument, such as 'transfer:/amount={"max":100}'; may be repeated.
+    #[arg(long = "constraint", value_name = "TOOL:/ARGUMENT=JSON", requires = "server")]
+    constraints: Vec<ArgumentLimit>,
+    /// A tool that may be called with its constrained arguments only; may be repeated.
+    #[arg(long = "closed", value_name = "TOOL", requires = "server")]
+    closed: Vec<ToolName>,
+    /// Only what changes nothing.
+    #[arg(long)]
+    read_only: bool,
+    /// Authorization details (RFC 9396) in a JSON file, or `-`: for several servers at once.
+    #[arg(long, value_name = "FILE")]
+    details: Option<PathBuf>,
+}
+
+/// One limit on one argument of one tool.
+#[derive(Debug, Clone)]
+pub(super) struct ArgumentLimit {
+    pub(super) tool: String,
+    pub(super) pointer: String,
+    pub(super) constraint: Value,
+}
+
+impl std::str::FromStr for ArgumentLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected TOOL:/ARGUMENT=JSON, such as transfer:/amount={\"max\":100}";
+        let (tool, rest) = text.split_once(':').ok_or(expected)?;
+        // A constraint is an object, so its brace tells where the argument's name ends.
+        let (pointer, constraint) = rest.split_once("={").ok_or(expected)?;
+        let constraint = crate::base::json::parse(format!("{{{constraint}").as_bytes(), MAX_CONSTRAINT_BYTES);
+        let constraint = constraint.map_err(|error| format!("{expected}: {error}"))?;
+        Ok(Self { tool: tool.to_owned(), pointer: pointer.to_owned(), constraint })
+    }
+}
+
+impl Rights {
+    pub(super) const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether neither a server nor a file is named.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.server.is_none() && self.details.is_none()
+    }
+
+    /// The authorization details; a server's short name is looked up at the broker.
+    pub(super) async fn resolved(&self, client: &Client, operator: &Operator) -> Result<Value, CliError> {
+        if let Some(details) = self.from_file()? {
+            return Ok(details);
+        }
+        let server = server_uri(client, self.server()?, operator).await?;
+        self.of_server(&server)
+    }
+
+    /// The authorization details, without asking anybody: the server must be named by its URI.
+    pub(super) fn offline(&self) -> Result<Value, CliError> {
+        if let Some(details) = self.from_file()? {
+            return Ok(details);
+        }
+        let server = self.server()?.parse();
+        self.of_server(&server.map_err(|error| CliError::usage(format!("--server: {error}")))?)
+    }
+
+    fn server(&self) -> Result<&str, CliError> {
+        let missing = || CliError::usage("nothing is named").hint("say --server SERVER with --tool, --resource or --prompt, or --details FILE");
+        self.server.as_deref().ok_or_else(missing)
+    }
+
+    fn from_file(&self) -> Result<Option<Value>, CliError> {
+        let Some(path) = &self.details else { return Ok(None) };
+        let details = match json_file(path)? {
+            detail @ Value::Object(_) => Value::Array(vec![detail]),
+            details => details,
+        };
+        let shape: Result<Vec<RequestedDetail>, _> = serde_json::from_value(details.clone());
+        shape.map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
+        Ok(Some(details))
+    }
+
+    fn of_server(&self, server: &ServerUri) -> Result<Value, CliError> {
+        let mut detail = json!({
+            "type": "mcp", "server": server, "tools": self.tools, "resources": self.resources, "prompts": self.prompts,
+            "constraints": limits_json(&self.constraints)?, "closed_arguments": self.closed, "read_only": self.read_only,
+        });
+        if let Some(detail) = detail.as_object_mut() {
+            detail.retain(|_, value| !is_empty(value));
+        }
+        let shape: Result<RequestedDetail, _> = serde_json::from_value(detail.clone());
+        let shape = shape.map_err(|error| CliError::usage(format!("--constraint: {error}")))?;
+        if shape.names_nothing() {
+            return Err(CliError::usage("nothing is named on the server").hint("say --tool, --resource or --prompt"));
+        }
+        Ok(json!([detail]))
+    }
+}
+
+/// Limits as the interface has them: by tool, by argument.
+pub(super) fn limits_json(limits: &[ArgumentLimit]) -> Result<Value, CliError> {
+    let mut tools = Map::new();
+    for limit in limits {
+        let arguments = tools.entry(limit.tool.clone()).or_insert_with(|| json!({}));
+        let before = arguments.as_object_mut().and_then(|arguments| arguments.insert(limit.pointer.clone(), limit.constraint.clone()));
+        if before.is_some() {
+            return Err(CliError::usage(format!("--constraint names `{}` of `{}` twice", limit.pointer, limit.tool)));
+        }
+    }
+    Ok(Value::Object(tools))
+}
+
+/// Whether a member says nothing and can be left out.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(value) => !value,
+        Value::Null => true,
+        _ => false,
+    }
+}
+
+const MAX_CONSTRAINT_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_names_tool_argument_and_constraint() {
+        let limit: ArgumentLimit = "files/read:/a=b={\"under\":\"/srv\"}".parse().unwrap();
+        assert_eq!((limit.tool.as_str(), limit.pointer.as_str()), ("files/read", "/a=b"));
+        assert_eq!(limit.constraint, json!({"under": "/srv"}));
+        for bad in ["transfer", "transfer:/amount", "transfer:/amount=5", "transfer:/amount={\"max\":1", "t:/a={\"x\":1,\"x\":2}"] {
+            assert!(bad.parse::<ArgumentLimit>().is_err(), "{bad}");
+        }
+    }
+}

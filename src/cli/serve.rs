@@ -1,0 +1,313 @@
+//! `hallpass serve`: the broker, from configuration to the last answer.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use serde_json::json;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
+
+use super::{
+    error::CliError,
+    output::{Output, View},
+};
+use crate::{
+    base::time::SystemClock,
+    broker::{Broker, Caller, OPERATOR_TOKEN_FILE, Opened, Options},
+    config::{Config, LogFormat, Overrides, process_environment},
+    http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
+    telemetry::{self, Metrics, ReloadOutcome},
+};
+
+/// Run the broker.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The first start makes the data directory with keys and the operator's token, and a policy directory
+with a commented example. Every setting: docs/configuration.md. SIGTERM and SIGINT drain and stop;
+SIGHUP loads the policy and the TLS certificate anew; when they are bad, the old ones stay.
+
+Examples:
+  hallpass serve
+  hallpass serve --config /etc/hallpass.toml --log-format json
+  hallpass serve --check-config")]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Address of the API; port 0 takes any free one. [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Address of health and metrics; never to be reached from outside. [default: 127.0.0.1:7401]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Serve plain http beyond loopback, behind a proxy that speaks TLS.
+    #[arg(long)]
+    dangerous_plain_http: bool,
+    /// The certificate chain (PEM), leaf first.
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<String>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_private_key: Option<String>,
+    /// The form of the log: text or json. [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// What is logged: a level or directives. [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log_filter: Option<String>,
+    /// Show the configuration in force, each value with its origin, and start nothing.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// Where the configuration of a broker on this machine is.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration file; ./hallpass.toml when it is there. [env: HALLPASS_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker's public URL, which passes name; the URL of the listener when it is not set.
+    #[arg(long = "issuer", id = "own_issuer", value_name = "URI")]
+    issuer: Option<String>,
+    /// Where journal, index and keys live. [default: ./hallpass-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Where grants and guardrails live. [default: ./policy]
+    #[arg(long, value_name = "DIRECTORY")]
+    policy_dir: Option<String>,
+}
+
+impl ConfigFile {
+    pub(super) fn load(&self) -> Result<Config, CliError> {
+        load(&self.overrides())
+    }
+
+    /// How a broker that is not serving is opened.
+    pub(super) fn broker_options(&self) -> Result<Options, CliError> {
+        let config = self.load()?;
+        broker_options(&config, config.listen)
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            issuer: self.issuer.clone(),
+            data_dir: self.data_dir.clone(),
+            policy_dir: self.policy_dir.clone(),
+            ..Overrides::default()
+        }
+    }
+}
+
+impl Serve {
+    pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
+        let config = load(&self.overrides())?;
+        if self.check_config {
+            return show(&config, output);
+        }
+        let mut telemetry = telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
+        let served = serve(&config, telemetry.metrics(), output).await;
+        // Sends what is waiting, which may block.
+        let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
+        served.and(sent.map_err(CliError::failed))
+    }
+
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.clone(),
+            admin_listen: self.admin_listen.clone(),
+            dangerous_plain_http: self.dangerous_plain_http,
+            tls_certificate: self.tls_certificate.clone(),
+            tls_private_key: self.tls_private_key.clone(),
+            log_format: self.log_format.clone(),
+            log_filter: self.log_filter.clone(),
+            ..self.config.overrides()
+        }
+    }
+}
+
+fn load(overrides: &Overrides) -> Result<Config, CliError> {
+    Config::load(overrides, &process_environment).map_err(|error| {
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        match lines.as_slice() {
+            [one] => CliError::failed(one),
+            many => CliError::failed("the configuration is refused").because(many),
+        }
+    })
+}
+
+fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliError> {
+    Ok(Options {
+        issuer: config.issuer(bound).map_err(CliError::failed)?,
+        data_dir: config.data_dir.clone(),
+        policy_dir: config.policy_dir.clone(),
+        max_task_ttl: config.limits.max_task_ttl,
+        max_pass_ttl: config.limits.max_pass_ttl,
+        rotation_overlap: config.rotation_overlap,
+    })
+}
+
+async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Result<(), CliError> {
+    let listeners = Listeners::bind(http_options(config)).await.map_err(CliError::failed)?;
+    let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
+    let options = broker_options(config, address)?;
+    let issuer = options.issuer.clone();
+    let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(start_failed)?;
+    report(&opened);
+    let stop = stop_signal()?;
+    let reloading = reload_on_hangup(Arc::clone(&opened.broker), Arc::clone(metrics))?;
+    let server = Server::new(listeners, Arc::clone(&opened.broker), Arc::new(Counting::new(Arc::clone(metrics))));
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    tracing::info!(url = %format_args!("{scheme}://{address}"), admin.address = %admin, issuer = %issuer, "listening");
+    // A log that machines read holds nothing else.
+    if opened.first_start && config.log.format == LogFormat::Text {
+        next_steps(config, issuer.as_str(), output);
+    }
+    let served = server.serve(stop).await;
+    reloading.abort();
+    served.map_err(CliError::failed)
+}
+
+fn http_options(config: &Config) -> http::Options {
+    let mut options = http::Options::new(config.listen, config.admin_listen);
+    let files = config.tls.as_ref();
+    options.tls = files.map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.private_key.clone() });
+    options.rates.per_second = config.limits.requests_per_second;
+    options.rates.burst = config.limits.burst;
+    // All together are never held to less than one of them may ask.
+    options.rates.global = options.rates.global.max(config.limits.requests_per_second);
+    options.max_requests = config.limits.concurrent_requests;
+    options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
+    options
+}
+
+fn start_failed(error: impl fmt::Display) -> CliError {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.as_slice() {
+        [one] => CliError::failed(one),
+        many => CliError::failed("the broker does not start").because(many),
+    }
+}
+
+fn report(opened: &Opened) {
+    for found in &opened.recovery {
+        tracing::warn!(recovery = %found, "recovered");
+    }
+    for warning in &opened.policy_warnings {
+        tracing::warn!(finding = %warning, "the policy is odd");
+    }
+}
+
+/// Ready on the first SIGTERM or SIGINT. A second one kills, as it does any process.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send, CliError> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+        }
+    })
+}
+
+fn reload_on_hangup(broker: Arc<Broker>, metrics: Arc<Metrics>) -> Result<JoinHandle<()>, CliError> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    Ok(tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            match broker.reload_policy(&Caller::broker()).await {
+                Ok(Ok(policy)) => {
+                    metrics.policy_reloaded(ReloadOutcome::Loaded);
+                    tracing::info!(policy.digest = %policy.digest, grants = policy.grants.len(), "the policy was loaded anew");
+                }
+                Ok(Err(errors)) => {
+                    metrics.policy_reloaded(ReloadOutcome::Refused);
+                    for finding in errors.findings() {
+                        tracing::error!(finding = %finding, "the old policy stays");
+                    }
+                }
+                Err(error) => {
+                    metrics.policy_reloaded(ReloadOutcome::Refused);
+                    tracing::error!(error = %error, "the old policy stays");
+                }
+            }
+        }
+    }))
+}
+
+/// What to type next, on the first start only.
+fn next_steps(config: &Config, issuer: &str, output: Output) {
+    let token = config.data_dir.join(OPERATOR_TOKEN_FILE);
+    let broker = if issuer == DEFAULT_BROKER { String::new() } else { format!("export HALLPASS_BROKER={issuer}") };
+    let policy = config.policy_dir.display();
+    let lines = [
+        format!("first start: keys are in {}, an example of grants in {policy}", config.data_dir.display()),
+        format!("the operator's token is in {} (mode 0600)", token.display()),
+        "next, in another terminal in this directory:".to_owned(),
+        broker,
+        "hallpass server add https://ledger.example/mcp --name ledger --import".to_owned(),
+        "hallpass agent add research-bot --steward alice --group research --key-out research-bot.key".to_owned(),
+        "hallpass policy grant --id research-reads --agents group:research --server ledger --tools 'read_*' --max-ttl 10m".to_owned(),
+        "hallpass task open --as research-bot.key --purpose \"close the Q3 books\" --server ledger --tool read_ledger --ttl 5m".to_owned(),
+    ];
+    for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
+        output.note(&if at < STEPS_BEGIN { line.clone() } else { format!("  {line}") });
+    }
+}
+
+fn show(config: &Config, output: Output) -> Result<(), CliError> {
+    let effective = config.effective();
+    let values = effective.iter().map(|value| json!({"key": value.key, "value": value.value, "origin": value.origin.to_string()}));
+    let document = json!({"items": values.collect::<Vec<_>>()});
+    let row = |value: &crate::config::Effective| vec![value.key.to_owned(), value.value.clone(), value.origin.to_string()];
+    let rows = effective.iter().map(row).collect();
+    output.show(&document, View::Table { columns: &["key", "value", "origin"], rows, empty: "no settings" })
+}
+
+/// Joins what the server tells with what is counted.
+struct Counting {
+    metrics: Arc<Metrics>,
+    /// Every route that there is: the closed set that labels come from.
+    routes: Vec<&'static str>,
+}
+
+impl Counting {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        let document = crate::base::json::parse(http::openapi().as_bytes(), MAX_OPENAPI_BYTES).unwrap_or_default();
+        let paths = document.get("paths").and_then(serde_json::Value::as_object);
+        let names = paths.into_iter().flatten().map(|(path, _)| path.clone()).chain(ADMIN_ROUTES.map(str::to_owned));
+        // As many as there are routes, once in the life of a process.
+        let routes = names.map(|name| &*Box::leak(name.into_boxed_str())).collect();
+        Self { metrics, routes }
+    }
+}
+
+impl fmt::Debug for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counting").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Observer for Counting {
+    fn answered(&self, seen: &Seen<'_>) {
+        let route = self.routes.iter().copied().find(|route| *route == seen.route).unwrap_or("unmatched");
+        self.metrics.request_answered(route, seen.status, seen.took);
+        if let Some(code) = seen.code {
+            self.metrics.request_refused(code);
+        }
+    }
+
+    fn panicked(&self) {
+        self.metrics.panicked();
+    }
+
+    fn render(&self) -> String {
+        self.metrics.encode()
+    }
+}
+
+const DEFAULT_BROKER: &str = "http://127.0.0.1:7400";
+const ADMIN_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+const STEPS_BEGIN: usize = 3;
+const MAX_OPENAPI_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,91 @@
+//! `hallpass steward`: the humans who answer for agents.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    access::Operator,
+    agent::state,
+    client::{Bearer, Client, segment},
+    error::CliError,
+    output::{Output, View},
+    view::text,
+};
+
+/// The humans who answer for agents.
+#[derive(Debug, Args)]
+pub(super) struct Stewards {
+    #[command(flatten)]
+    operator: Operator,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Register a steward; `agent add --steward NAME` does so too.
+    #[command(after_help = "Example:\n  hallpass steward add \"Alice Example\"")]
+    Add {
+        /// The name, kept in the erasable directory only.
+        name: String,
+    },
+    /// List the stewards.
+    List,
+    /// Erase a steward's name for good; passes and records keep the opaque id.
+    Erase {
+        /// A name, or a steward's id.
+        steward: String,
+    },
+    /// Allow minting again for the agents of a steward who was revoked; dead passes stay dead.
+    Reinstate {
+        /// A name, or a steward's id.
+        steward: String,
+    },
+}
+
+impl Stewards {
+    pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
+        let (client, bearer) = self.operator.open()?;
+        match self.command {
+            Command::Add { name } => {
+                let steward = client.post("/v1/stewards", &json!({"name": name}), &bearer).await?;
+                output.show(&steward, View::Fields(fields(&steward)))
+            }
+            Command::List => {
+                let stewards = client.list("/v1/stewards", (&[], usize::MAX), &bearer).await?;
+                let row = |steward: &Value| vec![text(steward, "/steward"), text(steward, "/name"), state(steward)];
+                let rows = stewards.iter().map(row).collect();
+                let view = View::Table { columns: &["steward", "name", "state"], rows, empty: "no stewards yet" };
+                output.show(&json!({"items": stewards}), view)
+            }
+            Command::Erase { steward } => {
+                let id = find((&client, &bearer), &steward).await?;
+                client.delete(&format!("/v1/stewards/{id}/name"), &bearer).await?;
+                output.note(&format!("the name of {id} is erased"));
+                Ok(())
+            }
+            Command::Reinstate { steward } => {
+                let id = find((&client, &bearer), &steward).await?;
+                client.post(&format!("/v1/stewards/{id}/reinstate"), &json!({}), &bearer).await?;
+                output.note(&format!("the agents of {id} can be minted for again"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn fields(steward: &Value) -> Vec<(&'static str, String)> {
+    vec![("steward", text(steward, "/steward")), ("name", text(steward, "/name")), ("state", state(steward))]
+}
+
+/// The id of the steward that `given`, an id or a name, means.
+async fn find((client, bearer): (&Client, &Bearer), given: &str) -> Result<String, CliError> {
+    if given.starts_with("stw_") {
+        return Ok(segment(given));
+    }
+    let stewards = client.list("/v1/stewards", (&[], usize::MAX), bearer).await?;
+    let found = stewards.iter().find(|steward| steward.get("name").and_then(Value::as_str) == Some(given));
+    found.map(|steward| text(steward, "/steward")).ok_or_else(|| {
+        CliError::failed(format!("there is no steward called `{given}`")).hint("`hallpass steward list` shows them")
+    })
+}
