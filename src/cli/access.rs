@@ -90,7 +90,8 @@ impl Either {
     /// A client and the credential of the agent named by `--as`.
     pub(super) async fn as_agent(&self) -> Result<(Client, Bearer), CliError> {
         let path = self.agent.key_file.as_ref().ok_or_else(|| {
-            CliError::usage("this is an agent's to do").hint("say --as KEYFILE; `hallpass agent add … --key-out KEYFILE` makes one")
+            CliError::usage("this is an agent's to do")
+                .hint("say --as KEYFILE; `hallpass agent add … --key-out KEYFILE` makes one")
         })?;
         let client = self.operator.connection.client()?;
         let bearer = assertion(&client, path, self.agent.issuer.as_ref()).await?;

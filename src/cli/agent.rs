@@ -134,7 +134,9 @@ impl Add {
     async fn run(self, (client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
         let keys = self.keys.public_keys(&self.agent)?;
         if keys.is_empty() {
-            return Err(CliError::usage("an agent needs a key").hint("say --key-out FILE to make one, or --key JWKFILE"));
+            return Err(
+                CliError::usage("an agent needs a key").hint("say --key-out FILE to make one, or --key JWKFILE")
+            );
         }
         let body = json!({"agent": self.agent, "steward": self.steward, "groups": self.groups, "keys": keys});
         let answer = client.post("/v1/agents", &body, bearer).await;
@@ -184,7 +186,9 @@ impl KeySource {
         match (answer, &self.key_out) {
             (Err(error), Some(path)) if error.code().is_some() => {
                 let removed = fs::remove_file(path);
-                let left = removed.err().map(|error| format!("`{}` is of no use and could not be removed: {error}", path.display()));
+                let left = removed
+                    .err()
+                    .map(|error| format!("`{}` is of no use and could not be removed: {error}", path.display()));
                 Err(match left {
                     Some(left) => error.hint(left),
                     None => error,
@@ -199,14 +203,18 @@ impl KeySource {
 
     fn tell(&self, output: Output) {
         if let Some(path) = &self.key_out {
-            output.note(&format!("the private key is in `{}` (mode 0600): give it to the agent and to nobody else", path.display()));
+            output.note(&format!(
+                "the private key is in `{}` (mode 0600): give it to the agent and to nobody else",
+                path.display()
+            ));
         }
     }
 }
 
 fn public_key(path: &Path) -> Result<Value, CliError> {
     let jwk = json_file(path)?;
-    let key = RegisteredKey::from_jwk(&jwk).map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
+    let key =
+        RegisteredKey::from_jwk(&jwk).map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
     Ok(key.jwk().clone())
 }
 
@@ -226,7 +234,8 @@ fn show(agent: &Value, output: Output) -> Result<(), CliError> {
         Ok(key) => format!("{} {}", key.algorithm().as_str(), key.thumbprint()),
         Err(error) => error.to_string(),
     });
-    let mut fields = vec![("agent", text(agent, "/agent")), ("steward", steward(agent)), ("groups", text(agent, "/groups"))];
+    let mut fields =
+        vec![("agent", text(agent, "/agent")), ("steward", steward(agent)), ("groups", text(agent, "/groups"))];
     fields.extend(super::view::under("keys", keys.collect()));
     fields.extend([("registered", text(agent, "/registered_at")), ("state", state(agent))]);
     output.show(agent, View::Fields(fields))

@@ -162,7 +162,13 @@ async fn follow(
 
 /// `17 2026-11-22T10:00:00Z revoked by operator admin: token … (task tsk_…)`.
 fn event_line(event: &Value) -> String {
-    let mut line = format!("{:>6} {:<24} {:<19} {}", text(event, "/seq"), text(event, "/at"), text(event, "/type"), text(event, "/actor"));
+    let mut line = format!(
+        "{:>6} {:<24} {:<19} {}",
+        text(event, "/seq"),
+        text(event, "/at"),
+        text(event, "/type"),
+        text(event, "/actor")
+    );
     for member in ["agent", "task", "servers"] {
         let value = text(event, &format!("/{member}"));
         if value != "-" {
@@ -240,7 +246,10 @@ fn journal_file(path: &Path) -> Result<PathBuf, CliError> {
     match segments.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(CliError::failed(format!("`{}` holds no journal", directory.display()))),
-        _ => Err(CliError::failed(format!("`{}` holds more than one segment; this build writes one", directory.display()))),
+        _ => Err(CliError::failed(format!(
+            "`{}` holds more than one segment; this build writes one",
+            directory.display()
+        ))),
     }
 }
 

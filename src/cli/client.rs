@@ -48,7 +48,8 @@ impl Connection {
     pub(super) fn client(&self) -> Result<Client, CliError> {
         let text = self.broker.strip_suffix('/').unwrap_or(&self.broker);
         let base: IssuerUri = text.parse().map_err(|error| {
-            CliError::usage(format!("--broker: {error}")).hint("for example http://127.0.0.1:7400 or https://broker.example")
+            CliError::usage(format!("--broker: {error}"))
+                .hint("for example http://127.0.0.1:7400 or https://broker.example")
         })?;
         Ok(Client { http: http_client(base.as_str(), self.ca_file.as_ref())?, base })
     }
@@ -65,7 +66,8 @@ pub(super) fn http_client(url: &str, ca_file: Option<&PathBuf>) -> Result<reqwes
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
-        let pem = fs::read(path).map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
+        let pem =
+            fs::read(path).map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
         let certificates = Certificate::from_pem_bundle(&pem).ok().filter(|certificates| !certificates.is_empty());
         let none = || CliError::failed(format!("`{}` holds no certificate in PEM form", path.display()));
         builder = builder.tls_certs_merge(certificates.ok_or_else(none)?);
@@ -81,7 +83,10 @@ impl Client {
 
     /// Whether `issuer` has this broker's scheme, host and port.
     pub(super) fn has_origin_of(&self, issuer: &IssuerUri) -> bool {
-        let origin = |uri: &IssuerUri| split_canonical_http_uri(uri.as_str()).map(|(scheme, host, port, _)| (scheme.to_owned(), host.to_owned(), port));
+        let origin = |uri: &IssuerUri| {
+            split_canonical_http_uri(uri.as_str())
+                .map(|(scheme, host, port, _)| (scheme.to_owned(), host.to_owned(), port))
+        };
         origin(&self.base) == origin(issuer)
     }
 

@@ -156,7 +156,9 @@ fn clock(document: &KeyDocument) -> Check {
     let check = |state| Check::new("clock", state, detail.clone());
     match apart {
         apart if apart <= SOUND_DIFFERENCE => check(State::Ok),
-        apart if apart <= TOLERABLE_DIFFERENCE => check(State::Warning).hint("set both by NTP: short passes depend on it"),
+        apart if apart <= TOLERABLE_DIFFERENCE => {
+            check(State::Warning).hint("set both by NTP: short passes depend on it")
+        }
         _ => check(State::Failed).hint("set both by NTP: assertions and passes will be refused"),
     }
 }
@@ -181,7 +183,9 @@ async fn ready(client: &Client, config: Option<&Config>) -> Option<Check> {
 fn data_directory(path: &Path) -> Check {
     let name = "data directory";
     match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => Check::new(name, State::Failed, format!("`{}` is no directory", path.display())),
+        Ok(metadata) if !metadata.is_dir() => {
+            Check::new(name, State::Failed, format!("`{}` is no directory", path.display()))
+        }
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o777;
             let detail = format!("`{}` has mode {mode:03o}", path.display());
@@ -219,7 +223,11 @@ fn secrets(data_dir: &Path) -> Check {
 fn policy(directory: &Path) -> Check {
     let name = "policy";
     if !directory.exists() {
-        return Check::new(name, State::Skipped, format!("`{}` is not here: `hallpass serve` makes it", directory.display()));
+        return Check::new(
+            name,
+            State::Skipped,
+            format!("`{}` is not here: `hallpass serve` makes it", directory.display()),
+        );
     }
     match PolicySet::load(directory, &Catalogue::default()) {
         Ok((set, _)) => {

@@ -65,14 +65,19 @@ impl Import {
             self.notes.push(format!("tool {name}: its schema has numbers that no digest can pin"));
         }
         entry.read_only = annotations == Annotations::Trust && says_read_only(tool);
-        for (argument, schema) in tool.pointer("/inputSchema/properties").and_then(Value::as_object).into_iter().flatten() {
+        for (argument, schema) in
+            tool.pointer("/inputSchema/properties").and_then(Value::as_object).into_iter().flatten()
+        {
             let escaped = argument.replace('~', "~0").replace('/', "~1");
             let Ok(pointer) = format!("/{escaped}").parse::<Pointer>() else {
-                self.notes.push(format!("tool {name}: its argument `{argument}` has a name that no constraint can point to"));
+                self.notes
+                    .push(format!("tool {name}: its argument `{argument}` has a name that no constraint can point to"));
                 continue;
             };
             if let Some(kind) = suggested_kind(argument, schema) {
-                self.notes.push(format!("tool {name}: `{pointer}` looks like a {kind}; list it under {kind}_arguments to limit it as one"));
+                self.notes.push(format!(
+                    "tool {name}: `{pointer}` looks like a {kind}; list it under {kind}_arguments to limit it as one"
+                ));
             }
             entry.arguments.insert(pointer);
         }
@@ -114,13 +119,21 @@ impl Import {
 
     fn refuse_twice(&self, kind: &str, name: &ToolName, is_there: bool) -> Result<(), CliError> {
         if is_there {
-            return Err(CliError::failed(format!("the server at {} lists the {kind} `{name}` twice", self.manifest.server)));
+            return Err(CliError::failed(format!(
+                "the server at {} lists the {kind} `{name}` twice",
+                self.manifest.server
+            )));
         }
         Ok(())
     }
 
     fn suggest_read_only(&mut self, offer: &Offer, annotations: Annotations) {
-        let said: Vec<_> = offer.tools.iter().filter(|tool| says_read_only(tool)).filter_map(|tool| tool.get("name")?.as_str()).collect();
+        let said: Vec<_> = offer
+            .tools
+            .iter()
+            .filter(|tool| says_read_only(tool))
+            .filter_map(|tool| tool.get("name")?.as_str())
+            .collect();
         if annotations == Annotations::Ignore && !said.is_empty() {
             self.notes.push(format!(
                 "the server says that these only read, which is not believed without --trust-annotations: {}",

@@ -68,7 +68,9 @@ impl Session<'_> {
         self.notify("notifications/initialized").await?;
         let offers = |what: &str| answer.pointer(&format!("/capabilities/{what}")).is_some_and(Value::is_object);
         let mut offer = Offer::default();
-        for (what, list) in [("tools", &mut offer.tools), ("prompts", &mut offer.prompts), ("resources", &mut offer.resources)] {
+        for (what, list) in
+            [("tools", &mut offer.tools), ("prompts", &mut offer.prompts), ("resources", &mut offer.resources)]
+        {
             if offers(what) {
                 *list = self.list(what).await?;
             }
@@ -100,7 +102,8 @@ impl Session<'_> {
         self.id = self.id.saturating_add(1);
         let message = json!({"jsonrpc": "2.0", "id": self.id, "method": method, "params": params});
         let waited = tokio::time::timeout(TIMEOUT, self.exchange(&message)).await;
-        let mut answer = waited.map_err(|_| self.failed(&format!("did not answer {method} within {} seconds", TIMEOUT.as_secs())))??;
+        let mut answer = waited
+            .map_err(|_| self.failed(&format!("did not answer {method} within {} seconds", TIMEOUT.as_secs())))??;
         if let Some(error) = answer.get("error") {
             let words = error.get("message").and_then(Value::as_str).unwrap_or("no reason given");
             return Err(self.failed(&format!("refused {method}: {words}")));
@@ -113,13 +116,18 @@ impl Session<'_> {
         if let Some(session) = response.headers().get(SESSION_HEADER).and_then(|value| value.to_str().ok()) {
             self.session = Some(session.to_owned());
         }
-        let media = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media =
+            response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_stream = media.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
         if is_stream {
             return self.answer_in_stream(response).await;
         }
         let answer = self.message(&body(response, MAX_MESSAGE_BYTES).await?)?;
-        if answer.get("id") == Some(&json!(self.id)) { Ok(answer) } else { Err(self.failed("answered something that was not asked")) }
+        if answer.get("id") == Some(&json!(self.id)) {
+            Ok(answer)
+        } else {
+            Err(self.failed("answered something that was not asked"))
+        }
     }
 
     /// The answer to the last call among the messages of a stream; the server may send others first.
@@ -155,10 +163,12 @@ impl Session<'_> {
         let response = response.map_err(|error| self.failed(&format!("cannot be reached: {}", chain(&error))))?;
         match response.status() {
             status if status.is_success() => Ok(response),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(self.failed(&format!("answered {}", response.status())).hint("say --token TOKEN, or `--token -` to give it on stdin"))
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self
+                .failed(&format!("answered {}", response.status()))
+                .hint("say --token TOKEN, or `--token -` to give it on stdin")),
+            status => {
+                Err(self.failed(&format!("answered {status}")).hint("is this the URL of its streamable HTTP endpoint?"))
             }
-            status => Err(self.failed(&format!("answered {status}")).hint("is this the URL of its streamable HTTP endpoint?")),
         }
     }
 

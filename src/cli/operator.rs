@@ -144,7 +144,12 @@ impl Add {
         } else {
             output.note("the token is shown this once: keep it where only its operator can read it");
         }
-        let names = [("operator", "/operator"), ("token", "/token"), ("revocation id", "/revocation_id"), ("expires", "/expires_at")];
+        let names = [
+            ("operator", "/operator"),
+            ("token", "/token"),
+            ("revocation id", "/revocation_id"),
+            ("expires", "/expires_at"),
+        ];
         let fields = names.map(|(name, pointer)| (name, text(&made, pointer)));
         output.show(&made, View::Fields(fields.into_iter().filter(|(_, value)| value != "-").collect()))
     }
@@ -181,7 +186,10 @@ async fn recover(config: &ConfigFile, output: Output) -> Result<(), CliError> {
     closed.map_err(CliError::failed)?;
     output.note("older tokens of admin are refused from now on");
     let path = path.display().to_string();
-    output.show(&json!({"operator": "admin", "token_file": path}), View::Fields(vec![("operator", "admin".to_owned()), ("token file", path)]))
+    output.show(
+        &json!({"operator": "admin", "token_file": path}),
+        View::Fields(vec![("operator", "admin".to_owned()), ("token file", path)]),
+    )
 }
 
 fn operation(text: &str) -> Result<Operation, String> {

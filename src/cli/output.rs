@@ -88,7 +88,8 @@ impl Output {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}").map_or(bar.clone(), |style| bar.with_style(style))
+        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}")
+            .map_or(bar.clone(), |style| bar.with_style(style))
     }
 
     fn table_text(&self, columns: &[&str], rows: &[Vec<String>]) -> String {

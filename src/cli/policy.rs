@@ -167,13 +167,19 @@ impl NewGrant {
         for warning in items(&written, "/policy/warnings") {
             output.note(&format!("warning: {}", words(warning)));
         }
-        let fields = vec![("grant", self.id.to_string()), ("file", text(&written, "/file")), ("in force", "yes".to_owned())];
+        let fields =
+            vec![("grant", self.id.to_string()), ("file", text(&written, "/file")), ("in force", "yes".to_owned())];
         output.show(&written, View::Fields(fields))
     }
 }
 
 impl Explain {
-    async fn run(self, (client, bearer): (&Client, &Bearer), operator: &Operator, output: Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        (client, bearer): (&Client, &Bearer),
+        operator: &Operator,
+        output: Output,
+    ) -> Result<(), CliError> {
         let mut body = Map::new();
         body.insert("agent".to_owned(), json!(self.agent));
         body.insert("purpose".to_owned(), json!(self.purpose));
@@ -203,7 +209,8 @@ impl Explain {
 }
 
 fn check_offline(directory: &Path, manifests: &[PathBuf], output: Output) -> Result<(), CliError> {
-    let manifests: Vec<_> = manifests.iter().map(|path| read_manifest(path, None, None).map(Arc::new)).collect::<Result<_, _>>()?;
+    let manifests: Vec<_> =
+        manifests.iter().map(|path| read_manifest(path, None, None).map(Arc::new)).collect::<Result<_, _>>()?;
     let catalogue = Catalogue::new(manifests).map_err(CliError::usage)?;
     match PolicySet::load(directory, &catalogue) {
         Ok((_, warnings)) => checked(Vec::new(), warnings.iter().map(ToString::to_string).collect(), output),

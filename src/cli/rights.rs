@@ -98,7 +98,10 @@ impl Rights {
     }
 
     fn server(&self) -> Result<&str, CliError> {
-        let missing = || CliError::usage("nothing is named").hint("say --server SERVER with --tool, --resource or --prompt, or --details FILE");
+        let missing = || {
+            CliError::usage("nothing is named")
+                .hint("say --server SERVER with --tool, --resource or --prompt, or --details FILE")
+        };
         self.server.as_deref().ok_or_else(missing)
     }
 
@@ -135,7 +138,9 @@ pub(super) fn limits_json(limits: &[ArgumentLimit]) -> Result<Value, CliError> {
     let mut tools = Map::new();
     for limit in limits {
         let arguments = tools.entry(limit.tool.clone()).or_insert_with(|| json!({}));
-        let before = arguments.as_object_mut().and_then(|arguments| arguments.insert(limit.pointer.clone(), limit.constraint.clone()));
+        let before = arguments
+            .as_object_mut()
+            .and_then(|arguments| arguments.insert(limit.pointer.clone(), limit.constraint.clone()));
         if before.is_some() {
             return Err(CliError::usage(format!("--constraint names `{}` of `{}` twice", limit.pointer, limit.tool)));
         }
@@ -165,7 +170,13 @@ mod tests {
         let limit: ArgumentLimit = "files/read:/a=b={\"under\":\"/srv\"}".parse().unwrap();
         assert_eq!((limit.tool.as_str(), limit.pointer.as_str()), ("files/read", "/a=b"));
         assert_eq!(limit.constraint, json!({"under": "/srv"}));
-        for bad in ["transfer", "transfer:/amount", "transfer:/amount=5", "transfer:/amount={\"max\":1", "t:/a={\"x\":1,\"x\":2}"] {
+        for bad in [
+            "transfer",
+            "transfer:/amount",
+            "transfer:/amount=5",
+            "transfer:/amount={\"max\":1",
+            "t:/a={\"x\":1,\"x\":2}",
+        ] {
             assert!(bad.parse::<ArgumentLimit>().is_err(), "{bad}");
         }
     }

@@ -258,9 +258,12 @@ fn next_steps(config: &Config, issuer: &str, output: Output) {
 
 fn show(config: &Config, output: Output) -> Result<(), CliError> {
     let effective = config.effective();
-    let values = effective.iter().map(|value| json!({"key": value.key, "value": value.value, "origin": value.origin.to_string()}));
+    let values = effective
+        .iter()
+        .map(|value| json!({"key": value.key, "value": value.value, "origin": value.origin.to_string()}));
     let document = json!({"items": values.collect::<Vec<_>>()});
-    let row = |value: &crate::config::Effective| vec![value.key.to_owned(), value.value.clone(), value.origin.to_string()];
+    let row =
+        |value: &crate::config::Effective| vec![value.key.to_owned(), value.value.clone(), value.origin.to_string()];
     let rows = effective.iter().map(row).collect();
     output.show(&document, View::Table { columns: &["key", "value", "origin"], rows, empty: "no settings" })
 }

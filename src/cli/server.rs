@@ -213,7 +213,8 @@ async fn list((client, bearer): (&Client, &Bearer), output: Output) -> Result<()
         _ => "0".to_owned(),
     };
     let row = |server: &Value| {
-        let counts = ["/manifest/tools", "/manifest/resources", "/manifest/prompts"].map(|pointer| count(server, pointer));
+        let counts =
+            ["/manifest/tools", "/manifest/resources", "/manifest/prompts"].map(|pointer| count(server, pointer));
         let names = ["/manifest/name", "/manifest/server"].map(|pointer| text(server, pointer));
         names.into_iter().chain(counts).chain([state(server)]).collect()
     };
@@ -252,7 +253,8 @@ fn tool_words(name: &str, tool: &Value) -> String {
     }
     let labels = tool.get("labels").and_then(Value::as_object).into_iter().flatten();
     words.extend(labels.map(|(label, value)| format!("{label} = {}", super::view::words(value))));
-    let arguments = if items(tool, "/arguments").is_empty() { String::new() } else { format!(" ({})", text(tool, "/arguments")) };
+    let arguments =
+        if items(tool, "/arguments").is_empty() { String::new() } else { format!(" ({})", text(tool, "/arguments")) };
     let words = if words.is_empty() { String::new() } else { format!(": {}", words.join("; ")) };
     format!("{name}{arguments}{words}")
 }

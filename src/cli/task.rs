@@ -238,7 +238,9 @@ fn issued(issued: &Value, output: Output) -> Result<(), CliError> {
 pub(super) fn decided_words(issued: &Value) -> Vec<String> {
     let decided = items(issued, "/decided_by").iter();
     let words = |decided: &Value| {
-        let right = decided.get("right").map(|right| if right.is_object() { super::view::right_words(right) } else { words(right) });
+        let right = decided
+            .get("right")
+            .map(|right| if right.is_object() { super::view::right_words(right) } else { words(right) });
         format!("{} by grant {} in {}", right.unwrap_or_default(), text(decided, "/grant"), text(decided, "/file"))
     };
     decided.map(words).collect()
@@ -258,7 +260,8 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
     for pass in items(task, "/passes") {
         let revoked = if pass.get("revoked") == Some(&Value::Bool(true)) { ", revoked" } else { "" };
         fields.push(("pass", text(pass, "/revocation_id")));
-        fields.push(("", format!("issued {}, expires {}{revoked}", text(pass, "/issued_at"), text(pass, "/expires_at"))));
+        fields
+            .push(("", format!("issued {}, expires {}{revoked}", text(pass, "/issued_at"), text(pass, "/expires_at"))));
         fields.extend(details_words(items(pass, "/authorization_details")).into_iter().map(|line| ("", line)));
     }
     for delegation in items(task, "/delegations") {

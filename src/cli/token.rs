@@ -112,8 +112,8 @@ impl Tokens {
 
 fn inspect(given: &str, output: Output) -> Result<(), CliError> {
     let token = token_argument(given)?;
-    let pass = UnverifiedPass::parse(&token)
-        .map_err(|error| CliError::failed(format!("not a hallpass token: {error}")))?;
+    let pass =
+        UnverifiedPass::parse(&token).map_err(|error| CliError::failed(format!("not a hallpass token: {error}")))?;
     let summary = pass.dangerous_unverified_summary();
     let mut document = serde_json::to_value(&summary).map_err(CliError::failed)?;
     if let Some(document) = document.as_object_mut() {
@@ -170,7 +170,8 @@ impl Attenuate {
         } else {
             let rights: Result<Vec<GrantedDetail>, _> = serde_json::from_value(self.rights.offline()?);
             let rights = rights.map_err(|error| {
-                CliError::usage(error).hint("a pass is narrowed to exact names: `hallpass token inspect` shows those it has")
+                CliError::usage(error)
+                    .hint("a pass is narrowed to exact names: `hallpass token inspect` shows those it has")
             })?;
             narrowing.rights = Some(rights);
         }
@@ -191,7 +192,10 @@ impl Verify {
         let query = [("server", server.to_string())];
         let frame = client.text("/v1/feed", (&query, "application/jose"), &bearer).await?;
         let verifier = verifier(server, document.iss.clone(), &self.feed_key)?;
-        let foreign = |error| CliError::failed(error).hint("does --feed-key hold what `hallpass keys show-pin` shows on the broker's machine?");
+        let foreign = |error| {
+            CliError::failed(error)
+                .hint("does --feed-key hold what `hallpass keys show-pin` shows on the broker's machine?")
+        };
         verifier.accept_key_document(&document).map_err(foreign)?;
         verifier.accept_frame(frame.trim()).map_err(foreign)?;
         let (kind, name) = (self.call.0, self.call.1.as_str());
