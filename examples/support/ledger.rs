@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 /// The MCP server at `/mcp`, behind the layer, and its OAuth metadata at the well-known path.
 /// `hosts` are the names under which clients reach it, beside those of this machine.
-pub fn router(verifier: Arc<Verifier>, hosts: &[String]) -> Router {
+pub(crate) fn router(verifier: Arc<Verifier>, hosts: &[String]) -> Router {
     let ledger = Ledger::new();
     let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let config =

@@ -17,8 +17,7 @@ use hallpass::{
         time::{Clock, SystemClock},
     },
     broker::{Broker, OPERATOR_TOKEN_FILE, Options},
-    config::Config,
-    http::Server,
+    http::{self, Listeners, Observer, Seen, Server},
     identity::AgentKey,
     token::PassToken,
     verify::{
@@ -42,7 +41,7 @@ use tokio::{
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Tells the story and counts what did not go as it should.
-pub struct Story {
+pub(crate) struct Story {
     begun: Instant,
     steps: usize,
     failed: usize,
@@ -50,7 +49,7 @@ pub struct Story {
 
 /// What a call is expected to end in.
 #[derive(Clone, Copy)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// An answer that contains this.
     Says(&'static str),
     /// A refusal that names this reason.
@@ -59,13 +58,13 @@ pub enum Outcome {
 
 impl Story {
     #[expect(clippy::disallowed_methods, reason = "measures the story, decides nothing")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { begun: Instant::now(), steps: 0, failed: 0 }
     }
 
     /// A step that has to succeed.
     #[expect(clippy::disallowed_methods, reason = "measures the story, decides nothing")]
-    pub async fn step<T, E: Display>(
+    pub(crate) async fn step<T, E: Display>(
         &mut self,
         what: &str,
         doing: impl Future<Output = std::result::Result<T, E>>,
@@ -78,7 +77,7 @@ impl Story {
 
     /// A call with an expected outcome; a refusal can be what was expected.
     #[expect(clippy::disallowed_methods, reason = "measures the story, decides nothing")]
-    pub async fn expect(&mut self, what: &str, call: impl Future<Output = Result<String>>, expected: Outcome) {
+    pub(crate) async fn expect(&mut self, what: &str, call: impl Future<Output = Result<String>>, expected: Outcome) {
         let begun = Instant::now();
         let answer = call.await;
         let elapsed = begun.elapsed();
@@ -92,11 +91,11 @@ impl Story {
         match expected {
             _ if !is_expected => println!("     unexpected: {text}"),
             Outcome::Says(_) => println!("     {text}"),
-            Outcome::Refused(reason) => println!("     refused: {reason}"),
+            Outcome::Refused(_) => println!("     {text}"),
         }
     }
 
-    pub fn end(&self) -> ExitCode {
+    pub(crate) fn end(&self) -> ExitCode {
         let Self { begun, steps, failed } = self;
         println!("\n{} of {steps} steps as expected, in {:.1} s", steps - failed, begun.elapsed().as_secs_f64());
         if *failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -111,16 +110,16 @@ impl Story {
 }
 
 /// A pass as the broker handed it out.
-pub struct Pass {
-    pub token: PassToken,
-    pub task_id: String,
-    pub revocation_id: String,
-    pub expires_at: String,
-    pub decided_by: Vec<(String, String)>,
+pub(crate) struct Pass {
+    pub(crate) token: PassToken,
+    pub(crate) task_id: String,
+    pub(crate) revocation_id: String,
+    pub(crate) expires_at: String,
+    pub(crate) decided_by: Vec<(String, String)>,
 }
 
 /// Everything that runs.
-pub struct House {
+pub(crate) struct House {
     directory: tempfile::TempDir,
     clock: Arc<dyn Clock>,
     http: reqwest::Client,
@@ -130,12 +129,12 @@ pub struct House {
     listener: Mutex<Option<TcpListener>>,
     server: ServerUri,
     guarded: Mutex<Option<(Arc<Verifier>, FeedHandle)>>,
-    stop: Mutex<Option<(oneshot::Sender<()>, JoinHandle<std::result::Result<(), String>>)>>,
+    stop: Mutex<Option<(oneshot::Sender<()>, Serving)>>,
 }
 
 impl House {
     /// Starts the broker, and takes a port for the MCP server.
-    pub async fn build() -> Result<Self> {
+    pub(crate) async fn build() -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let directory = tempfile::tempdir()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -157,19 +156,19 @@ impl House {
         })
     }
 
-    pub fn broker_url(&self) -> &str {
+    pub(crate) fn broker_url(&self) -> &str {
         &self.broker_url
     }
 
-    pub fn server(&self) -> &ServerUri {
+    pub(crate) fn server(&self) -> &ServerUri {
         &self.server
     }
 
-    pub fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.directory.path().join("data/journal/000001.jsonl")
     }
 
-    pub async fn register_server(&self) -> Result<()> {
+    pub(crate) async fn register_server(&self) -> Result<()> {
         let manifest = json!({
             "server": self.server,
             "name": "ledger",
@@ -183,12 +182,12 @@ impl House {
         self.as_admin("POST", "/v1/servers", Some(manifest)).await.map(drop)
     }
 
-    pub async fn register_agent(&self) -> Result<()> {
+    pub(crate) async fn register_agent(&self) -> Result<()> {
         let agent = json!({"agent": "research-bot", "steward": "alice", "groups": ["research"], "keys": [self.agent.public_jwk()]});
         self.as_admin("POST", "/v1/agents", Some(agent)).await.map(drop)
     }
 
-    pub async fn write_grant(&self) -> Result<()> {
+    pub(crate) async fn write_grant(&self) -> Result<()> {
         let grant = json!({
             "id": "research-books",
             "agents": ["group:research"],
@@ -201,7 +200,7 @@ impl House {
     }
 
     /// A verifier of its own, the feed client that keeps it current, and the server behind the layer.
-    pub async fn start_server(&self) -> Result<()> {
+    pub(crate) async fn start_server(&self) -> Result<()> {
         let operator = json!({"operator": "ledger-verifier", "roles": ["verifier"], "servers": [self.server], "ttl_seconds": 3600});
         let made = self.as_admin("POST", "/v1/operators", Some(operator)).await?;
         let token = made["token"].as_str().ok_or("no verifier's token")?;
@@ -220,7 +219,7 @@ impl House {
         Ok(())
     }
 
-    pub async fn open_task(&self) -> Result<Pass> {
+    pub(crate) async fn open_task(&self) -> Result<Pass> {
         let request = json!({
             "purpose": "close the Q3 books",
             "ttl_seconds": 300,
@@ -240,11 +239,11 @@ impl House {
         })
     }
 
-    pub async fn renew(&self, task: &str) -> Result<String> {
+    pub(crate) async fn renew(&self, task: &str) -> Result<String> {
         self.as_agent(&format!("/v1/tasks/{task}/tokens"), json!({})).await.map(|answer| answer.to_string())
     }
 
-    pub async fn list_tools(&self, pass: &PassToken) -> Result<String> {
+    pub(crate) async fn list_tools(&self, pass: &PassToken) -> Result<String> {
         let client = ().serve(self.transport(pass)).await?;
         let mut names: Vec<_> = client.list_all_tools().await?.into_iter().map(|tool| tool.name.to_string()).collect();
         client.cancel().await?;
@@ -253,18 +252,35 @@ impl House {
     }
 
     /// One `tools/call` by a stock MCP client that presents `pass`.
-    pub async fn call(&self, pass: &PassToken, tool: &'static str, arguments: Value) -> Result<String> {
-        let client = ().serve(self.transport(pass)).await.map_err(|error| format!("{error:?}"))?;
+    pub(crate) async fn call(&self, pass: &PassToken, tool: &'static str, arguments: Value) -> Result<String> {
+        match self.try_call(pass, tool, arguments.clone()).await {
+            Ok(answer) => Ok(answer),
+            // A stock client keeps the reason to itself; what the server said is asked for once more.
+            Err(_) => Err(self.why_not(pass, tool, arguments).await?.into()),
+        }
+    }
+
+    async fn try_call(&self, pass: &PassToken, tool: &'static str, arguments: Value) -> Result<String> {
+        let client = ().serve(self.transport(pass)).await?;
         let arguments = arguments.as_object().cloned().unwrap_or_default();
-        let answer = client.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await;
-        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        let answer = client.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await?;
         client.cancel().await?;
         let texts = answer.content.iter().filter_map(|content| content.as_text().map(|text| text.text.clone()));
         Ok(texts.collect::<Vec<_>>().join(" "))
     }
 
+    /// The reason codes in the body of the refusal.
+    async fn why_not(&self, pass: &PassToken, tool: &str, arguments: Value) -> Result<String> {
+        let params = json!({"name": tool, "arguments": arguments});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let request = self.http.post(self.server.as_str()).bearer_auth(pass.expose()).json(&message);
+        let response = request.header("Accept", "application/json, text/event-stream").send().await?;
+        let (status, body) = (response.status(), response.json::<Value>().await?);
+        Ok(format!("{status}: {}", body["error"]["data"]))
+    }
+
     /// Revokes, and waits until the server's verifier has heard of it.
-    pub async fn revoke(&self, revocation_id: &str) -> Result<()> {
+    pub(crate) async fn revoke(&self, revocation_id: &str) -> Result<()> {
         let body = json!({"revocation_id": revocation_id, "reason": "laptop lost"});
         let revoked = self.as_admin("POST", "/v1/revocations", Some(body)).await?;
         let sequence = revoked["sequence"].as_u64().ok_or("no sequence")?;
@@ -275,7 +291,7 @@ impl House {
         Ok(())
     }
 
-    pub async fn audit(&self, task: &str) -> Result<Vec<String>> {
+    pub(crate) async fn audit(&self, task: &str) -> Result<Vec<String>> {
         let page = self.as_admin("GET", &format!("/v1/audit?task={task}&order=oldest"), None).await?;
         let events = page["items"].as_array().ok_or("no audit events")?.iter();
         let word = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
@@ -286,7 +302,7 @@ impl House {
             .collect())
     }
 
-    pub async fn stop(&self) -> Result<()> {
+    pub(crate) async fn stop(&self) -> Result<()> {
         if let Some((_, feed)) = self.guarded.lock().await.take() {
             feed.shutdown().await;
         }
@@ -323,6 +339,45 @@ impl House {
         if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}").into()) }
     }
 }
+
+/// A broker on two free ports; its issuer is where it listens.
+async fn start_broker(
+    directory: &Path,
+    clock: Arc<dyn Clock>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(String, Serving)> {
+    let any_port = "127.0.0.1:0".parse()?;
+    let listeners = Listeners::bind(http::Options::new(any_port, any_port)).await?;
+    let url = format!("http://{}", listeners.local_addr());
+    let options = Options {
+        issuer: url.parse()?,
+        data_dir: directory.join("data"),
+        policy_dir: directory.join("policy"),
+        max_task_ttl: Duration::from_secs(3600),
+        max_pass_ttl: Duration::from_secs(3600),
+        rotation_overlap: Duration::from_secs(90),
+    };
+    let opened = Broker::open(options, clock).await?;
+    let server = Server::new(listeners, opened.broker, Arc::new(Silent));
+    let serving = server.serve(async { drop(stopped.await) });
+    Ok((url, tokio::spawn(async { serving.await.map_err(|error| error.to_string()) })))
+}
+
+/// Nobody counts the story's requests.
+#[derive(Debug)]
+struct Silent;
+
+impl Observer for Silent {
+    fn answered(&self, _: &Seen<'_>) {}
+
+    fn panicked(&self) {}
+
+    fn render(&self) -> String {
+        String::new()
+    }
+}
+
+type Serving = JoinHandle<std::result::Result<(), String>>;
 
 /// How long the story waits for something that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -224,7 +224,8 @@ impl Server {
         );
         let maintenance = tokio::spawn(maintain(Arc::clone(&app)));
         let reloading = tokio::spawn(reload_certificate(certificate));
-        tracing::info!(address = %self_address(&main_handle).await, "serving");
+        let address = self_address(&main_handle).await;
+        tracing::info!(address, "serving");
 
         let failed = tokio::select! {
             () = shutdown => None,
