@@ -129,7 +129,7 @@ fn one_event_is_one_line_whatever_its_fields_hold() {
     for format in ["text", "json"] {
         let (dispatch, _telemetry, lines) = build(format, &[]);
         tracing::dispatcher::with_default(&dispatch, || {
-            tracing::info!(target: "hallpass::test", agent.id = hostile, other = %hostile, "refused {hostile}");
+            tracing::info!(target: "hallpass::test", { agent.id = hostile, other = %hostile }, "refused {hostile}");
             tracing::debug!(target: "hallpass::test", "below the filter");
         });
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
@@ -176,10 +176,10 @@ fn metrics_have_units_totals_and_closed_labels() {
 fn series_without_labels_are_there_before_anything_happened() {
     let text = Metrics::new(None).encode();
     for line in [
-        "hallpass_passes_minted_total 0",
-        "hallpass_panics_total 0",
+        "hallpass_passes_minted_total{} 0",
+        "hallpass_panics_total{} 0",
         "hallpass_feed_subscribers 0",
-        "hallpass_journal_batch_records_count 0",
+        "hallpass_journal_batch_records_count{} 0",
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");
     }
