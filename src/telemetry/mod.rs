@@ -20,7 +20,7 @@ use tracing::{Dispatch, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     field::MakeExt as _,
-    filter::Targets,
+    filter::{FilterExt as _, Targets},
     fmt::{
         format::{Writer, debug_fn},
         writer::BoxMakeWriter,
@@ -135,6 +135,10 @@ pub enum TelemetryError {
 
 fn log_layer(log: &Log, output: Output) -> Result<Box<dyn Layer<Registry> + Send + Sync>, TelemetryError> {
     let filter = EnvFilter::builder().parse(&log.filter).map_err(|_| TelemetryError::Filter(log.filter.clone()))?;
+    // SECURITY: below `info`, HTTP and TLS libraries write of frames and headers, so of tokens. Whatever
+    // the filter says, only hallpass itself is heard there.
+    let limit = Targets::new().with_default(LevelFilter::INFO).with_target(SCOPE, LevelFilter::TRACE);
+    let filter = filter.and(limit);
     let layer = tracing_subscriber::fmt::layer().with_writer(output.writer).with_ansi(output.color);
     Ok(match log.format {
         LogFormat::Text => layer.fmt_fields(debug_fn(write_field).delimited(" ")).with_filter(filter).boxed(),
