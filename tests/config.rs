@@ -22,8 +22,13 @@ fn load_with(file: &str, environment: &[(&str, &str)], overrides: Overrides) -> 
 
 fn refusal(file: &str) -> String {
     let text = load(file).unwrap_err().to_string();
-    // The file's name without its temporary directory.
-    text.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word)).collect::<Vec<_>>().join(" ")
+    // The name without its temporary directory.
+    let directory = std::env::temp_dir();
+    let words = text.split(' ').map(|word| {
+        let bare = word.trim_start_matches('(');
+        if bare.starts_with(directory.to_str().unwrap()) { word.replace(bare, "FILE") } else { word.to_owned() }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn value_of(config: &Config, key: &str) -> (String, Origin) {
@@ -74,17 +79,17 @@ fn the_environment_names_another_file_which_must_exist() {
 #[test]
 fn what_is_not_understood_is_refused_with_file_line_and_key() {
     let cases = [
-        ("\ncolour = 1", "hallpass.toml line 2: unknown field `colour`"),
-        ("[limits]\nbody_byte = 1", "hallpass.toml line 2: unknown field `body_byte`"),
-        ("[colours]\n", "hallpass.toml line 1: unknown field `colours`"),
-        ("listen = 7400", "`listen` = `7400` (hallpass.toml line 1): expected a text in quotes"),
+        ("\ncolour = 1", "FILE line 2: unknown field `colour`"),
+        ("[limits]\nbody_byte = 1", "FILE line 2: unknown field `body_byte`"),
+        ("[colours]\n", "FILE line 1: unknown field `colours`"),
+        ("listen = 7400", "`listen` = `7400` (FILE line 1): expected a text in quotes"),
         (
             "[limits]\n\nbody_bytes = \"2048\"",
-            "`limits.body_bytes` = `\"2048\"` (hallpass.toml line 3): expected a whole number",
+            "`limits.body_bytes` = `\"2048\"` (FILE line 3): expected a whole number",
         ),
-        ("dangerous_plain_http = 1", "`dangerous_plain_http` = `1` (hallpass.toml line 1): expected true or false"),
-        ("drain_timeout = 10", "`drain_timeout` = `10` (hallpass.toml line 1): expected a duration in quotes"),
-        ("drain_timeout = \"soon\"", "`drain_timeout` = `soon` (hallpass.toml line 1): expected a duration of"),
+        ("dangerous_plain_http = 1", "`dangerous_plain_http` = `1` (FILE line 1): expected true or false"),
+        ("drain_timeout = 10", "`drain_timeout` = `10` (FILE line 1): expected a duration in quotes"),
+        ("drain_timeout = \"soon\"", "`drain_timeout` = `soon` (FILE line 1): expected a duration of"),
         ("listen = \"localhost:7400\"", "expected an IP address and a port"),
         ("issuer = \"https://Broker.example/\"", "is not a issuer URI"),
         ("issuer = \"http://broker.example\"", "is not a issuer URI"),
@@ -109,8 +114,8 @@ fn what_is_not_understood_is_refused_with_file_line_and_key() {
             "listen = \"10.0.0.1:7400\"\ndangerous_plain_http = true\nissuer = \"http://127.0.0.1:7400\"",
             "names this machine only",
         ),
-        ("listen = 1\nlisten = 2", "hallpass.toml line 2"),
-        ("listen", "hallpass.toml line 1"),
+        ("listen = 1\nlisten = 2", "FILE line 2"),
+        ("listen", "FILE line 1"),
     ];
     for (file, expected) in cases {
         let refusal = refusal(file);

@@ -5,7 +5,6 @@
 use std::{collections::HashMap, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use aws_lc_rs::{
-    encoding::AsDer as _,
     rand::SystemRandom,
     rsa,
     signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
@@ -33,9 +32,15 @@ const NOW: u64 = 1_795_341_900;
 /// An agent outside hallpass, with a standard library: one key of one kind.
 struct Foreign {
     algorithm: Algorithm,
-    private: EncodingKey,
+    private: Private,
     jwk: Value,
     public_der: Vec<u8>,
+}
+
+enum Private {
+    Library(EncodingKey),
+    /// The library takes RSA keys in a form that the key's maker does not write.
+    Rsa(RsaKeyPair),
 }
 
 impl Foreign {
@@ -44,7 +49,7 @@ impl Foreign {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
         Self {
             algorithm: Algorithm::EdDSA,
-            private: EncodingKey::from_ed_der(pkcs8.as_ref()),
+            private: Private::Library(EncodingKey::from_ed_der(pkcs8.as_ref())),
             jwk: json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key().as_ref())}),
             public_der: pair.public_key().as_ref().to_vec(),
         }
@@ -57,7 +62,7 @@ impl Foreign {
         let point = pair.public_key().as_ref();
         Self {
             algorithm: Algorithm::ES256,
-            private: EncodingKey::from_ec_der(pkcs8.as_ref()),
+            private: Private::Library(EncodingKey::from_ec_der(pkcs8.as_ref())),
             jwk: json!({"kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..])}),
             public_der: point.to_vec(),
         }
@@ -66,12 +71,11 @@ impl Foreign {
     fn rsa() -> Self {
         let pair = RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
         let components = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-        let pkcs8: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
         Self {
             algorithm: Algorithm::RS256,
-            private: EncodingKey::from_rsa_der(pkcs8.as_ref()),
             jwk: json!({"kty": "RSA", "n": b64(&components.n), "e": b64(&components.e)}),
             public_der: pair.public_key().as_ref().to_vec(),
+            private: Private::Rsa(pair),
         }
     }
 
@@ -81,7 +85,15 @@ impl Foreign {
 
     fn sign(&self, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.private, self.algorithm).unwrap();
+        let signature = match &self.private {
+            Private::Library(key) => jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap(),
+            Private::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let padding = &signature::RSA_PKCS1_SHA256;
+                pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+                b64(&signature)
+            }
+        };
         format!("{signed}.{signature}")
     }
 

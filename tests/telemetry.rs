@@ -34,18 +34,23 @@ async fn collector() -> (String, Received) {
     (url, received)
 }
 
-fn log(format: &str) -> Log {
-    let overrides = Overrides { log_format: Some(format.to_owned()), ..Overrides::default() };
+fn log(format: &str, filter: &str) -> Log {
+    let overrides =
+        Overrides { log_format: Some(format.into()), log_filter: Some(filter.into()), ..Overrides::default() };
     Config::load(&overrides, &|_| None).unwrap().log
 }
 
 fn build(format: &str, variables: &[(&str, &str)]) -> (Dispatch, Telemetry, Arc<Mutex<Vec<u8>>>) {
+    build_for(&log(format, "info"), variables)
+}
+
+fn build_for(log: &Log, variables: &[(&str, &str)]) -> (Dispatch, Telemetry, Arc<Mutex<Vec<u8>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
     let writer = BoxMakeWriter::new(move || Sink(Arc::clone(&sink)));
     let environment =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-    let (dispatch, telemetry) = telemetry::build(&log(format), &environment, Output { writer, color: false }).unwrap();
+    let (dispatch, telemetry) = telemetry::build(log, &environment, Output { writer, color: false }).unwrap();
     (dispatch, telemetry, lines)
 }
 
@@ -129,7 +134,7 @@ fn one_event_is_one_line_whatever_its_fields_hold() {
     for format in ["text", "json"] {
         let (dispatch, _telemetry, lines) = build(format, &[]);
         tracing::dispatcher::with_default(&dispatch, || {
-            tracing::info!(target: "hallpass::test", agent.id = hostile, other = %hostile, "refused {hostile}");
+            tracing::info!(target: "hallpass::test", { agent.id = hostile, other = %hostile }, "refused {hostile}");
             tracing::debug!(target: "hallpass::test", "below the filter");
         });
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
@@ -141,6 +146,20 @@ fn one_event_is_one_line_whatever_its_fields_hold() {
             assert_eq!(event["level"], "INFO");
         }
     }
+}
+
+#[test]
+fn libraries_are_not_heard_below_info_whatever_the_filter_says() {
+    let (dispatch, _telemetry, lines) = build_for(&log("text", "trace,h2=trace"), &[]);
+    tracing::dispatcher::with_default(&dispatch, || {
+        tracing::trace!(target: "hallpass::broker", "ours");
+        tracing::info!(target: "h2::codec", "theirs");
+        tracing::debug!(target: "h2::codec", "a header with a token");
+        tracing::trace!(target: "hyper::proto", "a header with a token");
+    });
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("ours") && text.contains("theirs"), "{text}");
+    assert!(!text.contains("token"), "{text}");
 }
 
 #[test]
@@ -176,10 +195,10 @@ fn metrics_have_units_totals_and_closed_labels() {
 fn series_without_labels_are_there_before_anything_happened() {
     let text = Metrics::new(None).encode();
     for line in [
-        "hallpass_passes_minted_total 0",
-        "hallpass_panics_total 0",
+        "hallpass_passes_minted_total{} 0",
+        "hallpass_panics_total{} 0",
         "hallpass_feed_subscribers 0",
-        "hallpass_journal_batch_records_count 0",
+        "hallpass_journal_batch_records_count{} 0",
     ] {
         assert!(text.lines().any(|known| known == line), "{line}\n{text}");
     }

@@ -183,7 +183,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Text,
         default: Fallback::Value("info"),
         flag: Some("--log-filter"),
-        about: "What is logged: a level, or directives such as `info,hallpass::broker=debug`.",
+        about: "What is logged: a level, or directives such as `info,hallpass::broker=debug`. Libraries are heard from `info` up only: below, some write what they carry.",
     },
 ];
 

@@ -10,14 +10,22 @@ mod otlp;
 pub mod trace_context;
 
 use std::{
+    fmt,
     io::{self, IsTerminal as _},
     sync::Arc,
 };
 
 use opentelemetry::{metrics::MeterProvider as _, trace::TracerProvider as _};
-use tracing::{Dispatch, level_filters::LevelFilter};
+use tracing::{Dispatch, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::Targets, fmt::writer::BoxMakeWriter, layer::SubscriberExt as _,
+    EnvFilter, Layer, Registry,
+    field::MakeExt as _,
+    filter::{FilterExt as _, Targets},
+    fmt::{
+        format::{Writer, debug_fn},
+        writer::BoxMakeWriter,
+    },
+    layer::SubscriberExt as _,
 };
 
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ReloadOutcome};
@@ -104,8 +112,8 @@ pub struct Output {
     pub color: bool,
 }
 
-impl std::fmt::Debug for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Output").field("color", &self.color).finish_non_exhaustive()
     }
 }
@@ -127,9 +135,35 @@ pub enum TelemetryError {
 
 fn log_layer(log: &Log, output: Output) -> Result<Box<dyn Layer<Registry> + Send + Sync>, TelemetryError> {
     let filter = EnvFilter::builder().parse(&log.filter).map_err(|_| TelemetryError::Filter(log.filter.clone()))?;
+    // SECURITY: below `info`, HTTP and TLS libraries write of frames and headers, so of tokens. Whatever
+    // the filter says, only hallpass itself is heard there.
+    let limit = Targets::new().with_default(LevelFilter::INFO).with_target(SCOPE, LevelFilter::TRACE);
+    let filter = filter.and(limit);
     let layer = tracing_subscriber::fmt::layer().with_writer(output.writer).with_ansi(output.color);
     Ok(match log.format {
-        LogFormat::Text => layer.with_filter(filter).boxed(),
+        LogFormat::Text => layer.fmt_fields(debug_fn(write_field).delimited(" ")).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
     })
+}
+
+/// SECURITY: what a field holds may come from a peer. Written as it is, it could begin a line of
+/// its own or take hold of a terminal (log injection).
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{field}=")?;
+    }
+    for character in format!("{value:?}").chars() {
+        if steers(character) {
+            write!(writer, "{}", character.escape_unicode())?;
+        } else {
+            writer.write_char(character)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `character` does something other than being seen: control, line breaks, direction of text.
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

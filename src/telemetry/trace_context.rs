@@ -137,7 +137,10 @@ impl Incoming {
 
 fn parse_state(text: &str) -> Option<TraceState> {
     let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
-    if text.len() > MAX_TRACESTATE_BYTES || !printable { None } else { text.parse().ok() }
+    // The library takes a member without a name.
+    let mut members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
+    let named = members.all(|member| member.split_once('=').is_some_and(|(name, _)| !name.is_empty()));
+    if text.len() > MAX_TRACESTATE_BYTES || !printable || !named { None } else { text.parse().ok() }
 }
 
 /// The header, and the member of `_meta`, that names the parent.
