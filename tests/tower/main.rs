@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-#[path = "../../examples/support/mod.rs"]
-mod examples;
+#[path = "../../examples/support/ledger.rs"]
+mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
 

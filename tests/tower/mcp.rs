@@ -15,7 +15,7 @@ use rmcp::{
 use serde_json::{Value, json};
 
 use crate::{
-    examples::ledger,
+    ledger,
     support::{Issuer, rights},
 };
 

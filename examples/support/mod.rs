@@ -1,3 +1,0 @@
-//! What several examples share.
-
-pub mod ledger;
