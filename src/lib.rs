@@ -21,6 +21,10 @@ pub mod base;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
+pub mod identity;
+#[cfg(feature = "server")]
 pub mod index;
 #[cfg(feature = "server")]
 pub mod journal;

@@ -1,0 +1,84 @@
+//! Answers: what was asked for, as JSON; and pages of lists.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+use super::{cursor::ListId, problem::Problem};
+
+/// A JSON answer, written once. It may hold a secret, so its bytes are wiped when the last one
+/// who has it is done.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl Answer {
+    pub(super) fn ok(value: &impl Serialize) -> Result<Self, Problem> {
+        Self::new(StatusCode::OK, value)
+    }
+
+    pub(super) fn created(value: &impl Serialize) -> Result<Self, Problem> {
+        Self::new(StatusCode::CREATED, value)
+    }
+
+    fn new(status: StatusCode, value: &impl Serialize) -> Result<Self, Problem> {
+        // Room for a pass, so that growing does not leave copies of it behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BYTES));
+        serde_json::to_writer(&mut *body, value).map_err(|error| Problem::internal(error.to_string()))?;
+        Ok(Self { status, body: Arc::new(body) })
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(Bytes::from_owner(Shared(self.body))));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+struct Shared(Arc<Zeroizing<Vec<u8>>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Page<T> {
+    /// The items.
+    pub(super) items: Vec<T>,
+    /// The `cursor` of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<String>,
+}
+
+impl<T: Serialize> Page<T> {
+    /// The page of at most `limit` of `items`, of which one more than that was fetched to know
+    /// whether there is a next page.
+    pub(super) fn answer<P: ToString>(
+        list: &ListId,
+        mut items: Vec<T>,
+        limit: usize,
+        position: impl Fn(&T) -> P,
+    ) -> Result<Answer, Problem> {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|last| list.cursor(position(last)));
+        Answer::ok(&Self { items, next })
+    }
+}
+
+const USUAL_BYTES: usize = 16 * 1024;

@@ -1,0 +1,273 @@
+//! Who is asking: sessions as extractors, so that a route's signature says who may call it.
+//!
+//! One `Authorization` header with one credential. An assertion is used up before anything else
+//! happens, and some record tells of it before the answer leaves (see the front).
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use moka::sync::Cache;
+use serde_json::Value;
+
+use super::{
+    App,
+    context::{Context, Here},
+    problem::Problem,
+};
+use crate::{
+    base::ids::{AgentId, ServerUri},
+    broker::{Caller, UsedAssertion},
+    identity::{Credential, Operation, OperatorError, OperatorSession, OperatorStanding, RegisteredKey, assertion},
+    journal::Actor,
+};
+
+/// An agent that proved its key with this request.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) agent: AgentId,
+    pub(super) caller: Caller,
+    context: Arc<Context>,
+}
+
+impl Agent {
+    /// Says that a record of the broker's tells of the assertion.
+    pub(super) fn recorded(&self) {
+        self.context.recorded();
+    }
+}
+
+/// An operator whose token allows the operation `N`.
+#[derive(Debug)]
+pub(super) struct Operator<N> {
+    pub(super) caller: Caller,
+    pub(super) session: OperatorSession,
+    needs: PhantomData<fn() -> N>,
+}
+
+/// An agent about its own, or an operator whose token allows the operation `N`.
+#[derive(Debug)]
+pub(super) enum Reader<N> {
+    Agent(Agent),
+    Operator(#[expect(dead_code, reason = "that there is one is what counts")] Operator<N>),
+}
+
+impl<N> Reader<N> {
+    /// The agent to whose things the answer is confined.
+    pub(super) const fn confined_to(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent(agent) => Some(&agent.agent),
+            Self::Operator(_) => None,
+        }
+    }
+}
+
+/// The operation that a route needs.
+pub(super) trait Needs {
+    /// As operators' tokens name it.
+    const OPERATION: Operation;
+}
+
+/// One type for each operation, so that extractors can name them.
+pub(super) mod needs {
+    use super::{Needs, Operation};
+
+    macro_rules! needs {
+        ($($name:ident),+ $(,)?) => {$(
+            #[derive(Debug)]
+            pub(in crate::http) struct $name;
+
+            impl Needs for $name {
+                const OPERATION: Operation = Operation::$name;
+            }
+        )+};
+    }
+
+    needs!(
+        AgentsRead, AgentsWrite, AgentsDelete, ServersRead, ServersWrite, ServersDelete, StewardsRead, StewardsWrite,
+        StewardsDelete, OperatorsRead, OperatorsWrite, OperatorsDelete, KeysRead, KeysRotate, PolicyRead,
+        PolicyExplain, PolicyReload, TasksRead, RevocationsRead, RevocationsCreate, RevocationsReinstate, AuditRead,
+    );
+}
+
+impl FromRequestParts<Arc<App>> for Agent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        match credential(&parts.headers, app, &context)? {
+            Credential::Assertion(text) => app.agent(text, context),
+            _ => Err(Problem::forbidden("this route is for agents")),
+        }
+    }
+}
+
+impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        let session = match credential(&parts.headers, app, &context)? {
+            Credential::OperatorToken(text) => app.operator(text, &context)?,
+            // An agent is told what it is not allowed only once it proved who it is.
+            Credential::Assertion(text) => return Err(app.agent(text, context).err().unwrap_or_else(for_operators)),
+            _ => return Err(for_operators()),
+        };
+        session.clear(N::OPERATION, app.broker.now()).map_err(|error| app.refused(error, &context))?;
+        let caller = context.caller(Actor::Operator(session.operator().clone()));
+        Ok(Self { caller, session, needs: PhantomData })
+    }
+}
+
+impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        if let Credential::Assertion(text) = credential(&parts.headers, app, &context)? {
+            return app.agent(text, context).map(Self::Agent);
+        }
+        Operator::from_request_parts(parts, app).await.map(Self::Operator)
+    }
+}
+
+/// An operator's token as it came, for routes where what is needed depends on the parameters.
+#[derive(Debug)]
+pub(super) struct Follower {
+    session: OperatorSession,
+    token: zeroize::Zeroizing<String>,
+}
+
+impl FromRequestParts<Arc<App>> for Follower {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        match credential(&parts.headers, app, &context)? {
+            Credential::OperatorToken(text) => {
+                let session = app.operator(text, &context)?;
+                Ok(Self { session, token: text.to_owned().into() })
+            }
+            Credential::Assertion(text) => Err(app.agent(text, context).err().unwrap_or_else(for_operators)),
+            _ => Err(for_operators()),
+        }
+    }
+}
+
+impl Follower {
+    /// Whether it may follow `server`; for `None`, a server that is not registered, whether it may
+    /// know that.
+    pub(super) fn clear(&self, app: &App, server: Option<&ServerUri>) -> Result<(), Problem> {
+        let now = app.broker.now();
+        let cleared = match server {
+            Some(server) => self.session.clear_feed(server, now),
+            None => self.session.clear(Operation::ServersRead, now),
+        };
+        cleared.map_err(|error| outside(error))
+    }
+
+    /// Whether it still may: its operator may have been removed, or its time be over.
+    pub(super) fn still_follows(&self, app: &App, server: &ServerUri) -> bool {
+        app.authenticate(&self.token).is_ok() && self.session.clear_feed(server, app.broker.now()).is_ok()
+    }
+}
+
+impl App {
+    fn agent(&self, text: &str, context: Arc<Context>) -> Result<Agent, Problem> {
+        let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
+        let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
+        let verified = verified.map_err(|error| self.not_authenticated(&context, error.reason().to_string()))?;
+        self.limits.admit_principal(format!("agent {}", verified.agent))?;
+        let used = UsedAssertion { agent: verified.agent, jti: verified.jti, expires_at: verified.expires_at };
+        self.broker.use_assertion(&used)?;
+        let agent = used.agent.clone();
+        let caller = Caller { assertion: Some(used), ..context.caller(Actor::Agent(agent.clone())) };
+        context.used_assertion(caller.clone());
+        Ok(Agent { agent, caller, context })
+    }
+
+    fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
+        let session = self.authenticate(text).map_err(|error| self.refused(error, context))?;
+        self.limits.admit_principal(format!("operator {}", session.operator()))?;
+        Ok(session)
+    }
+
+    fn authenticate(&self, text: &str) -> Result<OperatorSession, OperatorError> {
+        let broker = &self.broker;
+        let standing = OperatorStanding {
+            key: &|id| broker.state().operator_key(id?),
+            is_revoked: &|block| broker.state().is_revoked_block(block),
+            // Whether it was removed since the token was issued is asked below, where that is known.
+            is_registered: &|_| true,
+        };
+        let session = OperatorSession::authenticate(text, &standing)?;
+        if broker.state().accepts_operator(session.operator(), session.token().issued_at()) {
+            return Ok(session);
+        }
+        let gone = OperatorStanding { is_registered: &|_| false, ..standing };
+        OperatorSession::authenticate(text, &gone)
+    }
+
+    fn refused(&self, error: OperatorError, context: &Context) -> Problem {
+        if error.code() == crate::base::ReasonCode::Unauthenticated {
+            return self.not_authenticated(context, error.reason().as_str().to_owned());
+        }
+        outside(error)
+    }
+
+    fn not_authenticated(&self, context: &Context, inside: String) -> Problem {
+        self.limits.note_failure(context.peer);
+        Problem::unauthenticated(inside)
+    }
+}
+
+/// Agents' keys, parsed; an entry counts as long as the agent's record holds the same JWKs.
+pub(super) struct AgentKeys(Cache<AgentId, (Vec<Value>, Arc<[RegisteredKey]>)>);
+
+impl AgentKeys {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(MAX_AGENTS))
+    }
+
+    fn of(&self, app: &App, agent: &AgentId) -> Option<Arc<[RegisteredKey]>> {
+        let state = app.broker.state();
+        let record = state.agent(agent)?;
+        if let Some((jwks, keys)) = self.0.get(agent)
+            && jwks == record.keys
+        {
+            return Some(keys);
+        }
+        let keys: Arc<[RegisteredKey]> = RegisteredKey::from_jwks(&record.keys).ok()?.into();
+        self.0.insert(agent.clone(), (record.keys.clone(), Arc::clone(&keys)));
+        Some(keys)
+    }
+}
+
+impl fmt::Debug for AgentKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentKeys")
+    }
+}
+
+/// The one credential of a request.
+fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Result<Credential<'h>, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().and_then(|value| value.to_str().ok());
+    let one = value.filter(|_| values.next().is_none()).and_then(Credential::from_authorization);
+    one.ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
+}
+
+fn outside(error: OperatorError) -> Problem {
+    match error.code() {
+        crate::base::ReasonCode::Forbidden => Problem::forbidden(error.to_string()),
+        _ => Problem::unauthenticated(error.reason().as_str()),
+    }
+}
+
+fn for_operators() -> Problem {
+    Problem::forbidden("this route is for operators")
+}
+
+const MAX_AGENTS: u64 = 10_000;

@@ -1,0 +1,139 @@
+//! Limits: how often somebody may ask, decided before anything that costs.
+//!
+//! One quota for all, one for each principal that proved itself, and one for failures to prove
+//! anything, by the peer's address; whoever used that up is refused before a signature is checked.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use governor::{
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use moka::sync::Cache;
+
+use super::problem::Problem;
+
+/// How many requests are taken, in requests a second; four seconds' worth may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record of three figures")]
+pub struct Rates {
+    /// From everybody together.
+    pub global: NonZeroU32,
+    /// From one agent or operator.
+    pub principal: NonZeroU32,
+    /// Failures to authenticate from one address.
+    pub failures: NonZeroU32,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        let rate = |rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+        Self { global: rate(5_000), principal: rate(1_000), failures: rate(5) }
+    }
+}
+
+/// The limiters of one server.
+pub(super) struct Limits {
+    clock: DefaultClock,
+    global: DefaultDirectRateLimiter,
+    principals: DefaultKeyedRateLimiter<String>,
+    failures: DefaultKeyedRateLimiter<IpAddr>,
+    /// Addresses that used up their failures; each entry leaves by itself.
+    blocked: Cache<IpAddr, ()>,
+}
+
+impl Limits {
+    pub(super) fn new(rates: Rates) -> Self {
+        let quota = |rate: NonZeroU32| Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST_SECONDS));
+        Self {
+            clock: DefaultClock::default(),
+            global: RateLimiter::direct(quota(rates.global)),
+            principals: RateLimiter::keyed(quota(rates.principal)),
+            failures: RateLimiter::keyed(quota(rates.failures)),
+            blocked: Cache::builder().max_capacity(MAX_ADDRESSES).time_to_live(BLOCKED).build(),
+        }
+    }
+
+    /// Counts a request, before anything is known about who sends it.
+    pub(super) fn admit(&self, peer: IpAddr) -> Result<(), Problem> {
+        if self.blocked.contains_key(&network(peer)) {
+            return Err(Problem::rate_limited(BLOCKED));
+        }
+        self.global.check().map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
+    }
+
+    /// Counts a request of somebody who proved to be `principal`.
+    pub(super) fn admit_principal(&self, principal: String) -> Result<(), Problem> {
+        let answer = self.principals.check_key(&principal);
+        answer.map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
+    }
+
+    /// Counts a failure to prove anything.
+    pub(super) fn note_failure(&self, peer: IpAddr) {
+        let network = network(peer);
+        // A flood from more addresses than are remembered is what the global quota is for.
+        let full = self.failures.len() >= usize::try_from(MAX_ADDRESSES).unwrap_or(usize::MAX);
+        if full || self.failures.check_key(&network).is_err() {
+            self.blocked.insert(network, ());
+        }
+    }
+
+    /// Forgets whoever has not been seen lately.
+    pub(super) fn forget(&self) {
+        self.principals.retain_recent();
+        self.failures.retain_recent();
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Limits")
+    }
+}
+
+/// What one customer has: an IPv4 address, or an IPv6 network of 64 bits.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+const BLOCKED: Duration = Duration::from_secs(1);
+const MAX_ADDRESSES: u64 = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_block_a_network_and_nobody_else() {
+        let limits = Limits::new(Rates { failures: NonZeroU32::MIN, ..Rates::default() });
+        let (one, same, other) = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1");
+        for _ in 0..5 {
+            limits.note_failure(one.parse().unwrap());
+        }
+        assert!(limits.admit(same.parse().unwrap()).is_err());
+        assert!(limits.admit(other.parse().unwrap()).is_ok());
+        assert!(limits.admit("192.0.2.1".parse().unwrap()).is_ok());
+        limits.note_failure("::ffff:192.0.2.1".parse().unwrap());
+        assert!(limits.admit("192.0.2.1".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_principal_has_its_burst_and_no_more() {
+        let limits = Limits::new(Rates { principal: NonZeroU32::MIN, ..Rates::default() });
+        let taken = (0..20).filter(|_| limits.admit_principal("agent a".to_owned()).is_ok()).count();
+        assert!((4..=5).contains(&taken), "{taken}");
+        assert!(limits.admit_principal("agent b".to_owned()).is_ok());
+    }
+}
