@@ -16,5 +16,7 @@
 //! layer and `verify-feed` to follow the broker's revocations.
 
 pub mod base;
+#[cfg(feature = "server")]
+pub mod identity;
 pub mod token;
 pub mod verify;
