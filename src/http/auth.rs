@@ -18,7 +18,10 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    base::ids::{AgentId, ServerUri},
+    base::{
+        ReasonCode,
+        ids::{AgentId, ServerUri},
+    },
     broker::{Caller, UsedAssertion},
     identity::{Credential, Operation, OperatorError, OperatorSession, OperatorStanding, RegisteredKey, assertion},
     journal::Actor,
@@ -189,32 +192,30 @@ impl App {
     }
 
     fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
-        let session = self.authenticate(text).map_err(|error| self.refused(error, context))?;
+        let session = self.authenticate(text);
+        let session = session.map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
         self.limits.admit_principal(format!("operator {}", session.operator()))?;
         Ok(session)
     }
 
-    fn authenticate(&self, text: &str) -> Result<OperatorSession, OperatorError> {
+    fn authenticate(&self, text: &str) -> Result<OperatorSession, ReasonCode> {
         let broker = &self.broker;
         let standing = OperatorStanding {
             key: &|id| broker.state().operator_key(id?),
             is_revoked: &|block| broker.state().is_revoked_block(block),
-            // Whether it was removed since the token was issued is asked below, where that is known.
+            // Depends on when the token was issued, so it is asked below.
             is_registered: &|_| true,
         };
-        let session = OperatorSession::authenticate(text, &standing)?;
-        if broker.state().accepts_operator(session.operator(), session.token().issued_at()) {
-            return Ok(session);
-        }
-        let gone = OperatorStanding { is_registered: &|_| false, ..standing };
-        OperatorSession::authenticate(text, &gone)
+        let session = OperatorSession::authenticate(text, &standing).map_err(|error| error.reason())?;
+        let accepted = broker.state().accepts_operator(session.operator(), session.token().issued_at());
+        if accepted { Ok(session) } else { Err(ReasonCode::Suspended) }
     }
 
     fn refused(&self, error: OperatorError, context: &Context) -> Problem {
-        if error.code() == crate::base::ReasonCode::Unauthenticated {
-            return self.not_authenticated(context, error.reason().as_str().to_owned());
+        match error.code() {
+            ReasonCode::Unauthenticated => self.not_authenticated(context, error.reason().as_str().to_owned()),
+            _ => outside(error),
         }
-        outside(error)
     }
 
     fn not_authenticated(&self, context: &Context, inside: String) -> Problem {
@@ -261,7 +262,7 @@ fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Resul
 
 fn outside(error: OperatorError) -> Problem {
     match error.code() {
-        crate::base::ReasonCode::Forbidden => Problem::forbidden(error.to_string()),
+        ReasonCode::Forbidden => Problem::forbidden(error.to_string()),
         _ => Problem::unauthenticated(error.reason().as_str()),
     }
 }

@@ -1,0 +1,19 @@
+//! Identity: who is asking. Agents prove a key with a signed assertion, operators present a token.
+//!
+//! Nothing here knows HTTP, reads a clock or keeps state: the caller brings the time, the registry
+//! and the memory of assertions already used. Whatever is refused here is refused with one text
+//! for everybody outside; the reason inside is for the log.
+
+pub mod agent_key;
+pub mod assertion;
+pub mod credential;
+pub mod jwk;
+pub mod operation;
+pub mod operator;
+
+pub use agent_key::{AgentKey, AgentKeyError};
+pub use assertion::{AssertionError, AssertionReason, VerifiedAssertion};
+pub use credential::Credential;
+pub use jwk::{JwkError, RegisteredKey};
+pub use operation::Operation;
+pub use operator::{OperatorError, OperatorSession, OperatorStanding};
