@@ -89,6 +89,8 @@ pub struct Broker {
     assertions: Mutex<HashMap<Digest, Timestamp>>,
     /// The last sequence that concerns the feed.
     feed_sequence: watch::Sender<u64>,
+    /// The last sequence of all.
+    sequence: watch::Sender<u64>,
 }
 
 /// Who asks, and by which request: what every record is attributed to.
@@ -247,6 +249,12 @@ impl Broker {
     #[must_use]
     pub const fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Tells of every record once it is durable and indexed: the last one's sequence.
+    #[must_use]
+    pub fn records(&self) -> watch::Receiver<u64> {
+        self.sequence.subscribe()
     }
 
     /// The index over the journal.

@@ -120,8 +120,9 @@ impl Broker {
         state.forget(now);
         let assertions: HashMap<_, _> = state.unexpired_assertions(now).into_iter().collect();
         let (feed_sequence, _) = watch::channel(state.last_sequence());
+        let (sequence, _) = watch::channel(state.last_sequence());
         let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
-        let apply = applier(Arc::clone(&state), Arc::clone(&index), feed_sequence.clone());
+        let apply = applier(Arc::clone(&state), Arc::clone(&index), (feed_sequence.clone(), sequence.clone()));
         let journal = recovered.start(apply)?;
         let keys = options.data_dir.join("keys");
         make_directory(&keys)?;
@@ -140,6 +141,7 @@ impl Broker {
             changes: tokio::sync::Mutex::new(()),
             assertions: Mutex::new(assertions),
             feed_sequence,
+            sequence,
             options,
         };
         Ok((broker, recovery))
@@ -184,7 +186,11 @@ impl Broker {
 }
 
 /// What the journal's writer does with every durable batch, before anyone has an answer.
-fn applier(state: Arc<RwLock<State>>, index: Arc<Index>, feed: watch::Sender<u64>) -> Apply {
+fn applier(
+    state: Arc<RwLock<State>>,
+    index: Arc<Index>,
+    (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
+) -> Apply {
     Box::new(move |records| {
         let mut news = None;
         {
@@ -202,6 +208,9 @@ fn applier(state: Arc<RwLock<State>>, index: Arc<Index>, feed: watch::Sender<u64
         }
         if let Some(sequence) = news {
             feed.send_replace(sequence);
+        }
+        if let Some(last) = records.last() {
+            all.send_replace(last.sequence);
         }
     })
 }

@@ -30,6 +30,11 @@ impl Answer {
         Self::new(StatusCode::CREATED, value)
     }
 
+    /// It is done and there is nothing to say.
+    pub(super) fn done() -> Self {
+        Self { status: StatusCode::NO_CONTENT, body: Arc::default() }
+    }
+
     fn new(status: StatusCode, value: &impl Serialize) -> Result<Self, Problem> {
         // Room for a pass, so that growing does not leave copies of it behind.
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BYTES));
@@ -40,6 +45,9 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
+        if self.status == StatusCode::NO_CONTENT {
+            return self.status.into_response();
+        }
         let mut response = Response::new(Body::from(Bytes::from_owner(Shared(self.body))));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

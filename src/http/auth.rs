@@ -89,9 +89,28 @@ pub(super) mod needs {
     }
 
     needs!(
-        AgentsRead, AgentsWrite, AgentsDelete, ServersRead, ServersWrite, ServersDelete, StewardsRead, StewardsWrite,
-        StewardsDelete, OperatorsRead, OperatorsWrite, OperatorsDelete, KeysRead, KeysRotate, PolicyRead,
-        PolicyExplain, PolicyReload, TasksRead, RevocationsRead, RevocationsCreate, RevocationsReinstate, AuditRead,
+        AgentsRead,
+        AgentsWrite,
+        AgentsDelete,
+        ServersRead,
+        ServersWrite,
+        ServersDelete,
+        StewardsRead,
+        StewardsWrite,
+        StewardsDelete,
+        OperatorsRead,
+        OperatorsWrite,
+        OperatorsDelete,
+        KeysRead,
+        KeysRotate,
+        PolicyRead,
+        PolicyExplain,
+        PolicyReload,
+        TasksRead,
+        RevocationsRead,
+        RevocationsCreate,
+        RevocationsReinstate,
+        AuditRead,
     );
 }
 
@@ -102,7 +121,10 @@ impl FromRequestParts<Arc<App>> for Agent {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         match credential(&parts.headers, app, &context)? {
             Credential::Assertion(text) => app.agent(text, context),
-            _ => Err(Problem::forbidden("this route is for agents")),
+            Credential::OperatorToken(text) => {
+                let known = app.operator(text, &context).map(drop);
+                Err(known.err().unwrap_or_else(|| Problem::forbidden("this route is for agents")))
+            }
         }
     }
 }
@@ -116,7 +138,6 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
             Credential::OperatorToken(text) => app.operator(text, &context)?,
             // An agent is told what it is not allowed only once it proved who it is.
             Credential::Assertion(text) => return Err(app.agent(text, context).err().unwrap_or_else(for_operators)),
-            _ => return Err(for_operators()),
         };
         session.clear(N::OPERATION, app.broker.now()).map_err(|error| app.refused(error, &context))?;
         let caller = context.caller(Actor::Operator(session.operator().clone()));
@@ -136,12 +157,9 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
     }
 }
 
-/// An operator's token as it came, for routes where what is needed depends on the parameters.
+/// An operator, for routes where what is needed depends on the parameters.
 #[derive(Debug)]
-pub(super) struct Follower {
-    session: OperatorSession,
-    token: zeroize::Zeroizing<String>,
-}
+pub(super) struct Follower(OperatorSession);
 
 impl FromRequestParts<Arc<App>> for Follower {
     type Rejection = Problem;
@@ -149,12 +167,8 @@ impl FromRequestParts<Arc<App>> for Follower {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         match credential(&parts.headers, app, &context)? {
-            Credential::OperatorToken(text) => {
-                let session = app.operator(text, &context)?;
-                Ok(Self { session, token: text.to_owned().into() })
-            }
+            Credential::OperatorToken(text) => app.operator(text, &context).map(Self),
             Credential::Assertion(text) => Err(app.agent(text, context).err().unwrap_or_else(for_operators)),
-            _ => Err(for_operators()),
         }
     }
 }
@@ -165,15 +179,15 @@ impl Follower {
     pub(super) fn clear(&self, app: &App, server: Option<&ServerUri>) -> Result<(), Problem> {
         let now = app.broker.now();
         let cleared = match server {
-            Some(server) => self.session.clear_feed(server, now),
-            None => self.session.clear(Operation::ServersRead, now),
+            Some(server) => self.0.clear_feed(server, now),
+            None => self.0.clear(Operation::ServersRead, now),
         };
-        cleared.map_err(|error| outside(error))
+        cleared.map_err(outside)
     }
 
     /// Whether it still may: its operator may have been removed, or its time be over.
     pub(super) fn still_follows(&self, app: &App, server: &ServerUri) -> bool {
-        app.authenticate(&self.token).is_ok() && self.session.clear_feed(server, app.broker.now()).is_ok()
+        app.stands(&self.0) && self.0.clear_feed(server, app.broker.now()).is_ok()
     }
 }
 
@@ -209,6 +223,19 @@ impl App {
         let session = OperatorSession::authenticate(text, &standing).map_err(|error| error.reason())?;
         let accepted = broker.state().accepts_operator(session.operator(), session.token().issued_at());
         if accepted { Ok(session) } else { Err(ReasonCode::Suspended) }
+    }
+
+    /// Whether a session that was good still is: neither its token nor its operator was revoked.
+    fn stands(&self, session: &OperatorSession) -> bool {
+        let state = self.broker.state();
+        let token = session.token();
+        state.accepts_operator(session.operator(), token.issued_at())
+            && !token.blocks().iter().any(|block| state.is_revoked_block(block))
+    }
+
+    /// Whether the operator of a session may still read the audit trail.
+    pub(super) fn still_accepts(&self, session: &OperatorSession) -> bool {
+        self.stands(session) && session.clear(Operation::AuditRead, self.broker.now()).is_ok()
     }
 
     fn refused(&self, error: OperatorError, context: &Context) -> Problem {

@@ -43,7 +43,12 @@ impl ListId {
             (*version == VERSION && binding == self.0).then_some(())?;
             std::str::from_utf8(position).ok()?.parse().ok()
         };
-        read().ok_or_else(|| Problem::invalid("cursor", "not a cursor of this list: take `next` as the last page gave it, with the same filter"))
+        read().ok_or_else(|| {
+            Problem::invalid(
+                "cursor",
+                "not a cursor of this list: take `next` as the last page gave it, with the same filter",
+            )
+        })
     }
 }
 
@@ -59,7 +64,11 @@ mod tests {
         let list = ListId::new("tasks", &[("agent", "a")]);
         let cursor = list.cursor(7);
         assert_eq!(list.position::<u64>(&cursor).unwrap(), 7);
-        for other in [ListId::new("tasks", &[("agent", "b")]), ListId::new("tasks", &[]), ListId::new("audit", &[("agent", "a")])] {
+        for other in [
+            ListId::new("tasks", &[("agent", "b")]),
+            ListId::new("tasks", &[]),
+            ListId::new("audit", &[("agent", "a")]),
+        ] {
             assert!(other.position::<u64>(&cursor).is_err());
         }
     }

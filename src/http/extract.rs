@@ -26,10 +26,10 @@ pub(super) struct Input<T> {
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(&parts.headers, body, app.max_body).await?;
         refuse_other_types(&parts.headers)?;
         Ok(Self { value: parse(&bytes)?, digest: Digest::of(&bytes) })
     }
@@ -42,10 +42,10 @@ pub(super) struct NoInput;
 impl FromRequest<Arc<App>> for NoInput {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body).await?;
+        let bytes = read(&parts.headers, body, app.max_body).await?;
         if bytes.is_empty() {
             return Ok(Self);
         }
@@ -141,7 +141,8 @@ impl Params {
 
 /// Parses a strict JSON value of the shape `T`.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value = json::parse(bytes, MAX_BODY_BYTES).map_err(|error| not_json(&error.to_string()))?;
+    // Whoever read the bytes has bounded them.
+    let value = json::parse(bytes, bytes.len()).map_err(|error| not_json(&error.to_string()))?;
     serde_path_to_error::deserialize(value).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
@@ -190,16 +191,16 @@ fn shown(name: &str) -> String {
     name.chars().filter(plain).take(MAX_SHOWN_CHARS).collect()
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
     let too_large = || {
-        let detail = format!("a body has at most {MAX_BODY_BYTES} bytes");
+        let detail = format!("a body has at most {max_bytes} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, detail).field("body")
     };
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > MAX_BODY_BYTES)) {
+    if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max_bytes)) {
         return Err(too_large());
     }
-    to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| {
+    to_bytes(body, max_bytes).await.map_err(|error| {
         let over = error.source().is_some_and(|source| source.is::<LengthLimitError>());
         if over { too_large() } else { Problem::invalid("body", "it did not arrive whole") }
     })
@@ -232,9 +233,6 @@ fn refuse_query(uri: &Uri) -> Result<(), Problem> {
         _ => Ok(()),
     }
 }
-
-/// A body is at most this long, in bytes.
-pub(super) const MAX_BODY_BYTES: usize = 256 * 1024;
 
 const MAX_QUERY_BYTES: usize = 8 * 1024;
 const MAX_SHOWN_CHARS: usize = 100;

@@ -111,7 +111,8 @@ fn read_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let bad = || Problem::invalid(HEADER, format!("give one key of 1 to {MAX_KEY_CHARS} visible ASCII characters"));
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let is_key = |text: &&str| (1..=MAX_KEY_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_key =
+        |text: &&str| (1..=MAX_KEY_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     let key = value.to_str().ok().filter(is_key).ok_or_else(bad)?;
     if values.next().is_some() { Err(bad()) } else { Ok(Some(key.to_owned())) }
 }

@@ -18,22 +18,23 @@ use moka::sync::Cache;
 
 use super::problem::Problem;
 
-/// How many requests are taken, in requests a second; four seconds' worth may come at once.
+/// How many requests are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a plain record of three figures")]
 pub struct Rates {
-    /// From everybody together.
+    /// Requests a second of one agent or operator, and failures a second of one address to prove
+    /// that it is either.
+    pub per_second: NonZeroU32,
+    /// How many of those may come at once.
+    pub burst: NonZeroU32,
+    /// Requests a second of everybody together; twice as many may come at once.
     pub global: NonZeroU32,
-    /// From one agent or operator.
-    pub principal: NonZeroU32,
-    /// Failures to authenticate from one address.
-    pub failures: NonZeroU32,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        let rate = |rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
-        Self { global: rate(5_000), principal: rate(1_000), failures: rate(5) }
+        let figure = |figure| NonZeroU32::new(figure).unwrap_or(NonZeroU32::MIN);
+        Self { per_second: figure(100), burst: figure(200), global: figure(5_000) }
     }
 }
 
@@ -49,12 +50,13 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn new(rates: Rates) -> Self {
-        let quota = |rate: NonZeroU32| Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST_SECONDS));
+        let each = Quota::per_second(rates.per_second).allow_burst(rates.burst);
+        let all = Quota::per_second(rates.global).allow_burst(rates.global.saturating_add(rates.global.get()));
         Self {
             clock: DefaultClock::default(),
-            global: RateLimiter::direct(quota(rates.global)),
-            principals: RateLimiter::keyed(quota(rates.principal)),
-            failures: RateLimiter::keyed(quota(rates.failures)),
+            global: RateLimiter::direct(all),
+            principals: RateLimiter::keyed(each),
+            failures: RateLimiter::keyed(each),
             blocked: Cache::builder().max_capacity(MAX_ADDRESSES).time_to_live(BLOCKED).build(),
         }
     }
@@ -107,7 +109,6 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-const BURST_SECONDS: NonZeroU32 = NonZeroU32::new(4).unwrap();
 const BLOCKED: Duration = Duration::from_secs(1);
 const MAX_ADDRESSES: u64 = 50_000;
 
@@ -115,9 +116,14 @@ const MAX_ADDRESSES: u64 = 50_000;
 mod tests {
     use super::*;
 
+    /// One request a second, four at once.
+    fn slow() -> Rates {
+        Rates { per_second: NonZeroU32::MIN, burst: 4.try_into().unwrap(), ..Rates::default() }
+    }
+
     #[test]
     fn failures_block_a_network_and_nobody_else() {
-        let limits = Limits::new(Rates { failures: NonZeroU32::MIN, ..Rates::default() });
+        let limits = Limits::new(slow());
         let (one, same, other) = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1");
         for _ in 0..5 {
             limits.note_failure(one.parse().unwrap());
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_principal_has_its_burst_and_no_more() {
-        let limits = Limits::new(Rates { principal: NonZeroU32::MIN, ..Rates::default() });
+        let limits = Limits::new(slow());
         let taken = (0..20).filter(|_| limits.admit_principal("agent a".to_owned()).is_ok()).count();
         assert!((4..=5).contains(&taken), "{taken}");
         assert!(limits.admit_principal("agent b".to_owned()).is_ok());

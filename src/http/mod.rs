@@ -1,1 +1,162 @@
-//! x
+//! Floor 5: the broker over HTTP. JSON in and out, strict; no browser, no cookie, no CORS.
+//!
+//! [`Server::bind`] takes two listeners: the main one serves `/v1` and `/openapi.json`, the other,
+//! for whoever runs the broker, health and metrics. Nothing here decides anything: routes read a
+//! request strictly, ask the [`Broker`] and write down what it said. One list of routes makes the
+//! router and the OpenAPI document, so that neither knows one that the other does not.
+
+mod agents;
+mod answer;
+mod audit;
+mod auth;
+mod context;
+mod cursor;
+mod extract;
+mod feed;
+mod front;
+mod health;
+mod idempotency;
+mod keys;
+mod limit;
+mod operators;
+mod policy;
+mod problem;
+mod revocations;
+mod schema;
+mod server;
+mod servers;
+mod stewards;
+mod stream;
+mod tasks;
+mod tls;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{Router, body::Bytes, middleware};
+use tokio::sync::{Semaphore, watch};
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::{auth::AgentKeys, idempotency::Answers, limit::Limits, schema::Security};
+pub use self::{
+    limit::Rates,
+    server::{Listeners, Options, ServeError, Server, Times},
+    tls::{TlsError, TlsFiles},
+};
+use crate::{
+    base::{ReasonCode, time::Clock},
+    broker::Broker,
+};
+
+/// What the server tells whoever counts.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// A request was answered.
+    fn answered(&self, seen: &Seen<'_>);
+
+    /// A handler panicked; only its request was affected.
+    fn panicked(&self);
+
+    /// What `/metrics` answers, in the Prometheus text format.
+    fn render(&self) -> String;
+}
+
+/// An answered request. Every text is from a closed set.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Seen<'a> {
+    /// The method; `OTHER` when it is none that is served.
+    pub method: &'a str,
+    /// The route's template, `/v1/tasks/{id}`; `unmatched` when there is none.
+    pub route: &'a str,
+    /// The status.
+    pub status: u16,
+    /// The problem's code, when it was one.
+    pub code: Option<ReasonCode>,
+    /// How long it took until the answer began.
+    pub took: Duration,
+}
+
+/// The OpenAPI document of the main listener, as `/openapi.json` serves it.
+#[must_use]
+pub fn openapi() -> String {
+    // Made of strings and numbers: there is nothing in it that JSON could not hold.
+    let mut text = routes().into_openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// What every handler shares.
+#[derive(Debug)]
+pub(in crate::http) struct App {
+    broker: Arc<Broker>,
+    observer: Arc<dyn Observer>,
+    clock: Arc<dyn Clock>,
+    times: Times,
+    max_body: usize,
+    limits: Limits,
+    answers: Answers,
+    agent_keys: AgentKeys,
+    /// One permit for each request under way.
+    requests: Arc<Semaphore>,
+    /// One permit for each stream.
+    streams: Arc<Semaphore>,
+    /// Whether the server drains: it is not ready any more, and streams end.
+    draining: watch::Sender<bool>,
+    openapi: Bytes,
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "hallpass", description = "Just-in-time credential broker for AI agents.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    modifiers(&Security),
+    tags(
+        (name = "tasks", description = "Agents open tasks and get passes"),
+        (name = "revocations", description = "Ending what was handed out"),
+        (name = "registry", description = "Agents, servers, stewards and operators"),
+        (name = "keys", description = "The broker's keys"),
+        (name = "policy", description = "What decides"),
+        (name = "audit", description = "What happened"),
+        (name = "feed", description = "What verifiers follow"),
+    ),
+)]
+struct Document;
+
+/// Every route of the main listener.
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(tasks::open, tasks::list))
+        .routes(routes!(tasks::issue_again))
+        .routes(routes!(tasks::complete))
+        .routes(routes!(tasks::report_delegation))
+        .routes(routes!(tasks::show))
+        .routes(routes!(revocations::create, revocations::list))
+        .routes(routes!(agents::create, agents::list))
+        .routes(routes!(agents::show, agents::change, agents::remove))
+        .routes(routes!(agents::reinstate))
+        .routes(routes!(servers::set, servers::create, servers::list))
+        .routes(routes!(servers::show, servers::remove))
+        .routes(routes!(servers::reinstate))
+        .routes(routes!(stewards::create, stewards::list))
+        .routes(routes!(stewards::erase))
+        .routes(routes!(stewards::reinstate))
+        .routes(routes!(operators::create, operators::list))
+        .routes(routes!(operators::remove))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::document))
+        .routes(routes!(policy::show))
+        .routes(routes!(policy::check))
+        .routes(routes!(policy::reload))
+        .routes(routes!(policy::write_grant))
+        .routes(routes!(policy::explain))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::head))
+        .routes(routes!(feed::follow))
+        .routes(routes!(health::document))
+}
+
+/// The main listener's router.
+fn main_router(app: &Arc<App>) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router.layer(middleware::from_fn_with_state(Arc::clone(app), front::front)).with_state(Arc::clone(app))
+}

@@ -101,6 +101,11 @@ impl Problem {
         self
     }
 
+    /// Names the member as this route's body spells it, where the broker names it otherwise.
+    pub(super) fn renamed(self, broker: &str, here: &str) -> Self {
+        if self.field.as_deref() == Some(broker) { self.field(here) } else { self }
+    }
+
     pub(super) fn task(mut self, task: Option<TaskId>) -> Self {
         self.task = task;
         self
@@ -114,10 +119,6 @@ impl Problem {
     pub(super) fn inside(mut self, inside: impl Into<String>) -> Self {
         self.inside = Some(inside.into());
         self
-    }
-
-    pub(super) const fn code(&self) -> ReasonCode {
-        self.code
     }
 
     fn body(&self, request: &RequestId) -> ProblemBody {
@@ -155,7 +156,6 @@ impl From<BrokerError> for Problem {
             BrokerError::Journal(_) => Self::unavailable("nothing can be recorded now, so nothing was done", inside),
             BrokerError::Trail(_) => Self::unavailable("the audit trail cannot be read now", inside),
             BrokerError::Files(_) => Self::unavailable("the broker cannot reach its files now", inside),
-            other => Self::internal(other.to_string()),
         }
     }
 }

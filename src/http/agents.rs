@@ -1,0 +1,165 @@
+//! Agents: registering, changing, removing and reinstating them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    answer::{Answer, Page},
+    auth::{
+        Operator,
+        needs::{AgentsDelete, AgentsRead, AgentsWrite, RevocationsReinstate},
+    },
+    extract::{Input, Named, NoInput, Params},
+    idempotency::Once,
+    problem::Problem,
+    schema::{self, IdempotencyKey, Paging, Problems},
+};
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, GroupName},
+    },
+    broker::NewAgent,
+    identity::RegisteredKey,
+    journal::event::Subject,
+};
+
+/// An agent to be registered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgentRequest {
+    /// Its id.
+    #[schema(value_type = String)]
+    agent: AgentId,
+    /// Who answers for it, by name or id; a new name is registered.
+    steward: String,
+    /// Its groups.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: BTreeSet<GroupName>,
+    /// Its public keys as JWKs: Ed25519, P-256 or RSA.
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<Value>,
+}
+
+/// An agent as it is to be from now on.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgentChange {
+    /// When given, the id that the path names.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    agent: Option<AgentId>,
+    /// Who answers for it, by name or id; a new name is registered.
+    steward: String,
+    /// Its groups.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: BTreeSet<GroupName>,
+    /// Its public keys as JWKs: Ed25519, P-256 or RSA.
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<Value>,
+}
+
+/// The JWKs as they are kept, when each is a public key that is accepted.
+fn public_keys(keys: &[Value]) -> Result<Vec<Value>, Problem> {
+    let keys = RegisteredKey::from_jwks(keys).map_err(|error| Problem::invalid("keys", error.to_string()))?;
+    Ok(keys.iter().map(|key| key.jwk().clone()).collect())
+}
+
+/// Registers an agent.
+#[utoipa::path(post, path = "/v1/agents", tag = "registry", security(("operator" = [])), request_body = AgentRequest,
+    params(IdempotencyKey),
+    responses((status = 201, description = "The agent", body = schema::AgentView), Problems))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator<AgentsWrite>,
+    once: Once,
+    input: Input<AgentRequest>,
+) -> Result<Answer, Problem> {
+    let AgentRequest { agent, steward, groups, keys } = input.value;
+    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)? };
+    let work = async |caller| Answer::created(&app.broker.add_agent(&caller, new).await?);
+    once.run(&app, (operator.caller, input.digest), work).await
+}
+
+/// Agents in the order of their ids.
+#[utoipa::path(get, path = "/v1/agents", tag = "registry", security(("operator" = [])),
+    params(Paging),
+    responses((status = 200, description = "A page", body = Page<schema::AgentView>), Problems))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    _: Operator<AgentsRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["limit", "cursor"])?;
+    let (list, limit) = (params.list("agents"), params.limit()?);
+    let items = app.broker.agents(params.after(&list)?.as_ref(), limit.saturating_add(1));
+    Page::answer(&list, items, limit, |agent| agent.agent.clone())
+}
+
+/// One agent.
+#[utoipa::path(get, path = "/v1/agents/{agent}", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    _: Operator<AgentsRead>,
+    Named(agent): Named<AgentId>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    params.only(&[])?;
+    Answer::ok(&app.broker.agent(&agent)?)
+}
+
+/// Changes an agent's steward, groups and keys.
+#[utoipa::path(put, path = "/v1/agents/{agent}", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)), request_body = AgentChange,
+    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+pub(super) async fn change(
+    State(app): State<Arc<App>>,
+    operator: Operator<AgentsWrite>,
+    Named(agent): Named<AgentId>,
+    input: Input<AgentChange>,
+) -> Result<Answer, Problem> {
+    let AgentChange { agent: again, steward, groups, keys } = input.value;
+    if again.is_some_and(|again| again != agent) {
+        return Err(Problem::invalid("agent", "not the agent that the path names"));
+    }
+    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)? };
+    Answer::ok(&app.broker.change_agent(&operator.caller, new).await?)
+}
+
+/// Removes an agent; its id stays taken.
+#[utoipa::path(delete, path = "/v1/agents/{agent}", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+    responses((status = 204, description = "Done"), Problems))]
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    operator: Operator<AgentsDelete>,
+    Named(agent): Named<AgentId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker.remove_agent(&operator.caller, &agent).await?;
+    Ok(Answer::done())
+}
+
+/// Lets a revoked agent be minted for again.
+#[utoipa::path(post, path = "/v1/agents/{agent}/reinstate", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+pub(super) async fn reinstate(
+    State(app): State<Arc<App>>,
+    operator: Operator<RevocationsReinstate>,
+    Named(agent): Named<AgentId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let view = app.broker.agent(&agent)?.agent;
+        app.broker.reinstate(&caller, Subject::Agent(view)).await?;
+        Answer::ok(&app.broker.agent(&agent)?)
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}

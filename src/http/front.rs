@@ -1,0 +1,111 @@
+//! The front: what happens to every request before and after its handler.
+//!
+//! A request runs as a task of its own: a panic ends it alone, and a caller that hangs up does not
+//! stop half-way what it asked for; its idempotency key finds the answer.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use tracing::Instrument as _;
+
+use super::{
+    App, Seen,
+    context::{Context, Here},
+    problem::{self, Problem},
+};
+use crate::base::ReasonCode;
+
+/// The main listener's front.
+pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let began = app.clock.monotonic();
+    let context = Arc::new(Context::new(&request));
+    let method = known_method(request.method());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+    request.extensions_mut().insert(Here(Arc::clone(&context)));
+    let span = tracing::info_span!(
+        "request",
+        http.request.method = method,
+        http.route = route,
+        request.id = %context.id,
+        trace.id = context.trace.as_deref(),
+    );
+    let answer = match admit(&app, &context, &request) {
+        Ok(permit) => {
+            let work = run(Arc::clone(&app), Arc::clone(&context), request, next);
+            let work = async move {
+                let _permit = permit;
+                work.await
+            };
+            tokio::spawn(work.instrument(span.clone())).await.unwrap_or_else(|error| {
+                app.observer.panicked();
+                // SECURITY: the panic's text may hold anything; the panic hook has it.
+                let what = if error.is_panic() { "the handler panicked" } else { "the handler was stopped" };
+                Problem::internal(what).into_response()
+            })
+        }
+        Err(problem) => problem.into_response(),
+    };
+    let _entered = span.enter();
+    let (mut response, code) = problem::render(answer, &context.id);
+    set_headers(response.headers_mut(), &context);
+    let took = app.clock.monotonic().saturating_sub(began);
+    let status = response.status().as_u16();
+    app.observer.answered(&Seen { method, route, status, code, took });
+    tracing::info!(http.response.status_code = status, duration_ms = %took.as_millis(), "answered");
+    response
+}
+
+/// Refuses what is refused whatever it asks for.
+fn admit(app: &App, context: &Context, request: &Request) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+    app.limits.admit(context.peer)?;
+    // SECURITY: nothing here is for browsers, and a page in one must not reach a broker on loopback.
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(
+            Problem::forbidden("requests with an Origin are refused: this is no API for browsers").field("Origin")
+        );
+    }
+    let permit = Arc::clone(&app.requests).try_acquire_owned();
+    permit.map_err(|_| Problem::unavailable("too many requests at once", "no permit is left"))
+}
+
+async fn run(app: Arc<App>, context: Arc<Context>, request: Request, next: Next) -> Response {
+    let Ok(response) = tokio::time::timeout(app.times.request, next.run(request)).await else {
+        let detail = "it took too long; what was asked for may have been done";
+        let status = StatusCode::GATEWAY_TIMEOUT;
+        return Problem::new(status, ReasonCode::Timeout, detail).retry_after(app.times.request).into_response();
+    };
+    // An assertion is single-use even over a restart: no answer leaves before a record tells of it.
+    match context.take_unrecorded() {
+        Some(caller) => match app.broker.note(&caller).await {
+            Ok(()) => response,
+            Err(error) => Problem::from(error).into_response(),
+        },
+        None => response,
+    }
+}
+
+fn set_headers(headers: &mut HeaderMap, context: &Context) {
+    // An id of ours is plain ASCII.
+    if let Ok(id) = HeaderValue::from_str(context.id.as_str()) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "OTHER",
+    }
+}

@@ -1,0 +1,83 @@
+//! Keys: the broker's own, their rotation, and the public key document.
+
+use std::{str::FromStr, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+
+use super::{
+    App,
+    answer::{Answer, Page},
+    auth::{
+        Operator,
+        needs::{KeysRead, KeysRotate},
+    },
+    cursor::ListId,
+    extract::{Named, NoInput, Params},
+    idempotency::Once,
+    problem::Problem,
+    schema::{self, IdempotencyKey, Problems},
+};
+use crate::{
+    base::{digest::Digest, ids::IdError},
+    journal::event::KeyPurpose,
+};
+
+/// What a key signs, as paths name it.
+#[derive(Debug)]
+pub(super) struct PurposeText(KeyPurpose);
+
+impl FromStr for PurposeText {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match text {
+            "root" => Ok(Self(KeyPurpose::Root)),
+            "feed" => Ok(Self(KeyPurpose::Feed)),
+            "operator" => Ok(Self(KeyPurpose::Operator)),
+            _ => Err(IdError::new("key purpose", text, "root, feed or operator")),
+        }
+    }
+}
+
+/// Every key.
+#[utoipa::path(get, path = "/v1/keys", tag = "keys", security(("operator" = [])),
+    responses((status = 200, description = "All of them, on one page", body = Page<schema::KeyView>), Problems))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    _: Operator<KeysRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    params.only(&[])?;
+    Page::answer(&ListId::new("keys", &[]), app.broker.keys(), usize::MAX, |key| key.id)
+}
+
+/// Begins a rotation: makes a new key and publishes it.
+#[utoipa::path(post, path = "/v1/keys/{purpose}/rotate", tag = "keys", security(("operator" = [])),
+    params(("purpose" = String, Path, description = "`root`, `feed` or `operator`"), IdempotencyKey),
+    responses((status = 201, description = "The new key", body = schema::KeyView), Problems))]
+pub(super) async fn rotate(
+    State(app): State<Arc<App>>,
+    operator: Operator<KeysRotate>,
+    Named(PurposeText(purpose)): Named<PurposeText>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| Answer::created(&app.broker.rotate_key(&caller, purpose).await?);
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// The public keys, for everybody: what a new verifier starts from.
+#[utoipa::path(get, path = "/v1/keys.json", tag = "keys", security(()),
+    responses((status = 200, description = "The key document", body = schema::KeyDocument), Problems))]
+pub(super) async fn document(State(app): State<Arc<App>>, params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    let document = app.broker.key_document();
+    let document = document.ok_or_else(|| Problem::unavailable("there is no feed key now", "no active feed key"))?;
+    let mut response = Answer::ok(&document)?.into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}

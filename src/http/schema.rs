@@ -1,0 +1,414 @@
+//! Shapes for the OpenAPI document. Types of the lower floors know nothing of OpenAPI, so what they
+//! look like as JSON is said here; `tests/http` holds real answers against these shapes.
+
+#![expect(dead_code, reason = "these types describe JSON and are never made")]
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::{
+    IntoParams, IntoResponses, Modify, ToSchema,
+    openapi::{
+        OpenApi,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use super::problem::{ProblemBody, ReasonBody};
+
+/// Who may call, and that anything may go wrong.
+pub(super) struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut OpenApi) {
+        let agent = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("An agent's assertion (RFC 7523 shape), used once"))
+            .build();
+        let operator = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("Biscuit")
+            .description(Some("An operator's token, maybe attenuated"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("agent", SecurityScheme::Http(agent));
+        components.add_security_scheme("operator", SecurityScheme::Http(operator));
+        let none: [&str; 0] = [];
+        let either = ["agent", "operator"].map(|name| SecurityRequirement::new(name, none));
+        document.security = Some(either.into());
+    }
+}
+
+/// What may go wrong with any request.
+#[derive(IntoResponses)]
+pub(super) enum Problems {
+    /// A problem with the request.
+    #[response(status = "4XX", content_type = "application/problem+json")]
+    Theirs(#[to_schema] ProblemBody),
+    /// A problem of the broker's.
+    #[response(status = "5XX", content_type = "application/problem+json")]
+    Ours(#[to_schema] ProblemBody),
+}
+
+/// Which page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paging {
+    /// 1 to 200 items; 50 when absent.
+    limit: Option<u8>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// One key, one effect, one answer.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct IdempotencyKey {
+    /// 1 to 128 visible ASCII characters. The same request under the same key has no second effect.
+    #[param(rename = "Idempotency-Key")]
+    key: Option<String>,
+}
+
+/// This very document.
+#[derive(ToSchema)]
+pub(super) struct OpenApiDocument {
+    /// `3.1.0`.
+    openapi: String,
+}
+
+/// Rights on one MCP server (RFC 9396).
+#[derive(ToSchema)]
+pub(super) struct AuthorizationDetail {
+    /// Always `mcp`.
+    #[schema(rename = "type")]
+    detail_type: String,
+    /// The server's canonical resource URI.
+    server: String,
+    /// Tools; in a request a name may hold `*`.
+    tools: Option<Vec<String>>,
+    /// Resource subtrees.
+    resources: Option<Vec<String>>,
+    /// Prompts; in a request a name may hold `*`.
+    prompts: Option<Vec<String>>,
+    /// Per tool and JSON pointer of an argument: what it must satisfy.
+    constraints: Option<BTreeMap<String, BTreeMap<String, Constraint>>>,
+    /// Tools whose calls may hold no argument but the constrained ones.
+    closed_arguments: Option<Vec<String>>,
+    /// Only what the manifest marks read-only.
+    read_only: Option<bool>,
+    /// Per tool: result fields to be masked. Needs a gateway.
+    mask: Option<BTreeMap<String, Vec<String>>>,
+    /// Per tool: how often it may be called in the task. Needs a gateway.
+    max_calls: Option<BTreeMap<String, u32>>,
+    /// Per tool: tools after which it may not be called. Needs a gateway.
+    forbid_after: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// What an argument must satisfy: one or more of these.
+#[derive(ToSchema)]
+pub(super) struct Constraint {
+    /// Exactly this.
+    #[schema(value_type = Option<Object>)]
+    equal: Option<Value>,
+    /// One of these.
+    #[schema(rename = "in", value_type = Option<Vec<Object>>)]
+    one_of: Option<Vec<Value>>,
+    /// At least this.
+    min: Option<i64>,
+    /// At most this.
+    max: Option<i64>,
+    /// A text that begins so.
+    prefix: Option<String>,
+    /// A path at or below this one.
+    under: Option<String>,
+    /// A URL of one of these hosts.
+    host: Option<Vec<String>>,
+}
+
+/// A pass, handed out once.
+#[derive(ToSchema)]
+pub(super) struct Issued {
+    /// The task.
+    task_id: String,
+    /// The pass; it is told once and kept nowhere.
+    token: String,
+    /// `Bearer`.
+    token_type: String,
+    /// When the pass ends.
+    expires_at: String,
+    /// When the task ends.
+    task_ends_at: String,
+    /// What to revoke the pass by.
+    revocation_id: String,
+    /// What was granted, with exact names.
+    authorization_details: Vec<AuthorizationDetail>,
+    /// Which grant gave which right.
+    decided_by: Vec<DecidedBy>,
+    /// What was asked for and left out.
+    dropped: Option<Vec<ReasonBody>>,
+}
+
+/// Which grant gave a right.
+#[derive(ToSchema)]
+pub(super) struct DecidedBy {
+    /// The right: `tool read_ledger`.
+    right: String,
+    /// Its server.
+    server: String,
+    /// The grant.
+    grant: String,
+    /// Its file.
+    file: String,
+}
+
+/// A task.
+#[derive(ToSchema)]
+pub(super) struct TaskView {
+    task_id: String,
+    agent: String,
+    /// Opaque.
+    steward: String,
+    purpose: String,
+    /// `open`, `completed`, `revoked` or `over`.
+    state: String,
+    opened_at: String,
+    ends_at: String,
+    passes: Vec<PassView>,
+    delegations: Vec<DelegationView>,
+}
+
+/// A pass of a task, without its bytes.
+#[derive(ToSchema)]
+pub(super) struct PassView {
+    revocation_id: String,
+    issued_at: String,
+    expires_at: String,
+    revoked: bool,
+    authorization_details: Vec<AuthorizationDetail>,
+}
+
+/// What an agent said to have handed on.
+#[derive(ToSchema)]
+pub(super) struct DelegationView {
+    /// The longer token's block ids, block 0 first.
+    blocks: Vec<String>,
+    /// To whom, as the agent says.
+    asserted_delegate: Option<String>,
+    revoked: bool,
+}
+
+/// A revocation.
+#[derive(ToSchema)]
+pub(super) struct Revoked {
+    /// Its place in the journal and the feed.
+    sequence: u64,
+    /// One member: what was revoked.
+    subject: Subject,
+    /// Passes issued up to then died.
+    cut_off: String,
+    /// Until when verifiers remember it.
+    expires_at: String,
+    /// Whether the task stayed open.
+    only_token: bool,
+    reason: Option<String>,
+    task_id: Option<String>,
+}
+
+/// What can be revoked: one of these.
+#[derive(ToSchema)]
+pub(super) struct Subject {
+    revocation_id: Option<String>,
+    task: Option<String>,
+    agent: Option<String>,
+    steward: Option<String>,
+    server: Option<String>,
+    key: Option<u32>,
+}
+
+/// An agent.
+#[derive(ToSchema)]
+pub(super) struct AgentView {
+    agent: String,
+    /// Opaque.
+    steward: String,
+    steward_name: Option<String>,
+    groups: Vec<String>,
+    /// Public JWKs.
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<Value>,
+    registered_at: String,
+    /// Revoked and not reinstated.
+    suspended: bool,
+}
+
+/// A server.
+#[derive(ToSchema)]
+pub(super) struct ServerView {
+    manifest: Manifest,
+    /// Revoked and not reinstated.
+    suspended: bool,
+}
+
+/// What an MCP server offers, as pinned.
+#[derive(ToSchema)]
+pub(super) struct Manifest {
+    /// The canonical resource URI.
+    server: String,
+    /// A short name.
+    name: String,
+    /// Other URIs of the same server.
+    aliases: Option<Vec<String>>,
+    /// By exact name.
+    tools: Option<BTreeMap<String, Tool>>,
+    /// By exact name.
+    prompts: Option<BTreeMap<String, Prompt>>,
+    /// Resource roots.
+    resources: Option<Vec<ResourceRoot>>,
+    /// Where it runs.
+    region: Option<String>,
+    /// What its verifier can do beyond offline checks.
+    verifier: Option<Capabilities>,
+}
+
+/// A tool, as pinned.
+#[derive(ToSchema)]
+pub(super) struct Tool {
+    schema_digest: Option<String>,
+    /// JSON pointers of the arguments.
+    arguments: Option<Vec<String>>,
+    read_only: Option<bool>,
+    irreversible: Option<bool>,
+    /// Arguments that are paths.
+    path_arguments: Option<Vec<String>>,
+    /// Arguments that are URLs.
+    url_arguments: Option<Vec<String>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A prompt, as pinned.
+#[derive(ToSchema)]
+pub(super) struct Prompt {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A resource root, as pinned.
+#[derive(ToSchema)]
+pub(super) struct ResourceRoot {
+    uri: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// What a verifier can do.
+#[derive(ToSchema)]
+pub(super) struct Capabilities {
+    mask: Option<bool>,
+    count: Option<bool>,
+    history: Option<bool>,
+}
+
+/// A steward.
+#[derive(ToSchema)]
+pub(super) struct StewardView {
+    /// Opaque.
+    steward: String,
+    /// Absent once it was erased.
+    name: Option<String>,
+    /// Revoked and not reinstated.
+    suspended: bool,
+}
+
+/// A token for an operator, handed out once.
+#[derive(ToSchema)]
+pub(super) struct OperatorToken {
+    operator: String,
+    /// It is told once and kept nowhere.
+    token: String,
+    /// What to revoke it by.
+    revocation_id: String,
+    expires_at: String,
+}
+
+/// A key of the broker's.
+#[derive(ToSchema)]
+pub(super) struct KeyView {
+    /// `root`, `feed` or `operator`.
+    purpose: String,
+    id: u32,
+    /// `pending`, `active`, `retiring` or `revoked`.
+    state: String,
+    since: String,
+    /// The JWK thumbprint of the public half.
+    thumbprint: String,
+}
+
+/// The public keys: what a new verifier starts from.
+#[derive(ToSchema)]
+pub(super) struct KeyDocument {
+    /// The issuer.
+    iss: String,
+    at: String,
+    /// Root keys.
+    keys: Vec<RootKeyEntry>,
+    /// The feed key that signs now.
+    #[schema(value_type = Object)]
+    feed_key: Value,
+    /// Every change of the feed key, signed by the key before.
+    feed_key_chain: Vec<String>,
+}
+
+/// A root key.
+#[derive(ToSchema)]
+pub(super) struct RootKeyEntry {
+    id: u32,
+    #[schema(value_type = Object)]
+    key: Value,
+}
+
+/// The policy that is in force.
+#[derive(ToSchema)]
+pub(super) struct PolicyView {
+    /// Over all files.
+    digest: String,
+    directory: String,
+    grants: Vec<RuleView>,
+    guardrails: Vec<RuleView>,
+    warnings: Vec<String>,
+    /// What refuses now because a server has changed.
+    errors: Vec<String>,
+}
+
+/// A grant or guardrail and its place.
+#[derive(ToSchema)]
+pub(super) struct RuleView {
+    id: String,
+    file: String,
+    line: u64,
+}
+
+/// A grant that was written and is in force.
+#[derive(ToSchema)]
+pub(super) struct GrantWritten {
+    file: String,
+    policy: PolicyView,
+}
+
+/// One event of the audit trail.
+#[derive(ToSchema)]
+pub(super) struct AuditEvent {
+    seq: u64,
+    at: String,
+    #[schema(rename = "type")]
+    event_type: String,
+    /// `broker`, `agent <id>` or `operator <id>`.
+    actor: String,
+    agent: Option<String>,
+    steward: Option<String>,
+    task: Option<String>,
+    servers: Option<Vec<String>>,
+    request: Option<String>,
+    trace: Option<String>,
+    detail: String,
+    /// The record's hash in the chain.
+    hash: String,
+}

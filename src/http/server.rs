@@ -1,0 +1,345 @@
+//! The server: two listeners, from binding to the last answer.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum_server::{Handle, accept::Accept};
+use hyper_util::rt::TokioTimer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    App, Observer,
+    auth::AgentKeys,
+    health,
+    idempotency::Answers,
+    limit::{Limits, Rates},
+    main_router, openapi,
+    tls::{Certificate, TlsError, TlsFiles},
+};
+use crate::{
+    base::time::{Clock, SystemClock},
+    broker::{Broker, BrokerError},
+};
+
+/// How a server is run.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever starts a server must say every one of these")]
+pub struct Options {
+    /// Where agents, operators and verifiers come; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where health and metrics are; never to be reached from outside.
+    pub admin_listen: SocketAddr,
+    /// The certificate of the main listener, and of the other when that is not on loopback; `None`:
+    /// plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// How often somebody may ask.
+    pub rates: Rates,
+    /// A request's body is at most this long, in bytes.
+    pub max_body: usize,
+    /// Requests under way at once; more are refused.
+    pub max_requests: usize,
+    /// Streams (feed, audit) at once; more are refused.
+    pub max_streams: usize,
+    /// How long things may take.
+    pub times: Times,
+}
+
+impl Options {
+    /// The usual figures for these listeners, without TLS.
+    #[must_use]
+    pub fn new(listen: SocketAddr, admin_listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            admin_listen,
+            tls: None,
+            rates: Rates::default(),
+            max_body: 256 * 1024,
+            max_requests: 512,
+            max_streams: 4096,
+            times: Times::default(),
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record of three durations")]
+pub struct Times {
+    /// A request's head must have arrived.
+    pub head: Duration,
+    /// A request must be answered; streams only begin within it.
+    pub request: Duration,
+    /// Requests under way may go on after a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { head: seconds(10), request: seconds(30), drain: seconds(20) }
+    }
+}
+
+/// Why a server does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on `{address}`: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A listener failed.
+    #[error("a listener failed: {0}")]
+    Listener(#[source] std::io::Error),
+    /// Closing the broker found that it had failed.
+    #[error("the broker did not close cleanly: {0}")]
+    Close(#[from] BrokerError),
+}
+
+/// Two bound listeners that nobody serves yet: their addresses are known before the broker, whose
+/// issuer may be one of them, is opened.
+#[derive(Debug)]
+pub struct Listeners {
+    options: Options,
+    main: TcpListener,
+    admin: TcpListener,
+    addresses: (SocketAddr, SocketAddr),
+    certificate: Option<Certificate>,
+}
+
+impl Listeners {
+    /// Binds both listeners and reads the certificate.
+    ///
+    /// # Errors
+    ///
+    /// When an address is taken or not this machine's, or the certificate cannot be used.
+    pub async fn bind(options: Options) -> Result<Self, ServeError> {
+        let certificate = match options.tls.clone() {
+            Some(files) => Some(Certificate::load(files).await?),
+            None => None,
+        };
+        let (main, main_address) = listen(options.listen).await?;
+        let (admin, admin_address) = listen(options.admin_listen).await?;
+        Ok(Self { options, main, admin, addresses: (main_address, admin_address), certificate })
+    }
+
+    /// Where the main listener listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.addresses.0
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.addresses.1
+    }
+}
+
+/// A broker's HTTP server, bound and not serving yet.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Listeners,
+    app: Arc<App>,
+}
+
+impl Server {
+    /// Binds both listeners for `broker`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listeners::bind`].
+    pub async fn bind(options: Options, broker: Arc<Broker>, observer: Arc<dyn Observer>) -> Result<Self, ServeError> {
+        Ok(Self::new(Listeners::bind(options).await?, broker, observer))
+    }
+
+    /// A server for `broker` on listeners that are bound already.
+    #[must_use]
+    pub fn new(listeners: Listeners, broker: Arc<Broker>, observer: Arc<dyn Observer>) -> Self {
+        let options = &listeners.options;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let app = App {
+            broker,
+            observer,
+            clock,
+            times: options.times,
+            max_body: options.max_body,
+            limits: Limits::new(options.rates),
+            answers: Answers::new(),
+            agent_keys: AgentKeys::new(),
+            requests: Arc::new(Semaphore::new(options.max_requests)),
+            streams: Arc::new(Semaphore::new(options.max_streams)),
+            draining: watch::Sender::new(false),
+            openapi: openapi().into(),
+        };
+        Self { listeners, app: Arc::new(app) }
+    }
+
+    /// Where the main listener listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.listeners.local_addr()
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub const fn admin_addr(&self) -> SocketAddr {
+        self.listeners.admin_addr()
+    }
+
+    /// Serves until `shutdown` is ready, then drains: no connection is accepted any more, streams
+    /// end, requests under way are finished as long as the options allow, and the broker is closed.
+    ///
+    /// On SIGHUP the certificate is read again; when it cannot be used, the old one stays.
+    ///
+    /// # Errors
+    ///
+    /// When a listener fails, or the broker had failed before it was closed.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
+        let Self { listeners: Listeners { options, main, admin, certificate, .. }, app } = self;
+        let (main_handle, admin_handle) = (Handle::new(), Handle::new());
+        let service = main_router(&app).into_make_service_with_connect_info::<SocketAddr>();
+        let mut main = spawn(
+            Listening { listener: main, handle: main_handle.clone(), head: options.times.head },
+            certificate.clone(),
+            service,
+        );
+        let admin_certificate = certificate.clone().filter(|_| !options.admin_listen.ip().is_loopback());
+        let service = health::router(&app).into_make_service_with_connect_info::<SocketAddr>();
+        let mut admin = spawn(
+            Listening { listener: admin, handle: admin_handle.clone(), head: options.times.head },
+            admin_certificate,
+            service,
+        );
+        let maintenance = tokio::spawn(maintain(Arc::clone(&app)));
+        let reloading = tokio::spawn(reload_certificate(certificate));
+        tracing::info!(address = %self_address(&main_handle).await, "serving");
+
+        let failed = tokio::select! {
+            () = shutdown => None,
+            ended = &mut main => Some(ended),
+            ended = &mut admin => Some(ended),
+        };
+        tracing::info!("draining");
+        app.draining.send_replace(true);
+        app.broker.end_subscriptions();
+        main_handle.graceful_shutdown(Some(options.times.drain));
+        if failed.is_none() {
+            ended(main.await)?;
+        }
+        wait_for_requests(&app, &options).await;
+        admin_handle.graceful_shutdown(Some(ADMIN_DRAIN));
+        reloading.abort();
+        maintenance.abort();
+        // What it was doing is finished or was never acknowledged; either is as good as a crash.
+        let _ = maintenance.await;
+        app.broker.close().await?;
+        failed.map_or(Ok(()), ended)
+    }
+}
+
+struct Listening {
+    listener: TcpListener,
+    handle: Handle<SocketAddr>,
+    head: Duration,
+}
+
+type Serving = JoinHandle<std::io::Result<()>>;
+type Service = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>;
+
+fn spawn(listening: Listening, certificate: Option<Certificate>, service: Service) -> Serving {
+    let Listening { listener, handle, head } = listening;
+    let server = axum_server::Server::<SocketAddr>::from_listener(listener).handle(handle);
+    match certificate {
+        Some(certificate) => {
+            let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config()).handshake_timeout(head);
+            tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
+        }
+        None => tokio::spawn(bounded(server, head).serve(service)),
+    }
+}
+
+/// SECURITY: a connection that sends its head slowly, or opens streams without end, holds memory.
+fn bounded<A: Accept<TcpStream, axum::Router>>(
+    mut server: axum_server::Server<SocketAddr, A>,
+    head: Duration,
+) -> axum_server::Server<SocketAddr, A> {
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head).max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_header_list_size(MAX_HTTP2_HEAD_BYTES)
+        .keep_alive_interval(Some(head))
+        .keep_alive_timeout(head);
+    server
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn self_address(handle: &Handle<SocketAddr>) -> String {
+    handle.listening().await.map_or_else(|| "nothing".to_owned(), |address| address.to_string())
+}
+
+/// Requests whose callers have hung up still run; the broker must not be closed under them.
+async fn wait_for_requests(app: &App, options: &Options) {
+    let all = u32::try_from(options.max_requests).unwrap_or(u32::MAX);
+    if tokio::time::timeout(options.times.drain, app.requests.acquire_many(all)).await.is_err() {
+        tracing::warn!("requests were still under way when the time to drain was over");
+    }
+}
+
+async fn maintain(app: Arc<App>) {
+    let mut ticks = tokio::time::interval(MAINTENANCE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut healthy = true;
+    loop {
+        ticks.tick().await;
+        let done = app.broker.maintain().await;
+        if let Err(error) = &done
+            && healthy
+        {
+            tracing::error!(error = %error, "maintenance fails");
+        }
+        healthy = done.is_ok();
+        app.limits.forget();
+    }
+}
+
+async fn reload_certificate(certificate: Option<Certificate>) {
+    let Some(certificate) = certificate else { return };
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        match certificate.reload().await {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(error = %error, "the old certificate stays"),
+        }
+    }
+}
+
+fn ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {
+    ended.map_err(std::io::Error::other).and_then(|ended| ended).map_err(ServeError::Listener)
+}
+
+const MAINTENANCE: Duration = Duration::from_secs(1);
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HTTP2_HEAD_BYTES: u32 = 64 * 1024;
+const MAX_HTTP2_STREAMS: u32 = 128;

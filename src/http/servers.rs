@@ -1,0 +1,136 @@
+//! Servers: their manifests, pinned by an operator.
+
+use std::{str::FromStr, sync::Arc};
+
+use axum::extract::State;
+
+use super::{
+    App,
+    answer::{Answer, Page},
+    auth::{
+        Operator,
+        needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
+    },
+    extract::{Input, Named, NoInput, Params},
+    idempotency::Once,
+    problem::Problem,
+    schema::{self, IdempotencyKey, Paging, Problems},
+};
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{IdError, ServerName, ServerUri},
+    },
+    broker::BrokerError,
+    journal::event::Subject,
+    token::manifest::Manifest,
+};
+
+/// A server's short name or, percent-encoded in a path, its URI.
+#[derive(Debug)]
+pub(super) struct ServerText(String);
+
+impl FromStr for ServerText {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.contains(':') {
+            text.parse::<ServerUri>()?;
+        } else {
+            text.parse::<ServerName>()?;
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Registers a server, or replaces its manifest.
+#[utoipa::path(put, path = "/v1/servers", tag = "registry", security(("operator" = [])),
+    request_body = schema::Manifest,
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(super) async fn set(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    input: Input<Manifest>,
+) -> Result<Answer, Problem> {
+    Answer::ok(&app.broker.set_server(&operator.caller, input.value).await?)
+}
+
+/// Registers a server that is not registered yet.
+#[utoipa::path(post, path = "/v1/servers", tag = "registry", security(("operator" = [])),
+    params(IdempotencyKey), request_body = schema::Manifest,
+    responses((status = 201, description = "The server", body = schema::ServerView), Problems))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    once: Once,
+    input: Input<Manifest>,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        // Two of these at once may both find nothing; the later then replaces the earlier, as a PUT would.
+        if app.broker.server(input.value.server.as_str()).is_ok() {
+            return Err(BrokerError::Conflict("the server is registered: replace it with PUT".to_owned()).into());
+        }
+        Answer::created(&app.broker.set_server(&caller, input.value).await?)
+    };
+    once.run(&app, (operator.caller, input.digest), work).await
+}
+
+/// Servers in the order of their URIs.
+#[utoipa::path(get, path = "/v1/servers", tag = "registry", security(("operator" = [])), params(Paging),
+    responses((status = 200, description = "A page", body = Page<schema::ServerView>), Problems))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    _: Operator<ServersRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["limit", "cursor"])?;
+    let (list, limit) = (params.list("servers"), params.limit()?);
+    let items = app.broker.servers(params.after(&list)?.as_ref(), limit.saturating_add(1));
+    Page::answer(&list, items, limit, |server| server.manifest.server.clone())
+}
+
+/// One server.
+#[utoipa::path(get, path = "/v1/servers/{name}", tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path)),
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    _: Operator<ServersRead>,
+    Named(ServerText(server)): Named<ServerText>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    params.only(&[])?;
+    Answer::ok(&app.broker.server(&server)?)
+}
+
+/// Removes a server: nothing is minted for it any more.
+#[utoipa::path(delete, path = "/v1/servers/{name}", tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path)), responses((status = 204, description = "Done"), Problems))]
+pub(super) async fn remove(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersDelete>,
+    Named(ServerText(server)): Named<ServerText>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker.remove_server(&operator.caller, &server).await?;
+    Ok(Answer::done())
+}
+
+/// Lets a revoked server be minted for again.
+#[utoipa::path(post, path = "/v1/servers/{name}/reinstate", tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path), IdempotencyKey),
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(super) async fn reinstate(
+    State(app): State<Arc<App>>,
+    operator: Operator<RevocationsReinstate>,
+    Named(ServerText(server)): Named<ServerText>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let subject = Subject::Server(app.broker.server(&server)?.manifest.server);
+        app.broker.reinstate(&caller, subject).await?;
+        Answer::ok(&app.broker.server(&server)?)
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}

@@ -1,0 +1,93 @@
+//! Stewards: the people who answer for agents, and the erasing of their names.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    answer::{Answer, Page},
+    auth::{
+        Operator,
+        needs::{RevocationsReinstate, StewardsDelete, StewardsRead, StewardsWrite},
+    },
+    extract::{Input, Named, NoInput, Params},
+    idempotency::Once,
+    problem::Problem,
+    schema::{self, IdempotencyKey, Paging, Problems},
+};
+use crate::{
+    base::{digest::Digest, ids::StewardId},
+    journal::event::Subject,
+};
+
+/// A steward to be registered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StewardRequest {
+    /// The person's name; it stays in the directory, from which it can be erased.
+    name: String,
+}
+
+/// Registers a steward, or finds the one who has the name.
+#[utoipa::path(post, path = "/v1/stewards", tag = "registry", security(("operator" = [])),
+    params(IdempotencyKey), request_body = StewardRequest,
+    responses((status = 201, description = "The steward", body = schema::StewardView), Problems))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsWrite>,
+    once: Once,
+    input: Input<StewardRequest>,
+) -> Result<Answer, Problem> {
+    let work = async |caller| Answer::created(&app.broker.add_steward(&caller, &input.value.name).await?);
+    // The broker names the member as agents' registration does.
+    once.run(&app, (operator.caller, input.digest), work).await.map_err(|problem| problem.renamed("steward", "name"))
+}
+
+/// Stewards in the order of their ids.
+#[utoipa::path(get, path = "/v1/stewards", tag = "registry", security(("operator" = [])), params(Paging),
+    responses((status = 200, description = "A page", body = Page<schema::StewardView>), Problems))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    _: Operator<StewardsRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["limit", "cursor"])?;
+    let (list, limit) = (params.list("stewards"), params.limit()?);
+    let items = app.broker.stewards(params.after(&list)?.as_ref(), limit.saturating_add(1));
+    Page::answer(&list, items, limit, |steward| steward.steward.clone())
+}
+
+/// Erases a steward's name. The opaque id stays, and every proof valid.
+#[utoipa::path(delete, path = "/v1/stewards/{steward}/name", tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path)), responses((status = 204, description = "Done"), Problems))]
+pub(super) async fn erase(
+    State(app): State<Arc<App>>,
+    _: Operator<StewardsDelete>,
+    Named(steward): Named<StewardId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker.erase_steward(&steward)?;
+    Ok(Answer::done())
+}
+
+/// Lets a revoked steward's agents be minted for again.
+#[utoipa::path(post, path = "/v1/stewards/{steward}/reinstate", tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path), IdempotencyKey),
+    responses((status = 204, description = "Done"), Problems))]
+pub(super) async fn reinstate(
+    State(app): State<Arc<App>>,
+    operator: Operator<RevocationsReinstate>,
+    Named(steward): Named<StewardId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let steward = app.broker.find_steward(steward.as_str())?;
+        app.broker.reinstate(&caller, Subject::Steward(steward)).await?;
+        Ok(Answer::done())
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}

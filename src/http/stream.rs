@@ -1,0 +1,68 @@
+//! Streams: events for as long as somebody listens and the server does not drain.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, Sse},
+    },
+};
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::{App, problem::Problem};
+
+/// Where a stream's events come from.
+pub(super) trait Source: Send + 'static {
+    /// The next events, at least one; `None` ends the stream.
+    fn next(&mut self) -> impl Future<Output = Option<Vec<Event>>> + Send;
+}
+
+/// A place for one stream.
+#[derive(Debug)]
+pub(super) struct Place {
+    draining: watch::Receiver<bool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Takes a place, if one is left and the server does not drain.
+    pub(super) fn take(app: &App) -> Result<Self, Problem> {
+        let draining = app.draining.subscribe();
+        if *draining.borrow() {
+            return Err(Problem::unavailable("the broker is about to stop", "draining"));
+        }
+        let permit = Arc::clone(&app.streams).try_acquire_owned();
+        let permit = permit.map_err(|_| Problem::unavailable("too many streams at once", "no place is left"))?;
+        Ok(Self { draining, _permit: permit })
+    }
+
+    /// The answer that sends `first` and then what `source` gives.
+    pub(super) fn stream(self, first: Vec<Event>, source: impl Source) -> Response {
+        let state = (self, source, first.into_iter());
+        let events = stream::unfold(state, |(mut place, mut source, mut ready)| async move {
+            loop {
+                if let Some(event) = ready.next() {
+                    return Some((Ok::<_, Infallible>(event), (place, source, ready)));
+                }
+                let more = tokio::select! {
+                    // A sender that is gone is a server that is gone.
+                    _ = place.draining.wait_for(|draining| *draining) => None,
+                    more = source.next() => more,
+                };
+                ready = more?.into_iter();
+            }
+        });
+        Sse::new(events).into_response()
+    }
+}
+
+/// Whether the caller wants events.
+pub(super) fn wants_events(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    types.any(|types| types.split(',').any(|one| one.split(';').next().unwrap_or_default().trim() == EVENT_STREAM))
+}
+
+const EVENT_STREAM: &str = "text/event-stream";

@@ -1,0 +1,257 @@
+//! Tasks: agents open them and get passes; operators look on.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    answer::{Answer, Page},
+    auth::{Agent, Reader, needs::TasksRead},
+    extract::{Input, Named, NoInput, Params},
+    idempotency::Once,
+    problem::{Problem, ReasonBody},
+    schema::{self, IdempotencyKey, Paging, Problems},
+};
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, RevocationId, TaskId},
+        time::Timestamp,
+    },
+    broker::{IssueAgain, Issued, OpenTask},
+    journal::event::RecordedGrant,
+    token::rights::{GrantedDetail, RequestedDetail},
+};
+
+/// A task to be opened.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpenRequest {
+    /// What for, in the agent's words.
+    pub(super) purpose: String,
+    /// How long the task lasts.
+    pub(super) ttl_seconds: u64,
+    /// What is asked for.
+    #[schema(value_type = Vec<schema::AuthorizationDetail>)]
+    pub(super) authorization_details: Vec<RequestedDetail>,
+    /// Whether less is good enough.
+    #[serde(default)]
+    pub(super) allow_partial: bool,
+    /// The agent's steward, by name or id.
+    #[serde(default)]
+    pub(super) steward: Option<String>,
+    /// Values that grants may pin arguments to: strings, integers, booleans.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub(super) context: BTreeMap<String, Value>,
+    /// Must be null: not supported yet.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub(super) subject_token: Option<Value>,
+    /// Must be null: not supported yet.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub(super) holder_key: Option<Value>,
+    /// Must be null: needs a holder key.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub(super) max_delegation_depth: Option<Value>,
+}
+
+impl OpenRequest {
+    pub(super) fn into_question(self) -> Result<OpenTask, Problem> {
+        let unsupported = [
+            ("subject_token", self.subject_token.is_some(), "must be null: subject tokens are not supported yet"),
+            ("holder_key", self.holder_key.is_some(), "needs proof of possession, which this build does not have"),
+            (
+                "max_delegation_depth",
+                self.max_delegation_depth.is_some(),
+                "needs `holder_key`: depth cannot be enforced on bearer passes",
+            ),
+        ];
+        if let Some((field, _, detail)) = unsupported.into_iter().find(|(_, given, _)| *given) {
+            return Err(Problem::invalid(field, detail));
+        }
+        Ok(OpenTask {
+            purpose: self.purpose,
+            ttl: Duration::from_secs(self.ttl_seconds),
+            details: self.authorization_details,
+            allow_partial: self.allow_partial,
+            steward: self.steward,
+            context: self.context,
+        })
+    }
+}
+
+/// Another pass in a task.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AgainRequest {
+    /// What is asked for; absent: what was asked when the task was opened.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<schema::AuthorizationDetail>>)]
+    authorization_details: Option<Vec<RequestedDetail>>,
+}
+
+/// Blocks that were appended to a pass.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DelegationRequest {
+    /// The longer token's block ids, block 0 first.
+    #[schema(value_type = Vec<String>)]
+    blocks: Vec<RevocationId>,
+    /// To whom it was handed.
+    #[serde(default)]
+    delegate: Option<String>,
+}
+
+#[derive(Serialize)]
+struct IssuedBody<'a> {
+    task_id: &'a TaskId,
+    token: &'a str,
+    token_type: &'static str,
+    expires_at: Timestamp,
+    task_ends_at: Timestamp,
+    revocation_id: RevocationId,
+    authorization_details: &'a [GrantedDetail],
+    decided_by: &'a [RecordedGrant],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped: Vec<ReasonBody>,
+}
+
+impl<'a> From<&'a Issued> for IssuedBody<'a> {
+    fn from(issued: &'a Issued) -> Self {
+        Self {
+            task_id: &issued.task.task,
+            token: issued.token.expose(),
+            token_type: "Bearer",
+            expires_at: issued.record.expires_at,
+            task_ends_at: issued.task.ends_at,
+            revocation_id: issued.record.revocation_id,
+            authorization_details: &issued.record.rights,
+            decided_by: &issued.record.decided_by,
+            dropped: issued.dropped.iter().map(ReasonBody::from).collect(),
+        }
+    }
+}
+
+/// Opens a task and mints its first pass.
+#[utoipa::path(post, path = "/v1/tasks", tag = "tasks", security(("agent" = [])), request_body = OpenRequest,
+    params(IdempotencyKey),
+    responses((status = 201, description = "The pass", body = schema::Issued), Problems))]
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    agent: Agent,
+    once: Once,
+    input: Input<OpenRequest>,
+) -> Result<Answer, Problem> {
+    let (request, body) = (input.value.into_question()?, input.digest);
+    let work = async |caller| {
+        let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
+        agent.recorded();
+        Answer::created(&IssuedBody::from(&issued))
+    };
+    once.run(&app, (agent.caller.clone(), body), work).await
+}
+
+/// Mints another pass in a task; the task's end stays.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/tokens", tag = "tasks", security(("agent" = [])), request_body = AgainRequest,
+    params(("task_id" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The pass", body = schema::Issued), Problems))]
+pub(super) async fn issue_again(
+    State(app): State<Arc<App>>,
+    agent: Agent,
+    Named(task): Named<TaskId>,
+    once: Once,
+    input: Input<AgainRequest>,
+) -> Result<Answer, Problem> {
+    let request = IssueAgain { details: input.value.authorization_details };
+    let work = async |caller| {
+        let issued = app.broker.issue_again(&caller, &agent.agent, (&task, request)).await?;
+        agent.recorded();
+        Answer::created(&IssuedBody::from(&issued))
+    };
+    once.run(&app, (agent.caller.clone(), input.digest), work).await
+}
+
+/// Ends a task: its passes die everywhere.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/complete", tag = "tasks", security(("agent" = [])), params(("task_id" = String, Path)),
+    responses((status = 200, description = "The task", body = schema::TaskView), Problems))]
+pub(super) async fn complete(
+    State(app): State<Arc<App>>,
+    agent: Agent,
+    Named(task): Named<TaskId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let view = app.broker.complete_task(&caller, &agent.agent, &task).await?;
+        agent.recorded();
+        Answer::ok(&view)
+    };
+    once.run(&app, (agent.caller.clone(), Digest::ZERO), work).await
+}
+
+/// Reports blocks that the agent appended, so that they can be revoked before first use.
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/delegations", tag = "tasks", security(("agent" = [])), request_body = DelegationRequest,
+    params(("task_id" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The task", body = schema::TaskView), Problems))]
+pub(super) async fn report_delegation(
+    State(app): State<Arc<App>>,
+    agent: Agent,
+    Named(task): Named<TaskId>,
+    once: Once,
+    input: Input<DelegationRequest>,
+) -> Result<Answer, Problem> {
+    let DelegationRequest { blocks, delegate } = input.value;
+    let work = async |caller| {
+        let view = app.broker.report_delegation(&caller, &agent.agent, (&task, blocks, delegate)).await?;
+        agent.recorded();
+        Answer::created(&view)
+    };
+    once.run(&app, (agent.caller.clone(), input.digest), work).await
+}
+
+/// One task; an agent sees its own.
+#[utoipa::path(get, path = "/v1/tasks/{task_id}", tag = "tasks", params(("task_id" = String, Path)),
+    responses((status = 200, description = "The task", body = schema::TaskView), Problems))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    reader: Reader<TasksRead>,
+    Named(task): Named<TaskId>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    params.only(&[])?;
+    let agent = reader.confined_to().cloned();
+    // A task that memory has forgotten is read from the disk.
+    let found = tokio::task::spawn_blocking(move || app.broker.task(&task, agent.as_ref())).await;
+    Answer::ok(&found.map_err(|error| Problem::internal(error.to_string()))??)
+}
+
+/// Tasks that are open or ended lately, newest first; an agent sees its own.
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks",
+    params(("agent" = Option<String>, Query), Paging),
+    responses((status = 200, description = "A page", body = Page<schema::TaskView>), Problems))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    reader: Reader<TasksRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["agent", "limit", "cursor"])?;
+    let asked = params.parsed::<AgentId>("agent")?;
+    let agent = match (reader.confined_to(), asked) {
+        (Some(own), Some(other)) if *own != other => {
+            return Err(Problem::forbidden("an agent sees its own tasks").field("agent"));
+        }
+        (Some(own), _) => Some(own.clone()),
+        (None, asked) => asked,
+    };
+    let (list, limit) = (params.list("tasks"), params.limit()?);
+    let after = params.after::<TaskId>(&list)?;
+    let items = app.broker.tasks(agent.as_ref(), after.as_ref(), limit.saturating_add(1));
+    Page::answer(&list, items, limit, |task| task.task_id.clone())
+}
