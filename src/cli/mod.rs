@@ -142,3 +142,15 @@ First minutes:
   hallpass audit tail
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_hold_together() {
+        Cli::command().debug_assert();
+    }
+}

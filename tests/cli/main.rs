@@ -1,0 +1,11 @@
+//! The `hallpass` command as people and scripts run it: the built binary, a real broker, a real MCP server.
+
+#![cfg(feature = "server")]
+
+mod home;
+mod import;
+mod ledger;
+mod offline;
+mod operations;
+mod transcript;
+mod usage;
