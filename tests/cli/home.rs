@@ -135,7 +135,20 @@ impl Home {
 
     /// A pass for reading, as JSON.
     pub(crate) fn pass(&self) -> Value {
-        self.json(&["task", "open", "--as", KEY, "--purpose", "close the Q3 books", "--server", "ledger", "--tool", "read_ledger", "--ttl", "5m"])
+        self.json(&[
+            "task",
+            "open",
+            "--as",
+            KEY,
+            "--purpose",
+            "close the Q3 books",
+            "--server",
+            "ledger",
+            "--tool",
+            "read_ledger",
+            "--ttl",
+            "5m",
+        ])
     }
 }
 
@@ -168,8 +181,18 @@ pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 pub(crate) const KEY: &str = "research-bot.key";
 
 pub(crate) const GRANT: [&str; 12] = [
-    "policy", "grant", "--id", "research-reads", "--agents", "group:research", "--server", "ledger", "--tools", "read_*",
-    "--max-ttl", "10m",
+    "policy",
+    "grant",
+    "--id",
+    "research-reads",
+    "--agents",
+    "group:research",
+    "--server",
+    "ledger",
+    "--tools",
+    "read_*",
+    "--max-ttl",
+    "10m",
 ];
 
 pub(crate) const MANIFEST: &str = r#"

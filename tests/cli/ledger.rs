@@ -4,7 +4,8 @@ use axum::Router;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        ListPromptsResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+        ListPromptsResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+        ServerConfig,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -28,13 +29,14 @@ pub(crate) async fn listen(answers: Answers, token: Option<&'static str>) -> Str
     config.legacy_session_mode = answers == Answers::Events;
     config.json_response = answers == Answers::Json;
     let service = StreamableHttpService::new(|| Ok(Ledger), LocalSessionManager::default().into(), config);
-    let guard = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| async move {
-        let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-        match token {
-            Some(token) if given != Some(&format!("Bearer {token}")) => Err(axum::http::StatusCode::UNAUTHORIZED),
-            _ => Ok(next.run(request).await),
-        }
-    });
+    let guard =
+        axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| async move {
+            let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+            match token {
+                Some(token) if given != Some(&format!("Bearer {token}")) => Err(axum::http::StatusCode::UNAUTHORIZED),
+                _ => Ok(next.run(request).await),
+            }
+        });
     let router = Router::new().route_service("/mcp", service).layer(guard);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/mcp", listener.local_addr().unwrap());

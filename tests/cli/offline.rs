@@ -13,7 +13,18 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
     home.stop();
     let token = text(&pass, "/token");
 
-    let narrowed = home.json(&["token", "attenuate", token, "--ttl", "1m", "--server", "https://ledger.example/mcp", "--tool", "read_ledger", "--read-only"]);
+    let narrowed = home.json(&[
+        "token",
+        "attenuate",
+        token,
+        "--ttl",
+        "1m",
+        "--server",
+        "https://ledger.example/mcp",
+        "--tool",
+        "read_ledger",
+        "--read-only",
+    ]);
     let ids = narrowed["revocation_ids"].as_array().unwrap();
     assert_eq!(ids.len(), 2);
     assert_eq!(ids[0], pass["revocation_id"]);
@@ -26,7 +37,10 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
 
     for (arguments, words) in [
         (vec!["token", "attenuate", token], "says nothing"),
-        (vec!["token", "attenuate", token, "--server", "https://ledger.example/mcp", "--tool", "read_*"], "exact names"),
+        (
+            vec!["token", "attenuate", token, "--server", "https://ledger.example/mcp", "--tool", "read_*"],
+            "exact names",
+        ),
         (vec!["token", "attenuate", token, "--server", "ledger", "--tool", "read_ledger"], "server URI"),
         (vec!["token", "attenuate", "nonsense", "--read-only"], "token"),
     ] {
@@ -35,7 +49,17 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
 
-    let verify = ["token", "verify", token, "--server", "https://ledger.example/mcp", "--call", "tool:read_ledger", "--feed-key", text(&pin, "/feed_key")];
+    let verify = [
+        "token",
+        "verify",
+        token,
+        "--server",
+        "https://ledger.example/mcp",
+        "--call",
+        "tool:read_ledger",
+        "--feed-key",
+        text(&pin, "/feed_key"),
+    ];
     let ran = home.run(&verify);
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("is `hallpass serve` running?"), "{}", ran.err);
@@ -48,11 +72,31 @@ fn a_narrowed_pass_can_do_less_and_every_reason_is_told() {
     let pass = home.pass();
     let pin = home.json(&["keys", "show-pin"]);
     let narrowed = home.json(&[
-        "token", "attenuate", text(&pass, "/token"), "--server", "https://ledger.example/mcp", "--tool", "read_ledger",
-        "--constraint", "read_ledger:/year={\"in\":[2026]}",
+        "token",
+        "attenuate",
+        text(&pass, "/token"),
+        "--server",
+        "https://ledger.example/mcp",
+        "--tool",
+        "read_ledger",
+        "--constraint",
+        "read_ledger:/year={\"in\":[2026]}",
     ]);
     let verify = |token: &str, call: &str, arguments: &str, key: &str| {
-        home.run(&["token", "verify", token, "--server", "ledger", "--call", call, "--arguments", arguments, "--feed-key", key, "--json"])
+        home.run(&[
+            "token",
+            "verify",
+            token,
+            "--server",
+            "ledger",
+            "--call",
+            call,
+            "--arguments",
+            arguments,
+            "--feed-key",
+            key,
+            "--json",
+        ])
     };
     let (token, key) = (text(&narrowed, "/token"), text(&pin, "/feed_key"));
     assert_eq!(verify(token, "tool:read_ledger", "{\"year\":2026}", key).code, 0);
@@ -91,7 +135,13 @@ fn a_journal_is_verified_while_the_broker_runs_and_damage_is_placed() {
     assert_eq!((damaged.code, damaged.out.as_str()), (1, ""));
     assert!(damaged.err.contains("line 2, byte "), "{}", damaged.err);
 
-    let cut: Vec<u8> = fs::read(home.path("hallpass-data/journal/000001.jsonl")).unwrap().split_inclusive(|byte| *byte == b'\n').take(2).flatten().copied().collect();
+    let cut: Vec<u8> = fs::read(home.path("hallpass-data/journal/000001.jsonl"))
+        .unwrap()
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(2)
+        .flatten()
+        .copied()
+        .collect();
     fs::write(home.path("copy.jsonl"), cut).unwrap();
     home.ok(&["audit", "verify", "copy.jsonl"]);
     let cut = home.run(&["audit", "verify", "copy.jsonl", "--head", &head]);
@@ -103,7 +153,10 @@ fn a_journal_is_verified_while_the_broker_runs_and_damage_is_placed() {
 fn a_policy_directory_is_checked_with_file_and_line() {
     let home = Home::new();
     fs::create_dir(home.path("rules")).unwrap();
-    home.write("rules/a.toml", "[[grant]]\nid = \"a\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"*\"]\nmax_ttl = \"1m\"\n");
+    home.write(
+        "rules/a.toml",
+        "[[grant]]\nid = \"a\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"*\"]\nmax_ttl = \"1m\"\n",
+    );
     let sound = home.json(&["policy", "check", "rules"]);
     assert_eq!(sound["ok"], true);
     assert_eq!(sound["warnings"].as_array().unwrap().len(), 1);
@@ -140,7 +193,9 @@ fn an_operator_token_is_narrowed_without_a_broker() {
     let home = Home::serving();
     home.furnish();
     let narrowed = home.json(&["operator", "attenuate", "--operation", "revocations:create", "--ttl", "1h"]);
-    let as_narrowed = |arguments: &[&str]| home.command(arguments).env("HALLPASS_OPERATOR_TOKEN", text(&narrowed, "/token")).output().unwrap();
+    let as_narrowed = |arguments: &[&str]| {
+        home.command(arguments).env("HALLPASS_OPERATOR_TOKEN", text(&narrowed, "/token")).output().unwrap()
+    };
     assert_eq!(as_narrowed(&["agent", "list"]).status.code(), Some(3));
     assert_eq!(as_narrowed(&["revoke", "--agent", "research-bot"]).status.code(), Some(0));
     assert_eq!(home.run(&["operator", "attenuate"]).code, 2);

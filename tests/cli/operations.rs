@@ -16,7 +16,18 @@ fn agents_are_listed_shown_changed_revoked_and_removed() {
     assert!(lines[0].starts_with("AGENT ") && !list.contains(['|', '─', '\u{1b}', '\t']), "{list}");
     assert!(lines[1].starts_with("research-bot "), "{list}");
 
-    home.ok(&["agent", "change", "research-bot", "--group", "research", "--group", "night", "--key-out", "second.key", "--keep-keys"]);
+    home.ok(&[
+        "agent",
+        "change",
+        "research-bot",
+        "--group",
+        "research",
+        "--group",
+        "night",
+        "--key-out",
+        "second.key",
+        "--keep-keys",
+    ]);
     let agent = home.json(&["agent", "show", "research-bot"]);
     assert_eq!(agent["groups"], serde_json::json!(["night", "research"]));
     assert_eq!(agent["keys"].as_array().unwrap().len(), 2);
@@ -62,12 +73,26 @@ fn a_task_is_opened_renewed_reported_shown_and_completed() {
     assert_ne!(again["token"], pass["token"]);
 
     let narrowed = home.json(&["token", "attenuate", text(&pass, "/token"), "--read-only"]);
-    let reported = home.ok(&["task", "delegations", "report", task, "--as", KEY, "--token", text(&narrowed, "/token"), "--delegate", "helper"]);
+    let reported = home.ok(&[
+        "task",
+        "delegations",
+        "report",
+        task,
+        "--as",
+        KEY,
+        "--token",
+        text(&narrowed, "/token"),
+        "--delegate",
+        "helper",
+    ]);
     assert!(reported.contains("to helper (asserted)"), "{reported}");
 
     let as_agent = home.ok(&["task", "show", task, "--as", KEY]);
     assert_eq!(as_agent, home.ok(&["task", "show", task]));
-    assert!(as_agent.contains("close the Q3 books") && as_agent.contains("tools read_ledger on https://ledger.example/mcp"), "{as_agent}");
+    assert!(
+        as_agent.contains("close the Q3 books") && as_agent.contains("tools read_ledger on https://ledger.example/mcp"),
+        "{as_agent}"
+    );
     assert_eq!(home.json(&["task", "list", "--as", KEY])["items"][0]["task_id"], task);
     assert_eq!(home.json(&["task", "list", "--agent", "research-bot"])["items"].as_array().unwrap().len(), 1);
 
@@ -75,7 +100,9 @@ fn a_task_is_opened_renewed_reported_shown_and_completed() {
     let over = home.run(&["task", "token", task, "--as", KEY]);
     assert_eq!(over.code, 1, "{over:?}");
     // Whoever only looks on sees no pass.
-    for arguments in [&["task", "show", task][..], &["task", "list"], &["audit", "tail", "-n", "200"], &["agent", "list"]] {
+    for arguments in
+        [&["task", "show", task][..], &["task", "list"], &["audit", "tail", "-n", "200"], &["agent", "list"]]
+    {
         let shown = home.ok(arguments);
         for issued in [&pass, &again, &narrowed] {
             assert!(!shown.contains(text(issued, "/token")), "{arguments:?}");
@@ -91,7 +118,11 @@ fn a_refusal_ends_with_3_and_every_reason() {
     let open = [&["task", "open", "--as", KEY, "--purpose", "pay"][..], &ask].concat();
     let refused = home.run(&open);
     assert_eq!((refused.code, refused.out.as_str()), (3, ""));
-    assert!(refused.err.starts_with("refused: ") && refused.err.contains("no_grant") && refused.err.contains("transfer"), "{}", refused.err);
+    assert!(
+        refused.err.starts_with("refused: ") && refused.err.contains("no_grant") && refused.err.contains("transfer"),
+        "{}",
+        refused.err
+    );
     let refused = home.run(&[&open[..], &["--json"]].concat());
     let problem: Value = serde_json::from_str(&refused.err).unwrap();
     assert_eq!((refused.code, text(&problem, "/code")), (3, "no_grant"));
@@ -101,7 +132,10 @@ fn a_refusal_ends_with_3_and_every_reason() {
     assert_eq!((explained.code, explained.err.as_str()), (3, ""));
     assert!(explained.out.contains("no_grant"), "{}", explained.out);
     let partial = home.json(&[&explain[..], &["--allow-partial"]].concat());
-    assert_eq!((text(&partial, "/decision"), text(&partial, "/authorization_details/0/tools/0")), ("granted", "read_ledger"));
+    assert_eq!(
+        (text(&partial, "/decision"), text(&partial, "/authorization_details/0/tools/0")),
+        ("granted", "read_ledger")
+    );
     let partial = home.run(&[&open[..], &["--allow-partial"]].concat());
     assert_eq!(partial.code, 0);
     assert!(partial.out.contains("left out") && partial.out.contains("no_grant"), "{}", partial.out);
@@ -141,11 +175,25 @@ fn operators_are_made_listed_and_removed() {
     let home = Home::serving();
     home.furnish();
     let made = home.json(&["operator", "add", "carol", "--role", "auditor", "--ttl", "1d"]);
-    let as_carol = |arguments: &[&str]| home.command(arguments).env("HALLPASS_OPERATOR_TOKEN", text(&made, "/token")).output().unwrap();
+    let as_carol = |arguments: &[&str]| {
+        home.command(arguments).env("HALLPASS_OPERATOR_TOKEN", text(&made, "/token")).output().unwrap()
+    };
     assert!(as_carol(&["audit", "tail"]).status.success());
     assert_eq!(as_carol(&["revoke", "--agent", "research-bot"]).status.code(), Some(3));
 
-    let shown = home.ok(&["operator", "add", "ledger-verifier", "--role", "verifier", "--server", "ledger", "--ttl", "1d", "--token-out", "v.token"]);
+    let shown = home.ok(&[
+        "operator",
+        "add",
+        "ledger-verifier",
+        "--role",
+        "verifier",
+        "--server",
+        "ledger",
+        "--ttl",
+        "1d",
+        "--token-out",
+        "v.token",
+    ]);
     let token = fs::read_to_string(home.path("v.token")).unwrap();
     assert_eq!(mode(&home.path("v.token")), 0o600);
     assert!(!shown.contains(token.trim()));
@@ -185,7 +233,9 @@ fn a_hang_up_reloads_the_policy_and_following_shows_it() {
     let home = Home::serving();
     home.furnish();
     let mut tail = home.command(&["audit", "tail", "-f", "-n", "1", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut lines = BufReader::new(tail.stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
     let first = lines.next().unwrap();
     assert_eq!(text(&first, "/type"), "policy_loaded");
     home.hang_up();
@@ -208,7 +258,11 @@ fn doctor_finds_what_is_wrong() {
     let sick = home.run(&["doctor"]);
     assert_eq!(sick.code, 1);
     let state = |name: &str| sick.out.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-    assert!(state("secret files").contains("failed") && state("secret files").contains("operator.token"), "{}", sick.out);
+    assert!(
+        state("secret files").contains("failed") && state("secret files").contains("operator.token"),
+        "{}",
+        sick.out
+    );
     assert!(state("policy").contains("failed") && state("policy").contains("bad.toml"), "{}", sick.out);
     assert!(state("broker").contains("ok") && state("clock").contains("ok"), "{}", sick.out);
 }

@@ -15,7 +15,8 @@ async fn the_first_minutes_work_as_written() {
     let shown = home.ok(&["server", "add", &server, "--name", "ledger", "--import"]);
     assert!(shown.contains("read_ledger (/year)"), "{shown}");
 
-    let shown = home.ok(&["agent", "add", "research-bot", "--steward", "alice", "--group", "research", "--key-out", KEY]);
+    let shown =
+        home.ok(&["agent", "add", "research-bot", "--steward", "alice", "--group", "research", "--key-out", KEY]);
     assert!(shown.contains("alice (stw_"), "{shown}");
     assert_eq!(mode(&home.path(KEY)), 0o600);
 
@@ -34,7 +35,17 @@ async fn the_first_minutes_work_as_written() {
     assert!(inspected.err.contains("unverified"), "{}", inspected.err);
 
     let pin = home.json(&["keys", "show-pin"]);
-    let verify = ["token", "verify", token, "--server", "ledger", "--call", "tool:read_ledger", "--feed-key", text(&pin, "/feed_key")];
+    let verify = [
+        "token",
+        "verify",
+        token,
+        "--server",
+        "ledger",
+        "--call",
+        "tool:read_ledger",
+        "--feed-key",
+        text(&pin, "/feed_key"),
+    ];
     let permitted = home.run(&verify);
     assert_eq!(permitted.code, 0, "{permitted:?}");
     assert!(permitted.out.contains("permitted"), "{}", permitted.out);
@@ -64,7 +75,8 @@ fn a_first_start_says_what_to_type_next_and_a_second_does_not() {
         let mut child = home.command(&serve).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         // It serves, and has said what it had to say before.
-        let said: Vec<String> = stderr.lines().map(Result::unwrap).take_while(|line| !line.contains(" serving")).collect();
+        let said: Vec<String> =
+            stderr.lines().map(Result::unwrap).take_while(|line| !line.contains(" serving")).collect();
         child.kill().unwrap();
         assert!(child.wait_with_output().unwrap().stdout.is_empty());
         said.join("\n")

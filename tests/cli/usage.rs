@@ -15,10 +15,25 @@ fn help_teaches() {
     insta::assert_snapshot!("help_revoke", help(&["revoke"]));
     insta::assert_snapshot!("help_server_add", help(&["server", "add"]));
     for command in [
-        &["serve"][..], &["agent", "add"], &["agent", "change"], &["steward", "add"], &["operator", "add"],
-        &["operator", "recover"], &["operator", "attenuate"], &["task", "token"], &["task", "delegations", "report"],
-        &["token", "inspect"], &["token", "attenuate"], &["token", "verify"], &["keys", "rotate"], &["policy", "grant"],
-        &["policy", "check"], &["policy", "explain"], &["audit", "tail"], &["audit", "verify"], &["completions"],
+        &["serve"][..],
+        &["agent", "add"],
+        &["agent", "change"],
+        &["steward", "add"],
+        &["operator", "add"],
+        &["operator", "recover"],
+        &["operator", "attenuate"],
+        &["task", "token"],
+        &["task", "delegations", "report"],
+        &["token", "inspect"],
+        &["token", "attenuate"],
+        &["token", "verify"],
+        &["keys", "rotate"],
+        &["policy", "grant"],
+        &["policy", "check"],
+        &["policy", "explain"],
+        &["audit", "tail"],
+        &["audit", "verify"],
+        &["completions"],
     ] {
         assert!(help(command).contains("Example"), "{command:?}");
     }
