@@ -49,7 +49,9 @@ impl Home {
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
             // The issuer outlives the port, which differs from start to start.
-            .args(["--issuer", ISSUER, "--rate-limit", "100000"])
+            .args(["--issuer", ISSUER])
+            .env("HALLPASS_LIMITS_REQUESTS_PER_SECOND", "1000000")
+            .env("HALLPASS_LIMITS_BURST", "1000000")
             .arg("--data-dir")
             .arg(self.data())
             .arg("--policy-dir")

@@ -49,6 +49,8 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             opened_at: at(0),
             ends_at: at(3600),
             context: BTreeMap::new(),
+            asked: Vec::new(),
+            allow_partial: false,
         },
     })
 }
@@ -75,7 +77,7 @@ pub(crate) fn revoked(subject: Subject) -> Entry {
     let (cut_off, expires_at) = (at(10), at(700));
     let reason = Some("lost laptop".to_owned());
     entry(Event::Revoked {
-        revocation: RevocationRecord { subject, cut_off, expires_at, only_token: false, reason, servers },
+        revocation: RevocationRecord { subject, cut_off, expires_at, only_token: false, reason, task: None, servers },
     })
 }
 
