@@ -10,6 +10,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
+    GLOBAL,
     client::{Bearer, Client, Connection, segment},
     error::CliError,
 };
@@ -33,7 +34,7 @@ pub(super) struct Operator {
     pub(super) connection: Connection,
     /// The operator's token (mode 0600); else HALLPASS_OPERATOR_TOKEN, the token itself; else
     /// ./hallpass-data/operator.token.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     operator_token_file: Option<PathBuf>,
 }
 
@@ -79,10 +80,10 @@ pub(super) struct Either {
 #[derive(Debug, Clone, Args)]
 pub(super) struct MaybeAgent {
     /// Act as the agent whose key file this is.
-    #[arg(long = "as", global = true, value_name = "KEYFILE")]
+    #[arg(long = "as", global = true, value_name = "KEYFILE", help_heading = GLOBAL)]
     key_file: Option<PathBuf>,
     /// The issuer that the agent means; needed when the broker calls itself by another origin than --broker.
-    #[arg(long, global = true, value_name = "URI")]
+    #[arg(long, global = true, value_name = "URI", help_heading = GLOBAL)]
     issuer: Option<IssuerUri>,
 }
 

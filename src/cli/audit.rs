@@ -41,7 +41,7 @@ enum Command {
 Examples:
   hallpass audit tail
   hallpass audit tail -f --agent research-bot
-  hallpass audit tail -n 1000 --from 2026-11-22T00:00:00Z --json | jq -r .type | sort | uniq -c")]
+  hallpass audit tail -n 1000 --from 2026-11-22T00:00:00Z --json | jq -r .type")]
     Tail(Tail),
     /// Check every record of a journal, offline: hashes, order, nothing missing. A running broker may
     /// go on writing meanwhile.

@@ -7,7 +7,7 @@ use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header,
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::error::CliError;
+use super::{GLOBAL, error::CliError};
 use crate::base::{
     ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
     json,
@@ -17,10 +17,10 @@ use crate::base::{
 #[derive(Debug, Clone, Args)]
 pub(super) struct Connection {
     /// Where the broker listens.
-    #[arg(long, global = true, env = "HALLPASS_BROKER", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    #[arg(long, global = true, env = "HALLPASS_BROKER", hide_env_values = true, help_heading = GLOBAL, default_value = "http://127.0.0.1:7400", value_name = "URL")]
     broker: String,
     /// Certificates (PEM) to trust besides the system's, for a broker behind a private CA.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     ca_file: Option<PathBuf>,
 }
 

@@ -75,12 +75,8 @@ impl Check {
     }
 
     fn from_error(name: &'static str, error: &CliError) -> Self {
-        let mut lines = error.lines().into_iter();
-        let detail = lines.next().unwrap_or_default();
-        let detail = detail.split_once(": ").map_or(detail.clone(), |(_, rest)| rest.to_owned());
-        let rest: Vec<_> = lines.map(|line| line.trim_start_matches("hint: ").trim().to_owned()).collect();
-        let check = Self::new(name, State::Failed, detail);
-        if rest.is_empty() { check } else { check.hint(rest.join("; ")) }
+        let check = Self::new(name, State::Failed, error.message());
+        if error.hints().is_empty() { check } else { check.hint(error.hints().join("; ")) }
     }
 }
 

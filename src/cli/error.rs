@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 use serde_json::{Value, json};
 
+use super::view::{items, words};
+
 /// How a command ended, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -24,30 +26,33 @@ impl Exit {
     }
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command did not do what it was asked. Boxed, since every command may return one.
 #[derive(Debug)]
-pub(super) struct CliError {
+pub(super) struct CliError(Box<Story>);
+
+#[derive(Debug)]
+struct Story {
     exit: Exit,
     /// `None`: whatever there was to say stands on stdout already.
     message: Option<String>,
     reasons: Vec<String>,
-    hint: Option<String>,
+    hints: Vec<String>,
     /// The broker's own problem document, when it sent one.
     problem: Option<Value>,
 }
 
 impl CliError {
     pub(super) fn failed(message: impl fmt::Display) -> Self {
-        Self::new(Exit::Failed, message)
+        Self::new(Exit::Failed, Some(message.to_string()))
     }
 
     pub(super) fn usage(message: impl fmt::Display) -> Self {
-        Self::new(Exit::Usage, message)
+        Self::new(Exit::Usage, Some(message.to_string()))
     }
 
     /// The command answered on stdout; only its exit code is left to give.
-    pub(super) const fn answered(exit: Exit) -> Self {
-        Self { exit, message: None, reasons: Vec::new(), hint: None, problem: None }
+    pub(super) fn answered(exit: Exit) -> Self {
+        Self::new(exit, None)
     }
 
     /// An answer of the broker other than a success.
@@ -55,75 +60,87 @@ impl CliError {
         let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
         let detail = text("detail").or_else(|| text("title")).unwrap_or_else(|| "no reason given".to_owned());
         let message = match text("field") {
+            // The reasons follow, so there is nothing else to say here.
+            _ if problem.get("reasons").is_some() => "nothing is given".to_owned(),
             Some(field) => format!("`{field}`: {detail}"),
             None => detail,
         };
-        let listed = |name: &str| problem.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        let mut reasons: Vec<String> = listed("reasons").iter().map(reason_words).collect();
-        reasons.extend(listed("errors").iter().map(plain_words));
-        let (exit, hint) = match status {
-            403 => (Exit::Refused, None),
-            401 => (Exit::Failed, Some(UNAUTHENTICATED)),
-            _ => (Exit::Failed, None),
-        };
-        let hint = hint.map(str::to_owned);
-        Self { exit, message: Some(message), reasons, hint, problem: Some(problem) }
+        let exit = if status == 403 { Exit::Refused } else { Exit::Failed };
+        let mut error = Self::new(exit, Some(message));
+        error.0.reasons = items(&problem, "/reasons").iter().map(reason_words).collect();
+        error.0.reasons.extend(items(&problem, "/errors").iter().map(words));
+        if status == 401 {
+            error = error.hint(UNAUTHENTICATED);
+        }
+        error.0.problem = Some(problem);
+        error
     }
 
-    fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: Some(message.to_string()), reasons: Vec::new(), hint: None, problem: None }
+    fn new(exit: Exit, message: Option<String>) -> Self {
+        Self(Box::new(Story { exit, message, reasons: Vec::new(), hints: Vec::new(), problem: None }))
     }
 
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
     #[must_use]
     pub(super) fn because(mut self, reasons: impl IntoIterator<Item = impl fmt::Display>) -> Self {
-        self.reasons.extend(reasons.into_iter().map(|reason| reason.to_string()));
+        self.0.reasons.extend(reasons.into_iter().map(|reason| reason.to_string()));
         self
     }
 
-    pub(super) const fn exit(&self) -> Exit {
-        self.exit
+    pub(super) fn exit(&self) -> Exit {
+        self.0.exit
     }
 
     /// The broker's reason code, when it gave one.
     pub(super) fn code(&self) -> Option<&str> {
-        self.problem.as_ref()?.get("code")?.as_str()
+        self.0.problem.as_ref()?.get("code")?.as_str()
+    }
+
+    /// What is wrong, without what to do about it.
+    pub(super) fn message(&self) -> &str {
+        self.0.message.as_deref().unwrap_or_default()
+    }
+
+    /// What to do about it.
+    pub(super) fn hints(&self) -> &[String] {
+        &self.0.hints
     }
 
     /// What to tell people, a line each; nothing when everything was said.
     pub(super) fn lines(&self) -> Vec<String> {
-        let Some(message) = &self.message else { return Vec::new() };
-        let word = if self.exit == Exit::Refused { "refused" } else { "error" };
+        let story = &self.0;
+        let Some(message) = &story.message else { return Vec::new() };
+        let word = if story.exit == Exit::Refused { "refused" } else { "error" };
         let mut lines = vec![format!("{word}: {message}")];
-        lines.extend(self.reasons.iter().map(|reason| format!("  - {reason}")));
-        lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
-        let request = self.problem.as_ref().and_then(|problem| problem.get("request_id")).and_then(Value::as_str);
+        lines.extend(story.reasons.iter().map(|reason| format!("  - {reason}")));
+        lines.extend(story.hints.iter().map(|hint| format!("hint: {hint}")));
+        let request = story.problem.as_ref().and_then(|problem| problem.get("request_id")).and_then(Value::as_str);
         lines.extend(request.map(|request| format!("request id: {request}")));
         lines
     }
 
     /// The same for programs: the broker's problem document, or one in its shape.
     pub(super) fn document(&self) -> Option<Value> {
-        let message = self.message.as_ref()?;
-        let own = || {
-            let code = match self.exit {
-                Exit::Done | Exit::Failed => "failed",
-                Exit::Usage => "usage",
-                Exit::Refused => "refused",
-            };
-            let mut own = json!({"code": code, "detail": message});
-            if let Some(own) = own.as_object_mut() {
-                own.extend((!self.reasons.is_empty()).then(|| ("errors".to_owned(), json!(self.reasons))));
-                own.extend(self.hint.as_ref().map(|hint| ("hint".to_owned(), json!(hint))));
-            }
-            own
+        let story = &self.0;
+        let message = story.message.as_ref()?;
+        if let Some(problem) = &story.problem {
+            return Some(problem.clone());
+        }
+        let code = match story.exit {
+            Exit::Done | Exit::Failed => "failed",
+            Exit::Usage => "usage",
+            Exit::Refused => "refused",
         };
-        Some(self.problem.clone().unwrap_or_else(own))
+        let mut document = json!({"code": code, "detail": message, "errors": story.reasons, "hints": story.hints});
+        if let Some(members) = document.as_object_mut() {
+            members.retain(|_, value| !value.as_array().is_some_and(Vec::is_empty));
+        }
+        Some(document)
     }
 }
 
@@ -141,11 +158,8 @@ impl From<io::Error> for CliError {
 pub(super) fn reason_words(reason: &Value) -> String {
     let text = |pointer: &str| reason.pointer(pointer).and_then(Value::as_str);
     let mut words = [text("/code"), text("/detail")].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let right = match reason.get("right") {
-        Some(Value::String(right)) => Some(right.clone()),
-        Some(right @ Value::Object(_)) => Some(super::view::right_words(right)),
-        _ => None,
-    };
+    // The detail names the right as a rule.
+    let right = text("/right").filter(|right| !words.contains(right)).map(str::to_owned);
     let file = text("/decided_by/file").map(|file| format!(" in {file}")).unwrap_or_default();
     let decided = text("/decided_by/name").map(|name| format!("decided by {name}{file}"));
     let more: Vec<_> = [right, decided].into_iter().flatten().collect();
@@ -153,10 +167,6 @@ pub(super) fn reason_words(reason: &Value) -> String {
         words.push_str(&format!(" ({})", more.join("; ")));
     }
     words
-}
-
-fn plain_words(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 const UNAUTHENTICATED: &str = "operators: is this the broker's own token? `hallpass operator recover` makes a new one; \

@@ -3,6 +3,8 @@
 //! What decides is never believed because the server says so: that a tool only reads is taken over
 //! only when the operator says to trust it, and that an argument is a path or a URL is suggested.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::{error::CliError, mcp::Offer};
@@ -12,7 +14,7 @@ use crate::{
         json::canonical_digest,
     },
     token::{
-        manifest::{Manifest, Tool},
+        manifest::{Manifest, ResourceRoot, Tool},
         path::{Pointer, ResourceTree},
     },
 };
@@ -59,12 +61,11 @@ impl Import {
     fn add_tool(&mut self, tool: &Value, annotations: Annotations) -> Result<(), CliError> {
         let Some(name) = self.name("tool", tool) else { return Ok(()) };
         let pinned = json!({"name": tool.get("name"), "description": tool.get("description"), "inputSchema": tool.get("inputSchema")});
-        let mut entry = Tool::default();
-        entry.schema_digest = canonical_digest(&pinned);
-        if entry.schema_digest.is_none() {
+        let digest = canonical_digest(&pinned);
+        if digest.is_none() {
             self.notes.push(format!("tool {name}: its schema has numbers that no digest can pin"));
         }
-        entry.read_only = annotations == Annotations::Trust && says_read_only(tool);
+        let mut arguments = BTreeSet::new();
         for (argument, schema) in
             tool.pointer("/inputSchema/properties").and_then(Value::as_object).into_iter().flatten()
         {
@@ -79,10 +80,11 @@ impl Import {
                     "tool {name}: `{pointer}` looks like a {kind}; list it under {kind}_arguments to limit it as one"
                 ));
             }
-            entry.arguments.insert(pointer);
+            arguments.insert(pointer);
         }
         self.refuse_twice("tool", &name, self.manifest.tools.contains_key(&name))?;
-        self.manifest.tools.insert(name, entry);
+        let read_only = annotations == Annotations::Trust && says_read_only(tool);
+        self.manifest.tools.insert(name, Tool { schema_digest: digest, arguments, read_only, ..Tool::default() });
         Ok(())
     }
 
@@ -98,9 +100,7 @@ impl Import {
         match uri.parse::<ResourceTree>() {
             Ok(tree) if self.manifest.resources.iter().any(|root| root.uri == tree) => {}
             Ok(tree) => {
-                // Built from JSON, the one way that stays when the manifest learns to say more.
-                let root = serde_json::from_value(json!({"uri": tree}));
-                self.manifest.resources.extend(root.ok());
+                self.manifest.resources.push(ResourceRoot { uri: tree, labels: BTreeMap::new() });
             }
             Err(error) => self.notes.push(format!("left out, no pass can name it: {error}")),
         }

@@ -7,7 +7,7 @@ use super::{
     access::{Operator, key_document},
     error::CliError,
     output::{Output, View},
-    view::text,
+    view::{items, text},
 };
 use crate::base::ids::IssuerUri;
 
@@ -33,7 +33,7 @@ enum Command {
     },
     /// Show what a verifier is configured with: the issuer and the feed key's thumbprint.
     #[command(after_help = "\
-Asks without a credential, and believes the connection: over a network, use https, or run it on the
+Asks without a credential and believes the connection: over a network use https, or run it on the
 broker's machine.")]
     ShowPin {
         /// The issuer that is meant; needed when the broker calls itself by another origin than --broker.
@@ -57,9 +57,9 @@ impl Keys {
         match self.command {
             Command::List => {
                 let (client, bearer) = self.operator.open()?;
-                let keys = client.list("/v1/keys", (&[], usize::MAX), &bearer).await?;
-                let view = View::Table { columns: COLUMNS, rows: keys.iter().map(row).collect(), empty: "no keys" };
-                output.show(&json!({"items": keys}), view)
+                let keys = client.get("/v1/keys", &[], &bearer).await?;
+                let rows = items(&keys, "/items").iter().map(row).collect();
+                output.show(&keys, View::Table { columns: COLUMNS, rows, empty: "no keys" })
             }
             Command::Rotate { purpose } => {
                 let (client, bearer) = self.operator.open()?;

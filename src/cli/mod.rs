@@ -63,7 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 #[command(name = "hallpass", version, max_term_width = 100, after_help = FIRST_MINUTES)]
 struct Cli {
     /// Answer in JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -127,6 +127,9 @@ fn execute(command: Command, output: Output) -> Result<(), CliError> {
         }
     }))
 }
+
+/// Where help lists the options that every command of a kind has.
+const GLOBAL: &str = "Global options";
 
 const FIRST_MINUTES: &str = "\
 First minutes:

@@ -39,7 +39,8 @@ enum Command {
     #[command(after_help = "\
 Examples:
   hallpass operator add carol --role auditor --ttl 30d
-  hallpass operator add ledger-verifier --role verifier --server ledger --ttl 90d --token-out verifier.token")]
+  hallpass operator add ledger-verifier --role verifier --server ledger --ttl 90d \\
+      --token-out verifier.token")]
     Add(Add),
     /// List the operators whose tokens are accepted.
     List,

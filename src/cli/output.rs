@@ -95,7 +95,7 @@ impl Output {
     fn table_text(&self, columns: &[&str], rows: &[Vec<String>]) -> String {
         let mut table = Table::new();
         if self.terminal {
-            table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(columns.iter().map(|column| Cell::new(column).add_attribute(Attribute::Bold)));
         } else {
             table.load_style(presets::NOTHING).force_no_tty();

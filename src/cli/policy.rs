@@ -42,11 +42,14 @@ enum Command {
     /// Write a grant into a file of its own in the policy directory, and put it into force.
     #[command(after_help = "\
 Examples:
-  hallpass policy grant --id research-reads --agents group:research --server ledger --tools 'read_*' --max-ttl 10m
+  hallpass policy grant --id research-reads --agents group:research --server ledger \\
+      --tools 'read_*' --max-ttl 10m
   hallpass policy grant --id small-transfers --agents pay-bot --server ledger --tools transfer \\
-      --constraint 'transfer:/amount={\"max\":100}' --closed transfer --pin /customer_id --max-ttl 2m
+      --constraint 'transfer:/amount={\"max\":100}' --closed transfer --pin /customer_id \\
+      --max-ttl 2m
 
-What must never be given stands in guardrails: Cedar `forbid` policies in *.cedar beside the grants.")]
+What must never be given stands in guardrails: Cedar `forbid` policies in *.cedar files beside the
+grants.")]
     Grant(Box<NewGrant>),
     /// Check the policy files: those of the broker, or a directory offline.
     #[command(after_help = "\
@@ -66,7 +69,7 @@ Example:
   hallpass policy explain --agent research-bot --server ledger --tool read_ledger --ttl 5m
 
 Exit 0: it would be granted. Exit 3: refused, with every reason.")]
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Put the policy files into force; when anything is wrong in any of them, the old policy stays.
     Reload,
     /// Show the policy that is in force.

@@ -15,20 +15,21 @@ use crate::base::ids::{AgentId, KeyId, RevocationId, TaskId};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  hallpass revoke REVOCATION_ID --reason \"laptop lost\"      this pass, all made from it, and its task
-  hallpass revoke REVOCATION_ID --only-token                this pass; its task may have another
-  hallpass revoke --agent research-bot                      every pass of an agent, and its minting
-  hallpass revoke --steward alice                           all of that for every agent of a steward
+  hallpass revoke REVOCATION_ID --reason \"laptop lost\"   this pass, all made of it, and its task
+  hallpass revoke REVOCATION_ID --only-token             this pass; its task may have another
+  hallpass revoke --agent research-bot                   all passes of an agent, and its minting
+  hallpass revoke --steward alice                        likewise for every agent of a steward
 
-`hallpass token inspect TOKEN` shows the revocation ids of a pass: revoking a later block ends what was
-handed on and leaves the rest alive. `agent`, `steward` and `server reinstate` allow minting again.")]
+`hallpass token inspect TOKEN` shows the revocation ids of a pass: revoking a later block ends what
+was handed on and leaves the rest alive. `agent`, `steward` and `server reinstate` allow minting
+again.")]
 pub(super) struct Revoke {
     #[command(flatten)]
     operator: Operator,
     #[command(flatten)]
     subject: Subject,
     /// Leave the task of the pass open for another one.
-    #[arg(long, requires = "revocation_id")]
+    #[arg(long, conflicts_with_all = ["task", "agent", "steward", "server", "key"])]
     only_token: bool,
     /// Why, for the audit trail.
     #[arg(long, value_name = "TEXT")]

@@ -81,7 +81,7 @@ impl Rights {
 
     /// The authorization details; a server's short name is looked up at the broker.
     pub(super) async fn resolved(&self, client: &Client, operator: &Operator) -> Result<Value, CliError> {
-        if let Some(details) = self.from_file()? {
+        if let Some(details) = self.in_file()? {
             return Ok(details);
         }
         let server = server_uri(client, self.server()?, operator).await?;
@@ -90,7 +90,7 @@ impl Rights {
 
     /// The authorization details, without asking anybody: the server must be named by its URI.
     pub(super) fn offline(&self) -> Result<Value, CliError> {
-        if let Some(details) = self.from_file()? {
+        if let Some(details) = self.in_file()? {
             return Ok(details);
         }
         let server = self.server()?.parse();
@@ -105,7 +105,7 @@ impl Rights {
         self.server.as_deref().ok_or_else(missing)
     }
 
-    fn from_file(&self) -> Result<Option<Value>, CliError> {
+    fn in_file(&self) -> Result<Option<Value>, CliError> {
         let Some(path) = &self.details else { return Ok(None) };
         let details = match json_file(path)? {
             detail @ Value::Object(_) => Value::Array(vec![detail]),

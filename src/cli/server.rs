@@ -40,7 +40,8 @@ Examples:
   hallpass server add --manifest ledger.toml --replace
 
 --import asks the live server once and pins its lists; nothing is believed later because it says so.
-Which tools only read, and which arguments are paths or URLs, decides what passes allow: look it over.")]
+Which tools only read, and which arguments are paths or URLs, decides what passes allow: look them
+over.")]
     Add(Add),
     /// List the servers.
     List,

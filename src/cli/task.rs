@@ -32,10 +32,12 @@ enum Command {
     /// Open a task and get its first pass.
     #[command(after_help = "\
 Examples:
-  hallpass task open --as research-bot.key --purpose \"close the Q3 books\" --server ledger --tool read_ledger --ttl 5m
-  hallpass task open --as pay.key --purpose \"refund 17\" --server https://ledger.example/mcp --tool transfer \\
-      --constraint 'transfer:/amount={\"max\":100}' --closed transfer --ttl 2m --context customer_id=c-17
-  hallpass task open --as bot.key --purpose \"sync\" --details rights.json --allow-partial --ttl 10m --json")]
+  hallpass task open --as research-bot.key --purpose \"close the Q3 books\" \\
+      --server ledger --tool read_ledger --ttl 5m
+  hallpass task open --as pay.key --purpose \"refund 17\" --ttl 2m --context customer_id=c-17 \\
+      --server https://ledger.example/mcp --tool transfer --closed transfer \\
+      --constraint 'transfer:/amount={\"max\":100}'
+  hallpass task open --as bot.key --purpose sync --details rights.json --ttl 10m --json")]
     Open(Open),
     /// Get another pass in an open task; policy is asked again.
     #[command(after_help = "Example:\n  hallpass task token TASK_ID --as research-bot.key")]
@@ -76,7 +78,8 @@ enum Delegations {
     /// Report a narrowed pass.
     #[command(after_help = "\
 Example, of a pass that `hallpass token attenuate` made:
-  hallpass task delegations report TASK_ID --as research-bot.key --token NARROWED --delegate summariser")]
+  hallpass task delegations report TASK_ID --as research-bot.key --token NARROWED \\
+      --delegate summariser")]
     Report(Report),
 }
 
@@ -236,14 +239,11 @@ fn issued(issued: &Value, output: Output) -> Result<(), CliError> {
 
 /// What decided, a line each: `tool read_ledger by grant research-reads in policy/research.toml`.
 pub(super) fn decided_words(issued: &Value) -> Vec<String> {
-    let decided = items(issued, "/decided_by").iter();
     let words = |decided: &Value| {
-        let right = decided
-            .get("right")
-            .map(|right| if right.is_object() { super::view::right_words(right) } else { words(right) });
-        format!("{} by grant {} in {}", right.unwrap_or_default(), text(decided, "/grant"), text(decided, "/file"))
+        let [right, grant, file] = ["/right", "/grant", "/file"].map(|pointer| text(decided, pointer));
+        format!("{right} by grant {grant} in {file}")
     };
-    decided.map(words).collect()
+    items(issued, "/decided_by").iter().map(words).collect()
 }
 
 fn show(task: &Value, output: Output) -> Result<(), CliError> {

@@ -49,8 +49,10 @@ Examples:
     /// Verify a pass and try a call, as the server's verifier would, without calling the server.
     #[command(after_help = "\
 Examples:
-  hallpass token verify TOKEN --server ledger --call tool:read_ledger --arguments '{\"year\":2026}' --feed-key PIN
-  hallpass token verify TOKEN --server https://ledger.example/mcp --call resource:file:///srv/a --feed-key PIN
+  hallpass token verify TOKEN --server ledger --feed-key PIN \\
+      --call tool:read_ledger --arguments '{\"year\":2026}'
+  hallpass token verify TOKEN --server https://ledger.example/mcp --feed-key PIN \\
+      --call resource:file:///srv/books/a
 
 `hallpass keys show-pin` shows PIN on the broker's machine. Exit 3: refused, with every reason.")]
     Verify(Verify),

@@ -26,18 +26,6 @@ pub(super) fn items<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// One right: `tool read_ledger on https://ledger.example/mcp`.
-pub(super) fn right_words(right: &Value) -> String {
-    let kinds = ["tool", "resource", "prompt"];
-    let named = kinds.iter().find_map(|kind| right.get(kind).map(|name| format!("{kind} {}", words(name))));
-    let named = named.or_else(|| Some(format!("{} {}", text(right, "/kind"), words(right.get("name")?))));
-    let named = named.unwrap_or_else(|| right.to_string());
-    match right.get("server") {
-        Some(server) => format!("{named} on {}", words(server)),
-        None => named,
-    }
-}
-
 /// Authorization details, a line each: `tools a, b on https://…, read-only, /amount of transfer {"max":100}`.
 pub(super) fn details_words(details: &[Value]) -> Vec<String> {
     details.iter().map(detail_words).collect()

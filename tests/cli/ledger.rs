@@ -1,6 +1,11 @@
 //! A real MCP server with pages of tools, prompts and resources.
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    middleware::{Next, from_fn},
+};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -29,14 +34,13 @@ pub(crate) async fn listen(answers: Answers, token: Option<&'static str>) -> Str
     config.legacy_session_mode = answers == Answers::Events;
     config.json_response = answers == Answers::Json;
     let service = StreamableHttpService::new(|| Ok(Ledger), LocalSessionManager::default().into(), config);
-    let guard =
-        axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| async move {
-            let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-            match token {
-                Some(token) if given != Some(&format!("Bearer {token}")) => Err(axum::http::StatusCode::UNAUTHORIZED),
-                _ => Ok(next.run(request).await),
-            }
-        });
+    let guard = from_fn(move |request: Request, next: Next| async move {
+        let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        match token {
+            Some(token) if given != Some(&format!("Bearer {token}")) => Err(StatusCode::UNAUTHORIZED),
+            _ => Ok(next.run(request).await),
+        }
+    });
     let router = Router::new().route_service("/mcp", service).layer(guard);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}/mcp", listener.local_addr().unwrap());

@@ -91,7 +91,7 @@ fn failures_say_what_to_do_next() {
     let json = home.run(&["agent", "list", "--json"]);
     let problem: serde_json::Value = serde_json::from_str(&json.err).unwrap();
     assert_eq!(problem["code"], "failed");
-    assert!(problem["hint"].is_string());
+    assert!(problem["hints"][0].is_string());
 }
 
 #[test]
