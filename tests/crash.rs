@@ -27,7 +27,7 @@ struct Answers {
 #[tokio::test]
 async fn every_answered_mint_and_revocation_survives_kill_9() {
     let home = Home::new();
-    let key = AgentKey::generate("crash-bot".parse().unwrap());
+    let key = Arc::new(AgentKey::generate("crash-bot".parse().unwrap()));
     let mut running = home.serve().await;
     furnish(&running, &key).await;
     let mut told = Answers::default();
@@ -77,11 +77,11 @@ async fn furnish(running: &Running, key: &AgentKey) {
 }
 
 /// Eight clients mint, and revoke every third of what they minted, until the broker is killed.
-async fn load_and_kill(running: Running, key: &AgentKey, after: Duration) -> Answers {
+async fn load_and_kill(running: Running, key: &Arc<AgentKey>, after: Duration) -> Answers {
     let running = Arc::new(running);
     let stopped = Arc::new(AtomicBool::new(false));
     let clients = (0..8).map(|_| {
-        let (running, stopped, key) = (Arc::clone(&running), Arc::clone(&stopped), key.clone());
+        let (running, stopped, key) = (Arc::clone(&running), Arc::clone(&stopped), Arc::clone(key));
         tokio::spawn(async move { mint_and_revoke(&running, &key, &stopped).await })
     });
     let clients: Vec<_> = clients.collect();
