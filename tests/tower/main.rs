@@ -1,6 +1,6 @@
 //! The tower layer, from outside: what it refuses, what it hands on, what it lets back.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub)]
 
 #[path = "../../examples/support/ledger.rs"]
 mod ledger;
