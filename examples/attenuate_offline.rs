@@ -6,6 +6,8 @@
 //! cargo run --example attenuate_offline -- --server https://ledger.example/mcp --tool read_ledger --ttl 60 < pass
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example speaks to whoever runs it")]
+
 use std::{error::Error, io, time::Duration};
 
 use clap::Parser;

@@ -5,9 +5,11 @@
 //! ```sh
 //! curl -s https://broker.example/v1/keys.json > keys.json
 //! curl -s -H "Authorization: Bearer $VERIFIER_TOKEN" "https://broker.example/v1/feed?server=$SERVER" > frame.jwt
-//! export HALLPASS_ISSUER=https://broker.example HALLPASS_FEED_KEY=…   # the feed key's thumbprint
-//! cargo run --example verify_minimal -- manifest.json keys.json frame.jwt read_ledger '{"year": 2026}' < pass
+//! cargo run --example verify_minimal -- https://broker.example FEED_KEY_THUMBPRINT manifest.json keys.json frame.jwt \
+//!     read_ledger '{"year": 2026}' < pass
 //! ```
+
+#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::{env, error::Error, fs, io};
 
@@ -18,12 +20,11 @@ use hallpass::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [manifest, keys, frame, tool, arguments] = arguments.as_slice() else {
-        return Err("usage: verify_minimal MANIFEST KEYS FRAME TOOL ARGUMENTS < PASS".into());
+    let [issuer, feed_key, manifest, keys, frame, tool, arguments] = arguments.as_slice() else {
+        return Err("usage: verify_minimal ISSUER FEED_KEY MANIFEST KEYS FRAME TOOL ARGUMENTS < PASS".into());
     };
     let manifest = json::parse_as(&fs::read(manifest)?, MAX_BYTES)?;
-    let verifier = Verifier::builder(env::var("HALLPASS_ISSUER")?.parse()?, env::var("HALLPASS_FEED_KEY")?, manifest);
-    let verifier = verifier.build();
+    let verifier = Verifier::builder(issuer.parse()?, feed_key, manifest).build();
     verifier.accept_key_document(&json::parse_as(&fs::read(keys)?, MAX_BYTES)?)?;
     verifier.accept_frame(fs::read_to_string(frame)?.trim_end())?;
 

@@ -8,6 +8,8 @@
 //!
 //! The server is in `support/ledger.rs`: two lines of it are hallpass.
 
+#![allow(clippy::print_stderr, reason = "an example speaks to whoever runs it")]
+
 #[path = "support/ledger.rs"]
 mod ledger;
 

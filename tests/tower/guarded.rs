@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use hallpass::verify::{
-    Verifier,
-    tower::{HallpassLayer, HallpassService},
+use hallpass::{
+    base::json,
+    verify::{
+        Verifier,
+        tower::{HallpassLayer, HallpassService},
+    },
 };
 use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt as _, Full};
@@ -99,13 +102,13 @@ impl Guarded {
     pub fn forwarded(&self) -> Value {
         let reached = self.reached();
         assert_eq!(reached.len(), 1);
-        serde_json::from_slice(&reached[0].1).unwrap()
+        strict(&reached[0].1)
     }
 }
 
 impl Answered {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+        strict(self.text.as_bytes())
     }
 
     pub fn reason(&self) -> String {
@@ -115,6 +118,11 @@ impl Answered {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+}
+
+/// One JSON value, strictly: what the layer writes has no member twice.
+pub fn strict(bytes: &[u8]) -> Value {
+    json::parse(bytes, 4_000_000).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }
 
 /// A POST of `body` as a stock client sends it.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::{
-    guarded::{Guarded, call, json_response, message, request, response},
+    guarded::{Guarded, call, json_response, message, request, response, strict},
     support::Issuer,
 };
 
@@ -114,7 +114,7 @@ async fn a_list_that_cannot_be_read_is_not_sent() {
         let guarded = Guarded::answering(move |_| response(content_type, sent.clone()));
         let answered = guarded.post(message("tools/list", &json!({}))).await;
         assert!(!answered.text.contains("delete_ledger"), "{content_type} {body}: {}", answered.text);
-        let error: Value = serde_json::from_str(answered.text.trim_start_matches("data: ").trim_end()).unwrap();
+        let error = strict(answered.text.trim_start_matches("data: ").trim_end().as_bytes());
         assert_eq!((&error["id"], &error["error"]["code"]), (&json!(1), &json!(-32603)), "{body}");
     }
     let guarded = Guarded::answering(|_| {

@@ -13,7 +13,10 @@ use crate::{
 
 /// A no, ready to be sent. It says what the caller may know and nothing else.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Answer(Box<Content>);
+
+#[derive(Debug)]
+struct Content {
     status: StatusCode,
     code: i64,
     message: &'static str,
@@ -25,18 +28,19 @@ pub(super) struct Answer {
 impl Answer {
     /// An answer with the JSON-RPC error `code`.
     pub(super) fn error(status: StatusCode, code: i64, message: &'static str) -> Self {
-        Self { status, code, message, reasons: Vec::new(), headers: Vec::new(), id: Value::Null }
+        let (reasons, headers) = (Vec::new(), Vec::new());
+        Self(Box::new(Content { status, code, message, reasons, headers, id: Value::Null }))
     }
 
     /// Adds a reason.
     pub(super) fn because(mut self, code: ReasonCode, detail: impl Into<String>) -> Self {
-        self.reasons.push(Refusal { code, block: None, detail: detail.into() });
+        self.0.reasons.push(Refusal { code, block: None, detail: detail.into() });
         self
     }
 
     /// Adds a header.
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -50,20 +54,20 @@ impl Answer {
 
     /// Answers to the request `id`.
     pub(super) fn to(mut self, id: Value) -> Self {
-        self.id = id;
+        self.0.id = id;
         self
     }
 
     /// The JSON-RPC error message.
     pub(super) fn to_json(&self) -> Value {
-        let reason = self.reasons.first().map_or(ReasonCode::Internal, |reason| reason.code);
+        let reason = self.0.reasons.first().map_or(ReasonCode::Internal, |reason| reason.code);
         json!({
             "jsonrpc": "2.0",
-            "id": self.id,
+            "id": self.0.id,
             "error": {
-                "code": self.code,
-                "message": self.message,
-                "data": { "reason": reason, "reasons": self.reasons },
+                "code": self.0.code,
+                "message": self.0.message,
+                "data": { "reason": reason, "reasons": self.0.reasons },
             },
         })
     }
@@ -71,11 +75,11 @@ impl Answer {
     /// The HTTP response.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(self.to_json().to_string()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.extend(self.headers);
+        headers.extend(self.0.headers);
         response
     }
 }
@@ -107,7 +111,7 @@ pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
         Denial::Refused(refusals) => {
             let challenge = challenge.with_error("insufficient_scope", "the pass does not allow this call");
             let mut answer = Answer::error(StatusCode::FORBIDDEN, REFUSED, "the pass does not allow this call");
-            answer.reasons = refusals.clone();
+            answer.0.reasons = refusals.clone();
             answer.challenge(&challenge)
         }
     }
@@ -122,7 +126,7 @@ pub(super) fn broken(detail: &'static str) -> Answer {
 fn invalid_token(challenge: &Challenge<'_>, reasons: Vec<Refusal>) -> Answer {
     let challenge = challenge.with_error("invalid_token", "get a new pass and try again");
     let mut answer = Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "the pass is not valid");
-    answer.reasons = reasons;
+    answer.0.reasons = reasons;
     answer.challenge(&challenge)
 }
 

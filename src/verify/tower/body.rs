@@ -113,20 +113,17 @@ fn poll_filtered<RB: Body<Data = Bytes>>(
         let frame = match ready!(body.as_mut().poll_frame(context)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready((Some(Err(error)), false)),
-            None => {
-                let last = filter.finish().unwrap_or_else(|_| filter.farewell());
-                return Poll::Ready((to_frame(last), false));
-            }
+            None => return Poll::Ready((to_frame(filter.finish()), false)),
         };
         // Trailers of an event stream mean nothing to a client.
         let Ok(data) = frame.into_data() else { continue };
         if filter.is_over() {
             return Poll::Ready((None, false));
         }
-        match filter.take(&data).map(to_frame) {
-            Ok(None) => {}
-            Ok(frame) => return Poll::Ready((frame, true)),
-            Err(_) => return Poll::Ready((to_frame(filter.farewell()), false)),
+        let frame = to_frame(filter.take(&data));
+        let goes_on = !filter.is_over();
+        if frame.is_some() || !goes_on {
+            return Poll::Ready((frame, goes_on));
         }
     }
 }

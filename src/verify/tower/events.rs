@@ -11,12 +11,13 @@ pub(super) struct EventFilter {
     farewell: Vec<u8>,
     buffer: Vec<u8>,
     begun: bool,
+    failed: bool,
 }
 
 impl EventFilter {
     /// Holds back at most `max_bytes` of one event.
     pub(super) const fn new(filter: ListFilter, max_bytes: usize) -> Self {
-        Self { filter, max_bytes, farewell: Vec::new(), buffer: Vec::new(), begun: false }
+        Self { filter, max_bytes, farewell: Vec::new(), buffer: Vec::new(), begun: false, failed: false }
     }
 
     /// The message to send in place of one that cannot be filtered, before the stream ends.
@@ -25,42 +26,45 @@ impl EventFilter {
         self
     }
 
-    /// Takes the farewell, which is empty when there is none.
-    pub(super) fn farewell(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.farewell)
-    }
-
-    /// Whether the pass may no longer be used.
+    /// Whether the stream must end: the pass may no longer be used, or a message could not be filtered.
     pub(super) fn is_over(&self) -> bool {
-        self.filter.remaining().is_none()
+        self.failed || self.filter.remaining().is_none()
     }
 
-    /// Takes the next bytes of the stream and gives back the events that are whole now.
-    ///
-    /// # Errors
-    ///
-    /// When an event is too long or its message cannot be filtered: end the stream.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Unfilterable> {
+    /// Takes the next bytes of the stream and gives back the events that are whole now. When one is
+    /// too long or cannot be filtered, the farewell comes in its place and the stream is over.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.buffer.extend_from_slice(bytes);
         let mut out = Vec::new();
         while let Some(end) = event_end(&self.buffer) {
             let rest = self.buffer.split_off(end);
             let event = std::mem::replace(&mut self.buffer, rest);
-            self.write(&event, &mut out)?;
+            self.pass_on(&event, &mut out);
         }
-        if self.buffer.len() > self.max_bytes { Err(Unfilterable) } else { Ok(out) }
+        if self.buffer.len() > self.max_bytes {
+            self.fail(&mut out);
+        }
+        out
     }
 
     /// What is left when the stream has ended. Some clients take an unfinished event for one.
-    ///
-    /// # Errors
-    ///
-    /// As [`EventFilter::take`].
-    pub(super) fn finish(&mut self) -> Result<Vec<u8>, Unfilterable> {
+    pub(super) fn finish(&mut self) -> Vec<u8> {
         let event = std::mem::take(&mut self.buffer);
         let mut out = Vec::new();
-        self.write(&event, &mut out)?;
-        Ok(out)
+        self.pass_on(&event, &mut out);
+        out
+    }
+
+    fn pass_on(&mut self, event: &[u8], out: &mut Vec<u8>) {
+        if !self.failed && self.write(event, out).is_err() {
+            self.fail(out);
+        }
+    }
+
+    fn fail(&mut self, out: &mut Vec<u8>) {
+        self.failed = true;
+        self.buffer.clear();
+        out.append(&mut self.farewell);
     }
 
     fn write(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), Unfilterable> {
