@@ -1,6 +1,14 @@
 //! Configuration: layers, origins, and every way in which it is refused.
 
 #![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that fails says where"
+)]
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,6 +1,14 @@
 //! Operators: whose token is accepted, and for which operation.
 
 #![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that fails says where"
+)]
 
 mod support;
 
