@@ -201,7 +201,7 @@ fn report(opened: &Opened) {
     }
 }
 
-/// Ready on the first SIGTERM or SIGINT. A second one kills, as it does any process.
+/// Ready on the first SIGTERM or SIGINT. Later ones change nothing: the drain has a time limit of its own.
 fn stop_signal() -> Result<impl Future<Output = ()> + Send, CliError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
