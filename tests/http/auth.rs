@@ -160,7 +160,9 @@ async fn an_attenuated_token_does_its_operation_and_no_other() {
     let narrowed = attenuate_operator(&admin, &["revocations:create"], None).unwrap();
     let narrowed = |method, path| house.request(method, path).bearer_auth(narrowed.token.expose());
     let id = house.open_task().await["task_id"].clone();
-    for (method, path) in [(Method::GET, "/v1/agents"), (Method::GET, "/v1/revocations"), (Method::POST, "/v1/operators")] {
+    for (method, path) in
+        [(Method::GET, "/v1/agents"), (Method::GET, "/v1/revocations"), (Method::POST, "/v1/operators")]
+    {
         assert_eq!(refused(narrowed(method, path).json(&json!({}))).await.0, 403, "{path}");
     }
     let revoked = narrowed(Method::POST, "/v1/revocations").json(&json!({"task": id})).send().await.unwrap();

@@ -107,8 +107,16 @@ fn operator_cases() -> Vec<Case> {
         post("/v1/operators", operator(json!({"servers": [support::SERVER]})), "servers"),
         post("/v1/operators", operator(json!({"ttl_seconds": 1})), "ttl_seconds"),
         post("/v1/stewards", json!({"name": "a\nb"}), "name"),
-        post("/v1/policy/grants", json!({"id": "g", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "soon"}), "max_ttl"),
-        post("/v1/policy/grants", json!({"id": "../g", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "1m"}), "id"),
+        post(
+            "/v1/policy/grants",
+            json!({"id": "g", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "soon"}),
+            "max_ttl",
+        ),
+        post(
+            "/v1/policy/grants",
+            json!({"id": "../g", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "1m"}),
+            "id",
+        ),
         post("/v1/policy/explain", task(), "agent"),
         Case(Method::PUT, "/v1/servers", json!({"server": support::SERVER, "name": "ledger", "x": 1}).to_string(), "x"),
         Case(Method::PUT, "/v1/agents/research-bot", agent(json!({})).to_string(), "agent"),
@@ -163,7 +171,8 @@ async fn a_body_has_its_type_and_its_size() {
         }
         assert_eq!(request.send().await.unwrap().status(), status, "{content_type:?}");
     }
-    let gzip = house.agent(Method::POST, "/v1/tasks").header(header::CONTENT_TYPE, json).header("content-encoding", "gzip");
+    let gzip =
+        house.agent(Method::POST, "/v1/tasks").header(header::CONTENT_TYPE, json).header("content-encoding", "gzip");
     assert_eq!(refused(gzip.body(task().to_string())).await.0, 415);
 
     let padded = |bytes: usize| format!("{}{}", task(), " ".repeat(bytes - task().to_string().len()));
@@ -172,7 +181,9 @@ async fn a_body_has_its_type_and_its_size() {
     let (status, body) = refused(sized(4097)).await;
     assert_eq!((status, &body["code"]), (413, &json!("request_too_large")));
     // Without a declared length it is counted while it comes.
-    let chunks = futures_util::stream::iter(padded(5000).into_bytes().chunks(100).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>());
+    let chunks = futures_util::stream::iter(
+        padded(5000).into_bytes().chunks(100).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>(),
+    );
     let streamed = house.agent(Method::POST, "/v1/tasks").header(header::CONTENT_TYPE, json);
     assert_eq!(refused(streamed.body(reqwest::Body::wrap_stream(chunks))).await.0, 413);
 }
@@ -186,7 +197,8 @@ async fn unknown_routes_and_methods_are_problems_too() {
     assert!(response.headers().contains_key("allow"));
     let (status, body) = problem(response).await;
     assert_eq!((status, &body["code"]), (405, &json!("http_method_not_allowed")));
-    let (status, body) = refused(house.operator(Method::GET, "/v1/tasks").header("origin", "https://evil.example")).await;
+    let (status, body) =
+        refused(house.operator(Method::GET, "/v1/tasks").header("origin", "https://evil.example")).await;
     assert_eq!((status, &body["field"]), (403, &json!("Origin")));
 }
 

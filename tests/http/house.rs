@@ -140,7 +140,8 @@ impl House {
     }
 
     pub async fn add_agent(&self, key: &AgentKey) -> Response {
-        let body = json!({"agent": key.agent(), "steward": "alice", "groups": ["research"], "keys": [key.public_jwk()]});
+        let body =
+            json!({"agent": key.agent(), "steward": "alice", "groups": ["research"], "keys": [key.public_jwk()]});
         let added = self.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap();
         assert_eq!(added.status(), StatusCode::CREATED);
         added

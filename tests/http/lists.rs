@@ -53,8 +53,7 @@ async fn pages_together_are_the_whole_list_in_order() {
             assert_eq!(all(&house, path, limit).await, whole, "{path} by {limit}");
         }
     }
-    let (newest, oldest) =
-        (all(&house, "/v1/audit", 200).await, all(&house, "/v1/audit?order=oldest", 200).await);
+    let (newest, oldest) = (all(&house, "/v1/audit", 200).await, all(&house, "/v1/audit?order=oldest", 200).await);
     assert!(newest.iter().rev().eq(oldest.iter()));
 }
 

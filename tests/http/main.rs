@@ -1,6 +1,7 @@
 //! The broker over HTTP: real sockets, real records.
 
 #![cfg(feature = "server")]
+#![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
 #[path = "../support/mod.rs"]
 mod support;

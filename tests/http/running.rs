@@ -86,7 +86,7 @@ async fn a_stop_finishes_what_is_under_way_and_ends_streams() {
 }
 
 #[tokio::test]
-async fn a_stopped_journal_is_503_and_not_ready() {
+async fn what_cannot_be_recorded_is_503() {
     let house = House::new().await;
     // What a failed sync does to the journal: nothing is recorded any more.
     house.broker.close().await.unwrap();

@@ -70,7 +70,8 @@ async fn send_canaries() -> Vec<String> {
     ];
     let mut requests = Vec::new();
     for body in bodies {
-        let open = |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body(canary(body));
+        let open =
+            |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body(canary(body));
         requests.push(open(house.agent(Method::POST, "/v1/tasks")));
         requests.push(open(house.operator(Method::POST, "/v1/policy/explain")));
         requests.push(open(house.operator(Method::POST, "/v1/revocations")));

@@ -30,12 +30,17 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
     assert!(types.iter().any(|of| of == kind), "{place} is a {kind}, not {types:?}");
     match value {
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, item)| holds(document, &schema["items"], item, &format!("{place}[{at}]")));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(at, item)| holds(document, &schema["items"], item, &format!("{place}[{at}]")));
         }
         Value::Object(members) => {
             let Some(properties) = schema["properties"].as_object() else {
                 let more = &schema["additionalProperties"];
-                return members.iter().for_each(|(name, value)| holds(document, more, value, &format!("{place}.{name}")));
+                return members
+                    .iter()
+                    .for_each(|(name, value)| holds(document, more, value, &format!("{place}.{name}")));
             };
             for (name, value) in members {
                 let property = properties.get(name).unwrap_or_else(|| panic!("{place}.{name} is not in the document"));
@@ -80,9 +85,15 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check("/v1/tasks", post.clone(), house.agent(post.clone(), "/v1/tasks").json(&refused)).await;
     let id = issued["task_id"].as_str().unwrap();
     let path = |end: &str| format!("/v1/tasks/{id}{end}");
-    check("/v1/tasks/{task_id}/tokens", post.clone(), house.agent(post.clone(), &path("/tokens")).json(&json!({}))).await;
+    check("/v1/tasks/{task_id}/tokens", post.clone(), house.agent(post.clone(), &path("/tokens")).json(&json!({})))
+        .await;
     let blocks = json!({"blocks": [issued["revocation_id"], "ab".repeat(64)], "delegate": "helper"});
-    check("/v1/tasks/{task_id}/delegations", post.clone(), house.agent(post.clone(), &path("/delegations")).json(&blocks)).await;
+    check(
+        "/v1/tasks/{task_id}/delegations",
+        post.clone(),
+        house.agent(post.clone(), &path("/delegations")).json(&blocks),
+    )
+    .await;
     check("/v1/tasks/{task_id}", get.clone(), house.operator(get.clone(), &path(""))).await;
     check("/v1/tasks", get.clone(), house.operator(get.clone(), "/v1/tasks")).await;
     check("/v1/tasks/{task_id}/complete", post.clone(), house.agent(post.clone(), &path("/complete"))).await;
@@ -91,26 +102,44 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check("/v1/revocations", post.clone(), house.operator(post.clone(), "/v1/revocations").json(&revoke)).await;
     let steward = json!({"steward": "alice"});
     check("/v1/revocations", post.clone(), house.operator(post.clone(), "/v1/revocations").json(&steward)).await;
-    for template in ["/v1/revocations", "/v1/agents", "/v1/servers", "/v1/stewards", "/v1/operators", "/v1/keys", "/v1/policy", "/v1/audit", "/v1/audit/head"] {
+    for template in [
+        "/v1/revocations",
+        "/v1/agents",
+        "/v1/servers",
+        "/v1/stewards",
+        "/v1/operators",
+        "/v1/keys",
+        "/v1/policy",
+        "/v1/audit",
+        "/v1/audit/head",
+    ] {
         check(template, get.clone(), house.operator(get.clone(), template)).await;
     }
     check("/v1/keys.json", get.clone(), house.request(get.clone(), "/v1/keys.json")).await;
     check("/v1/agents/{agent}", get.clone(), house.operator(get.clone(), "/v1/agents/research-bot")).await;
     check("/v1/servers/{name}", get.clone(), house.operator(get.clone(), "/v1/servers/ledger")).await;
-    check("/v1/servers/{name}", get.clone(), house.operator(get.clone(), "/v1/servers/https%3A%2F%2Fledger.example%2Fmcp")).await;
+    check(
+        "/v1/servers/{name}",
+        get.clone(),
+        house.operator(get.clone(), "/v1/servers/https%3A%2F%2Fledger.example%2Fmcp"),
+    )
+    .await;
     let change = json!({"steward": "bob", "keys": [house.bot.public_jwk()]});
-    check("/v1/agents/{agent}", put.clone(), house.operator(put.clone(), "/v1/agents/research-bot").json(&change)).await;
+    check("/v1/agents/{agent}", put.clone(), house.operator(put.clone(), "/v1/agents/research-bot").json(&change))
+        .await;
     check("/v1/keys/{purpose}/rotate", post.clone(), house.operator(post.clone(), "/v1/keys/feed/rotate")).await;
     let operator = json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60});
     check("/v1/operators", post.clone(), house.operator(post.clone(), "/v1/operators").json(&operator)).await;
     for template in ["/v1/policy/check", "/v1/policy/reload"] {
         check(template, post.clone(), house.operator(post.clone(), template)).await;
     }
-    let grant = json!({"id": "more", "agents": ["research-bot"], "server": "ledger", "tools": ["transfer"], "max_ttl": "1m"});
+    let grant =
+        json!({"id": "more", "agents": ["research-bot"], "server": "ledger", "tools": ["transfer"], "max_ttl": "1m"});
     check("/v1/policy/grants", post.clone(), house.operator(post.clone(), "/v1/policy/grants").json(&grant)).await;
     for mut question in [task(), refused, partial] {
         question["agent"] = json!("research-bot");
-        check("/v1/policy/explain", post.clone(), house.operator(post.clone(), "/v1/policy/explain").json(&question)).await;
+        check("/v1/policy/explain", post.clone(), house.operator(post.clone(), "/v1/policy/explain").json(&question))
+            .await;
     }
     check("/v1/agents/{agent}", delete.clone(), house.operator(delete.clone(), "/v1/agents/research-bot")).await;
     check("/v1/servers/{name}", delete.clone(), house.operator(delete.clone(), "/v1/servers/ledger")).await;

@@ -128,7 +128,8 @@ async fn following_the_trail_shows_every_event_that_the_filter_wants_once() {
     }
     assert_eq!(opened, tasks);
     // Taken up again where it was left.
-    let again = house.operator(Method::GET, "/v1/audit?agent=research-bot").header("last-event-id", (last - 1).to_string());
+    let again =
+        house.operator(Method::GET, "/v1/audit?agent=research-bot").header("last-event-id", (last - 1).to_string());
     assert_eq!(Events::of(again).await.next().await.unwrap().1, last.to_string());
 }
 
