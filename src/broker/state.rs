@@ -385,6 +385,7 @@ impl State {
         let Self { tasks, tokens, .. } = self;
         tasks.retain(|_, task| !is_over(task));
         tokens.retain(|_, task| tasks.contains_key(task));
+        self.assertions.retain(|(_, expires_at)| *expires_at > now);
         let long_expired = |expires_at: Timestamp| expires_at < long_ago;
         self.revocations.retain(|_, revocation| !long_expired(revocation.expires_at));
         self.feed.retain(|_, change| match &change.what {

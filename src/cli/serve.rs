@@ -18,6 +18,7 @@ use crate::{
     broker::{Broker, Caller, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
+    journal::event::Subject,
     telemetry::{self, Metrics, ReloadOutcome},
 };
 
@@ -178,6 +179,7 @@ fn http_options(config: &Config) -> http::Options {
     options.rates.burst = config.limits.burst;
     // All together are never held to less than one of them may ask.
     options.rates.global = options.rates.global.max(config.limits.requests_per_second);
+    options.max_body = config.limits.body_bytes;
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
     options
@@ -293,6 +295,26 @@ impl fmt::Debug for Counting {
 }
 
 impl Observer for Counting {
+    fn began(&self, headers: &axum::http::HeaderMap, span: &tracing::Span) {
+        telemetry::Incoming::of(headers, None).attach_to(span);
+    }
+
+    fn minted(&self) {
+        self.metrics.pass_minted();
+    }
+
+    fn revoked(&self, subject: &Subject) {
+        self.metrics.revoked(subject);
+    }
+
+    fn policy_loaded(&self, in_force: bool) {
+        self.metrics.policy_reloaded(if in_force { ReloadOutcome::Loaded } else { ReloadOutcome::Refused });
+    }
+
+    fn followers(&self, followers: usize) {
+        self.metrics.feed_subscribers(followers);
+    }
+
     fn answered(&self, seen: &Seen<'_>) {
         let route = self.routes.iter().copied().find(|route| *route == seen.route).unwrap_or("unmatched");
         self.metrics.request_answered(route, seen.status, seen.took);

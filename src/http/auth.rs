@@ -105,6 +105,7 @@ pub(super) mod needs {
         KeysRotate,
         PolicyRead,
         PolicyExplain,
+        PolicyWrite,
         PolicyReload,
         TasksRead,
         RevocationsRead,

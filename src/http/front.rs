@@ -35,6 +35,7 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
         request.id = %context.id,
         trace.id = context.trace.as_deref(),
     );
+    app.observer.began(request.headers(), &span);
     let answer = match admit(&app, &context, &request) {
         Ok(permit) => {
             let work = run(Arc::clone(&app), Arc::clone(&context), request, next);
@@ -107,5 +108,71 @@ fn known_method(method: &Method) -> &'static str {
         Method::PUT => "PUT",
         Method::DELETE => "DELETE",
         _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use axum::{Router, body, middleware, routing::get};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        base::time::SystemClock,
+        broker::{self, Broker},
+        http::{Observer, Options, Server},
+    };
+
+    #[derive(Debug, Default)]
+    struct Panics(AtomicUsize);
+
+    impl Observer for Panics {
+        fn answered(&self, _: &Seen<'_>) {}
+
+        fn panicked(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn render(&self) -> String {
+            String::new()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_alone_and_tells_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = broker::Options {
+            issuer: "https://broker.example".parse().unwrap(),
+            data_dir: directory.path().join("data"),
+            policy_dir: directory.path().join("policy"),
+            max_task_ttl: Duration::from_secs(3600),
+            max_pass_ttl: Duration::from_secs(3600),
+            rotation_overlap: Duration::from_secs(90),
+        };
+        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let panics = Arc::new(Panics::default());
+        let any = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(Options::new(any, any), broker, panics.clone()).await.unwrap();
+        let app = Arc::clone(server.app());
+        let router = Router::new()
+            .route("/panics", get(async || -> &'static str { panic!("a secret") }))
+            .route("/works", get(async || "works"))
+            .layer(middleware::from_fn_with_state(app, front));
+        let ask = |path: &str| {
+            let request = Request::get(path).body(body::Body::empty()).unwrap();
+            router.clone().oneshot(request)
+        };
+        let answer = ask("/panics").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let text = body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.contains("\"internal\"") && !text.contains("secret"), "{text}");
+        assert_eq!(ask("/works").await.unwrap().status(), StatusCode::OK);
+        assert_eq!(panics.0.load(Ordering::SeqCst), 1);
     }
 }

@@ -32,7 +32,7 @@ mod tls;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use axum::{Router, body::Bytes, middleware};
+use axum::{Router, body::Bytes, http::HeaderMap, middleware};
 use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -46,10 +46,29 @@ pub use self::{
 use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
+    journal::event::Subject,
 };
 
 /// What the server tells whoever counts.
+///
+/// What it does not care about it leaves to the empty methods given here.
 pub trait Observer: Send + Sync + fmt::Debug {
+    /// A request with these headers begins; `span` is its span, not entered yet: the place to put
+    /// it under the trace that it came with.
+    fn began(&self, _headers: &HeaderMap, _span: &tracing::Span) {}
+
+    /// A pass was minted and handed out.
+    fn minted(&self) {}
+
+    /// A revocation was recorded.
+    fn revoked(&self, _subject: &Subject) {}
+
+    /// The policy was loaded anew, or the old one stays because the files do not check.
+    fn policy_loaded(&self, _in_force: bool) {}
+
+    /// So many verifiers follow the feed now.
+    fn followers(&self, _followers: usize) {}
+
     /// A request was answered.
     fn answered(&self, seen: &Seen<'_>);
 

@@ -16,7 +16,7 @@ use super::{
     answer::Answer,
     auth::{
         Operator,
-        needs::{PolicyExplain, PolicyRead, PolicyReload},
+        needs::{PolicyExplain, PolicyRead, PolicyReload, PolicyWrite},
     },
     extract::{Input, NoInput, Params},
     idempotency::Once,
@@ -261,6 +261,7 @@ pub(super) async fn reload(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let loaded = app.broker.reload_policy(&operator.caller).await?;
+    app.observer.policy_loaded(loaded.is_ok());
     Answer::ok(&loaded.map_err(|errors| Problem::policy(&errors))?)
 }
 
@@ -270,13 +271,14 @@ pub(super) async fn reload(
     responses((status = 201, description = "In force", body = schema::GrantWritten), Problems))]
 pub(super) async fn write_grant(
     State(app): State<Arc<App>>,
-    operator: Operator<PolicyReload>,
+    operator: Operator<PolicyWrite>,
     once: Once,
     input: Input<GrantRequest>,
 ) -> Result<Answer, Problem> {
     let grant = input.value.into_grant()?;
     let work = async |caller| {
         let written = app.broker.write_grant(&caller, &grant).await?;
+        app.observer.policy_loaded(written.is_ok());
         Answer::created(&written.map_err(|errors| Problem::policy(&errors))?)
     };
     once.run(&app, (operator.caller, input.digest), work).await

@@ -148,7 +148,8 @@ impl From<BrokerError> for Problem {
                 problem
             }
             BrokerError::Invalid { field, detail } => Self::invalid(field, detail),
-            BrokerError::NotFound(what) => Self::not_found(kind_of(&what)).inside(inside),
+            // What was asked for is the caller's word, which may be anything: it is not logged either.
+            BrokerError::NotFound(what) => Self::not_found(kind_of(&what)),
             BrokerError::Conflict(detail) => Self::new(StatusCode::CONFLICT, code, detail),
             BrokerError::Suspended(detail) => Self::new(StatusCode::FORBIDDEN, code, detail),
             BrokerError::TaskEnded(detail) => Self::new(StatusCode::CONFLICT, code, detail),

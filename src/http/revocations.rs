@@ -101,7 +101,9 @@ pub(super) async fn create(
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
         let revoke = input.value.into_revoke(&app.broker)?;
-        Answer::created(&app.broker.revoke(&caller, revoke).await?)
+        let revoked = app.broker.revoke(&caller, revoke).await?;
+        app.observer.revoked(&revoked.view.subject);
+        Answer::created(&revoked)
     };
     once.run(&app, (operator.caller, input.digest), work).await
 }

@@ -198,6 +198,11 @@ impl Server {
         self.listeners.admin_addr()
     }
 
+    #[cfg(test)]
+    pub(super) const fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
     /// Serves until `shutdown` is ready, then drains: no connection is accepted any more, streams
     /// end, requests under way are finished as long as the options allow, and the broker is closed.
     ///
@@ -321,6 +326,7 @@ async fn maintain(app: Arc<App>) {
         }
         healthy = done.is_ok();
         app.limits.forget();
+        app.observer.followers(app.broker.subscribers());
     }
 }
 

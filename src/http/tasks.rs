@@ -153,6 +153,7 @@ pub(super) async fn open(
     let work = async |caller| {
         let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
         agent.recorded();
+        app.observer.minted();
         Answer::created(&IssuedBody::from(&issued))
     };
     once.run(&app, (agent.caller.clone(), body), work).await
@@ -173,6 +174,7 @@ pub(super) async fn issue_again(
     let work = async |caller| {
         let issued = app.broker.issue_again(&caller, &agent.agent, (&task, request)).await?;
         agent.recorded();
+        app.observer.minted();
         Answer::created(&IssuedBody::from(&issued))
     };
     once.run(&app, (agent.caller.clone(), input.digest), work).await

@@ -1,0 +1,146 @@
+//! Shapes: real answers against the OpenAPI document.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::house::{House, task};
+
+/// Whether `value` is of the shape `schema`: every member is known, every required one is there.
+fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return holds(document, document.pointer(reference.trim_start_matches('#')).unwrap(), value, place);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let choice = choices.iter().find(|choice| choice["type"] != "null").unwrap();
+        return if value.is_null() { () } else { holds(document, choice, value, place) };
+    }
+    let types = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        Value::Null => return,
+        one => vec![one.clone()],
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(types.iter().any(|of| of == kind), "{place} is a {kind}, not {types:?}");
+    match value {
+        Value::Array(items) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(at, item)| holds(document, &schema["items"], item, &format!("{place}[{at}]")));
+        }
+        Value::Object(members) => {
+            let Some(properties) = schema["properties"].as_object() else {
+                let more = &schema["additionalProperties"];
+                return members
+                    .iter()
+                    .for_each(|(name, value)| holds(document, more, value, &format!("{place}.{name}")));
+            };
+            for (name, value) in members {
+                let property = properties.get(name).unwrap_or_else(|| panic!("{place}.{name} is not in the document"));
+                holds(document, property, value, &format!("{place}.{name}"));
+            }
+            for name in schema["required"].as_array().into_iter().flatten() {
+                assert!(members.contains_key(name.as_str().unwrap()), "{place}.{name} is missing");
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn answers_have_the_shapes_that_the_document_says() {
+    let house = House::new().await;
+    let document: Value = house.request(Method::GET, "/openapi.json").send().await.unwrap().json().await.unwrap();
+    let check = async |template: &str, method: Method, request: reqwest::RequestBuilder| -> Value {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16().to_string();
+        let place = format!("{method} {template} {status}");
+        let operation = &document["paths"][template][method.as_str().to_lowercase()];
+        let ranged = format!("{}XX", &status[..1]);
+        let responses = &operation["responses"];
+        let described = responses.get(&status).or_else(|| responses.get(&ranged)).unwrap_or_else(|| panic!("{place}"));
+        let content = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+        let Some(content) = content else { return Value::Null };
+        let schema = &described["content"][&content]["schema"];
+        assert!(schema.is_object(), "{place}: {content} is not in the document");
+        let value: Value = response.json().await.unwrap();
+        holds(&document, schema, &value, &place);
+        value
+    };
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let mut partial = task();
+    partial["allow_partial"] = json!(true);
+    partial["authorization_details"][0]["tools"] = json!(["read_ledger", "delete_ledger"]);
+    let issued = check("/v1/tasks", post.clone(), house.agent(post.clone(), "/v1/tasks").json(&partial)).await;
+    assert!(issued["dropped"].is_array());
+    let mut refused = task();
+    refused["authorization_details"][0]["tools"] = json!(["delete_ledger"]);
+    check("/v1/tasks", post.clone(), house.agent(post.clone(), "/v1/tasks").json(&refused)).await;
+    let id = issued["task_id"].as_str().unwrap();
+    let path = |end: &str| format!("/v1/tasks/{id}{end}");
+    check("/v1/tasks/{task_id}/tokens", post.clone(), house.agent(post.clone(), &path("/tokens")).json(&json!({})))
+        .await;
+    let blocks = json!({"blocks": [issued["revocation_id"], "ab".repeat(64)], "delegate": "helper"});
+    check(
+        "/v1/tasks/{task_id}/delegations",
+        post.clone(),
+        house.agent(post.clone(), &path("/delegations")).json(&blocks),
+    )
+    .await;
+    check("/v1/tasks/{task_id}", get.clone(), house.operator(get.clone(), &path(""))).await;
+    check("/v1/tasks", get.clone(), house.operator(get.clone(), "/v1/tasks")).await;
+    check("/v1/tasks/{task_id}/complete", post.clone(), house.agent(post.clone(), &path("/complete"))).await;
+
+    let revoke = json!({"revocation_id": issued["revocation_id"], "reason": "lost"});
+    check("/v1/revocations", post.clone(), house.operator(post.clone(), "/v1/revocations").json(&revoke)).await;
+    let steward = json!({"steward": "alice"});
+    check("/v1/revocations", post.clone(), house.operator(post.clone(), "/v1/revocations").json(&steward)).await;
+    for template in [
+        "/v1/revocations",
+        "/v1/agents",
+        "/v1/servers",
+        "/v1/stewards",
+        "/v1/operators",
+        "/v1/keys",
+        "/v1/policy",
+        "/v1/audit",
+        "/v1/audit/head",
+    ] {
+        check(template, get.clone(), house.operator(get.clone(), template)).await;
+    }
+    check("/v1/keys.json", get.clone(), house.request(get.clone(), "/v1/keys.json")).await;
+    check("/v1/agents/{agent}", get.clone(), house.operator(get.clone(), "/v1/agents/research-bot")).await;
+    check("/v1/servers/{name}", get.clone(), house.operator(get.clone(), "/v1/servers/ledger")).await;
+    check(
+        "/v1/servers/{name}",
+        get.clone(),
+        house.operator(get.clone(), "/v1/servers/https%3A%2F%2Fledger.example%2Fmcp"),
+    )
+    .await;
+    let change = json!({"steward": "bob", "keys": [house.bot.public_jwk()]});
+    check("/v1/agents/{agent}", put.clone(), house.operator(put.clone(), "/v1/agents/research-bot").json(&change))
+        .await;
+    check("/v1/keys/{purpose}/rotate", post.clone(), house.operator(post.clone(), "/v1/keys/feed/rotate")).await;
+    let operator = json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60});
+    check("/v1/operators", post.clone(), house.operator(post.clone(), "/v1/operators").json(&operator)).await;
+    for template in ["/v1/policy/check", "/v1/policy/reload"] {
+        check(template, post.clone(), house.operator(post.clone(), template)).await;
+    }
+    let grant =
+        json!({"id": "more", "agents": ["research-bot"], "server": "ledger", "tools": ["transfer"], "max_ttl": "1m"});
+    check("/v1/policy/grants", post.clone(), house.operator(post.clone(), "/v1/policy/grants").json(&grant)).await;
+    for mut question in [task(), refused, partial] {
+        question["agent"] = json!("research-bot");
+        check("/v1/policy/explain", post.clone(), house.operator(post.clone(), "/v1/policy/explain").json(&question))
+            .await;
+    }
+    check("/v1/agents/{agent}", delete.clone(), house.operator(delete.clone(), "/v1/agents/research-bot")).await;
+    check("/v1/servers/{name}", delete.clone(), house.operator(delete.clone(), "/v1/servers/ledger")).await;
+}
