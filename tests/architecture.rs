@@ -27,10 +27,11 @@ const FLOORS: [(&str, u8); 13] = [
 ];
 
 /// Rooms of one floor that may look at each other all the same, with the reason.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
     ("index", "journal", "the index is derived from the journal's records"),
     ("audit", "journal", "the audit trail is a view of the journal"),
     ("audit", "index", "and finds its records through the index"),
+    ("telemetry", "config", "what is logged, and how, is configured"),
 ];
 
 /// Text that may stand only in some places, with the reason.
@@ -63,7 +64,8 @@ const LONG_FILES: &[(&str, &str)] = &[
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
-    ("config/mod.rs", "one settings file, read and checked in one place"),
+    ("verify/verifier.rs", "one judge: how it verifies and clears, beside what both look at"),
+    ("http/schema.rs", "the shapes of the document, one below the other"),
 ];
 
 const LONG: usize = 400;

@@ -111,6 +111,9 @@ impl Broker {
         let files = |error: String| BrokerError::Files(error);
         let key = keyring.feed().map_err(|error| files(error.to_string()))?;
         let text = frame.sign(key).map_err(|error| files(error.to_string()))?;
+        if let Some(meters) = self.meters.get() {
+            (meters.frame_signed)();
+        }
         Ok(SignedFrame { sequence: frame.sequence, at, text: text.into() })
     }
 

@@ -19,7 +19,7 @@ use std::{
     collections::HashMap,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -89,6 +89,22 @@ pub struct Broker {
     feed_sequence: watch::Sender<u64>,
     /// The last sequence of all.
     sequence: watch::Sender<u64>,
+    meters: OnceLock<Meters>,
+}
+
+/// Who counts what the broker does; called in passing, so they must be quick.
+#[expect(clippy::exhaustive_structs, reason = "whoever counts must count all of these")]
+pub struct Meters {
+    /// So many records were made durable in one append that took so long.
+    pub appended: Box<dyn Fn(usize, Duration) + Send + Sync>,
+    /// A feed frame was signed.
+    pub frame_signed: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
 }
 
 /// Who asks, and by which request: what every record is attributed to.
@@ -255,6 +271,11 @@ impl Broker {
         self.sequence.subscribe()
     }
 
+    /// Counts with `meters` from now on. The first who asks counts; later ones are not told.
+    pub fn count_with(&self, meters: Meters) {
+        let _ = self.meters.set(meters);
+    }
+
     /// The index over the journal.
     #[must_use]
     pub fn index(&self) -> &Index {
@@ -314,7 +335,13 @@ impl Broker {
     }
 
     async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
-        Ok(self.journal.append(caller.entries(at, events)).await?)
+        let entries = caller.entries(at, events);
+        let (count, begun) = (entries.len(), self.clock.monotonic());
+        let receipt = self.journal.append(entries).await?;
+        if let Some(meters) = self.meters.get() {
+            (meters.appended)(count, self.clock.monotonic().saturating_sub(begun));
+        }
+        Ok(receipt)
     }
 
     fn directory(&self) -> MutexGuard<'_, Directory> {

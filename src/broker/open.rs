@@ -145,6 +145,7 @@ impl Broker {
             assertions: Mutex::new(assertions),
             feed_sequence,
             sequence,
+            meters: std::sync::OnceLock::new(),
             options,
         };
         Ok((broker, recovery))

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::time::SystemClock,
-    broker::{Broker, Caller, OPERATOR_TOKEN_FILE, Opened, Options},
+    broker::{Broker, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
     journal::event::Subject,
@@ -157,6 +157,7 @@ async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Resul
     let issuer = options.issuer.clone();
     let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(start_failed)?;
     report(&opened);
+    opened.broker.count_with(meters(metrics));
     let stop = stop_signal()?;
     let reloading = reload_on_hangup(Arc::clone(&opened.broker), Arc::clone(metrics))?;
     let server = Server::new(listeners, Arc::clone(&opened.broker), Arc::new(Counting::new(Arc::clone(metrics))));
@@ -169,6 +170,14 @@ async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Resul
     let served = server.serve(stop).await;
     reloading.abort();
     served.map_err(CliError::failed)
+}
+
+fn meters(metrics: &Arc<Metrics>) -> Meters {
+    let (journal, feed) = (Arc::clone(metrics), Arc::clone(metrics));
+    Meters {
+        appended: Box::new(move |records, took| journal.journal_appended(records, took)),
+        frame_signed: Box::new(move || feed.feed_frames(1)),
+    }
 }
 
 fn http_options(config: &Config) -> http::Options {
