@@ -14,6 +14,7 @@ use std::{
 use hallpass::{audit, identity::AgentKey};
 use process::{Home, Running};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// What the clients were told.
 #[derive(Default)]
@@ -33,14 +34,14 @@ async fn every_answered_mint_and_revocation_survives_kill_9() {
     let mut told = Answers::default();
     for cycle in 0..cycles() {
         // The moment of the kill differs from cycle to cycle; the answers decide what must be there.
-        let answers = load_and_kill(running, &key, Duration::from_millis(40 + 37 * (cycle % 11))).await;
+        let answers = load_and_kill(running, &key, 8 + 5 * (cycle % 7)).await;
         told.minted.extend(answers.minted);
         told.revoked.extend(answers.revoked);
         let summary = audit::verify_file(&home.journal(), &audit::Claims::default()).unwrap();
         assert!(summary.records > 0);
         running = home.serve().await;
     }
-    assert!(told.minted.len() > 50 && told.revoked.len() > 10, "too little load to show anything");
+    assert!(told.minted.len() > 100 && told.revoked.len() > 20, "too little load to show anything");
     eprintln!(
         "{} mints and {} revocations were answered in {} cycles",
         told.minted.len(),
@@ -76,16 +77,21 @@ async fn furnish(running: &Running, key: &AgentKey) {
     running.as_admin("POST", "/v1/policy/grants", Some(grant)).await.unwrap();
 }
 
-/// Eight clients mint, and revoke every third of what they minted, until the broker is killed.
-async fn load_and_kill(running: Running, key: &Arc<AgentKey>, after: Duration) -> Answers {
+/// Eight clients mint, and revoke every second of what they minted, until so many mints were answered
+/// and the broker is killed in the middle of the next ones.
+async fn load_and_kill(running: Running, key: &Arc<AgentKey>, mints: u64) -> Answers {
     let running = Arc::new(running);
     let stopped = Arc::new(AtomicBool::new(false));
+    let (count, mut counted) = watch::channel(0_u64);
+    let count = Arc::new(count);
     let clients = (0..8).map(|_| {
         let (running, stopped, key) = (Arc::clone(&running), Arc::clone(&stopped), Arc::clone(key));
-        tokio::spawn(async move { mint_and_revoke(&running, &key, &stopped).await })
+        let count = Arc::clone(&count);
+        tokio::spawn(async move { mint_and_revoke(&running, &key, (&stopped, &count)).await })
     });
     let clients: Vec<_> = clients.collect();
-    tokio::time::sleep(after).await;
+    let enough = counted.wait_for(|count| *count >= mints);
+    tokio::time::timeout(Duration::from_secs(60), enough).await.expect("the broker hardly answers").unwrap();
     running.kill_9();
     stopped.store(true, Ordering::SeqCst);
     let mut all = Answers::default();
@@ -98,13 +104,18 @@ async fn load_and_kill(running: Running, key: &Arc<AgentKey>, after: Duration) -
     all
 }
 
-async fn mint_and_revoke(running: &Running, key: &AgentKey, stopped: &AtomicBool) -> Answers {
+async fn mint_and_revoke(
+    running: &Running,
+    key: &AgentKey,
+    (stopped, count): (&AtomicBool, &watch::Sender<u64>),
+) -> Answers {
     let mut answers = Answers::default();
     while !stopped.load(Ordering::SeqCst) {
         let Ok(answer) = running.as_agent(key, "/v1/tasks", wants()).await else { continue };
         let id = answer["revocation_id"].as_str().unwrap().to_owned();
         answers.minted.push((answer["task_id"].as_str().unwrap().to_owned(), id.clone()));
-        if answers.minted.len() % 3 == 0 {
+        count.send_modify(|count| *count += 1);
+        if answers.minted.len() % 2 == 0 {
             let body = json!({"revocation_id": id});
             if let Ok(answer) = running.as_admin("POST", "/v1/revocations", Some(body)).await {
                 answers.revoked.push((id, answer["sequence"].as_u64().unwrap()));

@@ -36,9 +36,10 @@ const CANARY: &str = "canary-7f3a9c";
 fn what_was_sent_in_a_wrong_place_is_in_no_answer_and_no_log() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
-    // The runtime's one thread is this one, so nothing that it logs is lost to other tests.
+    // For the whole process: a subscriber of one thread misses what another test made the log forget.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let tokens = tracing::subscriber::with_default(subscriber, || runtime.block_on(send_canaries()));
+    let tokens = runtime.block_on(send_canaries());
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("answered"), "nothing was logged");
     // Other crates' lines are not ours to write; the default filter leaves them out at this level.

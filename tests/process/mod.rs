@@ -18,12 +18,12 @@ use hallpass::{
 use serde_json::Value;
 
 /// The directories that outlive the process.
-pub struct Home {
+pub(crate) struct Home {
     directory: tempfile::TempDir,
 }
 
 /// A broker process that listens.
-pub struct Running {
+pub(crate) struct Running {
     child: Mutex<Child>,
     url: String,
     admin: String,
@@ -31,20 +31,20 @@ pub struct Running {
 }
 
 impl Home {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    pub fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.data().join("journal/000001.jsonl")
     }
 
     /// Starts `hallpass serve` and waits until it says where it listens.
-    pub async fn serve(&self) -> Running {
+    pub(crate) async fn serve(&self) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hallpass"))
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
@@ -71,28 +71,28 @@ impl Home {
 }
 
 impl Running {
-    pub async fn as_admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
+    pub(crate) async fn as_admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
         let request =
             self.http.request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(&self.admin);
         send(if let Some(body) = body { request.json(&body) } else { request }).await
     }
 
-    pub async fn as_agent(&self, key: &AgentKey, path: &str, body: Value) -> Result<Value, String> {
+    pub(crate) async fn as_agent(&self, key: &AgentKey, path: &str, body: Value) -> Result<Value, String> {
         let assertion = key.assertion(&ISSUER.parse().unwrap(), SystemClock::default().now()).unwrap();
         send(self.http.post(format!("{}{path}", self.url)).bearer_auth(assertion).json(&body)).await
     }
 
     /// No warning, no chance to finish anything.
-    pub fn kill_9(&self) {
+    pub(crate) fn kill_9(&self) {
         self.child.lock().unwrap().kill().unwrap();
     }
 
-    pub async fn wait(self) {
+    pub(crate) async fn wait(self) {
         tokio::task::spawn_blocking(move || self.child.into_inner().unwrap().wait().unwrap()).await.unwrap();
     }
 
     /// Asks it to stop, as an init system would, and expects a clean end.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let child = self.child.into_inner().unwrap();
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         let status = tokio::task::spawn_blocking(move || {
@@ -129,4 +129,4 @@ fn listening_url(stderr: impl std::io::Read + Send + 'static) -> String {
     panic!("the broker did not start:\n{seen}");
 }
 
-pub const ISSUER: &str = "https://broker.example";
+pub(crate) const ISSUER: &str = "https://broker.example";
