@@ -14,10 +14,11 @@ use super::{
         Operator,
         needs::{AgentsDelete, AgentsRead, AgentsWrite, RevocationsReinstate},
     },
+    document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Named, NoInput, Params},
     idempotency::Once,
     problem::Problem,
-    schema::{self, IdempotencyKey, Paging, Problems},
+    schema,
 };
 use crate::{
     base::{
@@ -73,7 +74,8 @@ fn public_keys(keys: &[Value]) -> Result<Vec<Value>, Problem> {
 }
 
 /// Registers an agent.
-#[utoipa::path(post, path = "/v1/agents", tag = "registry", security(("operator" = [])), request_body = AgentRequest,
+#[utoipa::path(post, path = "/v1/agents", operation_id = "agents_create",
+    tag = "registry", security(("operator" = [])), request_body = AgentRequest,
     params(IdempotencyKey),
     responses((status = 201, description = "The agent", body = schema::AgentView), Problems))]
 pub(super) async fn create(
@@ -89,7 +91,7 @@ pub(super) async fn create(
 }
 
 /// Agents in the order of their ids.
-#[utoipa::path(get, path = "/v1/agents", tag = "registry", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/agents", operation_id = "agents_list", tag = "registry", security(("operator" = [])),
     params(Paging),
     responses((status = 200, description = "A page", body = Page<schema::AgentView>), Problems))]
 pub(super) async fn list(
@@ -104,7 +106,8 @@ pub(super) async fn list(
 }
 
 /// One agent.
-#[utoipa::path(get, path = "/v1/agents/{agent}", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+#[utoipa::path(get, path = "/v1/agents/{agent}", operation_id = "agents_show",
+    tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
     responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
@@ -117,7 +120,8 @@ pub(super) async fn show(
 }
 
 /// Changes an agent's steward, groups and keys.
-#[utoipa::path(put, path = "/v1/agents/{agent}", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)), request_body = AgentChange,
+#[utoipa::path(put, path = "/v1/agents/{agent}", operation_id = "agents_change",
+    tag = "registry", security(("operator" = [])), params(("agent" = String, Path)), request_body = AgentChange,
     responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
 pub(super) async fn change(
     State(app): State<Arc<App>>,
@@ -134,7 +138,8 @@ pub(super) async fn change(
 }
 
 /// Removes an agent; its id stays taken.
-#[utoipa::path(delete, path = "/v1/agents/{agent}", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+#[utoipa::path(delete, path = "/v1/agents/{agent}", operation_id = "agents_remove",
+    tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
     responses((status = 204, description = "Done"), Problems))]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
@@ -147,7 +152,8 @@ pub(super) async fn remove(
 }
 
 /// Lets a revoked agent be minted for again.
-#[utoipa::path(post, path = "/v1/agents/{agent}/reinstate", tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+#[utoipa::path(post, path = "/v1/agents/{agent}/reinstate", operation_id = "agents_reinstate",
+    tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
     responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
 pub(super) async fn reinstate(
     State(app): State<Arc<App>>,

@@ -84,7 +84,7 @@ impl<T: Serialize> Page<T> {
     ) -> Result<Answer, Problem> {
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|last| list.cursor(position(last)));
+        let next = items.last().filter(|_| more).map(|last| list.cursor(&position(last)));
         Answer::ok(&Self { items, next })
     }
 }

@@ -15,9 +15,10 @@ use super::{
     App,
     answer::{Answer, Page},
     auth::{Operator, needs::AuditRead},
+    document::{Paging, Problems},
     extract::Params,
     problem::Problem,
-    schema::{self, Paging, Problems},
+    schema,
     stream::{self, Place, Source},
 };
 use crate::{
@@ -37,7 +38,7 @@ pub(super) struct AuditHead {
 }
 
 /// Events, or with `Accept: text/event-stream` every one from now on.
-#[utoipa::path(get, path = "/v1/audit", tag = "audit", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/audit", operation_id = "audit_list", tag = "audit", security(("operator" = [])),
     params(
         ("agent" = Option<String>, Query),
         ("steward" = Option<String>, Query, description = "By name or id"),
@@ -73,12 +74,12 @@ pub(super) async fn list(
     let (list, limit) = (params.list("audit"), params.limit()?);
     let window = Window { order, after: params.after(&list)?, limit };
     let page = events(&app, &filter, window).await?;
-    let next = page.next.map(|next| list.cursor(next));
+    let next = page.next.map(|next| list.cursor(&next));
     Ok(Answer::ok(&Page { items: page.events, next })?.into_response())
 }
 
 /// The last record of the journal.
-#[utoipa::path(get, path = "/v1/audit/head", tag = "audit", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/audit/head", operation_id = "audit_head", tag = "audit", security(("operator" = [])),
     responses((status = 200, description = "The head", body = AuditHead), Problems))]
 pub(super) async fn head(
     State(app): State<Arc<App>>,

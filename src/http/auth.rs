@@ -53,13 +53,13 @@ pub(super) struct Operator<N> {
 /// An agent about its own, or an operator whose token allows the operation `N`.
 #[derive(Debug)]
 pub(super) enum Reader<N> {
-    Agent(Agent),
-    Operator(#[expect(dead_code, reason = "that there is one is what counts")] Operator<N>),
+    Agent(Box<Agent>),
+    Operator(#[expect(dead_code, reason = "that there is one is what counts")] Box<Operator<N>>),
 }
 
 impl<N> Reader<N> {
     /// The agent to whose things the answer is confined.
-    pub(super) const fn confined_to(&self) -> Option<&AgentId> {
+    pub(super) fn confined_to(&self) -> Option<&AgentId> {
         match self {
             Self::Agent(agent) => Some(&agent.agent),
             Self::Operator(_) => None,
@@ -152,9 +152,9 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         if let Credential::Assertion(text) = credential(&parts.headers, app, &context)? {
-            return app.agent(text, context).map(Self::Agent);
+            return app.agent(text, context).map(|agent| Self::Agent(Box::new(agent)));
         }
-        Operator::from_request_parts(parts, app).await.map(Self::Operator)
+        Operator::from_request_parts(parts, app).await.map(|operator| Self::Operator(Box::new(operator)))
     }
 }
 
@@ -197,7 +197,7 @@ impl App {
         let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
         let verified = verified.map_err(|error| self.not_authenticated(&context, error.reason().to_string()))?;
-        self.limits.admit_principal(format!("agent {}", verified.agent))?;
+        self.limits.admit_principal(&format!("agent {}", verified.agent))?;
         let used = UsedAssertion { agent: verified.agent, jti: verified.jti, expires_at: verified.expires_at };
         self.broker.use_assertion(&used)?;
         let agent = used.agent.clone();
@@ -209,7 +209,7 @@ impl App {
     fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
         let session = self.authenticate(text);
         let session = session.map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
-        self.limits.admit_principal(format!("operator {}", session.operator()))?;
+        self.limits.admit_principal(&format!("operator {}", session.operator()))?;
         Ok(session)
     }
 

@@ -25,7 +25,7 @@ impl ListId {
     }
 
     /// The cursor behind which the list goes on after `position`.
-    pub(super) fn cursor(&self, position: impl ToString) -> String {
+    pub(super) fn cursor(&self, position: &impl ToString) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.0);
         bytes.extend(position.to_string().into_bytes());
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_its_list_only() {
         let list = ListId::new("tasks", &[("agent", "a")]);
-        let cursor = list.cursor(7);
+        let cursor = list.cursor(&7);
         assert_eq!(list.position::<u64>(&cursor).unwrap(), 7);
         for other in [
             ListId::new("tasks", &[("agent", "b")]),
@@ -76,11 +76,11 @@ mod tests {
     #[test]
     fn changed_and_foreign_cursors_are_refused() {
         let list = ListId::new("tasks", &[]);
-        let cursor = list.cursor("x");
+        let cursor = list.cursor(&"x");
         for bad in ["", "AA", "!", &cursor[1..], &format!("{cursor}="), &cursor.replace('A', "B")] {
             assert!(list.position::<u64>(bad).is_err(), "{bad}");
         }
-        let mut other_version = URL_SAFE_NO_PAD.decode(list.cursor(1)).unwrap();
+        let mut other_version = URL_SAFE_NO_PAD.decode(list.cursor(&1)).unwrap();
         other_version[0] = 2;
         assert!(list.position::<u64>(&URL_SAFE_NO_PAD.encode(other_version)).is_err());
     }

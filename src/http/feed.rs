@@ -12,9 +12,9 @@ use axum::{
 use super::{
     App,
     auth::Follower,
+    document::Problems,
     extract::Params,
     problem::Problem,
-    schema::Problems,
     stream::{self, Place, Source},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 
 /// Keys, manifest and revocations for one server: a signed frame, or with
 /// `Accept: text/event-stream` every later one too.
-#[utoipa::path(get, path = "/v1/feed", tag = "feed", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/feed", operation_id = "feed_follow", tag = "feed", security(("operator" = [])),
     params(
         ("server" = String, Query, description = "The server's URI or name"),
         ("since" = Option<u64>, Query, description = "The sequence that the caller has"),

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use super::{App, extract::Params, problem::Problem, schema::OpenApiDocument};
+use super::{App, document::OpenApiDocument, extract::Params, problem::Problem};
 
 /// The admin listener's router.
 pub(super) fn router(app: &Arc<App>) -> Router {
@@ -48,7 +48,9 @@ fn plain(status: StatusCode, text: String) -> Response {
 }
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", tag = "keys", security(()), responses((status = 200, description = "The OpenAPI document", body = OpenApiDocument)))]
+#[utoipa::path(get, path = "/openapi.json", operation_id = "health_document",
+    tag = "keys", security(()),
+    responses((status = 200, description = "The OpenAPI document", body = OpenApiDocument)))]
 pub(super) async fn document(State(app): State<Arc<App>>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let mut headers = HeaderMap::new();

@@ -16,10 +16,11 @@ use super::{
         needs::{KeysRead, KeysRotate},
     },
     cursor::ListId,
+    document::{IdempotencyKey, Problems},
     extract::{Named, NoInput, Params},
     idempotency::Once,
     problem::Problem,
-    schema::{self, IdempotencyKey, Problems},
+    schema,
 };
 use crate::{
     base::{digest::Digest, ids::IdError},
@@ -44,7 +45,7 @@ impl FromStr for PurposeText {
 }
 
 /// Every key.
-#[utoipa::path(get, path = "/v1/keys", tag = "keys", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/keys", operation_id = "keys_list", tag = "keys", security(("operator" = [])),
     responses((status = 200, description = "All of them, on one page", body = Page<schema::KeyView>), Problems))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -56,7 +57,8 @@ pub(super) async fn list(
 }
 
 /// Begins a rotation: makes a new key and publishes it.
-#[utoipa::path(post, path = "/v1/keys/{purpose}/rotate", tag = "keys", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/keys/{purpose}/rotate", operation_id = "keys_rotate",
+    tag = "keys", security(("operator" = [])),
     params(("purpose" = String, Path, description = "`root`, `feed` or `operator`"), IdempotencyKey),
     responses((status = 201, description = "The new key", body = schema::KeyView), Problems))]
 pub(super) async fn rotate(
@@ -71,7 +73,7 @@ pub(super) async fn rotate(
 }
 
 /// The public keys, for everybody: what a new verifier starts from.
-#[utoipa::path(get, path = "/v1/keys.json", tag = "keys", security(()),
+#[utoipa::path(get, path = "/v1/keys.json", operation_id = "keys_document", tag = "keys", security(()),
     responses((status = 200, description = "The key document", body = schema::KeyDocument), Problems))]
 pub(super) async fn document(State(app): State<Arc<App>>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;

@@ -70,8 +70,8 @@ impl Limits {
     }
 
     /// Counts a request of somebody who proved to be `principal`.
-    pub(super) fn admit_principal(&self, principal: String) -> Result<(), Problem> {
-        let answer = self.principals.check_key(&principal);
+    pub(super) fn admit_principal(&self, principal: &String) -> Result<(), Problem> {
+        let answer = self.principals.check_key(principal);
         answer.map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
     }
 
@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn a_principal_has_its_burst_and_no_more() {
         let limits = Limits::new(slow());
-        let taken = (0..20).filter(|_| limits.admit_principal("agent a".to_owned()).is_ok()).count();
+        let taken = (0..20).filter(|_| limits.admit_principal(&"agent a".to_owned()).is_ok()).count();
         assert!((4..=5).contains(&taken), "{taken}");
-        assert!(limits.admit_principal("agent b".to_owned()).is_ok());
+        assert!(limits.admit_principal(&"agent b".to_owned()).is_ok());
     }
 }

@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod context;
 mod cursor;
+mod document;
 mod extract;
 mod feed;
 mod front;
@@ -37,7 +38,7 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::AgentKeys, idempotency::Answers, limit::Limits, schema::Security};
+use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits};
 pub use self::{
     limit::Rates,
     server::{Listeners, Options, ServeError, Server, Times},
@@ -123,22 +124,6 @@ pub(in crate::http) struct App {
     draining: watch::Sender<bool>,
     openapi: Bytes,
 }
-
-#[derive(utoipa::OpenApi)]
-#[openapi(
-    info(title = "hallpass", description = "Just-in-time credential broker for AI agents.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    modifiers(&Security),
-    tags(
-        (name = "tasks", description = "Agents open tasks and get passes"),
-        (name = "revocations", description = "Ending what was handed out"),
-        (name = "registry", description = "Agents, servers, stewards and operators"),
-        (name = "keys", description = "The broker's keys"),
-        (name = "policy", description = "What decides"),
-        (name = "audit", description = "What happened"),
-        (name = "feed", description = "What verifiers follow"),
-    ),
-)]
-struct Document;
 
 /// Every route of the main listener.
 fn routes() -> OpenApiRouter<Arc<App>> {

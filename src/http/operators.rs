@@ -13,10 +13,11 @@ use super::{
         Operator,
         needs::{OperatorsDelete, OperatorsRead, OperatorsWrite},
     },
+    document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Named, NoInput, Params},
     idempotency::Once,
     problem::Problem,
-    schema::{self, IdempotencyKey, Paging, Problems},
+    schema,
 };
 use crate::{
     base::{
@@ -68,7 +69,8 @@ pub(super) struct OperatorView {
 }
 
 /// Makes a token for an operator.
-#[utoipa::path(post, path = "/v1/operators", tag = "registry", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/operators", operation_id = "operators_create",
+    tag = "registry", security(("operator" = [])),
     params(IdempotencyKey), request_body = OperatorRequest,
     responses((status = 201, description = "The token", body = schema::OperatorToken), Problems))]
 pub(super) async fn create(
@@ -89,7 +91,8 @@ pub(super) async fn create(
 }
 
 /// Operators whose tokens may be accepted, in the order of their ids.
-#[utoipa::path(get, path = "/v1/operators", tag = "registry", security(("operator" = [])), params(Paging),
+#[utoipa::path(get, path = "/v1/operators", operation_id = "operators_list",
+    tag = "registry", security(("operator" = [])), params(Paging),
     responses((status = 200, description = "A page", body = Page<OperatorView>), Problems))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -107,7 +110,8 @@ pub(super) async fn list(
 }
 
 /// Refuses every token of an operator that was issued up to now.
-#[utoipa::path(delete, path = "/v1/operators/{operator}", tag = "registry", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/operators/{operator}", operation_id = "operators_remove",
+    tag = "registry", security(("operator" = [])),
     params(("operator" = String, Path)), responses((status = 204, description = "Done"), Problems))]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,

@@ -18,10 +18,11 @@ use super::{
         Operator,
         needs::{PolicyExplain, PolicyRead, PolicyReload, PolicyWrite},
     },
+    document::{IdempotencyKey, Problems},
     extract::{Input, NoInput, Params},
     idempotency::Once,
     problem::{Problem, ReasonBody},
-    schema::{self, IdempotencyKey, Problems},
+    schema,
     tasks::OpenRequest,
 };
 use crate::{
@@ -225,7 +226,7 @@ pub(super) struct PolicyCheck {
 }
 
 /// The policy that is in force.
-#[utoipa::path(get, path = "/v1/policy", tag = "policy", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/policy", operation_id = "policy_show", tag = "policy", security(("operator" = [])),
     responses((status = 200, description = "The policy", body = schema::PolicyView), Problems))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
@@ -237,7 +238,8 @@ pub(super) async fn show(
 }
 
 /// Checks the policy's files without putting them into force.
-#[utoipa::path(post, path = "/v1/policy/check", tag = "policy", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/policy/check", operation_id = "policy_check",
+    tag = "policy", security(("operator" = [])),
     responses((status = 200, description = "What was found", body = PolicyCheck), Problems))]
 pub(super) async fn check(
     State(app): State<Arc<App>>,
@@ -253,7 +255,8 @@ pub(super) async fn check(
 }
 
 /// Puts the policy's files into force; when anything is wrong in any of them, the old policy stays.
-#[utoipa::path(post, path = "/v1/policy/reload", tag = "policy", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/policy/reload", operation_id = "policy_reload",
+    tag = "policy", security(("operator" = [])),
     responses((status = 200, description = "The policy", body = schema::PolicyView), Problems))]
 pub(super) async fn reload(
     State(app): State<Arc<App>>,
@@ -266,7 +269,8 @@ pub(super) async fn reload(
 }
 
 /// Writes a grant into a file of its own and puts it into force.
-#[utoipa::path(post, path = "/v1/policy/grants", tag = "policy", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/policy/grants", operation_id = "policy_write_grant",
+    tag = "policy", security(("operator" = [])),
     params(IdempotencyKey), request_body = GrantRequest,
     responses((status = 201, description = "In force", body = schema::GrantWritten), Problems))]
 pub(super) async fn write_grant(
@@ -285,7 +289,8 @@ pub(super) async fn write_grant(
 }
 
 /// What the policy would answer, without minting or recording anything.
-#[utoipa::path(post, path = "/v1/policy/explain", tag = "policy", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/policy/explain", operation_id = "policy_explain",
+    tag = "policy", security(("operator" = [])),
     request_body = ExplainRequest,
     responses((status = 200, description = "The answer", body = Explanation), Problems))]
 pub(super) async fn explain(

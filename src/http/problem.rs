@@ -24,7 +24,10 @@ use crate::{
 
 /// Something that went wrong, on its way to whoever asked.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Told>);
+
+#[derive(Debug, Clone)]
+struct Told {
     status: StatusCode,
     code: ReasonCode,
     detail: Cow<'static, str>,
@@ -39,7 +42,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: ReasonCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Told {
             status,
             code,
             detail: detail.into(),
@@ -49,7 +52,7 @@ impl Problem {
             task: None,
             retry_after: None,
             inside: None,
-        }
+        }))
     }
 
     /// A member, parameter or header is wrong.
@@ -92,35 +95,37 @@ impl Problem {
     pub(super) fn policy(errors: &PolicyErrors) -> Self {
         let detail = "the policy does not check, so the one in force stays";
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, ReasonCode::InvalidRequest, detail);
-        problem.errors = errors.findings().iter().map(ToString::to_string).collect();
+        problem.0.errors = errors.findings().iter().map(ToString::to_string).collect();
         problem
     }
 
     pub(super) fn field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.0.field = Some(field.into());
         self
     }
 
     /// Names the member as this route's body spells it, where the broker names it otherwise.
     pub(super) fn renamed(self, broker: &str, here: &str) -> Self {
-        if self.field.as_deref() == Some(broker) { self.field(here) } else { self }
+        if self.0.field.as_deref() == Some(broker) { self.field(here) } else { self }
     }
 
     pub(super) fn task(mut self, task: Option<TaskId>) -> Self {
-        self.task = task;
+        self.0.task = task;
         self
     }
 
     pub(super) fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.0.retry_after = Some(wait);
         self
     }
 
     pub(super) fn inside(mut self, inside: impl Into<String>) -> Self {
-        self.inside = Some(inside.into());
+        self.0.inside = Some(inside.into());
         self
     }
+}
 
+impl Told {
     fn body(&self, request: &RequestId) -> ProblemBody {
         ProblemBody {
             problem_type: format!("urn:hallpass:problem:{}", self.code),
@@ -144,7 +149,7 @@ impl From<BrokerError> for Problem {
         match error {
             BrokerError::Refused(reasons) => {
                 let mut problem = Self::new(StatusCode::FORBIDDEN, code, "refused: `reasons` lists every one");
-                problem.reasons = reasons.iter().map(ReasonBody::from).collect();
+                problem.0.reasons = reasons.iter().map(ReasonBody::from).collect();
                 problem
             }
             BrokerError::Invalid { field, detail } => Self::invalid(field, detail),
@@ -165,8 +170,8 @@ impl IntoResponse for Problem {
     /// The body is written by [`render`], which knows the request's id.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status;
-        response.extensions_mut().insert(Arc::new(self));
+        *response.status_mut() = self.0.status;
+        response.extensions_mut().insert(Arc::new(*self.0));
         response
     }
 }
@@ -175,7 +180,8 @@ impl IntoResponse for Problem {
 ///
 /// Errors that a library answered with (no route, wrong method) become problems too.
 pub(super) fn render(mut response: Response, request: &RequestId) -> (Response, Option<ReasonCode>) {
-    let problem = response.extensions_mut().remove::<Arc<Problem>>().or_else(|| foreign(&response).map(Arc::new));
+    let problem = response.extensions_mut().remove::<Arc<Told>>();
+    let problem = problem.or_else(|| foreign(&response).map(|problem| Arc::new(*problem.0)));
     let Some(problem) = problem else { return (response, None) };
     let inside = problem.inside.as_deref().unwrap_or_default();
     if problem.status.is_server_error() {

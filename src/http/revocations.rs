@@ -13,10 +13,11 @@ use super::{
         Operator,
         needs::{RevocationsCreate, RevocationsRead},
     },
+    document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Params},
     idempotency::Once,
     problem::Problem,
-    schema::{self, IdempotencyKey, Paging, Problems},
+    schema,
 };
 use crate::{
     base::ids::{AgentId, KeyId, RevocationId, TaskId},
@@ -90,7 +91,8 @@ impl RevokeRequest {
 }
 
 /// Revokes.
-#[utoipa::path(post, path = "/v1/revocations", tag = "revocations", security(("operator" = [])), request_body = RevokeRequest,
+#[utoipa::path(post, path = "/v1/revocations", operation_id = "revocations_create",
+    tag = "revocations", security(("operator" = [])), request_body = RevokeRequest,
     params(IdempotencyKey),
     responses((status = 201, description = "Durable", body = schema::Revoked), Problems))]
 pub(super) async fn create(
@@ -109,7 +111,8 @@ pub(super) async fn create(
 }
 
 /// Revocations that still matter, newest first.
-#[utoipa::path(get, path = "/v1/revocations", tag = "revocations", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/revocations", operation_id = "revocations_list",
+    tag = "revocations", security(("operator" = [])),
     params(Paging),
     responses((status = 200, description = "A page", body = Page<schema::Revoked>), Problems))]
 pub(super) async fn list(

@@ -11,10 +11,11 @@ use super::{
         Operator,
         needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
     },
+    document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Named, NoInput, Params},
     idempotency::Once,
     problem::Problem,
-    schema::{self, IdempotencyKey, Paging, Problems},
+    schema,
 };
 use crate::{
     base::{
@@ -44,7 +45,7 @@ impl FromStr for ServerText {
 }
 
 /// Registers a server, or replaces its manifest.
-#[utoipa::path(put, path = "/v1/servers", tag = "registry", security(("operator" = [])),
+#[utoipa::path(put, path = "/v1/servers", operation_id = "servers_set", tag = "registry", security(("operator" = [])),
     request_body = schema::Manifest,
     responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
 pub(super) async fn set(
@@ -56,7 +57,8 @@ pub(super) async fn set(
 }
 
 /// Registers a server that is not registered yet.
-#[utoipa::path(post, path = "/v1/servers", tag = "registry", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/servers", operation_id = "servers_create",
+    tag = "registry", security(("operator" = [])),
     params(IdempotencyKey), request_body = schema::Manifest,
     responses((status = 201, description = "The server", body = schema::ServerView), Problems))]
 pub(super) async fn create(
@@ -76,7 +78,8 @@ pub(super) async fn create(
 }
 
 /// Servers in the order of their URIs.
-#[utoipa::path(get, path = "/v1/servers", tag = "registry", security(("operator" = [])), params(Paging),
+#[utoipa::path(get, path = "/v1/servers", operation_id = "servers_list",
+    tag = "registry", security(("operator" = [])), params(Paging),
     responses((status = 200, description = "A page", body = Page<schema::ServerView>), Problems))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -90,7 +93,8 @@ pub(super) async fn list(
 }
 
 /// One server.
-#[utoipa::path(get, path = "/v1/servers/{name}", tag = "registry", security(("operator" = [])),
+#[utoipa::path(get, path = "/v1/servers/{name}", operation_id = "servers_show",
+    tag = "registry", security(("operator" = [])),
     params(("name" = String, Path)),
     responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
 pub(super) async fn show(
@@ -104,7 +108,8 @@ pub(super) async fn show(
 }
 
 /// Removes a server: nothing is minted for it any more.
-#[utoipa::path(delete, path = "/v1/servers/{name}", tag = "registry", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/servers/{name}", operation_id = "servers_remove",
+    tag = "registry", security(("operator" = [])),
     params(("name" = String, Path)), responses((status = 204, description = "Done"), Problems))]
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
@@ -117,7 +122,8 @@ pub(super) async fn remove(
 }
 
 /// Lets a revoked server be minted for again.
-#[utoipa::path(post, path = "/v1/servers/{name}/reinstate", tag = "registry", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/servers/{name}/reinstate", operation_id = "servers_reinstate",
+    tag = "registry", security(("operator" = [])),
     params(("name" = String, Path), IdempotencyKey),
     responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
 pub(super) async fn reinstate(

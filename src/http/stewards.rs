@@ -13,10 +13,11 @@ use super::{
         Operator,
         needs::{RevocationsReinstate, StewardsDelete, StewardsRead, StewardsWrite},
     },
+    document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Named, NoInput, Params},
     idempotency::Once,
     problem::Problem,
-    schema::{self, IdempotencyKey, Paging, Problems},
+    schema,
 };
 use crate::{
     base::{digest::Digest, ids::StewardId},
@@ -32,7 +33,8 @@ pub(super) struct StewardRequest {
 }
 
 /// Registers a steward, or finds the one who has the name.
-#[utoipa::path(post, path = "/v1/stewards", tag = "registry", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/stewards", operation_id = "stewards_create",
+    tag = "registry", security(("operator" = [])),
     params(IdempotencyKey), request_body = StewardRequest,
     responses((status = 201, description = "The steward", body = schema::StewardView), Problems))]
 pub(super) async fn create(
@@ -47,7 +49,8 @@ pub(super) async fn create(
 }
 
 /// Stewards in the order of their ids.
-#[utoipa::path(get, path = "/v1/stewards", tag = "registry", security(("operator" = [])), params(Paging),
+#[utoipa::path(get, path = "/v1/stewards", operation_id = "stewards_list",
+    tag = "registry", security(("operator" = [])), params(Paging),
     responses((status = 200, description = "A page", body = Page<schema::StewardView>), Problems))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -61,7 +64,8 @@ pub(super) async fn list(
 }
 
 /// Erases a steward's name. The opaque id stays, and every proof valid.
-#[utoipa::path(delete, path = "/v1/stewards/{steward}/name", tag = "registry", security(("operator" = [])),
+#[utoipa::path(delete, path = "/v1/stewards/{steward}/name", operation_id = "stewards_erase",
+    tag = "registry", security(("operator" = [])),
     params(("steward" = String, Path)), responses((status = 204, description = "Done"), Problems))]
 pub(super) async fn erase(
     State(app): State<Arc<App>>,
@@ -74,7 +78,8 @@ pub(super) async fn erase(
 }
 
 /// Lets a revoked steward's agents be minted for again.
-#[utoipa::path(post, path = "/v1/stewards/{steward}/reinstate", tag = "registry", security(("operator" = [])),
+#[utoipa::path(post, path = "/v1/stewards/{steward}/reinstate", operation_id = "stewards_reinstate",
+    tag = "registry", security(("operator" = [])),
     params(("steward" = String, Path), IdempotencyKey),
     responses((status = 204, description = "Done"), Problems))]
 pub(super) async fn reinstate(

@@ -11,10 +11,11 @@ use super::{
     App,
     answer::{Answer, Page},
     auth::{Agent, Reader, needs::TasksRead},
+    document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Named, NoInput, Params},
     idempotency::Once,
     problem::{Problem, ReasonBody},
-    schema::{self, IdempotencyKey, Paging, Problems},
+    schema,
 };
 use crate::{
     base::{
@@ -140,7 +141,8 @@ impl<'a> From<&'a Issued> for IssuedBody<'a> {
 }
 
 /// Opens a task and mints its first pass.
-#[utoipa::path(post, path = "/v1/tasks", tag = "tasks", security(("agent" = [])), request_body = OpenRequest,
+#[utoipa::path(post, path = "/v1/tasks", operation_id = "tasks_open",
+    tag = "tasks", security(("agent" = [])), request_body = OpenRequest,
     params(IdempotencyKey),
     responses((status = 201, description = "The pass", body = schema::Issued), Problems))]
 pub(super) async fn open(
@@ -160,7 +162,8 @@ pub(super) async fn open(
 }
 
 /// Mints another pass in a task; the task's end stays.
-#[utoipa::path(post, path = "/v1/tasks/{task_id}/tokens", tag = "tasks", security(("agent" = [])), request_body = AgainRequest,
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/tokens", operation_id = "tasks_issue_again",
+    tag = "tasks", security(("agent" = [])), request_body = AgainRequest,
     params(("task_id" = String, Path), IdempotencyKey),
     responses((status = 201, description = "The pass", body = schema::Issued), Problems))]
 pub(super) async fn issue_again(
@@ -181,7 +184,8 @@ pub(super) async fn issue_again(
 }
 
 /// Ends a task: its passes die everywhere.
-#[utoipa::path(post, path = "/v1/tasks/{task_id}/complete", tag = "tasks", security(("agent" = [])), params(("task_id" = String, Path)),
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/complete", operation_id = "tasks_complete",
+    tag = "tasks", security(("agent" = [])), params(("task_id" = String, Path)),
     responses((status = 200, description = "The task", body = schema::TaskView), Problems))]
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
@@ -199,7 +203,8 @@ pub(super) async fn complete(
 }
 
 /// Reports blocks that the agent appended, so that they can be revoked before first use.
-#[utoipa::path(post, path = "/v1/tasks/{task_id}/delegations", tag = "tasks", security(("agent" = [])), request_body = DelegationRequest,
+#[utoipa::path(post, path = "/v1/tasks/{task_id}/delegations", operation_id = "tasks_report_delegation",
+    tag = "tasks", security(("agent" = [])), request_body = DelegationRequest,
     params(("task_id" = String, Path), IdempotencyKey),
     responses((status = 201, description = "The task", body = schema::TaskView), Problems))]
 pub(super) async fn report_delegation(
@@ -219,7 +224,8 @@ pub(super) async fn report_delegation(
 }
 
 /// One task; an agent sees its own.
-#[utoipa::path(get, path = "/v1/tasks/{task_id}", tag = "tasks", params(("task_id" = String, Path)),
+#[utoipa::path(get, path = "/v1/tasks/{task_id}", operation_id = "tasks_show",
+    tag = "tasks", params(("task_id" = String, Path)),
     responses((status = 200, description = "The task", body = schema::TaskView), Problems))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
@@ -235,7 +241,7 @@ pub(super) async fn show(
 }
 
 /// Tasks that are open or ended lately, newest first; an agent sees its own.
-#[utoipa::path(get, path = "/v1/tasks", tag = "tasks",
+#[utoipa::path(get, path = "/v1/tasks", operation_id = "tasks_list", tag = "tasks",
     params(("agent" = Option<String>, Query), Paging),
     responses((status = 200, description = "A page", body = Page<schema::TaskView>), Problems))]
 pub(super) async fn list(

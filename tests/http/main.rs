@@ -1,6 +1,15 @@
 //! The broker over HTTP: real sockets, real records.
 
 #![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails"
+)]
 #![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
 #[path = "../support/mod.rs"]

@@ -12,7 +12,10 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
     }
     if let Some(choices) = schema["oneOf"].as_array() {
         let choice = choices.iter().find(|choice| choice["type"] != "null").unwrap();
-        return if value.is_null() { () } else { holds(document, choice, value, place) };
+        if !value.is_null() {
+            holds(document, choice, value, place);
+        }
+        return;
     }
     let types = match &schema["type"] {
         Value::Array(types) => types.clone(),
