@@ -27,9 +27,10 @@ const FLOORS: [(&str, u8); 13] = [
 ];
 
 /// Rooms of one floor that may look at each other all the same, with the reason.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str, &str); 4] = [
     ("index", "journal", "the index is derived from the journal's records"),
     ("audit", "journal", "the audit trail is a view of the journal"),
+    ("telemetry", "config", "what is measured, and where it goes, is configured"),
     ("audit", "index", "and finds its records through the index"),
 ];
 
@@ -64,6 +65,7 @@ const LONG_FILES: &[(&str, &str)] = &[
     ),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
     ("config/mod.rs", "one settings file, read and checked in one place"),
+    ("http/schema.rs", "the schemas of one document, in its order"),
 ];
 
 const LONG: usize = 400;
