@@ -64,7 +64,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
-    ("config/mod.rs", "one settings file, read and checked in one place"),
     ("http/schema.rs", "the schemas of one document, in its order"),
 ];
 
