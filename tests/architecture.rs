@@ -64,7 +64,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
-    ("http/schema.rs", "the schemas of one document, in its order"),
 ];
 
 const LONG: usize = 400;
