@@ -5,6 +5,13 @@
 //! cargo run --example quickstart
 //! ```
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "it is there to be read; an absent member of a JSON answer is null"
+)]
+
 #[path = "support/ledger.rs"]
 mod ledger;
 #[path = "support/story.rs"]

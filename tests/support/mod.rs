@@ -5,6 +5,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::needless_pass_by_value,
     reason = "each test binary uses its own part of this, and helpers of tests fail tests"
 )]
 
