@@ -17,6 +17,7 @@
 //! }
 //! ```
 
+mod builder;
 pub mod document;
 #[cfg(feature = "verify-feed")]
 pub mod feed;
@@ -27,6 +28,7 @@ mod state;
 pub mod tower;
 mod verifier;
 
+pub use builder::{DEFAULT_STALENESS_BOUND, VerifierBuilder};
 pub use permit::{Call, Denial, Fault, Permit, Refusal};
 pub use state::{FrameError, Memory};
-pub use verifier::{DEFAULT_STALENESS_BOUND, Pass, Verifier, VerifierBuilder};
+pub use verifier::{Pass, Verifier};

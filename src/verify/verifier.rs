@@ -9,6 +9,7 @@ use std::{
 use quick_cache::sync::Cache;
 
 use super::{
+    builder::VerifierBuilder,
     document::KeyDocument,
     permit::{Call, Denial, Fault, Permit, Refusal},
     state::{FrameError, Memory, State},
@@ -19,7 +20,7 @@ use crate::{
         digest::Digest,
         ids::{IssuerUri, KeyId, ServerUri},
         key::PublicKey,
-        time::{Clock, SystemClock, Timestamp},
+        time::{Clock, Timestamp},
     },
     token::{
         Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, RequestFacts, UnverifiedPass,
@@ -27,24 +28,21 @@ use crate::{
     },
 };
 
-/// A verifier refuses when its newest word from the broker is older than this.
-pub const DEFAULT_STALENESS_BOUND: Duration = Duration::from_secs(60);
-
 /// One MCP server's judge: verifies passes and clears calls from memory.
 ///
 /// Cheap to share behind an [`Arc`]; every method takes `&self`.
 pub struct Verifier {
-    issuer: IssuerUri,
-    server: ServerUri,
-    feed_key_pin: String,
-    staleness_bound: Duration,
-    clock: Arc<dyn Clock>,
-    state: RwLock<State>,
-    signatures: Cache<Digest, Arc<Signed>>,
+    pub(super) issuer: IssuerUri,
+    pub(super) server: ServerUri,
+    pub(super) feed_key_pin: String,
+    pub(super) staleness_bound: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) state: RwLock<State>,
+    pub(super) signatures: Cache<Digest, Arc<Signed>>,
 }
 
 /// A pass whose signatures hold, with the key that they hold under.
-struct Signed {
+pub(super) struct Signed {
     pass: VerifiedPass,
     key: (KeyId, PublicKey),
 }
@@ -74,15 +72,7 @@ impl Verifier {
     /// key that one vouched for.
     #[must_use]
     pub fn builder(issuer: IssuerUri, feed_key_thumbprint: impl Into<String>, manifest: Manifest) -> VerifierBuilder {
-        VerifierBuilder {
-            issuer,
-            feed_key_pin: feed_key_thumbprint.into(),
-            manifest,
-            staleness_bound: DEFAULT_STALENESS_BOUND,
-            clock: Arc::new(SystemClock::default()),
-            memory: Memory::default(),
-            cached_signatures: DEFAULT_CACHED_SIGNATURES,
-        }
+        VerifierBuilder::new(issuer, feed_key_thumbprint.into(), manifest)
     }
 
     /// Checks a token's bytes: structure, signatures, issuer, holder chain, revocation.
@@ -350,61 +340,3 @@ impl From<FailedCheck> for Refusal {
         Self { code: failed.code, block: failed.block, detail: failed.detail }
     }
 }
-
-/// Builds a [`Verifier`].
-#[derive(Debug)]
-pub struct VerifierBuilder {
-    issuer: IssuerUri,
-    feed_key_pin: String,
-    manifest: Manifest,
-    staleness_bound: Duration,
-    clock: Arc<dyn Clock>,
-    memory: Memory,
-    cached_signatures: usize,
-}
-
-impl VerifierBuilder {
-    /// Refuse when the newest word from the broker is older than this; 60 seconds by default.
-    #[must_use]
-    pub const fn staleness_bound(mut self, bound: Duration) -> Self {
-        self.staleness_bound = bound;
-        self
-    }
-
-    /// Reads time from `clock` instead of the machine's.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Continues from what an earlier verifier of the same server remembered.
-    #[must_use]
-    pub fn memory(mut self, memory: Memory) -> Self {
-        self.memory = memory;
-        self
-    }
-
-    /// How many checked tokens are remembered; 1,024 by default.
-    #[must_use]
-    pub const fn cached_signatures(mut self, count: usize) -> Self {
-        self.cached_signatures = count;
-        self
-    }
-
-    /// The verifier. It refuses everything until it has accepted a frame.
-    #[must_use]
-    pub fn build(self) -> Verifier {
-        Verifier {
-            issuer: self.issuer,
-            server: self.manifest.server.clone(),
-            feed_key_pin: self.feed_key_pin,
-            staleness_bound: self.staleness_bound,
-            clock: self.clock,
-            state: RwLock::new(State::new(self.manifest, self.memory)),
-            signatures: Cache::new(self.cached_signatures),
-        }
-    }
-}
-
-const DEFAULT_CACHED_SIGNATURES: usize = 1024;
