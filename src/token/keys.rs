@@ -3,7 +3,7 @@
 //! secp256r1, which Biscuit also knows, lets a holder change a token's signature and with it the
 //! id by which it is revoked.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use biscuit_auth::{Algorithm, KeyPair};
 
@@ -16,6 +16,7 @@ use crate::base::{
 pub struct RootKey {
     id: KeyId,
     public: PublicKey,
+    private: PrivateKey,
     pair: KeyPair,
 }
 
@@ -29,7 +30,7 @@ impl RootKey {
         let seed = key.dangerous_seed();
         let private =
             biscuit_auth::PrivateKey::from_bytes(seed.as_slice(), Algorithm::Ed25519).map_err(|_| KeyError)?;
-        Ok(Self { id, public: key.public(), pair: KeyPair::from(&private) })
+        Ok(Self { id, public: key.public(), private: PrivateKey::from_seed(&seed), pair: KeyPair::from(&private) })
     }
 
     /// Its number, which passes carry as a hint.
@@ -42,6 +43,10 @@ impl RootKey {
     #[must_use]
     pub const fn public(&self) -> PublicKey {
         self.public
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.private.sign(message)
     }
 
     pub(super) const fn pair(&self) -> &KeyPair {
@@ -60,6 +65,20 @@ impl fmt::Debug for RootKey {
 #[error("not an Ed25519 private key")]
 pub struct KeyError;
 
+/// The same key as the library holds it.
+///
+/// Its constructor computes a square root, a tenth of a signature check; a verifier has one or two
+/// root keys at a time, so the last one of each thread is kept.
 pub(super) fn to_biscuit(key: &PublicKey) -> Option<biscuit_auth::PublicKey> {
-    biscuit_auth::PublicKey::from_bytes(key.as_bytes(), Algorithm::Ed25519).ok()
+    thread_local! {
+        static LAST: Cell<Option<(PublicKey, biscuit_auth::PublicKey)>> = const { Cell::new(None) };
+    }
+    if let Some((of, known)) = LAST.get()
+        && of == *key
+    {
+        return Some(known);
+    }
+    let converted = biscuit_auth::PublicKey::from_bytes(key.as_bytes(), Algorithm::Ed25519).ok()?;
+    LAST.set(Some((*key, converted)));
+    Some(converted)
 }

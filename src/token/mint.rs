@@ -5,11 +5,15 @@ use std::{
     fmt,
 };
 
-use biscuit_auth::{Biscuit, BiscuitBuilder, builder::Check};
+use biscuit_auth::{
+    Biscuit,
+    builder::{Check, Fact, Term},
+};
 use zeroize::Zeroizing;
 
 use super::{
     datalog::{self, Target, fact, text},
+    encode::Writer,
     keys::RootKey,
     path::Pointer,
     rights::{GrantedDetail, Kind},
@@ -155,13 +159,12 @@ impl fmt::Debug for PassToken {
 /// What cannot be expressed or exceeds a size is refused, never dropped: see [`MintError`].
 pub fn mint(root: &RootKey, content: &PassContent) -> Result<Draft, MintError> {
     refuse_what_cannot_be_said(content)?;
-    let mut builder = identity_facts(BiscuitBuilder::new().root_key_id(root.id().0), content)?;
-    builder = right_facts(builder, &content.rights)?;
-    for check in checks(content)? {
-        builder = builder.check(check).map_err(|_| MintError::Engine)?;
-    }
-    let biscuit = builder.build(root.pair()).map_err(|_| MintError::Engine)?;
-    let (token, revocation_id) = finish(&biscuit)?;
+    let mut writer = Writer::new();
+    identity_facts(content).iter().try_for_each(|fact| writer.fact(fact))?;
+    right_facts(&content.rights).iter().try_for_each(|fact| writer.fact(fact))?;
+    checks(content)?.iter().try_for_each(|check| writer.check(check))?;
+    let (bytes, revocation_id) = writer.sign(root);
+    let token = encode(&bytes);
     if token.expose().len() > MAX_PASS_BYTES {
         return Err(MintError::TooLarge(token.expose().len()));
     }
@@ -215,10 +218,10 @@ fn refuse_gateway_obligations(detail: &GrantedDetail) -> Result<(), MintError> {
     }
 }
 
-fn identity_facts(builder: BiscuitBuilder, content: &PassContent) -> Result<BiscuitBuilder, MintError> {
+fn identity_facts(content: &PassContent) -> [Fact; 8] {
     let audience: BTreeSet<&str> = content.rights.iter().map(|detail| detail.server.as_str()).collect();
-    let facts = [
-        fact("hallpass", vec![biscuit_auth::builder::Term::Integer(datalog::FORMAT)]),
+    [
+        fact("hallpass", vec![Term::Integer(datalog::FORMAT)]),
         fact("issuer", vec![text(content.issuer.as_str())]),
         fact("task", vec![text(content.task.as_str())]),
         fact("agent", vec![text(content.agent.as_str())]),
@@ -226,11 +229,10 @@ fn identity_facts(builder: BiscuitBuilder, content: &PassContent) -> Result<Bisc
         fact("iat", vec![datalog::date(content.issued_at)]),
         fact("exp", vec![datalog::date(content.expires_at)]),
         fact("aud", vec![datalog::texts(audience)]),
-    ];
-    facts.into_iter().try_fold(builder, |builder, fact| builder.fact(fact).map_err(|_| MintError::Engine))
+    ]
 }
 
-fn right_facts(mut builder: BiscuitBuilder, rights: &[GrantedDetail]) -> Result<BiscuitBuilder, MintError> {
+fn right_facts(rights: &[GrantedDetail]) -> Vec<Fact> {
     let mut named: BTreeMap<(&ServerUri, Kind), BTreeSet<&str>> = BTreeMap::new();
     let mut subtrees = BTreeSet::new();
     for detail in rights {
@@ -240,16 +242,14 @@ fn right_facts(mut builder: BiscuitBuilder, rights: &[GrantedDetail]) -> Result<
         }
         subtrees.extend(detail.resources.iter().map(|tree| (&detail.server, tree.segments())));
     }
-    for ((server, kind), names) in named {
-        let right = fact("right", vec![text(server.as_str()), text(kind.as_str()), datalog::texts(names)]);
-        builder = builder.fact(right).map_err(|_| MintError::Engine)?;
-    }
-    for (server, segments) in subtrees {
+    let names = named.into_iter().map(|((server, kind), names)| {
+        fact("right", vec![text(server.as_str()), text(kind.as_str()), datalog::texts(names)])
+    });
+    let trees = subtrees.into_iter().map(|(server, segments)| {
         let resource = text(Kind::Resource.as_str());
-        let right = fact("right_path", vec![text(server.as_str()), resource, datalog::segments(segments)]);
-        builder = builder.fact(right).map_err(|_| MintError::Engine)?;
-    }
-    Ok(builder)
+        fact("right_path", vec![text(server.as_str()), resource, datalog::segments(segments)])
+    });
+    names.chain(trees).collect()
 }
 
 fn checks(content: &PassContent) -> Result<Vec<Check>, MintError> {
@@ -297,4 +297,50 @@ pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
 pub(super) fn tools_of(detail: &GrantedDetail) -> Target {
     let names = detail.tools.iter().map(|name| name.as_str().to_owned()).collect();
     Target { server: detail.server.clone(), kind: Kind::Tool, names }
+}
+
+#[cfg(test)]
+mod tests {
+    use biscuit_auth::BiscuitBuilder;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        base::{ids::KeyId, key::PrivateKey},
+        token::{UnverifiedPass, keys::to_biscuit},
+    };
+
+    #[test]
+    fn a_pass_says_what_the_librarys_builder_would_say() {
+        let root = RootKey::new(KeyId(7), &PrivateKey::from_seed(&[1; 32])).unwrap();
+        let details = json!([
+            {"type": "mcp", "server": "https://a.example/mcp", "tools": ["x", "y"], "prompts": ["p"],
+             "resources": ["file:///srv/data"], "closed_arguments": ["y"], "read_only": true,
+             "constraints": {"x": {"/a": {"min": -1, "max": 9}, "/b": {"in": ["A", "B"]}, "/c": {"prefix": "Q"},
+                 "/d": {"equal": true}, "/e": {"under": "/srv"}, "/f": {"host": ["h.example"]}}}},
+            {"type": "mcp", "server": "https://b.example/mcp", "tools": ["x"], "constraints": {"x": {"/n": {"in": [1, 2]}}}},
+        ]);
+        let issued_at: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let content = PassContent {
+            issuer: "https://broker.example".parse().unwrap(),
+            task: "tsk_00000000000000000000000000000001".parse().unwrap(),
+            agent: "bot".parse().unwrap(),
+            steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+            issued_at,
+            expires_at: issued_at.plus(std::time::Duration::from_secs(60)),
+            rights: serde_json::from_value(details).unwrap(),
+        };
+        let draft = mint(&root, &content).unwrap();
+        let ours = Biscuit::from_base64(draft.token.expose(), to_biscuit(&root.public()).unwrap()).unwrap();
+        let facts = identity_facts(&content).into_iter().chain(right_facts(&content.rights));
+        let builder = facts.fold(BiscuitBuilder::new(), |builder, fact| builder.fact(fact).unwrap());
+        let builder =
+            checks(&content).unwrap().into_iter().fold(builder, |builder, check| builder.check(check).unwrap());
+        let theirs = builder.root_key_id(7).build(root.pair()).unwrap();
+        assert_eq!(ours.print_block_source(0).unwrap(), theirs.print_block_source(0).unwrap());
+        assert_eq!(ours.block_version(0).unwrap(), theirs.block_version(0).unwrap());
+        assert_eq!(ours.root_key_id(), theirs.root_key_id());
+        assert_eq!(ours.revocation_identifiers(), [draft.revocation_id().as_bytes().to_vec()]);
+        assert!(UnverifiedPass::parse(draft.token.expose()).is_ok());
+    }
 }
