@@ -64,7 +64,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
-    ("verify/verifier.rs", "one judge: how it verifies and clears, beside what both look at"),
     ("http/schema.rs", "the shapes of the document, one below the other"),
 ];
 

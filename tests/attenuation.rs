@@ -8,7 +8,10 @@
 
 use std::cell::Cell;
 
-use biscuit_auth::{BlockBuilder, builder::Scope};
+use biscuit_auth::{
+    AuthorizerBuilder, AuthorizerLimits, BlockBuilder,
+    builder::{Scope, Term, fact, int, string},
+};
 use hallpass::{
     base::{ids::ServerUri, time::Timestamp},
     token::{
@@ -189,6 +192,61 @@ impl Call {
     }
 }
 
+/// What biscuit-auth's own authorizer says to the same token and the same call, given the
+/// verifier's part as Datalog text: nothing of hallpass decides here.
+fn library_allows(issuer: &Issuer, token: &PassToken, call: &Call) -> bool {
+    let strings = |texts: &[String]| texts.iter().map(|text| string(text)).collect::<Vec<Term>>();
+    let mut facts = vec![
+        fact("time", &[Term::Date(call.time().unix_seconds())]),
+        fact("me", &[string(call.server.as_str())]),
+        fact("call", &[string(call.server.as_str()), string(call.kind.as_str()), string(&call.name)]),
+        fact("read_only", &[Term::Bool(call.read_only)]),
+        fact("depth", &[int(0)]),
+    ];
+    if let Some(segments) = resource_segments(&call.name).filter(|_| call.kind == Kind::Resource) {
+        facts.push(fact("call_path", &[Term::Array(strings(&segments))]));
+    }
+    let mut names = Vec::new();
+    pointers("", &call.arguments, &mut names);
+    for name in &names {
+        let value = call.arguments.pointer(name).unwrap();
+        let text = value.as_str();
+        let declared = call.kind == Kind::Tool;
+        let (path, host) = (text.and_then(path_segments), text.and_then(url_host));
+        match name.as_str() {
+            "/path" if declared && path.is_none() => continue,
+            "/url" if declared && host.is_none() => continue,
+            "/path" if declared => {
+                let segments = [vec!["file".to_owned(), String::new()], path.unwrap()].concat();
+                facts.push(fact("arg_path", &[string(name), Term::Array(strings(&segments))]));
+            }
+            "/url" if declared => facts.push(fact("arg_host", &[string(name), string(host.unwrap())])),
+            _ => {}
+        }
+        let scalar = match Scalar::from_json(value) {
+            Some(Scalar::Bool(value)) => Term::Bool(value),
+            Some(Scalar::Int(value)) => int(value),
+            Some(Scalar::Text(value)) => string(&value),
+            None => continue,
+        };
+        facts.push(fact("arg", &[string(name), scalar]));
+    }
+    facts.push(fact("arg_names", &[Term::Set(strings(&names).into_iter().collect())]));
+    let limits = AuthorizerLimits { max_time: std::time::Duration::from_secs(10), ..AuthorizerLimits::default() };
+    let verifier = AuthorizerBuilder::new().set_limits(limits).code(VERIFIER).unwrap();
+    let verifier = facts.into_iter().fold(verifier, |verifier, fact| verifier.fact(fact).unwrap());
+    verifier.build(&raw::biscuit(token, &issuer.root.public())).unwrap().authorize().is_ok()
+}
+
+/// From `docs/token-format.md`.
+const VERIFIER: &str = r#"
+    check if aud($a), me($m), $a.contains($m);
+    check if call($s, $k, $n), me($s);
+    allow if hallpass(1), call($s, $k, $n), right($s, $k, $set), $set.contains($n);
+    allow if hallpass(1), call($s, $k, $n), call_path($seg), right_path($s, $k, $pre), $seg.starts_with($pre);
+    deny if true;
+"#;
+
 /// The format again, from `docs/token-format.md` and not from the code: details that name the
 /// call, and everything that every detail asks of it.
 fn model_rights(rights: &[GrantedDetail], call: &Call) -> bool {
@@ -299,8 +357,13 @@ fn what_a_longer_chain_allows_every_shorter_one_allows_as_the_model_says() {
                 applied.push(narrowing);
             }
         }
+        let longest = chain.last().unwrap().clone();
         let chain: Vec<_> = chain.iter().map(|token| verified(&issuer, token)).collect();
-        for call in &calls {
+        for (index, call) in calls.iter().enumerate() {
+            if index < 3 {
+                let ours = call.evaluate(chain.last().unwrap()) == Evaluation::Allowed;
+                prop_assert_eq!(library_allows(&issuer, &longest, call), ours);
+            }
             let mut so_far = model_pass(&content, call);
             for (index, pass) in chain.iter().enumerate() {
                 if let Some(narrowing) = index.checked_sub(1).and_then(|index| applied.get(index)) {
@@ -412,9 +475,11 @@ fn no_block_that_anybody_appends_widens_a_pass() {
             return Ok(());
         }
         admitted.set(admitted.get() + 1);
-        let (pass, hostile) = (verified(&issuer, &pass), verified(&issuer, &hostile));
+        let token = hostile;
+        let (pass, hostile) = (verified(&issuer, &pass), verified(&issuer, &token));
         for call in &calls {
             let evaluation = call.evaluate(&hostile);
+            prop_assert_eq!(library_allows(&issuer, &token, call), evaluation == Evaluation::Allowed);
             if evaluation == Evaluation::Allowed {
                 allowed.set(allowed.get() + 1);
                 prop_assert_eq!(call.evaluate(&pass), Evaluation::Allowed);

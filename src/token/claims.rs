@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     datalog::FORMAT,
+    request::RequestFacts,
     rights::Kind,
     wire::{Terms, Wire},
 };
@@ -34,6 +35,21 @@ pub struct PassClaims {
     pub holder: Option<String>,
     /// What it names.
     pub rights: Vec<NamedRight>,
+}
+
+impl PassClaims {
+    /// Whether a right names this call.
+    pub(super) fn names(&self, request: &RequestFacts<'_>) -> bool {
+        let asked = request.segments();
+        self.rights.iter().any(|right| match right {
+            NamedRight::Names { server, kind, names } => {
+                server == request.me && *kind == request.kind && names.contains(request.name)
+            }
+            NamedRight::Subtree { server, segments } => {
+                server == request.me && asked.as_ref().is_some_and(|asked| asked.starts_with(segments))
+            }
+        })
+    }
 }
 
 /// What one right of a pass names.

@@ -126,6 +126,16 @@ impl Constraint {
         }
     }
 
+    /// What people call the type of the values that it takes.
+    pub(super) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Range { .. } => "integer",
+            Self::Equal(value) => value.type_name(),
+            Self::In(values) => values.first().map_or("string", Scalar::type_name),
+            Self::Prefix(_) | Self::Under(_) | Self::Host(_) => "string",
+        }
+    }
+
     fn refuse_contradictions(self) -> Result<Self, &'static str> {
         match &self {
             Self::Range { min: Some(min), max: Some(max) } if min > max => Err("`min` is greater than `max`"),

@@ -182,32 +182,7 @@ pub(super) fn only_operations<'t>(operations: impl IntoIterator<Item = &'t str>)
     check_if(vec![query(vec![pred("operation", vec![var("o")])], vec![named])])
 }
 
-// --- what every verifier adds: constant, and never built from a request
-
-/// The verifier's checks: the pass is for me, and the call is to me.
-pub(super) fn verifier_checks() -> [Check; 2] {
-    let for_me = query(
-        vec![pred("aud", vec![var("a")]), pred("me", vec![var("m")])],
-        vec![compare(Binary::Contains, var("a"), var("m"))],
-    );
-    let to_me = query(vec![call(), pred("me", vec![var("s")])], Vec::new());
-    [check_if(vec![for_me]), check_if(vec![to_me])]
-}
-
-/// The verifier's policies: an exact name, or a resource under a subtree; else no.
-pub(super) fn verifier_policies() -> [Policy; 3] {
-    let format = || pred("hallpass", vec![Term::Integer(FORMAT)]);
-    let named = query(
-        vec![format(), call(), pred("right", vec![var("s"), var("k"), var("set")])],
-        vec![compare(Binary::Contains, var("set"), var("n"))],
-    );
-    let right_path = pred("right_path", vec![var("s"), var("k"), var("pre")]);
-    let under = query(
-        vec![format(), call(), pred("call_path", vec![var("seg")]), right_path],
-        vec![compare(Binary::Prefix, var("seg"), var("pre"))],
-    );
-    [policy(PolicyKind::Allow, named), policy(PolicyKind::Allow, under), deny()]
-}
+// --- what the broker adds for an operator's token: constant, and never built from a request
 
 /// The broker's policies for an operator's token: one of its roles is permitted here; else no.
 pub(super) fn operator_policies() -> [Policy; 2] {

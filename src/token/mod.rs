@@ -12,6 +12,8 @@ mod attenuate;
 mod claims;
 mod cost;
 mod datalog;
+mod encode;
+mod engine;
 mod inspect;
 mod keys;
 mod mint;

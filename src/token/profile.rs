@@ -34,6 +34,9 @@ pub enum ProfileError {
         /// What the format does not allow there.
         rule: &'static str,
     },
+    /// Some block declares a symbol that another one, or the format, has declared already.
+    #[error("a symbol that is declared twice")]
+    Symbols,
     /// More than [`MAX_APPENDED_BLOCKS`] blocks after block 0.
     #[error("more than {MAX_APPENDED_BLOCKS} appended blocks")]
     TooManyBlocks,
@@ -46,7 +49,7 @@ impl ProfileError {
         match self {
             Self::TooLarge => ReasonCode::TokenTooLarge,
             Self::Malformed => ReasonCode::TokenMalformed,
-            Self::Block { .. } | Self::TooManyBlocks => ReasonCode::TokenProfile,
+            Self::Block { .. } | Self::Symbols | Self::TooManyBlocks => ReasonCode::TokenProfile,
         }
     }
 }
@@ -76,7 +79,9 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         admit_block(&block, limits).map_err(refuse)?;
         blocks.push(block);
     }
-    let wire = Wire::new(token, blocks);
+    let Some(wire) = Wire::new(token, blocks) else {
+        return Err(ProfileError::Symbols);
+    };
     let mut total = 0_usize;
     for index in 1..wire.block_count() {
         let refuse = |rule| ProfileError::Block { block: index, rule };
@@ -99,6 +104,8 @@ struct Limits {
 /// Block 0 is the broker's own; its bounds only keep its cost known.
 const AUTHORITY: Limits = Limits { queries: 1024, predicates: 6, operations: 16_384, scopes: true };
 const APPENDED: Limits = Limits { queries: 32, predicates: 2, operations: 256, scopes: false };
+/// 3.0 to 3.3, as block versions number them.
+const DATALOG_VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
 const MAX_THIRD_PARTY_FACTS: usize = 8;
 
 fn admit_signature(signed: &schema::SignedBlock) -> Result<(), &'static str> {
@@ -128,6 +135,13 @@ fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static st
     }
     if !block.scope.is_empty() {
         return Err("a block scope");
+    }
+    // Keys are declared for scopes to name.
+    if !block.public_keys.is_empty() && !limits.scopes {
+        return Err("a public key");
+    }
+    if !DATALOG_VERSIONS.contains(&block.version.unwrap_or(0)) {
+        return Err("an unknown version of Datalog");
     }
     let mut queries = 0_usize;
     let mut operations = 0_usize;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use biscuit_auth::builder::{Fact, Term};
+use biscuit_auth::datalog::Term;
 use serde_json::Value;
 
 use super::{
     constraint::Scalar,
-    datalog::{self, fact, text, texts},
+    datalog,
+    engine::Telling,
     manifest::Tool,
     path::{path_segments, push_pointer_segment, resource_segments, url_host},
     rights::Kind,
@@ -126,42 +127,49 @@ impl Arguments {
         self.scalars.push((pointer.to_owned(), scalar));
     }
 
-    /// The facts, without those scalars whose type a constraint does not take (`without`).
-    fn facts(&self, without: &BTreeSet<&str>) -> Vec<Fact> {
-        let mut facts = Vec::new();
-        for (pointer, scalar) in self.scalars.iter().filter(|(pointer, _)| !without.contains(pointer.as_str())) {
-            facts.push(fact("arg", vec![text(pointer), datalog::scalar(scalar)]));
+    fn tell(&self, telling: &mut Telling<'_>) {
+        for (pointer, scalar) in &self.scalars {
+            telling.fact("arg", |strings| {
+                let value = match scalar {
+                    Scalar::Bool(value) => Term::Bool(*value),
+                    Scalar::Int(value) => Term::Integer(*value),
+                    Scalar::Text(value) => strings.text(value),
+                };
+                vec![strings.text(pointer), value]
+            });
         }
-        for (pointer, segments) in &self.paths {
-            facts.push(fact("arg_path", vec![text(pointer), datalog::segments(segments)]));
+        for (pointer, path) in &self.paths {
+            let segments = path.iter().map(String::as_str);
+            telling.fact("arg_path", |strings| vec![strings.text(pointer), strings.array(segments)]);
         }
         for (pointer, host) in &self.hosts {
-            facts.push(fact("arg_host", vec![text(pointer), text(host)]));
+            telling.fact("arg_host", |strings| vec![strings.text(pointer), strings.text(host)]);
         }
-        facts.push(fact("arg_names", vec![texts(self.names.iter().map(String::as_str))]));
-        facts
+        telling.fact("arg_names", |strings| vec![strings.set(self.names.iter().map(String::as_str))]);
     }
 }
 
 impl RequestFacts<'_> {
-    /// Every fact of this request; argument facts only where a check could look at them.
-    pub(super) fn facts(&self, with_arguments: bool, without: &BTreeSet<&str>) -> Vec<Fact> {
-        let mut facts = vec![
-            fact("time", vec![datalog::date(self.time)]),
-            fact("me", vec![text(self.me.as_str())]),
-            fact("call", vec![text(self.me.as_str()), text(self.kind.as_str()), text(self.name)]),
-            fact("read_only", vec![Term::Bool(self.read_only)]),
-            fact("depth", vec![Term::Integer(0)]),
-        ];
-        if self.kind == Kind::Resource
-            && let Some(segments) = resource_segments(self.name)
-        {
-            facts.push(fact("call_path", vec![datalog::segments(&segments)]));
+    /// Tells every fact of this request that some check mentions.
+    pub(super) fn tell(&self, telling: &mut Telling<'_>) {
+        telling.fact("time", |_| vec![Term::Date(self.time.unix_seconds())]);
+        telling.fact("me", |strings| vec![strings.text(self.me.as_str())]);
+        telling.fact("call", |strings| {
+            vec![strings.text(self.me.as_str()), strings.text(self.kind.as_str()), strings.text(self.name)]
+        });
+        telling.fact("read_only", |_| vec![Term::Bool(self.read_only)]);
+        telling.fact("depth", |_| vec![Term::Integer(0)]);
+        if let Some(segments) = self.segments() {
+            let segments = segments.iter().map(String::as_str);
+            telling.fact("call_path", |strings| vec![strings.array(segments)]);
         }
-        if with_arguments && !self.arguments.too_many {
-            facts.extend(self.arguments.facts(without));
-        }
-        facts
+        self.arguments.tell(telling);
+    }
+
+    /// The segments of the resource that is read; `None` for any other call, and for a resource
+    /// whose URI is in doubt.
+    pub(super) fn segments(&self) -> Option<Vec<String>> {
+        if self.kind == Kind::Resource { resource_segments(self.name) } else { None }
     }
 }
 

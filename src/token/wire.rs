@@ -3,6 +3,8 @@
 //! Never from printed Datalog: biscuit-auth's printer does not escape strings, so a hostile
 //! delegate's name could forge whole facts there.
 
+use std::collections::HashMap;
+
 use biscuit_auth::{
     builder,
     builder::Convert as _,
@@ -26,23 +28,50 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(token: schema::Biscuit, blocks: Vec<schema::Block>) -> Self {
-        let mut shared = Vec::new();
-        let mut own_symbols = vec![None];
-        if let Some(authority) = blocks.first() {
-            shared.extend_from_slice(&authority.symbols);
-        }
-        for (signed, block) in token.blocks.iter().zip(blocks.iter().skip(1)) {
+    /// `None` when a block declares a symbol that is already there: two names for one string.
+    pub(super) fn new(token: schema::Biscuit, mut blocks: Vec<schema::Block>) -> Option<Self> {
+        let mut symbols = SymbolTable::new();
+        let mut own_symbols = Vec::with_capacity(blocks.len());
+        let signed = std::iter::once(&token.authority).chain(&token.blocks);
+        for (signed, block) in signed.zip(&mut blocks) {
+            let declared = SymbolTable::from(std::mem::take(&mut block.symbols)).ok()?;
             if signed.external_signature.is_some() {
-                // A table that overlaps the default one does not load; the engine refuses it as well.
-                own_symbols.push(SymbolTable::from(block.symbols.clone()).ok());
+                own_symbols.push(Some(declared));
+            } else if own_symbols.is_empty() {
+                symbols = declared;
+                own_symbols.push(None);
             } else {
-                shared.extend_from_slice(&block.symbols);
+                symbols.extend(&declared).ok()?;
                 own_symbols.push(None);
             }
         }
-        let symbols = SymbolTable::from(shared).unwrap_or_else(|_| SymbolTable::new());
-        Self { token, blocks, symbols, own_symbols }
+        Some(Self { token, blocks, symbols, own_symbols })
+    }
+
+    /// What the indices of block 0 and of every first-party block refer to.
+    pub(super) fn symbols(&self) -> &SymbolTable {
+        &self.symbols
+    }
+
+    /// What the indices of a third-party block refer to.
+    pub(super) fn own_symbols(&self, block: usize) -> Option<&SymbolTable> {
+        self.own_symbols.get(block).and_then(Option::as_ref)
+    }
+
+    /// The block's version of Datalog.
+    pub(super) fn version(&self, block: usize) -> u32 {
+        self.blocks.get(block).and_then(|block| block.version).unwrap_or(0)
+    }
+
+    /// For each key that a scope of block 0 can name: the blocks that are signed with it.
+    pub(super) fn blocks_by_scope_key(&self) -> HashMap<usize, Vec<usize>> {
+        let keys = self.blocks.first().map_or(&[][..], |authority| authority.public_keys.as_slice());
+        let signed_by = |key: &schema::PublicKey| {
+            let external = self.token.blocks.iter().map(|signed| signed.external_signature.as_ref());
+            let is_by = |external: Option<&schema::ExternalSignature>| external.is_some_and(|by| by.public_key == *key);
+            (1..).zip(external).filter(|(_, external)| is_by(*external)).map(|(block, _)| block).collect()
+        };
+        keys.iter().map(signed_by).enumerate().collect()
     }
 
     pub(super) fn block_count(&self) -> usize {
@@ -93,31 +122,27 @@ impl Wire {
         self.symbols_of(block).get_symbol(index)
     }
 
-    /// Whether any predicate of any check has a name that `wanted` picks.
-    pub(super) fn any_check_mentions(&self, wanted: impl Fn(&str) -> bool) -> bool {
-        self.blocks.iter().enumerate().any(|(index, block)| {
-            let predicates = block.checks.iter().flat_map(|check| &check.queries).flat_map(|query| &query.body);
-            let mut names = predicates.map(|predicate| self.symbol(index, predicate.name));
-            // A name that does not resolve is counted as mentioned: the engine will refuse it anyway.
-            names.any(|name| name.is_none_or(&wanted))
-        })
+    /// Whether a check is about the time, first of all.
+    pub(super) fn is_about_time(&self, block: usize, check: &schema::Check) -> bool {
+        let first = check.queries.first().and_then(|query| query.body.first());
+        first.is_some_and(|predicate| self.symbol(block, predicate.name) == Some("time"))
     }
 
     /// One check as biscuit-auth's builders spell it; `None` when it does not decode.
     pub(super) fn check(&self, block: usize, index: usize) -> Option<builder::Check> {
         let block_ref = self.blocks.get(block)?;
-        let check = proto_check_to_token_check(block_ref.checks.get(index)?, block_ref.version.unwrap_or(0)).ok()?;
+        let check = proto_check_to_token_check(block_ref.checks.get(index)?, self.version(block)).ok()?;
         let mut check = builder::Check::convert_from(&check, self.symbols_of(block)).ok()?;
         for query in &mut check.queries {
             // Decoding leaves these unset and building sets them to empty maps: equal for comparison.
-            query.parameters = Some(std::collections::HashMap::new());
-            query.scope_parameters = Some(std::collections::HashMap::new());
+            query.parameters = Some(HashMap::new());
+            query.scope_parameters = Some(HashMap::new());
         }
         Some(check)
     }
 
     fn symbols_of(&self, block: usize) -> &SymbolTable {
-        self.own_symbols.get(block).and_then(Option::as_ref).unwrap_or(&self.symbols)
+        self.own_symbols(block).unwrap_or(&self.symbols)
     }
 }
 

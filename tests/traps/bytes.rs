@@ -222,19 +222,27 @@ fn a_block_that_a_holder_signs_by_hand_is_what_it_is() {
 }
 
 #[test]
-fn symbols_and_keys_are_not_declared_twice() {
+fn symbols_are_not_declared_twice_nor_keys_at_all() {
     let issuer = Issuer::new();
-    let verifier = issuer.verifier();
+    let rule = |block: schema::Block| raw::profile_rule(&raw::append_by_hand(&pass(&issuer), &block)).unwrap_err();
     // A symbol of block 0, and one that every token has from the start.
     for symbol in ["read_ledger", "read"] {
         let symbols = vec![symbol.to_owned()];
-        let token = raw::append_by_hand(&pass(&issuer), &schema::Block { symbols, ..raw::empty_block() });
-        assert_eq!(code(&verifier, &token, "read_ledger", &json!({})), Some(ReasonCode::TokenSignature), "{symbol}");
+        assert_eq!(
+            rule(schema::Block { symbols, ..raw::empty_block() }),
+            "a symbol that is declared twice",
+            "{symbol}"
+        );
     }
     let key = raw::ed25519(&PrivateKey::from_seed(&[3; 32]).public());
-    let block = schema::Block { public_keys: vec![key.clone(), key], ..raw::empty_block() };
-    let token = raw::append_by_hand(&pass(&issuer), &block);
-    assert_eq!(code(&verifier, &token, "read_ledger", &json!({})), Some(ReasonCode::TokenSignature));
+    let public_keys = vec![key];
+    assert_eq!(rule(schema::Block { public_keys, ..raw::empty_block() }), "block 1: a public key");
+    for version in [None, Some(2), Some(7)] {
+        assert_eq!(
+            rule(schema::Block { version, ..schema::Block::default() }),
+            "block 1: an unknown version of Datalog"
+        );
+    }
 }
 
 #[test]

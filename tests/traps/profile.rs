@@ -151,7 +151,7 @@ fn what_no_library_writes_is_refused_too() {
         schema::Rule { body: vec![schema::Predicate { name: 5_000, terms: Vec::new() }], ..unknown_symbol };
     let block = schema::Block { checks: vec![check(unknown_symbol)], ..raw::empty_block() };
     let token = raw::append_by_hand(&pass(&issuer), &block);
-    assert!(code(&issuer.verifier(), &token, "read_ledger", &json!({})).is_some());
+    assert_eq!(code(&issuer.verifier(), &token, "read_ledger", &json!({})), Some(ReasonCode::TokenProfile));
 }
 
 #[test]
