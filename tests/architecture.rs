@@ -30,8 +30,8 @@ const FLOORS: [(&str, u8); 13] = [
 const NEIGHBOURS: [(&str, &str, &str); 4] = [
     ("index", "journal", "the index is derived from the journal's records"),
     ("audit", "journal", "the audit trail is a view of the journal"),
+    ("telemetry", "config", "what is measured, and where it goes, is configured"),
     ("audit", "index", "and finds its records through the index"),
-    ("telemetry", "config", "what is logged, and how, is configured"),
 ];
 
 /// Text that may stand only in some places, with the reason.
@@ -64,7 +64,6 @@ const LONG_FILES: &[(&str, &str)] = &[
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
-    ("http/schema.rs", "the shapes of the document, one below the other"),
 ];
 
 const LONG: usize = 400;
