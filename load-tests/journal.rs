@@ -36,6 +36,8 @@ fn entry() -> Entry {
         opened_at: now,
         ends_at: now,
         context: std::iter::once(("ticket".to_owned(), "FIN-4711".into())).collect(),
+        asked: Vec::new(),
+        allow_partial: false,
     };
     let event = Event::TaskOpened { task };
     Entry {

@@ -146,7 +146,7 @@ async fn whole_trail(running: &Running) -> Vec<Value> {
     loop {
         let path = format!("/v1/audit?order=oldest&limit=200{cursor}");
         let mut page = running.as_admin("GET", &path, None).await.unwrap();
-        all.extend(page["items"].as_array_mut().unwrap().drain(..));
+        all.append(page["items"].as_array_mut().unwrap());
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return all,

@@ -28,7 +28,7 @@ fn banned(packages: &BTreeSet<String>, except: &[&str]) -> Vec<String> {
     let is_banned = |package: &&String| {
         let name = package.split(' ').next().unwrap_or_default();
         let of = |banned: &&str| name == *banned || (banned.ends_with('-') && name.starts_with(banned));
-        BANNED.iter().any(|banned| of(&banned) && !except.contains(banned))
+        BANNED.iter().any(|banned| of(banned) && !except.contains(banned))
     };
     packages.iter().filter(is_banned).cloned().collect()
 }

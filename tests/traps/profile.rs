@@ -212,7 +212,7 @@ fn what_would_keep_a_verifier_busy_is_refused_by_its_cost() {
 fn the_cost_of_all_blocks_adds_up() {
     let issuer = Issuer::new();
     let root = issuer.root.public();
-    let code = format!("check if arg($p, $v), arg($q, $w), {};", vec!["$v === $w"; 5].join(" && "));
+    let code = format!("check if arg($p, $v), arg($q, $w), {};", ["$v === $w"; 5].join(" && "));
     let mut token = pass(&issuer);
     let mut blocks = 0;
     while raw::profile_rule(&token).is_ok() && blocks < 8 {
