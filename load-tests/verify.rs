@@ -91,6 +91,7 @@ impl Fixture {
             name: "transfer",
             arguments: &arguments,
             read_only: true,
+            call_proven: false,
         };
         assert_eq!(pass.evaluate(&request), Evaluation::Allowed);
     }
@@ -116,6 +117,7 @@ fn content(now: Timestamp) -> PassContent {
         steward: "stw_00000000000000000000000000000001".parse().unwrap(),
         issued_at: now,
         expires_at: now.plus(Duration::from_secs(300)),
+        holder: None,
         rights,
     }
 }

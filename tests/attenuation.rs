@@ -188,6 +188,7 @@ impl Call {
             name: &self.name,
             arguments: &arguments,
             read_only: self.read_only,
+            call_proven: false,
         })
     }
 }

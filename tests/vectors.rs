@@ -80,6 +80,7 @@ impl Case {
             name: &self.name,
             arguments: &arguments,
             read_only: self.read_only,
+            call_proven: false,
         };
         match pass.evaluate(&request) {
             Evaluation::Allowed => vec!["allowed".to_owned()],

@@ -2,6 +2,7 @@
 //! secret files.
 
 pub mod digest;
+pub mod holder;
 pub mod ids;
 pub mod json;
 pub mod jws;

@@ -51,6 +51,22 @@ reason_codes! {
     HolderChain = "holder_chain",
     /// The pass is bound to a key and no proof of that key was presented.
     ProofRequired = "proof_required",
+    /// The proof of possession is not one, or not signed by the key that it names.
+    ProofInvalid = "proof_invalid",
+    /// The proof is by another key than the pass's holder.
+    ProofKey = "proof_key",
+    /// The proof is for another token.
+    ProofToken = "proof_token",
+    /// The proof is for another HTTP method or URL.
+    ProofTarget = "proof_target",
+    /// The proof is too old, or from the future.
+    ProofTime = "proof_time",
+    /// The proof was used before.
+    ProofReplayed = "proof_replayed",
+    /// The proof lacks the nonce that this server gave out, or has an old one.
+    ProofNonce = "proof_nonce",
+    /// The proof is for another call.
+    ProofCall = "proof_call",
     // --- revocation
     /// The token, or one it was attenuated from, was revoked.
     RevokedToken = "revoked_token",
@@ -85,6 +101,8 @@ reason_codes! {
     ReadOnly = "read_only",
     /// The chain of delegations is longer than allowed.
     DelegationDepth = "delegation_depth",
+    /// The call needs a proof of this very call, and the proof is of no call.
+    CallProofRequired = "call_proof_required",
     /// The budget of calls is used up, or nobody counts here.
     Budget = "budget",
     /// The verifier does not mask what the pass wants masked.
@@ -106,6 +124,8 @@ reason_codes! {
     RunLimit = "run_limit",
     /// The engine could not evaluate the token.
     Evaluation = "evaluation",
+    /// The verifier remembers as many proofs as it can.
+    ProofGuardFull = "proof_guard_full",
     // --- MCP requests at a server
     /// The body is not one strict JSON-RPC 2.0 message.
     MessageMalformed = "message_malformed",

@@ -178,6 +178,7 @@ impl Broker {
             steward: task.steward.clone(),
             issued_at,
             expires_at,
+            holder: None,
             rights: granted.rights,
         };
         let keyring = self.keyring();

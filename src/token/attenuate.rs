@@ -86,8 +86,8 @@ pub struct Attenuated {
 /// # }
 /// ```
 pub fn attenuate(token: &PassToken, narrowing: &Narrowing) -> Result<Attenuated, AttenuateError> {
-    let checks = checks(narrowing)?;
-    append(token, checks)
+    let checks = narrowing.checks()?;
+    if checks.is_empty() { Err(AttenuateError::Empty) } else { append(token, checks) }
 }
 
 /// Narrows an operator's token to some operations of the broker, for a script that needs no more.
@@ -121,22 +121,25 @@ fn append(token: &PassToken, checks: Vec<Check>) -> Result<Attenuated, Attenuate
     Ok(Attenuated { token: encode(&bytes), blocks: wire.revocation_ids() })
 }
 
-fn checks(narrowing: &Narrowing) -> Result<Vec<Check>, AttenuateError> {
-    let mut checks: Vec<Check> = narrowing.expires_at.map(datalog::ends_at).into_iter().collect();
-    if narrowing.read_only {
-        checks.push(datalog::read_only(None));
-    }
-    if let Some(rights) = &narrowing.rights {
-        checks.push(only(rights));
-        for detail in rights {
-            refuse_obligations(detail)?;
-            checks.extend(argument_checks(detail).ok_or(AttenuateError::Engine)?);
-            if detail.read_only && !detail.tools.is_empty() {
-                checks.push(datalog::read_only(Some(&tools_of(detail))));
+impl Narrowing {
+    /// The checks that say it; none when it says nothing.
+    pub(super) fn checks(&self) -> Result<Vec<Check>, AttenuateError> {
+        let mut checks: Vec<Check> = self.expires_at.map(datalog::ends_at).into_iter().collect();
+        if self.read_only {
+            checks.push(datalog::read_only(None));
+        }
+        if let Some(rights) = &self.rights {
+            checks.push(only(rights));
+            for detail in rights {
+                refuse_obligations(detail)?;
+                checks.extend(argument_checks(detail).ok_or(AttenuateError::Engine)?);
+                if detail.read_only && !detail.tools.is_empty() {
+                    checks.push(datalog::read_only(Some(&tools_of(detail))));
+                }
             }
         }
+        Ok(checks)
     }
-    if checks.is_empty() { Err(AttenuateError::Empty) } else { Ok(checks) }
 }
 
 fn only(rights: &[GrantedDetail]) -> Check {

@@ -9,6 +9,7 @@ use super::{
     wire::{Terms, Wire},
 };
 use crate::base::{
+    holder::HolderKey,
     ids::{AgentId, IssuerUri, ServerUri, StewardId, TaskId},
     time::Timestamp,
 };
@@ -31,8 +32,8 @@ pub struct PassClaims {
     pub expires_at: Timestamp,
     /// The servers it is for.
     pub audience: BTreeSet<ServerUri>,
-    /// The key it is bound to (`ed25519/` and 64 hex digits), when it is.
-    pub holder: Option<String>,
+    /// The key it is bound to by the broker, when it is.
+    pub holder: Option<HolderKey>,
     /// What it names.
     pub rights: Vec<NamedRight>,
 }
@@ -111,7 +112,7 @@ impl PassClaims {
             issued_at: facts.one("iat", |terms| terms.date(0).map(Timestamp::from_unix_seconds))?,
             expires_at: facts.one("exp", |terms| terms.date(0).map(Timestamp::from_unix_seconds))?,
             audience: facts.one("aud", |terms| terms.text_set(0)?.into_iter().map(|uri| uri.parse().ok()).collect())?,
-            holder: facts.at_most_one("cnf", |terms| terms.text(0).map(str::to_owned))?,
+            holder: facts.at_most_one("cnf", |terms| terms.text(0)?.parse().ok())?,
             rights: facts.rights()?,
         })
     }

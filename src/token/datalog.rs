@@ -159,6 +159,18 @@ pub(super) fn read_only(target: Option<&Target>) -> Check {
     check_if(target.map(Target::is_another).into_iter().chain([read_only]).collect())
 }
 
+/// `check if call_proven(true)`, for the calls of `target`: the holder signed for this very call.
+pub(super) fn call_proven(target: &Target) -> Check {
+    let proven = query(vec![pred("call_proven", vec![Term::Bool(true)])], Vec::new());
+    check_if(vec![target.is_another(), proven])
+}
+
+/// `check if depth($d), $d <= N`: handed on at most N times.
+pub(super) fn depth(at_most: u8) -> Check {
+    let within = compare(Binary::LessOrEqual, var("d"), Term::Integer(i64::from(at_most)));
+    check_if(vec![query(vec![pred("depth", vec![var("d")])], vec![within])])
+}
+
 /// `check if call(…), target or … or call_path(…), …`: only these.
 pub(super) fn only(targets: &[Target], subtrees: &[(ServerUri, Vec<String>)]) -> Check {
     let named = targets.iter().map(|target| query(vec![call()], vec![target.condition()]));

@@ -12,8 +12,8 @@ use biscuit_auth::{
 use prost::Message as _;
 use zeroize::Zeroize as _;
 
-use super::{keys::RootKey, mint::MintError};
-use crate::base::{ids::RevocationId, key::PrivateKey};
+use super::{keys::RootKey, mint::MintError, signer::Signer};
+use crate::base::ids::RevocationId;
 
 /// Block 0 in its wire form, as far as it is written.
 pub(super) struct Writer {
@@ -45,12 +45,13 @@ impl Writer {
     }
 
     /// Signs the block with `root`: the token's bytes and the block's id.
-    pub(super) fn sign(mut self, root: &RootKey) -> (Vec<u8>, RevocationId) {
+    pub(super) fn sign(mut self, root: &RootKey) -> Result<(Vec<u8>, RevocationId), MintError> {
         self.block.symbols = self.symbols.strings();
         let block = self.block.encode_to_vec();
-        let next = PrivateKey::generate();
-        let signature = root.sign(&signature_payload(&block, next.public().as_bytes()));
-        let next_key = schema::PublicKey { algorithm: ED25519, key: next.public().as_bytes().to_vec() };
+        let (next, seed) = Signer::generate().ok_or(MintError::Engine)?;
+        let next_key = next.public().ok_or(MintError::Engine)?;
+        let signature = root.signer().sign(&signature_payload(&block, &next_key)).ok_or(MintError::Engine)?;
+        let next_key = schema::PublicKey { algorithm: ED25519, key: next_key.to_vec() };
         let signed = schema::SignedBlock {
             block,
             next_key,
@@ -62,13 +63,13 @@ impl Writer {
             root_key_id: Some(root.id().0),
             authority: signed,
             blocks: Vec::new(),
-            proof: schema::Proof { content: Some(schema::proof::Content::NextSecret(next.dangerous_seed().to_vec())) },
+            proof: schema::Proof { content: Some(schema::proof::Content::NextSecret(seed.to_vec())) },
         };
         let bytes = token.encode_to_vec();
         if let Some(schema::proof::Content::NextSecret(secret)) = &mut token.proof.content {
             secret.zeroize();
         }
-        (bytes, RevocationId::from_bytes(signature))
+        Ok((bytes, RevocationId::from_bytes(signature)))
     }
 
     fn query(&mut self, query: &Rule) -> Result<schema::Rule, MintError> {

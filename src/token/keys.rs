@@ -7,6 +7,7 @@ use std::{cell::Cell, fmt};
 
 use biscuit_auth::{Algorithm, KeyPair};
 
+use super::signer::Signer;
 use crate::base::{
     ids::KeyId,
     key::{PrivateKey, PublicKey},
@@ -16,7 +17,7 @@ use crate::base::{
 pub struct RootKey {
     id: KeyId,
     public: PublicKey,
-    private: PrivateKey,
+    signer: Signer,
     pair: KeyPair,
 }
 
@@ -30,7 +31,8 @@ impl RootKey {
         let seed = key.dangerous_seed();
         let private =
             biscuit_auth::PrivateKey::from_bytes(seed.as_slice(), Algorithm::Ed25519).map_err(|_| KeyError)?;
-        Ok(Self { id, public: key.public(), private: PrivateKey::from_seed(&seed), pair: KeyPair::from(&private) })
+        let signer = Signer::from_seed(&seed).ok_or(KeyError)?;
+        Ok(Self { id, public: key.public(), signer, pair: KeyPair::from(&private) })
     }
 
     /// Its number, which passes carry as a hint.
@@ -45,8 +47,8 @@ impl RootKey {
         self.public
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.private.sign(message)
+    pub(super) const fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     pub(super) const fn pair(&self) -> &KeyPair {

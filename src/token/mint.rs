@@ -20,6 +20,7 @@ use super::{
 };
 use crate::base::{
     ReasonCode, Receipt,
+    holder::HolderKey,
     ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId},
     time::Timestamp,
 };
@@ -49,9 +50,21 @@ pub struct PassContent {
     pub issued_at: Timestamp,
     /// When it ends; whole seconds.
     pub expires_at: Timestamp,
+    /// The key that it is bound to; `None` for a pass that whoever has it can use.
+    pub holder: Option<Holding>,
     /// What it allows. Details on one server add up in what they name; every constraint of every
     /// detail on a tool holds.
     pub rights: Vec<GrantedDetail>,
+}
+
+/// To whom a pass is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever mints must say every one of these")]
+pub struct Holding {
+    /// The key whose proof every use needs.
+    pub key: HolderKey,
+    /// How many times it may be handed on.
+    pub max_delegations: u8,
 }
 
 /// A pass that was refused instead of being minted with less than was granted.
@@ -73,6 +86,9 @@ pub enum MintError {
     /// A constraint on a tool that the same detail does not name.
     #[error("a constraint on `{0}`, which the rights do not name")]
     StrayConstraint(String),
+    /// A call that needs a proof, in a pass that nobody can prove to hold.
+    #[error("calls of `{0}` need a proof of possession, and the pass is bound to no key: send `holder_key`")]
+    HolderNeeded(String),
     /// It would end before it begins.
     #[error("the pass would end at {0}, before it begins")]
     EndsBeforeItBegins(Timestamp),
@@ -89,6 +105,7 @@ impl MintError {
             Self::Empty | Self::EndsBeforeItBegins(_) => ReasonCode::InvalidRequest,
             Self::TooManyRights(_) | Self::TooLarge(_) => ReasonCode::PassTooLarge,
             Self::Unsupported(_) => ReasonCode::UnsupportedObligation,
+            Self::HolderNeeded(_) => ReasonCode::HolderKeyRequired,
             Self::StrayConstraint(_) => ReasonCode::ConstraintMismatch,
             Self::Engine => ReasonCode::Internal,
         }
@@ -160,10 +177,10 @@ impl fmt::Debug for PassToken {
 pub fn mint(root: &RootKey, content: &PassContent) -> Result<Draft, MintError> {
     refuse_what_cannot_be_said(content)?;
     let mut writer = Writer::new();
-    identity_facts(content).iter().try_for_each(|fact| writer.fact(fact))?;
+    identity_facts(content).iter().chain(&holder_fact(content)).try_for_each(|fact| writer.fact(fact))?;
     right_facts(&content.rights).iter().try_for_each(|fact| writer.fact(fact))?;
     checks(content)?.iter().try_for_each(|check| writer.check(check))?;
-    let (bytes, revocation_id) = writer.sign(root);
+    let (bytes, revocation_id) = writer.sign(root)?;
     let token = encode(&bytes);
     if token.expose().len() > MAX_PASS_BYTES {
         return Err(MintError::TooLarge(token.expose().len()));
@@ -198,9 +215,12 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
     }
     for detail in &content.rights {
         refuse_gateway_obligations(detail)?;
-        let constrained = detail.constraints.keys().chain(&detail.closed_arguments);
+        let constrained = detail.constraints.keys().chain(&detail.closed_arguments).chain(&detail.call_proof);
         if let Some(stray) = constrained.into_iter().find(|tool| !detail.tools.contains(tool)) {
             return Err(MintError::StrayConstraint(stray.to_string()));
+        }
+        if let Some(tool) = detail.call_proof.first().filter(|_| content.holder.is_none()) {
+            return Err(MintError::HolderNeeded(tool.to_string()));
         }
     }
     Ok(())
@@ -232,6 +252,10 @@ fn identity_facts(content: &PassContent) -> [Fact; 8] {
     ]
 }
 
+fn holder_fact(content: &PassContent) -> Option<Fact> {
+    content.holder.as_ref().map(|holding| fact("cnf", vec![text(&holding.key.to_string())]))
+}
+
 fn right_facts(rights: &[GrantedDetail]) -> Vec<Fact> {
     let mut named: BTreeMap<(&ServerUri, Kind), BTreeSet<&str>> = BTreeMap::new();
     let mut subtrees = BTreeSet::new();
@@ -255,6 +279,7 @@ fn right_facts(rights: &[GrantedDetail]) -> Vec<Fact> {
 fn checks(content: &PassContent) -> Result<Vec<Check>, MintError> {
     let skew = std::time::Duration::from_secs(CLOCK_SKEW_SECONDS);
     let mut checks = vec![datalog::time_window(content.issued_at.minus(skew), content.expires_at)];
+    checks.extend(content.holder.as_ref().map(|holding| datalog::depth(holding.max_delegations)));
     let read_only_everywhere = content.rights.iter().all(|detail| detail.read_only);
     if read_only_everywhere {
         checks.push(datalog::read_only(None));
@@ -290,6 +315,10 @@ pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
         let allowed: BTreeSet<&str> = constrained.flat_map(Pointer::with_ancestors).collect();
         checks.push(datalog::closed_arguments(&target, allowed));
     }
+    if !detail.call_proof.is_empty() {
+        let names = detail.call_proof.iter().map(|name| name.as_str().to_owned()).collect();
+        checks.push(datalog::call_proven(&Target { server: detail.server.clone(), kind: Kind::Tool, names }));
+    }
     Some(checks)
 }
 
@@ -315,7 +344,7 @@ mod tests {
         let root = RootKey::new(KeyId(7), &PrivateKey::from_seed(&[1; 32])).unwrap();
         let details = json!([
             {"type": "mcp", "server": "https://a.example/mcp", "tools": ["x", "y"], "prompts": ["p"],
-             "resources": ["file:///srv/data"], "closed_arguments": ["y"], "read_only": true,
+             "resources": ["file:///srv/data"], "closed_arguments": ["y"], "read_only": true, "call_proof": ["x"],
              "constraints": {"x": {"/a": {"min": -1, "max": 9}, "/b": {"in": ["A", "B"]}, "/c": {"prefix": "Q"},
                  "/d": {"equal": true}, "/e": {"under": "/srv"}, "/f": {"host": ["h.example"]}}}},
             {"type": "mcp", "server": "https://b.example/mcp", "tools": ["x"], "constraints": {"x": {"/n": {"in": [1, 2]}}}},
@@ -328,11 +357,13 @@ mod tests {
             steward: "stw_00000000000000000000000000000001".parse().unwrap(),
             issued_at,
             expires_at: issued_at.plus(std::time::Duration::from_secs(60)),
+            holder: Some(Holding { key: HolderKey::Ed25519(root.public()), max_delegations: 2 }),
             rights: serde_json::from_value(details).unwrap(),
         };
         let draft = mint(&root, &content).unwrap();
         let ours = Biscuit::from_base64(draft.token.expose(), to_biscuit(&root.public()).unwrap()).unwrap();
-        let facts = identity_facts(&content).into_iter().chain(right_facts(&content.rights));
+        let facts =
+            identity_facts(&content).into_iter().chain(holder_fact(&content)).chain(right_facts(&content.rights));
         let builder = facts.fold(BiscuitBuilder::new(), |builder, fact| builder.fact(fact).unwrap());
         let builder =
             checks(&content).unwrap().into_iter().fold(builder, |builder, check| builder.check(check).unwrap());

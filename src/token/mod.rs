@@ -2,7 +2,7 @@
 //!
 //! - [`mint`] makes a pass from granted rights; [`Draft::release`] hands it out once its record
 //!   is durable.
-//! - [`attenuate`] narrows one, offline.
+//! - [`attenuate`] narrows one, offline; [`delegate`] hands one on with its holder's signature.
 //! - [`UnverifiedPass::parse`] holds a token against the structural profile,
 //!   [`UnverifiedPass::verify`] checks its signatures, [`VerifiedPass::evaluate`] asks it about a call.
 //!
@@ -12,8 +12,10 @@ mod attenuate;
 mod claims;
 mod cost;
 mod datalog;
+mod delegate;
 mod encode;
 mod engine;
+mod holder;
 mod inspect;
 mod keys;
 mod mint;
@@ -22,6 +24,7 @@ mod pass;
 mod profile;
 mod request;
 mod shape;
+mod signer;
 mod wire;
 
 pub mod constraint;
@@ -31,9 +34,13 @@ pub mod rights;
 
 pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
 pub use claims::{ClaimsError, NamedRight, PassClaims};
+pub use delegate::{DelegateError, Delegation, delegate};
+pub use holder::{ChainError, HolderChain, Hop};
 pub use inspect::{BlockSummary, ClaimsSummary, Summary};
 pub use keys::{KeyError, RootKey};
-pub use mint::{CLOCK_SKEW_SECONDS, Draft, MAX_PASS_BYTES, MAX_RIGHTS, MintError, PassContent, PassToken, mint};
+pub use mint::{
+    CLOCK_SKEW_SECONDS, Draft, Holding, MAX_PASS_BYTES, MAX_RIGHTS, MintError, PassContent, PassToken, mint,
+};
 pub use operator::{OperatorContent, VerifiedOperator, mint_operator};
 pub use pass::{Evaluation, EvaluationFault, FailedCheck, PassError, UnverifiedPass, VerifiedPass};
 pub use profile::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, ProfileError};

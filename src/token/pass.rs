@@ -8,6 +8,7 @@ use biscuit_auth::format::SerializedBiscuit;
 use super::{
     claims::{ClaimsError, PassClaims},
     engine::{At, Engine},
+    holder::{ChainError, HolderChain},
     keys,
     profile::{self, MAX_TOKEN_BYTES, ProfileError},
     request::RequestFacts,
@@ -64,12 +65,16 @@ impl UnverifiedPass {
         }
         let engine = Engine::load(&self.wire).map_err(|_| PassError::Checks)?;
         let valid_until = valid_until(&self.wire, claims.expires_at);
-        let delegations = delegations(&self.wire);
-        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, delegations })
+        let holder = HolderChain::read(&self.wire, &claims)?;
+        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, holder })
     }
 
     pub(super) fn is_sealed(&self) -> bool {
         self.wire.is_sealed()
+    }
+
+    pub(super) const fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
@@ -100,6 +105,9 @@ pub enum PassError {
     /// Block 0 is not that of a pass of format 1.
     #[error("not a pass of format 1: {0}")]
     Claims(#[from] ClaimsError),
+    /// The delegations are not signed hop by hop by the pass's holders.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// A check that cannot be loaded, for instance because it names a symbol that does not exist.
     #[error("a check that cannot be read")]
     Checks,
@@ -112,6 +120,7 @@ impl PassError {
         match self {
             Self::Signature => ReasonCode::TokenSignature,
             Self::Claims(_) => ReasonCode::TokenFormat,
+            Self::Chain(_) => ReasonCode::HolderChain,
             Self::Checks => ReasonCode::TokenProfile,
         }
     }
@@ -125,7 +134,7 @@ pub struct VerifiedPass {
     blocks: Vec<RevocationId>,
     engine: Engine,
     valid_until: Timestamp,
-    delegations: usize,
+    holder: Option<HolderChain>,
 }
 
 impl VerifiedPass {
@@ -147,10 +156,10 @@ impl VerifiedPass {
         self.valid_until
     }
 
-    /// How many signed delegations it carries.
+    /// The keys that it is bound to, when it is; `None` for a pass that whoever has it can use.
     #[must_use]
-    pub const fn delegations(&self) -> usize {
-        self.delegations
+    pub const fn holder(&self) -> Option<&HolderChain> {
+        self.holder.as_ref()
     }
 
     /// Asks the audience, the rights of block 0 and every check of every block about one call.
@@ -160,7 +169,7 @@ impl VerifiedPass {
             let detail = format!("more than {} arguments", super::request::MAX_ARGUMENTS);
             return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
         }
-        let Ok(answer) = self.engine.ask(|telling| request.tell(telling)) else {
+        let Ok(answer) = self.engine.ask(|telling| request.tell(telling, self.holder.as_ref())) else {
             return Evaluation::Fault(EvaluationFault::RunLimit);
         };
         let mut refusals = self.refusals_of_block_0(request);
@@ -285,10 +294,4 @@ fn valid_until(wire: &Wire, expires_at: Timestamp) -> Timestamp {
         _ => None,
     });
     ends.fold(expires_at, Timestamp::min)
-}
-
-fn delegations(wire: &Wire) -> usize {
-    let is_delegation =
-        |block: usize| wire.facts(block).iter().any(|fact| wire.symbol(block, fact.predicate.name) == Some("delegate"));
-    (1..wire.block_count()).filter(|block| is_delegation(*block)).count()
 }

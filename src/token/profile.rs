@@ -7,7 +7,7 @@
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
-use super::{cost, wire::Wire};
+use super::{cost, holder::DELEGATE, wire::Wire};
 use crate::base::ReasonCode;
 
 /// A token longer than this is refused undecoded, in bytes after base64.
@@ -223,7 +223,7 @@ fn admit_facts(wire: &Wire, index: usize) -> Result<(), &'static str> {
     if facts.is_empty() {
         return Ok(());
     }
-    if wire.external_key(index).is_none() {
+    if wire.external_key_bytes(index).is_none() {
         return Err("a fact in a first-party block");
     }
     if facts.len() > MAX_THIRD_PARTY_FACTS {
@@ -232,7 +232,7 @@ fn admit_facts(wire: &Wire, index: usize) -> Result<(), &'static str> {
     let mut delegations = 0_usize;
     for fact in facts {
         match (wire.symbol(index, fact.predicate.name), fact.predicate.terms.len()) {
-            (Some("delegate"), 2) => delegations = delegations.saturating_add(1),
+            (Some(DELEGATE), 2) => delegations = delegations.saturating_add(1),
             (Some("approved"), 8) => {}
             _ => return Err("a fact that the format does not know"),
         }

@@ -9,6 +9,7 @@ use super::{
     constraint::Scalar,
     datalog,
     engine::Telling,
+    holder::HolderChain,
     manifest::Tool,
     path::{path_segments, push_pointer_segment, resource_segments, url_host},
     rights::Kind,
@@ -35,6 +36,8 @@ pub struct RequestFacts<'r> {
     pub arguments: &'r Arguments,
     /// Whether the call changes nothing.
     pub read_only: bool,
+    /// Whether the holder signed for this very call.
+    pub call_proven: bool,
 }
 
 /// The arguments of a call, flattened to JSON pointers.
@@ -151,14 +154,19 @@ impl Arguments {
 
 impl RequestFacts<'_> {
     /// Tells every fact of this request that some check mentions.
-    pub(super) fn tell(&self, telling: &mut Telling<'_>) {
+    pub(super) fn tell(&self, telling: &mut Telling<'_>, holder: Option<&HolderChain>) {
         telling.fact("time", |_| vec![Term::Date(self.time.unix_seconds())]);
         telling.fact("me", |strings| vec![strings.text(self.me.as_str())]);
         telling.fact("call", |strings| {
             vec![strings.text(self.me.as_str()), strings.text(self.kind.as_str()), strings.text(self.name)]
         });
         telling.fact("read_only", |_| vec![Term::Bool(self.read_only)]);
-        telling.fact("depth", |_| vec![Term::Integer(0)]);
+        telling.fact("call_proven", |_| vec![Term::Bool(self.call_proven)]);
+        let depth = holder.map_or(0, |chain| chain.hops().len());
+        telling.fact("depth", |_| vec![Term::Integer(i64::try_from(depth).unwrap_or(i64::MAX))]);
+        if let Some(chain) = holder {
+            telling.fact("holder", |strings| vec![strings.text(&chain.leaf().to_string())]);
+        }
         if let Some(segments) = self.segments() {
             let segments = segments.iter().map(String::as_str);
             telling.fact("call_path", |strings| vec![strings.array(segments)]);

@@ -53,6 +53,9 @@ pub struct AuthorizationDetail<N> {
     /// Whether only what the manifest marks read-only may be done with these rights.
     #[serde(default, skip_serializing_if = "is_false")]
     pub read_only: bool,
+    /// Tools whose every call needs a proof of possession that names this very call.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub call_proof: BTreeSet<ToolName>,
     /// Per tool: result fields that must be masked. Needs a gateway.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mask: BTreeMap<ToolName, BTreeSet<Pointer>>,
@@ -77,6 +80,7 @@ impl<N> AuthorizationDetail<N> {
             constraints: BTreeMap::new(),
             closed_arguments: BTreeSet::new(),
             read_only: false,
+            call_proof: BTreeSet::new(),
             mask: BTreeMap::new(),
             max_calls: BTreeMap::new(),
             forbid_after: BTreeMap::new(),

@@ -35,6 +35,12 @@ pub(super) enum Shape {
     ReadOnly {
         target: Option<Target>,
     },
+    CallProven {
+        target: Target,
+    },
+    Depth {
+        at_most: u8,
+    },
     Only {
         targets: Vec<Target>,
         subtrees: Vec<(ServerUri, Vec<String>)>,
@@ -55,10 +61,15 @@ impl Shape {
         let is_target =
             |target: &Target| target.server == *server && target.kind == kind && target.names.contains(name);
         match self {
-            Self::Constraint { target, .. } | Self::Closed { target, .. } | Self::ReadOnly { target: Some(target) } => {
-                is_target(target)
-            }
-            Self::Time { .. } | Self::ReadOnly { target: None } | Self::Only { .. } | Self::Other { .. } => true,
+            Self::Constraint { target, .. }
+            | Self::Closed { target, .. }
+            | Self::CallProven { target }
+            | Self::ReadOnly { target: Some(target) } => is_target(target),
+            Self::Time { .. }
+            | Self::ReadOnly { target: None }
+            | Self::Depth { .. }
+            | Self::Only { .. }
+            | Self::Other { .. } => true,
         }
     }
 
@@ -70,6 +81,8 @@ impl Shape {
             Self::Constraint { .. } => ReasonCode::ArgumentConstraint,
             Self::Closed { .. } => ReasonCode::ArgumentNotAllowed,
             Self::ReadOnly { .. } => ReasonCode::ReadOnly,
+            Self::CallProven { .. } => ReasonCode::CallProofRequired,
+            Self::Depth { .. } => ReasonCode::DelegationDepth,
             Self::Only { .. } => ReasonCode::NotGranted,
             Self::Other { topic } => *topic,
         }
@@ -90,11 +103,14 @@ impl fmt::Display for Shape {
             }
             Self::ReadOnly { target: Some(target) } => write!(f, "{} only where it is read-only", names(target)),
             Self::ReadOnly { target: None } => f.write_str("read-only"),
+            Self::CallProven { target } => write!(f, "{} only with a proof of the very call", names(target)),
+            Self::Depth { at_most: 0 } => f.write_str("may not be handed on"),
+            Self::Depth { at_most } => write!(f, "handed on at most {at_most} times"),
             Self::Only { targets, subtrees } => {
                 let named = targets.iter().map(names);
                 let under = subtrees.iter().map(|(_, segments)| format!("resources under `{}`", show_uri(segments)));
                 let all: Vec<_> = named.chain(under).collect();
-                write!(f, "only {}", if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
+                write!(f, "allows only {}", if all.is_empty() { "nothing".to_owned() } else { all.join(", ") })
             }
             Self::Other { .. } => f.write_str("a check that hallpass did not write"),
         }
@@ -122,6 +138,8 @@ fn recognise(check: &Check) -> Option<Shape> {
         Shape::Constraint { target, pointer, constraint } => datalog::constraint(target, pointer, constraint)?,
         Shape::Closed { target, allowed } => datalog::closed_arguments(target, allowed.iter().map(String::as_str)),
         Shape::ReadOnly { target } => datalog::read_only(target.as_ref()),
+        Shape::CallProven { target } => datalog::call_proven(target),
+        Shape::Depth { at_most } => datalog::depth(*at_most),
         Shape::Only { targets, subtrees } => datalog::only(targets, subtrees),
         Shape::Other { .. } => return None,
     };
@@ -136,6 +154,11 @@ fn guess(check: &Check) -> Option<Shape> {
     match first_predicate.name.as_str() {
         "time" => guess_time(last),
         "read_only" => Some(Shape::ReadOnly { target }),
+        "call_proven" => Some(Shape::CallProven { target: target? }),
+        "depth" => match values(last).find(|term| !matches!(term, Term::Variable(_)))? {
+            Term::Integer(at_most) => Some(Shape::Depth { at_most: u8::try_from(*at_most).ok()? }),
+            _ => None,
+        },
         "arg_names" => {
             let allowed = texts_of(values(last).next()?)?;
             Some(Shape::Closed { target: target?, allowed })
@@ -276,6 +299,7 @@ fn topic(check: &Check) -> ReasonCode {
         ("history", ReasonCode::Sequence),
         ("ctx", ReasonCode::Context),
         ("depth", ReasonCode::DelegationDepth),
+        ("call_proven", ReasonCode::CallProofRequired),
     ];
     let known = topics.into_iter().find_map(|(name, code)| predicates().any(|found| found == name).then_some(code));
     let looks_at_arguments =

@@ -12,10 +12,7 @@ use biscuit_auth::{
     format::{convert::proto_check_to_token_check, schema},
 };
 
-use crate::base::{
-    ids::{KeyId, RevocationId},
-    key::PublicKey,
-};
+use crate::base::ids::{KeyId, RevocationId};
 
 /// A token that is inside the profile. Its signatures may not have been checked yet.
 pub(super) struct Wire {
@@ -95,10 +92,10 @@ impl Wire {
         self.checks(block).len()
     }
 
-    /// The key that a third-party block is signed with.
-    pub(super) fn external_key(&self, block: usize) -> Option<PublicKey> {
+    /// The bytes of the key that a third-party block is signed with.
+    pub(super) fn external_key_bytes(&self, block: usize) -> Option<&[u8]> {
         let signed = self.token.blocks.get(block.checked_sub(1)?)?;
-        PublicKey::from_bytes(&signed.external_signature.as_ref()?.public_key.key)
+        Some(signed.external_signature.as_ref()?.public_key.key.as_slice())
     }
 
     /// Whether a block carries an external signature at all, by whatever key.

@@ -8,6 +8,7 @@ use std::{
 use quick_cache::sync::Cache;
 
 use super::{
+    possession::{Nonces, ReplayGuard},
     state::{Memory, State},
     verifier::Verifier,
 };
@@ -32,6 +33,8 @@ pub struct VerifierBuilder {
     clock: Arc<dyn Clock>,
     memory: Memory,
     cached_signatures: usize,
+    endpoints: Vec<String>,
+    nonces: Option<Nonces>,
 }
 
 impl VerifierBuilder {
@@ -44,6 +47,8 @@ impl VerifierBuilder {
             clock: Arc::new(SystemClock::default()),
             memory: Memory::default(),
             cached_signatures: DEFAULT_CACHED_SIGNATURES,
+            endpoints: Vec::new(),
+            nonces: None,
         }
     }
 
@@ -75,9 +80,28 @@ impl VerifierBuilder {
         self
     }
 
+    /// Takes proofs of possession for `url` as well as for the server's URI: for a server that
+    /// clients reach at another address than the one it is registered under. May be given again.
+    #[must_use]
+    pub fn also_reached_at(mut self, url: impl Into<String>) -> Self {
+        self.endpoints.push(url.into());
+        self
+    }
+
+    /// Wants a nonce of this server in each proof of possession (RFC 9449 section 9): a proof made
+    /// in advance is then good for two minutes at most.
+    #[must_use]
+    pub fn require_proof_nonce(mut self) -> Self {
+        self.nonces = Some(Nonces::generate());
+        self
+    }
+
     /// The verifier. It refuses everything until it has accepted a frame.
     #[must_use]
     pub fn build(self) -> Verifier {
+        let mut endpoints = self.endpoints;
+        endpoints.push(self.manifest.server.to_string());
+        let proofs = ReplayGuard::new(self.clock.now());
         Verifier {
             issuer: self.issuer,
             server: self.manifest.server.clone(),
@@ -85,6 +109,9 @@ impl VerifierBuilder {
             staleness_bound: self.staleness_bound,
             clock: self.clock,
             state: RwLock::new(State::new(self.manifest, self.memory)),
+            endpoints,
+            nonces: self.nonces,
+            proofs,
             signatures: Cache::new(self.cached_signatures),
         }
     }

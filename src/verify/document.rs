@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{
         digest::SubjectDigest,
+        holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         jws::{self, JwsError},
         key::{PrivateKey, PublicKey},
@@ -108,6 +109,12 @@ impl Subjects {
     #[must_use]
     pub fn agent(agent: &AgentId) -> SubjectDigest {
         SubjectDigest::new("agent", agent.as_str())
+    }
+
+    /// A registered agent's key, wherever it stands in a chain of delegations.
+    #[must_use]
+    pub fn holder(key: &HolderKey) -> SubjectDigest {
+        SubjectDigest::new("holder", &key.thumbprint())
     }
 
     /// A steward.

@@ -22,6 +22,7 @@ pub mod document;
 #[cfg(feature = "verify-feed")]
 pub mod feed;
 mod permit;
+pub mod possession;
 mod revocations;
 mod state;
 #[cfg(feature = "verify-tower")]

@@ -8,10 +8,11 @@ use serde_json::Value;
 use crate::{
     base::{
         ReasonCode,
+        holder::HolderKey,
         ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
-    token::rights::Kind,
+    token::{Hop, rights::Kind},
 };
 
 /// One call at this server, as parsed from the request.
@@ -56,6 +57,8 @@ pub struct Permit {
     pub(super) agent: AgentId,
     pub(super) steward: StewardId,
     pub(super) chain: Vec<RevocationId>,
+    pub(super) delegates: Vec<Hop>,
+    pub(super) holder: Option<HolderKey>,
     pub(super) cleared_at: Timestamp,
     pub(super) valid_until: Timestamp,
 }
@@ -101,6 +104,18 @@ impl Permit {
     #[must_use]
     pub fn chain(&self) -> &[RevocationId] {
         &self.chain
+    }
+
+    /// Who was given the pass, hop by hop, as each holder before signed; empty when nobody was.
+    #[must_use]
+    pub fn delegates(&self) -> &[Hop] {
+        &self.delegates
+    }
+
+    /// The key whose possession was proven; `None` for a pass bound to no key.
+    #[must_use]
+    pub const fn holder(&self) -> Option<&HolderKey> {
+        self.holder.as_ref()
     }
 
     /// When the call was cleared.
@@ -193,6 +208,9 @@ pub enum Fault {
     /// No frame from the broker yet, or the newest is older than the staleness bound.
     #[error("no current word from the broker; revocations could be missing")]
     FeedStale,
+    /// As many proofs of possession are remembered as can be: none more can be taken.
+    #[error("too many proofs of possession in the last minute")]
+    ProofGuardFull,
     /// The engine ran out of its limits.
     #[error("the token took too long to evaluate")]
     RunLimit,
@@ -207,6 +225,7 @@ impl Fault {
     pub const fn code(self) -> ReasonCode {
         match self {
             Self::FeedStale => ReasonCode::FeedStale,
+            Self::ProofGuardFull => ReasonCode::ProofGuardFull,
             Self::RunLimit => ReasonCode::RunLimit,
             Self::Evaluation => ReasonCode::Evaluation,
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{document::RevocationEntry, document::Subjects, permit::Refusal};
 use crate::{
     base::{ReasonCode, digest::SubjectDigest, ids::KeyId, ids::ServerUri, time::Timestamp},
-    token::VerifiedPass,
+    token::{Hop, VerifiedPass},
 };
 
 /// Revoked subjects with their cut-off and the time until which they matter.
@@ -60,12 +60,20 @@ impl Revocations {
             (Subjects::server(me), ReasonCode::RevokedServer, None, "the server was revoked"),
             (Subjects::key(key), ReasonCode::RevokedKey, None, "the root key was revoked"),
         ];
+        let keys = pass.holder().into_iter().flat_map(|chain| {
+            let first = (Subjects::holder(chain.first()), ReasonCode::RevokedAgent, None, "the holder was revoked");
+            let delegate = |hop: &Hop| {
+                (Subjects::holder(&hop.key), ReasonCode::RevokedAgent, Some(hop.block), "this delegate was revoked")
+            };
+            std::iter::once(first).chain(chain.hops().iter().map(delegate))
+        });
         let concerned = |subject: &SubjectDigest| {
             let entry = self.entries.get(subject);
             entry.is_some_and(|entry| entry.cut_off.is_none_or(|cut_off| claims.issued_at <= cut_off))
         };
         blocks
             .chain(named)
+            .chain(keys)
             .filter(|(subject, ..)| concerned(subject))
             .map(|(_, code, block, detail)| Refusal { code, block, detail: detail.to_owned() })
             .collect()

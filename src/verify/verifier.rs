@@ -12,6 +12,7 @@ use super::{
     builder::VerifierBuilder,
     document::KeyDocument,
     permit::{Call, Denial, Fault, Permit, Refusal},
+    possession::{self, Expected, Nonces, Presented, ReplayError, ReplayGuard},
     state::{FrameError, Memory, State},
 };
 use crate::{
@@ -23,8 +24,8 @@ use crate::{
         time::{Clock, Timestamp},
     },
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, RequestFacts, UnverifiedPass,
-        VerifiedPass, manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, HolderChain, RequestFacts,
+        UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -39,6 +40,10 @@ pub struct Verifier {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
     pub(super) signatures: Cache<Digest, Arc<Signed>>,
+    /// The URLs that proofs of possession may be for.
+    pub(super) endpoints: Vec<String>,
+    pub(super) nonces: Option<Nonces>,
+    pub(super) proofs: ReplayGuard,
 }
 
 /// A pass whose signatures hold, with the key that they hold under.
@@ -50,19 +55,23 @@ pub(super) struct Signed {
 /// A pass that was verified by a [`Verifier`]. It may be revoked or expire at any moment: that is
 /// looked at again whenever a call is cleared.
 #[derive(Clone)]
-pub struct Pass(Arc<Signed>);
+pub struct Pass {
+    signed: Arc<Signed>,
+    /// The call that the holder's proof is for, when it names one.
+    proven_call: Option<Digest>,
+}
 
 impl Pass {
     /// What the pass says.
     #[must_use]
     pub fn verified(&self) -> &VerifiedPass {
-        &self.0.pass
+        &self.signed.pass
     }
 }
 
 impl fmt::Debug for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.pass.fmt(f)
+        self.signed.pass.fmt(f)
     }
 }
 
@@ -76,6 +85,8 @@ impl Verifier {
     }
 
     /// Checks a token's bytes: structure, signatures, issuer, holder chain, revocation.
+    ///
+    /// A pass that is bound to a key is refused: it needs [`verify_with_proof`](Self::verify_with_proof).
     ///
     /// Signatures that were checked before are remembered by the token's digest; everything else
     /// is looked at each time.
@@ -91,7 +102,65 @@ impl Verifier {
         let pass = self.signed(token, &state)?;
         self.refuse_unbelievable(&pass)?;
         self.refuse_revoked(&pass, &state)?;
+        if pass.verified().holder().is_some() {
+            let detail = "the pass is bound to a key: present it with a proof of possession (DPoP)";
+            return Err(Denial::because(ReasonCode::ProofRequired, detail));
+        }
         Ok(pass)
+    }
+
+    /// As [`verify`](Self::verify), for a pass that is bound to a key and comes with a proof of
+    /// possession (RFC 9449).
+    ///
+    /// A proof is taken once. It must be by the key of the last delegate, or of the agent itself when
+    /// nobody was given the pass.
+    ///
+    /// # Errors
+    ///
+    /// Also refuses a pass that is bound to no key, and a proof for every reason that the
+    /// [module](super::possession) lists; a fault when no more proofs can be remembered.
+    pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
+        let (mut pass, now) = {
+            let state = self.state();
+            if state.is_stale(&*self.clock, self.staleness_bound) {
+                return Err(Denial::Fault(Fault::FeedStale));
+            }
+            let pass = self.signed(token, &state)?;
+            self.refuse_unbelievable(&pass)?;
+            self.refuse_revoked(&pass, &state)?;
+            (pass, state.time(&*self.clock))
+        };
+        let Some(chain) = pass.verified().holder() else {
+            let detail = "the pass is bound to no key: present it as a bearer token";
+            return Err(Denial::because(ReasonCode::ProofInvalid, detail));
+        };
+        let expected = Expected {
+            token,
+            holder: chain.leaf(),
+            method: presented.method,
+            endpoints: &self.endpoints,
+            now,
+            remembers_since: self.proofs.since(),
+            nonces: self.nonces.as_ref(),
+        };
+        let proven = possession::check(presented.proof, &expected)
+            .map_err(|error| Denial::because(error.code(), error.to_string()))?;
+        match self.proofs.admit(chain.leaf(), &proven.jti, now) {
+            Ok(()) => {}
+            Err(ReplayError::Seen) => {
+                return Err(Denial::because(ReasonCode::ProofReplayed, "the proof was used before: sign a new one"));
+            }
+            Err(ReplayError::Full) => return Err(Denial::Fault(Fault::ProofGuardFull)),
+        }
+        pass.proven_call = proven.call;
+        Ok(pass)
+    }
+
+    /// The nonce that the next proof of possession should carry, where they need one.
+    #[must_use]
+    pub fn proof_nonce(&self) -> Option<String> {
+        let now = self.state().time(&*self.clock);
+        self.nonces.as_ref().map(|nonces| nonces.current(now))
     }
 
     /// How long `pass` may still be used here: looks at revocation, time and audience, and at no call.
@@ -136,7 +205,16 @@ impl Verifier {
         self.refuse_revoked(pass, &state)?;
         let now = state.time(&*self.clock);
         let (arguments, read_only) = self.in_manifest(call, &state.manifest)?;
-        let request = self.request(call, &arguments, (now, read_only));
+        let call_proven = proves_call(pass, call)?;
+        let request = RequestFacts {
+            time: now,
+            me: &self.server,
+            kind: call.kind,
+            name: call.name,
+            arguments: &arguments,
+            read_only,
+            call_proven,
+        };
         match pass.verified().evaluate(&request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
             Evaluation::Refused(failed) => Err(Denial::Refused(failed.into_iter().map(Refusal::from).collect())),
@@ -150,10 +228,15 @@ impl Verifier {
     #[must_use]
     pub fn may_show(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
         let call = Call { kind, name, arguments: None };
+        // The proof may be for one call; what is shown is not that call.
+        let pass = &Pass { proven_call: None, ..pass.clone() };
         let about_arguments = |refusal: &Refusal| {
             matches!(
                 refusal.code,
-                ReasonCode::ArgumentConstraint | ReasonCode::ArgumentNotAllowed | ReasonCode::ArgumentType
+                ReasonCode::ArgumentConstraint
+                    | ReasonCode::ArgumentNotAllowed
+                    | ReasonCode::ArgumentType
+                    | ReasonCode::CallProofRequired
             )
         };
         match self.clear(pass, &call) {
@@ -241,7 +324,7 @@ impl Verifier {
         let digest = Digest::of(token.as_bytes());
         let current = |signed: &Signed| state.root_key(signed.key.0) == Some(&signed.key.1);
         if let Some(signed) = self.signatures.get(&digest).filter(|signed| current(signed)) {
-            return Ok(Pass(signed));
+            return Ok(Pass { signed, proven_call: None });
         }
         let unverified =
             UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
@@ -251,7 +334,7 @@ impl Verifier {
         let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
         let signed = Arc::new(Signed { pass, key: (id, key) });
         self.signatures.insert(digest, Arc::clone(&signed));
-        Ok(Pass(signed))
+        Ok(Pass { signed, proven_call: None })
     }
 
     fn refuse_unbelievable(&self, pass: &Pass) -> Result<(), Denial> {
@@ -259,20 +342,11 @@ impl Verifier {
         if claims.issuer != self.issuer {
             return Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"));
         }
-        if claims.holder.is_some() {
-            return Err(Denial::because(
-                ReasonCode::ProofRequired,
-                "the pass is bound to a key, whose proof is not presented",
-            ));
-        }
-        if pass.verified().delegations() > 0 {
-            return Err(Denial::because(ReasonCode::HolderChain, "a pass bound to no key cannot carry delegations"));
-        }
         Ok(())
     }
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
-        let (id, key) = pass.0.key;
+        let (id, key) = pass.signed.key;
         if state.root_key(id) != Some(&key) {
             return Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"));
         }
@@ -303,15 +377,6 @@ impl Verifier {
         })
     }
 
-    fn request<'r>(
-        &'r self,
-        call: &Call<'r>,
-        arguments: &'r Arguments,
-        (time, read_only): (Timestamp, bool),
-    ) -> RequestFacts<'r> {
-        RequestFacts { time, me: &self.server, kind: call.kind, name: call.name, arguments, read_only }
-    }
-
     fn permit(&self, pass: &Pass, call: &Call<'_>, now: Timestamp) -> Permit {
         let verified = pass.verified();
         let claims = verified.claims();
@@ -323,8 +388,22 @@ impl Verifier {
             agent: claims.agent.clone(),
             steward: claims.steward.clone(),
             chain: verified.blocks().to_vec(),
+            delegates: verified.holder().map_or(&[][..], HolderChain::hops).to_vec(),
+            holder: verified.holder().map(|chain| chain.leaf().clone()),
             cleared_at: now,
             valid_until: verified.valid_until(),
+        }
+    }
+}
+
+/// Whether the holder signed for this very call; a proof that names another call is refused.
+fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
+    match pass.proven_call {
+        None => Ok(false),
+        Some(proven) if possession::call_digest(call) == Some(proven) => Ok(true),
+        Some(_) => {
+            let detail = "the proof is for another call: `hallpass_call` is not the digest of this one";
+            Err(Denial::because(ReasonCode::ProofCall, detail))
         }
     }
 }

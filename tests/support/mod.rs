@@ -59,6 +59,7 @@ impl Issuer {
             steward: "stw_00000000000000000000000000000001".parse().unwrap(),
             issued_at: self.now().floor_second(),
             expires_at: self.now().floor_second().plus(std::time::Duration::from_secs(300)),
+            holder: None,
             rights,
         }
     }

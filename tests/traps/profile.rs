@@ -240,8 +240,10 @@ fn printed_datalog_can_lie_and_is_not_read() {
     let printed = longer.print_block_source(1).unwrap();
     assert!(printed.contains("\nright(\"https://ledger.example/mcp\""), "the trap is gone: {printed}");
     let token = raw::token(longer.to_vec().unwrap());
-    let pass = verified(&issuer, &token).unwrap();
-    assert_eq!((pass.delegations(), pass.claims().rights.len()), (1, 1));
+    // One fact of two strings, whatever it looks like in print: a delegation that nobody could sign.
+    assert_eq!(verified(&issuer, &token).err(), Some(ReasonCode::HolderChain));
+    let summary = hallpass::token::UnverifiedPass::parse(token.expose()).unwrap().dangerous_unverified_summary();
+    assert_eq!(summary.claims.unwrap().rights, ["tool read_ledger on https://ledger.example/mcp"]);
     // What people are shown has no way out of its quotes either.
     let hostile = "a`\u{1b}[31m\nright\"";
     let host = format!(

@@ -91,6 +91,9 @@ impl Answer {
 pub(super) fn pass_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer {
     match denial {
         Denial::Fault(fault) => cannot_decide(*fault),
+        Denial::Refused(refusals) if refusals.iter().all(|refusal| is_about_proof(refusal.code)) => {
+            proof_denied(refusals, challenge)
+        }
         Denial::Refused(refusals) if refusals.iter().all(|refusal| presupposes_signature(refusal.code)) => {
             invalid_token(challenge, refusals.clone())
         }
@@ -108,6 +111,10 @@ pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
         Denial::Refused(refusals) if refusals.iter().any(|refusal| ends_the_pass(refusal.code)) => {
             pass_denied(denial, challenge)
         }
+        // What another proof would cure is no matter of scope.
+        Denial::Refused(refusals) if refusals.iter().all(|refusal| is_about_proof(refusal.code)) => {
+            proof_denied(refusals, challenge)
+        }
         Denial::Refused(refusals) => {
             let challenge = challenge.with_error("insufficient_scope", "the pass does not allow this call");
             let mut answer = Answer::error(StatusCode::FORBIDDEN, REFUSED, "the pass does not allow this call");
@@ -121,6 +128,23 @@ pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
 pub(super) fn broken(detail: &'static str) -> Answer {
     Answer::error(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "internal error")
         .because(ReasonCode::Internal, detail)
+}
+
+/// The answer to a proof of possession that is not one, or not for this request (RFC 9449).
+pub(super) fn proof_refused(challenge: &Challenge<'_>) -> Answer {
+    let challenge = challenge.with_error("invalid_dpop_proof", "sign a new proof for this request");
+    Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "the proof of possession is not valid").challenge(&challenge)
+}
+
+fn proof_denied(refusals: &[Refusal], challenge: &Challenge<'_>) -> Answer {
+    let mut answer = if refusals.iter().any(|refusal| refusal.code == ReasonCode::ProofNonce) {
+        let challenge = challenge.with_error("use_dpop_nonce", "sign a new proof with the nonce of this answer");
+        Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "the proof of possession needs a nonce").challenge(&challenge)
+    } else {
+        proof_refused(challenge)
+    };
+    answer.0.reasons = refusals.to_vec();
+    answer
 }
 
 fn invalid_token(challenge: &Challenge<'_>, reasons: Vec<Refusal>) -> Answer {
@@ -139,6 +163,22 @@ fn cannot_decide(fault: Fault) -> Answer {
 /// Codes that only a token with genuine signatures can get.
 const fn presupposes_signature(code: ReasonCode) -> bool {
     ends_the_pass(code) || matches!(code, ReasonCode::ProofRequired | ReasonCode::HolderChain)
+}
+
+/// Codes that a new proof of possession would cure.
+const fn is_about_proof(code: ReasonCode) -> bool {
+    matches!(
+        code,
+        ReasonCode::ProofInvalid
+            | ReasonCode::ProofKey
+            | ReasonCode::ProofToken
+            | ReasonCode::ProofTarget
+            | ReasonCode::ProofTime
+            | ReasonCode::ProofReplayed
+            | ReasonCode::ProofNonce
+            | ReasonCode::ProofCall
+            | ReasonCode::CallProofRequired
+    )
 }
 
 /// Codes for which no call at all can be cleared with this pass.

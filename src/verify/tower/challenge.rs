@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     base::ids::{ServerUri, split_canonical_http_uri},
     token::{manifest::Manifest, path::resource_segments, rights::Kind},
-    verify::{Call, Verifier},
+    verify::{Call, Verifier, possession::ALGORITHMS},
 };
 
 /// One challenge, in the one form that all stock clients read.
@@ -20,17 +20,24 @@ pub(super) struct Challenge<'a> {
     metadata_url: &'a str,
     scope: Option<String>,
     error: Option<(&'static str, &'static str)>,
+    is_dpop: bool,
 }
 
 impl<'a> Challenge<'a> {
     /// Points to the metadata at `metadata_url`.
     pub(super) const fn new(metadata_url: &'a str) -> Self {
-        Self { metadata_url, scope: None, error: None }
+        Self { metadata_url, scope: None, error: None, is_dpop: false }
     }
 
     /// Names the scope that is needed; `None` leaves it out.
     pub(super) fn with_scope(mut self, scope: Option<String>) -> Self {
         self.scope = scope;
+        self
+    }
+
+    /// Challenges in the `DPoP` scheme (RFC 9449 section 7.1): for clients that spoke it first.
+    pub(super) const fn for_dpop(mut self) -> Self {
+        self.is_dpop = true;
         self
     }
 
@@ -47,8 +54,10 @@ impl<'a> Challenge<'a> {
             Some(format!("resource_metadata=\"{}\"", self.metadata_url)),
             self.error.map(|(_, description)| format!("error_description=\"{description}\"")),
         ];
-        let parameters: Vec<_> = parameters.into_iter().flatten().collect();
-        HeaderValue::from_str(&format!("Bearer {}", parameters.join(", "))).ok()
+        let algorithms = self.is_dpop.then(|| format!("algs=\"{}\"", ALGORITHMS.join(" ")));
+        let parameters: Vec<_> = parameters.into_iter().flatten().chain(algorithms).collect();
+        let scheme = if self.is_dpop { "DPoP" } else { "Bearer" };
+        HeaderValue::from_str(&format!("{scheme} {}", parameters.join(", "))).ok()
     }
 }
 
@@ -83,6 +92,7 @@ pub(super) fn metadata(verifier: &Verifier) -> Value {
         "authorization_servers": [verifier.issuer()],
         "scopes_supported": scopes(&verifier.manifest()),
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ALGORITHMS,
     })
 }
 

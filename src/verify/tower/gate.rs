@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
-    answer::{Answer, REFUSED},
+    answer::{self, Answer, REFUSED},
     challenge::Challenge,
     message::{MCP_METHOD, MCP_NAME, decode_mirrored},
 };
@@ -64,12 +64,20 @@ fn origin_host(origin: &str) -> Option<&str> {
     (matches!(scheme, "http" | "https") && port_is_valid).then_some(host)
 }
 
-/// The bearer token of the one `Authorization` header.
+/// The token of a request, with its proof of possession when it came as `DPoP` (RFC 9449).
+#[derive(Debug)]
+pub(super) enum Credential<'p> {
+    Bearer(&'p str),
+    Dpop { token: &'p str, proof: &'p str },
+}
+
+/// The token of the one `Authorization` header, and the proof of the one `DPoP` header beside it.
 ///
 /// # Errors
 ///
-/// Refuses a token anywhere else, more than one such header, and the absence of a token.
-pub(super) fn bearer<'p>(parts: &'p Parts, challenge: &Challenge<'_>) -> Result<&'p str, Answer> {
+/// Refuses a token anywhere else, more than one such header, the absence of a token, and of a proof
+/// where the scheme promises one.
+pub(super) fn credential<'p>(parts: &'p Parts, challenge: &Challenge<'_>) -> Result<Credential<'p>, Answer> {
     if parts.uri.query().is_some_and(names_a_token) {
         return Err(bad_request(challenge, "send the token in the `Authorization` header, never in the URL"));
     }
@@ -80,9 +88,19 @@ pub(super) fn bearer<'p>(parts: &'p Parts, challenge: &Challenge<'_>) -> Result<
     }
     let credential = first.and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
     match credential {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_matches(' ')),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(Credential::Bearer(token.trim_matches(' ')))
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("dpop") => {
+            let mut proofs = parts.headers.get_all(&DPOP).iter();
+            match (proofs.next().and_then(|proof| proof.to_str().ok()), proofs.next()) {
+                (Some(proof), None) => Ok(Credential::Dpop { token: token.trim_matches(' '), proof }),
+                _ => Err(answer::proof_refused(&challenge.clone().for_dpop())
+                    .because(ReasonCode::ProofInvalid, "send exactly one `DPoP` header with a proof of possession")),
+            }
+        }
         _ => Err(Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "a pass is needed")
-            .because(ReasonCode::TokenMissing, "send `Authorization: Bearer` and a pass")
+            .because(ReasonCode::TokenMissing, "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one")
             .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers)))),
     }
 }
@@ -183,11 +201,14 @@ fn bad_request(challenge: &Challenge<'_>, detail: &'static str) -> Answer {
         .challenge(&challenge)
 }
 
+/// The header of a proof of possession (RFC 9449 section 4.1).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
 static STRIPPED: [HeaderName; 12] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
-    HeaderName::from_static("dpop"),
+    DPOP,
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::TE,

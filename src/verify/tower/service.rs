@@ -20,10 +20,13 @@ use super::{
     challenge::{self, Challenge},
     events::EventFilter,
     filter::ListFilter,
-    gate,
+    gate::{self, Credential},
     message::{Message, Purpose},
 };
-use crate::{base::ReasonCode, verify::Pass};
+use crate::{
+    base::ReasonCode,
+    verify::{Pass, possession::Presented},
+};
 
 /// An MCP server behind a [`HallpassLayer`](super::HallpassLayer).
 #[derive(Debug, Clone)]
@@ -65,10 +68,10 @@ where
         Box::pin(async move {
             let (request, visit) = match guard.judge(request).await {
                 Ok(judged) => judged,
-                Err(response) => return Ok((*response).map(ResponseBody::whole)),
+                Err(response) => return Ok(guard.with_nonce((*response).map(ResponseBody::whole))),
             };
             let response = inner.call(request).await?;
-            Ok(guard.finish(response, visit).await)
+            Ok(guard.with_nonce(guard.finish(response, visit).await))
         })
     }
 }
@@ -133,8 +136,14 @@ impl Guard {
         gate::admit_method(&parts.method)?;
         gate::admit_origin(&parts.headers, self.verifier.server(), &self.origins)?;
         let challenge = Challenge::new(&self.metadata_url);
-        let token = gate::bearer(parts, &challenge)?;
-        let pass = self.verifier.verify(token).map_err(|denial| answer::pass_denied(&denial, &challenge))?;
+        let (verified, challenge) = match gate::credential(parts, &challenge)? {
+            Credential::Bearer(token) => (self.verifier.verify(token), challenge),
+            Credential::Dpop { token, proof } => {
+                let presented = Presented { proof, method: parts.method.as_str() };
+                (self.verifier.verify_with_proof(token, &presented), challenge.for_dpop())
+            }
+        };
+        let pass = verified.map_err(|denial| answer::pass_denied(&denial, &challenge))?;
         self.verifier.admit(&pass).map_err(|denial| answer::pass_denied(&denial, &challenge))?;
         Ok(pass)
     }
@@ -156,6 +165,7 @@ impl Guard {
         let Some(call) = message.call() else { return Ok(()) };
         let permit = self.verifier.clear(pass, &call).map_err(|denial| {
             let challenge = Challenge::new(&self.metadata_url).with_scope(challenge::scope_of(&call));
+            let challenge = if pass.verified().holder().is_some() { challenge.for_dpop() } else { challenge };
             answer::call_denied(&denial, &challenge).to(message.id())
         })?;
         parts.extensions.insert(permit);
@@ -240,6 +250,15 @@ impl Guard {
         Response::from_parts(parts, ResponseBody::whole(Full::new(bytes)))
     }
 
+    /// Tells the client the nonce for its next proof, where proofs need one (RFC 9449 section 8.2).
+    fn with_nonce<RB>(&self, mut response: Response<RB>) -> Response<RB> {
+        let nonce = self.verifier.proof_nonce().and_then(|nonce| HeaderValue::from_str(&nonce).ok());
+        if let Some(nonce) = nonce {
+            response.headers_mut().insert(DPOP_NONCE, nonce);
+        }
+        response
+    }
+
     fn metadata_response(&self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(challenge::metadata(&self.verifier).to_string()));
         let headers = response.headers_mut();
@@ -304,3 +323,4 @@ fn media_type(headers: &HeaderMap) -> Media {
 }
 
 const SESSION_HEADER: &str = "mcp-session-id";
+const DPOP_NONCE: &str = "dpop-nonce";

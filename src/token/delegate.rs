@@ -1,0 +1,143 @@
+//! Delegation: the holder of a bound pass hands it on, offline, with its signature.
+
+use biscuit_auth::{Algorithm, BlockBuilder, UnverifiedBiscuit, builder::Check};
+
+use super::{
+    attenuate::{AttenuateError, Attenuated, Narrowing},
+    claims::{ClaimsError, PassClaims},
+    datalog,
+    holder::{ChainError, DELEGATE, HolderChain},
+    mint::{PassToken, encode},
+    pass::UnverifiedPass,
+    profile::{self, ProfileError},
+    shape::Shape,
+    wire::Wire,
+};
+use crate::base::{
+    holder::HolderKey,
+    ids::AgentId,
+    key::{PrivateKey, PublicKey},
+};
+
+/// To whom a pass is handed on, and with how much of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever delegates must say every one of these")]
+pub struct Delegation {
+    /// What the delegate is called: for the audit trail. Nobody but the delegating holder vouches for it.
+    pub agent: AgentId,
+    /// The delegate's key, the only one that can use the result.
+    pub key: HolderKey,
+    /// What the delegate may do less than the holder; an empty one takes nothing away.
+    pub narrowing: Narrowing,
+    /// How many times more it may be handed on.
+    pub may_delegate: u8,
+    /// Whether the result is sealed: it can be used and neither narrowed nor handed on.
+    pub use_only: bool,
+}
+
+/// A delegation that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DelegateError {
+    /// The pass is bound to no key, so nobody can sign for it: narrow it instead.
+    #[error("the pass is bound to no key: ask for one with `holder_key`, or narrow this one with `attenuate`")]
+    Unbound,
+    /// The pass is bound to another key than the one that signs.
+    #[error("the pass is bound to another key than this: only its holder can hand it on")]
+    NotHolder,
+    /// The pass may not be handed on so often.
+    #[error("the pass may be handed on {left} times more, not {wanted}")]
+    TooDeep {
+        /// How often it may still be handed on.
+        left: usize,
+        /// How often this would hand it on, what the delegate may do included.
+        wanted: usize,
+    },
+    /// A delegate with a P-256 key cannot hand it on, and a sealed pass cannot be handed on.
+    #[error("the delegate could not hand it on: {0}; delegate with no further delegations")]
+    CannotDelegate(&'static str),
+    /// Block 0 is not that of a pass.
+    #[error("not a pass: {0}")]
+    Claims(#[from] ClaimsError),
+    /// The delegations before are not in order.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The token or the narrowing was refused.
+    #[error(transparent)]
+    Narrowing(#[from] AttenuateError),
+}
+
+/// Hands `token` on: appends a block, signed with `holder`, that names the delegate and its key.
+///
+/// Needs no network. The result can be used with the delegate's key only; `token` itself stays with
+/// its holder. Revoke the last of the result's block ids to end the delegation and all below it.
+///
+/// # Errors
+///
+/// See [`DelegateError`]; nothing is appended by halves.
+pub fn delegate(token: &PassToken, holder: &PrivateKey, delegation: &Delegation) -> Result<Attenuated, DelegateError> {
+    let parsed = UnverifiedPass::parse(token.expose()).map_err(AttenuateError::Token)?;
+    if parsed.is_sealed() {
+        return Err(AttenuateError::Sealed.into());
+    }
+    let here = refuse_impossible(parsed.wire(), &holder.public(), delegation)?;
+    let mut checks = delegation.narrowing.checks()?;
+    checks.push(datalog::depth(here.saturating_add(delegation.may_delegate)));
+    let bytes = append(&parsed.into_bytes(), holder, delegation, checks)?;
+    let wire = profile::admit(&bytes).map_err(AttenuateError::Profile)?;
+    Ok(Attenuated { token: encode(&bytes), blocks: wire.revocation_ids() })
+}
+
+/// The depth at which the delegate is, if the delegation can be made at all.
+fn refuse_impossible(wire: &Wire, holder: &PublicKey, delegation: &Delegation) -> Result<u8, DelegateError> {
+    let claims = PassClaims::read(wire)?;
+    let chain = HolderChain::read(wire, &claims)?.ok_or(DelegateError::Unbound)?;
+    if chain.leaf().ed25519() != Some(holder) {
+        return Err(DelegateError::NotHolder);
+    }
+    if delegation.may_delegate > 0 && delegation.use_only {
+        return Err(DelegateError::CannotDelegate("its pass would be sealed"));
+    }
+    if delegation.may_delegate > 0 && delegation.key.ed25519().is_none() {
+        return Err(DelegateError::CannotDelegate("blocks are signed with Ed25519 only"));
+    }
+    let depth = chain.hops().len();
+    let left = delegations_left(wire, depth);
+    let wanted = usize::from(delegation.may_delegate).saturating_add(1);
+    if wanted > left {
+        return Err(DelegateError::TooDeep { left, wanted });
+    }
+    u8::try_from(depth.saturating_add(1)).map_err(|_| DelegateError::TooDeep { left, wanted })
+}
+
+/// How often a token at `depth` may still be handed on, by its checks and by its length.
+pub(super) fn delegations_left(wire: &Wire, depth: usize) -> usize {
+    let checks = (0..wire.block_count()).flat_map(|block| (0..wire.check_count(block)).map(move |at| (block, at)));
+    let limits = checks.filter_map(|(block, at)| match Shape::of(&wire.check(block, at)?) {
+        Shape::Depth { at_most } => Some(usize::from(at_most)),
+        _ => None,
+    });
+    let by_checks = limits.min().unwrap_or(usize::MAX).saturating_sub(depth);
+    by_checks.min((profile::MAX_APPENDED_BLOCKS.saturating_add(1)).saturating_sub(wire.block_count()))
+}
+
+fn append(
+    token: &[u8],
+    holder: &PrivateKey,
+    delegation: &Delegation,
+    checks: Vec<Check>,
+) -> Result<Vec<u8>, AttenuateError> {
+    let engine = |_| AttenuateError::Engine;
+    let biscuit = UnverifiedBiscuit::from(token).map_err(|_| AttenuateError::Token(ProfileError::Malformed))?;
+    let named = [datalog::text(delegation.agent.as_str()), datalog::text(&delegation.key.to_string())];
+    let block = BlockBuilder::new().fact(datalog::fact(DELEGATE, named)).map_err(engine)?;
+    let block = checks.into_iter().try_fold(block, BlockBuilder::check).map_err(engine)?;
+    let seed = holder.dangerous_seed();
+    let key = biscuit_auth::PrivateKey::from_bytes(seed.as_slice(), Algorithm::Ed25519)
+        .map_err(|_| AttenuateError::Engine)?;
+    let request = biscuit.third_party_request().map_err(engine)?;
+    let signed = request.create_block(&key, block).and_then(|block| block.serialize()).map_err(engine)?;
+    let longer = biscuit.append_third_party(&signed).map_err(engine)?;
+    let longer = if delegation.use_only { longer.seal().map_err(engine)? } else { longer };
+    longer.to_vec().map_err(engine)
+}
