@@ -84,13 +84,10 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when the newest word from the broker is too old.
     pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
-        let state = self.state();
-        if state.is_stale(&*self.clock, self.staleness_bound) {
-            return Err(Denial::Fault(Fault::FeedStale));
-        }
-        let pass = self.signed(token, &state)?;
+        self.current_state()?;
+        let pass = self.signed(token)?;
         self.refuse_unbelievable(&pass)?;
-        self.refuse_revoked(&pass, &state)?;
+        self.refuse_revoked(&pass, &self.state())?;
         Ok(pass)
     }
 
@@ -102,12 +99,10 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when it cannot be decided.
     pub fn admit(&self, pass: &Pass) -> Result<Duration, Denial> {
-        let state = self.state();
-        if state.is_stale(&*self.clock, self.staleness_bound) {
-            return Err(Denial::Fault(Fault::FeedStale));
-        }
+        let state = self.current_state()?;
         self.refuse_revoked(pass, &state)?;
         let now = state.time(&*self.clock);
+        drop(state);
         let (verified, claims) = (pass.verified(), pass.verified().claims());
         let begins = claims.issued_at.minus(Duration::from_secs(CLOCK_SKEW_SECONDS));
         let reasons = [
@@ -129,13 +124,13 @@ impl Verifier {
     ///
     /// A refusal with every reason and the block that refused; a fault when it cannot be decided.
     pub fn clear(&self, pass: &Pass, call: &Call<'_>) -> Result<Permit, Denial> {
-        let state = self.state();
-        if state.is_stale(&*self.clock, self.staleness_bound) {
-            return Err(Denial::Fault(Fault::FeedStale));
-        }
+        let state = self.current_state()?;
         self.refuse_revoked(pass, &state)?;
-        let now = state.time(&*self.clock);
-        let (arguments, read_only) = self.in_manifest(call, &state.manifest)?;
+        let (now, manifest) = (state.time(&*self.clock), Arc::clone(&state.manifest));
+        // A token takes as long as its holder likes, within the profile: neither the feed nor
+        // anybody else's call waits for it.
+        drop(state);
+        let (arguments, read_only) = self.in_manifest(call, &manifest)?;
         let request = self.request(call, &arguments, (now, read_only));
         match pass.verified().evaluate(&request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
@@ -228,7 +223,7 @@ impl Verifier {
     /// The manifest that it judges by.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        self.state().manifest.clone()
+        Manifest::clone(&self.state().manifest)
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -237,9 +232,20 @@ impl Verifier {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn signed(&self, token: &str, state: &State) -> Result<Pass, Denial> {
+    /// The state, when its newest word from the broker is young enough to decide by.
+    fn current_state(&self) -> Result<RwLockReadGuard<'_, State>, Denial> {
+        let state = self.state();
+        if state.is_stale(&*self.clock, self.staleness_bound) {
+            return Err(Denial::Fault(Fault::FeedStale));
+        }
+        Ok(state)
+    }
+
+    /// The pass, its signatures checked now or before. The state is not held while they are checked.
+    fn signed(&self, token: &str) -> Result<Pass, Denial> {
         let digest = Digest::of(token.as_bytes());
-        let current = |signed: &Signed| state.root_key(signed.key.0) == Some(&signed.key.1);
+        let root_key = |id: KeyId| self.state().root_key(id).copied();
+        let current = |signed: &Signed| root_key(signed.key.0) == Some(signed.key.1);
         if let Some(signed) = self.signatures.get(&digest).filter(|signed| current(signed)) {
             return Ok(Pass(signed));
         }
@@ -247,7 +253,7 @@ impl Verifier {
             UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
         let unknown = || Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current");
         let id = unverified.key_hint().ok_or_else(unknown)?;
-        let key = *state.root_key(id).ok_or_else(unknown)?;
+        let key = root_key(id).ok_or_else(unknown)?;
         let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
         let signed = Arc::new(Signed { pass, key: (id, key) });
         self.signatures.insert(digest, Arc::clone(&signed));
