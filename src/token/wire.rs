@@ -3,7 +3,7 @@
 //! Never from printed Datalog: biscuit-auth's printer does not escape strings, so a hostile
 //! delegate's name could forge whole facts there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use biscuit_auth::{
     builder,
@@ -34,7 +34,12 @@ impl Wire {
         let mut own_symbols = Vec::with_capacity(blocks.len());
         let signed = std::iter::once(&token.authority).chain(&token.blocks);
         for (signed, block) in signed.zip(&mut blocks) {
-            let declared = SymbolTable::from(std::mem::take(&mut block.symbols)).ok()?;
+            let symbols_of_block = std::mem::take(&mut block.symbols);
+            // The library compares blocks with each other and none with itself.
+            if symbols_of_block.iter().collect::<HashSet<_>>().len() != symbols_of_block.len() {
+                return None;
+            }
+            let declared = SymbolTable::from(symbols_of_block).ok()?;
             if signed.external_signature.is_some() {
                 own_symbols.push(Some(declared));
             } else if own_symbols.is_empty() {

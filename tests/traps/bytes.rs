@@ -226,14 +226,11 @@ fn a_block_that_a_holder_signs_by_hand_is_what_it_is() {
 fn symbols_are_not_declared_twice_nor_keys_at_all() {
     let issuer = Issuer::new();
     let rule = |block: schema::Block| raw::profile_rule(&raw::append_by_hand(&pass(&issuer), &block)).unwrap_err();
-    // A symbol of block 0, and one that every token has from the start.
-    for symbol in ["read_ledger", "read"] {
-        let symbols = vec![symbol.to_owned()];
-        assert_eq!(
-            rule(schema::Block { symbols, ..raw::empty_block() }),
-            "a symbol that is declared twice",
-            "{symbol}"
-        );
+    // A symbol of block 0, one that every token has from the start, and one twice in one block: a
+    // check that names the second of them would look at nothing.
+    for symbols in [&["read_ledger"][..], &["read"], &["evil", "evil"], &["", ""]] {
+        let block = schema::Block { symbols: symbols.iter().map(ToString::to_string).collect(), ..raw::empty_block() };
+        assert_eq!(rule(block), "a symbol that is declared twice", "{symbols:?}");
     }
     let key = raw::ed25519(&PrivateKey::from_seed(&[3; 32]).public());
     let public_keys = vec![key];
