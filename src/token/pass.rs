@@ -157,7 +157,7 @@ impl VerifiedPass {
     #[must_use]
     pub fn evaluate(&self, request: &RequestFacts<'_>) -> Evaluation {
         if request.arguments.too_many() && self.engine.mentions("arg") {
-            let detail = format!("more than {} arguments", super::request::MAX_ARGUMENTS);
+            let detail = format!("more than {} arguments, or a name that is too long", super::request::MAX_ARGUMENTS);
             return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
         }
         let Ok(answer) = self.engine.ask(|telling| request.tell(telling)) else {

@@ -18,6 +18,9 @@ use crate::base::{ids::ServerUri, time::Timestamp};
 /// A call whose arguments have more pointers than this has no argument facts.
 pub const MAX_ARGUMENTS: usize = 64;
 
+/// Nor has one with a pointer longer than this, in bytes: every value beneath would repeat it.
+pub const MAX_ARGUMENT_POINTER_BYTES: usize = 1024;
+
 /// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
 /// comes from the pinned manifest.
 #[derive(Debug, Clone)]
@@ -74,7 +77,8 @@ impl Arguments {
         flat
     }
 
-    /// Whether there were more than [`MAX_ARGUMENTS`]; then there are no facts at all.
+    /// Whether there were more than [`MAX_ARGUMENTS`], or a pointer was longer than
+    /// [`MAX_ARGUMENT_POINTER_BYTES`]; then there are no facts at all.
     #[must_use]
     pub const fn too_many(&self) -> bool {
         self.too_many
@@ -87,9 +91,12 @@ impl Arguments {
     }
 
     fn under(&mut self, pointer: &mut String, segment: &str, value: &Value, tool: Option<&Tool>) {
+        if self.too_many {
+            return;
+        }
         let length = pointer.len();
         push_pointer_segment(pointer, segment);
-        if self.names.len() >= MAX_ARGUMENTS {
+        if self.names.len() >= MAX_ARGUMENTS || pointer.len() > MAX_ARGUMENT_POINTER_BYTES {
             self.too_many = true;
         } else {
             self.names.insert(pointer.clone());
@@ -216,6 +223,14 @@ mod tests {
         let many = |count: usize| Value::Object((0..count).map(|index| (format!("a{index}"), json!(1))).collect());
         assert!(!Arguments::flatten(Some(&many(MAX_ARGUMENTS)), None).too_many());
         let flat = Arguments::flatten(Some(&many(MAX_ARGUMENTS + 1)), None);
+        assert!(flat.too_many() && flat.scalars.is_empty() && flat.names.is_empty());
+    }
+
+    #[test]
+    fn a_name_too_long_to_repeat_leaves_no_fact() {
+        let named = |bytes: usize| json!({"n".repeat(bytes): {"a": 1, "b": 2}});
+        assert!(!Arguments::flatten(Some(&named(MAX_ARGUMENT_POINTER_BYTES - 3)), None).too_many());
+        let flat = Arguments::flatten(Some(&named(MAX_ARGUMENT_POINTER_BYTES - 2)), None);
         assert!(flat.too_many() && flat.scalars.is_empty() && flat.names.is_empty());
     }
 }
