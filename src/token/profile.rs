@@ -64,7 +64,9 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         return Err(ProfileError::TooLarge);
     }
     let token = schema::Biscuit::decode(bytes).map_err(|_| ProfileError::Malformed)?;
-    if token.authority.block.is_empty() {
+    // The outer encoding is unsigned. Unknown fields, or another order, would be other texts of
+    // the same token, made by anybody, and each is remembered by itself.
+    if token.authority.block.is_empty() || token.encode_to_vec() != bytes {
         return Err(ProfileError::Malformed);
     }
     if token.blocks.len() > MAX_APPENDED_BLOCKS {

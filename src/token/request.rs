@@ -19,7 +19,7 @@ use crate::base::{ids::ServerUri, time::Timestamp};
 pub const MAX_ARGUMENTS: usize = 64;
 
 /// Nor has one with a pointer longer than this, in bytes: every value beneath would repeat it.
-pub const MAX_ARGUMENT_POINTER_BYTES: usize = 1024;
+pub(super) const MAX_ARGUMENT_POINTER_BYTES: usize = 1024;
 
 /// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
 /// comes from the pinned manifest.
@@ -78,7 +78,7 @@ impl Arguments {
     }
 
     /// Whether there were more than [`MAX_ARGUMENTS`], or a pointer was longer than
-    /// [`MAX_ARGUMENT_POINTER_BYTES`]; then there are no facts at all.
+    /// 1,024 bytes; then there are no facts at all.
     #[must_use]
     pub const fn too_many(&self) -> bool {
         self.too_many

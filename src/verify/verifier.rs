@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 
 use super::{
     builder::VerifierBuilder,
@@ -23,8 +23,8 @@ use crate::{
         time::{Clock, Timestamp},
     },
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, RequestFacts, UnverifiedPass,
-        VerifiedPass, manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, MAX_PASS_BYTES, RequestFacts,
+        UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -38,13 +38,26 @@ pub struct Verifier {
     pub(super) staleness_bound: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
-    pub(super) signatures: Cache<Digest, Arc<Signed>>,
+    pub(super) signatures: Cache<Digest, Arc<Signed>, ByLength>,
 }
 
 /// A pass whose signatures hold, with the key that they hold under.
+#[derive(Debug)]
 pub(super) struct Signed {
     pass: VerifiedPass,
     key: (KeyId, PublicKey),
+    text_bytes: usize,
+}
+
+/// What a remembered token weighs: its text, since what is kept of it grows with that.
+#[derive(Debug, Clone)]
+pub(super) struct ByLength;
+
+impl Weighter<Digest, Arc<Signed>> for ByLength {
+    fn weight(&self, _: &Digest, signed: &Arc<Signed>) -> u64 {
+        // Every entry has a price of its own, however short its token.
+        u64::try_from(signed.text_bytes.max(MAX_PASS_BYTES)).unwrap_or(u64::MAX)
+    }
 }
 
 /// A pass that was verified by a [`Verifier`]. It may be revoked or expire at any moment: that is
@@ -84,7 +97,7 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when the newest word from the broker is too old.
     pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
-        self.current_state()?;
+        drop(self.current_state()?);
         let pass = self.signed(token)?;
         self.refuse_unbelievable(&pass)?;
         self.refuse_revoked(&pass, &self.state())?;
@@ -255,7 +268,7 @@ impl Verifier {
         let id = unverified.key_hint().ok_or_else(unknown)?;
         let key = root_key(id).ok_or_else(unknown)?;
         let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
-        let signed = Arc::new(Signed { pass, key: (id, key) });
+        let signed = Arc::new(Signed { pass, key: (id, key), text_bytes: token.len() });
         self.signatures.insert(digest, Arc::clone(&signed));
         Ok(Pass(signed))
     }
