@@ -9,7 +9,7 @@ use super::{
     claims::{ClaimsError, PassClaims},
     engine::{At, Engine},
     keys,
-    profile::{self, MAX_TOKEN_BYTES, ProfileError},
+    profile::{self, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, ProfileError},
     request::RequestFacts,
     shape::Shape,
     wire::Wire,
@@ -159,6 +159,18 @@ impl VerifiedPass {
         if request.arguments.too_many() && self.engine.mentions("arg") {
             let detail = format!("more than {} arguments, or a name that is too long", super::request::MAX_ARGUMENTS);
             return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
+        }
+        if request.arguments.leaves_out() && self.engine.looks_at_any_argument() {
+            let detail = "an argument that cannot be looked at, and a check that looks at every argument".to_owned();
+            return Evaluation::Refused(vec![FailedCheck {
+                block: None,
+                code: ReasonCode::ArgumentConstraint,
+                detail,
+            }]);
+        }
+        if request.name.len() > MAX_TEXT_BYTES {
+            // No right names it, and no check searches it.
+            return Evaluation::Refused(vec![FailedCheck::of_block_0(ReasonCode::NotGranted, "its name is too long")]);
         }
         let Ok(answer) = self.engine.ask(|telling| request.tell(telling)) else {
             return Evaluation::Fault(EvaluationFault::RunLimit);

@@ -11,6 +11,7 @@ use super::{
     engine::Telling,
     manifest::Tool,
     path::{path_segments, push_pointer_segment, resource_segments, url_host},
+    profile::MAX_TEXT_BYTES,
     rights::Kind,
 };
 use crate::base::{ids::ServerUri, time::Timestamp};
@@ -42,8 +43,8 @@ pub struct RequestFacts<'r> {
 
 /// The arguments of a call, flattened to JSON pointers.
 ///
-/// All or nothing per pointer: a pointer whose value cannot be represented exactly, or is a path
-/// or URL in doubt, has no fact, so that a constraint on it refuses.
+/// All or nothing per pointer: a pointer whose value cannot be represented exactly, is a path or
+/// URL in doubt, or a text of more than 4,096 bytes, has no fact, so that a constraint on it refuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
     scalars: Vec<(String, Scalar)>,
@@ -51,6 +52,7 @@ pub struct Arguments {
     hosts: Vec<(String, String)>,
     names: BTreeSet<String>,
     too_many: bool,
+    leaves_out: bool,
 }
 
 impl Arguments {
@@ -82,6 +84,12 @@ impl Arguments {
     #[must_use]
     pub const fn too_many(&self) -> bool {
         self.too_many
+    }
+
+    /// Whether some text has no fact: a check that looks at whatever arguments there are would not
+    /// see it.
+    pub(super) const fn leaves_out(&self) -> bool {
+        self.leaves_out
     }
 
     /// The scalar at `pointer`, if there is exactly one.
@@ -123,6 +131,10 @@ impl Arguments {
             tool.is_some_and(|tool| list(tool).iter().any(|declared| declared.as_str() == pointer))
         };
         let as_text = if let Scalar::Text(text) = &scalar { Some(text.as_str()) } else { None };
+        if as_text.is_some_and(|text| text.len() > MAX_TEXT_BYTES) {
+            self.leaves_out = true;
+            return;
+        }
         if declared(|tool| &tool.path_arguments) {
             let Some(segments) = as_text.and_then(|path| path_segments(path).map(|_| path)) else { return };
             self.paths.push((pointer.to_owned(), datalog::file_segments(segments).unwrap_or_default()));
@@ -216,6 +228,14 @@ mod tests {
     fn a_list_at_a_path_argument_is_no_path() {
         let flat = Arguments::flatten(Some(&json!({"paths": ["/srv/data/a", "/etc/passwd"]})), Some(&tool()));
         assert!(flat.paths.iter().all(|(pointer, _)| pointer != "/paths"));
+    }
+
+    #[test]
+    fn a_text_too_long_to_be_searched_has_a_name_and_no_fact() {
+        let flat = |bytes: usize| Arguments::flatten(Some(&json!({"s": "x".repeat(bytes), "i": 1})), None);
+        let (fits, long) = (flat(MAX_TEXT_BYTES), flat(MAX_TEXT_BYTES + 1));
+        assert_eq!((fits.scalars.len(), fits.names.len(), fits.leaves_out()), (2, 2, false));
+        assert_eq!((long.scalars.len(), long.names.len(), long.leaves_out()), (1, 2, true));
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn the_feed_is_heard_while_a_slow_token_is_evaluated() {
 
     let scene = Scene::new();
     // As slow as the profile lets a holder be.
-    let code = format!("check if arg($p, $v), arg($q, $w), {};", ["$v !== $w"; 16].join(", "));
+    let code = format!("check if arg($p, $v), arg($q, $w), {};", ["$v !== $w"; 14].join(", "));
     let slow = raw::append(&scene.pass, &scene.issuer.root.public(), &code);
     let slow = scene.verifier.verify(slow.expose()).unwrap();
     let arguments: Value =
