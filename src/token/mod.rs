@@ -22,6 +22,7 @@ mod pass;
 mod profile;
 mod request;
 mod shape;
+mod short;
 mod wire;
 
 pub mod constraint;

@@ -12,6 +12,7 @@ use super::{
     profile::{self, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, ProfileError},
     request::RequestFacts,
     shape::Shape,
+    short::shortened,
     wire::Wire,
 };
 use crate::base::{
@@ -217,7 +218,7 @@ impl VerifiedPass {
         match self.wire.check(block, index) {
             Some(check) => {
                 let shape = Shape::of(&check);
-                FailedCheck { block: Some(block), code: shape.code(request.time), detail: shape.to_string() }
+                FailedCheck { block: Some(block), code: shape.code(request.time), detail: shortened(&shape) }
             }
             None => FailedCheck { block: Some(block), code: ReasonCode::Attenuation, detail: "a check".to_owned() },
         }
@@ -233,7 +234,7 @@ impl VerifiedPass {
         if !shape.concerns(request.me, request.kind, request.name) || found.type_name() == wanted {
             return None;
         }
-        let detail = format!("argument `{}` must be of type {wanted}", pointer.as_str().escape_debug());
+        let detail = shortened(format_args!("argument `{}` must be of type {wanted}", pointer.as_str().escape_debug()));
         Some(FailedCheck { block: Some(block), code: ReasonCode::ArgumentType, detail })
     }
 }

@@ -253,6 +253,29 @@ fn a_text_that_is_named_a_thousand_times_is_too_much_text() {
 }
 
 #[test]
+fn a_refusal_does_not_repeat_all_that_a_holder_wrote() {
+    let issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    // The very shape of a narrowing, whose subtree is one long text many times.
+    let subtree = vec![format!("\"{}\"", "\u{1}".repeat(2_000)); 30].join(", ");
+    let server = super::support::SERVER;
+    let only = format!(
+        "check if call($s, $k, $n), call_path($seg), $s === \"{server}\" && $k === \"resource\" && $seg.starts_with([{subtree}]);"
+    );
+    let names: Vec<String> = (0..100).map(|index| format!("tool_{index}")).collect();
+    let mut narrowing = Narrowing::default();
+    narrowing.rights = Some(vec![rights(json!({"tools": names}))]);
+    let hostile = raw::append(&pass(&issuer), &issuer.root.public(), &only);
+    let usual = attenuate(&pass(&issuer), &narrowing).unwrap().token;
+    for (token, says) in [(hostile, "only resources under"), (usual, "only tool `tool_0`")] {
+        let denial = super::call(&verifier, &token, "read_ledger", &json!({})).unwrap_err();
+        let hallpass::verify::Denial::Refused(refusals) = denial else { panic!("{denial}") };
+        assert!(refusals[0].detail.starts_with(says), "{refusals:?}");
+        assert!(refusals[0].detail.len() < 520, "{} bytes", refusals[0].detail.len());
+    }
+}
+
+#[test]
 fn the_cost_of_all_blocks_adds_up() {
     let issuer = Issuer::new();
     let root = issuer.root.public();
