@@ -154,6 +154,16 @@ impl VerifiedPass {
         self.delegations
     }
 
+    /// What the checks of its appended blocks cost for each call, in units of 20 to 50 nanoseconds.
+    pub(crate) const fn cost(&self) -> usize {
+        self.wire.cost()
+    }
+
+    /// Whether the audience and the rights of block 0 name this, which is asked of every call first.
+    pub(crate) fn names(&self, request: &RequestFacts<'_>) -> bool {
+        self.claims.audience.contains(request.me) && self.claims.names(request)
+    }
+
     /// Asks the audience, the rights of block 0 and every check of every block about one call.
     #[must_use]
     pub fn evaluate(&self, request: &RequestFacts<'_>) -> Evaluation {

@@ -103,7 +103,7 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
             return Err(refuse("checks that name too much text"));
         }
     }
-    Ok(wire)
+    Ok(wire.with_cost(cost))
 }
 
 struct Limits {

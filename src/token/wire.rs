@@ -25,6 +25,7 @@ pub(super) struct Wire {
     symbols: SymbolTable,
     /// The same for third-party blocks, each of which stands alone.
     own_symbols: Vec<Option<SymbolTable>>,
+    cost: usize,
 }
 
 impl Wire {
@@ -50,7 +51,17 @@ impl Wire {
                 own_symbols.push(None);
             }
         }
-        Some(Self { token, blocks, symbols, own_symbols })
+        Some(Self { token, blocks, symbols, own_symbols, cost: 0 })
+    }
+
+    /// Remembers what the checks of appended blocks cost.
+    pub(super) fn with_cost(self, cost: usize) -> Self {
+        Self { cost, ..self }
+    }
+
+    /// What the checks of appended blocks cost, in the profile's units.
+    pub(super) const fn cost(&self) -> usize {
+        self.cost
     }
 
     /// What the indices of block 0 and of every first-party block refer to.

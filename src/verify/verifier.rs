@@ -157,6 +157,9 @@ impl Verifier {
     /// tools, prompts or resources should show to the holder of `pass`.
     #[must_use]
     pub fn may_show(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
+        if !self.names(pass, kind, name) {
+            return false;
+        }
         let call = Call { kind, name, arguments: None };
         let about_arguments = |refusal: &Refusal| {
             matches!(
@@ -169,6 +172,12 @@ impl Verifier {
             Err(Denial::Refused(refusals)) => refusals.iter().all(about_arguments),
             Err(Denial::Fault(_)) => false,
         }
+    }
+
+    /// Whether the pass is for this server and names this: what can be said without asking any check.
+    pub(super) fn names(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
+        let (call, arguments) = (Call { kind, name, arguments: None }, Arguments::default());
+        pass.verified().names(&self.request(&call, &arguments, (pass.verified().claims().issued_at, true)))
     }
 
     /// Takes over a signed frame from the broker, whole or not at all.
