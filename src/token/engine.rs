@@ -32,6 +32,7 @@ pub(super) struct Engine {
     facts: FactSet,
     checks: Vec<Loaded>,
     mentioned: BTreeSet<u64>,
+    looks_at_any_argument: bool,
 }
 
 struct Loaded {
@@ -61,6 +62,7 @@ impl Engine {
             facts: FactSet::default(),
             checks: Vec::new(),
             mentioned: BTreeSet::new(),
+            looks_at_any_argument: false,
         };
         let keys = wire.blocks_by_scope_key();
         for block in 0..wire.block_count() {
@@ -98,7 +100,11 @@ impl Engine {
 
     fn add(&mut self, at: At, check: Check, keys: &HashMap<usize, Vec<usize>>) {
         let predicates = check.queries.iter().flat_map(|query| &query.body);
-        self.mentioned.extend(predicates.map(|predicate| predicate.name));
+        for predicate in predicates {
+            self.mentioned.insert(predicate.name);
+            let is_argument = matches!(self.symbols.get_symbol(predicate.name), Some("arg" | "arg_path" | "arg_host"));
+            self.looks_at_any_argument |= is_argument && matches!(predicate.terms.first(), Some(Term::Variable(_)));
+        }
         let scoped = |query: Rule| {
             let trusted = TrustedOrigins::from_scopes(&query.scopes, &TrustedOrigins::default(), at.0, keys);
             (query, trusted)
@@ -110,6 +116,11 @@ impl Engine {
     /// Whether some check mentions a fact whose name begins with `prefix`.
     pub(super) fn mentions(&self, prefix: &str) -> bool {
         self.mentioned.iter().any(|name| self.symbols.get_symbol(*name).is_some_and(|name| name.starts_with(prefix)))
+    }
+
+    /// Whether some check looks at whatever arguments there are, not at the one of a given pointer.
+    pub(super) const fn looks_at_any_argument(&self) -> bool {
+        self.looks_at_any_argument
     }
 
     /// Asks every check; `tell` says what the verifier knows about the call.

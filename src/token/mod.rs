@@ -24,6 +24,7 @@ mod pass;
 mod profile;
 mod request;
 mod shape;
+mod short;
 mod signer;
 mod wire;
 

@@ -10,9 +10,10 @@ use super::{
     engine::{At, Engine},
     holder::{ChainError, HolderChain},
     keys,
-    profile::{self, MAX_TOKEN_BYTES, ProfileError},
+    profile::{self, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, ProfileError},
     request::RequestFacts,
     shape::Shape,
+    short::shortened,
     wire::Wire,
 };
 use crate::base::{
@@ -162,12 +163,34 @@ impl VerifiedPass {
         self.holder.as_ref()
     }
 
+    /// What the checks of its appended blocks cost for each call, in units of 20 to 50 nanoseconds.
+    pub(crate) const fn cost(&self) -> usize {
+        self.wire.cost()
+    }
+
+    /// Whether the audience and the rights of block 0 name this, which is asked of every call first.
+    pub(crate) fn names(&self, request: &RequestFacts<'_>) -> bool {
+        self.claims.audience.contains(request.me) && self.claims.names(request)
+    }
+
     /// Asks the audience, the rights of block 0 and every check of every block about one call.
     #[must_use]
     pub fn evaluate(&self, request: &RequestFacts<'_>) -> Evaluation {
         if request.arguments.too_many() && self.engine.mentions("arg") {
-            let detail = format!("more than {} arguments", super::request::MAX_ARGUMENTS);
+            let detail = format!("more than {} arguments, or a name that is too long", super::request::MAX_ARGUMENTS);
             return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
+        }
+        if request.arguments.leaves_out() && self.engine.looks_at_any_argument() {
+            let detail = "an argument that cannot be looked at, and a check that looks at every argument".to_owned();
+            return Evaluation::Refused(vec![FailedCheck {
+                block: None,
+                code: ReasonCode::ArgumentConstraint,
+                detail,
+            }]);
+        }
+        if request.name.len() > MAX_TEXT_BYTES {
+            // No right names it, and no check searches it.
+            return Evaluation::Refused(vec![FailedCheck::of_block_0(ReasonCode::NotGranted, "its name is too long")]);
         }
         let Ok(answer) = self.engine.ask(|telling| request.tell(telling, self.holder.as_ref())) else {
             return Evaluation::Fault(EvaluationFault::RunLimit);
@@ -214,7 +237,7 @@ impl VerifiedPass {
         match self.wire.check(block, index) {
             Some(check) => {
                 let shape = Shape::of(&check);
-                FailedCheck { block: Some(block), code: shape.code(request.time), detail: shape.to_string() }
+                FailedCheck { block: Some(block), code: shape.code(request.time), detail: shortened(&shape) }
             }
             None => FailedCheck { block: Some(block), code: ReasonCode::Attenuation, detail: "a check".to_owned() },
         }
@@ -230,7 +253,7 @@ impl VerifiedPass {
         if !shape.concerns(request.me, request.kind, request.name) || found.type_name() == wanted {
             return None;
         }
-        let detail = format!("argument `{}` must be of type {wanted}", pointer.as_str().escape_debug());
+        let detail = shortened(format_args!("argument `{}` must be of type {wanted}", pointer.as_str().escape_debug()));
         Some(FailedCheck { block: Some(block), code: ReasonCode::ArgumentType, detail })
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn push_pointer_segment(pointer: &mut String, segment: &str) {
 /// The segments of an absolute path in canonical form: `/srv/data` gives `srv`, `data`.
 ///
 /// `None` when there is any doubt: not absolute; an empty, `.`, `..` or dots-only segment; a
-/// control character, backslash or `%`; longer than 4096 bytes. `/` itself is the empty list.
+/// control character, backslash or `%`; longer than 4096 bytes or 128 segments. `/` itself is the empty list.
 #[must_use]
 pub fn path_segments(path: &str) -> Option<Vec<String>> {
     if path.len() > MAX_PATH_BYTES {
@@ -96,6 +96,9 @@ pub fn path_segments(path: &str) -> Option<Vec<String>> {
     let inside = path.strip_prefix('/')?;
     if inside.is_empty() {
         return Some(Vec::new());
+    }
+    if inside.split('/').count() > MAX_SEGMENTS {
+        return None;
     }
     inside.split('/').map(|segment| is_plain_segment(segment).then(|| segment.to_owned())).collect()
 }
@@ -223,6 +226,8 @@ fn is_plain_segment(segment: &str) -> bool {
 
 const MAX_POINTER_BYTES: usize = 256;
 const MAX_PATH_BYTES: usize = 4096;
+/// A path of more segments than this has no canonical form.
+pub(super) const MAX_SEGMENTS: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -248,6 +253,14 @@ mod tests {
         ] {
             assert_eq!(path_segments(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_path_of_very_many_segments_has_no_form() {
+        let path = |segments: usize| "/a".repeat(segments);
+        assert!(path_segments(&path(MAX_SEGMENTS)).is_some());
+        assert_eq!(path_segments(&path(MAX_SEGMENTS + 1)), None);
+        assert_eq!(resource_segments(&format!("file://{}", path(MAX_SEGMENTS + 1))), None);
     }
 
     #[test]

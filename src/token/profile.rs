@@ -64,34 +64,46 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         return Err(ProfileError::TooLarge);
     }
     let token = schema::Biscuit::decode(bytes).map_err(|_| ProfileError::Malformed)?;
-    if token.authority.block.is_empty() {
+    // The outer encoding is unsigned. Unknown fields, or another order, would be other texts of
+    // the same token, made by anybody, and each is remembered by itself.
+    if token.authority.block.is_empty() || token.encode_to_vec() != bytes {
         return Err(ProfileError::Malformed);
     }
     if token.blocks.len() > MAX_APPENDED_BLOCKS {
         return Err(ProfileError::TooManyBlocks);
     }
     let mut blocks = Vec::with_capacity(token.blocks.len().saturating_add(1));
+    let mut symbols = 0_usize;
     for (index, signed) in std::iter::once(&token.authority).chain(&token.blocks).enumerate() {
         let refuse = |rule| ProfileError::Block { block: index, rule };
         admit_signature(signed).map_err(refuse)?;
         let block = schema::Block::decode(signed.block.as_slice()).map_err(|_| ProfileError::Malformed)?;
         let limits = if index == 0 { &AUTHORITY } else { &APPENDED };
         admit_block(&block, limits).map_err(refuse)?;
+        symbols = symbols.saturating_add(block.symbols.len());
+        if symbols > MAX_SYMBOLS {
+            return Err(refuse("too many symbols"));
+        }
         blocks.push(block);
     }
     let Some(wire) = Wire::new(token, blocks) else {
         return Err(ProfileError::Symbols);
     };
-    let mut total = 0_usize;
+    let mut cost = 0_usize;
+    let mut text = 0_usize;
     for index in 1..wire.block_count() {
         let refuse = |rule| ProfileError::Block { block: index, rule };
         admit_facts(&wire, index).map_err(refuse)?;
-        total = total.saturating_add(cost::of_block(&wire, index));
-        if total > cost::MAX_COST {
+        cost = cost.saturating_add(cost::of_block(&wire, index));
+        if cost > cost::MAX_COST {
             return Err(refuse("checks that take too long to evaluate"));
         }
+        text = text.saturating_add(cost::text_of_block(&wire, index));
+        if text > cost::MAX_CHECK_TEXT {
+            return Err(refuse("checks that name too much text"));
+        }
     }
-    Ok(wire)
+    Ok(wire.with_cost(cost))
 }
 
 struct Limits {
@@ -106,7 +118,14 @@ const AUTHORITY: Limits = Limits { queries: 1024, predicates: 6, operations: 16_
 const APPENDED: Limits = Limits { queries: 32, predicates: 2, operations: 256, scopes: false };
 /// 3.0 to 3.3, as block versions number them.
 const DATALOG_VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
-const MAX_THIRD_PARTY_FACTS: usize = 8;
+pub(super) const MAX_THIRD_PARTY_FACTS: usize = 8;
+const MAX_FACT_TEXT_BYTES: usize = 256;
+
+/// The blocks of a token declare at most this many symbols: the engine looks through all of them.
+pub(super) const MAX_SYMBOLS: usize = 1024;
+
+/// No symbol is longer than this, in bytes, and no text of a call that a check can look into.
+pub(super) const MAX_TEXT_BYTES: usize = 4096;
 
 fn admit_signature(signed: &schema::SignedBlock) -> Result<(), &'static str> {
     let is_ed25519 = |key: &schema::PublicKey| {
@@ -130,6 +149,9 @@ fn admit_signature(signed: &schema::SignedBlock) -> Result<(), &'static str> {
 }
 
 fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static str> {
+    if block.symbols.iter().any(|symbol| symbol.len() > MAX_TEXT_BYTES) {
+        return Err("a symbol that is too long");
+    }
     if !block.rules.is_empty() {
         return Err("a rule");
     }
@@ -236,6 +258,23 @@ fn admit_facts(wire: &Wire, index: usize) -> Result<(), &'static str> {
             (Some("approved"), 8) => {}
             _ => return Err("a fact that the format does not know"),
         }
+        if !fact.predicate.terms.iter().all(|term| is_short_scalar(wire, index, term)) {
+            return Err("a fact that says more than short scalars");
+        }
     }
     if delegations > 1 { Err("more than one delegation") } else { Ok(()) }
+}
+
+/// A variable copies what it stands for, so a fact of a holder's own making holds nothing large.
+fn is_short_scalar(wire: &Wire, block: usize, term: &schema::Term) -> bool {
+    use schema::term::Content;
+
+    match &term.content {
+        Some(Content::String(symbol)) => {
+            wire.symbol(block, *symbol).is_some_and(|text| text.len() <= MAX_FACT_TEXT_BYTES)
+        }
+        Some(Content::Bytes(bytes)) => bytes.len() <= MAX_FACT_TEXT_BYTES,
+        Some(Content::Integer(_) | Content::Date(_) | Content::Bool(_)) => true,
+        _ => false,
+    }
 }

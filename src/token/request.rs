@@ -12,12 +12,16 @@ use super::{
     holder::HolderChain,
     manifest::Tool,
     path::{path_segments, push_pointer_segment, resource_segments, url_host},
+    profile::MAX_TEXT_BYTES,
     rights::Kind,
 };
 use crate::base::{ids::ServerUri, time::Timestamp};
 
 /// A call whose arguments have more pointers than this has no argument facts.
 pub const MAX_ARGUMENTS: usize = 64;
+
+/// Nor has one with a pointer longer than this, in bytes: every value beneath would repeat it.
+pub(super) const MAX_ARGUMENT_POINTER_BYTES: usize = 1024;
 
 /// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
 /// comes from the pinned manifest.
@@ -42,8 +46,8 @@ pub struct RequestFacts<'r> {
 
 /// The arguments of a call, flattened to JSON pointers.
 ///
-/// All or nothing per pointer: a pointer whose value cannot be represented exactly, or is a path
-/// or URL in doubt, has no fact, so that a constraint on it refuses.
+/// All or nothing per pointer: a pointer whose value cannot be represented exactly, is a path or
+/// URL in doubt, or a text of more than 4,096 bytes, has no fact, so that a constraint on it refuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
     scalars: Vec<(String, Scalar)>,
@@ -51,6 +55,7 @@ pub struct Arguments {
     hosts: Vec<(String, String)>,
     names: BTreeSet<String>,
     too_many: bool,
+    leaves_out: bool,
 }
 
 impl Arguments {
@@ -77,10 +82,17 @@ impl Arguments {
         flat
     }
 
-    /// Whether there were more than [`MAX_ARGUMENTS`]; then there are no facts at all.
+    /// Whether there were more than [`MAX_ARGUMENTS`], or a pointer was longer than
+    /// 1,024 bytes; then there are no facts at all.
     #[must_use]
     pub const fn too_many(&self) -> bool {
         self.too_many
+    }
+
+    /// Whether some text has no fact: a check that looks at whatever arguments there are would not
+    /// see it.
+    pub(super) const fn leaves_out(&self) -> bool {
+        self.leaves_out
     }
 
     /// The scalar at `pointer`, if there is exactly one.
@@ -90,9 +102,12 @@ impl Arguments {
     }
 
     fn under(&mut self, pointer: &mut String, segment: &str, value: &Value, tool: Option<&Tool>) {
+        if self.too_many {
+            return;
+        }
         let length = pointer.len();
         push_pointer_segment(pointer, segment);
-        if self.names.len() >= MAX_ARGUMENTS {
+        if self.names.len() >= MAX_ARGUMENTS || pointer.len() > MAX_ARGUMENT_POINTER_BYTES {
             self.too_many = true;
         } else {
             self.names.insert(pointer.clone());
@@ -119,6 +134,10 @@ impl Arguments {
             tool.is_some_and(|tool| list(tool).iter().any(|declared| declared.as_str() == pointer))
         };
         let as_text = if let Scalar::Text(text) = &scalar { Some(text.as_str()) } else { None };
+        if as_text.is_some_and(|text| text.len() > MAX_TEXT_BYTES) {
+            self.leaves_out = true;
+            return;
+        }
         if declared(|tool| &tool.path_arguments) {
             let Some(segments) = as_text.and_then(|path| path_segments(path).map(|_| path)) else { return };
             self.paths.push((pointer.to_owned(), datalog::file_segments(segments).unwrap_or_default()));
@@ -220,10 +239,26 @@ mod tests {
     }
 
     #[test]
+    fn a_text_too_long_to_be_searched_has_a_name_and_no_fact() {
+        let flat = |bytes: usize| Arguments::flatten(Some(&json!({"s": "x".repeat(bytes), "i": 1})), None);
+        let (fits, long) = (flat(MAX_TEXT_BYTES), flat(MAX_TEXT_BYTES + 1));
+        assert_eq!((fits.scalars.len(), fits.names.len(), fits.leaves_out()), (2, 2, false));
+        assert_eq!((long.scalars.len(), long.names.len(), long.leaves_out()), (1, 2, true));
+    }
+
+    #[test]
     fn too_many_arguments_leave_no_fact() {
         let many = |count: usize| Value::Object((0..count).map(|index| (format!("a{index}"), json!(1))).collect());
         assert!(!Arguments::flatten(Some(&many(MAX_ARGUMENTS)), None).too_many());
         let flat = Arguments::flatten(Some(&many(MAX_ARGUMENTS + 1)), None);
+        assert!(flat.too_many() && flat.scalars.is_empty() && flat.names.is_empty());
+    }
+
+    #[test]
+    fn a_name_too_long_to_repeat_leaves_no_fact() {
+        let named = |bytes: usize| json!({"n".repeat(bytes): {"a": 1, "b": 2}});
+        assert!(!Arguments::flatten(Some(&named(MAX_ARGUMENT_POINTER_BYTES - 3)), None).too_many());
+        let flat = Arguments::flatten(Some(&named(MAX_ARGUMENT_POINTER_BYTES - 2)), None);
         assert!(flat.too_many() && flat.scalars.is_empty() && flat.names.is_empty());
     }
 }

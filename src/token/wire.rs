@@ -3,7 +3,7 @@
 //! Never from printed Datalog: biscuit-auth's printer does not escape strings, so a hostile
 //! delegate's name could forge whole facts there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use biscuit_auth::{
     builder,
@@ -22,6 +22,7 @@ pub(super) struct Wire {
     symbols: SymbolTable,
     /// The same for third-party blocks, each of which stands alone.
     own_symbols: Vec<Option<SymbolTable>>,
+    cost: usize,
 }
 
 impl Wire {
@@ -31,7 +32,12 @@ impl Wire {
         let mut own_symbols = Vec::with_capacity(blocks.len());
         let signed = std::iter::once(&token.authority).chain(&token.blocks);
         for (signed, block) in signed.zip(&mut blocks) {
-            let declared = SymbolTable::from(std::mem::take(&mut block.symbols)).ok()?;
+            let symbols_of_block = std::mem::take(&mut block.symbols);
+            // The library compares blocks with each other and none with itself.
+            if symbols_of_block.iter().collect::<HashSet<_>>().len() != symbols_of_block.len() {
+                return None;
+            }
+            let declared = SymbolTable::from(symbols_of_block).ok()?;
             if signed.external_signature.is_some() {
                 own_symbols.push(Some(declared));
             } else if own_symbols.is_empty() {
@@ -42,7 +48,17 @@ impl Wire {
                 own_symbols.push(None);
             }
         }
-        Some(Self { token, blocks, symbols, own_symbols })
+        Some(Self { token, blocks, symbols, own_symbols, cost: 0 })
+    }
+
+    /// Remembers what the checks of appended blocks cost.
+    pub(super) fn with_cost(self, cost: usize) -> Self {
+        Self { cost, ..self }
+    }
+
+    /// What the checks of appended blocks cost, in the profile's units.
+    pub(super) const fn cost(&self) -> usize {
+        self.cost
     }
 
     /// What the indices of block 0 and of every first-party block refer to.

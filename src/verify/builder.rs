@@ -10,14 +10,14 @@ use quick_cache::sync::Cache;
 use super::{
     possession::{Nonces, ReplayGuard},
     state::{Memory, State},
-    verifier::Verifier,
+    verifier::{ByLength, Verifier},
 };
 use crate::{
     base::{
         ids::IssuerUri,
         time::{Clock, SystemClock},
     },
-    token::manifest::Manifest,
+    token::{MAX_PASS_BYTES, manifest::Manifest},
 };
 
 /// A verifier refuses when its newest word from the broker is older than this.
@@ -73,7 +73,8 @@ impl VerifierBuilder {
         self
     }
 
-    /// How many checked tokens are remembered; 1,024 by default.
+    /// How many checked tokens are remembered; 1,024 by default. One that is longer than a broker
+    /// mints, because of its appended blocks, counts as often as its length exceeds that.
     #[must_use]
     pub const fn cached_signatures(mut self, count: usize) -> Self {
         self.cached_signatures = count;
@@ -112,7 +113,11 @@ impl VerifierBuilder {
             endpoints,
             nonces: self.nonces,
             proofs,
-            signatures: Cache::new(self.cached_signatures),
+            signatures: Cache::with_weighter(
+                self.cached_signatures,
+                u64::try_from(self.cached_signatures.saturating_mul(MAX_PASS_BYTES)).unwrap_or(u64::MAX),
+                ByLength,
+            ),
         }
     }
 }

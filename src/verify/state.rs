@@ -1,6 +1,6 @@
 //! What a verifier knows from its broker: keys, manifest, revocations, and how old that is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,7 @@ pub enum FrameError {
 #[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) keys: Vec<RootKeyEntry>,
-    pub(super) manifest: Manifest,
+    pub(super) manifest: Arc<Manifest>,
     pub(super) revocations: Revocations,
     memory: Memory,
     heard: Option<Heard>,
@@ -87,7 +87,13 @@ struct Heard {
 
 impl State {
     pub(super) fn new(manifest: Manifest, memory: Memory) -> Self {
-        Self { keys: Vec::new(), manifest, revocations: Revocations::default(), memory, heard: None }
+        Self {
+            keys: Vec::new(),
+            manifest: Arc::new(manifest),
+            revocations: Revocations::default(),
+            memory,
+            heard: None,
+        }
     }
 
     pub(super) fn memory(&self) -> &Memory {
@@ -169,7 +175,7 @@ impl State {
             self.keys = keys;
         }
         if let Some(manifest) = frame.manifest {
-            self.manifest = manifest;
+            self.manifest = Arc::new(manifest);
         }
         if let Some(feed_keys) = frame.feed_keys {
             self.memory.feed_keys = feed_keys;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{Weighter, sync::Cache};
 
 use super::{
     builder::VerifierBuilder,
@@ -24,8 +24,8 @@ use crate::{
         time::{Clock, Timestamp},
     },
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, HolderChain, RequestFacts,
-        UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, HolderChain, MAX_PASS_BYTES,
+        RequestFacts, UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -39,7 +39,7 @@ pub struct Verifier {
     pub(super) staleness_bound: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
-    pub(super) signatures: Cache<Digest, Arc<Signed>>,
+    pub(super) signatures: Cache<Digest, Arc<Signed>, ByLength>,
     /// The URLs that proofs of possession may be for.
     pub(super) endpoints: Vec<String>,
     pub(super) nonces: Option<Nonces>,
@@ -47,9 +47,22 @@ pub struct Verifier {
 }
 
 /// A pass whose signatures hold, with the key that they hold under.
+#[derive(Debug)]
 pub(super) struct Signed {
     pass: VerifiedPass,
     key: (KeyId, PublicKey),
+    text_bytes: usize,
+}
+
+/// What a remembered token weighs: its text, since what is kept of it grows with that.
+#[derive(Debug, Clone)]
+pub(super) struct ByLength;
+
+impl Weighter<Digest, Arc<Signed>> for ByLength {
+    fn weight(&self, _: &Digest, signed: &Arc<Signed>) -> u64 {
+        // Every entry has a price of its own, however short its token.
+        u64::try_from(signed.text_bytes.max(MAX_PASS_BYTES)).unwrap_or(u64::MAX)
+    }
 }
 
 /// A pass that was verified by a [`Verifier`]. It may be revoked or expire at any moment: that is
@@ -95,13 +108,7 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when the newest word from the broker is too old.
     pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
-        let state = self.state();
-        if state.is_stale(&*self.clock, self.staleness_bound) {
-            return Err(Denial::Fault(Fault::FeedStale));
-        }
-        let pass = self.signed(token, &state)?;
-        self.refuse_unbelievable(&pass)?;
-        self.refuse_revoked(&pass, &state)?;
+        let pass = self.believable(token)?;
         if pass.verified().holder().is_some() {
             let detail = "the pass is bound to a key: present it with a proof of possession (DPoP)";
             return Err(Denial::because(ReasonCode::ProofRequired, detail));
@@ -120,16 +127,8 @@ impl Verifier {
     /// Also refuses a pass that is bound to no key, and a proof for every reason that the
     /// [module](super::possession) lists; a fault when no more proofs can be remembered.
     pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
-        let (mut pass, now) = {
-            let state = self.state();
-            if state.is_stale(&*self.clock, self.staleness_bound) {
-                return Err(Denial::Fault(Fault::FeedStale));
-            }
-            let pass = self.signed(token, &state)?;
-            self.refuse_unbelievable(&pass)?;
-            self.refuse_revoked(&pass, &state)?;
-            (pass, state.time(&*self.clock))
-        };
+        let mut pass = self.believable(token)?;
+        let now = self.state().time(&*self.clock);
         let Some(chain) = pass.verified().holder() else {
             let detail = "the pass is bound to no key: present it as a bearer token";
             return Err(Denial::because(ReasonCode::ProofInvalid, detail));
@@ -171,12 +170,10 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when it cannot be decided.
     pub fn admit(&self, pass: &Pass) -> Result<Duration, Denial> {
-        let state = self.state();
-        if state.is_stale(&*self.clock, self.staleness_bound) {
-            return Err(Denial::Fault(Fault::FeedStale));
-        }
+        let state = self.current_state()?;
         self.refuse_revoked(pass, &state)?;
         let now = state.time(&*self.clock);
+        drop(state);
         let (verified, claims) = (pass.verified(), pass.verified().claims());
         let begins = claims.issued_at.minus(Duration::from_secs(CLOCK_SKEW_SECONDS));
         let reasons = [
@@ -198,23 +195,15 @@ impl Verifier {
     ///
     /// A refusal with every reason and the block that refused; a fault when it cannot be decided.
     pub fn clear(&self, pass: &Pass, call: &Call<'_>) -> Result<Permit, Denial> {
-        let state = self.state();
-        if state.is_stale(&*self.clock, self.staleness_bound) {
-            return Err(Denial::Fault(Fault::FeedStale));
-        }
+        let state = self.current_state()?;
         self.refuse_revoked(pass, &state)?;
-        let now = state.time(&*self.clock);
-        let (arguments, read_only) = self.in_manifest(call, &state.manifest)?;
+        let (now, manifest) = (state.time(&*self.clock), Arc::clone(&state.manifest));
+        // A token takes as long as its holder likes, within the profile: neither the feed nor
+        // anybody else's call waits for it.
+        drop(state);
+        let (arguments, read_only) = self.in_manifest(call, &manifest)?;
         let call_proven = proves_call(pass, call)?;
-        let request = RequestFacts {
-            time: now,
-            me: &self.server,
-            kind: call.kind,
-            name: call.name,
-            arguments: &arguments,
-            read_only,
-            call_proven,
-        };
+        let request = self.request(call, &arguments, (now, read_only, call_proven));
         match pass.verified().evaluate(&request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
             Evaluation::Refused(failed) => Err(Denial::Refused(failed.into_iter().map(Refusal::from).collect())),
@@ -227,6 +216,9 @@ impl Verifier {
     /// tools, prompts or resources should show to the holder of `pass`.
     #[must_use]
     pub fn may_show(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
+        if !self.names(pass, kind, name) {
+            return false;
+        }
         let call = Call { kind, name, arguments: None };
         // The proof may be for one call; what is shown is not that call.
         let pass = &Pass { proven_call: None, ..pass.clone() };
@@ -244,6 +236,12 @@ impl Verifier {
             Err(Denial::Refused(refusals)) => refusals.iter().all(about_arguments),
             Err(Denial::Fault(_)) => false,
         }
+    }
+
+    /// Whether the pass is for this server and names this: what can be said without asking any check.
+    pub(super) fn names(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
+        let (call, arguments) = (Call { kind, name, arguments: None }, Arguments::default());
+        pass.verified().names(&self.request(&call, &arguments, (pass.verified().claims().issued_at, true, false)))
     }
 
     /// Takes over a signed frame from the broker, whole or not at all.
@@ -311,7 +309,7 @@ impl Verifier {
     /// The manifest that it judges by.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        self.state().manifest.clone()
+        Manifest::clone(&self.state().manifest)
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -320,9 +318,29 @@ impl Verifier {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn signed(&self, token: &str, state: &State) -> Result<Pass, Denial> {
+    /// The state, when its newest word from the broker is young enough to decide by.
+    fn current_state(&self) -> Result<RwLockReadGuard<'_, State>, Denial> {
+        let state = self.state();
+        if state.is_stale(&*self.clock, self.staleness_bound) {
+            return Err(Denial::Fault(Fault::FeedStale));
+        }
+        Ok(state)
+    }
+
+    /// The pass, unless something is wrong with it that no proof could mend.
+    fn believable(&self, token: &str) -> Result<Pass, Denial> {
+        drop(self.current_state()?);
+        let pass = self.signed(token)?;
+        self.refuse_unbelievable(&pass)?;
+        self.refuse_revoked(&pass, &self.state())?;
+        Ok(pass)
+    }
+
+    /// The pass, its signatures checked now or before. The state is not held while they are checked.
+    fn signed(&self, token: &str) -> Result<Pass, Denial> {
         let digest = Digest::of(token.as_bytes());
-        let current = |signed: &Signed| state.root_key(signed.key.0) == Some(&signed.key.1);
+        let root_key = |id: KeyId| self.state().root_key(id).copied();
+        let current = |signed: &Signed| root_key(signed.key.0) == Some(signed.key.1);
         if let Some(signed) = self.signatures.get(&digest).filter(|signed| current(signed)) {
             return Ok(Pass { signed, proven_call: None });
         }
@@ -330,9 +348,9 @@ impl Verifier {
             UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
         let unknown = || Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current");
         let id = unverified.key_hint().ok_or_else(unknown)?;
-        let key = *state.root_key(id).ok_or_else(unknown)?;
+        let key = root_key(id).ok_or_else(unknown)?;
         let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
-        let signed = Arc::new(Signed { pass, key: (id, key) });
+        let signed = Arc::new(Signed { pass, key: (id, key), text_bytes: token.len() });
         self.signatures.insert(digest, Arc::clone(&signed));
         Ok(Pass { signed, proven_call: None })
     }
@@ -375,6 +393,15 @@ impl Verifier {
             let name: String = call.name.chars().take(128).flat_map(char::escape_debug).collect();
             Denial::because(ReasonCode::NotInManifest, format!("the server's manifest has no {} `{name}`", call.kind))
         })
+    }
+
+    fn request<'r>(
+        &'r self,
+        call: &Call<'r>,
+        arguments: &'r Arguments,
+        (time, read_only, call_proven): (Timestamp, bool, bool),
+    ) -> RequestFacts<'r> {
+        RequestFacts { time, me: &self.server, kind: call.kind, name: call.name, arguments, read_only, call_proven }
     }
 
     fn permit(&self, pass: &Pass, call: &Call<'_>, now: Timestamp) -> Permit {

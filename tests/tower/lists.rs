@@ -9,9 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use hallpass::verify::{
-    document::{RevocationEntry, Subjects},
-    tower::HallpassLayer,
+use hallpass::{
+    token::PassToken,
+    verify::{
+        document::{RevocationEntry, Subjects},
+        tower::HallpassLayer,
+    },
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -21,7 +24,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::{
     guarded::{Guarded, call, json_response, message, request, response, strict},
-    support::Issuer,
+    support::{Issuer, raw},
 };
 
 fn everything() -> Value {
@@ -73,6 +76,26 @@ async fn json_lists_show_what_may_be_called() {
     let pass = guarded.issuer.mint_content(&content);
     let answered = guarded.send(request(pass.expose(), message("tools/list", &json!({})))).await;
     assert_eq!(answered.json()["result"]["ttlMs"], 4_000);
+}
+
+#[tokio::test]
+async fn a_slow_pass_is_asked_about_so_many_entries_and_no_more() {
+    let hidden = (0..1_000).map(|index| json!({"uri": format!("file:///etc/{index}")}));
+    let listed = (0..200).map(|index| json!({"uri": format!("file:///srv/data/open/{index}")}));
+    let list: Vec<Value> = hidden.chain(listed).collect();
+    let guarded =
+        Guarded::answering(move |_| json_response(&json!({"jsonrpc": "2.0", "id": 1, "result": {"resources": list}})));
+    let set = (0..150).map(|number| number.to_string()).collect::<Vec<_>>().join(", ");
+    let code = format!("check if {{{set}}}.all($x -> {{{set}}}.contains($x));");
+    let plain = PassToken::from_text(guarded.pass());
+    let slow = raw::append(&plain, &guarded.issuer.root.public(), &code);
+    let mut shown = Vec::new();
+    for pass in [plain, slow] {
+        let answered = guarded.send(request(pass.expose(), message("resources/list", &json!({})))).await;
+        shown.push(answered.json()["result"]["resources"].as_array().unwrap().len());
+    }
+    assert_eq!(shown[0], 200);
+    assert!((10..60).contains(&shown[1]), "{shown:?}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use hallpass::{
     token::{AttenuateError, Narrowing, PassToken, RootKey, UnverifiedPass, attenuate},
     verify::document::RootKeyEntry,
 };
+use prost::Message as _;
 use serde_json::json;
 
 use super::{
@@ -64,18 +65,34 @@ fn the_size_is_capped_at_the_limit_and_one_past() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
     let padded = |length: usize| {
-        // A field that nobody knows: the outer encoding is unsigned, so this is still the same token.
-        let mut bytes = raw::bytes(&pass(&issuer));
-        let rest = length - bytes.len() - 4;
-        bytes.extend([0x7a, (rest & 0x7f) as u8 | 0x80, (rest >> 7) as u8 | 0x80, 0]);
-        bytes.resize(length, 0);
-        raw::token(bytes)
+        // Symbols that nothing names, each at its own place in the alphabet.
+        let block = |last: usize| {
+            let mut symbols: Vec<String> = ["a", "b", "c"].map(|letter| letter.repeat(4_000)).to_vec();
+            symbols.push("d".repeat(last));
+            raw::append_by_hand(&pass(&issuer), &schema::Block { symbols, ..raw::empty_block() })
+        };
+        block(2_000 + length - raw::bytes(&block(2_000)).len())
     };
     assert_eq!(raw::bytes(&padded(16 * 1024)).len(), 16 * 1024);
     assert_eq!(code(&verifier, &padded(16 * 1024), "read_ledger", &json!({})), None);
     assert_eq!(code(&verifier, &padded(16 * 1024 + 1), "read_ledger", &json!({})), Some(ReasonCode::TokenTooLarge));
     let text = PassToken::from_text("A".repeat(10_000_000));
     assert_eq!(code(&verifier, &text, "read_ledger", &json!({})), Some(ReasonCode::TokenTooLarge));
+}
+
+#[test]
+fn a_token_has_one_encoding() {
+    let issuer = Issuer::new();
+    let bytes = raw::bytes(&chain(&issuer, 1));
+    let unknown_field = [bytes.as_slice(), &[0x7a, 0]].concat();
+    // The key's number is the first field, and its order is free in protobuf.
+    let (number, rest) = bytes.split_at(2);
+    let moved = [rest, number].concat();
+    for other in [unknown_field, moved] {
+        assert!(schema::Biscuit::decode(other.as_slice()).is_ok());
+        let error = UnverifiedPass::parse(raw::token(other).expose()).unwrap_err();
+        assert_eq!(error.code(), ReasonCode::TokenMalformed);
+    }
 }
 
 #[test]
@@ -226,14 +243,11 @@ fn a_block_that_a_holder_signs_by_hand_is_what_it_is() {
 fn symbols_are_not_declared_twice_nor_keys_at_all() {
     let issuer = Issuer::new();
     let rule = |block: schema::Block| raw::profile_rule(&raw::append_by_hand(&pass(&issuer), &block)).unwrap_err();
-    // A symbol of block 0, and one that every token has from the start.
-    for symbol in ["read_ledger", "read"] {
-        let symbols = vec![symbol.to_owned()];
-        assert_eq!(
-            rule(schema::Block { symbols, ..raw::empty_block() }),
-            "a symbol that is declared twice",
-            "{symbol}"
-        );
+    // A symbol of block 0, one that every token has from the start, and one twice in one block: a
+    // check that names the second of them would look at nothing.
+    for symbols in [&["read_ledger"][..], &["read"], &["evil", "evil"], &["", ""]] {
+        let block = schema::Block { symbols: symbols.iter().map(ToString::to_string).collect(), ..raw::empty_block() };
+        assert_eq!(rule(block), "a symbol that is declared twice", "{symbols:?}");
     }
     let key = raw::ed25519(&PrivateKey::from_seed(&[3; 32]).public());
     let public_keys = vec![key];

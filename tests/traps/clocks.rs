@@ -6,15 +6,15 @@ use hallpass::{
     base::{ReasonCode, time::Timestamp},
     token::PassToken,
     verify::{
-        FrameError, Verifier,
+        Call, FrameError, Verifier,
         document::{Frame, RevocationEntry, Subjects},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     code,
-    support::{Issuer, manifest, rights},
+    support::{Issuer, manifest, raw, rights},
 };
 
 struct Scene {
@@ -189,4 +189,33 @@ fn a_frame_that_is_not_for_us_changes_nothing() {
     assert!(matches!(scene.verifier.accept_frame(&gap), Err(FrameError::Gap { .. })));
     assert_eq!(scene.verifier.memory(), before);
     assert_eq!(scene.read(&scene.pass), None);
+}
+
+#[test]
+fn the_feed_is_heard_while_a_slow_token_is_evaluated() {
+    const CALLS: usize = 10;
+
+    let scene = Scene::new();
+    // As slow as the profile lets a holder be.
+    let code = format!("check if arg($p, $v), arg($q, $w), {};", ["$v !== $w"; 14].join(", "));
+    let slow = raw::append(&scene.pass, &scene.issuer.root.public(), &code);
+    let slow = scene.verifier.verify(slow.expose()).unwrap();
+    let arguments: Value =
+        (0..64).map(|index| (format!("a{index}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
+    let heartbeat = scene.heartbeat().sign(&scene.issuer.feed).unwrap();
+    let verifier = &scene.verifier;
+    let mut heard = 0;
+    std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
+            for _ in 0..CALLS {
+                let _ = verifier.clear(&slow, &Call::tool("read_ledger", Some(&arguments)));
+            }
+        });
+        while !calls.is_finished() {
+            verifier.accept_frame(&heartbeat).unwrap();
+            heard += 1;
+        }
+    });
+    // One frame a call is what comes through between two calls.
+    assert!(heard > 4 * CALLS, "{heard} frames during {CALLS} calls");
 }

@@ -91,6 +91,32 @@ fn check_if_is_existential_and_so_is_not_what_we_write() {
 }
 
 #[test]
+fn a_text_too_long_to_be_searched_hides_from_no_check() {
+    let issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    let plain = issuer.mint(vec![rights(json!({"tools": ["transfer"]}))]);
+    let root = issuer.root.public();
+    let refused = Some(ReasonCode::ArgumentConstraint);
+    let long = json!({"memo": "evil".repeat(2_000), "owner": "acme"});
+    // Where nobody looks it passes, where somebody looks at it or at everything it does not.
+    assert_eq!(transfer(&verifier, &plain, long.clone()), None);
+    let every = raw::append(&plain, &root, r#"check all arg($p, $v), !$v.contains("evil");"#);
+    assert_eq!(transfer(&verifier, &every, json!({"memo": "good", "owner": "acme"})), None);
+    assert_eq!(transfer(&verifier, &every, long.clone()), refused);
+    let memo = constrained(&issuer, json!({"/memo": {"prefix": "evil"}}));
+    assert_eq!(transfer(&verifier, &memo, json!({"memo": "evil"})), None);
+    assert_eq!(transfer(&verifier, &memo, long.clone()), refused);
+    let owner = constrained(&issuer, json!({"/owner": {"equal": "acme"}}));
+    assert_eq!(transfer(&verifier, &owner, long), None);
+    // Nor is a resource's name searched that no right can name.
+    let named = raw::append(&plain, &root, r#"check if call($s, $k, $n), !$n.contains("evil");"#);
+    let named = verifier.verify(named.expose()).unwrap();
+    let uri = format!("file:///srv/data/{}", "evil".repeat(2_000));
+    let denial = verifier.clear(&named, &Call::resource(&uri)).unwrap_err();
+    assert_eq!(denial.codes(), [ReasonCode::NotGranted]);
+}
+
+#[test]
 fn a_value_of_another_type_is_a_refusal_and_no_fault() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use biscuit_auth::format::schema;
 use hallpass::{
     base::{
         ReasonCode,
@@ -72,6 +73,18 @@ fn an_operator_may_what_its_role_may_until_it_ends() {
     assert!(script.permits("audit.read", &["admin"], now));
     assert!(!script.permits("agents.write", &["admin"], now));
     assert!(!script.permits("audit.read", &["admin"], now.plus(Duration::from_secs(60))));
+}
+
+#[test]
+fn what_is_printed_for_debugging_holds_no_secret() {
+    let issuer = Issuer::new();
+    let root = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[3; 32])).unwrap();
+    let token = operator(&issuer, &root);
+    let Some(schema::proof::Content::NextSecret(secret)) = raw::wire(&token).proof.content else { panic!("sealed") };
+    let printed = format!("{:?}", verify(&token, &root.public()).unwrap());
+    let decimal = format!("{secret:?}");
+    assert!(!printed.contains(decimal.trim_matches(['[', ']'])), "{printed}");
+    assert!(printed.contains("alice") && printed.len() < 300, "{printed}");
 }
 
 #[test]

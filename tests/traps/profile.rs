@@ -175,6 +175,11 @@ fn a_third_party_says_two_things_only() {
     }
     let two = r#"delegate("a", "k"); delegate("b", "k");"#;
     assert_eq!(rule(two).unwrap_err(), "block 1: more than one delegation");
+    let long = "x".repeat(257);
+    for value in [format!("\"{long}\""), "{1, 2}".to_owned(), "[1]".to_owned(), "null".to_owned()] {
+        let text = approved.replace("\"i\"", &value);
+        assert_eq!(rule(&text).unwrap_err(), "block 1: a fact that says more than short scalars", "{value}");
+    }
     let nine: String = (0..9).map(|index| approved.replace("\"i\"", &format!("\"{index}\""))).collect();
     assert_eq!(rule(&nine).unwrap_err(), "block 1: too many facts");
 }
@@ -187,7 +192,13 @@ fn what_would_keep_a_verifier_busy_is_refused_by_its_cost() {
     let join = format!("check if arg($p, $v), arg($q, $w), {{{0}}}.all($x -> {{{0}}}.contains($x));", set(1_000));
     let nested = format!("check if {{{0}}}.all($x -> {{{0}}}.contains($x));", set(1_000));
     let search = format!("check if arg($p, $v), arg($q, $w), {};", vec!["$v.contains($w)"; 30].join(" && "));
-    for text in [join, nested, search] {
+    let ones = |text: &str, count: usize| vec![text; count].join(", ");
+    let types = format!("check if arg($p, $v), arg($q, $w), {};", ones("$v.type() === $w.type()", 4));
+    let unions = format!("check if arg($p, $v), {{{}}}{};", set(1_000), ".union({1})".repeat(20));
+    let unions = unions.replace("{1});", "{1}).length() > 0;");
+    let segments = format!("check if call_path($s), {};", ones("$s.all($x -> $s.length() > 0)", 20));
+    let long_searches = format!("check if arg($p, $v), {};", ones("!$v.contains(\"ab\")", 20));
+    for text in [join, nested, search, types, unions, segments, long_searches] {
         let expected = "block 1: checks that take too long to evaluate";
         assert_eq!(rule(&issuer, &text).unwrap_err(), expected, "{}", &text[..60]);
     }
@@ -200,12 +211,68 @@ fn what_would_keep_a_verifier_busy_is_refused_by_its_cost() {
     ] {
         assert_eq!(rule(&issuer, &text), Ok(()), "{text}");
     }
+    // Facts that a holder signs itself are several, and count so.
+    let approvals = |fields: &str| format!("check if {};", ones(&format!("approved({fields})"), 2));
+    let approvals = approvals("$a,$b,$c,$d,$e,$f,$g,$h").replace(';', &format!(", {};", ones("$a.contains($b)", 16)));
+    let expected = "block 1: checks that take too long to evaluate";
+    assert_eq!(rule(&issuer, &approvals).unwrap_err(), expected);
     // And what hallpass writes fits, all of it, eight times over.
     let names: Vec<String> = (0..100).map(|index| format!("tool_{index}")).collect();
     let mut narrowing = Narrowing::default();
     narrowing.rights = Some(vec![rights(json!({"tools": names, "read_only": true}))]);
     let longest = (0..8).try_fold(pass(&issuer), |token, _| attenuate(&token, &narrowing).map(|longer| longer.token));
     assert!(longest.is_ok(), "{:?}", longest.err());
+}
+
+#[test]
+fn symbols_are_bounded_in_number_and_length() {
+    let issuer = Issuer::new();
+    let rule = |symbols: Vec<String>| {
+        let block = schema::Block { symbols, ..raw::empty_block() };
+        raw::profile_rule(&raw::append_by_hand(&pass(&issuer), &block))
+    };
+    assert_eq!(rule(vec!["x".repeat(4_096)]), Ok(()));
+    assert_eq!(rule(vec!["x".repeat(4_097)]).unwrap_err(), "block 1: a symbol that is too long");
+    // Those of block 0 count too.
+    let many = |count: usize| (0..count).map(|index| format!("s{index}")).collect();
+    assert_eq!(rule(many(900)), Ok(()));
+    assert_eq!(rule(many(1_024)).unwrap_err(), "block 1: too many symbols");
+}
+
+#[test]
+fn a_text_that_is_named_a_thousand_times_is_too_much_text() {
+    let issuer = Issuer::new();
+    let long = "\u{1}".repeat(2_000);
+    let named = |count: usize| {
+        format!("check if call_path($s), $s.starts_with([{}]);", vec![format!("\"{long}\""); count].join(", "))
+    };
+    assert_eq!(rule(&issuer, &named(30)), Ok(()));
+    for count in [33, 1_000] {
+        assert_eq!(rule(&issuer, &named(count)).unwrap_err(), "block 1: checks that name too much text");
+    }
+}
+
+#[test]
+fn a_refusal_does_not_repeat_all_that_a_holder_wrote() {
+    let issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    // The very shape of a narrowing, whose subtree is one long text many times.
+    let subtree = vec![format!("\"{}\"", "\u{1}".repeat(2_000)); 30].join(", ");
+    let server = super::support::SERVER;
+    let only = format!(
+        "check if call($s, $k, $n), call_path($seg), $s === \"{server}\" && $k === \"resource\" && $seg.starts_with([{subtree}]);"
+    );
+    let names: Vec<String> = (0..100).map(|index| format!("tool_{index}")).collect();
+    let mut narrowing = Narrowing::default();
+    narrowing.rights = Some(vec![rights(json!({"tools": names}))]);
+    let hostile = raw::append(&pass(&issuer), &issuer.root.public(), &only);
+    let usual = attenuate(&pass(&issuer), &narrowing).unwrap().token;
+    for (token, says) in [(hostile, "only resources under"), (usual, "only tool `tool_0`")] {
+        let denial = super::call(&verifier, &token, "read_ledger", &json!({})).unwrap_err();
+        let hallpass::verify::Denial::Refused(refusals) = denial else { panic!("{denial}") };
+        assert!(refusals[0].detail.starts_with(says), "{refusals:?}");
+        assert!(refusals[0].detail.len() < 520, "{} bytes", refusals[0].detail.len());
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Filtered lists: a holder sees what some call of it could be cleared for, and nothing else.
 //!
 //! This is courtesy to the model behind the client, not protection: whatever is listed or hidden,
-//! each call is cleared by itself.
+//! each call is cleared by itself. So there is an end to what one list may cost: what would go
+//! beyond it is hidden.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -54,9 +55,10 @@ impl ListFilter {
     /// Filters every list that a result may hold; whether it held one.
     fn filter(&self, result: &mut Map<String, Value>) -> Result<bool, Unfilterable> {
         let mut is_list = false;
+        let viewing = Viewing { filter: self, left: Cell::new(MAX_LIST_COST) };
         for (member, shows) in LISTS {
             let Some(list) = result.get_mut(*member) else { continue };
-            list.as_array_mut().ok_or(Unfilterable)?.retain(|entry| shows(self, entry));
+            list.as_array_mut().ok_or(Unfilterable)?.retain(|entry| shows(&viewing, entry));
             is_list = true;
         }
         Ok(is_list)
@@ -73,9 +75,31 @@ impl ListFilter {
             *ttl = ttl.as_u64().unwrap_or(0).min(longest).into();
         }
     }
+}
 
+/// One message that is being filtered, and what that may still cost.
+struct Viewing<'f> {
+    filter: &'f ListFilter,
+    left: Cell<usize>,
+}
+
+impl Viewing<'_> {
     fn shows(&self, kind: Kind, name: Option<&Value>) -> bool {
-        name.and_then(Value::as_str).is_some_and(|name| self.verifier.may_show(&self.pass, kind, name))
+        name.and_then(Value::as_str).is_some_and(|name| self.may_show(kind, name))
+    }
+
+    fn may_show(&self, kind: Kind, name: &str) -> bool {
+        let ListFilter { verifier, pass } = self.filter;
+        self.spend(NAMING)
+            && verifier.names(pass, kind, name)
+            && self.spend(pass.verified().cost().saturating_add(ASKING))
+            && verifier.may_show(pass, kind, name)
+    }
+
+    fn spend(&self, cost: usize) -> bool {
+        let left = self.left.get().checked_sub(cost);
+        self.left.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     /// Whether some resource that the template can stand for could be read. Judged by its fixed
@@ -85,15 +109,16 @@ impl ListFilter {
         let fixed = template.split('{').next().unwrap_or_default();
         let directory = fixed.rfind('/').and_then(|end| fixed.get(..end)).unwrap_or_default();
         let Some(beginning) = resource_segments(directory) else { return false };
-        let inside = self.pass.verified().claims().rights.iter().filter_map(|right| match right {
-            NamedRight::Subtree { server, segments } if server == self.verifier.server() => Some(segments),
+        let ListFilter { verifier, pass } = self.filter;
+        let inside = pass.verified().claims().rights.iter().filter_map(|right| match right {
+            NamedRight::Subtree { server, segments } if server == verifier.server() => Some(segments),
             _ => None,
         });
-        self.verifier.may_show(&self.pass, Kind::Resource, directory)
+        self.may_show(Kind::Resource, directory)
             || inside
                 .filter(|segments| segments.starts_with(&beginning))
                 .filter_map(|segments| uri_of(segments))
-                .any(|uri| self.verifier.may_show(&self.pass, Kind::Resource, &uri))
+                .any(|uri| self.may_show(Kind::Resource, &uri))
     }
 }
 
@@ -102,15 +127,25 @@ fn uri_of(segments: &[String]) -> Option<String> {
     Some(format!("{scheme}://{}", rest.join("/")))
 }
 
-type Shows = fn(&ListFilter, &Value) -> bool;
+type Shows = fn(&Viewing<'_>, &Value) -> bool;
 
 /// The members of a result that are lists, and what shows an entry of each.
 const LISTS: &[(&str, Shows)] = &[
-    ("tools", |filter, entry| filter.shows(Kind::Tool, entry.get("name"))),
-    ("prompts", |filter, entry| filter.shows(Kind::Prompt, entry.get("name"))),
-    ("resources", |filter, entry| filter.shows(Kind::Resource, entry.get("uri"))),
-    ("resourceTemplates", |filter, entry| filter.shows_template(entry.get("uriTemplate"))),
+    ("tools", |viewing, entry| viewing.shows(Kind::Tool, entry.get("name"))),
+    ("prompts", |viewing, entry| viewing.shows(Kind::Prompt, entry.get("name"))),
+    ("resources", |viewing, entry| viewing.shows(Kind::Resource, entry.get("uri"))),
+    ("resourceTemplates", |viewing, entry| viewing.shows_template(entry.get("uriTemplate"))),
 ];
 
 /// A filtered list is stale at the latest after this: the pass may have been narrowed or revoked.
 const MAX_LIST_TTL: Duration = Duration::from_secs(10);
+
+/// All entries of a message together may cost this much, in the profile's units: ten thousand of
+/// a usual pass, some thirty of one that is as slow as the profile allows.
+const MAX_LIST_COST: usize = 8_000_000;
+
+/// Looking for a name in the rights of a pass.
+const NAMING: usize = 100;
+
+/// Asking the checks of block 0.
+const ASKING: usize = 500;
