@@ -122,11 +122,9 @@ impl Broker {
         let missing = |what: String| BrokerError::NotFound(what);
         let mut task: Option<&LiveTask> = None;
         match &revoke.subject {
-            // Reported delegations lead to their task; an unknown block may have been appended offline.
-            Subject::RevocationId(id) => {
-                let reported = |live: &&LiveTask| live.delegations.iter().any(|(blocks, _)| blocks.contains(id));
-                task = state.task_of(id).or_else(|| state.tasks().find(reported));
-            }
+            // SECURITY: only a block that was minted here says whom a revocation concerns. Any other may
+            // have been appended offline, or be an operator's; what an agent reported of it narrows nothing.
+            Subject::RevocationId(id) => task = state.task_of(id),
             Subject::Task(id) => task = Some(state.task(id).ok_or_else(|| missing(format!("task `{id}`")))?),
             Subject::Agent(id) if !state.agents.contains_key(id) && !state.removed_agents.contains(id) => {
                 return Err(missing(format!("agent `{id}`")));

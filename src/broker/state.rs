@@ -225,7 +225,7 @@ impl State {
         self.cut_offs.get(subject).copied()
     }
 
-    /// Whether a block of an operator's token was revoked.
+    /// Whether a block that is not the first of a live pass was revoked: an operator's, or an appended one.
     #[must_use]
     pub fn is_revoked_block(&self, id: &RevocationId) -> bool {
         self.cut_offs.contains_key(&Subject::RevocationId(*id))
@@ -346,6 +346,9 @@ impl State {
 
     fn apply_revocation(&mut self, revocation: &RevocationRecord) -> FeedNews {
         let RevocationRecord { subject, cut_off, expires_at, servers, .. } = revocation;
+        // SECURITY: a block that was not minted here is everybody's business, whatever the record says.
+        let is_foreign_block = matches!(subject, Subject::RevocationId(id) if !self.tokens.contains_key(id));
+        let servers = if is_foreign_block { &BTreeSet::new() } else { servers };
         let (digest, cut_off_matters) = match subject {
             Subject::RevocationId(id) => (Subjects::token(id), false),
             Subject::Task(task) => (Subjects::task(task), false),
@@ -357,9 +360,9 @@ impl State {
         if cut_off_matters {
             self.suspended.insert(subject.clone(), *cut_off);
         }
-        // What belongs to a known task is remembered there, and forgotten with it. An unknown block may
-        // be that of an operator's token, which lives long.
-        if cut_off_matters || (matches!(subject, Subject::RevocationId(_)) && revocation.task.is_none()) {
+        // What was minted in a task is remembered there, and forgotten with it. Another block may be
+        // that of an operator's token, which lives long.
+        if cut_off_matters || is_foreign_block {
             let latest = self.cut_offs.entry(subject.clone()).or_insert(*cut_off);
             *latest = (*latest).max(*cut_off);
         }
