@@ -90,7 +90,10 @@ impl Broker {
         if matches!(revocation.subject, Subject::Key(_)) {
             self.follow_keys()?;
         }
-        Ok(Revoked { sequence: receipt.sequence(), view: view(&revocation) })
+        // As it was applied: it may reach more than was known when it was asked for.
+        let sequence = receipt.sequence();
+        let view = self.state().revocations.get(&sequence).map_or_else(|| view(&revocation), view);
+        Ok(Revoked { sequence, view })
     }
 
     /// Allows minting again for a revoked agent, steward or server. What died stays dead.

@@ -283,7 +283,7 @@ impl State {
             self.feed.insert(sequence, FeedChange { what, urgent });
         }
         if let Event::Revoked { revocation } = &record.entry.event {
-            self.revocations.insert(sequence, revocation.clone());
+            self.revocations.insert(sequence, self.reach(revocation));
         }
         changed
     }
@@ -329,11 +329,14 @@ impl State {
                 }
             }
             Event::TaskCompleted { task, passes_end } => {
-                let servers = self.tasks.get(task).map(LiveTask::servers).unwrap_or_default();
-                let entry = RevocationEntry { subject: Subjects::task(task), cut_off: None, expires_at: *passes_end };
+                let live = self.tasks.get(task);
+                let servers = live.map(LiveTask::servers).unwrap_or_default();
+                // A pass may have been recorded between the question and the record.
+                let expires_at = live.map_or(*passes_end, |live| live.passes_end().max(*passes_end));
+                let entry = RevocationEntry { subject: Subjects::task(task), cut_off: None, expires_at };
                 return Some(FeedNews::Revocation(entry, servers));
             }
-            Event::Revoked { revocation } => return Some(self.apply_revocation(revocation)),
+            Event::Revoked { revocation } => return Some(self.apply_revocation(&self.reach(revocation))),
             Event::Reinstated { subject } => drop(self.suspended.remove(subject)),
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
@@ -344,11 +347,29 @@ impl State {
         None
     }
 
+    /// What a revocation reaches, seen from its place among the records: passes that were recorded
+    /// while it was on its way are reached too.
+    fn reach(&self, recorded: &RevocationRecord) -> RevocationRecord {
+        let mut reach = recorded.clone();
+        let task = match &recorded.subject {
+            Subject::Task(task) => self.task(task),
+            Subject::RevocationId(id) => self.task_of(id),
+            _ => None,
+        };
+        match task {
+            Some(task) => reach.servers.extend(task.servers()),
+            // SECURITY: a block that was not minted here is everybody's business, whatever the record says.
+            None if matches!(recorded.subject, Subject::RevocationId(_)) => {
+                (reach.task, reach.servers) = (None, BTreeSet::new());
+            }
+            None => {}
+        }
+        reach
+    }
+
     fn apply_revocation(&mut self, revocation: &RevocationRecord) -> FeedNews {
         let RevocationRecord { subject, cut_off, expires_at, servers, .. } = revocation;
-        // SECURITY: a block that was not minted here is everybody's business, whatever the record says.
         let is_foreign_block = matches!(subject, Subject::RevocationId(id) if !self.tokens.contains_key(id));
-        let servers = if is_foreign_block { &BTreeSet::new() } else { servers };
         let (digest, cut_off_matters) = match subject {
             Subject::RevocationId(id) => (Subjects::token(id), false),
             Subject::Task(task) => (Subjects::task(task), false),

@@ -81,3 +81,67 @@ async fn a_reported_delegation_does_not_keep_a_revocation_from_the_server_concer
     assert_eq!(codes_of(&house.verifier(&broker), &narrowed.token), [ReasonCode::RevokedToken]);
     assert_eq!(codes(&verifier, &issued), []);
 }
+
+fn verifier_at(house: &House, broker: &Broker, server: &str) -> Verifier {
+    let document = broker.key_document().unwrap();
+    let manifest = broker.server(server).unwrap().manifest;
+    let uri = manifest.server.clone();
+    let verifier = Verifier::builder(broker.issuer().clone(), document.feed_key.thumbprint(), manifest)
+        .clock(house.clock.clone())
+        .build();
+    verifier.accept_key_document(&document).unwrap();
+    verifier.accept_frame(&broker.feed_frame(&uri, None).unwrap().text).unwrap();
+    verifier
+}
+
+#[tokio::test]
+async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let (caller, agent) = bot();
+    let long = OpenTask { ttl: Duration::from_secs(3600), ..wants(&["read_ledger"]) };
+    let task = broker.open_task(&caller, &agent, long).await.unwrap().task.task;
+    house.clock.advance(Duration::from_secs(540));
+    let again = async || broker.issue_again(&caller, &agent, (&task, IssueAgain::default())).await;
+    // Each has decided and signed, and waits for its record, when the next begins.
+    let early = futures_util::future::join_all((0..10).map(|_| again()));
+    let late = futures_util::future::join_all((0..10).map(|_| again()));
+    let (early, completed, late) = tokio::join!(early, broker.complete_task(&caller, &agent, &task), late);
+    completed.unwrap();
+    assert!(late.iter().all(|answer| matches!(answer, Err(BrokerError::TaskEnded(_)))), "{late:?}");
+    // The first pass is over by now, those of the race are not.
+    house.clock.advance(Duration::from_secs(120));
+    let verifier = house.verifier(&broker);
+    for issued in early.into_iter().flatten() {
+        assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedTask]);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_revoked_while_it_gets_a_pass_for_another_server_is_dead_there_too() {
+    let house = House::new();
+    let broker = with_archive(&house).await;
+    let (caller, agent) = bot();
+    let first = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let wanted = IssueAgain { details: Some(at_archive().details) };
+    let renewal = broker.issue_again(&caller, &agent, (&first.task.task, wanted));
+    let admin = admin();
+    let revoked = broker.revoke(&admin, revoke(Subject::Task(first.task.task.clone())));
+    let (_, revoked) = tokio::join!(renewal, revoked);
+    revoked.unwrap();
+    assert_eq!(codes(&house.verifier(&broker), &first), [ReasonCode::RevokedTask]);
+    let verifier = verifier_at(&house, &broker, ARCHIVE);
+    assert_eq!(verifier.revocation_count(), 1);
+}
+
+#[tokio::test]
+async fn no_pass_that_races_the_revocation_of_its_agent_leaves() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let subject = Subject::Agent("research-bot".parse().unwrap());
+    let admin = admin();
+    let revoked = broker.revoke(&admin, revoke(subject));
+    let (revoked, opened) = tokio::join!(revoked, open_task(&broker, &["read_ledger"]));
+    revoked.unwrap();
+    assert_eq!(opened.unwrap_err().code(), ReasonCode::Suspended);
+}
