@@ -42,6 +42,8 @@ pub struct State {
     suspended: BTreeMap<Subject, Timestamp>,
     /// The latest cut-off of each subject, reinstated or not: what is minted must be later.
     cut_offs: BTreeMap<Subject, Timestamp>,
+    /// The latest `iat` of any pass; it may lie ahead of the clock after a reinstatement.
+    last_issued_at: Option<Timestamp>,
     pub(super) revocations: BTreeMap<u64, RevocationRecord>,
     feed: BTreeMap<u64, FeedChange>,
     assertions: Vec<(crate::base::digest::Digest, Timestamp)>,
@@ -65,6 +67,23 @@ pub(super) struct OperatorEntry {
     pub(super) expires_at: Timestamp,
     /// Tokens issued up to then are refused.
     pub(super) removed_at: Option<Timestamp>,
+    /// The `iat` of its latest token.
+    latest_issue: Timestamp,
+}
+
+impl OperatorEntry {
+    /// The `iat` of a token made at `at`: tokens of a removed operator end with the second of the
+    /// removal, so a new one begins after it.
+    pub(super) fn issue_time(before: Option<&Self>, at: Timestamp) -> Timestamp {
+        let removed_at = before.and_then(|entry| entry.removed_at);
+        let after_removal = removed_at.map(|at| at.floor_second().plus(Duration::from_secs(1)));
+        after_removal.map_or(at.floor_second(), |after| after.max(at.floor_second()))
+    }
+
+    /// Whether it was made, or made again, since it was removed.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.removed_at.is_none_or(|removed_at| self.latest_issue > removed_at)
+    }
 }
 
 /// A task that is open, or whose passes may still be alive.
@@ -297,13 +316,25 @@ impl State {
                 return Some(FeedNews::Keys);
             }
             Event::OperatorAdded { operator, roles, expires_at, .. } => {
-                let old = self.operators.get(operator).and_then(|entry| entry.removed_at);
-                let entry = OperatorEntry { roles: roles.clone(), expires_at: *expires_at, removed_at: old };
+                let old = self.operators.get(operator);
+                let mut entry = OperatorEntry {
+                    roles: roles.clone(),
+                    expires_at: *expires_at,
+                    removed_at: old.and_then(|old| old.removed_at),
+                    latest_issue: OperatorEntry::issue_time(old, at),
+                };
+                // An older token that still counts lives beside the new one.
+                if let Some(old) = old.filter(|old| old.is_accepted()) {
+                    entry.roles.extend(old.roles.iter().copied());
+                    entry.expires_at = entry.expires_at.max(old.expires_at);
+                    entry.latest_issue = entry.latest_issue.max(old.latest_issue);
+                }
                 self.operators.insert(operator.clone(), entry);
             }
             Event::OperatorRemoved { operator } => {
                 if let Some(entry) = self.operators.get_mut(operator) {
-                    entry.removed_at = Some(at);
+                    // The latest token may be dated ahead of the clock.
+                    entry.removed_at = Some(at.max(entry.latest_issue));
                 }
             }
             Event::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
@@ -324,6 +355,7 @@ impl State {
             Event::TaskOpened { task } => drop(self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()))),
             Event::TokenIssued { task, token } => {
                 self.tokens.insert(token.revocation_id, task.clone());
+                self.last_issued_at = self.last_issued_at.max(Some(token.issued_at));
                 if let Some(key) = self.keys.get_mut(&(KeyPurpose::Root, token.key)) {
                     key.last_expiry = key.last_expiry.max(token.expires_at);
                 }
@@ -362,7 +394,8 @@ impl State {
             None if matches!(recorded.subject, Subject::RevocationId(_)) => {
                 (reach.task, reach.servers) = (None, BTreeSet::new());
             }
-            None => {}
+            // A pass that was minted after a reinstatement is dated ahead, and was minted before this.
+            None => reach.cut_off = self.last_issued_at.map_or(reach.cut_off, |latest| latest.max(reach.cut_off)),
         }
         reach
     }

@@ -2,7 +2,7 @@
 
 use hallpass::{
     base::ids::RevocationId,
-    broker::NewOperator,
+    broker::{NewOperator, OperatorToken},
     journal::event::Role,
     token::{Narrowing, attenuate, manifest::Manifest},
 };
@@ -49,13 +49,7 @@ async fn reopened(house: &House, broker: Arc<Broker>) -> Arc<Broker> {
 async fn a_reported_delegation_does_not_keep_an_operators_token_alive() {
     let house = House::new();
     let broker = with_archive(&house).await;
-    let new = NewOperator {
-        operator: "stolen".parse().unwrap(),
-        roles: [Role::Auditor].into(),
-        servers: [].into(),
-        ttl: Duration::from_secs(3600),
-    };
-    let stolen = broker.add_operator(&admin(), new).await.unwrap();
+    let stolen = broker.add_operator(&admin(), operator("stolen", Role::Auditor)).await.unwrap();
     report_at_archive(&broker, stolen.revocation_id).await;
     broker.revoke(&admin(), revoke(Subject::RevocationId(stolen.revocation_id))).await.unwrap();
     assert!(broker.state().is_revoked_block(&stolen.revocation_id));
@@ -144,4 +138,77 @@ async fn no_pass_that_races_the_revocation_of_its_agent_leaves() {
     let (revoked, opened) = tokio::join!(revoked, open_task(&broker, &["read_ledger"]));
     revoked.unwrap();
     assert_eq!(opened.unwrap_err().code(), ReasonCode::Suspended);
+}
+
+#[tokio::test]
+async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
+    // The subject that is revoked at last, and the one whose reinstatement dated the pass ahead.
+    for ahead in ["agent", "server"] {
+        let house = House::new();
+        let broker = house.furnished().await;
+        let agent = Subject::Agent("research-bot".parse().unwrap());
+        let first = if ahead == "agent" { agent.clone() } else { Subject::Server(support::server()) };
+        broker.revoke(&admin(), revoke(first.clone())).await.unwrap();
+        broker.reinstate(&admin(), first).await.unwrap();
+        let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
+        assert!(issued.record.issued_at > broker.now(), "{ahead}");
+        broker.revoke(&admin(), revoke(agent.clone())).await.unwrap();
+        assert_eq!(codes(&house.verifier(&broker), &issued), [ReasonCode::RevokedAgent], "{ahead}");
+        broker.reinstate(&admin(), agent).await.unwrap();
+        let next = open_task(&broker, &["read_ledger"]).await.unwrap();
+        assert_eq!(codes(&house.verifier(&broker), &next), [], "{ahead}");
+    }
+}
+
+fn operator(name: &str, role: Role) -> NewOperator {
+    let ttl = Duration::from_secs(3600);
+    NewOperator { operator: name.parse().unwrap(), roles: [role].into(), servers: [].into(), ttl }
+}
+
+#[tokio::test]
+async fn an_operator_that_was_removed_and_made_again_is_listed_and_can_be_removed_at_once() {
+    let house = House::new();
+    let broker = house.open().await;
+    let issued_at = |token: &OperatorToken| token.expires_at.minus(Duration::from_secs(3600));
+    let backup = "backup".parse().unwrap();
+    let listed = |broker: &Broker| broker.operators().iter().any(|(operator, ..)| *operator == backup);
+    broker.add_operator(&admin(), operator("backup", Role::Auditor)).await.unwrap();
+    broker.remove_operator(&admin(), &backup).await.unwrap();
+    assert!(!listed(&broker));
+    let again = broker.add_operator(&admin(), operator("backup", Role::Auditor)).await.unwrap();
+    assert!(broker.state().accepts_operator(&backup, issued_at(&again)));
+    assert!(listed(&broker));
+    broker.remove_operator(&admin(), &backup).await.unwrap();
+    assert!(!broker.state().accepts_operator(&backup, issued_at(&again)));
+    assert!(!listed(&broker));
+}
+
+#[tokio::test]
+async fn a_second_token_of_an_operator_hides_nothing_of_the_first() {
+    let house = House::new();
+    let broker = house.open().await;
+    let first = broker.add_operator(&admin(), operator("backup", Role::Admin)).await.unwrap();
+    let short = NewOperator { ttl: Duration::from_secs(60), ..operator("backup", Role::Auditor) };
+    broker.add_operator(&admin(), short).await.unwrap();
+    let (_, roles, expires_at) = broker.operators().into_iter().find(|(name, ..)| name.as_str() == "backup").unwrap();
+    assert_eq!((roles, expires_at), ([Role::Admin, Role::Auditor].into(), first.expires_at));
+}
+
+#[tokio::test]
+async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_longer() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let options = Options { max_pass_ttl: Duration::from_secs(1), ..broker.options().clone() };
+    broker.close().await.unwrap();
+    drop(broker);
+    // What is kept for clocks that differ must not hide the end.
+    house.clock.advance(Duration::from_secs(1));
+    let broker = Broker::open(options, house.clock.clone()).await.unwrap().broker;
+    let revoked = broker.revoke(&admin(), revoke(Subject::Agent("research-bot".parse().unwrap()))).await.unwrap();
+    assert!(revoked.view.expires_at > issued.record.expires_at.plus(Duration::from_secs(299)));
+    let in_feed = house.verifier(&broker);
+    house.clock.advance(Duration::from_secs(290));
+    house.tell(&broker, &in_feed);
+    assert_eq!(codes(&in_feed, &issued), [ReasonCode::RevokedAgent]);
 }
