@@ -1,12 +1,12 @@
 //! Revoking: durable first, then told to every verifier concerned.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
-    state::{LiveTask, State},
+    state::{AFTERLIFE, LiveTask, State},
 };
 use crate::{
     base::{
@@ -186,6 +186,3 @@ fn view(revocation: &RevocationRecord) -> RevocationView {
 }
 
 const MAX_REASON_BYTES: usize = 500;
-
-/// Kept this much longer than any pass lives: for clocks that differ.
-const AFTERLIFE: Duration = Duration::from_secs(300);

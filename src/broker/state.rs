@@ -388,6 +388,12 @@ impl State {
             Subject::RevocationId(id) => self.task_of(id),
             _ => None,
         };
+        if task.is_none() {
+            // The configuration may have allowed longer lives when these passes were minted.
+            let last_end = self.keys.iter().filter(|((purpose, _), _)| *purpose == KeyPurpose::Root);
+            let last_end = last_end.map(|(_, entry)| entry.last_expiry.plus(AFTERLIFE)).max();
+            reach.expires_at = last_end.map_or(reach.expires_at, |last| last.max(reach.expires_at));
+        }
         match task {
             Some(task) => reach.servers.extend(task.servers()),
             // SECURITY: a block that was not minted here is everybody's business, whatever the record says.
@@ -461,6 +467,9 @@ fn task_of(event: &Event) -> Option<&TaskId> {
         _ => None,
     }
 }
+
+/// A revocation is kept this much longer than any pass that it concerns lives: for clocks that differ.
+pub(super) const AFTERLIFE: Duration = Duration::from_secs(300);
 
 /// Ended tasks are kept this long for those who ask about them; later the audit trail answers.
 const KEEP_ENDED_TASKS: Duration = Duration::from_secs(3600);
