@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/revocations.rs"]
+mod revocations;
 mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -11,6 +13,7 @@ use hallpass::{
         Actor,
         event::{KeyPurpose, Subject},
     },
+    token::PassToken,
     verify::{Call, Verifier},
 };
 use serde_json::json;
@@ -101,8 +104,12 @@ async fn open_task(broker: &Broker, tools: &[&str]) -> Result<Issued, BrokerErro
 }
 
 fn codes(verifier: &Verifier, issued: &Issued) -> Vec<ReasonCode> {
+    codes_of(verifier, &issued.token)
+}
+
+fn codes_of(verifier: &Verifier, token: &PassToken) -> Vec<ReasonCode> {
     let answer = verifier
-        .verify(issued.token.expose())
+        .verify(token.expose())
         .and_then(|pass| verifier.clear(&pass, &Call::tool("read_ledger", None)).map(drop));
     answer.err().map(|denial| denial.codes()).unwrap_or_default()
 }

@@ -15,7 +15,10 @@ use crate::{
         event::{AgentRecord, RecordedGrant, RecordedReason, Subject, TaskRecord, TokenRecord},
     },
     policy::{Decision, Granted, Question, Reason},
-    token::{Draft, PassContent, PassToken, mint, rights::RequestedDetail},
+    token::{
+        Draft, PassContent, PassToken, mint,
+        rights::{GrantedDetail, RequestedDetail},
+    },
 };
 
 /// A request for a task and its first pass.
@@ -156,6 +159,9 @@ impl Broker {
         };
         events.push(Event::TokenIssued { task: task.task.clone(), token: token.clone() });
         let receipt = self.record(caller, now, events).await?;
+        if let Err(error) = self.refuse_overtaken(&task, &token) {
+            return Err(self.record_refusal(caller, &task, false, error).await?);
+        }
         Ok(Issued { task, record: token, token: draft.release(&receipt), dropped })
     }
 
@@ -207,16 +213,34 @@ impl Broker {
     fn issue_time(&self, task: &TaskRecord, granted: &Granted) -> Result<Timestamp, BrokerError> {
         let now = self.now().floor_second();
         let state = self.state();
-        let servers = granted.rights.iter().map(|detail| Subject::Server(detail.server.clone()));
-        let named = [Subject::Agent(task.agent.clone()), Subject::Steward(task.steward.clone())];
         let mut issued_at = now;
-        for subject in named.into_iter().chain(servers) {
+        for subject in subjects(task, &granted.rights) {
             refuse_suspended(&state, &subject)?;
             if let Some(cut_off) = state.cut_off(&subject) {
                 issued_at = issued_at.max(cut_off.floor_second().plus(Duration::from_secs(1)));
             }
         }
         Ok(issued_at)
+    }
+
+    /// SECURITY: looked at again once the pass is recorded, since deciding and signing took their time.
+    /// A revocation or completion that was recorded before it knew nothing of this pass, which then
+    /// never leaves; one that is recorded after it finds the pass in the records and reaches it.
+    fn refuse_overtaken(&self, task: &TaskRecord, token: &TokenRecord) -> Result<(), BrokerError> {
+        let state = self.state();
+        if state.task(&task.task).is_none_or(|live| live.end.is_some()) {
+            return Err(BrokerError::TaskEnded("the task was revoked or completed meanwhile".to_owned()));
+        }
+        if state.agent(&task.agent).is_none_or(|agent| agent.steward != task.steward) {
+            return Err(BrokerError::Suspended("the agent was removed or changed meanwhile".to_owned()));
+        }
+        for subject in subjects(task, &token.rights) {
+            refuse_suspended(&state, &subject)?;
+            if state.cut_off(&subject).is_some_and(|cut_off| token.issued_at <= cut_off) {
+                return Err(BrokerError::Suspended("it was revoked and reinstated meanwhile: ask again".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     async fn record_refusal(
@@ -279,6 +303,12 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
         holder_bound: false,
         allow_partial: task.allow_partial,
     }
+}
+
+/// Whoever a pass speaks of and can be suspended.
+fn subjects(task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item = Subject> {
+    let named = [Subject::Agent(task.agent.clone()), Subject::Steward(task.steward.clone())];
+    named.into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
 }
 
 fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {

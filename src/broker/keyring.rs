@@ -246,7 +246,9 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
             KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
             KeyPurpose::Feed => now.since(entry.since) > overlap,
             // What an operator key signed ends when its operator is removed or its time is over.
-            KeyPurpose::Operator => state.operators.values().all(|operator| operator.expires_at < now),
+            KeyPurpose::Operator => {
+                state.operators.values().all(|operator| !operator.is_accepted() || operator.expires_at < now)
+            }
         };
         let retired = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Retiring && over(entry));
         events.extend(retired.map(|(id, entry)| changed(id, entry, KeyState::Revoked)));

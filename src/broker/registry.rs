@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Broker, BrokerError, Caller, state::State};
+use super::{
+    Broker, BrokerError, Caller,
+    state::{OperatorEntry, State},
+};
 use crate::{
     base::{
         ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId},
@@ -269,10 +272,7 @@ impl Broker {
         let _changing = self.changes.lock().await;
         self.refuse_bad_operator(&new)?;
         let now = self.now();
-        // Tokens of a removed operator end with the second of the removal, so a new one begins after it.
-        let removed_at = self.state().operators.get(&new.operator).and_then(|operator| operator.removed_at);
-        let after_removal = removed_at.map(|at| at.floor_second().plus(Duration::from_secs(1)));
-        let issued_at = after_removal.map_or(now.floor_second(), |after| after.max(now.floor_second()));
+        let issued_at = OperatorEntry::issue_time(self.state().operators.get(&new.operator), now);
         let content = OperatorContent {
             operator: new.operator.clone(),
             roles: new.roles.iter().map(|role| role.as_str().to_owned()).collect(),
@@ -311,7 +311,7 @@ impl Broker {
     #[must_use]
     pub fn operators(&self) -> Vec<(OperatorId, BTreeSet<Role>, Timestamp)> {
         let state = self.state();
-        let alive = state.operators.iter().filter(|(_, entry)| entry.removed_at.is_none());
+        let alive = state.operators.iter().filter(|(_, entry)| entry.is_accepted());
         alive.map(|(operator, entry)| (operator.clone(), entry.roles.clone(), entry.expires_at)).collect()
     }
 

@@ -1,12 +1,12 @@
 //! Revoking: durable first, then told to every verifier concerned.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
-    state::{LiveTask, State},
+    state::{AFTERLIFE, LiveTask, State},
 };
 use crate::{
     base::{
@@ -90,7 +90,10 @@ impl Broker {
         if matches!(revocation.subject, Subject::Key(_)) {
             self.follow_keys()?;
         }
-        Ok(Revoked { sequence: receipt.sequence(), view: view(&revocation) })
+        // As it was applied: it may reach more than was known when it was asked for.
+        let sequence = receipt.sequence();
+        let view = self.state().revocations.get(&sequence).map_or_else(|| view(&revocation), view);
+        Ok(Revoked { sequence, view })
     }
 
     /// Allows minting again for a revoked agent, steward or server. What died stays dead.
@@ -122,11 +125,9 @@ impl Broker {
         let missing = |what: String| BrokerError::NotFound(what);
         let mut task: Option<&LiveTask> = None;
         match &revoke.subject {
-            // Reported delegations lead to their task; an unknown block may have been appended offline.
-            Subject::RevocationId(id) => {
-                let reported = |live: &&LiveTask| live.delegations.iter().any(|(blocks, _)| blocks.contains(id));
-                task = state.task_of(id).or_else(|| state.tasks().find(reported));
-            }
+            // SECURITY: only a block that was minted here says whom a revocation concerns. Any other may
+            // have been appended offline, or be an operator's; what an agent reported of it narrows nothing.
+            Subject::RevocationId(id) => task = state.task_of(id),
             Subject::Task(id) => task = Some(state.task(id).ok_or_else(|| missing(format!("task `{id}`")))?),
             Subject::Agent(id) if !state.agents.contains_key(id) && !state.removed_agents.contains(id) => {
                 return Err(missing(format!("agent `{id}`")));
@@ -185,6 +186,3 @@ fn view(revocation: &RevocationRecord) -> RevocationView {
 }
 
 const MAX_REASON_BYTES: usize = 500;
-
-/// Kept this much longer than any pass lives: for clocks that differ.
-const AFTERLIFE: Duration = Duration::from_secs(300);

@@ -42,6 +42,8 @@ pub struct State {
     suspended: BTreeMap<Subject, Timestamp>,
     /// The latest cut-off of each subject, reinstated or not: what is minted must be later.
     cut_offs: BTreeMap<Subject, Timestamp>,
+    /// The latest `iat` of any pass; it may lie ahead of the clock after a reinstatement.
+    last_issued_at: Option<Timestamp>,
     pub(super) revocations: BTreeMap<u64, RevocationRecord>,
     feed: BTreeMap<u64, FeedChange>,
     assertions: Vec<(crate::base::digest::Digest, Timestamp)>,
@@ -65,6 +67,23 @@ pub(super) struct OperatorEntry {
     pub(super) expires_at: Timestamp,
     /// Tokens issued up to then are refused.
     pub(super) removed_at: Option<Timestamp>,
+    /// The `iat` of its latest token.
+    latest_issue: Timestamp,
+}
+
+impl OperatorEntry {
+    /// The `iat` of a token made at `at`: tokens of a removed operator end with the second of the
+    /// removal, so a new one begins after it.
+    pub(super) fn issue_time(before: Option<&Self>, at: Timestamp) -> Timestamp {
+        let removed_at = before.and_then(|entry| entry.removed_at);
+        let after_removal = removed_at.map(|at| at.floor_second().plus(Duration::from_secs(1)));
+        after_removal.map_or(at.floor_second(), |after| after.max(at.floor_second()))
+    }
+
+    /// Whether it was made, or made again, since it was removed.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.removed_at.is_none_or(|removed_at| self.latest_issue > removed_at)
+    }
 }
 
 /// A task that is open, or whose passes may still be alive.
@@ -225,7 +244,7 @@ impl State {
         self.cut_offs.get(subject).copied()
     }
 
-    /// Whether a block of an operator's token was revoked.
+    /// Whether a block that is not the first of a live pass was revoked: an operator's, or an appended one.
     #[must_use]
     pub fn is_revoked_block(&self, id: &RevocationId) -> bool {
         self.cut_offs.contains_key(&Subject::RevocationId(*id))
@@ -283,7 +302,7 @@ impl State {
             self.feed.insert(sequence, FeedChange { what, urgent });
         }
         if let Event::Revoked { revocation } = &record.entry.event {
-            self.revocations.insert(sequence, revocation.clone());
+            self.revocations.insert(sequence, self.reach(revocation));
         }
         changed
     }
@@ -297,13 +316,25 @@ impl State {
                 return Some(FeedNews::Keys);
             }
             Event::OperatorAdded { operator, roles, expires_at, .. } => {
-                let old = self.operators.get(operator).and_then(|entry| entry.removed_at);
-                let entry = OperatorEntry { roles: roles.clone(), expires_at: *expires_at, removed_at: old };
+                let old = self.operators.get(operator);
+                let mut entry = OperatorEntry {
+                    roles: roles.clone(),
+                    expires_at: *expires_at,
+                    removed_at: old.and_then(|old| old.removed_at),
+                    latest_issue: OperatorEntry::issue_time(old, at),
+                };
+                // An older token that still counts lives beside the new one.
+                if let Some(old) = old.filter(|old| old.is_accepted()) {
+                    entry.roles.extend(old.roles.iter().copied());
+                    entry.expires_at = entry.expires_at.max(old.expires_at);
+                    entry.latest_issue = entry.latest_issue.max(old.latest_issue);
+                }
                 self.operators.insert(operator.clone(), entry);
             }
             Event::OperatorRemoved { operator } => {
                 if let Some(entry) = self.operators.get_mut(operator) {
-                    entry.removed_at = Some(at);
+                    // The latest token may be dated ahead of the clock.
+                    entry.removed_at = Some(at.max(entry.latest_issue));
                 }
             }
             Event::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
@@ -324,16 +355,20 @@ impl State {
             Event::TaskOpened { task } => drop(self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()))),
             Event::TokenIssued { task, token } => {
                 self.tokens.insert(token.revocation_id, task.clone());
+                self.last_issued_at = self.last_issued_at.max(Some(token.issued_at));
                 if let Some(key) = self.keys.get_mut(&(KeyPurpose::Root, token.key)) {
                     key.last_expiry = key.last_expiry.max(token.expires_at);
                 }
             }
             Event::TaskCompleted { task, passes_end } => {
-                let servers = self.tasks.get(task).map(LiveTask::servers).unwrap_or_default();
-                let entry = RevocationEntry { subject: Subjects::task(task), cut_off: None, expires_at: *passes_end };
+                let live = self.tasks.get(task);
+                let servers = live.map(LiveTask::servers).unwrap_or_default();
+                // A pass may have been recorded between the question and the record.
+                let expires_at = live.map_or(*passes_end, |live| live.passes_end().max(*passes_end));
+                let entry = RevocationEntry { subject: Subjects::task(task), cut_off: None, expires_at };
                 return Some(FeedNews::Revocation(entry, servers));
             }
-            Event::Revoked { revocation } => return Some(self.apply_revocation(revocation)),
+            Event::Revoked { revocation } => return Some(self.apply_revocation(&self.reach(revocation))),
             Event::Reinstated { subject } => drop(self.suspended.remove(subject)),
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
@@ -344,8 +379,36 @@ impl State {
         None
     }
 
+    /// What a revocation reaches, seen from its place among the records: passes that were recorded
+    /// while it was on its way are reached too.
+    fn reach(&self, recorded: &RevocationRecord) -> RevocationRecord {
+        let mut reach = recorded.clone();
+        let task = match &recorded.subject {
+            Subject::Task(task) => self.task(task),
+            Subject::RevocationId(id) => self.task_of(id),
+            _ => None,
+        };
+        if task.is_none() {
+            // The configuration may have allowed longer lives when these passes were minted.
+            let last_end = self.keys.iter().filter(|((purpose, _), _)| *purpose == KeyPurpose::Root);
+            let last_end = last_end.map(|(_, entry)| entry.last_expiry.plus(AFTERLIFE)).max();
+            reach.expires_at = last_end.map_or(reach.expires_at, |last| last.max(reach.expires_at));
+        }
+        match task {
+            Some(task) => reach.servers.extend(task.servers()),
+            // SECURITY: a block that was not minted here is everybody's business, whatever the record says.
+            None if matches!(recorded.subject, Subject::RevocationId(_)) => {
+                (reach.task, reach.servers) = (None, BTreeSet::new());
+            }
+            // A pass that was minted after a reinstatement is dated ahead, and was minted before this.
+            None => reach.cut_off = self.last_issued_at.map_or(reach.cut_off, |latest| latest.max(reach.cut_off)),
+        }
+        reach
+    }
+
     fn apply_revocation(&mut self, revocation: &RevocationRecord) -> FeedNews {
         let RevocationRecord { subject, cut_off, expires_at, servers, .. } = revocation;
+        let is_foreign_block = matches!(subject, Subject::RevocationId(id) if !self.tokens.contains_key(id));
         let (digest, cut_off_matters) = match subject {
             Subject::RevocationId(id) => (Subjects::token(id), false),
             Subject::Task(task) => (Subjects::task(task), false),
@@ -357,9 +420,9 @@ impl State {
         if cut_off_matters {
             self.suspended.insert(subject.clone(), *cut_off);
         }
-        // What belongs to a known task is remembered there, and forgotten with it. An unknown block may
-        // be that of an operator's token, which lives long.
-        if cut_off_matters || (matches!(subject, Subject::RevocationId(_)) && revocation.task.is_none()) {
+        // What was minted in a task is remembered there, and forgotten with it. Another block may be
+        // that of an operator's token, which lives long.
+        if cut_off_matters || is_foreign_block {
             let latest = self.cut_offs.entry(subject.clone()).or_insert(*cut_off);
             *latest = (*latest).max(*cut_off);
         }
@@ -404,6 +467,9 @@ fn task_of(event: &Event) -> Option<&TaskId> {
         _ => None,
     }
 }
+
+/// A revocation is kept this much longer than any pass that it concerns lives: for clocks that differ.
+pub(super) const AFTERLIFE: Duration = Duration::from_secs(300);
 
 /// Ended tasks are kept this long for those who ask about them; later the audit trail answers.
 const KEEP_ENDED_TASKS: Duration = Duration::from_secs(3600);

@@ -210,7 +210,8 @@ impl Broker {
 
     fn view(&self, live: &LiveTask) -> TaskView {
         let now = self.now();
-        let revoked = |id: &RevocationId| live.revoked.contains(id);
+        let state = self.state();
+        let revoked = |id: &RevocationId| live.revoked.contains(id) || state.is_revoked_block(id);
         let passes = live.tokens.iter().map(|token| PassView {
             revocation_id: token.revocation_id,
             issued_at: token.issued_at,
