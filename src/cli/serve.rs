@@ -19,7 +19,7 @@ use crate::{
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
     journal::event::Subject,
-    telemetry::{self, Metrics, ReloadOutcome},
+    telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
 
 /// Run the broker.
@@ -304,8 +304,10 @@ impl fmt::Debug for Counting {
 }
 
 impl Observer for Counting {
-    fn began(&self, headers: &axum::http::HeaderMap, span: &tracing::Span) {
-        telemetry::Incoming::of(headers, None).attach_to(span);
+    fn began(&self, headers: &::http::HeaderMap, span: &tracing::Span) {
+        if let Some(parent) = TraceContext::from_headers(headers) {
+            parent.attach_to(span);
+        }
     }
 
     fn minted(&self) {
