@@ -347,3 +347,15 @@ const DEFAULT_BROKER: &str = "http://127.0.0.1:7400";
 const ADMIN_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 const STEPS_BEGIN: usize = 3;
 const MAX_OPENAPI_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_nobody_configured_has_the_figures_of_the_configuration() {
+        let config = Config::load(&Overrides::default(), &|_| None).unwrap();
+        let usual = http::Options::new(config.listen, config.admin_listen);
+        assert_eq!(format!("{:?}", http_options(&config)), format!("{usual:?}"));
+    }
+}

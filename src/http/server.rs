@@ -49,7 +49,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual figures for these listeners, without TLS.
+    /// The figures that configuration begins with, for these listeners, without TLS.
     #[must_use]
     pub fn new(listen: SocketAddr, admin_listen: SocketAddr) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Options {
             admin_listen,
             tls: None,
             rates: Rates::default(),
-            max_body: 256 * 1024,
+            max_body: 1024 * 1024,
             max_requests: 512,
             max_streams: 4096,
             times: Times::default(),
@@ -80,7 +80,7 @@ pub struct Times {
 impl Default for Times {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(10), request: seconds(30), drain: seconds(20) }
+        Self { head: seconds(10), request: seconds(10), drain: seconds(10) }
     }
 }
 
