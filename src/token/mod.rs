@@ -31,6 +31,7 @@ pub mod rights;
 
 pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
 pub use claims::{ClaimsError, NamedRight, PassClaims};
+pub use engine::MAX_EVALUATION_TIME;
 pub use inspect::{BlockSummary, ClaimsSummary, Summary};
 pub use keys::{KeyError, RootKey};
 pub use mint::{CLOCK_SKEW_SECONDS, Draft, MAX_PASS_BYTES, MAX_RIGHTS, MintError, PassContent, PassToken, mint};

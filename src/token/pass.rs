@@ -1,13 +1,13 @@
 //! Passes on the way in: unverified, then verified, then asked about one call.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use biscuit_auth::format::SerializedBiscuit;
 
 use super::{
     claims::{ClaimsError, PassClaims},
-    engine::{At, Engine},
+    engine::{At, Engine, MAX_EVALUATION_TIME},
     keys,
     profile::{self, MAX_TOKEN_BYTES, ProfileError},
     request::RequestFacts,
@@ -156,11 +156,18 @@ impl VerifiedPass {
     /// Asks the audience, the rights of block 0 and every check of every block about one call.
     #[must_use]
     pub fn evaluate(&self, request: &RequestFacts<'_>) -> Evaluation {
+        self.evaluate_within(MAX_EVALUATION_TIME, request)
+    }
+
+    /// As [`VerifiedPass::evaluate`], and [`EvaluationFault::RunLimit`] when the checks take longer
+    /// than `max_time`.
+    #[must_use]
+    pub fn evaluate_within(&self, max_time: Duration, request: &RequestFacts<'_>) -> Evaluation {
         if request.arguments.too_many() && self.engine.mentions("arg") {
             let detail = format!("more than {} arguments", super::request::MAX_ARGUMENTS);
             return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
         }
-        let Ok(answer) = self.engine.ask(|telling| request.tell(telling)) else {
+        let Ok(answer) = self.engine.ask(max_time, |telling| request.tell(telling)) else {
             return Evaluation::Fault(EvaluationFault::RunLimit);
         };
         let mut refusals = self.refusals_of_block_0(request);

@@ -36,6 +36,7 @@ pub struct Verifier {
     pub(super) server: ServerUri,
     pub(super) feed_key_pin: String,
     pub(super) staleness_bound: Duration,
+    pub(super) max_evaluation_time: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
     pub(super) signatures: Cache<Digest, Arc<Signed>>,
@@ -137,7 +138,7 @@ impl Verifier {
         let now = state.time(&*self.clock);
         let (arguments, read_only) = self.in_manifest(call, &state.manifest)?;
         let request = self.request(call, &arguments, (now, read_only));
-        match pass.verified().evaluate(&request) {
+        match pass.verified().evaluate_within(self.max_evaluation_time, &request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
             Evaluation::Refused(failed) => Err(Denial::Refused(failed.into_iter().map(Refusal::from).collect())),
             Evaluation::Fault(EvaluationFault::RunLimit) => Err(Denial::Fault(Fault::RunLimit)),
