@@ -17,7 +17,7 @@ use hallpass::{
     token::{self, MintError, Narrowing, PassToken, RootKey, attenuate, rights::GrantedDetail},
     verify::{
         Call, Denial, Permit, Verifier,
-        document::{RevocationEntry, Subjects},
+        document::{Frame, RevocationEntry, Subjects},
     },
 };
 use serde_json::{Value, json};
@@ -396,6 +396,21 @@ fn two_hundred_rights_are_minted_and_one_more_is_refused() {
     assert_eq!(mint(token::MAX_RIGHTS), Ok(()));
     assert_eq!(mint(token::MAX_RIGHTS + 1), Err(MintError::TooManyRights(201)));
     assert_eq!(MintError::TooManyRights(201).code(), ReasonCode::PassTooLarge);
+}
+
+#[test]
+fn a_revoked_key_is_named_to_a_pass_that_is_in_use_and_unknown_to_one_that_comes_anew() {
+    let scene = Scene::new();
+    let token = scene.plain();
+    let pass = scene.verifier.verify(token.expose()).unwrap();
+    let expires_at = scene.issuer.now().plus(Duration::from_secs(600));
+    let revoked = RevocationEntry { subject: Subjects::key(KeyId(1)), cut_off: None, expires_at };
+    let frame = Frame { keys: Some(Vec::new()), revocations: vec![revoked], ..scene.issuer.frame() };
+    scene.issuer.tell(&scene.verifier, frame);
+    let in_use = scene.verifier.clear(&pass, &Call::tool("read_ledger", None)).unwrap_err();
+    assert_eq!(in_use.codes(), [ReasonCode::RevokedKey]);
+    assert_eq!(scene.verifier.admit(&pass).unwrap_err().codes(), [ReasonCode::RevokedKey]);
+    assert_eq!(scene.verifier.verify(token.expose()).unwrap_err().codes(), [ReasonCode::TokenKeyUnknown]);
 }
 
 #[test]

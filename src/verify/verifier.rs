@@ -274,11 +274,15 @@ impl Verifier {
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
         let (id, key) = pass.0.key;
-        if state.root_key(id) != Some(&key) {
-            return Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"));
-        }
+        // Before the key: one that was revoked is published no more.
         let refusals = state.revocations.refusals(pass.verified(), id, &self.server);
-        if refusals.is_empty() { Ok(()) } else { Err(Denial::Refused(refusals)) }
+        if !refusals.is_empty() {
+            return Err(Denial::Refused(refusals));
+        }
+        if state.root_key(id) == Some(&key) {
+            return Ok(());
+        }
+        Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"))
     }
 
     /// The arguments as the manifest explains them, and whether the call only reads.
