@@ -44,6 +44,8 @@ pub struct Options {
     pub max_requests: usize,
     /// Streams (feed, audit) at once; more are refused.
     pub max_streams: usize,
+    /// How long the answer to an idempotency key is repeated; afterwards the key is refused.
+    pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
 }
@@ -60,6 +62,7 @@ impl Options {
             max_body: 1024 * 1024,
             max_requests: 512,
             max_streams: 4096,
+            repeat_answers: Duration::from_secs(600),
             times: Times::default(),
         }
     }
@@ -176,7 +179,7 @@ impl Server {
             times: options.times,
             max_body: options.max_body,
             limits: Limits::new(options.rates),
-            answers: Answers::new(),
+            answers: Answers::new(options.repeat_answers),
             agent_keys: AgentKeys::new(),
             requests: Arc::new(Semaphore::new(options.max_requests)),
             streams: Arc::new(Semaphore::new(options.max_streams)),
