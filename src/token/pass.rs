@@ -22,6 +22,14 @@ use crate::base::{
 };
 
 /// A token that is inside the profile and whose signatures nobody has checked: believe nothing.
+///
+/// What it says is out of reach till [`UnverifiedPass::verify`]:
+///
+/// ```compile_fail,E0599
+/// fn believe(pass: &hallpass::token::UnverifiedPass) -> &hallpass::token::PassClaims {
+///     pass.claims()
+/// }
+/// ```
 pub struct UnverifiedPass {
     bytes: Vec<u8>,
     wire: Wire,
