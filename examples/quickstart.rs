@@ -21,11 +21,11 @@ use std::{error::Error, process::ExitCode};
 
 use hallpass::{
     audit,
-    token::{GrantedDetail, Narrowing, PassToken, UnverifiedPass, attenuate},
+    token::{Attenuated, GrantedDetail, Narrowing, PassToken, UnverifiedPass, attenuate},
 };
 use serde_json::json;
 
-use story::{House, Outcome, Story};
+use story::{House, Outcome, Pass, Story};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -47,7 +47,7 @@ async fn play(story: &mut Story) -> Result<(), Box<dyn Error>> {
         println!("     {right}: by grant `{grant}`");
     }
     use_it(story, &house, &pass.token).await?;
-    let narrowed = hand_it_on(story, &house, &pass.token).await?;
+    let narrowed = hand_it_on(story, &house, &pass).await?;
 
     story
         .step("the admin revokes the pass; the feed carries it to the server", house.revoke(&pass.revocation_id))
@@ -87,13 +87,15 @@ async fn use_it(story: &mut Story, house: &House, pass: &PassToken) -> Result<()
     Ok(())
 }
 
-async fn hand_it_on(story: &mut Story, house: &House, pass: &PassToken) -> Result<PassToken, Box<dyn Error>> {
-    let narrowing = async { allow_only(house, pass, &["read_ledger"]) };
-    let narrowed =
+async fn hand_it_on(story: &mut Story, house: &House, pass: &Pass) -> Result<PassToken, Box<dyn Error>> {
+    let narrowing = async { allow_only(house, &pass.token, &["read_ledger"]) };
+    let Attenuated { token: narrowed, blocks, .. } =
         story.step("the agent narrows its pass for a sub-agent, offline: read_ledger only", narrowing).await?;
-    let blocks = UnverifiedPass::parse(narrowed.expose())?.dangerous_unverified_summary().blocks;
-    let last = blocks.last().ok_or("the narrowed pass has no block")?;
-    println!("     block {}: {}", blocks.len() - 1, last.requires.join("; "));
+    let said = UnverifiedPass::parse(narrowed.expose())?.dangerous_unverified_summary().blocks;
+    let last = said.last().ok_or("the narrowed pass has no block")?;
+    println!("     block {}: {}", said.len() - 1, last.requires.join("; "));
+    let report = house.report_delegation(&pass.task_id, &blocks, "summariser");
+    story.step("the agent tells the broker whom it handed the narrowed pass to", report).await?;
     let reading = house.call(&narrowed, "read_ledger", json!({"year": 2026}));
     story.expect("the sub-agent reads the ledger", reading, Outcome::Says("rent")).await;
     let transfer = |pass| house.call(pass, "transfer", json!({"amount": 1, "account": "rent"}));
@@ -103,7 +105,7 @@ async fn hand_it_on(story: &mut Story, house: &House, pass: &PassToken) -> Resul
     // What a dishonest sub-agent might try: blocks can only add checks, so this changes nothing.
     let everything = ["read_ledger", "search_ledger", "transfer", "delete_ledger"];
     let widening = async { allow_only(house, &narrowed, &everything) };
-    let widened = story.step("the sub-agent appends a block that names everything", widening).await?;
+    let widened = story.step("the sub-agent appends a block that names everything", widening).await?.token;
     story.expect("the widened pass transfers 1: refused", transfer(&widened), refused).await;
     let deleting = house.call(&widened, "delete_ledger", json!({"year": 2026}));
     story.expect("the widened pass deletes the ledger: refused", deleting, refused).await;
@@ -111,15 +113,19 @@ async fn hand_it_on(story: &mut Story, house: &House, pass: &PassToken) -> Resul
 }
 
 async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), Box<dyn Error>> {
-    let trail = story.step("the audit trail tells every step of the task", house.audit(task)).await?;
-    for event in &trail {
-        println!("     {event}");
+    let trail =
+        story.step("the audit trail tells every step of the task", house.audit(&format!("&task={task}"))).await?;
+    for (_, line) in &trail {
+        println!("     {line}");
     }
-    if let Some(missing) = ["task_opened", "token_issued", "revoked"]
-        .iter()
-        .find(|wanted| !trail.iter().any(|event| event.contains(**wanted)))
-    {
-        return Err(format!("the audit trail has no `{missing}`").into());
+    let told: Vec<_> = trail.iter().map(|(kind, _)| kind.as_str()).collect();
+    if told != OF_THE_TASK {
+        return Err(format!("the audit trail of the task says {told:?}").into());
+    }
+    let whole = story.step("and, beside it, how the stage was set", house.audit("")).await?;
+    let mut told = whole.iter().map(|(kind, _)| kind);
+    if let Some(missing) = ON_THE_STAGE.iter().find(|wanted| !told.any(|kind| kind == *wanted)) {
+        return Err(format!("the audit trail has no `{missing}` in its place").into());
     }
     let journal = house.journal();
     story.step("the broker finishes what it is doing and stops", house.stop()).await?;
@@ -130,10 +136,16 @@ async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), B
 }
 
 /// A block that allows only `tools`. Needs no key and no network.
-fn allow_only(house: &House, pass: &PassToken, tools: &[&str]) -> Result<PassToken, Box<dyn Error>> {
+fn allow_only(house: &House, pass: &PassToken, tools: &[&str]) -> Result<Attenuated, Box<dyn Error>> {
     let mut detail = GrantedDetail::new(house.server().clone());
     detail.tools = tools.iter().map(|tool| tool.parse()).collect::<Result<_, _>>()?;
     let mut narrowing = Narrowing::default();
     narrowing.rights = Some(vec![detail]);
-    Ok(attenuate(pass, &narrowing)?.token)
+    Ok(attenuate(pass, &narrowing)?)
 }
+
+/// What the trail says of the task: this, in this order, and nothing else.
+const OF_THE_TASK: [&str; 4] = ["task_opened", "token_issued", "delegation_reported", "revoked"];
+
+/// What it says of what was there before, in this order, among other things.
+const ON_THE_STAGE: [&str; 5] = ["server_set", "steward_added", "agent_set", "policy_loaded", "operator_added"];

@@ -38,3 +38,8 @@ pub mod policy;
 pub mod telemetry;
 pub mod token;
 pub mod verify;
+
+/// The README's code, compiled.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hallpass::{
     base::{ReasonCode, ids::AgentId, time::ManualClock},
     broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Revoke},
+    index::{Filter, Order, Window},
     journal::{
         Actor,
         event::{KeyPurpose, Subject},
@@ -128,6 +129,31 @@ async fn a_granted_task_gives_a_pass_that_the_server_accepts() {
     assert_eq!(codes(&house.verifier(&broker), &issued), []);
     let refused = open_task(&broker, &["delete_ledger"]).await.unwrap_err();
     assert_eq!(refused.code(), ReasonCode::NoGrant);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let (caller, agent) = bot();
+    let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
+    house.clock.advance(Duration::from_secs(301));
+    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    let last = broker.now();
+
+    house.clock.set("2026-11-22T09:00:00Z".parse().unwrap());
+    assert_eq!(broker.now(), last);
+    let again = broker.issue_again(&caller, &agent, (&ended.task.task, IssueAgain::default())).await.unwrap_err();
+    assert_eq!(again.code(), ReasonCode::TaskEnded);
+    let later = open_task(&broker, &["read_ledger"]).await.unwrap();
+    assert!(later.record.issued_at >= last.floor_second() && later.record.expires_at > last);
+    drop(broker);
+
+    let broker = house.open().await;
+    assert!(broker.now() >= last, "the journal remembers, too");
+    let window = Window { order: Order::OldestFirst, after: None, limit: 1000 };
+    let events = broker.trail().events(&Filter::default(), window).unwrap().events;
+    assert!(events.iter().filter(|event| event.at >= last).count() >= 3 && events.is_sorted_by_key(|event| event.at));
 }
 
 #[tokio::test]

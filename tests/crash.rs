@@ -1,9 +1,12 @@
 //! kill -9 under load: whatever a client was told is there after the restart, the chain verifies,
-//! and an index deleted by hand comes back with the same answers.
+//! verifiers refuse what was revoked, and an index deleted by hand comes back with the same answers.
+
+#![cfg(feature = "server")]
 
 mod process;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,8 +14,14 @@ use std::{
     time::Duration,
 };
 
-use hallpass::{audit, identity::AgentKey};
-use process::{Home, Running};
+use hallpass::{
+    audit,
+    base::ReasonCode,
+    identity::AgentKey,
+    token::manifest::Manifest,
+    verify::{Verifier, document::KeyDocument},
+};
+use process::{Home, ISSUER, Running};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -21,8 +30,14 @@ use tokio::sync::watch;
 struct Answers {
     /// Task and first block's id.
     minted: Vec<(String, String)>,
-    /// First block's id and sequence.
-    revoked: Vec<(String, u64)>,
+    revoked: Vec<Revoked>,
+}
+
+/// A pass that was revoked, and where the broker said that this is recorded.
+struct Revoked {
+    id: String,
+    token: String,
+    sequence: u64,
 }
 
 #[tokio::test]
@@ -68,8 +83,7 @@ fn cycles() -> u64 {
 }
 
 async fn furnish(running: &Running, key: &AgentKey) {
-    let manifest = json!({"server": "https://ledger.example/mcp", "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
-    running.as_admin("POST", "/v1/servers", Some(manifest)).await.unwrap();
+    running.as_admin("POST", "/v1/servers", Some(manifest())).await.unwrap();
     let agent = json!({"agent": "crash-bot", "steward": "alice", "keys": [key.public_jwk()]});
     running.as_admin("POST", "/v1/agents", Some(agent)).await.unwrap();
     let grant =
@@ -111,22 +125,27 @@ async fn mint_and_revoke(
 ) -> Answers {
     let mut answers = Answers::default();
     while !stopped.load(Ordering::SeqCst) {
-        let Ok(answer) = running.as_agent(key, "/v1/tasks", wants()).await else { continue };
-        let id = answer["revocation_id"].as_str().unwrap().to_owned();
-        answers.minted.push((answer["task_id"].as_str().unwrap().to_owned(), id.clone()));
+        let Ok(issued) = running.as_agent(key, "/v1/tasks", wants()).await else { continue };
+        let id = issued["revocation_id"].as_str().unwrap().to_owned();
+        answers.minted.push((issued["task_id"].as_str().unwrap().to_owned(), id.clone()));
         count.send_modify(|count| *count += 1);
         if answers.minted.len() % 2 == 0 {
             let body = json!({"revocation_id": id});
             if let Ok(answer) = running.as_admin("POST", "/v1/revocations", Some(body)).await {
-                answers.revoked.push((id, answer["sequence"].as_u64().unwrap()));
+                let sequence = answer["sequence"].as_u64().unwrap();
+                answers.revoked.push(Revoked { id, token: issued["token"].as_str().unwrap().to_owned(), sequence });
             }
         }
     }
     answers
 }
 
+fn manifest() -> Value {
+    json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}})
+}
+
 fn wants() -> Value {
-    let detail = json!({"type": "mcp", "server": "https://ledger.example/mcp", "tools": ["read_ledger"]});
+    let detail = json!({"type": "mcp", "server": SERVER, "tools": ["read_ledger"]});
     json!({"purpose": "crash", "ttl_seconds": 3600, "authorization_details": [detail]})
 }
 
@@ -134,18 +153,41 @@ async fn everything_is_there(running: &Running, told: &Answers) {
     for (task, id) in &told.minted {
         let view = running.as_admin("GET", &format!("/v1/tasks/{task}"), None).await.unwrap();
         assert_eq!(view["passes"][0]["revocation_id"], **id, "task {task}");
-        let revoked = told.revoked.iter().any(|(revoked, _)| revoked == id);
+        let revoked = told.revoked.iter().any(|revoked| revoked.id == *id);
         // More may be revoked than was answered; less may not.
         assert!(!revoked || view["passes"][0]["revoked"] == true, "task {task}");
     }
+    let listed = all_of(running, "/v1/revocations?limit=200").await;
+    let listed: BTreeMap<_, _> = listed.iter().map(|entry| (entry["sequence"].as_u64(), &entry["subject"])).collect();
+    let verifier = verifier(running).await;
+    for Revoked { id, token, sequence } in &told.revoked {
+        assert_eq!(listed.get(&Some(*sequence)), Some(&&json!({"revocation_id": id})), "sequence {sequence}");
+        let refused = verifier.verify(token).unwrap_err();
+        assert!(refused.codes().contains(&ReasonCode::RevokedToken), "sequence {sequence}: {refused}");
+    }
+}
+
+/// A verifier that has heard from this broker.
+async fn verifier(running: &Running) -> Verifier {
+    let keys = running.as_admin("GET", "/v1/keys.json", None).await.unwrap();
+    let keys: KeyDocument = serde_json::from_value(keys).unwrap();
+    let manifest: Manifest = serde_json::from_value(manifest()).unwrap();
+    let verifier = Verifier::builder(ISSUER.parse().unwrap(), keys.feed_key.thumbprint(), manifest).build();
+    verifier.accept_key_document(&keys).unwrap();
+    verifier.accept_frame(&running.feed_frame(SERVER).await).unwrap();
+    verifier
 }
 
 async fn whole_trail(running: &Running) -> Vec<Value> {
+    all_of(running, "/v1/audit?order=oldest&limit=200").await
+}
+
+/// Every page of a list.
+async fn all_of(running: &Running, path: &str) -> Vec<Value> {
     let mut all = Vec::new();
     let mut cursor = String::new();
     loop {
-        let path = format!("/v1/audit?order=oldest&limit=200{cursor}");
-        let mut page = running.as_admin("GET", &path, None).await.unwrap();
+        let mut page = running.as_admin("GET", &format!("{path}{cursor}"), None).await.unwrap();
         all.append(page["items"].as_array_mut().unwrap());
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -153,3 +195,5 @@ async fn whole_trail(running: &Running) -> Vec<Value> {
         }
     }
 }
+
+const SERVER: &str = "https://ledger.example/mcp";

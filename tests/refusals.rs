@@ -1,8 +1,8 @@
-//! Every reason that a verifier can give, each shown once: the table is complete by construction,
-//! since a code that is neither shown nor declared somebody else's fails the test.
+//! Every reason there is: those that a verifier gives are shown here, and for each of the others
+//! stands the test that shows it, which is read to see that it still does.
 
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,10 +14,10 @@ use hallpass::{
         key::PrivateKey,
         time::Timestamp,
     },
-    token::{self, Narrowing, PassToken, RootKey, attenuate, rights::GrantedDetail},
+    token::{self, MintError, Narrowing, PassToken, RootKey, attenuate, rights::GrantedDetail},
     verify::{
         Call, Denial, Permit, Verifier,
-        document::{RevocationEntry, Subjects},
+        document::{Frame, RevocationEntry, Subjects},
     },
 };
 use serde_json::{Value, json};
@@ -228,6 +228,14 @@ fn fault_cases() -> Vec<Case> {
             scene.issuer.clock.advance(Duration::from_millis(1));
             scene.read(&pass)
         }),
+        (RunLimit, "no time to evaluate", |scene| {
+            let pin = scene.issuer.feed.public().thumbprint();
+            let builder = Verifier::builder(support::ISSUER.parse().unwrap(), pin, support::manifest());
+            let hurried = builder.clock(scene.issuer.clock.clone()).max_evaluation_time(Duration::ZERO).build();
+            hurried.accept_key_document(&scene.issuer.key_document()).unwrap();
+            scene.issuer.tell(&hurried, scene.issuer.frame());
+            hurried.clear(&hurried.verify(scene.plain().expose())?, &Call::tool("read_ledger", None))
+        }),
         (Evaluation, "a check that compares what cannot be compared", |scene| {
             scene.read(&scene.with_block(r#"check if me($m), $m < 3;"#))
         }),
@@ -239,69 +247,90 @@ fn constrained(scene: &Scene) -> PassToken {
         "closed_arguments": ["transfer"]}))
 }
 
-/// Codes that no verifier gives, with who gives them.
-const ELSEWHERE: &[(&[ReasonCode], &str)] = {
+/// Codes that no verifier gives, each with the test that produces it: its file and its name.
+const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
     use ReasonCode::*;
     &[
+        // The layer, before any call is cleared.
+        (TokenMissing, "tests/tower/refusals.rs", "without_a_token_there_is_a_challenge_and_nothing_else"),
+        (TokenInvalid, "tests/tower/refusals.rs", "outsiders_get_one_answer_whatever_is_wrong_with_the_token"),
+        (MessageMalformed, "tests/tower/refusals.rs", "what_is_not_one_strict_message_is_refused"),
+        (MessageTooLarge, "tests/tower/refusals.rs", "a_body_longer_than_the_cap_is_refused_at_the_cap_and_not_before"),
+        (MethodNotAllowed, "tests/tower/refusals.rs", "a_method_that_nobody_can_clear_is_refused"),
+        (HeaderMismatch, "tests/tower/refusals.rs", "headers_that_repeat_the_body_must_repeat_it"),
+        // Policy and minting: a pass that was never made.
+        (NoGrant, "tests/http/story.rs", "a_refusal_lists_every_reason"),
+        (Guardrail, "tests/policy/decisions.rs", "a_guardrail_under_a_requested_pattern_refuses_the_name_it_forbids"),
         (
-            &[RunLimit],
-            "the profile bounds the cost, so the limits are a net that nothing reaches: token::pass shows the mapping",
+            PolicyError,
+            "tests/policy/decisions.rs",
+            "a_guardrail_that_cannot_be_evaluated_refuses_although_a_grant_permits",
         ),
-        (&[TokenMissing, TokenInvalid], "verify-tower: what a request without a token, and an outsider, is told"),
+        (HolderKeyRequired, "src/policy/mod.rs", "a_grant_that_wants_proof_refuses_a_pass_without_a_holder_key"),
+        (UnsupportedObligation, "tests/policy/obligations.rs", "what_needs_a_gateway_is_refused_and_never_dropped"),
+        (PassTooLarge, "tests/http/story.rs", "a_pass_that_would_be_too_large_is_refused_and_recorded"),
         (
-            &[MessageMalformed, MessageTooLarge, MethodNotAllowed, HeaderMismatch],
-            "verify-tower: before any call is cleared",
+            ConstraintMismatch,
+            "tests/policy/obligations.rs",
+            "constraints_that_do_not_fit_the_request_or_the_manifest_are_refused",
         ),
-        (
-            &[
-                NoGrant,
-                Guardrail,
-                PolicyError,
-                HolderKeyRequired,
-                UnsupportedObligation,
-                PassTooLarge,
-                ConstraintMismatch,
-                ContextMissing,
-                StewardMismatch,
-            ],
-            "policy and minting: a pass that was never made",
-        ),
-        (
-            &[
-                InvalidRequest,
-                RequestTooLarge,
-                UnsupportedMediaType,
-                Unauthenticated,
-                Forbidden,
-                NotFound,
-                HttpMethodNotAllowed,
-                Conflict,
-                IdempotencyConflict,
-                Suspended,
-                TaskEnded,
-                RateLimited,
-                Timeout,
-                Unavailable,
-                Internal,
-            ],
-            "the broker's API",
-        ),
+        (ContextMissing, "tests/policy/obligations.rs", "a_pin_holds_every_tool_that_has_the_argument_to_the_context"),
+        (StewardMismatch, "tests/http/story.rs", "a_refusal_lists_every_reason"),
+        // The broker's API.
+        (InvalidRequest, "tests/policy/decisions.rs", "malformed_questions_are_refused_even_when_partial_is_allowed"),
+        (RequestTooLarge, "tests/http/bad_input.rs", "a_body_has_its_type_and_its_size"),
+        (UnsupportedMediaType, "tests/tower/refusals.rs", "content_that_could_be_read_in_two_ways_is_refused"),
+        (Unauthenticated, "tests/operator.rs", "an_expired_token_is_told_apart_from_a_forbidden_operation"),
+        (Forbidden, "tests/operator.rs", "each_role_may_do_what_the_table_says"),
+        (NotFound, "tests/http/bad_input.rs", "unknown_routes_and_methods_are_problems_too"),
+        (HttpMethodNotAllowed, "tests/http/bad_input.rs", "unknown_routes_and_methods_are_problems_too"),
+        (Conflict, "tests/http/bad_input.rs", "what_is_not_there_is_404_and_what_is_there_already_409"),
+        (IdempotencyConflict, "tests/http/idempotency.rs", "the_same_key_for_another_body_is_refused"),
+        (Suspended, "tests/http/story.rs", "a_revoked_agent_is_refused_until_it_is_reinstated"),
+        (TaskEnded, "tests/http/story.rs", "a_pass_is_asked_for_used_narrowed_and_revoked"),
+        (RateLimited, "tests/http/auth.rs", "too_many_requests_are_429_with_a_time_to_wait"),
+        (Timeout, "tests/http/running.rs", "a_slow_head_and_a_slow_request_are_cut_off"),
+        (Unavailable, "tests/http/running.rs", "what_cannot_be_recorded_is_503"),
+        (Internal, "src/http/front.rs", "a_panic_ends_its_request_alone_and_tells_nothing"),
     ]
 };
 
+/// The text of the test `name` in `file`, from its name to its end.
+fn test_in(file: &str, name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let begin = text.find(&format!("fn {name}()")).unwrap_or_else(|| panic!("{file} has no test `{name}`"));
+    let head = text[..begin].rsplit_once('\n').unwrap();
+    assert!(head.0.ends_with("test]"), "{file}: `{name}` is no test");
+    let indent: String = head.1.chars().take_while(|character| *character == ' ').collect();
+    let (body, _) = text[begin..].split_once(&format!("\n{indent}}}\n")).unwrap();
+    let lines = body.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn every_code_is_shown_or_is_somebody_elses() {
-    let cases = [bytes_cases(), revocation_cases(), call_cases(), fault_cases()].concat();
-    for (code, name, run) in &cases {
+fn every_reason_of_the_verifier_is_given() {
+    for (code, name, run) in [bytes_cases(), revocation_cases(), call_cases(), fault_cases()].concat() {
         let denial = run(&Scene::new()).expect_err(name);
-        assert_eq!(denial.codes(), [*code], "{code}: {name}: {denial}");
-        assert_eq!(denial.code(), *code, "{name}");
+        assert_eq!(denial.codes(), [code], "{code}: {name}: {denial}");
+        assert_eq!(denial.code(), code, "{name}");
     }
-    let shown: BTreeSet<_> = cases.iter().map(|(code, ..)| *code).collect();
-    let elsewhere: BTreeSet<_> = ELSEWHERE.iter().flat_map(|(codes, _)| codes.iter().copied()).collect();
-    assert_eq!(shown.intersection(&elsewhere).collect::<Vec<_>>(), Vec::<&ReasonCode>::new());
-    let all: BTreeSet<_> = ReasonCode::ALL.iter().copied().collect();
-    assert_eq!(shown.union(&elsewhere).copied().collect::<BTreeSet<_>>(), all);
+}
+
+#[test]
+fn every_other_reason_is_given_where_the_table_says() {
+    let here = [bytes_cases(), revocation_cases(), call_cases(), fault_cases()].concat();
+    let mut shown: Vec<_> = here.iter().map(|(code, ..)| *code).collect::<BTreeSet<_>>().into_iter().collect();
+    for (code, file, name) in ELSEWHERE {
+        let test = test_in(file, name);
+        let words = [format!("\"{code}\""), format!("\\\"{code}\\\""), format!("ReasonCode::{code:?}")];
+        assert!(words.iter().any(|word| test.contains(word.as_str())), "{file}: `{name}` does not show `{code}`");
+        shown.push(*code);
+    }
+    shown.sort_unstable();
+    let mut all = ReasonCode::ALL.to_vec();
+    all.sort_unstable();
+    assert_eq!(shown, all, "each code once");
 }
 
 #[test]
@@ -336,6 +365,52 @@ fn a_pass_for_another_server_is_told_so_first() {
     detail.tools.push("read_ledger".parse().unwrap());
     let denial = scene.read(&scene.issuer.mint(vec![detail])).unwrap_err();
     assert_eq!(denial.codes(), [ReasonCode::Audience, ReasonCode::NotGranted]);
+}
+
+#[test]
+fn a_pass_at_the_edge_of_its_size_is_minted_and_one_past_it_is_refused() {
+    let issuer = Issuer::new();
+    let mint = |values: &[String]| {
+        let detail = rights(json!({"tools": ["transfer"], "constraints": {"transfer": {"/owner": {"in": values}}}}));
+        token::mint(&issuer.root, &issuer.content(vec![detail])).map(|draft| draft.release(&support::receipt()))
+    };
+    let long = |length: usize| "x".repeat(length);
+    let length = |first: usize| mint(&[long(first), "y".repeat(1000)]).map(|pass| pass.expose().len());
+    let base = length(1000).unwrap();
+    // Four characters carry three bytes, so that the last byte that fits ends the text at 4096.
+    let fits = 1000 + (token::MAX_PASS_BYTES - base) * 3 / 4;
+    assert_eq!(length(fits), Ok(token::MAX_PASS_BYTES));
+    assert_eq!(length(fits + 1), Err(MintError::TooLarge(token::MAX_PASS_BYTES + 2)));
+    assert_eq!(MintError::TooLarge(0).code(), ReasonCode::PassTooLarge);
+    issuer.verifier().verify(mint(&[long(fits), "y".repeat(1000)]).unwrap().expose()).unwrap();
+}
+
+#[test]
+fn two_hundred_rights_are_minted_and_one_more_is_refused() {
+    let issuer = Issuer::new();
+    let mint = |tools: usize| {
+        let mut detail = rights(json!({"tools": [], "prompts": ["p"]}));
+        detail.tools = (1..tools).map(|number| format!("{number:x}").parse().unwrap()).collect();
+        token::mint(&issuer.root, &issuer.content(vec![detail])).map(|_| ())
+    };
+    assert_eq!(mint(token::MAX_RIGHTS), Ok(()));
+    assert_eq!(mint(token::MAX_RIGHTS + 1), Err(MintError::TooManyRights(201)));
+    assert_eq!(MintError::TooManyRights(201).code(), ReasonCode::PassTooLarge);
+}
+
+#[test]
+fn a_revoked_key_is_named_to_a_pass_that_is_in_use_and_unknown_to_one_that_comes_anew() {
+    let scene = Scene::new();
+    let token = scene.plain();
+    let pass = scene.verifier.verify(token.expose()).unwrap();
+    let expires_at = scene.issuer.now().plus(Duration::from_secs(600));
+    let revoked = RevocationEntry { subject: Subjects::key(KeyId(1)), cut_off: None, expires_at };
+    let frame = Frame { keys: Some(Vec::new()), revocations: vec![revoked], ..scene.issuer.frame() };
+    scene.issuer.tell(&scene.verifier, frame);
+    let in_use = scene.verifier.clear(&pass, &Call::tool("read_ledger", None)).unwrap_err();
+    assert_eq!(in_use.codes(), [ReasonCode::RevokedKey]);
+    assert_eq!(scene.verifier.admit(&pass).unwrap_err().codes(), [ReasonCode::RevokedKey]);
+    assert_eq!(scene.verifier.verify(token.expose()).unwrap_err().codes(), [ReasonCode::TokenKeyUnknown]);
 }
 
 #[test]

@@ -21,9 +21,8 @@ use hallpass::{
     base::{ReasonCode, json},
     config::{Config, Log, Overrides},
     journal::event::Subject,
-    telemetry::{self, Incoming, Metrics, Output, ReloadOutcome, Telemetry, TraceContext},
+    telemetry::{self, Metrics, Output, ReloadOutcome, Telemetry, TraceContext},
 };
-use serde_json::json;
 use tracing::Dispatch;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -79,13 +78,12 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// A request that came by HTTP and carries an MCP call with a context of its own.
+/// A request that says which trace it belongs to.
 fn handle_a_request(telemetry: &Telemetry) -> TraceContext {
     let mut headers = http::HeaderMap::new();
-    headers.insert("traceparent", CARRIER.parse().unwrap());
-    let params = json!({"_meta": {"traceparent": PARENT}});
+    headers.insert("traceparent", PARENT.parse().unwrap());
     let span = tracing::info_span!(target: "hallpass::test", "tools/call read_ledger", agent.id = "research-bot");
-    Incoming::of(&headers, Some(&params)).attach_to(&span);
+    TraceContext::from_headers(&headers).unwrap().attach_to(&span);
     let own = span.in_scope(|| TraceContext::of(&tracing::Span::current()));
     telemetry.metrics().request_answered("/v1/tasks", 201, Duration::from_millis(3));
     own.unwrap()
@@ -96,7 +94,7 @@ async fn a_collector_that_is_named_sees_spans_and_metrics() {
     let (url, received) = collector().await;
     let (dispatch, mut telemetry, _) = build("text", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &url)]);
     let own = tracing::dispatcher::with_default(&dispatch, || handle_a_request(&telemetry));
-    assert_eq!(own.trace_id(), PARENT[3..35], "the context in `_meta` is the parent");
+    assert_eq!(own.trace_id(), PARENT[3..35], "what the request named is the parent");
     assert_ne!(own.traceparent(), PARENT, "within the trace it is a span of its own");
     tokio::task::spawn_blocking(move || telemetry.shut_down()).await.unwrap();
 
@@ -108,7 +106,6 @@ async fn a_collector_that_is_named_sees_spans_and_metrics() {
     }
     assert!(contains(spans, &hex::decode(&PARENT[3..35]).unwrap()), "the parent's trace");
     assert!(contains(spans, &hex::decode(&PARENT[36..52]).unwrap()), "the parent's span");
-    assert!(contains(spans, &hex::decode(&CARRIER[3..35]).unwrap()), "the link");
     for part in ["hallpass.http.requests", "http.server.request.duration", "/v1/tasks", "2xx"] {
         assert!(contains(metrics, part.as_bytes()), "{part}");
     }
@@ -213,4 +210,3 @@ fn series_without_labels_are_there_before_anything_happened() {
 }
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const CARRIER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

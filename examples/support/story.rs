@@ -12,7 +12,7 @@ use std::{
 
 use hallpass::{
     base::{
-        ids::ServerUri,
+        ids::{RevocationId, ServerUri},
         secret_file::read_secret,
         time::{Clock, SystemClock},
     },
@@ -291,15 +291,21 @@ impl House {
         Ok(())
     }
 
-    pub(crate) async fn audit(&self, task: &str) -> Result<Vec<String>> {
-        let page = self.as_admin("GET", &format!("/v1/audit?task={task}&order=oldest"), None).await?;
+    /// Tells the broker of blocks that were appended, so that they can be revoked by their own ids.
+    pub(crate) async fn report_delegation(&self, task: &str, blocks: &[RevocationId], to: &str) -> Result<()> {
+        let body = json!({"blocks": blocks, "delegate": to});
+        self.as_agent(&format!("/v1/tasks/{task}/delegations"), body).await.map(drop)
+    }
+
+    /// The audit events that `query` finds, oldest first: type, and a line for people.
+    pub(crate) async fn audit(&self, query: &str) -> Result<Vec<(String, String)>> {
+        let page = self.as_admin("GET", &format!("/v1/audit?order=oldest&limit=200{query}"), None).await?;
         let events = page["items"].as_array().ok_or("no audit events")?.iter();
         let word = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        Ok(events
-            .map(|event| {
-                format!("{} {}: {}, {}", event["seq"], word(event, "type"), word(event, "actor"), word(event, "detail"))
-            })
-            .collect())
+        let line = |event: &Value| {
+            format!("{} {}: {}, {}", event["seq"], word(event, "type"), word(event, "actor"), word(event, "detail"))
+        };
+        Ok(events.map(|event| (word(event, "type"), line(event))).collect())
     }
 
     pub(crate) async fn stop(&self) -> Result<()> {

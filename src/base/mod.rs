@@ -12,6 +12,7 @@ mod receipt;
 #[cfg(feature = "server")]
 pub mod secret_file;
 pub mod time;
+pub mod trace;
 
 pub use reason::ReasonCode;
 pub use receipt::Receipt;

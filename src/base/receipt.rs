@@ -6,6 +6,10 @@ use super::digest::Digest;
 ///
 /// Only the journal makes one (`tests/architecture.rs` guards that), so whoever holds a receipt
 /// knows that the record survives a crash. A minted token is released against it.
+///
+/// ```compile_fail,E0624
+/// let forged = hallpass::base::Receipt::of_durable_record(1, hallpass::base::digest::Digest::ZERO);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
     sequence: u64,

@@ -19,7 +19,7 @@ use crate::{
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
     journal::event::Subject,
-    telemetry::{self, Metrics, ReloadOutcome},
+    telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
 
 /// Run the broker.
@@ -304,8 +304,10 @@ impl fmt::Debug for Counting {
 }
 
 impl Observer for Counting {
-    fn began(&self, headers: &axum::http::HeaderMap, span: &tracing::Span) {
-        telemetry::Incoming::of(headers, None).attach_to(span);
+    fn began(&self, headers: &::http::HeaderMap, span: &tracing::Span) {
+        if let Some(parent) = TraceContext::from_headers(headers) {
+            parent.attach_to(span);
+        }
     }
 
     fn minted(&self) {
@@ -345,3 +347,15 @@ const DEFAULT_BROKER: &str = "http://127.0.0.1:7400";
 const ADMIN_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 const STEPS_BEGIN: usize = 3;
 const MAX_OPENAPI_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_nobody_configured_has_the_figures_of_the_configuration() {
+        let config = Config::load(&Overrides::default(), &|_| None).unwrap();
+        let usual = http::Options::new(config.listen, config.admin_listen);
+        assert_eq!(format!("{:?}", http_options(&config)), format!("{usual:?}"));
+    }
+}

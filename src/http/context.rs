@@ -7,11 +7,18 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request},
-    http::{HeaderMap, request::Parts},
+    http::{HeaderValue, request::Parts},
 };
 
 use super::{App, problem::Problem};
-use crate::{base::ids::RequestId, broker::Caller, journal::Actor};
+use crate::{
+    base::{
+        ids::RequestId,
+        trace::{TRACEPARENT, TraceParent},
+    },
+    broker::Caller,
+    journal::Actor,
+};
 
 /// The context of one request; made by the front, found by handlers in the request's extensions.
 #[derive(Debug)]
@@ -27,10 +34,12 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(request: &Request) -> Self {
+        let parents = request.headers().get_all(TRACEPARENT);
+        let trace = TraceParent::only(parents.iter().map(HeaderValue::as_bytes));
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         Self {
             id: RequestId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
-            trace: trace_id(request.headers()),
+            trace: trace.map(|parent| parent.trace_id()),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             unrecorded: Mutex::new(None),
         }
@@ -68,53 +77,5 @@ impl FromRequestParts<Arc<App>> for Here {
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
         let found = parts.extensions.get::<Self>().cloned();
         found.ok_or_else(|| Problem::internal("a route without the front layer"))
-    }
-}
-
-/// The trace id of a W3C `traceparent`, when there is exactly one that is well-formed.
-fn trace_id(headers: &HeaderMap) -> Option<String> {
-    let mut values = headers.get_all("traceparent").iter();
-    let value = values.next()?.to_str().ok()?;
-    if values.next().is_some() {
-        return None;
-    }
-    let mut parts = value.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
-    // A later version may have more parts; version 00 has four, and ff is none.
-    let known = is_hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
-    (known && is_id(trace, 32) && is_id(span, 16) && is_hex(flags, 2)).then(|| trace.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn only_a_well_formed_traceparent_is_taken() {
-        let of = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", HeaderValue::from_static(value));
-            trace_id(&headers)
-        };
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").as_deref(), Some(trace));
-        assert_eq!(of("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x").as_deref(), Some(trace));
-        for bad in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-        ] {
-            assert_eq!(of(bad), None, "{bad}");
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Idempotency: one key, one effect, one answer.
 //!
-//! For ten minutes the same request gets the very same answer from memory; requests that come
+//! For ten minutes (`Options::repeat_answers`) the same request gets the very same answer from memory; requests that come
 //! while the first is under way wait for it. Afterwards, or after a restart, the journal still
 //! knows the key, and the answer, which may have held a token, is gone: 409 says so and names the task.
 
@@ -77,8 +77,8 @@ pub(super) struct Answers {
 type Slot = Mutex<Option<(Digest, Answer)>>;
 
 impl Answers {
-    pub(super) fn new() -> Self {
-        Self { slots: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(REMEMBERED).build() }
+    pub(super) fn new(repeated: Duration) -> Self {
+        Self { slots: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(repeated).build() }
     }
 
     fn slot(&self, digest: Digest) -> Arc<Slot> {
@@ -126,4 +126,3 @@ const MAX_KEY_CHARS: usize = 128;
 
 /// At most this many answers; the journal answers for those that were pushed out.
 const MAX_ANSWERS: u64 = 10_000;
-const REMEMBERED: Duration = Duration::from_secs(600);

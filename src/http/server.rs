@@ -44,12 +44,14 @@ pub struct Options {
     pub max_requests: usize,
     /// Streams (feed, audit) at once; more are refused.
     pub max_streams: usize,
+    /// How long the answer to an idempotency key is repeated; afterwards the key is refused.
+    pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
 }
 
 impl Options {
-    /// The usual figures for these listeners, without TLS.
+    /// The figures that configuration begins with, for these listeners, without TLS.
     #[must_use]
     pub fn new(listen: SocketAddr, admin_listen: SocketAddr) -> Self {
         Self {
@@ -57,9 +59,10 @@ impl Options {
             admin_listen,
             tls: None,
             rates: Rates::default(),
-            max_body: 256 * 1024,
+            max_body: 1024 * 1024,
             max_requests: 512,
             max_streams: 4096,
+            repeat_answers: Duration::from_secs(600),
             times: Times::default(),
         }
     }
@@ -80,7 +83,7 @@ pub struct Times {
 impl Default for Times {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(10), request: seconds(30), drain: seconds(20) }
+        Self { head: seconds(10), request: seconds(10), drain: seconds(10) }
     }
 }
 
@@ -176,7 +179,7 @@ impl Server {
             times: options.times,
             max_body: options.max_body,
             limits: Limits::new(options.rates),
-            answers: Answers::new(),
+            answers: Answers::new(options.repeat_answers),
             agent_keys: AgentKeys::new(),
             requests: Arc::new(Semaphore::new(options.max_requests)),
             streams: Arc::new(Semaphore::new(options.max_streams)),

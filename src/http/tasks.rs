@@ -185,7 +185,7 @@ pub(super) async fn issue_again(
 
 /// Ends a task: its passes die everywhere.
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/complete", operation_id = "tasks_complete",
-    tag = "tasks", security(("agent" = [])), params(("task_id" = String, Path)),
+    tag = "tasks", security(("agent" = [])), params(("task_id" = String, Path), IdempotencyKey),
     responses((status = 200, description = "The task", body = schema::TaskView), Problems))]
 pub(super) async fn complete(
     State(app): State<Arc<App>>,

@@ -1,7 +1,7 @@
-//! Names: every metric and attribute that leaves hallpass, in one place.
+//! Names: every metric and label that leaves hallpass, in one place.
 //!
-//! Attributes follow the OpenTelemetry semantic conventions for HTTP, RPC and MCP, which are still
-//! moving; what moves is changed here and nowhere else.
+//! They follow the OpenTelemetry semantic conventions. The attributes of spans stand where the two
+//! kinds of span are opened: `http::front` and `verify::tower`.
 
 /// One metric: its name at `/metrics`, its name over OTLP, its unit and what it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,32 +59,3 @@ pub const REASON: &str = "reason";
 pub const KIND: &str = "kind";
 /// How something ended.
 pub const OUTCOME: &str = "outcome";
-
-/// The method of an HTTP request.
-pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
-/// The status of an HTTP answer.
-pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
-/// The agent that asked.
-pub const AGENT_ID: &str = "agent.id";
-/// The operator that asked.
-pub const OPERATOR_ID: &str = "operator.id";
-/// The task.
-pub const TASK_ID: &str = "task.id";
-/// The request's id in problems, logs and the audit trail.
-pub const REQUEST_ID: &str = "request.id";
-/// The MCP method: required on every MCP span.
-pub const MCP_METHOD_NAME: &str = "mcp.method.name";
-/// The MCP protocol version.
-pub const MCP_PROTOCOL_VERSION: &str = "mcp.protocol.version";
-/// The tool of a `tools/call`.
-pub const GEN_AI_TOOL_NAME: &str = "gen_ai.tool.name";
-/// What is done, in the words of the generative AI conventions.
-pub const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
-/// The value of [`GEN_AI_OPERATION_NAME`] for a `tools/call`.
-pub const EXECUTE_TOOL: &str = "execute_tool";
-/// The id of a JSON-RPC request.
-pub const JSONRPC_REQUEST_ID: &str = "jsonrpc.request.id";
-/// Why something failed: a reason code, or [`TOOL_ERROR`].
-pub const ERROR_TYPE: &str = "error.type";
-/// The value of [`ERROR_TYPE`] when the tool itself says that it failed.
-pub const TOOL_ERROR: &str = "tool_error";

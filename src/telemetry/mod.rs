@@ -30,7 +30,7 @@ use tracing_subscriber::{
 
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ReloadOutcome};
 pub use otlp::OtlpError;
-pub use trace_context::{Incoming, TraceContext};
+pub use trace_context::TraceContext;
 
 use crate::config::{Log, LogFormat};
 use conventions::SCOPE;

@@ -112,8 +112,16 @@ impl MintError {
     }
 }
 
-/// A minted pass whose bytes nobody has seen: shows its id, which the journal records, and is
-/// released against the receipt of that record.
+/// A minted pass whose bytes nobody has seen.
+///
+/// Shows its id, which the journal records, and is released against the receipt of that record.
+/// There is no other way to the token:
+///
+/// ```compile_fail,E0616
+/// fn unrecorded(draft: hallpass::token::Draft) -> hallpass::token::PassToken {
+///     draft.token
+/// }
+/// ```
 pub struct Draft {
     token: PassToken,
     revocation_id: RevocationId,

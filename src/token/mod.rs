@@ -36,6 +36,7 @@ pub mod rights;
 pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
 pub use claims::{ClaimsError, NamedRight, PassClaims};
 pub use delegate::{DelegateError, Delegation, delegate};
+pub use engine::MAX_EVALUATION_TIME;
 pub use holder::{ChainError, HolderChain, Hop};
 pub use inspect::{BlockSummary, ClaimsSummary, Summary};
 pub use keys::{KeyError, RootKey};

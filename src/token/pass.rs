@@ -1,13 +1,13 @@
 //! Passes on the way in: unverified, then verified, then asked about one call.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use biscuit_auth::format::SerializedBiscuit;
 
 use super::{
     claims::{ClaimsError, PassClaims},
-    engine::{At, Engine},
+    engine::{At, Engine, MAX_EVALUATION_TIME},
     holder::{ChainError, HolderChain},
     keys,
     profile::{self, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, ProfileError},
@@ -24,6 +24,14 @@ use crate::base::{
 };
 
 /// A token that is inside the profile and whose signatures nobody has checked: believe nothing.
+///
+/// What it says is out of reach till [`UnverifiedPass::verify`]:
+///
+/// ```compile_fail,E0599
+/// fn believe(pass: &hallpass::token::UnverifiedPass) -> &hallpass::token::PassClaims {
+///     pass.claims()
+/// }
+/// ```
 pub struct UnverifiedPass {
     bytes: Vec<u8>,
     wire: Wire,
@@ -176,6 +184,13 @@ impl VerifiedPass {
     /// Asks the audience, the rights of block 0 and every check of every block about one call.
     #[must_use]
     pub fn evaluate(&self, request: &RequestFacts<'_>) -> Evaluation {
+        self.evaluate_within(MAX_EVALUATION_TIME, request)
+    }
+
+    /// As [`VerifiedPass::evaluate`], and [`EvaluationFault::RunLimit`] when the checks take longer
+    /// than `max_time`.
+    #[must_use]
+    pub fn evaluate_within(&self, max_time: Duration, request: &RequestFacts<'_>) -> Evaluation {
         if request.arguments.too_many() && self.engine.mentions("arg") {
             let detail = format!("more than {} arguments, or a name that is too long", super::request::MAX_ARGUMENTS);
             return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
@@ -192,7 +207,7 @@ impl VerifiedPass {
             // No right names it, and no check searches it.
             return Evaluation::Refused(vec![FailedCheck::of_block_0(ReasonCode::NotGranted, "its name is too long")]);
         }
-        let Ok(answer) = self.engine.ask(|telling| request.tell(telling, self.holder.as_ref())) else {
+        let Ok(answer) = self.engine.ask(max_time, |telling| request.tell(telling, self.holder.as_ref())) else {
             return Evaluation::Fault(EvaluationFault::RunLimit);
         };
         let mut refusals = self.refusals_of_block_0(request);

@@ -17,7 +17,7 @@ use crate::{
         ids::IssuerUri,
         time::{Clock, SystemClock},
     },
-    token::{MAX_PASS_BYTES, manifest::Manifest},
+    token::{MAX_EVALUATION_TIME, MAX_PASS_BYTES, manifest::Manifest},
 };
 
 /// A verifier refuses when its newest word from the broker is older than this.
@@ -30,6 +30,7 @@ pub struct VerifierBuilder {
     feed_key_pin: String,
     manifest: Manifest,
     staleness_bound: Duration,
+    max_evaluation_time: Duration,
     clock: Arc<dyn Clock>,
     memory: Memory,
     cached_signatures: usize,
@@ -44,6 +45,7 @@ impl VerifierBuilder {
             feed_key_pin,
             manifest,
             staleness_bound: DEFAULT_STALENESS_BOUND,
+            max_evaluation_time: MAX_EVALUATION_TIME,
             clock: Arc::new(SystemClock::default()),
             memory: Memory::default(),
             cached_signatures: DEFAULT_CACHED_SIGNATURES,
@@ -56,6 +58,14 @@ impl VerifierBuilder {
     #[must_use]
     pub const fn staleness_bound(mut self, bound: Duration) -> Self {
         self.staleness_bound = bound;
+        self
+    }
+
+    /// Refuse a call whose checks take longer than this; 250 ms by default. The profile bounds what
+    /// they cost, so this is for a machine that has no time: the token may be good.
+    #[must_use]
+    pub const fn max_evaluation_time(mut self, time: Duration) -> Self {
+        self.max_evaluation_time = time;
         self
     }
 
@@ -108,6 +118,7 @@ impl VerifierBuilder {
             server: self.manifest.server.clone(),
             feed_key_pin: self.feed_key_pin,
             staleness_bound: self.staleness_bound,
+            max_evaluation_time: self.max_evaluation_time,
             clock: self.clock,
             state: RwLock::new(State::new(self.manifest, self.memory)),
             endpoints,

@@ -48,6 +48,12 @@ impl<'c> Call<'c> {
 }
 
 /// The proof that one call was cleared. Only [`Verifier::clear`](super::Verifier::clear) makes one.
+///
+/// ```compile_fail,E0451
+/// fn widen(permit: hallpass::verify::Permit) -> hallpass::verify::Permit {
+///     hallpass::verify::Permit { name: "delete_ledger".to_owned(), ..permit }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     pub(super) server: ServerUri,

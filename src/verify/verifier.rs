@@ -37,6 +37,7 @@ pub struct Verifier {
     pub(super) server: ServerUri,
     pub(super) feed_key_pin: String,
     pub(super) staleness_bound: Duration,
+    pub(super) max_evaluation_time: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
     pub(super) signatures: Cache<Digest, Arc<Signed>, ByLength>,
@@ -204,7 +205,7 @@ impl Verifier {
         let (arguments, read_only) = self.in_manifest(call, &manifest)?;
         let call_proven = proves_call(pass, call)?;
         let request = self.request(call, &arguments, (now, read_only, call_proven));
-        match pass.verified().evaluate(&request) {
+        match pass.verified().evaluate_within(self.max_evaluation_time, &request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
             Evaluation::Refused(failed) => Err(Denial::Refused(failed.into_iter().map(Refusal::from).collect())),
             Evaluation::Fault(EvaluationFault::RunLimit) => Err(Denial::Fault(Fault::RunLimit)),
@@ -365,11 +366,15 @@ impl Verifier {
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
         let (id, key) = pass.signed.key;
-        if state.root_key(id) != Some(&key) {
-            return Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"));
-        }
+        // Before the key: one that was revoked is published no more.
         let refusals = state.revocations.refusals(pass.verified(), id, &self.server);
-        if refusals.is_empty() { Ok(()) } else { Err(Denial::Refused(refusals)) }
+        if !refusals.is_empty() {
+            return Err(Denial::Refused(refusals));
+        }
+        if state.root_key(id) == Some(&key) {
+            return Ok(());
+        }
+        Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"))
     }
 
     /// The arguments as the manifest explains them, and whether the call only reads.

@@ -217,7 +217,8 @@ async fn what_is_not_there_is_404_and_what_is_there_already_409() {
         assert_eq!(refused(house.operator(method, path)).await.0, 404, "{path}");
     }
     let again = house.operator(Method::POST, "/v1/servers").json(&support::manifest());
-    assert_eq!(refused(again).await.0, 409);
+    let (status, body) = refused(again).await;
+    assert_eq!((status, &body["code"]), (409, &json!("conflict")));
     assert_eq!(refused(house.operator(Method::POST, "/v1/agents/research-bot/reinstate")).await.0, 409);
 }
 

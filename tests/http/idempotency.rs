@@ -1,9 +1,12 @@
 //! One key, one effect, one answer.
 
+use std::time::Duration;
+
+use hallpass::http::Options;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::house::{House, body_of, refused, task};
+use crate::house::{House, body_of, options, problem, refused, task};
 
 fn open(house: &House, key: &str) -> RequestBuilder {
     house.agent(Method::POST, "/v1/tasks").header("idempotency-key", key)
@@ -63,6 +66,24 @@ async fn after_a_restart_the_key_names_the_task_and_mints_nothing() {
     assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
     assert_eq!(body["task_id"], first["task_id"]);
     assert_eq!(opened(&house), 1);
+}
+
+#[tokio::test]
+async fn once_the_answer_is_forgotten_the_key_names_the_task_and_mints_nothing() {
+    let house = House::with(Options { repeat_answers: Duration::from_millis(200), ..options() }).await;
+    let first = body_of(open(&house, "k").json(&task()).send().await.unwrap()).await;
+    let forgotten = async {
+        loop {
+            let answer = open(&house, "k").json(&task()).send().await.unwrap();
+            if answer.status() != StatusCode::CREATED {
+                return problem(answer).await;
+            }
+            assert_eq!(body_of(answer).await["token"], first["token"]);
+        }
+    };
+    let (status, body) = tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
+    assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
+    assert_eq!((&body["task_id"], opened(&house)), (&first["task_id"], 1));
 }
 
 #[tokio::test]

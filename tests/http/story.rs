@@ -80,3 +80,15 @@ async fn a_revoked_agent_is_refused_until_it_is_reinstated() {
     assert_eq!(body_of(reinstated).await["suspended"], false);
     house.open_task().await;
 }
+
+#[tokio::test]
+async fn a_pass_that_would_be_too_large_is_refused_and_recorded() {
+    let house = House::new().await;
+    let mut wanted = task();
+    let years: Vec<_> = (0..100).map(|year| format!("{year:050}")).collect();
+    wanted["authorization_details"][0]["constraints"] = json!({"read_ledger": {"/year": {"in": years}}});
+    let (status, body) = refused(house.agent(Method::POST, "/v1/tasks").json(&wanted)).await;
+    assert_eq!((status, &body["code"]), (403, &json!("pass_too_large")), "{body}");
+    let records = house.records();
+    assert_eq!((records.get("request_refused"), records.get("token_issued")), (Some(&1), None));
+}

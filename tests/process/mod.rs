@@ -1,5 +1,7 @@
 //! A broker in a process of its own, as operators run it.
 
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
 use std::{
     io::{BufRead as _, BufReader},
     path::PathBuf,
@@ -43,11 +45,16 @@ impl Home {
         self.data().join("journal/000001.jsonl")
     }
 
-    /// Starts `hallpass serve` and waits until it says where it listens.
+    /// Starts `hallpass serve` on a free port and waits until it says where it listens.
     pub(crate) async fn serve(&self) -> Running {
+        self.serve_at("127.0.0.1:0").await
+    }
+
+    /// As [`Home::serve`], at `address`.
+    pub(crate) async fn serve_at(&self, address: &str) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hallpass"))
             .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(["--listen", address, "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
             // The issuer outlives the port, which differs from start to start.
             .args(["--issuer", ISSUER])
             .env("HALLPASS_LIMITS_REQUESTS_PER_SECOND", "1000000")
@@ -80,6 +87,17 @@ impl Running {
     pub(crate) async fn as_agent(&self, key: &AgentKey, path: &str, body: Value) -> Result<Value, String> {
         let assertion = key.assertion(&ISSUER.parse().unwrap(), SystemClock::default().now()).unwrap();
         send(self.http.post(format!("{}{path}", self.url)).bearer_auth(assertion).json(&body)).await
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What a verifier of `server` is told.
+    pub(crate) async fn feed_frame(&self, server: &str) -> String {
+        let request = self.http.get(format!("{}/v1/feed?server={server}", self.url)).bearer_auth(&self.admin);
+        request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
     /// No warning, no chance to finish anything.

@@ -20,3 +20,4 @@ mod lists;
 mod mcp;
 mod refusals;
 mod sessions;
+mod traces;

@@ -181,7 +181,7 @@ fn the_proof_is_no_place_for_another_secret() {
     wire.proof.content = Some(schema::proof::Content::FinalSignature(vec![5; 64]));
     assert_eq!(verified(&issuer, &raw::from_wire(&wire)).err(), Some(ReasonCode::TokenSignature));
     wire.proof.content = None;
-    assert!(verified(&issuer, &raw::from_wire(&wire)).is_err());
+    assert_eq!(verified(&issuer, &raw::from_wire(&wire)).err(), Some(ReasonCode::TokenSignature));
 }
 
 #[test]
@@ -227,7 +227,8 @@ fn the_old_signature_payload_is_not_taken() {
     for version in [None, Some(0), Some(2)] {
         let mut wire = raw::wire(&pass(&issuer));
         wire.authority.version = version;
-        assert!(raw::profile_rule(&raw::from_wire(&wire)).is_err());
+        let rule = raw::profile_rule(&raw::from_wire(&wire)).unwrap_err();
+        assert_eq!(rule, "block 0: the signature payload is not version 1", "{version:?}");
     }
 }
 
@@ -279,7 +280,7 @@ fn an_external_signature_moves_nowhere() {
     }
     let mut on_block_0 = raw::wire(&pass(&issuer));
     on_block_0.authority.external_signature = Some(raw::external(&approver.public(), &external.signature));
-    assert!(verified(&issuer, &raw::from_wire(&on_block_0)).is_err());
+    assert_eq!(verified(&issuer, &raw::from_wire(&on_block_0)).err(), Some(ReasonCode::TokenSignature));
 }
 
 #[test]

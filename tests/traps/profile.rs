@@ -116,7 +116,7 @@ fn deep_closures_are_refused_and_exhaust_no_stack() {
     };
     let check = schema::Check { queries: vec![query], kind: None };
     let token = raw::append_by_hand(&pass(&issuer), &schema::Block { checks: vec![check], ..raw::empty_block() });
-    assert!(raw::profile_rule(&token).is_err());
+    assert_eq!(verified(&issuer, &token).err(), Some(ReasonCode::TokenMalformed));
 }
 
 #[test]

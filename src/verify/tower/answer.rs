@@ -58,9 +58,14 @@ impl Answer {
         self
     }
 
+    /// The first reason: what the answer is counted and logged under.
+    pub(super) fn reason(&self) -> ReasonCode {
+        self.0.reasons.first().map_or(ReasonCode::Internal, |reason| reason.code)
+    }
+
     /// The JSON-RPC error message.
     pub(super) fn to_json(&self) -> Value {
-        let reason = self.0.reasons.first().map_or(ReasonCode::Internal, |reason| reason.code);
+        let reason = self.reason();
         json!({
             "jsonrpc": "2.0",
             "id": self.0.id,

@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 
 use super::answer::{self, Answer};
 use crate::{
-    base::{ReasonCode, json},
+    base::{
+        ReasonCode, json,
+        trace::{TRACEPARENT, TraceParent},
+    },
     token::rights::Kind,
     verify::Call,
 };
@@ -76,6 +79,16 @@ impl Message {
         &self.purpose
     }
 
+    /// The method, when it is a request or a notification: one that the layer knows.
+    pub(super) fn method(&self) -> Option<&str> {
+        self.members.get("method").and_then(Value::as_str)
+    }
+
+    /// Which trace the message belongs to, when its `_meta` says so.
+    pub(super) fn trace_parent(&self) -> Option<TraceParent> {
+        TraceParent::parse(self.params()?.get("_meta")?.get(TRACEPARENT)?.as_str()?)
+    }
+
     /// The id to answer to: null when there is none.
     pub(super) fn id(&self) -> Value {
         self.members.get("id").cloned().unwrap_or_default()
@@ -107,7 +120,7 @@ impl Message {
         for name in mirrored {
             single(headers, name).map_err(|answer| answer.to(self.id()))?;
         }
-        let method = self.members.get("method").and_then(Value::as_str);
+        let method = self.method();
         self.agree(headers, &MCP_METHOD, method)?;
         let (kind, named) = match &self.purpose {
             Purpose::Names(kind, name) => (Some(*kind), Some(name.as_str())),

@@ -24,6 +24,12 @@
 //! 6. written out anew and handed on, without the client's credentials, with the
 //!    [`Pass`](super::Pass) and, for a call, its [`Permit`](super::Permit) in the request's extensions.
 //!
+//! All of it, and the server's work, runs in one `tracing` span with the agent, the task, the method,
+//! the tool that was cleared and the reason of a refusal; arguments and results stay out. The W3C
+//! trace context in `params._meta`, or else that of the HTTP request, is in the extensions as a
+//! [`TraceParent`](crate::base::trace::TraceParent), for servers that go on with the trace. An HTTP
+//! context beside one in `_meta` stays in its header: a link, not the parent.
+//!
 //! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
 //! An event stream ends with the first event after the pass ended, was revoked, or the verifier
 //! lost its broker; an idle one lingers till then and carries nothing.
@@ -45,6 +51,7 @@ mod gate;
 mod message;
 mod service;
 mod sessions;
+mod trace;
 
 use std::{fmt, sync::Arc};
 

@@ -13,6 +13,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use serde_json::Value;
 use tower_service::Service;
+use tracing::{Instrument as _, Span};
 
 use super::{
     Guard, ResponseBody,
@@ -22,6 +23,7 @@ use super::{
     filter::ListFilter,
     gate::{self, Credential},
     message::{Message, Purpose},
+    trace,
 };
 use crate::{
     base::ReasonCode,
@@ -65,14 +67,17 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let guard = Arc::clone(&self.guard);
-        Box::pin(async move {
-            let (request, visit) = match guard.judge(request).await {
+        let span = trace::span();
+        let within = span.clone();
+        let work = async move {
+            let (request, visit) = match guard.judge(request, &within).await {
                 Ok(judged) => judged,
                 Err(response) => return Ok(guard.with_nonce((*response).map(ResponseBody::whole))),
             };
             let response = inner.call(request).await?;
             Ok(guard.with_nonce(guard.finish(response, visit).await))
-        })
+        };
+        Box::pin(work.instrument(span))
     }
 }
 
@@ -89,7 +94,7 @@ type Refused = Box<Response<Full<Bytes>>>;
 
 impl Guard {
     /// Judges a request; what comes out may be handed to the server.
-    async fn judge<B>(&self, request: Request<B>) -> Result<(Request<Full<Bytes>>, Visit), Refused>
+    async fn judge<B>(&self, request: Request<B>, span: &Span) -> Result<(Request<Full<Bytes>>, Visit), Refused>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -98,23 +103,29 @@ impl Guard {
         if parts.method == Method::GET && challenge::is_metadata_path(self.verifier.server(), parts.uri.path()) {
             return Err(Box::new(self.metadata_response()));
         }
-        let (body, visit) =
-            self.judge_parts(&mut parts, body).await.map_err(|answer| Box::new(answer.into_response()))?;
+        let (body, visit) = self.judge_parts(&mut parts, body, span).await.map_err(|answer| {
+            trace::tell_refusal(span, &answer);
+            Box::new(answer.into_response())
+        })?;
         Ok((Request::from_parts(parts, Full::new(body)), visit))
     }
 
-    async fn judge_parts<B>(&self, parts: &mut Parts, body: B) -> Result<(Bytes, Visit), Answer>
+    async fn judge_parts<B>(&self, parts: &mut Parts, body: B, span: &Span) -> Result<(Bytes, Visit), Answer>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let mut caused_by = trace::carried(&parts.headers);
         let pass = self.judge_head(parts)?;
+        trace::tell_pass(span, &pass);
         let session = self.judge_session(&parts.headers, &pass)?;
         let (bytes, id, purpose) = if parts.method == Method::POST {
             gate::admit_content(&parts.headers)?;
             let message = Message::read(&self.read(body).await?, self.limits.message_bytes)?;
             message.agree_with(&parts.headers)?;
             self.clear(parts, &pass, &message)?;
+            trace::tell_message(span, &message);
+            caused_by = message.trace_parent().or(caused_by);
             (Bytes::from(message.to_bytes()?), message.id(), message.purpose().clone())
         } else {
             (Bytes::new(), Value::Null, Purpose::Neutral)
@@ -127,6 +138,10 @@ impl Guard {
         if visit.is_filtered() {
             // A compressed list could not be read.
             parts.headers.remove(header::ACCEPT_ENCODING);
+        }
+        if let Some(parent) = caused_by {
+            span.record("trace.id", parent.trace_id());
+            parts.extensions.insert(parent);
         }
         parts.extensions.insert(pass);
         Ok((bytes, visit))

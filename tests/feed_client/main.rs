@@ -2,38 +2,30 @@
 
 #![cfg(feature = "server")]
 
+mod broker;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{Query, State},
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse as _, Response},
-    routing::get,
+    body::Bytes,
+    http::{StatusCode, header},
+    response::IntoResponse as _,
 };
+use broker::Broker;
 use hallpass::{
     base::{ReasonCode, digest::SubjectDigest, jws::MAX_JWS_BYTES, key::PrivateKey, time::ManualClock},
+    token::PassToken,
     verify::{
-        Verifier,
+        Call, Verifier,
         document::{FeedKeyLink, Frame, KeyDocument, RevocationEntry},
         feed::{self, FeedClient, FeedError, FeedHandle, StateFileError},
     },
 };
-use support::{ISSUER, Issuer, SERVER, manifest};
-use tokio::{
-    net::TcpListener,
-    runtime::Runtime,
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use serde_json::json;
+use support::{ISSUER, Issuer, SERVER, manifest, rights};
+use tokio::time::timeout;
 
 const TOKEN: &str = "hpv_a-secret-that-no-log-may-show";
 
@@ -74,14 +66,16 @@ async fn without_its_broker_a_verifier_refuses_after_the_bound_and_recovers_alon
     let stream = broker.asked().await.stream();
     stream.frame(&signed(&issuer, issuer.frame()));
     timeout(LONG, feed.ready()).await.unwrap().unwrap();
+    let (pass, revoked) = (pass(&issuer, "tsk_00000000000000000000000000000001"), pass(&issuer, OTHER_TASK));
+    assert_eq!([&pass, &revoked].map(|pass| refusal(&verifier, pass)), [None, None]);
 
     let address = broker.kill().await;
     drop(stream);
     until(&feed, |status| !status.connected).await;
     issuer.clock.advance(Duration::from_secs(60));
-    assert_ne!(verifier.verify("no token").unwrap_err().code(), ReasonCode::FeedStale);
+    assert_eq!([&pass, &revoked].map(|pass| refusal(&verifier, pass)), [None, None]);
     issuer.clock.advance(Duration::from_millis(1));
-    assert_eq!(verifier.verify("no token").unwrap_err().code(), ReasonCode::FeedStale);
+    assert_eq!([&pass, &revoked].map(|pass| refusal(&verifier, pass)), [Some(ReasonCode::FeedStale); 2]);
     let status = until(&feed, |status| status.failures >= 2).await;
     assert!(status.last_error.is_some() && !status.ready, "{status:?}");
 
@@ -89,10 +83,10 @@ async fn without_its_broker_a_verifier_refuses_after_the_bound_and_recovers_alon
     let asked = broker.asked().await;
     assert_eq!(asked.since(), Some(issuer.sequence.get()));
     let stream = asked.stream();
-    stream.frame(&signed(&issuer, revoking_delta(&issuer, "tsk_1")));
+    stream.frame(&signed(&issuer, revoking_delta(&issuer, OTHER_TASK)));
     until(&feed, |status| status.ready && status.last_error.is_none()).await;
-    assert_ne!(verifier.verify("no token").unwrap_err().code(), ReasonCode::FeedStale);
-    assert_eq!(verifier.revocation_count(), 1);
+    assert_eq!(refusal(&verifier, &pass), None);
+    assert_eq!(refusal(&verifier, &revoked), Some(ReasonCode::RevokedTask));
 }
 
 #[tokio::test]
@@ -108,6 +102,8 @@ async fn a_restarted_verifier_refuses_without_a_broker_and_believes_nothing_olde
     issuer.clock.advance(Duration::from_millis(5));
     stream.frame(&signed(&issuer, revoking_delta(&issuer, "tsk_1")));
     until(&feed, |status| status.frames == 2).await;
+    let pass = pass(&issuer, OTHER_TASK);
+    assert_eq!(refusal(&first, &pass), None);
     feed.shutdown().await;
     assert_eq!(home.memory(), first.memory());
 
@@ -116,7 +112,7 @@ async fn a_restarted_verifier_refuses_without_a_broker_and_believes_nothing_olde
     assert_eq!(second.memory(), first.memory());
     let feed = home.follow(&second, &broker);
     until(&feed, |status| status.failures == 1).await;
-    assert_eq!(second.verify("no token").unwrap_err().code(), ReasonCode::FeedStale);
+    assert_eq!(refusal(&second, &pass), Some(ReasonCode::FeedStale));
 
     let mut broker = Broker::start_at(address, &issuer.key_document()).await;
     let asked = broker.asked().await;
@@ -125,9 +121,11 @@ async fn a_restarted_verifier_refuses_without_a_broker_and_believes_nothing_olde
     until_error(&feed, "older than one accepted before").await;
     assert!(!second.is_ready());
     assert_eq!(second.memory(), first.memory());
+    assert_eq!(refusal(&second, &pass), Some(ReasonCode::FeedStale));
 
     broker.asked().await.stream().frame(&signed(&issuer, issuer.frame()));
     timeout(LONG, feed.ready()).await.unwrap().unwrap();
+    assert_eq!(refusal(&second, &pass), None);
 }
 
 #[tokio::test]
@@ -374,6 +372,22 @@ fn bad_settings_are_refused_before_anything_is_sent() {
     assert!(!format!("{builder:?}").contains(TOKEN));
 }
 
+const OTHER_TASK: &str = "tsk_00000000000000000000000000000002";
+
+/// A pass for reading in `task`.
+fn pass(issuer: &Issuer, task: &str) -> PassToken {
+    let mut content = issuer.content(vec![rights(json!({"tools": ["read_ledger"]}))]);
+    content.task = task.parse().unwrap();
+    issuer.mint_content(&content)
+}
+
+/// Why reading with `pass` is refused; `None` when it is cleared.
+fn refusal(verifier: &Verifier, pass: &PassToken) -> Option<ReasonCode> {
+    let cleared =
+        verifier.verify(pass.expose()).and_then(|pass| verifier.clear(&pass, &Call::tool("read_ledger", None)));
+    cleared.err().map(|denial| denial.code())
+}
+
 /// A verifier that knows nothing but its pin.
 fn verifier(issuer: &Issuer) -> Arc<Verifier> {
     verifier_with(issuer, hallpass::verify::Memory::default())
@@ -446,153 +460,5 @@ impl Home {
     fn follow(&self, verifier: &Arc<Verifier>, broker: &Broker) -> FeedHandle {
         let client = FeedClient::builder(Arc::clone(verifier), &broker.url(), TOKEN);
         client.state_file(&self.path).build().unwrap().spawn()
-    }
-}
-
-/// A broker on a runtime of its own, so that it can be killed with every connection that it has.
-struct Broker {
-    address: SocketAddr,
-    scheme: &'static str,
-    keys: Arc<Mutex<String>>,
-    asked: mpsc::UnboundedReceiver<Asked>,
-    runtime: Option<Runtime>,
-}
-
-impl Broker {
-    async fn start(document: &KeyDocument) -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), document).await
-    }
-
-    async fn start_at(address: SocketAddr, document: &KeyDocument) -> Self {
-        let (mut broker, router) = Self::new(document);
-        let listener = broker.runtime().spawn(TcpListener::bind(address)).await.unwrap().unwrap();
-        broker.address = listener.local_addr().unwrap();
-        broker.runtime().spawn(async move { axum::serve(listener, router).await.unwrap() });
-        broker
-    }
-
-    async fn start_tls(document: &KeyDocument, certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
-        let (mut broker, router) = Self::new(document);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = certified.signing_key.serialize_der().try_into().unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certified.cert.der().clone()], key)
-            .unwrap();
-        let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        broker.address = listener.local_addr().unwrap();
-        broker.scheme = "https";
-        broker.runtime().spawn(async move {
-            axum_server::from_tcp_rustls(listener, config).unwrap().serve(router.into_make_service()).await.unwrap();
-        });
-        broker
-    }
-
-    fn new(document: &KeyDocument) -> (Self, Router) {
-        let (sender, asked) = mpsc::unbounded_channel();
-        let keys = Arc::new(Mutex::new(serde_json::to_string(document).unwrap()));
-        let router = Router::new()
-            .route("/v1/keys.json", get(answer_keys))
-            .route("/v1/feed", get(answer_feed))
-            .with_state((Arc::clone(&keys), sender));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let address = (Ipv4Addr::LOCALHOST, 0).into();
-        (Self { address, scheme: "http", keys, asked, runtime: Some(runtime) }, router)
-    }
-
-    fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().unwrap()
-    }
-
-    fn url(&self) -> String {
-        let host = if self.scheme == "https" { "localhost".to_owned() } else { self.address.ip().to_string() };
-        format!("{}://{host}:{}", self.scheme, self.address.port())
-    }
-
-    fn publish(&self, document: &KeyDocument) {
-        self.publish_text(serde_json::to_string(document).unwrap());
-    }
-
-    fn publish_text(&self, text: String) {
-        *self.keys.lock().unwrap() = text;
-    }
-
-    /// The next request for the feed.
-    async fn asked(&mut self) -> Asked {
-        timeout(LONG, self.asked.recv()).await.expect("nobody asked for the feed").unwrap()
-    }
-
-    /// Ends the broker and every connection; returns its address, which is then free.
-    async fn kill(&mut self) -> SocketAddr {
-        let runtime = self.runtime.take().unwrap();
-        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(LONG)).await.unwrap();
-        self.address
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-type Shared = (Arc<Mutex<String>>, mpsc::UnboundedSender<Asked>);
-
-async fn answer_keys(State((keys, _)): State<Shared>, headers: HeaderMap) -> Response {
-    assert!(!headers.contains_key(header::AUTHORIZATION), "the key document is public");
-    ([(header::CONTENT_TYPE, "application/json")], keys.lock().unwrap().clone()).into_response()
-}
-
-async fn answer_feed(
-    State((_, sender)): State<Shared>,
-    Query(query): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-) -> Response {
-    let (reply, answer) = oneshot::channel();
-    sender.send(Asked { query, headers, reply }).unwrap();
-    answer.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
-}
-
-/// A request for the feed, which the test answers.
-struct Asked {
-    query: Vec<(String, String)>,
-    headers: HeaderMap,
-    reply: oneshot::Sender<Response>,
-}
-
-impl Asked {
-    fn since(&self) -> Option<u64> {
-        self.query.iter().find(|(name, _)| name == "since").map(|(_, value)| value.parse().unwrap())
-    }
-
-    fn answer(self, response: Response) {
-        self.reply.send(response).unwrap();
-    }
-
-    fn stream(self) -> Stream {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let chunks =
-            futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
-        self.answer(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(chunks)).into_response());
-        Stream(sender)
-    }
-}
-
-/// An open stream of events; it ends when this is dropped.
-struct Stream(mpsc::UnboundedSender<Result<Bytes, std::convert::Infallible>>);
-
-impl Stream {
-    fn raw(&self, text: impl Into<Bytes>) {
-        self.0.send(Ok(text.into())).unwrap();
-    }
-
-    fn frame(&self, jws: &str) {
-        self.raw(event(jws));
     }
 }
