@@ -96,6 +96,7 @@ fn wants(tools: &[&str]) -> OpenTask {
         allow_partial: false,
         steward: None,
         context: BTreeMap::new(),
+        holder: None,
     }
 }
 

@@ -241,11 +241,10 @@ fn build_frame(
         match &change.what {
             FeedNews::Keys => keys_changed = true,
             FeedNews::Manifest(of) => manifest_changed |= of == server,
-            FeedNews::Revocation(entry, servers) => {
-                if entry.expires_at > at && (servers.is_empty() || servers.contains(server)) {
-                    revocations.push(entry.clone());
-                }
+            FeedNews::Revocation(entries, servers) if servers.is_empty() || servers.contains(server) => {
+                revocations.extend(entries.iter().filter(|entry| entry.expires_at > at).cloned());
             }
+            FeedNews::Revocation(..) => {}
         }
     }
     let manifest = state.servers.get(server).filter(|_| manifest_changed);

@@ -16,7 +16,7 @@ use crate::{
     },
     policy::{Decision, Granted, Question, Reason},
     token::{
-        Draft, PassContent, PassToken, mint,
+        Draft, Holding, MAX_APPENDED_BLOCKS, PassContent, PassToken, mint,
         rights::{GrantedDetail, RequestedDetail},
     },
 };
@@ -37,6 +37,8 @@ pub struct OpenTask {
     pub steward: Option<String>,
     /// Values that grants may pin arguments to.
     pub context: BTreeMap<String, Value>,
+    /// The key that its passes are bound to, and how often they may be handed on.
+    pub holder: Option<Holding>,
 }
 
 /// A request for another pass in a task.
@@ -83,6 +85,7 @@ impl Broker {
             context: request.context,
             asked: request.details,
             allow_partial: request.allow_partial,
+            holder: request.holder,
         };
         let opened = Event::TaskOpened { task: task.clone() };
         self.issue(caller, &record, task, vec![opened]).await
@@ -131,7 +134,7 @@ impl Broker {
             requested: request.details.clone(),
             ttl_seconds: request.ttl.as_secs(),
             context: request.context.clone(),
-            holder_bound: false,
+            holder_bound: request.holder.is_some(),
             allow_partial: request.allow_partial,
         };
         Ok(self.policy.current().decide(&question, &self.state().catalogue()))
@@ -184,7 +187,7 @@ impl Broker {
             steward: task.steward.clone(),
             issued_at,
             expires_at,
-            holder: None,
+            holder: task.holder.clone(),
             rights: granted.rights,
         };
         let keyring = self.keyring();
@@ -202,6 +205,7 @@ impl Broker {
             issued_at,
             expires_at,
             rights: content.rights,
+            holder: content.holder.map(|holding| holding.key.thumbprint()),
             decided_by: decided_by.collect(),
             policy,
         };
@@ -300,7 +304,7 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
         requested: task.asked.clone(),
         ttl_seconds: task.ends_at.since(now).as_secs(),
         context: task.context.clone(),
-        holder_bound: false,
+        holder_bound: task.holder.is_some(),
         allow_partial: task.allow_partial,
     }
 }
@@ -344,7 +348,21 @@ fn refuse_bad_request(request: &OpenTask, max_ttl: Duration) -> Result<(), Broke
     if request.context.iter().any(too_long) {
         return Err(BrokerError::invalid("context", "names have at most 64 bytes and strings at most 256"));
     }
+    refuse_bad_holder(request.holder.as_ref())?;
     refuse_bad_details(&request.details)
+}
+
+fn refuse_bad_holder(holder: Option<&Holding>) -> Result<(), BrokerError> {
+    let field = "max_delegation_depth";
+    match holder {
+        Some(holding) if usize::from(holding.max_delegations) > MAX_APPENDED_BLOCKS => {
+            Err(BrokerError::invalid(field, format!("at most {MAX_APPENDED_BLOCKS}, as many as a pass has room for")))
+        }
+        Some(holding) if holding.max_delegations > 0 && holding.key.ed25519().is_none() => {
+            Err(BrokerError::invalid(field, "must be 0 for this `holder_key`: only Ed25519 keys sign delegations"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), BrokerError> {

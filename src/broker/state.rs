@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     base::{
+        holder::HolderKey,
         ids::{AgentId, KeyId, OperatorId, RevocationId, ServerName, ServerUri, StewardId, TaskId},
         key::PublicKey,
         time::Timestamp,
@@ -172,7 +173,7 @@ pub(super) enum FeedNews {
     Keys,
     Manifest(ServerUri),
     /// The servers concerned; empty means all.
-    Revocation(RevocationEntry, BTreeSet<ServerUri>),
+    Revocation(Vec<RevocationEntry>, BTreeSet<ServerUri>),
 }
 
 impl State {
@@ -366,7 +367,7 @@ impl State {
                 // A pass may have been recorded between the question and the record.
                 let expires_at = live.map_or(*passes_end, |live| live.passes_end().max(*passes_end));
                 let entry = RevocationEntry { subject: Subjects::task(task), cut_off: None, expires_at };
-                return Some(FeedNews::Revocation(entry, servers));
+                return Some(FeedNews::Revocation(vec![entry], servers));
             }
             Event::Revoked { revocation } => return Some(self.apply_revocation(&self.reach(revocation))),
             Event::Reinstated { subject } => drop(self.suspended.remove(subject)),
@@ -427,7 +428,22 @@ impl State {
             *latest = (*latest).max(*cut_off);
         }
         let cut_off = cut_off_matters.then_some(*cut_off);
-        FeedNews::Revocation(RevocationEntry { subject: digest, cut_off, expires_at: *expires_at }, servers.clone())
+        let keys = self.holder_keys(subject);
+        let subjects = std::iter::once(digest).chain(keys.iter().map(Subjects::holder));
+        let entries = subjects.map(|subject| RevocationEntry { subject, cut_off, expires_at: *expires_at });
+        FeedNews::Revocation(entries.collect(), servers.clone())
+    }
+
+    /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as
+    /// delegates in passes of others.
+    fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
+        let is_meant = |agent: &&AgentRecord| match subject {
+            Subject::Agent(id) => agent.agent == *id,
+            Subject::Steward(id) => agent.steward == *id,
+            _ => false,
+        };
+        let keys = self.agents.values().filter(is_meant).flat_map(|agent| &agent.keys);
+        keys.filter_map(HolderKey::from_jwk).collect()
     }
 
     fn rebuild_catalogue(&mut self) {
@@ -452,7 +468,7 @@ impl State {
         let long_expired = |expires_at: Timestamp| expires_at < long_ago;
         self.revocations.retain(|_, revocation| !long_expired(revocation.expires_at));
         self.feed.retain(|_, change| match &change.what {
-            FeedNews::Revocation(entry, _) => !long_expired(entry.expires_at),
+            FeedNews::Revocation(entries, _) => entries.iter().any(|entry| !long_expired(entry.expires_at)),
             FeedNews::Keys | FeedNews::Manifest(_) => true,
         });
     }

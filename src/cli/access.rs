@@ -88,12 +88,21 @@ pub(super) struct MaybeAgent {
 }
 
 impl Either {
-    /// A client and the credential of the agent named by `--as`.
-    pub(super) async fn as_agent(&self) -> Result<(Client, Bearer), CliError> {
-        let path = self.agent.key_file.as_ref().ok_or_else(|| {
+    fn key_file(&self) -> Result<&Path, CliError> {
+        self.agent.key_file.as_deref().ok_or_else(|| {
             CliError::usage("this is an agent's to do")
                 .hint("say --as KEYFILE; `hallpass agent add … --key-out KEYFILE` makes one")
-        })?;
+        })
+    }
+
+    /// The key of the agent named by `--as`.
+    pub(super) fn agent_key(&self) -> Result<AgentKey, CliError> {
+        AgentKey::read(self.key_file()?).map_err(CliError::failed)
+    }
+
+    /// A client and the credential of the agent named by `--as`.
+    pub(super) async fn as_agent(&self) -> Result<(Client, Bearer), CliError> {
+        let path = self.key_file()?;
         let client = self.operator.connection.client()?;
         let bearer = assertion(&client, path, self.agent.issuer.as_ref()).await?;
         Ok((client, bearer))

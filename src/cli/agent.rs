@@ -51,6 +51,18 @@ Examples:
   hallpass agent change research-bot --group research --group reviewers
   hallpass agent change research-bot --key-out research-bot-2.key --keep-keys")]
     Change(Change),
+    /// Make a key for an agent, offline, and show its public half: for a delegate that the broker
+    /// need not know.
+    #[command(
+        after_help = "Example:\n  hallpass agent key summariser --key-out summariser.key > summariser.jwk --json"
+    )]
+    Key {
+        /// What the agent is called.
+        agent: AgentId,
+        /// Where to write the key, mode 0600; an existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        key_out: PathBuf,
+    },
     /// Remove an agent for good: its id stays taken. Revoke it first to end its passes.
     Remove {
         /// Its id.
@@ -109,6 +121,9 @@ struct KeySource {
 
 impl Agents {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
+        if let Command::Key { agent, key_out } = &self.command {
+            return make_key(agent, key_out, output);
+        }
         let (client, bearer) = self.operator.open()?;
         let broker = (&client, &bearer);
         match self.command {
@@ -116,6 +131,7 @@ impl Agents {
             Command::List => list(broker, output).await,
             Command::Show { agent } => show(&client.get(&path(&agent), &[], &bearer).await?, output),
             Command::Change(change) => change.run(broker, output).await,
+            Command::Key { agent, key_out } => make_key(&agent, &key_out, output),
             Command::Remove { agent } => {
                 client.delete(&path(&agent), &bearer).await?;
                 output.note(&format!("agent {agent} is removed; its id stays taken"));
@@ -128,6 +144,15 @@ impl Agents {
             }
         }
     }
+}
+
+fn make_key(agent: &AgentId, path: &Path, output: Output) -> Result<(), CliError> {
+    let key = AgentKey::generate(agent.clone());
+    key.create(path).map_err(CliError::failed)?;
+    output.note(&format!("the private key is in {}; what follows is public", path.display()));
+    let jwk = key.public_jwk();
+    let fields = vec![("public key", jwk.to_string())];
+    output.show(&jwk, View::Fields(fields))
 }
 
 impl Add {

@@ -11,6 +11,7 @@ mod client;
 mod completions;
 mod doctor;
 mod error;
+mod handover;
 mod import;
 mod keys;
 mod mcp;

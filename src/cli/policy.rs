@@ -111,6 +111,12 @@ struct NewGrant {
     /// Only tools that the manifest marks read-only.
     #[arg(long)]
     read_only: bool,
+    /// Only for passes that are bound to a key, whose possession every use proves.
+    #[arg(long)]
+    require_proof: bool,
+    /// And every call of an irreversible tool needs a proof of the very call.
+    #[arg(long)]
+    require_call_proof: bool,
 }
 
 #[derive(Debug, Args)]
@@ -161,7 +167,8 @@ impl NewGrant {
             "resources": self.resources, "prompts": self.prompts,
             "max_ttl": humantime::format_duration(self.max_ttl).to_string(),
             "constraints": limits_json(&self.constraints)?, "closed_arguments": self.closed, "pin": self.pin,
-            "read_only": self.read_only,
+            "read_only": self.read_only, "require_proof": self.require_proof,
+            "require_call_proof": self.require_call_proof,
         });
         if let Some(grant) = grant.as_object_mut() {
             grant.retain(|_, value| !is_empty(value));

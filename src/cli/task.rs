@@ -1,6 +1,6 @@
 //! `hallpass task`: an agent asks for passes; agents and operators look at tasks.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::{
     access::{Either, token_argument},
     error::CliError,
+    handover::public_key,
     output::{Output, View},
     rights::Rights,
     view::{details_words, items, text, under, words},
@@ -102,6 +103,15 @@ struct Open {
     /// A value that grants may pin arguments to, such as patient_id=p-123; may be repeated.
     #[arg(long = "context", value_name = "NAME=VALUE", value_parser = context_value)]
     context: Vec<(String, Value)>,
+    /// Bind the pass to the agent's own key: every use then needs a proof by it.
+    #[arg(long, conflicts_with = "holder_key")]
+    bound: bool,
+    /// Bind the pass to the public key in this JWK file.
+    #[arg(long, value_name = "JWKFILE")]
+    holder_key: Option<PathBuf>,
+    /// How often a bound pass may be handed on.
+    #[arg(long, value_name = "TIMES")]
+    max_delegations: Option<u8>,
 }
 
 #[derive(Debug, Args)]
@@ -132,7 +142,7 @@ impl Tasks {
         match self.command {
             Command::Open(open) => {
                 let (client, bearer) = who.as_agent().await?;
-                let body = open.to_json(open.rights.resolved(&client, &who.operator).await?)?;
+                let body = open.to_json(open.rights.resolved(&client, &who.operator).await?, who)?;
                 issued(&client.post("/v1/tasks", &body, &bearer).await?, output)
             }
             Command::Token { task, rights } => {
@@ -162,7 +172,7 @@ impl Tasks {
 }
 
 impl Open {
-    fn to_json(&self, details: Value) -> Result<Value, CliError> {
+    fn to_json(&self, details: Value, who: &Either) -> Result<Value, CliError> {
         let mut body = Map::new();
         body.insert("purpose".to_owned(), json!(self.purpose));
         body.insert("ttl_seconds".to_owned(), json!(self.ttl.as_secs()));
@@ -172,6 +182,17 @@ impl Open {
         }
         body.extend(self.steward.as_ref().map(|steward| ("steward".to_owned(), json!(steward))));
         body.extend(context_json(&self.context)?.map(|context| ("context".to_owned(), context)));
+        let holder = match &self.holder_key {
+            Some(path) => Some(public_key(path)?.to_jwk()),
+            None if self.bound => Some(who.agent_key()?.public_jwk()),
+            None => None,
+        };
+        if self.max_delegations.is_some() && holder.is_none() {
+            return Err(CliError::usage("--max-delegations needs --bound or --holder-key")
+                .hint("only the holder of a bound pass can be made to sign when it hands it on"));
+        }
+        body.extend(holder.map(|key| ("holder_key".to_owned(), key)));
+        body.extend(self.max_delegations.map(|times| ("max_delegation_depth".to_owned(), json!(times))));
         Ok(Value::Object(body))
     }
 }
@@ -224,6 +245,7 @@ fn issued(issued: &Value, output: Output) -> Result<(), CliError> {
         ("token", "/token"),
         ("revocation id", "/revocation_id"),
         ("task", "/task_id"),
+        ("type", "/token_type"),
         ("expires", "/expires_at"),
         ("task ends", "/task_ends_at"),
     ];

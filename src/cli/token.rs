@@ -1,6 +1,6 @@
 //! `hallpass token`: inspect, narrow and try passes.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -8,18 +8,26 @@ use serde_json::{Value, json};
 use super::{
     access::{Operator, key_document, server_uri, token_argument},
     error::{CliError, Exit},
+    handover::{Delegate, Prove},
     output::{Output, View},
     rights::Rights,
     view::under,
 };
 use crate::{
     base::{
+        holder::HolderKey,
         ids::{IssuerUri, ServerUri},
         json,
         time::{Clock as _, SystemClock, Timestamp},
     },
-    token::{Narrowing, PassToken, Summary, UnverifiedPass, attenuate, manifest::Manifest, rights::GrantedDetail},
-    verify::{Call, Denial, Permit, Verifier},
+    identity::AgentKey,
+    token::{
+        Left, Narrowing, PassToken, Summary, UnverifiedPass, attenuate, manifest::Manifest, rights::GrantedDetail,
+    },
+    verify::{
+        Call, Denial, Pass, Permit, Verifier,
+        possession::{Presented, ProofContent, call_digest, sign_proof},
+    },
 };
 
 /// Inspect, narrow and try passes.
@@ -46,6 +54,19 @@ Examples:
   hallpass token attenuate TOKEN --ttl 1m --read-only
   hallpass token attenuate - --server https://ledger.example/mcp --tool read_ledger < pass.txt")]
     Attenuate(Attenuate),
+    /// Hand a bound pass on to another agent, offline, signed with its holder's key.
+    #[command(after_help = "\
+Examples:
+  hallpass token delegate TOKEN --key research-bot.key --to summariser --to-key summariser.jwk \\
+      --server https://ledger.example/mcp --tool read_ledger --ttl 1m
+  hallpass token delegate - --key research-bot.key --to helper --to-key helper.jwk --use-only < pass.txt")]
+    Delegate(Delegate),
+    /// Sign a proof of possession (DPoP) for one request with a bound pass.
+    #[command(after_help = "\
+Example:
+  hallpass token prove TOKEN --key research-bot.key --url https://ledger.example/mcp \\
+      --call tool:transfer --arguments '{\"amount\":10}'")]
+    Prove(Prove),
     /// Verify a pass and try a call, as the server's verifier would, without calling the server.
     #[command(after_help = "\
 Examples:
@@ -62,6 +83,13 @@ Examples:
 struct Attenuate {
     /// The token, or `-` to read it from stdin.
     token: String,
+    #[command(flatten)]
+    narrower: Narrower,
+}
+
+/// With how much less a pass is handed on.
+#[derive(Debug, Args)]
+pub(super) struct Narrower {
     /// How long the narrowed pass may still be used, such as 1m.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "expires_at")]
     ttl: Option<Duration>,
@@ -79,12 +107,14 @@ struct Verify {
     /// The server that the call is for, by URI or registered name.
     #[arg(long, value_name = "SERVER")]
     server: String,
-    /// The call: tool:NAME, resource:URI or prompt:NAME.
-    #[arg(long, value_name = "KIND:NAME", value_parser = parse_call)]
-    call: (CallKind, String),
-    /// The call's arguments.
-    #[arg(long, value_name = "JSON", value_parser = parse_arguments)]
-    arguments: Option<Value>,
+    #[command(flatten)]
+    call: TriedCall,
+    /// For a bound pass: the key file of its holder, to sign the proof of possession with.
+    #[arg(long, value_name = "KEYFILE")]
+    key: Option<PathBuf>,
+    /// Show the chain of delegations too, and what each hop leaves.
+    #[arg(long)]
+    explain: bool,
     /// The thumbprint of the broker's feed key: nothing is believed that it did not sign or vouch for.
     #[arg(long, value_name = "THUMBPRINT")]
     feed_key: String,
@@ -93,6 +123,29 @@ struct Verify {
     issuer: Option<IssuerUri>,
     #[command(flatten)]
     operator: Operator,
+}
+
+/// A call to try or to sign for.
+#[derive(Debug, Args)]
+pub(super) struct TriedCall {
+    /// The call: tool:NAME, resource:URI or prompt:NAME.
+    #[arg(long, value_name = "KIND:NAME", value_parser = parse_call)]
+    call: (CallKind, String),
+    /// The call's arguments.
+    #[arg(long, value_name = "JSON", value_parser = parse_arguments, requires = "call")]
+    arguments: Option<Value>,
+}
+
+impl TriedCall {
+    pub(super) fn as_call(&self) -> Call<'_> {
+        let (kind, name) = (self.call.0, self.call.1.as_str());
+        let arguments = self.arguments.as_ref();
+        match kind {
+            CallKind::Tool => Call::tool(name, arguments),
+            CallKind::Resource => Call::resource(name),
+            CallKind::Prompt => Call::prompt(name, arguments),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +160,8 @@ impl Tokens {
         match self.command {
             Command::Inspect { token } => inspect(&token, output),
             Command::Attenuate(attenuate) => attenuate.run(output),
+            Command::Delegate(delegate) => delegate.run(output),
+            Command::Prove(prove) => prove.run(output),
             Command::Verify(verify) => verify.run(output).await,
         }
     }
@@ -136,20 +191,39 @@ fn summary_fields(summary: &Summary) -> Vec<(&'static str, String)> {
                 ("steward", claims.steward.clone()),
                 ("issued", claims.issued_at.to_string()),
                 ("expires", ends_words(claims.expires_at)),
+                ("bound to", claims.holder.clone().unwrap_or_else(|| "no key: whoever has it can use it".to_owned())),
             ]);
             fields.extend(under("gives", claims.rights.clone()));
         }
         None => fields.push(("claims", "block 0 is not that of a pass".to_owned())),
     }
     fields.push(("root key", summary.key.map_or_else(|| "-".to_owned(), |key| format!("{key} (a hint)"))));
+    if let Some(left) = &summary.left {
+        fields.extend(under("left", left_words(left)));
+    }
     fields.push(("sealed", if summary.sealed { "yes: it cannot be narrowed" } else { "no" }.to_owned()));
     for (number, block) in summary.blocks.iter().enumerate() {
         fields.push(("", String::new()));
-        fields.push(("block", format!("{number}, by {}", block.by)));
+        let who = match &block.delegation {
+            Some(hop) => format!("delegated by {} to {} (asserted), key {}", hop.from, hop.to, hop.key),
+            None => format!("by {}", block.by),
+        };
+        fields.push(("block", format!("{number}, {who}")));
         fields.push(("revocation id", block.revocation_id.to_string()));
         fields.extend(under("requires", block.requires.clone()));
     }
     fields
+}
+
+fn left_words(left: &Left) -> Vec<String> {
+    let mut words = if left.rights.is_empty() { vec!["nothing".to_owned()] } else { left.rights.clone() };
+    words.extend(left.read_only.then(|| "read-only".to_owned()));
+    words.push(format!("until {}", ends_words(left.expires_at)));
+    words.extend(left.delegations.map(|times| format!("may be handed on {times} times more")));
+    if left.other_checks > 0 {
+        words.push(format!("and what {} checks that hallpass did not write leave of it", left.other_checks));
+    }
+    words
 }
 
 fn ends_words(at: Timestamp) -> String {
@@ -161,9 +235,8 @@ fn ends_words(at: Timestamp) -> String {
     format!("{at} (in {})", humantime::format_duration(left))
 }
 
-impl Attenuate {
-    fn run(self, output: Output) -> Result<(), CliError> {
-        let token = PassToken::from_text(token_argument(&self.token)?.as_str().to_owned());
+impl Narrower {
+    pub(super) fn narrowing(&self) -> Result<Narrowing, CliError> {
         let mut narrowing = Narrowing::default();
         let now = SystemClock::default().now();
         narrowing.expires_at = self.expires_at.or_else(|| self.ttl.map(|ttl| now.plus(ttl).floor_second()));
@@ -177,7 +250,14 @@ impl Attenuate {
             })?;
             narrowing.rights = Some(rights);
         }
-        let narrowed = attenuate(&token, &narrowing).map_err(CliError::usage)?;
+        Ok(narrowing)
+    }
+}
+
+impl Attenuate {
+    fn run(self, output: Output) -> Result<(), CliError> {
+        let token = PassToken::from_text(token_argument(&self.token)?.as_str().to_owned());
+        let narrowed = attenuate(&token, &self.narrower.narrowing()?).map_err(CliError::usage)?;
         let mut fields = vec![("token", narrowed.token.expose().to_owned())];
         fields.extend(under("revocation ids", narrowed.blocks.iter().map(ToString::to_string).collect()));
         output.note("whoever gets this can do no more than it says; revoke its last id to end it alone");
@@ -200,18 +280,41 @@ impl Verify {
         };
         verifier.accept_key_document(&document).map_err(foreign)?;
         verifier.accept_frame(frame.trim()).map_err(foreign)?;
-        let (kind, name) = (self.call.0, self.call.1.as_str());
-        let arguments = self.arguments.as_ref();
-        let call = match kind {
-            CallKind::Tool => Call::tool(name, arguments),
-            CallKind::Resource => Call::resource(name),
-            CallKind::Prompt => Call::prompt(name, arguments),
-        };
-        let answer = verifier.verify(&token).and_then(|pass| verifier.clear(&pass, &call));
+        let call = self.call.as_call();
+        if self.explain {
+            explain_chain(&token, output);
+        }
+        let answer = self.verified(&verifier, &token, &call)?.and_then(|pass| verifier.clear(&pass, &call));
         match answer {
             Ok(permit) => permitted(&permit, output),
             Err(denial) => denied(&denial, output),
         }
+    }
+
+    /// Verifies as the server would, with a proof of the very call when the holder's key is given.
+    fn verified(&self, verifier: &Verifier, token: &str, call: &Call<'_>) -> Result<Result<Pass, Denial>, CliError> {
+        let Some(key) = &self.key else { return Ok(verifier.verify(token)) };
+        let key = AgentKey::read(key).map_err(CliError::failed)?;
+        let (url, now) = (verifier.server().as_str(), SystemClock::default().now());
+        let content = ProofContent { token, method: "POST", url, now, nonce: None, call: call_digest(call) };
+        let proof = sign_proof(key.key(), &content).map_err(CliError::failed)?;
+        Ok(verifier.verify_with_proof(token, &Presented { proof: &proof, method: "POST" }))
+    }
+}
+
+/// Who gave the pass to whom, what each hop took away, and what is left, for people.
+fn explain_chain(token: &str, output: Output) {
+    let Ok(pass) = UnverifiedPass::parse(token) else { return };
+    for (number, block) in pass.dangerous_unverified_summary().blocks.iter().enumerate() {
+        let who = match &block.delegation {
+            Some(hop) => format!("delegated by `{}` to `{}` (key {})", hop.from, hop.to, hop.key),
+            None => format!("by {}", block.by),
+        };
+        let requires = block.requires.join("; ");
+        output.note(&format!(
+            "block {number}, {who}: {}",
+            if requires.is_empty() { "takes nothing away" } else { &requires }
+        ));
     }
 }
 
@@ -225,6 +328,8 @@ fn permitted(permit: &Permit, output: Output) -> Result<(), CliError> {
     let document = json!({
         "decision": "permitted", "server": permit.server(), "kind": permit.kind(), "name": permit.name(),
         "agent": permit.agent(), "steward": permit.steward(), "task": permit.task(), "chain": permit.chain(),
+        "holder": permit.holder().map(HolderKey::thumbprint),
+        "delegates": permit.delegates().iter().map(|hop| &hop.agent).collect::<Vec<_>>(),
         "cleared_at": permit.cleared_at(), "valid_until": permit.valid_until(),
     });
     let fields = vec![

@@ -26,7 +26,10 @@ use super::{
     tasks::OpenRequest,
 };
 use crate::{
-    base::ids::{AgentId, GrantId},
+    base::{
+        holder::HolderKey,
+        ids::{AgentId, GrantId},
+    },
     policy::{AgentSelector, Decision, Grant, ServerSelector},
     token::{
         constraint::Constraint,
@@ -72,6 +75,10 @@ pub(super) struct GrantRequest {
     /// Only for passes that are bound to a holder key.
     #[serde(default)]
     require_proof: bool,
+    /// As `require_proof`; and calls of tools that the manifest marks irreversible need a proof of
+    /// the very call.
+    #[serde(default)]
+    require_call_proof: bool,
     /// Arguments that must equal the task's context value of the same name.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
@@ -96,6 +103,7 @@ impl GrantRequest {
         grant.closed_arguments = self.closed_arguments;
         grant.read_only = self.read_only;
         grant.require_proof = self.require_proof;
+        grant.require_call_proof = self.require_call_proof;
         grant.pin = self.pin;
         grant.constraints = self.constraints;
         Ok(grant)
@@ -130,14 +138,13 @@ pub(super) struct ExplainRequest {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     subject_token: Option<Value>,
-    /// Must be null.
+    /// The key that the task's passes would be bound to, as a public JWK.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    holder_key: Option<Value>,
-    /// Must be null.
+    holder_key: Option<HolderKey>,
+    /// How often a pass could be handed on.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    max_delegation_depth: Option<Value>,
+    max_delegation_depth: Option<u8>,
 }
 
 impl ExplainRequest {

@@ -20,12 +20,16 @@ use super::{
 use crate::{
     base::{
         digest::Digest,
+        holder::HolderKey,
         ids::{AgentId, RevocationId, TaskId},
         time::Timestamp,
     },
     broker::{IssueAgain, Issued, OpenTask},
     journal::event::RecordedGrant,
-    token::rights::{GrantedDetail, RequestedDetail},
+    token::{
+        Holding,
+        rights::{GrantedDetail, RequestedDetail},
+    },
 };
 
 /// A task to be opened.
@@ -53,30 +57,29 @@ pub(super) struct OpenRequest {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub(super) subject_token: Option<Value>,
-    /// Must be null: not supported yet.
+    /// The public key that the task's passes are bound to, as a JWK: OKP with Ed25519, or EC with
+    /// P-256. Every use then needs a proof of possession (DPoP, RFC 9449).
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    pub(super) holder_key: Option<Value>,
-    /// Must be null: needs a holder key.
+    pub(super) holder_key: Option<HolderKey>,
+    /// How often a pass may be handed on; 0 by default. Needs a `holder_key` of Ed25519.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub(super) max_delegation_depth: Option<Value>,
+    pub(super) max_delegation_depth: Option<u8>,
 }
 
 impl OpenRequest {
     pub(super) fn into_question(self) -> Result<OpenTask, Problem> {
-        let unsupported = [
-            ("subject_token", self.subject_token.is_some(), "must be null: subject tokens are not supported yet"),
-            ("holder_key", self.holder_key.is_some(), "needs proof of possession, which this build does not have"),
-            (
-                "max_delegation_depth",
-                self.max_delegation_depth.is_some(),
-                "needs `holder_key`: depth cannot be enforced on bearer passes",
-            ),
-        ];
-        if let Some((field, _, detail)) = unsupported.into_iter().find(|(_, given, _)| *given) {
-            return Err(Problem::invalid(field, detail));
+        if self.subject_token.is_some() {
+            return Err(Problem::invalid("subject_token", "must be null: subject tokens are not supported yet"));
         }
+        let holder = match (self.holder_key, self.max_delegation_depth) {
+            (Some(key), depth) => Some(Holding { key, max_delegations: depth.unwrap_or(0) }),
+            (None, None) => None,
+            (None, Some(_)) => {
+                let detail = "needs `holder_key`: depth cannot be enforced on bearer passes";
+                return Err(Problem::invalid("max_delegation_depth", detail));
+            }
+        };
         Ok(OpenTask {
             purpose: self.purpose,
             ttl: Duration::from_secs(self.ttl_seconds),
@@ -84,6 +87,7 @@ impl OpenRequest {
             allow_partial: self.allow_partial,
             steward: self.steward,
             context: self.context,
+            holder,
         })
     }
 }
@@ -129,7 +133,7 @@ impl<'a> From<&'a Issued> for IssuedBody<'a> {
         Self {
             task_id: &issued.task.task,
             token: issued.token.expose(),
-            token_type: "Bearer",
+            token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
             expires_at: issued.record.expires_at,
             task_ends_at: issued.task.ends_at,
             revocation_id: issued.record.revocation_id,

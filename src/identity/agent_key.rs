@@ -60,6 +60,12 @@ impl AgentKey {
         &self.agent
     }
 
+    /// The key itself, to sign delegations and proofs of possession with.
+    #[must_use]
+    pub const fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
     /// The public half as a JWK, to register.
     #[must_use]
     pub fn public_jwk(&self) -> Value {

@@ -18,6 +18,7 @@ use crate::{
         time::Timestamp,
     },
     token::{
+        Holding,
         manifest::Manifest,
         rights::{GrantedDetail, RequestedDetail},
     },
@@ -300,6 +301,9 @@ pub struct TaskRecord {
     /// Whether less than that was good enough.
     #[serde(default)]
     pub allow_partial: bool,
+    /// To which key its passes are bound, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holding>,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.
@@ -316,6 +320,9 @@ pub struct TokenRecord {
     pub expires_at: Timestamp,
     /// What it allows.
     pub rights: Vec<GrantedDetail>,
+    /// The thumbprint (RFC 7638) of the key that it is bound to, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
     /// Which grant allowed what.
     pub decided_by: Vec<RecordedGrant>,
     /// Digest over the policy set that decided.

@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Covered<'d> {
     pub(super) placed: &'d PlacedGrant,
     pub(super) pins: Vec<(Pointer, Constraint)>,
+    /// Whether each call needs a proof of the very call.
+    pub(super) call_proof: bool,
 }
 
 /// What is granted of one entry of the request: one entry for each grant that covers some of it,
@@ -72,6 +74,9 @@ impl Entry {
         self.base.tools.push(tool.clone());
         if detail.closed_arguments.contains(tool) || by.placed.grant.closes(tool) {
             self.base.closed_arguments.insert(tool.clone());
+        }
+        if detail.call_proof.contains(tool) || by.call_proof {
+            self.base.call_proof.insert(tool.clone());
         }
         let asked = detail.constraints.get(tool).into_iter().flatten();
         let pins = by.pins.iter().map(|(pointer, constraint)| (pointer, constraint));

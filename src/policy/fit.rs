@@ -57,13 +57,15 @@ pub(super) fn obligations_fit<'d>(
         let detail = format!("grant `{}` ({}) gives `{right}`, but {detail}", grant.id, placed.file);
         reasons.push(Reason::new(code, detail).about(right).decided_by(placed.source()));
     };
-    if grant.require_proof && !question.holder_bound {
+    if (grant.require_proof || grant.require_call_proof) && !question.holder_bound {
         refuse(ReasonCode::HolderKeyRequired, "only bound to a holder key; send `holder_key`".to_owned());
     }
     let mut pins = Vec::new();
+    let mut call_proof = false;
     if let RightName::Tool(name) = &right.name
         && let Some(tool) = manifest.tools.get(name)
     {
+        call_proof = grant.require_call_proof && tool.irreversible;
         for (pointer, constraint) in grant.constraints_on(name) {
             if let Err(reason) = constraint_fits(tool, pointer, constraint) {
                 refuse(ReasonCode::ConstraintMismatch, format!("its constraint does not fit the manifest: {reason}"));
@@ -83,7 +85,7 @@ pub(super) fn obligations_fit<'d>(
             }
         }
     }
-    if reasons.is_empty() { Ok(Covered { placed, pins }) } else { Err(reasons) }
+    if reasons.is_empty() { Ok(Covered { placed, pins, call_proof }) } else { Err(reasons) }
 }
 
 /// Whether the manifest was written without a schema, so that no listed argument means nothing.

@@ -50,6 +50,10 @@ pub struct Grant {
     /// Whether a pass must be bound to a holder key.
     #[serde(skip_serializing_if = "is_false")]
     pub require_proof: bool,
+    /// As `require_proof`; and every call of a tool that the manifest marks irreversible needs a
+    /// proof of the very call.
+    #[serde(skip_serializing_if = "is_false")]
+    pub require_call_proof: bool,
     /// Arguments that must equal the task's context value of the same name, on every tool that has them.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub pin: BTreeSet<Pointer>,
@@ -73,6 +77,7 @@ impl Grant {
             closed_arguments: BTreeSet::new(),
             read_only: false,
             require_proof: false,
+            require_call_proof: false,
             pin: BTreeSet::new(),
             constraints: BTreeMap::new(),
         }

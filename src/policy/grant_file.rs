@@ -41,7 +41,6 @@ pub(super) enum Spot {
     Server,
     Agents,
     Names,
-    RequireProof,
     Closed(NamePattern),
     Pin(Pointer),
     Tool(NamePattern),
@@ -61,27 +60,15 @@ impl PlacedGrant {
     }
 }
 
-/// What this build can enforce. A grant that needs more fails the check.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Enforced {
-    /// Whether verifiers ask for proof of the holder key.
-    pub(super) proof: bool,
-}
-
-impl Enforced {
-    /// This build.
-    pub(super) const NOW: Self = Self { proof: false };
-}
-
 /// Reads every grant of `text`, collecting everything that is wrong: at least one finding for
 /// each grant that cannot be read.
-pub(super) fn read_grants(file: &str, text: &str, enforced: Enforced) -> (Vec<PlacedGrant>, Vec<Finding>) {
+pub(super) fn read_grants(file: &str, text: &str) -> (Vec<PlacedGrant>, Vec<Finding>) {
     let mut grants = Vec::new();
     let mut findings = Vec::new();
     for (span, value) in grant_tables(file, text, &mut findings) {
         let line = line_of(text, span.start);
         match RawGrant::deserialize(ValueDeserializer::from(Spanned::new(span, value))) {
-            Ok(raw) => grants.extend(raw.place(&Source { file, text, line }, enforced, &mut findings)),
+            Ok(raw) => grants.extend(raw.place(&Source { file, text, line }, &mut findings)),
             Err(error) => findings.push(toml_finding(file, text, line, &error)),
         }
     }
@@ -137,7 +124,10 @@ struct RawGrant {
     closed_arguments: Vec<Spanned<NamePattern>>,
     #[serde(default)]
     read_only: bool,
-    require_proof: Option<Spanned<bool>>,
+    #[serde(default)]
+    require_proof: bool,
+    #[serde(default)]
+    require_call_proof: bool,
     #[serde(default)]
     pin: Vec<Spanned<Pointer>>,
     mask: Option<Spanned<toml::Value>>,
@@ -159,7 +149,7 @@ impl Source<'_> {
 }
 
 impl RawGrant {
-    fn place(self, source: &Source<'_>, enforced: Enforced, findings: &mut Vec<Finding>) -> Option<PlacedGrant> {
+    fn place(self, source: &Source<'_>, findings: &mut Vec<Finding>) -> Option<PlacedGrant> {
         let before = findings.len();
         self.refuse_gateway_keys(source, findings);
         let spots = self.spots(source);
@@ -181,12 +171,13 @@ impl RawGrant {
             max_ttl,
             closed_arguments: self.closed_arguments.into_iter().map(Spanned::into_inner).collect(),
             read_only: self.read_only,
-            require_proof: self.require_proof.is_some_and(Spanned::into_inner),
+            require_proof: self.require_proof,
+            require_call_proof: self.require_call_proof,
             pin: self.pin.into_iter().map(Spanned::into_inner).collect(),
             constraints: self.constraints.into_iter().map(|(tool, of)| (tool.into_inner(), inner(of))).collect(),
         };
         let placed = PlacedGrant { grant, file: source.file.to_owned(), line: source.line, spots };
-        findings.extend(placed.contradictions(enforced));
+        findings.extend(placed.contradictions());
         (findings.len() == before).then_some(placed)
     }
 
@@ -214,7 +205,6 @@ impl RawGrant {
             (Spot::Agents, source.line(&self.agents)),
             (Spot::Names, source.line),
         ]);
-        spots.extend(self.require_proof.as_ref().map(|value| (Spot::RequireProof, source.line(value))));
         spots
             .extend(self.closed_arguments.iter().map(|tool| (Spot::Closed(tool.get_ref().clone()), source.line(tool))));
         spots.extend(self.pin.iter().map(|pin| (Spot::Pin(pin.get_ref().clone()), source.line(pin))));
@@ -231,7 +221,7 @@ impl RawGrant {
 
 impl PlacedGrant {
     /// What is wrong with the grant whatever servers there are.
-    fn contradictions(&self, enforced: Enforced) -> Vec<Finding> {
+    fn contradictions(&self) -> Vec<Finding> {
         let grant = &self.grant;
         let mut findings = Vec::new();
         let mut refuse = |spot: &Spot, reason: String| findings.push(self.finding(spot, reason));
@@ -243,12 +233,6 @@ impl PlacedGrant {
         }
         if grant.tools.len().max(grant.prompts.len()).max(grant.resources.len()) > MAX_NAMES {
             refuse(&Spot::Names, format!("more than {MAX_NAMES} names of one kind; split the grant"));
-        }
-        if grant.require_proof && !enforced.proof {
-            let reason = "`require_proof` needs verifiers that ask for proof of the holder key, which this build's do \
-                          not; remove the key"
-                .to_owned();
-            refuse(&Spot::RequireProof, reason);
         }
         for pointer in grant.pin.iter().filter(|pointer| pointer.with_ancestors().nth(1).is_some()) {
             refuse(&Spot::Pin(pointer.clone()), format!("`pin` takes arguments at the top level, not `{pointer}`"));

@@ -34,7 +34,7 @@ pub use self::{
 use self::{
     check::{Findings, check_grants},
     engine::{Engine, EngineFault},
-    grant_file::{Enforced, PlacedGrant, read_grants},
+    grant_file::{PlacedGrant, read_grants},
     guardrail::{Guardrail, check_guardrails, read_guardrails},
     source::read_directory,
 };
@@ -73,24 +73,7 @@ impl PolicySet {
     /// # Errors
     ///
     /// As [`PolicySet::load`].
-    pub fn from_files(files: Vec<PolicyFile>, catalogue: &Catalogue) -> Result<(Self, Vec<Finding>), PolicyErrors> {
-        Self::build(files, catalogue, Enforced::NOW)
-    }
-
-    /// A set that gives nothing.
-    ///
-    /// # Errors
-    ///
-    /// Only when hallpass was built with a schema that is none.
-    pub fn empty() -> Result<Self, PolicyErrors> {
-        Self::from_files(Vec::new(), &Catalogue::default()).map(|(set, _)| set)
-    }
-
-    fn build(
-        mut files: Vec<PolicyFile>,
-        catalogue: &Catalogue,
-        enforced: Enforced,
-    ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+    pub fn from_files(mut files: Vec<PolicyFile>, catalogue: &Catalogue) -> Result<(Self, Vec<Finding>), PolicyErrors> {
         files.sort_by(|left, right| left.name.cmp(&right.name));
         let (mut grants, mut guardrails, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for PolicyFile { name, text } in &files {
@@ -99,7 +82,7 @@ impl PolicySet {
                 guardrails.extend(read);
                 errors.extend(findings);
             } else {
-                let (read, findings) = read_grants(name, text, enforced);
+                let (read, findings) = read_grants(name, text);
                 grants.extend(read);
                 errors.extend(findings);
             }
@@ -112,6 +95,15 @@ impl PolicySet {
         }
         let engine = Engine::new(&grants, &guardrails).map_err(|fault| fault_error(&fault))?;
         Ok((Self { files, grants, guardrails, engine, digest }, warnings))
+    }
+
+    /// A set that gives nothing.
+    ///
+    /// # Errors
+    ///
+    /// Only when hallpass was built with a schema that is none.
+    pub fn empty() -> Result<Self, PolicyErrors> {
+        Self::from_files(Vec::new(), &Catalogue::default()).map(|(set, _)| set)
     }
 
     /// Decides. The same answer serves a dry run (`explain`) and a mint.
@@ -190,10 +182,7 @@ mod tests {
         let mut manifest = Manifest::new("https://a.example".parse().unwrap(), "a".parse().unwrap());
         manifest.tools.insert("x".parse().unwrap(), Default::default());
         let catalogue = Catalogue::new([Arc::new(manifest)]).unwrap();
-        let errors = PolicySet::from_files(files(), &catalogue).unwrap_err();
-        assert_eq!(errors.findings().first().unwrap().line, Some(7));
-
-        let (set, _) = PolicySet::build(files(), &catalogue, Enforced { proof: true }).unwrap();
+        let (set, _) = PolicySet::from_files(files(), &catalogue).unwrap();
         let mut requested = RequestedDetail::new("https://a.example".parse().unwrap());
         requested.tools.push("x".parse().unwrap());
         let mut question = Question {

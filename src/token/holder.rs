@@ -44,6 +44,13 @@ impl HolderChain {
         &self.hops
     }
 
+    /// The delegation that `block` makes, and who made it: the delegate before, or `agent`.
+    #[must_use]
+    pub fn hop_at<'c>(&'c self, block: usize, agent: &'c AgentId) -> Option<(&'c AgentId, &'c Hop)> {
+        let before = std::iter::once(agent).chain(self.hops.iter().map(|hop| &hop.agent));
+        before.zip(&self.hops).find(|(_, hop)| hop.block == block)
+    }
+
     /// Walks from `cnf` through every delegation of a token; `None` for a pass bound to no key.
     pub(super) fn read(wire: &Wire, claims: &PassClaims) -> Result<Option<Self>, ChainError> {
         let mut chain = claims.holder.clone().map(|first| Self { first, hops: Vec::new() });

@@ -4,10 +4,13 @@ use serde::Serialize;
 
 use super::{
     claims::{NamedRight, PassClaims},
+    holder::HolderChain,
+    left::Left,
     shape::{Shape, show_uri},
     wire::Wire,
 };
 use crate::base::{
+    holder::HolderKey,
     ids::{KeyId, RevocationId},
     time::Timestamp,
 };
@@ -22,6 +25,10 @@ pub struct Summary {
     pub claims: Option<ClaimsSummary>,
     /// Whether it can be narrowed further.
     pub sealed: bool,
+    /// What is left after every block, in words; `None` when block 0 is not that of a pass, or the
+    /// delegations are not in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
     /// Block 0 and every appended block.
     pub blocks: Vec<BlockSummary>,
 }
@@ -42,6 +49,9 @@ pub struct ClaimsSummary {
     pub issued_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// The thumbprint (RFC 7638) of the key that the broker bound it to, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
     /// What it names, in words.
     pub rights: Vec<String>,
 }
@@ -52,26 +62,62 @@ pub struct ClaimsSummary {
 pub struct BlockSummary {
     /// Revoke this to end the pass from this block on.
     pub revocation_id: RevocationId,
-    /// Who wrote it: `broker`, `holder` (anybody who held the token) or `third party`.
+    /// Who wrote it: `broker`, `holder` (anybody who held the token), `delegation` (the holder, signed)
+    /// or `third party`.
     pub by: &'static str,
+    /// Who handed the pass to whom in this block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<DelegationSummary>,
     /// What it requires, in words.
     pub requires: Vec<String>,
 }
 
+/// One hop of a holder chain in words.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DelegationSummary {
+    /// Who handed it on: the agent, or the delegate before.
+    pub from: String,
+    /// To whom, as `from` calls it: asserted, unless the broker knows the key.
+    pub to: String,
+    /// The thumbprint of the delegate's key.
+    pub key: String,
+}
+
 impl Summary {
     pub(super) fn of(wire: &Wire) -> Self {
+        let claims = PassClaims::read(wire).ok();
+        let chain = claims.as_ref().map(|claims| HolderChain::read(wire, claims));
+        let left = match (&claims, &chain) {
+            (Some(claims), Some(Ok(chain))) => Some(Left::of(wire, claims, chain.as_ref())),
+            _ => None,
+        };
+        let chain = chain.and_then(Result::ok).flatten();
+        let delegation = |block: usize| {
+            let (chain, claims) = (chain.as_ref()?, claims.as_ref()?);
+            let (from, hop) = chain.hop_at(block, &claims.agent)?;
+            Some(DelegationSummary { from: from.to_string(), to: hop.agent.to_string(), key: hop.key.thumbprint() })
+        };
         let blocks = wire.revocation_ids().into_iter().enumerate().map(|(block, revocation_id)| {
+            let delegation = delegation(block);
             let by = match block {
                 0 => "broker",
+                _ if delegation.is_some() => "delegation",
                 _ if wire.is_third_party(block) => "third party",
                 _ => "holder",
             };
             let checks = (0..wire.check_count(block)).filter_map(|check| wire.check(block, check));
-            BlockSummary { revocation_id, by, requires: checks.map(|check| Shape::of(&check).to_string()).collect() }
+            BlockSummary {
+                revocation_id,
+                by,
+                delegation,
+                requires: checks.map(|check| Shape::of(&check).to_string()).collect(),
+            }
         });
         Self {
             key: wire.key_hint(),
-            claims: PassClaims::read(wire).ok().map(|claims| ClaimsSummary::of(&claims)),
+            claims: claims.as_ref().map(ClaimsSummary::of),
+            left,
             sealed: wire.is_sealed(),
             blocks: blocks.collect(),
         }
@@ -87,17 +133,21 @@ impl ClaimsSummary {
             steward: claims.steward.to_string(),
             issued_at: claims.issued_at,
             expires_at: claims.expires_at,
-            rights: claims.rights.iter().map(show).collect(),
+            holder: claims.holder.as_ref().map(HolderKey::thumbprint),
+            rights: claims.rights.iter().map(NamedRight::to_words).collect(),
         }
     }
 }
 
-fn show(right: &NamedRight) -> String {
-    match right {
-        NamedRight::Names { server, kind, names } => {
-            let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
-            format!("{kind} {} on {server}", names.join(", "))
+impl NamedRight {
+    /// `tool read_ledger, search_ledger on https://ledger.example/mcp`.
+    pub(super) fn to_words(&self) -> String {
+        match self {
+            Self::Names { server, kind, names } => {
+                let names: Vec<_> = names.iter().map(|name| name.escape_debug().to_string()).collect();
+                format!("{kind} {} on {server}", names.join(", "))
+            }
+            Self::Subtree { server, segments } => format!("resources under {} on {server}", show_uri(segments)),
         }
-        NamedRight::Subtree { server, segments } => format!("resources under {} on {server}", show_uri(segments)),
     }
 }

@@ -9,6 +9,7 @@ use biscuit_auth::{
     Biscuit,
     builder::{Check, Fact, Term},
 };
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
@@ -58,7 +59,8 @@ pub struct PassContent {
 }
 
 /// To whom a pass is bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "whoever mints must say every one of these")]
 pub struct Holding {
     /// The key whose proof every use needs.

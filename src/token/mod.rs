@@ -18,6 +18,7 @@ mod engine;
 mod holder;
 mod inspect;
 mod keys;
+mod left;
 mod mint;
 mod operator;
 mod pass;
@@ -38,8 +39,9 @@ pub use claims::{ClaimsError, NamedRight, PassClaims};
 pub use delegate::{DelegateError, Delegation, delegate};
 pub use engine::MAX_EVALUATION_TIME;
 pub use holder::{ChainError, HolderChain, Hop};
-pub use inspect::{BlockSummary, ClaimsSummary, Summary};
+pub use inspect::{BlockSummary, ClaimsSummary, DelegationSummary, Summary};
 pub use keys::{KeyError, RootKey};
+pub use left::Left;
 pub use mint::{
     CLOCK_SKEW_SECONDS, Draft, Holding, MAX_PASS_BYTES, MAX_RIGHTS, MintError, PassContent, PassToken, mint,
 };

@@ -30,6 +30,6 @@ pub mod tower;
 mod verifier;
 
 pub use builder::{DEFAULT_STALENESS_BOUND, VerifierBuilder};
-pub use permit::{Call, Denial, Fault, Permit, Refusal};
+pub use permit::{Call, Denial, Fault, Permit, Refusal, RefusingHop};
 pub use state::{FrameError, Memory};
 pub use verifier::{Pass, Verifier};

@@ -149,7 +149,7 @@ pub enum Denial {
 
 impl Denial {
     pub(super) fn because(code: ReasonCode, detail: impl Into<String>) -> Self {
-        Self::Refused(vec![Refusal { code, block: None, detail: detail.into() }])
+        Self::Refused(vec![Refusal::new(code, None, detail)])
     }
 
     /// The first reason's code.
@@ -194,16 +194,47 @@ pub struct Refusal {
     /// The block of the token that refused, counted from 0; `None` when no block did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
+    /// Who handed the pass to whom in that block, when it is a delegation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop: Option<RefusingHop>,
     /// What it says, for people. Holds names from the token and the manifest, never the token.
     pub detail: String,
 }
 
+/// The delegation that refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RefusingHop {
+    /// Who handed the pass on.
+    pub from: AgentId,
+    /// To whom, as `from` calls it.
+    pub to: AgentId,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ReasonCode, block: Option<usize>, detail: impl Into<String>) -> Self {
+        Self { code, block, hop: None, detail: detail.into() }
+    }
+
+    /// Who refused and by which rule, in a sentence: ``block 2 (delegated by `planner` to `researcher`)
+    /// allows only tool `search_code` ``.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let who = match (self.block, &self.hop) {
+            (None, _) => return self.detail.clone(),
+            (Some(0), _) => "issued by the broker".to_owned(),
+            (Some(_), Some(hop)) => format!("delegated by `{}` to `{}`", hop.from, hop.to),
+            (Some(_), None) => "added by a holder".to_owned(),
+        };
+        let block = self.block.unwrap_or_default();
+        let says = if self.detail.starts_with("allows only") { "" } else { ":" };
+        format!("block {block} ({who}){says} {}", self.detail)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.block {
-            Some(block) => write!(f, "{} (block {block}: {})", self.code, self.detail),
-            None => write!(f, "{} ({})", self.code, self.detail),
-        }
+        write!(f, "{} ({})", self.code, self.explain())
     }
 }
 

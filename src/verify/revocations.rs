@@ -75,7 +75,7 @@ impl Revocations {
             .chain(named)
             .chain(keys)
             .filter(|(subject, ..)| concerned(subject))
-            .map(|(_, code, block, detail)| Refusal { code, block, detail: detail.to_owned() })
+            .map(|(_, code, block, detail)| Refusal::new(code, block, detail))
             .collect()
     }
 }

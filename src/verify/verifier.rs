@@ -11,7 +11,7 @@ use quick_cache::{Weighter, sync::Cache};
 use super::{
     builder::VerifierBuilder,
     document::KeyDocument,
-    permit::{Call, Denial, Fault, Permit, Refusal},
+    permit::{Call, Denial, Fault, Permit, Refusal, RefusingHop},
     possession::{self, Expected, Nonces, Presented, ReplayError, ReplayGuard},
     state::{FrameError, Memory, State},
 };
@@ -185,7 +185,7 @@ impl Verifier {
         let refusals: Vec<_> = reasons
             .into_iter()
             .filter(|(refuses, ..)| *refuses)
-            .map(|(_, code, detail)| Refusal { code, block: None, detail: detail.to_owned() })
+            .map(|(_, code, detail)| Refusal::new(code, None, detail))
             .collect();
         if refusals.is_empty() { Ok(verified.valid_until().since(now)) } else { Err(Denial::Refused(refusals)) }
     }
@@ -207,7 +207,9 @@ impl Verifier {
         let request = self.request(call, &arguments, (now, read_only, call_proven));
         match pass.verified().evaluate_within(self.max_evaluation_time, &request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
-            Evaluation::Refused(failed) => Err(Denial::Refused(failed.into_iter().map(Refusal::from).collect())),
+            Evaluation::Refused(failed) => {
+                Err(Denial::Refused(failed.into_iter().map(|failed| refusal(pass.verified(), failed)).collect()))
+            }
             Evaluation::Fault(EvaluationFault::RunLimit) => Err(Denial::Fault(Fault::RunLimit)),
             Evaluation::Fault(_) => Err(Denial::Fault(Fault::Evaluation)),
         }
@@ -446,8 +448,9 @@ impl fmt::Debug for Verifier {
     }
 }
 
-impl From<FailedCheck> for Refusal {
-    fn from(failed: FailedCheck) -> Self {
-        Self { code: failed.code, block: failed.block, detail: failed.detail }
-    }
+/// The refusal with the hop that it came from.
+fn refusal(pass: &VerifiedPass, failed: FailedCheck) -> Refusal {
+    let hop = failed.block.and_then(|block| pass.holder()?.hop_at(block, &pass.claims().agent));
+    let hop = hop.map(|(from, hop)| RefusingHop { from: from.clone(), to: hop.agent.clone() });
+    Refusal { code: failed.code, block: failed.block, hop, detail: failed.detail }
 }

@@ -20,7 +20,6 @@ fn wrong_grants_name_file_line_and_reason() {
         ("tools = [\"x\"]\nmax_calls = { x = 3 }", "7", "gateway"),
         ("tools = [\"x\"]\nforbid_after = {}", "7", "gateway"),
         ("tools = [\"x\"]\napprovals = 1", "7", "gateway"),
-        ("tools = [\"x\"]\nrequire_proof = true", "7", "proof"),
         ("tools = [\"re ad\"]", "6", "name pattern"),
         ("tools = \"x\"", "6", "expected"),
         ("resources = [\"file:///srv/../etc\"]", "6", "subtree"),

@@ -51,6 +51,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             context: BTreeMap::new(),
             asked: Vec::new(),
             allow_partial: false,
+            holder: None,
         },
     })
 }
@@ -66,6 +67,7 @@ pub(crate) fn issued(task: u64, token: u64, server: &str) -> Entry {
             issued_at: at(0),
             expires_at: at(600),
             rights: vec![right],
+            holder: None,
             decided_by: Vec::new(),
             policy: Digest::of(b"policy"),
         },

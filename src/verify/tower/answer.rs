@@ -34,7 +34,7 @@ impl Answer {
 
     /// Adds a reason.
     pub(super) fn because(mut self, code: ReasonCode, detail: impl Into<String>) -> Self {
-        self.0.reasons.push(Refusal { code, block: None, detail: detail.into() });
+        self.0.reasons.push(Refusal::new(code, None, detail));
         self
     }
 
@@ -104,7 +104,7 @@ pub(super) fn pass_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
         }
         Denial::Refused(_) => {
             let detail = "the token is not one that this server accepts".to_owned();
-            invalid_token(challenge, vec![Refusal { code: ReasonCode::TokenInvalid, block: None, detail }])
+            invalid_token(challenge, vec![Refusal::new(ReasonCode::TokenInvalid, None, detail)])
         }
     }
 }
