@@ -275,6 +275,8 @@ fn a_name_of_one_kind_is_not_that_of_another() {
         "file:///srv/database",
         "file:///srv/data/../secret",
         "file:///srv/data/./x",
+        "file:///srv/data/.. ",
+        "file:///srv/data/..;a/x",
         "file:///srv//data",
         "file:///srv/data/%2e%2e/x",
         "file:///srv/data?x",
