@@ -198,7 +198,7 @@ fn folded(name: &str) -> String {
 impl RequestFacts<'_> {
     /// Tells every fact of this request that some check mentions.
     pub(super) fn tell(&self, telling: &mut Telling<'_>) {
-        telling.fact("time", |_| vec![Term::Date(self.time.unix_seconds())]);
+        Self::tell_time(self.time, telling);
         telling.fact("me", |strings| vec![strings.text(self.me.as_str())]);
         telling.fact("call", |strings| {
             vec![strings.text(self.me.as_str()), strings.text(self.kind.as_str()), strings.text(self.name)]
@@ -210,6 +210,10 @@ impl RequestFacts<'_> {
             telling.fact("call_path", |strings| vec![strings.array(segments)]);
         }
         self.arguments.tell(telling);
+    }
+
+    pub(super) fn tell_time(time: Timestamp, telling: &mut Telling<'_>) {
+        telling.fact("time", |_| vec![Term::Date(time.unix_seconds())]);
     }
 
     /// The segments of the resource that is read; `None` for any other call, and for a resource
