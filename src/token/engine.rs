@@ -126,6 +126,16 @@ impl Engine {
     /// Asks every check; `tell` says what the verifier knows about the call. `max_time` is looked at
     /// between checks.
     pub(super) fn ask(&self, max_time: Duration, tell: impl FnOnce(&mut Telling<'_>)) -> Result<Answer, OutOfTime> {
+        self.ask_those(|_| true, max_time, tell)
+    }
+
+    /// Asks the checks that `is_asked` picks.
+    pub(super) fn ask_those(
+        &self,
+        is_asked: impl Fn(At) -> bool,
+        max_time: Duration,
+        tell: impl FnOnce(&mut Telling<'_>),
+    ) -> Result<Answer, OutOfTime> {
         let mut told = Telling {
             mentioned: &self.mentioned,
             symbols: self.symbols.clone(),
@@ -135,7 +145,7 @@ impl Engine {
         tell(&mut told);
         let clock = SystemClock::default();
         let mut answer = Answer::default();
-        for check in &self.checks {
+        for check in self.checks.iter().filter(|check| is_asked(check.at)) {
             match check.holds(&told) {
                 Ok(true) => {}
                 Ok(false) => answer.failed.push(check.at),

@@ -7,7 +7,7 @@ use biscuit_auth::format::SerializedBiscuit;
 
 use super::{
     claims::{ClaimsError, PassClaims},
-    engine::{At, Engine, MAX_EVALUATION_TIME},
+    engine::{Answer, At, Engine, MAX_EVALUATION_TIME},
     holder::{ChainError, HolderChain},
     keys,
     profile::{self, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, ProfileError},
@@ -73,9 +73,9 @@ impl UnverifiedPass {
             return Err(PassError::Signature);
         }
         let engine = Engine::load(&self.wire).map_err(|_| PassError::Checks)?;
-        let valid_until = valid_until(&self.wire, claims.expires_at);
+        let (valid_until, foreign_times) = times(&self.wire, claims.expires_at);
         let holder = HolderChain::read(&self.wire, &claims)?;
-        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, holder })
+        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, foreign_times, holder })
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -143,6 +143,7 @@ pub struct VerifiedPass {
     blocks: Vec<RevocationId>,
     engine: Engine,
     valid_until: Timestamp,
+    foreign_times: Vec<At>,
     holder: Option<HolderChain>,
 }
 
@@ -159,10 +160,24 @@ impl VerifiedPass {
         &self.blocks
     }
 
-    /// When it ends, every narrowing that hallpass wrote included.
+    /// When it ends, every narrowing that hallpass wrote included. What others wrote may end it
+    /// earlier.
     #[must_use]
     pub const fn valid_until(&self) -> Timestamp {
         self.valid_until
+    }
+
+    /// Whether the narrowings in time that others than hallpass wrote hold at `now`.
+    pub(crate) fn is_in_foreign_time(&self, now: Timestamp) -> bool {
+        self.foreign_times.is_empty()
+            || self
+                .engine
+                .ask_those(
+                    |at| self.foreign_times.contains(&at),
+                    MAX_EVALUATION_TIME,
+                    |telling| RequestFacts::tell_time(now, telling),
+                )
+                .is_ok_and(|answer| answer == Answer::default())
     }
 
     /// The keys that it is bound to, when it is; `None` for a pass that whoever has it can use.
@@ -171,8 +186,10 @@ impl VerifiedPass {
         self.holder.as_ref()
     }
 
-    /// What the checks of its appended blocks cost for each call, in units of 20 to 50 nanoseconds.
-    pub(crate) const fn cost(&self) -> usize {
+    /// What the checks of its appended blocks cost for each call, at most, in units of 20 to 50
+    /// nanoseconds: 250,000 is as much as the profile allows.
+    #[must_use]
+    pub const fn cost(&self) -> usize {
         self.wire.cost()
     }
 
@@ -322,14 +339,20 @@ impl FailedCheck {
     }
 }
 
-fn valid_until(wire: &Wire, expires_at: Timestamp) -> Timestamp {
-    let is_about_time =
-        |(block, index): &At| wire.checks(*block).get(*index).is_some_and(|check| wire.is_about_time(*block, check));
-    let checks =
-        (0..wire.block_count()).flat_map(|block| (0..wire.checks(block).len()).map(move |check| (block, check)));
-    let ends = checks.filter(is_about_time).filter_map(|(block, check)| match Shape::of(&wire.check(block, check)?) {
-        Shape::Time { until, .. } => Some(until),
-        _ => None,
-    });
-    ends.fold(expires_at, Timestamp::min)
+/// When the narrowings in time that hallpass wrote end the pass, and the checks by which others did,
+/// which the engine is asked.
+fn times(wire: &Wire, expires_at: Timestamp) -> (Timestamp, Vec<At>) {
+    let (mut valid_until, mut foreign) = (expires_at, Vec::new());
+    for block in 0..wire.block_count() {
+        for (index, check) in
+            wire.checks(block).iter().enumerate().filter(|(_, check)| wire.is_about_time(block, check))
+        {
+            match wire.check(block, index).map(|check| Shape::of(&check)) {
+                Some(Shape::Time { until, .. }) => valid_until = valid_until.min(until),
+                _ if wire.is_only_about_time(block, check) => foreign.push((block, index)),
+                _ => {}
+            }
+        }
+    }
+    (valid_until, foreign)
 }

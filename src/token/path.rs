@@ -86,8 +86,8 @@ pub(super) fn push_pointer_segment(pointer: &mut String, segment: &str) {
 
 /// The segments of an absolute path in canonical form: `/srv/data` gives `srv`, `data`.
 ///
-/// `None` when there is any doubt: not absolute; an empty, `.`, `..` or dots-only segment; a
-/// control character, backslash or `%`; longer than 4096 bytes or 128 segments. `/` itself is the empty list.
+/// `None` when there is any doubt: not absolute; an empty, `.`, `..` or dots-only segment, also one
+/// that is so before a `;`; a blank at either end of a segment; a control character, backslash or `%`; longer than 4096 bytes or 128 segments. `/` itself is the empty list.
 #[must_use]
 pub fn path_segments(path: &str) -> Option<Vec<String>> {
     if path.len() > MAX_PATH_BYTES {
@@ -218,9 +218,14 @@ impl fmt::Display for ResourceTree {
     }
 }
 
+/// No blanks at either end, which URL parsers and other programs cut off; and something besides
+/// dots and blanks before a `;`, after which some servers cut.
 fn is_plain_segment(segment: &str) -> bool {
-    !segment.is_empty()
-        && segment.bytes().any(|byte| byte != b'.')
+    let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let name = segment.split(';').next().unwrap_or_default();
+    !name.chars().all(|c| c == '.' || is_blank(c))
+        && !segment.starts_with(is_blank)
+        && !segment.ends_with(is_blank)
         && !segment.chars().any(|c| c.is_control() || matches!(c, '\\' | '%'))
 }
 
@@ -236,6 +241,7 @@ mod tests {
     #[test]
     fn doubtful_paths_have_no_form() {
         assert_eq!(path_segments("/srv/data/a.txt").unwrap(), ["srv", "data", "a.txt"]);
+        assert_eq!(path_segments("/srv/a b;c/.d").unwrap(), ["srv", "a b;c", ".d"]);
         assert_eq!(path_segments("/").unwrap(), Vec::<String>::new());
         for bad in [
             "",
@@ -250,6 +256,16 @@ mod tests {
             "/srv\\x",
             "/srv/\0",
             "/srv/\n",
+            "/srv/.. ",
+            "/srv/ ..",
+            "/srv/. .",
+            "/srv/..\u{a0}",
+            "/srv/..\u{3000}/x",
+            "/srv/..\u{feff}",
+            "/srv/x ",
+            "/srv/..;a/x",
+            "/srv/;a/x",
+            "/srv/..;",
         ] {
             assert_eq!(path_segments(bad), None, "{bad:?}");
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use biscuit_auth::datalog::Term;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     constraint::Scalar,
@@ -48,6 +48,7 @@ pub struct RequestFacts<'r> {
 ///
 /// All or nothing per pointer: a pointer whose value cannot be represented exactly, is a path or
 /// URL in doubt, or a text of more than 4,096 bytes, has no fact, so that a constraint on it refuses.
+/// Nor has anything under a name that a server could take for its neighbour's: `amount` beside `Amount`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
     scalars: Vec<(String, Scalar)>,
@@ -66,10 +67,7 @@ impl Arguments {
         match arguments {
             None => {}
             Some(Value::Object(members)) => {
-                let mut pointer = String::new();
-                for (name, value) in members {
-                    flat.under(&mut pointer, name, value, tool);
-                }
+                flat.members(&mut String::new(), members, Place { tool, is_ambiguous: false });
             }
             // The whole is one value that no pass can name: a closed list refuses it.
             Some(_) => {
@@ -89,7 +87,7 @@ impl Arguments {
         self.too_many
     }
 
-    /// Whether some text has no fact: a check that looks at whatever arguments there are would not
+    /// Whether some value has no fact only for its length or its name: a check that looks at whatever arguments there are would not
     /// see it.
     pub(super) const fn leaves_out(&self) -> bool {
         self.leaves_out
@@ -101,7 +99,26 @@ impl Arguments {
         self.scalars.iter().find(|(at, _)| at == pointer).map(|(_, scalar)| scalar)
     }
 
-    fn under(&mut self, pointer: &mut String, segment: &str, value: &Value, tool: Option<&Tool>) {
+    fn members(&mut self, pointer: &mut String, members: &Map<String, Value>, place: Place<'_>) {
+        // Each member would have a pointer of its own.
+        self.too_many |= members.len() > MAX_ARGUMENTS;
+        if self.too_many {
+            return;
+        }
+        let mut folded: Vec<String> = members.keys().map(|name| folded(name)).collect();
+        let folded_of_each = folded.clone();
+        folded.sort_unstable();
+        let is_doubled = |name: &String| {
+            let first = folded.partition_point(|other| other < name);
+            folded.get(first.saturating_add(1)) == Some(name)
+        };
+        for ((name, value), folded) in members.iter().zip(&folded_of_each) {
+            let is_ambiguous = place.is_ambiguous || name.contains(char::is_control) || is_doubled(folded);
+            self.under(pointer, name, value, Place { is_ambiguous, ..place });
+        }
+    }
+
+    fn under(&mut self, pointer: &mut String, segment: &str, value: &Value, place: Place<'_>) {
         if self.too_many {
             return;
         }
@@ -112,17 +129,14 @@ impl Arguments {
         } else {
             self.names.insert(pointer.clone());
             match value {
-                Value::Object(members) => {
-                    for (name, value) in members {
-                        self.under(pointer, name, value, tool);
-                    }
-                }
+                Value::Object(members) => self.members(pointer, members, place),
                 Value::Array(items) => {
                     for (index, value) in items.iter().enumerate() {
-                        self.under(pointer, &index.to_string(), value, tool);
+                        self.under(pointer, &index.to_string(), value, place);
                     }
                 }
-                scalar => self.scalar_at(pointer, scalar, tool),
+                _ if place.is_ambiguous => self.leaves_out = true,
+                scalar => self.scalar_at(pointer, scalar, place.tool),
             }
         }
         pointer.truncate(length);
@@ -171,10 +185,23 @@ impl Arguments {
     }
 }
 
+/// Where in the arguments something stands.
+#[derive(Clone, Copy)]
+struct Place<'t> {
+    tool: Option<&'t Tool>,
+    is_ambiguous: bool,
+}
+
+/// The name as servers read it that match names without regard to case, by whatever rule: `ſ` is
+/// an `s` to some.
+fn folded(name: &str) -> String {
+    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
 impl RequestFacts<'_> {
     /// Tells every fact of this request that some check mentions.
     pub(super) fn tell(&self, telling: &mut Telling<'_>, holder: Option<&HolderChain>) {
-        telling.fact("time", |_| vec![Term::Date(self.time.unix_seconds())]);
+        Self::tell_time(self.time, telling);
         telling.fact("me", |strings| vec![strings.text(self.me.as_str())]);
         telling.fact("call", |strings| {
             vec![strings.text(self.me.as_str()), strings.text(self.kind.as_str()), strings.text(self.name)]
@@ -191,6 +218,10 @@ impl RequestFacts<'_> {
             telling.fact("call_path", |strings| vec![strings.array(segments)]);
         }
         self.arguments.tell(telling);
+    }
+
+    pub(super) fn tell_time(time: Timestamp, telling: &mut Telling<'_>) {
+        telling.fact("time", |_| vec![Term::Date(time.unix_seconds())]);
     }
 
     /// The segments of the resource that is read; `None` for any other call, and for a resource
@@ -244,6 +275,25 @@ mod tests {
         let (fits, long) = (flat(MAX_TEXT_BYTES), flat(MAX_TEXT_BYTES + 1));
         assert_eq!((fits.scalars.len(), fits.names.len(), fits.leaves_out()), (2, 2, false));
         assert_eq!((long.scalars.len(), long.names.len(), long.leaves_out()), (1, 2, true));
+    }
+
+    #[test]
+    fn names_that_a_server_could_confuse_have_no_facts() {
+        let scalars = |call: Value| {
+            let flat = Arguments::flatten(Some(&call), None);
+            let mut scalars: Vec<_> = flat.scalars.iter().map(|(pointer, _)| pointer.clone()).collect();
+            scalars.sort_unstable();
+            (scalars.join(" "), flat.names.len(), flat.leaves_out())
+        };
+        assert_eq!(scalars(json!({"amount": 1, "Amount": 2, "b": 3})), ("/b".to_owned(), 3, true));
+        assert_eq!(scalars(json!({"AMOUNT": 1, "Amount": 2, "amount": {"x": 3}})), (String::new(), 4, true));
+        assert_eq!(scalars(json!({"o": {"x": 1, "X": {"y": [2]}, "z": 3}})), ("/o/z".to_owned(), 6, true));
+        assert_eq!(scalars(json!({"paſs": 1, "pass": 2})), (String::new(), 2, true));
+        assert_eq!(scalars(json!({"amount\0": 1, "b": 2})), ("/b".to_owned(), 2, true));
+        assert_eq!(
+            scalars(json!({"a": {"x": 1}, "b": {"X": 2}, "Amount": 3})),
+            ("/Amount /a/x /b/X".to_owned(), 5, false)
+        );
     }
 
     #[test]

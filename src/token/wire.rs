@@ -141,6 +141,12 @@ impl Wire {
         first.is_some_and(|predicate| self.symbol(block, predicate.name) == Some("time"))
     }
 
+    /// Whether a check asks for the time and for nothing else.
+    pub(super) fn is_only_about_time(&self, block: usize, check: &schema::Check) -> bool {
+        let mut asks = check.queries.iter().map(|query| query.body.as_slice());
+        asks.all(|body| matches!(body, [one] if self.symbol(block, one.name) == Some("time")))
+    }
+
     /// One check as biscuit-auth's builders spell it; `None` when it does not decode.
     pub(super) fn check(&self, block: usize, index: usize) -> Option<builder::Check> {
         let block_ref = self.blocks.get(block)?;

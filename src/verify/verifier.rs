@@ -180,6 +180,7 @@ impl Verifier {
         let reasons = [
             (now < begins, ReasonCode::NotYetValid, "the pass is not valid yet"),
             (now >= verified.valid_until(), ReasonCode::Expired, "the pass has ended"),
+            (!verified.is_in_foreign_time(now), ReasonCode::Expired, "a narrowing in time does not hold"),
             (!claims.audience.contains(&self.server), ReasonCode::Audience, "the pass is for another server"),
         ];
         let refusals: Vec<_> = reasons

@@ -233,6 +233,19 @@ async fn event_streams_are_filtered_however_they_are_cut() {
 }
 
 #[tokio::test]
+async fn a_long_event_in_small_pieces_is_looked_at_once() {
+    let guarded = Guarded::new();
+    let long = "x".repeat(1024 * 1024);
+    let event = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": [], "long": long}});
+    let begun = std::time::Instant::now();
+    let asking = request(&guarded.pass(), message("tools/list", &json!({})));
+    let answered = streamed(&guarded.layer, asking, (format!("data: {event}\n\n"), 16), |_| {}).await;
+    assert_eq!(strict(answered.trim_start_matches("data: ").trim_end().as_bytes()), event);
+    // Looked at anew with every piece it would be thirty thousand million bytes.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn a_get_stream_repeats_no_list_unfiltered_and_no_unreadable_event() {
     let guarded = Guarded::new();
     let events = format!("data: {}\n\ndata: {{\"result\": nonsense delete_ledger\n\ndata: {{}}\n\n", everything());

@@ -1,4 +1,4 @@
-//! Sessions of MCP before 2026-07-28 belong to the task that opened them.
+//! Sessions of MCP before 2026-07-28 belong to the task that opened them, and to no narrower pass.
 
 use bytes::Bytes;
 use hallpass::token::{Narrowing, PassToken, attenuate};
@@ -44,7 +44,7 @@ async fn a_session_serves_the_task_that_opened_it() {
     narrowing.read_only = true;
     let narrowed = attenuate(&PassToken::from_text(mine.clone()), &narrowing).unwrap();
     assert_eq!(guarded.send(request(&mine, message("initialize", &json!({})))).await.status, StatusCode::OK);
-    for token in [mine.as_str(), renewed.as_str(), narrowed.token.expose()] {
+    for token in [mine.as_str(), renewed.as_str()] {
         for method in [Method::POST, Method::GET] {
             assert_eq!(guarded.send(in_session(token, method, "s-1")).await.status, StatusCode::OK);
         }
@@ -52,15 +52,43 @@ async fn a_session_serves_the_task_that_opened_it() {
     guarded.reached();
     let mut twice = in_session(&mine, Method::POST, "s-1");
     twice.headers_mut().append("mcp-session-id", "s-1".parse().unwrap());
-    let strangers = [Method::POST, Method::GET, Method::DELETE].map(|method| in_session(&other, method, "s-1"));
+    let stranger =
+        |token: &str| [Method::POST, Method::GET, Method::DELETE].map(|method| in_session(token, method, "s-1"));
+    // One that may do less could read what was answered to more.
+    let strangers = [stranger(&other), stranger(narrowed.token.expose())].into_iter().flatten();
     let unknown = in_session(&mine, Method::POST, "s-2");
-    for request in strangers.into_iter().chain([twice, unknown]) {
+    for request in strangers.chain([twice, unknown]) {
         let answered = guarded.send(request).await;
         assert_eq!((answered.status, answered.reason().as_str()), (StatusCode::NOT_FOUND, "not_found"));
     }
     assert!(guarded.reached().is_empty());
     assert_eq!(guarded.send(in_session(&mine, Method::DELETE, "s-1")).await.status, StatusCode::OK);
     assert_eq!(guarded.send(in_session(&mine, Method::POST, "s-1")).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_narrowed_pass_goes_on_with_its_own_session_and_its_parents_join_in() {
+    let guarded = Guarded::answering(opening("s-1"));
+    let (mine, renewed) = (of_task(&guarded, MINE), of_task(&guarded, MINE));
+    let mut narrowing = Narrowing::default();
+    narrowing.read_only = true;
+    let narrow = |token: &str| attenuate(&PassToken::from_text(token.to_owned()), &narrowing).unwrap().token;
+    let narrowed = narrow(&mine);
+    let further = narrow(narrowed.expose());
+    let sibling = narrow(&mine);
+    assert_eq!(
+        guarded.send(request(narrowed.expose(), message("initialize", &json!({})))).await.status,
+        StatusCode::OK
+    );
+    for (token, status) in [
+        (narrowed.expose(), StatusCode::OK),
+        (&mine, StatusCode::OK),
+        (&renewed, StatusCode::OK),
+        (further.expose(), StatusCode::NOT_FOUND),
+        (sibling.expose(), StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(guarded.send(in_session(token, Method::GET, "s-1")).await.status, status);
+    }
 }
 
 #[tokio::test]

@@ -192,6 +192,27 @@ fn a_frame_that_is_not_for_us_changes_nothing() {
 }
 
 #[test]
+fn a_narrowing_in_time_that_others_wrote_ends_all_use() {
+    let scene = Scene::new();
+    for code in [
+        "check if time($t), $t <= 2026-11-22T10:00:30Z;",
+        "check if time($now), $now < 2026-11-22T10:00:31Z, $now > 2026-11-22T09:00:00Z;",
+        "check all time($t), {2026-11-22T10:00:00Z, 2026-11-22T10:00:30Z}.contains($t);",
+    ] {
+        let token = raw::append(&scene.pass, &scene.issuer.root.public(), code);
+        // The same keys, and a clock of its own.
+        let scene = Scene::new();
+        let pass = scene.verifier.verify(token.expose()).unwrap();
+        assert!(scene.verifier.admit(&pass).is_ok(), "{code}");
+        scene.issuer.clock.advance(Duration::from_secs(30));
+        assert!(scene.verifier.admit(&pass).is_ok(), "{code}");
+        scene.issuer.clock.advance(Duration::from_secs(1));
+        assert_eq!(scene.verifier.admit(&pass).unwrap_err().codes(), [ReasonCode::Expired], "{code}");
+        assert!(scene.read(&token).is_some(), "{code}");
+    }
+}
+
+#[test]
 fn the_feed_is_heard_while_a_slow_token_is_evaluated() {
     const CALLS: usize = 10;
 

@@ -91,6 +91,28 @@ fn check_if_is_existential_and_so_is_not_what_we_write() {
 }
 
 #[test]
+fn a_name_that_a_server_could_take_for_another_satisfies_nothing() {
+    let issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    let pass = constrained(&issuer, json!({"/amount": {"max": 100}}));
+    let refused = Some(ReasonCode::ArgumentConstraint);
+    assert_eq!(transfer(&verifier, &pass, json!({"amount": 1})), None);
+    assert_eq!(transfer(&verifier, &pass, json!({"amount": 1, "note": {"a": 1, "A": 2}})), None);
+    for other in ["Amount", "AMOUNT", "amoUnt"] {
+        assert_eq!(transfer(&verifier, &pass, json!({"amount": 1, other: 1_000_000})), refused, "{other}");
+    }
+    // A closed list sees every name, and a check on whatever arguments there are is not got around.
+    let members = json!({"tools": ["transfer"], "closed_arguments": ["transfer"], "constraints": {"transfer": {"/o": {"max": 5}}}});
+    let closed = issuer.mint(vec![rights(members)]);
+    let denial = super::call(&verifier, &closed, "transfer", &json!({"o": 1, "O": 9})).unwrap_err();
+    assert!(denial.codes().contains(&ReasonCode::ArgumentNotAllowed), "{denial}");
+    let plain = issuer.mint(vec![rights(json!({"tools": ["transfer"]}))]);
+    let every = raw::append(&plain, &issuer.root.public(), "check all arg($p, $v), $v <= 5;");
+    assert_eq!(transfer(&verifier, &every, json!({"a": 9, "A": 9, "b": 1})), refused);
+    assert_eq!(transfer(&verifier, &plain, json!({"a": 9, "A": 9, "b": 1})), None);
+}
+
+#[test]
 fn a_text_too_long_to_be_searched_hides_from_no_check() {
     let issuer = Issuer::new();
     let verifier = issuer.verifier();
@@ -253,6 +275,8 @@ fn a_name_of_one_kind_is_not_that_of_another() {
         "file:///srv/database",
         "file:///srv/data/../secret",
         "file:///srv/data/./x",
+        "file:///srv/data/.. ",
+        "file:///srv/data/..;a/x",
         "file:///srv//data",
         "file:///srv/data/%2e%2e/x",
         "file:///srv/data?x",

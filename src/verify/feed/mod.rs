@@ -34,6 +34,7 @@ use std::{
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
+use zeroize::Zeroizing;
 
 use self::{
     handle::Progress,
@@ -65,7 +66,7 @@ impl FeedClient {
         FeedClientBuilder {
             verifier,
             broker: broker.to_owned(),
-            token: token.to_owned(),
+            token: Zeroizing::new(token.to_owned()),
             root_certificate: None,
             state_file: None,
             idle_timeout: IDLE_TIMEOUT,
@@ -108,7 +109,7 @@ impl fmt::Debug for FeedClient {
 pub struct FeedClientBuilder {
     verifier: Arc<Verifier>,
     broker: String,
-    token: String,
+    token: Zeroizing<String>,
     root_certificate: Option<Vec<u8>>,
     state_file: Option<PathBuf>,
     idle_timeout: Duration,

@@ -86,11 +86,12 @@ pub(super) fn is_metadata_path(server: &ServerUri, path: &str) -> bool {
 
 /// The metadata document of RFC 9728.
 pub(super) fn metadata(verifier: &Verifier) -> Value {
+    let manifest = verifier.manifest();
     json!({
         "resource": verifier.server(),
-        "resource_name": verifier.manifest().name,
+        "resource_name": manifest.name,
         "authorization_servers": [verifier.issuer()],
-        "scopes_supported": scopes(&verifier.manifest()),
+        "scopes_supported": scopes(&manifest),
         "bearer_methods_supported": ["header"],
         "dpop_signing_alg_values_supported": ALGORITHMS,
     })

@@ -9,7 +9,9 @@ pub(super) struct EventFilter {
     filter: ListFilter,
     max_bytes: usize,
     farewell: Vec<u8>,
+    /// The event that has begun.
     buffer: Vec<u8>,
+    ends: Ends,
     begun: bool,
     failed: bool,
 }
@@ -17,7 +19,8 @@ pub(super) struct EventFilter {
 impl EventFilter {
     /// Holds back at most `max_bytes` of one event.
     pub(super) const fn new(filter: ListFilter, max_bytes: usize) -> Self {
-        Self { filter, max_bytes, farewell: Vec::new(), buffer: Vec::new(), begun: false, failed: false }
+        let ends = Ends::new();
+        Self { filter, max_bytes, farewell: Vec::new(), buffer: Vec::new(), ends, begun: false, failed: false }
     }
 
     /// The message to send in place of one that cannot be filtered, before the stream ends.
@@ -34,13 +37,15 @@ impl EventFilter {
     /// Takes the next bytes of the stream and gives back the events that are whole now. When one is
     /// too long or cannot be filtered, the farewell comes in its place and the stream is over.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.buffer.extend_from_slice(bytes);
         let mut out = Vec::new();
-        while let Some(end) = event_end(&self.buffer) {
-            let rest = self.buffer.split_off(end);
-            let event = std::mem::replace(&mut self.buffer, rest);
+        let mut rest = bytes;
+        while let Some((end, next)) = self.ends.find(rest).and_then(|end| rest.split_at_checked(end)) {
+            self.buffer.extend_from_slice(end);
+            let event = std::mem::take(&mut self.buffer);
             self.pass_on(&event, &mut out);
+            rest = next;
         }
+        self.buffer.extend_from_slice(rest);
         if self.buffer.len() > self.max_bytes {
             self.fail(&mut out);
         }
@@ -105,20 +110,42 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Where the first event in `buffer` ends: behind the empty line that closes it.
-fn event_end(buffer: &[u8]) -> Option<usize> {
-    let mut lines = Lines { rest: buffer };
-    loop {
-        let before = lines.rest;
-        let line = lines.next()?;
-        // A last CR may be half of a CRLF, and a last line without an end may go on.
-        let is_open = lines.rest.is_empty() && !before.ends_with(b"\n");
-        if is_open {
-            return None;
+/// Finds where events end: behind the empty line that closes each. Looks at every byte once,
+/// however a stream is cut.
+#[derive(Debug)]
+struct Ends {
+    line_is_empty: bool,
+    /// The last byte was a CR, which may be half of a CRLF.
+    after_cr: bool,
+}
+
+impl Ends {
+    const fn new() -> Self {
+        Self { line_is_empty: true, after_cr: false }
+    }
+
+    /// How many of `bytes`, which follow those seen before, belong to the event that has begun;
+    /// `None` when all do and it goes on.
+    fn find(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
+            if std::mem::take(&mut self.after_cr) {
+                let closes = std::mem::replace(&mut self.line_is_empty, true);
+                let is_crlf = *byte == b'\n';
+                if closes {
+                    return Some(at.saturating_add(usize::from(is_crlf)));
+                }
+                if is_crlf {
+                    continue;
+                }
+            }
+            match byte {
+                b'\r' => self.after_cr = true,
+                b'\n' if std::mem::replace(&mut self.line_is_empty, true) => return Some(at.saturating_add(1)),
+                b'\n' => {}
+                _ => self.line_is_empty = false,
+            }
         }
-        if line.is_empty() {
-            return buffer.len().checked_sub(lines.rest.len());
-        }
+        None
     }
 }
 
@@ -155,10 +182,15 @@ mod tests {
             ("\ndata", 1),
             ("data: 1\r\n\n", 10),
         ] {
-            assert_eq!(event_end(text.as_bytes()), Some(end), "{text:?}");
+            assert_eq!(Ends::new().find(text.as_bytes()), Some(end), "{text:?}");
+            for cut in 0..end {
+                let (mut ends, (before, after)) = (Ends::new(), text.split_at(cut));
+                assert_eq!(ends.find(before.as_bytes()), None, "{before:?}");
+                assert_eq!(ends.find(after.as_bytes()), Some(end - cut), "{text:?} {cut}");
+            }
         }
         for open in ["", "data: 1", "data: 1\n", "data: 1\r\n", "data: 1\r\n\r", "data: 1\r\r"] {
-            assert_eq!(event_end(open.as_bytes()), None, "{open:?}");
+            assert_eq!(Ends::new().find(open.as_bytes()), None, "{open:?}");
         }
     }
 

@@ -163,7 +163,7 @@ impl Guard {
         Ok(pass)
     }
 
-    /// The session that the request is in, if any: it must be one of this pass's task.
+    /// The session that the request is in, if any: it must be one that this pass may go on with.
     fn judge_session(&self, headers: &HeaderMap, pass: &Pass) -> Result<Option<HeaderValue>, Answer> {
         let mut ids = headers.get_all(SESSION_HEADER).iter();
         match (ids.next(), ids.next()) {
