@@ -1,7 +1,5 @@
 //! The broker's use cases, without HTTP.
 
-#![cfg(feature = "server")]
-
 mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
