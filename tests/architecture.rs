@@ -266,6 +266,21 @@ fn no_file_is_too_long() {
 }
 
 #[test]
+fn no_test_or_example_is_too_long() {
+    let mut seen = 0;
+    for directory in ["tests", "examples", "load-tests"] {
+        walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut |path| {
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let lines = fs::read_to_string(path).unwrap().lines().count();
+                assert!(lines <= TOO_LONG, "{} has {lines} lines; {TOO_LONG} are the limit", path.display());
+                seen += 1;
+            }
+        });
+    }
+    assert!(seen > 20, "the tests were not found");
+}
+
+#[test]
 fn every_file_says_what_it_is_for() {
     for source in Source::all() {
         assert!(source.text.starts_with("//! "), "src/{} does not begin with a `//!` line", source.path);

@@ -1,6 +1,6 @@
-//! The vectors of `docs/token-format.md`, read from the page itself.
+//! The vectors of `docs/token-format.md`, read from the page itself. They need the feature `verify`
+//! only, and come out the same with every other.
 
-#![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -11,17 +11,13 @@ use hallpass::{
         key::{PrivateKey, PublicKey},
         time::Timestamp,
     },
-    token::{
-        Arguments, Evaluation, Narrowing, PassToken, RequestFacts, RootKey, UnverifiedPass, attenuate, manifest::Tool,
-        rights::Kind,
-    },
+    token::{Arguments, Evaluation, RequestFacts, RootKey, UnverifiedPass, manifest::Tool, rights::Kind},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+#[cfg(feature = "server")]
 mod support;
-
-use support::{Issuer, SERVER, raw, rights};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,14 +50,6 @@ struct Case {
 }
 
 impl Case {
-    fn new(token: &str, seconds: u64, call: (Kind, &str, Value), read_only: bool) -> Self {
-        let start: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-        let (kind, name, arguments) = call;
-        let at = start.plus(std::time::Duration::from_secs(seconds));
-        let (token, name) = (token.to_owned(), name.to_owned());
-        Self { token, at, server: SERVER.to_owned(), kind, name, arguments, read_only, answer: Vec::new() }
-    }
-
     fn decide(&self, token: &str, key: &PublicKey) -> Vec<String> {
         let pass = match UnverifiedPass::parse(token) {
             Ok(parsed) => parsed.verify(key),
@@ -130,63 +118,83 @@ fn raw_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[test]
-#[ignore = "writes new vectors for the page"]
-fn write() {
-    let issuer = Issuer::new();
-    let plain = issuer
-        .mint(vec![rights(json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data"],
-        "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}, "/path": {"under": "/srv/data"}}}}))]);
-    let mut narrowing = Narrowing::default();
-    narrowing.read_only = true;
-    narrowing.expires_at = Some("2026-11-22T10:01:00Z".parse().unwrap());
-    let narrowed = attenuate(&plain, &narrowing).unwrap().token;
-    let forged = raw::append(&plain, &root().public(), &format!(r#"right("{SERVER}", "tool", {{"delete_ledger"}});"#));
-    let mut other_key = raw::wire(&plain);
-    other_key.authority.next_key.key[0] ^= 1;
-    let tokens = [
-        ("plain", &plain),
-        ("narrowed", &narrowed),
-        ("with_a_holders_fact", &forged),
-        ("changed", &raw::from_wire(&other_key)),
-    ];
-    let token = |token: &PassToken| Token { text: token.expose().to_owned(), blocks: ids(token.expose()) };
-    let tokens: BTreeMap<_, _> = tokens.into_iter().map(|(name, text)| (name.to_owned(), token(text))).collect();
-    let good = json!({"amount": 100, "path": "/srv/data/a"});
-    let transfer = |arguments: &Value| (Kind::Tool, "transfer", arguments.clone());
-    let read = || (Kind::Tool, "read_ledger", json!({}));
-    let mut cases = vec![
-        Case::new("plain", 0, transfer(&good), false),
-        Case::new("plain", 0, read(), true),
-        Case::new("plain", 0, (Kind::Resource, "file:///srv/data/a", json!({})), true),
-        Case::new("plain", 0, (Kind::Resource, "file:///srv/database", json!({})), true),
-        Case::new("plain", 0, transfer(&json!({"amount": 101, "path": "/srv/data/a"})), false),
-        Case::new("plain", 0, transfer(&json!({"amount": "100", "path": "/srv/data/../a"})), false),
-        Case::new("plain", 0, (Kind::Tool, "delete_ledger", json!({})), false),
-        Case::new("plain", 299, read(), true),
-        Case::new("plain", 300, read(), true),
-        Case::new("narrowed", 59, read(), true),
-        Case::new("narrowed", 60, transfer(&good), false),
-        Case::new("with_a_holders_fact", 0, (Kind::Tool, "delete_ledger", json!({})), false),
-        Case::new("changed", 0, read(), true),
-    ];
-    let mut elsewhere = Case::new("plain", 0, read(), true);
-    elsewhere.server = "https://b.example/mcp".to_owned();
-    cases.push(elsewhere);
-    for case in &mut cases {
-        case.answer = case.decide(&tokens[&case.token].text, &root().public());
+/// Makes new vectors, for which tokens are minted: only a broker can.
+#[cfg(feature = "server")]
+mod new_vectors {
+    use hallpass::token::{Narrowing, PassToken, attenuate};
+
+    use super::*;
+    use crate::support::{Issuer, SERVER, raw, rights};
+
+    impl Case {
+        fn new(token: &str, seconds: u64, call: (Kind, &str, Value), read_only: bool) -> Self {
+            let start: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+            let (kind, name, arguments) = call;
+            let at = start.plus(std::time::Duration::from_secs(seconds));
+            let (token, name) = (token.to_owned(), name.to_owned());
+            Self { token, at, server: SERVER.to_owned(), kind, name, arguments, read_only, answer: Vec::new() }
+        }
     }
-    let vectors = Vectors { root_key: raw_hex(root().public().as_bytes()), tokens, cases };
-    let text = |value: &Value| value.to_string();
-    println!("{{\"root_key\": {},", json!(vectors.root_key));
-    println!(" \"tokens\": {{");
-    let tokens: Vec<String> = vectors
-        .tokens
-        .iter()
-        .map(|(name, token)| format!("  {}: {}", json!(name), text(&serde_json::to_value(token).unwrap())))
-        .collect();
-    println!("{}}},", tokens.join(",\n"));
-    let cases: Vec<String> =
-        vectors.cases.iter().map(|case| format!("  {}", text(&serde_json::to_value(case).unwrap()))).collect();
-    println!(" \"cases\": [\n{}]}}", cases.join(",\n"));
+
+    #[test]
+    #[ignore = "writes new vectors for the page"]
+    fn write() {
+        let issuer = Issuer::new();
+        let plain = issuer
+            .mint(vec![rights(json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data"],
+            "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}, "/path": {"under": "/srv/data"}}}}))]);
+        let mut narrowing = Narrowing::default();
+        narrowing.read_only = true;
+        narrowing.expires_at = Some("2026-11-22T10:01:00Z".parse().unwrap());
+        let narrowed = attenuate(&plain, &narrowing).unwrap().token;
+        let forged =
+            raw::append(&plain, &root().public(), &format!(r#"right("{SERVER}", "tool", {{"delete_ledger"}});"#));
+        let mut other_key = raw::wire(&plain);
+        other_key.authority.next_key.key[0] ^= 1;
+        let tokens = [
+            ("plain", &plain),
+            ("narrowed", &narrowed),
+            ("with_a_holders_fact", &forged),
+            ("changed", &raw::from_wire(&other_key)),
+        ];
+        let token = |token: &PassToken| Token { text: token.expose().to_owned(), blocks: ids(token.expose()) };
+        let tokens: BTreeMap<_, _> = tokens.into_iter().map(|(name, text)| (name.to_owned(), token(text))).collect();
+        let good = json!({"amount": 100, "path": "/srv/data/a"});
+        let transfer = |arguments: &Value| (Kind::Tool, "transfer", arguments.clone());
+        let read = || (Kind::Tool, "read_ledger", json!({}));
+        let mut cases = vec![
+            Case::new("plain", 0, transfer(&good), false),
+            Case::new("plain", 0, read(), true),
+            Case::new("plain", 0, (Kind::Resource, "file:///srv/data/a", json!({})), true),
+            Case::new("plain", 0, (Kind::Resource, "file:///srv/database", json!({})), true),
+            Case::new("plain", 0, transfer(&json!({"amount": 101, "path": "/srv/data/a"})), false),
+            Case::new("plain", 0, transfer(&json!({"amount": "100", "path": "/srv/data/../a"})), false),
+            Case::new("plain", 0, (Kind::Tool, "delete_ledger", json!({})), false),
+            Case::new("plain", 299, read(), true),
+            Case::new("plain", 300, read(), true),
+            Case::new("narrowed", 59, read(), true),
+            Case::new("narrowed", 60, transfer(&good), false),
+            Case::new("with_a_holders_fact", 0, (Kind::Tool, "delete_ledger", json!({})), false),
+            Case::new("changed", 0, read(), true),
+        ];
+        let mut elsewhere = Case::new("plain", 0, read(), true);
+        elsewhere.server = "https://b.example/mcp".to_owned();
+        cases.push(elsewhere);
+        for case in &mut cases {
+            case.answer = case.decide(&tokens[&case.token].text, &root().public());
+        }
+        let vectors = Vectors { root_key: raw_hex(root().public().as_bytes()), tokens, cases };
+        let text = |value: &Value| value.to_string();
+        println!("{{\"root_key\": {},", json!(vectors.root_key));
+        println!(" \"tokens\": {{");
+        let tokens: Vec<String> = vectors
+            .tokens
+            .iter()
+            .map(|(name, token)| format!("  {}: {}", json!(name), text(&serde_json::to_value(token).unwrap())))
+            .collect();
+        println!("{}}},", tokens.join(",\n"));
+        let cases: Vec<String> =
+            vectors.cases.iter().map(|case| format!("  {}", text(&serde_json::to_value(case).unwrap()))).collect();
+        println!(" \"cases\": [\n{}]}}", cases.join(",\n"));
+    }
 }

@@ -218,7 +218,8 @@ impl Strings<'_> {
     }
 }
 
-/// How long one call may be looked at, unless the verifier says otherwise: a net under the profile,
-/// which bounds the cost. The library's own default, a millisecond, refuses correct tokens on a busy
-/// machine.
+/// How long one call may be looked at, unless the verifier says otherwise.
+///
+/// A net under the profile, which bounds the cost. The library's own default, a millisecond, refuses
+/// correct tokens on a busy machine.
 pub const MAX_EVALUATION_TIME: Duration = Duration::from_millis(250);

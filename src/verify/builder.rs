@@ -17,7 +17,7 @@ use crate::{
         ids::IssuerUri,
         time::{Clock, SystemClock},
     },
-    token::{MAX_EVALUATION_TIME, MAX_PASS_BYTES, manifest::Manifest},
+    token::{MAX_PASS_BYTES, manifest::Manifest},
 };
 
 /// A verifier refuses when its newest word from the broker is older than this.
@@ -45,7 +45,7 @@ impl VerifierBuilder {
             feed_key_pin,
             manifest,
             staleness_bound: DEFAULT_STALENESS_BOUND,
-            max_evaluation_time: MAX_EVALUATION_TIME,
+            max_evaluation_time: crate::token::MAX_EVALUATION_TIME,
             clock: Arc::new(SystemClock::default()),
             memory: Memory::default(),
             cached_signatures: DEFAULT_CACHED_SIGNATURES,
