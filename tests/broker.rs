@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/refusals.rs"]
+mod refusals;
 #[path = "broker/revocations.rs"]
 mod revocations;
 mod support;

@@ -300,5 +300,6 @@ pub(super) async fn explain(
 ) -> Result<Answer, Problem> {
     let (agent, request) = input.value.split();
     let question = request.into_question()?;
-    Answer::ok(&Explanation::from(app.broker.explain(&agent, &question)?))
+    let explained = tokio::task::spawn_blocking(move || app.broker.explain(&agent, question)).await;
+    Answer::ok(&Explanation::from(explained.map_err(|error| Problem::internal(error.to_string()))??))
 }
