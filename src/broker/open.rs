@@ -1,7 +1,7 @@
 //! Starting a broker: lock, replay, rebuild, keys, first operator.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Broker, BrokerError, Caller, Options,
+    assertions::Assertions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
     keyring::{Keyring, KeyringError},
@@ -121,7 +122,7 @@ impl Broker {
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
         state.forget(now);
-        let assertions: HashMap<_, _> = state.unexpired_assertions(now).into_iter().collect();
+        let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
         let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
@@ -142,7 +143,7 @@ impl Broker {
             policy,
             feed: FeedHub::default(),
             changes: tokio::sync::Mutex::new(()),
-            assertions: Mutex::new(assertions),
+            assertions,
             feed_sequence,
             sequence,
             meters: std::sync::OnceLock::new(),

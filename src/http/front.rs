@@ -82,7 +82,7 @@ async fn run(app: Arc<App>, context: Arc<Context>, request: Request, next: Next)
         return Problem::new(status, ReasonCode::Timeout, detail).retry_after(app.times.request).into_response();
     };
     // An assertion is single-use even over a restart: no answer leaves before a record tells of it.
-    match context.take_unrecorded() {
+    match context.take_user() {
         Some(caller) => match app.broker.note(&caller).await {
             Ok(()) => response,
             Err(error) => Problem::from(error).into_response(),

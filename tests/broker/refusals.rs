@@ -1,6 +1,8 @@
 //! What is refused: recorded each time, bounded, and explained as it would be decided.
 
 use hallpass::{
+    base::digest::Digest,
+    broker::UsedAssertion,
     index::{Filter, Order, Window},
     policy::Decision,
 };
@@ -53,4 +55,18 @@ async fn an_explanation_is_what_the_request_would_be_answered() {
     broker.revoke(&admin(), revoke(Subject::Agent(agent.clone()))).await.unwrap();
     assert_eq!(code(explained()), Some(ReasonCode::Suspended));
     assert_eq!((recorded(&broker, "task_opened"), recorded(&broker, "request_refused")), (0, 0));
+}
+
+#[tokio::test]
+async fn a_refused_request_records_its_assertion_once() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let (caller, agent) = bot();
+    let expires_at = broker.now().plus(Duration::from_secs(60));
+    let used = UsedAssertion { agent: agent.clone(), jti: Digest::of(b"one"), expires_at };
+    broker.use_assertion(&used).unwrap();
+    let caller = Caller { assertion: Some(used), ..caller };
+    broker.open_task(&caller, &agent, wants(&["delete_ledger"])).await.unwrap_err();
+    broker.note(&caller).await.unwrap();
+    assert_eq!((recorded(&broker, "request_refused"), recorded(&broker, "assertion_used")), (1, 1));
 }
