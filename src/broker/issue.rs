@@ -252,19 +252,12 @@ impl Broker {
         is_new: bool,
         error: BrokerError,
     ) -> Result<BrokerError, BrokerError> {
-        let recorded = match &error {
-            BrokerError::Refused(reasons) => reasons
-                .iter()
-                .map(|reason| RecordedReason { code: reason.code, detail: reason.detail.clone() })
-                .collect(),
-            other => vec![RecordedReason { code: other.code(), detail: other.to_string() }],
-        };
         let event = Event::RequestRefused {
             agent: task.agent.clone(),
             steward: task.steward.clone(),
             task: (!is_new).then(|| task.task.clone()),
             asked: task.asked.clone(),
-            reasons: recorded,
+            reasons: recorded_reasons(&error),
         };
         // A refusal creates nothing, so the idempotency key stays free for another try.
         let caller = Caller { idempotency: None, ..caller.clone() };
@@ -297,6 +290,9 @@ impl Broker {
 
     fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
         self.refuse_ended_task(&agent.agent, &task.task)?;
+        if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
+            return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
+        }
         if task.steward == agent.steward {
             return Ok(());
         }
@@ -375,9 +371,41 @@ fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), BrokerError> {
     if details.iter().any(RequestedDetail::names_nothing) {
         return Err(BrokerError::invalid("authorization_details", "each names at least one tool, resource or prompt"));
     }
+    // SECURITY: what is asked is recorded even when it is refused, name by name, by agents that no
+    // grant speaks of; so it is bounded before anybody looks at it.
+    let names: usize = details.iter().map(names_in).sum();
+    let bytes = serde_json::to_vec(details).map_or(usize::MAX, |text| text.len());
+    if names > MAX_NAMES || bytes > MAX_DETAILS_BYTES {
+        let detail = format!("at most {MAX_NAMES} names and {MAX_DETAILS_BYTES} bytes in all");
+        return Err(BrokerError::invalid("authorization_details", detail));
+    }
     Ok(())
+}
+
+fn names_in(detail: &RequestedDetail) -> usize {
+    let constraints: usize = detail.constraints.values().map(BTreeMap::len).sum();
+    let named = [detail.tools.len(), detail.prompts.len(), detail.resources.len(), detail.closed_arguments.len()];
+    named.into_iter().sum::<usize>().saturating_add(constraints)
+}
+
+/// The reasons of a refusal as they are recorded: the first ones, and how many more there are.
+fn recorded_reasons(error: &BrokerError) -> Vec<RecordedReason> {
+    let BrokerError::Refused(reasons) = error else {
+        return vec![RecordedReason { code: error.code(), detail: error.to_string() }];
+    };
+    let record = |reason: &Reason| RecordedReason { code: reason.code, detail: reason.detail.clone() };
+    let mut recorded: Vec<_> = reasons.iter().take(MAX_RECORDED_REASONS).map(record).collect();
+    let more = reasons.len().saturating_sub(MAX_RECORDED_REASONS);
+    if more > 0 {
+        recorded.push(RecordedReason { code: error.code(), detail: format!("and {more} more reasons") });
+    }
+    recorded
 }
 
 const MAX_PURPOSE_BYTES: usize = 500;
 const MAX_CONTEXT: usize = 16;
 const MAX_DETAILS: usize = 32;
+const MAX_NAMES: usize = 400;
+const MAX_DETAILS_BYTES: usize = 32 * 1024;
+const MAX_RECORDED_REASONS: usize = 64;
+const MAX_PASSES: usize = 1000;

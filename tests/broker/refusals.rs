@@ -70,3 +70,30 @@ async fn a_refused_request_records_its_assertion_once() {
     broker.note(&caller).await.unwrap();
     assert_eq!((recorded(&broker, "request_refused"), recorded(&broker, "assertion_used")), (1, 1));
 }
+
+fn tools(count: usize, length: usize) -> OpenTask {
+    let names: Vec<_> = (0..count).map(|number| format!("{number:0>length$}")).collect();
+    wants(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn a_request_names_no_more_than_is_worth_recording() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let (caller, agent) = bot();
+    for (request, code) in [
+        (tools(400, 3), ReasonCode::NotInManifest),
+        (tools(401, 3), ReasonCode::InvalidRequest),
+        (tools(300, 120), ReasonCode::InvalidRequest),
+    ] {
+        let before = broker.state().last_sequence();
+        let error = broker.open_task(&caller, &agent, request).await.unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        let recorded = broker.state().last_sequence() - before;
+        assert_eq!(recorded, u64::from(code != ReasonCode::InvalidRequest));
+    }
+    let window = Window { order: Order::NewestFirst, after: None, limit: 1 };
+    let page = broker.trail().events(&Filter::default(), window).unwrap();
+    let refusal = serde_json::to_string(&page.events[0]).unwrap();
+    assert!(refusal.contains("and 336 more reasons"), "{refusal}");
+}
