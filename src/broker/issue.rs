@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Broker, BrokerError, Caller, state::State};
 use crate::{
     base::{
-        ids::{AgentId, StewardId, TaskId},
+        ids::{AgentId, TaskId},
         time::Timestamp,
     },
     journal::{
@@ -277,9 +277,9 @@ impl Broker {
             refuse_suspended(&state, &Subject::Agent(agent.agent.clone()))?;
             refuse_suspended(&state, &Subject::Steward(agent.steward.clone()))?;
         }
-        let same = |steward: Option<StewardId>| steward.as_ref() == Some(&agent.steward);
+        let is_own = |asked| self.directory().find(asked, |steward| *steward == agent.steward).is_some();
         match asked {
-            Some(asked) if !same(self.directory().find(asked)) => {
+            Some(asked) if !is_own(asked) => {
                 let detail = "an agent acts for its registered steward only";
                 let code = crate::base::ReasonCode::StewardMismatch;
                 Err(BrokerError::Refused(vec![Reason::new(code, detail)]))

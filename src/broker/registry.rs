@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
+    directory::DirectoryError,
     state::{OperatorEntry, State},
 };
 use crate::{
@@ -247,7 +248,7 @@ impl Broker {
     ///
     /// When no registered steward is meant.
     pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
-        let found = self.directory().find(text).filter(|steward| self.state().stewards.contains(steward));
+        let found = self.directory().find(text, |steward| self.state().stewards.contains(steward));
         found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
     }
 
@@ -346,9 +347,10 @@ impl Broker {
         }
         let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
         // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
-        self.directory()
-            .set(steward.clone(), text.to_owned())
-            .map_err(|error| BrokerError::Files(error.to_string()))?;
+        self.directory().set(steward.clone(), text.to_owned()).map_err(|error| match error {
+            full @ DirectoryError::Full => BrokerError::Conflict(full.to_string()),
+            other => BrokerError::Files(other.to_string()),
+        })?;
         let event = Event::StewardAdded { steward: steward.clone() };
         let caller = Caller { idempotency: None, ..caller.clone() };
         self.record(&caller, self.now(), vec![event]).await?;
