@@ -93,9 +93,7 @@ impl Broker {
         let broker = Self::recover(options, clock)?;
         let (broker, mut recovery) = (broker.0, broker.1);
         let first_start = broker.state().keys.is_empty();
-        if first_start {
-            broker.make_first_keys().await?;
-        }
+        broker.make_first_keys().await?;
         broker.follow_keys()?;
         if broker.state().operators.is_empty() {
             broker.make_first_operator().await?;
@@ -152,13 +150,18 @@ impl Broker {
         Ok((broker, recovery))
     }
 
+    /// The first key of every purpose that has none: a crash may have kept a part of the first ones.
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
-        for purpose in [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator] {
+        let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
+        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
+        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }
-        self.record(&Caller::broker(), self.now(), events).await?;
+        if !events.is_empty() {
+            self.record(&Caller::broker(), self.now(), events).await?;
+        }
         Ok(())
     }
 
