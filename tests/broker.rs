@@ -2,6 +2,8 @@
 
 #[path = "broker/refusals.rs"]
 mod refusals;
+#[path = "broker/registry.rs"]
+mod registry;
 #[path = "broker/revocations.rs"]
 mod revocations;
 mod support;

@@ -234,7 +234,8 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.policy())
+    let policy = tokio::task::spawn_blocking(move || app.broker.policy()).await;
+    Answer::ok(&policy.map_err(|error| Problem::internal(error.to_string()))?)
 }
 
 /// Checks the policy's files without putting them into force.

@@ -10,7 +10,7 @@ use hallpass::{
 use super::*;
 
 /// How many records of `kind` the trail has.
-fn recorded(broker: &Broker, kind: &str) -> usize {
+pub(super) fn recorded(broker: &Broker, kind: &str) -> usize {
     let window = Window { order: Order::OldestFirst, after: None, limit: 10_000 };
     let page = broker.trail().events(&Filter::default(), window).unwrap();
     page.events.iter().filter(|event| event.event_type == kind).count()
