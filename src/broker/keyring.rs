@@ -123,6 +123,17 @@ impl Keyring {
         Ok(())
     }
 
+    /// Whether the keys that sign are others than the records say.
+    fn is_behind(&self, state: &State) -> bool {
+        let active = |purpose| {
+            let active = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
+            active.map(|(id, _)| id).max()
+        };
+        active(KeyPurpose::Root) != self.root.as_ref().map(RootKey::id)
+            || active(KeyPurpose::Operator) != self.operator.as_ref().map(RootKey::id)
+            || active(KeyPurpose::Feed) != self.feed.map(|(id, _)| id)
+    }
+
     pub(super) fn root(&self) -> Result<&RootKey, KeyringError> {
         self.root.as_ref().ok_or(KeyringError::NoneActive("root"))
     }
@@ -195,11 +206,13 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let now = self.now();
         let events = next_states(&self.state(), now, self.options.rotation_overlap);
-        if events.is_empty() {
-            return Ok(());
+        if !events.is_empty() {
+            self.record(&Caller::broker(), now, events).await?;
+            return self.follow_keys();
         }
-        self.record(&Caller::broker(), now, events).await?;
-        self.follow_keys()
+        // A key that somebody changed and did not come round to follow.
+        let is_behind = self.keyring().is_behind(&self.state());
+        if is_behind { self.follow_keys() } else { Ok(()) }
     }
 
     pub(super) fn follow_keys(&self) -> Result<(), BrokerError> {
