@@ -38,6 +38,7 @@ fn entry() -> Entry {
         context: std::iter::once(("ticket".to_owned(), "FIN-4711".into())).collect(),
         asked: Vec::new(),
         allow_partial: false,
+        holder: None,
     };
     let event = Event::TaskOpened { task };
     Entry {

@@ -1,5 +1,9 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/refusals.rs"]
+mod refusals;
+#[path = "broker/registry.rs"]
+mod registry;
 #[path = "broker/revocations.rs"]
 mod revocations;
 mod support;

@@ -185,6 +185,7 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
         Event::StewardAdded { .. } => ("steward_added", String::new()),
+        Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
         Event::AgentSet { agent } => {
             ("agent_set", format!("{} keys; groups {}", agent.keys.len(), list(&agent.groups)))
         }

@@ -24,6 +24,14 @@ pub enum SecretFileError {
     /// A directory, a pipe or a device.
     #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
+    /// It holds more than a file of its kind does.
+    #[error("`{}` is longer than {max} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// How long it may be.
+        max: u64,
+    },
     /// The file is there already.
     #[error("`{}` exists already and is not overwritten: choose another name, or move it away", .0.display())]
     Exists(PathBuf),
@@ -43,8 +51,17 @@ pub enum SecretFileError {
 ///
 /// # Errors
 ///
-/// Refuses a file that its group or others have any access to.
+/// Refuses a file that is longer, or that its group or others have any access to.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
+    read_secret_at_most(path, MAX_SECRET_BYTES)
+}
+
+/// Reads a secret file of at most `max` bytes.
+///
+/// # Errors
+///
+/// As [`read_secret`].
+pub fn read_secret_at_most(path: &Path, max: u64) -> Result<Zeroizing<String>, SecretFileError> {
     let failed = |action| move |source| SecretFileError::Io { action, path: path.to_owned(), source };
     let file = File::open(path).map_err(failed("open"))?;
     let metadata = file.metadata().map_err(failed("look at"))?;
@@ -56,7 +73,11 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
         return Err(SecretFileError::Open { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(String::new());
-    file.take(MAX_SECRET_BYTES).read_to_string(&mut text).map_err(failed("read"))?;
+    // One byte more tells a file that is too long from one that just fits.
+    let read = file.take(max.saturating_add(1)).read_to_string(&mut text).map_err(failed("read"))?;
+    if u64::try_from(read).is_ok_and(|read| read > max) {
+        return Err(SecretFileError::TooLong { path: path.to_owned(), max });
+    }
     Ok(text)
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::base::{
     ids::StewardId,
     json,
-    secret_file::{SecretFileError, read_secret, write_secret},
+    secret_file::{SecretFileError, read_secret_at_most, write_secret},
 };
 
 /// Names of stewards, by opaque id.
@@ -31,17 +31,21 @@ pub enum DirectoryError {
         /// What is wrong.
         detail: String,
     },
+    /// It holds as many names as can be read again at the next start.
+    #[error("the directory of stewards is full: erase names that are not needed any more")]
+    Full,
 }
 
 impl Directory {
     pub(super) fn open(path: PathBuf) -> Result<Self, DirectoryError> {
         let names = if path.exists() {
-            let text = read_secret(&path)?;
+            let text = read_secret_at_most(&path, u64::try_from(MAX_DIRECTORY_BYTES).unwrap_or(u64::MAX))?;
             let content = |detail: json::JsonError| DirectoryError::Content {
                 path: path.display().to_string(),
                 detail: detail.to_string(),
             };
-            json::parse_as(text.as_bytes(), MAX_DIRECTORY_BYTES).map_err(content)?
+            // A file of our own, that nobody else may write: bounded by its length alone.
+            json::parse_signed_as(text.as_bytes(), MAX_DIRECTORY_BYTES).map_err(content)?
         } else {
             BTreeMap::new()
         };
@@ -52,12 +56,14 @@ impl Directory {
         self.names.get(steward).map(String::as_str)
     }
 
-    /// Who is meant by `text`: an opaque id as it is, or a person's name.
-    pub(super) fn find(&self, text: &str) -> Option<StewardId> {
+    /// Who of those that count is meant by `text`: an opaque id, or a person's name. A name may stand
+    /// at an id that no record knows, when its record could not be written.
+    pub(super) fn find(&self, text: &str, counts: impl Fn(&StewardId) -> bool) -> Option<StewardId> {
         if let Ok(id) = text.parse() {
-            return Some(id);
+            return Some(id).filter(counts);
         }
-        self.names.iter().find(|(_, name)| *name == text).map(|(id, _)| id.clone())
+        let mut named = self.names.iter().filter(|(_, name)| *name == text);
+        named.find(|(id, _)| counts(id)).map(|(id, _)| id.clone())
     }
 
     pub(super) fn set(&mut self, steward: StewardId, name: String) -> Result<(), DirectoryError> {
@@ -81,10 +87,52 @@ impl Directory {
             detail: error.to_string(),
         };
         let text = serde_json::to_string_pretty(&names).map_err(content)?;
+        if text.len() > MAX_DIRECTORY_BYTES {
+            return Err(DirectoryError::Full);
+        }
         write_secret(&self.path, &text)?;
         self.names = names;
         Ok(())
     }
 }
 
-const MAX_DIRECTORY_BYTES: usize = 60 * 1024;
+/// Some ninety thousand stewards, even when every name is as long as a name may be.
+const MAX_DIRECTORY_BYTES: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steward(number: u64) -> StewardId {
+        let mut bytes = [0; 16];
+        bytes[8..].copy_from_slice(&number.to_be_bytes());
+        StewardId::from_random(bytes)
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_and_more_is_refused_before() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("stewards.json");
+        let mut directory = Directory::open(path.clone()).unwrap();
+        let many = (0..20_000).map(|number| (steward(number), format!("steward number {number}"))).collect();
+        directory.replace(many).unwrap();
+        let mut again = Directory::open(path.clone()).unwrap();
+        assert_eq!(again.name(&steward(19_999)), Some("steward number 19999"));
+        let full = again.set(steward(20_000), "x".repeat(MAX_DIRECTORY_BYTES));
+        assert!(matches!(full, Err(DirectoryError::Full)), "{full:?}");
+        assert_eq!(Directory::open(path).unwrap().names.len(), 20_000);
+    }
+
+    #[test]
+    fn a_name_at_an_id_that_does_not_count_hides_no_other() {
+        let home = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(home.path().join("stewards.json")).unwrap();
+        for number in [1, 2] {
+            directory.set(steward(number), "alice".to_owned()).unwrap();
+        }
+        for number in [1, 2] {
+            let found = directory.find("alice", |id| *id == steward(number));
+            assert_eq!(found, Some(steward(number)));
+        }
+    }
+}

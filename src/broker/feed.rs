@@ -164,7 +164,9 @@ impl Broker {
         servers.insert(server.clone(), sender.clone());
         let news = self.feed_sequence.subscribe();
         let publisher = Publisher { broker: Arc::downgrade(self), server: server.clone(), sender };
-        tokio::spawn(publisher.run(news));
+        // Read here, before the first frame is built: what happens in between is told twice, not never.
+        let told = self.state().last_sequence();
+        tokio::spawn(publisher.run(news, told));
         receiver
     }
 
@@ -183,8 +185,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn run(self, mut news: watch::Receiver<u64>) {
-        let Some(mut told) = self.broker.upgrade().map(|broker| broker.state().last_sequence()) else { return };
+    async fn run(self, mut news: watch::Receiver<u64>, mut told: u64) {
         loop {
             let woken = tokio::time::timeout(HEARTBEAT, news.changed()).await;
             let Some(broker) = self.broker.upgrade() else { return };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Broker, BrokerError, Caller, state::State};
 use crate::{
     base::{
-        ids::{AgentId, StewardId, TaskId},
+        ids::{AgentId, TaskId},
         time::Timestamp,
     },
     journal::{
@@ -71,24 +71,10 @@ impl Broker {
     /// [`BrokerError::Refused`] with every reason when policy says no (which is recorded too), or
     /// when agent, steward or server are suspended, or nothing can be recorded.
     pub async fn open_task(&self, caller: &Caller, agent: &AgentId, request: OpenTask) -> Result<Issued, BrokerError> {
-        let record = self.active_agent(agent)?;
-        self.refuse_other_steward(&record, request.steward.as_deref())?;
-        refuse_bad_request(&request, self.options.max_task_ttl)?;
-        let opened_at = self.now().floor_second();
-        let task = TaskRecord {
-            task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
-            agent: agent.clone(),
-            steward: record.steward.clone(),
-            purpose: request.purpose,
-            opened_at,
-            ends_at: opened_at.plus(request.ttl),
-            context: request.context,
-            asked: request.details,
-            allow_partial: request.allow_partial,
-            holder: request.holder,
-        };
-        let opened = Event::TaskOpened { task: task.clone() };
-        self.issue(caller, &record, task, vec![opened]).await
+        let record = self.registered(agent)?;
+        let standing = self.refuse_without_standing(&record, request.steward.as_deref());
+        let task = self.new_task(&record, request)?;
+        self.issue(caller, &record, (task, standing), true).await
     }
 
     /// Mints another pass in a task: policy is asked again, the task's end stays.
@@ -103,69 +89,86 @@ impl Broker {
         agent: &AgentId,
         (task, request): (&TaskId, IssueAgain),
     ) -> Result<Issued, BrokerError> {
-        let record = self.active_agent(agent)?;
-        let mut task = self.open_task_of(agent, task)?;
-        if task.steward != record.steward {
-            return Err(BrokerError::TaskEnded(
-                "the agent has another steward since the task was opened: open a new task".to_owned(),
-            ));
-        }
+        let record = self.registered(agent)?;
+        let mut task = self.task_of(agent, task)?;
         if let Some(details) = request.details {
             refuse_bad_details(&details)?;
             task.asked = details;
         }
-        self.issue(caller, &record, task, Vec::new()).await
+        let standing = self.refuse_without_standing(&record, None);
+        let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
+        self.issue(caller, &record, (task, standing), false).await
     }
 
-    /// What policy would answer, without minting or recording anything.
+    /// What a request would be answered, by the same path, without recording anything; the pass
+    /// that it would give is dropped.
     ///
     /// # Errors
     ///
-    /// When there is no such agent or the request is not well-formed.
-    pub fn explain(&self, agent: &AgentId, request: &OpenTask) -> Result<Decision, BrokerError> {
-        let record = self.state().agent(agent).cloned();
-        let record = record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))?;
-        refuse_bad_request(request, self.options.max_task_ttl)?;
-        let question = Question {
-            agent: agent.clone(),
-            groups: record.groups.clone(),
-            steward: record.steward.clone(),
-            purpose: request.purpose.clone(),
-            requested: request.details.clone(),
-            ttl_seconds: request.ttl.as_secs(),
-            context: request.context.clone(),
-            holder_bound: request.holder.is_some(),
-            allow_partial: request.allow_partial,
-        };
-        Ok(self.policy.current().decide(&question, &self.state().catalogue()))
+    /// When there is no such agent or the request is not well-formed, or no key to sign with.
+    pub fn explain(&self, agent: &AgentId, request: OpenTask) -> Result<Decision, BrokerError> {
+        let record = self.registered(agent)?;
+        let standing = self.refuse_without_standing(&record, request.steward.as_deref());
+        let task = self.new_task(&record, request)?;
+        match standing.and_then(|()| self.assess(&record, &task, self.now())) {
+            Ok(prepared) => Ok(Decision::Granted(prepared.granted)),
+            Err(BrokerError::Refused(reasons)) => Ok(Decision::Refused(reasons)),
+            Err(error @ (BrokerError::Suspended(_) | BrokerError::TaskEnded(_))) => {
+                Ok(Decision::Refused(vec![Reason::new(error.code(), error.to_string())]))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn issue(
         &self,
         caller: &Caller,
         agent: &AgentRecord,
-        task: TaskRecord,
-        mut events: Vec<Event>,
+        (task, standing): (TaskRecord, Result<(), BrokerError>),
+        is_new: bool,
     ) -> Result<Issued, BrokerError> {
-        let is_new = !events.is_empty();
         let now = self.now();
-        let policy = self.policy.current();
-        let catalogue = self.state().catalogue();
-        let decision = policy.decide(&question(agent, &task, now), &catalogue);
-        let prepared = match decision {
-            Decision::Granted(granted) => self.prepare(&task, granted, policy.digest()),
-            Decision::Refused(reasons) => Err(BrokerError::Refused(reasons)),
-        };
-        let (draft, token, dropped) = match prepared {
+        let Prepared { draft, record, granted } = match standing.and_then(|()| self.assess(agent, &task, now)) {
             Ok(prepared) => prepared,
             Err(error) => return Err(self.record_refusal(caller, &task, is_new, error).await?),
         };
-        events.push(Event::TokenIssued { task: task.task.clone(), token: token.clone() });
+        let mut events = Vec::new();
+        if is_new {
+            events.push(Event::TaskOpened { task: task.clone() });
+        }
+        events.push(Event::TokenIssued { task: task.task.clone(), token: record.clone() });
         let receipt = self.record(caller, now, events).await?;
-        if let Err(error) = self.refuse_overtaken(&task, &token) {
+        if let Err(error) = self.refuse_overtaken(&task, &record) {
             return Err(self.record_refusal(caller, &task, false, error).await?);
         }
-        Ok(Issued { task, record: token, token: draft.release(&receipt), dropped })
+        Ok(Issued { task, record, token: draft.release(&receipt), dropped: granted.dropped })
+    }
+
+    fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
+        refuse_bad_request(&request, self.options.max_task_ttl)?;
+        let opened_at = self.now().floor_second();
+        Ok(TaskRecord {
+            task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
+            agent: agent.agent.clone(),
+            steward: agent.steward.clone(),
+            purpose: request.purpose,
+            opened_at,
+            ends_at: opened_at.plus(request.ttl),
+            context: request.context,
+            asked: request.details,
+            allow_partial: request.allow_partial,
+            holder: request.holder,
+        })
+    }
+
+    /// Asks the policy and makes the pass; nobody has it yet.
+    fn assess(&self, agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Result<Prepared, BrokerError> {
+        let policy = self.policy.current();
+        let catalogue = self.state().catalogue();
+        match policy.decide(&question(agent, task, now), &catalogue) {
+            Decision::Granted(granted) => self.prepare(task, granted, policy.digest()),
+            Decision::Refused(reasons) => Err(BrokerError::Refused(reasons)),
+        }
     }
 
     fn prepare(
@@ -173,7 +176,7 @@ impl Broker {
         task: &TaskRecord,
         granted: Granted,
         policy: crate::base::digest::Digest,
-    ) -> Result<(Draft, TokenRecord, Vec<Reason>), BrokerError> {
+    ) -> Result<Prepared, BrokerError> {
         let issued_at = self.issue_time(task, &granted)?;
         let lives = granted.max_ttl.min(self.options.max_pass_ttl);
         let expires_at = issued_at.plus(lives).min(task.ends_at).floor_second();
@@ -188,16 +191,16 @@ impl Broker {
             issued_at,
             expires_at,
             holder: task.holder.clone(),
-            rights: granted.rights,
+            rights: granted.rights.clone(),
         };
         let keyring = self.keyring();
         let root = keyring.root().map_err(|error| BrokerError::Files(error.to_string()))?;
         let draft = mint(root, &content).map_err(|error| BrokerError::Refused(vec![error.into()]))?;
-        let decided_by = granted.decided_by.into_iter().map(|decided| RecordedGrant {
+        let decided_by = granted.decided_by.iter().map(|decided| RecordedGrant {
             right: decided.right.to_string(),
             server: decided.right.server.clone(),
-            grant: decided.grant,
-            file: decided.file,
+            grant: decided.grant.clone(),
+            file: decided.file.clone(),
         });
         let record = TokenRecord {
             revocation_id: draft.revocation_id(),
@@ -209,7 +212,7 @@ impl Broker {
             decided_by: decided_by.collect(),
             policy,
         };
-        Ok((draft, record, granted.dropped))
+        Ok(Prepared { draft, record, granted })
     }
 
     /// The `iat`: now, and later than every cut-off of whoever the pass speaks of, so that a pass
@@ -254,19 +257,12 @@ impl Broker {
         is_new: bool,
         error: BrokerError,
     ) -> Result<BrokerError, BrokerError> {
-        let recorded = match &error {
-            BrokerError::Refused(reasons) => reasons
-                .iter()
-                .map(|reason| RecordedReason { code: reason.code, detail: reason.detail.clone() })
-                .collect(),
-            other => vec![RecordedReason { code: other.code(), detail: other.to_string() }],
-        };
         let event = Event::RequestRefused {
             agent: task.agent.clone(),
             steward: task.steward.clone(),
             task: (!is_new).then(|| task.task.clone()),
             asked: task.asked.clone(),
-            reasons: recorded,
+            reasons: recorded_reasons(&error),
         };
         // A refusal creates nothing, so the idempotency key stays free for another try.
         let caller = Caller { idempotency: None, ..caller.clone() };
@@ -274,18 +270,21 @@ impl Broker {
         Ok(error)
     }
 
-    fn active_agent(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
-        let state = self.state();
-        let record = state.agent(agent).ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))?;
-        refuse_suspended(&state, &Subject::Agent(agent.clone()))?;
-        refuse_suspended(&state, &Subject::Steward(record.steward.clone()))?;
-        Ok(record.clone())
+    fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
+        let record = self.state().agent(agent).cloned();
+        record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }
 
-    fn refuse_other_steward(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
-        let same = |steward: Option<StewardId>| steward.as_ref() == Some(&agent.steward);
+    /// Refuses an agent that may ask for nothing now, or not for the steward `asked`.
+    fn refuse_without_standing(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
+        {
+            let state = self.state();
+            refuse_suspended(&state, &Subject::Agent(agent.agent.clone()))?;
+            refuse_suspended(&state, &Subject::Steward(agent.steward.clone()))?;
+        }
+        let is_own = |asked| self.directory().find(asked, |steward| *steward == agent.steward).is_some();
         match asked {
-            Some(asked) if !same(self.directory().find(asked)) => {
+            Some(asked) if !is_own(asked) => {
                 let detail = "an agent acts for its registered steward only";
                 let code = crate::base::ReasonCode::StewardMismatch;
                 Err(BrokerError::Refused(vec![Reason::new(code, detail)]))
@@ -293,6 +292,25 @@ impl Broker {
             _ => Ok(()),
         }
     }
+
+    fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
+        self.refuse_ended_task(&agent.agent, &task.task)?;
+        if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
+            return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
+        }
+        if task.steward == agent.steward {
+            return Ok(());
+        }
+        let detail = "the agent has another steward since the task was opened: open a new task";
+        Err(BrokerError::TaskEnded(detail.to_owned()))
+    }
+}
+
+/// A pass that was made and that nobody has yet.
+struct Prepared {
+    draft: Draft,
+    record: TokenRecord,
+    granted: Granted,
 }
 
 fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {
@@ -372,9 +390,41 @@ fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), BrokerError> {
     if details.iter().any(RequestedDetail::names_nothing) {
         return Err(BrokerError::invalid("authorization_details", "each names at least one tool, resource or prompt"));
     }
+    // SECURITY: what is asked is recorded even when it is refused, name by name, by agents that no
+    // grant speaks of; so it is bounded before anybody looks at it.
+    let names: usize = details.iter().map(names_in).sum();
+    let bytes = serde_json::to_vec(details).map_or(usize::MAX, |text| text.len());
+    if names > MAX_NAMES || bytes > MAX_DETAILS_BYTES {
+        let detail = format!("at most {MAX_NAMES} names and {MAX_DETAILS_BYTES} bytes in all");
+        return Err(BrokerError::invalid("authorization_details", detail));
+    }
     Ok(())
+}
+
+fn names_in(detail: &RequestedDetail) -> usize {
+    let constraints: usize = detail.constraints.values().map(BTreeMap::len).sum();
+    let named = [detail.tools.len(), detail.prompts.len(), detail.resources.len(), detail.closed_arguments.len()];
+    named.into_iter().sum::<usize>().saturating_add(constraints)
+}
+
+/// The reasons of a refusal as they are recorded: the first ones, and how many more there are.
+fn recorded_reasons(error: &BrokerError) -> Vec<RecordedReason> {
+    let BrokerError::Refused(reasons) = error else {
+        return vec![RecordedReason { code: error.code(), detail: error.to_string() }];
+    };
+    let record = |reason: &Reason| RecordedReason { code: reason.code, detail: reason.detail.clone() };
+    let mut recorded: Vec<_> = reasons.iter().take(MAX_RECORDED_REASONS).map(record).collect();
+    let more = reasons.len().saturating_sub(MAX_RECORDED_REASONS);
+    if more > 0 {
+        recorded.push(RecordedReason { code: error.code(), detail: format!("and {more} more reasons") });
+    }
+    recorded
 }
 
 const MAX_PURPOSE_BYTES: usize = 500;
 const MAX_CONTEXT: usize = 16;
 const MAX_DETAILS: usize = 32;
+const MAX_NAMES: usize = 400;
+const MAX_DETAILS_BYTES: usize = 32 * 1024;
+const MAX_RECORDED_REASONS: usize = 64;
+const MAX_PASSES: usize = 1000;

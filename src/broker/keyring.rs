@@ -107,6 +107,7 @@ impl Keyring {
             let key = self.keys.get(&(purpose, id)).filter(|key| key.public() == entry.public);
             let key = key.ok_or_else(|| KeyringError::Other(self.path(purpose, id)))?;
             if entry.state == KeyState::Active {
+                // In the order of their numbers, so the latest stays.
                 active.insert(purpose, (id, key));
             }
         }
@@ -120,6 +121,17 @@ impl Keyring {
             (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?, (*feed_id, feed.public()));
         (self.root, self.operator, self.feed) = (Some(root), Some(operator), Some(feed));
         Ok(())
+    }
+
+    /// Whether the keys that sign are others than the records say.
+    fn is_behind(&self, state: &State) -> bool {
+        let active = |purpose| {
+            let active = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
+            active.map(|(id, _)| id).max()
+        };
+        active(KeyPurpose::Root) != self.root.as_ref().map(RootKey::id)
+            || active(KeyPurpose::Operator) != self.operator.as_ref().map(RootKey::id)
+            || active(KeyPurpose::Feed) != self.feed.map(|(id, _)| id)
     }
 
     pub(super) fn root(&self) -> Result<&RootKey, KeyringError> {
@@ -194,11 +206,13 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let now = self.now();
         let events = next_states(&self.state(), now, self.options.rotation_overlap);
-        if events.is_empty() {
-            return Ok(());
+        if !events.is_empty() {
+            self.record(&Caller::broker(), now, events).await?;
+            return self.follow_keys();
         }
-        self.record(&Caller::broker(), now, events).await?;
-        self.follow_keys()
+        // A key that somebody changed and did not come round to follow.
+        let is_behind = self.keyring().is_behind(&self.state());
+        if is_behind { self.follow_keys() } else { Ok(()) }
     }
 
     pub(super) fn follow_keys(&self) -> Result<(), BrokerError> {
@@ -237,11 +251,14 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         // Operators' tokens are verified by the broker alone, which knows its keys at once.
         let overlap = if purpose == KeyPurpose::Operator { Duration::ZERO } else { overlap };
         let known = |entry: &KeyEntry| entry.state == KeyState::Pending && now.since(entry.since) >= overlap;
-        if let Some((id, entry)) = state.live_keys(purpose).find(|(_, entry)| known(entry)) {
-            let actives = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
-            events.extend(actives.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
-            events.push(changed(id, entry, KeyState::Active));
-        }
+        let next = state.live_keys(purpose).find(|(_, entry)| known(entry));
+        // The new one first: a crash may keep the first of two records, and then there are two active
+        // keys, of which the later signs, and not none.
+        events.extend(next.map(|(id, entry)| changed(id, entry, KeyState::Active)));
+        let actives = || state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
+        let signs = next.map(|(id, _)| id).max(actives().map(|(id, _)| id).max());
+        let before = actives().filter(|(id, _)| Some(*id) != signs);
+        events.extend(before.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
         let over = |entry: &KeyEntry| match purpose {
             KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
             KeyPurpose::Feed => now.since(entry.since) > overlap,
@@ -266,5 +283,33 @@ pub(super) const fn word(purpose: KeyPurpose) -> &'static str {
         KeyPurpose::Root => "root",
         KeyPurpose::Feed => "feed",
         KeyPurpose::Operator => "operator",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: KeyState) -> KeyEntry {
+        let public = PrivateKey::generate().public();
+        KeyEntry { public, state, since: Timestamp::EPOCH, last_expiry: Timestamp::EPOCH }
+    }
+
+    #[test]
+    fn a_rotation_that_is_cut_after_any_record_leaves_a_key_that_signs() {
+        let mut state = State::default();
+        state.keys.insert((KeyPurpose::Root, KeyId(1)), entry(KeyState::Active));
+        state.keys.insert((KeyPurpose::Root, KeyId(2)), entry(KeyState::Pending));
+        let next = |state: &State| {
+            let events = next_states(state, Timestamp::EPOCH, Duration::ZERO);
+            let states = events.into_iter().filter_map(|event| match event {
+                Event::KeyChanged { key, state, .. } => Some((key, state)),
+                _ => None,
+            });
+            states.collect::<Vec<_>>()
+        };
+        assert_eq!(next(&state), [(KeyId(2), KeyState::Active), (KeyId(1), KeyState::Retiring)]);
+        state.keys.insert((KeyPurpose::Root, KeyId(2)), entry(KeyState::Active));
+        assert_eq!(next(&state), [(KeyId(1), KeyState::Retiring)]);
     }
 }

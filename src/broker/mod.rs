@@ -4,6 +4,7 @@
 //! writer derived from durable records before it answered, so whoever has an answer sees its effect,
 //! and a restart, which replays the same records, ends in the same state.
 
+mod assertions;
 mod directory;
 mod feed;
 mod issue;
@@ -16,7 +17,6 @@ mod state;
 mod tasks;
 
 use std::{
-    collections::HashMap,
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard},
@@ -25,7 +25,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::{directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
+use self::{assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
 pub use self::{
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
@@ -83,8 +83,8 @@ pub struct Broker {
     feed: FeedHub,
     /// Serialises what must look at the state and then change it: registration, keys, revocation.
     changes: tokio::sync::Mutex<()>,
-    /// Assertions that were seen, so that two requests at once cannot use one: digest to expiry.
-    assertions: Mutex<HashMap<Digest, Timestamp>>,
+    /// Assertions that were seen, so that two requests at once cannot use one.
+    assertions: Assertions,
     /// The last sequence that concerns the feed.
     feed_sequence: watch::Sender<u64>,
     /// The last sequence of all.
@@ -130,8 +130,8 @@ impl Caller {
         Self { actor: Actor::Broker, request: None, trace: None, idempotency: None, assertion: None }
     }
 
-    fn entries(&self, at: Timestamp, events: Vec<Event>) -> Vec<Entry> {
-        let used = self.assertion.iter().map(|used| Event::AssertionUsed {
+    fn entries(&self, at: Timestamp, used: Option<&UsedAssertion>, events: Vec<Event>) -> Vec<Entry> {
+        let used = used.map(|used| Event::AssertionUsed {
             agent: used.agent.clone(),
             jti: used.jti,
             expires_at: used.expires_at,
@@ -148,7 +148,7 @@ impl Caller {
         // The key goes on the last event: the one whose task a replay is pointed to.
         let numbered = events.into_iter().enumerate();
         let events = numbered.map(|(at, event)| entry(event, self.idempotency.filter(|_| Some(at) == last)));
-        used.map(|event| entry(event, None)).collect::<Vec<_>>().into_iter().chain(events).collect()
+        used.map(|event| entry(event, None)).into_iter().chain(events).collect()
     }
 }
 
@@ -288,26 +288,18 @@ impl Broker {
     ///
     /// [`BrokerError::Replay`].
     pub fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
-        let now = self.now();
-        let mut seen = self.assertions.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= ASSERTIONS_BEFORE_PRUNING {
-            seen.retain(|_, expires_at| *expires_at > now);
-        }
-        match seen.insert(used.jti, used.expires_at) {
-            Some(expires_at) if expires_at > now => Err(BrokerError::Replay),
-            _ => Ok(()),
-        }
+        if self.assertions.remember(used, self.now()) { Ok(()) } else { Err(BrokerError::Replay) }
     }
 
-    /// Records that a caller was here, for requests that change nothing themselves: an assertion
-    /// is single-use even when it is only used to read.
+    /// Records that a caller was here, unless some record tells of it already: an assertion is
+    /// single-use even when it is only used to read.
     ///
     /// # Errors
     ///
     /// When nothing can be recorded.
     pub async fn note(&self, caller: &Caller) -> Result<(), BrokerError> {
-        if caller.assertion.is_some() {
-            self.journal.append(caller.entries(self.now(), Vec::new())).await?;
+        if caller.assertion.as_ref().is_some_and(|used| !self.assertions.is_recorded(used)) {
+            self.record(caller, self.now(), Vec::new()).await?;
         }
         Ok(())
     }
@@ -335,9 +327,13 @@ impl Broker {
     }
 
     async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
-        let entries = caller.entries(at, events);
+        let used = caller.assertion.as_ref().filter(|used| !self.assertions.is_recorded(used));
+        let entries = caller.entries(at, used, events);
         let (count, begun) = (entries.len(), self.clock.monotonic());
         let receipt = self.journal.append(entries).await?;
+        if let Some(used) = used {
+            self.assertions.note_recorded(used);
+        }
         if let Some(meters) = self.meters.get() {
             (meters.appended)(count, self.clock.monotonic().saturating_sub(begun));
         }
@@ -364,5 +360,3 @@ impl From<MintError> for Reason {
         Self::new(error.code(), error.to_string())
     }
 }
-
-const ASSERTIONS_BEFORE_PRUNING: usize = 4096;

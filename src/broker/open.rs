@@ -1,7 +1,7 @@
 //! Starting a broker: lock, replay, rebuild, keys, first operator.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Broker, BrokerError, Caller, Options,
+    assertions::Assertions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
     keyring::{Keyring, KeyringError},
@@ -92,9 +93,7 @@ impl Broker {
         let broker = Self::recover(options, clock)?;
         let (broker, mut recovery) = (broker.0, broker.1);
         let first_start = broker.state().keys.is_empty();
-        if first_start {
-            broker.make_first_keys().await?;
-        }
+        broker.make_first_keys().await?;
         broker.follow_keys()?;
         if broker.state().operators.is_empty() {
             broker.make_first_operator().await?;
@@ -121,7 +120,7 @@ impl Broker {
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
         state.forget(now);
-        let assertions: HashMap<_, _> = state.unexpired_assertions(now).into_iter().collect();
+        let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
         let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
@@ -142,7 +141,7 @@ impl Broker {
             policy,
             feed: FeedHub::default(),
             changes: tokio::sync::Mutex::new(()),
-            assertions: Mutex::new(assertions),
+            assertions,
             feed_sequence,
             sequence,
             meters: std::sync::OnceLock::new(),
@@ -151,13 +150,18 @@ impl Broker {
         Ok((broker, recovery))
     }
 
+    /// The first key of every purpose that has none: a crash may have kept a part of the first ones.
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
-        for purpose in [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator] {
+        let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
+        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
+        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }
-        self.record(&Caller::broker(), self.now(), events).await?;
+        if !events.is_empty() {
+            self.record(&Caller::broker(), self.now(), events).await?;
+        }
         Ok(())
     }
 

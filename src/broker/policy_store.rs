@@ -14,7 +14,7 @@ use super::{Broker, BrokerError, Caller, open::StartError};
 use crate::{
     base::digest::Digest,
     journal::Event,
-    policy::{EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml},
+    policy::{Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml},
 };
 
 /// The policy that is in force.
@@ -83,7 +83,8 @@ impl Broker {
     #[must_use]
     pub fn policy(&self) -> PolicyView {
         let set = self.policy.current();
-        let (errors, warnings) = set.check(&self.state().catalogue());
+        let catalogue = self.state().catalogue();
+        let (errors, warnings) = set.check(&catalogue);
         let rule = |id: String, file: &str, line| RuleView { id, file: file.to_owned(), line };
         PolicyView {
             digest: set.digest(),
@@ -101,7 +102,9 @@ impl Broker {
     ///
     /// Everything that is wrong in any file.
     pub fn check_policy(&self) -> Result<Vec<Finding>, PolicyErrors> {
-        PolicySet::load(&self.policy.directory, &self.state().catalogue()).map(|(_, warnings)| warnings)
+        // The state is not held while files are read and compiled: its writer would wait, and everybody with it.
+        let catalogue = self.state().catalogue();
+        PolicySet::load(&self.policy.directory, &catalogue).map(|(_, warnings)| warnings)
     }
 
     /// Puts the files into force; when anything is wrong in any of them, the old policy stays.
@@ -144,7 +147,9 @@ impl Broker {
         let catalogue = self.state().catalogue();
         match PolicySet::load(&self.policy.directory, &catalogue) {
             Ok((set, _)) => {
-                let policy = self.put_into_force(caller, set).await?;
+                let in_force = self.put_into_force(caller, set).await;
+                // What was not recorded must not come into force with the next start.
+                let policy = in_force.inspect_err(|_| drop(fs::remove_file(&path)))?;
                 Ok(Ok(GrantWritten { file: path.display().to_string(), policy }))
             }
             Err(errors) => {
@@ -152,6 +157,23 @@ impl Broker {
                 Ok(Err(errors))
             }
         }
+    }
+
+    /// SECURITY: a guardrail that names what a new manifest calls otherwise would guard nothing, and a
+    /// grant that does not check would stop the next start; so the policy is changed first.
+    pub(super) fn refuse_policy_trouble(&self, catalogue: &Catalogue) -> Result<(), BrokerError> {
+        let policy = self.policy.current();
+        let (new, _) = policy.check(catalogue);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let before = self.state().catalogue();
+        let (old, _) = policy.check(&before);
+        let more: Vec<_> = new.iter().filter(|finding| !old.contains(finding)).map(ToString::to_string).collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        Err(BrokerError::Conflict(format!("the policy in force does not check with it: {}", more.join("; "))))
     }
 
     async fn put_into_force(&self, caller: &Caller, set: PolicySet) -> Result<PolicyView, BrokerError> {
@@ -175,7 +197,8 @@ impl Broker {
             // Ours, and only for editors: what is validated against is compiled in.
             fs::write(&schema, SCHEMA).map_err(made)?;
         }
-        let (set, warnings) = PolicySet::load(directory, &self.state().catalogue())?;
+        let catalogue = self.state().catalogue();
+        let (set, warnings) = PolicySet::load(directory, &catalogue)?;
         self.put_into_force(&Caller::broker(), set).await?;
         Ok(warnings)
     }

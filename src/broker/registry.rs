@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
+    directory::DirectoryError,
     state::{OperatorEntry, State},
 };
 use crate::{
@@ -174,16 +175,36 @@ impl Broker {
         records.iter().map(|record| self.view_agent(record)).collect()
     }
 
+    /// Registers a server that is not registered yet.
+    ///
+    /// # Errors
+    ///
+    /// When it is registered, and as [`set_server`](Self::set_server).
+    pub async fn add_server(&self, caller: &Caller, manifest: Manifest) -> Result<ServerView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        if self.server(manifest.server.as_str()).is_ok() {
+            return Err(BrokerError::Conflict("the server is registered: replace it with PUT".to_owned()));
+        }
+        self.record_server(caller, manifest).await
+    }
+
     /// Registers a server or replaces its manifest.
     ///
     /// # Errors
     ///
-    /// When another server has its URI, an alias or its name, or it cannot be recorded.
+    /// When another server has its URI, an alias or its name, a grant or guardrail in force does not
+    /// check with it any more, or it cannot be recorded.
     pub async fn set_server(&self, caller: &Caller, manifest: Manifest) -> Result<ServerView, BrokerError> {
         let _changing = self.changes.lock().await;
+        self.record_server(caller, manifest).await
+    }
+
+    async fn record_server(&self, caller: &Caller, manifest: Manifest) -> Result<ServerView, BrokerError> {
         let mut servers = self.state().servers.clone();
         servers.insert(manifest.server.clone(), Arc::new(manifest.clone()));
-        Catalogue::new(servers.into_values()).map_err(|error| BrokerError::Conflict(error.to_string()))?;
+        let catalogue =
+            Catalogue::new(servers.into_values()).map_err(|error| BrokerError::Conflict(error.to_string()))?;
+        self.refuse_policy_trouble(&catalogue)?;
         let server = manifest.server.clone();
         self.record(caller, self.now(), vec![Event::ServerSet { manifest }]).await?;
         self.server(server.as_str())
@@ -235,10 +256,16 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When no name is known, or the directory cannot be written.
-    pub fn erase_steward(&self, steward: &StewardId) -> Result<(), BrokerError> {
-        let erased = self.directory().erase(steward).map_err(|error| BrokerError::Files(error.to_string()))?;
-        if erased { Ok(()) } else { Err(BrokerError::NotFound(format!("name for steward `{steward}`"))) }
+    /// When no name is known, it cannot be recorded, or the directory cannot be written: the record
+    /// then tells of an attempt, and another one is in order.
+    pub async fn erase_steward(&self, caller: &Caller, steward: &StewardId) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        if self.directory().name(steward).is_none() {
+            return Err(BrokerError::NotFound(format!("name for steward `{steward}`")));
+        }
+        let event = Event::StewardErased { steward: steward.clone() };
+        self.record(caller, self.now(), vec![event]).await?;
+        self.directory().erase(steward).map(drop).map_err(|error| BrokerError::Files(error.to_string()))
     }
 
     /// Whom `text`, an id or a name, stands for.
@@ -247,7 +274,7 @@ impl Broker {
     ///
     /// When no registered steward is meant.
     pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
-        let found = self.directory().find(text).filter(|steward| self.state().stewards.contains(steward));
+        let found = self.directory().find(text, |steward| self.state().stewards.contains(steward));
         found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
     }
 
@@ -346,9 +373,10 @@ impl Broker {
         }
         let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
         // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
-        self.directory()
-            .set(steward.clone(), text.to_owned())
-            .map_err(|error| BrokerError::Files(error.to_string()))?;
+        self.directory().set(steward.clone(), text.to_owned()).map_err(|error| match error {
+            full @ DirectoryError::Full => BrokerError::Conflict(full.to_string()),
+            other => BrokerError::Files(other.to_string()),
+        })?;
         let event = Event::StewardAdded { steward: steward.clone() };
         let caller = Caller { idempotency: None, ..caller.clone() };
         self.record(&caller, self.now(), vec![event]).await?;

@@ -374,6 +374,7 @@ impl State {
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
             | Event::PolicyLoaded { .. }
+            | Event::StewardErased { .. }
             | Event::RequestRefused { .. }
             | Event::DelegationReported { .. } => {}
         }

@@ -90,7 +90,7 @@ impl Broker {
         if matches!(live.end, Some((TaskEnd::Completed, _))) {
             self.note(caller).await?;
         } else {
-            self.open_task_of(agent, task)?;
+            self.refuse_ended_task(agent, task)?;
             let event = Event::TaskCompleted { task: task.clone(), passes_end: live.passes_end() };
             self.record(caller, self.now(), vec![event]).await?;
         }
@@ -108,7 +108,7 @@ impl Broker {
         agent: &AgentId,
         (task, blocks, delegate): (&TaskId, Vec<RevocationId>, Option<String>),
     ) -> Result<TaskView, BrokerError> {
-        self.open_task_of(agent, task)?;
+        self.refuse_ended_task(agent, task)?;
         if !(2..=MAX_APPENDED_BLOCKS.saturating_add(1)).contains(&blocks.len()) {
             return Err(BrokerError::invalid(
                 "blocks",
@@ -165,8 +165,15 @@ impl Broker {
         found.iter().map(|live| self.view(live)).collect()
     }
 
-    /// The record of a task that `agent` can still mint in.
-    pub(super) fn open_task_of(&self, agent: &AgentId, task: &TaskId) -> Result<TaskRecord, BrokerError> {
+    /// The record of a task of `agent`, ended or not.
+    pub(super) fn task_of(&self, agent: &AgentId, task: &TaskId) -> Result<TaskRecord, BrokerError> {
+        let state = self.state();
+        let live = state.task(task).filter(|live| live.record.agent == *agent);
+        live.map(|live| live.record.clone()).ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))
+    }
+
+    /// Refuses a task that is not `agent`'s, or in which it cannot mint any more.
+    pub(super) fn refuse_ended_task(&self, agent: &AgentId, task: &TaskId) -> Result<(), BrokerError> {
         let now = self.now();
         let state = self.state();
         let live = state.task(task).filter(|live| live.record.agent == *agent);
@@ -179,7 +186,7 @@ impl Broker {
             None if live.record.ends_at <= now => {
                 Err(BrokerError::TaskEnded("the task is over: open a new one".to_owned()))
             }
-            None => Ok(live.record.clone()),
+            None => Ok(()),
         }
     }
 

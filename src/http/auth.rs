@@ -32,14 +32,6 @@ use crate::{
 pub(super) struct Agent {
     pub(super) agent: AgentId,
     pub(super) caller: Caller,
-    context: Arc<Context>,
-}
-
-impl Agent {
-    /// Says that a record of the broker's tells of the assertion.
-    pub(super) fn recorded(&self) {
-        self.context.recorded();
-    }
 }
 
 /// An operator whose token allows the operation `N`.
@@ -197,13 +189,15 @@ impl App {
         let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
         let verified = verified.map_err(|error| self.not_authenticated(&context, error.reason().to_string()))?;
-        self.limits.admit_principal(&format!("agent {}", verified.agent))?;
         let used = UsedAssertion { agent: verified.agent, jti: verified.jti, expires_at: verified.expires_at };
-        self.broker.use_assertion(&used)?;
+        // SECURITY: first, so that a used assertion that somebody caught uses up the sender's quota and
+        // not the agent's.
+        self.broker.use_assertion(&used).inspect_err(|_| self.limits.note_failure(context.peer))?;
+        self.limits.admit_principal(&format!("agent {}", used.agent))?;
         let agent = used.agent.clone();
         let caller = Caller { assertion: Some(used), ..context.caller(Actor::Agent(agent.clone())) };
         context.used_assertion(caller.clone());
-        Ok(Agent { agent, caller, context })
+        Ok(Agent { agent, caller })
     }
 
     fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {

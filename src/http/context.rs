@@ -28,8 +28,8 @@ pub(super) struct Context {
     /// The W3C trace id that came with it.
     pub(super) trace: Option<String>,
     pub(super) peer: IpAddr,
-    /// Whoever used an assertion that no record tells of yet.
-    unrecorded: Mutex<Option<Caller>>,
+    /// Whoever used an assertion.
+    user: Mutex<Option<Caller>>,
 }
 
 impl Context {
@@ -41,7 +41,7 @@ impl Context {
             id: RequestId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             trace: trace.map(|parent| parent.trace_id()),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            unrecorded: Mutex::new(None),
+            user: Mutex::new(None),
         }
     }
 
@@ -53,17 +53,12 @@ impl Context {
 
     /// Notes that `caller` used an assertion, which some record must tell of before the answer.
     pub(super) fn used_assertion(&self, caller: Caller) {
-        *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
+        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
     }
 
-    /// Notes that a record tells of the assertion.
-    pub(super) fn recorded(&self) {
-        let _ = self.take_unrecorded();
-    }
-
-    /// Whoever used an assertion that no record tells of.
-    pub(super) fn take_unrecorded(&self) -> Option<Caller> {
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Whoever used an assertion.
+    pub(super) fn take_user(&self) -> Option<Caller> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -29,7 +29,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app.max_body).await?;
+        let bytes = read(&parts.headers, body, app).await?;
         refuse_other_types(&parts.headers)?;
         Ok(Self { value: parse(&bytes)?, digest: Digest::of(&bytes) })
     }
@@ -45,7 +45,7 @@ impl FromRequest<Arc<App>> for NoInput {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app.max_body).await?;
+        let bytes = read(&parts.headers, body, app).await?;
         if bytes.is_empty() {
             return Ok(Self);
         }
@@ -191,7 +191,8 @@ fn shown(name: &str) -> String {
     name.chars().filter(plain).take(MAX_SHOWN_CHARS).collect()
 }
 
-async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<Bytes, Problem> {
+    let max_bytes = app.max_body;
     let too_large = || {
         let detail = format!("a body has at most {max_bytes} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, detail).field("body")
@@ -200,7 +201,10 @@ async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes
     if declared.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > max_bytes)) {
         return Err(too_large());
     }
-    to_bytes(body, max_bytes).await.map_err(|error| {
+    // SECURITY: a body that comes slowly must not hold its permit for as long as it likes.
+    let limit = app.times.head.min(app.times.request);
+    let bytes = tokio::time::timeout(limit, to_bytes(body, max_bytes)).await.map_err(|_| Problem::timeout(limit))?;
+    bytes.map_err(|error| {
         let over = error.source().is_some_and(|source| source.is::<LengthLimitError>());
         if over { too_large() } else { Problem::invalid("body", "it did not arrive whole") }
     })

@@ -1,16 +1,17 @@
 //! The front: what happens to every request before and after its handler.
 //!
-//! A request runs as a task of its own: a panic ends it alone, and a caller that hangs up does not
-//! stop half-way what it asked for; its idempotency key finds the answer.
+//! A request runs as a task of its own: a panic ends it alone, and neither a caller that hangs up
+//! nor the time limit stops half-way what it asked for; its idempotency key finds the answer.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
     context::{Context, Here},
     problem::{self, Problem},
 };
-use crate::base::ReasonCode;
 
 /// The main listener's front.
 pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -43,12 +43,7 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
                 let _permit = permit;
                 work.await
             };
-            tokio::spawn(work.instrument(span.clone())).await.unwrap_or_else(|error| {
-                app.observer.panicked();
-                // SECURITY: the panic's text may hold anything; the panic hook has it.
-                let what = if error.is_panic() { "the handler panicked" } else { "the handler was stopped" };
-                Problem::internal(what).into_response()
-            })
+            wait(&app, tokio::spawn(work.instrument(span.clone()))).await
         }
         Err(problem) => problem.into_response(),
     };
@@ -75,14 +70,25 @@ fn admit(app: &App, context: &Context, request: &Request) -> Result<tokio::sync:
     permit.map_err(|_| Problem::unavailable("too many requests at once", "no permit is left"))
 }
 
+/// Waits for the answer, and no longer than the limit: what is recorded already takes its effect all
+/// the same, so the work goes on and keeps its permit.
+async fn wait(app: &App, work: JoinHandle<Response>) -> Response {
+    match tokio::time::timeout(app.times.request, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            app.observer.panicked();
+            // SECURITY: the panic's text may hold anything; the panic hook has it.
+            let what = if error.is_panic() { "the handler panicked" } else { "the handler was stopped" };
+            Problem::internal(what).into_response()
+        }
+        Err(_) => Problem::timeout(app.times.request).into_response(),
+    }
+}
+
 async fn run(app: Arc<App>, context: Arc<Context>, request: Request, next: Next) -> Response {
-    let Ok(response) = tokio::time::timeout(app.times.request, next.run(request)).await else {
-        let detail = "it took too long; what was asked for may have been done";
-        let status = StatusCode::GATEWAY_TIMEOUT;
-        return Problem::new(status, ReasonCode::Timeout, detail).retry_after(app.times.request).into_response();
-    };
+    let response = next.run(request).await;
     // An assertion is single-use even over a restart: no answer leaves before a record tells of it.
-    match context.take_unrecorded() {
+    match context.take_user() {
         Some(caller) => match app.broker.note(&caller).await {
             Ok(()) => response,
             Err(error) => Problem::from(error).into_response(),
@@ -118,7 +124,7 @@ mod tests {
         time::Duration,
     };
 
-    use axum::{Router, body, middleware, routing::get};
+    use axum::{Router, body, http::StatusCode, middleware, routing::get};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -143,9 +149,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_panic_ends_its_request_alone_and_tells_nothing() {
-        let directory = tempfile::tempdir().unwrap();
+    async fn server(directory: &tempfile::TempDir, limit: Duration) -> (Server, Arc<Panics>) {
         let options = broker::Options {
             issuer: "https://broker.example".parse().unwrap(),
             data_dir: directory.path().join("data"),
@@ -157,7 +161,38 @@ mod tests {
         let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
         let panics = Arc::new(Panics::default());
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(Options::new(any, any), broker, panics.clone()).await.unwrap();
+        let mut options = Options::new(any, any);
+        options.times.request = limit;
+        (Server::bind(options, broker, panics.clone()).await.unwrap(), panics)
+    }
+
+    #[tokio::test]
+    async fn the_time_limit_ends_the_waiting_and_not_the_work() {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, _) = server(&directory, Duration::from_millis(20)).await;
+        let app = Arc::clone(server.app());
+        let all = app.requests.available_permits();
+        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (tell, told) = tokio::sync::oneshot::channel::<()>();
+        let hands = Arc::new(std::sync::Mutex::new(Some((gone, tell))));
+        let slow = move || async move {
+            let (gone, tell) = hands.lock().unwrap().take().unwrap();
+            gone.await.unwrap();
+            tell.send(()).unwrap();
+        };
+        let router =
+            Router::new().route("/slow", get(slow)).layer(middleware::from_fn_with_state(Arc::clone(&app), front));
+        let answer = router.oneshot(Request::get("/slow").body(body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(app.requests.available_permits(), all - 1);
+        go.send(()).unwrap();
+        told.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_alone_and_tells_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, panics) = server(&directory, Duration::from_secs(30)).await;
         let app = Arc::clone(server.app());
         let router = Router::new()
             .route("/panics", get(async || -> &'static str { panic!("a secret") }))

@@ -241,7 +241,8 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.policy())
+    let policy = tokio::task::spawn_blocking(move || app.broker.policy()).await;
+    Answer::ok(&policy.map_err(|error| Problem::internal(error.to_string()))?)
 }
 
 /// Checks the policy's files without putting them into force.
@@ -307,5 +308,6 @@ pub(super) async fn explain(
 ) -> Result<Answer, Problem> {
     let (agent, request) = input.value.split();
     let question = request.into_question()?;
-    Answer::ok(&Explanation::from(app.broker.explain(&agent, &question)?))
+    let explained = tokio::task::spawn_blocking(move || app.broker.explain(&agent, question)).await;
+    Answer::ok(&Explanation::from(explained.map_err(|error| Problem::internal(error.to_string()))??))
 }

@@ -86,6 +86,11 @@ impl Problem {
         problem.retry_after(RETRY_AFTER).inside(inside)
     }
 
+    pub(super) fn timeout(limit: Duration) -> Self {
+        let detail = "it took too long; what was asked for may have been done";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, ReasonCode::Timeout, detail).retry_after(limit)
+    }
+
     pub(super) fn internal(inside: impl Into<String>) -> Self {
         let detail = "a fault of the broker: its log tells more under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ReasonCode::Internal, detail).inside(inside)

@@ -72,7 +72,7 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a plain record of three durations")]
 pub struct Times {
-    /// A request's head must have arrived.
+    /// A request's head must have arrived, and then its body within the same time.
     pub head: Duration,
     /// A request must be answered; streams only begin within it.
     pub request: Duration,

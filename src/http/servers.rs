@@ -22,7 +22,6 @@ use crate::{
         digest::Digest,
         ids::{IdError, ServerName, ServerUri},
     },
-    broker::BrokerError,
     journal::event::Subject,
     token::manifest::Manifest,
 };
@@ -67,13 +66,7 @@ pub(super) async fn create(
     once: Once,
     input: Input<Manifest>,
 ) -> Result<Answer, Problem> {
-    let work = async |caller| {
-        // Two of these at once may both find nothing; the later then replaces the earlier, as a PUT would.
-        if app.broker.server(input.value.server.as_str()).is_ok() {
-            return Err(BrokerError::Conflict("the server is registered: replace it with PUT".to_owned()).into());
-        }
-        Answer::created(&app.broker.set_server(&caller, input.value).await?)
-    };
+    let work = async |caller| Answer::created(&app.broker.add_server(&caller, input.value).await?);
     once.run(&app, (operator.caller, input.digest), work).await
 }
 

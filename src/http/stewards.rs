@@ -69,11 +69,11 @@ pub(super) async fn list(
     params(("steward" = String, Path)), responses((status = 204, description = "Done"), Problems))]
 pub(super) async fn erase(
     State(app): State<Arc<App>>,
-    _: Operator<StewardsDelete>,
+    operator: Operator<StewardsDelete>,
     Named(steward): Named<StewardId>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    app.broker.erase_steward(&steward)?;
+    app.broker.erase_steward(&operator.caller, &steward).await?;
     Ok(Answer::done())
 }
 

@@ -158,7 +158,6 @@ pub(super) async fn open(
     let (request, body) = (input.value.into_question()?, input.digest);
     let work = async |caller| {
         let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
-        agent.recorded();
         app.observer.minted();
         Answer::created(&IssuedBody::from(&issued))
     };
@@ -180,7 +179,6 @@ pub(super) async fn issue_again(
     let request = IssueAgain { details: input.value.authorization_details };
     let work = async |caller| {
         let issued = app.broker.issue_again(&caller, &agent.agent, (&task, request)).await?;
-        agent.recorded();
         app.observer.minted();
         Answer::created(&IssuedBody::from(&issued))
     };
@@ -200,7 +198,6 @@ pub(super) async fn complete(
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
         let view = app.broker.complete_task(&caller, &agent.agent, &task).await?;
-        agent.recorded();
         Answer::ok(&view)
     };
     once.run(&app, (agent.caller.clone(), Digest::ZERO), work).await
@@ -221,7 +218,6 @@ pub(super) async fn report_delegation(
     let DelegationRequest { blocks, delegate } = input.value;
     let work = async |caller| {
         let view = app.broker.report_delegation(&caller, &agent.agent, (&task, blocks, delegate)).await?;
-        agent.recorded();
         Answer::created(&view)
     };
     once.run(&app, (agent.caller.clone(), input.digest), work).await

@@ -111,6 +111,11 @@ pub enum Event {
         /// The opaque id.
         steward: StewardId,
     },
+    /// A steward's name was erased from the directory.
+    StewardErased {
+        /// The opaque id.
+        steward: StewardId,
+    },
     /// An agent was registered or changed; carries its whole record.
     AgentSet {
         /// The record.
