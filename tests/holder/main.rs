@@ -1,0 +1,123 @@
+//! Passes that are bound to a key: proofs of possession, signed delegation, and what a thief gets.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod delegation;
+mod proofs;
+mod revocation;
+
+use std::time::Duration;
+
+use hallpass::{
+    base::{
+        ReasonCode,
+        holder::HolderKey,
+        key::{PrivateKey, PublicKey},
+    },
+    token::{Attenuated, Delegation, Holding, Narrowing, PassToken, UnverifiedPass, delegate, rights::GrantedDetail},
+    verify::{
+        Call, Denial, Permit, Verifier,
+        possession::{Presented, ProofContent, call_digest, sign_proof},
+    },
+};
+use serde_json::{Value, json};
+
+use support::{Issuer, SERVER, rights};
+
+/// A broker, one verifier, and the keys of those who hold passes.
+struct Scene {
+    issuer: Issuer,
+    verifier: Verifier,
+    planner: PrivateKey,
+    researcher: PrivateKey,
+    helper: PrivateKey,
+    thief: PrivateKey,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let issuer = Issuer::new();
+        let verifier = issuer.verifier();
+        let key = |seed| PrivateKey::from_seed(&[seed; 32]);
+        Self { issuer, verifier, planner: key(11), researcher: key(12), helper: key(13), thief: key(66) }
+    }
+
+    fn root(&self) -> PublicKey {
+        self.issuer.root.public()
+    }
+
+    fn after(&self, seconds: u64) {
+        self.issuer.clock.advance(Duration::from_secs(seconds));
+        self.issuer.tell(&self.verifier, self.issuer.frame());
+    }
+
+    fn bound_to(&self, key: HolderKey, max_delegations: u8, details: Vec<GrantedDetail>) -> PassToken {
+        let mut content = self.issuer.content(details);
+        content.holder = Some(Holding { key, max_delegations });
+        self.issuer.mint_content(&content)
+    }
+
+    /// A pass of the planner's that may be handed on twice.
+    fn pass(&self) -> PassToken {
+        let details = vec![rights(json!({"tools": ["read_ledger", "search_ledger", "transfer"],
+            "constraints": {"transfer": {"/amount": {"max": 100}}}}))];
+        self.bound_to(holder(&self.planner), 2, details)
+    }
+
+    fn proof(&self, key: &PrivateKey, token: &PassToken) -> String {
+        sign_proof(key, &self.content(token)).unwrap()
+    }
+
+    fn content<'t>(&self, token: &'t PassToken) -> ProofContent<'t> {
+        let now = self.issuer.now();
+        ProofContent { token: token.expose(), method: "POST", url: SERVER, now, nonce: None, call: None }
+    }
+
+    fn present(&self, token: &PassToken, proof: &str, call: &Call<'_>) -> Result<Permit, Denial> {
+        let pass = self.verifier.verify_with_proof(token.expose(), &Presented { proof, method: "POST" })?;
+        self.verifier.clear(&pass, call)
+    }
+
+    /// Uses `token` as its rightful holder would.
+    fn call_as(&self, key: &PrivateKey, token: &PassToken, tool: &str, arguments: Value) -> Result<Permit, Denial> {
+        let call = Call::tool(tool, Some(&arguments));
+        let content = ProofContent { call: call_digest(&call), ..self.content(token) };
+        self.present(token, &sign_proof(key, &content).unwrap(), &call)
+    }
+
+    fn read_as(&self, key: &PrivateKey, token: &PassToken) -> Result<Permit, Denial> {
+        self.call_as(key, token, "read_ledger", json!({}))
+    }
+}
+
+fn holder(key: &PrivateKey) -> HolderKey {
+    HolderKey::Ed25519(key.public())
+}
+
+/// A delegation of everything to `to`, which may hand it on `may_delegate` times.
+fn to(agent: &str, key: HolderKey, may_delegate: u8) -> Delegation {
+    Delegation { agent: agent.parse().unwrap(), key, narrowing: Narrowing::default(), may_delegate, use_only: false }
+}
+
+fn tools(names: &[&str]) -> Narrowing {
+    let mut narrowing = Narrowing::default();
+    narrowing.rights = Some(vec![rights(json!({"tools": names}))]);
+    narrowing
+}
+
+fn hand(token: &PassToken, by: &PrivateKey, delegation: &Delegation) -> Attenuated {
+    delegate(token, by, delegation).unwrap()
+}
+
+fn code<T: std::fmt::Debug>(answer: Result<T, Denial>) -> ReasonCode {
+    answer.unwrap_err().code()
+}
+
+/// What the holder of a token can read off it.
+fn summary(token: &PassToken) -> hallpass::token::Summary {
+    UnverifiedPass::parse(token.expose()).unwrap().dangerous_unverified_summary()
+}
