@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 
-use super::{App, problem::Problem};
+use super::{App, problem::Problem, share::Share};
 use crate::{base::ids::RequestId, broker::Caller, journal::Actor};
 
 /// The context of one request; made by the front, found by handlers in the request's extensions.
@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub(super) peer: IpAddr,
     /// Whoever used an assertion.
     user: Mutex<Option<Caller>>,
+    /// A piece of the share of whoever asks, held until the request is done.
+    share: Mutex<Option<Share>>,
 }
 
 impl Context {
@@ -33,6 +35,7 @@ impl Context {
             trace: trace_id(request.headers()),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             user: Mutex::new(None),
+            share: Mutex::new(None),
         }
     }
 
@@ -40,6 +43,11 @@ impl Context {
     pub(super) fn caller(&self, actor: Actor) -> Caller {
         let (request, trace) = (Some(self.id.clone()), self.trace.clone());
         Caller { actor, request, trace, idempotency: None, assertion: None }
+    }
+
+    /// Holds `share` until the request is done.
+    pub(super) fn hold(&self, share: Share) {
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
     }
 
     /// Notes that `caller` used an assertion, which some record must tell of before the answer.
