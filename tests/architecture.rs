@@ -58,7 +58,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         ],
         "tokens and decisions read no files: where the policy lies is read in `policy/source.rs` alone",
     ),
-    ("rand::", &["base/key.rs", "identity/agent_key.rs"], "chance makes keys and names, and decides nothing"),
+    ("rand::", &["base/random.rs"], "chance makes keys and names, and decides nothing"),
     ("clap::", &["cli/", "cli.rs", "main.rs"], "the command line is the outermost floor"),
     (
         "reqwest::",

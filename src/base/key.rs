@@ -7,7 +7,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{digest::Digest, json};
+use super::{digest::Digest, json, random};
 
 /// A private Ed25519 key; never printed, wiped when dropped.
 pub struct PrivateKey {
@@ -24,7 +24,7 @@ impl PrivateKey {
     /// A new key from the operating system's randomness.
     #[must_use]
     pub fn generate() -> Self {
-        Self { key: SigningKey::generate(&mut rand::rngs::OsRng) }
+        Self::from_seed(&random::bytes())
     }
 
     /// The 32-byte seed: secret.

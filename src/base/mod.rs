@@ -7,6 +7,7 @@ pub mod ids;
 pub mod json;
 pub mod jws;
 pub mod key;
+pub mod random;
 mod reason;
 mod receipt;
 #[cfg(feature = "server")]

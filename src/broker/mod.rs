@@ -12,6 +12,7 @@ mod keyring;
 mod open;
 mod policy_store;
 mod registry;
+mod request;
 mod revoke;
 mod state;
 mod tasks;

@@ -155,13 +155,20 @@ impl Broker {
     /// Tasks that are not forgotten, newest first, those after `after`, at most `limit`.
     #[must_use]
     pub fn tasks(&self, agent: Option<&AgentId>, after: Option<&TaskId>, limit: usize) -> Vec<TaskView> {
-        let mut found: Vec<LiveTask> = {
+        let found: Vec<LiveTask> = {
             let state = self.state();
+            // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
             let of_agent = state.tasks().filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
-            of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after)).cloned().collect()
+            let later = of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after));
+            let mut later: Vec<&LiveTask> = later.collect();
+            let newest_first = |left: &&LiveTask, right: &&LiveTask| right.record.task.cmp(&left.record.task);
+            if limit < later.len() {
+                later.select_nth_unstable_by(limit, newest_first);
+                later.truncate(limit);
+            }
+            later.sort_unstable_by(newest_first);
+            later.into_iter().cloned().collect()
         };
-        found.sort_unstable_by(|left, right| right.record.task.cmp(&left.record.task));
-        found.truncate(limit);
         found.iter().map(|live| self.view(live)).collect()
     }
 

@@ -30,6 +30,11 @@ impl Answer {
         Self::new(StatusCode::CREATED, value)
     }
 
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
+    }
+
     /// It is done and there is nothing to say.
     pub(super) fn done() -> Self {
         Self { status: StatusCode::NO_CONTENT, body: Arc::default() }

@@ -125,7 +125,7 @@ fn follow(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     params.only(&["agent", "steward", "task", "server", "from", "to"])?;
-    let place = Place::take(&app)?;
+    let place = Place::take(&app, session.operator())?;
     let records = app.broker.records();
     let bad = || Problem::invalid("Last-Event-ID", "expected the id of an event");
     let last = match headers.get("last-event-id") {

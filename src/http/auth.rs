@@ -3,7 +3,7 @@
 //! One `Authorization` header with one credential. An assertion is used up before anything else
 //! happens, and some record tells of it before the answer leaves (see the front).
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
@@ -11,6 +11,7 @@ use axum::{
 };
 use moka::sync::Cache;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     App,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     base::{
         ReasonCode,
-        ids::{AgentId, ServerUri},
+        ids::{AgentId, OperatorId, ServerUri},
     },
     broker::{Caller, UsedAssertion},
     identity::{Credential, Operation, OperatorError, OperatorSession, OperatorStanding, RegisteredKey, assertion},
@@ -167,6 +168,11 @@ impl FromRequestParts<Arc<App>> for Follower {
 }
 
 impl Follower {
+    /// Who.
+    pub(super) const fn operator(&self) -> &OperatorId {
+        self.0.operator()
+    }
+
     /// Whether it may follow `server`; for `None`, a server that is not registered, whether it may
     /// know that.
     pub(super) fn clear(&self, app: &App, server: Option<&ServerUri>) -> Result<(), Problem> {
@@ -193,7 +199,7 @@ impl App {
         // SECURITY: first, so that a used assertion that somebody caught uses up the sender's quota and
         // not the agent's.
         self.broker.use_assertion(&used).inspect_err(|_| self.limits.note_failure(context.peer))?;
-        self.limits.admit_principal(&format!("agent {}", used.agent))?;
+        self.admit_principal(&format!("agent {}", used.agent), &context)?;
         let agent = used.agent.clone();
         let caller = Caller { assertion: Some(used), ..context.caller(Actor::Agent(agent.clone())) };
         context.used_assertion(caller.clone());
@@ -203,8 +209,24 @@ impl App {
     fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
         let session = self.authenticate(text);
         let session = session.map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
-        self.limits.admit_principal(&format!("operator {}", session.operator()))?;
+        self.admit_principal(&format!("operator {}", session.operator()), context)?;
         Ok(session)
+    }
+
+    /// Counts a request of somebody who proved to be `principal`, often and at once.
+    fn admit_principal(&self, principal: &String, context: &Context) -> Result<(), Problem> {
+        self.limits.admit_principal(principal)?;
+        let share = self.request_shares.take(principal);
+        context.hold(share.ok_or_else(|| Problem::rate_limited(Duration::from_secs(1)))?);
+        Ok(())
+    }
+
+    /// A permit that is kept for operators who may revoke: nobody must be able to keep them out.
+    pub(super) fn reserved(&self, headers: &HeaderMap, context: &Context) -> Option<OwnedSemaphorePermit> {
+        let Ok(Credential::OperatorToken(text)) = credential(headers, self, context) else { return None };
+        let session = self.authenticate(text).inspect_err(|_| self.limits.note_failure(context.peer)).ok()?;
+        session.clear(Operation::RevocationsCreate, self.broker.now()).ok()?;
+        Arc::clone(&self.reserve).try_acquire_owned().ok()
     }
 
     fn authenticate(&self, text: &str) -> Result<OperatorSession, ReasonCode> {

@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderValue, request::Parts},
 };
 
-use super::{App, problem::Problem};
+use super::{App, problem::Problem, share::Share};
 use crate::{
     base::{
         ids::RequestId,
@@ -30,6 +30,8 @@ pub(super) struct Context {
     pub(super) peer: IpAddr,
     /// Whoever used an assertion.
     user: Mutex<Option<Caller>>,
+    /// A piece of the share of whoever asks, held until the request is done.
+    share: Mutex<Option<Share>>,
 }
 
 impl Context {
@@ -42,6 +44,7 @@ impl Context {
             trace: trace.map(|parent| parent.trace_id()),
             peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             user: Mutex::new(None),
+            share: Mutex::new(None),
         }
     }
 
@@ -49,6 +52,11 @@ impl Context {
     pub(super) fn caller(&self, actor: Actor) -> Caller {
         let (request, trace) = (Some(self.id.clone()), self.trace.clone());
         Caller { actor, request, trace, idempotency: None, assertion: None }
+    }
+
+    /// Holds `share` until the request is done.
+    pub(super) fn hold(&self, share: Share) {
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
     }
 
     /// Notes that `caller` used an assertion, which some record must tell of before the answer.

@@ -51,7 +51,7 @@ pub(super) async fn follow(
     follower.clear(&app, server.as_ref())?;
     let server = server.ok_or_else(|| Problem::from(BrokerError::NotFound("server".to_owned())))?;
     if stream::wants_events(&headers) {
-        let place = Place::take(&app)?;
+        let place = Place::take(&app, follower.operator())?;
         let subscription = app.broker.subscribe(&server, since)?;
         let first = vec![event(&subscription.first)];
         return Ok(place.stream(first, Frames { app, follower, server, subscription }));

@@ -59,6 +59,7 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
 
 /// Refuses what is refused whatever it asks for.
 fn admit(app: &App, context: &Context, request: &Request) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+    // SECURITY: an address that floods uses up its own quota before that of all.
     app.limits.admit(context.peer)?;
     // SECURITY: nothing here is for browsers, and a page in one must not reach a broker on loopback.
     if request.headers().contains_key(header::ORIGIN) {
@@ -66,8 +67,9 @@ fn admit(app: &App, context: &Context, request: &Request) -> Result<tokio::sync:
             Problem::forbidden("requests with an Origin are refused: this is no API for browsers").field("Origin")
         );
     }
-    let permit = Arc::clone(&app.requests).try_acquire_owned();
-    permit.map_err(|_| Problem::unavailable("too many requests at once", "no permit is left"))
+    let permit = Arc::clone(&app.requests).try_acquire_owned().ok();
+    let permit = permit.or_else(|| app.reserved(request.headers(), context));
+    permit.ok_or_else(|| Problem::unavailable("too many requests at once", "no permit is left"))
 }
 
 /// Waits for the answer, and no longer than the limit: what is recorded already takes its effect all

@@ -4,13 +4,18 @@
 //! while the first is under way wait for it. Afterwards, or after a restart, the journal still
 //! knows the key, and the answer, which may have held a token, is gone: 409 says so and names the task.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{self, Arc, PoisonError, Weak},
+    time::Duration,
+};
 
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, request::Parts},
 };
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::sync::Mutex;
 
 use super::{App, answer::Answer, problem::Problem};
@@ -54,35 +59,52 @@ impl Once {
             Actor::Broker => "broker".to_owned(),
         };
         let digest = Digest::of_parts(&[principal.as_bytes(), &[0], self.route.as_bytes(), &[0], key.as_bytes()]);
-        let slot = app.answers.slot(digest);
-        let mut slot = slot.lock().await;
-        if let Some((of, answer)) = &*slot {
+        let turn = app.answers.turn(digest);
+        let _turn = turn.lock().await;
+        if let Some((of, answer)) = app.answers.made.get(&digest) {
             let detail = "this key was used for another request: use a new key";
-            return if *of == body { Ok(answer.clone()) } else { Err(conflict(detail)) };
+            return if of == body { Ok(answer) } else { Err(conflict(detail)) };
         }
         refuse_known(app, digest).await?;
         let made = work(Caller { idempotency: Some(digest), ..caller }).await?;
-        *slot = Some((body, made.clone()));
+        app.answers.made.insert(digest, (body, made.clone()));
         Ok(made)
     }
 }
 
-/// The answers that are remembered.
+/// The answers that are remembered, and whose turn it is.
 pub(super) struct Answers {
-    slots: Cache<Digest, Arc<Slot>>,
+    /// What was asked under a key, and the answer. A request that fails leaves nothing, and whoever
+    /// waited for it tries for itself.
+    made: Cache<Digest, (Digest, Answer)>,
+    /// SECURITY: the keys of requests under way are not in the cache: whatever it forgets, two requests
+    /// with one key never work at once.
+    turns: sync::Mutex<HashMap<Digest, Weak<Mutex<()>>>>,
 }
-
-/// One key: what was asked under it and the answer, once there is one. A request that fails leaves
-/// nothing, and whoever waited for it tries for itself.
-type Slot = Mutex<Option<(Digest, Answer)>>;
 
 impl Answers {
     pub(super) fn new(repeated: Duration) -> Self {
-        Self { slots: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(repeated).build() }
+        let weigh = |_: &Digest, (_, answer): &(Digest, Answer)| {
+            u32::try_from(answer.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_BYTES)
+        };
+        // The oldest leave first: an answer that was just made is the one that is asked for again.
+        let made = Cache::builder().eviction_policy(EvictionPolicy::lru()).weigher(weigh);
+        let made = made.max_capacity(MAX_ANSWER_BYTES).time_to_live(repeated).build();
+        Self { made, turns: sync::Mutex::default() }
     }
 
-    fn slot(&self, digest: Digest) -> Arc<Slot> {
-        self.slots.get_with(digest, || Arc::new(Mutex::new(None)))
+    /// The turn of a key: who has its lock works.
+    fn turn(&self, digest: Digest) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() >= MANY_TURNS {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::default();
+        turns.insert(digest, Arc::downgrade(&turn));
+        turn
     }
 }
 
@@ -124,5 +146,39 @@ fn conflict(detail: &'static str) -> Problem {
 const HEADER: &str = "Idempotency-Key";
 const MAX_KEY_CHARS: usize = 128;
 
-/// At most this many answers; the journal answers for those that were pushed out.
-const MAX_ANSWERS: u64 = 10_000;
+/// Answers take at most this much room; the journal answers for those that were pushed out.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// What an answer takes besides its own bytes.
+const ENTRY_BYTES: u32 = 200;
+/// More turns than requests can be under way: those that are over are forgotten.
+const MANY_TURNS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_under_way_keeps_its_turn_whatever_else_is_asked() {
+        let answers = Answers::new(Duration::from_secs(600));
+        let key = |number: usize| Digest::of(&number.to_be_bytes());
+        let turn = answers.turn(key(0));
+        for number in 1..3 * MANY_TURNS {
+            drop(answers.turn(key(number)));
+        }
+        assert!(Arc::ptr_eq(&turn, &answers.turn(key(0))));
+        assert!(answers.turns.lock().unwrap().len() <= MANY_TURNS + 1);
+    }
+
+    #[test]
+    fn the_latest_answer_is_remembered_however_many_there_are() {
+        let answers = Answers::new(Duration::from_secs(600));
+        let answer = Answer::ok(&"x".repeat(1024 * 1024)).unwrap();
+        for number in 0..200_usize {
+            let key = Digest::of(&number.to_be_bytes());
+            answers.made.insert(key, (key, answer.clone()));
+            answers.made.run_pending_tasks();
+            assert!(answers.made.contains_key(&key), "{number}");
+        }
+        assert!(answers.made.weighted_size() <= MAX_ANSWER_BYTES);
+    }
+}

@@ -1,7 +1,8 @@
 //! Limits: how often somebody may ask, decided before anything that costs.
 //!
-//! One quota for all, one for each principal that proved itself, and one for failures to prove
-//! anything, by the peer's address; whoever used that up is refused before a signature is checked.
+//! One quota for each address, which is half of the one for all, one for each principal that proved
+//! itself, and one for failures to prove anything, by the peer's address; whoever used that up is
+//! refused before a signature is checked.
 
 use std::{
     fmt,
@@ -11,8 +12,8 @@ use std::{
 };
 
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
 };
 use moka::sync::Cache;
 
@@ -27,7 +28,8 @@ pub struct Rates {
     pub per_second: NonZeroU32,
     /// How many of those may come at once.
     pub burst: NonZeroU32,
-    /// Requests a second of everybody together; twice as many may come at once.
+    /// Requests a second of everybody together, of which one address has half; twice as many may come
+    /// at once.
     pub global: NonZeroU32,
 }
 
@@ -42,6 +44,7 @@ impl Default for Rates {
 pub(super) struct Limits {
     clock: DefaultClock,
     global: DefaultDirectRateLimiter,
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
     principals: DefaultKeyedRateLimiter<String>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Addresses that used up their failures; each entry leaves by itself.
@@ -52,9 +55,11 @@ impl Limits {
     pub(super) fn new(rates: Rates) -> Self {
         let each = Quota::per_second(rates.per_second).allow_burst(rates.burst);
         let all = Quota::per_second(rates.global).allow_burst(rates.global.saturating_add(rates.global.get()));
+        let half = NonZeroU32::new(rates.global.get() / 2).unwrap_or(NonZeroU32::MIN);
         Self {
             clock: DefaultClock::default(),
             global: RateLimiter::direct(all),
+            addresses: RateLimiter::keyed(Quota::per_second(half).allow_burst(rates.global)),
             principals: RateLimiter::keyed(each),
             failures: RateLimiter::keyed(each),
             blocked: Cache::builder().max_capacity(MAX_ADDRESSES).time_to_live(BLOCKED).build(),
@@ -63,10 +68,17 @@ impl Limits {
 
     /// Counts a request, before anything is known about who sends it.
     pub(super) fn admit(&self, peer: IpAddr) -> Result<(), Problem> {
-        if self.blocked.contains_key(&network(peer)) {
+        let network = network(peer);
+        if self.blocked.contains_key(&network) {
             return Err(Problem::rate_limited(BLOCKED));
         }
-        self.global.check().map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
+        let until = |until: NotUntil<<DefaultClock as Clock>::Instant>| {
+            Problem::rate_limited(until.wait_time_from(self.clock.now()))
+        };
+        if self.addresses.len() < usize::try_from(MAX_ADDRESSES).unwrap_or(usize::MAX) {
+            self.addresses.check_key(&network).map_err(until)?;
+        }
+        self.global.check().map_err(until)
     }
 
     /// Counts a request of somebody who proved to be `principal`.
@@ -89,6 +101,7 @@ impl Limits {
     pub(super) fn forget(&self) {
         self.principals.retain_recent();
         self.failures.retain_recent();
+        self.addresses.retain_recent();
     }
 }
 
@@ -133,6 +146,14 @@ mod tests {
         assert!(limits.admit("192.0.2.1".parse().unwrap()).is_ok());
         limits.note_failure("::ffff:192.0.2.1".parse().unwrap());
         assert!(limits.admit("192.0.2.1".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_floods_leaves_room_for_others() {
+        let limits = Limits::new(Rates { global: 8.try_into().unwrap(), ..slow() });
+        let taken = (0..1000).filter(|_| limits.admit("192.0.2.1".parse().unwrap()).is_ok()).count();
+        assert!((8..=12).contains(&taken), "{taken}");
+        assert!(limits.admit("192.0.2.2".parse().unwrap()).is_ok());
     }
 
     #[test]

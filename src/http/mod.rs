@@ -26,6 +26,7 @@ mod revocations;
 mod schema;
 mod server;
 mod servers;
+mod share;
 mod stewards;
 mod stream;
 mod tasks;
@@ -38,7 +39,7 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits};
+use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, share::Shares};
 pub use self::{
     limit::Rates,
     server::{Listeners, Options, ServeError, Server, Times},
@@ -118,8 +119,14 @@ pub(in crate::http) struct App {
     agent_keys: AgentKeys,
     /// One permit for each request under way.
     requests: Arc<Semaphore>,
+    /// Permits beyond those, for operators who may revoke.
+    reserve: Arc<Semaphore>,
+    /// What each principal has under way.
+    request_shares: Arc<Shares>,
     /// One permit for each stream.
     streams: Arc<Semaphore>,
+    /// How many streams each operator has.
+    stream_shares: Arc<Shares>,
     /// Whether the server drains: it is not ready any more, and streams end.
     draining: watch::Sender<bool>,
     openapi: Bytes,

@@ -18,6 +18,7 @@ use super::{
     idempotency::Answers,
     limit::{Limits, Rates},
     main_router, openapi,
+    share::Shares,
     tls::{Certificate, TlsError, TlsFiles},
 };
 use crate::{
@@ -40,9 +41,10 @@ pub struct Options {
     pub rates: Rates,
     /// A request's body is at most this long, in bytes.
     pub max_body: usize,
-    /// Requests under way at once; more are refused.
+    /// Requests under way at once; more are refused. One principal has an eighth of them at most, and
+    /// an eighth more is kept for operators who may revoke.
     pub max_requests: usize,
-    /// Streams (feed, audit) at once; more are refused.
+    /// Streams (feed, audit) at once; more are refused. One operator has an eighth of them at most.
     pub max_streams: usize,
     /// How long the answer to an idempotency key is repeated; afterwards the key is refused.
     pub repeat_answers: Duration,
@@ -182,7 +184,10 @@ impl Server {
             answers: Answers::new(options.repeat_answers),
             agent_keys: AgentKeys::new(),
             requests: Arc::new(Semaphore::new(options.max_requests)),
+            reserve: Arc::new(Semaphore::new(options.max_requests / RESERVE)),
+            request_shares: Shares::eighths(options.max_requests),
             streams: Arc::new(Semaphore::new(options.max_streams)),
+            stream_shares: Shares::eighths(options.max_streams),
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
         };
@@ -309,8 +314,10 @@ async fn self_address(handle: &Handle<SocketAddr>) -> String {
 
 /// Requests whose callers have hung up still run; the broker must not be closed under them.
 async fn wait_for_requests(app: &App, options: &Options) {
-    let all = u32::try_from(options.max_requests).unwrap_or(u32::MAX);
-    if tokio::time::timeout(options.times.drain, app.requests.acquire_many(all)).await.is_err() {
+    let permits = |permits: usize| u32::try_from(permits).unwrap_or(u32::MAX);
+    let requests = app.requests.acquire_many(permits(options.max_requests));
+    let reserve = app.reserve.acquire_many(permits(options.max_requests / RESERVE));
+    if tokio::time::timeout(options.times.drain, async { (requests.await, reserve.await) }).await.is_err() {
         tracing::warn!("requests were still under way when the time to drain was over");
     }
 }
@@ -347,6 +354,9 @@ async fn reload_certificate(certificate: Option<Certificate>) {
 fn ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {
     ended.map_err(std::io::Error::other).and_then(|ended| ended).map_err(ServeError::Listener)
 }
+
+/// One permit is kept in reserve for so many that there are.
+const RESERVE: usize = 8;
 
 const MAINTENANCE: Duration = Duration::from_secs(1);
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);

@@ -12,7 +12,8 @@ use axum::{
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{App, problem::Problem};
+use super::{App, problem::Problem, share::Share};
+use crate::base::ids::OperatorId;
 
 /// Where a stream's events come from.
 pub(super) trait Source: Send + 'static {
@@ -25,18 +26,21 @@ pub(super) trait Source: Send + 'static {
 pub(super) struct Place {
     draining: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Place {
-    /// Takes a place, if one is left and the server does not drain.
-    pub(super) fn take(app: &App) -> Result<Self, Problem> {
+    /// Takes a place for `operator`, if one is left for it and the server does not drain.
+    pub(super) fn take(app: &App, operator: &OperatorId) -> Result<Self, Problem> {
         let draining = app.draining.subscribe();
         if *draining.borrow() {
             return Err(Problem::unavailable("the broker is about to stop", "draining"));
         }
+        let share = app.stream_shares.take(operator.as_str());
+        let share = share.ok_or_else(|| Problem::unavailable("too many streams of one operator", "its share"))?;
         let permit = Arc::clone(&app.streams).try_acquire_owned();
         let permit = permit.map_err(|_| Problem::unavailable("too many streams at once", "no place is left"))?;
-        Ok(Self { draining, _permit: permit })
+        Ok(Self { draining, _permit: permit, _share: share })
     }
 
     /// The answer that sends `first` and then what `source` gives.

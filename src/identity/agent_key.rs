@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rand::RngCore as _;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use crate::base::{
     ids::{AgentId, IssuerUri},
     jws,
     key::PrivateKey,
+    random,
     secret_file::{SecretFileError, create_secret, read_secret},
     time::Timestamp,
 };
@@ -79,7 +79,7 @@ impl AgentKey {
     ///
     /// Only when the claims cannot be written as JSON.
     pub fn assertion(&self, issuer: &IssuerUri, now: Timestamp) -> Result<String, jws::JwsError> {
-        self.assertion_with_jti(issuer, now, &hex::encode(random_16_bytes()))
+        self.assertion_with_jti(issuer, now, &hex::encode(random::bytes::<16>().as_slice()))
     }
 
     /// As [`Self::assertion`], with a `jti` that the caller chose: it must never have been used.
@@ -126,12 +126,6 @@ struct OwnClaims<'a> {
     iat: u64,
     exp: u64,
     jti: &'a str,
-}
-
-fn random_16_bytes() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    rand::rngs::OsRng.fill_bytes(&mut bytes);
-    bytes
 }
 
 /// How long an assertion of our own lives: long enough for a slow network, short for a thief.

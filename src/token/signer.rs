@@ -4,8 +4,9 @@
 //! broker that one, which verification needs anyway, has to do. Ed25519 is deterministic (RFC 8032
 //! section 5.1.6), so nobody can tell which of them signed; a test compares them.
 
-use rand::RngCore as _;
 use zeroize::Zeroizing;
+
+use crate::base::random;
 
 /// A key pair that signs.
 pub(super) struct Signer(implementation::Pair);
@@ -18,8 +19,7 @@ impl Signer {
 
     /// A new pair and its seed, from the operating system's randomness.
     pub(super) fn generate() -> Option<(Self, Zeroizing<[u8; 32]>)> {
-        let mut seed = Zeroizing::new([0; 32]);
-        rand::rngs::OsRng.fill_bytes(seed.as_mut());
+        let seed = random::bytes();
         Some((Self::from_seed(&seed)?, seed))
     }
 

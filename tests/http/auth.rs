@@ -267,3 +267,47 @@ async fn no_more_requests_at_once_than_allowed() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     pending.abort();
 }
+
+#[tokio::test]
+async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
+    let house = House::with(Options { max_requests: 8, ..options() }).await;
+    let mut stuck = Vec::new();
+    for number in 0..8 {
+        let key = hallpass::identity::AgentKey::generate(format!("slow-{number}").parse().unwrap());
+        house.add_agent(&key).await;
+        // The body never comes, so the request stays under way.
+        let head = format!(
+            "POST /v1/tasks HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n",
+            assertion(&key)
+        );
+        let mut connection = tokio::net::TcpStream::connect(house.address).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes()).await.unwrap();
+        stuck.push(connection);
+    }
+    let mut status = StatusCode::OK;
+    for _ in 0..200 {
+        status = house.agent(Method::GET, "/v1/tasks").send().await.unwrap().status();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let revoked =
+        house.operator(Method::POST, "/v1/revocations").json(&json!({"agent": "slow-1"})).send().await.unwrap();
+    assert_eq!(revoked.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn one_operator_has_its_share_of_the_streams() {
+    let house = House::with(Options { max_streams: 8, ..options() }).await;
+    let follow = async |token: &str| {
+        let feed = house.request(Method::GET, &format!("/v1/feed?server={}", support::SERVER)).bearer_auth(token);
+        feed.header("accept", "text/event-stream").send().await.unwrap()
+    };
+    let other = house.token("ledger-verifier", &["verifier"], &[support::SERVER]).await;
+    let first = follow(&house.admin).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(follow(&house.admin).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(follow(&other).await.status(), StatusCode::OK);
+}

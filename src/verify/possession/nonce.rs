@@ -4,12 +4,11 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
-use rand::RngCore as _;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use crate::base::time::Timestamp;
+use crate::base::{random, time::Timestamp};
 
 /// Gives out one nonce for each minute, the MAC of its number, and knows this minute's and the last.
 pub(in crate::verify) struct Nonces {
@@ -18,9 +17,7 @@ pub(in crate::verify) struct Nonces {
 
 impl Nonces {
     pub(in crate::verify) fn generate() -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        rand::rngs::OsRng.fill_bytes(secret.as_mut());
-        Self { secret }
+        Self { secret: random::bytes() }
     }
 
     /// The nonce to use from now on.

@@ -1,10 +1,9 @@
 //! Making proofs: what a holder's client does for each request.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
-use crate::base::{digest::Digest, holder::HolderKey, jws::JwsError, key::PrivateKey, time::Timestamp};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rand::RngCore as _;
+use crate::base::{digest::Digest, holder::HolderKey, jws::JwsError, key::PrivateKey, random, time::Timestamp};
 
 /// What a proof is to say.
 #[derive(Debug, Clone)]
@@ -40,11 +39,9 @@ pub struct ProofContent<'p> {
 /// # }
 /// ```
 pub fn sign_proof(key: &PrivateKey, content: &ProofContent<'_>) -> Result<String, JwsError> {
-    let mut jti = [0; 16];
-    rand::rngs::OsRng.fill_bytes(&mut jti);
     let header = Header { typ: "dpop+jwt", alg: "EdDSA", jwk: HolderKey::Ed25519(key.public()) };
     let claims = Claims {
-        jti: URL_SAFE_NO_PAD.encode(jti),
+        jti: URL_SAFE_NO_PAD.encode(random::bytes::<16>().as_slice()),
         htm: content.method,
         htu: content.url.split(['?', '#']).next().unwrap_or_default(),
         iat: content.now.unix_seconds(),
