@@ -10,6 +10,7 @@ use hallpass::{
     base::{
         ReasonCode,
         digest::SubjectDigest,
+        holder::HolderKey,
         ids::{KeyId, ServerUri},
         key::PrivateKey,
         time::Timestamp,
@@ -118,8 +119,8 @@ fn bytes_cases() -> Vec<Case> {
             scene.read(&raw::append_third_party(&scene.plain(), &root, &raw::key_pair(9), code))
         }),
         (ProofRequired, "a pass that is bound to a key", |scene| {
-            let code = block_0(1, &format!(r#"cnf("ed25519/{}");"#, "00".repeat(32)));
-            scene.read(&raw::mint(&scene.issuer, &code))
+            let key = HolderKey::Ed25519(PrivateKey::from_seed(&[9; 32]).public());
+            scene.read(&raw::mint(&scene.issuer, &block_0(1, &format!(r#"cnf("{key}");"#))))
         }),
     ]
 }
@@ -258,6 +259,17 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         (MessageTooLarge, "tests/tower/refusals.rs", "a_body_longer_than_the_cap_is_refused_at_the_cap_and_not_before"),
         (MethodNotAllowed, "tests/tower/refusals.rs", "a_method_that_nobody_can_clear_is_refused"),
         (HeaderMismatch, "tests/tower/refusals.rs", "headers_that_repeat_the_body_must_repeat_it"),
+        // Proofs of possession.
+        (ProofInvalid, "tests/holder/proofs.rs", "what_is_wrong_with_a_proof_has_a_code_each"),
+        (ProofKey, "tests/holder/proofs.rs", "what_is_wrong_with_a_proof_has_a_code_each"),
+        (ProofToken, "tests/holder/proofs.rs", "what_is_wrong_with_a_proof_has_a_code_each"),
+        (ProofTarget, "tests/holder/proofs.rs", "what_is_wrong_with_a_proof_has_a_code_each"),
+        (ProofTime, "tests/holder/proofs.rs", "what_is_wrong_with_a_proof_has_a_code_each"),
+        (ProofReplayed, "tests/holder/proofs.rs", "a_proof_is_taken_once_and_not_for_another_token"),
+        (ProofNonce, "tests/holder/proofs.rs", "a_server_that_gives_out_nonces_takes_no_proof_without_one"),
+        (ProofCall, "tests/holder/proofs.rs", "a_proof_for_one_call_is_refused_with_another"),
+        (CallProofRequired, "tests/holder/proofs.rs", "a_tool_that_needs_a_proof_of_the_very_call_gets_one_or_refuses"),
+        (ProofGuardFull, "tests/holder/proofs.rs", "a_holder_that_proves_too_often_is_refused_and_nobody_else"),
         // Policy and minting: a pass that was never made.
         (NoGrant, "tests/http/story.rs", "a_refusal_lists_every_reason"),
         (Guardrail, "tests/policy/decisions.rs", "a_guardrail_under_a_requested_pattern_refuses_the_name_it_forbids"),

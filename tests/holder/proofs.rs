@@ -346,3 +346,26 @@ fn a_delegates_proof_is_the_only_one_for_its_pass() {
     assert_eq!(code(scene.read_as(&scene.planner, &handed.token)), ReasonCode::ProofKey);
     assert_eq!(code(scene.read_as(&scene.researcher, &scene.pass())), ReasonCode::ProofKey);
 }
+
+#[test]
+fn a_holder_that_proves_too_often_is_refused_and_nobody_else() {
+    let scene = Scene::new();
+    let (pass, read) = (scene.pass(), Call::tool("read_ledger", None));
+    let mut raw = Raw::good(&scene, &pass);
+    let mut answer = Ok(());
+    // As many as are remembered of one holder; far fewer than of all.
+    for number in 0..=(1 << 16) {
+        raw.claims["jti"] = json!(number.to_string());
+        let proof = raw.signed(&scene.planner);
+        answer =
+            scene.verifier.verify_with_proof(pass.expose(), &Presented { proof: &proof, method: "POST" }).map(drop);
+        if answer.is_err() {
+            assert_eq!(number, 1 << 16);
+        }
+    }
+    assert_eq!(code(answer), ReasonCode::ProofGuardFull);
+    let other = scene.bound_to(holder(&scene.researcher), 0, vec![rights(json!({"tools": ["read_ledger"]}))]);
+    scene.read_as(&scene.researcher, &other).unwrap();
+    scene.after(66);
+    scene.present(&pass, &scene.proof(&scene.planner, &pass), &read).unwrap();
+}

@@ -116,6 +116,7 @@ async fn the_metadata_is_public_and_says_who_issues_passes() {
                     "resource:file:///srv/data",
                 ],
                 "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
             })
         );
         assert_eq!(answered.json(), guarded.layer.resource_metadata());

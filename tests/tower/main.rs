@@ -19,6 +19,7 @@ mod forwarding;
 mod guarded;
 mod lists;
 mod mcp;
+mod proofs;
 mod refusals;
 mod sessions;
 mod traces;

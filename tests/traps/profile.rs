@@ -267,7 +267,7 @@ fn a_refusal_does_not_repeat_all_that_a_holder_wrote() {
     narrowing.rights = Some(vec![rights(json!({"tools": names}))]);
     let hostile = raw::append(&pass(&issuer), &issuer.root.public(), &only);
     let usual = attenuate(&pass(&issuer), &narrowing).unwrap().token;
-    for (token, says) in [(hostile, "only resources under"), (usual, "only tool `tool_0`")] {
+    for (token, says) in [(hostile, "allows only resources under"), (usual, "allows only tool `tool_0`")] {
         let denial = super::call(&verifier, &token, "read_ledger", &json!({})).unwrap_err();
         let hallpass::verify::Denial::Refused(refusals) = denial else { panic!("{denial}") };
         assert!(refusals[0].detail.starts_with(says), "{refusals:?}");
@@ -310,7 +310,7 @@ fn printed_datalog_can_lie_and_is_not_read() {
     // One fact of two strings, whatever it looks like in print: a delegation that nobody could sign.
     assert_eq!(verified(&issuer, &token).err(), Some(ReasonCode::HolderChain));
     let summary = hallpass::token::UnverifiedPass::parse(token.expose()).unwrap().dangerous_unverified_summary();
-    assert_eq!(summary.claims.unwrap().rights, ["tool read_ledger on https://ledger.example/mcp"]);
+    assert_eq!(summary.claims.unwrap().rights, ["tool read_ledger, transfer on https://ledger.example/mcp"]);
     // What people are shown has no way out of its quotes either.
     let hostile = "a`\u{1b}[31m\nright\"";
     let host = format!(
