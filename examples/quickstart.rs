@@ -145,7 +145,7 @@ fn allow_only(house: &House, pass: &PassToken, tools: &[&str]) -> Result<Attenua
 }
 
 /// What the trail says of the task: this, in this order, and nothing else.
-const OF_THE_TASK: [&str; 4] = ["task_opened", "token_issued", "delegation_reported", "revoked"];
+const OF_THE_TASK: [&str; 5] = ["task_opened", "token_issued", "delegation_reported", "revoked", "request_refused"];
 
 /// What it says of what was there before, in this order, among other things.
 const ON_THE_STAGE: [&str; 5] = ["server_set", "steward_added", "agent_set", "policy_loaded", "operator_added"];

@@ -1,8 +1,7 @@
 //! Events: everything that happened, each with enough to rebuild the state from.
 //!
-//! An event never holds a token, a proof, a private key or a person's name. New members are
-//! optional, so that a journal written by an older build is read by a newer one. A member that a
-//! build does not know stops its start: dropping it could drop a restriction.
+//! An event never holds a token, a proof, a private key or a person's name. New members are optional: an older
+//! build's journal can be read. A member that a build does not know stops its start: it could be a restriction.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +17,6 @@ use crate::{
         time::Timestamp,
     },
     token::{
-        Holding,
         manifest::Manifest,
         rights::{GrantedDetail, RequestedDetail},
     },
@@ -292,7 +290,7 @@ pub struct TaskRecord {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
-    /// What for, in the agent's words.
+    /// What for.
     pub purpose: String,
     /// When it was opened.
     pub opened_at: Timestamp,
@@ -308,7 +306,7 @@ pub struct TaskRecord {
     pub allow_partial: bool,
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<Holding>,
+    pub holder: Option<crate::token::Holding>,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.
