@@ -2,6 +2,7 @@
 
 #![cfg(feature = "server")]
 
+mod holder;
 mod home;
 mod import;
 mod ledger;

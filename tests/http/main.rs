@@ -17,6 +17,7 @@ mod support;
 
 mod auth;
 mod bad_input;
+mod holder;
 mod house;
 mod idempotency;
 mod lists;
