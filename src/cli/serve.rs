@@ -186,9 +186,11 @@ fn http_options(config: &Config) -> http::Options {
     options.tls = files.map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.private_key.clone() });
     options.rates.per_second = config.limits.requests_per_second;
     options.rates.burst = config.limits.burst;
-    // All together are never held to less than one of them may ask.
-    options.rates.global = options.rates.global.max(config.limits.requests_per_second);
+    // One address, which has half of what all have, is never held to less than one of them may ask.
+    let each = config.limits.requests_per_second;
+    options.rates.global = options.rates.global.max(each.saturating_add(each.get()));
     options.max_body = config.limits.body_bytes;
+    options.max_connections = config.limits.connections;
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
     options

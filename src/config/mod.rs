@@ -64,6 +64,8 @@ pub struct Limits {
     pub burst: NonZeroU32,
     /// Requests worked on at once, over all.
     pub concurrent_requests: usize,
+    /// Connections at once.
+    pub connections: usize,
     /// Longest time for one request.
     pub request_timeout: Duration,
     /// Longest task.

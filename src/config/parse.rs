@@ -64,6 +64,7 @@ impl Parser<'_> {
         let requests_per_second = self.integer("limits.requests_per_second", 1, 1_000_000);
         let burst = self.integer("limits.burst", 1, 1_000_000);
         let concurrent_requests = self.integer("limits.concurrent_requests", 1, 100_000);
+        let connections = self.integer("limits.connections", 1, 1_000_000);
         let request_timeout = self.duration("limits.request_timeout", 1, HOUR);
         let max_task_ttl = self.duration("limits.max_task_ttl", 1, 30 * 24 * HOUR);
         let max_pass_ttl = self.duration("limits.max_pass_ttl", 1, 24 * HOUR);
@@ -73,6 +74,7 @@ impl Parser<'_> {
             requests_per_second: rate(requests_per_second?)?,
             burst: rate(burst?)?,
             concurrent_requests: usize::try_from(concurrent_requests?).ok()?,
+            connections: usize::try_from(connections?).ok()?,
             request_timeout: request_timeout?,
             max_task_ttl: max_task_ttl?,
             max_pass_ttl: max_pass_ttl?,

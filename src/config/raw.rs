@@ -139,6 +139,7 @@ struct FileLimits {
     requests_per_second: Leaf,
     burst: Leaf,
     concurrent_requests: Leaf,
+    connections: Leaf,
     request_timeout: Leaf,
     max_task_ttl: Leaf,
     max_pass_ttl: Leaf,
@@ -160,7 +161,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 19] {
+    fn into_entries(self) -> [(&'static str, Leaf); 20] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -175,6 +176,7 @@ impl FileConfig {
             ("limits.requests_per_second", self.limits.requests_per_second),
             ("limits.burst", self.limits.burst),
             ("limits.concurrent_requests", self.limits.concurrent_requests),
+            ("limits.connections", self.limits.connections),
             ("limits.request_timeout", self.limits.request_timeout),
             ("limits.max_task_ttl", self.limits.max_task_ttl),
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),

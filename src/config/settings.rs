@@ -141,7 +141,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
         default: Fallback::Value("512"),
         flag: None,
-        about: "Requests worked on at once; more are answered 503. Open feeds do not count.",
+        about: "Requests worked on at once; more are answered 503. One agent or operator has an eighth of them at most, and an eighth more is kept for operators who may revoke. Open feeds do not count.",
+    },
+    Setting {
+        key: "limits.connections",
+        kind: Kind::Integer,
+        default: Fallback::Value("8192"),
+        flag: None,
+        about: "Connections at once, open feeds included; more are closed. The limit on open files must be above it.",
     },
     Setting {
         key: "limits.request_timeout",

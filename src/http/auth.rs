@@ -114,7 +114,7 @@ impl FromRequestParts<Arc<App>> for Agent {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         match credential(&parts.headers, app, &context)? {
-            Credential::Assertion(text) => app.agent(text, context),
+            Credential::Assertion(text) => app.agent(text, &context),
             Credential::OperatorToken(text) => {
                 let known = app.operator(text, &context).map(drop);
                 Err(known.err().unwrap_or_else(|| Problem::forbidden("this route is for agents")))
@@ -131,7 +131,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
         let session = match credential(&parts.headers, app, &context)? {
             Credential::OperatorToken(text) => app.operator(text, &context)?,
             // An agent is told what it is not allowed only once it proved who it is.
-            Credential::Assertion(text) => return Err(app.agent(text, context).err().unwrap_or_else(for_operators)),
+            Credential::Assertion(text) => return Err(app.agent(text, &context).err().unwrap_or_else(for_operators)),
         };
         session.clear(N::OPERATION, app.broker.now()).map_err(|error| app.refused(error, &context))?;
         let caller = context.caller(Actor::Operator(session.operator().clone()));
@@ -145,7 +145,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         if let Credential::Assertion(text) = credential(&parts.headers, app, &context)? {
-            return app.agent(text, context).map(|agent| Self::Agent(Box::new(agent)));
+            return app.agent(text, &context).map(|agent| Self::Agent(Box::new(agent)));
         }
         Operator::from_request_parts(parts, app).await.map(|operator| Self::Operator(Box::new(operator)))
     }
@@ -162,7 +162,7 @@ impl FromRequestParts<Arc<App>> for Follower {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         match credential(&parts.headers, app, &context)? {
             Credential::OperatorToken(text) => app.operator(text, &context).map(Self),
-            Credential::Assertion(text) => Err(app.agent(text, context).err().unwrap_or_else(for_operators)),
+            Credential::Assertion(text) => Err(app.agent(text, &context).err().unwrap_or_else(for_operators)),
         }
     }
 }
@@ -191,15 +191,15 @@ impl Follower {
 }
 
 impl App {
-    fn agent(&self, text: &str, context: Arc<Context>) -> Result<Agent, Problem> {
+    fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
         let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
-        let verified = verified.map_err(|error| self.not_authenticated(&context, error.reason().to_string()))?;
+        let verified = verified.map_err(|error| self.not_authenticated(context, error.reason().to_string()))?;
         let used = UsedAssertion { agent: verified.agent, jti: verified.jti, expires_at: verified.expires_at };
         // SECURITY: first, so that a used assertion that somebody caught uses up the sender's quota and
         // not the agent's.
         self.broker.use_assertion(&used).inspect_err(|_| self.limits.note_failure(context.peer))?;
-        self.admit_principal(&format!("agent {}", used.agent), &context)?;
+        self.admit_principal(&format!("agent {}", used.agent), context)?;
         let agent = used.agent.clone();
         let caller = Caller { assertion: Some(used), ..context.caller(Actor::Agent(agent.clone())) };
         context.used_assertion(caller.clone());

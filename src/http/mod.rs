@@ -9,6 +9,7 @@ mod agents;
 mod answer;
 mod audit;
 mod auth;
+mod connections;
 mod context;
 mod cursor;
 mod document;

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum_server::{Handle, accept::Accept};
+use axum_server::{
+    Handle,
+    accept::{Accept, DefaultAcceptor},
+};
 use hyper_util::rt::TokioTimer;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -14,6 +17,7 @@ use tokio::{
 use super::{
     App, Observer,
     auth::AgentKeys,
+    connections::Counted,
     health,
     idempotency::Answers,
     limit::{Limits, Rates},
@@ -41,6 +45,8 @@ pub struct Options {
     pub rates: Rates,
     /// A request's body is at most this long, in bytes.
     pub max_body: usize,
+    /// Connections to the main listener at once; more are closed.
+    pub max_connections: usize,
     /// Requests under way at once; more are refused. One principal has an eighth of them at most, and
     /// an eighth more is kept for operators who may revoke.
     pub max_requests: usize,
@@ -62,6 +68,7 @@ impl Options {
             tls: None,
             rates: Rates::default(),
             max_body: 1024 * 1024,
+            max_connections: 8192,
             max_requests: 512,
             max_streams: 4096,
             repeat_answers: Duration::from_secs(600),
@@ -222,16 +229,18 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let Self { listeners: Listeners { options, main, admin, certificate, .. }, app } = self;
         let (main_handle, admin_handle) = (Handle::new(), Handle::new());
+        let places = Arc::new(Semaphore::new(options.max_connections));
         let service = main_router(&app).into_make_service_with_connect_info::<SocketAddr>();
         let mut main = spawn(
-            Listening { listener: main, handle: main_handle.clone(), head: options.times.head },
+            Listening { listener: main, handle: main_handle.clone(), head: options.times.head, places },
             certificate.clone(),
             service,
         );
         let admin_certificate = certificate.clone().filter(|_| !options.admin_listen.ip().is_loopback());
+        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
         let service = health::router(&app).into_make_service_with_connect_info::<SocketAddr>();
         let mut admin = spawn(
-            Listening { listener: admin, handle: admin_handle.clone(), head: options.times.head },
+            Listening { listener: admin, handle: admin_handle.clone(), head: options.times.head, places },
             admin_certificate,
             service,
         );
@@ -267,20 +276,25 @@ struct Listening {
     listener: TcpListener,
     handle: Handle<SocketAddr>,
     head: Duration,
+    /// One for each connection.
+    places: Arc<Semaphore>,
 }
 
 type Serving = JoinHandle<std::io::Result<()>>;
 type Service = axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>;
 
 fn spawn(listening: Listening, certificate: Option<Certificate>, service: Service) -> Serving {
-    let Listening { listener, handle, head } = listening;
+    let Listening { listener, handle, head, places } = listening;
     let server = axum_server::Server::<SocketAddr>::from_listener(listener).handle(handle);
     match certificate {
         Some(certificate) => {
             let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config()).handshake_timeout(head);
+            tokio::spawn(bounded(server.acceptor(Counted::new(acceptor, places)), head).serve(service))
+        }
+        None => {
+            let acceptor = Counted::new(DefaultAcceptor::new(), places);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
-        None => tokio::spawn(bounded(server, head).serve(service)),
     }
 }
 
@@ -359,6 +373,7 @@ fn ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(
 const RESERVE: usize = 8;
 
 const MAINTENANCE: Duration = Duration::from_secs(1);
+const ADMIN_CONNECTIONS: usize = 256;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_HTTP2_HEAD_BYTES: u32 = 64 * 1024;

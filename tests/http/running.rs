@@ -157,3 +157,23 @@ async fn a_taken_address_is_an_error_that_names_it() {
     let error = Server::bind(taken, house.broker.clone(), std::sync::Arc::new(Recorder::default())).await.unwrap_err();
     assert!(error.to_string().contains(&house.address.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn no_more_connections_than_allowed() {
+    let house = House::with(http::Options { max_connections: 3, ..options() }).await;
+    let mut open = Vec::new();
+    let mut closed = false;
+    // The house's own client may keep one.
+    for _ in 0..4 {
+        let mut connection = TcpStream::connect(house.address).await.unwrap();
+        connection.write_all(b"GET /v1/keys.json HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(Duration::from_secs(5), connection.read_exact(&mut answer)).await.unwrap();
+        match read {
+            Ok(_) => open.push(connection),
+            Err(_) => closed = true,
+        }
+    }
+    assert!(closed && !open.is_empty(), "{} are open", open.len());
+    drop(open);
+}
