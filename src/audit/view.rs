@@ -201,7 +201,9 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::TaskOpened { task } => ("task_opened", format!("{} until {}", task.purpose, task.ends_at)),
         Event::TokenIssued { token, .. } => {
             let rights = list(token.decided_by.iter().map(|by| format!("{} by grant {}", by.right, by.grant)));
-            ("token_issued", format!("{rights}; until {}; revocation id {}", token.expires_at, token.revocation_id))
+            let bound = token.holder.as_deref().map(|key| format!("; bound to key {key}")).unwrap_or_default();
+            let (until, id) = (token.expires_at, token.revocation_id);
+            ("token_issued", format!("{rights}; until {until}{bound}; revocation id {id}"))
         }
         Event::RequestRefused { reasons, .. } => {
             let reasons = reasons.iter().map(|reason| format!("{}: {}", reason.code, reason.detail));

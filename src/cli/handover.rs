@@ -9,7 +9,7 @@ use super::{
     access::{json_file, token_argument},
     error::CliError,
     output::{Output, View},
-    token::{Narrower, TriedCall},
+    token::{CallKind, Narrower, as_call, parse_arguments, parse_call},
     view::under,
 };
 use crate::{
@@ -85,8 +85,11 @@ pub(super) struct Prove {
     #[arg(long, value_name = "NONCE")]
     nonce: Option<String>,
     /// Good for this call only: tool:NAME, resource:URI or prompt:NAME.
-    #[command(flatten)]
-    call: Option<TriedCall>,
+    #[arg(long, value_name = "KIND:NAME", value_parser = parse_call)]
+    call: Option<(CallKind, String)>,
+    /// The call's arguments.
+    #[arg(long, value_name = "JSON", value_parser = parse_arguments, requires = "call")]
+    arguments: Option<Value>,
 }
 
 impl Prove {
@@ -94,7 +97,7 @@ impl Prove {
         let token = token_argument(&self.token)?;
         let key = AgentKey::read(&self.key).map_err(CliError::failed)?;
         let digest = self.call.as_ref().map(|call| {
-            let digest = call_digest(&call.as_call());
+            let digest = call_digest(&as_call(call, self.arguments.as_ref()));
             digest.ok_or_else(|| CliError::usage("a number in --arguments cannot be signed for: it is not exact"))
         });
         let content = ProofContent {

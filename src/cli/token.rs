@@ -107,8 +107,12 @@ struct Verify {
     /// The server that the call is for, by URI or registered name.
     #[arg(long, value_name = "SERVER")]
     server: String,
-    #[command(flatten)]
-    call: TriedCall,
+    /// The call: tool:NAME, resource:URI or prompt:NAME.
+    #[arg(long, value_name = "KIND:NAME", value_parser = parse_call)]
+    call: (CallKind, String),
+    /// The call's arguments.
+    #[arg(long, value_name = "JSON", value_parser = parse_arguments)]
+    arguments: Option<Value>,
     /// For a bound pass: the key file of its holder, to sign the proof of possession with.
     #[arg(long, value_name = "KEYFILE")]
     key: Option<PathBuf>,
@@ -125,31 +129,18 @@ struct Verify {
     operator: Operator,
 }
 
-/// A call to try or to sign for.
-#[derive(Debug, Args)]
-pub(super) struct TriedCall {
-    /// The call: tool:NAME, resource:URI or prompt:NAME.
-    #[arg(long, value_name = "KIND:NAME", value_parser = parse_call)]
-    call: (CallKind, String),
-    /// The call's arguments.
-    #[arg(long, value_name = "JSON", value_parser = parse_arguments, requires = "call")]
-    arguments: Option<Value>,
-}
-
-impl TriedCall {
-    pub(super) fn as_call(&self) -> Call<'_> {
-        let (kind, name) = (self.call.0, self.call.1.as_str());
-        let arguments = self.arguments.as_ref();
-        match kind {
-            CallKind::Tool => Call::tool(name, arguments),
-            CallKind::Resource => Call::resource(name),
-            CallKind::Prompt => Call::prompt(name, arguments),
-        }
+/// The call named by `--call` and `--arguments`.
+pub(super) fn as_call<'c>((kind, name): &'c (CallKind, String), arguments: Option<&'c Value>) -> Call<'c> {
+    match kind {
+        CallKind::Tool => Call::tool(name, arguments),
+        CallKind::Resource => Call::resource(name),
+        CallKind::Prompt => Call::prompt(name, arguments),
     }
 }
 
+/// What kind of thing is called.
 #[derive(Debug, Clone, Copy)]
-enum CallKind {
+pub(super) enum CallKind {
     Tool,
     Resource,
     Prompt,
@@ -280,7 +271,7 @@ impl Verify {
         };
         verifier.accept_key_document(&document).map_err(foreign)?;
         verifier.accept_frame(frame.trim()).map_err(foreign)?;
-        let call = self.call.as_call();
+        let call = as_call(&self.call, self.arguments.as_ref());
         if self.explain {
             explain_chain(&token, output);
         }
@@ -352,7 +343,7 @@ fn denied(denial: &Denial, output: Output) -> Result<(), CliError> {
     Err(CliError::answered(Exit::Refused))
 }
 
-fn parse_call(text: &str) -> Result<(CallKind, String), String> {
+pub(super) fn parse_call(text: &str) -> Result<(CallKind, String), String> {
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     let kind = match kind {
         _ if name.is_empty() => Err(()),
@@ -365,6 +356,6 @@ fn parse_call(text: &str) -> Result<(CallKind, String), String> {
     kind.map(|kind| (kind, name.to_owned())).map_err(|()| expected.to_owned())
 }
 
-fn parse_arguments(text: &str) -> Result<Value, String> {
+pub(super) fn parse_arguments(text: &str) -> Result<Value, String> {
     json::parse(text.as_bytes(), super::access::MAX_INPUT_BYTES).map_err(|error| error.to_string())
 }

@@ -28,6 +28,7 @@ mod state;
 #[cfg(feature = "verify-tower")]
 pub mod tower;
 mod verifier;
+mod with_proof;
 
 pub use builder::{DEFAULT_STALENESS_BOUND, VerifierBuilder};
 pub use permit::{Call, Denial, Fault, Permit, Refusal, RefusingHop};

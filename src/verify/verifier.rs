@@ -12,8 +12,9 @@ use super::{
     builder::VerifierBuilder,
     document::KeyDocument,
     permit::{Call, Denial, Fault, Permit, Refusal, RefusingHop},
-    possession::{self, Expected, Nonces, Presented, ReplayError, ReplayGuard},
+    possession::{Nonces, ReplayGuard},
     state::{FrameError, Memory, State},
+    with_proof::proves_call,
 };
 use crate::{
     base::{
@@ -72,7 +73,7 @@ impl Weighter<Digest, Arc<Signed>> for ByLength {
 pub struct Pass {
     signed: Arc<Signed>,
     /// The call that the holder's proof is for, when it names one.
-    proven_call: Option<Digest>,
+    pub(super) proven_call: Option<Digest>,
 }
 
 impl Pass {
@@ -115,52 +116,6 @@ impl Verifier {
             return Err(Denial::because(ReasonCode::ProofRequired, detail));
         }
         Ok(pass)
-    }
-
-    /// As [`verify`](Self::verify), for a pass that is bound to a key and comes with a proof of
-    /// possession (RFC 9449).
-    ///
-    /// A proof is taken once. It must be by the key of the last delegate, or of the agent itself when
-    /// nobody was given the pass.
-    ///
-    /// # Errors
-    ///
-    /// Also refuses a pass that is bound to no key, and a proof for every reason that the
-    /// [module](super::possession) lists; a fault when no more proofs can be remembered.
-    pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
-        let mut pass = self.believable(token)?;
-        let now = self.state().time(&*self.clock);
-        let Some(chain) = pass.verified().holder() else {
-            let detail = "the pass is bound to no key: present it as a bearer token";
-            return Err(Denial::because(ReasonCode::ProofInvalid, detail));
-        };
-        let expected = Expected {
-            token,
-            holder: chain.leaf(),
-            method: presented.method,
-            endpoints: &self.endpoints,
-            now,
-            remembers_since: self.proofs.since(),
-            nonces: self.nonces.as_ref(),
-        };
-        let proven = possession::check(presented.proof, &expected)
-            .map_err(|error| Denial::because(error.code(), error.to_string()))?;
-        match self.proofs.admit(chain.leaf(), &proven.jti, now) {
-            Ok(()) => {}
-            Err(ReplayError::Seen) => {
-                return Err(Denial::because(ReasonCode::ProofReplayed, "the proof was used before: sign a new one"));
-            }
-            Err(ReplayError::Full) => return Err(Denial::Fault(Fault::ProofGuardFull)),
-        }
-        pass.proven_call = proven.call;
-        Ok(pass)
-    }
-
-    /// The nonce that the next proof of possession should carry, where they need one.
-    #[must_use]
-    pub fn proof_nonce(&self) -> Option<String> {
-        let now = self.state().time(&*self.clock);
-        self.nonces.as_ref().map(|nonces| nonces.current(now))
     }
 
     /// How long `pass` may still be used here: looks at revocation, time and audience, and at no call.
@@ -316,7 +271,7 @@ impl Verifier {
         Manifest::clone(&self.state().manifest)
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         // State is replaced member by member only after every check passed; a panic between two
         // assignments cannot happen, so a poisoned lock still holds a sound state.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -332,7 +287,7 @@ impl Verifier {
     }
 
     /// The pass, unless something is wrong with it that no proof could mend.
-    fn believable(&self, token: &str) -> Result<Pass, Denial> {
+    pub(super) fn believable(&self, token: &str) -> Result<Pass, Denial> {
         drop(self.current_state()?);
         let pass = self.signed(token)?;
         self.refuse_unbelievable(&pass)?;
@@ -427,18 +382,6 @@ impl Verifier {
             holder: verified.holder().map(|chain| chain.leaf().clone()),
             cleared_at: now,
             valid_until: verified.valid_until(),
-        }
-    }
-}
-
-/// Whether the holder signed for this very call; a proof that names another call is refused.
-fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
-    match pass.proven_call {
-        None => Ok(false),
-        Some(proven) if possession::call_digest(call) == Some(proven) => Ok(true),
-        Some(_) => {
-            let detail = "the proof is for another call: `hallpass_call` is not the digest of this one";
-            Err(Denial::because(ReasonCode::ProofCall, detail))
         }
     }
 }

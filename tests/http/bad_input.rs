@@ -225,7 +225,7 @@ async fn what_is_not_there_is_404_and_what_is_there_already_409() {
 #[tokio::test]
 async fn a_grant_that_does_not_check_is_422_with_its_place_and_leaves_no_file() {
     let house = House::new().await;
-    let grant = json!({"id": "bad", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "1m", "constraints": {"transfer": {"/amuont": {"max": 1}}}});
+    let grant = json!({"id": "bad", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "1m", "constraints": {"read_ledger": {"/yeer": {"max": 1}}}});
     let before = house.records();
     let (status, body) = refused(house.operator(Method::POST, "/v1/policy/grants").json(&grant)).await;
     assert_eq!(status, 422);

@@ -1,0 +1,68 @@
+//! Bound passes at the verifier: the pass first, then the proof that its holder is here.
+
+use super::{
+    permit::{Call, Denial, Fault},
+    possession::{self, Expected, Presented, ReplayError},
+    verifier::{Pass, Verifier},
+};
+use crate::base::ReasonCode;
+
+impl Verifier {
+    /// As [`verify`](Self::verify), for a pass that is bound to a key and comes with a proof of
+    /// possession (RFC 9449).
+    ///
+    /// A proof is taken once. It must be by the key of the last delegate, or of the agent itself when
+    /// nobody was given the pass.
+    ///
+    /// # Errors
+    ///
+    /// Also refuses a pass that is bound to no key, and a proof for every reason that the
+    /// [module](super::possession) lists; a fault when no more proofs can be remembered.
+    pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
+        let mut pass = self.believable(token)?;
+        let now = self.state().time(&*self.clock);
+        let Some(chain) = pass.verified().holder() else {
+            let detail = "the pass is bound to no key: present it as a bearer token";
+            return Err(Denial::because(ReasonCode::ProofInvalid, detail));
+        };
+        let expected = Expected {
+            token,
+            holder: chain.leaf(),
+            method: presented.method,
+            endpoints: &self.endpoints,
+            now,
+            remembers_since: self.proofs.since(),
+            nonces: self.nonces.as_ref(),
+        };
+        let proven = possession::check(presented.proof, &expected)
+            .map_err(|error| Denial::because(error.code(), error.to_string()))?;
+        match self.proofs.admit(chain.leaf(), &proven.jti, now) {
+            Ok(()) => {}
+            Err(ReplayError::Seen) => {
+                return Err(Denial::because(ReasonCode::ProofReplayed, "the proof was used before: sign a new one"));
+            }
+            Err(ReplayError::Full) => return Err(Denial::Fault(Fault::ProofGuardFull)),
+        }
+        pass.proven_call = proven.call;
+        Ok(pass)
+    }
+
+    /// The nonce that the next proof of possession should carry, where they need one.
+    #[must_use]
+    pub fn proof_nonce(&self) -> Option<String> {
+        let now = self.state().time(&*self.clock);
+        self.nonces.as_ref().map(|nonces| nonces.current(now))
+    }
+}
+
+/// Whether the holder signed for this very call; a proof that names another call is refused.
+pub(super) fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
+    match pass.proven_call {
+        None => Ok(false),
+        Some(proven) if possession::call_digest(call) == Some(proven) => Ok(true),
+        Some(_) => {
+            let detail = "the proof is for another call: `hallpass_call` is not the digest of this one";
+            Err(Denial::because(ReasonCode::ProofCall, detail))
+        }
+    }
+}
