@@ -273,7 +273,7 @@ async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
     let house = House::with(Options { max_requests: 8, ..options() }).await;
     let mut stuck = Vec::new();
     for number in 0..8 {
-        let key = hallpass::identity::AgentKey::generate(format!("slow-{number}").parse().unwrap());
+        let key = AgentKey::generate(format!("slow-{number}").parse().unwrap());
         house.add_agent(&key).await;
         // The body never comes, so the request stays under way.
         let head = format!(
