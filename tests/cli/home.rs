@@ -37,12 +37,13 @@ impl Home {
     }
 
     pub(crate) fn start(&mut self) {
-        let mut child = self
-            .command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.start_with(&[]);
+    }
+
+    pub(crate) fn start_with(&mut self, more: &[&str]) {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"];
+        let mut child =
+            self.command(&[&serve[..], more].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = String::new();
         for line in lines.by_ref() {

@@ -8,5 +8,6 @@ mod import;
 mod ledger;
 mod offline;
 mod operations;
+mod tls;
 mod transcript;
 mod usage;
