@@ -80,6 +80,7 @@ const LONG_FILES: &[(&str, &str)] = &[
         "broker/registry.rs",
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
+    ("journal/event.rs", "the catalogue of everything that can happen, with what each kind keeps"),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
 ];
 

@@ -210,8 +210,10 @@ fn explain(event: &Event) -> (&'static str, String) {
             ("request_refused", reasons.collect::<Vec<_>>().join("; "))
         }
         Event::TaskCompleted { passes_end, .. } => ("task_completed", format!("its passes would end at {passes_end}")),
-        Event::DelegationReported { blocks, delegate, .. } => {
-            let to = delegate.as_deref().map(|to| format!(" to {to}")).unwrap_or_default();
+        Event::DelegationReported { blocks, delegate, registered, .. } => {
+            let asserted = delegate.as_deref().map(|to| format!(" to {to} (asserted)"));
+            let known = registered.as_ref().map(|agent| format!(" to agent {agent}, by its key"));
+            let to = known.or(asserted).unwrap_or_default();
             ("delegation_reported", format!("{} blocks{to}: {}", blocks.len(), list(blocks)))
         }
         Event::Revoked { revocation } => {

@@ -37,7 +37,7 @@ pub use self::{
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
-    tasks::TaskView,
+    tasks::{DelegationReport, TaskView},
 };
 use crate::{
     base::{

@@ -96,11 +96,23 @@ pub struct LiveTask {
     /// What was minted in it.
     pub tokens: Vec<TokenRecord>,
     /// Chains of block ids that its agent reported, block 0 first.
-    pub delegations: Vec<(Vec<RevocationId>, Option<String>)>,
+    pub delegations: Vec<Reported>,
     /// Blocks of its tokens that were revoked.
     pub revoked: BTreeSet<RevocationId>,
     /// Why it ended early, if it did.
     pub end: Option<(TaskEnd, Timestamp)>,
+}
+
+/// What an agent reported to have handed on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Reported {
+    /// The longer token's block ids, block 0 first.
+    pub blocks: Vec<RevocationId>,
+    /// To whom, as the agent says.
+    pub asserted: Option<String>,
+    /// To whom, by the key.
+    pub registered: Option<AgentId>,
 }
 
 /// Why a task ended before its time.
@@ -133,9 +145,11 @@ impl LiveTask {
     pub(super) fn note(&mut self, event: &Event, at: Timestamp) {
         match event {
             Event::TokenIssued { token, .. } => self.tokens.push(token.clone()),
-            Event::DelegationReported { blocks, delegate, .. } => {
-                self.delegations.push((blocks.clone(), delegate.clone()))
-            }
+            Event::DelegationReported { blocks, delegate, registered, .. } => self.delegations.push(Reported {
+                blocks: blocks.clone(),
+                asserted: delegate.clone(),
+                registered: registered.clone(),
+            }),
             Event::TaskCompleted { .. } => self.end = Some((TaskEnd::Completed, at)),
             Event::Revoked { revocation } => {
                 if let Subject::RevocationId(id) = &revocation.subject {
@@ -433,6 +447,15 @@ impl State {
         let subjects = std::iter::once(digest).chain(keys.iter().map(Subjects::holder));
         let entries = subjects.map(|subject| RevocationEntry { subject, cut_off, expires_at: *expires_at });
         FeedNews::Revocation(entries.collect(), servers.clone())
+    }
+
+    /// The registered agent that has the key with this thumbprint.
+    #[must_use]
+    pub fn agent_with_key(&self, thumbprint: &str) -> Option<&AgentId> {
+        let has_key = |agent: &&AgentRecord| {
+            agent.keys.iter().filter_map(HolderKey::from_jwk).any(|key| key.thumbprint() == thumbprint)
+        };
+        self.agents.values().find(has_key).map(|agent| &agent.agent)
     }
 
     /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as

@@ -68,8 +68,23 @@ pub struct DelegationView {
     /// To whom, as the agent says: nobody checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asserted_delegate: Option<String>,
+    /// To which registered agent, by the key that the pass was handed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registered_delegate: Option<AgentId>,
     /// Whether one of its own blocks was revoked.
     pub revoked: bool,
+}
+
+/// What an agent reports to have handed on.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::exhaustive_structs, reason = "whoever reports must say every one of these")]
+pub struct DelegationReport {
+    /// The longer token's block ids, block 0 first.
+    pub blocks: Vec<RevocationId>,
+    /// To whom, in the agent's words.
+    pub delegate: Option<String>,
+    /// The thumbprint (RFC 7638) of the key that it was handed to.
+    pub delegate_key: Option<String>,
 }
 
 impl Broker {
@@ -106,8 +121,9 @@ impl Broker {
         &self,
         caller: &Caller,
         agent: &AgentId,
-        (task, blocks, delegate): (&TaskId, Vec<RevocationId>, Option<String>),
+        (task, report): (&TaskId, DelegationReport),
     ) -> Result<TaskView, BrokerError> {
+        let DelegationReport { blocks, delegate, delegate_key } = report;
         self.refuse_ended_task(agent, task)?;
         if !(2..=MAX_APPENDED_BLOCKS.saturating_add(1)).contains(&blocks.len()) {
             return Err(BrokerError::invalid(
@@ -121,7 +137,7 @@ impl Broker {
         if delegate.as_ref().is_some_and(|delegate| delegate.is_empty() || delegate.len() > 128) {
             return Err(BrokerError::invalid("delegate", "a name has 1 to 128 bytes"));
         }
-        {
+        let registered = {
             let state = self.state();
             let live = state.task(task).ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
             if !live.tokens.iter().any(|token| blocks.first() == Some(&token.revocation_id)) {
@@ -130,8 +146,9 @@ impl Broker {
             if live.delegations.len() >= MAX_DELEGATIONS {
                 return Err(BrokerError::Conflict(format!("a task reports at most {MAX_DELEGATIONS} delegations")));
             }
-        }
-        let event = Event::DelegationReported { task: task.clone(), blocks, delegate };
+            delegate_key.and_then(|thumbprint| state.agent_with_key(&thumbprint).cloned())
+        };
+        let event = Event::DelegationReported { task: task.clone(), blocks, delegate, registered };
         self.record(caller, self.now(), vec![event]).await?;
         self.task(task, Some(agent))
     }
@@ -233,10 +250,11 @@ impl Broker {
             revoked: revoked(&token.revocation_id),
             authorization_details: token.rights.clone(),
         });
-        let delegations = live.delegations.iter().map(|(blocks, delegate)| DelegationView {
-            blocks: blocks.clone(),
-            asserted_delegate: delegate.clone(),
-            revoked: blocks.iter().any(revoked),
+        let delegations = live.delegations.iter().map(|reported| DelegationView {
+            blocks: reported.blocks.clone(),
+            asserted_delegate: reported.asserted.clone(),
+            registered_delegate: reported.registered.clone(),
+            revoked: reported.blocks.iter().any(revoked),
         });
         TaskView {
             task_id: live.record.task.clone(),

@@ -4,7 +4,6 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
 use super::{
     access::{Either, token_argument},
@@ -199,21 +198,26 @@ impl Open {
 
 impl Report {
     fn to_json(&self) -> Result<Value, CliError> {
-        let blocks = match &self.chain.token {
-            Some(token) => block_ids(&token_argument(token)?)?,
-            None => self.chain.blocks.clone(),
-        };
-        let mut body = json!({"blocks": blocks});
-        if let (Some(body), Some(delegate)) = (body.as_object_mut(), &self.delegate) {
-            body.insert("delegate".to_owned(), json!(delegate));
+        let mut body = Map::new();
+        let mut delegate = self.delegate.clone();
+        match &self.chain.token {
+            Some(token) => {
+                let token = token_argument(token)?;
+                let pass =
+                    UnverifiedPass::parse(&token).map_err(|error| CliError::usage(format!("not a pass: {error}")))?;
+                let blocks = pass.dangerous_unverified_summary().blocks;
+                let ids: Vec<RevocationId> = blocks.iter().map(|block| block.revocation_id).collect();
+                body.insert("blocks".to_owned(), json!(ids));
+                if let Some(hop) = blocks.iter().rev().find_map(|block| block.delegation.as_ref()) {
+                    body.insert("delegate_key".to_owned(), json!(hop.key));
+                    delegate.get_or_insert_with(|| hop.to.clone());
+                }
+            }
+            None => drop(body.insert("blocks".to_owned(), json!(self.chain.blocks))),
         }
-        Ok(body)
+        body.extend(delegate.map(|delegate| ("delegate".to_owned(), json!(delegate))));
+        Ok(Value::Object(body))
     }
-}
-
-fn block_ids(token: &Zeroizing<String>) -> Result<Vec<RevocationId>, CliError> {
-    let pass = UnverifiedPass::parse(token).map_err(|error| CliError::usage(format!("not a pass: {error}")))?;
-    Ok(pass.dangerous_unverified_summary().blocks.iter().map(|block| block.revocation_id).collect())
 }
 
 /// `patient_id=p-123`; a value that reads as an integer, true or false is one, in quotes it is text.
@@ -290,7 +294,11 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
         let revoked = if delegation.get("revoked") == Some(&Value::Bool(true)) { ", revoked" } else { "" };
         let last = items(delegation, "/blocks").last().map(words).unwrap_or_default();
         fields.push(("handed on", last));
-        fields.push(("", format!("to {} (asserted){revoked}", text(delegation, "/asserted_delegate"))));
+        let to = match delegation.get("registered_delegate").and_then(Value::as_str) {
+            Some(agent) => format!("to agent {agent}"),
+            None => format!("to {} (asserted)", text(delegation, "/asserted_delegate")),
+        };
+        fields.push(("", format!("{to}{revoked}")));
     }
     output.show(task, View::Fields(fields))
 }

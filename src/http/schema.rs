@@ -128,6 +128,8 @@ pub(super) struct DelegationView {
     blocks: Vec<String>,
     /// To whom, as the agent says.
     asserted_delegate: Option<String>,
+    /// To which registered agent, by its key.
+    registered_delegate: Option<String>,
     revoked: bool,
 }
 

@@ -24,7 +24,7 @@ use crate::{
         ids::{AgentId, RevocationId, TaskId},
         time::Timestamp,
     },
-    broker::{IssueAgain, Issued, OpenTask},
+    broker::{DelegationReport, IssueAgain, Issued, OpenTask},
     journal::event::RecordedGrant,
     token::{
         Holding,
@@ -112,6 +112,10 @@ pub(super) struct DelegationRequest {
     /// To whom it was handed.
     #[serde(default)]
     delegate: Option<String>,
+    /// The thumbprint (RFC 7638) of the key that a bound pass was handed to: tells registered agents
+    /// from names that are only asserted.
+    #[serde(default)]
+    delegate_key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -215,9 +219,10 @@ pub(super) async fn report_delegation(
     once: Once,
     input: Input<DelegationRequest>,
 ) -> Result<Answer, Problem> {
-    let DelegationRequest { blocks, delegate } = input.value;
+    let DelegationRequest { blocks, delegate, delegate_key } = input.value;
+    let report = DelegationReport { blocks, delegate, delegate_key };
     let work = async |caller| {
-        let view = app.broker.report_delegation(&caller, &agent.agent, (&task, blocks, delegate)).await?;
+        let view = app.broker.report_delegation(&caller, &agent.agent, (&task, report)).await?;
         Answer::created(&view)
     };
     once.run(&app, (agent.caller.clone(), input.digest), work).await

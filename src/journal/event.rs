@@ -185,6 +185,9 @@ pub enum Event {
         /// To whom, when the agent says.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delegate: Option<String>,
+        /// The registered agent that has the key that it was handed to, when there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        registered: Option<AgentId>,
     },
     /// Something was revoked.
     Revoked {

@@ -2,7 +2,7 @@
 
 use hallpass::{
     base::ids::RevocationId,
-    broker::{NewOperator, OperatorToken},
+    broker::{DelegationReport, NewOperator, OperatorToken},
     journal::event::Role,
     token::{Narrowing, attenuate, manifest::Manifest},
 };
@@ -35,8 +35,9 @@ fn at_archive() -> OpenTask {
 async fn report_at_archive(broker: &Broker, block: RevocationId) {
     let (caller, agent) = bot();
     let other = broker.open_task(&caller, &agent, at_archive()).await.unwrap();
-    let report = (&other.task.task, vec![other.record.revocation_id, block], None);
-    broker.report_delegation(&caller, &agent, report).await.unwrap();
+    let blocks = vec![other.record.revocation_id, block];
+    let report = DelegationReport { blocks, delegate: None, delegate_key: None };
+    broker.report_delegation(&caller, &agent, (&other.task.task, report)).await.unwrap();
 }
 
 async fn reopened(house: &House, broker: Arc<Broker>) -> Arc<Broker> {

@@ -65,6 +65,15 @@ fn a_bound_pass_is_handed_on_used_with_the_delegates_key_and_explained() {
     assert_eq!(summary["left"]["rights"].as_array().unwrap().len(), 0, "{summary}");
     assert_eq!(summary["left"]["delegations"], 0);
 
+    // Reported, it is told apart by its key: asserted before the agent is registered, known after.
+    let report = ["task", "delegations", "report", text(&pass, "/task_id"), "--as", KEY, "--token", token];
+    let asserted = home.json(&report);
+    assert_eq!(text(&asserted, "/delegations/0/asserted_delegate"), "summariser");
+    assert!(asserted.pointer("/delegations/0/registered_delegate").is_none());
+    home.ok(&["agent", "add", "summary-bot", "--steward", "bob", "--key", "summariser.jwk"]);
+    let known = home.json(&report);
+    assert_eq!(text(&known, "/delegations/1/registered_delegate"), "summary-bot");
+
     let pin = home.json(&["keys", "show-pin"]);
     let feed_key = text(&pin, "/feed_key");
     let verify = |token: &str, more: &[&str]| {

@@ -85,7 +85,12 @@ pub(crate) fn revoked(subject: Subject) -> Entry {
 
 pub(crate) fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
     let blocks = blocks.iter().map(|n| block(*n)).collect();
-    entry(Event::DelegationReported { task: id("tsk", task), blocks, delegate: Some(delegate.to_owned()) })
+    entry(Event::DelegationReported {
+        task: id("tsk", task),
+        blocks,
+        delegate: Some(delegate.to_owned()),
+        registered: None,
+    })
 }
 
 pub(crate) fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
