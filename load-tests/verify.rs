@@ -148,6 +148,7 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
         feed_keys: None,
         manifest: None,
         revocations: Vec::new(),
+        suspended_holders: None,
     };
     verifier.accept_frame(&frame.sign(&feed).unwrap()).unwrap();
     verifier

@@ -269,7 +269,7 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         (ProofNonce, "tests/holder/proofs.rs", "a_server_that_gives_out_nonces_takes_no_proof_without_one"),
         (ProofCall, "tests/holder/proofs.rs", "a_proof_for_one_call_is_refused_with_another"),
         (CallProofRequired, "tests/holder/proofs.rs", "a_tool_that_needs_a_proof_of_the_very_call_gets_one_or_refuses"),
-        (ProofGuardFull, "tests/holder/proofs.rs", "a_holder_that_proves_too_often_is_refused_and_nobody_else"),
+        (ProofGuardFull, "tests/holder/proofs.rs", "an_agent_that_proves_too_often_is_refused_and_nobody_else"),
         // Policy and minting: a pass that was never made.
         (NoGrant, "tests/http/story.rs", "a_refusal_lists_every_reason"),
         (Guardrail, "tests/policy/decisions.rs", "a_guardrail_under_a_requested_pattern_refuses_the_name_it_forbids"),

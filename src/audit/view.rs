@@ -212,7 +212,12 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::TaskCompleted { passes_end, .. } => ("task_completed", format!("its passes would end at {passes_end}")),
         Event::DelegationReported { blocks, delegate, registered, .. } => {
             let asserted = delegate.as_deref().map(|to| format!(" to {to} (asserted)"));
-            let known = registered.as_ref().map(|agent| format!(" to agent {agent}, by its key"));
+            let known = registered.as_ref().map(|agent| {
+                format!(
+                    " to {}, with a key that is registered to agent {agent}",
+                    delegate.as_deref().unwrap_or("somebody")
+                )
+            });
             let to = known.or(asserted).unwrap_or_default();
             ("delegation_reported", format!("{} blocks{to}: {}", blocks.len(), list(blocks)))
         }

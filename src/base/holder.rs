@@ -165,7 +165,8 @@ impl FromStr for HolderKey {
             }
             _ => None,
         };
-        key.ok_or(HolderKeyError)
+        // One spelling each: a compact point has another prefix and means the same.
+        key.filter(|key: &Self| key.to_string() == text).ok_or(HolderKeyError)
     }
 }
 
@@ -227,6 +228,11 @@ mod tests {
         for refused in [with_d, off_curve, short, zero, rsa, json!("text"), json!({})] {
             assert!(HolderKey::from_jwk(&refused).is_none(), "{refused}");
         }
+        let usual = HolderKey::from_jwk(&p256()).unwrap().to_string();
+        let (_, coordinate) = usual.split_at("secp256r1/0?".len());
+        let compact = format!("secp256r1/05{coordinate}");
+        assert_eq!(compact.len(), "secp256r1/".len() + 66);
+        assert!(compact.parse::<HolderKey>().is_err(), "{compact}");
         for refused in ["ed25519/00", "secp256r1/", "ED25519/00", "", &"0".repeat(64)] {
             assert!(refused.parse::<HolderKey>().is_err(), "{refused}");
         }

@@ -237,18 +237,23 @@ fn build_frame(
     let is_snapshot = since.is_none();
     let mut keys_changed = is_snapshot;
     let mut manifest_changed = is_snapshot;
+    let mut holders_changed = is_snapshot;
     let mut revocations = Vec::new();
     for change in state.news_since(since.unwrap_or(0)) {
         match &change.what {
             FeedNews::Keys => keys_changed = true,
+            FeedNews::Holders => holders_changed = true,
             FeedNews::Manifest(of) => manifest_changed |= of == server,
             FeedNews::Revocation(entries, servers) if servers.is_empty() || servers.contains(server) => {
+                // More than one subject: an agent's keys are among them.
+                holders_changed |= entries.len() > 1;
                 revocations.extend(entries.iter().filter(|entry| entry.expires_at > at).cloned());
             }
             FeedNews::Revocation(..) => {}
         }
     }
     let manifest = state.servers.get(server).filter(|_| manifest_changed);
+    let suspended_holders = holders_changed.then(|| state.suspended_holders());
     Frame {
         iss: issuer.clone(),
         aud: server.clone(),
@@ -260,6 +265,7 @@ fn build_frame(
         feed_keys: keys_changed.then(|| feed_keys(state)),
         manifest: manifest.map(|manifest| manifest.as_ref().clone()),
         revocations,
+        suspended_holders,
     }
 }
 

@@ -66,8 +66,9 @@ pub(super) fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), Brok
 
 fn names_in(detail: &RequestedDetail) -> usize {
     let constraints: usize = detail.constraints.values().map(BTreeMap::len).sum();
-    let named = [detail.tools.len(), detail.prompts.len(), detail.resources.len(), detail.closed_arguments.len()];
-    named.into_iter().sum::<usize>().saturating_add(constraints)
+    let named = [detail.tools.len(), detail.prompts.len(), detail.resources.len()];
+    let demanded = [constraints, detail.closed_arguments.len(), detail.call_proof.len()];
+    named.into_iter().chain(demanded).sum()
 }
 
 const MAX_PURPOSE_BYTES: usize = 500;

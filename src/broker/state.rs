@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     base::{
+        digest::SubjectDigest,
         holder::HolderKey,
         ids::{AgentId, KeyId, OperatorId, RevocationId, ServerName, ServerUri, StewardId, TaskId},
         key::PublicKey,
@@ -185,6 +186,8 @@ pub(super) struct FeedChange {
 #[derive(Debug, Clone)]
 pub(super) enum FeedNews {
     Keys,
+    /// Whose keys may not hold a pass changed.
+    Holders,
     Manifest(ServerUri),
     /// The servers concerned; empty means all.
     Revocation(Vec<RevocationEntry>, BTreeSet<ServerUri>),
@@ -353,7 +356,12 @@ impl State {
                 }
             }
             Event::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
-            Event::AgentSet { agent } => drop(self.agents.insert(agent.agent.clone(), agent.clone())),
+            Event::AgentSet { agent } => {
+                let old = self.agents.insert(agent.agent.clone(), agent.clone());
+                let is_concerned = |agent: &AgentRecord| self.is_suspended_agent(agent);
+                let changed = is_concerned(agent) || old.as_ref().is_some_and(is_concerned);
+                return changed.then_some(FeedNews::Holders);
+            }
             Event::AgentRemoved { agent } => {
                 self.agents.remove(agent);
                 self.removed_agents.insert(agent.clone());
@@ -384,7 +392,10 @@ impl State {
                 return Some(FeedNews::Revocation(vec![entry], servers));
             }
             Event::Revoked { revocation } => return Some(self.apply_revocation(&self.reach(revocation))),
-            Event::Reinstated { subject } => drop(self.suspended.remove(subject)),
+            Event::Reinstated { subject } => {
+                self.suspended.remove(subject);
+                return Some(FeedNews::Holders);
+            }
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
             | Event::PolicyLoaded { .. }
@@ -458,6 +469,18 @@ impl State {
         self.agents.values().find(has_key).map(|agent| &agent.agent)
     }
 
+    fn is_suspended_agent(&self, agent: &AgentRecord) -> bool {
+        let subjects = [Subject::Agent(agent.agent.clone()), Subject::Steward(agent.steward.clone())];
+        subjects.iter().any(|subject| self.is_suspended(subject))
+    }
+
+    /// The keys of every agent that is revoked and not reinstated, itself or with its steward.
+    pub(super) fn suspended_holders(&self) -> Vec<SubjectDigest> {
+        let suspended = self.agents.values().filter(|agent| self.is_suspended_agent(agent));
+        let keys = suspended.flat_map(|agent| &agent.keys).filter_map(HolderKey::from_jwk);
+        keys.map(|key| Subjects::holder(&key)).collect()
+    }
+
     /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as
     /// delegates in passes of others.
     fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
@@ -493,7 +516,7 @@ impl State {
         self.revocations.retain(|_, revocation| !long_expired(revocation.expires_at));
         self.feed.retain(|_, change| match &change.what {
             FeedNews::Revocation(entries, _) => entries.iter().any(|entry| !long_expired(entry.expires_at)),
-            FeedNews::Keys | FeedNews::Manifest(_) => true,
+            FeedNews::Keys | FeedNews::Holders | FeedNews::Manifest(_) => true,
         });
     }
 }

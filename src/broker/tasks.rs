@@ -68,7 +68,7 @@ pub struct DelegationView {
     /// To whom, as the agent says: nobody checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asserted_delegate: Option<String>,
-    /// To which registered agent, by the key that the pass was handed to.
+    /// Which registered agent has the key that the pass was handed to, as the agent reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registered_delegate: Option<AgentId>,
     /// Whether one of its own blocks was revoked.

@@ -295,7 +295,7 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
         let last = items(delegation, "/blocks").last().map(words).unwrap_or_default();
         fields.push(("handed on", last));
         let to = match delegation.get("registered_delegate").and_then(Value::as_str) {
-            Some(agent) => format!("to agent {agent}"),
+            Some(agent) => format!("to a key that is registered to agent {agent} (reported)"),
             None => format!("to {} (asserted)", text(delegation, "/asserted_delegate")),
         };
         fields.push(("", format!("{to}{revoked}")));

@@ -296,6 +296,7 @@ impl Verify {
 /// Who gave the pass to whom, what each hop took away, and what is left, for people.
 fn explain_chain(token: &str, output: Output) {
     let Ok(pass) = UnverifiedPass::parse(token) else { return };
+    output.note("the chain, as the token says, before it was verified:");
     for (number, block) in pass.dangerous_unverified_summary().blocks.iter().enumerate() {
         let who = match &block.delegation {
             Some(hop) => format!("delegated by `{}` to `{}` (key {})", hop.from, hop.to, hop.key),

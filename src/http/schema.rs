@@ -128,7 +128,7 @@ pub(super) struct DelegationView {
     blocks: Vec<String>,
     /// To whom, as the agent says.
     asserted_delegate: Option<String>,
-    /// To which registered agent, by its key.
+    /// Which registered agent has the key that was reported.
     registered_delegate: Option<String>,
     revoked: bool,
 }

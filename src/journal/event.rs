@@ -185,7 +185,7 @@ pub enum Event {
         /// To whom, when the agent says.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delegate: Option<String>,
-        /// The registered agent that has the key that it was handed to, when there is one.
+        /// The registered agent that has the key that was reported, when there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         registered: Option<AgentId>,
     },

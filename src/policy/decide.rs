@@ -236,10 +236,13 @@ impl<'d> Court<'d> {
         let refuse = |code, detail: String| Reason::new(code, detail).about(right);
         let on = &right.server;
         match self.asked.decide(right) {
-            Verdict::Permit(at) => {
+            Verdict::Permit(at, all) => {
                 let no_such_grant = || vec![refuse(ReasonCode::PolicyError, "the grant is gone".to_owned())];
                 let placed = self.set.grants.get(at).ok_or_else(no_such_grant)?;
-                obligations_fit(placed, self.question, right, manifest)
+                // Who wrote one narrow grant for what cannot be undone does not mean a wide one to undo it.
+                let mut grants = all.iter().filter_map(|at| self.set.grants.get(*at));
+                let call_proof = grants.any(|placed| placed.grant.require_call_proof);
+                obligations_fit(placed, self.question, (right, manifest), call_proof)
             }
             Verdict::Forbid(guardrails) if guardrails.is_empty() => {
                 let detail = format!("no grant gives `{right}` on `{on}` to agent `{}`", self.question.agent);

@@ -32,8 +32,8 @@ pub(super) struct EngineFault(String);
 /// What the engine says about one right.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// The first grant in order that permits it.
-    Permit(usize),
+    /// The first grant in order that permits it, and all that do.
+    Permit(usize, Vec<usize>),
     /// Every guardrail that forbids it, in order; none when merely no grant permits it.
     Forbid(BTreeSet<usize>),
     /// What could not be evaluated: who, and Cedar's words.
@@ -199,10 +199,19 @@ impl Asked<'_> {
                     })
                     .collect(),
             ),
-            Decision::Allow => match by.first() {
-                Some(Decider::Grant(at)) => Verdict::Permit(*at),
-                _ => return Err(EngineFault("allowed by no grant".to_owned())),
-            },
+            Decision::Allow => {
+                let grants: Vec<usize> = by
+                    .into_iter()
+                    .filter_map(|decider| match decider {
+                        Decider::Grant(at) => Some(at),
+                        Decider::Guardrail(_) => None,
+                    })
+                    .collect();
+                match grants.first() {
+                    Some(first) => Verdict::Permit(*first, grants),
+                    None => return Err(EngineFault("allowed by no grant".to_owned())),
+                }
+            }
         })
     }
 }

@@ -210,8 +210,12 @@ impl Expander<'_, '_> {
                 }
             }
         }
-        for tool in self.detail.closed_arguments.iter().filter(|tool| !asked(tool)) {
-            refuse("closed_arguments".to_owned(), format!("`{tool}` is not among the requested tools"));
+        for (field, named) in
+            [("closed_arguments", &self.detail.closed_arguments), ("call_proof", &self.detail.call_proof)]
+        {
+            for tool in named.iter().filter(|tool| !asked(tool)) {
+                refuse(field.to_owned(), format!("`{tool}` is not among the requested tools"));
+            }
         }
     }
 }

@@ -39,7 +39,8 @@ pub(super) fn constraint_fits(tool: &Tool, pointer: &Pointer, constraint: &Const
     }
 }
 
-/// What `placed` demands of `right`, when all of it can be met.
+/// What `placed` demands of `right`, when all of it can be met; and a proof of each call where any
+/// grant that gives `right` demands one.
 ///
 /// # Errors
 ///
@@ -48,8 +49,8 @@ pub(super) fn constraint_fits(tool: &Tool, pointer: &Pointer, constraint: &Const
 pub(super) fn obligations_fit<'d>(
     placed: &'d PlacedGrant,
     question: &Question,
-    right: &Right,
-    manifest: &Manifest,
+    (right, manifest): (&Right, &Manifest),
+    require_call_proof: bool,
 ) -> Result<Covered<'d>, Vec<Reason>> {
     let grant = &placed.grant;
     let mut reasons = Vec::new();
@@ -57,7 +58,7 @@ pub(super) fn obligations_fit<'d>(
         let detail = format!("grant `{}` ({}) gives `{right}`, but {detail}", grant.id, placed.file);
         reasons.push(Reason::new(code, detail).about(right).decided_by(placed.source()));
     };
-    if (grant.require_proof || grant.require_call_proof) && !question.holder_bound {
+    if (grant.require_proof || require_call_proof) && !question.holder_bound {
         refuse(ReasonCode::HolderKeyRequired, "only bound to a holder key; send `holder_key`".to_owned());
     }
     let mut pins = Vec::new();
@@ -65,7 +66,7 @@ pub(super) fn obligations_fit<'d>(
     if let RightName::Tool(name) = &right.name
         && let Some(tool) = manifest.tools.get(name)
     {
-        call_proof = grant.require_call_proof && tool.irreversible;
+        call_proof = require_call_proof && tool.irreversible;
         for (pointer, constraint) in grant.constraints_on(name) {
             if let Err(reason) = constraint_fits(tool, pointer, constraint) {
                 refuse(ReasonCode::ConstraintMismatch, format!("its constraint does not fit the manifest: {reason}"));

@@ -112,13 +112,21 @@ fn refuse_impossible(wire: &Wire, holder: &PublicKey, delegation: &Delegation) -
 
 /// How often a token at `depth` may still be handed on, by its checks and by its length.
 pub(super) fn delegations_left(wire: &Wire, depth: usize) -> usize {
+    let by_checks = max_delegations(wire).unwrap_or(usize::MAX).saturating_sub(depth);
+    by_checks.min((profile::MAX_APPENDED_BLOCKS.saturating_add(1)).saturating_sub(wire.block_count()))
+}
+
+/// How often a token may be handed on in all, by the strictest of its checks.
+pub(super) fn max_delegations(wire: &Wire) -> Option<usize> {
     let checks = (0..wire.block_count()).flat_map(|block| (0..wire.check_count(block)).map(move |at| (block, at)));
-    let limits = checks.filter_map(|(block, at)| match Shape::of(&wire.check(block, at)?) {
+    let is_about_depth = |(block, at): &(usize, usize)| {
+        wire.checks(*block).get(*at).is_some_and(|check| wire.is_about(*block, check, "depth"))
+    };
+    let limits = checks.filter(is_about_depth).filter_map(|(block, at)| match Shape::of(&wire.check(block, at)?) {
         Shape::Depth { at_most } => Some(usize::from(at_most)),
         _ => None,
     });
-    let by_checks = limits.min().unwrap_or(usize::MAX).saturating_sub(depth);
-    by_checks.min((profile::MAX_APPENDED_BLOCKS.saturating_add(1)).saturating_sub(wire.block_count()))
+    limits.min()
 }
 
 fn append(

@@ -7,6 +7,7 @@ use biscuit_auth::format::SerializedBiscuit;
 
 use super::{
     claims::{ClaimsError, PassClaims},
+    delegate::max_delegations,
     engine::{Answer, At, Engine, MAX_EVALUATION_TIME},
     holder::{ChainError, HolderChain},
     keys,
@@ -75,7 +76,9 @@ impl UnverifiedPass {
         let engine = Engine::load(&self.wire).map_err(|_| PassError::Checks)?;
         let (valid_until, foreign_times) = times(&self.wire, claims.expires_at);
         let holder = HolderChain::read(&self.wire, &claims)?;
-        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, foreign_times, holder })
+        let hops = holder.as_ref().map_or(0, |chain| chain.hops().len());
+        let is_too_deep = hops > 0 && max_delegations(&self.wire).is_some_and(|most| hops > most);
+        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, foreign_times, holder, is_too_deep })
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -145,6 +148,7 @@ pub struct VerifiedPass {
     valid_until: Timestamp,
     foreign_times: Vec<At>,
     holder: Option<HolderChain>,
+    is_too_deep: bool,
 }
 
 impl VerifiedPass {
@@ -178,6 +182,11 @@ impl VerifiedPass {
                     |telling| RequestFacts::tell_time(now, telling),
                 )
                 .is_ok_and(|answer| answer == Answer::default())
+    }
+
+    /// Whether it was handed on more often than one of its blocks allows.
+    pub(crate) const fn is_too_deep(&self) -> bool {
+        self.is_too_deep
     }
 
     /// The keys that it is bound to, when it is; `None` for a pass that whoever has it can use.

@@ -137,8 +137,13 @@ impl Wire {
 
     /// Whether a check is about the time, first of all.
     pub(super) fn is_about_time(&self, block: usize, check: &schema::Check) -> bool {
+        self.is_about(block, check, "time")
+    }
+
+    /// Whether the first thing that a check looks at is a fact of this name.
+    pub(super) fn is_about(&self, block: usize, check: &schema::Check, name: &str) -> bool {
         let first = check.queries.first().and_then(|query| query.body.first());
-        first.is_some_and(|predicate| self.symbol(block, predicate.name) == Some("time"))
+        first.is_some_and(|predicate| self.symbol(block, predicate.name) == Some(name))
     }
 
     /// Whether a check asks for the time and for nothing else.

@@ -8,7 +8,7 @@ use std::{
 use quick_cache::sync::Cache;
 
 use super::{
-    possession::{Nonces, ReplayGuard},
+    possession::{DEFAULT_ROOM, Nonces, ReplayGuard},
     state::{Memory, State},
     verifier::{ByLength, Verifier},
 };
@@ -36,6 +36,7 @@ pub struct VerifierBuilder {
     cached_signatures: usize,
     endpoints: Vec<String>,
     nonces: Option<Nonces>,
+    remembered_proofs: usize,
 }
 
 impl VerifierBuilder {
@@ -51,6 +52,7 @@ impl VerifierBuilder {
             cached_signatures: DEFAULT_CACHED_SIGNATURES,
             endpoints: Vec::new(),
             nonces: None,
+            remembered_proofs: DEFAULT_ROOM,
         }
     }
 
@@ -99,6 +101,14 @@ impl VerifierBuilder {
         self
     }
 
+    /// How many proofs of possession are remembered in each 65 seconds, a quarter of them for the passes of
+    /// one agent at the most; 262,144 by default, some 20 MB. When there is no more room, proofs are refused.
+    #[must_use]
+    pub const fn remembered_proofs(mut self, count: usize) -> Self {
+        self.remembered_proofs = count;
+        self
+    }
+
     /// Wants a nonce of this server in each proof of possession (RFC 9449 section 9): a proof made
     /// in advance is then good for two minutes at most.
     #[must_use]
@@ -112,7 +122,6 @@ impl VerifierBuilder {
     pub fn build(self) -> Verifier {
         let mut endpoints = self.endpoints;
         endpoints.push(self.manifest.server.to_string());
-        let proofs = ReplayGuard::new(self.clock.now());
         Verifier {
             issuer: self.issuer,
             server: self.manifest.server.clone(),
@@ -123,7 +132,7 @@ impl VerifierBuilder {
             state: RwLock::new(State::new(self.manifest, self.memory)),
             endpoints,
             nonces: self.nonces,
-            proofs,
+            proofs: ReplayGuard::new(self.remembered_proofs),
             signatures: Cache::with_weighter(
                 self.cached_signatures,
                 u64::try_from(self.cached_signatures.saturating_mul(MAX_PASS_BYTES)).unwrap_or(u64::MAX),

@@ -47,6 +47,10 @@ pub struct Frame {
     /// What was revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<RevocationEntry>,
+    /// The keys of every agent that is revoked and not reinstated, when they changed or in a
+    /// snapshot. Nobody can hand such an agent a pass, whenever that was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_holders: Option<Vec<SubjectDigest>>,
 }
 
 impl Frame {

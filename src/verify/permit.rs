@@ -12,7 +12,7 @@ use crate::{
         ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
-    token::{Hop, rights::Kind},
+    token::{FailedCheck, Hop, VerifiedPass, rights::Kind},
 };
 
 /// One call at this server, as parsed from the request.
@@ -214,6 +214,13 @@ pub struct RefusingHop {
 impl Refusal {
     pub(super) fn new(code: ReasonCode, block: Option<usize>, detail: impl Into<String>) -> Self {
         Self { code, block, hop: None, detail: detail.into() }
+    }
+
+    /// What refused in `pass`, with the hop that it came from.
+    pub(super) fn of(pass: &VerifiedPass, failed: FailedCheck) -> Self {
+        let hop = failed.block.and_then(|block| pass.holder()?.hop_at(block, &pass.claims().agent));
+        let hop = hop.map(|(from, hop)| RefusingHop { from: from.clone(), to: hop.agent.clone() });
+        Self { code: failed.code, block: failed.block, hop, detail: failed.detail }
     }
 
     /// Who refused and by which rule, in a sentence: ``block 2 (delegated by `planner` to `researcher`)

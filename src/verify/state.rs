@@ -1,21 +1,24 @@
 //! What a verifier knows from its broker: keys, manifest, revocations, and how old that is.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    document::{Frame, RootKeyEntry},
+    document::{Frame, RootKeyEntry, Subjects},
+    permit::Refusal,
     revocations::Revocations,
 };
 use crate::{
     base::{
+        ReasonCode,
+        digest::SubjectDigest,
         ids::{IssuerUri, KeyId, ServerUri},
         jws::{self, JwsError},
         key::PublicKey,
         time::{Clock, Timestamp},
     },
-    token::manifest::Manifest,
+    token::{VerifiedPass, manifest::Manifest},
 };
 
 /// What a verifier remembers over a restart, so that nothing older is believed afterwards.
@@ -74,6 +77,7 @@ pub(super) struct State {
     pub(super) keys: Vec<RootKeyEntry>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) revocations: Revocations,
+    suspended_holders: HashSet<SubjectDigest>,
     memory: Memory,
     heard: Option<Heard>,
 }
@@ -91,6 +95,7 @@ impl State {
             keys: Vec::new(),
             manifest: Arc::new(manifest),
             revocations: Revocations::default(),
+            suspended_holders: HashSet::new(),
             memory,
             heard: None,
         }
@@ -110,6 +115,16 @@ impl State {
 
     pub(super) fn root_key(&self, id: KeyId) -> Option<&PublicKey> {
         self.keys.iter().find(|entry| entry.id == id).map(|entry| &entry.key)
+    }
+
+    /// Why a pass that went through a suspended agent's hands is refused.
+    pub(super) fn refuse_suspended_holders(&self, pass: &VerifiedPass) -> Vec<Refusal> {
+        let Some(chain) = pass.holder().filter(|_| !self.suspended_holders.is_empty()) else { return Vec::new() };
+        let keys = std::iter::once((None, chain.first()));
+        let keys = keys.chain(chain.hops().iter().map(|hop| (Some(hop.block), &hop.key)));
+        let suspended = keys.filter(|(_, key)| self.suspended_holders.contains(&Subjects::holder(key)));
+        let detail = "its holder is a revoked agent";
+        suspended.map(|(block, _)| Refusal::new(ReasonCode::RevokedAgent, block, detail)).collect()
     }
 
     /// The time that decides: the latest of the local clock and of the broker's time carried
@@ -171,6 +186,9 @@ impl State {
             self.revocations = Revocations::default();
         }
         self.revocations.add(&frame.revocations);
+        if let Some(holders) = frame.suspended_holders {
+            self.suspended_holders = holders.into_iter().collect();
+        }
         if let Some(keys) = frame.keys {
             self.keys = keys;
         }

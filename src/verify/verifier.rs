@@ -11,7 +11,7 @@ use quick_cache::{Weighter, sync::Cache};
 use super::{
     builder::VerifierBuilder,
     document::KeyDocument,
-    permit::{Call, Denial, Fault, Permit, Refusal, RefusingHop},
+    permit::{Call, Denial, Fault, Permit, Refusal},
     possession::{Nonces, ReplayGuard},
     state::{FrameError, Memory, State},
     with_proof::proves_call,
@@ -25,8 +25,8 @@ use crate::{
         time::{Clock, Timestamp},
     },
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, FailedCheck, HolderChain, MAX_PASS_BYTES,
-        RequestFacts, UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, HolderChain, MAX_PASS_BYTES, RequestFacts,
+        UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -164,7 +164,7 @@ impl Verifier {
         match pass.verified().evaluate_within(self.max_evaluation_time, &request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
             Evaluation::Refused(failed) => {
-                Err(Denial::Refused(failed.into_iter().map(|failed| refusal(pass.verified(), failed)).collect()))
+                Err(Denial::Refused(failed.into_iter().map(|failed| Refusal::of(pass.verified(), failed)).collect()))
             }
             Evaluation::Fault(EvaluationFault::RunLimit) => Err(Denial::Fault(Fault::RunLimit)),
             Evaluation::Fault(_) => Err(Denial::Fault(Fault::Evaluation)),
@@ -211,7 +211,9 @@ impl Verifier {
     pub fn accept_frame(&self, text: &str) -> Result<(), FrameError> {
         let frame = self.state().verify_frame(text)?;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.accept(frame, (&self.issuer, &self.server), &*self.clock)
+        state.accept(frame, (&self.issuer, &self.server), &*self.clock)?;
+        self.proofs.begin(state.time(&*self.clock));
+        Ok(())
     }
 
     /// Learns the feed keys that the broker's key document proves to those trusted now; to the pinned one
@@ -319,13 +321,18 @@ impl Verifier {
         if claims.issuer != self.issuer {
             return Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"));
         }
+        // A check says so too; here it also keeps out requests that call nothing.
+        if pass.verified().is_too_deep() {
+            return Err(Denial::because(ReasonCode::DelegationDepth, "handed on more often than a block allows"));
+        }
         Ok(())
     }
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
         let (id, key) = pass.signed.key;
         // Before the key: one that was revoked is published no more.
-        let refusals = state.revocations.refusals(pass.verified(), id, &self.server);
+        let mut refusals = state.revocations.refusals(pass.verified(), id, &self.server);
+        refusals.extend(state.refuse_suspended_holders(pass.verified()));
         if !refusals.is_empty() {
             return Err(Denial::Refused(refusals));
         }
@@ -390,11 +397,4 @@ impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier").field("issuer", &self.issuer).field("server", &self.server).finish_non_exhaustive()
     }
-}
-
-/// The refusal with the hop that it came from.
-fn refusal(pass: &VerifiedPass, failed: FailedCheck) -> Refusal {
-    let hop = failed.block.and_then(|block| pass.holder()?.hop_at(block, &pass.claims().agent));
-    let hop = hop.map(|(from, hop)| RefusingHop { from: from.clone(), to: hop.agent.clone() });
-    Refusal { code: failed.code, block: failed.block, hop, detail: failed.detail }
 }

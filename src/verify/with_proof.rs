@@ -36,7 +36,8 @@ impl Verifier {
         };
         let proven = possession::check(presented.proof, &expected)
             .map_err(|error| Denial::because(error.code(), error.to_string()))?;
-        match self.proofs.admit(chain.leaf(), &proven.jti, now) {
+        let agent = &pass.verified().claims().agent;
+        match self.proofs.admit(agent, (chain.leaf(), &proven.jti), now) {
             Ok(()) => {}
             Err(ReplayError::Seen) => {
                 return Err(Denial::because(ReasonCode::ProofReplayed, "the proof was used before: sign a new one"));

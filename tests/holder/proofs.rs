@@ -348,24 +348,34 @@ fn a_delegates_proof_is_the_only_one_for_its_pass() {
 }
 
 #[test]
-fn a_holder_that_proves_too_often_is_refused_and_nobody_else() {
+fn an_agent_that_proves_too_often_is_refused_and_nobody_else() {
     let scene = Scene::new();
+    let verifier = hallpass::verify::Verifier::builder(
+        super::support::ISSUER.parse().unwrap(),
+        scene.issuer.feed.public().thumbprint(),
+        super::support::manifest(),
+    )
+    .clock(scene.issuer.clock.clone())
+    .remembered_proofs(32)
+    .build();
+    verifier.accept_key_document(&scene.issuer.key_document()).unwrap();
+    scene.issuer.tell(&verifier, scene.issuer.frame());
+    let scene = Scene { verifier, ..scene };
     let (pass, read) = (scene.pass(), Call::tool("read_ledger", None));
-    let mut raw = Raw::good(&scene, &pass);
-    let mut answer = Ok(());
-    // As many as are remembered of one holder; far fewer than of all.
-    for number in 0..=(1 << 16) {
-        raw.claims["jti"] = json!(number.to_string());
-        let proof = raw.signed(&scene.planner);
-        answer =
-            scene.verifier.verify_with_proof(pass.expose(), &Presented { proof: &proof, method: "POST" }).map(drop);
-        if answer.is_err() {
-            assert_eq!(number, 1 << 16);
-        }
+    for _ in 0..8 {
+        scene.present(&pass, &scene.proof(&scene.planner, &pass), &read).unwrap();
     }
+    let answer = scene.present(&pass, &scene.proof(&scene.planner, &pass), &read);
     assert_eq!(code(answer), ReasonCode::ProofGuardFull);
-    let other = scene.bound_to(holder(&scene.researcher), 0, vec![rights(json!({"tools": ["read_ledger"]}))]);
-    scene.read_as(&scene.researcher, &other).unwrap();
+    let content = |agent: &str| {
+        let mut content = scene.issuer.content(vec![rights(json!({"tools": ["read_ledger"]}))]);
+        content.agent = agent.parse().unwrap();
+        content.holder = Some(hallpass::token::Holding { key: holder(&scene.researcher), max_delegations: 0 });
+        scene.issuer.mint_content(&content)
+    };
+    // Another key of the same agent has no room of its own.
+    assert_eq!(code(scene.read_as(&scene.researcher, &content("research-bot"))), ReasonCode::ProofGuardFull);
+    scene.read_as(&scene.researcher, &content("other-bot")).unwrap();
     scene.after(66);
     scene.present(&pass, &scene.proof(&scene.planner, &pass), &read).unwrap();
 }

@@ -55,8 +55,28 @@ fn a_revoked_agents_key_ends_the_passes_that_it_was_handed() {
         assert_eq!(code(scene.read_as(key, token)), ReasonCode::RevokedAgent);
     }
     scene.read_as(&scene.planner, &pass).unwrap();
-    // Passes that were issued later are of the time after a reinstatement.
+}
+
+#[test]
+fn a_suspended_agents_key_holds_no_pass_whenever_that_was_issued_until_it_is_reinstated() {
+    let scene = Scene::new();
+    let suspended = |keys: Vec<hallpass::base::digest::SubjectDigest>| {
+        let mut frame = scene.issuer.frame();
+        frame.suspended_holders = Some(keys);
+        scene.issuer.tell(&scene.verifier, frame);
+    };
+    suspended(vec![Subjects::holder(&holder(&scene.researcher))]);
     scene.after(2);
-    let later = hand(&scene.pass(), &scene.planner, &to("any-name", holder(&scene.researcher), 0));
-    scene.read_as(&scene.researcher, &later.token).unwrap();
+    let pass = scene.pass();
+    let handed = hand(&pass, &scene.planner, &to("any-name", holder(&scene.researcher), 1));
+    let below = hand(&handed.token, &scene.researcher, &to("helper", holder(&scene.helper), 0));
+    for (key, token) in [(&scene.researcher, &handed.token), (&scene.helper, &below.token)] {
+        assert_eq!(code(scene.read_as(key, token)), ReasonCode::RevokedAgent);
+    }
+    scene.read_as(&scene.planner, &pass).unwrap();
+    // A frame that says nothing of it changes nothing; one that names nobody ends it.
+    scene.after(1);
+    assert_eq!(code(scene.read_as(&scene.researcher, &handed.token)), ReasonCode::RevokedAgent);
+    suspended(Vec::new());
+    scene.read_as(&scene.researcher, &handed.token).unwrap();
 }

@@ -90,6 +90,16 @@ async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_fo
     wanted["holder_key"] = house.bot.public_jwk();
     let issued = open(&house, &wanted).await;
     assert_eq!(issued["authorization_details"][0]["call_proof"], json!(["transfer"]));
+    // A wider grant beside it takes nothing back.
+    let wide = json!({"id": "all", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "5m"});
+    house.operator(Method::POST, "/v1/policy/grants").json(&wide).send().await.unwrap();
+    let issued = open(&house, &wanted).await;
+    assert_eq!(issued["authorization_details"][0]["call_proof"], json!(["transfer"]));
+    // What an agent demands of itself must be of what it asks for.
+    let mut stray = wanted.clone();
+    stray["authorization_details"][0]["call_proof"] = json!(["transfr"]);
+    let (status, body) = refused(house.agent(Method::POST, "/v1/tasks").json(&stray)).await;
+    assert!(matches!(status, 400 | 403) && body.to_string().contains("call_proof"), "{status} {body}");
     // A dry run says the same.
     let mut question = wanted.clone();
     question["agent"] = json!("research-bot");
@@ -153,6 +163,21 @@ async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it(
         assert!(denial.codes().contains(&ReasonCode::RevokedAgent), "{denial}");
         let still = use_as(&verifier, house.bot.key(), token);
         assert_eq!(still.is_ok(), subject.get("agent").is_some(), "the pass's own agent goes on: {still:?}");
+        if subject.get("agent").is_some() {
+            // A revocation reaches all of its second, to which passes are dated.
+            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+            // Nor can it be handed one that was issued since, until it is reinstated.
+            let later = open(&house, &bound_task(&house.bot.public_jwk(), 1)).await;
+            let token = PassToken::from_text(later["token"].as_str().unwrap().to_owned());
+            let later = delegate(&token, house.bot.key(), &delegation).unwrap();
+            tell(&house, &verifier).await;
+            assert!(use_as(&verifier, helper.key(), later.token.expose()).is_err());
+            let again = house.operator(Method::POST, "/v1/agents/helper/reinstate").send().await.unwrap();
+            assert_eq!(again.status(), StatusCode::OK);
+            tell(&house, &verifier).await;
+            use_as(&verifier, helper.key(), later.token.expose()).unwrap();
+            assert!(use_as(&verifier, helper.key(), handed.token.expose()).is_err(), "the dead stay dead");
+        }
         // So it is after a restart, from the records alone.
         let house = house.restarted().await;
         tell(&house, &verifier).await;

@@ -85,6 +85,7 @@ impl Issuer {
             feed_keys: Some(vec![self.feed.public()]),
             manifest: None,
             revocations: Vec::new(),
+            suspended_holders: None,
         }
     }
 

@@ -19,7 +19,9 @@ pub use sign::{ProofContent, sign_proof};
 
 pub(super) use nonce::Nonces;
 pub(super) use proof::{Expected, check};
-pub(super) use replay::{ReplayError, ReplayGuard};
+pub(super) use replay::{DEFAULT_ROOM, ReplayError, ReplayGuard};
+
+use std::fmt;
 
 use serde_json::json;
 
@@ -30,13 +32,19 @@ use crate::{
 };
 
 /// A proof as it came with a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "whoever asks must say both")]
 pub struct Presented<'p> {
     /// The content of the one `DPoP` header.
     pub proof: &'p str,
     /// The request's HTTP method.
     pub method: &'p str,
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// The digest of a call, for the claim `hallpass_call`: SHA-256 over the canonical JSON (RFC 8785)

@@ -2,25 +2,27 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::proof::{PROOF_LIFETIME, PROOF_SKEW};
-use crate::base::{digest::Digest, holder::HolderKey, time::Timestamp};
+use crate::base::{digest::Digest, holder::HolderKey, ids::AgentId, time::Timestamp};
 
 /// Remembers the proofs that were used, in bounded memory, and never forgets one early: when it is
 /// full it says so, and the request is refused.
 #[derive(Debug)]
 pub(in crate::verify) struct ReplayGuard {
-    since: Timestamp,
     seen: Mutex<Seen>,
+    room: usize,
 }
 
 /// Two generations: what was used in this one and in the one before. A proof that is older than
 /// both is refused by its time.
 #[derive(Debug)]
 struct Seen {
+    /// What was made before this may have been used unseen; `None` before it began.
+    floor: Option<Timestamp>,
     begun: Timestamp,
     current: Generation,
     previous: Generation,
@@ -28,7 +30,7 @@ struct Seen {
 
 #[derive(Debug, Default)]
 struct Generation {
-    by_holder: HashMap<Digest, HashSet<Name>>,
+    by_agent: HashMap<Digest, HashSet<Name>>,
     count: usize,
 }
 
@@ -45,34 +47,61 @@ pub(in crate::verify) enum ReplayError {
 }
 
 impl ReplayGuard {
-    pub(in crate::verify) fn new(now: Timestamp) -> Self {
-        let seen = Seen { begun: now, current: Generation::default(), previous: Generation::default() };
-        Self { since: now.floor_second(), seen: Mutex::new(seen) }
+    /// With room for so many proofs in each generation.
+    pub(in crate::verify) fn new(room: usize) -> Self {
+        Self { seen: Mutex::default(), room }
+    }
+
+    /// Begins to remember at `now`, the first time that this is called.
+    pub(in crate::verify) fn begin(&self, now: Timestamp) {
+        let mut seen = self.seen();
+        if seen.floor.is_none() {
+            (seen.floor, seen.begun) = (Some(now.floor_second()), now);
+        }
     }
 
     /// What was made before this may have been used unseen.
-    pub(in crate::verify) const fn since(&self) -> Timestamp {
-        self.since
+    pub(in crate::verify) fn since(&self) -> Timestamp {
+        self.seen().floor.unwrap_or(Timestamp::from_unix_millis(i64::MAX))
     }
 
-    /// Takes note of `jti`, which `holder` uses now.
-    pub(in crate::verify) fn admit(&self, holder: &HolderKey, jti: &str, now: Timestamp) -> Result<(), ReplayError> {
-        let holder = Digest::of(holder.to_string().as_bytes());
+    /// Takes note of `jti`, which `holder` uses now for a pass that was issued to `agent`.
+    pub(in crate::verify) fn admit(
+        &self,
+        agent: &AgentId,
+        (holder, jti): (&HolderKey, &str),
+        now: Timestamp,
+    ) -> Result<(), ReplayError> {
+        let agent = Digest::of(agent.as_str().as_bytes());
         let mut name = Name::default();
-        name.iter_mut().zip(Digest::of(jti.as_bytes()).as_bytes()).for_each(|(to, from)| *to = *from);
-        // Nothing in here can panic between two changes that belong together.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = Digest::of_parts(&[holder.to_string().as_bytes(), b"\0", jti.as_bytes()]);
+        name.iter_mut().zip(digest.as_bytes()).for_each(|(to, from)| *to = *from);
+        let mut seen = self.seen();
         seen.turn(now);
-        if seen.current.holds(&holder, &name) || seen.previous.holds(&holder, &name) {
+        if seen.current.holds(&agent, &name) || seen.previous.holds(&agent, &name) {
             return Err(ReplayError::Seen);
         }
-        seen.current.take(holder, name)
+        seen.current.take(agent, name, self.room)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // Nothing in here can panic between two changes that belong together.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let (current, previous) = (Generation::default(), Generation::default());
+        Self { floor: None, begun: Timestamp::EPOCH, current, previous }
     }
 }
 
 impl Seen {
     fn turn(&mut self, now: Timestamp) {
         if now.since(self.begun) > GENERATION {
+            // Should the clock go back, what is forgotten now must not look fresh again.
+            self.floor = self.floor.max(Some(self.begun.plus(PROOF_SKEW)));
             self.previous = std::mem::take(&mut self.current);
             self.begun = now;
         }
@@ -80,16 +109,16 @@ impl Seen {
 }
 
 impl Generation {
-    fn holds(&self, holder: &Digest, name: &Name) -> bool {
-        self.by_holder.get(holder).is_some_and(|names| names.contains(name))
+    fn holds(&self, agent: &Digest, name: &Name) -> bool {
+        self.by_agent.get(agent).is_some_and(|names| names.contains(name))
     }
 
-    fn take(&mut self, holder: Digest, name: Name) -> Result<(), ReplayError> {
-        if self.count >= MAX_PROOFS {
+    fn take(&mut self, agent: Digest, name: Name, room: usize) -> Result<(), ReplayError> {
+        if self.count >= room {
             return Err(ReplayError::Full);
         }
-        let names = self.by_holder.entry(holder).or_default();
-        if names.len() >= MAX_PROOFS_OF_ONE {
+        let names = self.by_agent.entry(agent).or_default();
+        if names.len() >= room / SHARE {
             return Err(ReplayError::Full);
         }
         names.insert(name);
@@ -103,9 +132,10 @@ impl Generation {
 const GENERATION: Duration = PROOF_LIFETIME.saturating_add(PROOF_SKEW);
 
 /// In one generation; about 4,000 a second and 20 MB at the most.
-const MAX_PROOFS: usize = 1 << 18;
-/// Of one holder, so that none can use up the room of all; about 1,000 a second.
-const MAX_PROOFS_OF_ONE: usize = 1 << 16;
+pub(in crate::verify) const DEFAULT_ROOM: usize = 1 << 18;
+/// The passes of one agent, whoever they were handed to, get this part of the room, so that none can use
+/// up that of all.
+const SHARE: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -116,43 +146,81 @@ mod tests {
         HolderKey::Ed25519(PrivateKey::from_seed(&[seed; 32]).public())
     }
 
+    fn agent(name: &str) -> AgentId {
+        name.parse().unwrap()
+    }
+
+    fn began(now: Timestamp) -> ReplayGuard {
+        let guard = ReplayGuard::new(64);
+        guard.begin(now);
+        guard
+    }
+
     #[test]
     fn a_proof_is_taken_once_for_as_long_as_its_time_would_let_it_pass() {
         let start = Timestamp::from_unix_seconds(1_000_000);
-        let guard = ReplayGuard::new(start);
+        let guard = began(start);
         let mut now = start;
         for step in 0..40_u64 {
             let jti = step.to_string();
-            assert_eq!(guard.admit(&holder(1), &jti, now), Ok(()));
+            let admit = |at| guard.admit(&agent("a"), (&holder(1), &jti), at);
+            assert_eq!(admit(now), Ok(()));
             for later in [0, 1, 30, 64] {
-                assert_eq!(guard.admit(&holder(1), &jti, now.plus(Duration::from_secs(later))), Err(ReplayError::Seen));
+                assert_eq!(admit(now.plus(Duration::from_secs(later))), Err(ReplayError::Seen));
             }
             now = now.plus(Duration::from_secs(64 + step));
         }
     }
 
     #[test]
-    fn holders_do_not_share_names_and_a_clock_set_back_forgets_nothing() {
-        let start = Timestamp::from_unix_seconds(1_000_000);
-        let guard = ReplayGuard::new(start);
-        assert_eq!(guard.admit(&holder(1), "a", start), Ok(()));
-        assert_eq!(guard.admit(&holder(2), "a", start), Ok(()));
-        let earlier = start.minus(Duration::from_hours(1));
-        assert_eq!(guard.admit(&holder(1), "a", earlier), Err(ReplayError::Seen));
+    fn holders_do_not_share_names() {
+        let now = Timestamp::from_unix_seconds(1_000_000);
+        let guard = began(now);
+        assert_eq!(guard.admit(&agent("a"), (&holder(1), "a"), now), Ok(()));
+        assert_eq!(guard.admit(&agent("a"), (&holder(2), "a"), now), Ok(()));
+        assert_eq!(guard.admit(&agent("a"), (&holder(1), "a"), now), Err(ReplayError::Seen));
     }
 
     #[test]
-    fn one_holder_fills_its_own_room_and_is_refused_instead_of_forgotten() {
-        let now = Timestamp::from_unix_seconds(1_000_000);
-        let guard = ReplayGuard::new(now);
-        for number in 0..MAX_PROOFS_OF_ONE {
-            guard.admit(&holder(1), &number.to_string(), now).unwrap();
+    fn a_clock_set_back_revives_nothing_that_was_forgotten() {
+        let start = Timestamp::from_unix_seconds(1_000_000);
+        let guard = began(start);
+        assert_eq!(guard.admit(&agent("a"), (&holder(1), "old"), start), Ok(()));
+        let earlier = start.minus(Duration::from_hours(1));
+        assert_eq!(guard.admit(&agent("a"), (&holder(1), "old"), earlier), Err(ReplayError::Seen));
+        // Two early turns, while the clock was ahead, forget it; its own time is then too early.
+        for (jti, later) in [("x", 66), ("y", 132), ("z", 198)] {
+            guard.admit(&agent("a"), (&holder(1), jti), start.plus(Duration::from_secs(later))).unwrap();
         }
-        assert_eq!(guard.admit(&holder(1), "more", now), Err(ReplayError::Full));
-        assert_eq!(guard.admit(&holder(1), "0", now), Err(ReplayError::Seen));
-        assert_eq!(guard.admit(&holder(2), "more", now), Ok(()));
+        assert_eq!(guard.admit(&agent("a"), (&holder(1), "old"), start), Ok(()), "it was forgotten");
+        assert!(guard.since() > start, "and is refused for its age");
+    }
+
+    #[test]
+    fn what_was_made_before_it_began_is_too_early_and_beginning_again_changes_nothing() {
+        let guard = ReplayGuard::new(64);
+        assert!(guard.since() > Timestamp::from_unix_seconds(250_000_000_000));
+        let start = Timestamp::from_unix_seconds(1_000_000);
+        guard.begin(start.plus(Duration::from_millis(700)));
+        guard.begin(start.minus(Duration::from_secs(100)));
+        assert_eq!(guard.since(), start);
+    }
+
+    #[test]
+    fn one_agent_fills_its_own_room_whoever_holds_its_passes_and_is_refused_instead_of_forgotten() {
+        let now = Timestamp::from_unix_seconds(1_000_000);
+        let guard = began(now);
+        let keys = [holder(1), holder(2), holder(3), holder(4)];
+        for number in 0..16 {
+            guard.admit(&agent("a"), (&keys[number % 4], &number.to_string()), now).unwrap();
+        }
+        for key in &keys {
+            assert_eq!(guard.admit(&agent("a"), (key, "more"), now), Err(ReplayError::Full));
+        }
+        assert_eq!(guard.admit(&agent("a"), (&keys[0], "0"), now), Err(ReplayError::Seen));
+        assert_eq!(guard.admit(&agent("b"), (&keys[0], "more"), now), Ok(()));
         let later = now.plus(Duration::from_secs(66));
-        assert_eq!(guard.admit(&holder(1), "more", later), Ok(()));
-        assert_eq!(guard.admit(&holder(1), "0", later), Err(ReplayError::Seen));
+        assert_eq!(guard.admit(&agent("a"), (&keys[0], "more"), later), Ok(()));
+        assert_eq!(guard.admit(&agent("a"), (&keys[0], "0"), later), Err(ReplayError::Seen));
     }
 }

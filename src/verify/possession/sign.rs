@@ -1,12 +1,14 @@
 //! Making proofs: what a holder's client does for each request.
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 use crate::base::{digest::Digest, holder::HolderKey, jws::JwsError, key::PrivateKey, random, time::Timestamp};
 
 /// What a proof is to say.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "whoever proves must say every one of these")]
 pub struct ProofContent<'p> {
     /// The token's text, as it will be presented.
@@ -21,6 +23,12 @@ pub struct ProofContent<'p> {
     pub nonce: Option<&'p str>,
     /// The digest of the one call that it is for: [`call_digest`](super::call_digest).
     pub call: Option<Digest>,
+}
+
+impl fmt::Debug for ProofContent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProofContent").field("method", &self.method).field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// Signs a proof with an Ed25519 key, with a new random `jti`.

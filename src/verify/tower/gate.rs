@@ -65,7 +65,6 @@ fn origin_host(origin: &str) -> Option<&str> {
 }
 
 /// The token of a request, with its proof of possession when it came as `DPoP` (RFC 9449).
-#[derive(Debug)]
 pub(super) enum Credential<'p> {
     Bearer(&'p str),
     Dpop { token: &'p str, proof: &'p str },
