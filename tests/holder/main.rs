@@ -7,6 +7,7 @@
 mod support;
 
 mod delegation;
+mod evaluator;
 mod proofs;
 mod revocation;
 
