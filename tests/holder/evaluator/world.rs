@@ -2,9 +2,8 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallpass::{
-    base::{digest::Digest, holder::HolderKey, key::PrivateKey, time::Timestamp},
+    base::{holder::HolderKey, key::PrivateKey, time::Timestamp},
     token::{
         AttenuateError, Attenuated, DelegateError, Delegation, Holding, Narrowing, PassToken, UnverifiedPass,
         attenuate, delegate, mint, rights::GrantedDetail,
@@ -15,12 +14,14 @@ use hallpass::{
         possession::{Presented, ProofContent, call_digest, sign_proof},
     },
 };
-use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
 use super::{
-    super::support::{self, Issuer, SERVER, raw},
+    super::{
+        es256,
+        support::{self, Issuer, SERVER, raw},
+    },
     model::{self, Case, Chain, Detail, Flaw, Hop, Kind, Made, Moment, Plain, Reasons, Rule, Subject, Who},
 };
 
@@ -234,7 +235,7 @@ impl World<'_> {
             nonce: None,
             call: call.and_then(|index| call_digest(&of_model(&self.case.calls[index]))),
         };
-        if by.is_p256() { sign_p256(&content) } else { sign_proof(&ed25519(by), &content).unwrap() }
+        if by.is_p256() { es256::sign_proof(&content) } else { sign_proof(&ed25519(by), &content).unwrap() }
     }
 
     fn narrowing(&self, narrowing: &model::Narrowing) -> Narrowing {
@@ -325,33 +326,5 @@ fn ed25519(who: Who) -> PrivateKey {
 }
 
 fn key_of(who: Who) -> HolderKey {
-    if who.is_p256() { HolderKey::from_jwk(&p256_jwk()).unwrap() } else { HolderKey::Ed25519(ed25519(who).public()) }
-}
-
-fn p256_key() -> SigningKey {
-    SigningKey::from_slice(&[9; 32]).unwrap()
-}
-
-fn p256_jwk() -> Value {
-    let point = p256_key().verifying_key().to_encoded_point(false);
-    let coordinate = |bytes: Option<&p256::FieldBytes>| URL_SAFE_NO_PAD.encode(bytes.unwrap());
-    json!({"kty": "EC", "crv": "P-256", "x": coordinate(point.x()), "y": coordinate(point.y())})
-}
-
-/// Only Ed25519 holders have a function for it.
-fn sign_p256(content: &ProofContent<'_>) -> String {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static PROOFS: AtomicUsize = AtomicUsize::new(0);
-
-    let digest = |digest: Digest| URL_SAFE_NO_PAD.encode(digest.as_bytes());
-    let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": p256_jwk()});
-    let mut claims = json!({"jti": format!("p256-{}", PROOFS.fetch_add(1, Ordering::Relaxed)), "htm": content.method,
-        "htu": content.url, "iat": content.now.unix_seconds(), "ath": digest(Digest::of(content.token.as_bytes()))});
-    if let Some(call) = content.call {
-        claims["hallpass_call"] = json!(digest(call));
-    }
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let text = format!("{}.{}", part(&header), part(&claims));
-    let signature: Signature = p256_key().sign(text.as_bytes());
-    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    if who.is_p256() { es256::holder() } else { HolderKey::Ed25519(ed25519(who).public()) }
 }
