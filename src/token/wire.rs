@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use biscuit_auth::{
-    builder,
+    PublicKey, builder,
     builder::Convert as _,
     datalog::SymbolTable,
     format::{convert::proto_check_to_token_check, schema},
@@ -37,7 +37,7 @@ impl Wire {
             if symbols_of_block.iter().collect::<HashSet<_>>().len() != symbols_of_block.len() {
                 return None;
             }
-            let declared = SymbolTable::from(symbols_of_block).ok()?;
+            let declared = SymbolTable::from_symbols_and_public_keys(symbols_of_block, scope_keys(block)).ok()?;
             if signed.external_signature.is_some() {
                 own_symbols.push(Some(declared));
             } else if own_symbols.is_empty() {
@@ -168,6 +168,13 @@ impl Wire {
     fn symbols_of(&self, block: usize) -> &SymbolTable {
         self.own_symbols(block).unwrap_or(&self.symbols)
     }
+}
+
+/// The keys that the scopes of a block can name, so that a refusal by such a check can be explained. When one
+/// is no key, none is known: what the check decides is the same, and nobody is told its topic.
+fn scope_keys(block: &schema::Block) -> Vec<PublicKey> {
+    let keys = block.public_keys.iter().map(PublicKey::from_proto);
+    keys.collect::<Result<_, _>>().unwrap_or_default()
 }
 
 /// The arguments of a fact, by type; `None` for any other type.

@@ -7,8 +7,11 @@
 mod support;
 
 mod delegation;
+mod es256;
+mod evaluator;
 mod proofs;
 mod revocation;
+mod vectors;
 
 use std::time::Duration;
 

@@ -17,27 +17,27 @@ use serde_json::{Value, json};
 use super::{Scene, code, holder, rights, support::SERVER, to};
 
 /// A proof as a table writes it: header, claims, and the key that signs.
-struct Raw {
-    header: Value,
-    claims: Value,
+pub(super) struct Raw {
+    pub(super) header: Value,
+    pub(super) claims: Value,
 }
 
 impl Raw {
-    fn good(scene: &Scene, token: &PassToken) -> Self {
+    pub(super) fn good(scene: &Scene, token: &PassToken) -> Self {
         let jwk = holder(&scene.planner).to_jwk();
         let claims = json!({"jti": "1", "htm": "POST", "htu": SERVER, "iat": scene.issuer.now().unix_seconds(),
             "ath": digest(token.expose())});
         Self { header: json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk}), claims }
     }
 
-    fn signed_by(&self, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    pub(super) fn signed_by(&self, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(&self.header), part(&self.claims));
         let signature = URL_SAFE_NO_PAD.encode(sign(text.as_bytes()));
         format!("{text}.{signature}")
     }
 
-    fn signed(&self, key: &PrivateKey) -> String {
+    pub(super) fn signed(&self, key: &PrivateKey) -> String {
         self.signed_by(|message| key.sign(message).to_vec())
     }
 }
@@ -105,60 +105,64 @@ fn a_proof_from_before_the_verifier_began_to_remember_is_refused() {
     restarted.present(&pass, &restarted.proof(&restarted.planner, &pass), &read).unwrap();
 }
 
+const INVALID: ReasonCode = ReasonCode::ProofInvalid;
+
+pub(super) type Spoil = fn(&mut Raw);
+
+/// What is wrong with a proof, the code of it, and how to make it so.
+pub(super) const SPOILED: &[(&str, ReasonCode, Spoil)] = &[
+    ("another type", INVALID, |raw| raw.header["typ"] = json!("jwt")),
+    ("no type", INVALID, |raw| drop(raw.header.as_object_mut().unwrap().remove("typ"))),
+    ("no signature", INVALID, |raw| raw.header["alg"] = json!("none")),
+    ("a symmetric algorithm", INVALID, |raw| raw.header["alg"] = json!("HS256")),
+    ("another key's algorithm", INVALID, |raw| raw.header["alg"] = json!("ES256")),
+    ("no key", INVALID, |raw| drop(raw.header.as_object_mut().unwrap().remove("jwk"))),
+    ("a private key", INVALID, |raw| raw.header["jwk"]["d"] = json!("AAAA")),
+    ("a symmetric key", INVALID, |raw| raw.header["jwk"]["k"] = json!("AAAA")),
+    ("critical headers", INVALID, |raw| raw.header["crit"] = json!(["exp"])),
+    ("an unencoded payload", INVALID, |raw| raw.header["b64"] = json!(false)),
+    ("another key", ReasonCode::ProofKey, |raw| {
+        raw.header["jwk"]["x"] = json!("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+    }),
+    ("no claim jti", INVALID, |raw| drop(raw.claims.as_object_mut().unwrap().remove("jti"))),
+    ("no claim ath", INVALID, |raw| drop(raw.claims.as_object_mut().unwrap().remove("ath"))),
+    ("no claim iat", INVALID, |raw| drop(raw.claims.as_object_mut().unwrap().remove("iat"))),
+    ("no claim htm", INVALID, |raw| drop(raw.claims.as_object_mut().unwrap().remove("htm"))),
+    ("no claim htu", INVALID, |raw| drop(raw.claims.as_object_mut().unwrap().remove("htu"))),
+    ("an empty jti", INVALID, |raw| raw.claims["jti"] = json!("")),
+    ("a long jti", INVALID, |raw| raw.claims["jti"] = json!("x".repeat(257))),
+    ("a jti that is no text", INVALID, |raw| raw.claims["jti"] = json!(1)),
+    ("a date in text", INVALID, |raw| raw.claims["iat"] = json!("1763805600")),
+    ("a negative date", INVALID, |raw| raw.claims["iat"] = json!(-1)),
+    ("a date beyond all", INVALID, |raw| raw.claims["iat"] = json!(1e300)),
+    ("a call that is no digest", INVALID, |raw| raw.claims["hallpass_call"] = json!("read_ledger")),
+    ("another token", ReasonCode::ProofToken, |raw| raw.claims["ath"] = json!(digest("x"))),
+    ("a digest with padding", ReasonCode::ProofToken, |raw| {
+        raw.claims["ath"] = json!(format!("{}=", raw.claims["ath"].as_str().unwrap()));
+    }),
+    ("another method", ReasonCode::ProofTarget, |raw| raw.claims["htm"] = json!("GET")),
+    ("the method in lower case", ReasonCode::ProofTarget, |raw| raw.claims["htm"] = json!("post")),
+    ("another path", ReasonCode::ProofTarget, |raw| raw.claims["htu"] = json!("https://ledger.example/admin")),
+    ("another host", ReasonCode::ProofTarget, |raw| raw.claims["htu"] = json!("https://ledger.example.evil/mcp")),
+    ("a host behind a user", ReasonCode::ProofTarget, |raw| {
+        raw.claims["htu"] = json!("https://ledger.example@evil/mcp")
+    }),
+    ("another scheme", ReasonCode::ProofTarget, |raw| raw.claims["htu"] = json!("http://ledger.example/mcp")),
+    ("a minute and more ago", ReasonCode::ProofTime, |raw| {
+        raw.claims["iat"] = json!(raw.claims["iat"].as_u64().unwrap() - 61)
+    }),
+    ("more than seconds ahead", ReasonCode::ProofTime, |raw| {
+        raw.claims["iat"] = json!(raw.claims["iat"].as_u64().unwrap() + 6)
+    }),
+];
+
 #[test]
 fn what_is_wrong_with_a_proof_has_a_code_each() {
-    type Spoil = fn(&mut Raw);
-    let invalid = ReasonCode::ProofInvalid;
-    let cases: &[(&str, ReasonCode, Spoil)] = &[
-        ("another type", invalid, |raw| raw.header["typ"] = json!("jwt")),
-        ("no type", invalid, |raw| drop(raw.header.as_object_mut().unwrap().remove("typ"))),
-        ("no signature", invalid, |raw| raw.header["alg"] = json!("none")),
-        ("a symmetric algorithm", invalid, |raw| raw.header["alg"] = json!("HS256")),
-        ("another key's algorithm", invalid, |raw| raw.header["alg"] = json!("ES256")),
-        ("no key", invalid, |raw| drop(raw.header.as_object_mut().unwrap().remove("jwk"))),
-        ("a private key", invalid, |raw| raw.header["jwk"]["d"] = json!("AAAA")),
-        ("a symmetric key", invalid, |raw| raw.header["jwk"]["k"] = json!("AAAA")),
-        ("critical headers", invalid, |raw| raw.header["crit"] = json!(["exp"])),
-        ("an unencoded payload", invalid, |raw| raw.header["b64"] = json!(false)),
-        ("another key", ReasonCode::ProofKey, |raw| {
-            raw.header["jwk"]["x"] = json!("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
-        }),
-        ("no claim jti", invalid, |raw| drop(raw.claims.as_object_mut().unwrap().remove("jti"))),
-        ("no claim ath", invalid, |raw| drop(raw.claims.as_object_mut().unwrap().remove("ath"))),
-        ("no claim iat", invalid, |raw| drop(raw.claims.as_object_mut().unwrap().remove("iat"))),
-        ("no claim htm", invalid, |raw| drop(raw.claims.as_object_mut().unwrap().remove("htm"))),
-        ("no claim htu", invalid, |raw| drop(raw.claims.as_object_mut().unwrap().remove("htu"))),
-        ("an empty jti", invalid, |raw| raw.claims["jti"] = json!("")),
-        ("a long jti", invalid, |raw| raw.claims["jti"] = json!("x".repeat(257))),
-        ("a jti that is no text", invalid, |raw| raw.claims["jti"] = json!(1)),
-        ("a date in text", invalid, |raw| raw.claims["iat"] = json!("1763805600")),
-        ("a negative date", invalid, |raw| raw.claims["iat"] = json!(-1)),
-        ("a date beyond all", invalid, |raw| raw.claims["iat"] = json!(1e300)),
-        ("a call that is no digest", invalid, |raw| raw.claims["hallpass_call"] = json!("read_ledger")),
-        ("another token", ReasonCode::ProofToken, |raw| raw.claims["ath"] = json!(digest("x"))),
-        ("a digest with padding", ReasonCode::ProofToken, |raw| {
-            raw.claims["ath"] = json!(format!("{}=", raw.claims["ath"].as_str().unwrap()));
-        }),
-        ("another method", ReasonCode::ProofTarget, |raw| raw.claims["htm"] = json!("GET")),
-        ("the method in lower case", ReasonCode::ProofTarget, |raw| raw.claims["htm"] = json!("post")),
-        ("another path", ReasonCode::ProofTarget, |raw| raw.claims["htu"] = json!("https://ledger.example/admin")),
-        ("another host", ReasonCode::ProofTarget, |raw| raw.claims["htu"] = json!("https://ledger.example.evil/mcp")),
-        ("a host behind a user", ReasonCode::ProofTarget, |raw| {
-            raw.claims["htu"] = json!("https://ledger.example@evil/mcp")
-        }),
-        ("another scheme", ReasonCode::ProofTarget, |raw| raw.claims["htu"] = json!("http://ledger.example/mcp")),
-        ("a minute and more ago", ReasonCode::ProofTime, |raw| {
-            raw.claims["iat"] = json!(raw.claims["iat"].as_u64().unwrap() - 61)
-        }),
-        ("more than seconds ahead", ReasonCode::ProofTime, |raw| {
-            raw.claims["iat"] = json!(raw.claims["iat"].as_u64().unwrap() + 6)
-        }),
-    ];
     let scene = Scene::new();
     scene.after(120);
     let pass = scene.pass();
     let read = Call::tool("read_ledger", None);
-    for (what, expected, spoil) in cases {
+    for (what, expected, spoil) in SPOILED {
         let mut raw = Raw::good(&scene, &pass);
         spoil(&mut raw);
         let proof = raw.signed(&scene.planner);
