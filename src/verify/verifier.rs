@@ -137,6 +137,7 @@ impl Verifier {
             (now >= verified.valid_until(), ReasonCode::Expired, "the pass has ended"),
             (!verified.is_in_foreign_time(now), ReasonCode::Expired, "a narrowing in time does not hold"),
             (!claims.audience.contains(&self.server), ReasonCode::Audience, "the pass is for another server"),
+            (verified.is_too_deep(), ReasonCode::DelegationDepth, "handed on more often than a block allows"),
         ];
         let refusals: Vec<_> = reasons
             .into_iter()
@@ -320,10 +321,6 @@ impl Verifier {
         let claims = pass.verified().claims();
         if claims.issuer != self.issuer {
             return Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"));
-        }
-        // A check says so too; here it also keeps out requests that call nothing.
-        if pass.verified().is_too_deep() {
-            return Err(Denial::because(ReasonCode::DelegationDepth, "handed on more often than a block allows"));
         }
         Ok(())
     }

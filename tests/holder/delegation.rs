@@ -5,6 +5,7 @@ use std::time::Duration;
 use hallpass::{
     base::{ReasonCode, holder::HolderKey},
     token::{DelegateError, Narrowing, attenuate, delegate},
+    verify::possession::Presented,
 };
 use serde_json::json;
 
@@ -87,7 +88,12 @@ fn depth_ends_where_the_broker_or_any_hop_said() {
     let deep = raw::append_third_party(&last.token, &root, &raw::key_pair(12), &block);
     let denial = scene.read_as(&scene.helper, &deep).unwrap_err();
     assert_eq!(denial.codes(), [ReasonCode::DelegationDepth]);
-    assert!(denial.to_string().contains("more often than a block allows"), "{denial}");
+    let says = denial.to_string();
+    assert!(says.contains("may not be handed on") || says.contains("at most 1"), "{denial}");
+    // Nor is it let in for requests that call nothing.
+    let (proof, token) = (scene.proof(&scene.helper, &deep), deep.expose());
+    let verified = scene.verifier.verify_with_proof(token, &Presented { proof: &proof, method: "POST" }).unwrap();
+    assert_eq!(code(scene.verifier.admit(&verified)), ReasonCode::DelegationDepth);
 }
 
 #[test]
