@@ -23,6 +23,7 @@ mod support;
 mod assertions;
 mod blocks;
 mod corpus;
+mod cost;
 mod forge;
 mod frames;
 mod input;
