@@ -27,6 +27,7 @@ use hallpass::{
 };
 use serde_json::{Value, json};
 
+pub mod hostile;
 pub mod raw;
 
 pub const SERVER: &str = "https://ledger.example/mcp";

@@ -1,0 +1,110 @@
+//! Agents' assertions: any text, and changed headers and claims that the agent's key did sign.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hallpass::{
+    base::{ids::AgentId, time::Timestamp},
+    identity::{AssertionError, RegisteredKey, VerifiedAssertion, assertion},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    corpus,
+    forge::{HOLDER, STRANGER, key},
+    fuzz,
+    input::Input,
+    support::ISSUER,
+};
+
+struct Scene {
+    keys: Arc<[RegisteredKey]>,
+    now: Timestamp,
+    seeds: Vec<Value>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let jwk = key(HOLDER).public().to_jwk();
+        let jwk = json!({"kty": jwk.kty, "crv": jwk.crv, "x": jwk.x});
+        Self {
+            keys: RegisteredKey::from_jwks(&[jwk]).unwrap().into(),
+            now: "2026-11-22T10:00:00Z".parse().unwrap(),
+            seeds: corpus::json("assertions"),
+        }
+    }
+
+    fn verify(&self, text: &str) -> Result<VerifiedAssertion, AssertionError> {
+        let lookup = |agent: &AgentId| (agent.as_str() == "research-bot").then(|| Arc::clone(&self.keys));
+        assertion::verify(text, lookup, &ISSUER.parse().unwrap(), self.now)
+    }
+}
+
+fn signed(by: u8, header: &[u8], claims: &[u8]) -> String {
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(key(by).sign(text.as_bytes()));
+    format!("{text}.{signature}")
+}
+
+/// RFC 7523 as hallpass narrows it, once more.
+fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
+    // A time that is there and is no whole second is as wrong as one out of range.
+    let second = |name: &str| claims.get(name).map(|value| value.as_u64().unwrap_or(u64::MAX));
+    let skew = 5;
+    let only = |name: &String| ["alg", "typ", "kid"].contains(&name.as_str());
+    header["alg"] == "EdDSA"
+        && header.as_object().is_some_and(|members| members.keys().all(only))
+        && claims["iss"] == "research-bot"
+        && claims["sub"] == "research-bot"
+        && claims["aud"] == ISSUER
+        && claims["jti"].as_str().is_some_and(|jti| !jti.is_empty())
+        && second("exp").is_some_and(|exp| exp > now - skew && exp <= now + 300 + skew)
+        && second("nbf").is_none_or(|nbf| nbf <= now + skew)
+        && second("iat").is_none_or(|iat| iat <= now + skew)
+}
+
+#[test]
+fn the_seeds_are_good() {
+    let scene = Scene::new();
+    let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
+    let signed = |seed: &Value| signed(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
+    let believed: Vec<bool> = scene.seeds.iter().map(|seed| scene.verify(&signed(seed)).is_ok()).collect();
+    assert_eq!(believed, [false, false, true, true]);
+}
+
+#[test]
+fn an_assertion_is_believed_only_when_the_agent_signed_the_right_claims() {
+    let seeds = corpus::files("assertions").len();
+    fuzz!("assertions", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
+        let seed = input.json_seed(&scene.seeds);
+        let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
+        let (mut header, mut claims) = (bytes(&seed["header"]), bytes(&seed["claims"]));
+        if input.byte() % 4 == 1 {
+            header = input.seed(&[header]);
+            claims = input.seed(&[claims]);
+        }
+        let text = signed(HOLDER, &header, &claims);
+        let answer = scene.verify(&text);
+        if let Ok(verified) = &answer {
+            let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+            assert!(
+                is_right(&read(&header), &read(&claims), scene.now.unix_seconds()),
+                "{}",
+                String::from_utf8_lossy(&claims)
+            );
+            assert_eq!(verified.agent.as_str(), "research-bot");
+            assert!(verified.expires_at > scene.now, "its `jti` would be forgotten while it is good");
+        }
+        assert!(scene.verify(&signed(STRANGER, &header, &claims)).is_err(), "somebody else's signature");
+        let changed = input.seed(&[text.as_bytes()]);
+        let changed = String::from_utf8_lossy(&changed);
+        let again = scene.verify(&changed);
+        assert!(changed == text || again.is_err(), "nobody signed {changed}");
+        // Whatever the reason, outside it reads the same.
+        let said = |answer: &Result<_, AssertionError>| answer.as_ref().err().map(ToString::to_string);
+        if let (Some(one), Some(two)) = (said(&answer), said(&scene.verify(""))) {
+            assert_eq!(one, two);
+        }
+        assert!(scene.verify(&String::from_utf8_lossy(input.rest())).is_err());
+    });
+}
