@@ -96,6 +96,7 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
         feed_keys: None,
         manifest: None,
         revocations: Vec::new(),
+        suspended_holders: None,
     };
     verifier.accept_frame(&frame.sign(&feed).unwrap()).unwrap();
     verifier
