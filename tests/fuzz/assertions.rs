@@ -79,7 +79,7 @@ fn an_assertion_is_believed_only_when_the_agent_signed_the_right_claims() {
         let seed = input.json_seed(&scene.seeds);
         let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
         let (mut header, mut claims) = (bytes(&seed["header"]), bytes(&seed["claims"]));
-        if input.byte() % 4 == 1 {
+        if input.one_in(4) {
             header = input.seed(&[header]);
             claims = input.seed(&[claims]);
         }

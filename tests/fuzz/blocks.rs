@@ -9,20 +9,20 @@ use crate::input::Input;
 /// A block, mostly inside the profile or just beyond it. `known` are the symbols that it need not
 /// declare: those of the first-party blocks before it, and none for a third-party block.
 pub(crate) fn any(input: &mut Input<'_>, known: &[String]) -> schema::Block {
-    let version = if input.byte() % 8 == 0 { 3 + input.below(4) as u32 } else { 6 };
+    let version = if input.one_in(8) { 3 + input.below(4) as u32 } else { 6 };
     let mut block = schema::Block { version: Some(version), ..schema::Block::default() };
     let mut names = Names { known, declared: Vec::new() };
-    let most = if input.byte() % 8 == 0 { 40 } else { 4 };
+    let most = if input.one_in(8) { 40 } else { 4 };
     let queries = 1 + input.below(most);
     let mut left = queries;
     while left > 0 {
         let count = 1 + input.below(left.min(3));
         left = left.saturating_sub(count);
         let queries = (0..count).map(|_| query(input, &mut names)).collect();
-        let kind = if input.byte() % 2 == 0 { check::Kind::One } else { check::Kind::All };
+        let kind = if input.one_in(2) { check::Kind::One } else { check::Kind::All };
         block.checks.push(schema::Check { queries, kind: Some(kind as i32) });
     }
-    if input.byte() % 4 == 0 {
+    if input.one_in(4) {
         let terms = vec![text(&mut names, "helper"), text(&mut names, KEYS[input.below(KEYS.len())])];
         let name = names.index("delegate");
         block.facts.push(schema::Fact { predicate: schema::Predicate { name, terms } });
@@ -55,14 +55,14 @@ const FIRST_DECLARED: u64 = 1024;
 
 fn query(input: &mut Input<'_>, names: &mut Names<'_>) -> schema::Rule {
     let body = (0..input.below(3)).map(|_| predicate(input, names)).collect();
-    let size = if input.byte() % 8 == 0 { 60 } else { 3 };
+    let size = if input.one_in(8) { 60 } else { 3 };
     let expressions = (0..input.below(3)).map(|_| schema::Expression { ops: boolean(input, names, 3, size) }).collect();
     schema::Rule { head: schema::Predicate { name: 27, terms: Vec::new() }, body, expressions, scope: Vec::new() }
 }
 
 fn predicate(input: &mut Input<'_>, names: &mut Names<'_>) -> schema::Predicate {
     let (name, arity) = PREDICATES[input.below(PREDICATES.len())];
-    let terms = (0..arity).map(|_| if input.byte() % 4 == 0 { literal(input, names, 3) } else { variable(input) });
+    let terms = (0..arity).map(|_| if input.one_in(4) { literal(input, names, 3) } else { variable(input) });
     let terms = terms.collect();
     schema::Predicate { name: names.index(name), terms }
 }
@@ -79,7 +79,7 @@ fn text(names: &mut Names<'_>, text: &str) -> schema::Term {
 fn literal(input: &mut Input<'_>, names: &mut Names<'_>, size: usize) -> schema::Term {
     let several = |input: &mut Input<'_>, names: &mut Names<'_>| {
         (0..input.below(size * 8))
-            .map(|at| if input.byte() % 2 == 0 { number(at as i64) } else { text(names, TEXTS[at % TEXTS.len()]) })
+            .map(|at| if input.one_in(2) { number(at as i64) } else { text(names, TEXTS[at % TEXTS.len()]) })
             .collect::<Vec<_>>()
     };
     let content = match input.below(8) {
@@ -87,7 +87,7 @@ fn literal(input: &mut Input<'_>, names: &mut Names<'_>, size: usize) -> schema:
         1 => return text(names, TEXTS[input.below(TEXTS.len())]),
         2 => term::Content::Date(1_795_341_600 + input.below(4_000) as u64),
         3 => term::Content::Bytes(vec![0; input.below(size * 16)]),
-        4 => term::Content::Bool(input.byte() % 2 == 0),
+        4 => term::Content::Bool(input.one_in(2)),
         5 => {
             let mut set = several(input, names);
             set.dedup();
@@ -132,9 +132,9 @@ fn boolean(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usi
 }
 
 fn operand(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usize) -> Vec<schema::Op> {
-    let value = if input.byte() % 2 == 0 { variable(input) } else { literal(input, names, size + depth) };
+    let value = if input.one_in(2) { variable(input) } else { literal(input, names, size + depth) };
     let mut ops = vec![op(Op::Value(value))];
-    if input.byte() % 4 == 0 {
+    if input.one_in(4) {
         ops.push(unary(input));
     }
     ops

@@ -36,6 +36,11 @@ impl<'i> Input<'i> {
         *first
     }
 
+    /// Once in `bound` times: never when the bytes have run out, so that a seed stays itself.
+    pub(crate) fn one_in(&mut self, bound: u8) -> bool {
+        self.byte() % bound == 1
+    }
+
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         let number = u16::from_le_bytes([self.byte(), self.byte()]);
@@ -92,7 +97,7 @@ impl<'i> Input<'i> {
 
     fn change_json(&mut self, value: &mut Value, other: &Value) {
         // Down to some place, most of the time.
-        if self.byte() % 4 != 0 {
+        if !self.one_in(4) {
             match value {
                 Value::Object(members) if !members.is_empty() => {
                     let at = self.below(members.len());
@@ -111,7 +116,7 @@ impl<'i> Input<'i> {
             (0, Value::Object(members)) => self.change_members(members),
             (1, Value::Array(items)) => {
                 let at = self.below(items.len());
-                if self.byte() % 2 == 0 && !items.is_empty() {
+                if self.one_in(2) && !items.is_empty() {
                     items.remove(at);
                 } else {
                     items.push(other.clone());

@@ -96,7 +96,7 @@ fn a_policy_of_any_text_is_refused_with_a_place_or_decides() {
     fuzz!("policies", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
         let mut grants = input.seed(&scene.grants);
         let mut guardrails = scene.guardrails[0].clone();
-        if input.byte() % 2 == 1 {
+        if input.one_in(2) {
             (grants, guardrails) = (scene.grants[0].clone(), input.seed(&scene.guardrails));
         }
         match PolicySet::from_files(files(&grants, &guardrails), &scene.catalogue) {

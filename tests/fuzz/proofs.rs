@@ -125,7 +125,7 @@ fn a_proof_is_taken_once_and_only_when_its_holder_signed_what_the_rfc_asks_for()
         let seed = input.json_seed(&scene.seeds);
         let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
         let (mut header, mut claims) = (bytes(&seed["header"]), bytes(&seed["claims"]));
-        if input.byte() % 4 == 1 {
+        if input.one_in(4) {
             header = input.seed(&[header]);
             claims = input.seed(&[claims]);
         }
