@@ -168,6 +168,15 @@ fn what_is_wrong_with_a_proof_has_a_code_each() {
         let proof = raw.signed(&scene.planner);
         assert_eq!(code(scene.present(&pass, &proof, &read)), *expected, "{what}");
     }
+    let codes: std::collections::BTreeSet<_> = SPOILED.iter().map(|(_, code, _)| *code).collect();
+    let all = [
+        ReasonCode::ProofInvalid,
+        ReasonCode::ProofKey,
+        ReasonCode::ProofToken,
+        ReasonCode::ProofTarget,
+        ReasonCode::ProofTime,
+    ];
+    assert_eq!(codes, all.into(), "each code is among the cases");
     // None of those was taken note of: the same `jti` is still good.
     scene.present(&pass, &Raw::good(&scene, &pass).signed(&scene.planner), &read).unwrap();
 }
