@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -32,10 +33,16 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
-    /// The digest with these bytes.
+    /// As JOSE writes it: base64url without padding (RFC 7515 section 2).
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn to_base64url(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// The digest that [`to_base64url`](Self::to_base64url) wrote; `None` for any other text.
+    #[must_use]
+    pub fn from_base64url(text: &str) -> Option<Self> {
+        Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
     }
 
     /// The 32 bytes.

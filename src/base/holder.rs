@@ -89,17 +89,8 @@ impl HolderKey {
             Self::P256(key) => {
                 let (x, y) = key.coordinates();
                 let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-                URL_SAFE_NO_PAD.encode(Digest::of(canonical.as_bytes()).as_bytes())
+                Digest::of(canonical.as_bytes()).to_base64url()
             }
-        }
-    }
-
-    /// The JWS algorithm that this key signs with (RFC 7518, RFC 8037).
-    #[must_use]
-    pub const fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Ed25519(_) => "EdDSA",
-            Self::P256(_) => "ES256",
         }
     }
 
@@ -154,18 +145,13 @@ impl FromStr for HolderKey {
     type Err = HolderKeyError;
 
     fn from_str(text: &str) -> Result<Self, HolderKeyError> {
-        let bytes = |digits: &str| {
-            let is_lower_case = !digits.bytes().any(|byte| byte.is_ascii_uppercase());
-            if is_lower_case { hex::decode(digits).ok() } else { None }
-        };
+        let bytes = |digits: &str| hex::decode(digits).ok();
         let key = match (text.strip_prefix(ED25519), text.strip_prefix(SECP256R1)) {
             (Some(digits), _) => bytes(digits).and_then(|bytes| PublicKey::from_bytes(&bytes)).map(Self::Ed25519),
-            (_, Some(digits)) if digits.len() == 66 => {
-                bytes(digits).and_then(|bytes| P256Key::from_sec1(&bytes)).map(Self::P256)
-            }
+            (_, Some(digits)) => bytes(digits).and_then(|bytes| P256Key::from_sec1(&bytes)).map(Self::P256),
             _ => None,
         };
-        // One spelling each: a compact point has another prefix and means the same.
+        // One spelling each: digits in upper case, and other encodings of a point, mean the same.
         key.filter(|key: &Self| key.to_string() == text).ok_or(HolderKeyError)
     }
 }

@@ -103,7 +103,7 @@ impl PublicKey {
     pub fn thumbprint(&self) -> String {
         let x = URL_SAFE_NO_PAD.encode(self.0.as_bytes());
         let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-        URL_SAFE_NO_PAD.encode(Digest::of(canonical.as_bytes()).as_bytes())
+        Digest::of(canonical.as_bytes()).to_base64url()
     }
 
     /// Whether `signature` is this key's strict Ed25519 signature over `message`.

@@ -24,6 +24,7 @@ use crate::{
     broker::OPERATOR_TOKEN_FILE,
     config::process_environment,
     identity::AgentKey,
+    token::PassToken,
     verify::document::KeyDocument,
 };
 
@@ -166,6 +167,11 @@ pub(super) fn token_argument(given: &str) -> Result<Zeroizing<String>, CliError>
     let text = read_limited(io::stdin().lock(), MAX_TOKEN_TEXT_BYTES)?;
     let text = Zeroizing::new(String::from_utf8(text).map_err(|_| CliError::usage("stdin holds no token"))?);
     Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// A pass given as an argument, or read from stdin for `-`.
+pub(super) fn pass_argument(given: &str) -> Result<PassToken, CliError> {
+    Ok(PassToken::from_text(token_argument(given)?.as_str().to_owned()))
 }
 
 /// The JSON in `path`, or on stdin for `-`.

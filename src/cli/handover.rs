@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{json_file, token_argument},
+    access::{json_file, pass_argument, token_argument},
     error::CliError,
     output::{Output, View},
     token::{CallKind, Narrower, as_call, parse_arguments, parse_call},
@@ -19,7 +19,7 @@ use crate::{
         time::{Clock as _, SystemClock},
     },
     identity::AgentKey,
-    token::{Delegation, PassToken, delegate},
+    token::{Delegation, delegate},
     verify::possession::{ProofContent, call_digest, sign_proof},
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Delegate {
 
 impl Delegate {
     pub(super) fn run(&self, output: Output) -> Result<(), CliError> {
-        let token = PassToken::from_text(token_argument(&self.token)?.as_str().to_owned());
+        let token = pass_argument(&self.token)?;
         let holder = AgentKey::read(&self.key).map_err(CliError::failed)?;
         let delegation = Delegation {
             agent: self.to.clone(),

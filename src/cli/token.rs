@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    access::{Operator, key_document, server_uri, token_argument},
+    access::{Operator, key_document, pass_argument, server_uri, token_argument},
     error::{CliError, Exit},
     handover::{Delegate, Prove},
     output::{Output, View},
@@ -21,9 +21,7 @@ use crate::{
         time::{Clock as _, SystemClock, Timestamp},
     },
     identity::AgentKey,
-    token::{
-        Left, Narrowing, PassToken, Summary, UnverifiedPass, attenuate, manifest::Manifest, rights::GrantedDetail,
-    },
+    token::{Left, Narrowing, Summary, UnverifiedPass, attenuate, manifest::Manifest, rights::GrantedDetail},
     verify::{
         Call, Denial, Pass, Permit, Verifier,
         possession::{Presented, ProofContent, call_digest, sign_proof},
@@ -247,7 +245,7 @@ impl Narrower {
 
 impl Attenuate {
     fn run(self, output: Output) -> Result<(), CliError> {
-        let token = PassToken::from_text(token_argument(&self.token)?.as_str().to_owned());
+        let token = pass_argument(&self.token)?;
         let narrowed = attenuate(&token, &self.narrower.narrowing()?).map_err(CliError::usage)?;
         let mut fields = vec![("token", narrowed.token.expose().to_owned())];
         fields.extend(under("revocation ids", narrowed.blocks.iter().map(ToString::to_string).collect()));

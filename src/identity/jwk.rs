@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::aws_lc::DEFAULT_PROVIDER};
 use serde_json::{Map, Value, json};
 
-use crate::base::{digest::Digest, key::PublicKey};
+use crate::base::{digest::Digest, holder::PRIVATE_MEMBERS, key::PublicKey};
 
 /// A public key that an agent may sign assertions with.
 #[derive(Clone)]
@@ -291,7 +291,7 @@ fn thumbprint(required: &Map<String, Value>) -> String {
     names.sort_unstable_by_key(|(name, _)| *name);
     // All names and values are base64url or short ASCII words: nothing needs escaping.
     let members: Vec<_> = names.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    URL_SAFE_NO_PAD.encode(Digest::of(format!("{{{}}}", members.join(",")).as_bytes()).as_bytes())
+    Digest::of(format!("{{{}}}", members.join(",")).as_bytes()).to_base64url()
 }
 
 /// An agent has at most this many keys: enough for an overlap while they rotate.
@@ -309,5 +309,4 @@ pub const MAX_KID_CHARS: usize = 128;
 const MAX_MEMBER_CHARS: usize = 1024;
 const UNCOMPRESSED_POINT: u8 = 4;
 const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
-const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 const OPTIONAL_MEMBERS: [&str; 4] = ["kid", "alg", "use", "key_ops"];

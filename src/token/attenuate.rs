@@ -131,7 +131,9 @@ impl Narrowing {
         if let Some(rights) = &self.rights {
             checks.push(only(rights));
             for detail in rights {
-                refuse_obligations(detail)?;
+                if let Some(obligation) = detail.gateway_obligation() {
+                    return Err(AttenuateError::Unsupported(obligation));
+                }
                 checks.extend(argument_checks(detail).ok_or(AttenuateError::Engine)?);
                 if detail.read_only && !detail.tools.is_empty() {
                     checks.push(datalog::read_only(Some(&tools_of(detail))));
@@ -152,16 +154,4 @@ fn only(rights: &[GrantedDetail]) -> Check {
         subtrees.extend(detail.resources.iter().map(|tree| (detail.server.clone(), tree.segments().to_vec())));
     }
     datalog::only(&targets, &subtrees)
-}
-
-fn refuse_obligations(detail: &GrantedDetail) -> Result<(), AttenuateError> {
-    let obligations = [
-        ("mask", detail.mask.is_empty()),
-        ("max_calls", detail.max_calls.is_empty()),
-        ("forbid_after", detail.forbid_after.is_empty()),
-    ];
-    match obligations.into_iter().find(|(_, is_empty)| !is_empty) {
-        Some((name, _)) => Err(AttenuateError::Unsupported(name)),
-        None => Ok(()),
-    }
 }

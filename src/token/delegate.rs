@@ -118,11 +118,8 @@ pub(super) fn delegations_left(wire: &Wire, depth: usize) -> usize {
 
 /// How often a token may be handed on in all, by the strictest of its checks.
 pub(super) fn max_delegations(wire: &Wire) -> Option<usize> {
-    let checks = (0..wire.block_count()).flat_map(|block| (0..wire.check_count(block)).map(move |at| (block, at)));
-    let is_about_depth = |(block, at): &(usize, usize)| {
-        wire.checks(*block).get(*at).is_some_and(|check| wire.is_about(*block, check, "depth"))
-    };
-    let limits = checks.filter(is_about_depth).filter_map(|(block, at)| match Shape::of(&wire.check(block, at)?) {
+    let about_depth = wire.every_check().filter(|((block, _), check)| wire.is_about(*block, check, "depth"));
+    let limits = about_depth.filter_map(|((block, index), _)| match Shape::of(&wire.check(block, index)?) {
         Shape::Depth { at_most } => Some(usize::from(at_most)),
         _ => None,
     });

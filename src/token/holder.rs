@@ -32,16 +32,15 @@ impl HolderChain {
         self.hops.last().map_or(&self.first, |hop| &hop.key)
     }
 
-    /// The key that the broker bound the pass to.
-    #[must_use]
-    pub const fn first(&self) -> &HolderKey {
-        &self.first
-    }
-
     /// The delegations, first to last.
     #[must_use]
     pub fn hops(&self) -> &[Hop] {
         &self.hops
+    }
+
+    /// Every key that the pass went through, with the block that names it; `None` for the first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (Option<usize>, &HolderKey)> {
+        std::iter::once((None, &self.first)).chain(self.hops.iter().map(|hop| (Some(hop.block), &hop.key)))
     }
 
     /// The delegation that `block` makes, and who made it: the delegate before, or `agent`.

@@ -106,7 +106,7 @@ impl Summary {
                 _ if wire.is_third_party(block) => "third party",
                 _ => "holder",
             };
-            let checks = (0..wire.check_count(block)).filter_map(|check| wire.check(block, check));
+            let checks = (0..wire.checks(block).len()).filter_map(|check| wire.check(block, check));
             BlockSummary {
                 revocation_id,
                 by,

@@ -40,8 +40,8 @@ impl Left {
                 .map(|chain| if wire.is_sealed() { 0 } else { delegations_left(wire, chain.hops().len()) }),
             other_checks: 0,
         };
-        let checks = (0..wire.block_count()).flat_map(|block| (0..wire.check_count(block)).map(move |at| (block, at)));
-        for shape in checks.filter_map(|(block, at)| wire.check(block, at)).map(|check| Shape::of(&check)) {
+        let checks = wire.every_check().filter_map(|((block, index), _)| wire.check(block, index));
+        for shape in checks.map(|check| Shape::of(&check)) {
             match shape {
                 Shape::Time { until, .. } => left.expires_at = left.expires_at.min(until),
                 Shape::ReadOnly { target: None } => left.read_only = true,

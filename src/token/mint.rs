@@ -22,7 +22,7 @@ use super::{
 use crate::base::{
     ReasonCode, Receipt,
     holder::HolderKey,
-    ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId},
+    ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId, ToolName},
     time::Timestamp,
 };
 
@@ -224,7 +224,9 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
         return Err(MintError::TooManyRights(named));
     }
     for detail in &content.rights {
-        refuse_gateway_obligations(detail)?;
+        if let Some(obligation) = detail.gateway_obligation() {
+            return Err(MintError::Unsupported(obligation));
+        }
         let constrained = detail.constraints.keys().chain(&detail.closed_arguments).chain(&detail.call_proof);
         if let Some(stray) = constrained.into_iter().find(|tool| !detail.tools.contains(tool)) {
             return Err(MintError::StrayConstraint(stray.to_string()));
@@ -234,18 +236,6 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
         }
     }
     Ok(())
-}
-
-fn refuse_gateway_obligations(detail: &GrantedDetail) -> Result<(), MintError> {
-    let obligations = [
-        ("mask", detail.mask.is_empty()),
-        ("max_calls", detail.max_calls.is_empty()),
-        ("forbid_after", detail.forbid_after.is_empty()),
-    ];
-    match obligations.into_iter().find(|(_, is_empty)| !is_empty) {
-        Some((name, _)) => Err(MintError::Unsupported(name)),
-        None => Ok(()),
-    }
 }
 
 fn identity_facts(content: &PassContent) -> [Fact; 8] {
@@ -326,15 +316,18 @@ pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
         checks.push(datalog::closed_arguments(&target, allowed));
     }
     if !detail.call_proof.is_empty() {
-        let names = detail.call_proof.iter().map(|name| name.as_str().to_owned()).collect();
-        checks.push(datalog::call_proven(&Target { server: detail.server.clone(), kind: Kind::Tool, names }));
+        checks.push(datalog::call_proven(&tools_named(detail, &detail.call_proof)));
     }
     Some(checks)
 }
 
 /// The tools of a detail as what a check is about. Resources and prompts only read by nature.
 pub(super) fn tools_of(detail: &GrantedDetail) -> Target {
-    let names = detail.tools.iter().map(|name| name.as_str().to_owned()).collect();
+    tools_named(detail, &detail.tools)
+}
+
+fn tools_named<'n>(detail: &GrantedDetail, names: impl IntoIterator<Item = &'n ToolName>) -> Target {
+    let names = names.into_iter().map(|name| name.as_str().to_owned()).collect();
     Target { server: detail.server.clone(), kind: Kind::Tool, names }
 }
 

@@ -352,15 +352,11 @@ impl FailedCheck {
 /// which the engine is asked.
 fn times(wire: &Wire, expires_at: Timestamp) -> (Timestamp, Vec<At>) {
     let (mut valid_until, mut foreign) = (expires_at, Vec::new());
-    for block in 0..wire.block_count() {
-        for (index, check) in
-            wire.checks(block).iter().enumerate().filter(|(_, check)| wire.is_about_time(block, check))
-        {
-            match wire.check(block, index).map(|check| Shape::of(&check)) {
-                Some(Shape::Time { until, .. }) => valid_until = valid_until.min(until),
-                _ if wire.is_only_about_time(block, check) => foreign.push((block, index)),
-                _ => {}
-            }
+    for ((block, index), check) in wire.every_check().filter(|((block, _), check)| wire.is_about_time(*block, check)) {
+        match wire.check(block, index).map(|check| Shape::of(&check)) {
+            Some(Shape::Time { until, .. }) => valid_until = valid_until.min(until),
+            _ if wire.is_only_about_time(block, check) => foreign.push((block, index)),
+            _ => {}
         }
     }
     (valid_until, foreign)

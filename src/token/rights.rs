@@ -87,6 +87,16 @@ impl<N> AuthorizationDetail<N> {
         }
     }
 
+    /// A member that asks for what only a gateway can do, if there is one.
+    pub(super) fn gateway_obligation(&self) -> Option<&'static str> {
+        let obligations = [
+            ("mask", self.mask.is_empty()),
+            ("max_calls", self.max_calls.is_empty()),
+            ("forbid_after", self.forbid_after.is_empty()),
+        ];
+        obligations.into_iter().find(|(_, is_empty)| !is_empty).map(|(name, _)| name)
+    }
+
     /// Whether nothing at all is named.
     #[must_use]
     pub fn names_nothing(&self) -> bool {

@@ -104,8 +104,10 @@ impl Wire {
         self.blocks.get(block).map_or(&[], |block| block.checks.as_slice())
     }
 
-    pub(super) fn check_count(&self, block: usize) -> usize {
-        self.checks(block).len()
+    /// Every check of every block, with its place.
+    pub(super) fn every_check(&self) -> impl Iterator<Item = ((usize, usize), &schema::Check)> {
+        (0..self.block_count())
+            .flat_map(|block| self.checks(block).iter().enumerate().map(move |(index, check)| ((block, index), check)))
     }
 
     /// The bytes of the key that a third-party block is signed with.

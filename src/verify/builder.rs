@@ -8,7 +8,7 @@ use std::{
 use quick_cache::sync::Cache;
 
 use super::{
-    possession::{DEFAULT_ROOM, Nonces, ReplayGuard},
+    possession::{DEFAULT_ROOM, Nonces, ReplayGuard, comparable_url},
     state::{Memory, State},
     verifier::{ByLength, Verifier},
 };
@@ -120,8 +120,8 @@ impl VerifierBuilder {
     /// The verifier. It refuses everything until it has accepted a frame.
     #[must_use]
     pub fn build(self) -> Verifier {
-        let mut endpoints = self.endpoints;
-        endpoints.push(self.manifest.server.to_string());
+        let endpoints = self.endpoints.iter().map(String::as_str).chain([self.manifest.server.as_str()]);
+        let endpoints = endpoints.filter_map(comparable_url).collect();
         Verifier {
             issuer: self.issuer,
             server: self.manifest.server.clone(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{document::RevocationEntry, document::Subjects, permit::Refusal};
 use crate::{
     base::{ReasonCode, digest::SubjectDigest, ids::KeyId, ids::ServerUri, time::Timestamp},
-    token::{Hop, VerifiedPass},
+    token::{HolderChain, VerifiedPass},
 };
 
 /// Revoked subjects with their cut-off and the time until which they matter.
@@ -60,12 +60,9 @@ impl Revocations {
             (Subjects::server(me), ReasonCode::RevokedServer, None, "the server was revoked"),
             (Subjects::key(key), ReasonCode::RevokedKey, None, "the root key was revoked"),
         ];
-        let keys = pass.holder().into_iter().flat_map(|chain| {
-            let first = (Subjects::holder(chain.first()), ReasonCode::RevokedAgent, None, "the holder was revoked");
-            let delegate = |hop: &Hop| {
-                (Subjects::holder(&hop.key), ReasonCode::RevokedAgent, Some(hop.block), "this delegate was revoked")
-            };
-            std::iter::once(first).chain(chain.hops().iter().map(delegate))
+        let keys = pass.holder().into_iter().flat_map(HolderChain::keys).map(|(block, key)| {
+            let detail = if block.is_some() { "this delegate was revoked" } else { "the holder was revoked" };
+            (Subjects::holder(key), ReasonCode::RevokedAgent, block, detail)
         });
         let concerned = |subject: &SubjectDigest| {
             let entry = self.entries.get(subject);

@@ -120,9 +120,7 @@ impl State {
     /// Why a pass that went through a suspended agent's hands is refused.
     pub(super) fn refuse_suspended_holders(&self, pass: &VerifiedPass) -> Vec<Refusal> {
         let Some(chain) = pass.holder().filter(|_| !self.suspended_holders.is_empty()) else { return Vec::new() };
-        let keys = std::iter::once((None, chain.first()));
-        let keys = keys.chain(chain.hops().iter().map(|hop| (Some(hop.block), &hop.key)));
-        let suspended = keys.filter(|(_, key)| self.suspended_holders.contains(&Subjects::holder(key)));
+        let suspended = chain.keys().filter(|(_, key)| self.suspended_holders.contains(&Subjects::holder(key)));
         let detail = "its holder is a revoked agent";
         suspended.map(|(block, _)| Refusal::new(ReasonCode::RevokedAgent, block, detail)).collect()
     }

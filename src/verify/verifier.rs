@@ -42,7 +42,7 @@ pub struct Verifier {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
     pub(super) signatures: Cache<Digest, Arc<Signed>, ByLength>,
-    /// The URLs that proofs of possession may be for.
+    /// The URLs that proofs of possession may be for, in the form in which they are compared.
     pub(super) endpoints: Vec<String>,
     pub(super) nonces: Option<Nonces>,
     pub(super) proofs: ReplayGuard,

@@ -51,8 +51,7 @@ impl Verifier {
     /// The nonce that the next proof of possession should carry, where they need one.
     #[must_use]
     pub fn proof_nonce(&self) -> Option<String> {
-        let now = self.state().time(&*self.clock);
-        self.nonces.as_ref().map(|nonces| nonces.current(now))
+        self.nonces.as_ref().map(|nonces| nonces.current(self.state().time(&*self.clock)))
     }
 }
 

@@ -18,7 +18,7 @@ pub use proof::{MAX_PROOF_BYTES, PROOF_LIFETIME, ProofError};
 pub use sign::{ProofContent, sign_proof};
 
 pub(super) use nonce::Nonces;
-pub(super) use proof::{Expected, check};
+pub(super) use proof::{Expected, check, comparable_url};
 pub(super) use replay::{DEFAULT_ROOM, ReplayError, ReplayGuard};
 
 use std::fmt;

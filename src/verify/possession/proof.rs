@@ -32,7 +32,7 @@ pub(in crate::verify) struct Expected<'e> {
     pub(in crate::verify) holder: &'e HolderKey,
     /// The request's HTTP method.
     pub(in crate::verify) method: &'e str,
-    /// The URLs under which the server is known.
+    /// The URLs under which the server is known, each as [`comparable_url`] writes it.
     pub(in crate::verify) endpoints: &'e [String],
     /// The time that decides.
     pub(in crate::verify) now: Timestamp,
@@ -113,7 +113,8 @@ pub(in crate::verify) fn check(proof: &str, expected: &Expected<'_>) -> Result<P
     let claims: Claims =
         json::parse_as(&decoded(payload)?, MAX_PROOF_BYTES).map_err(|_| malformed("a claim is absent or malformed"))?;
     claims.agree_with(expected)?;
-    let call = claims.hallpass_call.map(|text| digest_from(&text).ok_or(malformed("`hallpass_call` is no digest")));
+    let call =
+        claims.hallpass_call.map(|text| Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is no digest")));
     Ok(Proven { jti: claims.jti, call: call.transpose()? })
 }
 
@@ -163,7 +164,7 @@ impl Claims {
         if self.jti.is_empty() || self.jti.len() > MAX_JTI_BYTES {
             return Err(ProofError::Malformed("`jti` has 1 to 256 bytes"));
         }
-        if digest_from(&self.ath) != Some(Digest::of(expected.token.as_bytes())) {
+        if Digest::from_base64url(&self.ath) != Some(Digest::of(expected.token.as_bytes())) {
             return Err(ProofError::Token);
         }
         // Methods are case-sensitive (RFC 9110 section 9.1).
@@ -171,7 +172,7 @@ impl Claims {
             return Err(ProofError::Target("htm"));
         }
         let htu = comparable_url(&self.htu).ok_or(ProofError::Target("htu"))?;
-        if !expected.endpoints.iter().any(|endpoint| comparable_url(endpoint).as_ref() == Some(&htu)) {
+        if !expected.endpoints.contains(&htu) {
             return Err(ProofError::Target("htu"));
         }
         self.is_timely(expected)?;
@@ -205,7 +206,7 @@ impl Claims {
 
 /// An `htu` in the form in which two are compared (RFC 9449 section 4.3, RFC 3986 section 6.2):
 /// scheme and host in lower case, no default port, a path at least, no query, no fragment.
-fn comparable_url(text: &str) -> Option<String> {
+pub(in crate::verify) fn comparable_url(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
     let default_port = match scheme.as_str() {
@@ -221,11 +222,6 @@ fn comparable_url(text: &str) -> Option<String> {
     let authority = authority.to_ascii_lowercase();
     let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
     Some(format!("{scheme}://{authority}{}", if path.is_empty() { "/" } else { path }))
-}
-
-fn digest_from(text: &str) -> Option<Digest> {
-    let bytes: [u8; 32] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-    Some(Digest::from_bytes(bytes))
 }
 
 const MAX_JTI_BYTES: usize = 256;

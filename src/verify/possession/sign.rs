@@ -53,9 +53,9 @@ pub fn sign_proof(key: &PrivateKey, content: &ProofContent<'_>) -> Result<String
         htm: content.method,
         htu: content.url.split(['?', '#']).next().unwrap_or_default(),
         iat: content.now.unix_seconds(),
-        ath: URL_SAFE_NO_PAD.encode(Digest::of(content.token.as_bytes()).as_bytes()),
+        ath: Digest::of(content.token.as_bytes()).to_base64url(),
         nonce: content.nonce,
-        hallpass_call: content.call.map(|digest| URL_SAFE_NO_PAD.encode(digest.as_bytes())),
+        hallpass_call: content.call.map(|digest| digest.to_base64url()),
     };
     let mut text = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).map_err(|_| JwsError::Payload)?);
     text.push('.');
