@@ -234,19 +234,10 @@ fn library_allows(issuer: &Issuer, token: &PassToken, call: &Call) -> bool {
     }
     facts.push(fact("arg_names", &[Term::Set(strings(&names).into_iter().collect())]));
     let limits = AuthorizerLimits { max_time: std::time::Duration::from_secs(10), ..AuthorizerLimits::default() };
-    let verifier = AuthorizerBuilder::new().set_limits(limits).code(VERIFIER).unwrap();
+    let verifier = AuthorizerBuilder::new().set_limits(limits).code(raw::VERIFIER).unwrap();
     let verifier = facts.into_iter().fold(verifier, |verifier, fact| verifier.fact(fact).unwrap());
     verifier.build(&raw::biscuit(token, &issuer.root.public())).unwrap().authorize().is_ok()
 }
-
-/// From `docs/token-format.md`.
-const VERIFIER: &str = r#"
-    check if aud($a), me($m), $a.contains($m);
-    check if call($s, $k, $n), me($s);
-    allow if hallpass(1), call($s, $k, $n), right($s, $k, $set), $set.contains($n);
-    allow if hallpass(1), call($s, $k, $n), call_path($seg), right_path($s, $k, $pre), $seg.starts_with($pre);
-    deny if true;
-"#;
 
 /// The format again, from `docs/token-format.md` and not from the code: details that name the
 /// call, and everything that every detail asks of it.

@@ -230,11 +230,7 @@ fn fault_cases() -> Vec<Case> {
             scene.read(&pass)
         }),
         (RunLimit, "no time to evaluate", |scene| {
-            let pin = scene.issuer.feed.public().thumbprint();
-            let builder = Verifier::builder(support::ISSUER.parse().unwrap(), pin, support::manifest());
-            let hurried = builder.clock(scene.issuer.clock.clone()).max_evaluation_time(Duration::ZERO).build();
-            hurried.accept_key_document(&scene.issuer.key_document()).unwrap();
-            scene.issuer.tell(&hurried, scene.issuer.frame());
+            let hurried = scene.issuer.verifier_with(|builder| builder.max_evaluation_time(Duration::ZERO));
             hurried.clear(&hurried.verify(scene.plain().expose())?, &Call::tool("read_ledger", None))
         }),
         (Evaluation, "a check that compares what cannot be compared", |scene| {

@@ -11,23 +11,7 @@ use crate::home::{Home, KEY, mode, text};
 const SERVER: &str = "https://ledger.example/mcp";
 
 fn bound(home: &Home, more: &[&str]) -> Value {
-    let mut open = vec![
-        "task",
-        "open",
-        "--as",
-        KEY,
-        "--purpose",
-        "close the Q3 books",
-        "--server",
-        "ledger",
-        "--tool",
-        "read_ledger",
-        "--ttl",
-        "5m",
-        "--bound",
-    ];
-    open.extend(more);
-    home.json(&open)
+    home.pass_with(&[&["--bound"], more].concat())
 }
 
 #[test]

@@ -136,7 +136,12 @@ impl Home {
 
     /// A pass for reading, as JSON.
     pub(crate) fn pass(&self) -> Value {
-        self.json(&[
+        self.pass_with(&[])
+    }
+
+    /// The same, asked for with more flags.
+    pub(crate) fn pass_with(&self, more: &[&str]) -> Value {
+        let open = [
             "task",
             "open",
             "--as",
@@ -149,7 +154,8 @@ impl Home {
             "read_ledger",
             "--ttl",
             "5m",
-        ])
+        ];
+        self.json(&[&open[..], more].concat())
     }
 }
 

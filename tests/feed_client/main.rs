@@ -34,10 +34,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_verifier_becomes_ready_and_follows_the_deltas() {
-    let issuer = Issuer::new();
-    let mut broker = Broker::start(&issuer.key_document()).await;
-    let verifier = verifier(&issuer);
-    let feed = follow(&verifier, &broker);
+    let (issuer, mut broker, verifier, feed) = followed().await;
     assert!(!feed.status().ready);
 
     let asked = broker.asked().await;
@@ -59,10 +56,7 @@ async fn a_verifier_becomes_ready_and_follows_the_deltas() {
 
 #[tokio::test]
 async fn without_its_broker_a_verifier_refuses_after_the_bound_and_recovers_alone() {
-    let issuer = Issuer::new();
-    let mut broker = Broker::start(&issuer.key_document()).await;
-    let verifier = verifier(&issuer);
-    let feed = follow(&verifier, &broker);
+    let (issuer, mut broker, verifier, feed) = followed().await;
     let stream = broker.asked().await.stream();
     stream.frame(&signed(&issuer, issuer.frame()));
     timeout(LONG, feed.ready()).await.unwrap().unwrap();
@@ -173,10 +167,7 @@ async fn a_state_file_is_not_overwritten_by_a_verifier_that_forgot_it() {
 
 #[tokio::test]
 async fn a_gap_leads_to_a_snapshot() {
-    let issuer = Issuer::new();
-    let mut broker = Broker::start(&issuer.key_document()).await;
-    let verifier = verifier(&issuer);
-    let feed = follow(&verifier, &broker);
+    let (issuer, mut broker, verifier, feed) = followed().await;
     let stream = broker.asked().await.stream();
     stream.frame(&signed(&issuer, issuer.frame()));
     until(&feed, |status| status.frames == 1).await;
@@ -227,10 +218,7 @@ async fn what_is_not_the_brokers_word_is_never_believed() {
 
 #[tokio::test]
 async fn other_answers_than_a_stream_are_refused_and_redirects_not_followed() {
-    let issuer = Issuer::new();
-    let mut broker = Broker::start(&issuer.key_document()).await;
-    let verifier = verifier(&issuer);
-    let feed = follow(&verifier, &broker);
+    let (issuer, mut broker, verifier, feed) = followed().await;
     let frame = signed(&issuer, issuer.frame());
     let cases = [
         ((StatusCode::SERVICE_UNAVAILABLE, "later").into_response(), "503"),
@@ -397,6 +385,15 @@ fn verifier_with(issuer: &Issuer, memory: hallpass::verify::Memory) -> Arc<Verif
     let clock: Arc<ManualClock> = Arc::clone(&issuer.clock);
     let builder = Verifier::builder(ISSUER.parse().unwrap(), issuer.feed.public().thumbprint(), manifest());
     Arc::new(builder.clock(clock).memory(memory).build())
+}
+
+/// A broker, and a verifier of its that follows it.
+async fn followed() -> (Issuer, Broker, Arc<Verifier>, FeedHandle) {
+    let issuer = Issuer::new();
+    let broker = Broker::start(&issuer.key_document()).await;
+    let verifier = verifier(&issuer);
+    let feed = follow(&verifier, &broker);
+    (issuer, broker, verifier, feed)
 }
 
 fn follow(verifier: &Arc<Verifier>, broker: &Broker) -> FeedHandle {

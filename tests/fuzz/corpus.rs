@@ -25,6 +25,12 @@ pub(crate) fn json(target: &str) -> Vec<Value> {
     contents(target).iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect()
 }
 
+/// Whether the seeds of tokens, frames and journals are to be written anew, before they are looked at:
+/// `UPDATE_CORPUS=1 cargo test --test fuzz the_seeds_are_good`.
+pub(crate) fn is_to_be_written() -> bool {
+    std::env::var_os("UPDATE_CORPUS").is_some()
+}
+
 /// Where the seeds of a target lie.
 pub(crate) fn directory(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target)

@@ -51,6 +51,14 @@ impl<'i> Input<'i> {
         all[self.below(all.len())]
     }
 
+    /// The header and the claims of a JWS that is a changed seed; sometimes their bytes are changed too.
+    pub(crate) fn jws_parts(&mut self, seeds: &[Value]) -> (Vec<u8>, Vec<u8>) {
+        let seed = self.json_seed(seeds);
+        let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
+        let (header, claims) = (bytes(&seed["header"]), bytes(&seed["claims"]));
+        if self.one_in(4) { (self.seed(&[header]), self.seed(&[claims])) } else { (header, claims) }
+    }
+
     /// A seed, and where the next decisions say so, changed.
     pub(crate) fn seed<S: AsRef<[u8]>>(&mut self, seeds: &[S]) -> Vec<u8> {
         let mut seed = seeds[self.below(seeds.len())].as_ref().to_vec();

@@ -304,17 +304,8 @@ fn a_p256_holder_can_use_a_pass_and_its_proof_is_held_to_the_same() {
 #[test]
 fn a_server_that_gives_out_nonces_takes_no_proof_without_one() {
     let scene = Scene::new();
-    let nonced = hallpass::verify::Verifier::builder(
-        super::support::ISSUER.parse().unwrap(),
-        scene.issuer.feed.public().thumbprint(),
-        super::support::manifest(),
-    )
-    .clock(scene.issuer.clock.clone())
-    .require_proof_nonce()
-    .build();
-    nonced.accept_key_document(&scene.issuer.key_document()).unwrap();
-    scene.issuer.tell(&nonced, scene.issuer.frame());
-    let scene = Scene { verifier: nonced, ..scene };
+    let verifier = scene.issuer.verifier_with(|builder| builder.require_proof_nonce());
+    let scene = Scene { verifier, ..scene };
     let (pass, read) = (scene.pass(), Call::tool("read_ledger", None));
     let with = |nonce: Option<&str>| {
         let content = ProofContent { nonce, ..scene.content(&pass) };
@@ -332,16 +323,7 @@ fn a_server_that_gives_out_nonces_takes_no_proof_without_one() {
 #[test]
 fn a_server_known_under_another_url_takes_proofs_for_both() {
     let scene = Scene::new();
-    let verifier = hallpass::verify::Verifier::builder(
-        super::support::ISSUER.parse().unwrap(),
-        scene.issuer.feed.public().thumbprint(),
-        super::support::manifest(),
-    )
-    .clock(scene.issuer.clock.clone())
-    .also_reached_at("http://127.0.0.1:9000/mcp")
-    .build();
-    verifier.accept_key_document(&scene.issuer.key_document()).unwrap();
-    scene.issuer.tell(&verifier, scene.issuer.frame());
+    let verifier = scene.issuer.verifier_with(|builder| builder.also_reached_at("http://127.0.0.1:9000/mcp"));
     let scene = Scene { verifier, ..scene };
     let (pass, read) = (scene.pass(), Call::tool("read_ledger", None));
     for (url, good) in [(SERVER, true), ("http://127.0.0.1:9000/mcp?x=1", true), ("http://127.0.0.1:9001/mcp", false)] {
@@ -363,16 +345,7 @@ fn a_delegates_proof_is_the_only_one_for_its_pass() {
 #[test]
 fn an_agent_that_proves_too_often_is_refused_and_nobody_else() {
     let scene = Scene::new();
-    let verifier = hallpass::verify::Verifier::builder(
-        super::support::ISSUER.parse().unwrap(),
-        scene.issuer.feed.public().thumbprint(),
-        super::support::manifest(),
-    )
-    .clock(scene.issuer.clock.clone())
-    .remembered_proofs(32)
-    .build();
-    verifier.accept_key_document(&scene.issuer.key_document()).unwrap();
-    scene.issuer.tell(&verifier, scene.issuer.frame());
+    let verifier = scene.issuer.verifier_with(|builder| builder.remembered_proofs(32));
     let scene = Scene { verifier, ..scene };
     let (pass, read) = (scene.pass(), Call::tool("read_ledger", None));
     for _ in 0..8 {

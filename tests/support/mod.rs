@@ -21,7 +21,7 @@ use hallpass::{
     journal::{Actor, Entry, Event, Journal, Options},
     token::{self, PassContent, PassToken, RootKey, manifest::Manifest, rights::GrantedDetail},
     verify::{
-        Verifier,
+        Verifier, VerifierBuilder,
         document::{Frame, KeyDocument, RevocationEntry, RootKeyEntry},
     },
 };
@@ -102,18 +102,26 @@ impl Issuer {
 
     /// A verifier that knows the feed key and has heard nothing.
     pub fn silent_verifier(&self) -> Verifier {
-        let verifier = Verifier::builder(ISSUER.parse().unwrap(), self.feed.public().thumbprint(), manifest())
-            .clock(self.clock.clone())
-            .build();
+        self.silent_verifier_with(|builder| builder)
+    }
+
+    fn silent_verifier_with(&self, set: impl FnOnce(VerifierBuilder) -> VerifierBuilder) -> Verifier {
+        let builder = Verifier::builder(ISSUER.parse().unwrap(), self.feed.public().thumbprint(), manifest());
+        let verifier = set(builder.clock(self.clock.clone())).build();
         verifier.accept_key_document(&self.key_document()).unwrap();
+        verifier
+    }
+
+    /// A verifier with other settings that has its first snapshot.
+    pub fn verifier_with(&self, set: impl FnOnce(VerifierBuilder) -> VerifierBuilder) -> Verifier {
+        let verifier = self.silent_verifier_with(set);
+        self.tell(&verifier, self.frame());
         verifier
     }
 
     /// A verifier that has its first snapshot.
     pub fn verifier(&self) -> Verifier {
-        let verifier = self.silent_verifier();
-        self.tell(&verifier, self.frame());
-        verifier
+        self.verifier_with(|builder| builder)
     }
 
     pub fn tell(&self, verifier: &Verifier, frame: Frame) {

@@ -112,3 +112,12 @@ pub fn external(key: &PublicKey, signature: &[u8]) -> ExternalSignature {
 pub fn profile_rule(pass: &PassToken) -> Result<(), String> {
     UnverifiedPass::parse(pass.expose()).map(|_| ()).map_err(|error| error.to_string())
 }
+
+/// The verifier's part as Datalog, from `docs/token-format.md`: for asking the library itself.
+pub const VERIFIER: &str = r#"
+    check if aud($a), me($m), $a.contains($m);
+    check if call($s, $k, $n), me($s);
+    allow if hallpass(1), call($s, $k, $n), right($s, $k, $set), $set.contains($n);
+    allow if hallpass(1), call($s, $k, $n), call_path($seg), right_path($s, $k, $pre), $seg.starts_with($pre);
+    deny if true;
+"#;

@@ -5,7 +5,7 @@ use hallpass::{
     base::{holder::HolderKey, key::PrivateKey},
     token::Holding,
     verify::possession::{ProofContent, call_digest, sign_proof},
-    verify::{Call, Verifier, tower::HallpassLayer},
+    verify::{Call, VerifierBuilder, tower::HallpassLayer},
 };
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     guarded::{Answered, Guarded, METADATA, call, json_response, message, request},
-    support::{self, Issuer, SERVER, rights},
+    support::{Issuer, SERVER, rights},
 };
 
 fn key() -> PrivateKey {
@@ -144,11 +144,7 @@ async fn an_irreversible_tool_wants_a_proof_of_the_very_call() {
 #[tokio::test]
 async fn the_nonce_comes_with_every_answer_where_proofs_need_one() {
     let issuer = Issuer::new();
-    let builder =
-        Verifier::builder(support::ISSUER.parse().unwrap(), issuer.feed.public().thumbprint(), support::manifest());
-    let verifier = std::sync::Arc::new(builder.clock(issuer.clock.clone()).require_proof_nonce().build());
-    verifier.accept_key_document(&issuer.key_document()).unwrap();
-    issuer.tell(&verifier, issuer.frame());
+    let verifier = std::sync::Arc::new(issuer.verifier_with(VerifierBuilder::require_proof_nonce));
     let layer = HallpassLayer::new(std::sync::Arc::clone(&verifier));
     let answer = |_: &_| json_response(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
     let guarded = Guarded::with_layer(issuer, layer, verifier, answer);

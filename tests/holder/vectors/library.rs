@@ -16,15 +16,6 @@ use serde_json::Value;
 
 use super::{super::support::raw, Decision, Request};
 
-/// From `docs/token-format.md`.
-const VERIFIER: &str = r#"
-    check if aud($a), me($m), $a.contains($m);
-    check if call($s, $k, $n), me($s);
-    allow if hallpass(1), call($s, $k, $n), right($s, $k, $set), $set.contains($n);
-    allow if hallpass(1), call($s, $k, $n), call_path($seg), right_path($s, $k, $pre), $seg.starts_with($pre);
-    deny if true;
-"#;
-
 pub(super) fn decide(token: &PassToken, root: &PublicKey, request: &Request) -> Decision {
     let strings = |texts: &[String]| texts.iter().map(|text| string(text)).collect::<Vec<Term>>();
     let (server, tool) = (string(request.server.as_str()), request.tool.as_ref());
@@ -71,7 +62,7 @@ pub(super) fn decide(token: &PassToken, root: &PublicKey, request: &Request) -> 
     }
     facts.push(fact("arg_names", &[Term::Set(strings(&names).into_iter().collect())]));
     let limits = AuthorizerLimits { max_time: std::time::Duration::from_secs(10), ..AuthorizerLimits::default() };
-    let verifier = AuthorizerBuilder::new().set_limits(limits).code(VERIFIER).unwrap();
+    let verifier = AuthorizerBuilder::new().set_limits(limits).code(raw::VERIFIER).unwrap();
     let verifier = facts.into_iter().fold(verifier, |verifier, fact| verifier.fact(fact).unwrap());
     let answer = verifier.build(&raw::biscuit(token, root)).unwrap().authorize();
     if answer.is_ok() { Decision::Allow } else { Decision::Refuse }
