@@ -8,6 +8,8 @@ mod assertions;
 mod directory;
 mod feed;
 mod issue;
+mod key_files;
+mod key_protection;
 mod keyring;
 mod open;
 mod policy_store;
@@ -31,8 +33,10 @@ pub use self::{
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
+    key_files::{KeyFileError, KeysAtRest},
+    key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
-    open::{OPERATOR_TOKEN_FILE, Opened, StartError},
+    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     revoke::{RevocationView, Revoke, Revoked},
@@ -68,6 +72,10 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// Whether private key files are encrypted.
+    pub keys_at_rest: KeysAtRest,
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -312,6 +320,7 @@ impl Broker {
     /// When a key's next state cannot be recorded.
     pub async fn maintain(&self) -> Result<(), BrokerError> {
         self.advance_keys().await?;
+        self.rotate_due_keys().await?;
         let now = self.now();
         self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
         Ok(())

@@ -14,7 +14,8 @@ use super::{
     assertions::Assertions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
-    keyring::{Keyring, KeyringError},
+    key_files::KeyFiles,
+    keyring::{Keyring, KeyringError, PURPOSES},
     policy_store::PolicyStore,
     registry::NewOperator,
     state::State,
@@ -126,7 +127,7 @@ impl Broker {
         let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
         let apply = applier(Arc::clone(&state), Arc::clone(&index), (feed_sequence.clone(), sequence.clone()));
         let journal = recovered.start(apply)?;
-        let keys = options.data_dir.join("keys");
+        let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;
         let policy = PolicyStore::new(options.policy_dir.clone())?;
@@ -136,7 +137,7 @@ impl Broker {
             reader,
             index,
             state,
-            keyring: RwLock::new(Keyring::empty(keys)),
+            keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
@@ -154,8 +155,7 @@ impl Broker {
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
         let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
-        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
+        for purpose in PURPOSES.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }
@@ -228,6 +228,9 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
 }
+
+/// Where private keys lie, in the data directory.
+pub const KEYS_DIRECTORY: &str = "keys";
 
 /// The first operator's token, in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";

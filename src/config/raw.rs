@@ -149,6 +149,8 @@ struct FileLimits {
 #[serde(deny_unknown_fields, default)]
 struct FileKeys {
     rotation_overlap: Leaf,
+    rotate_after: Leaf,
+    passphrase_file: Leaf,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,7 +163,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 20] {
+    fn into_entries(self) -> [(&'static str, Leaf); 22] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -181,6 +183,8 @@ impl FileConfig {
             ("limits.max_task_ttl", self.limits.max_task_ttl),
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),
             ("keys.rotation_overlap", self.keys.rotation_overlap),
+            ("keys.rotate_after", self.keys.rotate_after),
+            ("keys.passphrase_file", self.keys.passphrase_file),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

@@ -159,6 +159,8 @@ mod tests {
             max_task_ttl: Duration::from_secs(3600),
             max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
+            rotate_keys_after: None,
+            keys_at_rest: broker::KeysAtRest::Plain,
         };
         let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
         let panics = Arc::new(Panics::default());

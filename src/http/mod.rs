@@ -155,6 +155,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
+        .routes(routes!(keys::revoke_operator))
         .routes(routes!(keys::document))
         .routes(routes!(policy::show))
         .routes(routes!(policy::check))

@@ -15,7 +15,7 @@ use hallpass::{
         ids::IssuerUri,
         time::{Clock as _, SystemClock},
     },
-    broker::{Broker, Options},
+    broker::{Broker, KeysAtRest, Options},
     http::{self, Observer, Seen, Server},
     identity::AgentKey,
     index::{Filter, Order, Window},
@@ -88,6 +88,8 @@ impl House {
                 max_task_ttl: Duration::from_secs(12 * 3600),
                 max_pass_ttl: Duration::from_secs(3600),
                 rotation_overlap: Duration::from_secs(90),
+                rotate_keys_after: None,
+                keys_at_rest: KeysAtRest::Plain,
             },
             Arc::new(SystemClock::default()),
         );
