@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, Read as _},
+    io::{self, BufRead, Read as _, Write as _},
 };
 
 use serde::Deserialize as _;
@@ -58,7 +58,7 @@ impl fmt::Display for Head {
 }
 
 /// Where a line stands: the number of its segment and its first byte's offset in that file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Place {
     /// The segment's number, counted from 1.
     pub segment: u32,
@@ -124,7 +124,7 @@ pub enum Flaw {
     },
 }
 
-/// An entry as the JSON members that go between `prev` and `hash`.
+/// An entry as a JSON object, whose members go between `prev` and `hash`.
 #[derive(Debug)]
 pub(super) struct Body(Vec<u8>);
 
@@ -132,16 +132,11 @@ impl Body {
     /// Writes `entry`, and reads it back: a record that no start could read must never be written.
     pub(super) fn of(entry: &Entry) -> Result<Self, JournalError> {
         let unreadable = |detail: String| JournalError::Unreadable { detail: detail.into() };
-        let mut bytes = serde_json::to_vec(entry).map_err(|error| unreadable(error.to_string()))?;
+        let bytes = serde_json::to_vec(entry).map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(JournalError::TooLarge { bytes: bytes.len() });
         }
-        json::parse_as::<Entry>(&bytes, MAX_ENTRY_BYTES).map_err(|error| unreadable(error.to_string()))?;
-        // Without the braces of the entry's object.
-        bytes.pop();
-        if !bytes.is_empty() {
-            bytes.remove(0);
-        }
+        json::read_back_as::<Entry>(&bytes, MAX_ENTRY_BYTES).map_err(|error| unreadable(error.to_string()))?;
         Ok(Self(bytes))
     }
 
@@ -153,11 +148,13 @@ impl Body {
     pub(super) fn encode(&self, head: Head, buffer: &mut Vec<u8>) -> Head {
         // 2^64 records do not fit on any disk, so the sum is exact.
         let sequence = head.sequence.saturating_add(1);
-        let mut line = format!("{{\"seq\":{sequence},\"prev\":\"{}\",", head.hash).into_bytes();
-        line.extend_from_slice(&self.0);
-        let hash = Digest::of(&line);
-        buffer.extend_from_slice(&line);
-        buffer.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
+        let start = buffer.len();
+        // Writing to memory does not fail.
+        let _ = write!(buffer, "{{\"seq\":{sequence},\"prev\":\"{}\",", head.hash);
+        // Without the braces of the entry's object.
+        buffer.extend_from_slice(self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default());
+        let hash = Digest::of(buffer.get(start..).unwrap_or_default());
+        let _ = writeln!(buffer, "{HASH_MEMBER}{hash}\"}}");
         Head { sequence, hash }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, BufReader},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use super::{
@@ -220,9 +220,11 @@ impl Recovered {
         apply: Apply,
     ) -> Result<Journal, OpenError> {
         let path = self.reader.path().to_owned();
+        let reader = self.reader.clone();
         let files = Files { lock: self.lock, storage: storage(self.segment) };
-        writer::spawn(files, self.reader, &self.options, apply)
-            .map_err(|error| OpenError::io("start the writer of", &path, error))
+        let (queue, writers) = writer::spawn(files, self.reader, &self.options, apply)
+            .map_err(|error| OpenError::io("start the writers of", &path, error))?;
+        Ok(Journal { queue, reader, writers: Mutex::new(writers) })
     }
 }
 
