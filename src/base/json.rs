@@ -88,6 +88,20 @@ pub(crate) fn read_back_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) 
     Ok(value)
 }
 
+/// Parses what this program wrote to a file whose digest was checked, without bounds of its own.
+///
+/// # Errors
+///
+/// When it is not one JSON value of the shape of `T`.
+#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "the journal is part of the server"))]
+pub(crate) fn parse_own_as<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
+    let failed = |error: serde_json::Error| JsonError { message: error.to_string() };
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = T::deserialize(&mut reader).map_err(failed)?;
+    reader.end().map_err(failed)?;
+    Ok(value)
+}
+
 /// The SHA-256 of `value` in canonical form (RFC 8785); `None` when it has none.
 ///
 /// A number that a double cannot hold exactly has no canonical form: two implementations would

@@ -39,14 +39,19 @@ mod line;
 mod open;
 mod queue;
 mod read;
+mod recover;
+mod retire;
+mod roll;
+mod snapshot;
 mod subjects;
 mod writer;
 
 pub use event::{Actor, Entry, Event};
-pub use files::LOCK_FILE;
+pub use files::{LOCK_FILE, segment_name, segment_number};
 pub use line::{Chain, Damage, Flaw, Head, Line, Lines, MAX_ENTRY_BYTES, Place, Record};
-pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Torn};
-pub use read::{ReadError, Reader, Records};
+pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Restore, Torn};
+pub use read::{ReadError, Reader, Records, Segment};
+pub use snapshot::{Snapshot, SnapshotError, TakeSnapshot};
 pub use subjects::Subjects;
 pub use writer::{Apply, JournalError, Storage};
 

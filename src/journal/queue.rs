@@ -47,8 +47,8 @@ struct Disk {
     free_since: Duration,
     /// How many calls the last sync was for: as many may be about to come back.
     last_calls: usize,
-    /// How long it is worth to wait for them.
-    patience: Duration,
+    /// How long that sync took: waiting for them longer than that is not worth it.
+    took: Duration,
 }
 
 /// What the writer that gathers does next.
@@ -117,9 +117,9 @@ impl Queue {
     /// What the writer does that gathers, and has `gathered` this much.
     ///
     /// While the disk is busy it gathers on: under load the calls that arrive during one sync make the next
-    /// batch. When the disk is free it waits for nobody, except for as many callers as were just answered,
-    /// and for no more than half the time that the sync took: they often come back at once, and a sync for
-    /// all of them costs little more than one for the first.
+    /// batch. When the disk is free it waits for nobody, except for as many callers as were just answered: they
+    /// often come back at once, and a sync for all of them costs little more than one for the first. It waits as
+    /// long as they keep coming, and no longer than the last sync took.
     pub(super) fn next(&self, gathered: Bounds) -> Next {
         let mut waiting = self.lock();
         loop {
@@ -138,7 +138,7 @@ impl Queue {
             } else {
                 let missing = waiting.disk.last_calls.saturating_sub(gathered.calls);
                 let since = self.clock.monotonic().saturating_sub(waiting.disk.free_since);
-                let patience = waiting.disk.patience.saturating_sub(since);
+                let patience = waiting.disk.took.saturating_sub(since).min(waiting.disk.quiet());
                 if full || waiting.closed || missing == 0 || patience.is_zero() {
                     waiting.disk.busy = true;
                     return Next::Write;
@@ -154,12 +154,7 @@ impl Queue {
     /// The disk is free again after a sync for so many calls that took so long.
     pub(super) fn disk_is_free(&self, calls: usize, took: Duration) {
         let mut waiting = self.lock();
-        waiting.disk = Disk {
-            busy: false,
-            free_since: self.clock.monotonic(),
-            last_calls: calls,
-            patience: (took / 2).min(MOST_PATIENCE),
-        };
+        waiting.disk = Disk { busy: false, free_since: self.clock.monotonic(), last_calls: calls, took };
         if waiting.wake_at.take().is_some() {
             self.news.notify_one();
         }
@@ -194,5 +189,15 @@ impl Queue {
     }
 }
 
-/// However slow the disk is, a call waits no longer than this for others to share its sync.
-const MOST_PATIENCE: Duration = Duration::from_micros(500);
+impl Disk {
+    /// When nobody comes for so long, nobody will.
+    fn quiet(&self) -> Duration {
+        (self.took / 4).clamp(LEAST_QUIET, MOST_QUIET)
+    }
+}
+
+/// Shorter than this, threads do not wake.
+const LEAST_QUIET: Duration = Duration::from_micros(100);
+
+/// However slow the disk is, a call waits no longer than this for the next to come.
+const MOST_QUIET: Duration = Duration::from_millis(1);

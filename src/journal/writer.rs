@@ -17,11 +17,14 @@ use tokio::sync::oneshot;
 use super::{
     event::Entry,
     line::{Body, Head, MAX_ENTRY_BYTES, Place, Record},
-    open::{Options, mark},
+    open::Options,
     queue::{Bounds, Next, Queue},
-    read::Reader,
+    read::{Durable, Reader},
+    recover::mark,
+    retire, roll,
+    snapshot::{Snapshot, SnapshotError, TakeSnapshot},
 };
-use crate::base::Receipt;
+use crate::base::{Receipt, time::Timestamp};
 
 /// What is told of every durable batch before its answers.
 pub type Apply = Box<dyn FnMut(&[Record]) + Send>;
@@ -34,11 +37,26 @@ pub trait Storage: io::Write + Send {
     ///
     /// When that is not certain; the journal then stops.
     fn sync_data(&mut self) -> io::Result<()>;
+
+    /// Goes on in `file`, the next segment, which is empty. What cannot do that stays in the one it has.
+    ///
+    /// # Errors
+    ///
+    /// When it goes on in the one it has.
+    fn next_segment(&mut self, file: File) -> io::Result<()> {
+        drop(file);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl Storage for File {
     fn sync_data(&mut self) -> io::Result<()> {
         Self::sync_data(self)
+    }
+
+    fn next_segment(&mut self, file: File) -> io::Result<()> {
+        *self = file;
+        Ok(())
     }
 }
 
@@ -109,23 +127,31 @@ pub(super) struct Files {
     pub(super) storage: Box<dyn Storage>,
 }
 
-/// Starts the writers after `reader`'s head; they end when the queue that is returned was closed and is empty.
+/// What the writers feed.
+pub(super) struct Views {
+    pub(super) apply: Apply,
+    pub(super) take_snapshot: Option<TakeSnapshot>,
+}
+
+/// Starts the writers after `reader`'s head, a record of `last_at`; they end when the queue that is returned
+/// was closed and is empty.
 pub(super) fn spawn(
     files: Files,
     reader: Reader,
-    options: &Options,
-    apply: Apply,
+    (options, last_at): (&Options, Timestamp),
+    views: Views,
 ) -> io::Result<(Arc<Queue>, Vec<JoinHandle<()>>)> {
     let bounds = Bounds { calls: options.batch_calls, bytes: options.batch_bytes };
     let queue = Arc::new(Queue::new(options.queue, bounds));
-    let (head, bytes) = reader.shared().durable();
-    let next = Place { segment: 1, offset: bytes };
+    let Durable { head, end, .. } = reader.shared().durable();
     let writers = Arc::new(Writers {
         queue: Arc::clone(&queue),
         reader,
-        gather: Mutex::new(Gather { head, next }),
+        segment_bytes: options.segment_bytes.max(1),
+        quota_bytes: options.quota_bytes,
+        gather: Mutex::new(Gather { head, next: end, last_at, roll_at: options.segment_bytes.max(1) }),
         store: Mutex::new(Store { storage: files.storage, is_marked: head != Head::GENESIS }),
-        apply: Mutex::new(apply),
+        views: Mutex::new(views),
         _lock: files.lock,
     });
     let mut threads = Vec::with_capacity(STAGES);
@@ -147,9 +173,11 @@ pub(super) fn spawn(
 struct Writers {
     queue: Arc<Queue>,
     reader: Reader,
+    segment_bytes: u64,
+    quota_bytes: Option<u64>,
     gather: Mutex<Gather>,
     store: Mutex<Store>,
-    apply: Mutex<Apply>,
+    views: Mutex<Views>,
     /// Whoever opens the directory next finds it released when the last writer has ended.
     _lock: File,
 }
@@ -158,6 +186,9 @@ struct Writers {
 struct Gather {
     head: Head,
     next: Place,
+    last_at: Timestamp,
+    /// At this length of the segment a new one is begun.
+    roll_at: u64,
 }
 
 /// Where the bytes go.
@@ -195,15 +226,15 @@ impl Writers {
     /// Takes one batch through the stages; `false` when there will be none any more.
     fn write_a_batch(&self) -> bool {
         let mut gather = lock(&self.gather);
-        let Some(batch) = gather.batch(&self.queue) else { return false };
+        let Some(batch) = self.gather(&mut gather) else { return false };
         let mut store = lock(&self.store);
         drop(gather);
         let begun = self.queue.now();
         let stored = self.store(&mut store, &batch);
-        let apply = lock(&self.apply);
+        let views = lock(&self.views);
         drop(store);
         self.queue.disk_is_free(batch.calls.len(), self.queue.now().saturating_sub(begun));
-        let done = stored.and_then(|()| self.apply(apply, &batch.records));
+        let done = stored.and_then(|()| self.apply(views, &batch.records));
         for Pending { answer, last } in batch.calls {
             let receipt = done.clone().map(|()| Receipt::of_durable_record(last.sequence, last.hash));
             // Whoever asked may have stopped waiting; what it asked for happened, or did not.
@@ -212,62 +243,140 @@ impl Writers {
         true
     }
 
-    /// Makes the batch durable.
-    fn store(&self, store: &mut Store, batch: &Batch) -> Result<(), JournalError> {
-        let shared = self.reader.shared();
-        if let Some(fault) = shared.fault() {
-            return Err(fault);
-        }
-        // INVARIANT: nobody is answered unless both succeeded (`failed_sync_acknowledges_nothing`). A failed
-        // sync is never repeated: the kernel may have dropped the pages and would then report success.
-        let path = self.reader.path();
-        let stored = store.storage.write_all(&batch.bytes).and_then(|()| store.storage.sync_data());
-        stored.map_err(|error| shared.fail(format!("writing to `{}`: {error}", path.display())))?;
-        if !store.is_marked {
-            mark(path).map_err(|error| shared.fail(error.to_string()))?;
-            store.is_marked = true;
-        }
-        if let Some(last) = batch.records.last() {
-            shared.set_durable(last.head(), batch.end.offset);
-        }
-        Ok(())
-    }
-
-    /// Tells of durable records; a batch whose turn comes after a fault is not acknowledged.
-    fn apply(&self, mut apply: MutexGuard<'_, Apply>, records: &[Record]) -> Result<(), JournalError> {
-        let shared = self.reader.shared();
-        if let Some(fault) = shared.fault() {
-            return Err(fault);
-        }
-        // What was recorded lasts; what is known of it is not certain after a panic, so nothing is built on it.
-        catch_unwind(AssertUnwindSafe(|| apply(records)))
-            .map_err(|_| shared.fail("applying a durable record panicked".to_owned()))
-    }
-}
-
-impl Gather {
     /// The next batch, once the disk is free for it; `None` when there will be none any more.
-    fn batch(&mut self, queue: &Queue) -> Option<Batch> {
+    fn gather(&self, gather: &mut Gather) -> Option<Batch> {
         let mut batch = Batch::default();
         loop {
-            match queue.next(Bounds { calls: batch.calls.len(), bytes: batch.bytes.len() }) {
-                Next::Encode(requests) => requests.into_iter().for_each(|request| self.encode(request, &mut batch)),
+            match self.queue.next(Bounds { calls: batch.calls.len(), bytes: batch.bytes.len() }) {
+                Next::Encode(requests) => {
+                    if batch.calls.is_empty() && gather.next.offset >= gather.roll_at {
+                        self.roll(gather);
+                    }
+                    requests.into_iter().for_each(|request| gather.encode(request, &mut batch));
+                }
                 Next::Write => return Some(batch),
                 Next::Stop => return None,
             }
         }
     }
 
+    /// Makes the batch durable.
+    fn store(&self, store: &mut Store, batch: &Batch) -> Result<(), JournalError> {
+        let shared = self.reader.shared();
+        self.write(store, batch.end.segment, &batch.bytes)?;
+        if let Some(last) = batch.records.last() {
+            shared.set_durable(last.head(), batch.end);
+        }
+        Ok(())
+    }
+
+    fn write(&self, store: &mut Store, segment: u32, bytes: &[u8]) -> Result<(), JournalError> {
+        let shared = self.reader.shared();
+        if let Some(fault) = shared.fault() {
+            return Err(fault);
+        }
+        // INVARIANT: nobody is answered unless both succeeded (`failed_sync_acknowledges_nothing`). A failed
+        // sync is never repeated: the kernel may have dropped the pages and would then report success.
+        let stored = store.storage.write_all(bytes).and_then(|()| store.storage.sync_data());
+        let path = self.reader.path(segment);
+        stored.map_err(|error| shared.fail(format!("writing to `{}`: {error}", path.display())))?;
+        if !store.is_marked {
+            mark(self.reader.dir()).map_err(|error| shared.fail(error.to_string()))?;
+            store.is_marked = true;
+        }
+        Ok(())
+    }
+
+    /// Tells of durable records; a batch whose turn comes after a fault is not acknowledged.
+    fn apply(&self, mut views: MutexGuard<'_, Views>, records: &[Record]) -> Result<(), JournalError> {
+        let shared = self.reader.shared();
+        if let Some(fault) = shared.fault() {
+            return Err(fault);
+        }
+        // What was recorded lasts; what is known of it is not certain after a panic, so nothing is built on it.
+        catch_unwind(AssertUnwindSafe(|| (views.apply)(records)))
+            .map_err(|_| shared.fail("applying a durable record panicked".to_owned()))
+    }
+
+    /// Begins the next segment. Until its first record is durable a failure costs nothing: the journal goes
+    /// on in the segment that it has, and tries again later.
+    fn roll(&self, gather: &mut Gather) {
+        // Hand over hand as any batch: all records before this one are durable and applied.
+        let mut store = lock(&self.store);
+        let mut views = lock(&self.views);
+        if self.reader.shared().fault().is_some() {
+            return;
+        }
+        let number = gather.next.segment.saturating_add(1);
+        let begun = views
+            .snapshot()
+            .and_then(|snapshot| roll::begin(&self.reader, number, (gather.head, gather.last_at), snapshot.as_ref()));
+        let begun = begun.and_then(|begun| {
+            let next = begun.file.try_clone().and_then(|file| store.storage.next_segment(file));
+            next.map(|()| begun).map_err(|error| error.to_string())
+        });
+        match begun {
+            Ok(begun) => self.write_first_record(gather, &mut store, views, begun),
+            Err(error) => {
+                tracing::error!(%error, segment = number, "the journal could not begin a segment and tries again later");
+                gather.roll_at = gather.next.offset.saturating_add(self.segment_bytes.div_ceil(4));
+            }
+        }
+    }
+
+    fn write_first_record(
+        &self,
+        gather: &mut Gather,
+        store: &mut Store,
+        views: MutexGuard<'_, Views>,
+        roll::Begun { number, entry, body, .. }: roll::Begun,
+    ) {
+        (gather.next, gather.roll_at) = (Place { segment: number, offset: 0 }, self.segment_bytes);
+        let mut batch = Batch::default();
+        gather.encode_entry(entry, &body, &mut batch);
+        // A failure here stops the journal, and is told to everybody who waits.
+        if self.write(store, number, &batch.bytes).is_err() {
+            return;
+        }
+        self.reader.shared().begin_segment(gather.head, gather.next);
+        if self.apply(views, &batch.records).is_err() {
+            return;
+        }
+        let tidied = roll::forget_old_snapshots(&self.reader).and_then(|()| match self.quota_bytes {
+            Some(bytes) => retire::keep_at_most(&self.reader, bytes),
+            None => Ok(()),
+        });
+        if let Err(error) = tidied {
+            tracing::error!(%error, "old parts of the journal could not be removed");
+        }
+    }
+}
+
+impl Views {
+    /// A snapshot of what was applied; `None` when none are taken.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, String> {
+        let Some(take) = &mut self.take_snapshot else { return Ok(None) };
+        let taken = catch_unwind(AssertUnwindSafe(take));
+        let taken = taken.unwrap_or_else(|_| Err(SnapshotError::new("taking a snapshot panicked")));
+        taken.map(Some).map_err(|error| error.to_string())
+    }
+}
+
+impl Gather {
     fn encode(&mut self, request: Request, batch: &mut Batch) {
         for (entry, body) in request.entries {
-            let (prev, place, before) = (self.head.hash, self.next, batch.bytes.len());
-            self.head = body.encode(self.head, &mut batch.bytes);
-            let length = batch.bytes.len().saturating_sub(before);
-            self.next.offset = self.next.offset.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-            batch.records.push(Record { sequence: self.head.sequence, prev, hash: self.head.hash, place, entry });
+            self.encode_entry(entry, &body, batch);
         }
-        batch.end = self.next;
         batch.calls.push(Pending { answer: request.answer, last: self.head });
+    }
+
+    fn encode_entry(&mut self, entry: Entry, body: &Body, batch: &mut Batch) {
+        let (prev, place, before) = (self.head.hash, self.next, batch.bytes.len());
+        self.head = body.encode(self.head, &mut batch.bytes);
+        let length = batch.bytes.len().saturating_sub(before);
+        self.next.offset = self.next.offset.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        (self.last_at, batch.end) = (entry.at, self.next);
+        batch.records.push(Record { sequence: self.head.sequence, prev, hash: self.head.hash, place, entry });
     }
 }
 
