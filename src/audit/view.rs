@@ -176,6 +176,10 @@ fn explain(event: &Event) -> (&'static str, String) {
             let start = format!("{issuer} version {version}");
             ("broker_started", std::iter::once(start).chain(recovery.iter().cloned()).collect::<Vec<_>>().join("; "))
         }
+        Event::SegmentBegun { snapshot } => {
+            let snapshot = snapshot.map(|digest| format!("the state before it has the digest {digest}"));
+            ("segment_begun", snapshot.unwrap_or_default())
+        }
         Event::KeyChanged { purpose, key, state, .. } => {
             ("key_changed", format!("{} key {key} is {}", purpose_word(*purpose), state_word(*state)))
         }

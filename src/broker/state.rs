@@ -398,6 +398,7 @@ impl State {
             }
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
+            | Event::SegmentBegun { .. }
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
             | Event::RequestRefused { .. }

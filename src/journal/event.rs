@@ -71,6 +71,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         recovery: Vec<String>,
     },
+    /// A segment of the journal begins here; the first record of every segment but the first.
+    SegmentBegun {
+        /// Digest over the file that holds all that the records before it add up to, where one is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<Digest>,
+    },
     /// A key was made or moved to another state.
     KeyChanged {
         /// What the key signs.
