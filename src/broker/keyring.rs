@@ -29,7 +29,7 @@ use crate::{
         event::{KeyPurpose, KeyState},
     },
     token::RootKey,
-    verify::document::FeedKeyLink,
+    verify::document::KeyLink,
 };
 
 /// The secret keys that are on disk.
@@ -40,7 +40,8 @@ pub(super) struct Keyring {
     /// The active root and operator keys in the engine's form.
     root: Option<RootKey>,
     operator: Option<RootKey>,
-    feed: Option<(KeyId, PublicKey)>,
+    /// The active key of every purpose.
+    active: BTreeMap<KeyPurpose, KeyId>,
 }
 
 /// A key that could not be read, written or used.
@@ -73,13 +74,13 @@ pub struct KeyView {
     pub state: KeyState,
     /// Since when.
     pub since: Timestamp,
-    /// The JWK thumbprint of its public half: for a feed key, what verifiers pin.
+    /// The JWK thumbprint of its public half: for a feed or checkpoint key, what others pin.
     pub thumbprint: String,
 }
 
 impl Keyring {
     pub(super) fn empty(directory: PathBuf) -> Self {
-        Self { directory, keys: BTreeMap::new(), root: None, operator: None, feed: None }
+        Self { directory, keys: BTreeMap::new(), root: None, operator: None, active: BTreeMap::new() }
     }
 
     /// Makes a key and writes its file; it counts for nothing until the journal knows it.
@@ -94,9 +95,8 @@ impl Keyring {
 
     /// Reads every key that the records say is alive, and takes up the active ones.
     pub(super) fn follow(&mut self, state: &State) -> Result<(), KeyringError> {
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
         let of_purpose = |purpose| state.live_keys(purpose).map(move |(id, entry)| (purpose, id, entry));
-        let live: Vec<_> = purposes.into_iter().flat_map(of_purpose).collect();
+        let live: Vec<_> = KeyPurpose::ALL.into_iter().flat_map(of_purpose).collect();
         for (purpose, id, _) in &live {
             if !self.keys.contains_key(&(*purpose, *id)) {
                 self.keys.insert((*purpose, *id), read_key(&self.path(*purpose, *id))?);
@@ -111,15 +111,16 @@ impl Keyring {
                 active.insert(purpose, (id, key));
             }
         }
-        let none = |purpose| KeyringError::NoneActive(word(purpose));
-        let root_key = |purpose| {
-            let (id, key) = active.get(&purpose).ok_or_else(|| none(purpose))?;
+        if let Some(none) = KeyPurpose::ALL.into_iter().find(|purpose| !active.contains_key(purpose)) {
+            return Err(KeyringError::NoneActive(none.as_str()));
+        }
+        let root_key = |purpose: KeyPurpose| {
+            let (id, key) = active.get(&purpose).ok_or(KeyringError::NoneActive(purpose.as_str()))?;
             RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.path(purpose, *id)))
         };
-        let (feed_id, feed) = active.get(&KeyPurpose::Feed).ok_or_else(|| none(KeyPurpose::Feed))?;
-        let (root, operator, feed) =
-            (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?, (*feed_id, feed.public()));
-        (self.root, self.operator, self.feed) = (Some(root), Some(operator), Some(feed));
+        let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
+        let active = active.into_iter().map(|(purpose, (id, _))| (purpose, id)).collect();
+        (self.root, self.operator, self.active) = (Some(root), Some(operator), active);
         Ok(())
     }
 
@@ -129,9 +130,7 @@ impl Keyring {
             let active = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
             active.map(|(id, _)| id).max()
         };
-        active(KeyPurpose::Root) != self.root.as_ref().map(RootKey::id)
-            || active(KeyPurpose::Operator) != self.operator.as_ref().map(RootKey::id)
-            || active(KeyPurpose::Feed) != self.feed.map(|(id, _)| id)
+        KeyPurpose::ALL.into_iter().any(|purpose| active(purpose) != self.active.get(&purpose).copied())
     }
 
     pub(super) fn root(&self) -> Result<&RootKey, KeyringError> {
@@ -143,12 +142,20 @@ impl Keyring {
     }
 
     pub(super) fn feed(&self) -> Result<&PrivateKey, KeyringError> {
-        let id = self.feed.map(|(id, _)| id).ok_or(KeyringError::NoneActive("feed"))?;
-        self.keys.get(&(KeyPurpose::Feed, id)).ok_or(KeyringError::NoneActive("feed"))
+        self.active(KeyPurpose::Feed)
+    }
+
+    pub(super) fn checkpoint(&self) -> Result<&PrivateKey, KeyringError> {
+        self.active(KeyPurpose::Checkpoint)
+    }
+
+    fn active(&self, purpose: KeyPurpose) -> Result<&PrivateKey, KeyringError> {
+        let key = self.active.get(&purpose).and_then(|id| self.keys.get(&(purpose, *id)));
+        key.ok_or(KeyringError::NoneActive(purpose.as_str()))
     }
 
     fn path(&self, purpose: KeyPurpose, id: KeyId) -> PathBuf {
-        self.directory.join(format!("{}-{id}.key", word(purpose)))
+        self.directory.join(format!("{}-{id}.key", purpose.as_str()))
     }
 }
 
@@ -185,7 +192,7 @@ impl Broker {
             let overlap = self.options.rotation_overlap.as_secs();
             return Err(BrokerError::Conflict(format!(
                 "a new {} key is pending already; it signs {overlap} s after it was made",
-                word(purpose)
+                purpose.as_str()
             )));
         }
         let public = self.make_key(purpose, next)?;
@@ -197,7 +204,7 @@ impl Broker {
         drop(changing);
         self.advance_keys().await?;
         let view = self.keys().into_iter().find(|key| (key.purpose, key.id) == (purpose, next));
-        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", word(purpose))))
+        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", purpose.as_str())))
     }
 
     /// Moves keys on: pending ones that verifiers know by now become active, the active one before
@@ -226,21 +233,23 @@ impl Broker {
     }
 
     fn link_to(&self, purpose: KeyPurpose, new: PublicKey) -> Result<Option<String>, BrokerError> {
-        if purpose != KeyPurpose::Feed {
-            return Ok(None);
-        }
+        let typ = match purpose {
+            KeyPurpose::Feed => KeyLink::FEED_TYP,
+            KeyPurpose::Checkpoint => KeyLink::CHECKPOINT_TYP,
+            KeyPurpose::Root | KeyPurpose::Operator => return Ok(None),
+        };
         let keyring = self.keyring();
         let files = |error: String| BrokerError::Files(error);
-        let old = keyring.feed().map_err(|error| files(error.to_string()))?;
-        let link = FeedKeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
-        link.sign(old).map(Some).map_err(|error| files(error.to_string()))
+        let old = keyring.active(purpose).map_err(|error| files(error.to_string()))?;
+        let link = KeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
+        link.sign(typ, old).map(Some).map_err(|error| files(error.to_string()))
     }
 }
 
 /// What time alone changes about the keys.
 fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
     let mut events = Vec::new();
-    for purpose in [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator] {
+    for purpose in KeyPurpose::ALL {
         let changed = |id, entry: &KeyEntry, state| Event::KeyChanged {
             purpose,
             key: id,
@@ -261,7 +270,7 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         events.extend(before.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
         let over = |entry: &KeyEntry| match purpose {
             KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
-            KeyPurpose::Feed => now.since(entry.since) > overlap,
+            KeyPurpose::Feed | KeyPurpose::Checkpoint => now.since(entry.since) > overlap,
             // What an operator key signed ends when its operator is removed or its time is over.
             KeyPurpose::Operator => {
                 state.operators.values().all(|operator| !operator.is_accepted() || operator.expires_at < now)
@@ -276,14 +285,6 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
 fn read_key(path: &Path) -> Result<PrivateKey, KeyringError> {
     let text = read_secret(path)?;
     PrivateKey::from_jwk(&text).map(|(key, _)| key).ok_or_else(|| KeyringError::Content(path.to_owned()))
-}
-
-pub(super) const fn word(purpose: KeyPurpose) -> &'static str {
-    match purpose {
-        KeyPurpose::Root => "root",
-        KeyPurpose::Feed => "feed",
-        KeyPurpose::Operator => "operator",
-    }
 }
 
 #[cfg(test)]

@@ -154,8 +154,7 @@ impl Broker {
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
         let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
-        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
+        for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }

@@ -193,7 +193,7 @@ impl Verify {
         let bar = output.progress(file.metadata().map_err(failed)?.len());
         let state = if self.closed { FileState::Closed } else { FileState::Live };
         let reader = BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
-        let verified = audit::verify(reader, &Claims { head: self.head, file: state });
+        let verified = audit::verify(reader, &Claims { head: self.head, file: state, ..Claims::default() });
         bar.finish_and_clear();
         match verified {
             Ok(summary) => sound(&path, &summary, output),

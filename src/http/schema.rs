@@ -267,7 +267,7 @@ pub(super) struct OperatorToken {
 /// A key of the broker's.
 #[derive(ToSchema)]
 pub(super) struct KeyView {
-    /// `root`, `feed` or `operator`.
+    /// `root`, `feed`, `operator` or `checkpoint`.
     purpose: String,
     id: u32,
     /// `pending`, `active`, `retiring` or `revoked`.
@@ -290,6 +290,11 @@ pub(super) struct KeyDocument {
     feed_key: Value,
     /// Every change of the feed key, signed by the key before.
     feed_key_chain: Vec<String>,
+    /// The key that signs heads and exports of the audit trail.
+    #[schema(value_type = Option<Object>)]
+    checkpoint_key: Option<Value>,
+    /// Every change of the checkpoint key, signed by the key before.
+    checkpoint_key_chain: Option<Vec<String>>,
 }
 
 /// A root key.
