@@ -7,6 +7,7 @@
 //! was cut and a history that was written anew.
 
 mod evidence;
+mod export;
 mod merkle;
 mod offline;
 mod statement;
@@ -14,6 +15,7 @@ mod tree;
 mod view;
 
 pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, InclusionEvidence};
+pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
 pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file};
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};

@@ -134,15 +134,19 @@ pub enum StatementError {
 }
 
 impl Signed {
-    /// Signs `statement`.
+    /// Signs `statement`; of `chain` it takes what leads to `key`, since a next key may be announced already.
     ///
     /// # Errors
     ///
     /// Only when it cannot be written as JSON.
     pub fn new(statement: &impl Statement, key: &PrivateKey, chain: &[String]) -> Result<Self, JwsError> {
         let checkpoint_key = key.public();
+        let leads_here =
+            |text: &String| KeyLink::read(KeyLink::CHECKPOINT_TYP, text).is_some_and(|link| link.new == checkpoint_key);
+        let links = chain.iter().rposition(leads_here).map_or(0, |last| last.saturating_add(1));
+        let checkpoint_key_chain = chain.iter().take(links).cloned().collect();
         let jws = sign(statement, key)?;
-        Ok(Self { jws, checkpoint_key, checkpoint_key_chain: chain.to_vec() })
+        Ok(Self { jws, checkpoint_key, checkpoint_key_chain })
     }
 
     /// The statement, when a key that `anchor` trusts, or one that was vouched for by it, signed it.

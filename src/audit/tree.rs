@@ -102,17 +102,12 @@ pub enum TreeError {
 impl Tree {
     /// The tree of the journal in `data_dir` up to `head`, of which `frontier` is the right edge: that of
     /// the last snapshot, or an empty one. What follows is to be [appended](Self::append).
-    ///
-    /// # Errors
-    ///
-    /// When the directory cannot be made.
-    pub fn open(data_dir: &Path, frontier: Frontier, head: Head) -> Result<Self, TreeError> {
-        let dir = data_dir.join(TREE_DIRECTORY);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(|source| TreeError::Io { action: "make", path: dir.clone(), source })?;
+    #[must_use]
+    pub fn new(data_dir: &Path, frontier: Frontier, head: Head) -> Self {
         let base = frontier.clone();
         let (pending, open) = (Vec::new(), BTreeMap::new());
-        Ok(Self { dir, state: Mutex::new(State { frontier, head, base, pending, open, fault: None }) })
+        let state = State { frontier, head, base, pending, open, fault: None };
+        Self { dir: data_dir.join(TREE_DIRECTORY), state: Mutex::new(state) }
     }
 
     /// Appends records that follow on those appended so far. Costs a few hashes each; the disk is
@@ -159,6 +154,9 @@ impl Tree {
         for path in self.files()? {
             let synced = File::open(&path).and_then(|file| file.sync_all());
             synced.map_err(|source| TreeError::Io { action: "sync", path, source })?;
+        }
+        if !self.dir.exists() {
+            return Ok(frontier);
         }
         let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
         synced.map_err(|source| TreeError::Io { action: "sync", path: self.dir.clone(), source })?;
@@ -252,6 +250,9 @@ impl Tree {
 
     fn files(&self) -> Result<Vec<PathBuf>, TreeError> {
         let failed = |source| TreeError::Io { action: "read", path: self.dir.clone(), source };
+        if !self.dir.exists() {
+            return Ok(Vec::new());
+        }
         fs::read_dir(&self.dir).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
     }
 
@@ -320,6 +321,9 @@ fn writable<'o>(
     path: &Path,
 ) -> io::Result<&'o File> {
     if open.get(&level).is_none_or(|(other, _)| *other != piece) {
+        if let Some(dir) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         open.insert(level, (piece, file));
     }

@@ -115,6 +115,14 @@ pub struct Records {
     done: bool,
 }
 
+impl Records {
+    /// The exact bytes of the record that came last, without their newline.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
+        self.lines.last_line()
+    }
+}
+
 impl Iterator for Records {
     type Item = Result<Record, ReadError>;
 
