@@ -24,7 +24,7 @@ use crate::{
         event::{KeyPurpose, KeyState},
     },
     token::RootKey,
-    verify::document::FeedKeyLink,
+    verify::document::KeyLink,
 };
 
 /// The secret keys that are on disk.
@@ -35,7 +35,8 @@ pub(super) struct Keyring {
     /// The active root and operator keys in the engine's form.
     root: Option<RootKey>,
     operator: Option<RootKey>,
-    feed: Option<(KeyId, PublicKey)>,
+    /// The active key of every purpose.
+    active: BTreeMap<KeyPurpose, KeyId>,
 }
 
 /// A key that could not be read, written or used.
@@ -65,13 +66,13 @@ pub struct KeyView {
     pub state: KeyState,
     /// Since when.
     pub since: Timestamp,
-    /// The JWK thumbprint of its public half: for a feed key, what verifiers pin.
+    /// The JWK thumbprint of its public half: for a feed or checkpoint key, what others pin.
     pub thumbprint: String,
 }
 
 impl Keyring {
     pub(super) const fn empty(files: KeyFiles) -> Self {
-        Self { files, keys: BTreeMap::new(), root: None, operator: None, feed: None }
+        Self { files, keys: BTreeMap::new(), root: None, operator: None, active: BTreeMap::new() }
     }
 
     /// Makes a key and writes its file; it counts for nothing until the journal knows it.
@@ -87,7 +88,7 @@ impl Keyring {
     /// are revoked.
     pub(super) fn follow(&mut self, state: &State) -> Result<(), KeyringError> {
         let of_purpose = |purpose| state.live_keys(purpose).map(move |(id, entry)| (purpose, id, entry));
-        let live: Vec<_> = PURPOSES.into_iter().flat_map(of_purpose).collect();
+        let live: Vec<_> = KeyPurpose::ALL.into_iter().flat_map(of_purpose).collect();
         for (purpose, id, _) in &live {
             if !self.keys.contains_key(&(*purpose, *id)) {
                 self.keys.insert((*purpose, *id), self.files.read(&name(*purpose, *id))?);
@@ -102,15 +103,16 @@ impl Keyring {
                 active.insert(purpose, (id, key));
             }
         }
-        let none = |purpose| KeyringError::NoneActive(word(purpose));
-        let root_key = |purpose| {
-            let (id, key) = active.get(&purpose).ok_or_else(|| none(purpose))?;
+        if let Some(none) = KeyPurpose::ALL.into_iter().find(|purpose| !active.contains_key(purpose)) {
+            return Err(KeyringError::NoneActive(none.as_str()));
+        }
+        let root_key = |purpose: KeyPurpose| {
+            let (id, key) = active.get(&purpose).ok_or(KeyringError::NoneActive(purpose.as_str()))?;
             RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.files.path(&name(purpose, *id))))
         };
-        let (feed_id, feed) = active.get(&KeyPurpose::Feed).ok_or_else(|| none(KeyPurpose::Feed))?;
-        let (root, operator, feed) =
-            (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?, (*feed_id, feed.public()));
-        (self.root, self.operator, self.feed) = (Some(root), Some(operator), Some(feed));
+        let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
+        let active = active.into_iter().map(|(purpose, (id, _))| (purpose, id)).collect();
+        (self.root, self.operator, self.active) = (Some(root), Some(operator), active);
         let revoked = state.keys.iter().filter(|(_, entry)| entry.state == KeyState::Revoked);
         for ((purpose, id), _) in revoked {
             self.keys.remove(&(*purpose, *id));
@@ -133,9 +135,7 @@ impl Keyring {
             let active = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
             active.map(|(id, _)| id).max()
         };
-        active(KeyPurpose::Root) != self.root.as_ref().map(RootKey::id)
-            || active(KeyPurpose::Operator) != self.operator.as_ref().map(RootKey::id)
-            || active(KeyPurpose::Feed) != self.feed.map(|(id, _)| id)
+        KeyPurpose::ALL.into_iter().any(|purpose| active(purpose) != self.active.get(&purpose).copied())
     }
 
     pub(super) fn root(&self) -> Result<&RootKey, KeyringError> {
@@ -147,14 +147,22 @@ impl Keyring {
     }
 
     pub(super) fn feed(&self) -> Result<&PrivateKey, KeyringError> {
-        let id = self.feed.map(|(id, _)| id).ok_or(KeyringError::NoneActive("feed"))?;
-        self.keys.get(&(KeyPurpose::Feed, id)).ok_or(KeyringError::NoneActive("feed"))
+        self.active(KeyPurpose::Feed)
+    }
+
+    pub(super) fn checkpoint(&self) -> Result<&PrivateKey, KeyringError> {
+        self.active(KeyPurpose::Checkpoint)
+    }
+
+    fn active(&self, purpose: KeyPurpose) -> Result<&PrivateKey, KeyringError> {
+        let key = self.active.get(&purpose).and_then(|id| self.keys.get(&(purpose, *id)));
+        key.ok_or(KeyringError::NoneActive(purpose.as_str()))
     }
 }
 
 /// The name of a key's file.
 fn name(purpose: KeyPurpose, id: KeyId) -> String {
-    format!("{}-{id}", word(purpose))
+    format!("{}-{id}", purpose.as_str())
 }
 
 impl Broker {
@@ -190,7 +198,7 @@ impl Broker {
             let overlap = self.options.rotation_overlap.as_secs();
             return Err(BrokerError::Conflict(format!(
                 "a new {} key is pending already; it signs {overlap} s after it was made",
-                word(purpose)
+                purpose.as_str()
             )));
         }
         let public = self.make_key(purpose, next)?;
@@ -202,7 +210,7 @@ impl Broker {
         drop(changing);
         self.advance_keys().await?;
         let view = self.keys().into_iter().find(|key| (key.purpose, key.id) == (purpose, next));
-        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", word(purpose))))
+        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", purpose.as_str())))
     }
 
     /// Moves keys on: pending ones that verifiers know by now become active, the active one before
@@ -226,7 +234,7 @@ impl Broker {
         let Some(after) = self.options.rotate_keys_after else { return Ok(()) };
         let due = {
             let (state, now) = (self.state(), self.now());
-            PURPOSES.into_iter().filter(|purpose| is_due(&state, *purpose, (now, after))).collect::<Vec<_>>()
+            KeyPurpose::ALL.into_iter().filter(|purpose| is_due(&state, *purpose, (now, after))).collect::<Vec<_>>()
         };
         for purpose in due {
             match self.rotate_key(&Caller::broker(), purpose).await {
@@ -301,14 +309,16 @@ impl Broker {
     }
 
     fn link_to(&self, purpose: KeyPurpose, new: PublicKey) -> Result<Option<String>, BrokerError> {
-        if purpose != KeyPurpose::Feed {
-            return Ok(None);
-        }
+        let typ = match purpose {
+            KeyPurpose::Feed => KeyLink::FEED_TYP,
+            KeyPurpose::Checkpoint => KeyLink::CHECKPOINT_TYP,
+            KeyPurpose::Root | KeyPurpose::Operator => return Ok(None),
+        };
         let keyring = self.keyring();
         let files = |error: String| BrokerError::Files(error);
-        let old = keyring.feed().map_err(|error| files(error.to_string()))?;
-        let link = FeedKeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
-        link.sign(old).map(Some).map_err(|error| files(error.to_string()))
+        let old = keyring.active(purpose).map_err(|error| files(error.to_string()))?;
+        let link = KeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
+        link.sign(typ, old).map(Some).map_err(|error| files(error.to_string()))
     }
 }
 
@@ -321,7 +331,7 @@ fn is_due(state: &State, purpose: KeyPurpose, (now, after): (Timestamp, Duration
 /// What time alone changes about the keys.
 fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
     let mut events = Vec::new();
-    for purpose in PURPOSES {
+    for purpose in KeyPurpose::ALL {
         let changed = |id, entry: &KeyEntry, state| Event::KeyChanged {
             purpose,
             key: id,
@@ -342,7 +352,7 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         events.extend(before.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
         let over = |entry: &KeyEntry| match purpose {
             KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
-            KeyPurpose::Feed => now.since(entry.since) > overlap,
+            KeyPurpose::Feed | KeyPurpose::Checkpoint => now.since(entry.since) > overlap,
             // What an operator key signed ends when its operator is removed or its time is over.
             KeyPurpose::Operator => {
                 state.operators.values().all(|operator| !operator.is_accepted() || operator.expires_at < now)
@@ -352,16 +362,6 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         events.extend(retired.map(|(id, entry)| changed(id, entry, KeyState::Revoked)));
     }
     events
-}
-
-pub(super) const PURPOSES: [KeyPurpose; 3] = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
-
-pub(super) const fn word(purpose: KeyPurpose) -> &'static str {
-    match purpose {
-        KeyPurpose::Root => "root",
-        KeyPurpose::Feed => "feed",
-        KeyPurpose::Operator => "operator",
-    }
 }
 
 #[cfg(test)]

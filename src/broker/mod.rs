@@ -13,6 +13,7 @@ mod key_protection;
 mod keyring;
 mod open;
 mod policy_store;
+mod proofs;
 mod registry;
 mod request;
 mod revoke;
@@ -44,6 +45,7 @@ pub use self::{
     tasks::{DelegationReport, TaskView},
 };
 use crate::{
+    audit::Tree,
     base::{
         ReasonCode, Receipt,
         digest::Digest,
@@ -85,6 +87,7 @@ pub struct Broker {
     journal: Journal,
     reader: Reader,
     index: Arc<Index>,
+    tree: Arc<Tree>,
     state: Arc<RwLock<State>>,
     keyring: RwLock<Keyring>,
     directory: Mutex<Directory>,
@@ -206,6 +209,9 @@ pub enum BrokerError {
     /// Nothing can be recorded, so nothing is done.
     #[error("nothing can be recorded now: {0}")]
     Journal(#[from] JournalError),
+    /// What is asked about has left the journal.
+    #[error("{0}")]
+    Archived(String),
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
@@ -221,7 +227,7 @@ impl BrokerError {
         match self {
             Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
             Self::Invalid { .. } => ReasonCode::InvalidRequest,
-            Self::NotFound(_) => ReasonCode::NotFound,
+            Self::NotFound(_) | Self::Archived(_) => ReasonCode::NotFound,
             Self::Conflict(_) => ReasonCode::Conflict,
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,

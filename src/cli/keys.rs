@@ -68,7 +68,8 @@ Example:
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Show what a verifier is configured with: the issuer and the feed key's thumbprint.
+    /// Show what others pin: the issuer and the feed key's thumbprint for verifiers, the checkpoint key's
+    /// for whoever checks the audit trail.
     #[command(after_help = "\
 Asks without a credential and believes the connection: over a network use https, or run it on the
 broker's machine.")]
@@ -87,6 +88,8 @@ enum Purpose {
     Feed,
     /// Operators' tokens.
     Operator,
+    /// Heads and exports of the audit trail.
+    Checkpoint,
 }
 
 impl Keys {
@@ -120,8 +123,14 @@ impl Keys {
                 let client = self.operator.connection.client()?;
                 let document = key_document(&client, issuer.as_ref()).await?;
                 let thumbprint = document.feed_key.thumbprint();
-                let fields = vec![("issuer", document.iss.to_string()), ("feed key", thumbprint.clone())];
-                output.show(&json!({"issuer": document.iss, "feed_key": thumbprint}), View::Fields(fields))
+                let checkpoint = document.checkpoint_key.map(|key| key.thumbprint());
+                let fields = vec![
+                    ("issuer", document.iss.to_string()),
+                    ("feed key", thumbprint.clone()),
+                    ("checkpoint key", checkpoint.clone().unwrap_or_else(|| "-".to_owned())),
+                ];
+                let pins = json!({"issuer": document.iss, "feed_key": thumbprint, "checkpoint_key": checkpoint});
+                output.show(&pins, View::Fields(fields))
             }
         }
     }

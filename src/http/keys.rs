@@ -38,12 +38,8 @@ impl FromStr for PurposeText {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        match text {
-            "root" => Ok(Self(KeyPurpose::Root)),
-            "feed" => Ok(Self(KeyPurpose::Feed)),
-            "operator" => Ok(Self(KeyPurpose::Operator)),
-            _ => Err(IdError::new("key purpose", text, "root, feed or operator")),
-        }
+        let purpose = KeyPurpose::ALL.into_iter().find(|purpose| purpose.as_str() == text);
+        purpose.map(Self).ok_or_else(|| IdError::new("key purpose", text, "root, feed, operator or checkpoint"))
     }
 }
 
@@ -62,7 +58,7 @@ pub(super) async fn list(
 /// Begins a rotation: makes a new key and publishes it.
 #[utoipa::path(post, path = "/v1/keys/{purpose}/rotate", operation_id = "keys_rotate",
     tag = "keys", security(("operator" = [])),
-    params(("purpose" = String, Path, description = "`root`, `feed` or `operator`"), IdempotencyKey),
+    params(("purpose" = String, Path, description = "`root`, `feed`, `operator` or `checkpoint`"), IdempotencyKey),
     responses((status = 201, description = "The new key", body = schema::KeyView), Problems))]
 pub(super) async fn rotate(
     State(app): State<Arc<App>>,

@@ -23,6 +23,7 @@ mod limit;
 mod operators;
 mod policy;
 mod problem;
+mod proofs;
 mod revocations;
 mod schema;
 mod server;
@@ -163,7 +164,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policy::write_grant))
         .routes(routes!(policy::explain))
         .routes(routes!(audit::list))
-        .routes(routes!(audit::head))
+        .routes(routes!(proofs::head))
+        .routes(routes!(proofs::inclusion))
+        .routes(routes!(proofs::consistency))
+        .routes(routes!(proofs::export))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }

@@ -163,6 +163,7 @@ impl From<BrokerError> for Problem {
             BrokerError::Conflict(detail) => Self::new(StatusCode::CONFLICT, code, detail),
             BrokerError::Suspended(detail) => Self::new(StatusCode::FORBIDDEN, code, detail),
             BrokerError::TaskEnded(detail) => Self::new(StatusCode::CONFLICT, code, detail),
+            BrokerError::Archived(detail) => Self::new(StatusCode::GONE, code, detail),
             BrokerError::Replay => Self::unauthenticated(inside),
             BrokerError::Journal(_) => Self::unavailable("nothing can be recorded now, so nothing was done", inside),
             BrokerError::Trail(_) => Self::unavailable("the audit trail cannot be read now", inside),

@@ -87,7 +87,7 @@ pub enum Event {
         public: PublicKey,
         /// Its state from now on.
         state: KeyState,
-        /// For a new feed key: the old one's signed word for it, so that a pinned key leads to it.
+        /// For a new feed or checkpoint key: the old one's signed word for it, so that a pinned key leads to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         link: Option<String>,
     },
@@ -227,6 +227,24 @@ pub enum KeyPurpose {
     Feed,
     /// Operators' tokens.
     Operator,
+    /// Tree heads and exports of the audit trail.
+    Checkpoint,
+}
+
+impl KeyPurpose {
+    /// Every purpose.
+    pub const ALL: [Self; 4] = [Self::Root, Self::Feed, Self::Operator, Self::Checkpoint];
+
+    /// The purpose as paths and file names spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Feed => "feed",
+            Self::Operator => "operator",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
 }
 
 /// Where a key is in its life; only an active key signs, active and retiring ones verify.

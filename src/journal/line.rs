@@ -382,6 +382,12 @@ impl<R: BufRead> Lines<R> {
         Self { reader, buffer: Vec::new() }
     }
 
+    /// The bytes of the line that was read last.
+    #[must_use]
+    pub fn last_line(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// Reads on.
     ///
     /// # Errors
