@@ -28,7 +28,7 @@ async fn every_answered_mint_and_revocation_survives_kill_9() {
     let mut told = Answers::default();
     for cycle in 0..cycles() {
         // The moment of the kill differs from cycle to cycle; the answers decide what must be there.
-        let answers = load_and_kill(running, &key, 8 + 5 * (cycle % 7)).await;
+        let answers = load_and_kill(running, &key, 4 + 3 * (cycle % 7)).await;
         told.minted.extend(answers.minted);
         told.revoked.extend(answers.revoked);
         let summary = audit::verify_file(&home.journal(), &audit::Claims::default()).unwrap();

@@ -14,6 +14,7 @@ mod policy_store;
 mod registry;
 mod request;
 mod revoke;
+mod space;
 mod state;
 mod tasks;
 
@@ -26,7 +27,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::{assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
+use self::{
+    assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore,
+    space::Space,
+};
 pub use self::{
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
@@ -47,7 +51,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     index::Index,
-    journal::{Actor, Entry, Event, Journal, JournalError, Reader},
+    journal::{Actor, Entry, Event, Head, Journal, JournalError, Reader},
     policy::Reason,
     token::MintError,
 };
@@ -68,6 +72,8 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
+    /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
+    pub expected_head: Option<Head>,
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -91,6 +97,9 @@ pub struct Broker {
     /// The last sequence of all.
     sequence: watch::Sender<u64>,
     meters: OnceLock<Meters>,
+    space: Space,
+    /// Whether the journal stopped.
+    stopped: watch::Sender<bool>,
 }
 
 /// Who counts what the broker does; called in passing, so they must be quick.
@@ -198,6 +207,9 @@ pub enum BrokerError {
     /// Nothing can be recorded, so nothing is done.
     #[error("nothing can be recorded now: {0}")]
     Journal(#[from] JournalError),
+    /// The disk is nearly full: only what ends rights is recorded until there is room.
+    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
+    StorageLow,
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
@@ -218,6 +230,7 @@ impl BrokerError {
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
+            Self::StorageLow => ReasonCode::StorageLow,
             Self::Journal(_) | Self::Trail(_) | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
@@ -258,6 +271,18 @@ impl Broker {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.journal.is_healthy()
+    }
+
+    /// Whether room on the disk is low, so that only what ends rights is recorded.
+    #[must_use]
+    pub fn is_storage_low(&self) -> bool {
+        self.space.is_low()
+    }
+
+    /// Returns once nothing can be recorded any more: the process has to be restarted.
+    pub async fn stopped(&self) {
+        // The sender is ours, so it cannot go away while we wait.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// The journal, to read from.
@@ -305,12 +330,16 @@ impl Broker {
         Ok(())
     }
 
-    /// Does what time brings: keys move on, what has ended is forgotten.
+    /// Does what time brings: keys move on, what has ended is forgotten, room on the disk is looked after.
     ///
     /// # Errors
     ///
     /// When a key's next state cannot be recorded.
     pub async fn maintain(&self) -> Result<(), BrokerError> {
+        self.space.keep();
+        if !self.is_healthy() {
+            self.stopped.send_replace(true);
+        }
         self.advance_keys().await?;
         let now = self.now();
         self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
@@ -328,10 +357,13 @@ impl Broker {
     }
 
     async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
+        self.space.admit(&caller.actor, &events)?;
         let used = caller.assertion.as_ref().filter(|used| !self.assertions.is_recorded(used));
         let entries = caller.entries(at, used, events);
         let (count, begun) = (entries.len(), self.clock.monotonic());
-        let receipt = self.journal.append(entries).await?;
+        let receipt = self.journal.append(entries).await.inspect_err(|_| {
+            self.stopped.send_replace(!self.is_healthy());
+        })?;
         if let Some(used) = used {
             self.assertions.note_recorded(used);
         }

@@ -253,7 +253,7 @@ fn journal_file(path: &Path) -> Result<PathBuf, CliError> {
     }
 }
 
-fn parse_head(text: &str) -> Result<Head, String> {
+pub(super) fn parse_head(text: &str) -> Result<Head, String> {
     let expected = "expected SEQUENCE:HASH, as `hallpass audit verify` prints it";
     let (sequence, hash) = text.split_once(':').ok_or(expected)?;
     let sequence = sequence.parse().map_err(|_| expected)?;

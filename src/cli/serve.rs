@@ -10,15 +10,16 @@ use tokio::{
 };
 
 use super::{
+    audit::parse_head,
     error::CliError,
     output::{Output, View},
 };
 use crate::{
     base::time::SystemClock,
-    broker::{Broker, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
+    broker::{Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
-    http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
-    journal::event::Subject,
+    http::{self, Listeners, Observer, Seen, ServeError, Server, Times, TlsFiles},
+    journal::{Head, event::Subject},
     telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
 
@@ -51,6 +52,10 @@ pub(super) struct Serve {
     /// Its private key (PEM).
     #[arg(long, value_name = "FILE")]
     tls_private_key: Option<String>,
+    /// A head that this journal is known to have had, as `hallpass audit verify` prints it: the start is
+    /// refused when the data directory is an older copy, which lacks revocations.
+    #[arg(long, value_name = "SEQUENCE:HASH", value_parser = parse_head)]
+    expect_head: Option<Head>,
     /// The form of the log: text or json. [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -108,7 +113,7 @@ impl Serve {
             return show(&config, output);
         }
         let mut telemetry = telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
-        let served = serve(&config, telemetry.metrics(), output).await;
+        let served = serve((&config, self.expect_head), telemetry.metrics(), output).await;
         // Sends what is waiting, which may block.
         let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
         served.and(sent.map_err(CliError::failed))
@@ -147,13 +152,18 @@ fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliErro
         max_task_ttl: config.limits.max_task_ttl,
         max_pass_ttl: config.limits.max_pass_ttl,
         rotation_overlap: config.rotation_overlap,
+        expected_head: None,
     })
 }
 
-async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Result<(), CliError> {
+async fn serve(
+    (config, expected_head): (&Config, Option<Head>),
+    metrics: &Arc<Metrics>,
+    output: Output,
+) -> Result<(), CliError> {
     let listeners = Listeners::bind(http_options(config)).await.map_err(CliError::failed)?;
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
-    let options = broker_options(config, address)?;
+    let options = Options { expected_head, ..broker_options(config, address)? };
     let issuer = options.issuer.clone();
     let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(start_failed)?;
     report(&opened);
@@ -169,7 +179,11 @@ async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Resul
     }
     let served = server.serve(stop).await;
     reloading.abort();
-    served.map_err(CliError::failed)
+    served.map_err(|error| {
+        let stopped = matches!(error, ServeError::Close(BrokerError::Journal(_)));
+        let error = CliError::failed(error);
+        if stopped { error.hint(STOPPED) } else { error }
+    })
 }
 
 fn meters(metrics: &Arc<Metrics>) -> Meters {
@@ -345,6 +359,8 @@ impl Observer for Counting {
     }
 }
 
+const STOPPED: &str = "whatever was answered is recorded, and whatever was not may or may not be; mend the disk, or make \
+                       room on it, and start hallpass again";
 const DEFAULT_BROKER: &str = "http://127.0.0.1:7400";
 const ADMIN_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 const STEPS_BEGIN: usize = 3;

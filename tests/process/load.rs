@@ -146,6 +146,7 @@ pub(crate) async fn missing(home: &Path, told: &Answers) -> Result<Vec<String>, 
         max_task_ttl: hour,
         max_pass_ttl: hour,
         rotation_overlap: Duration::from_secs(90),
+        expected_head: None,
     };
     let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(|error| error.to_string())?;
     let broker = opened.broker;

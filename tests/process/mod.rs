@@ -184,6 +184,11 @@ impl Running {
         &self.url
     }
 
+    /// The first operator's token.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// What a verifier of `server` is told.
     pub(crate) async fn feed_frame(&self, server: &str) -> String {
         let request = self.http.get(format!("{}/v1/feed?server={server}", self.url)).bearer_auth(&self.admin);

@@ -1,19 +1,16 @@
 //! Power loss under load: a machine that goes dark finds, when it starts again, everything that any
 //! client was told before. What this models and what it does not: `process/disk.rs`.
 
-#![cfg(feature = "server")]
-
-mod process;
-
 use std::{sync::Arc, time::Duration};
 
-use process::{
+use rustix::process::Signal;
+
+use crate::process::{
     Home, Running,
     disk::Disk,
     faults::{Fault, stopped},
     load::{Answers, Load, furnish, missing},
 };
-use rustix::process::Signal;
 
 #[tokio::test]
 async fn every_answer_before_a_power_loss_at_any_moment_is_kept() {
