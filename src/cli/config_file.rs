@@ -91,6 +91,7 @@ pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Optio
         rotation_overlap: config.rotation_overlap,
         rotate_keys_after: config.rotate_keys_after,
         keys_at_rest: key_protection(config)?.map_or(KeysAtRest::Plain, KeysAtRest::Sealed),
+        expected_head: None,
     })
 }
 
