@@ -27,6 +27,15 @@ pub trait ReportSink: fmt::Debug + Send + Sync {
     fn report(&self, report: CallReport);
 }
 
+/// What one request tells the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportBatch {
+    /// At most [`MAX_BATCH_REPORTS`], each about a server that the reporting verifier is for.
+    pub reports: Vec<Report>,
+}
+
 /// What is sent to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
@@ -373,6 +382,9 @@ impl ReportedCall {
 fn new_id() -> ReportId {
     ReportId::from_random(*random::bytes())
 }
+
+/// A broker takes at most so many reports at once.
+pub const MAX_BATCH_REPORTS: usize = 500;
 
 /// A longer name is reported as its digest.
 const MAX_NAME_BYTES: usize = 1024;
