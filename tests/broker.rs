@@ -46,6 +46,7 @@ impl House {
             max_task_ttl: Duration::from_secs(12 * 3600),
             max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
+            decisions_bytes: 64 * 1024 * 1024,
         };
         Broker::open(options, self.clock.clone()).await.unwrap().broker
     }

@@ -5,6 +5,8 @@
 //! and a restart, which replays the same records, ends in the same state.
 
 mod assertions;
+mod calls;
+mod decisions;
 mod directory;
 mod feed;
 mod issue;
@@ -26,8 +28,13 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::{assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
+use self::{
+    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    policy_store::PolicyStore,
+};
 pub use self::{
+    calls::{CallPage, CallView},
+    decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
@@ -68,6 +75,8 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
+    /// The chain of decisions that verifiers report takes at most this many bytes.
+    pub decisions_bytes: u64,
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -82,6 +91,7 @@ pub struct Broker {
     directory: Mutex<Directory>,
     policy: PolicyStore,
     feed: FeedHub,
+    decisions: Decisions,
     /// Serialises what must look at the state and then change it: registration, keys, revocation.
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.
@@ -201,6 +211,9 @@ pub enum BrokerError {
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
+    /// The chain of decisions.
+    #[error(transparent)]
+    Decisions(#[from] DecisionsError),
     /// A file of the broker's could not be read or written.
     #[error("{0}")]
     Files(String),
@@ -218,7 +231,7 @@ impl BrokerError {
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
-            Self::Journal(_) | Self::Trail(_) | Self::Files(_) => ReasonCode::Unavailable,
+            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
 
@@ -323,7 +336,9 @@ impl Broker {
     ///
     /// When the journal had failed.
     pub async fn close(&self) -> Result<(), BrokerError> {
+        let decisions = self.decisions.close().await;
         self.journal.close().await?;
+        decisions?;
         self.index.flush().map_err(|error| BrokerError::Trail(error.to_string()))
     }
 

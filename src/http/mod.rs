@@ -12,6 +12,7 @@ mod auth;
 mod connections;
 mod context;
 mod cursor;
+mod decisions;
 mod document;
 mod extract;
 mod feed;
@@ -163,6 +164,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policy::explain))
         .routes(routes!(audit::list))
         .routes(routes!(audit::head))
+        .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }
