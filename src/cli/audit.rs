@@ -12,6 +12,7 @@ use sse_stream::SseStream;
 
 use super::{
     access::{DATA_DIRECTORY, Operator},
+    calls::Calls,
     client::{Bearer, Client, chain},
     error::CliError,
     output::{Output, View},
@@ -43,6 +44,13 @@ Examples:
   hallpass audit tail -f --agent research-bot
   hallpass audit tail -n 1000 --from 2026-11-22T00:00:00Z --json | jq -r .type")]
     Tail(Tail),
+    /// Show the newest calls that verifiers decided, oldest first, with task, steward and grant.
+    #[command(after_help = "\
+Examples:
+  hallpass audit calls --task tsk_0191…
+  hallpass audit calls --steward alice --decision refused --from 2026-11-22T00:00:00Z
+  hallpass audit calls --decision lost --json")]
+    Calls(Calls),
     /// Check every record of a journal, offline: hashes, order, nothing missing. A running broker may
     /// go on writing meanwhile.
     #[command(after_help = "\
@@ -101,6 +109,7 @@ impl Audit {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         match self.command {
             Command::Tail(tail) => tail.run(output).await,
+            Command::Calls(calls) => calls.run(output).await,
             Command::Verify(verify) => verify.run(output),
         }
     }

@@ -7,6 +7,7 @@
 mod access;
 mod agent;
 mod audit;
+mod calls;
 mod client;
 mod completions;
 mod doctor;

@@ -150,10 +150,11 @@ impl Spool {
         Ok(())
     }
 
-    /// Notes that nothing that was to be written is missing.
-    pub(super) fn leave_clean(&self) -> io::Result<()> {
+    /// Notes that nothing that was to be written is missing, and lets others use the spool.
+    pub(super) fn leave_clean(&mut self) -> io::Result<()> {
         self.lock.set_len(0)?;
-        self.lock.sync_all()
+        self.lock.sync_all()?;
+        self.lock.unlock()
     }
 
     fn append_within(&mut self, line: &[u8], max_bytes: u64) -> Result<(), Unspooled> {
@@ -308,7 +309,6 @@ mod tests {
         spool.delivered(b"one\n").unwrap();
         assert_eq!(spool.waiting(), 4);
         spool.leave_clean().unwrap();
-        drop(spool);
         let (mut spool, left) = open(&dir);
         assert_eq!(left, Left::Clean);
         spool.append(b"three\n").unwrap();
