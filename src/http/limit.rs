@@ -179,6 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn reports_are_counted_one_by_one_for_each_verifier() {
+        let limits = Limits::new(slow());
+        let (one, other) = ("ledger-verifier".parse().unwrap(), "payroll-verifier".parse().unwrap());
+        let taken = (0..1000).filter(|_| limits.admit_reports(&one, 500).is_ok()).count();
+        assert!((40..60).contains(&taken), "{taken}");
+        assert!(limits.admit_reports(&other, 500).is_ok());
+    }
+
+    #[test]
     fn a_principal_has_its_burst_and_no_more() {
         let limits = Limits::new(slow());
         let taken = (0..20).filter(|_| limits.admit_principal(&"agent a".to_owned()).is_ok()).count();

@@ -96,6 +96,8 @@ async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
     assert_eq!(refused(house.request(Method::GET, "/v1/decisions").bearer_auth(&token)).await.0, 403);
     assert_eq!(list(&house, "").await, [Value::Null; 0]);
     // Another server's ids are its own.
+    let server = json!({"server": "https://other.example/mcp", "name": "other"});
+    house.operator(Method::POST, "/v1/servers").json(&server).send().await.unwrap();
     let other = house.token("other-verifier", &["verifier"], &["https://other.example/mcp"]).await;
     assert_eq!(recorded(post(&house, &other, &[with(foreign, "/id", call(1, &task)["id"].clone())])).await, (1, 0));
     assert_eq!(recorded(post(&house, &token, &[call(1, &task)])).await, (1, 0));

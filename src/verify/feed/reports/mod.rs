@@ -78,7 +78,7 @@ impl ReportsBuilder {
         let shared = Arc::new(Shared {
             server,
             spool: Mutex::new(spool),
-            losses: Losses::default(),
+            losses: Arc::default(),
             progress,
             spooled: Notify::new(),
             freed: Notify::new(),
@@ -89,9 +89,10 @@ impl ReportsBuilder {
         }
         let (inlet, inbox) = mpsc::channel(QUEUE);
         let (closing, closed) = watch::channel(false);
+        let losses = Arc::clone(&shared.losses);
         let keeper = tokio::spawn(Keeper { inbox, closed, shared: Arc::clone(&shared) }.run());
-        let worker = tokio::spawn(Sender::new(self.link, Arc::clone(&shared)).run(keeper));
-        Ok(Reports { inlet, closing, shared, seen, worker: tokio::sync::Mutex::new(Some(worker)) })
+        let worker = tokio::spawn(Sender::new(self.link, shared).run(keeper));
+        Ok(Reports { inlet, closing, losses, seen, worker: tokio::sync::Mutex::new(Some(worker)) })
     }
 }
 
@@ -112,7 +113,7 @@ impl fmt::Debug for ReportsBuilder {
 pub struct Reports {
     inlet: mpsc::Sender<CallReport>,
     closing: watch::Sender<bool>,
-    shared: Arc<Shared>,
+    losses: Arc<Losses>,
     seen: watch::Receiver<ReportsStatus>,
     worker: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -122,7 +123,7 @@ impl ReportSink for Reports {
     fn report(&self, report: CallReport) {
         let at = report.at;
         if self.inlet.try_send(report).is_err() {
-            self.shared.losses.add(1, (at, at));
+            self.losses.add(1, (at, at));
         }
     }
 }
@@ -147,7 +148,7 @@ impl Reports {
         seen.wait_for(condition).await.map(|status| status.clone()).map_err(|_| ReportsStopped)
     }
 
-    /// Takes no more reports, writes down those that it has, and sends what waits until it is sent or the
+    /// Takes no more reports (what is told later is lost), writes down those that it has, and sends what waits until it is sent or the
     /// broker does not take it; the rest is sent after the next start.
     pub async fn shutdown(&self) {
         self.closing.send_replace(true);
@@ -192,7 +193,7 @@ pub struct ReportsStopped;
 struct Shared {
     server: ServerUri,
     spool: Mutex<Spool>,
-    losses: Losses,
+    losses: Arc<Losses>,
     progress: watch::Sender<ReportsStatus>,
     /// There is something to send.
     spooled: Notify,
