@@ -231,6 +231,10 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::Reinstated { subject } => ("reinstated", subject_words(subject)),
         Event::AssertionUsed { expires_at, .. } => ("assertion_used", format!("remembered until {expires_at}")),
+        Event::CallDecided { call, attribution } => {
+            ("call_decided", format!("{} at {}, {}", call.id, call.at, attribution.as_str()))
+        }
+        Event::ReportsLost { lost } => ("reports_lost", format!("{} from {} to {}", lost.id, lost.from, lost.to)),
     }
 }
 

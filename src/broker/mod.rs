@@ -5,6 +5,8 @@
 //! and a restart, which replays the same records, ends in the same state.
 
 mod assertions;
+mod calls;
+mod decisions;
 mod directory;
 mod feed;
 mod issue;
@@ -31,10 +33,12 @@ use std::{
 use tokio::sync::watch;
 
 use self::{
-    assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore,
-    space::Space,
+    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    policy_store::PolicyStore, space::Space,
 };
 pub use self::{
+    calls::{CallPage, CallView},
+    decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
@@ -84,6 +88,8 @@ pub struct Options {
     pub keys_at_rest: KeysAtRest,
     /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
     pub expected_head: Option<Head>,
+    /// The chain of decisions that verifiers report takes at most this many bytes.
+    pub decisions_bytes: u64,
 }
 
 impl Options {
@@ -100,6 +106,7 @@ impl Options {
             rotate_keys_after: None,
             keys_at_rest: KeysAtRest::Plain,
             expected_head: None,
+            decisions_bytes: 1024 * 1024 * 1024,
         }
     }
 }
@@ -117,6 +124,7 @@ pub struct Broker {
     directory: Mutex<Directory>,
     policy: PolicyStore,
     feed: FeedHub,
+    decisions: Decisions,
     /// Serialises what must look at the state and then change it: registration, keys, revocation.
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.
@@ -245,6 +253,9 @@ pub enum BrokerError {
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
+    /// The chain of decisions.
+    #[error(transparent)]
+    Decisions(#[from] DecisionsError),
     /// A file of the broker's could not be read or written.
     #[error("{0}")]
     Files(String),
@@ -263,7 +274,7 @@ impl BrokerError {
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
             Self::StorageLow => ReasonCode::StorageLow,
-            Self::Journal(_) | Self::Trail(_) | Self::Files(_) => ReasonCode::Unavailable,
+            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
 
@@ -385,7 +396,9 @@ impl Broker {
     ///
     /// When the journal had failed.
     pub async fn close(&self) -> Result<(), BrokerError> {
+        let decisions = self.decisions.close().await;
         self.journal.close().await?;
+        decisions?;
         self.index.flush().map_err(|error| BrokerError::Trail(error.to_string()))
     }
 

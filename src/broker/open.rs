@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::{
     Broker, BrokerError, Caller, Options,
     assertions::Assertions,
+    decisions::Decisions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
     key_files::KeyFiles,
@@ -178,6 +179,7 @@ impl Broker {
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
+            decisions: Decisions::open(&options.data_dir, options.decisions_bytes),
             changes: tokio::sync::Mutex::new(()),
             assertions,
             feed_sequence,

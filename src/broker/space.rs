@@ -149,7 +149,9 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::RequestRefused { .. }
         | Event::DelegationReported { .. }
         | Event::Reinstated { .. }
-        | Event::AssertionUsed { .. } => false,
+        | Event::AssertionUsed { .. }
+        | Event::CallDecided { .. }
+        | Event::ReportsLost { .. } => false,
     }
 }
 

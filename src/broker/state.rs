@@ -408,7 +408,9 @@ impl State {
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
             | Event::RequestRefused { .. }
-            | Event::DelegationReported { .. } => {}
+            | Event::DelegationReported { .. }
+            | Event::CallDecided { .. }
+            | Event::ReportsLost { .. } => {}
         }
         None
     }

@@ -76,6 +76,8 @@ pub struct Limits {
     pub max_task_ttl: Duration,
     /// Longest pass; never longer than a task.
     pub max_pass_ttl: Duration,
+    /// Longest chain of decisions, in bytes.
+    pub decisions_bytes: u64,
 }
 
 /// What is logged, and how.

@@ -73,6 +73,7 @@ impl Parser<'_> {
         let request_timeout = self.duration("limits.request_timeout", 1, HOUR);
         let max_task_ttl = self.duration("limits.max_task_ttl", 1, 30 * 24 * HOUR);
         let max_pass_ttl = self.duration("limits.max_pass_ttl", 1, 24 * HOUR);
+        let decisions_bytes = self.integer("limits.decisions_bytes", 1024 * 1024, 1 << 50);
         let rate = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
         Some(Limits {
             body_bytes: usize::try_from(body_bytes?).ok()?,
@@ -83,6 +84,7 @@ impl Parser<'_> {
             request_timeout: request_timeout?,
             max_task_ttl: max_task_ttl?,
             max_pass_ttl: max_pass_ttl?,
+            decisions_bytes: decisions_bytes?,
         })
     }
 

@@ -143,6 +143,7 @@ struct FileLimits {
     request_timeout: Leaf,
     max_task_ttl: Leaf,
     max_pass_ttl: Leaf,
+    decisions_bytes: Leaf,
 }
 
 #[derive(Deserialize, Default)]
@@ -163,7 +164,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 22] {
+    fn into_entries(self) -> [(&'static str, Leaf); 23] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -182,6 +183,7 @@ impl FileConfig {
             ("limits.request_timeout", self.limits.request_timeout),
             ("limits.max_task_ttl", self.limits.max_task_ttl),
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),
+            ("limits.decisions_bytes", self.limits.decisions_bytes),
             ("keys.rotation_overlap", self.keys.rotation_overlap),
             ("keys.rotate_after", self.keys.rotate_after),
             ("keys.passphrase_file", self.keys.passphrase_file),

@@ -172,6 +172,13 @@ pub const SETTINGS: &[Setting] = &[
         about: "A pass lives at most this long, whatever a grant says. Not longer than `limits.max_task_ttl`.",
     },
     Setting {
+        key: "limits.decisions_bytes",
+        kind: Kind::Integer,
+        default: Fallback::Value("1073741824"),
+        flag: None,
+        about: "The chain of decisions that verifiers report takes at most this many bytes. Once it is full, reports are refused and wait at the verifiers; nothing else is affected.",
+    },
+    Setting {
         key: "keys.rotation_overlap",
         kind: Kind::Duration,
         default: Fallback::Value("2m"),

@@ -105,6 +105,7 @@ pub(super) mod needs {
         RevocationsCreate,
         RevocationsReinstate,
         AuditRead,
+        DecisionsCreate,
     );
 }
 

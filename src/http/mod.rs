@@ -12,6 +12,7 @@ mod auth;
 mod connections;
 mod context;
 mod cursor;
+mod decisions;
 mod document;
 mod extract;
 mod feed;
@@ -168,6 +169,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(proofs::inclusion))
         .routes(routes!(proofs::consistency))
         .routes(routes!(proofs::export))
+        .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }

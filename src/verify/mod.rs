@@ -23,6 +23,7 @@ pub mod document;
 pub mod feed;
 mod permit;
 pub mod possession;
+pub mod report;
 mod revocations;
 mod state;
 #[cfg(feature = "verify-tower")]
