@@ -85,10 +85,6 @@ impl UnverifiedPass {
         self.wire.is_sealed()
     }
 
-    pub(super) const fn wire(&self) -> &Wire {
-        &self.wire
-    }
-
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -200,6 +196,10 @@ impl VerifiedPass {
     #[must_use]
     pub const fn cost(&self) -> usize {
         self.wire.cost()
+    }
+
+    pub(super) const fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// Whether the audience and the rights of block 0 name this, which is asked of every call first.

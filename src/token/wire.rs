@@ -11,6 +11,7 @@ use biscuit_auth::{
     datalog::SymbolTable,
     format::{convert::proto_check_to_token_check, schema},
 };
+use prost::Message as _;
 
 use crate::base::ids::{KeyId, RevocationId};
 
@@ -85,6 +86,11 @@ impl Wire {
             (1..).zip(external).filter(|(_, external)| is_by(*external)).map(|(block, _)| block).collect()
         };
         keys.iter().map(signed_by).enumerate().collect()
+    }
+
+    /// The token as it came: the profile admits none that is encoded in another way.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.token.encode_to_vec()
     }
 
     pub(super) fn block_count(&self) -> usize {
