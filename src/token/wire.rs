@@ -23,6 +23,8 @@ pub(super) struct Wire {
     symbols: SymbolTable,
     /// The same for third-party blocks, each of which stands alone.
     own_symbols: Vec<Option<SymbolTable>>,
+    /// How many symbols each block declares.
+    declared: Vec<usize>,
     cost: usize,
 }
 
@@ -31,6 +33,7 @@ impl Wire {
     pub(super) fn new(token: schema::Biscuit, mut blocks: Vec<schema::Block>) -> Option<Self> {
         let mut symbols = SymbolTable::new();
         let mut own_symbols = Vec::with_capacity(blocks.len());
+        let declared = blocks.iter().map(|block| block.symbols.len()).collect();
         let signed = std::iter::once(&token.authority).chain(&token.blocks);
         for (signed, block) in signed.zip(&mut blocks) {
             let symbols_of_block = std::mem::take(&mut block.symbols);
@@ -49,7 +52,7 @@ impl Wire {
                 own_symbols.push(None);
             }
         }
-        Some(Self { token, blocks, symbols, own_symbols, cost: 0 })
+        Some(Self { token, blocks, symbols, own_symbols, declared, cost: 0 })
     }
 
     /// Remembers what the checks of appended blocks cost.
@@ -70,6 +73,11 @@ impl Wire {
     /// What the indices of a third-party block refer to.
     pub(super) fn own_symbols(&self, block: usize) -> Option<&SymbolTable> {
         self.own_symbols.get(block).and_then(Option::as_ref)
+    }
+
+    /// How many symbols the block declares.
+    pub(super) fn declares(&self, block: usize) -> usize {
+        self.declared.get(block).copied().unwrap_or(0)
     }
 
     /// The block's version of Datalog.

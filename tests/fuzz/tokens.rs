@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a token's appended blocks may cost at most, as `VerifiedPass::cost` counts.
-pub(crate) const MAX_COST: usize = 250_000;
+pub(crate) const MAX_COST: usize = 100_000;
 
 struct Scene {
     seeds: Vec<Vec<u8>>,
