@@ -4,9 +4,12 @@
 #![cfg(feature = "server")]
 
 mod copies;
+mod damage;
 mod faults;
 mod full;
 mod order;
 mod power_loss;
 #[path = "../process/mod.rs"]
 mod process;
+#[path = "../records/mod.rs"]
+mod records;
