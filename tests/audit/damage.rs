@@ -81,7 +81,7 @@ fn every_flipped_bit_is_found_and_its_line_is_named() {
 #[test]
 fn every_removed_swapped_doubled_or_foreign_line_is_found() {
     let log = Log::of(entries());
-    let foreign = Log::of(vec![note(1), note(2), note(3), note(4), note(5), note(6), note(7)]);
+    let foreign = Log::of((21..=27).map(note).collect());
     let claims = trusting(&log);
     let mut damages = 0;
     for (from, to) in [(1, 7), (2, 6)] {

@@ -63,7 +63,7 @@ impl Log {
     fn head_evidence(&self, size: u64) -> HeadEvidence {
         let head = self.head(size);
         let signed = self.signed(&head);
-        HeadEvidence { sequence: size, hash: head.hash, root: head.root, at: head.at, signed }
+        HeadEvidence { sequence: size, hash: head.hash, root: head.root, at: head.at.to_string(), signed }
     }
 
     fn inclusion(&self, sequence: u64, size: u64) -> InclusionEvidence {
