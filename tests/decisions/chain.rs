@@ -19,15 +19,8 @@ const ALL: Window = Window { order: Order::OldestFirst, after: None, limit: 1000
 async fn open(directory: &Path, decisions_bytes: u64) -> Arc<Broker> {
     let policy_dir = directory.join("policy");
     std::fs::create_dir_all(&policy_dir).unwrap();
-    let options = Options {
-        issuer: ISSUER.parse().unwrap(),
-        data_dir: directory.join("data"),
-        policy_dir,
-        max_task_ttl: Duration::from_secs(3600),
-        max_pass_ttl: Duration::from_secs(3600),
-        rotation_overlap: Duration::from_secs(90),
-        decisions_bytes,
-    };
+    let options =
+        Options { decisions_bytes, ..Options::new(ISSUER.parse().unwrap(), directory.join("data"), policy_dir) };
     Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker
 }
 
