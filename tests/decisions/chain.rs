@@ -1,6 +1,6 @@
 //! The chain of decisions is apart: in its own files, with its own quota, in nobody's way.
 
-use std::{collections::BTreeSet, fs::OpenOptions, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs::OpenOptions, io::Write as _, path::Path, sync::Arc};
 
 use hallpass::{
     audit::{self, Claims},
