@@ -46,6 +46,7 @@ impl House {
             max_task_ttl: Duration::from_secs(12 * 3600),
             max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
+            retention: hallpass::broker::Retention::default(),
         };
         Broker::open(options, self.clock.clone()).await.unwrap().broker
     }

@@ -362,6 +362,7 @@ async fn start_broker(
         max_task_ttl: Duration::from_secs(3600),
         max_pass_ttl: Duration::from_secs(3600),
         rotation_overlap: Duration::from_secs(90),
+        retention: hallpass::broker::Retention::default(),
     };
     let opened = Broker::open(options, clock).await?;
     let server = Server::new(listeners, opened.broker, Arc::new(Silent));

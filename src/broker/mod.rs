@@ -13,7 +13,9 @@ mod open;
 mod policy_store;
 mod registry;
 mod request;
+mod retention;
 mod revoke;
+mod saved;
 mod state;
 mod tasks;
 
@@ -35,6 +37,7 @@ pub use self::{
     open::{OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
     tasks::{DelegationReport, TaskView},
@@ -68,6 +71,8 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
 }
 
 /// The broker. Shared behind an [`Arc`].

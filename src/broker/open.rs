@@ -17,6 +17,7 @@ use super::{
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
+    saved::{Saved, take_snapshot},
     state::State,
 };
 use crate::{
@@ -109,14 +110,14 @@ impl Broker {
 
     /// Replays the journal into a state and an index, and starts the writer.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
-        let mut state = State::default();
-        let journal_options = JournalOptions::default();
-        let (recovered, found) = Journal::open(&options.data_dir, journal_options, |record| {
-            let _ = state.apply(record);
-        })?;
+        let mut journal_options = JournalOptions::default();
+        journal_options.segment_bytes = options.retention.segment_bytes;
+        let mut saved = Saved::default();
+        let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
+        let Saved { mut state } = saved;
         let mut recovery = found.words();
         let reader = recovered.reader();
-        let (index, rebuilt) = Index::open(&options.data_dir, &reader)?;
+        let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
         state.forget(now);
@@ -125,7 +126,7 @@ impl Broker {
         let (sequence, _) = watch::channel(state.last_sequence());
         let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
         let apply = applier(Arc::clone(&state), Arc::clone(&index), (feed_sequence.clone(), sequence.clone()));
-        let journal = recovered.start(apply)?;
+        let journal = recovered.with_snapshots(take_snapshot(Arc::clone(&state))).start(apply)?;
         let keys = options.data_dir.join("keys");
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;

@@ -48,9 +48,12 @@ Examples:
     #[command(after_help = "\
 Examples:
   hallpass audit verify
-  hallpass audit verify /backup/journal/000001.jsonl --closed --head 1042:9f86d081…
+  hallpass audit verify /backup/journal --closed --head 1042:9f86d081…
+  hallpass audit verify --follows 9310:5e884898…
 
-Note the head that it prints somewhere else: with --head a later check finds a tail that was cut.")]
+Note the head that it prints somewhere else: with --head a later check finds a tail that was cut. A journal
+whose oldest segments were archived is checked from the first that is left; --follows the head of the
+archived ones, which this prints for them, shows that nothing is missing between.")]
     Verify(Verify),
 }
 
@@ -86,12 +89,15 @@ struct Tail {
 
 #[derive(Debug, Args)]
 struct Verify {
-    /// The journal's file, or a data directory.
+    /// A data directory, a directory of segments, or one segment's file.
     #[arg(default_value = DATA_DIRECTORY)]
     path: PathBuf,
     /// A head that this journal is known to have had.
     #[arg(long, value_name = "SEQUENCE:HASH", value_parser = parse_head)]
     head: Option<Head>,
+    /// The head of the archived segments that this journal follows on.
+    #[arg(long, value_name = "SEQUENCE:HASH", value_parser = parse_head)]
+    follows: Option<Head>,
     /// Nobody is writing to it: the last line must be whole.
     #[arg(long)]
     closed: bool,
@@ -184,20 +190,35 @@ fn event_line(event: &Value) -> String {
 
 impl Verify {
     fn run(self, output: Output) -> Result<(), CliError> {
-        let path = journal_file(&self.path)?;
+        let inside = self.path.join(DIRECTORY);
+        let path = if inside.is_dir() { inside } else { self.path.clone() };
         let failed = |error: std::io::Error| {
             CliError::failed(format!("cannot read `{}`: {error}", path.display()))
-                .hint("name the journal's file or the broker's data directory")
+                .hint("name the broker's data directory, a directory of segments, or one segment's file")
         };
-        let file = File::open(&path).map_err(failed)?;
-        let bar = output.progress(file.metadata().map_err(failed)?.len());
-        let state = if self.closed { FileState::Closed } else { FileState::Live };
-        let reader = BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
-        let verified = audit::verify(reader, &Claims { head: self.head, file: state });
+        let segments = audit::segments_of(&path).map_err(failed)?;
+        if segments.is_empty() {
+            return Err(CliError::failed(format!("`{}` holds no journal", path.display())));
+        }
+        let mut files = Vec::with_capacity(segments.len());
+        let mut bytes: u64 = 0;
+        for (number, path) in &segments {
+            let file = File::open(path).map_err(failed)?;
+            bytes = bytes.saturating_add(file.metadata().map_err(failed)?.len());
+            files.push((*number, file));
+        }
+        let bar = output.progress(bytes);
+        let file = if self.closed { FileState::Closed } else { FileState::Live };
+        let claims = Claims { head: self.head, follows: self.follows, file };
+        let reader = |file| BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
+        let readers = files.into_iter().map(|(number, file)| Ok((number, reader(file))));
+        let verified = audit::verify_segments(readers, &claims);
         bar.finish_and_clear();
         match verified {
             Ok(summary) => sound(&path, &summary, output),
             Err(VerifyError::Damage(damage)) => {
+                let damaged = segments.iter().find(|(number, _)| *number == damage.segment);
+                let path = damaged.map_or(&path, |(_, path)| path);
                 Err(CliError::failed(format!("`{}` is damaged at {damage}", path.display()))
                     .hint("what stands before that place is sound; compare with a copy from elsewhere"))
             }
@@ -209,7 +230,7 @@ impl Verify {
 fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError> {
     let head = format!("{}:{}", summary.head.sequence, summary.head.hash);
     let document = json!({
-        "ok": true, "file": path.display().to_string(), "records": summary.records, "first": summary.first,
+        "ok": true, "file": path.display().to_string(), "records": summary.records, "begins": summary.begins, "first": summary.first,
         "last": summary.last, "head": {"sequence": summary.head.sequence, "hash": summary.head.hash},
         "in_flight": summary.in_flight,
     });
@@ -222,35 +243,13 @@ fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError>
         ("last", time(summary.last)),
         ("head", head),
     ];
+    if summary.begins > 1 {
+        fields.push(("begins", format!("with record {}: those before it were archived", summary.begins)));
+    }
     if summary.in_flight {
         fields.push(("in flight", "a record is being written".to_owned()));
     }
     output.show(&document, View::Fields(fields))
-}
-
-/// The journal's file in a data directory, or the file itself.
-fn journal_file(path: &Path) -> Result<PathBuf, CliError> {
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    let directory = path.join(DIRECTORY);
-    let failed = |error: std::io::Error| {
-        CliError::failed(format!("cannot read `{}`: {error}", directory.display()))
-            .hint("name the journal's file or the broker's data directory")
-    };
-    let mut segments = Vec::new();
-    for entry in std::fs::read_dir(&directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        segments.extend(path.extension().is_some_and(|extension| extension == "jsonl").then(|| path.clone()));
-    }
-    match segments.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => Err(CliError::failed(format!("`{}` holds no journal", directory.display()))),
-        _ => Err(CliError::failed(format!(
-            "`{}` holds more than one segment; this build writes one",
-            directory.display()
-        ))),
-    }
 }
 
 fn parse_head(text: &str) -> Result<Head, String> {

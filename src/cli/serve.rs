@@ -147,6 +147,7 @@ fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliErro
         max_task_ttl: config.limits.max_task_ttl,
         max_pass_ttl: config.limits.max_pass_ttl,
         rotation_overlap: config.rotation_overlap,
+        retention: config.retention.clone(),
     })
 }
 

@@ -14,7 +14,7 @@ use raw::RawConfig;
 pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
-use crate::base::ids::IssuerUri;
+use crate::{base::ids::IssuerUri, broker::Retention};
 
 /// The configuration of a broker; if it exists, it holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// A new key is published this long before it signs.
     pub rotation_overlap: Duration,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
     /// What is logged, and how.
     pub log: Log,
     issuer: Option<IssuerUri>,

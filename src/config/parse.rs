@@ -7,7 +7,10 @@ use super::{
     raw::RawConfig,
     settings::{Fallback, SETTINGS, Setting},
 };
-use crate::base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri};
+use crate::{
+    base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
+    broker::Retention,
+};
 
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
@@ -40,7 +43,7 @@ impl Parser<'_> {
         let private_key = self.optional("tls.private_key", path);
         let drain_timeout = self.duration("drain_timeout", 0, HOUR);
         let rotation_overlap = self.duration("keys.rotation_overlap", SHORTEST_OVERLAP, 24 * HOUR);
-        let (limits, log) = (self.limits(), self.log());
+        let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
             admin_listen: admin_listen?,
@@ -53,6 +56,7 @@ impl Parser<'_> {
             drain_timeout: drain_timeout?,
             limits: limits?,
             rotation_overlap: rotation_overlap?,
+            retention: retention?,
             log: log?,
             issuer: issuer?,
             effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
@@ -78,6 +82,19 @@ impl Parser<'_> {
             request_timeout: request_timeout?,
             max_task_ttl: max_task_ttl?,
             max_pass_ttl: max_pass_ttl?,
+        })
+    }
+
+    fn retention(&mut self) -> Option<Retention> {
+        let segment_bytes = self.integer("journal.segment_bytes", 64 * 1024, 1024 * MEBIBYTE);
+        let keep_for = self.optional("journal.keep_for", |text| duration_of(text, HOUR, 10 * 366 * 24 * HOUR));
+        let keep_bytes = self.optional("journal.keep_bytes", |text| integer_of(text, MEBIBYTE, u64::MAX));
+        let archive_dir = self.optional("journal.archive_dir", path);
+        Some(Retention {
+            segment_bytes: segment_bytes?,
+            keep_for: keep_for?,
+            keep_bytes: keep_bytes?,
+            archive_dir: archive_dir?,
         })
     }
 
@@ -119,6 +136,13 @@ impl Parser<'_> {
         if config.limits.max_pass_ttl > config.limits.max_task_ttl {
             self.refuse("limits.max_pass_ttl", "longer than `limits.max_task_ttl`");
         }
+        let Retention { keep_for, keep_bytes, archive_dir, .. } = &config.retention;
+        if archive_dir.is_some() && keep_for.is_none() && keep_bytes.is_none() {
+            self.refuse(
+                "journal.archive_dir",
+                "nothing is archived without `journal.keep_for` or `journal.keep_bytes`",
+            );
+        }
         if config.listen.port() != 0 && config.issuer(config.listen).is_err() {
             self.refuse("listen", "others cannot reach the broker by the URL of this address: set `issuer`");
         }
@@ -136,22 +160,11 @@ impl Parser<'_> {
     }
 
     fn integer(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
-        self.required(key, |text| {
-            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-            number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
-        })
+        self.required(key, |text| integer_of(text, least, most))
     }
 
     fn duration(&mut self, key: &'static str, least: u64, most: u64) -> Option<Duration> {
-        let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
-        self.required(key, |text| {
-            let duration = humantime::parse_duration(text).ok();
-            let duration = duration.filter(|duration| (least..=most).contains(duration));
-            let show = humantime::format_duration;
-            duration.ok_or_else(|| {
-                format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most))
-            })
-        })
+        self.required(key, |text| duration_of(text, least, most))
     }
 
     fn required<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
@@ -185,6 +198,20 @@ impl Parser<'_> {
     }
 }
 
+fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
+}
+
+/// `least` and `most` are seconds.
+fn duration_of(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+    let duration = humantime::parse_duration(text).ok();
+    let duration = duration.filter(|duration| (least..=most).contains(duration));
+    let show = humantime::format_duration;
+    duration.ok_or_else(|| format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most)))
+}
+
 fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') { Err("expected a path".to_owned()) } else { Ok(text.into()) }
 }
@@ -197,3 +224,5 @@ fn shorten(text: &str) -> String {
 const SHORTEST_OVERLAP: u64 = 61;
 
 const HOUR: u64 = 3600;
+
+const MEBIBYTE: u64 = 1024 * 1024;

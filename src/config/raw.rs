@@ -122,6 +122,7 @@ struct FileConfig {
     tls: FileTls,
     limits: FileLimits,
     keys: FileKeys,
+    journal: FileJournal,
     log: FileLog,
 }
 
@@ -153,6 +154,15 @@ struct FileKeys {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+struct FileJournal {
+    segment_bytes: Leaf,
+    keep_for: Leaf,
+    keep_bytes: Leaf,
+    archive_dir: Leaf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
 struct FileLog {
     format: Leaf,
     filter: Leaf,
@@ -161,7 +171,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 20] {
+    fn into_entries(self) -> [(&'static str, Leaf); 24] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -181,6 +191,10 @@ impl FileConfig {
             ("limits.max_task_ttl", self.limits.max_task_ttl),
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),
             ("keys.rotation_overlap", self.keys.rotation_overlap),
+            ("journal.segment_bytes", self.journal.segment_bytes),
+            ("journal.keep_for", self.journal.keep_for),
+            ("journal.keep_bytes", self.journal.keep_bytes),
+            ("journal.archive_dir", self.journal.archive_dir),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]
