@@ -18,7 +18,9 @@ mod policy_store;
 mod proofs;
 mod registry;
 mod request;
+mod retention;
 mod revoke;
+mod saved;
 mod space;
 mod state;
 mod tasks;
@@ -48,6 +50,7 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
     tasks::{DelegationReport, TaskView},
@@ -90,6 +93,8 @@ pub struct Options {
     pub expected_head: Option<Head>,
     /// The chain of decisions that verifiers report takes at most this many bytes.
     pub decisions_bytes: u64,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
 }
 
 impl Options {
@@ -107,6 +112,7 @@ impl Options {
             keys_at_rest: KeysAtRest::Plain,
             expected_head: None,
             decisions_bytes: 1024 * 1024 * 1024,
+            retention: Retention::default(),
         }
     }
 }

@@ -37,6 +37,20 @@ impl Owner {
     }
 }
 
+/// A task that lives on while the records that tell of it may be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record")]
+pub struct Carried {
+    /// The task.
+    pub task: TaskId,
+    /// Whose.
+    pub agent: AgentId,
+    /// For whom.
+    pub steward: StewardId,
+    /// Blocks of its tokens.
+    pub tokens: Vec<RevocationId>,
+}
+
 /// What the records of a batch added that later records of it may ask for.
 #[derive(Default)]
 struct Pending {
@@ -54,6 +68,20 @@ impl Index {
     pub fn subjects(&self, entry: &Entry) -> Result<Subjects, IndexError> {
         self.whole()?;
         self.resolve(entry, &Pending::default())
+    }
+
+    /// Takes note of tasks that no record tells of any more.
+    pub(super) fn carry(&self, tasks: &[Carried]) -> Result<(), IndexError> {
+        for Carried { task, agent, steward, tokens } in tasks {
+            let mut batch = sled::Batch::default();
+            let owner = Owner { opened: 0, agent: agent.clone(), steward: steward.clone() };
+            batch.insert(keys::owner(task), owner.to_value());
+            for token in tokens {
+                batch.insert(keys::token(token), keys::numbered(0, task.as_str()));
+            }
+            self.db.apply_batch(batch)?;
+        }
+        Ok(())
     }
 
     pub(super) fn apply_batch(&self, records: &[Record]) -> Result<(), IndexError> {

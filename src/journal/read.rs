@@ -90,6 +90,12 @@ impl Reader {
         self.shared.lock().segments.clone()
     }
 
+    /// How long a segment is; 0 when it is not kept any more. Blocks on the disk.
+    #[must_use]
+    pub fn bytes(&self, segment: Segment) -> u64 {
+        std::fs::metadata(self.path(segment.number)).map_or(0, |file| file.len())
+    }
+
     /// The first record that is kept; 1 unless older segments were removed.
     #[must_use]
     pub fn first(&self) -> u64 {

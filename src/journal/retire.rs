@@ -52,8 +52,7 @@ pub(super) fn keep_at_most(reader: &Reader, bytes: u64) -> Result<(), OpenError>
     let mut left = bytes;
     let mut before = 1;
     for segment in reader.segments().iter().rev() {
-        let length = fs::metadata(reader.path(segment.number)).map_or(0, |file| file.len());
-        match left.checked_sub(length) {
+        match left.checked_sub(reader.bytes(*segment)) {
             Some(rest) => left = rest,
             None => {
                 before = segment.number.saturating_add(1);
