@@ -24,6 +24,7 @@ pub mod feed;
 mod genuine;
 mod permit;
 pub mod possession;
+pub mod report;
 mod revocations;
 mod state;
 #[cfg(feature = "verify-tower")]

@@ -300,7 +300,7 @@ impl Verifier {
     }
 
     /// The pass, its signatures checked now or before. The state is not held while they are checked.
-    fn signed(&self, token: &str) -> Result<Pass, Denial> {
+    pub(super) fn signed(&self, token: &str) -> Result<Pass, Denial> {
         let digest = Digest::of(token.as_bytes());
         let root_key = |id: KeyId| self.state().root_key(id).copied();
         let current = |signed: &Signed| root_key(signed.key.0) == Some(signed.key.1);
