@@ -10,6 +10,8 @@ mod evidence;
 mod export;
 mod merkle;
 mod offline;
+mod report;
+mod sheet;
 mod statement;
 mod tree;
 mod view;
@@ -18,6 +20,8 @@ pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, I
 pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
 pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file};
+pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
+pub use sheet::csv;
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};
 pub use tree::{PIECE, Root, TREE_DIRECTORY, Tree, TreeError};
 pub use view::{AuditError, AuditEvent, Page, Trail};

@@ -13,6 +13,7 @@ mod open;
 mod policy_store;
 mod proofs;
 mod registry;
+mod reports;
 mod request;
 mod revoke;
 mod state;

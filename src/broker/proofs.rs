@@ -91,7 +91,7 @@ impl Broker {
         Signed::new(statement, key, &chain).map_err(|error| files(error.to_string()))
     }
 
-    fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
+    pub(super) fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
         let place = self.index.place(sequence).map_err(trail)?;
         let place = place.ok_or_else(|| BrokerError::Trail(format!("the index does not know record {sequence}")))?;
         self.reader.read_from(sequence, Some(place)).map_err(trail)
@@ -104,7 +104,7 @@ fn next_hash(records: &mut Records, sequence: u64) -> Result<Digest, BrokerError
     Ok(record.map_err(trail)?.hash)
 }
 
-fn trail(error: impl std::fmt::Display) -> BrokerError {
+pub(super) fn trail(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Trail(error.to_string())
 }
 

@@ -55,11 +55,7 @@ pub(super) async fn list(
     if stream::wants_events(&headers) {
         return follow(app, operator.session, (filter, params), &headers);
     }
-    let order = match params.text("order") {
-        None | Some("newest") => Order::NewestFirst,
-        Some("oldest") => Order::OldestFirst,
-        Some(_) => return Err(Problem::invalid("order", "expected `newest` or `oldest`")),
-    };
+    let order = order(&params)?;
     let (list, limit) = (params.list("audit"), params.limit()?);
     let window = Window { order, after: params.after(&list)?, limit };
     let page = events(&app, &filter, window).await?;
@@ -67,7 +63,15 @@ pub(super) async fn list(
     Ok(Answer::ok(&Page { items: page.events, next })?.into_response())
 }
 
-fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
+pub(super) fn order(params: &Params) -> Result<Order, Problem> {
+    match params.text("order") {
+        None | Some("newest") => Ok(Order::NewestFirst),
+        Some("oldest") => Ok(Order::OldestFirst),
+        Some(_) => Err(Problem::invalid("order", "expected `newest` or `oldest`")),
+    }
+}
+
+pub(super) fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
     let steward = params.text("steward").map(|steward| app.broker.find_steward(steward)).transpose()?;
     let server = match params.text("server") {
         // A server that was removed is still asked about by its URI.

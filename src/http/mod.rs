@@ -24,6 +24,7 @@ mod operators;
 mod policy;
 mod problem;
 mod proofs;
+mod reports;
 mod revocations;
 mod schema;
 mod server;
@@ -167,6 +168,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(proofs::inclusion))
         .routes(routes!(proofs::consistency))
         .routes(routes!(proofs::export))
+        .routes(routes!(reports::activity))
+        .routes(routes!(reports::reach))
+        .routes(routes!(reports::refusals))
+        .routes(routes!(reports::access))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }

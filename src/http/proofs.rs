@@ -127,7 +127,7 @@ fn required(params: &Params, name: &'static str) -> Result<u64, Problem> {
 }
 
 /// Runs `work`, which reads files, where it may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
 ) -> Result<T, Problem> {

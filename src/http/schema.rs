@@ -364,6 +364,84 @@ pub(super) struct Consistency {
     hashes: Vec<String>,
 }
 
+/// Something that an agent did, or that was done about it.
+#[derive(ToSchema)]
+pub(super) struct ActivityRow {
+    at: String,
+    /// The record.
+    seq: u64,
+    /// `token_issued`, `request_refused`, …
+    event: String,
+    /// Who caused it.
+    actor: String,
+    agent: Option<String>,
+    /// Opaque.
+    steward: Option<String>,
+    task: Option<String>,
+    server: Option<String>,
+    /// `tool read_ledger`.
+    right: Option<String>,
+    /// The grant that allowed it.
+    grant: Option<String>,
+    /// The block of the pass that it is about.
+    token: Option<String>,
+    /// To whom it was handed on.
+    delegate: Option<String>,
+    /// The rest in words.
+    detail: String,
+}
+
+/// A pass by which a tool could be called.
+#[derive(ToSchema)]
+pub(super) struct ReachRow {
+    /// The record of its issue.
+    seq: u64,
+    agent: Option<String>,
+    /// Opaque.
+    steward: Option<String>,
+    task: String,
+    grant: Option<String>,
+    /// Its first block.
+    token: String,
+    issued_at: String,
+    /// Had it not been revoked.
+    expires_at: String,
+    /// To whom it was handed on, as far as it was reported and not revoked.
+    delegates: Option<Vec<String>>,
+}
+
+/// How often one agent was refused for one reason.
+#[derive(ToSchema)]
+pub(super) struct RefusalRow {
+    code: String,
+    agent: String,
+    count: u64,
+    first: String,
+    last: String,
+    /// What was said the last time.
+    detail: String,
+}
+
+/// What an agent can do now.
+#[derive(ToSchema)]
+pub(super) struct AccessRow {
+    /// Opaque.
+    steward: String,
+    steward_name: Option<String>,
+    agent: String,
+    groups: Vec<String>,
+    /// Revoked and not reinstated, itself or its steward.
+    suspended: bool,
+    live_passes: u64,
+    /// When the last of them ends.
+    passes_end: Option<String>,
+    /// `tool read_ledger on https://…`.
+    rights: Vec<String>,
+    grants: Vec<String>,
+    /// When it last got a pass.
+    last_issued: Option<String>,
+}
+
 /// The policy that is in force.
 #[derive(ToSchema)]
 pub(super) struct PolicyView {
