@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/proofs.rs"]
+mod proofs;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]

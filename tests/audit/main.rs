@@ -5,6 +5,7 @@
 mod damage;
 #[path = "../records/mod.rs"]
 mod records;
+mod reports;
 mod statements;
 mod tree;
 

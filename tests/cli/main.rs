@@ -8,6 +8,7 @@ mod import;
 mod ledger;
 mod offline;
 mod operations;
+mod proofs;
 mod tls;
 mod transcript;
 mod usage;

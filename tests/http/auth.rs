@@ -114,6 +114,14 @@ async fn agents_do_nothing_of_operators_and_operators_nothing_of_agents() {
         (Method::GET, "/v1/policy".to_owned()),
         (Method::POST, "/v1/policy/reload".to_owned()),
         (Method::GET, "/v1/audit".to_owned()),
+        (Method::GET, "/v1/audit/head".to_owned()),
+        (Method::GET, "/v1/audit/proofs/inclusion?sequence=1".to_owned()),
+        (Method::GET, "/v1/audit/proofs/consistency?from=1".to_owned()),
+        (Method::GET, "/v1/audit/export".to_owned()),
+        (Method::GET, "/v1/audit/reports/activity".to_owned()),
+        (Method::GET, "/v1/audit/reports/reach?server=ledger&tool=read_ledger".to_owned()),
+        (Method::GET, "/v1/audit/reports/refusals".to_owned()),
+        (Method::GET, "/v1/audit/reports/access".to_owned()),
         (Method::GET, format!("/v1/feed?server={}", support::SERVER)),
     ] {
         assert_eq!(refused(house.agent(method, &path).json(&json!({}))).await.0, 403, "{path}");
