@@ -195,7 +195,7 @@ impl<'c> Check<'c> {
             && let Some(sequence) = claimed_sequence(line)
         {
             // A page of the journal. Only a seal makes it one, which is seen at the end.
-            self.chain = Chain::from_middle(sequence, Place { segment: 1, offset: 0 });
+            self.chain = Chain::from_middle(sequence, Place { segment: 1, offset: 0 }, sequence);
         }
         let before = self.chain.clone();
         let record = self.chain.accept(line)?;
@@ -245,7 +245,7 @@ impl<'c> Check<'c> {
             None if self.claims.anchor.is_some() => return Err(VerifyError::Unsealed { line: self.lines }),
             None if self.from > 1 => {
                 let flaw = Flaw::Sequence { expected: 1, found: self.from };
-                return Err(Damage { line: 1, offset: 0, flaw }.into());
+                return Err(Damage { segment: 1, line: 1, offset: 0, flaw }.into());
             }
             None => Signature::None,
         };
@@ -273,7 +273,7 @@ impl<'c> Check<'c> {
         let Head { sequence: to, hash } = self.chain.head();
         if self.from != export.from {
             let flaw = Flaw::Sequence { expected: export.from, found: self.from };
-            return Err(Damage { line: 1, offset: 0, flaw }.into());
+            return Err(Damage { segment: 1, line: 1, offset: 0, flaw }.into());
         }
         if to != export.to {
             let flaw = Flaw::Sequence { expected: export.to, found: to };
@@ -305,7 +305,7 @@ fn claimed_sequence(line: &[u8]) -> Option<u64> {
 /// The hash of the record in `line`, when it is one by itself.
 pub(super) fn record_hash(line: &[u8]) -> Result<(u64, Digest), Flaw> {
     let sequence = claimed_sequence(line).unwrap_or(1);
-    let mut chain = Chain::from_middle(sequence, Place { segment: 1, offset: 0 });
+    let mut chain = Chain::from_middle(sequence, Place { segment: 1, offset: 0 }, sequence);
     let record = chain.accept(line).map_err(|damage| damage.flaw)?;
     Ok((record.sequence, record.hash))
 }

@@ -318,6 +318,9 @@ pub struct AccessRow {
     /// When it last got a pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_issued: Option<Timestamp>,
+    /// When a call with one of its passes was last let through, as verifiers reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Timestamp>,
 }
 
 impl AccessRow {
@@ -343,6 +346,7 @@ impl AccessRow {
             rights: rights.into_iter().collect(),
             grants: grants.into_iter().collect(),
             last_issued,
+            last_used: None,
         }
     }
 }

@@ -185,6 +185,10 @@ fn explain(event: &Event) -> (&'static str, String) {
             let start = format!("{issuer} version {version}");
             ("broker_started", std::iter::once(start).chain(recovery.iter().cloned()).collect::<Vec<_>>().join("; "))
         }
+        Event::SegmentBegun { snapshot } => {
+            let snapshot = snapshot.map(|digest| format!("the state before it has the digest {digest}"));
+            ("segment_begun", snapshot.unwrap_or_default())
+        }
         Event::KeyChanged { purpose, key, state, .. } => {
             ("key_changed", format!("{} key {key} is {}", purpose.as_str(), state_word(*state)))
         }
@@ -236,6 +240,10 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::Reinstated { subject } => ("reinstated", subject_words(subject)),
         Event::AssertionUsed { expires_at, .. } => ("assertion_used", format!("remembered until {expires_at}")),
+        Event::CallDecided { call, attribution } => {
+            ("call_decided", format!("{} at {}, {}", call.id, call.at, attribution.as_str()))
+        }
+        Event::ReportsLost { lost } => ("reports_lost", format!("{} from {} to {}", lost.id, lost.from, lost.to)),
     }
 }
 

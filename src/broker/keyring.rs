@@ -4,24 +4,19 @@
 //! stays published until the last thing that it signed has ended. Only the active key of a purpose
 //! signs.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::PoisonError,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duration};
 
 use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
+    key_files::{KeyFileError, KeyFiles},
     state::{KeyEntry, State},
 };
 use crate::{
     base::{
         ids::KeyId,
         key::{PrivateKey, PublicKey},
-        secret_file::{SecretFileError, read_secret, write_secret},
         time::Timestamp,
     },
     journal::{
@@ -35,7 +30,7 @@ use crate::{
 /// The secret keys that are on disk.
 #[derive(Debug)]
 pub(super) struct Keyring {
-    directory: PathBuf,
+    files: KeyFiles,
     keys: BTreeMap<(KeyPurpose, KeyId), PrivateKey>,
     /// The active root and operator keys in the engine's form.
     root: Option<RootKey>,
@@ -48,12 +43,9 @@ pub(super) struct Keyring {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// The file.
+    /// Its file.
     #[error(transparent)]
-    File(#[from] SecretFileError),
-    /// Its content.
-    #[error("`{}` is not a private key file (a JWK with kty, crv, x and d)", .0.display())]
-    Content(PathBuf),
+    File(#[from] KeyFileError),
     /// The file holds another key than the records name.
     #[error("`{}` does not hold the key that the journal names: restore it from a copy", .0.display())]
     Other(PathBuf),
@@ -79,33 +71,33 @@ pub struct KeyView {
 }
 
 impl Keyring {
-    pub(super) fn empty(directory: PathBuf) -> Self {
-        Self { directory, keys: BTreeMap::new(), root: None, operator: None, active: BTreeMap::new() }
+    pub(super) const fn empty(files: KeyFiles) -> Self {
+        Self { files, keys: BTreeMap::new(), root: None, operator: None, active: BTreeMap::new() }
     }
 
     /// Makes a key and writes its file; it counts for nothing until the journal knows it.
     pub(super) fn make(&mut self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {
         let key = PrivateKey::generate();
         let public = key.public();
-        let path = self.path(purpose, id);
-        write_secret(&path, &key.dangerous_jwk(None))?;
+        self.files.write(&name(purpose, id), &key)?;
         self.keys.insert((purpose, id), key);
         Ok(public)
     }
 
-    /// Reads every key that the records say is alive, and takes up the active ones.
+    /// Reads every key that the records say is alive, takes up the active ones, and destroys those that
+    /// are revoked.
     pub(super) fn follow(&mut self, state: &State) -> Result<(), KeyringError> {
         let of_purpose = |purpose| state.live_keys(purpose).map(move |(id, entry)| (purpose, id, entry));
         let live: Vec<_> = KeyPurpose::ALL.into_iter().flat_map(of_purpose).collect();
         for (purpose, id, _) in &live {
             if !self.keys.contains_key(&(*purpose, *id)) {
-                self.keys.insert((*purpose, *id), read_key(&self.path(*purpose, *id))?);
+                self.keys.insert((*purpose, *id), self.files.read(&name(*purpose, *id))?);
             }
         }
         let mut active = BTreeMap::new();
         for (purpose, id, entry) in live {
             let key = self.keys.get(&(purpose, id)).filter(|key| key.public() == entry.public);
-            let key = key.ok_or_else(|| KeyringError::Other(self.path(purpose, id)))?;
+            let key = key.ok_or_else(|| KeyringError::Other(self.files.path(&name(purpose, id))))?;
             if entry.state == KeyState::Active {
                 // In the order of their numbers, so the latest stays.
                 active.insert(purpose, (id, key));
@@ -116,12 +108,25 @@ impl Keyring {
         }
         let root_key = |purpose: KeyPurpose| {
             let (id, key) = active.get(&purpose).ok_or(KeyringError::NoneActive(purpose.as_str()))?;
-            RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.path(purpose, *id)))
+            RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.files.path(&name(purpose, *id))))
         };
         let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
         let active = active.into_iter().map(|(purpose, (id, _))| (purpose, id)).collect();
         (self.root, self.operator, self.active) = (Some(root), Some(operator), active);
+        let revoked = state.keys.iter().filter(|(_, entry)| entry.state == KeyState::Revoked);
+        for ((purpose, id), _) in revoked {
+            self.keys.remove(&(*purpose, *id));
+            self.files.remove(&name(*purpose, *id))?;
+        }
         Ok(())
+    }
+
+    /// Writes the file of every key anew, in the form that files should have; how many there were.
+    fn rewrite(&self) -> Result<usize, KeyringError> {
+        for ((purpose, id), key) in &self.keys {
+            self.files.write(&name(*purpose, *id), key)?;
+        }
+        Ok(self.keys.len())
     }
 
     /// Whether the keys that sign are others than the records say.
@@ -153,14 +158,15 @@ impl Keyring {
         let key = self.active.get(&purpose).and_then(|id| self.keys.get(&(purpose, *id)));
         key.ok_or(KeyringError::NoneActive(purpose.as_str()))
     }
+}
 
-    fn path(&self, purpose: KeyPurpose, id: KeyId) -> PathBuf {
-        self.directory.join(format!("{}-{id}.key", purpose.as_str()))
-    }
+/// The name of a key's file.
+fn name(purpose: KeyPurpose, id: KeyId) -> String {
+    format!("{}-{id}", purpose.as_str())
 }
 
 impl Broker {
-    /// Every key that is not revoked.
+    /// Every key that there ever was, with where it is in its life.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyView> {
         let state = self.state();
@@ -222,6 +228,76 @@ impl Broker {
         if is_behind { self.follow_keys() } else { Ok(()) }
     }
 
+    /// Begins the rotations that are due: of each purpose whose active key has signed for as long as
+    /// it may.
+    pub(super) async fn rotate_due_keys(&self) -> Result<(), BrokerError> {
+        let Some(after) = self.options.rotate_keys_after else { return Ok(()) };
+        let due = {
+            let (state, now) = (self.state(), self.now());
+            KeyPurpose::ALL.into_iter().filter(|purpose| is_due(&state, *purpose, (now, after))).collect::<Vec<_>>()
+        };
+        for purpose in due {
+            match self.rotate_key(&Caller::broker(), purpose).await {
+                // Somebody else began it meanwhile.
+                Ok(_) | Err(BrokerError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Revokes an operator key that retires: tokens that it signed are refused from now on, and the
+    /// streams that were opened with them end.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a key that signs or will sign (rotate first), and the one that signed the caller's own
+    /// token, `own`: whoever is locked out could not finish what they began.
+    pub async fn revoke_operator_key(
+        &self,
+        caller: &Caller,
+        (id, own): (KeyId, Option<KeyId>),
+    ) -> Result<KeyView, BrokerError> {
+        let changing = self.changes.lock().await;
+        let entry = self.state().keys.get(&(KeyPurpose::Operator, id)).cloned();
+        let entry = entry.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))?;
+        match entry.state {
+            KeyState::Retiring if own == Some(id) => {
+                return Err(BrokerError::Conflict(format!(
+                    "your own token is signed with operator key {id}: make yourself a new one first, with \
+                     `hallpass operator add`, or offline with `hallpass operator recover`"
+                )));
+            }
+            KeyState::Retiring => {}
+            KeyState::Revoked => {
+                return Err(BrokerError::Conflict(format!("operator key {id} is revoked already")));
+            }
+            KeyState::Pending | KeyState::Active => {
+                return Err(BrokerError::Conflict(format!(
+                    "operator key {id} signs: rotate first, with `hallpass keys rotate operator`"
+                )));
+            }
+        }
+        let (purpose, state) = (KeyPurpose::Operator, KeyState::Revoked);
+        let event = Event::KeyChanged { purpose, key: id, public: entry.public, state, link: None };
+        self.record(caller, self.now(), vec![event]).await?;
+        drop(changing);
+        self.follow_keys()?;
+        let view = self.keys().into_iter().find(|key| (key.purpose, key.id) == (purpose, id));
+        view.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))
+    }
+
+    /// Writes every key file anew in the form that [`Options::keys_at_rest`](super::Options) says; how
+    /// many there are.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be written. Those before it have the new form then, and the rest the old one:
+    /// try again.
+    pub fn rewrite_key_files(&self) -> Result<usize, KeyringError> {
+        self.keyring().rewrite()
+    }
+
     pub(super) fn follow_keys(&self) -> Result<(), BrokerError> {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
         keyring.follow(&self.state()).map_err(|error| BrokerError::Files(error.to_string()))
@@ -244,6 +320,12 @@ impl Broker {
         let link = KeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
         link.sign(typ, old).map(Some).map_err(|error| files(error.to_string()))
     }
+}
+
+/// Whether the newest active key of `purpose` signs for `after` and nothing is to follow it yet.
+fn is_due(state: &State, purpose: KeyPurpose, (now, after): (Timestamp, Duration)) -> bool {
+    let newest = state.live_keys(purpose).max_by_key(|(id, _)| *id);
+    newest.is_some_and(|(_, entry)| entry.state == KeyState::Active && now.since(entry.since) >= after)
 }
 
 /// What time alone changes about the keys.
@@ -280,11 +362,6 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         events.extend(retired.map(|(id, entry)| changed(id, entry, KeyState::Revoked)));
     }
     events
-}
-
-fn read_key(path: &Path) -> Result<PrivateKey, KeyringError> {
-    let text = read_secret(path)?;
-    PrivateKey::from_jwk(&text).map(|(key, _)| key).ok_or_else(|| KeyringError::Content(path.to_owned()))
 }
 
 #[cfg(test)]

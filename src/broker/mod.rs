@@ -5,9 +5,13 @@
 //! and a restart, which replays the same records, ends in the same state.
 
 mod assertions;
+mod calls;
+mod decisions;
 mod directory;
 mod feed;
 mod issue;
+mod key_files;
+mod key_protection;
 mod keyring;
 mod open;
 mod policy_store;
@@ -16,6 +20,7 @@ mod registry;
 mod reports;
 mod request;
 mod revoke;
+mod space;
 mod state;
 mod tasks;
 
@@ -28,13 +33,20 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::{assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
+use self::{
+    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    policy_store::PolicyStore, space::Space,
+};
 pub use self::{
+    calls::{CallPage, CallView},
+    decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
+    key_files::{KeyFileError, KeysAtRest},
+    key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
-    open::{OPERATOR_TOKEN_FILE, Opened, StartError},
+    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     revoke::{RevocationView, Revoke, Revoked},
@@ -50,7 +62,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     index::Index,
-    journal::{Actor, Entry, Event, Journal, JournalError, Reader},
+    journal::{Actor, Entry, Event, Head, Journal, JournalError, Reader},
     policy::Reason,
     token::MintError,
 };
@@ -71,6 +83,33 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// Whether private key files are encrypted.
+    pub keys_at_rest: KeysAtRest,
+    /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
+    pub expected_head: Option<Head>,
+    /// The chain of decisions that verifiers report takes at most this many bytes.
+    pub decisions_bytes: u64,
+}
+
+impl Options {
+    /// As the configuration has it that nobody wrote.
+    #[must_use]
+    pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
+        Self {
+            issuer,
+            data_dir,
+            policy_dir,
+            max_task_ttl: Duration::from_secs(8 * 3600),
+            max_pass_ttl: Duration::from_secs(3600),
+            rotation_overlap: Duration::from_secs(120),
+            rotate_keys_after: None,
+            keys_at_rest: KeysAtRest::Plain,
+            expected_head: None,
+            decisions_bytes: 1024 * 1024 * 1024,
+        }
+    }
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -86,6 +125,7 @@ pub struct Broker {
     directory: Mutex<Directory>,
     policy: PolicyStore,
     feed: FeedHub,
+    decisions: Decisions,
     /// Serialises what must look at the state and then change it: registration, keys, revocation.
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.
@@ -95,6 +135,9 @@ pub struct Broker {
     /// The last sequence of all.
     sequence: watch::Sender<u64>,
     meters: OnceLock<Meters>,
+    space: Space,
+    /// Whether the journal stopped.
+    stopped: watch::Sender<bool>,
 }
 
 /// Who counts what the broker does; called in passing, so they must be quick.
@@ -205,9 +248,15 @@ pub enum BrokerError {
     /// What is asked about has left the journal.
     #[error("{0}")]
     Archived(String),
+    /// The disk is nearly full: only what ends rights is recorded until there is room.
+    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
+    StorageLow,
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
+    /// The chain of decisions.
+    #[error(transparent)]
+    Decisions(#[from] DecisionsError),
     /// A file of the broker's could not be read or written.
     #[error("{0}")]
     Files(String),
@@ -225,7 +274,8 @@ impl BrokerError {
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
-            Self::Journal(_) | Self::Trail(_) | Self::Files(_) => ReasonCode::Unavailable,
+            Self::StorageLow => ReasonCode::StorageLow,
+            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
 
@@ -265,6 +315,18 @@ impl Broker {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.journal.is_healthy()
+    }
+
+    /// Whether room on the disk is low, so that only what ends rights is recorded.
+    #[must_use]
+    pub fn is_storage_low(&self) -> bool {
+        self.space.is_low()
+    }
+
+    /// Returns once nothing can be recorded any more: the process has to be restarted.
+    pub async fn stopped(&self) {
+        // The sender is ours, so it cannot go away while we wait.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// The journal, to read from.
@@ -312,13 +374,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Does what time brings: keys move on, what has ended is forgotten.
+    /// Does what time brings: keys move on, what has ended is forgotten, room on the disk is looked after.
     ///
     /// # Errors
     ///
     /// When a key's next state cannot be recorded.
     pub async fn maintain(&self) -> Result<(), BrokerError> {
+        self.space.keep();
+        if !self.is_healthy() {
+            self.stopped.send_replace(true);
+        }
         self.advance_keys().await?;
+        self.rotate_due_keys().await?;
         let now = self.now();
         self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
         Ok(())
@@ -330,15 +397,20 @@ impl Broker {
     ///
     /// When the journal had failed.
     pub async fn close(&self) -> Result<(), BrokerError> {
+        let decisions = self.decisions.close().await;
         self.journal.close().await?;
+        decisions?;
         self.index.flush().map_err(|error| BrokerError::Trail(error.to_string()))
     }
 
     async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
+        self.space.admit(&caller.actor, &events)?;
         let used = caller.assertion.as_ref().filter(|used| !self.assertions.is_recorded(used));
         let entries = caller.entries(at, used, events);
         let (count, begun) = (entries.len(), self.clock.monotonic());
-        let receipt = self.journal.append(entries).await?;
+        let receipt = self.journal.append(entries).await.inspect_err(|_| {
+            self.stopped.send_replace(!self.is_healthy());
+        })?;
         if let Some(used) = used {
             self.assertions.note_recorded(used);
         }

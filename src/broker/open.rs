@@ -12,11 +12,14 @@ use tokio::sync::watch;
 use super::{
     Broker, BrokerError, Caller, Options,
     assertions::Assertions,
+    decisions::Decisions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
+    key_files::KeyFiles,
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
+    space::Space,
     state::State,
 };
 use crate::{
@@ -28,7 +31,7 @@ use crate::{
     },
     index::{Index, IndexError},
     journal::{
-        Apply, Event, Head, Journal, OpenError, Options as JournalOptions,
+        Apply, Event, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
         event::{KeyPurpose, KeyState, Role},
     },
     policy::{Finding, PolicyErrors},
@@ -55,6 +58,27 @@ pub enum StartError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// The journal is sound and lacks a record that it is known to have had.
+    #[error(
+        "the journal ends with {found}, and once had {expected}: this is an older copy. Restore a newer one; where there is none, start without the expected head and revoke again what was revoked since"
+    )]
+    OlderCopy {
+        /// The record that it is known to have had.
+        expected: Head,
+        /// Its last record.
+        found: Head,
+    },
+    /// The journal is sound and another than the one that is expected.
+    #[error(
+        "the journal has another record where it once had {expected}: it is not the one that this head was noted from"
+    )]
+    OtherJournal {
+        /// The record that it is known to have had.
+        expected: Head,
+    },
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -114,6 +138,7 @@ impl Broker {
     /// Replays the journal into a state and an index, and starts the writer.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
         let mut state = State::default();
+        let space = Space::before_opening(&options.data_dir);
         let journal_options = JournalOptions::default();
         let tree = Tree::new(&options.data_dir, Frontier::default(), Head::GENESIS);
         let mut grown = Ok(());
@@ -126,6 +151,8 @@ impl Broker {
         grown?;
         let mut recovery = found.words();
         let reader = recovered.reader();
+        refuse_older_copy(&reader, options.expected_head)?;
+        space.keep();
         let (index, rebuilt) = Index::open(&options.data_dir, &reader)?;
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
@@ -137,7 +164,7 @@ impl Broker {
         let views = (Arc::clone(&index), Arc::clone(&tree));
         let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
         let journal = recovered.start(apply)?;
-        let keys = options.data_dir.join("keys");
+        let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;
         let policy = PolicyStore::new(options.policy_dir.clone())?;
@@ -148,15 +175,18 @@ impl Broker {
             index,
             tree,
             state,
-            keyring: RwLock::new(Keyring::empty(keys)),
+            keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
+            decisions: Decisions::open(&options.data_dir, options.decisions_bytes),
             changes: tokio::sync::Mutex::new(()),
             assertions,
             feed_sequence,
             sequence,
             meters: std::sync::OnceLock::new(),
+            space,
+            stopped: watch::Sender::new(false),
             options,
         };
         Ok((broker, recovery))
@@ -204,6 +234,19 @@ impl Broker {
     }
 }
 
+/// SECURITY: an older copy lacks revocations that were answered, and everything that it holds is sound.
+fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), StartError> {
+    let Some(expected) = expected.filter(|expected| *expected != Head::GENESIS) else { return Ok(()) };
+    let found = journal.head();
+    if found.sequence < expected.sequence {
+        return Err(StartError::OlderCopy { expected, found });
+    }
+    match journal.read_from(expected.sequence, None)?.next().transpose()? {
+        Some(record) if record.head() == expected => Ok(()),
+        _ => Err(StartError::OtherJournal { expected }),
+    }
+}
+
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
     state: Arc<RwLock<State>>,
@@ -243,6 +286,9 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
 }
+
+/// Where private keys lie, in the data directory.
+pub const KEYS_DIRECTORY: &str = "keys";
 
 /// The first operator's token, in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";

@@ -1,15 +1,15 @@
 //! Reports over the audit trail: the records that a question concerns, folded into rows.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Broker, BrokerError, LiveTask, State, proofs::trail};
+use super::{Broker, BrokerError, LiveTask, State, decisions::Chain, proofs::trail};
 use crate::{
     audit::{self, AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals},
     base::{
         ids::{AgentId, ServerUri, StewardId, ToolName},
         time::Timestamp,
     },
-    index::{Filter, Order, Window},
+    index::{Filter, IndexError, Order, Verdict, Window},
     journal::{
         Event, Record,
         event::{AgentRecord, Subject, TokenRecord},
@@ -82,14 +82,24 @@ impl Broker {
     }
 
     /// What agents can do now: at most `limit` of those after `after`, of one steward or all.
-    /// Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// When index or journal fail.
-    pub fn access(
+    /// When the journal or the chain of decisions cannot be read.
+    pub async fn access(
+        self: &Arc<Self>,
+        steward: Option<StewardId>,
+        (after, limit): (Option<AgentId>, usize),
+    ) -> Result<Vec<AccessRow>, BrokerError> {
+        let decisions = self.decisions.chain().await?;
+        let broker = Arc::clone(self);
+        let work = move || broker.review((steward.as_ref(), &decisions), (after.as_ref(), limit));
+        tokio::task::spawn_blocking(work).await.map_err(trail)?
+    }
+
+    fn review(
         &self,
-        steward: Option<&StewardId>,
+        (steward, decisions): (Option<&StewardId>, &Chain),
         (after, limit): (Option<&AgentId>, usize),
     ) -> Result<Vec<AccessRow>, BrokerError> {
         let now = self.now();
@@ -112,6 +122,7 @@ impl Broker {
             if row.last_issued.is_none() {
                 row.last_issued = self.last_issued(&row.agent)?;
             }
+            row.last_used = last_used(decisions, &row.agent).map_err(trail)?;
         }
         Ok(rows)
     }
@@ -156,6 +167,19 @@ impl Broker {
     fn record_at(&self, sequence: u64) -> Result<Record, BrokerError> {
         let none = || BrokerError::Trail(format!("record {sequence} is not in the journal"));
         self.records_from(sequence)?.next().ok_or_else(none)?.map_err(trail)
+    }
+}
+
+/// When a call with a pass of `agent` was last let through.
+fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, IndexError> {
+    let verdict = Some(Verdict::Allowed);
+    let filter = Filter { agent: Some(agent.clone()), verdict, ..Filter::default() };
+    let window = Window { order: Order::NewestFirst, after: None, limit: 1 };
+    let Some(sequence) = decisions.index.query(&filter, window)?.first().copied() else { return Ok(None) };
+    let place = decisions.index.place(sequence)?.ok_or(IndexError::Damaged)?;
+    match decisions.reader.read_at(sequence, place)?.entry.event {
+        Event::CallDecided { call, .. } => Ok(Some(call.at)),
+        _ => Err(IndexError::Damaged),
     }
 }
 

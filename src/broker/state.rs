@@ -404,10 +404,13 @@ impl State {
             }
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
+            | Event::SegmentBegun { .. }
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
             | Event::RequestRefused { .. }
-            | Event::DelegationReported { .. } => {}
+            | Event::DelegationReported { .. }
+            | Event::CallDecided { .. }
+            | Event::ReportsLost { .. } => {}
         }
         None
     }

@@ -63,14 +63,7 @@ pub(super) async fn list(
     Ok(Answer::ok(&Page { items: page.events, next })?.into_response())
 }
 
-pub(super) fn order(params: &Params) -> Result<Order, Problem> {
-    match params.text("order") {
-        None | Some("newest") => Ok(Order::NewestFirst),
-        Some("oldest") => Ok(Order::OldestFirst),
-        Some(_) => Err(Problem::invalid("order", "expected `newest` or `oldest`")),
-    }
-}
-
+/// Which records a list is about.
 pub(super) fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
     let steward = params.text("steward").map(|steward| app.broker.find_steward(steward)).transpose()?;
     let server = match params.text("server") {
@@ -88,7 +81,17 @@ pub(super) fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
         server,
         from: params.parsed("from")?,
         to: params.parsed("to")?,
+        verdict: None,
     })
+}
+
+/// In which order a list is wanted.
+pub(super) fn order(params: &Params) -> Result<Order, Problem> {
+    match params.text("order") {
+        None | Some("newest") => Ok(Order::NewestFirst),
+        Some("oldest") => Ok(Order::OldestFirst),
+        Some(_) => Err(Problem::invalid("order", "expected `newest` or `oldest`")),
+    }
 }
 
 async fn events(app: &Arc<App>, filter: &Filter, window: Window) -> Result<audit::Page, Problem> {

@@ -23,7 +23,10 @@ use super::{
     schema,
 };
 use crate::{
-    base::{digest::Digest, ids::IdError},
+    base::{
+        digest::Digest,
+        ids::{IdError, KeyId},
+    },
     journal::event::KeyPurpose,
 };
 
@@ -66,6 +69,22 @@ pub(super) async fn rotate(
 ) -> Result<Answer, Problem> {
     let work = async |caller| Answer::created(&app.broker.rotate_key(&caller, purpose).await?);
     once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Revokes an operator key that signs no more: every operator's token that it signed is refused from
+/// now on.
+#[utoipa::path(post, path = "/v1/keys/operator/{id}/revoke", operation_id = "keys_revoke_operator",
+    tag = "keys", security(("operator" = [])),
+    params(("id" = u32, Path, description = "Its number")),
+    responses((status = 200, description = "The key", body = schema::KeyView), Problems))]
+pub(super) async fn revoke_operator(
+    State(app): State<Arc<App>>,
+    operator: Operator<KeysRotate>,
+    Named(id): Named<KeyId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let own = operator.session.token().key();
+    Answer::ok(&app.broker.revoke_operator_key(&operator.caller, (id, Some(own))).await?)
 }
 
 /// The public keys, for everybody: what a new verifier starts from.

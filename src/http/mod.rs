@@ -12,6 +12,7 @@ mod auth;
 mod connections;
 mod context;
 mod cursor;
+mod decisions;
 mod document;
 mod extract;
 mod feed;
@@ -157,6 +158,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
+        .routes(routes!(keys::revoke_operator))
         .routes(routes!(keys::document))
         .routes(routes!(policy::show))
         .routes(routes!(policy::check))
@@ -172,6 +174,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reports::reach))
         .routes(routes!(reports::refusals))
         .routes(routes!(reports::access))
+        .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }

@@ -109,9 +109,6 @@ pub(super) async fn access(
     let steward = filter(&app, &params)?.steward;
     let (list, limit) = (params.list("access"), params.limit()?);
     let after = params.after(&list)?;
-    let work = move |broker: &crate::broker::Broker| {
-        broker.access(steward.as_ref(), (after.as_ref(), limit.saturating_add(1)))
-    };
-    let rows = blocking(&app, work).await?;
+    let rows = app.broker.access(steward, (after, limit.saturating_add(1))).await?;
     Page::answer(&list, rows, limit, |row| row.agent.clone())
 }

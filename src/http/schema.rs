@@ -440,6 +440,8 @@ pub(super) struct AccessRow {
     grants: Vec<String>,
     /// When it last got a pass.
     last_issued: Option<String>,
+    /// When a call with one of its passes was last let through, as verifiers reported.
+    last_used: Option<String>,
 }
 
 /// The policy that is in force.

@@ -129,7 +129,7 @@ fn reports_answer_in_a_table_in_json_and_in_csv() {
     assert_eq!(report(&["reach", "--server", "ledger", "--tool", "read_ledger"]), Value::Array(Vec::new()));
     let access = report(&["access"]);
     assert_eq!((&access[0]["live_passes"], &access[0]["suspended"]), (&Value::from(0), &Value::Bool(true)));
-    assert!(access[0]["last_issued"].is_string());
+    assert!(access[0]["last_issued"].is_string() && access[0]["last_used"].is_null());
 
     let sheet = home.ok(&["audit", "report", "activity", "--csv"]);
     assert!(sheet.starts_with("at,seq,event,"), "{sheet}");

@@ -1,5 +1,6 @@
 //! `hallpass audit`: what happened, proofs of it, and whether the record of it is whole.
 
+mod calls;
 mod check;
 mod prove;
 mod report;
@@ -25,6 +26,13 @@ Examples:
   hallpass audit tail -f --agent research-bot
   hallpass audit tail -n 1000 --from 2026-11-22T00:00:00Z --json | jq -r .type")]
     Tail(tail::Tail),
+    /// Show the newest calls that verifiers decided, oldest first, with task, steward and grant.
+    #[command(after_help = "\
+Examples:
+  hallpass audit calls --task tsk_0191…
+  hallpass audit calls --steward alice --decision refused --from 2026-11-22T00:00:00Z
+  hallpass audit calls --decision lost --json")]
+    Calls(calls::Calls),
     /// Show the signed head: the last record and the root of the tree over all of them.
     #[command(after_help = "\
 Example:
@@ -73,6 +81,7 @@ impl Audit {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         match self.command {
             Command::Tail(tail) => tail.run(output).await,
+            Command::Calls(calls) => calls.run(output).await,
             Command::Head(head) => head.run(output).await,
             Command::Prove(prove) => prove.run(output).await,
             Command::Export(export) => export.run(output).await,

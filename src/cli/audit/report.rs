@@ -175,6 +175,7 @@ const ACCESS: Form = Form {
         "live_passes",
         "passes_end",
         "last_issued",
+        "last_used",
         "rights",
         "grants",
     ],
