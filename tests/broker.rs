@@ -1,9 +1,9 @@
 //! The broker's use cases, without HTTP.
 
-#[path = "broker/proofs.rs"]
-mod proofs;
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/proofs.rs"]
+mod proofs;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]

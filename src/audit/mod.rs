@@ -23,5 +23,5 @@ pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, veri
 pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
 pub use sheet::csv;
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};
-pub use tree::{PIECE, Root, TREE_DIRECTORY, Tree, TreeError};
+pub use tree::{PIECE, Root, SavedTree, TREE_DIRECTORY, Tree, TreeError};
 pub use view::{AuditError, AuditEvent, Page, Trail};

@@ -23,7 +23,7 @@ use super::{
     state::State,
 };
 use crate::{
-    audit::{Frontier, Tree, TreeError},
+    audit::{SavedTree, Tree, TreeError},
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -140,7 +140,7 @@ impl Broker {
         let mut state = State::default();
         let space = Space::before_opening(&options.data_dir);
         let journal_options = JournalOptions::default();
-        let tree = Tree::new(&options.data_dir, Frontier::default(), Head::GENESIS);
+        let tree = Tree::new(&options.data_dir, SavedTree::default());
         let mut grown = Ok(());
         let (recovered, found) = Journal::open(&options.data_dir, journal_options, |record| {
             let _ = state.apply(record);

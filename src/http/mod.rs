@@ -8,6 +8,7 @@
 mod agents;
 mod answer;
 mod audit;
+mod audit_shapes;
 mod auth;
 mod connections;
 mod context;

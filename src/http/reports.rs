@@ -8,12 +8,12 @@ use super::{
     App,
     answer::{Answer, Page},
     audit::{filter, order},
+    audit_shapes,
     auth::{Operator, needs::AuditRead},
     document::{Paging, Problems},
     extract::Params,
     problem::Problem,
     proofs::blocking,
-    schema,
 };
 use crate::{
     base::{ids::ToolName, time::Timestamp},
@@ -34,7 +34,7 @@ use crate::{
         Paging,
     ),
     responses((status = 200, description = "A page: `limit` counts records, of which each gives a row or more",
-        body = Page<schema::ActivityRow>), Problems))]
+        body = Page<audit_shapes::ActivityRow>), Problems))]
 pub(super) async fn activity(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -58,7 +58,7 @@ pub(super) async fn activity(
         ("at" = Option<String>, Query, description = "When (RFC 3339); else now"),
         Paging,
     ),
-    responses((status = 200, description = "A page", body = Page<schema::ReachRow>), Problems))]
+    responses((status = 200, description = "A page", body = Page<audit_shapes::ReachRow>), Problems))]
 pub(super) async fn reach(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -83,7 +83,7 @@ pub(super) async fn reach(
         ("from" = Option<String>, Query, description = "Decided then (RFC 3339) or later"),
         ("to" = Option<String>, Query, description = "Decided before then"),
     ),
-    responses((status = 200, description = "All of them, on one page", body = Page<schema::RefusalRow>), Problems))]
+    responses((status = 200, description = "All of them, on one page", body = Page<audit_shapes::RefusalRow>), Problems))]
 pub(super) async fn refusals(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -99,7 +99,7 @@ pub(super) async fn refusals(
 #[utoipa::path(get, path = "/v1/audit/reports/access", operation_id = "audit_access", tag = "audit",
     security(("operator" = [])),
     params(("steward" = Option<String>, Query, description = "Only this steward's agents; by name or id"), Paging),
-    responses((status = 200, description = "A page", body = Page<schema::AccessRow>), Problems))]
+    responses((status = 200, description = "A page", body = Page<audit_shapes::AccessRow>), Problems))]
 pub(super) async fn access(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::FileExt as _};
 
 use hallpass::{
-    audit::{Frontier, PIECE, ProofError, TREE_DIRECTORY, Tree, TreeError},
+    audit::{Frontier, PIECE, ProofError, SavedTree, TREE_DIRECTORY, Tree, TreeError},
     base::digest::Digest,
     journal::{Head, Place, Record},
 };
@@ -50,7 +50,7 @@ fn root(size: u64) -> Digest {
 }
 
 fn new(dir: &TempDir) -> Tree {
-    Tree::new(dir.path(), Frontier::default(), Head::GENESIS)
+    Tree::new(dir.path(), SavedTree::default())
 }
 
 /// Records around the places where files and subtrees begin.
@@ -113,17 +113,19 @@ fn a_start_goes_on_from_a_checkpoint_with_and_without_the_files() {
     let dir = TempDir::new().unwrap();
     let before = new(&dir);
     before.append(&records(1..=3000)).unwrap();
-    let frontier = before.checkpoint().unwrap();
+    let saved = before.checkpoint().unwrap();
     drop(before);
-    let json = serde_json::to_string(&frontier).unwrap();
+    let json = serde_json::to_string(&saved).unwrap();
     assert!(json.len() < 1000, "{json}");
     let start = || {
-        let tree = Tree::new(dir.path(), serde_json::from_str(&json).unwrap(), head(3000));
+        let tree = Tree::new(dir.path(), serde_json::from_str(&json).unwrap());
         tree.append(&records(3001..=5000)).unwrap();
         tree
     };
     let sizes: Vec<_> = (2999..=5000).collect();
     let roots = roots(&sizes);
+    let restored = Tree::new(dir.path(), serde_json::from_str(&json).unwrap());
+    assert_eq!((restored.root().head, restored.root().root), (head(3000), roots[&3000]));
     let tree = start();
     assert_eq!(tree.root().root, roots[&5000]);
     for sequence in [1, 2999, 3000, 3001, 5000] {
