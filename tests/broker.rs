@@ -2,6 +2,8 @@
 
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/proofs.rs"]
+mod proofs;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]

@@ -13,6 +13,8 @@ mod evidence;
 mod export;
 mod merkle;
 mod offline;
+mod report;
+mod sheet;
 mod statement;
 mod tree;
 mod view;
@@ -23,6 +25,8 @@ pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
 pub use offline::{
     Claims, FileState, Seal, Signature, Summary, VerifyError, segments_of, verify, verify_file, verify_segments,
 };
+pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
+pub use sheet::csv;
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};
-pub use tree::{PIECE, Root, TREE_DIRECTORY, Tree, TreeError};
+pub use tree::{PIECE, Root, SavedTree, TREE_DIRECTORY, Tree, TreeError};
 pub use view::{AuditError, AuditEvent, Page, Trail};

@@ -17,6 +17,7 @@ mod open;
 mod policy_store;
 mod proofs;
 mod registry;
+mod reports;
 mod request;
 mod retention;
 mod revoke;

@@ -10,13 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::{LiveTask, State};
 use crate::{
-    audit::{Frontier, Tree, TreeError},
-    base::{
-        digest::Digest,
-        ids::{ServerUri, TaskId},
-    },
+    audit::{SavedTree, Tree, TreeError},
+    base::ids::{ServerUri, TaskId},
     index::Carried,
-    journal::{Head, Record, Restore, Snapshot, SnapshotError, TakeSnapshot},
+    journal::{Record, Restore, Snapshot, SnapshotError, TakeSnapshot},
     token::manifest::Manifest,
 };
 
@@ -37,18 +34,10 @@ pub(super) struct Saved {
     grown: Result<(), TreeError>,
 }
 
-/// The right edge of the tree, and the record that it ends with.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Edge {
-    head: Digest,
-    frontier: Frontier,
-}
-
 impl Saved {
     /// Nothing yet, for the data directory `data_dir`.
     pub(super) fn new(data_dir: &Path) -> Self {
-        let tree = Tree::new(data_dir, Frontier::default(), Head::GENESIS);
+        let tree = Tree::new(data_dir, SavedTree::default());
         Self { data_dir: data_dir.to_owned(), state: State::default(), tree, grown: Ok(()) }
     }
 
@@ -61,12 +50,12 @@ impl Restore for Saved {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let missing = |part: &str| SnapshotError::new(format_args!("it has no {part}"));
         let state = snapshot.get::<State>(STATE)?.ok_or_else(|| missing(STATE))?;
-        let Edge { head, frontier } = snapshot.get(TREE)?.ok_or_else(|| missing(TREE))?;
-        let head = Head { sequence: frontier.size(), hash: head };
-        if head.sequence != state.last_sequence() {
+        let saved = snapshot.get::<SavedTree>(TREE)?.ok_or_else(|| missing(TREE))?;
+        let tree = Tree::new(&self.data_dir, saved);
+        if tree.root().head.sequence != state.last_sequence() {
             return Err(SnapshotError::new("its state and its tree are not of the same record"));
         }
-        (self.state, self.tree) = (state, Tree::new(&self.data_dir, frontier, head));
+        (self.state, self.tree) = (state, tree);
         self.state.complete();
         Ok(())
     }
@@ -84,8 +73,7 @@ pub(super) fn take_snapshot(state: Arc<RwLock<State>>, tree: Arc<Tree>) -> TakeS
     Box::new(move || {
         let mut snapshot = Snapshot::default();
         snapshot.set(STATE, &*state.read().unwrap_or_else(PoisonError::into_inner))?;
-        let frontier = tree.checkpoint().map_err(SnapshotError::new)?;
-        snapshot.set(TREE, &Edge { head: tree.root().head.hash, frontier })?;
+        snapshot.set(TREE, &tree.checkpoint().map_err(SnapshotError::new)?)?;
         Ok(snapshot)
     })
 }
