@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/keys.rs"]
+mod keys;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]
@@ -11,8 +13,12 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hallpass::{
-    base::{ReasonCode, ids::AgentId, time::ManualClock},
-    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Revoke},
+    base::{
+        ReasonCode,
+        ids::{AgentId, KeyId},
+        time::ManualClock,
+    },
+    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, KeysAtRest, NewAgent, OpenTask, Options, Revoke},
     index::{Filter, Order, Window},
     journal::{
         Actor,
@@ -38,8 +44,8 @@ impl House {
         Self { directory, clock }
     }
 
-    async fn open(&self) -> Arc<Broker> {
-        let options = Options {
+    fn options(&self) -> Options {
+        Options {
             issuer: support::ISSUER.parse().unwrap(),
             data_dir: self.directory.path().join("data"),
             policy_dir: self.directory.path().join("policy"),
@@ -47,8 +53,13 @@ impl House {
             max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
             decisions_bytes: 64 * 1024 * 1024,
-        };
-        Broker::open(options, self.clock.clone()).await.unwrap().broker
+            rotate_keys_after: None,
+            keys_at_rest: KeysAtRest::Plain,
+        }
+    }
+
+    async fn open(&self) -> Arc<Broker> {
+        Broker::open(self.options(), self.clock.clone()).await.unwrap().broker
     }
 
     /// A broker with the ledger and one agent registered.

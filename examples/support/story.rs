@@ -16,7 +16,7 @@ use hallpass::{
         secret_file::read_secret,
         time::{Clock, SystemClock},
     },
-    broker::{Broker, OPERATOR_TOKEN_FILE, Options},
+    broker::{Broker, KeysAtRest, OPERATOR_TOKEN_FILE, Options},
     http::{self, Listeners, Observer, Seen, Server},
     identity::AgentKey,
     token::PassToken,
@@ -385,6 +385,8 @@ async fn start_broker(
         max_pass_ttl: Duration::from_secs(3600),
         rotation_overlap: Duration::from_secs(90),
         decisions_bytes: 64 * 1024 * 1024,
+        rotate_keys_after: None,
+        keys_at_rest: KeysAtRest::Plain,
     };
     let opened = Broker::open(options, clock).await?;
     let server = Server::new(listeners, opened.broker, Arc::new(Silent));

@@ -221,6 +221,16 @@ impl fmt::Debug for RevocationId {
 #[serde(transparent)]
 pub struct KeyId(pub u32);
 
+impl FromStr for KeyId {
+    type Err = IdError;
+
+    /// Reads what [`Display`](fmt::Display) writes, and no other spelling of the number.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = text.parse().ok().map(Self).filter(|id| id.to_string() == text);
+        id.ok_or_else(|| IdError::new("key number", text, "a whole number"))
+    }
+}
+
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

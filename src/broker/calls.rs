@@ -17,7 +17,7 @@ use crate::{
     },
     index::{Filter, IndexError, Verdict, Window},
     journal::{
-        Actor, Event, Record,
+        Actor, Event, ReadError, Record,
         event::{Attribution, TokenRecord},
     },
     token::rights::Kind,
@@ -127,7 +127,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the chain of decisions or the journal cannot be read; never a part of an answer.
+    /// When the chain of decisions or the journal cannot be read; never a part of an answer. A page may be
+    /// shorter than its limit and not the last.
     pub async fn calls(self: &Arc<Self>, filter: Filter, window: Window) -> Result<CallPage, BrokerError> {
         let chain = self.decisions.chain().await?;
         let broker = Arc::clone(self);
@@ -145,15 +146,20 @@ impl Broker {
         let mut records = Records::new(self);
         let mut calls = Vec::with_capacity(found.len());
         for sequence in found {
-            let place = chain.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-            let record = chain.reader.read_at(sequence, place)?;
-            calls.push(self.view_call(&record, &mut records)?);
+            // What was removed in the meantime is not there any more, and the chain's own records tell of no call.
+            let Some(place) = chain.index.place(sequence)? else { continue };
+            let record = match chain.reader.read_at(sequence, place) {
+                Err(ReadError::Archived { .. }) => continue,
+                read => read?,
+            };
+            if let Some(verdict) = Verdict::of(&record.entry.event) {
+                calls.push(self.view_call(&record, verdict, &mut records)?);
+            }
         }
         Ok(CallPage { calls, next })
     }
 
-    fn view_call(&self, record: &Record, records: &mut Records<'_>) -> Result<CallView, IndexError> {
-        let verdict = Verdict::of(&record.entry.event).ok_or(IndexError::Damaged)?;
+    fn view_call(&self, record: &Record, verdict: Verdict, records: &mut Records<'_>) -> Result<CallView, IndexError> {
         let reported_by = match &record.entry.actor {
             Actor::Operator(operator) => operator.to_string(),
             Actor::Agent(_) | Actor::Broker => return Err(IndexError::Damaged),

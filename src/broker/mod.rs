@@ -10,9 +10,12 @@ mod decisions;
 mod directory;
 mod feed;
 mod issue;
+mod key_files;
+mod key_protection;
 mod keyring;
 mod open;
 mod policy_store;
+mod proofs;
 mod registry;
 mod request;
 mod revoke;
@@ -38,8 +41,10 @@ pub use self::{
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
+    key_files::{KeyFileError, KeysAtRest},
+    key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
-    open::{OPERATOR_TOKEN_FILE, Opened, StartError},
+    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     revoke::{RevocationView, Revoke, Revoked},
@@ -47,6 +52,7 @@ pub use self::{
     tasks::{DelegationReport, TaskView},
 };
 use crate::{
+    audit::Tree,
     base::{
         ReasonCode, Receipt,
         digest::Digest,
@@ -75,8 +81,12 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
-    /// The chain of decisions that verifiers report takes at most this many bytes.
+    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
     pub decisions_bytes: u64,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// Whether private key files are encrypted.
+    pub keys_at_rest: KeysAtRest,
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -86,6 +96,7 @@ pub struct Broker {
     journal: Journal,
     reader: Reader,
     index: Arc<Index>,
+    tree: Arc<Tree>,
     state: Arc<RwLock<State>>,
     keyring: RwLock<Keyring>,
     directory: Mutex<Directory>,
@@ -208,6 +219,9 @@ pub enum BrokerError {
     /// Nothing can be recorded, so nothing is done.
     #[error("nothing can be recorded now: {0}")]
     Journal(#[from] JournalError),
+    /// What is asked about has left the journal.
+    #[error("{0}")]
+    Archived(String),
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
@@ -226,7 +240,7 @@ impl BrokerError {
         match self {
             Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
             Self::Invalid { .. } => ReasonCode::InvalidRequest,
-            Self::NotFound(_) => ReasonCode::NotFound,
+            Self::NotFound(_) | Self::Archived(_) => ReasonCode::NotFound,
             Self::Conflict(_) => ReasonCode::Conflict,
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
@@ -325,6 +339,7 @@ impl Broker {
     /// When a key's next state cannot be recorded.
     pub async fn maintain(&self) -> Result<(), BrokerError> {
         self.advance_keys().await?;
+        self.rotate_due_keys().await?;
         let now = self.now();
         self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
         Ok(())

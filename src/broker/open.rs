@@ -15,12 +15,14 @@ use super::{
     decisions::Decisions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
+    key_files::KeyFiles,
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
     state::State,
 };
 use crate::{
+    audit::{Frontier, Tree, TreeError},
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -28,7 +30,7 @@ use crate::{
     },
     index::{Index, IndexError},
     journal::{
-        Apply, Event, Journal, OpenError, Options as JournalOptions,
+        Apply, Event, Head, Journal, OpenError, Options as JournalOptions,
         event::{KeyPurpose, KeyState, Role},
     },
     policy::{Finding, PolicyErrors},
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The Merkle tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// A key.
     #[error(transparent)]
     Keys(#[from] KeyringError),
@@ -112,9 +117,15 @@ impl Broker {
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
         let mut state = State::default();
         let journal_options = JournalOptions::default();
+        let tree = Tree::new(&options.data_dir, Frontier::default(), Head::GENESIS);
+        let mut grown = Ok(());
         let (recovered, found) = Journal::open(&options.data_dir, journal_options, |record| {
             let _ = state.apply(record);
+            if grown.is_ok() {
+                grown = tree.append(std::slice::from_ref(record));
+            }
         })?;
+        grown?;
         let mut recovery = found.words();
         let reader = recovered.reader();
         let (index, rebuilt) = Index::open(&options.data_dir, &reader)?;
@@ -124,10 +135,11 @@ impl Broker {
         let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
-        let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
-        let apply = applier(Arc::clone(&state), Arc::clone(&index), (feed_sequence.clone(), sequence.clone()));
+        let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
+        let views = (Arc::clone(&index), Arc::clone(&tree));
+        let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
         let journal = recovered.start(apply)?;
-        let keys = options.data_dir.join("keys");
+        let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;
         let policy = PolicyStore::new(options.policy_dir.clone())?;
@@ -136,8 +148,9 @@ impl Broker {
             journal,
             reader,
             index,
+            tree,
             state,
-            keyring: RwLock::new(Keyring::empty(keys)),
+            keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
@@ -156,8 +169,7 @@ impl Broker {
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
         let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
-        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
+        for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }
@@ -198,7 +210,7 @@ impl Broker {
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
     state: Arc<RwLock<State>>,
-    index: Arc<Index>,
+    (index, tree): (Arc<Index>, Arc<Tree>),
     (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
 ) -> Apply {
     Box::new(move |records| {
@@ -216,6 +228,10 @@ fn applier(
         if let Err(error) = index.apply(records) {
             tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
         }
+        // After the index, through which a proof finds its record.
+        if let Err(error) = tree.append(records) {
+            tracing::error!(error = %error, "the audit trail's tree gives no proofs any more; restart to rebuild it");
+        }
         if let Some(sequence) = news {
             feed.send_replace(sequence);
         }
@@ -230,6 +246,9 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
 }
+
+/// Where private keys lie, in the data directory.
+pub const KEYS_DIRECTORY: &str = "keys";
 
 /// The first operator's token, in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";

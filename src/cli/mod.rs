@@ -7,9 +7,9 @@
 mod access;
 mod agent;
 mod audit;
-mod calls;
 mod client;
 mod completions;
+mod config_file;
 mod doctor;
 mod error;
 mod handover;

@@ -1,6 +1,6 @@
 //! `hallpass serve`: the broker, from configuration to the last answer.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -10,12 +10,13 @@ use tokio::{
 };
 
 use super::{
+    config_file::{ConfigFile, broker_options, load},
     error::CliError,
     output::{Output, View},
 };
 use crate::{
     base::time::SystemClock,
-    broker::{Broker, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
+    broker::{Broker, Caller, Meters, OPERATOR_TOKEN_FILE, Opened},
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
     journal::event::Subject,
@@ -62,45 +63,6 @@ pub(super) struct Serve {
     check_config: bool,
 }
 
-/// Where the configuration of a broker on this machine is.
-#[derive(Debug, Clone, Default, Args)]
-pub(super) struct ConfigFile {
-    /// The configuration file; ./hallpass.toml when it is there. [env: HALLPASS_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The broker's public URL, which passes name; the URL of the listener when it is not set.
-    #[arg(long = "issuer", id = "own_issuer", value_name = "URI")]
-    issuer: Option<String>,
-    /// Where journal, index and keys live. [default: ./hallpass-data]
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<String>,
-    /// Where grants and guardrails live. [default: ./policy]
-    #[arg(long, value_name = "DIRECTORY")]
-    policy_dir: Option<String>,
-}
-
-impl ConfigFile {
-    pub(super) fn load(&self) -> Result<Config, CliError> {
-        load(&self.overrides())
-    }
-
-    /// How a broker that is not serving is opened.
-    pub(super) fn broker_options(&self) -> Result<Options, CliError> {
-        let config = self.load()?;
-        broker_options(&config, config.listen)
-    }
-
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            config: self.config.clone(),
-            issuer: self.issuer.clone(),
-            data_dir: self.data_dir.clone(),
-            policy_dir: self.policy_dir.clone(),
-            ..Overrides::default()
-        }
-    }
-}
-
 impl Serve {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let config = load(&self.overrides())?;
@@ -126,29 +88,6 @@ impl Serve {
             ..self.config.overrides()
         }
     }
-}
-
-fn load(overrides: &Overrides) -> Result<Config, CliError> {
-    Config::load(overrides, &process_environment).map_err(|error| {
-        let text = error.to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        match lines.as_slice() {
-            [one] => CliError::failed(one),
-            many => CliError::failed("the configuration is refused").because(many),
-        }
-    })
-}
-
-fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliError> {
-    Ok(Options {
-        issuer: config.issuer(bound).map_err(CliError::failed)?,
-        data_dir: config.data_dir.clone(),
-        policy_dir: config.policy_dir.clone(),
-        max_task_ttl: config.limits.max_task_ttl,
-        max_pass_ttl: config.limits.max_pass_ttl,
-        rotation_overlap: config.rotation_overlap,
-        decisions_bytes: config.limits.decisions_bytes,
-    })
 }
 
 async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Result<(), CliError> {

@@ -150,6 +150,8 @@ struct FileLimits {
 #[serde(deny_unknown_fields, default)]
 struct FileKeys {
     rotation_overlap: Leaf,
+    rotate_after: Leaf,
+    passphrase_file: Leaf,
 }
 
 #[derive(Deserialize, Default)]
@@ -162,7 +164,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 21] {
+    fn into_entries(self) -> [(&'static str, Leaf); 23] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -183,6 +185,8 @@ impl FileConfig {
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),
             ("limits.decisions_bytes", self.limits.decisions_bytes),
             ("keys.rotation_overlap", self.keys.rotation_overlap),
+            ("keys.rotate_after", self.keys.rotate_after),
+            ("keys.passphrase_file", self.keys.passphrase_file),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

@@ -1,4 +1,4 @@
-//! The audit trail: pages of the past, its head, and following it.
+//! The audit trail: pages of the past, and following it.
 
 use std::sync::Arc;
 
@@ -7,9 +7,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse as _, Response, sse::Event},
 };
-use serde::Serialize;
 use tokio::sync::watch;
-use utoipa::ToSchema;
 
 use super::{
     App,
@@ -27,15 +25,6 @@ use crate::{
     identity::OperatorSession,
     index::{Filter, Order, Window},
 };
-
-/// The last record: worth noting somewhere else.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AuditHead {
-    /// Its place in the chain.
-    sequence: u64,
-    /// Its hash.
-    hash: String,
-}
 
 /// Events, or with `Accept: text/event-stream` every one from now on.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "audit_list", tag = "audit", security(("operator" = [])),
@@ -72,19 +61,6 @@ pub(super) async fn list(
     let page = events(&app, &filter, window).await?;
     let next = page.next.map(|next| list.cursor(&next));
     Ok(Answer::ok(&Page { items: page.events, next })?.into_response())
-}
-
-/// The last record of the journal.
-#[utoipa::path(get, path = "/v1/audit/head", operation_id = "audit_head", tag = "audit", security(("operator" = [])),
-    responses((status = 200, description = "The head", body = AuditHead), Problems))]
-pub(super) async fn head(
-    State(app): State<Arc<App>>,
-    _: Operator<AuditRead>,
-    params: Params,
-) -> Result<Answer, Problem> {
-    params.only(&[])?;
-    let head = app.broker.reader().head();
-    Answer::ok(&AuditHead { sequence: head.sequence, hash: head.hash.to_string() })
 }
 
 /// Which records a list is about.

@@ -160,6 +160,8 @@ mod tests {
             max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
             decisions_bytes: 64 * 1024 * 1024,
+            rotate_keys_after: None,
+            keys_at_rest: broker::KeysAtRest::Plain,
         };
         let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
         let panics = Arc::new(Panics::default());

@@ -20,8 +20,8 @@ use crate::{
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "whoever authenticates must answer every one of these")]
 pub struct OperatorStanding<'a> {
-    /// The operator root key for a token's hint; `None` when there is none that is trusted.
-    pub key: &'a dyn Fn(Option<KeyId>) -> Option<PublicKey>,
+    /// The operator root key with this number; `None` when there is none that is trusted.
+    pub key: &'a dyn Fn(KeyId) -> Option<PublicKey>,
     /// Whether this block was revoked.
     pub is_revoked: &'a dyn Fn(&RevocationId) -> bool,
     /// Whether the operator is registered, and was not removed since this token was issued.

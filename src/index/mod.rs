@@ -220,17 +220,24 @@ impl Index {
         if last.is_some() {
             records.next().transpose()?;
         }
-        let before = self.applied().sequence;
+        let mut caught_up = 0_u64;
         let mut batch = Vec::new();
         for record in records {
-            batch.push(record?);
+            let record = record?;
+            if last.is_none() && caught_up == 0 {
+                // Older records may not be kept any more.
+                let before = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
+                *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = before;
+            }
+            caught_up = caught_up.saturating_add(1);
+            batch.push(record);
             if batch.len() >= CATCH_UP_RECORDS {
                 self.apply(&batch)?;
                 batch.clear();
             }
         }
         self.apply(&batch)?;
-        Ok(self.applied().sequence.saturating_sub(before))
+        Ok(caught_up)
     }
 }
 

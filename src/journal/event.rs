@@ -72,6 +72,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         recovery: Vec<String>,
     },
+    /// A segment of the journal begins here; the first record of every segment but the first.
+    SegmentBegun {
+        /// Digest over the file that holds all that the records before it add up to, where one is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<Digest>,
+    },
     /// A key was made or moved to another state.
     KeyChanged {
         /// What the key signs.
@@ -82,7 +88,7 @@ pub enum Event {
         public: PublicKey,
         /// Its state from now on.
         state: KeyState,
-        /// For a new feed key: the old one's signed word for it, so that a pinned key leads to it.
+        /// For a new feed or checkpoint key: the old one's signed word for it, so that a pinned key leads to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         link: Option<String>,
     },
@@ -268,6 +274,24 @@ pub enum KeyPurpose {
     Feed,
     /// Operators' tokens.
     Operator,
+    /// Tree heads and exports of the audit trail.
+    Checkpoint,
+}
+
+impl KeyPurpose {
+    /// Every purpose.
+    pub const ALL: [Self; 4] = [Self::Root, Self::Feed, Self::Operator, Self::Checkpoint];
+
+    /// The purpose as paths and file names spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Feed => "feed",
+            Self::Operator => "operator",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
 }
 
 /// Where a key is in its life; only an active key signs, active and retiring ones verify.

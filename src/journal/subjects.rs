@@ -37,6 +37,7 @@ impl Subjects {
     fn add_event(&mut self, event: &Event) {
         match event {
             Event::BrokerStarted { .. }
+            | Event::SegmentBegun { .. }
             | Event::KeyChanged { .. }
             | Event::OperatorRemoved { .. }
             | Event::PolicyLoaded { .. } => {}

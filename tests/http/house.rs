@@ -15,7 +15,7 @@ use hallpass::{
         ids::IssuerUri,
         time::{Clock as _, SystemClock},
     },
-    broker::{Broker, Options},
+    broker::{Broker, KeysAtRest, Options},
     http::{self, Observer, Seen, Server},
     identity::AgentKey,
     index::{Filter, Order, Window},
@@ -89,6 +89,8 @@ impl House {
                 max_pass_ttl: Duration::from_secs(3600),
                 rotation_overlap: Duration::from_secs(90),
                 decisions_bytes: 64 * 1024 * 1024,
+                rotate_keys_after: None,
+                keys_at_rest: KeysAtRest::Plain,
             },
             Arc::new(SystemClock::default()),
         );

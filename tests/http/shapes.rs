@@ -145,6 +145,10 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check("/v1/agents/{agent}", put.clone(), house.operator(put.clone(), "/v1/agents/research-bot").json(&change))
         .await;
     check("/v1/keys/{purpose}/rotate", post.clone(), house.operator(post.clone(), "/v1/keys/feed/rotate")).await;
+    house.operator(post.clone(), "/v1/keys/operator/rotate").send().await.unwrap();
+    // Refused, since the token that asks is signed with it.
+    check("/v1/keys/operator/{id}/revoke", post.clone(), house.operator(post.clone(), "/v1/keys/operator/1/revoke"))
+        .await;
     let operator = json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60});
     check("/v1/operators", post.clone(), house.operator(post.clone(), "/v1/operators").json(&operator)).await;
     for template in ["/v1/policy/check", "/v1/policy/reload"] {

@@ -3,15 +3,17 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::{
-    access::Operator,
-    error::CliError,
-    output::{Output, View},
-    view::{items, text},
-};
-use crate::base::{
-    ids::{AgentId, TaskId},
-    time::Timestamp,
+use crate::{
+    base::{
+        ids::{AgentId, TaskId},
+        time::Timestamp,
+    },
+    cli::{
+        access::Operator,
+        error::CliError,
+        output::{Output, View},
+        view::{items, text},
+    },
 };
 
 #[derive(Debug, Args)]
