@@ -202,19 +202,27 @@ impl Broker {
         records: &mut Records<'_>,
     ) -> Result<Whose, IndexError> {
         let revocation_id = *call.chain.first().ok_or(IndexError::Damaged)?;
-        // What was claimed of another's task or pass is not told as if it were so.
-        let is_known = !matches!(attribution, Attribution::UnknownTask);
-        let task = if is_known { records.task(&call.task)? } else { None };
-        let pass = if attribution == Attribution::Confirmed { records.pass(&revocation_id)? } else { None };
+        let task = records.task(&call.task)?;
+        let purpose = match &task {
+            Some(task) => records.purpose(task)?,
+            None => None,
+        };
+        // What was claimed of another's pass is not told as if it were so.
+        let grant = match (&task, &call.call) {
+            (Some(task), Some(called)) if attribution == Attribution::Confirmed => {
+                records.of_pass((task, &revocation_id), |pass| grant_of(pass, (call, called)))?.flatten()
+            }
+            _ => None,
+        };
         Ok(Whose {
             attributed: attribution == Attribution::Confirmed,
             attribution,
             task: call.task.clone(),
-            purpose: task.map(|task| task.purpose.clone()),
+            purpose,
             agent: call.agent.clone(),
             steward: call.steward.clone(),
             steward_name: self.directory().name(&call.steward).map(str::to_owned),
-            grant: pass.zip(call.call.as_ref()).and_then(|(pass, called)| grant_of(&pass.1, (call, called))),
+            grant,
             revocation_id,
             chain: call.chain.clone(),
             delegates: call.delegates.clone(),

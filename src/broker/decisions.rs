@@ -22,10 +22,10 @@ use crate::{
         ids::{RevocationId, TaskId},
         time::Timestamp,
     },
-    index::{Index, IndexError},
+    index::{Index, IndexError, TaskSummary},
     journal::{
-        self, Apply, Entry, Event, Journal, Options as JournalOptions, Reader,
-        event::{Attribution, TaskRecord, TokenRecord},
+        self, Apply, Entry, Event, Journal, Options as JournalOptions, ReadError, Reader,
+        event::{Attribution, TokenRecord},
         segment_name,
     },
     verify::report::{CallReport, Decision, Report},
@@ -257,74 +257,81 @@ fn key_of(report: &Report) -> Digest {
 }
 
 /// What the broker has recorded about tasks and passes, looked up once each. Blocks on the disk.
+///
+/// The index remembers tasks and passes whose records were archived; what only those said is not known then.
 pub(super) struct Records<'b> {
     broker: &'b Broker,
-    tasks: HashMap<TaskId, Option<Arc<TaskRecord>>>,
-    passes: HashMap<RevocationId, Option<Arc<(TaskId, TokenRecord)>>>,
+    tasks: HashMap<TaskId, Option<Arc<TaskSummary>>>,
+    events: HashMap<u64, Option<Arc<Event>>>,
 }
 
 impl<'b> Records<'b> {
     pub(super) fn new(broker: &'b Broker) -> Self {
-        Self { broker, tasks: HashMap::new(), passes: HashMap::new() }
+        Self { broker, tasks: HashMap::new(), events: HashMap::new() }
     }
 
-    /// A task, as it was opened.
-    pub(super) fn task(&mut self, task: &TaskId) -> Result<Option<Arc<TaskRecord>>, IndexError> {
+    /// What is known of a task.
+    pub(super) fn task(&mut self, task: &TaskId) -> Result<Option<Arc<TaskSummary>>, IndexError> {
         if let Some(known) = self.tasks.get(task) {
             return Ok(known.clone());
         }
-        let found = match self.broker.index.task(task)? {
-            Some(summary) => match self.event(summary.opened)? {
-                Event::TaskOpened { task } => Some(Arc::new(task)),
-                _ => return Err(IndexError::Damaged),
-            },
-            None => None,
-        };
+        let found = self.broker.index.task(task)?.map(Arc::new);
         self.tasks.insert(task.clone(), found.clone());
         Ok(found)
     }
 
-    /// The pass whose block 0 has this id, and its task; `None` for blocks that were appended.
-    pub(super) fn pass(&mut self, id: &RevocationId) -> Result<Option<Arc<(TaskId, TokenRecord)>>, IndexError> {
-        if let Some(known) = self.passes.get(id) {
-            return Ok(known.clone());
-        }
-        let found = match self.broker.index.token(id)? {
-            Some((_, sequence)) => match self.event(sequence)? {
-                Event::TokenIssued { task, token } if token.revocation_id == *id => Some(Arc::new((task, token))),
-                _ => None,
-            },
-            None => None,
-        };
-        self.passes.insert(*id, found.clone());
-        Ok(found)
+    /// What a task was opened for.
+    pub(super) fn purpose(&mut self, task: &TaskSummary) -> Result<Option<String>, IndexError> {
+        Ok(self.event(task.opened)?.and_then(|event| match &*event {
+            Event::TaskOpened { task } => Some(task.purpose.clone()),
+            _ => None,
+        }))
+    }
+
+    /// What `of` makes of the record of the pass of `task` whose block 0 is `id`.
+    pub(super) fn of_pass<T>(
+        &mut self,
+        (task, id): (&TaskSummary, &RevocationId),
+        of: impl FnOnce(&TokenRecord) -> T,
+    ) -> Result<Option<T>, IndexError> {
+        let Some((sequence, _)) = task.tokens.iter().find(|(_, token)| token == id) else { return Ok(None) };
+        Ok(self.event(*sequence)?.and_then(|event| match &*event {
+            Event::TokenIssued { token, .. } => Some(of(token)),
+            _ => None,
+        }))
     }
 
     /// Whether a reported call agrees with what is recorded.
     fn attribution(&mut self, call: &CallReport) -> Result<Attribution, IndexError> {
         let Some(task) = self.task(&call.task)? else { return Ok(Attribution::UnknownTask) };
-        let pass = match call.chain.first() {
-            Some(first) => self.pass(first)?.filter(|pass| pass.0 == call.task),
-            None => None,
-        };
-        Ok(match pass {
-            _ if task.agent != call.agent => Attribution::OtherAgent,
-            _ if task.steward != call.steward => Attribution::OtherSteward,
-            None => Attribution::OtherPass,
-            // Refusing a pass at the wrong server is what a verifier is for.
-            Some(pass)
-                if call.decision == Decision::Allowed
-                    && !pass.1.rights.iter().any(|right| right.server == call.server) =>
-            {
-                Attribution::OtherServer
-            }
-            Some(_) => Attribution::Confirmed,
-        })
+        if task.agent != call.agent {
+            return Ok(Attribution::OtherAgent);
+        }
+        if task.steward != call.steward {
+            return Ok(Attribution::OtherSteward);
+        }
+        let issued = |id: &&RevocationId| task.tokens.iter().any(|(_, token)| token == *id);
+        let Some(pass) = call.chain.first().filter(issued) else { return Ok(Attribution::OtherPass) };
+        let is_for = |token: &TokenRecord| token.rights.iter().any(|right| right.server == call.server);
+        // Refusing a pass at the wrong server is what a verifier is for.
+        if call.decision == Decision::Allowed && self.of_pass((&task, pass), is_for)? == Some(false) {
+            return Ok(Attribution::OtherServer);
+        }
+        Ok(Attribution::Confirmed)
     }
 
-    fn event(&self, sequence: u64) -> Result<Event, IndexError> {
+    fn event(&mut self, sequence: u64) -> Result<Option<Arc<Event>>, IndexError> {
+        if let Some(known) = self.events.get(&sequence) {
+            return Ok(known.clone());
+        }
         let place = self.broker.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-        Ok(self.broker.reader.read_at(sequence, place)?.entry.event)
+        let found = match self.broker.reader.read_at(sequence, place) {
+            Ok(record) => Some(Arc::new(record.entry.event)),
+            Err(ReadError::Archived { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        self.events.insert(sequence, found.clone());
+        Ok(found)
     }
 }
 
