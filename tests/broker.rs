@@ -46,15 +46,12 @@ impl House {
 
     fn options(&self) -> Options {
         Options {
-            issuer: support::ISSUER.parse().unwrap(),
-            data_dir: self.directory.path().join("data"),
-            policy_dir: self.directory.path().join("policy"),
-            max_task_ttl: Duration::from_secs(12 * 3600),
-            max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
-            decisions_bytes: 64 * 1024 * 1024,
-            rotate_keys_after: None,
-            keys_at_rest: KeysAtRest::Plain,
+            ..Options::new(
+                support::ISSUER.parse().unwrap(),
+                self.directory.path().join("data"),
+                self.directory.path().join("policy"),
+            )
         }
     }
 

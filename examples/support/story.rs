@@ -16,7 +16,7 @@ use hallpass::{
         secret_file::read_secret,
         time::{Clock, SystemClock},
     },
-    broker::{Broker, KeysAtRest, OPERATOR_TOKEN_FILE, Options},
+    broker::{Broker, OPERATOR_TOKEN_FILE, Options},
     http::{self, Listeners, Observer, Seen, Server},
     identity::AgentKey,
     token::PassToken,
@@ -377,17 +377,7 @@ async fn start_broker(
     let any_port = "127.0.0.1:0".parse()?;
     let listeners = Listeners::bind(http::Options::new(any_port, any_port)).await?;
     let url = format!("http://{}", listeners.local_addr());
-    let options = Options {
-        issuer: url.parse()?,
-        data_dir: directory.join("data"),
-        policy_dir: directory.join("policy"),
-        max_task_ttl: Duration::from_secs(3600),
-        max_pass_ttl: Duration::from_secs(3600),
-        rotation_overlap: Duration::from_secs(90),
-        decisions_bytes: 64 * 1024 * 1024,
-        rotate_keys_after: None,
-        keys_at_rest: KeysAtRest::Plain,
-    };
+    let options = Options::new(url.parse()?, directory.join("data"), directory.join("policy"));
     let opened = Broker::open(options, clock).await?;
     let server = Server::new(listeners, opened.broker, Arc::new(Silent));
     let serving = server.serve(async { drop(stopped.await) });

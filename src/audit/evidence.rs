@@ -9,7 +9,7 @@ use super::{
     statement::{Anchor, Signed, StatementError, TreeHead},
 };
 use crate::{
-    base::{digest::Digest, json, time::Timestamp},
+    base::{digest::Digest, json},
     journal::Flaw,
 };
 
@@ -24,8 +24,8 @@ pub struct HeadEvidence {
     pub hash: Digest,
     /// The root of the tree.
     pub root: Digest,
-    /// When it was signed.
-    pub at: Timestamp,
+    /// When it was signed, as the statement spells it.
+    pub at: String,
     /// The signed [`TreeHead`].
     pub signed: Signed,
 }
@@ -130,8 +130,12 @@ impl HeadEvidence {
     /// When it is not, or something else stands beside it.
     pub fn verify(&self, anchor: Option<&Anchor>) -> Result<TreeHead, EvidenceError> {
         let head = head("signed", &self.signed, anchor)?;
-        let beside = (self.sequence, self.hash, self.root, self.at);
-        if beside == (head.size, head.hash, head.root, head.at) { Ok(head) } else { Err(EvidenceError::Unlike) }
+        let beside = (self.sequence, self.hash, self.root, self.at.as_str());
+        if beside == (head.size, head.hash, head.root, head.at.to_string().as_str()) {
+            Ok(head)
+        } else {
+            Err(EvidenceError::Unlike)
+        }
     }
 }
 

@@ -190,7 +190,7 @@ impl Tree {
         let mut nodes = self.nodes(size)?;
         let hashes = Inclusion::nodes(sequence, size)?.into_iter().map(|leaves| nodes.hash(leaves));
         let proof = Inclusion { sequence, size, hashes: hashes.collect::<Result<_, _>>()? };
-        let root = nodes.hash(0..size)?;
+        let root = nodes.root(size)?;
         proof.verify(record, root).map_err(|_| TreeError::Damaged)?;
         Ok((proof, root))
     }
@@ -204,7 +204,7 @@ impl Tree {
         let mut nodes = self.nodes(to)?;
         let hashes = Consistency::nodes(from, to)?.into_iter().map(|leaves| nodes.hash(leaves));
         let proof = Consistency { from, to, hashes: hashes.collect::<Result<_, _>>()? };
-        let (old, new) = (nodes.hash(0..from)?, nodes.hash(0..to)?);
+        let (old, new) = (nodes.root(from)?, nodes.root(to)?);
         proof.verify(old, new).map_err(|_| TreeError::Damaged)?;
         Ok(proof)
     }
@@ -270,6 +270,21 @@ struct Nodes<'t> {
 }
 
 impl Nodes<'_> {
+    /// The root of the tree over the first `size` records, which the tree that stands begins with.
+    fn root(&mut self, size: u64) -> Result<Digest, TreeError> {
+        let [whole, _] = &self.edges;
+        let (known, known_root) = (whole.size(), whole.root());
+        if size == known {
+            return Ok(known_root);
+        }
+        let root = self.hash(0..size)?;
+        // What was read from files is held against what is not.
+        let hashes = Consistency::nodes(size, known)?.into_iter().map(|leaves| self.hash(leaves));
+        let proof = Consistency { from: size, to: known, hashes: hashes.collect::<Result<_, _>>()? };
+        proof.verify(root, known_root).map_err(|_| TreeError::Damaged)?;
+        Ok(root)
+    }
+
     /// The hash of the subtree over `leaves`, which begins where a complete one would.
     fn hash(&mut self, leaves: Range<u64>) -> Result<Digest, TreeError> {
         if let Some(peak) = self.edges.iter().find_map(|edge| edge.peak(&leaves)) {

@@ -19,6 +19,7 @@ mod proofs;
 mod registry;
 mod request;
 mod revoke;
+mod space;
 mod state;
 mod tasks;
 
@@ -33,7 +34,7 @@ use tokio::sync::watch;
 
 use self::{
     assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
-    policy_store::PolicyStore,
+    policy_store::PolicyStore, space::Space,
 };
 pub use self::{
     calls::{CallPage, CallView},
@@ -60,7 +61,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     index::Index,
-    journal::{Actor, Entry, Event, Journal, JournalError, Reader},
+    journal::{Actor, Entry, Event, Head, Journal, JournalError, Reader},
     policy::Reason,
     token::MintError,
 };
@@ -81,12 +82,33 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
-    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
-    pub decisions_bytes: u64,
     /// A key that has signed this long is rotated; `None` leaves that to operators.
     pub rotate_keys_after: Option<Duration>,
     /// Whether private key files are encrypted.
     pub keys_at_rest: KeysAtRest,
+    /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
+    pub expected_head: Option<Head>,
+    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
+    pub decisions_bytes: u64,
+}
+
+impl Options {
+    /// As the configuration has it that nobody wrote.
+    #[must_use]
+    pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
+        Self {
+            issuer,
+            data_dir,
+            policy_dir,
+            max_task_ttl: Duration::from_secs(8 * 3600),
+            max_pass_ttl: Duration::from_secs(3600),
+            rotation_overlap: Duration::from_secs(120),
+            rotate_keys_after: None,
+            keys_at_rest: KeysAtRest::Plain,
+            expected_head: None,
+            decisions_bytes: 1024 * 1024 * 1024,
+        }
+    }
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -112,6 +134,9 @@ pub struct Broker {
     /// The last sequence of all.
     sequence: watch::Sender<u64>,
     meters: OnceLock<Meters>,
+    space: Space,
+    /// Whether the journal stopped.
+    stopped: watch::Sender<bool>,
 }
 
 /// Who counts what the broker does; called in passing, so they must be quick.
@@ -222,6 +247,9 @@ pub enum BrokerError {
     /// What is asked about has left the journal.
     #[error("{0}")]
     Archived(String),
+    /// The disk is nearly full: only what ends rights is recorded until there is room.
+    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
+    StorageLow,
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
@@ -245,6 +273,7 @@ impl BrokerError {
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
+            Self::StorageLow => ReasonCode::StorageLow,
             Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
@@ -285,6 +314,18 @@ impl Broker {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.journal.is_healthy()
+    }
+
+    /// Whether room on the disk is low, so that only what ends rights is recorded.
+    #[must_use]
+    pub fn is_storage_low(&self) -> bool {
+        self.space.is_low()
+    }
+
+    /// Returns once nothing can be recorded any more: the process has to be restarted.
+    pub async fn stopped(&self) {
+        // The sender is ours, so it cannot go away while we wait.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// The journal, to read from.
@@ -332,12 +373,16 @@ impl Broker {
         Ok(())
     }
 
-    /// Does what time brings: keys move on, what has ended is forgotten.
+    /// Does what time brings: keys move on, what has ended is forgotten, room on the disk is looked after.
     ///
     /// # Errors
     ///
     /// When a key's next state cannot be recorded.
     pub async fn maintain(&self) -> Result<(), BrokerError> {
+        self.space.keep();
+        if !self.is_healthy() {
+            self.stopped.send_replace(true);
+        }
         self.advance_keys().await?;
         self.rotate_due_keys().await?;
         let now = self.now();
@@ -358,10 +403,13 @@ impl Broker {
     }
 
     async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
+        self.space.admit(&caller.actor, &events)?;
         let used = caller.assertion.as_ref().filter(|used| !self.assertions.is_recorded(used));
         let entries = caller.entries(at, used, events);
         let (count, begun) = (entries.len(), self.clock.monotonic());
-        let receipt = self.journal.append(entries).await?;
+        let receipt = self.journal.append(entries).await.inspect_err(|_| {
+            self.stopped.send_replace(!self.is_healthy());
+        })?;
         if let Some(used) = used {
             self.assertions.note_recorded(used);
         }

@@ -19,6 +19,7 @@ use super::{
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
+    space::Space,
     state::State,
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
     },
     index::{Index, IndexError},
     journal::{
-        Apply, Event, Head, Journal, OpenError, Options as JournalOptions,
+        Apply, Event, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
         event::{KeyPurpose, KeyState, Role},
     },
     policy::{Finding, PolicyErrors},
@@ -57,6 +58,27 @@ pub enum StartError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// The journal is sound and lacks a record that it is known to have had.
+    #[error(
+        "the journal ends with {found}, and once had {expected}: this is an older copy. Restore a newer one; where there is none, start without the expected head and revoke again what was revoked since"
+    )]
+    OlderCopy {
+        /// The record that it is known to have had.
+        expected: Head,
+        /// Its last record.
+        found: Head,
+    },
+    /// The journal is sound and another than the one that is expected.
+    #[error(
+        "the journal has another record where it once had {expected}: it is not the one that this head was noted from"
+    )]
+    OtherJournal {
+        /// The record that it is known to have had.
+        expected: Head,
+    },
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -116,6 +138,7 @@ impl Broker {
     /// Replays the journal into a state and an index, and starts the writer.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
         let mut state = State::default();
+        let space = Space::before_opening(&options.data_dir);
         let journal_options = JournalOptions::default();
         let tree = Tree::new(&options.data_dir, Frontier::default(), Head::GENESIS);
         let mut grown = Ok(());
@@ -128,6 +151,8 @@ impl Broker {
         grown?;
         let mut recovery = found.words();
         let reader = recovered.reader();
+        refuse_older_copy(&reader, options.expected_head)?;
+        space.keep();
         let (index, rebuilt) = Index::open(&options.data_dir, &reader)?;
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
@@ -160,6 +185,8 @@ impl Broker {
             feed_sequence,
             sequence,
             meters: std::sync::OnceLock::new(),
+            space,
+            stopped: watch::Sender::new(false),
             options,
         };
         Ok((broker, recovery))
@@ -204,6 +231,19 @@ impl Broker {
         let path = self.options.data_dir.join(OPERATOR_TOKEN_FILE);
         write_secret(&path, made.token.expose())?;
         Ok(path)
+    }
+}
+
+/// SECURITY: an older copy lacks revocations that were answered, and everything that it holds is sound.
+fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), StartError> {
+    let Some(expected) = expected.filter(|expected| *expected != Head::GENESIS) else { return Ok(()) };
+    let found = journal.head();
+    if found.sequence < expected.sequence {
+        return Err(StartError::OlderCopy { expected, found });
+    }
+    match journal.read_from(expected.sequence, None)?.next().transpose()? {
+        Some(record) if record.head() == expected => Ok(()),
+        _ => Err(StartError::OtherJournal { expected }),
     }
 }
 

@@ -19,7 +19,7 @@ impl Broker {
     pub fn signed_head(&self) -> Result<HeadEvidence, BrokerError> {
         let head = self.tree_head();
         let signed = self.sign(&head)?;
-        Ok(HeadEvidence { sequence: head.size, hash: head.hash, root: head.root, at: head.at, signed })
+        Ok(HeadEvidence { sequence: head.size, hash: head.hash, root: head.root, at: head.at.to_string(), signed })
     }
 
     /// Record `sequence` and the proof that it is in the tree: in that of `size` records, or the one that

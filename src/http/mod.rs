@@ -165,11 +165,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policy::write_grant))
         .routes(routes!(policy::explain))
         .routes(routes!(audit::list))
-        .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(proofs::head))
         .routes(routes!(proofs::inclusion))
         .routes(routes!(proofs::consistency))
         .routes(routes!(proofs::export))
+        .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }

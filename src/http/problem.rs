@@ -86,6 +86,12 @@ impl Problem {
         problem.retry_after(RETRY_AFTER).inside(inside)
     }
 
+    fn storage_low(inside: impl Into<String>) -> Self {
+        let detail = "the broker's disk is nearly full: until there is room, it only revokes and ends";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::StorageLow, detail);
+        problem.retry_after(RETRY_AFTER).inside(inside)
+    }
+
     pub(super) fn timeout(limit: Duration) -> Self {
         let detail = "it took too long; what was asked for may have been done";
         Self::new(StatusCode::GATEWAY_TIMEOUT, ReasonCode::Timeout, detail).retry_after(limit)
@@ -166,6 +172,7 @@ impl From<BrokerError> for Problem {
             BrokerError::Archived(detail) => Self::new(StatusCode::GONE, code, detail),
             BrokerError::Replay => Self::unauthenticated(inside),
             BrokerError::Journal(_) => Self::unavailable("nothing can be recorded now, so nothing was done", inside),
+            BrokerError::StorageLow => Self::storage_low(inside),
             BrokerError::Trail(_) => Self::unavailable("the audit trail cannot be read now", inside),
             BrokerError::Decisions(error) => {
                 let detail = match error {

@@ -21,6 +21,7 @@ mod builder;
 pub mod document;
 #[cfg(feature = "verify-feed")]
 pub mod feed;
+mod genuine;
 mod permit;
 pub mod possession;
 pub mod report;

@@ -1,6 +1,6 @@
 //! The chain of decisions is apart: in its own files, with its own quota, in nobody's way.
 
-use std::{collections::BTreeSet, fs::OpenOptions, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs::OpenOptions, io::Write as _, path::Path, sync::Arc};
 
 use hallpass::{
     audit::{self, Claims},
@@ -19,17 +19,8 @@ const ALL: Window = Window { order: Order::OldestFirst, after: None, limit: 1000
 async fn open(directory: &Path, decisions_bytes: u64) -> Arc<Broker> {
     let policy_dir = directory.join("policy");
     std::fs::create_dir_all(&policy_dir).unwrap();
-    let options = Options {
-        issuer: ISSUER.parse().unwrap(),
-        data_dir: directory.join("data"),
-        policy_dir,
-        max_task_ttl: Duration::from_secs(3600),
-        max_pass_ttl: Duration::from_secs(3600),
-        rotation_overlap: Duration::from_secs(90),
-        decisions_bytes,
-        rotate_keys_after: None,
-        keys_at_rest: KeysAtRest::Plain,
-    };
+    let options =
+        Options { decisions_bytes, ..Options::new(ISSUER.parse().unwrap(), directory.join("data"), policy_dir) };
     Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker
 }
 

@@ -220,7 +220,8 @@ fn read_anchor(text: &str) -> Result<Anchor, CliError> {
 fn read_head(text: &str, anchor: Option<&Anchor>) -> Result<(Option<Head>, Option<TreeHead>), CliError> {
     let path = Path::new(text);
     if !path.exists() {
-        return parse_head(text)
+        return text
+            .parse()
             .map(|head| (Some(head), None))
             .map_err(|error| CliError::usage(format!("--head: {error}")));
     }
@@ -229,14 +230,6 @@ fn read_head(text: &str, anchor: Option<&Anchor>) -> Result<(Option<Head>, Optio
     };
     let head = head.verify(anchor).map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
     Ok((None, Some(head)))
-}
-
-fn parse_head(text: &str) -> Result<Head, String> {
-    let expected = "expected the file of a signed head, or SEQUENCE:HASH as `hallpass audit verify` prints it";
-    let (sequence, hash) = text.split_once(':').ok_or(expected)?;
-    let sequence = sequence.parse().map_err(|_| expected)?;
-    let hash = hash.parse().map_err(|error| format!("{expected}: {error}"))?;
-    Ok(Head { sequence, hash })
 }
 
 /// How every record begins.

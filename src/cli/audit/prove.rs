@@ -36,7 +36,7 @@ impl Head {
             ("records", head.sequence.to_string()),
             ("head", format!("{}:{}", head.sequence, head.hash)),
             ("root", head.root.to_string()),
-            ("signed at", head.at.to_string()),
+            ("signed at", head.at.clone()),
             ("signed by", head.signed.checkpoint_key.thumbprint()),
         ];
         output.show(&document, View::Fields(fields))
