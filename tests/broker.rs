@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/keys.rs"]
+mod keys;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]
@@ -11,8 +13,12 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hallpass::{
-    base::{ReasonCode, ids::AgentId, time::ManualClock},
-    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Revoke},
+    base::{
+        ReasonCode,
+        ids::{AgentId, KeyId},
+        time::ManualClock,
+    },
+    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, KeysAtRest, NewAgent, OpenTask, Options, Revoke},
     index::{Filter, Order, Window},
     journal::{
         Actor,
@@ -38,17 +44,19 @@ impl House {
         Self { directory, clock }
     }
 
-    async fn open(&self) -> Arc<Broker> {
-        let options = Options {
-            issuer: support::ISSUER.parse().unwrap(),
-            data_dir: self.directory.path().join("data"),
-            policy_dir: self.directory.path().join("policy"),
-            max_task_ttl: Duration::from_secs(12 * 3600),
-            max_pass_ttl: Duration::from_secs(3600),
+    fn options(&self) -> Options {
+        Options {
             rotation_overlap: Duration::from_secs(90),
-            expected_head: None,
-        };
-        Broker::open(options, self.clock.clone()).await.unwrap().broker
+            ..Options::new(
+                support::ISSUER.parse().unwrap(),
+                self.directory.path().join("data"),
+                self.directory.path().join("policy"),
+            )
+        }
+    }
+
+    async fn open(&self) -> Arc<Broker> {
+        Broker::open(self.options(), self.clock.clone()).await.unwrap().broker
     }
 
     /// A broker with the ledger and one agent registered.

@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use super::{
     Broker, BrokerError, Caller, Options,
     assertions::Assertions,
+    decisions::Decisions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
+    key_files::KeyFiles,
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
@@ -21,6 +23,7 @@ use super::{
     state::State,
 };
 use crate::{
+    audit::{Frontier, Tree, TreeError},
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -79,6 +82,9 @@ pub enum StartError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The Merkle tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// A key.
     #[error(transparent)]
     Keys(#[from] KeyringError),
@@ -134,9 +140,15 @@ impl Broker {
         let mut state = State::default();
         let space = Space::before_opening(&options.data_dir);
         let journal_options = JournalOptions::default();
+        let tree = Tree::new(&options.data_dir, Frontier::default(), Head::GENESIS);
+        let mut grown = Ok(());
         let (recovered, found) = Journal::open(&options.data_dir, journal_options, |record| {
             let _ = state.apply(record);
+            if grown.is_ok() {
+                grown = tree.append(std::slice::from_ref(record));
+            }
         })?;
+        grown?;
         let mut recovery = found.words();
         let reader = recovered.reader();
         refuse_older_copy(&reader, options.expected_head)?;
@@ -148,10 +160,11 @@ impl Broker {
         let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
-        let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
-        let apply = applier(Arc::clone(&state), Arc::clone(&index), (feed_sequence.clone(), sequence.clone()));
+        let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
+        let views = (Arc::clone(&index), Arc::clone(&tree));
+        let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
         let journal = recovered.start(apply)?;
-        let keys = options.data_dir.join("keys");
+        let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;
         let policy = PolicyStore::new(options.policy_dir.clone())?;
@@ -160,11 +173,13 @@ impl Broker {
             journal,
             reader,
             index,
+            tree,
             state,
-            keyring: RwLock::new(Keyring::empty(keys)),
+            keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
+            decisions: Decisions::open(&options.data_dir, options.decisions_bytes),
             changes: tokio::sync::Mutex::new(()),
             assertions,
             feed_sequence,
@@ -181,8 +196,7 @@ impl Broker {
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
         let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
-        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
+        for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }
@@ -236,7 +250,7 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
     state: Arc<RwLock<State>>,
-    index: Arc<Index>,
+    (index, tree): (Arc<Index>, Arc<Tree>),
     (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
 ) -> Apply {
     Box::new(move |records| {
@@ -254,6 +268,10 @@ fn applier(
         if let Err(error) = index.apply(records) {
             tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
         }
+        // After the index, through which a proof finds its record.
+        if let Err(error) = tree.append(records) {
+            tracing::error!(error = %error, "the audit trail's tree gives no proofs any more; restart to rebuild it");
+        }
         if let Some(sequence) = news {
             feed.send_replace(sequence);
         }
@@ -268,6 +286,9 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
 }
+
+/// Where private keys lie, in the data directory.
+pub const KEYS_DIRECTORY: &str = "keys";
 
 /// The first operator's token, in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";

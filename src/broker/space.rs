@@ -136,7 +136,9 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::ServerRemoved { .. }
         | Event::StewardErased { .. }
         | Event::KeyChanged { .. } => true,
-        Event::BrokerStarted { .. }
+        // The journal's own, and no caller's to refuse.
+        Event::SegmentBegun { .. }
+        | Event::BrokerStarted { .. }
         | Event::OperatorAdded { .. }
         | Event::StewardAdded { .. }
         | Event::AgentSet { .. }
@@ -147,7 +149,9 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::RequestRefused { .. }
         | Event::DelegationReported { .. }
         | Event::Reinstated { .. }
-        | Event::AssertionUsed { .. } => false,
+        | Event::AssertionUsed { .. }
+        | Event::CallDecided { .. }
+        | Event::ReportsLost { .. } => false,
     }
 }
 

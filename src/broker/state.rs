@@ -31,6 +31,7 @@ pub struct State {
     last_at: Option<Timestamp>,
     pub(super) keys: BTreeMap<(KeyPurpose, KeyId), KeyEntry>,
     pub(super) feed_key_chain: Vec<String>,
+    pub(super) checkpoint_key_chain: Vec<String>,
     pub(super) operators: BTreeMap<OperatorId, OperatorEntry>,
     pub(super) stewards: BTreeSet<StewardId>,
     pub(super) agents: BTreeMap<AgentId, AgentRecord>,
@@ -330,6 +331,11 @@ impl State {
             Event::KeyChanged { purpose, key, public, state, link } => {
                 let last_expiry = self.keys.get(&(*purpose, *key)).map_or(at, |entry| entry.last_expiry);
                 self.keys.insert((*purpose, *key), KeyEntry { public: *public, state: *state, since: at, last_expiry });
+                if *purpose == KeyPurpose::Checkpoint {
+                    // What it signs is for auditors; verifiers have no use for it.
+                    self.checkpoint_key_chain.extend(link.clone());
+                    return None;
+                }
                 self.feed_key_chain.extend(link.clone());
                 return Some(FeedNews::Keys);
             }
@@ -398,10 +404,13 @@ impl State {
             }
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
             Event::BrokerStarted { .. }
+            | Event::SegmentBegun { .. }
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
             | Event::RequestRefused { .. }
-            | Event::DelegationReported { .. } => {}
+            | Event::DelegationReported { .. }
+            | Event::CallDecided { .. }
+            | Event::ReportsLost { .. } => {}
         }
         None
     }

@@ -1,6 +1,6 @@
 //! `hallpass serve`: the broker, from configuration to the last answer.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    audit::parse_head,
+    config_file::{ConfigFile, broker_options, load},
     error::CliError,
     output::{Output, View},
 };
@@ -54,7 +54,7 @@ pub(super) struct Serve {
     tls_private_key: Option<String>,
     /// A head that this journal is known to have had, as `hallpass audit verify` prints it: the start is
     /// refused when the data directory is an older copy, which lacks revocations.
-    #[arg(long, value_name = "SEQUENCE:HASH", value_parser = parse_head)]
+    #[arg(long, value_name = "SEQUENCE:HASH")]
     expect_head: Option<Head>,
     /// The form of the log: text or json. [default: text]
     #[arg(long, value_name = "FORMAT")]
@@ -65,45 +65,6 @@ pub(super) struct Serve {
     /// Show the configuration in force, each value with its origin, and start nothing.
     #[arg(long)]
     check_config: bool,
-}
-
-/// Where the configuration of a broker on this machine is.
-#[derive(Debug, Clone, Default, Args)]
-pub(super) struct ConfigFile {
-    /// The configuration file; ./hallpass.toml when it is there. [env: HALLPASS_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The broker's public URL, which passes name; the URL of the listener when it is not set.
-    #[arg(long = "issuer", id = "own_issuer", value_name = "URI")]
-    issuer: Option<String>,
-    /// Where journal, index and keys live. [default: ./hallpass-data]
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<String>,
-    /// Where grants and guardrails live. [default: ./policy]
-    #[arg(long, value_name = "DIRECTORY")]
-    policy_dir: Option<String>,
-}
-
-impl ConfigFile {
-    pub(super) fn load(&self) -> Result<Config, CliError> {
-        load(&self.overrides())
-    }
-
-    /// How a broker that is not serving is opened.
-    pub(super) fn broker_options(&self) -> Result<Options, CliError> {
-        let config = self.load()?;
-        broker_options(&config, config.listen)
-    }
-
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            config: self.config.clone(),
-            issuer: self.issuer.clone(),
-            data_dir: self.data_dir.clone(),
-            policy_dir: self.policy_dir.clone(),
-            ..Overrides::default()
-        }
-    }
 }
 
 impl Serve {
@@ -131,29 +92,6 @@ impl Serve {
             ..self.config.overrides()
         }
     }
-}
-
-fn load(overrides: &Overrides) -> Result<Config, CliError> {
-    Config::load(overrides, &process_environment).map_err(|error| {
-        let text = error.to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        match lines.as_slice() {
-            [one] => CliError::failed(one),
-            many => CliError::failed("the configuration is refused").because(many),
-        }
-    })
-}
-
-fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliError> {
-    Ok(Options {
-        issuer: config.issuer(bound).map_err(CliError::failed)?,
-        data_dir: config.data_dir.clone(),
-        policy_dir: config.policy_dir.clone(),
-        max_task_ttl: config.limits.max_task_ttl,
-        max_pass_ttl: config.limits.max_pass_ttl,
-        rotation_overlap: config.rotation_overlap,
-        expected_head: None,
-    })
 }
 
 async fn serve(
@@ -375,5 +313,8 @@ mod tests {
         let config = Config::load(&Overrides::default(), &|_| None).unwrap();
         let usual = http::Options::new(config.listen, config.admin_listen);
         assert_eq!(format!("{:?}", http_options(&config)), format!("{usual:?}"));
+        let options = broker_options(&config, config.listen).unwrap();
+        let usual = Options::new(options.issuer.clone(), options.data_dir.clone(), options.policy_dir.clone());
+        assert_eq!(format!("{options:?}"), format!("{usual:?}"));
     }
 }

@@ -36,6 +36,10 @@ pub struct Config {
     pub limits: Limits,
     /// A new key is published this long before it signs.
     pub rotation_overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// The file with the passphrase that private key files are encrypted under, if they are.
+    pub passphrase_file: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
     issuer: Option<IssuerUri>,
@@ -72,6 +76,8 @@ pub struct Limits {
     pub max_task_ttl: Duration,
     /// Longest pass; never longer than a task.
     pub max_pass_ttl: Duration,
+    /// Longest chain of decisions, in bytes.
+    pub decisions_bytes: u64,
 }
 
 /// What is logged, and how.

@@ -40,6 +40,9 @@ impl Parser<'_> {
         let private_key = self.optional("tls.private_key", path);
         let drain_timeout = self.duration("drain_timeout", 0, HOUR);
         let rotation_overlap = self.duration("keys.rotation_overlap", SHORTEST_OVERLAP, 24 * HOUR);
+        let rotate_keys_after =
+            self.optional("keys.rotate_after", |text| duration(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
+        let passphrase_file = self.optional("keys.passphrase_file", path);
         let (limits, log) = (self.limits(), self.log());
         Some(Config {
             listen: listen?,
@@ -53,6 +56,8 @@ impl Parser<'_> {
             drain_timeout: drain_timeout?,
             limits: limits?,
             rotation_overlap: rotation_overlap?,
+            rotate_keys_after: rotate_keys_after?,
+            passphrase_file: passphrase_file?,
             log: log?,
             issuer: issuer?,
             effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
@@ -68,6 +73,7 @@ impl Parser<'_> {
         let request_timeout = self.duration("limits.request_timeout", 1, HOUR);
         let max_task_ttl = self.duration("limits.max_task_ttl", 1, 30 * 24 * HOUR);
         let max_pass_ttl = self.duration("limits.max_pass_ttl", 1, 24 * HOUR);
+        let decisions_bytes = self.integer("limits.decisions_bytes", 1024 * 1024, 1 << 50);
         let rate = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
         Some(Limits {
             body_bytes: usize::try_from(body_bytes?).ok()?,
@@ -78,6 +84,7 @@ impl Parser<'_> {
             request_timeout: request_timeout?,
             max_task_ttl: max_task_ttl?,
             max_pass_ttl: max_pass_ttl?,
+            decisions_bytes: decisions_bytes?,
         })
     }
 
@@ -119,6 +126,9 @@ impl Parser<'_> {
         if config.limits.max_pass_ttl > config.limits.max_task_ttl {
             self.refuse("limits.max_pass_ttl", "longer than `limits.max_task_ttl`");
         }
+        if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
+            self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
+        }
         if config.listen.port() != 0 && config.issuer(config.listen).is_err() {
             self.refuse("listen", "others cannot reach the broker by the URL of this address: set `issuer`");
         }
@@ -143,15 +153,7 @@ impl Parser<'_> {
     }
 
     fn duration(&mut self, key: &'static str, least: u64, most: u64) -> Option<Duration> {
-        let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
-        self.required(key, |text| {
-            let duration = humantime::parse_duration(text).ok();
-            let duration = duration.filter(|duration| (least..=most).contains(duration));
-            let show = humantime::format_duration;
-            duration.ok_or_else(|| {
-                format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most))
-            })
-        })
+        self.required(key, |text| duration(text, least, most))
     }
 
     fn required<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
@@ -183,6 +185,14 @@ impl Parser<'_> {
         };
         Effective { key: setting.key, value, origin }
     }
+}
+
+/// A duration of so many seconds at least and at most.
+fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+    let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
+    let duration = humantime::parse_duration(text).ok().filter(|duration| (least..=most).contains(duration));
+    let show = humantime::format_duration;
+    duration.ok_or_else(|| format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most)))
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

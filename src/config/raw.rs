@@ -143,12 +143,15 @@ struct FileLimits {
     request_timeout: Leaf,
     max_task_ttl: Leaf,
     max_pass_ttl: Leaf,
+    decisions_bytes: Leaf,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct FileKeys {
     rotation_overlap: Leaf,
+    rotate_after: Leaf,
+    passphrase_file: Leaf,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,7 +164,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 20] {
+    fn into_entries(self) -> [(&'static str, Leaf); 23] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -180,7 +183,10 @@ impl FileConfig {
             ("limits.request_timeout", self.limits.request_timeout),
             ("limits.max_task_ttl", self.limits.max_task_ttl),
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),
+            ("limits.decisions_bytes", self.limits.decisions_bytes),
             ("keys.rotation_overlap", self.keys.rotation_overlap),
+            ("keys.rotate_after", self.keys.rotate_after),
+            ("keys.passphrase_file", self.keys.passphrase_file),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

@@ -17,6 +17,7 @@ pub(super) enum View {
     Steward,
     Task,
     Server,
+    Verdict,
 }
 
 impl View {
@@ -26,6 +27,7 @@ impl View {
             Self::Steward => b'w',
             Self::Task => b't',
             Self::Server => b'v',
+            Self::Verdict => b'd',
         }
     }
 

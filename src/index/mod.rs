@@ -25,7 +25,7 @@ mod keys;
 mod query;
 mod views;
 
-pub use query::{Filter, Order, TaskSummary, Window};
+pub use query::{Filter, Order, TaskSummary, Verdict, Window};
 
 /// The index's directory inside the data directory.
 pub const DIRECTORY: &str = "index";

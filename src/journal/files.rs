@@ -90,16 +90,44 @@ pub(super) fn cut_tail(segment: &Path, file: &mut File, offset: u64, sequence: u
     Ok(aside)
 }
 
-/// The names of the segments in `dir`.
-pub(super) fn segments_in(dir: &Path) -> Result<Vec<String>, OpenError> {
+/// The numbers of the segments in `dir`, in order; an error names a file that only looks like one.
+pub(super) fn segments_in(dir: &Path) -> Result<Vec<u32>, OpenError> {
     let failed = |error| OpenError::io("read", dir, error);
-    let mut names = Vec::new();
+    let mut numbers = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.extension().is_some_and(|extension| extension == "jsonl") {
-            names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            let number = segment_number(&path).ok_or(OpenError::Unknown { file: path })?;
+            numbers.push(number);
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The file name of segment `number`.
+#[must_use]
+pub fn segment_name(number: u32) -> String {
+    format!("{number:06}.jsonl")
+}
+
+/// The number of the segment that `path` is the file of.
+#[must_use]
+pub fn segment_number(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let number = name.strip_suffix(".jsonl")?.parse().ok()?;
+    (number > 0 && segment_name(number) == name).then_some(number)
+}
+
+/// The file name of the snapshot that was taken for segment `number`.
+pub(super) fn snapshot_name(number: u32) -> String {
+    format!("{number:06}.snapshot")
+}
+
+/// Removes `path` if it is there; not yet durably.
+pub(super) fn remove(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::io("remove", path, error)),
+        _ => Ok(()),
+    }
 }

@@ -2,13 +2,17 @@
 
 use std::{
     fmt,
-    io::{self, BufRead, Read as _},
+    io::{self, BufRead, Read as _, Write as _},
+    str::FromStr,
 };
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{event::Entry, writer::JournalError};
+use super::{
+    event::{Entry, Event},
+    writer::JournalError,
+};
 use crate::base::{digest::Digest, json};
 
 /// An entry that is longer than this as JSON is refused.
@@ -51,6 +55,22 @@ impl Head {
     pub const GENESIS: Self = Self { sequence: 0, hash: Digest::ZERO };
 }
 
+impl FromStr for Head {
+    type Err = HeadError;
+
+    /// Reads `SEQUENCE:HASH`.
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let (sequence, hash) = text.split_once(':').ok_or(HeadError)?;
+        let sequence = sequence.parse().map_err(|_| HeadError)?;
+        Ok(Self { sequence, hash: hash.parse().map_err(|_| HeadError)? })
+    }
+}
+
+/// A text that is no head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected SEQUENCE:HASH, as `hallpass audit verify` prints it")]
+pub struct HeadError;
+
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "record {} with hash {}", self.sequence, self.hash)
@@ -58,7 +78,7 @@ impl fmt::Display for Head {
 }
 
 /// Where a line stands: the number of its segment and its first byte's offset in that file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Place {
     /// The segment's number, counted from 1.
     pub segment: u32,
@@ -70,7 +90,9 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, byte {offset}: {flaw}")]
 pub struct Damage {
-    /// The line, counted from 1.
+    /// The segment.
+    pub segment: u32,
+    /// The line in it, counted from 1.
     pub line: u64,
     /// The offset of the line's first byte.
     pub offset: u64,
@@ -116,6 +138,16 @@ pub enum Flaw {
         /// The last record found.
         found: u64,
     },
+    /// The chain begins after the head that it is known to have had.
+    #[error(
+        "the chain begins with record {begins}, so whether it had {expected} is in the segments that were archived"
+    )]
+    Archived {
+        /// The known head.
+        expected: Head,
+        /// The first record found.
+        begins: u64,
+    },
     /// The chain holds another record where a known head was.
     #[error("the chain is another one: it is known to have had {expected}")]
     OtherChain {
@@ -124,7 +156,7 @@ pub enum Flaw {
     },
 }
 
-/// An entry as the JSON members that go between `prev` and `hash`.
+/// An entry as a JSON object, whose members go between `prev` and `hash`.
 #[derive(Debug)]
 pub(super) struct Body(Vec<u8>);
 
@@ -132,16 +164,11 @@ impl Body {
     /// Writes `entry`, and reads it back: a record that no start could read must never be written.
     pub(super) fn of(entry: &Entry) -> Result<Self, JournalError> {
         let unreadable = |detail: String| JournalError::Unreadable { detail: detail.into() };
-        let mut bytes = serde_json::to_vec(entry).map_err(|error| unreadable(error.to_string()))?;
+        let bytes = serde_json::to_vec(entry).map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(JournalError::TooLarge { bytes: bytes.len() });
         }
-        json::parse_as::<Entry>(&bytes, MAX_ENTRY_BYTES).map_err(|error| unreadable(error.to_string()))?;
-        // Without the braces of the entry's object.
-        bytes.pop();
-        if !bytes.is_empty() {
-            bytes.remove(0);
-        }
+        json::read_back_as::<Entry>(&bytes, MAX_ENTRY_BYTES).map_err(|error| unreadable(error.to_string()))?;
         Ok(Self(bytes))
     }
 
@@ -153,11 +180,13 @@ impl Body {
     pub(super) fn encode(&self, head: Head, buffer: &mut Vec<u8>) -> Head {
         // 2^64 records do not fit on any disk, so the sum is exact.
         let sequence = head.sequence.saturating_add(1);
-        let mut line = format!("{{\"seq\":{sequence},\"prev\":\"{}\",", head.hash).into_bytes();
-        line.extend_from_slice(&self.0);
-        let hash = Digest::of(&line);
-        buffer.extend_from_slice(&line);
-        buffer.extend_from_slice(format!("{HASH_MEMBER}{hash}\"}}\n").as_bytes());
+        let start = buffer.len();
+        // Writing to memory does not fail.
+        let _ = write!(buffer, "{{\"seq\":{sequence},\"prev\":\"{}\",", head.hash);
+        // Without the braces of the entry's object.
+        buffer.extend_from_slice(self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default());
+        let hash = Digest::of(buffer.get(start..).unwrap_or_default());
+        let _ = writeln!(buffer, "{HASH_MEMBER}{hash}\"}}");
         Head { sequence, hash }
     }
 }
@@ -168,23 +197,47 @@ pub struct Chain {
     head: Head,
     next: Place,
     line: u64,
-    // Reading that began in the middle knows the hash before its first record only from that record.
-    anchored: bool,
+    known: Known,
+}
+
+/// What is known of the record before the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// All.
+    Record,
+    /// Its number: reading began in the middle.
+    Number,
+    /// Nothing: reading begins with the oldest segment that was kept.
+    Nothing,
 }
 
 impl Chain {
     /// A chain at its very beginning.
     #[must_use]
     pub const fn genesis() -> Self {
-        Self { head: Head::GENESIS, next: Place { segment: 1, offset: 0 }, line: 1, anchored: true }
+        Self { head: Head::GENESIS, next: Place { segment: 1, offset: 0 }, line: 1, known: Known::Record }
     }
 
-    /// A chain that is read from the middle, beginning with record `sequence` at `place`.
+    /// A chain that is read from the beginning of `segment`, the oldest that is there: it begins with
+    /// record 1, or with the event that began the segment.
     #[must_use]
-    pub const fn from_middle(sequence: u64, place: Place) -> Self {
+    pub const fn oldest(segment: u32) -> Self {
+        Self { head: Head::GENESIS, next: Place { segment, offset: 0 }, line: 1, known: Known::Nothing }
+    }
+
+    /// A chain that is read from the middle, beginning with record `sequence` at `place`, in a segment
+    /// whose first record is `first`.
+    #[must_use]
+    pub const fn from_middle(sequence: u64, place: Place, first: u64) -> Self {
         let head = Head { sequence: sequence.saturating_sub(1), hash: Digest::ZERO };
-        // There is one segment, so the line's number is the record's.
-        Self { head, next: place, line: sequence, anchored: sequence <= 1 }
+        let known = if sequence <= 1 { Known::Record } else { Known::Number };
+        Self { head, next: place, line: sequence.saturating_sub(first).saturating_add(1), known }
+    }
+
+    /// Goes on with the next segment, from its first byte.
+    pub fn begin_segment(&mut self) {
+        self.next = Place { segment: self.next.segment.saturating_add(1), offset: 0 };
+        self.line = 1;
     }
 
     /// The last record that was accepted.
@@ -202,7 +255,7 @@ impl Chain {
     /// `flaw` at the place where the next line begins.
     #[must_use]
     pub const fn damage(&self, flaw: Flaw) -> Damage {
-        Damage { line: self.line, offset: self.next.offset, flaw }
+        Damage { segment: self.next.segment, line: self.line, offset: self.next.offset, flaw }
     }
 
     /// Takes the next line, without its newline.
@@ -213,12 +266,28 @@ impl Chain {
     /// stays where it was.
     pub fn accept(&mut self, line: &[u8]) -> Result<Record, Damage> {
         let record = self.read(line).map_err(|flaw| self.damage(flaw))?;
-        self.head = record.head();
-        self.anchored = true;
+        self.advance(record.head(), line);
+        Ok(record)
+    }
+
+    /// [`accept`](Self::accept) for a record that nobody wants: hash, number and predecessor are checked,
+    /// and what it says is not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept), but for its form.
+    pub fn check(&mut self, line: &[u8]) -> Result<Head, Damage> {
+        let head = self.read_frame(line).map_err(|flaw| self.damage(flaw))?;
+        self.advance(head, line);
+        Ok(head)
+    }
+
+    fn advance(&mut self, head: Head, line: &[u8]) {
+        self.head = head;
+        self.known = Known::Record;
         self.line = self.line.saturating_add(1);
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1);
         self.next.offset = self.next.offset.saturating_add(length);
-        Ok(record)
     }
 
     /// Judges `tail`, the bytes after the last newline of the file.
@@ -235,27 +304,60 @@ impl Chain {
     }
 
     fn read(&self, line: &[u8]) -> Result<Record, Flaw> {
-        let hashed_length = line.len().checked_sub(HASH_MEMBER.len() + HASH_DIGITS + 2).ok_or(Flaw::NotARecord)?;
-        let (hashed, end) = line.split_at_checked(hashed_length).ok_or(Flaw::NotARecord)?;
-        let hash = end
-            .strip_prefix(HASH_MEMBER.as_bytes())
-            .and_then(|end| end.strip_suffix(b"\"}"))
-            .and_then(|digits| str::from_utf8(digits).ok())
-            .and_then(|digits| digits.parse::<Digest>().ok())
-            .ok_or(Flaw::NotARecord)?;
-        if Digest::of(hashed) != hash {
-            return Err(Flaw::Hash);
-        }
+        let hash = hash_of(line)?;
         let (sequence, prev, entry) = parse(line).map_err(Flaw::Content)?;
+        if self.known == Known::Nothing && sequence != 1 && !matches!(entry.event, Event::SegmentBegun { .. }) {
+            return Err(Flaw::Sequence { expected: 1, found: sequence });
+        }
+        self.expect(sequence, prev)?;
+        Ok(Record { sequence, prev, hash, place: self.next, entry })
+    }
+
+    fn read_frame(&self, line: &[u8]) -> Result<Head, Flaw> {
+        if self.known == Known::Nothing {
+            return self.read(line).map(|record| record.head());
+        }
+        let hash = hash_of(line)?;
+        let (sequence, prev) = frame(line).ok_or_else(|| Flaw::Content("it does not begin as a record does".into()))?;
+        self.expect(sequence, prev)?;
+        Ok(Head { sequence, hash })
+    }
+
+    fn expect(&self, sequence: u64, prev: Digest) -> Result<(), Flaw> {
         let expected = self.head.sequence.saturating_add(1);
+        if self.known == Known::Nothing && sequence > 1 {
+            return Ok(());
+        }
         if sequence != expected {
             return Err(Flaw::Sequence { expected, found: sequence });
         }
-        if self.anchored && prev != self.head.hash {
+        if self.known != Known::Number && prev != self.head.hash {
             return Err(Flaw::Prev);
         }
-        Ok(Record { sequence, prev, hash, place: self.next, entry })
+        Ok(())
     }
+}
+
+/// The hash at the end of `line`, which is that of the bytes before it.
+fn hash_of(line: &[u8]) -> Result<Digest, Flaw> {
+    let hashed_length = line.len().checked_sub(HASH_MEMBER.len() + HASH_DIGITS + 2).ok_or(Flaw::NotARecord)?;
+    let (hashed, end) = line.split_at_checked(hashed_length).ok_or(Flaw::NotARecord)?;
+    let hash = end
+        .strip_prefix(HASH_MEMBER.as_bytes())
+        .and_then(|end| end.strip_suffix(b"\"}"))
+        .and_then(|digits| str::from_utf8(digits).ok())
+        .and_then(|digits| digits.parse::<Digest>().ok())
+        .ok_or(Flaw::NotARecord)?;
+    if Digest::of(hashed) == hash { Ok(hash) } else { Err(Flaw::Hash) }
+}
+
+/// The number and the predecessor's hash at the beginning of `line`.
+fn frame(line: &[u8]) -> Option<(u64, Digest)> {
+    let rest = line.strip_prefix(b"{\"seq\":")?;
+    let (number, rest) = rest.split_at_checked(rest.iter().position(|byte| *byte == b',')?)?;
+    let (prev, rest) = rest.strip_prefix(b",\"prev\":\"")?.split_at_checked(HASH_DIGITS)?;
+    rest.strip_prefix(b"\",")?;
+    Some((str::from_utf8(number).ok()?.parse().ok()?, str::from_utf8(prev).ok()?.parse().ok()?))
 }
 
 fn parse(line: &[u8]) -> Result<(u64, Digest, Entry), String> {
@@ -295,6 +397,12 @@ impl<R: BufRead> Lines<R> {
     #[must_use]
     pub const fn new(reader: R) -> Self {
         Self { reader, buffer: Vec::new() }
+    }
+
+    /// The bytes of the line that was read last.
+    #[must_use]
+    pub fn last_line(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// Reads on.

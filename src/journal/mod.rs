@@ -23,11 +23,13 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
-    thread::JoinHandle,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, JoinHandle, Thread},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::base::Receipt;
 
@@ -35,25 +37,32 @@ pub mod event;
 mod files;
 mod line;
 mod open;
+mod queue;
 mod read;
+mod recover;
+mod retire;
+mod roll;
+mod snapshot;
 mod subjects;
 mod writer;
 
 pub use event::{Actor, Entry, Event};
-pub use files::LOCK_FILE;
-pub use line::{Chain, Damage, Flaw, Head, Line, Lines, MAX_ENTRY_BYTES, Place, Record};
-pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Torn};
-pub use read::{ReadError, Reader, Records};
+pub use files::{LOCK_FILE, segment_name, segment_number};
+pub use line::{Chain, Damage, Flaw, Head, HeadError, Line, Lines, MAX_ENTRY_BYTES, Place, Record};
+pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Restore, Torn};
+pub use read::{ReadError, Reader, Records, Segment};
+pub use snapshot::{Snapshot, SnapshotError, TakeSnapshot};
 pub use subjects::Subjects;
 pub use writer::{Apply, JournalError, Storage};
 
-use writer::{Message, Request};
+use queue::Queue;
+use writer::Request;
 
 /// A journal that is open for appending; shared by reference.
 pub struct Journal {
-    requests: mpsc::Sender<Message>,
+    queue: Arc<Queue>,
     reader: Reader,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Journal {
@@ -68,27 +77,23 @@ impl Journal {
     /// an entry that could not be read back. Any other error means that the journal stopped: what
     /// was asked is then not acknowledged, though it may turn up at the next start.
     pub async fn append(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
-        let (request, answer) = self.request(entries)?;
-        self.requests.send(Message::Append(request)).await.map_err(|_| self.reader.shared().why_stopped())?;
+        if let Some(fault) = self.reader.shared().fault() {
+            return Err(fault);
+        }
+        let (request, answer) = Request::new(entries)?;
+        if !self.queue.push(request).await {
+            return Err(self.reader.shared().why_stopped());
+        }
         answer.await.unwrap_or_else(|_| Err(self.reader.shared().why_stopped()))
     }
 
-    /// [`append`](Self::append) for a thread that may block; panics inside an async runtime.
+    /// [`append`](Self::append) for a thread that may block.
     ///
     /// # Errors
     ///
     /// As [`append`](Self::append).
     pub fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
-        let (request, answer) = self.request(entries)?;
-        self.requests.blocking_send(Message::Append(request)).map_err(|_| self.reader.shared().why_stopped())?;
-        answer.blocking_recv().unwrap_or_else(|_| Err(self.reader.shared().why_stopped()))
-    }
-
-    fn request(&self, entries: Vec<Entry>) -> Result<(Request, writer::Answer), JournalError> {
-        match self.reader.shared().fault() {
-            Some(fault) => Err(fault),
-            None => Request::new(entries),
-        }
+        block_on(self.append(entries))
     }
 
     /// Whether appends can still succeed; once `false` it stays so until the process is restarted.
@@ -116,25 +121,38 @@ impl Journal {
     /// When the journal had failed before; it is closed all the same.
     pub async fn close(&self) -> Result<(), JournalError> {
         let (done, closed) = oneshot::channel();
-        if self.requests.send(Message::Close(done)).await.is_ok() {
-            // No answer means that another call has closed it already.
-            let _ = closed.await;
-        }
+        self.queue.close(Some(done));
+        // No answer means that it was closed already.
+        let _ = closed.await;
         self.reader.shared().fault().map_or(Ok(()), Err)
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // The channel has to close before the writer can be waited for.
-        let (closed, _) = mpsc::channel(1);
-        drop(std::mem::replace(&mut self.requests, closed));
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && writer.thread().id() != std::thread::current().id()
-        {
+        self.queue.close(None);
+        let writers = self.writers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for writer in writers.drain(..).filter(|writer| writer.thread().id() != thread::current().id()) {
             // Whoever opens the directory next finds the lock released.
             let _ = writer.join();
+        }
+    }
+}
+
+/// Waits for `future` on this thread.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => thread::park(),
         }
     }
 }

@@ -1,19 +1,25 @@
 //! Opening a journal: take the lock, check every record, cut a torn tail, refuse everything else.
+//!
+//! The chain is checked over every segment that is kept. What the records add up to begins with the newest
+//! snapshot whose digest the chain holds, and only what follows is replayed.
 
 use std::{
     fmt,
-    fs::{self, File},
-    io::{self, BufReader},
+    fs::File,
+    io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::Mutex,
 };
 
 use super::{
-    Journal, files,
-    line::{Chain, Damage, Flaw, Head, Line, Lines, Record},
-    read::{Reader, Shared},
-    writer::{self, Apply, Files, Storage},
+    Journal,
+    line::{Damage, Head, Record},
+    read::Reader,
+    recover::recover,
+    snapshot::{Snapshot, SnapshotError, TakeSnapshot},
+    writer::{self, Apply, Files, Storage, Views},
 };
+use crate::base::time::Timestamp;
 
 /// The journal's directory inside the data directory.
 pub const DIRECTORY: &str = "journal";
@@ -31,11 +37,23 @@ pub struct Options {
     pub batch_bytes: usize,
     /// The writer stops gathering at this many calls for one write.
     pub batch_calls: usize,
+    /// A segment that is longer than this many bytes is followed by a new one.
+    pub segment_bytes: u64,
+    /// With a new segment the oldest are removed until all that are left have at most so many bytes; for chains
+    /// that nothing is restored from.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { evidence: vec!["index"], queue: 1024, batch_bytes: 1024 * 1024, batch_calls: 1024 }
+        Self {
+            evidence: vec!["index"],
+            queue: 1024,
+            batch_bytes: 1024 * 1024,
+            batch_calls: 1024,
+            segment_bytes: 16 * 1024 * 1024,
+            quota_bytes: None,
+        }
     }
 }
 
@@ -49,13 +67,17 @@ pub struct Recovery {
     pub created: bool,
     /// The torn tail, when one was cut.
     pub torn: Option<Torn>,
+    /// The first record that was replayed; those before it were in the snapshot.
+    pub replayed_from: u64,
+    /// Snapshots that could not be used, and why.
+    pub unusable: Vec<String>,
 }
 
 impl Recovery {
     /// What the journal should say about it; nothing after a clean stop.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        self.torn.iter().map(Torn::to_string).collect()
+        self.torn.iter().map(Torn::to_string).chain(self.unusable.iter().cloned()).collect()
     }
 }
 
@@ -116,6 +138,14 @@ pub enum OpenError {
         /// What shows that it was.
         evidence: PathBuf,
     },
+    /// Older segments were removed, and no snapshot stands for them.
+    #[error("nothing can be restored from `{}`: older segments are not kept and {detail}: put the snapshot or the segments back from a copy", dir.display())]
+    Snapshot {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// What is wrong with the snapshots.
+        detail: String,
+    },
     /// The directory was written by a build that knows more.
     #[error("`{}` is not of a form that this build reads: use the build that wrote it", file.display())]
     Unknown {
@@ -140,19 +170,33 @@ impl OpenError {
     }
 }
 
+/// What a journal is replayed into.
+pub trait Restore {
+    /// Becomes what `snapshot` says, whatever it was before.
+    ///
+    /// # Errors
+    ///
+    /// When the snapshot does not have the form that this build knows; nothing has changed then.
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
+
+    /// Takes the next record into account.
+    fn replay(&mut self, record: &Record);
+}
+
 /// A journal that was checked from its first record to its last and is not written yet: the place
 /// to bring views up to date before anything new happens. Holds the lock.
-#[derive(Debug)]
 pub struct Recovered {
-    lock: File,
-    segment: File,
-    reader: Reader,
-    options: Options,
+    pub(super) lock: File,
+    pub(super) segment: File,
+    pub(super) reader: Reader,
+    pub(super) options: Options,
+    pub(super) last_at: Timestamp,
+    pub(super) take_snapshot: Option<TakeSnapshot>,
 }
 
 impl Journal {
-    /// Opens the journal in `data_dir`, beginning one when there was none, and hands every record
-    /// to `replay`, in order.
+    /// Opens the journal in `data_dir`, beginning one when there was none, and hands every record that is
+    /// kept to `replay`, in order.
     ///
     /// # Errors
     ///
@@ -162,33 +206,34 @@ impl Journal {
     pub fn open(
         data_dir: &Path,
         options: Options,
-        mut replay: impl FnMut(&Record),
+        replay: impl FnMut(&Record),
     ) -> Result<(Recovered, Recovery), OpenError> {
-        files::ensure_dir(data_dir)?;
-        let lock = files::lock(data_dir)?;
-        let found = find_or_begin(data_dir, &data_dir.join(DIRECTORY), &options)?;
-        let Found { path, created, marker, marked } = found;
-        let mut segment = files::open_segment(&path)?;
-        let (chain, torn_bytes) = read_all(&path, &segment, &mut replay)?;
-        let (head, offset) = (chain.head(), chain.next_place().offset);
-        if marked && head == Head::GENESIS {
-            return Err(OpenError::Missing { file: path, evidence: marker });
-        }
-        let torn = match torn_bytes {
-            0 => None,
-            bytes => {
-                let next = head.sequence.saturating_add(1);
-                let kept_at = files::cut_tail(&path, &mut segment, offset, next)?;
-                Some(Torn { segment: path.clone(), offset, bytes, kept_at })
+        struct All<F>(F);
+        impl<F: FnMut(&Record)> Restore for All<F> {
+            fn restore(&mut self, _: &Snapshot) -> Result<(), SnapshotError> {
+                Err(SnapshotError::new("every record is wanted"))
             }
-        };
-        // After a kill there may be records that no sync covered. They count from now on, so they must last.
-        segment.sync_all().map_err(|error| OpenError::io("sync", &path, error))?;
-        if !marked && head != Head::GENESIS {
-            mark(&path)?;
+
+            fn replay(&mut self, record: &Record) {
+                (self.0)(record);
+            }
         }
-        let reader = Reader::new(path, Arc::new(Shared::new(head, offset)));
-        Ok((Recovered { lock, segment, reader, options }, Recovery { head, created, torn }))
+        recover(data_dir, options, &mut All(replay), false)
+    }
+
+    /// [`open`](Self::open), beginning with the newest snapshot that the chain vouches for: only the records
+    /// after it are replayed. A snapshot that is missing or not as it was written is passed over for an
+    /// older one, or for all records, and that is reported.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and when older segments were removed and no snapshot can be used.
+    pub fn restore(
+        data_dir: &Path,
+        options: Options,
+        views: &mut dyn Restore,
+    ) -> Result<(Recovered, Recovery), OpenError> {
+        recover(data_dir, options, views, true)
     }
 }
 
@@ -199,8 +244,15 @@ impl Recovered {
         self.reader.clone()
     }
 
-    /// Starts the writer. `apply` is called on the writer's thread with the records of each
-    /// durable batch before anyone gets an answer, so that whoever has one sees its effect.
+    /// Begins each new segment with a snapshot, so that a start can begin there and older segments can go.
+    #[must_use]
+    pub fn with_snapshots(mut self, take: TakeSnapshot) -> Self {
+        self.take_snapshot = Some(take);
+        self
+    }
+
+    /// Starts the writers. `apply` is called with the records of each durable batch, in order, before
+    /// anyone gets an answer, so that whoever has one sees its effect.
     ///
     /// # Errors
     ///
@@ -219,71 +271,17 @@ impl Recovered {
         storage: impl FnOnce(File) -> Box<dyn Storage>,
         apply: Apply,
     ) -> Result<Journal, OpenError> {
-        let path = self.reader.path().to_owned();
+        let reader = self.reader.clone();
         let files = Files { lock: self.lock, storage: storage(self.segment) };
-        writer::spawn(files, self.reader, &self.options, apply)
-            .map_err(|error| OpenError::io("start the writer of", &path, error))
+        let views = Views { apply, take_snapshot: self.take_snapshot };
+        let (queue, writers) = writer::spawn(files, self.reader, (&self.options, self.last_at), views)
+            .map_err(|error| OpenError::io("start the writers of", reader.dir(), error))?;
+        Ok(Journal { queue, reader, writers: Mutex::new(writers) })
     }
 }
 
-/// Begins a journal where there is none, or finds the one that is there.
-fn find_or_begin(data_dir: &Path, dir: &Path, options: &Options) -> Result<Found, OpenError> {
-    let (path, marker) = (dir.join(SEGMENT), dir.join(MARKER));
-    let (begun, marked) = (path.exists(), marker.exists());
-    if !begun {
-        let evidence = options.evidence.iter().map(|name| data_dir.join(name));
-        if let Some(evidence) = std::iter::once(marker.clone()).chain(evidence).find(|path| path.exists()) {
-            return Err(OpenError::Missing { file: path, evidence });
-        }
-    }
-    files::ensure_dir(dir)?;
-    if let Some(name) = files::segments_in(dir)?.into_iter().find(|name| name != SEGMENT) {
-        return Err(OpenError::Unknown { file: dir.join(name) });
-    }
-    if marked && fs::read(&marker).map_err(|error| OpenError::io("read", &marker, error))? != MARKER_CONTENT {
-        return Err(OpenError::Unknown { file: marker });
-    }
-    if !begun {
-        files::create(&path, b"")?;
-    }
-    Ok(Found { path, created: !begun, marker, marked })
-}
-
-/// The journal's files as they were found.
-struct Found {
-    path: PathBuf,
-    created: bool,
-    marker: PathBuf,
-    marked: bool,
-}
-
-/// Notes beside `segment` that it holds a record: from then on an empty one is known to be a loss.
-pub(super) fn mark(segment: &Path) -> Result<(), OpenError> {
-    files::create(&segment.with_file_name(MARKER), MARKER_CONTENT)
-}
-
-/// Checks and replays the whole segment; returns the chain and the length of its torn tail.
-fn read_all(path: &Path, segment: &File, replay: &mut impl FnMut(&Record)) -> Result<(Chain, u64), OpenError> {
-    let damaged = |damage| OpenError::Damaged { file: path.to_owned(), damage };
-    let failed = |error| OpenError::io("read", path, error);
-    let length = segment.metadata().map_err(failed)?.len();
-    let mut lines = Lines::new(BufReader::with_capacity(READ_BUFFER_BYTES, segment));
-    let mut chain = Chain::genesis();
-    loop {
-        match lines.next_line().map_err(failed)? {
-            Line::Complete(line) => replay(&chain.accept(line).map_err(damaged)?),
-            Line::TooLong => return Err(damaged(chain.damage(Flaw::TooLong))),
-            Line::Unterminated(tail) => {
-                chain.accept_unterminated(tail).map_err(damaged)?;
-                let bytes = length.saturating_sub(chain.next_place().offset);
-                return Ok((chain, bytes));
-            }
-            Line::End => return Ok((chain, 0)),
-        }
+impl fmt::Debug for Recovered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recovered").field("reader", &self.reader).finish_non_exhaustive()
     }
 }
-
-const SEGMENT: &str = "000001.jsonl";
-const MARKER: &str = "format";
-const MARKER_CONTENT: &[u8] = b"hallpass journal 1\n";
-const READ_BUFFER_BYTES: usize = 256 * 1024;

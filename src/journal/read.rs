@@ -8,15 +8,26 @@ use std::{
 };
 
 use super::{
+    files,
     line::{Chain, Damage, Flaw, Head, Line, Lines, Place, Record},
     writer::JournalError,
 };
 
-/// Reads a journal; cheap to clone, and independent of the writer.
+/// Reads a journal; cheap to clone, and independent of the writers.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    path: PathBuf,
+    dir: PathBuf,
     shared: Arc<Shared>,
+}
+
+/// A segment that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Segment {
+    /// Its number, counted from 1.
+    pub number: u32,
+    /// Its first record's sequence number.
+    pub first: u64,
 }
 
 /// Why a record was not read.
@@ -39,15 +50,28 @@ pub enum ReadError {
         /// The place.
         damage: Damage,
     },
+    /// Its segment is not kept any more.
+    #[error("record {sequence} was archived: this journal begins with record {first}")]
+    Archived {
+        /// The record.
+        sequence: u64,
+        /// The first record that is kept.
+        first: u64,
+    },
 }
 
 impl Reader {
-    pub(super) const fn new(path: PathBuf, shared: Arc<Shared>) -> Self {
-        Self { path, shared }
+    pub(super) const fn new(dir: PathBuf, shared: Arc<Shared>) -> Self {
+        Self { dir, shared }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The file of segment `number`.
+    pub(super) fn path(&self, number: u32) -> PathBuf {
+        self.dir.join(files::segment_name(number))
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -57,112 +81,200 @@ impl Reader {
     /// The last durable record.
     #[must_use]
     pub fn head(&self) -> Head {
-        self.shared.durable().0
+        self.shared.lock().head
+    }
+
+    /// The segments that are kept, oldest first. A segment ends where the next begins.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Segment> {
+        self.shared.lock().segments.clone()
+    }
+
+    /// The first record that is kept; 1 unless older segments were removed.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.shared.lock().first()
     }
 
     /// Reads record `sequence`, whose line stands at `place`. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// When another record or none stands there.
+    /// When another record or none stands there, or its segment is not kept any more.
     pub fn read_at(&self, sequence: u64, place: Place) -> Result<Record, ReadError> {
-        let missing = Chain::from_middle(sequence, place).damage(Flaw::NotARecord);
-        self.records_at(sequence, place)?
-            .next()
-            .unwrap_or_else(|| Err(ReadError::Damaged { path: self.path.clone(), damage: missing }))
+        let mut records = self.records_at(sequence, place)?;
+        let missing = records.chain.damage(Flaw::NotARecord);
+        let path = self.path(place.segment);
+        records.next().unwrap_or_else(|| Err(ReadError::Damaged { path, damage: missing }))
     }
 
-    /// The durable records from `sequence` on, up to the head at the time of this call. Knowing
-    /// where the first stands saves reading those before it. Blocks on the disk.
+    /// The durable records from `sequence` on, or from the first that is kept, up to the head at the time of
+    /// this call. Knowing where the first stands saves reading those before it. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened. The iterator ends with the first record that is not right.
+    /// When the file cannot be opened. The iterator ends with the first record that is not right, or that
+    /// is removed meanwhile.
     pub fn read_from(&self, sequence: u64, place: Option<Place>) -> Result<Records, ReadError> {
         if let Some(place) = place {
             return self.records_at(sequence, place);
         }
-        let mut records = self.records_at(1, Chain::genesis().next_place())?;
+        let segments = self.segments();
+        let within = segments.iter().rev().find(|segment| segment.first <= sequence);
+        let begin = within.or(segments.first()).copied().unwrap_or(Segment { number: 1, first: 1 });
+        let mut records = self.records_at(begin.first, Place { segment: begin.number, offset: 0 })?;
         records.first = sequence;
         Ok(records)
     }
 
     fn records_at(&self, sequence: u64, place: Place) -> Result<Records, ReadError> {
-        let (_, end) = self.shared.durable();
-        let failed = |source| ReadError::Io { path: self.path.clone(), source };
-        let mut file = File::open(&self.path).map_err(failed)?;
-        file.seek(SeekFrom::Start(place.offset)).map_err(failed)?;
+        let (end, segment) = {
+            let durable = self.shared.lock();
+            (durable.end, durable.segments.iter().find(|segment| segment.number == place.segment).copied())
+        };
+        let archived = || ReadError::Archived { sequence, first: self.first() };
+        let first = match segment {
+            Some(segment) => segment.first,
+            None if place.segment <= end.segment => return Err(archived()),
+            // Nothing stands there, which is told as damage.
+            None => sequence,
+        };
+        let chain = Chain::from_middle(sequence, place, first);
+        let lines = self.open(place, end, sequence)?;
+        Ok(Records { reader: self.clone(), end, lines, chain, first: sequence, done: false })
+    }
+
+    fn open(&self, place: Place, end: Place, sequence: u64) -> Result<Lines<BufReader<io::Take<File>>>, ReadError> {
+        let path = self.path(place.segment);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.keeps(place.segment) => {
+                return Err(ReadError::Archived { sequence, first: self.first() });
+            }
+            Err(source) => return Err(ReadError::Io { path, source }),
+        };
+        file.seek(SeekFrom::Start(place.offset)).map_err(|source| ReadError::Io { path, source })?;
         // SECURITY: bytes past the durable end may vanish in a crash; nobody may act on them.
-        let durable = file.take(end.saturating_sub(place.offset));
-        let lines = Lines::new(BufReader::new(durable));
-        Ok(Records {
-            path: self.path.clone(),
-            lines,
-            chain: Chain::from_middle(sequence, place),
-            first: sequence,
-            done: false,
-        })
+        let length = if place.segment < end.segment { u64::MAX } else { end.offset };
+        Ok(Lines::new(BufReader::new(file.take(length.saturating_sub(place.offset)))))
+    }
+
+    fn keeps(&self, number: u32) -> bool {
+        self.shared.lock().segments.iter().any(|segment| segment.number == number)
     }
 }
 
 /// The records of a journal, in order, each checked against the one before.
 #[derive(Debug)]
 pub struct Records {
-    path: PathBuf,
+    reader: Reader,
+    end: Place,
     lines: Lines<BufReader<io::Take<File>>>,
     chain: Chain,
     first: u64,
     done: bool,
 }
 
-impl Iterator for Records {
-    type Item = Result<Record, ReadError>;
+impl Records {
+    /// The exact bytes of the record that came last, without their newline.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
+        self.lines.last_line()
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.done {
+    fn read_on(&mut self) -> Result<Option<Record>, ReadError> {
+        loop {
+            let path = self.reader.path(self.chain.next_place().segment);
             let record = match self.lines.next_line() {
                 Ok(Line::Complete(line)) => self.chain.accept(line),
                 Ok(Line::TooLong) => Err(self.chain.damage(Flaw::TooLong)),
                 Ok(Line::Unterminated(_)) => Err(self.chain.damage(Flaw::Unterminated)),
-                Ok(Line::End) => break,
-                Err(source) => {
-                    self.done = true;
-                    return Some(Err(ReadError::Io { path: self.path.clone(), source }));
+                Ok(Line::End) if self.chain.next_place().segment < self.end.segment => {
+                    self.chain.begin_segment();
+                    let sequence = self.chain.head().sequence.saturating_add(1);
+                    self.lines = self.reader.open(self.chain.next_place(), self.end, sequence)?;
+                    continue;
                 }
+                Ok(Line::End) => return Ok(None),
+                Err(source) => return Err(ReadError::Io { path, source }),
             };
-            match record {
-                Ok(record) if record.sequence < self.first => {}
-                Ok(record) => return Some(Ok(record)),
-                Err(damage) => {
-                    self.done = true;
-                    return Some(Err(ReadError::Damaged { path: self.path.clone(), damage }));
-                }
+            let record = record.map_err(|damage| ReadError::Damaged { path, damage })?;
+            if record.sequence >= self.first {
+                return Ok(Some(record));
             }
         }
-        self.done = true;
-        None
     }
 }
 
-/// What the writer tells everyone else.
+impl Iterator for Records {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let next = self.read_on().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+/// What the writers tell everyone else.
 #[derive(Debug)]
 pub(super) struct Shared {
-    durable: Mutex<(Head, u64)>,
+    durable: Mutex<Durable>,
     fault: OnceLock<JournalError>,
+    retiring: Mutex<()>,
+}
+
+/// What would survive a loss of power.
+#[derive(Debug, Clone)]
+pub(super) struct Durable {
+    /// The last record.
+    pub(super) head: Head,
+    /// Where its line ends.
+    pub(super) end: Place,
+    /// The segments that are kept, oldest first.
+    pub(super) segments: Vec<Segment>,
+    /// The segment that a start can begin with: those before it may go.
+    pub(super) restorable: u32,
+}
+
+impl Durable {
+    /// The first record that is kept.
+    pub(super) fn first(&self) -> u64 {
+        self.segments.first().map_or(1, |segment| segment.first)
+    }
 }
 
 impl Shared {
-    pub(super) const fn new(head: Head, bytes: u64) -> Self {
-        Self { durable: Mutex::new((head, bytes)), fault: OnceLock::new() }
+    pub(super) const fn new(durable: Durable) -> Self {
+        Self { durable: Mutex::new(durable), fault: OnceLock::new(), retiring: Mutex::new(()) }
     }
 
-    /// The last durable record, and where the bytes end that are durable.
-    pub(super) fn durable(&self) -> (Head, u64) {
-        *self.lock()
+    pub(super) fn durable(&self) -> Durable {
+        self.lock().clone()
     }
 
-    pub(super) fn set_durable(&self, head: Head, bytes: u64) {
-        *self.lock() = (head, bytes);
+    pub(super) fn set_durable(&self, head: Head, end: Place) {
+        let mut durable = self.lock();
+        (durable.head, durable.end) = (head, end);
+    }
+
+    /// Goes on with the segment that begins with `head`.
+    pub(super) fn begin_segment(&self, head: Head, end: Place) {
+        let mut durable = self.lock();
+        (durable.head, durable.end, durable.restorable) = (head, end, end.segment);
+        durable.segments.push(Segment { number: end.segment, first: head.sequence });
+    }
+
+    /// The turn to remove segments.
+    pub(super) fn retiring(&self) -> MutexGuard<'_, ()> {
+        self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Durable> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing is acknowledged any more, once that is so.
@@ -178,9 +290,5 @@ impl Shared {
     /// Why the writer does not answer.
     pub(super) fn why_stopped(&self) -> JournalError {
         self.fault().unwrap_or(JournalError::Closed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Head, u64)> {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,23 +1,30 @@
-//! The one writer: gathers what waits, writes once, syncs once, applies, answers.
+//! The writers: while one applies and answers a batch, the next syncs its own, and a third gathers.
+//!
+//! Each writer takes a batch through three stages, hand over hand: it holds on to a stage until it has
+//! the next, so that batches cannot overtake each other. When there is little to do one of them does
+//! all of it, without waking another.
 
 use std::{
     fs::File,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex},
-    thread,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    Journal,
     event::Entry,
     line::{Body, Head, MAX_ENTRY_BYTES, Place, Record},
-    open::{Options, mark},
-    read::Reader,
+    open::Options,
+    queue::{Bounds, Next, Queue},
+    read::{Durable, Reader},
+    recover::mark,
+    retire, roll,
+    snapshot::{Snapshot, SnapshotError, TakeSnapshot},
 };
-use crate::base::Receipt;
+use crate::base::{Receipt, time::Timestamp};
 
 /// What is told of every durable batch before its answers.
 pub type Apply = Box<dyn FnMut(&[Record]) + Send>;
@@ -30,11 +37,26 @@ pub trait Storage: io::Write + Send {
     ///
     /// When that is not certain; the journal then stops.
     fn sync_data(&mut self) -> io::Result<()>;
+
+    /// Goes on in `file`, the next segment, which is empty. What cannot do that stays in the one it has.
+    ///
+    /// # Errors
+    ///
+    /// When it goes on in the one it has.
+    fn next_segment(&mut self, file: File) -> io::Result<()> {
+        drop(file);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl Storage for File {
     fn sync_data(&mut self) -> io::Result<()> {
         Self::sync_data(self)
+    }
+
+    fn next_segment(&mut self, file: File) -> io::Result<()> {
+        *self = file;
+        Ok(())
     }
 }
 
@@ -88,7 +110,7 @@ impl Request {
         Ok((Self { entries, answer }, waiting))
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.iter().fold(0, |sum, (_, body)| sum.saturating_add(body.len()))
     }
 }
@@ -99,162 +121,268 @@ struct Pending {
     last: Head,
 }
 
-#[derive(Debug)]
-pub(super) enum Message {
-    Append(Request),
-    Close(oneshot::Sender<()>),
-}
-
-/// What the writer holds open.
+/// What the writers hold open.
 pub(super) struct Files {
     pub(super) lock: File,
     pub(super) storage: Box<dyn Storage>,
 }
 
-/// Starts the writer after `reader`'s head.
-pub(super) fn spawn(files: Files, reader: Reader, options: &Options, apply: Apply) -> io::Result<Journal> {
-    let Files { lock, storage } = files;
-    let (requests, inbox) = mpsc::channel(options.queue.max(1));
-    let (head, bytes) = reader.shared().durable();
-    let mut writer = Writer {
-        inbox,
-        storage,
-        reader: reader.clone(),
-        head,
-        bytes,
-        batch_bytes: options.batch_bytes,
-        batch_calls: options.batch_calls,
-        apply,
-        buffer: Vec::new(),
-        closers: Vec::new(),
-    };
-    let thread = thread::Builder::new().name("hallpass-journal".to_owned()).spawn(move || {
-        writer.run();
-        let closers = std::mem::take(&mut writer.closers);
-        drop(writer);
-        drop(lock);
-        for closer in closers {
-            // Whoever asked may have stopped waiting.
-            let _ = closer.send(());
-        }
-    })?;
-    Ok(Journal { requests, reader, writer: Mutex::new(Some(thread)) })
+/// What the writers feed.
+pub(super) struct Views {
+    pub(super) apply: Apply,
+    pub(super) take_snapshot: Option<TakeSnapshot>,
 }
 
-struct Writer {
-    inbox: mpsc::Receiver<Message>,
-    storage: Box<dyn Storage>,
+/// Starts the writers after `reader`'s head, a record of `last_at`; they end when the queue that is returned
+/// was closed and is empty.
+pub(super) fn spawn(
+    files: Files,
     reader: Reader,
-    head: Head,
-    bytes: u64,
-    batch_bytes: usize,
-    batch_calls: usize,
-    apply: Apply,
-    buffer: Vec<u8>,
-    closers: Vec<oneshot::Sender<()>>,
+    (options, last_at): (&Options, Timestamp),
+    views: Views,
+) -> io::Result<(Arc<Queue>, Vec<JoinHandle<()>>)> {
+    let bounds = Bounds { calls: options.batch_calls, bytes: options.batch_bytes };
+    let queue = Arc::new(Queue::new(options.queue, bounds));
+    let Durable { head, end, .. } = reader.shared().durable();
+    let writers = Arc::new(Writers {
+        queue: Arc::clone(&queue),
+        reader,
+        segment_bytes: options.segment_bytes.max(1),
+        quota_bytes: options.quota_bytes,
+        gather: Mutex::new(Gather { head, next: end, last_at, roll_at: options.segment_bytes.max(1) }),
+        store: Mutex::new(Store { storage: files.storage, is_marked: head != Head::GENESIS }),
+        views: Mutex::new(views),
+        _lock: files.lock,
+    });
+    let mut threads = Vec::with_capacity(STAGES);
+    for _ in 0..STAGES {
+        let writers = Arc::clone(&writers);
+        let thread = thread::Builder::new().name("hallpass-journal".to_owned());
+        match thread.spawn(move || Writers::run(writers)) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                queue.close(None);
+                return Err(error);
+            }
+        }
+    }
+    Ok((queue, threads))
 }
 
-impl Writer {
-    /// Until the journal is dropped, or closed and drained.
-    fn run(&mut self) {
-        let mut batch = Vec::new();
-        while let Some(message) = self.inbox.blocking_recv() {
-            let mut gathered = self.take(message, &mut batch);
-            // No waiting for more: under load the calls that arrive during one sync make the next batch.
-            while gathered < self.batch_bytes && batch.len() < self.batch_calls {
-                let Ok(message) = self.inbox.try_recv() else { break };
-                gathered = gathered.saturating_add(self.take(message, &mut batch));
-            }
-            if !batch.is_empty() {
-                self.commit(&mut batch);
+/// What the writers share: the three stages, in order.
+struct Writers {
+    queue: Arc<Queue>,
+    reader: Reader,
+    segment_bytes: u64,
+    quota_bytes: Option<u64>,
+    gather: Mutex<Gather>,
+    store: Mutex<Store>,
+    views: Mutex<Views>,
+    /// Whoever opens the directory next finds it released when the last writer has ended.
+    _lock: File,
+}
+
+/// The end of the chain as it was encoded; some of it may not be durable yet.
+struct Gather {
+    head: Head,
+    next: Place,
+    last_at: Timestamp,
+    /// At this length of the segment a new one is begun.
+    roll_at: u64,
+}
+
+/// Where the bytes go.
+struct Store {
+    storage: Box<dyn Storage>,
+    is_marked: bool,
+}
+
+/// Calls that are written and answered together.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+    calls: Vec<Pending>,
+    /// Where the segment ends with it.
+    end: Place,
+}
+
+impl Writers {
+    fn run(this: Arc<Self>) {
+        let worked = catch_unwind(AssertUnwindSafe(|| while this.write_a_batch() {}));
+        if worked.is_err() {
+            // The batch was dropped unanswered; its callers ask why.
+            this.reader.shared().fail("writing panicked".to_owned());
+            this.queue.finish();
+        }
+        let queue = Arc::clone(&this.queue);
+        if let Some(writers) = Arc::into_inner(this) {
+            // The last one: everything is closed and released before anyone hears so.
+            drop(writers);
+            queue.finish();
+        }
+    }
+
+    /// Takes one batch through the stages; `false` when there will be none any more.
+    fn write_a_batch(&self) -> bool {
+        let mut gather = lock(&self.gather);
+        let Some(batch) = self.gather(&mut gather) else { return false };
+        let mut store = lock(&self.store);
+        drop(gather);
+        let begun = self.queue.now();
+        let stored = self.store(&mut store, &batch);
+        let views = lock(&self.views);
+        drop(store);
+        self.queue.disk_is_free(batch.calls.len(), self.queue.now().saturating_sub(begun));
+        let done = stored.and_then(|()| self.apply(views, &batch.records));
+        for Pending { answer, last } in batch.calls {
+            let receipt = done.clone().map(|()| Receipt::of_durable_record(last.sequence, last.hash));
+            // Whoever asked may have stopped waiting; what it asked for happened, or did not.
+            let _ = answer.send(receipt);
+        }
+        true
+    }
+
+    /// The next batch, once the disk is free for it; `None` when there will be none any more.
+    fn gather(&self, gather: &mut Gather) -> Option<Batch> {
+        let mut batch = Batch::default();
+        loop {
+            match self.queue.next(Bounds { calls: batch.calls.len(), bytes: batch.bytes.len() }) {
+                Next::Encode(requests) => {
+                    if batch.calls.is_empty() && gather.next.offset >= gather.roll_at {
+                        self.roll(gather);
+                    }
+                    requests.into_iter().for_each(|request| gather.encode(request, &mut batch));
+                }
+                Next::Write => return Some(batch),
+                Next::Stop => return None,
             }
         }
     }
 
-    /// Puts a call into the batch and returns its length; or begins to close.
-    fn take(&mut self, message: Message, batch: &mut Vec<Request>) -> usize {
-        match message {
-            Message::Append(request) => {
-                let length = request.len();
-                batch.push(request);
-                length
-            }
-            Message::Close(done) => {
-                self.inbox.close();
-                self.closers.push(done);
-                0
-            }
+    /// Makes the batch durable.
+    fn store(&self, store: &mut Store, batch: &Batch) -> Result<(), JournalError> {
+        let shared = self.reader.shared();
+        self.write(store, batch.end.segment, &batch.bytes)?;
+        if let Some(last) = batch.records.last() {
+            shared.set_durable(last.head(), batch.end);
         }
+        Ok(())
     }
 
-    fn commit(&mut self, batch: &mut Vec<Request>) {
-        if let Some(fault) = self.reader.shared().fault() {
-            for request in batch.drain(..) {
-                let _ = request.answer.send(Err(fault.clone()));
-            }
-            return;
+    fn write(&self, store: &mut Store, segment: u32, bytes: &[u8]) -> Result<(), JournalError> {
+        let shared = self.reader.shared();
+        if let Some(fault) = shared.fault() {
+            return Err(fault);
         }
-        let (records, answers) = self.encode(batch);
         // INVARIANT: nobody is answered unless both succeeded (`failed_sync_acknowledges_nothing`). A failed
         // sync is never repeated: the kernel may have dropped the pages and would then report success.
-        if let Err(reason) = self.store() {
-            let fault = self.reader.shared().fail(reason);
-            refuse(answers, &fault);
-            return;
+        let stored = store.storage.write_all(bytes).and_then(|()| store.storage.sync_data());
+        let path = self.reader.path(segment);
+        stored.map_err(|error| shared.fail(format!("writing to `{}`: {error}", path.display())))?;
+        if !store.is_marked {
+            mark(self.reader.dir()).map_err(|error| shared.fail(error.to_string()))?;
+            store.is_marked = true;
         }
-        self.bytes = self.bytes.saturating_add(length_of(&self.buffer));
-        self.head = records.last().map_or(self.head, Record::head);
-        self.reader.shared().set_durable(self.head, self.bytes);
-        if catch_unwind(AssertUnwindSafe(|| (self.apply)(&records))).is_err() {
-            // What was recorded lasts; what is known of it is not certain any more, so nothing is built on it.
-            let fault = self.reader.shared().fail("applying a durable record panicked".to_owned());
-            refuse(answers, &fault);
-            return;
-        }
-        for Pending { answer, last } in answers {
-            // Whoever asked may have stopped waiting; what it asked for happened.
-            let _ = answer.send(Ok(Receipt::of_durable_record(last.sequence, last.hash)));
-        }
+        Ok(())
     }
 
-    /// Makes what is in the buffer durable.
-    fn store(&mut self) -> Result<(), String> {
-        let path = self.reader.path();
-        let stored = self.storage.write_all(&self.buffer).and_then(|()| self.storage.sync_data());
-        stored.map_err(|error| format!("writing to `{}`: {error}", path.display()))?;
-        if self.head != Head::GENESIS {
-            return Ok(());
+    /// Tells of durable records; a batch whose turn comes after a fault is not acknowledged.
+    fn apply(&self, mut views: MutexGuard<'_, Views>, records: &[Record]) -> Result<(), JournalError> {
+        let shared = self.reader.shared();
+        if let Some(fault) = shared.fault() {
+            return Err(fault);
         }
-        mark(path).map_err(|error| error.to_string())
+        // What was recorded lasts; what is known of it is not certain after a panic, so nothing is built on it.
+        catch_unwind(AssertUnwindSafe(|| (views.apply)(records)))
+            .map_err(|_| shared.fail("applying a durable record panicked".to_owned()))
     }
 
-    /// Writes the batch into the buffer; returns its records, and each call's last record.
-    fn encode(&mut self, batch: &mut Vec<Request>) -> (Vec<Record>, Vec<Pending>) {
-        self.buffer.clear();
-        let mut head = self.head;
-        let mut records = Vec::with_capacity(batch.len());
-        let mut answers = Vec::with_capacity(batch.len());
-        for request in batch.drain(..) {
-            for (entry, body) in request.entries {
-                let offset = self.bytes.saturating_add(length_of(&self.buffer));
-                let prev = head.hash;
-                head = body.encode(head, &mut self.buffer);
-                let place = Place { segment: 1, offset };
-                records.push(Record { sequence: head.sequence, prev, hash: head.hash, place, entry });
+    /// Begins the next segment. Until its first record is durable a failure costs nothing: the journal goes
+    /// on in the segment that it has, and tries again later.
+    fn roll(&self, gather: &mut Gather) {
+        // Hand over hand as any batch: all records before this one are durable and applied.
+        let mut store = lock(&self.store);
+        let mut views = lock(&self.views);
+        if self.reader.shared().fault().is_some() {
+            return;
+        }
+        let number = gather.next.segment.saturating_add(1);
+        let begun = views
+            .snapshot()
+            .and_then(|snapshot| roll::begin(&self.reader, number, (gather.head, gather.last_at), snapshot.as_ref()));
+        let begun = begun.and_then(|begun| {
+            let next = begun.file.try_clone().and_then(|file| store.storage.next_segment(file));
+            next.map(|()| begun).map_err(|error| error.to_string())
+        });
+        match begun {
+            Ok(begun) => self.write_first_record(gather, &mut store, views, begun),
+            Err(error) => {
+                tracing::error!(%error, segment = number, "the journal could not begin a segment and tries again later");
+                gather.roll_at = gather.next.offset.saturating_add(self.segment_bytes.div_ceil(4));
             }
-            answers.push(Pending { answer: request.answer, last: head });
         }
-        (records, answers)
+    }
+
+    fn write_first_record(
+        &self,
+        gather: &mut Gather,
+        store: &mut Store,
+        views: MutexGuard<'_, Views>,
+        roll::Begun { number, entry, body, .. }: roll::Begun,
+    ) {
+        (gather.next, gather.roll_at) = (Place { segment: number, offset: 0 }, self.segment_bytes);
+        let mut batch = Batch::default();
+        gather.encode_entry(entry, &body, &mut batch);
+        // A failure here stops the journal, and is told to everybody who waits.
+        if self.write(store, number, &batch.bytes).is_err() {
+            return;
+        }
+        self.reader.shared().begin_segment(gather.head, gather.next);
+        if self.apply(views, &batch.records).is_err() {
+            return;
+        }
+        let tidied = roll::forget_old_snapshots(&self.reader).and_then(|()| match self.quota_bytes {
+            Some(bytes) => retire::keep_at_most(&self.reader, bytes),
+            None => Ok(()),
+        });
+        if let Err(error) = tidied {
+            tracing::error!(%error, "old parts of the journal could not be removed");
+        }
     }
 }
 
-fn refuse(answers: Vec<Pending>, fault: &JournalError) {
-    for Pending { answer, .. } in answers {
-        // Whoever asked may have stopped waiting.
-        let _ = answer.send(Err(fault.clone()));
+impl Views {
+    /// A snapshot of what was applied; `None` when none are taken.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, String> {
+        let Some(take) = &mut self.take_snapshot else { return Ok(None) };
+        let taken = catch_unwind(AssertUnwindSafe(take));
+        let taken = taken.unwrap_or_else(|_| Err(SnapshotError::new("taking a snapshot panicked")));
+        taken.map(Some).map_err(|error| error.to_string())
     }
 }
 
-fn length_of(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+impl Gather {
+    fn encode(&mut self, request: Request, batch: &mut Batch) {
+        for (entry, body) in request.entries {
+            self.encode_entry(entry, &body, batch);
+        }
+        batch.calls.push(Pending { answer: request.answer, last: self.head });
+    }
+
+    fn encode_entry(&mut self, entry: Entry, body: &Body, batch: &mut Batch) {
+        let (prev, place, before) = (self.head.hash, self.next, batch.bytes.len());
+        self.head = body.encode(self.head, &mut batch.bytes);
+        let length = batch.bytes.len().saturating_sub(before);
+        self.next.offset = self.next.offset.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        (self.last_at, batch.end) = (entry.at, self.next);
+        batch.records.push(Record { sequence: self.head.sequence, prev, hash: self.head.hash, place, entry });
+    }
 }
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gathering, storing, applying: a writer for each.
+const STAGES: usize = 3;

@@ -100,10 +100,10 @@ fn a_first_start_that_never_wrote_a_whole_record_is_begun_again() {
 }
 
 #[test]
-fn segments_and_formats_of_a_newer_build_are_refused() {
+fn files_and_formats_of_a_newer_build_are_refused() {
     let dir = TempDir::new().unwrap();
     written(dir.path(), 1);
-    let later = dir.path().join("journal/000002.jsonl");
+    let later = dir.path().join("journal/000002-b.jsonl");
     fs::write(&later, b"").unwrap();
     assert!(matches!(open(dir.path()), Err(OpenError::Unknown { file }) if file == later));
     fs::remove_file(later).unwrap();

@@ -23,6 +23,8 @@ mod faults;
 mod offline;
 #[path = "../records/mod.rs"]
 mod records;
+mod segments;
+mod snapshots;
 
 use records::note;
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hallpass::{
-    base::{ids::IssuerUri, time::SystemClock},
+    base::time::SystemClock,
     broker::{Broker, Options},
     identity::AgentKey,
     journal::event::Subject,
@@ -137,17 +137,7 @@ pub(crate) fn wants() -> Value {
 ///
 /// When it does not open, with the reason.
 pub(crate) async fn missing(home: &Path, told: &Answers) -> Result<Vec<String>, String> {
-    let issuer: IssuerUri = ISSUER.parse().unwrap();
-    let hour = Duration::from_secs(3600);
-    let options = Options {
-        issuer,
-        data_dir: home.join("data"),
-        policy_dir: home.join("policy"),
-        max_task_ttl: hour,
-        max_pass_ttl: hour,
-        rotation_overlap: Duration::from_secs(90),
-        expected_head: None,
-    };
+    let options = Options::new(ISSUER.parse().unwrap(), home.join("data"), home.join("policy"));
     let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(|error| error.to_string())?;
     let broker = opened.broker;
     let mut missing = Vec::new();
