@@ -197,12 +197,16 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the chain is overloaded or cannot be used; the same reports may be sent again.
+    /// When the chain is overloaded or cannot be used, or the disk is nearly full; the same reports may be sent
+    /// again.
     pub async fn record_reports(
         self: &Arc<Self>,
         caller: Caller,
         reports: Vec<Report>,
     ) -> Result<RecordedReports, BrokerError> {
+        if self.is_storage_low() {
+            return Err(BrokerError::StorageLow);
+        }
         let _waiting = self.decisions.waiting.try_acquire().map_err(|_| DecisionsError::Busy)?;
         let chain = self.decisions.chain().await?;
         let _turn = chain.turn.lock().await;

@@ -237,6 +237,9 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
     if found.sequence < expected.sequence {
         return Err(StartError::OlderCopy { expected, found });
     }
+    if expected.sequence < journal.first() {
+        return Err(ReadError::Archived { sequence: expected.sequence, first: journal.first() }.into());
+    }
     match journal.read_from(expected.sequence, None)?.next().transpose()? {
         Some(record) if record.head() == expected => Ok(()),
         _ => Err(StartError::OtherJournal { expected }),
