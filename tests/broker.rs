@@ -4,6 +4,8 @@
 mod refusals;
 #[path = "broker/registry.rs"]
 mod registry;
+#[path = "broker/retention.rs"]
+mod retention;
 #[path = "broker/revocations.rs"]
 mod revocations;
 mod support;
@@ -12,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hallpass::{
     base::{ReasonCode, ids::AgentId, time::ManualClock},
-    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Revoke},
+    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Retention, Revoke},
     index::{Filter, Order, Window},
     journal::{
         Actor,
@@ -38,16 +40,24 @@ impl House {
         Self { directory, clock }
     }
 
-    async fn open(&self) -> Arc<Broker> {
-        let options = Options {
+    fn options(&self) -> Options {
+        Options {
             issuer: support::ISSUER.parse().unwrap(),
             data_dir: self.directory.path().join("data"),
             policy_dir: self.directory.path().join("policy"),
             max_task_ttl: Duration::from_secs(12 * 3600),
             max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
-            retention: hallpass::broker::Retention::default(),
-        };
+            retention: Retention::default(),
+        }
+    }
+
+    async fn open(&self) -> Arc<Broker> {
+        self.open_keeping(Retention::default()).await
+    }
+
+    async fn open_keeping(&self, retention: Retention) -> Arc<Broker> {
+        let options = Options { retention, ..self.options() };
         Broker::open(options, self.clock.clone()).await.unwrap().broker
     }
 
