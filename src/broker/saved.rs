@@ -152,3 +152,162 @@ pub(super) mod tasks {
         Ok(tasks.into_iter().map(|task| (task.record.task.clone(), task)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        base::{digest::Digest, json, key::PrivateKey, time::Timestamp},
+        journal::{Actor, Entry, Event, Place},
+    };
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix_seconds(1_795_000_000 + second)
+    }
+
+    fn id(prefix: &str, n: u64) -> String {
+        format!("{prefix}_{n:032x}")
+    }
+
+    fn block(n: u64) -> String {
+        format!("{n:0128x}")
+    }
+
+    fn server(n: u64) -> String {
+        format!("https://s{n}.example/mcp")
+    }
+
+    fn subject() -> impl Strategy<Value = Value> {
+        let n = || 0..4_u64;
+        prop_oneof![
+            n().prop_map(|n| json!({"revocation_id": block(n)})),
+            n().prop_map(|n| json!({"task": id("tsk", n)})),
+            n().prop_map(|n| json!({"agent": format!("bot{n}")})),
+            n().prop_map(|n| json!({"steward": id("stw", n)})),
+            n().prop_map(|n| json!({"server": server(n)})),
+            n().prop_map(|n| json!({"key": n + 1})),
+        ]
+    }
+
+    /// Any event about few things, so that later ones meet earlier ones.
+    fn event() -> impl Strategy<Value = Value> {
+        let n = || 0..4_u64;
+        let second = || (0..9000_u64).prop_map(at);
+        let public = serde_json::to_value(PrivateKey::from_seed(&[7; 32]).public()).unwrap();
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        prop_oneof![
+            (0..3_usize, n(), 0..4_usize, any::<bool>()).prop_map(move |(purpose, key, state, link)| json!({
+                "type": "key_changed", "purpose": (["root", "feed", "operator"][purpose]), "key": key + 1, "public": public,
+                "state": (["pending", "active", "retiring", "revoked"][state]), "link": link.then_some("a.b.c"),
+            })),
+            (n(), n(), second(), 0..3_usize).prop_map(|(operator, token, expires_at, role)| json!({
+                "type": "operator_added", "operator": format!("op{operator}"), "revocation_id": block(token),
+                "roles": [(["admin", "auditor", "verifier"][role])], "expires_at": expires_at,
+            })),
+            n().prop_map(|n| json!({"type": "operator_removed", "operator": format!("op{n}")})),
+            n().prop_map(|n| json!({"type": "steward_added", "steward": id("stw", n)})),
+            (n(), n(), any::<bool>()).prop_map(move |(agent, steward, has_key)| json!({"type": "agent_set", "agent": {
+                "agent": format!("bot{agent}"), "steward": id("stw", steward), "registered_at": at(0),
+                "keys": if has_key { vec![jwk.clone()] } else { Vec::new() },
+            }})),
+            n().prop_map(|n| json!({"type": "agent_removed", "agent": format!("bot{n}")})),
+            n().prop_map(|n| json!({"type": "server_set", "manifest": {
+                "server": server(n), "name": format!("s{n}"), "tools": {"read": {"read_only": true}},
+            }})),
+            n().prop_map(|n| json!({"type": "server_removed", "server": server(n)})),
+            (n(), n(), n(), second()).prop_map(|(task, agent, steward, ends_at)| json!({"type": "task_opened", "task": {
+                "task": id("tsk", task), "agent": format!("bot{agent}"), "steward": id("stw", steward), "purpose": "count",
+                "opened_at": at(0), "ends_at": ends_at, "asked": [], "context": {"ticket": {"a": [1, "b", null]}},
+            }})),
+            (n(), n(), n(), second(), second()).prop_map(|(task, token, to, issued_at, expires_at)| json!({
+                "type": "token_issued", "task": id("tsk", task), "token": {
+                    "revocation_id": block(token), "key": 1, "issued_at": issued_at, "expires_at": expires_at,
+                    "rights": [{"type": "mcp", "server": server(to), "tools": ["read"]}], "decided_by": [],
+                    "policy": Digest::ZERO,
+                },
+            })),
+            (n(), second()).prop_map(|(task, end)| json!({
+                "type": "task_completed", "task": id("tsk", task), "passes_end": end,
+            })),
+            (n(), n(), n()).prop_map(|(task, one, two)| json!({
+                "type": "delegation_reported", "task": id("tsk", task), "blocks": [block(one), block(two)], "delegate": "x",
+            })),
+            (subject(), second(), second(), any::<bool>(), prop::option::of(n())).prop_map(
+                |(subject, cut_off, expires_at, only_token, task)| json!({"type": "revoked", "revocation": {
+                    "subject": subject, "cut_off": cut_off, "expires_at": expires_at, "only_token": only_token,
+                    "task": task.map(|task| id("tsk", task)),
+                }})
+            ),
+            subject().prop_map(|subject| json!({"type": "reinstated", "subject": subject})),
+            (n(), n(), second()).prop_map(|(agent, jti, expires_at)| json!({
+                "type": "assertion_used", "agent": format!("bot{agent}"), "jti": Digest::of(&[u8::try_from(jti).unwrap()]),
+                "expires_at": expires_at,
+            })),
+        ]
+    }
+
+    fn record(number: usize, event: &Value) -> Record {
+        let event: Event = json::parse_as(&serde_json::to_vec(event).unwrap(), 100_000).unwrap();
+        let sequence = u64::try_from(number).unwrap() + 1;
+        let entry =
+            Entry { at: at(sequence), actor: Actor::Broker, request: None, trace: None, idempotency: None, event };
+        Record { sequence, prev: Digest::ZERO, hash: Digest::ZERO, place: Place::default(), entry }
+    }
+
+    /// All that a state knows, what it derives included.
+    fn dump(state: &State) -> String {
+        let mut tokens: Vec<_> = (0..4).map(|n| block(n).parse().unwrap()).collect();
+        tokens.retain(|token| state.task_of(token).is_some());
+        let named: Vec<_> = (0..4).map(|n| state.server(&format!("s{n}")).is_some()).collect();
+        format!("{} {tokens:?} {named:?}", serde_json::to_string(state).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_snapshot_and_what_follows_give_the_state_of_all_records(
+            events in prop::collection::vec(event(), 1..60),
+            cut in any::<prop::sample::Index>(),
+            seconds in 0..20_000_u64,
+        ) {
+            let records: Vec<_> = events.iter().enumerate().map(|(number, event)| record(number, event)).collect();
+            let (before, after) = records.split_at(cut.index(records.len()));
+            let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+            let mut all = Saved::new(other.path());
+            records.iter().for_each(|record| all.replay(record));
+            let mut first = Saved::new(home.path());
+            before.iter().for_each(|record| first.replay(record));
+            let (state, tree) = first.into_parts().unwrap();
+            let snapshot = take_snapshot(Arc::new(RwLock::new(state)), Arc::new(tree))().unwrap();
+            let mut restored = Saved::new(home.path());
+            restored.restore(&snapshot).unwrap();
+            after.iter().for_each(|record| restored.replay(record));
+            prop_assert_eq!(dump(&restored.state), dump(&all.state));
+            prop_assert_eq!(restored.tree.root(), all.tree.root());
+            for state in [&mut restored.state, &mut all.state] {
+                state.forget(at(seconds));
+            }
+            prop_assert_eq!(dump(&restored.state), dump(&all.state));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_build_that_knows_more_is_refused() {
+        let mut state = serde_json::to_value(State::default()).unwrap();
+        state["later"] = json!(true);
+        let mut snapshot = Snapshot::default();
+        snapshot.set(STATE, &state).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let tree = Tree::new(home.path(), SavedTree::default());
+        snapshot.set(TREE, &tree.checkpoint().unwrap()).unwrap();
+        let mut saved = Saved::new(home.path());
+        assert!(saved.restore(&snapshot).is_err());
+        assert!(saved.restore(&Snapshot::default()).is_err());
+        snapshot.set(STATE, &State::default()).unwrap();
+        saved.restore(&snapshot).unwrap();
+    }
+}

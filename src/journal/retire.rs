@@ -13,8 +13,8 @@ impl Journal {
     /// Removes the segments before number `before`, oldest first, and returns the numbers of those that were.
     /// With an `archive` each is copied there and the copy made durable first. Blocks on the disk.
     ///
-    /// Segments that a start could need stay: there is always one left that begins with a snapshot, or,
-    /// where none are taken, the last.
+    /// Segments that a start could need stay: the last two, each with its snapshot, or, where none are taken,
+    /// the last.
     ///
     /// # Errors
     ///

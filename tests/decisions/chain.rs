@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs::OpenOptions, io::Write as _, path::Path, sy
 use hallpass::{
     audit::{self, Claims},
     base::time::SystemClock,
-    broker::{Broker, BrokerError, Caller, DecisionsError, KeysAtRest, Options, RecordedReports},
+    broker::{Broker, BrokerError, Caller, DecisionsError, Options, RecordedReports},
     index::{Filter, Order, Window},
     journal::Actor,
     verify::report::Report,
