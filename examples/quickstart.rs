@@ -127,6 +127,13 @@ async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), B
     if let Some(missing) = ON_THE_STAGE.iter().find(|wanted| !told.any(|kind| kind == *wanted)) {
         return Err(format!("the audit trail has no `{missing}` in its place").into());
     }
+    let calls = story.step("every call that the server decided is traced to alice", house.calls(task)).await?;
+    for (_, line) in &calls {
+        println!("     {line}");
+    }
+    if calls.len() < CALLS || calls.iter().any(|(answers, _)| answers != "alice") {
+        return Err(format!("of at least {CALLS} calls {} are told, not all of them alice's", calls.len()).into());
+    }
     let journal = house.journal();
     story.step("the broker finishes what it is doing and stops", house.stop()).await?;
     let checking = async { audit::verify_file(&journal, &audit::Claims::default()) };
@@ -149,3 +156,6 @@ const OF_THE_TASK: [&str; 5] = ["task_opened", "token_issued", "delegation_repor
 
 /// What it says of what was there before, in this order, among other things.
 const ON_THE_STAGE: [&str; 5] = ["server_set", "steward_added", "agent_set", "policy_loaded", "operator_added"];
+
+/// How many calls were made in the task; a refused one is asked for its reason once more.
+const CALLS: usize = 10;

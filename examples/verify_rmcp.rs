@@ -21,7 +21,8 @@ use hallpass::{
     token::manifest::Manifest,
     verify::{
         Verifier,
-        feed::{self, FeedClient, FeedHandle},
+        feed::{self, FeedClient},
+        tower::HallpassLayer,
     },
 };
 
@@ -49,32 +50,41 @@ struct Options {
     /// Where to remember how far it had heard, so that no older word is believed after a restart.
     #[arg(long, env = "LEDGER_STATE_FILE", default_value = "ledger-feed.json")]
     state_file: PathBuf,
+    /// Report every decision to the broker, and keep in this directory what it has not taken yet.
+    #[arg(long, env = "LEDGER_SPOOL")]
+    spool: Option<PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
-    let (verifier, feed) = follow(&options)?;
+    let (verifier, client) = follow(&options)?;
+    let reports = options.spool.as_ref().map(|spool| client.reports(spool).spawn()).transpose()?.map(Arc::new);
+    let layer = HallpassLayer::builder(Arc::clone(&verifier));
+    let layer = if let Some(reports) = &reports { layer.report_to(reports.clone()) } else { layer }.build();
+    let feed = client.spawn();
     let listener = tokio::net::TcpListener::bind(options.listen).await?;
     eprintln!("{} on {}, waiting for {}", verifier.server(), listener.local_addr()?, verifier.issuer());
     // Until the broker has spoken every request is answered 503; nothing is let through unverified.
     let _ = tokio::time::timeout(Duration::from_secs(10), feed.ready()).await;
-    axum::serve(listener, ledger::router(verifier, &options.hosts)).with_graceful_shutdown(interrupted()).await?;
+    axum::serve(listener, ledger::router(layer, &options.hosts)).with_graceful_shutdown(interrupted()).await?;
     feed.shutdown().await;
+    if let Some(reports) = reports {
+        reports.shutdown().await;
+    }
     Ok(())
 }
 
-/// Builds the verifier and starts to follow what its broker says about keys and revocations.
-fn follow(options: &Options) -> Result<(Arc<Verifier>, FeedHandle), Box<dyn Error>> {
+/// Builds the verifier and what keeps it current with its broker's keys and revocations.
+fn follow(options: &Options) -> Result<(Arc<Verifier>, FeedClient), Box<dyn Error>> {
     let manifest: Manifest = json::parse_as(&fs::read(&options.manifest)?, MAX_MANIFEST_BYTES)?;
     let memory = feed::load_memory(&options.state_file, &options.issuer, &manifest.server)?;
     let verifier = Verifier::builder(options.issuer.clone(), &options.feed_key, manifest).memory(memory).build();
     let verifier = Arc::new(verifier);
     let token = fs::read_to_string(&options.verifier_token_file)?;
     let client = FeedClient::builder(Arc::clone(&verifier), options.issuer.as_str(), token.trim_end());
-    let feed = client.state_file(&options.state_file).build()?.spawn();
-    Ok((verifier, feed))
+    Ok((verifier, client.state_file(&options.state_file).build()?))
 }
 
 async fn interrupted() {

@@ -26,7 +26,7 @@ fn main() {
     let (verifier, pass) = (Rc::new(lean::verifier(1_024)), lean::pass(None));
     // All of the arguments that facts are told of: 60 texts of 4,000 bytes.
     let mut arguments = Map::new();
-    arguments.insert("a".to_owned(), "a".repeat(4_000).into());
+    arguments.insert("a".to_owned(), kinds::hard_to_find(3_990).into());
     arguments.insert("path".to_owned(), format!("/srv{}", "/a".repeat(100)).into());
     for index in 0..58 {
         arguments.insert(format!("argument{index}"), "ab".repeat(2_000).replacen('a', "c", index).into());

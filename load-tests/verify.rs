@@ -135,6 +135,8 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
         keys: Vec::new(),
         feed_key: feed.public(),
         feed_key_chain: Vec::new(),
+        checkpoint_key: None,
+        checkpoint_key_chain: Vec::new(),
     };
     verifier.accept_key_document(&document).unwrap();
     let frame = Frame {

@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/keys.rs"]
+mod keys;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]
@@ -13,8 +15,14 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hallpass::{
-    base::{ReasonCode, ids::AgentId, time::ManualClock},
-    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, NewAgent, OpenTask, Options, Retention, Revoke},
+    base::{
+        ReasonCode,
+        ids::{AgentId, KeyId},
+        time::ManualClock,
+    },
+    broker::{
+        Broker, BrokerError, Caller, IssueAgain, Issued, KeysAtRest, NewAgent, OpenTask, Options, Retention, Revoke,
+    },
     index::{Filter, Order, Window},
     journal::{
         Actor,
@@ -42,18 +50,17 @@ impl House {
 
     fn options(&self) -> Options {
         Options {
-            issuer: support::ISSUER.parse().unwrap(),
-            data_dir: self.directory.path().join("data"),
-            policy_dir: self.directory.path().join("policy"),
-            max_task_ttl: Duration::from_secs(12 * 3600),
-            max_pass_ttl: Duration::from_secs(3600),
             rotation_overlap: Duration::from_secs(90),
-            retention: Retention::default(),
+            ..Options::new(
+                support::ISSUER.parse().unwrap(),
+                self.directory.path().join("data"),
+                self.directory.path().join("policy"),
+            )
         }
     }
 
     async fn open(&self) -> Arc<Broker> {
-        self.open_keeping(Retention::default()).await
+        Broker::open(self.options(), self.clock.clone()).await.unwrap().broker
     }
 
     async fn open_keeping(&self, retention: Retention) -> Arc<Broker> {

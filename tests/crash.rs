@@ -5,14 +5,7 @@
 
 mod process;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use hallpass::{
     audit,
@@ -21,35 +14,21 @@ use hallpass::{
     token::manifest::Manifest,
     verify::{Verifier, document::KeyDocument},
 };
-use process::{Home, ISSUER, Running};
+use process::{
+    Home, ISSUER, Running,
+    load::{Answers, Load, Revoked, SERVER, furnish, manifest},
+};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-
-/// What the clients were told.
-#[derive(Default)]
-struct Answers {
-    /// Task and first block's id.
-    minted: Vec<(String, String)>,
-    revoked: Vec<Revoked>,
-}
-
-/// A pass that was revoked, and where the broker said that this is recorded.
-struct Revoked {
-    id: String,
-    token: String,
-    sequence: u64,
-}
 
 #[tokio::test]
 async fn every_answered_mint_and_revocation_survives_kill_9() {
     let home = Home::new();
-    let key = Arc::new(AgentKey::generate("crash-bot".parse().unwrap()));
     let mut running = home.serve().await;
-    furnish(&running, &key).await;
+    let key = furnish(&running).await;
     let mut told = Answers::default();
     for cycle in 0..cycles() {
         // The moment of the kill differs from cycle to cycle; the answers decide what must be there.
-        let answers = load_and_kill(running, &key, 8 + 5 * (cycle % 7)).await;
+        let answers = load_and_kill(running, &key, 4 + 3 * (cycle % 7)).await;
         told.minted.extend(answers.minted);
         told.revoked.extend(answers.revoked);
         let summary = audit::verify_file(&home.journal(), &audit::Claims::default()).unwrap();
@@ -77,76 +56,20 @@ async fn every_answered_mint_and_revocation_survives_kill_9() {
     audit::verify_file(&home.journal(), &audit::Claims::default()).unwrap();
 }
 
-/// 12 in every test run; `HALLPASS_CRASH_CYCLES=1000` for the long one.
+/// 30 in every test run; `HALLPASS_CRASH_CYCLES=1000` for the long one.
 fn cycles() -> u64 {
-    std::env::var("HALLPASS_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+    std::env::var("HALLPASS_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
 }
 
-async fn furnish(running: &Running, key: &AgentKey) {
-    running.as_admin("POST", "/v1/servers", Some(manifest())).await.unwrap();
-    let agent = json!({"agent": "crash-bot", "steward": "alice", "keys": [key.public_jwk()]});
-    running.as_admin("POST", "/v1/agents", Some(agent)).await.unwrap();
-    let grant =
-        json!({"id": "reads", "agents": ["crash-bot"], "server": "ledger", "tools": ["read_*"], "max_ttl": "1h"});
-    running.as_admin("POST", "/v1/policy/grants", Some(grant)).await.unwrap();
-}
-
-/// Eight clients mint, and revoke every second of what they minted, until so many mints were answered
-/// and the broker is killed in the middle of the next ones.
+/// Clients mint and revoke until so many mints were answered, and the broker is killed in the middle of the next ones.
 async fn load_and_kill(running: Running, key: &Arc<AgentKey>, mints: u64) -> Answers {
     let running = Arc::new(running);
-    let stopped = Arc::new(AtomicBool::new(false));
-    let (count, mut counted) = watch::channel(0_u64);
-    let count = Arc::new(count);
-    let clients = (0..8).map(|_| {
-        let (running, stopped, key) = (Arc::clone(&running), Arc::clone(&stopped), Arc::clone(key));
-        let count = Arc::clone(&count);
-        tokio::spawn(async move { mint_and_revoke(&running, &key, (&stopped, &count)).await })
-    });
-    let clients: Vec<_> = clients.collect();
-    let enough = counted.wait_for(|count| *count >= mints);
-    tokio::time::timeout(Duration::from_secs(60), enough).await.expect("the broker hardly answers").unwrap();
+    let mut load = Load::on(&running, key);
+    load.answered(mints).await;
     running.kill_9();
-    stopped.store(true, Ordering::SeqCst);
-    let mut all = Answers::default();
-    for client in clients {
-        let answers = client.await.unwrap();
-        all.minted.extend(answers.minted);
-        all.revoked.extend(answers.revoked);
-    }
+    let told = load.end().await;
     Arc::into_inner(running).unwrap().wait().await;
-    all
-}
-
-async fn mint_and_revoke(
-    running: &Running,
-    key: &AgentKey,
-    (stopped, count): (&AtomicBool, &watch::Sender<u64>),
-) -> Answers {
-    let mut answers = Answers::default();
-    while !stopped.load(Ordering::SeqCst) {
-        let Ok(issued) = running.as_agent(key, "/v1/tasks", wants()).await else { continue };
-        let id = issued["revocation_id"].as_str().unwrap().to_owned();
-        answers.minted.push((issued["task_id"].as_str().unwrap().to_owned(), id.clone()));
-        count.send_modify(|count| *count += 1);
-        if answers.minted.len() % 2 == 0 {
-            let body = json!({"revocation_id": id});
-            if let Ok(answer) = running.as_admin("POST", "/v1/revocations", Some(body)).await {
-                let sequence = answer["sequence"].as_u64().unwrap();
-                answers.revoked.push(Revoked { id, token: issued["token"].as_str().unwrap().to_owned(), sequence });
-            }
-        }
-    }
-    answers
-}
-
-fn manifest() -> Value {
-    json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}})
-}
-
-fn wants() -> Value {
-    let detail = json!({"type": "mcp", "server": SERVER, "tools": ["read_ledger"]});
-    json!({"purpose": "crash", "ttl_seconds": 3600, "authorization_details": [detail]})
+    told
 }
 
 async fn everything_is_there(running: &Running, told: &Answers) {
@@ -195,5 +118,3 @@ async fn all_of(running: &Running, path: &str) -> Vec<Value> {
         }
     }
 }
-
-const SERVER: &str = "https://ledger.example/mcp";

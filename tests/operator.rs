@@ -55,7 +55,7 @@ fn authenticate_unless(
     revoked: &BTreeSet<RevocationId>,
     is_accepted: &dyn Fn(&OperatorId, Timestamp) -> bool,
 ) -> Result<OperatorSession, OperatorError> {
-    let key = |hint: Option<KeyId>| -> Option<PublicKey> { (hint == Some(KeyId(1))).then(|| root(5).public()) };
+    let key = |hint: KeyId| -> Option<PublicKey> { (hint == KeyId(1)).then(|| root(5).public()) };
     let is_revoked = |id: &RevocationId| revoked.contains(id);
     OperatorSession::authenticate(token, &OperatorStanding { key: &key, is_revoked: &is_revoked, is_accepted })
 }

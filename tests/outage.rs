@@ -18,6 +18,7 @@ use hallpass::{
         Verifier,
         document::KeyDocument,
         feed::{self, FeedClient, FeedHandle},
+        tower::HallpassLayer,
     },
 };
 use process::{Home, ISSUER, Running};
@@ -114,7 +115,7 @@ impl Setup {
 async fn serve(verifier: Arc<Verifier>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, ledger::router(verifier, &[])).await });
+    tokio::spawn(async move { axum::serve(listener, ledger::router(HallpassLayer::new(verifier), &[])).await });
     url
 }
 

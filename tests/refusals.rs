@@ -299,6 +299,7 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         (RateLimited, "tests/http/auth.rs", "too_many_requests_are_429_with_a_time_to_wait"),
         (Timeout, "tests/http/running.rs", "a_slow_head_and_a_slow_request_are_cut_off"),
         (Unavailable, "tests/http/running.rs", "what_cannot_be_recorded_is_503"),
+        (StorageLow, "tests/disk/full.rs", "minting_ends_first_and_revoking_last"),
         (Internal, "src/http/front.rs", "a_panic_ends_its_request_alone_and_tells_nothing"),
     ]
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, http::request::Parts};
-use hallpass::verify::{Permit, Verifier, tower::HallpassLayer};
+use hallpass::verify::{Permit, tower::HallpassLayer};
 use rmcp::{
     ErrorData, ServerHandler,
     handler::server::{router::tool::ToolRouter, tool::Extension, wrapper::Parameters},
@@ -24,14 +24,14 @@ use serde::Deserialize;
 
 /// The MCP server at `/mcp`, behind the layer, and its OAuth metadata at the well-known path.
 /// `hosts` are the names under which clients reach it, beside those of this machine.
-pub(crate) fn router(verifier: Arc<Verifier>, hosts: &[String]) -> Router {
+pub(crate) fn router(layer: HallpassLayer, hosts: &[String]) -> Router {
     let ledger = Ledger::new();
     let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let config =
         StreamableHttpServerConfig::default().with_allowed_hosts(local.into_iter().chain(hosts.iter().cloned()));
     let service =
         StreamableHttpService::new(move || Ok(ledger.clone()), Arc::new(LocalSessionManager::default()), config);
-    Router::new().route_service("/mcp", service).layer(HallpassLayer::new(verifier))
+    Router::new().route_service("/mcp", service).layer(layer)
 }
 
 /// Accounts per year, in cents.

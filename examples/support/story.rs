@@ -23,7 +23,8 @@ use hallpass::{
     verify::{
         Verifier,
         document::KeyDocument,
-        feed::{FeedClient, FeedHandle},
+        feed::{FeedClient, FeedHandle, Reports},
+        tower::HallpassLayer,
     },
 };
 use rmcp::{
@@ -128,7 +129,7 @@ pub(crate) struct House {
     agent: AgentKey,
     listener: Mutex<Option<TcpListener>>,
     server: ServerUri,
-    guarded: Mutex<Option<(Arc<Verifier>, FeedHandle)>>,
+    guarded: Mutex<Option<(Arc<Verifier>, FeedHandle, Arc<Reports>)>>,
     stop: Mutex<Option<(oneshot::Sender<()>, Serving)>>,
 }
 
@@ -210,12 +211,15 @@ impl House {
         let pin = keys.feed_key.thumbprint();
         let verifier =
             Arc::new(Verifier::builder(self.broker_url.parse()?, pin, serde_json::from_value(manifest)?).build());
-        let feed = FeedClient::builder(Arc::clone(&verifier), &self.broker_url, token).build()?.spawn();
+        let client = FeedClient::builder(Arc::clone(&verifier), &self.broker_url, token).build()?;
+        let reports = Arc::new(client.reports(self.directory.path().join("spool")).spawn()?);
+        let feed = client.spawn();
         tokio::time::timeout(PATIENCE, feed.ready()).await??;
         let listener = self.listener.lock().await.take().ok_or("the MCP server was started before")?;
-        let router = crate::ledger::router(Arc::clone(&verifier), &[]);
+        let layer = HallpassLayer::builder(Arc::clone(&verifier)).report_to(reports.clone()).build();
+        let router = crate::ledger::router(layer, &[]);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        *self.guarded.lock().await = Some((verifier, feed));
+        *self.guarded.lock().await = Some((verifier, feed, reports));
         Ok(())
     }
 
@@ -285,7 +289,7 @@ impl House {
         let revoked = self.as_admin("POST", "/v1/revocations", Some(body)).await?;
         let sequence = revoked["sequence"].as_u64().ok_or("no sequence")?;
         let guarded = self.guarded.lock().await;
-        let (verifier, feed) = guarded.as_ref().ok_or("no MCP server")?;
+        let (verifier, feed, _) = guarded.as_ref().ok_or("no MCP server")?;
         let has_heard = |_: &_| verifier.memory().sequence >= sequence;
         tokio::time::timeout(PATIENCE, feed.wait_for(has_heard)).await??;
         Ok(())
@@ -308,8 +312,26 @@ impl House {
         Ok(events.map(|event| (word(event, "type"), line(event))).collect())
     }
 
+    /// Waits until the server has reported everything; then the calls of the task, oldest first: for whom
+    /// each was made, and a line for people.
+    pub(crate) async fn calls(&self, task: &str) -> Result<Vec<(String, String)>> {
+        if let Some((_, _, reports)) = self.guarded.lock().await.as_ref() {
+            reports.shutdown().await;
+        }
+        let page = self.as_admin("GET", &format!("/v1/decisions?order=oldest&limit=200&task={task}"), None).await?;
+        let calls = page["items"].as_array().ok_or("no calls")?.iter();
+        let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let line = |call: &Value| {
+            let (name, decision) = (word(&call["call"]["name"]), word(&call["decision"]));
+            let blocks = call["chain"].as_array().map_or(0, Vec::len);
+            let (agent, purpose) = (word(&call["agent"]), word(&call["purpose"]));
+            format!("{decision} {name}: {agent} for {}, to {purpose}; {blocks} blocks", word(&call["steward_name"]))
+        };
+        Ok(calls.map(|call| (word(&call["steward_name"]), line(call))).collect())
+    }
+
     pub(crate) async fn stop(&self) -> Result<()> {
-        if let Some((_, feed)) = self.guarded.lock().await.take() {
+        if let Some((_, feed, _)) = self.guarded.lock().await.take() {
             feed.shutdown().await;
         }
         let (stop, serving) = self.stop.lock().await.take().ok_or("stopped before")?;
@@ -355,15 +377,7 @@ async fn start_broker(
     let any_port = "127.0.0.1:0".parse()?;
     let listeners = Listeners::bind(http::Options::new(any_port, any_port)).await?;
     let url = format!("http://{}", listeners.local_addr());
-    let options = Options {
-        issuer: url.parse()?,
-        data_dir: directory.join("data"),
-        policy_dir: directory.join("policy"),
-        max_task_ttl: Duration::from_secs(3600),
-        max_pass_ttl: Duration::from_secs(3600),
-        rotation_overlap: Duration::from_secs(90),
-        retention: hallpass::broker::Retention::default(),
-    };
+    let options = Options::new(url.parse()?, directory.join("data"), directory.join("policy"));
     let opened = Broker::open(options, clock).await?;
     let server = Server::new(listeners, opened.broker, Arc::new(Silent));
     let serving = server.serve(async { drop(stopped.await) });

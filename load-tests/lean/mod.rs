@@ -83,6 +83,8 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
         keys: Vec::new(),
         feed_key: feed.public(),
         feed_key_chain: Vec::new(),
+        checkpoint_key: None,
+        checkpoint_key_chain: Vec::new(),
     };
     verifier.accept_key_document(&document).unwrap();
     let frame = Frame {

@@ -13,7 +13,7 @@ use crate::{
     index::{Filter, Index, IndexError, Window},
     journal::{
         Actor, Event, ReadError, Reader, Record, Subjects,
-        event::{KeyPurpose, KeyState, Role, Subject},
+        event::{KeyState, Role, Subject},
     },
 };
 
@@ -184,7 +184,7 @@ fn explain(event: &Event) -> (&'static str, String) {
             ("segment_begun", snapshot.unwrap_or_default())
         }
         Event::KeyChanged { purpose, key, state, .. } => {
-            ("key_changed", format!("{} key {key} is {}", purpose_word(*purpose), state_word(*state)))
+            ("key_changed", format!("{} key {key} is {}", purpose.as_str(), state_word(*state)))
         }
         Event::OperatorAdded { operator, roles, expires_at, .. } => {
             let roles = list(roles.iter().map(|role| role_word(*role)));
@@ -234,6 +234,10 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::Reinstated { subject } => ("reinstated", subject_words(subject)),
         Event::AssertionUsed { expires_at, .. } => ("assertion_used", format!("remembered until {expires_at}")),
+        Event::CallDecided { call, attribution } => {
+            ("call_decided", format!("{} at {}, {}", call.id, call.at, attribution.as_str()))
+        }
+        Event::ReportsLost { lost } => ("reports_lost", format!("{} from {} to {}", lost.id, lost.from, lost.to)),
     }
 }
 
@@ -245,14 +249,6 @@ fn subject_words(subject: &Subject) -> String {
         Subject::Steward(id) => format!("steward {id}"),
         Subject::Server(id) => format!("server {id}"),
         Subject::Key(id) => format!("key {id}"),
-    }
-}
-
-const fn purpose_word(purpose: KeyPurpose) -> &'static str {
-    match purpose {
-        KeyPurpose::Root => "root",
-        KeyPurpose::Feed => "feed",
-        KeyPurpose::Operator => "operator",
     }
 }
 

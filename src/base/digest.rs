@@ -33,6 +33,12 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// The digest with these 32 bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// As JOSE writes it: base64url without padding (RFC 7515 section 2).
     #[must_use]
     pub fn to_base64url(&self) -> String {

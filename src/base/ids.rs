@@ -106,6 +106,10 @@ text_id!(
     RequestId, "request id", |text| is_prefixed_hex(text, "req_"), "req_ and 32 lower-case hex digits"
 );
 text_id!(
+    /// What a verifier reports, such as one call that it decided: told again, it is known by this.
+    ReportId, "report id", |text| is_prefixed_hex(text, "rpt_"), "rpt_ and 32 lower-case hex digits"
+);
+text_id!(
     /// The name of a tool or prompt, exactly as the server lists it.
     ToolName, "tool name", is_tool_name, "1 to 128 of A-Z a-z 0-9 _ - . /"
 );
@@ -141,6 +145,14 @@ impl RequestId {
     #[must_use]
     pub fn from_uuid_bytes(bytes: [u8; 16]) -> Self {
         Self(format!("req_{}", hex::encode(bytes)).into())
+    }
+}
+
+impl ReportId {
+    /// A new id from 16 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(format!("rpt_{}", hex::encode(bytes)).into())
     }
 }
 
@@ -208,6 +220,16 @@ impl fmt::Debug for RevocationId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyId(pub u32);
+
+impl FromStr for KeyId {
+    type Err = IdError;
+
+    /// Reads what [`Display`](fmt::Display) writes, and no other spelling of the number.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = text.parse().ok().map(Self).filter(|id| id.to_string() == text);
+        id.ok_or_else(|| IdError::new("key number", text, "a whole number"))
+    }
+}
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -181,6 +181,8 @@ reason_codes! {
     RateLimited = "rate_limited",
     /// It took too long.
     Timeout = "timeout",
+    /// The broker's disk is nearly full: it records only what ends rights.
+    StorageLow = "storage_low",
     /// The broker cannot serve this now.
     Unavailable = "unavailable",
     /// A fault of the broker.

@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A position in somebody's trace, as a peer named it.
 ///
 /// A hint for whoever looks for a request later; nothing is decided by it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TraceParent {
     trace: [u8; 16],
     span: [u8; 8],
@@ -54,6 +57,12 @@ impl TraceParent {
         self.trace
     }
 
+    /// The id of the span that asked, 16 hex digits.
+    #[must_use]
+    pub fn span_id(&self) -> String {
+        hex::encode(self.span)
+    }
+
     /// The id of the span that asked.
     #[must_use]
     pub const fn span_bytes(&self) -> [u8; 8] {
@@ -64,6 +73,20 @@ impl TraceParent {
     #[must_use]
     pub const fn is_sampled(&self) -> bool {
         self.sampled
+    }
+}
+
+impl TryFrom<String> for TraceParent {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("expected a W3C traceparent")
+    }
+}
+
+impl From<TraceParent> for String {
+    fn from(parent: TraceParent) -> Self {
+        parent.to_string()
     }
 }
 

@@ -139,15 +139,19 @@ impl Broker {
     /// The public key document.
     #[must_use]
     pub fn key_document(&self) -> Option<KeyDocument> {
-        let feed_key = self.keyring().feed().ok()?.public();
+        let (feed_key, checkpoint_key) = {
+            let keyring = self.keyring();
+            (keyring.feed().ok()?.public(), keyring.checkpoint().ok()?.public())
+        };
         let state = self.state();
-        let feed_key_chain = state.feed_key_chain.clone();
         Some(KeyDocument {
             iss: self.issuer().clone(),
             at: self.now_in(&state),
             keys: root_keys(&state),
             feed_key,
-            feed_key_chain,
+            feed_key_chain: state.feed_key_chain.clone(),
+            checkpoint_key: Some(checkpoint_key),
+            checkpoint_key_chain: state.checkpoint_key_chain.clone(),
         })
     }
 

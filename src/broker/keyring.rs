@@ -4,24 +4,19 @@
 //! stays published until the last thing that it signed has ended. Only the active key of a purpose
 //! signs.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::PoisonError,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duration};
 
 use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
+    key_files::{KeyFileError, KeyFiles},
     state::{KeyEntry, State},
 };
 use crate::{
     base::{
         ids::KeyId,
         key::{PrivateKey, PublicKey},
-        secret_file::{SecretFileError, read_secret, write_secret},
         time::Timestamp,
     },
     journal::{
@@ -29,30 +24,28 @@ use crate::{
         event::{KeyPurpose, KeyState},
     },
     token::RootKey,
-    verify::document::FeedKeyLink,
+    verify::document::KeyLink,
 };
 
 /// The secret keys that are on disk.
 #[derive(Debug)]
 pub(super) struct Keyring {
-    directory: PathBuf,
+    files: KeyFiles,
     keys: BTreeMap<(KeyPurpose, KeyId), PrivateKey>,
     /// The active root and operator keys in the engine's form.
     root: Option<RootKey>,
     operator: Option<RootKey>,
-    feed: Option<(KeyId, PublicKey)>,
+    /// The active key of every purpose.
+    active: BTreeMap<KeyPurpose, KeyId>,
 }
 
 /// A key that could not be read, written or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// The file.
+    /// Its file.
     #[error(transparent)]
-    File(#[from] SecretFileError),
-    /// Its content.
-    #[error("`{}` is not a private key file (a JWK with kty, crv, x and d)", .0.display())]
-    Content(PathBuf),
+    File(#[from] KeyFileError),
     /// The file holds another key than the records name.
     #[error("`{}` does not hold the key that the journal names: restore it from a copy", .0.display())]
     Other(PathBuf),
@@ -73,54 +66,67 @@ pub struct KeyView {
     pub state: KeyState,
     /// Since when.
     pub since: Timestamp,
-    /// The JWK thumbprint of its public half: for a feed key, what verifiers pin.
+    /// The JWK thumbprint of its public half: for a feed or checkpoint key, what others pin.
     pub thumbprint: String,
 }
 
 impl Keyring {
-    pub(super) fn empty(directory: PathBuf) -> Self {
-        Self { directory, keys: BTreeMap::new(), root: None, operator: None, feed: None }
+    pub(super) const fn empty(files: KeyFiles) -> Self {
+        Self { files, keys: BTreeMap::new(), root: None, operator: None, active: BTreeMap::new() }
     }
 
     /// Makes a key and writes its file; it counts for nothing until the journal knows it.
     pub(super) fn make(&mut self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {
         let key = PrivateKey::generate();
         let public = key.public();
-        let path = self.path(purpose, id);
-        write_secret(&path, &key.dangerous_jwk(None))?;
+        self.files.write(&name(purpose, id), &key)?;
         self.keys.insert((purpose, id), key);
         Ok(public)
     }
 
-    /// Reads every key that the records say is alive, and takes up the active ones.
+    /// Reads every key that the records say is alive, takes up the active ones, and destroys those that
+    /// are revoked.
     pub(super) fn follow(&mut self, state: &State) -> Result<(), KeyringError> {
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
         let of_purpose = |purpose| state.live_keys(purpose).map(move |(id, entry)| (purpose, id, entry));
-        let live: Vec<_> = purposes.into_iter().flat_map(of_purpose).collect();
+        let live: Vec<_> = KeyPurpose::ALL.into_iter().flat_map(of_purpose).collect();
         for (purpose, id, _) in &live {
             if !self.keys.contains_key(&(*purpose, *id)) {
-                self.keys.insert((*purpose, *id), read_key(&self.path(*purpose, *id))?);
+                self.keys.insert((*purpose, *id), self.files.read(&name(*purpose, *id))?);
             }
         }
         let mut active = BTreeMap::new();
         for (purpose, id, entry) in live {
             let key = self.keys.get(&(purpose, id)).filter(|key| key.public() == entry.public);
-            let key = key.ok_or_else(|| KeyringError::Other(self.path(purpose, id)))?;
+            let key = key.ok_or_else(|| KeyringError::Other(self.files.path(&name(purpose, id))))?;
             if entry.state == KeyState::Active {
                 // In the order of their numbers, so the latest stays.
                 active.insert(purpose, (id, key));
             }
         }
-        let none = |purpose| KeyringError::NoneActive(word(purpose));
-        let root_key = |purpose| {
-            let (id, key) = active.get(&purpose).ok_or_else(|| none(purpose))?;
-            RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.path(purpose, *id)))
+        if let Some(none) = KeyPurpose::ALL.into_iter().find(|purpose| !active.contains_key(purpose)) {
+            return Err(KeyringError::NoneActive(none.as_str()));
+        }
+        let root_key = |purpose: KeyPurpose| {
+            let (id, key) = active.get(&purpose).ok_or(KeyringError::NoneActive(purpose.as_str()))?;
+            RootKey::new(*id, key).map_err(|_| KeyringError::Other(self.files.path(&name(purpose, *id))))
         };
-        let (feed_id, feed) = active.get(&KeyPurpose::Feed).ok_or_else(|| none(KeyPurpose::Feed))?;
-        let (root, operator, feed) =
-            (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?, (*feed_id, feed.public()));
-        (self.root, self.operator, self.feed) = (Some(root), Some(operator), Some(feed));
+        let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
+        let active = active.into_iter().map(|(purpose, (id, _))| (purpose, id)).collect();
+        (self.root, self.operator, self.active) = (Some(root), Some(operator), active);
+        let revoked = state.keys.iter().filter(|(_, entry)| entry.state == KeyState::Revoked);
+        for ((purpose, id), _) in revoked {
+            self.keys.remove(&(*purpose, *id));
+            self.files.remove(&name(*purpose, *id))?;
+        }
         Ok(())
+    }
+
+    /// Writes the file of every key anew, in the form that files should have; how many there were.
+    fn rewrite(&self) -> Result<usize, KeyringError> {
+        for ((purpose, id), key) in &self.keys {
+            self.files.write(&name(*purpose, *id), key)?;
+        }
+        Ok(self.keys.len())
     }
 
     /// Whether the keys that sign are others than the records say.
@@ -129,9 +135,7 @@ impl Keyring {
             let active = state.live_keys(purpose).filter(|(_, entry)| entry.state == KeyState::Active);
             active.map(|(id, _)| id).max()
         };
-        active(KeyPurpose::Root) != self.root.as_ref().map(RootKey::id)
-            || active(KeyPurpose::Operator) != self.operator.as_ref().map(RootKey::id)
-            || active(KeyPurpose::Feed) != self.feed.map(|(id, _)| id)
+        KeyPurpose::ALL.into_iter().any(|purpose| active(purpose) != self.active.get(&purpose).copied())
     }
 
     pub(super) fn root(&self) -> Result<&RootKey, KeyringError> {
@@ -143,17 +147,26 @@ impl Keyring {
     }
 
     pub(super) fn feed(&self) -> Result<&PrivateKey, KeyringError> {
-        let id = self.feed.map(|(id, _)| id).ok_or(KeyringError::NoneActive("feed"))?;
-        self.keys.get(&(KeyPurpose::Feed, id)).ok_or(KeyringError::NoneActive("feed"))
+        self.active(KeyPurpose::Feed)
     }
 
-    fn path(&self, purpose: KeyPurpose, id: KeyId) -> PathBuf {
-        self.directory.join(format!("{}-{id}.key", word(purpose)))
+    pub(super) fn checkpoint(&self) -> Result<&PrivateKey, KeyringError> {
+        self.active(KeyPurpose::Checkpoint)
+    }
+
+    fn active(&self, purpose: KeyPurpose) -> Result<&PrivateKey, KeyringError> {
+        let key = self.active.get(&purpose).and_then(|id| self.keys.get(&(purpose, *id)));
+        key.ok_or(KeyringError::NoneActive(purpose.as_str()))
     }
 }
 
+/// The name of a key's file.
+fn name(purpose: KeyPurpose, id: KeyId) -> String {
+    format!("{}-{id}", purpose.as_str())
+}
+
 impl Broker {
-    /// Every key that is not revoked.
+    /// Every key that there ever was, with where it is in its life.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyView> {
         let state = self.state();
@@ -185,7 +198,7 @@ impl Broker {
             let overlap = self.options.rotation_overlap.as_secs();
             return Err(BrokerError::Conflict(format!(
                 "a new {} key is pending already; it signs {overlap} s after it was made",
-                word(purpose)
+                purpose.as_str()
             )));
         }
         let public = self.make_key(purpose, next)?;
@@ -197,7 +210,7 @@ impl Broker {
         drop(changing);
         self.advance_keys().await?;
         let view = self.keys().into_iter().find(|key| (key.purpose, key.id) == (purpose, next));
-        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", word(purpose))))
+        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", purpose.as_str())))
     }
 
     /// Moves keys on: pending ones that verifiers know by now become active, the active one before
@@ -215,6 +228,76 @@ impl Broker {
         if is_behind { self.follow_keys() } else { Ok(()) }
     }
 
+    /// Begins the rotations that are due: of each purpose whose active key has signed for as long as
+    /// it may.
+    pub(super) async fn rotate_due_keys(&self) -> Result<(), BrokerError> {
+        let Some(after) = self.options.rotate_keys_after else { return Ok(()) };
+        let due = {
+            let (state, now) = (self.state(), self.now());
+            KeyPurpose::ALL.into_iter().filter(|purpose| is_due(&state, *purpose, (now, after))).collect::<Vec<_>>()
+        };
+        for purpose in due {
+            match self.rotate_key(&Caller::broker(), purpose).await {
+                // Somebody else began it meanwhile.
+                Ok(_) | Err(BrokerError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Revokes an operator key that retires: tokens that it signed are refused from now on, and the
+    /// streams that were opened with them end.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a key that signs or will sign (rotate first), and the one that signed the caller's own
+    /// token, `own`: whoever is locked out could not finish what they began.
+    pub async fn revoke_operator_key(
+        &self,
+        caller: &Caller,
+        (id, own): (KeyId, Option<KeyId>),
+    ) -> Result<KeyView, BrokerError> {
+        let changing = self.changes.lock().await;
+        let entry = self.state().keys.get(&(KeyPurpose::Operator, id)).cloned();
+        let entry = entry.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))?;
+        match entry.state {
+            KeyState::Retiring if own == Some(id) => {
+                return Err(BrokerError::Conflict(format!(
+                    "your own token is signed with operator key {id}: make yourself a new one first, with \
+                     `hallpass operator add`, or offline with `hallpass operator recover`"
+                )));
+            }
+            KeyState::Retiring => {}
+            KeyState::Revoked => {
+                return Err(BrokerError::Conflict(format!("operator key {id} is revoked already")));
+            }
+            KeyState::Pending | KeyState::Active => {
+                return Err(BrokerError::Conflict(format!(
+                    "operator key {id} signs: rotate first, with `hallpass keys rotate operator`"
+                )));
+            }
+        }
+        let (purpose, state) = (KeyPurpose::Operator, KeyState::Revoked);
+        let event = Event::KeyChanged { purpose, key: id, public: entry.public, state, link: None };
+        self.record(caller, self.now(), vec![event]).await?;
+        drop(changing);
+        self.follow_keys()?;
+        let view = self.keys().into_iter().find(|key| (key.purpose, key.id) == (purpose, id));
+        view.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))
+    }
+
+    /// Writes every key file anew in the form that [`Options::keys_at_rest`](super::Options) says; how
+    /// many there are.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be written. Those before it have the new form then, and the rest the old one:
+    /// try again.
+    pub fn rewrite_key_files(&self) -> Result<usize, KeyringError> {
+        self.keyring().rewrite()
+    }
+
     pub(super) fn follow_keys(&self) -> Result<(), BrokerError> {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
         keyring.follow(&self.state()).map_err(|error| BrokerError::Files(error.to_string()))
@@ -226,21 +309,29 @@ impl Broker {
     }
 
     fn link_to(&self, purpose: KeyPurpose, new: PublicKey) -> Result<Option<String>, BrokerError> {
-        if purpose != KeyPurpose::Feed {
-            return Ok(None);
-        }
+        let typ = match purpose {
+            KeyPurpose::Feed => KeyLink::FEED_TYP,
+            KeyPurpose::Checkpoint => KeyLink::CHECKPOINT_TYP,
+            KeyPurpose::Root | KeyPurpose::Operator => return Ok(None),
+        };
         let keyring = self.keyring();
         let files = |error: String| BrokerError::Files(error);
-        let old = keyring.feed().map_err(|error| files(error.to_string()))?;
-        let link = FeedKeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
-        link.sign(old).map(Some).map_err(|error| files(error.to_string()))
+        let old = keyring.active(purpose).map_err(|error| files(error.to_string()))?;
+        let link = KeyLink { iss: self.options.issuer.clone(), old: old.public(), new };
+        link.sign(typ, old).map(Some).map_err(|error| files(error.to_string()))
     }
+}
+
+/// Whether the newest active key of `purpose` signs for `after` and nothing is to follow it yet.
+fn is_due(state: &State, purpose: KeyPurpose, (now, after): (Timestamp, Duration)) -> bool {
+    let newest = state.live_keys(purpose).max_by_key(|(id, _)| *id);
+    newest.is_some_and(|(_, entry)| entry.state == KeyState::Active && now.since(entry.since) >= after)
 }
 
 /// What time alone changes about the keys.
 fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
     let mut events = Vec::new();
-    for purpose in [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator] {
+    for purpose in KeyPurpose::ALL {
         let changed = |id, entry: &KeyEntry, state| Event::KeyChanged {
             purpose,
             key: id,
@@ -261,7 +352,7 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         events.extend(before.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
         let over = |entry: &KeyEntry| match purpose {
             KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
-            KeyPurpose::Feed => now.since(entry.since) > overlap,
+            KeyPurpose::Feed | KeyPurpose::Checkpoint => now.since(entry.since) > overlap,
             // What an operator key signed ends when its operator is removed or its time is over.
             KeyPurpose::Operator => {
                 state.operators.values().all(|operator| !operator.is_accepted() || operator.expires_at < now)
@@ -271,19 +362,6 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
         events.extend(retired.map(|(id, entry)| changed(id, entry, KeyState::Revoked)));
     }
     events
-}
-
-fn read_key(path: &Path) -> Result<PrivateKey, KeyringError> {
-    let text = read_secret(path)?;
-    PrivateKey::from_jwk(&text).map(|(key, _)| key).ok_or_else(|| KeyringError::Content(path.to_owned()))
-}
-
-pub(super) const fn word(purpose: KeyPurpose) -> &'static str {
-    match purpose {
-        KeyPurpose::Root => "root",
-        KeyPurpose::Feed => "feed",
-        KeyPurpose::Operator => "operator",
-    }
 }
 
 #[cfg(test)]

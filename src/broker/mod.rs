@@ -5,17 +5,23 @@
 //! and a restart, which replays the same records, ends in the same state.
 
 mod assertions;
+mod calls;
+mod decisions;
 mod directory;
 mod feed;
 mod issue;
+mod key_files;
+mod key_protection;
 mod keyring;
 mod open;
 mod policy_store;
+mod proofs;
 mod registry;
 mod request;
 mod retention;
 mod revoke;
 mod saved;
+mod space;
 mod state;
 mod tasks;
 
@@ -28,13 +34,20 @@ use std::{
 
 use tokio::sync::watch;
 
-use self::{assertions::Assertions, directory::Directory, feed::FeedHub, keyring::Keyring, policy_store::PolicyStore};
+use self::{
+    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    policy_store::PolicyStore, space::Space,
+};
 pub use self::{
+    calls::{CallPage, CallView},
+    decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
+    key_files::{KeyFileError, KeysAtRest},
+    key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
-    open::{OPERATOR_TOKEN_FILE, Opened, StartError},
+    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     retention::Retention,
@@ -43,6 +56,7 @@ pub use self::{
     tasks::{DelegationReport, TaskView},
 };
 use crate::{
+    audit::Tree,
     base::{
         ReasonCode, Receipt,
         digest::Digest,
@@ -50,7 +64,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     index::Index,
-    journal::{Actor, Entry, Event, Journal, JournalError, Reader},
+    journal::{Actor, Entry, Event, Head, Journal, JournalError, Reader},
     policy::Reason,
     token::MintError,
 };
@@ -71,8 +85,36 @@ pub struct Options {
     pub max_pass_ttl: Duration,
     /// A new key is published this long before it signs: longer than any verifier's staleness bound.
     pub rotation_overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// Whether private key files are encrypted.
+    pub keys_at_rest: KeysAtRest,
+    /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
+    pub expected_head: Option<Head>,
+    /// The chain of decisions that verifiers report takes at most this many bytes.
+    pub decisions_bytes: u64,
     /// How the journal is split, and which of its past is kept.
     pub retention: Retention,
+}
+
+impl Options {
+    /// As the configuration has it that nobody wrote.
+    #[must_use]
+    pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
+        Self {
+            issuer,
+            data_dir,
+            policy_dir,
+            max_task_ttl: Duration::from_secs(8 * 3600),
+            max_pass_ttl: Duration::from_secs(3600),
+            rotation_overlap: Duration::from_secs(120),
+            rotate_keys_after: None,
+            keys_at_rest: KeysAtRest::Plain,
+            expected_head: None,
+            decisions_bytes: 1024 * 1024 * 1024,
+            retention: Retention::default(),
+        }
+    }
 }
 
 /// The broker. Shared behind an [`Arc`].
@@ -82,11 +124,13 @@ pub struct Broker {
     journal: Journal,
     reader: Reader,
     index: Arc<Index>,
+    tree: Arc<Tree>,
     state: Arc<RwLock<State>>,
     keyring: RwLock<Keyring>,
     directory: Mutex<Directory>,
     policy: PolicyStore,
     feed: FeedHub,
+    decisions: Decisions,
     /// Serialises what must look at the state and then change it: registration, keys, revocation.
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.
@@ -96,6 +140,9 @@ pub struct Broker {
     /// The last sequence of all.
     sequence: watch::Sender<u64>,
     meters: OnceLock<Meters>,
+    space: Space,
+    /// Whether the journal stopped.
+    stopped: watch::Sender<bool>,
 }
 
 /// Who counts what the broker does; called in passing, so they must be quick.
@@ -203,9 +250,18 @@ pub enum BrokerError {
     /// Nothing can be recorded, so nothing is done.
     #[error("nothing can be recorded now: {0}")]
     Journal(#[from] JournalError),
+    /// What is asked about has left the journal.
+    #[error("{0}")]
+    Archived(String),
+    /// The disk is nearly full: only what ends rights is recorded until there is room.
+    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
+    StorageLow,
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
+    /// The chain of decisions.
+    #[error(transparent)]
+    Decisions(#[from] DecisionsError),
     /// A file of the broker's could not be read or written.
     #[error("{0}")]
     Files(String),
@@ -218,12 +274,13 @@ impl BrokerError {
         match self {
             Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
             Self::Invalid { .. } => ReasonCode::InvalidRequest,
-            Self::NotFound(_) => ReasonCode::NotFound,
+            Self::NotFound(_) | Self::Archived(_) => ReasonCode::NotFound,
             Self::Conflict(_) => ReasonCode::Conflict,
             Self::Suspended(_) => ReasonCode::Suspended,
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
-            Self::Journal(_) | Self::Trail(_) | Self::Files(_) => ReasonCode::Unavailable,
+            Self::StorageLow => ReasonCode::StorageLow,
+            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
 
@@ -263,6 +320,18 @@ impl Broker {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.journal.is_healthy()
+    }
+
+    /// Whether room on the disk is low, so that only what ends rights is recorded.
+    #[must_use]
+    pub fn is_storage_low(&self) -> bool {
+        self.space.is_low()
+    }
+
+    /// Returns once nothing can be recorded any more: the process has to be restarted.
+    pub async fn stopped(&self) {
+        // The sender is ours, so it cannot go away while we wait.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
     /// The journal, to read from.
@@ -310,13 +379,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Does what time brings: keys move on, what has ended is forgotten.
+    /// Does what time brings: keys move on, what has ended is forgotten, room on the disk is looked after.
     ///
     /// # Errors
     ///
     /// When a key's next state cannot be recorded.
     pub async fn maintain(&self) -> Result<(), BrokerError> {
+        self.space.keep();
+        if !self.is_healthy() {
+            self.stopped.send_replace(true);
+        }
         self.advance_keys().await?;
+        self.rotate_due_keys().await?;
         let now = self.now();
         self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
         Ok(())
@@ -328,15 +402,20 @@ impl Broker {
     ///
     /// When the journal had failed.
     pub async fn close(&self) -> Result<(), BrokerError> {
+        let decisions = self.decisions.close().await;
         self.journal.close().await?;
+        decisions?;
         self.index.flush().map_err(|error| BrokerError::Trail(error.to_string()))
     }
 
     async fn record(&self, caller: &Caller, at: Timestamp, events: Vec<Event>) -> Result<Receipt, BrokerError> {
+        self.space.admit(&caller.actor, &events)?;
         let used = caller.assertion.as_ref().filter(|used| !self.assertions.is_recorded(used));
         let entries = caller.entries(at, used, events);
         let (count, begun) = (entries.len(), self.clock.monotonic());
-        let receipt = self.journal.append(entries).await?;
+        let receipt = self.journal.append(entries).await.inspect_err(|_| {
+            self.stopped.send_replace(!self.is_healthy());
+        })?;
         if let Some(used) = used {
             self.assertions.note_recorded(used);
         }

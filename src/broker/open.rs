@@ -12,15 +12,19 @@ use tokio::sync::watch;
 use super::{
     Broker, BrokerError, Caller, Options,
     assertions::Assertions,
+    decisions::Decisions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
+    key_files::KeyFiles,
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
     saved::{Saved, take_snapshot},
+    space::Space,
     state::State,
 };
 use crate::{
+    audit::{Tree, TreeError},
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -28,7 +32,7 @@ use crate::{
     },
     index::{Index, IndexError},
     journal::{
-        Apply, Event, Journal, OpenError, Options as JournalOptions,
+        Apply, Event, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
         event::{KeyPurpose, KeyState, Role},
     },
     policy::{Finding, PolicyErrors},
@@ -55,9 +59,33 @@ pub enum StartError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// The journal is sound and lacks a record that it is known to have had.
+    #[error(
+        "the journal ends with {found}, and once had {expected}: this is an older copy. Restore a newer one; where there is none, start without the expected head and revoke again what was revoked since"
+    )]
+    OlderCopy {
+        /// The record that it is known to have had.
+        expected: Head,
+        /// Its last record.
+        found: Head,
+    },
+    /// The journal is sound and another than the one that is expected.
+    #[error(
+        "the journal has another record where it once had {expected}: it is not the one that this head was noted from"
+    )]
+    OtherJournal {
+        /// The record that it is known to have had.
+        expected: Head,
+    },
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The Merkle tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// A key.
     #[error(transparent)]
     Keys(#[from] KeyringError),
@@ -110,13 +138,16 @@ impl Broker {
 
     /// Replays the journal into a state and an index, and starts the writer.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
+        let space = Space::before_opening(&options.data_dir);
         let mut journal_options = JournalOptions::default();
         journal_options.segment_bytes = options.retention.segment_bytes;
-        let mut saved = Saved::default();
+        let mut saved = Saved::new(&options.data_dir);
         let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
-        let Saved { mut state } = saved;
+        let (mut state, tree) = saved.into_parts()?;
         let mut recovery = found.words();
         let reader = recovered.reader();
+        refuse_older_copy(&reader, options.expected_head)?;
+        space.keep();
         let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
@@ -124,10 +155,12 @@ impl Broker {
         let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
-        let (state, index) = (Arc::new(RwLock::new(state)), Arc::new(index));
-        let apply = applier(Arc::clone(&state), Arc::clone(&index), (feed_sequence.clone(), sequence.clone()));
-        let journal = recovered.with_snapshots(take_snapshot(Arc::clone(&state))).start(apply)?;
-        let keys = options.data_dir.join("keys");
+        let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
+        let views = (Arc::clone(&index), Arc::clone(&tree));
+        let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
+        let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
+        let journal = recovered.with_snapshots(snapshots).start(apply)?;
+        let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;
         let policy = PolicyStore::new(options.policy_dir.clone())?;
@@ -136,16 +169,20 @@ impl Broker {
             journal,
             reader,
             index,
+            tree,
             state,
-            keyring: RwLock::new(Keyring::empty(keys)),
+            keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
+            decisions: Decisions::open(&options.data_dir, options.decisions_bytes),
             changes: tokio::sync::Mutex::new(()),
             assertions,
             feed_sequence,
             sequence,
             meters: std::sync::OnceLock::new(),
+            space,
+            stopped: watch::Sender::new(false),
             options,
         };
         Ok((broker, recovery))
@@ -155,8 +192,7 @@ impl Broker {
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
         let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
-        let purposes = [KeyPurpose::Root, KeyPurpose::Feed, KeyPurpose::Operator];
-        for purpose in purposes.into_iter().filter(|purpose| !known.contains(purpose)) {
+        for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| !known.contains(purpose)) {
             let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
             events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
         }
@@ -194,10 +230,27 @@ impl Broker {
     }
 }
 
+/// SECURITY: an older copy lacks revocations that were answered, and everything that it holds is sound.
+fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), StartError> {
+    let Some(expected) = expected.filter(|expected| *expected != Head::GENESIS) else { return Ok(()) };
+    let found = journal.head();
+    if found.sequence < expected.sequence {
+        return Err(StartError::OlderCopy { expected, found });
+    }
+    if expected.sequence < journal.first() {
+        // Its record is in the archive; the chain that is left was checked up to a later one.
+        return Ok(());
+    }
+    match journal.read_from(expected.sequence, None)?.next().transpose()? {
+        Some(record) if record.head() == expected => Ok(()),
+        _ => Err(StartError::OtherJournal { expected }),
+    }
+}
+
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
     state: Arc<RwLock<State>>,
-    index: Arc<Index>,
+    (index, tree): (Arc<Index>, Arc<Tree>),
     (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
 ) -> Apply {
     Box::new(move |records| {
@@ -215,6 +268,10 @@ fn applier(
         if let Err(error) = index.apply(records) {
             tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
         }
+        // After the index, through which a proof finds its record.
+        if let Err(error) = tree.append(records) {
+            tracing::error!(error = %error, "the audit trail's tree gives no proofs any more; restart to rebuild it");
+        }
         if let Some(sequence) = news {
             feed.send_replace(sequence);
         }
@@ -229,6 +286,9 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
 }
+
+/// Where private keys lie, in the data directory.
+pub const KEYS_DIRECTORY: &str = "keys";
 
 /// The first operator's token, in the data directory.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -9,39 +10,73 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::{LiveTask, State};
 use crate::{
+    audit::{Frontier, TREE_DIRECTORY, Tree, TreeError},
     base::ids::{ServerUri, TaskId},
     index::Carried,
-    journal::{Record, Restore, Snapshot, SnapshotError, TakeSnapshot},
+    journal::{DIRECTORY, Head, Record, Restore, Snapshot, SnapshotError, TakeSnapshot, segment_name},
     token::manifest::Manifest,
 };
 
 /// The snapshot's part that is the [`State`].
 pub(super) const STATE: &str = "state";
 
+/// The snapshot's part that is the right edge of the audit trail's [`Tree`].
+const TREE: &str = "tree";
+
 /// What a start restores and replays into.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Saved {
-    pub(super) state: State,
+    data_dir: PathBuf,
+    state: State,
+    tree: Tree,
+    grown: Result<(), TreeError>,
+}
+
+impl Saved {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        let tree = Tree::new(data_dir, Frontier::default(), Head::GENESIS);
+        Self { data_dir: data_dir.to_owned(), state: State::default(), tree, grown: Ok(()) }
+    }
+
+    /// What was restored.
+    pub(super) fn into_parts(self) -> Result<(State, Tree), TreeError> {
+        self.grown.map(|()| (self.state, self.tree))
+    }
 }
 
 impl Restore for Saved {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let state = snapshot.get::<State>(STATE)?.ok_or_else(|| SnapshotError::new("it has no state"))?;
+        let edge = snapshot.get::<Frontier>(TREE)?.ok_or_else(|| SnapshotError::new("it has no tree"))?;
+        let after = snapshot.after();
+        if edge.size() != after.sequence {
+            return Err(SnapshotError::new("its tree is of another size"));
+        }
+        // The files of the tree are derived. While all records are there they are worth the longer start.
+        let first = self.data_dir.join(DIRECTORY).join(segment_name(1));
+        if first.exists() && !self.data_dir.join(TREE_DIRECTORY).exists() {
+            return Err(SnapshotError::new("the files of the tree are missing"));
+        }
         self.state = state;
         self.state.complete();
+        self.tree = Tree::new(&self.data_dir, edge, after);
         Ok(())
     }
 
     fn replay(&mut self, record: &Record) {
         let _ = self.state.apply(record);
+        if self.grown.is_ok() {
+            self.grown = self.tree.append(std::slice::from_ref(record));
+        }
     }
 }
 
-/// Takes snapshots of `state`.
-pub(super) fn take_snapshot(state: Arc<RwLock<State>>) -> TakeSnapshot {
+/// Takes snapshots of `state` and `tree`.
+pub(super) fn take_snapshot(state: Arc<RwLock<State>>, tree: Arc<Tree>) -> TakeSnapshot {
     Box::new(move || {
         let mut snapshot = Snapshot::default();
         snapshot.set(STATE, &*state.read().unwrap_or_else(PoisonError::into_inner))?;
+        snapshot.set(TREE, &tree.checkpoint().map_err(SnapshotError::new)?)?;
         Ok(snapshot)
     })
 }
@@ -244,29 +279,34 @@ mod tests {
         ) {
             let records: Vec<_> = events.iter().enumerate().map(|(number, event)| record(number, event)).collect();
             let (before, after) = records.split_at(cut.index(records.len()));
-            let mut all = Saved::default();
-            records.iter().for_each(|record| all.replay(record));
-            let mut first = Saved::default();
-            before.iter().for_each(|record| first.replay(record));
-            let snapshot = take_snapshot(Arc::new(RwLock::new(first.state)))().unwrap();
-            let mut restored = Saved::default();
-            restored.restore(&snapshot).unwrap();
-            after.iter().for_each(|record| restored.replay(record));
-            prop_assert_eq!(dump(&restored.state), dump(&all.state));
-            for state in [&mut restored.state, &mut all.state] {
+            let (mut all, mut first) = (State::default(), State::default());
+            records.iter().for_each(|record| drop(all.apply(record)));
+            before.iter().for_each(|record| drop(first.apply(record)));
+            let mut snapshot = Snapshot::default();
+            snapshot.set(STATE, &first).unwrap();
+            let mut restored: State = snapshot.get(STATE).unwrap().unwrap();
+            restored.complete();
+            after.iter().for_each(|record| drop(restored.apply(record)));
+            prop_assert_eq!(dump(&restored), dump(&all));
+            for state in [&mut restored, &mut all] {
                 state.forget(at(seconds));
             }
-            prop_assert_eq!(dump(&restored.state), dump(&all.state));
+            prop_assert_eq!(dump(&restored), dump(&all));
         }
     }
 
     #[test]
     fn a_snapshot_of_a_build_that_knows_more_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
         let mut state = serde_json::to_value(State::default()).unwrap();
-        state["later"] = json!(true);
         let mut snapshot = Snapshot::default();
+        assert!(Saved::new(dir.path()).restore(&snapshot).is_err());
         snapshot.set(STATE, &state).unwrap();
-        assert!(Saved::default().restore(&snapshot).is_err());
-        assert!(Saved::default().restore(&Snapshot::default()).is_err());
+        assert!(Saved::new(dir.path()).restore(&snapshot).is_err(), "without a tree");
+        snapshot.set(TREE, &Frontier::default()).unwrap();
+        Saved::new(dir.path()).restore(&snapshot).unwrap();
+        state["later"] = json!(true);
+        snapshot.set(STATE, &state).unwrap();
+        assert!(Saved::new(dir.path()).restore(&snapshot).is_err());
     }
 }

@@ -36,6 +36,7 @@ pub struct State {
     #[serde(with = "saved::pairs")]
     pub(super) keys: BTreeMap<(KeyPurpose, KeyId), KeyEntry>,
     pub(super) feed_key_chain: Vec<String>,
+    pub(super) checkpoint_key_chain: Vec<String>,
     pub(super) operators: BTreeMap<OperatorId, OperatorEntry>,
     pub(super) stewards: BTreeSet<StewardId>,
     pub(super) agents: BTreeMap<AgentId, AgentRecord>,
@@ -359,6 +360,11 @@ impl State {
             Event::KeyChanged { purpose, key, public, state, link } => {
                 let last_expiry = self.keys.get(&(*purpose, *key)).map_or(at, |entry| entry.last_expiry);
                 self.keys.insert((*purpose, *key), KeyEntry { public: *public, state: *state, since: at, last_expiry });
+                if *purpose == KeyPurpose::Checkpoint {
+                    // What it signs is for auditors; verifiers have no use for it.
+                    self.checkpoint_key_chain.extend(link.clone());
+                    return None;
+                }
                 self.feed_key_chain.extend(link.clone());
                 return Some(FeedNews::Keys);
             }
@@ -433,7 +439,9 @@ impl State {
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
             | Event::RequestRefused { .. }
-            | Event::DelegationReported { .. } => {}
+            | Event::DelegationReported { .. }
+            | Event::CallDecided { .. }
+            | Event::ReportsLost { .. } => {}
         }
         None
     }

@@ -119,14 +119,47 @@ impl Either {
     }
 }
 
+/// The broker whose word is taken for which keys sign passes.
+#[derive(Debug, Args)]
+pub(super) struct Signer {
+    /// The broker's key document in a file, saved from its /v1/keys.json, to need no network.
+    #[arg(long, value_name = "FILE")]
+    key_document: Option<PathBuf>,
+    /// The issuer that is meant; needed when the broker calls itself by another origin than --broker.
+    #[arg(long, value_name = "URI")]
+    issuer: Option<IssuerUri>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Signer {
+    /// The key document, from the file or else from the broker.
+    pub(super) async fn key_document(&self) -> Result<KeyDocument, CliError> {
+        let Some(path) = &self.key_document else {
+            return key_document(&self.connection.client()?, self.issuer.as_ref()).await;
+        };
+        let document = read_key_document(json_file(path)?, path.display())?;
+        match &self.issuer {
+            Some(expected) if *expected != document.iss => {
+                Err(CliError::failed(format!("`{}` is of the broker `{}`", path.display(), document.iss)))
+            }
+            _ => Ok(document),
+        }
+    }
+}
+
+fn read_key_document(value: Value, of: impl std::fmt::Display) -> Result<KeyDocument, CliError> {
+    serde_json::from_value(value)
+        .map_err(|error| CliError::failed(format!("the key document of `{of}` cannot be read: {error}")))
+}
+
 /// The key document of the broker, which must call itself by its own origin or by `expected`.
 ///
 /// SECURITY: an assertion is good at whichever issuer it names. A broker that could choose that name
 /// freely would get an assertion for another one.
 pub(super) async fn key_document(client: &Client, expected: Option<&IssuerUri>) -> Result<KeyDocument, CliError> {
     let value = client.get("/v1/keys.json", &[], &Bearer::NONE).await?;
-    let document: KeyDocument = serde_json::from_value(value)
-        .map_err(|error| CliError::failed(format!("the key document of {} cannot be read: {error}", client.base())))?;
+    let document = read_key_document(value, client.base())?;
     let believed = match expected {
         Some(expected) => document.iss == *expected,
         None => client.has_origin_of(&document.iss),

@@ -159,6 +159,16 @@ impl Client {
         self.send(request).await
     }
 
+    /// An answer that is read as it comes, of the media type `accept`.
+    pub(super) async fn stream(
+        &self,
+        path: &str,
+        (query, accept): (&[(&str, String)], &str),
+        bearer: &Bearer,
+    ) -> Result<Response, CliError> {
+        self.send(self.request(Method::GET, path, bearer).query(query).header(header::ACCEPT, accept)).await
+    }
+
     fn request(&self, method: Method, path: &str, bearer: &Bearer) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &bearer.0 {

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::{
     access::Operator,
     client::{Bearer, Client, chain, http_client},
+    config_file::ConfigFile,
     error::{CliError, Exit},
     output::{Output, View},
-    serve::ConfigFile,
 };
 use crate::{
     base::time::{Clock as _, SystemClock},

@@ -50,6 +50,11 @@ impl CliError {
         Self::new(Exit::Usage, Some(message.to_string()))
     }
 
+    /// A no to what was asked, not to how.
+    pub(super) fn refused(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Refused, Some(message.to_string()))
+    }
+
     /// The command answered on stdout; only its exit code is left to give.
     pub(super) fn answered(exit: Exit) -> Self {
         Self::new(exit, None)

@@ -1,4 +1,4 @@
-//! `hallpass token delegate` and `token prove`: what the holder of a bound pass signs, offline.
+//! `hallpass token delegate` and `token prove`: what the holder of a bound pass signs.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{json_file, pass_argument, token_argument},
+    access::{Signer, json_file, token_argument},
     error::CliError,
     output::{Output, View},
     token::{CallKind, Narrower, as_call, parse_arguments, parse_call},
@@ -45,11 +45,13 @@ pub(super) struct Delegate {
     /// Seal it: the delegate can use it, and neither narrow it nor hand it on.
     #[arg(long)]
     use_only: bool,
+    #[command(flatten)]
+    signer: Signer,
 }
 
 impl Delegate {
-    pub(super) fn run(&self, output: Output) -> Result<(), CliError> {
-        let token = pass_argument(&self.token)?;
+    pub(super) async fn run(&self, output: Output) -> Result<(), CliError> {
+        let token = token_argument(&self.token)?;
         let holder = AgentKey::read(&self.key).map_err(CliError::failed)?;
         let delegation = Delegation {
             agent: self.to.clone(),
@@ -58,7 +60,13 @@ impl Delegate {
             may_delegate: self.may_delegate,
             use_only: self.use_only,
         };
-        let handed = delegate(&token, holder.key(), &delegation).map_err(CliError::usage)?;
+        let document = self.signer.key_document().await?;
+        let foreign = |denial| {
+            CliError::refused(format!("no pass of `{}`: {denial}", document.iss))
+                .hint("nothing was signed: hand on only what the broker issued")
+        };
+        let pass = document.verify(&token).map_err(foreign)?;
+        let handed = delegate(&pass, holder.key(), &delegation).map_err(CliError::usage)?;
         let mut fields = vec![("token", handed.token.expose().to_owned())];
         fields.extend(under("revocation ids", handed.blocks.iter().map(ToString::to_string).collect()));
         output

@@ -1,15 +1,24 @@
 //! `hallpass keys`: what the broker signs with.
 
+use std::sync::Arc;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
     access::{Operator, key_document},
+    config_file::ConfigFile,
     error::CliError,
     output::{Output, View},
     view::{items, text},
 };
-use crate::base::ids::IssuerUri;
+use crate::{
+    base::{
+        ids::{IssuerUri, KeyId},
+        time::SystemClock,
+    },
+    broker::{Broker, KeysAtRest, Options},
+};
 
 /// The broker's keys.
 #[derive(Debug, Args)]
@@ -31,7 +40,36 @@ enum Command {
         /// What the key signs.
         purpose: Purpose,
     },
-    /// Show what a verifier is configured with: the issuer and the feed key's thumbprint.
+    /// Refuse every operator's token that an older operator key signed, from now on. For passes:
+    /// `hallpass revoke --key`.
+    #[command(after_help = "\
+When the key may be known to others:
+  hallpass keys rotate operator
+  hallpass operator recover          # with the broker stopped: a token by the new key
+  hallpass keys revoke-operator 1    # and every operator and verifier needs a new token")]
+    RevokeOperator {
+        /// Its number, as `hallpass keys list` shows it.
+        id: KeyId,
+    },
+    /// Encrypt the private key files, on the broker's machine while the broker is stopped.
+    #[command(after_help = "\
+Under the passphrase in the file that `keys.passphrase_file` names, or under the key in
+HALLPASS_KEY_ENCRYPTION_KEY; the broker is then started with the same. What the files held before
+may still be found on the disk: rotate every key if others may have read that.
+
+Example:
+  HALLPASS_KEYS_PASSPHRASE_FILE=/etc/hallpass/passphrase hallpass keys encrypt")]
+    Encrypt {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Decrypt the private key files again, on the broker's machine while the broker is stopped.
+    Decrypt {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show what others pin: the issuer and the feed key's thumbprint for verifiers, the checkpoint key's
+    /// for whoever checks the audit trail.
     #[command(after_help = "\
 Asks without a credential and believes the connection: over a network use https, or run it on the
 broker's machine.")]
@@ -50,6 +88,8 @@ enum Purpose {
     Feed,
     /// Operators' tokens.
     Operator,
+    /// Heads and exports of the audit trail.
+    Checkpoint,
 }
 
 impl Keys {
@@ -67,15 +107,44 @@ impl Keys {
                 let key = client.post(&format!("/v1/keys/{purpose}/rotate"), &json!({}), &bearer).await?;
                 output.show(&key, View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()))
             }
+            Command::RevokeOperator { id } => {
+                let (client, bearer) = self.operator.open()?;
+                let key = client.post(&format!("/v1/keys/operator/{id}/revoke"), &json!({}), &bearer).await?;
+                output.note("operators and verifiers whose tokens it signed need new ones");
+                output.show(&key, View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()))
+            }
+            Command::Encrypt { config } => {
+                rewrite(config.options_to_change_keys(KeysAtRest::Sealing)?, "encrypted", output).await
+            }
+            Command::Decrypt { config } => {
+                rewrite(config.options_to_change_keys(KeysAtRest::Unsealing)?, "decrypted", output).await
+            }
             Command::ShowPin { issuer } => {
                 let client = self.operator.connection.client()?;
                 let document = key_document(&client, issuer.as_ref()).await?;
                 let thumbprint = document.feed_key.thumbprint();
-                let fields = vec![("issuer", document.iss.to_string()), ("feed key", thumbprint.clone())];
-                output.show(&json!({"issuer": document.iss, "feed_key": thumbprint}), View::Fields(fields))
+                let checkpoint = document.checkpoint_key.map(|key| key.thumbprint());
+                let fields = vec![
+                    ("issuer", document.iss.to_string()),
+                    ("feed key", thumbprint.clone()),
+                    ("checkpoint key", checkpoint.clone().unwrap_or_else(|| "-".to_owned())),
+                ];
+                let pins = json!({"issuer": document.iss, "feed_key": thumbprint, "checkpoint_key": checkpoint});
+                output.show(&pins, View::Fields(fields))
             }
         }
     }
+}
+
+async fn rewrite(options: Options, done: &str, output: Output) -> Result<(), CliError> {
+    let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(CliError::failed)?;
+    let written = opened.broker.rewrite_key_files();
+    let closed = opened.broker.close().await;
+    let count = written.map_err(|error| {
+        CliError::failed(error).hint("some files have the new form and some the old one: try again, both are read")
+    })?;
+    closed.map_err(CliError::failed)?;
+    output.show(&json!({done: count}), View::Fields(vec![("key files", format!("{count} {done}"))]))
 }
 
 fn row(key: &Value) -> Vec<String> {

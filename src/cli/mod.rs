@@ -9,6 +9,7 @@ mod agent;
 mod audit;
 mod client;
 mod completions;
+mod config_file;
 mod doctor;
 mod error;
 mod handover;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::{
     access::{Operator, server_uri},
     client::{Bearer, Client},
+    config_file::ConfigFile,
     error::CliError,
     output::{Output, View},
-    serve::ConfigFile,
     view::{text, under},
 };
 use crate::{

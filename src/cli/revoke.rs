@@ -55,7 +55,7 @@ struct Subject {
     server: Option<String>,
     /// A root key, by number: all passes that it signed.
     #[arg(long, value_name = "NUMBER")]
-    key: Option<u32>,
+    key: Option<KeyId>,
 }
 
 impl Revoke {
@@ -86,7 +86,7 @@ impl Subject {
             ("agent", self.agent.as_ref().map(|agent| json!(agent))),
             ("steward", self.steward.as_ref().map(|steward| json!(steward))),
             ("server", self.server.as_ref().map(|server| json!(server))),
-            ("key", self.key.map(|key| json!(KeyId(key)))),
+            ("key", self.key.map(|key| json!(key))),
         ];
         members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }

@@ -1,6 +1,6 @@
 //! `hallpass serve`: the broker, from configuration to the last answer.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -10,15 +10,16 @@ use tokio::{
 };
 
 use super::{
+    config_file::{ConfigFile, broker_options, load},
     error::CliError,
     output::{Output, View},
 };
 use crate::{
     base::time::SystemClock,
-    broker::{Broker, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
+    broker::{Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
-    http::{self, Listeners, Observer, Seen, Server, Times, TlsFiles},
-    journal::event::Subject,
+    http::{self, Listeners, Observer, Seen, ServeError, Server, Times, TlsFiles},
+    journal::{Head, event::Subject},
     telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
 
@@ -51,6 +52,10 @@ pub(super) struct Serve {
     /// Its private key (PEM).
     #[arg(long, value_name = "FILE")]
     tls_private_key: Option<String>,
+    /// A head that this journal is known to have had, as `hallpass audit verify` prints it: the start is
+    /// refused when the data directory is an older copy, which lacks revocations.
+    #[arg(long, value_name = "SEQUENCE:HASH")]
+    expect_head: Option<Head>,
     /// The form of the log: text or json. [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -62,45 +67,6 @@ pub(super) struct Serve {
     check_config: bool,
 }
 
-/// Where the configuration of a broker on this machine is.
-#[derive(Debug, Clone, Default, Args)]
-pub(super) struct ConfigFile {
-    /// The configuration file; ./hallpass.toml when it is there. [env: HALLPASS_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The broker's public URL, which passes name; the URL of the listener when it is not set.
-    #[arg(long = "issuer", id = "own_issuer", value_name = "URI")]
-    issuer: Option<String>,
-    /// Where journal, index and keys live. [default: ./hallpass-data]
-    #[arg(long, value_name = "DIRECTORY")]
-    data_dir: Option<String>,
-    /// Where grants and guardrails live. [default: ./policy]
-    #[arg(long, value_name = "DIRECTORY")]
-    policy_dir: Option<String>,
-}
-
-impl ConfigFile {
-    pub(super) fn load(&self) -> Result<Config, CliError> {
-        load(&self.overrides())
-    }
-
-    /// How a broker that is not serving is opened.
-    pub(super) fn broker_options(&self) -> Result<Options, CliError> {
-        let config = self.load()?;
-        broker_options(&config, config.listen)
-    }
-
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            config: self.config.clone(),
-            issuer: self.issuer.clone(),
-            data_dir: self.data_dir.clone(),
-            policy_dir: self.policy_dir.clone(),
-            ..Overrides::default()
-        }
-    }
-}
-
 impl Serve {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let config = load(&self.overrides())?;
@@ -108,7 +74,7 @@ impl Serve {
             return show(&config, output);
         }
         let mut telemetry = telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
-        let served = serve(&config, telemetry.metrics(), output).await;
+        let served = serve((&config, self.expect_head), telemetry.metrics(), output).await;
         // Sends what is waiting, which may block.
         let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
         served.and(sent.map_err(CliError::failed))
@@ -128,33 +94,14 @@ impl Serve {
     }
 }
 
-fn load(overrides: &Overrides) -> Result<Config, CliError> {
-    Config::load(overrides, &process_environment).map_err(|error| {
-        let text = error.to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        match lines.as_slice() {
-            [one] => CliError::failed(one),
-            many => CliError::failed("the configuration is refused").because(many),
-        }
-    })
-}
-
-fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliError> {
-    Ok(Options {
-        issuer: config.issuer(bound).map_err(CliError::failed)?,
-        data_dir: config.data_dir.clone(),
-        policy_dir: config.policy_dir.clone(),
-        max_task_ttl: config.limits.max_task_ttl,
-        max_pass_ttl: config.limits.max_pass_ttl,
-        rotation_overlap: config.rotation_overlap,
-        retention: config.retention.clone(),
-    })
-}
-
-async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Result<(), CliError> {
+async fn serve(
+    (config, expected_head): (&Config, Option<Head>),
+    metrics: &Arc<Metrics>,
+    output: Output,
+) -> Result<(), CliError> {
     let listeners = Listeners::bind(http_options(config)).await.map_err(CliError::failed)?;
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
-    let options = broker_options(config, address)?;
+    let options = Options { expected_head, ..broker_options(config, address)? };
     let issuer = options.issuer.clone();
     let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(start_failed)?;
     report(&opened);
@@ -170,7 +117,11 @@ async fn serve(config: &Config, metrics: &Arc<Metrics>, output: Output) -> Resul
     }
     let served = server.serve(stop).await;
     reloading.abort();
-    served.map_err(CliError::failed)
+    served.map_err(|error| {
+        let stopped = matches!(error, ServeError::Close(BrokerError::Journal(_)));
+        let error = CliError::failed(error);
+        if stopped { error.hint(STOPPED) } else { error }
+    })
 }
 
 fn meters(metrics: &Arc<Metrics>) -> Meters {
@@ -346,6 +297,8 @@ impl Observer for Counting {
     }
 }
 
+const STOPPED: &str = "whatever was answered is recorded, and whatever was not may or may not be; mend the disk, or make \
+                       room on it, and start hallpass again";
 const DEFAULT_BROKER: &str = "http://127.0.0.1:7400";
 const ADMIN_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 const STEPS_BEGIN: usize = 3;
@@ -360,5 +313,8 @@ mod tests {
         let config = Config::load(&Overrides::default(), &|_| None).unwrap();
         let usual = http::Options::new(config.listen, config.admin_listen);
         assert_eq!(format!("{:?}", http_options(&config)), format!("{usual:?}"));
+        let options = broker_options(&config, config.listen).unwrap();
+        let usual = Options::new(options.issuer.clone(), options.data_dir.clone(), options.policy_dir.clone());
+        assert_eq!(format!("{options:?}"), format!("{usual:?}"));
     }
 }

@@ -52,12 +52,17 @@ Examples:
   hallpass token attenuate TOKEN --ttl 1m --read-only
   hallpass token attenuate - --server https://ledger.example/mcp --tool read_ledger < pass.txt")]
     Attenuate(Attenuate),
-    /// Hand a bound pass on to another agent, offline, signed with its holder's key.
+    /// Hand a bound pass on to another agent, signed with its holder's key.
     #[command(after_help = "\
 Examples:
   hallpass token delegate TOKEN --key research-bot.key --to summariser --to-key summariser.jwk \\
       --server https://ledger.example/mcp --tool read_ledger --ttl 1m
-  hallpass token delegate - --key research-bot.key --to helper --to-key helper.jwk --use-only < pass.txt")]
+  curl https://broker.example/v1/keys.json > keys.json      # once; then without a network:
+  hallpass token delegate - --key-document keys.json --key research-bot.key --to helper \\
+      --to-key helper.jwk --use-only < pass.txt
+
+Signs over nothing but a pass of the broker: its keys come from --broker, or from a file. Exit 3: not
+signed by them.")]
     Delegate(Delegate),
     /// Sign a proof of possession (DPoP) for one request with a bound pass.
     #[command(after_help = "\
@@ -149,7 +154,7 @@ impl Tokens {
         match self.command {
             Command::Inspect { token } => inspect(&token, output),
             Command::Attenuate(attenuate) => attenuate.run(output),
-            Command::Delegate(delegate) => delegate.run(output),
+            Command::Delegate(delegate) => delegate.run(output).await,
             Command::Prove(prove) => prove.run(output),
             Command::Verify(verify) => verify.run(output).await,
         }

@@ -38,6 +38,10 @@ pub struct Config {
     pub rotation_overlap: Duration,
     /// How the journal is split, and which of its past is kept.
     pub retention: Retention,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// The file with the passphrase that private key files are encrypted under, if they are.
+    pub passphrase_file: Option<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
     issuer: Option<IssuerUri>,
@@ -74,6 +78,8 @@ pub struct Limits {
     pub max_task_ttl: Duration,
     /// Longest pass; never longer than a task.
     pub max_pass_ttl: Duration,
+    /// Longest chain of decisions, in bytes.
+    pub decisions_bytes: u64,
 }
 
 /// What is logged, and how.

@@ -43,6 +43,9 @@ impl Parser<'_> {
         let private_key = self.optional("tls.private_key", path);
         let drain_timeout = self.duration("drain_timeout", 0, HOUR);
         let rotation_overlap = self.duration("keys.rotation_overlap", SHORTEST_OVERLAP, 24 * HOUR);
+        let rotate_keys_after =
+            self.optional("keys.rotate_after", |text| duration(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
+        let passphrase_file = self.optional("keys.passphrase_file", path);
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -56,6 +59,8 @@ impl Parser<'_> {
             drain_timeout: drain_timeout?,
             limits: limits?,
             rotation_overlap: rotation_overlap?,
+            rotate_keys_after: rotate_keys_after?,
+            passphrase_file: passphrase_file?,
             retention: retention?,
             log: log?,
             issuer: issuer?,
@@ -72,6 +77,7 @@ impl Parser<'_> {
         let request_timeout = self.duration("limits.request_timeout", 1, HOUR);
         let max_task_ttl = self.duration("limits.max_task_ttl", 1, 30 * 24 * HOUR);
         let max_pass_ttl = self.duration("limits.max_pass_ttl", 1, 24 * HOUR);
+        let decisions_bytes = self.integer("limits.decisions_bytes", 1024 * 1024, 1 << 50);
         let rate = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
         Some(Limits {
             body_bytes: usize::try_from(body_bytes?).ok()?,
@@ -82,12 +88,13 @@ impl Parser<'_> {
             request_timeout: request_timeout?,
             max_task_ttl: max_task_ttl?,
             max_pass_ttl: max_pass_ttl?,
+            decisions_bytes: decisions_bytes?,
         })
     }
 
     fn retention(&mut self) -> Option<Retention> {
         let segment_bytes = self.integer("journal.segment_bytes", 64 * 1024, 1024 * MEBIBYTE);
-        let keep_for = self.optional("journal.keep_for", |text| duration_of(text, HOUR, 10 * 366 * 24 * HOUR));
+        let keep_for = self.optional("journal.keep_for", |text| duration(text, HOUR, 10 * 366 * 24 * HOUR));
         let keep_bytes = self.optional("journal.keep_bytes", |text| integer_of(text, MEBIBYTE, u64::MAX));
         let archive_dir = self.optional("journal.archive_dir", path);
         Some(Retention {
@@ -143,6 +150,9 @@ impl Parser<'_> {
                 "nothing is archived without `journal.keep_for` or `journal.keep_bytes`",
             );
         }
+        if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
+            self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
+        }
         if config.listen.port() != 0 && config.issuer(config.listen).is_err() {
             self.refuse("listen", "others cannot reach the broker by the URL of this address: set `issuer`");
         }
@@ -164,7 +174,7 @@ impl Parser<'_> {
     }
 
     fn duration(&mut self, key: &'static str, least: u64, most: u64) -> Option<Duration> {
-        self.required(key, |text| duration_of(text, least, most))
+        self.required(key, |text| duration(text, least, most))
     }
 
     fn required<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
@@ -203,11 +213,10 @@ fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {
     number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
 }
 
-/// `least` and `most` are seconds.
-fn duration_of(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+/// A duration of so many seconds at least and at most.
+fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
-    let duration = humantime::parse_duration(text).ok();
-    let duration = duration.filter(|duration| (least..=most).contains(duration));
+    let duration = humantime::parse_duration(text).ok().filter(|duration| (least..=most).contains(duration));
     let show = humantime::format_duration;
     duration.ok_or_else(|| format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most)))
 }

@@ -144,12 +144,15 @@ struct FileLimits {
     request_timeout: Leaf,
     max_task_ttl: Leaf,
     max_pass_ttl: Leaf,
+    decisions_bytes: Leaf,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct FileKeys {
     rotation_overlap: Leaf,
+    rotate_after: Leaf,
+    passphrase_file: Leaf,
 }
 
 #[derive(Deserialize, Default)]
@@ -171,7 +174,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 24] {
+    fn into_entries(self) -> [(&'static str, Leaf); 27] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -190,7 +193,10 @@ impl FileConfig {
             ("limits.request_timeout", self.limits.request_timeout),
             ("limits.max_task_ttl", self.limits.max_task_ttl),
             ("limits.max_pass_ttl", self.limits.max_pass_ttl),
+            ("limits.decisions_bytes", self.limits.decisions_bytes),
             ("keys.rotation_overlap", self.keys.rotation_overlap),
+            ("keys.rotate_after", self.keys.rotate_after),
+            ("keys.passphrase_file", self.keys.passphrase_file),
             ("journal.segment_bytes", self.journal.segment_bytes),
             ("journal.keep_for", self.journal.keep_for),
             ("journal.keep_bytes", self.journal.keep_bytes),

@@ -172,11 +172,34 @@ pub const SETTINGS: &[Setting] = &[
         about: "A pass lives at most this long, whatever a grant says. Not longer than `limits.max_task_ttl`.",
     },
     Setting {
+        key: "limits.decisions_bytes",
+        kind: Kind::Integer,
+        default: Fallback::Value("1073741824"),
+        flag: None,
+        about: "The chain of decisions that verifiers report takes at most this many bytes. Once it is full, reports are refused and wait at the verifiers; nothing else is affected.",
+    },
+    Setting {
         key: "keys.rotation_overlap",
         kind: Kind::Duration,
         default: Fallback::Value("2m"),
         flag: None,
         about: "A new key is published this long before it signs: longer than the staleness bound of any verifier, which is 60s unless it was built with another.",
+    },
+    Setting {
+        key: "keys.rotate_after",
+        kind: Kind::Duration,
+        default: Fallback::Unset("only by command"),
+        flag: None,
+        about: "A key that has signed this long is rotated by itself. Longer than `keys.rotation_overlap`.",
+    },
+    Setting {
+        key: "keys.passphrase_file",
+        kind: Kind::Text,
+        default: Fallback::Unset(
+            "key files are not encrypted, unless the environment variable `HALLPASS_KEY_ENCRYPTION_KEY` holds a key: 32 bytes in base64url",
+        ),
+        flag: None,
+        about: "File (mode 0600) with the passphrase under which private key files are encrypted, of at least 12 characters. Key files that are not encrypted are then refused: `hallpass keys encrypt`.",
     },
     Setting {
         key: "journal.segment_bytes",

@@ -1,4 +1,4 @@
-//! The audit trail: pages of the past, its head, and following it.
+//! The audit trail: pages of the past, and following it.
 
 use std::sync::Arc;
 
@@ -7,9 +7,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse as _, Response, sse::Event},
 };
-use serde::Serialize;
 use tokio::sync::watch;
-use utoipa::ToSchema;
 
 use super::{
     App,
@@ -27,15 +25,6 @@ use crate::{
     identity::OperatorSession,
     index::{Filter, Order, Window},
 };
-
-/// The last record: worth noting somewhere else.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AuditHead {
-    /// Its place in the chain.
-    sequence: u64,
-    /// Its hash.
-    hash: String,
-}
 
 /// Events, or with `Accept: text/event-stream` every one from now on.
 #[utoipa::path(get, path = "/v1/audit", operation_id = "audit_list", tag = "audit", security(("operator" = [])),
@@ -66,11 +55,7 @@ pub(super) async fn list(
     if stream::wants_events(&headers) {
         return follow(app, operator.session, (filter, params), &headers);
     }
-    let order = match params.text("order") {
-        None | Some("newest") => Order::NewestFirst,
-        Some("oldest") => Order::OldestFirst,
-        Some(_) => return Err(Problem::invalid("order", "expected `newest` or `oldest`")),
-    };
+    let order = order(&params)?;
     let (list, limit) = (params.list("audit"), params.limit()?);
     let window = Window { order, after: params.after(&list)?, limit };
     let page = events(&app, &filter, window).await?;
@@ -78,20 +63,8 @@ pub(super) async fn list(
     Ok(Answer::ok(&Page { items: page.events, next })?.into_response())
 }
 
-/// The last record of the journal.
-#[utoipa::path(get, path = "/v1/audit/head", operation_id = "audit_head", tag = "audit", security(("operator" = [])),
-    responses((status = 200, description = "The head", body = AuditHead), Problems))]
-pub(super) async fn head(
-    State(app): State<Arc<App>>,
-    _: Operator<AuditRead>,
-    params: Params,
-) -> Result<Answer, Problem> {
-    params.only(&[])?;
-    let head = app.broker.reader().head();
-    Answer::ok(&AuditHead { sequence: head.sequence, hash: head.hash.to_string() })
-}
-
-fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
+/// Which records a list is about.
+pub(super) fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
     let steward = params.text("steward").map(|steward| app.broker.find_steward(steward)).transpose()?;
     let server = match params.text("server") {
         // A server that was removed is still asked about by its URI.
@@ -108,7 +81,17 @@ fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
         server,
         from: params.parsed("from")?,
         to: params.parsed("to")?,
+        verdict: None,
     })
+}
+
+/// In which order a list is wanted.
+pub(super) fn order(params: &Params) -> Result<Order, Problem> {
+    match params.text("order") {
+        None | Some("newest") => Ok(Order::NewestFirst),
+        Some("oldest") => Ok(Order::OldestFirst),
+        Some(_) => Err(Problem::invalid("order", "expected `newest` or `oldest`")),
+    }
 }
 
 async fn events(app: &Arc<App>, filter: &Filter, window: Window) -> Result<audit::Page, Problem> {

@@ -105,6 +105,7 @@ pub(super) mod needs {
         RevocationsCreate,
         RevocationsReinstate,
         AuditRead,
+        DecisionsCreate,
     );
 }
 
@@ -232,18 +233,20 @@ impl App {
     fn authenticate(&self, text: &str) -> Result<OperatorSession, ReasonCode> {
         let broker = &self.broker;
         let standing = OperatorStanding {
-            key: &|id| broker.state().operator_key(id?),
+            key: &|id| broker.state().operator_key(id),
             is_revoked: &|block| broker.state().is_revoked_block(block),
             is_accepted: &|operator, issued_at| broker.state().accepts_operator(operator, issued_at),
         };
         OperatorSession::authenticate(text, &standing).map_err(|error| error.reason())
     }
 
-    /// Whether a session that was good still is: neither its token nor its operator was revoked.
+    /// Whether a session that was good still is: neither its token, nor its operator, nor the key
+    /// that signed it was revoked.
     fn stands(&self, session: &OperatorSession) -> bool {
         let state = self.broker.state();
         let token = session.token();
         state.accepts_operator(session.operator(), token.issued_at())
+            && state.operator_key(token.key()).is_some()
             && !token.blocks().iter().any(|block| state.is_revoked_block(block))
     }
 

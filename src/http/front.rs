@@ -152,15 +152,11 @@ mod tests {
     }
 
     async fn server(directory: &tempfile::TempDir, limit: Duration) -> (Server, Arc<Panics>) {
-        let options = broker::Options {
-            issuer: "https://broker.example".parse().unwrap(),
-            data_dir: directory.path().join("data"),
-            policy_dir: directory.path().join("policy"),
-            max_task_ttl: Duration::from_secs(3600),
-            max_pass_ttl: Duration::from_secs(3600),
-            rotation_overlap: Duration::from_secs(90),
-            retention: crate::broker::Retention::default(),
-        };
+        let options = broker::Options::new(
+            "https://broker.example".parse().unwrap(),
+            directory.path().join("data"),
+            directory.path().join("policy"),
+        );
         let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
         let panics = Arc::new(Panics::default());
         let any = "127.0.0.1:0".parse().unwrap();

@@ -29,7 +29,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     if *app.draining.borrow() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    plain(StatusCode::OK, "ready\n".to_owned())
+    // Still the place to revoke at.
+    let low = if app.broker.is_storage_low() { "ready, but the disk is nearly full: no passes\n" } else { "ready\n" };
+    plain(StatusCode::OK, low.to_owned())
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

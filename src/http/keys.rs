@@ -23,7 +23,10 @@ use super::{
     schema,
 };
 use crate::{
-    base::{digest::Digest, ids::IdError},
+    base::{
+        digest::Digest,
+        ids::{IdError, KeyId},
+    },
     journal::event::KeyPurpose,
 };
 
@@ -35,12 +38,8 @@ impl FromStr for PurposeText {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        match text {
-            "root" => Ok(Self(KeyPurpose::Root)),
-            "feed" => Ok(Self(KeyPurpose::Feed)),
-            "operator" => Ok(Self(KeyPurpose::Operator)),
-            _ => Err(IdError::new("key purpose", text, "root, feed or operator")),
-        }
+        let purpose = KeyPurpose::ALL.into_iter().find(|purpose| purpose.as_str() == text);
+        purpose.map(Self).ok_or_else(|| IdError::new("key purpose", text, "root, feed, operator or checkpoint"))
     }
 }
 
@@ -59,7 +58,7 @@ pub(super) async fn list(
 /// Begins a rotation: makes a new key and publishes it.
 #[utoipa::path(post, path = "/v1/keys/{purpose}/rotate", operation_id = "keys_rotate",
     tag = "keys", security(("operator" = [])),
-    params(("purpose" = String, Path, description = "`root`, `feed` or `operator`"), IdempotencyKey),
+    params(("purpose" = String, Path, description = "`root`, `feed`, `operator` or `checkpoint`"), IdempotencyKey),
     responses((status = 201, description = "The new key", body = schema::KeyView), Problems))]
 pub(super) async fn rotate(
     State(app): State<Arc<App>>,
@@ -70,6 +69,22 @@ pub(super) async fn rotate(
 ) -> Result<Answer, Problem> {
     let work = async |caller| Answer::created(&app.broker.rotate_key(&caller, purpose).await?);
     once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Revokes an operator key that signs no more: every operator's token that it signed is refused from
+/// now on.
+#[utoipa::path(post, path = "/v1/keys/operator/{id}/revoke", operation_id = "keys_revoke_operator",
+    tag = "keys", security(("operator" = [])),
+    params(("id" = u32, Path, description = "Its number")),
+    responses((status = 200, description = "The key", body = schema::KeyView), Problems))]
+pub(super) async fn revoke_operator(
+    State(app): State<Arc<App>>,
+    operator: Operator<KeysRotate>,
+    Named(id): Named<KeyId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let own = operator.session.token().key();
+    Answer::ok(&app.broker.revoke_operator_key(&operator.caller, (id, Some(own))).await?)
 }
 
 /// The public keys, for everybody: what a new verifier starts from.

@@ -18,6 +18,7 @@ use governor::{
 use moka::sync::Cache;
 
 use super::problem::Problem;
+use crate::base::ids::OperatorId;
 
 /// How many requests are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(super) struct Limits {
     global: DefaultDirectRateLimiter,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     principals: DefaultKeyedRateLimiter<String>,
+    /// By operator, and by the report.
+    reports: DefaultKeyedRateLimiter<OperatorId>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
     /// Addresses that used up their failures; each entry leaves by itself.
     blocked: Cache<IpAddr, ()>,
@@ -61,6 +64,7 @@ impl Limits {
             global: RateLimiter::direct(all),
             addresses: RateLimiter::keyed(Quota::per_second(half).allow_burst(rates.global)),
             principals: RateLimiter::keyed(each),
+            reports: RateLimiter::keyed(Quota::per_second(REPORTS_PER_SECOND).allow_burst(REPORTS_AT_ONCE)),
             failures: RateLimiter::keyed(each),
             blocked: Cache::builder().max_capacity(MAX_ADDRESSES).time_to_live(BLOCKED).build(),
         }
@@ -87,6 +91,17 @@ impl Limits {
         answer.map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
     }
 
+    /// Counts `count` reports of one verifier.
+    pub(super) fn admit_reports(&self, operator: &OperatorId, count: usize) -> Result<(), Problem> {
+        let count = u32::try_from(count).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        match self.reports.check_key_n(operator, count) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(Problem::rate_limited(until.wait_time_from(self.clock.now()))),
+            // More than may ever come at once.
+            Err(_) => Err(Problem::rate_limited(Duration::from_secs(1))),
+        }
+    }
+
     /// Counts a failure to prove anything.
     pub(super) fn note_failure(&self, peer: IpAddr) {
         let network = network(peer);
@@ -100,6 +115,7 @@ impl Limits {
     /// Forgets whoever has not been seen lately.
     pub(super) fn forget(&self) {
         self.principals.retain_recent();
+        self.reports.retain_recent();
         self.failures.retain_recent();
         self.addresses.retain_recent();
     }
@@ -124,6 +140,12 @@ fn network(peer: IpAddr) -> IpAddr {
 
 const BLOCKED: Duration = Duration::from_secs(1);
 const MAX_ADDRESSES: u64 = 50_000;
+
+/// More than one verifier decides in a second, for most of them.
+const REPORTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
+
+/// What came together while the broker was away arrives sooner.
+const REPORTS_AT_ONCE: NonZeroU32 = NonZeroU32::new(20_000).unwrap();
 
 #[cfg(test)]
 mod tests {
@@ -154,6 +176,15 @@ mod tests {
         let taken = (0..1000).filter(|_| limits.admit("192.0.2.1".parse().unwrap()).is_ok()).count();
         assert!((8..=12).contains(&taken), "{taken}");
         assert!(limits.admit("192.0.2.2".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn reports_are_counted_one_by_one_for_each_verifier() {
+        let limits = Limits::new(slow());
+        let (one, other) = ("ledger-verifier".parse().unwrap(), "payroll-verifier".parse().unwrap());
+        let taken = (0..1000).filter(|_| limits.admit_reports(&one, 500).is_ok()).count();
+        assert!((40..60).contains(&taken), "{taken}");
+        assert!(limits.admit_reports(&other, 500).is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod auth;
 mod connections;
 mod context;
 mod cursor;
+mod decisions;
 mod document;
 mod extract;
 mod feed;
@@ -23,6 +24,7 @@ mod limit;
 mod operators;
 mod policy;
 mod problem;
+mod proofs;
 mod revocations;
 mod schema;
 mod server;
@@ -155,6 +157,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
+        .routes(routes!(keys::revoke_operator))
         .routes(routes!(keys::document))
         .routes(routes!(policy::show))
         .routes(routes!(policy::check))
@@ -162,7 +165,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(policy::write_grant))
         .routes(routes!(policy::explain))
         .routes(routes!(audit::list))
-        .routes(routes!(audit::head))
+        .routes(routes!(proofs::head))
+        .routes(routes!(proofs::inclusion))
+        .routes(routes!(proofs::consistency))
+        .routes(routes!(proofs::export))
+        .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))
 }

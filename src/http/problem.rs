@@ -18,7 +18,7 @@ use crate::{
         ReasonCode,
         ids::{RequestId, TaskId},
     },
-    broker::BrokerError,
+    broker::{BrokerError, DecisionsError},
     policy::{PolicyErrors, Reason},
 };
 
@@ -83,6 +83,12 @@ impl Problem {
 
     pub(super) fn unavailable(detail: &'static str, inside: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::Unavailable, detail);
+        problem.retry_after(RETRY_AFTER).inside(inside)
+    }
+
+    fn storage_low(inside: impl Into<String>) -> Self {
+        let detail = "the broker's disk is nearly full: until there is room, it only revokes and ends";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::StorageLow, detail);
         problem.retry_after(RETRY_AFTER).inside(inside)
     }
 
@@ -163,9 +169,19 @@ impl From<BrokerError> for Problem {
             BrokerError::Conflict(detail) => Self::new(StatusCode::CONFLICT, code, detail),
             BrokerError::Suspended(detail) => Self::new(StatusCode::FORBIDDEN, code, detail),
             BrokerError::TaskEnded(detail) => Self::new(StatusCode::CONFLICT, code, detail),
+            BrokerError::Archived(detail) => Self::new(StatusCode::GONE, code, detail),
             BrokerError::Replay => Self::unauthenticated(inside),
             BrokerError::Journal(_) => Self::unavailable("nothing can be recorded now, so nothing was done", inside),
+            BrokerError::StorageLow => Self::storage_low(inside),
             BrokerError::Trail(_) => Self::unavailable("the audit trail cannot be read now", inside),
+            BrokerError::Decisions(error) => {
+                let detail = match error {
+                    DecisionsError::Busy => "too many reports wait: send them again later",
+                    DecisionsError::Full { .. } => "the chain of decisions is full: its administrator has to act",
+                    DecisionsError::Unusable(_) => "the chain of decisions cannot be used now",
+                };
+                Self::unavailable(detail, inside)
+            }
             BrokerError::Files(_) => Self::unavailable("the broker cannot reach its files now", inside),
         }
     }

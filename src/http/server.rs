@@ -114,8 +114,8 @@ pub enum ServeError {
     /// A listener failed.
     #[error("a listener failed: {0}")]
     Listener(#[source] std::io::Error),
-    /// Closing the broker found that it had failed.
-    #[error("the broker did not close cleanly: {0}")]
+    /// The broker had failed, or does not close.
+    #[error("the broker stopped: {0}")]
     Close(#[from] BrokerError),
 }
 
@@ -218,7 +218,7 @@ impl Server {
         &self.app
     }
 
-    /// Serves until `shutdown` is ready, then drains: no connection is accepted any more, streams
+    /// Serves until `shutdown` is ready or the journal has stopped, then drains: no connection is accepted any more, streams
     /// end, requests under way are finished as long as the options allow, and the broker is closed.
     ///
     /// On SIGHUP the certificate is read again; when it cannot be used, the old one stays.
@@ -251,6 +251,10 @@ impl Server {
 
         let failed = tokio::select! {
             () = shutdown => None,
+            () = app.broker.stopped() => {
+                tracing::error!("nothing can be recorded any more");
+                None
+            }
             ended = &mut main => Some(ended),
             ended = &mut admin => Some(ended),
         };

@@ -43,6 +43,11 @@ impl Place {
         Ok(Self { draining, _permit: permit, _share: share })
     }
 
+    /// Whether the server drains, so that no more is to be sent.
+    pub(super) fn is_over(&self) -> bool {
+        *self.draining.borrow()
+    }
+
     /// The answer that sends `first` and then what `source` gives.
     pub(super) fn stream(self, first: Vec<Event>, source: impl Source) -> Response {
         let state = (self, source, first.into_iter());

@@ -20,8 +20,8 @@ use crate::{
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "whoever authenticates must answer every one of these")]
 pub struct OperatorStanding<'a> {
-    /// The operator root key for a token's hint; `None` when there is none that is trusted.
-    pub key: &'a dyn Fn(Option<KeyId>) -> Option<PublicKey>,
+    /// The operator root key with this number; `None` when there is none that is trusted.
+    pub key: &'a dyn Fn(KeyId) -> Option<PublicKey>,
     /// Whether this block was revoked.
     pub is_revoked: &'a dyn Fn(&RevocationId) -> bool,
     /// Whether the operator is registered, and was not removed since this token was issued.
@@ -74,11 +74,16 @@ impl OperatorSession {
     ///
     /// As [`Self::clear`]; a verifier's token must also name the server.
     pub fn clear_feed(&self, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
-        if self.token.servers().contains(server) {
-            return self.clear(Operation::FeedRead, now);
-        }
-        let roles: Vec<_> = Operation::FeedRead.roles().iter().copied().filter(|role| *role != VERIFIER).collect();
-        self.clear_as(Operation::FeedRead, &roles, now)
+        self.clear_at(Operation::FeedRead, server, now)
+    }
+
+    /// Clears reporting decisions of `server` at `now`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::clear_feed`].
+    pub fn clear_reports(&self, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
+        self.clear_at(Operation::DecisionsCreate, server, now)
     }
 
     /// Who it is.
@@ -91,6 +96,15 @@ impl OperatorSession {
     #[must_use]
     pub const fn token(&self) -> &VerifiedOperator {
         &self.token
+    }
+
+    /// A verifier may do it for the servers that its token names.
+    fn clear_at(&self, operation: Operation, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
+        if self.token.servers().contains(server) {
+            return self.clear(operation, now);
+        }
+        let roles: Vec<_> = operation.roles().iter().copied().filter(|role| *role != VERIFIER).collect();
+        self.clear_as(operation, &roles, now)
     }
 
     fn clear_as(&self, operation: Operation, roles: &[&str], now: Timestamp) -> Result<(), OperatorError> {

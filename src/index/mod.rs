@@ -3,7 +3,7 @@
 //!
 //! It holds nothing that the journal does not. It is brought up to date at every start, and an
 //! index that cannot be read or tells of another history is moved aside and built anew, so deleting
-//! its directory loses nothing. No decision depends on it alone: what it finds is read from the
+//! its directory loses nothing. One that knows more than the journal shows that the journal was cut. No decision depends on it alone: what it finds is read from the
 //! journal, where it is checked. sled does not notice every damage to its files while it runs: an
 //! answer that must be complete beyond doubt comes from an index that was built anew.
 //!
@@ -26,7 +26,7 @@ mod prune;
 mod query;
 mod views;
 
-pub use query::{Filter, Order, TaskSummary, Window};
+pub use query::{Filter, Order, TaskSummary, Verdict, Window};
 pub use views::Carried;
 
 /// The index's directory inside the data directory.
@@ -72,15 +72,6 @@ pub enum Trouble {
     /// sled could not open or read it.
     #[error("which could not be read: {0}")]
     Unreadable(String),
-    /// It knows records that the journal does not have. Records are indexed only once they are
-    /// durable, so the journal was cut or replaced by an older copy.
-    #[error("which knew {applied} while the journal ends with {head}: the journal was cut or is an older copy")]
-    Ahead {
-        /// The last record the index knew.
-        applied: Head,
-        /// The last record of the journal.
-        head: Head,
-    },
     /// It ends before the records that the journal still has.
     #[error("which ended with {applied} while the journal begins with record {first}")]
     Outrun {
@@ -121,6 +112,22 @@ pub enum IndexError {
     /// The journal could not be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
+    /// The index knows records that the journal does not have. Records are indexed only once they are
+    /// durable, so the journal was cut, or is an older copy: revocations that were answered may be missing.
+    #[error(
+        "the journal ends with {head} and its index knew {applied}: the journal was cut or is an older copy, so \
+         revocations may be missing. Restore a newer one; where there is none, delete `{}`, start, and revoke again \
+         what was revoked since",
+        path.display()
+    )]
+    Ahead {
+        /// The last record the index knew.
+        applied: Head,
+        /// The last record of the journal.
+        head: Head,
+        /// The index's directory.
+        path: PathBuf,
+    },
     /// The directory could not be moved aside.
     #[error("cannot move `{}` aside", path.display())]
     MoveAside {
@@ -140,7 +147,7 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// When the journal cannot be read, or when not even an empty index can be opened.
+    /// When the journal cannot be read or was cut, or when not even an empty index can be opened.
     pub fn open(data_dir: &Path, journal: &Reader) -> Result<(Self, Recovery), IndexError> {
         Self::open_with(data_dir, journal, &Vec::new)
     }
@@ -159,7 +166,7 @@ impl Index {
         let dir = data_dir.join(DIRECTORY);
         let trouble = match Self::open_current(&dir, journal, carried) {
             Ok((index, caught_up)) => return Ok((index, Recovery { caught_up, rebuilt: None })),
-            Err(Failure::Journal(error)) => return Err(error.into()),
+            Err(Failure::Journal(error)) => return Err(error),
             Err(Failure::Index(trouble)) => trouble,
         };
         let kept = move_aside(data_dir, &dir)?;
@@ -169,7 +176,7 @@ impl Index {
         }
         match Self::open_current(&dir, journal, carried) {
             Ok((index, caught_up)) => Ok((index, Recovery { caught_up, rebuilt: Some((trouble, kept)) })),
-            Err(Failure::Journal(error)) => Err(error.into()),
+            Err(Failure::Journal(error)) => Err(error),
             Err(Failure::Index(trouble)) => Err(IndexError::Unusable(trouble)),
         }
     }
@@ -227,35 +234,36 @@ impl Index {
     }
 
     /// Opens what is in `dir` and compares it with the journal; returns the last record that it knows.
-    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Trouble> {
+    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Failure> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = config.open().map_err(|error| Trouble::Unreadable(error.to_string()))?;
         let unreadable = |what: &str| Trouble::Unreadable(what.to_owned());
         let applied = match db.get(keys::APPLIED).map_err(|error| Trouble::Unreadable(error.to_string()))? {
             Some(value) => keys::read_head(&value).ok_or_else(|| unreadable("it has another form"))?,
             None if db.is_empty() => Head::GENESIS,
-            None => return Err(unreadable("it does not say how far it goes")),
+            None => return Err(unreadable("it does not say how far it goes").into()),
         };
         let index = Self { db, applied: Mutex::new(applied), pruning: Mutex::new(()), broken: AtomicBool::new(false) };
         let head = journal.head();
         if applied.sequence > head.sequence {
-            return Err(Trouble::Ahead { applied, head });
+            // SECURITY: what is missing was answered; an index that is built anew would forget that it was.
+            return Err(Failure::Journal(IndexError::Ahead { applied, head, path: dir.to_owned() }));
         }
         if applied.sequence == 0 {
             return Ok((index, None));
         }
         let first = journal.first();
         if applied.sequence < first {
-            return Err(Trouble::Outrun { applied, first });
+            return Err(Trouble::Outrun { applied, first }.into());
         }
         if let Some(bloated) = index.bloated().map_err(|error| Trouble::Unreadable(error.to_string()))? {
-            return Err(bloated);
+            return Err(bloated.into());
         }
         let place = index.place(applied.sequence).map_err(|error| Trouble::Unreadable(error.to_string()))?;
         let place = place.ok_or_else(|| unreadable("it does not know its last record"))?;
         match journal.read_at(applied.sequence, place) {
             Ok(record) if record.head() == applied => Ok((index, Some(record))),
-            _ => Err(Trouble::OtherHistory { applied }),
+            _ => Err(Trouble::OtherHistory { applied }.into()),
         }
     }
 
@@ -290,15 +298,15 @@ impl Index {
     }
 }
 
-/// Which of the two could not be read while they were compared.
+/// Which of the two is at fault.
 enum Failure {
-    Journal(ReadError),
+    Journal(IndexError),
     Index(Trouble),
 }
 
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
-        Self::Journal(error)
+        Self::Journal(error.into())
     }
 }
 
@@ -311,7 +319,7 @@ impl From<Trouble> for Failure {
 impl From<IndexError> for Failure {
     fn from(error: IndexError) -> Self {
         match error {
-            IndexError::Journal(error) => Self::Journal(error),
+            error @ IndexError::Journal(_) => Self::Journal(error),
             other => Self::Index(Trouble::Unreadable(other.to_string())),
         }
     }

@@ -12,7 +12,8 @@ use crate::{
         ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
-    journal::Place,
+    journal::{Event, Place},
+    verify::report::Decision,
 };
 
 /// Which records are wanted: those that satisfy every member that is given.
@@ -30,6 +31,51 @@ pub struct Filter {
     pub from: Option<Timestamp>,
     /// Decided before then.
     pub to: Option<Timestamp>,
+    /// With this verdict; for the chain of decisions.
+    pub verdict: Option<Verdict>,
+}
+
+/// What a record of the chain of decisions tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// A call was let through.
+    Allowed,
+    /// A call was not.
+    Refused,
+    /// Reports were lost.
+    Lost,
+}
+
+impl Verdict {
+    /// What `event` tells; `None` for events of other chains.
+    #[must_use]
+    pub const fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::CallDecided { call, .. } => Some(match call.decision {
+                Decision::Allowed => Self::Allowed,
+                Decision::Refused(_) => Self::Refused,
+            }),
+            Event::ReportsLost { .. } => Some(Self::Lost),
+            _ => None,
+        }
+    }
+
+    /// Its word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The verdict that `word` names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Allowed, Self::Refused, Self::Lost].into_iter().find(|verdict| verdict.as_str() == word)
+    }
 }
 
 /// In which order records are wanted.
@@ -239,5 +285,6 @@ fn views_of(filter: &Filter) -> Vec<Vec<u8>> {
     let agent = filter.agent.as_ref().map(|id| View::Agent.prefix(id.as_str()));
     let steward = filter.steward.as_ref().map(|id| View::Steward.prefix(id.as_str()));
     let server = filter.server.as_ref().map(|id| View::Server.prefix(id.as_str()));
-    [task, agent, steward, server].into_iter().flatten().collect()
+    let verdict = filter.verdict.map(|verdict| View::Verdict.prefix(verdict.as_str()));
+    [task, agent, steward, server, verdict].into_iter().flatten().collect()
 }

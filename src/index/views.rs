@@ -6,11 +6,14 @@ use std::{
 };
 
 use super::{
-    Index, IndexError,
+    Index, IndexError, Verdict,
     keys::{self, View},
 };
 use crate::{
-    base::ids::{AgentId, RevocationId, StewardId, TaskId},
+    base::{
+        ids::{AgentId, RevocationId, StewardId, TaskId},
+        time::Timestamp,
+    },
     journal::{Entry, Event, Record, Subjects},
 };
 
@@ -104,8 +107,9 @@ impl Index {
 
     fn add(&self, record: &Record, pending: &mut Pending) -> Result<(), IndexError> {
         let (sequence, entry) = (record.sequence, &record.entry);
-        pending.batch.insert(keys::by_sequence(sequence), keys::located(record.place, entry.at));
-        pending.batch.insert(keys::by_time(entry.at, sequence), &[]);
+        let at = decided_at(entry);
+        pending.batch.insert(keys::by_sequence(sequence), keys::located(record.place, at));
+        pending.batch.insert(keys::by_time(at, sequence), &[]);
         self.add_lookups(record, pending)?;
         let subjects = self.resolve(entry, pending)?;
         if let Some(digest) = &entry.idempotency {
@@ -116,7 +120,8 @@ impl Index {
         let stewards = subjects.stewards.iter().map(|id| View::Steward.prefix(id.as_str()));
         let tasks = subjects.tasks.iter().map(|id| View::Task.prefix(id.as_str()));
         let servers = subjects.servers.iter().map(|id| View::Server.prefix(id.as_str()));
-        for prefix in agents.chain(stewards).chain(tasks).chain(servers) {
+        let verdict = Verdict::of(&entry.event).map(|verdict| View::Verdict.prefix(verdict.as_str()));
+        for prefix in agents.chain(stewards).chain(tasks).chain(servers).chain(verdict) {
             pending.batch.insert(keys::with_sequence(prefix, sequence), &[]);
         }
         Ok(())
@@ -184,6 +189,15 @@ impl Index {
         let Some(value) = self.db.get(keys::token(token))? else { return Ok(None) };
         let (sequence, task) = keys::read_numbered(&value).ok_or(IndexError::Damaged)?;
         Ok(Some((task.parse().map_err(|_| IndexError::Damaged)?, sequence)))
+    }
+}
+
+/// When it happened: reports come later than the calls that they tell of.
+const fn decided_at(entry: &Entry) -> Timestamp {
+    match &entry.event {
+        Event::CallDecided { call, .. } => call.at,
+        Event::ReportsLost { lost } => lost.from,
+        _ => entry.at,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
         manifest::Manifest,
         rights::{GrantedDetail, RequestedDetail},
     },
+    verify::report::{CallReport, LostReports},
 };
 
 /// Who caused an event.
@@ -87,7 +88,7 @@ pub enum Event {
         public: PublicKey,
         /// Its state from now on.
         state: KeyState,
-        /// For a new feed key: the old one's signed word for it, so that a pinned key leads to it.
+        /// For a new feed or checkpoint key: the old one's signed word for it, so that a pinned key leads to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         link: Option<String>,
     },
@@ -214,6 +215,52 @@ pub enum Event {
         /// Until when it must be remembered.
         expires_at: Timestamp,
     },
+    /// A verifier told of a call that it decided. In the chain of decisions only, as is the next.
+    CallDecided {
+        /// What it told.
+        call: Box<CallReport>,
+        /// Whether that agrees with what the broker has recorded.
+        attribution: Attribution,
+    },
+    /// A verifier told that reports were lost before they were sent.
+    ReportsLost {
+        /// What it told.
+        lost: LostReports,
+    },
+}
+
+/// Whether a reported call agrees with the broker's own records. What does not is kept as it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Attribution {
+    /// The task, its agent, its steward and the pass are as recorded.
+    Confirmed,
+    /// No such task was opened here.
+    UnknownTask,
+    /// The task is another agent's.
+    OtherAgent,
+    /// The task is for another steward.
+    OtherSteward,
+    /// The task has no such pass.
+    OtherPass,
+    /// Allowed, by a pass that has no rights at this server.
+    OtherServer,
+}
+
+impl Attribution {
+    /// As records spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::UnknownTask => "unknown_task",
+            Self::OtherAgent => "other_agent",
+            Self::OtherSteward => "other_steward",
+            Self::OtherPass => "other_pass",
+            Self::OtherServer => "other_server",
+        }
+    }
 }
 
 /// What a key signs.
@@ -227,6 +274,24 @@ pub enum KeyPurpose {
     Feed,
     /// Operators' tokens.
     Operator,
+    /// Tree heads and exports of the audit trail.
+    Checkpoint,
+}
+
+impl KeyPurpose {
+    /// Every purpose.
+    pub const ALL: [Self; 4] = [Self::Root, Self::Feed, Self::Operator, Self::Checkpoint];
+
+    /// The purpose as paths and file names spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Feed => "feed",
+            Self::Operator => "operator",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
 }
 
 /// Where a key is in its life; only an active key signs, active and retiring ones verify.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, BufRead, Read as _, Write as _},
+    str::FromStr,
 };
 
 use serde::Deserialize as _;
@@ -53,6 +54,22 @@ impl Head {
     /// The head of an empty chain.
     pub const GENESIS: Self = Self { sequence: 0, hash: Digest::ZERO };
 }
+
+impl FromStr for Head {
+    type Err = HeadError;
+
+    /// Reads `SEQUENCE:HASH`.
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let (sequence, hash) = text.split_once(':').ok_or(HeadError)?;
+        let sequence = sequence.parse().map_err(|_| HeadError)?;
+        Ok(Self { sequence, hash: hash.parse().map_err(|_| HeadError)? })
+    }
+}
+
+/// A text that is no head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected SEQUENCE:HASH, as `hallpass audit verify` prints it")]
+pub struct HeadError;
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -380,6 +397,12 @@ impl<R: BufRead> Lines<R> {
     #[must_use]
     pub const fn new(reader: R) -> Self {
         Self { reader, buffer: Vec::new() }
+    }
+
+    /// The bytes of the line that was read last.
+    #[must_use]
+    pub fn last_line(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// Reads on.

@@ -53,7 +53,7 @@ mod writer;
 
 pub use event::{Actor, Entry, Event};
 pub use files::{LOCK_FILE, segment_name, segment_number};
-pub use line::{Chain, Damage, Flaw, Head, Line, Lines, MAX_ENTRY_BYTES, Place, Record};
+pub use line::{Chain, Damage, Flaw, Head, HeadError, Line, Lines, MAX_ENTRY_BYTES, Place, Record};
 pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Restore, Torn};
 pub use read::{ReadError, Reader, Records, Segment};
 pub use snapshot::{Snapshot, SnapshotError, TakeSnapshot};

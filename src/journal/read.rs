@@ -182,6 +182,12 @@ pub struct Records {
 }
 
 impl Records {
+    /// The exact bytes of the record that came last, without their newline.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
+        self.lines.last_line()
+    }
+
     fn read_on(&mut self) -> Result<Option<Record>, ReadError> {
         loop {
             let path = self.reader.path(self.chain.next_place().segment);

@@ -79,6 +79,14 @@ impl Subjects {
                 self.servers.extend(revocation.servers.iter().cloned());
             }
             Event::Reinstated { subject } => self.add_subject(subject),
+            Event::CallDecided { call, .. } => {
+                self.add_task(&call.task);
+                self.add_agent(&call.agent);
+                self.add_steward(&call.steward);
+                self.add_server(&call.server);
+                self.tokens.extend(call.chain.iter().copied());
+            }
+            Event::ReportsLost { lost } => self.add_server(&lost.server),
         }
     }
 

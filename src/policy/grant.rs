@@ -51,7 +51,7 @@ pub struct Grant {
     #[serde(skip_serializing_if = "is_false")]
     pub require_proof: bool,
     /// As `require_proof`; and every call of a tool that the manifest marks irreversible needs a
-    /// proof of the very call.
+    /// proof of the very call. Both hold whichever grant covers the right, when this one permits it too.
     #[serde(skip_serializing_if = "is_false")]
     pub require_call_proof: bool,
     /// Arguments that must equal the task's context value of the same name, on every tool that has them.

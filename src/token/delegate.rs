@@ -4,11 +4,10 @@ use biscuit_auth::{Algorithm, BlockBuilder, UnverifiedBiscuit, builder::Check};
 
 use super::{
     attenuate::{AttenuateError, Attenuated, Narrowing},
-    claims::{ClaimsError, PassClaims},
     datalog,
-    holder::{ChainError, DELEGATE, HolderChain},
-    mint::{PassToken, encode},
-    pass::UnverifiedPass,
+    holder::DELEGATE,
+    mint::encode,
+    pass::VerifiedPass,
     profile::{self, ProfileError},
     shape::Shape,
     wire::Wire,
@@ -56,42 +55,58 @@ pub enum DelegateError {
     /// A delegate with a P-256 key cannot hand it on, and a sealed pass cannot be handed on.
     #[error("the delegate could not hand it on: {0}; delegate with no further delegations")]
     CannotDelegate(&'static str),
-    /// Block 0 is not that of a pass.
-    #[error("not a pass: {0}")]
-    Claims(#[from] ClaimsError),
-    /// The delegations before are not in order.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// The token or the narrowing was refused.
+    /// The pass is sealed, or the narrowing was refused.
     #[error(transparent)]
     Narrowing(#[from] AttenuateError),
 }
 
-/// Hands `token` on: appends a block, signed with `holder`, that names the delegate and its key.
+/// Hands `pass` on: appends a block, signed with `holder`, that names the delegate and its key.
 ///
-/// Needs no network. The result can be used with the delegate's key only; `token` itself stays with
+/// Needs no network. The result can be used with the delegate's key only; the pass itself stays with
 /// its holder. Revoke the last of the result's block ids to end the delegation and all below it.
+///
+/// SECURITY: a holder signs for what stands before its block by the signature of the block before alone. Over a
+/// copy in which somebody changed what that says, the hop would be good on the real pass all the same. So
+/// only a pass whose signatures were checked can be handed on.
 ///
 /// # Errors
 ///
 /// See [`DelegateError`]; nothing is appended by halves.
-pub fn delegate(token: &PassToken, holder: &PrivateKey, delegation: &Delegation) -> Result<Attenuated, DelegateError> {
-    let parsed = UnverifiedPass::parse(token.expose()).map_err(AttenuateError::Token)?;
-    if parsed.is_sealed() {
+///
+/// ```
+/// # use hallpass::{base::key::{PrivateKey, PublicKey}, token::{Delegation, PassToken, UnverifiedPass, delegate}};
+/// # fn example(text: &str, root: &PublicKey, own: &PrivateKey, to: &Delegation) -> Result<(), Box<dyn std::error::Error>> {
+/// let pass = UnverifiedPass::parse(text)?.verify(root)?;
+/// let handed: PassToken = delegate(&pass, own, to)?.token;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use hallpass::{base::key::PrivateKey, token::{Delegation, UnverifiedPass, delegate}};
+/// fn unchecked(text: &str, own: &PrivateKey, to: &Delegation) {
+///     delegate(&UnverifiedPass::parse(text).unwrap(), own, to).unwrap();
+/// }
+/// ```
+pub fn delegate(
+    pass: &VerifiedPass,
+    holder: &PrivateKey,
+    delegation: &Delegation,
+) -> Result<Attenuated, DelegateError> {
+    if pass.wire().is_sealed() {
         return Err(AttenuateError::Sealed.into());
     }
-    let here = refuse_impossible(parsed.wire(), &holder.public(), delegation)?;
+    let here = refuse_impossible(pass, &holder.public(), delegation)?;
     let mut checks = delegation.narrowing.checks()?;
     checks.push(datalog::depth(here.saturating_add(delegation.may_delegate)));
-    let bytes = append(&parsed.into_bytes(), holder, delegation, checks)?;
+    let bytes = append(&pass.wire().bytes(), holder, delegation, checks)?;
     let wire = profile::admit(&bytes).map_err(AttenuateError::Profile)?;
     Ok(Attenuated { token: encode(&bytes), blocks: wire.revocation_ids() })
 }
 
 /// The depth at which the delegate is, if the delegation can be made at all.
-fn refuse_impossible(wire: &Wire, holder: &PublicKey, delegation: &Delegation) -> Result<u8, DelegateError> {
-    let claims = PassClaims::read(wire)?;
-    let chain = HolderChain::read(wire, &claims)?.ok_or(DelegateError::Unbound)?;
+fn refuse_impossible(pass: &VerifiedPass, holder: &PublicKey, delegation: &Delegation) -> Result<u8, DelegateError> {
+    let chain = pass.holder().ok_or(DelegateError::Unbound)?;
     if chain.leaf().ed25519() != Some(holder) {
         return Err(DelegateError::NotHolder);
     }
@@ -102,7 +117,7 @@ fn refuse_impossible(wire: &Wire, holder: &PublicKey, delegation: &Delegation) -
         return Err(DelegateError::CannotDelegate("blocks are signed with Ed25519 only"));
     }
     let depth = chain.hops().len();
-    let left = delegations_left(wire, depth);
+    let left = delegations_left(pass.wire(), depth);
     let wanted = usize::from(delegation.may_delegate).saturating_add(1);
     if wanted > left {
         return Err(DelegateError::TooDeep { left, wanted });

@@ -67,6 +67,7 @@ pub struct VerifiedOperator {
     operator: OperatorId,
     servers: BTreeSet<ServerUri>,
     issued_at: Timestamp,
+    key: KeyId,
     blocks: Vec<RevocationId>,
 }
 
@@ -76,10 +77,11 @@ impl VerifiedOperator {
     /// # Errors
     ///
     /// The code of what is wrong with it.
-    pub fn verify(token: &str, key: impl Fn(Option<KeyId>) -> Option<PublicKey>) -> Result<Self, ReasonCode> {
+    pub fn verify(token: &str, key: impl Fn(KeyId) -> Option<PublicKey>) -> Result<Self, ReasonCode> {
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| ReasonCode::TokenMalformed)?;
         let wire = profile::admit(&bytes).map_err(|error| error.code())?;
-        let key = key(wire.key_hint()).as_ref().and_then(keys::to_biscuit).ok_or(ReasonCode::TokenKeyUnknown)?;
+        let hint = wire.key_hint().ok_or(ReasonCode::TokenKeyUnknown)?;
+        let key = key(hint).as_ref().and_then(keys::to_biscuit).ok_or(ReasonCode::TokenKeyUnknown)?;
         let biscuit = Biscuit::from(&bytes, key).map_err(|_| ReasonCode::TokenSignature)?;
         let facts = Facts { wire: &wire };
         let read = || -> Result<Self, ClaimsError> {
@@ -91,6 +93,7 @@ impl VerifiedOperator {
                 operator: facts.one("id", |terms| terms.text(0)?.parse().ok())?,
                 servers: facts.each("follows", |terms| terms.text(0)?.parse().ok())?.into_iter().collect(),
                 issued_at: facts.one("iat", |terms| terms.date(0).map(Timestamp::from_unix_seconds))?,
+                key: hint,
                 blocks: wire.revocation_ids(),
                 biscuit: biscuit.clone(),
             })
@@ -114,6 +117,12 @@ impl VerifiedOperator {
     #[must_use]
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at
+    }
+
+    /// The operator key that signed it.
+    #[must_use]
+    pub const fn key(&self) -> KeyId {
+        self.key
     }
 
     /// Every block's id, block 0 first.

@@ -7,7 +7,11 @@
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
-use super::{cost, holder::DELEGATE, wire::Wire};
+use super::{
+    cost::{self, Costs},
+    holder::DELEGATE,
+    wire::Wire,
+};
 use crate::base::ReasonCode;
 
 /// A token longer than this is refused undecoded, in bytes after base64.
@@ -89,12 +93,13 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
     let Some(wire) = Wire::new(token, blocks) else {
         return Err(ProfileError::Symbols);
     };
+    let costs = Costs::of(&wire);
     let mut cost = 0_usize;
     let mut text = 0_usize;
     for index in 1..wire.block_count() {
         let refuse = |rule| ProfileError::Block { block: index, rule };
         admit_facts(&wire, index).map_err(refuse)?;
-        cost = cost.saturating_add(cost::of_block(&wire, index));
+        cost = cost.saturating_add(costs.of_block(index));
         if cost > cost::MAX_COST {
             return Err(refuse("checks that take too long to evaluate"));
         }
@@ -118,7 +123,7 @@ const AUTHORITY: Limits = Limits { queries: 1024, predicates: 6, operations: 16_
 const APPENDED: Limits = Limits { queries: 32, predicates: 2, operations: 256, scopes: false };
 /// 3.0 to 3.3, as block versions number them.
 const DATALOG_VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
-pub(super) const MAX_THIRD_PARTY_FACTS: usize = 8;
+const MAX_THIRD_PARTY_FACTS: usize = 8;
 const MAX_FACT_TEXT_BYTES: usize = 256;
 
 /// The blocks of a token declare at most this many symbols: the engine looks through all of them.

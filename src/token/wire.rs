@@ -11,6 +11,7 @@ use biscuit_auth::{
     datalog::SymbolTable,
     format::{convert::proto_check_to_token_check, schema},
 };
+use prost::Message as _;
 
 use crate::base::ids::{KeyId, RevocationId};
 
@@ -22,6 +23,8 @@ pub(super) struct Wire {
     symbols: SymbolTable,
     /// The same for third-party blocks, each of which stands alone.
     own_symbols: Vec<Option<SymbolTable>>,
+    /// How many symbols each block declares.
+    declared: Vec<usize>,
     cost: usize,
 }
 
@@ -30,6 +33,7 @@ impl Wire {
     pub(super) fn new(token: schema::Biscuit, mut blocks: Vec<schema::Block>) -> Option<Self> {
         let mut symbols = SymbolTable::new();
         let mut own_symbols = Vec::with_capacity(blocks.len());
+        let declared = blocks.iter().map(|block| block.symbols.len()).collect();
         let signed = std::iter::once(&token.authority).chain(&token.blocks);
         for (signed, block) in signed.zip(&mut blocks) {
             let symbols_of_block = std::mem::take(&mut block.symbols);
@@ -48,7 +52,7 @@ impl Wire {
                 own_symbols.push(None);
             }
         }
-        Some(Self { token, blocks, symbols, own_symbols, cost: 0 })
+        Some(Self { token, blocks, symbols, own_symbols, declared, cost: 0 })
     }
 
     /// Remembers what the checks of appended blocks cost.
@@ -71,6 +75,11 @@ impl Wire {
         self.own_symbols.get(block).and_then(Option::as_ref)
     }
 
+    /// How many symbols the block declares.
+    pub(super) fn declares(&self, block: usize) -> usize {
+        self.declared.get(block).copied().unwrap_or(0)
+    }
+
     /// The block's version of Datalog.
     pub(super) fn version(&self, block: usize) -> u32 {
         self.blocks.get(block).and_then(|block| block.version).unwrap_or(0)
@@ -85,6 +94,11 @@ impl Wire {
             (1..).zip(external).filter(|(_, external)| is_by(*external)).map(|(block, _)| block).collect()
         };
         keys.iter().map(signed_by).enumerate().collect()
+    }
+
+    /// The token as it came: the profile admits none that is encoded in another way.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.token.encode_to_vec()
     }
 
     pub(super) fn block_count(&self) -> usize {

@@ -155,13 +155,19 @@ pub struct KeyDocument {
     pub feed_key: PublicKey,
     /// Every change of the feed key, oldest first: from a pinned key to the current one.
     pub feed_key_chain: Vec<String>,
+    /// The key that signs heads and exports of the audit trail now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_key: Option<PublicKey>,
+    /// Every change of the checkpoint key, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoint_key_chain: Vec<String>,
 }
 
-/// One link of [`KeyDocument::feed_key_chain`]: the old key vouches for the new one.
+/// One link of a chain of keys: the old key vouches for the new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "the broker writes and the verifier reads every member")]
-pub struct FeedKeyLink {
+pub struct KeyLink {
     /// The broker.
     pub iss: IssuerUri,
     /// The key that signs this link.
@@ -170,17 +176,27 @@ pub struct FeedKeyLink {
     pub new: PublicKey,
 }
 
-impl FeedKeyLink {
-    /// The JWS `typ` of a link.
-    pub const TYP: &'static str = "hallpass-feed-key+jwt";
+impl KeyLink {
+    /// The JWS `typ` of a link from one feed key to the next.
+    pub const FEED_TYP: &'static str = "hallpass-feed-key+jwt";
 
-    /// Signs the link with the old key.
+    /// The JWS `typ` of a link from one checkpoint key to the next.
+    pub const CHECKPOINT_TYP: &'static str = "hallpass-checkpoint-key+jwt";
+
+    /// Signs the link, of the type `typ`, with the old key.
     ///
     /// # Errors
     ///
     /// Only when it cannot be written as JSON.
-    pub fn sign(&self, old: &PrivateKey) -> Result<String, JwsError> {
-        jws::sign(old, Self::TYP, None, self)
+    pub fn sign(&self, typ: &str, old: &PrivateKey) -> Result<String, JwsError> {
+        jws::sign(old, typ, None, self)
+    }
+
+    /// The link in `text`, when the old key that it names signed it as one of the type `typ`.
+    #[must_use]
+    pub fn read(typ: &str, text: &str) -> Option<Self> {
+        let claimed: Self = peek(text)?;
+        jws::verify(&claimed.old, typ, text).ok()
     }
 }
 
@@ -193,11 +209,10 @@ impl KeyDocument {
     #[must_use]
     pub fn feed_keys_from(&self, issuer: &IssuerUri, thumbprints: &[String]) -> Vec<PublicKey> {
         let is_root = |key: &PublicKey| thumbprints.contains(&key.thumbprint());
-        let links = self.feed_key_chain.iter().filter_map(|text| {
-            let claimed: FeedKeyLink = peek(text)?;
-            let link: FeedKeyLink = jws::verify(&claimed.old, FeedKeyLink::TYP, text).ok()?;
-            (link.iss == *issuer).then_some(link)
-        });
+        let links = self
+            .feed_key_chain
+            .iter()
+            .filter_map(|text| KeyLink::read(KeyLink::FEED_TYP, text).filter(|link| link.iss == *issuer));
         let mut trusted: Vec<PublicKey> = Vec::new();
         for link in links {
             if is_root(&link.old) && !trusted.contains(&link.old) {
@@ -230,7 +245,8 @@ mod tests {
         let issuer: IssuerUri = "https://broker.example".parse().unwrap();
         let [first, second, third, foreign] = [1, 2, 3, 9].map(|seed| PrivateKey::from_seed(&[seed; 32]));
         let link = |old: &PrivateKey, new: &PrivateKey, signer: &PrivateKey| {
-            FeedKeyLink { iss: issuer.clone(), old: old.public(), new: new.public() }.sign(signer).unwrap()
+            let link = KeyLink { iss: issuer.clone(), old: old.public(), new: new.public() };
+            link.sign(KeyLink::FEED_TYP, signer).unwrap()
         };
         let mut document = KeyDocument {
             iss: issuer.clone(),
@@ -238,6 +254,8 @@ mod tests {
             keys: Vec::new(),
             feed_key: third.public(),
             feed_key_chain: vec![link(&first, &second, &first), link(&second, &third, &second)],
+            checkpoint_key: None,
+            checkpoint_key_chain: Vec::new(),
         };
         let keys =
             |document: &KeyDocument, pin: &PrivateKey| document.feed_keys_from(&issuer, &[pin.public().thumbprint()]);

@@ -21,8 +21,10 @@ mod builder;
 pub mod document;
 #[cfg(feature = "verify-feed")]
 pub mod feed;
+mod genuine;
 mod permit;
 pub mod possession;
+pub mod report;
 mod revocations;
 mod state;
 #[cfg(feature = "verify-tower")]

@@ -11,6 +11,7 @@ use quick_cache::{Weighter, sync::Cache};
 use super::{
     builder::VerifierBuilder,
     document::KeyDocument,
+    genuine::{genuine, refuse_foreign, unknown_key},
     permit::{Call, Denial, Fault, Permit, Refusal},
     possession::{Nonces, ReplayGuard},
     state::{FrameError, Memory, State},
@@ -26,7 +27,7 @@ use crate::{
     },
     token::{
         Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, HolderChain, MAX_PASS_BYTES, RequestFacts,
-        UnverifiedPass, VerifiedPass, manifest::Manifest, rights::Kind,
+        VerifiedPass, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -293,36 +294,23 @@ impl Verifier {
     pub(super) fn believable(&self, token: &str) -> Result<Pass, Denial> {
         drop(self.current_state()?);
         let pass = self.signed(token)?;
-        self.refuse_unbelievable(&pass)?;
+        refuse_foreign(pass.verified(), &self.issuer)?;
         self.refuse_revoked(&pass, &self.state())?;
         Ok(pass)
     }
 
     /// The pass, its signatures checked now or before. The state is not held while they are checked.
-    fn signed(&self, token: &str) -> Result<Pass, Denial> {
+    pub(super) fn signed(&self, token: &str) -> Result<Pass, Denial> {
         let digest = Digest::of(token.as_bytes());
         let root_key = |id: KeyId| self.state().root_key(id).copied();
         let current = |signed: &Signed| root_key(signed.key.0) == Some(signed.key.1);
         if let Some(signed) = self.signatures.get(&digest).filter(|signed| current(signed)) {
             return Ok(Pass { signed, proven_call: None });
         }
-        let unverified =
-            UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
-        let unknown = || Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current");
-        let id = unverified.key_hint().ok_or_else(unknown)?;
-        let key = root_key(id).ok_or_else(unknown)?;
-        let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
-        let signed = Arc::new(Signed { pass, key: (id, key), text_bytes: token.len() });
+        let (pass, key) = genuine(token, root_key)?;
+        let signed = Arc::new(Signed { pass, key, text_bytes: token.len() });
         self.signatures.insert(digest, Arc::clone(&signed));
         Ok(Pass { signed, proven_call: None })
-    }
-
-    fn refuse_unbelievable(&self, pass: &Pass) -> Result<(), Denial> {
-        let claims = pass.verified().claims();
-        if claims.issuer != self.issuer {
-            return Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"));
-        }
-        Ok(())
     }
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
@@ -336,7 +324,7 @@ impl Verifier {
         if state.root_key(id) == Some(&key) {
             return Ok(());
         }
-        Err(Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current"))
+        Err(unknown_key())
     }
 
     /// The arguments as the manifest explains them, and whether the call only reads.

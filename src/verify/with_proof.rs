@@ -5,7 +5,7 @@ use super::{
     possession::{self, Expected, Presented, ReplayError},
     verifier::{Pass, Verifier},
 };
-use crate::base::ReasonCode;
+use crate::base::{ReasonCode, time::Timestamp};
 
 impl Verifier {
     /// As [`verify`](Self::verify), for a pass that is bound to a key and comes with a proof of
@@ -20,7 +20,7 @@ impl Verifier {
     /// [module](super::possession) lists; a fault when no more proofs can be remembered.
     pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
         let mut pass = self.believable(token)?;
-        let now = self.state().time(&*self.clock);
+        let now = self.now();
         let Some(chain) = pass.verified().holder() else {
             let detail = "the pass is bound to no key: present it as a bearer token";
             return Err(Denial::because(ReasonCode::ProofInvalid, detail));
@@ -48,10 +48,15 @@ impl Verifier {
         Ok(pass)
     }
 
+    /// The time that decides.
+    pub(super) fn now(&self) -> Timestamp {
+        self.state().time(&*self.clock)
+    }
+
     /// The nonce that the next proof of possession should carry, where they need one.
     #[must_use]
     pub fn proof_nonce(&self) -> Option<String> {
-        self.nonces.as_ref().map(|nonces| nonces.current(self.state().time(&*self.clock)))
+        self.nonces.as_ref().map(|nonces| nonces.current(self.now()))
     }
 }
 

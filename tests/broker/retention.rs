@@ -169,10 +169,10 @@ async fn a_shortened_journal_is_checked_from_its_first_segment_and_joined_to_the
     broker.retire().unwrap();
     let journal = house.directory.path().join("data/journal");
     let archived = audit::verify_file(&archive, &Claims::default()).unwrap();
-    assert_eq!(archived.begins, 1);
+    assert_eq!(archived.from, 1);
     let claims = Claims { follows: Some(archived.head), head: Some(noted), ..Claims::default() };
     let left = audit::verify_file(&journal, &claims).unwrap();
-    assert_eq!((left.begins, left.head), (archived.head.sequence + 1, broker.reader().head()));
+    assert_eq!((left.from, left.head), (archived.head.sequence + 1, broker.reader().head()));
     assert_eq!(archived.records + left.records, left.head.sequence);
     let wrong = Claims { follows: Some(noted), ..Claims::default() };
     assert!(audit::verify_file(&journal, &wrong).is_err());

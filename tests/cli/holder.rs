@@ -104,18 +104,76 @@ fn what_cannot_be_handed_on_says_why_and_what_to_do() {
         (delegate(bound, "helper.key", "helper.jwk", &[]), "only its holder"),
         (delegate(text(&plain, "/token"), KEY, "helper.jwk", &[]), "holder_key"),
         (delegate(bound, KEY, "broken.jwk", &[]), "no public JWK"),
-        (delegate("nonsense", KEY, "helper.jwk", &[]), "token"),
         (delegate(bound, KEY, "helper.jwk", &["--may-delegate", "1", "--use-only"]), "cannot be used with"),
     ] {
         assert_eq!(ran.code, 2, "{ran:?}");
         assert!(ran.err.contains(words), "{words}: {}", ran.err);
     }
+    let ran = delegate("nonsense", KEY, "helper.jwk", &[]);
+    assert!(ran.code == 3 && ran.err.contains("token_malformed"), "{ran:?}");
     let open =
         ["task", "open", "--as", KEY, "--purpose", "x", "--server", "ledger", "--tool", "read_ledger", "--ttl", "5m"];
     let ran = home.run(&[&open[..], &["--max-delegations", "1"]].concat());
     assert!(ran.code == 2 && ran.err.contains("--bound"), "{ran:?}");
     // A key file is never overwritten.
     assert_eq!(home.run(&["agent", "key", "helper", "--key-out", "helper.key"]).code, 1);
+}
+
+#[test]
+fn only_what_the_broker_signed_is_handed_on_and_a_saved_key_document_needs_no_network() {
+    let mut home = Home::serving();
+    home.furnish();
+    let pass = bound(&home, &["--max-delegations", "1"]);
+    let token = text(&pass, "/token");
+    let public = home.json(&["agent", "key", "helper", "--key-out", "helper.key"]);
+    home.write("helper.jwk", &public.to_string());
+    let fetched = get(home.url(), "/v1/keys.json");
+    home.write("keys.json", &fetched);
+    let mut other: Value = strict::parse(fetched.as_bytes(), 100_000).unwrap();
+    other["keys"][0]["key"] = other["feed_key"].clone();
+    home.write("other.json", &other.to_string());
+    let delegate = |home: &Home, token: &str, more: &[&str]| {
+        let arguments = ["token", "delegate", token, "--key", KEY, "--to", "helper", "--to-key", "helper.jwk"];
+        home.run(&[&arguments[..], more].concat())
+    };
+    // A byte of block 0 changed: what its holder reads in it, and would sign over, is not what it is.
+    let doctored = {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let mut bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+        let named = bytes.windows(11).position(|bytes| bytes == b"read_ledger").unwrap();
+        bytes[named] = b'x';
+        URL_SAFE_NO_PAD.encode(bytes)
+    };
+    let saved = ["--key-document", "keys.json"];
+    let refusals = [
+        (delegate(&home, &doctored, &[]), "token_signature"),
+        (delegate(&home, &doctored, &saved), "token_signature"),
+        (delegate(&home, token, &["--key-document", "other.json"]), "token_signature"),
+    ];
+    for (ran, reason) in refusals {
+        assert!(ran.code == 3 && ran.err.contains(reason) && ran.out.is_empty(), "{reason}: {ran:?}");
+    }
+    assert_eq!(delegate(&home, token, &["--key-document", "helper.jwk"]).code, 1, "no key document");
+    let another = [&saved[..], &["--issuer", "https://other.example"]].concat();
+    let ran = delegate(&home, token, &another);
+    assert!(ran.code == 1 && ran.err.contains("is of the broker"), "{ran:?}");
+    assert_eq!(delegate(&home, token, &[]).code, 0);
+    home.stop();
+    assert_eq!(delegate(&home, token, &[]).code, 1, "nobody to ask");
+    assert_eq!(delegate(&home, token, &saved).code, 0);
+}
+
+/// What a broker answers whoever asks without a credential.
+fn get(url: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(" 200 "), "{head}");
+    body.to_owned()
 }
 
 #[test]

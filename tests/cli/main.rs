@@ -5,6 +5,7 @@
 mod holder;
 mod home;
 mod import;
+mod keys;
 mod ledger;
 mod offline;
 mod operations;

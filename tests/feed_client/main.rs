@@ -19,7 +19,7 @@ use hallpass::{
     token::PassToken,
     verify::{
         Call, Verifier,
-        document::{FeedKeyLink, Frame, KeyDocument, RevocationEntry},
+        document::{Frame, KeyDocument, KeyLink, RevocationEntry},
         feed::{self, FeedClient, FeedError, FeedHandle, StateFileError},
     },
 };
@@ -252,8 +252,9 @@ async fn a_changed_feed_key_is_learned_from_the_key_document() {
     timeout(LONG, feed.ready()).await.unwrap().unwrap();
 
     let old = std::mem::replace(&mut issuer.feed, PrivateKey::from_seed(&[3; 32]));
-    let link = FeedKeyLink { iss: ISSUER.parse().unwrap(), old: old.public(), new: issuer.feed.public() };
-    let document = KeyDocument { feed_key_chain: vec![link.sign(&old).unwrap()], ..issuer.key_document() };
+    let link = KeyLink { iss: ISSUER.parse().unwrap(), old: old.public(), new: issuer.feed.public() };
+    let document =
+        KeyDocument { feed_key_chain: vec![link.sign(KeyLink::FEED_TYP, &old).unwrap()], ..issuer.key_document() };
     broker.publish(&document);
     let frame = signed(&issuer, issuer.frame());
     let mut rounds = 0;

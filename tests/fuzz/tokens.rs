@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a token's appended blocks may cost at most, as `VerifiedPass::cost` counts.
-pub(crate) const MAX_COST: usize = 250_000;
+pub(crate) const MAX_COST: usize = 100_000;
 
 struct Scene {
     seeds: Vec<Vec<u8>>,
@@ -212,6 +212,7 @@ fn write_seeds() {
     proven.holder = Some(Holding { key: holder(HOLDER), max_delegations: 0 });
     let approved = r#"approved("i","t","s","tool","n","d",2026-11-22T10:00:00Z,"w"); check if read_only(true);"#;
     let root = issuer.root.public();
+    let verified = UnverifiedPass::parse(bound.expose()).unwrap().verify(&root).unwrap();
     let foreign = r#"check if time($t), $t < 2026-11-22T10:01:00Z; check if arg($p, $v), $p.starts_with("/") or read_only(true);
         check if arg_names($a), $a.all($n -> $n.length() < 20);"#;
     let tokens = [
@@ -221,8 +222,8 @@ fn write_seeds() {
         ("approved", raw::append_third_party(&plain, &root, &raw::key_pair(STRANGER), approved)),
         ("sealed", raw::seal(&plain, &root)),
         ("bound", bound.clone()),
-        ("delegated", delegate(&bound, &key(HOLDER), &hand_on(false)).unwrap().token),
-        ("use_only", delegate(&bound, &key(HOLDER), &hand_on(true)).unwrap().token),
+        ("delegated", delegate(&verified, &key(HOLDER), &hand_on(false)).unwrap().token),
+        ("use_only", delegate(&verified, &key(HOLDER), &hand_on(true)).unwrap().token),
         ("call_proof", issuer.mint_content(&proven)),
     ];
     let directory = corpus::directory("tokens");

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use hallpass::{
     base::{ReasonCode, holder::HolderKey},
-    token::{DelegateError, Narrowing, attenuate, delegate},
-    verify::possession::Presented,
+    token::{DelegateError, Narrowing, PassError, PassToken, UnverifiedPass, attenuate, delegate},
+    verify::{
+        document::{KeyDocument, RootKeyEntry},
+        possession::Presented,
+    },
 };
 use serde_json::json;
 
-use super::{Scene, code, hand, holder, rights, summary, support::raw, to, tools};
+use super::{Scene, code, hand, holder, rights, summary, support::raw, to, tools, verified};
 
 fn p256() -> HolderKey {
     let jwk = json!({"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
@@ -73,9 +76,12 @@ fn depth_ends_where_the_broker_or_any_hop_said() {
     let two = hand(&one.token, &scene.researcher, &to("helper", holder(&scene.helper), 0));
     scene.read_as(&scene.helper, &two.token).unwrap();
     let third = to("third", holder(&scene.thief), 0);
-    assert_eq!(delegate(&two.token, &scene.helper, &third), Err(DelegateError::TooDeep { left: 0, wanted: 1 }));
     assert_eq!(
-        delegate(&scene.pass(), &scene.planner, &to("x", holder(&scene.helper), 2)),
+        delegate(&verified(&two.token), &scene.helper, &third),
+        Err(DelegateError::TooDeep { left: 0, wanted: 1 })
+    );
+    assert_eq!(
+        delegate(&verified(&scene.pass()), &scene.planner, &to("x", holder(&scene.helper), 2)),
         Err(DelegateError::TooDeep { left: 2, wanted: 3 })
     );
     // Signed by hand instead, as nobody keeps a holder from doing.
@@ -104,13 +110,16 @@ fn a_sealed_pass_can_be_used_and_neither_narrowed_nor_handed_on() {
     let one = hand(&scene.pass(), &scene.planner, &sealed);
     scene.read_as(&scene.researcher, &one.token).unwrap();
     assert_eq!(summary(&one.token).left.unwrap().delegations, Some(0));
-    let again = delegate(&one.token, &scene.researcher, &to("helper", holder(&scene.helper), 0));
+    let again = delegate(&verified(&one.token), &scene.researcher, &to("helper", holder(&scene.helper), 0));
     assert!(again.unwrap_err().to_string().contains("sealed"));
     let mut narrowing = Narrowing::default();
     narrowing.read_only = true;
     assert!(attenuate(&one.token, &narrowing).is_err());
     sealed.may_delegate = 1;
-    assert!(matches!(delegate(&scene.pass(), &scene.planner, &sealed), Err(DelegateError::CannotDelegate(_))));
+    assert!(matches!(
+        delegate(&verified(&scene.pass()), &scene.planner, &sealed),
+        Err(DelegateError::CannotDelegate(_))
+    ));
 }
 
 #[test]
@@ -118,7 +127,7 @@ fn only_the_holder_can_hand_a_pass_on() {
     let scene = Scene::new();
     let (pass, root) = (scene.pass(), scene.root());
     let onward = to("thief", holder(&scene.thief), 0);
-    assert_eq!(delegate(&pass, &scene.thief, &onward), Err(DelegateError::NotHolder));
+    assert_eq!(delegate(&verified(&pass), &scene.thief, &onward), Err(DelegateError::NotHolder));
     // By hand, signed with the thief's own key; then with the key of somebody who held it before.
     let block = format!("delegate(\"thief\", \"{}\");", holder(&scene.thief));
     let stolen = raw::append_third_party(&pass, &root, &raw::key_pair(66), &block);
@@ -126,7 +135,7 @@ fn only_the_holder_can_hand_a_pass_on() {
     let one = hand(&pass, &scene.planner, &to("researcher", holder(&scene.researcher), 1));
     let behind = raw::append_third_party(&one.token, &root, &raw::key_pair(11), &block);
     assert_eq!(code(scene.read_as(&scene.thief, &behind)), ReasonCode::HolderChain);
-    assert_eq!(delegate(&one.token, &scene.planner, &onward), Err(DelegateError::NotHolder));
+    assert_eq!(delegate(&verified(&one.token), &scene.planner, &onward), Err(DelegateError::NotHolder));
     // In a first-party block, which anybody can append.
     let forged = raw::append_block(&pass, &root, biscuit_auth::BlockBuilder::new().code(&block).unwrap());
     assert_eq!(code(scene.read_as(&scene.thief, &forged)), ReasonCode::TokenProfile);
@@ -140,6 +149,42 @@ fn a_block_moved_to_another_pass_is_no_delegation_of_it() {
     onto.blocks = from.blocks;
     onto.proof = from.proof;
     assert_eq!(code(scene.read_as(&scene.researcher, &raw::from_wire(&onto))), ReasonCode::TokenSignature);
+}
+
+#[test]
+fn a_doctored_copy_of_the_holders_own_pass_is_not_signed_over() {
+    let scene = Scene::new();
+    let (pass, root) = (scene.pass(), scene.root());
+    let mut wire = raw::wire(&pass);
+    let named = wire.authority.block.windows(8).position(|bytes| bytes == b"transfer").unwrap();
+    wire.authority.block[named..named + 8].copy_from_slice(b"look_on.");
+    let doctored = raw::from_wire(&wire);
+    assert_eq!(summary(&doctored).claims.unwrap().holder, summary(&pass).claims.unwrap().holder);
+    // The trap: what a holder signs tells the block before by its signature, which is still the real one's.
+    let code_text = format!("delegate(\"helper\", \"{}\");", holder(&scene.helper));
+    let block = biscuit_auth::BlockBuilder::new().code(&code_text).unwrap();
+    let unverified = biscuit_auth::UnverifiedBiscuit::from(raw::bytes(&doctored)).unwrap();
+    let signed = unverified.third_party_request().unwrap().create_block(&raw::key_pair(11).private(), block).unwrap();
+    let moved = raw::biscuit(&pass, &root).append_third_party(raw::key_pair(11).public(), signed).unwrap();
+    let moved = raw::token(moved.to_vec().unwrap());
+    scene.call_as(&scene.helper, &moved, "transfer", json!({"amount": 1})).expect("the trap is gone");
+    // So nothing that was not verified can be handed on.
+    let parsed = || UnverifiedPass::parse(doctored.expose()).unwrap();
+    assert_eq!(parsed().verify(&root).err(), Some(PassError::Signature));
+    let mut document = scene.issuer.key_document();
+    document.keys.push(RootKeyEntry { id: scene.issuer.root.id(), key: root });
+    let refused =
+        |document: &KeyDocument, token: &PassToken| document.verify(token.expose()).err().map(|denial| denial.code());
+    assert_eq!(refused(&document, &doctored), Some(ReasonCode::TokenSignature));
+    let genuine = document.verify(pass.expose()).unwrap();
+    let handed = delegate(&genuine, &scene.planner, &to("helper", holder(&scene.helper), 0)).unwrap();
+    scene.read_as(&scene.helper, &handed.token).unwrap();
+    // Nor what another broker issued, or signed with a key that is published no more.
+    let own = std::mem::replace(&mut document.iss, "https://other.example".parse().unwrap());
+    assert_eq!(refused(&document, &pass), Some(ReasonCode::TokenIssuer));
+    document.iss = own;
+    document.keys.clear();
+    assert_eq!(refused(&document, &pass), Some(ReasonCode::TokenKeyUnknown));
 }
 
 #[test]
@@ -162,8 +207,8 @@ fn a_delegate_that_is_no_agents_name_or_no_key_is_refused() {
 #[test]
 fn a_p256_delegate_can_use_and_not_hand_on() {
     let scene = Scene::new();
-    assert!(delegate(&scene.pass(), &scene.planner, &to("browser", p256(), 0)).is_ok());
-    let onward = delegate(&scene.pass(), &scene.planner, &to("browser", p256(), 1));
+    assert!(delegate(&verified(&scene.pass()), &scene.planner, &to("browser", p256(), 0)).is_ok());
+    let onward = delegate(&verified(&scene.pass()), &scene.planner, &to("browser", p256(), 1));
     assert!(matches!(onward, Err(DelegateError::CannotDelegate(_))), "{onward:?}");
 }
 
@@ -172,7 +217,7 @@ fn a_pass_that_is_bound_to_nobody_cannot_be_handed_on_with_a_signature() {
     let scene = Scene::new();
     let plain = scene.issuer.mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
     let onward = to("researcher", holder(&scene.researcher), 0);
-    assert_eq!(delegate(&plain, &scene.planner, &onward), Err(DelegateError::Unbound));
+    assert_eq!(delegate(&verified(&plain), &scene.planner, &onward), Err(DelegateError::Unbound));
     let block = format!("delegate(\"x\", \"{}\");", holder(&scene.planner));
     let forged = raw::append_third_party(&plain, &scene.root(), &raw::key_pair(11), &block);
     assert_eq!(code(scene.verifier.verify(forged.expose())), ReasonCode::HolderChain);

@@ -21,7 +21,10 @@ use hallpass::{
         holder::HolderKey,
         key::{PrivateKey, PublicKey},
     },
-    token::{Attenuated, Delegation, Holding, Narrowing, PassToken, UnverifiedPass, delegate, rights::GrantedDetail},
+    token::{
+        Attenuated, Delegation, Holding, Narrowing, PassToken, UnverifiedPass, VerifiedPass, delegate,
+        rights::GrantedDetail,
+    },
     verify::{
         Call, Denial, Permit, Verifier,
         possession::{Presented, ProofContent, call_digest, sign_proof},
@@ -113,7 +116,12 @@ fn tools(names: &[&str]) -> Narrowing {
 }
 
 fn hand(token: &PassToken, by: &PrivateKey, delegation: &Delegation) -> Attenuated {
-    delegate(token, by, delegation).unwrap()
+    delegate(&verified(token), by, delegation).unwrap()
+}
+
+/// The pass, its signatures checked against the one root key of these tests.
+fn verified(token: &PassToken) -> VerifiedPass {
+    UnverifiedPass::parse(token.expose()).unwrap().verify(&Issuer::new().root.public()).unwrap()
 }
 
 fn code<T: std::fmt::Debug>(answer: Result<T, Denial>) -> ReasonCode {

@@ -268,6 +268,23 @@ fn a_tool_that_needs_a_proof_of_the_very_call_gets_one_or_refuses() {
 }
 
 #[test]
+fn one_detail_that_needs_a_proof_of_the_call_binds_every_other_detail_of_the_same_tool() {
+    let scene = Scene::new();
+    let proven = json!({"tools": ["transfer"], "call_proof": ["transfer"]});
+    let wide = json!({"tools": ["read_ledger", "transfer"], "constraints": {"transfer": {"/amount": {"max": 100}}}});
+    for details in [[&proven, &wide], [&wide, &proven]] {
+        let details = details.into_iter().map(|detail| rights(detail.clone())).collect();
+        let pass = scene.bound_to(holder(&scene.planner), 0, details);
+        let arguments = json!({"amount": 1});
+        let call = Call::tool("transfer", Some(&arguments));
+        let denial = scene.present(&pass, &scene.proof(&scene.planner, &pass), &call).unwrap_err();
+        assert_eq!(denial.codes(), [ReasonCode::CallProofRequired]);
+        scene.call_as(&scene.planner, &pass, "transfer", arguments.clone()).unwrap();
+        scene.read_as(&scene.planner, &pass).unwrap();
+    }
+}
+
+#[test]
 fn a_p256_holder_can_use_a_pass_and_its_proof_is_held_to_the_same() {
     let scene = Scene::new();
     let key = SigningKey::from_slice(&[9; 32]).unwrap();

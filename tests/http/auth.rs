@@ -114,6 +114,8 @@ async fn agents_do_nothing_of_operators_and_operators_nothing_of_agents() {
         (Method::GET, "/v1/policy".to_owned()),
         (Method::POST, "/v1/policy/reload".to_owned()),
         (Method::GET, "/v1/audit".to_owned()),
+        (Method::GET, "/v1/decisions".to_owned()),
+        (Method::POST, "/v1/decisions".to_owned()),
         (Method::GET, format!("/v1/feed?server={}", support::SERVER)),
     ] {
         assert_eq!(refused(house.agent(method, &path).json(&json!({}))).await.0, 403, "{path}");
@@ -185,6 +187,7 @@ async fn roles_hold_over_http() {
             (Method::GET, "/v1/feed?server=nothing".to_owned()),
             (Method::GET, "/v1/agents".to_owned()),
             (Method::GET, "/v1/audit".to_owned()),
+            (Method::GET, "/v1/decisions".to_owned()),
             (Method::GET, "/v1/tasks".to_owned()),
             (Method::POST, "/v1/revocations".to_owned()),
             (Method::POST, "/v1/operators".to_owned()),
@@ -195,8 +198,8 @@ async fn roles_hold_over_http() {
         }
         statuses
     };
-    assert_eq!(try_all(&verifier).await, [200, 403, 403, 403, 403, 403, 403, 403, 403]);
-    assert_eq!(try_all(&auditor).await, [200, 200, 404, 200, 200, 200, 403, 403, 403]);
+    assert_eq!(try_all(&verifier).await, [200, 403, 403, 403, 403, 403, 403, 403, 403, 403]);
+    assert_eq!(try_all(&auditor).await, [200, 200, 404, 200, 200, 200, 200, 403, 403, 403]);
 }
 
 #[tokio::test]

@@ -81,15 +81,11 @@ impl House {
 
     async fn open(directory: Arc<tempfile::TempDir>, bot: Arc<AgentKey>, options: http::Options) -> Self {
         let opened = Broker::open(
-            Options {
-                issuer: support::ISSUER.parse().unwrap(),
-                data_dir: directory.path().join("data"),
-                policy_dir: directory.path().join("policy"),
-                max_task_ttl: Duration::from_secs(12 * 3600),
-                max_pass_ttl: Duration::from_secs(3600),
-                rotation_overlap: Duration::from_secs(90),
-                retention: hallpass::broker::Retention::default(),
-            },
+            Options::new(
+                support::ISSUER.parse().unwrap(),
+                directory.path().join("data"),
+                directory.path().join("policy"),
+            ),
             Arc::new(SystemClock::default()),
         );
         let broker = opened.await.unwrap().broker;

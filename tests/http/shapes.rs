@@ -101,6 +101,19 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check("/v1/tasks", get.clone(), house.operator(get.clone(), "/v1/tasks")).await;
     check("/v1/tasks/{task_id}/complete", post.clone(), house.agent(post.clone(), &path("/complete"))).await;
 
+    let server = crate::support::SERVER;
+    let report = json!({"type": "call", "id": "rpt_0123456789abcdef0123456789abcdef", "at": "2026-11-22T10:00:00Z",
+        "server": server, "decision": {"refused": ["expired"]}, "task": id, "agent": "research-bot",
+        "call": {"method": "tools/call", "kind": "tool", "name": "read_ledger", "arguments": "0".repeat(64)},
+        "steward": "stw_0123456789abcdef0123456789abcdef", "chain": [issued["revocation_id"], "ab".repeat(64)],
+        "delegates": [{"block": 1, "agent": "scout", "key": "A".repeat(43)}], "holder": "A".repeat(43),
+        "caused_by": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"});
+    let gap = json!({"type": "lost", "id": "rpt_0123456789abcdef0123456789abcdee", "server": server, "count": 1,
+        "from": "2026-11-22T10:00:00Z", "to": "2026-11-22T10:00:00Z"});
+    let reports = json!({"reports": [report, gap]});
+    let told = house.operator(post.clone(), "/v1/decisions").json(&reports);
+    assert_eq!(check("/v1/decisions", post.clone(), told).await["recorded"], 2);
+
     let revoke = json!({"revocation_id": issued["revocation_id"], "reason": "lost"});
     check("/v1/revocations", post.clone(), house.operator(post.clone(), "/v1/revocations").json(&revoke)).await;
     let steward = json!({"steward": "alice"});
@@ -115,6 +128,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
         "/v1/policy",
         "/v1/audit",
         "/v1/audit/head",
+        "/v1/decisions",
     ] {
         check(template, get.clone(), house.operator(get.clone(), template)).await;
     }
@@ -131,6 +145,10 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check("/v1/agents/{agent}", put.clone(), house.operator(put.clone(), "/v1/agents/research-bot").json(&change))
         .await;
     check("/v1/keys/{purpose}/rotate", post.clone(), house.operator(post.clone(), "/v1/keys/feed/rotate")).await;
+    house.operator(post.clone(), "/v1/keys/operator/rotate").send().await.unwrap();
+    // Refused, since the token that asks is signed with it.
+    check("/v1/keys/operator/{id}/revoke", post.clone(), house.operator(post.clone(), "/v1/keys/operator/1/revoke"))
+        .await;
     let operator = json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60});
     check("/v1/operators", post.clone(), house.operator(post.clone(), "/v1/operators").json(&operator)).await;
     for template in ["/v1/policy/check", "/v1/policy/reload"] {

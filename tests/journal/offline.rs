@@ -16,7 +16,7 @@ use crate::{
 };
 
 fn verify(bytes: &[u8], head: Option<Head>, file: FileState) -> Result<audit::Summary, VerifyError> {
-    audit::verify(bytes, &Claims { head, file })
+    audit::verify(bytes, &Claims { head, file, ..Claims::default() })
 }
 
 #[test]

@@ -182,3 +182,39 @@ fn a_manifest_that_changed_under_a_grant_refuses() {
         assert!(!errors.is_empty() || !warnings.is_empty());
     }
 }
+
+#[test]
+fn a_proof_of_the_call_that_any_permitting_grant_requires_holds_in_every_detail_of_the_tool() {
+    let mut manifest = crate::ledger();
+    manifest.tools.get_mut(&"transfer".parse().unwrap()).unwrap().irreversible = true;
+    let catalogue = Catalogue::new([Arc::new(manifest)]).unwrap();
+    let strict = grant("strict", "tools = [\"transfer\"]\nrequire_call_proof = true");
+    let wide = grant("wide", "tools = [\"*\"]");
+    // The same tool twice, by its name and by a pattern, each time with what else a caller may ask for.
+    let mut question = question(json!([
+        { "tools": ["transfer"] },
+        { "tools": ["tra*", "read_ledger"], "constraints": { "transfer": { "/amount": { "max": 1 } } } },
+    ]));
+    for (set, covering) in [
+        (set(&[("a.toml", &strict), ("b.toml", &wide)]), "strict"),
+        (set(&[("a.toml", &wide), ("b.toml", &strict)]), "wide"),
+    ] {
+        question.holder_bound = false;
+        assert_eq!(codes(&refused(set.decide(&question, &catalogue))), [ReasonCode::HolderKeyRequired], "{covering}");
+        question.holder_bound = true;
+        let answer = granted(set.decide(&question, &catalogue));
+        let by = answer.decided_by.iter().find(|by| by.right.name.as_str() == "transfer").unwrap();
+        assert_eq!(by.grant.as_str(), covering);
+        let of_transfer = |detail: &serde_json::Value| detail["tools"].to_string().contains("transfer");
+        let details = rights(&answer);
+        let details: Vec<_> = details.as_array().unwrap().iter().filter(|detail| of_transfer(detail)).collect();
+        assert_eq!(details.len(), 2, "{details:?}");
+        assert!(details.iter().all(|detail| detail["call_proof"] == json!(["transfer"])), "{details:?}");
+    }
+    // What else a grant demands is asked only of the one that covers the right: the first.
+    let strict = grant("strict", "tools = [\"transfer\"]\nrequire_proof = true");
+    question.holder_bound = false;
+    granted(set(&[("a.toml", &wide), ("b.toml", &strict)]).decide(&question, &catalogue));
+    let refusals = refused(set(&[("a.toml", &strict), ("b.toml", &wide)]).decide(&question, &catalogue));
+    assert_eq!(codes(&refusals), [ReasonCode::HolderKeyRequired]);
+}

@@ -18,7 +18,10 @@ pub struct Kind {
 }
 
 pub const KINDS: &[Kind] = &[
-    Kind { name: "comparing every argument with every other", code: |size| joined("$v != 1", size) },
+    Kind {
+        name: "comparing every argument with every other",
+        code: |size| vec!["check if arg($p, $v), arg($q, $w), $v == 1;"; size].join("\n"),
+    },
     Kind {
         name: "searching every argument for another",
         code: |size| each("arg($p, $v), arg(\"/a\", $w)", "!$v.contains($w)", size),
@@ -28,6 +31,10 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "searching every argument for a text",
         code: |size| each("arg($p, $v)", "!$v.contains(\"zz\")", size),
+    },
+    Kind {
+        name: "searching every argument for a long text",
+        code: |size| each("arg($p, $v)", &format!("!$v.contains(\"{}\")", hard_to_find(3_990)), size),
     },
     Kind {
         name: "going through a literal set",
@@ -66,7 +73,16 @@ pub const KINDS: &[Kind] = &[
             each("arg($p, $v), arg(\"/a\", $w)", &nested, size)
         },
     },
-    Kind { name: "many queries", code: |size| vec!["check if arg($p, $v), arg($q, $w), $v == 1;"; size].join("\n") },
+    Kind { name: "nothing but ways to match", code: |size| "check all arg($p, $v), arg(\"/a\", $w);\n".repeat(size) },
+    Kind {
+        name: "a closure for every argument",
+        code: |size| each("arg($p, $v), arg_names($a)", "$a.all($n -> true)", size),
+    },
+    Kind {
+        name: "many small sets for every argument",
+        code: |size| format!("check if arg($p, $v), [{}].contains(-1);", vec!["{1}"; size].join(", ")),
+    },
+    Kind { name: "many queries", code: |size| vec!["check if arg($p, $v), $v == 1;"; size].join("\n") },
     Kind {
         name: "one query with many ways",
         code: |size| format!("check if {};", vec!["arg($p, $v), $v == 1"; size].join(" or ")),
@@ -87,16 +103,21 @@ pub const KINDS: &[Kind] = &[
     },
 ];
 
+/// A text of this many bytes that is dear to search for: Fibonacci's word, which repeats itself at every length.
+pub fn hard_to_find(bytes: usize) -> String {
+    let (mut shorter, mut longer) = ("a".to_owned(), "ab".to_owned());
+    while longer.len() < bytes {
+        (shorter, longer) = (longer.clone(), longer + &shorter);
+    }
+    longer[..bytes].to_owned()
+}
+
 fn numbers(count: usize) -> String {
     (0..count.max(1)).map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn each(body: &str, expression: &str, size: usize) -> String {
     format!("check if {body}, {}, 1 > 2;", vec![expression; size].join(", "))
-}
-
-fn joined(expression: &str, size: usize) -> String {
-    each("arg($p, $v), arg($q, $w)", expression, size)
 }
 
 impl Kind {

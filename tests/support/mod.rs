@@ -97,6 +97,8 @@ impl Issuer {
             keys: Vec::new(),
             feed_key: self.feed.public(),
             feed_key_chain: Vec::new(),
+            checkpoint_key: None,
+            checkpoint_key_chain: Vec::new(),
         }
     }
 

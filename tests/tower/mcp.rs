@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hallpass::verify::{
     Verifier,
     document::{RevocationEntry, Subjects},
+    tower::HallpassLayer,
 };
 use rmcp::{
     ClientLifecycleMode, ClientServiceExt as _, RoleClient,
@@ -22,7 +23,9 @@ use crate::{
 async fn serve(verifier: Arc<Verifier>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, ledger::router(verifier, &[])).await.unwrap() });
+    tokio::spawn(
+        async move { axum::serve(listener, ledger::router(HallpassLayer::new(verifier), &[])).await.unwrap() },
+    );
     url
 }
 

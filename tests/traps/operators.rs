@@ -30,7 +30,7 @@ fn operator(issuer: &Issuer, root: &RootKey) -> PassToken {
 }
 
 fn verify(token: &PassToken, key: &PublicKey) -> Result<VerifiedOperator, ReasonCode> {
-    VerifiedOperator::verify(token.expose(), |id| (id == Some(KeyId(1))).then_some(*key))
+    VerifiedOperator::verify(token.expose(), |id| (id == KeyId(1)).then_some(*key))
 }
 
 #[test]

@@ -212,16 +212,89 @@ fn what_would_keep_a_verifier_busy_is_refused_by_its_cost() {
         assert_eq!(rule(&issuer, &text), Ok(()), "{text}");
     }
     // Facts that a holder signs itself are several, and count so.
-    let approvals = |fields: &str| format!("check if {};", ones(&format!("approved({fields})"), 2));
-    let approvals = approvals("$a,$b,$c,$d,$e,$f,$g,$h").replace(';', &format!(", {};", ones("$a.contains($b)", 16)));
-    let expected = "block 1: checks that take too long to evaluate";
-    assert_eq!(rule(&issuer, &approvals).unwrap_err(), expected);
-    // And what hallpass writes fits, all of it, eight times over.
+    let approvals = |count: usize| {
+        let fact = |index| format!(r#"approved("{index}","t","s","tool","n","d",2026-11-22T10:00:00Z,"w");"#);
+        let facts: String = (0..count).map(fact).collect();
+        let body = "approved($a,$b,$c,$d,$e,$f,$g,$h), approved($i,$j,$k,$l,$m,$n,$o,$p)";
+        let code = format!("{facts} check if {body}, {};", ones("$a.contains($b)", 2));
+        raw::profile_rule(&raw::append_third_party(&pass(&issuer), &issuer.root.public(), &raw::key_pair(9), &code))
+    };
+    assert_eq!(approvals(4), Ok(()));
+    assert_eq!(approvals(8).unwrap_err(), "block 1: checks that take too long to evaluate");
+}
+
+#[test]
+fn what_hallpass_writes_fits_eight_times_over_with_room_to_spare() {
+    let issuer = Issuer::new();
+    let cost = |token: &PassToken| verified(&issuer, token).unwrap().cost();
+    assert_eq!(cost(&pass(&issuer)), 0, "what the broker writes is not counted");
+    // As many tools as eight blocks have room for, each time with everything else that a narrowing can say.
+    let names: Vec<String> = (0..60).map(|index| format!("t{index}")).collect();
+    let full = || rights(json!({"tools": names}));
+    let mut narrowing = Narrowing::default();
+    narrowing.expires_at = Some(issuer.now().plus(std::time::Duration::from_secs(60)));
+    narrowing.rights = Some(vec![
+        full(),
+        rights(
+            json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data/a"], "prompts": ["summary"],
+            "closed_arguments": ["transfer"], "constraints": {"transfer": {
+                "/amount": {"min": 0, "max": 100}, "/path": {"under": "/srv/data"}, "/url": {"host": ["api.example.com"]},
+            }}}),
+        ),
+    ]);
+    let first = issuer.mint(vec![full(), rights(json!({"tools": ["read_ledger", "transfer"]}))]);
+    let longest = (0..8).fold(first, |token, _| attenuate(&token, &narrowing).unwrap().token);
+    assert!((1_000..60_000).contains(&cost(&longest)), "{} units", cost(&longest));
+    // And more tools, kept to the read-only ones.
     let names: Vec<String> = (0..100).map(|index| format!("tool_{index}")).collect();
     let mut narrowing = Narrowing::default();
     narrowing.rights = Some(vec![rights(json!({"tools": names, "read_only": true}))]);
-    let longest = (0..8).try_fold(pass(&issuer), |token, _| attenuate(&token, &narrowing).map(|longer| longer.token));
-    assert!(longest.is_ok(), "{:?}", longest.err());
+    let longest = (0..8).fold(pass(&issuer), |token, _| attenuate(&token, &narrowing).unwrap().token);
+    assert!((1_000..50_000).contains(&cost(&longest)), "{} units", cost(&longest));
+}
+
+#[test]
+fn a_foreign_check_of_the_rights_costs_what_block_0_holds_of_them() {
+    let issuer = Issuer::new();
+    let root = issuer.root.public();
+    let tools = "check if right($s, $k, $set), call($s, $k, $n), $set.contains($n);";
+    let trees = "check if call_path($seg), right_path($s, $k, $pre), $seg.starts_with($pre);";
+    let cost = |pass: &PassToken, code: &str| {
+        let longer = raw::append(pass, &root, code);
+        verified(&issuer, &longer).unwrap().cost()
+    };
+    let names: Vec<String> = (0..200).map(|index| format!("t{index}")).collect();
+    let full = issuer.mint(vec![rights(json!({"tools": names}))]);
+    let paths: Vec<String> = (0..50).map(|index| format!("file:///srv/{index}")).collect();
+    let wide = issuer.mint(vec![rights(json!({"resources": paths}))]);
+    assert!(cost(&pass(&issuer), tools) < cost(&full, tools), "more names, more work");
+    assert!(cost(&full, tools) < 2_000, "{}", cost(&full, tools));
+    assert!((10_000..50_000).contains(&cost(&wide, trees)), "{}", cost(&wide, trees));
+    for (token, code) in [(&full, tools), (&wide, trees)] {
+        let code = format!("{code}\n").repeat(2);
+        assert_eq!(raw::profile_rule(&raw::append(token, &root, &code)), Ok(()));
+    }
+    // Nor is there a way to be asked for more than is counted: every right with every other.
+    let joined = "check if right_path($a, $b, $c), right_path($d, $e, $f), $c === $f;";
+    let refused = raw::profile_rule(&raw::append(&wide, &root, joined));
+    assert_eq!(refused.unwrap_err(), "block 1: checks that take too long to evaluate");
+}
+
+#[test]
+fn a_search_costs_by_what_it_looks_for_and_a_set_by_its_elements() {
+    let issuer = Issuer::new();
+    let root = issuer.root.public();
+    let cost = |expression: &str| {
+        let code = format!("check if arg(\"/a\", $v), arg(\"/b\", $w), {expression};");
+        verified(&issuer, &raw::append(&pass(&issuer), &root, &code)).unwrap().cost()
+    };
+    let searches = |text: &str| cost(&format!("$v.contains({text})"));
+    let long = "ab".repeat(1_000);
+    assert!(searches("\"ab\"") + 400 < searches(&format!("\"{long}\"")));
+    assert!(searches("\"ab\"") + 900 < searches("$w"), "whatever the argument holds");
+    assert!(cost("{\"a\", \"b\"}.contains($v)") + 150 < searches("\"ab\""));
+    // One that is put together first could be anything.
+    assert!(cost("({\"a\"}.union({\"b\"})).contains($v)") > searches("$w"));
 }
 
 #[test]
@@ -279,7 +352,7 @@ fn a_refusal_does_not_repeat_all_that_a_holder_wrote() {
 fn the_cost_of_all_blocks_adds_up() {
     let issuer = Issuer::new();
     let root = issuer.root.public();
-    let code = format!("check if arg($p, $v), arg($q, $w), {};", ["$v === $w"; 5].join(" && "));
+    let code = format!("check if arg($p, $v), arg(\"/a\", $w), {};", ["$v === $w"; 20].join(" && "));
     let mut token = pass(&issuer);
     let mut blocks = 0;
     while raw::profile_rule(&token).is_ok() && blocks < 8 {

@@ -12,13 +12,13 @@ use std::{collections::HashMap, hint::black_box, rc::Rc, time::Duration};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hallpass::{
     base::{holder::HolderKey, key::PrivateKey},
-    token::{Delegation, Narrowing, PassToken, delegate},
+    token::{Delegation, Narrowing, PassToken, UnverifiedPass, delegate},
     verify::{
         Call, Verifier,
         possession::{Presented, ProofContent, sign_proof},
     },
 };
-use lean::{Operation, SERVER, median, now, pass, verifier};
+use lean::{Operation, SERVER, median, now, pass, root, verifier};
 use serde_json::{Value, json};
 use tenuo::{Authorizer, ConstraintSet, ConstraintValue, Exact, Pattern, Range, SigningKey as TenuoKey, Warrant, wire};
 
@@ -48,7 +48,8 @@ fn handed_on(hops: u8) -> PassToken {
             may_delegate: 3 - hop,
             use_only: false,
         };
-        delegate(&token, &key(hop), &delegation).unwrap().token
+        let pass = UnverifiedPass::parse(token.expose()).unwrap().verify(&root().public()).unwrap();
+        delegate(&pass, &key(hop), &delegation).unwrap().token
     })
 }
 

@@ -14,7 +14,7 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use reqwest::{
     Certificate, Client, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
     redirect, retry,
 };
 use sse_stream::{Sse, SseByteStream};
@@ -34,6 +34,7 @@ pub(super) struct Link {
     http: Client,
     keys: Url,
     feed: Url,
+    decisions: Url,
     authorization: HeaderValue,
     idle_timeout: Duration,
 }
@@ -48,7 +49,7 @@ impl Link {
         let url = |path: &str| {
             Url::parse(&format!("{broker}{path}")).map_err(|error| FeedError::Http(format!("`{broker}`: {error}")))
         };
-        let (keys, mut feed) = (url("/v1/keys.json")?, url("/v1/feed")?);
+        let (keys, mut feed, decisions) = (url("/v1/keys.json")?, url("/v1/feed")?, url("/v1/decisions")?);
         feed.query_pairs_mut().append_pair("server", server.as_str());
         let roots = match root_certificate {
             Some(pem) => Some(authorities(pem)?),
@@ -56,21 +57,15 @@ impl Link {
             None if keys.scheme() == "http" => Some(Vec::new()),
             None => None,
         };
-        Ok(Self { http: client(roots, idle_timeout)?, keys, feed, authorization: bearer(token)?, idle_timeout })
+        let (http, authorization) = (client(roots, idle_timeout)?, bearer(token)?);
+        Ok(Self { http, keys, feed, decisions, authorization, idle_timeout })
     }
 
     /// Asks for the key document, which is public: the token is not sent.
     pub(super) async fn key_document(&self) -> Result<KeyDocument, Failure> {
         let answer = async {
             let response = expect(self.http.get(self.keys.clone()), "application/json").await?;
-            let mut body = Vec::new();
-            let mut chunks = response.bytes_stream();
-            while let Some(chunk) = chunks.next().await {
-                body.extend_from_slice(&chunk.map_err(Failure::http)?);
-                if body.len() > MAX_KEY_DOCUMENT_BYTES {
-                    return Err(Failure::TooLarge(MAX_KEY_DOCUMENT_BYTES));
-                }
-            }
+            let body = read(response, MAX_KEY_DOCUMENT_BYTES).await?;
             json::parse_as(&body, MAX_KEY_DOCUMENT_BYTES).map_err(Failure::KeyDocumentShape)
         };
         // SECURITY: a broker that sends one byte a second passes every idle timeout.
@@ -86,12 +81,37 @@ impl Link {
         let request = self.http.get(url).header(AUTHORIZATION, self.authorization.clone());
         Ok(Frames::new(expect(request, "text/event-stream").await?, self.idle_timeout))
     }
+
+    /// Sends a batch of reports, under a key by which the broker knows it when it comes again.
+    ///
+    /// The answer is a success, or a problem that says why not.
+    pub(super) async fn send_reports(&self, key: &str, body: Vec<u8>) -> Result<Reply, Failure> {
+        let request = self.http.post(self.decisions.clone()).header(AUTHORIZATION, self.authorization.clone());
+        let request = request.header("idempotency-key", key).header(CONTENT_TYPE, "application/json").body(body);
+        let exchange = async {
+            let response = request.header(ACCEPT, "application/json").send().await.map_err(Failure::http)?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            if status.is_success() && !is_of(&response, "application/json") {
+                return Err(Failure::ContentType("application/json"));
+            }
+            Ok(Reply { status, headers, body: read(response, MAX_REPLY_BYTES).await? })
+        };
+        // SECURITY: a broker that sends one byte a second passes every idle timeout.
+        tokio::time::timeout(self.idle_timeout, exchange).await.map_err(|_| Failure::Silent)?
+    }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("feed", &self.feed.as_str()).finish_non_exhaustive()
     }
+}
+
+/// A whole answer, whatever its status.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
 /// The frames of one subscription, as they come.
@@ -205,9 +225,25 @@ async fn expect(request: RequestBuilder, content_type: &'static str) -> Result<R
         status if status.is_redirection() => return Err(Failure::Redirect(status)),
         status => return Err(Failure::Status(status)),
     }
+    if is_of(&response, content_type) { Ok(response) } else { Err(Failure::ContentType(content_type)) }
+}
+
+fn is_of(response: &Response, content_type: &str) -> bool {
     let given = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case(content_type) { Ok(response) } else { Err(Failure::ContentType(content_type)) }
+    given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(content_type)
+}
+
+/// The whole body, when it is not longer than `max` bytes.
+async fn read(response: Response, max: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk.map_err(Failure::http)?);
+        if body.len() > max {
+            return Err(Failure::TooLarge(max));
+        }
+    }
+    Ok(body)
 }
 
 fn client(roots: Option<Vec<Certificate>>, idle_timeout: Duration) -> Result<Client, FeedError> {
@@ -267,3 +303,6 @@ const MAX_EVENT_BYTES: usize = jws::MAX_JWS_BYTES + 1024;
 
 /// A key document is at most this long, in bytes: a thousand keys.
 const MAX_KEY_DOCUMENT_BYTES: usize = 1024 * 1024;
+
+/// An answer to a batch of reports is at most this long, in bytes.
+const MAX_REPLY_BYTES: usize = 64 * 1024;

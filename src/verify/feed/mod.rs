@@ -18,9 +18,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`FeedClient::reports`] sends what the verifier decided to the broker, for its chain of decisions.
 
 mod handle;
 mod link;
+mod reports;
 mod state_file;
 
 use std::{
@@ -43,6 +46,7 @@ use self::{
 };
 pub use self::{
     handle::{FeedHandle, FeedStatus, FeedStopped},
+    reports::{Reports, ReportsBuilder, ReportsStatus, ReportsStopped, SpoolError},
     state_file::{StateFileError, load_memory},
 };
 use super::{FrameError, Memory, Verifier};
@@ -54,7 +58,7 @@ use crate::base::{
 /// Follows one broker's feed for one [`Verifier`]. Nothing happens before [`FeedClient::spawn`].
 pub struct FeedClient {
     verifier: Arc<Verifier>,
-    link: Link,
+    link: Arc<Link>,
     state_file: Option<StateFile>,
 }
 
@@ -71,6 +75,13 @@ impl FeedClient {
             state_file: None,
             idle_timeout: IDLE_TIMEOUT,
         }
+    }
+
+    /// Starts to build what tells the broker of every decision, with the same credentials. What waits to
+    /// be sent is kept in files in the directory `spool`.
+    #[must_use]
+    pub fn reports(&self, spool: impl AsRef<Path>) -> ReportsBuilder {
+        ReportsBuilder::new((Arc::clone(&self.verifier), Arc::clone(&self.link)), spool.as_ref().to_owned())
     }
 
     /// Starts to follow the feed on a task of its own, until the handle is dropped.
@@ -155,7 +166,7 @@ impl FeedClientBuilder {
         let ends = (&broker, self.verifier.server());
         let link = Link::new(ends, &self.token, self.root_certificate.as_deref(), self.idle_timeout)?;
         let state_file = self.state_file.map(|path| StateFile::open(path, &self.verifier)).transpose()?;
-        Ok(FeedClient { verifier: self.verifier, link, state_file })
+        Ok(FeedClient { verifier: self.verifier, link: Arc::new(link), state_file })
     }
 }
 
@@ -189,7 +200,7 @@ pub enum FeedError {
 /// The task that follows the feed.
 struct Follower {
     verifier: Arc<Verifier>,
-    link: Link,
+    link: Arc<Link>,
     clock: Arc<SystemClock>,
     progress: watch::Sender<Progress>,
     memory: watch::Sender<Memory>,

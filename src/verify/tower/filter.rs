@@ -141,7 +141,7 @@ const LISTS: &[(&str, Shows)] = &[
 const MAX_LIST_TTL: Duration = Duration::from_secs(10);
 
 /// All entries of a message together may cost this much, in the profile's units: ten thousand of
-/// a usual pass, some thirty of one that is as slow as the profile allows.
+/// a usual pass, some eighty of one that is as slow as the profile allows.
 const MAX_LIST_COST: usize = 8_000_000;
 
 /// Looking for a name in the rights of a pass.

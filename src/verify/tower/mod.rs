@@ -30,6 +30,8 @@
 //! [`TraceParent`](crate::base::trace::TraceParent), for servers that go on with the trace. An HTTP
 //! context beside one in `_meta` stays in its header: a link, not the parent.
 //!
+//! [`HallpassLayerBuilder::report_to`] has every decision told, for the broker's chain of decisions.
+//!
 //! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
 //! An event stream ends with the first event after the pass ended, was revoked, or the verifier
 //! lost its broker; an idle one lingers till then and carries nothing.
@@ -54,6 +56,7 @@ mod events;
 mod filter;
 mod gate;
 mod message;
+mod reports;
 mod service;
 mod sessions;
 mod trace;
@@ -66,7 +69,7 @@ use tower_layer::Layer;
 pub use body::ResponseBody;
 pub use service::HallpassService;
 
-use super::Verifier;
+use super::{Verifier, report::ReportSink};
 use sessions::Sessions;
 
 /// Puts a [`Verifier`] in front of an MCP server. See the [module](self) for what it does.
@@ -80,6 +83,7 @@ struct Guard {
     sessions: Sessions,
     limits: Limits,
     origins: Vec<String>,
+    reports: Option<Arc<dyn ReportSink>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +103,7 @@ impl HallpassLayer {
     #[must_use]
     pub const fn builder(verifier: Arc<Verifier>) -> HallpassLayerBuilder {
         let limits = Limits { message_bytes: DEFAULT_MAX_MESSAGE_BYTES, list_bytes: DEFAULT_MAX_LIST_BYTES };
-        HallpassLayerBuilder { verifier, limits, origins: Vec::new() }
+        HallpassLayerBuilder { verifier, limits, origins: Vec::new(), reports: None }
     }
 
     /// The server's OAuth protected resource metadata (RFC 9728): which broker issues passes for
@@ -136,6 +140,7 @@ impl fmt::Debug for Guard {
             .field("verifier", &self.verifier)
             .field("limits", &self.limits)
             .field("origins", &self.origins)
+            .field("reports", &self.reports)
             .finish_non_exhaustive()
     }
 }
@@ -146,6 +151,7 @@ pub struct HallpassLayerBuilder {
     verifier: Arc<Verifier>,
     limits: Limits,
     origins: Vec<String>,
+    reports: Option<Arc<dyn ReportSink>>,
 }
 
 impl HallpassLayerBuilder {
@@ -171,6 +177,15 @@ impl HallpassLayerBuilder {
         self
     }
 
+    /// Tells `reports` of every call that is decided, and of every pass of this broker's that is refused
+    /// before its call was read. What names nothing of the server is not reported: lists, `initialize`,
+    /// `ping`, and messages that cannot be read.
+    #[must_use]
+    pub fn report_to(mut self, reports: Arc<dyn ReportSink>) -> Self {
+        self.reports = Some(reports);
+        self
+    }
+
     /// The layer.
     #[must_use]
     pub fn build(self) -> HallpassLayer {
@@ -180,6 +195,7 @@ impl HallpassLayerBuilder {
             sessions: Sessions::new(),
             limits: self.limits,
             origins: self.origins,
+            reports: self.reports,
         }))
     }
 }

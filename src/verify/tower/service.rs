@@ -26,7 +26,7 @@ use super::{
     trace,
 };
 use crate::{
-    base::ReasonCode,
+    base::{ReasonCode, trace::TraceParent},
     verify::{Pass, possession::Presented},
 };
 
@@ -116,16 +116,16 @@ impl Guard {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let mut caused_by = trace::carried(&parts.headers);
-        let pass = self.judge_head(parts)?;
+        let pass = self.judge_head(parts, caused_by)?;
         trace::tell_pass(span, &pass);
         let session = self.judge_session(&parts.headers, &pass)?;
         let (bytes, id, purpose) = if parts.method == Method::POST {
             gate::admit_content(&parts.headers)?;
             let message = Message::read(&self.read(body).await?, self.limits.message_bytes)?;
             message.agree_with(&parts.headers)?;
-            self.clear(parts, &pass, &message)?;
-            trace::tell_message(span, &message);
             caused_by = message.trace_parent().or(caused_by);
+            self.clear(parts, (&pass, &message), caused_by)?;
+            trace::tell_message(span, &message);
             (Bytes::from(message.to_bytes()?), message.id(), message.purpose().clone())
         } else {
             (Bytes::new(), Value::Null, Purpose::Neutral)
@@ -147,19 +147,25 @@ impl Guard {
         Ok((bytes, visit))
     }
 
-    fn judge_head(&self, parts: &Parts) -> Result<Pass, Answer> {
+    fn judge_head(&self, parts: &Parts, caused_by: Option<TraceParent>) -> Result<Pass, Answer> {
         gate::admit_method(&parts.method)?;
         gate::admit_origin(&parts.headers, self.verifier.server(), &self.origins)?;
         let challenge = Challenge::new(&self.metadata_url);
-        let (verified, challenge) = match gate::credential(parts, &challenge)? {
-            Credential::Bearer(token) => (self.verifier.verify(token), challenge),
+        let (token, verified, challenge) = match gate::credential(parts, &challenge)? {
+            Credential::Bearer(token) => (token, self.verifier.verify(token), challenge),
             Credential::Dpop { token, proof } => {
                 let presented = Presented { proof, method: parts.method.as_str() };
-                (self.verifier.verify_with_proof(token, &presented), challenge.for_dpop())
+                (token, self.verifier.verify_with_proof(token, &presented), challenge.for_dpop())
             }
         };
-        let pass = verified.map_err(|denial| answer::pass_denied(&denial, &challenge))?;
-        self.verifier.admit(&pass).map_err(|denial| answer::pass_denied(&denial, &challenge))?;
+        let pass = verified.map_err(|denial| {
+            self.report_refused_token(token, &denial, caused_by);
+            answer::pass_denied(&denial, &challenge)
+        })?;
+        self.verifier.admit(&pass).map_err(|denial| {
+            self.report_refused_pass(&pass, &denial, caused_by);
+            answer::pass_denied(&denial, &challenge)
+        })?;
         Ok(pass)
     }
 
@@ -176,9 +182,16 @@ impl Guard {
     }
 
     /// Clears the call that the message makes, if it makes one.
-    fn clear(&self, parts: &mut Parts, pass: &Pass, message: &Message) -> Result<(), Answer> {
+    fn clear(
+        &self,
+        parts: &mut Parts,
+        (pass, message): (&Pass, &Message),
+        caused_by: Option<TraceParent>,
+    ) -> Result<(), Answer> {
         let Some(call) = message.call() else { return Ok(()) };
-        let permit = self.verifier.clear(pass, &call).map_err(|denial| {
+        let cleared = self.verifier.clear(pass, &call);
+        self.report_call((pass, message, &call), &cleared, caused_by);
+        let permit = cleared.map_err(|denial| {
             let challenge = Challenge::new(&self.metadata_url).with_scope(challenge::scope_of(&call));
             let challenge = if pass.verified().holder().is_some() { challenge.for_dpop() } else { challenge };
             answer::call_denied(&denial, &challenge).to(message.id())

@@ -235,6 +235,8 @@ impl Chain {
         if self.is_sealed {
             return match hop {
                 Hop::Narrow(narrowing) if narrowing.is_empty() => Made::Empty,
+                // Who hands a pass on verifies it first.
+                Hop::Delegate { .. } if self.is_broken => Made::BrokenChain,
                 _ => Made::Sealed,
             };
         }

@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 use hallpass::{
     base::{holder::HolderKey, key::PrivateKey, time::Timestamp},
     token::{
-        AttenuateError, Attenuated, DelegateError, Delegation, Holding, Narrowing, PassToken, UnverifiedPass,
-        attenuate, delegate, mint, rights::GrantedDetail,
+        AttenuateError, Attenuated, DelegateError, Delegation, Holding, Narrowing, PassError, PassToken,
+        UnverifiedPass, attenuate, delegate, mint, rights::GrantedDetail,
     },
     verify::{
         Call, Denial, Pass, Verifier,
@@ -109,7 +109,12 @@ impl World<'_> {
                 let (by, narrowing) = (self.signer(*by), self.narrowing(narrowing));
                 let (agent, key) = (format!("agent-{}", to.0).parse().unwrap(), key_of(*to));
                 let onward = Delegation { agent, key, narrowing, may_delegate: *further, use_only: *seals };
-                told(delegate(&self.token, &ed25519(by), &onward))
+                match UnverifiedPass::parse(self.token.expose()).unwrap().verify(&self.issuer.root.public()) {
+                    Ok(pass) => told(delegate(&pass, &ed25519(by), &onward)),
+                    // A delegation in a pass that is bound to nobody breaks the chain too.
+                    Err(PassError::Chain(_)) => (Some(Made::BrokenChain), None),
+                    Err(other) => panic!("{other}"),
+                }
             }
         };
         // Longer than the profile allows is no question of rights.
@@ -258,8 +263,6 @@ fn told(answer: Result<Attenuated, DelegateError>) -> (Option<Made>, Option<Pass
         Err(DelegateError::NotHolder) => Made::NotHolder,
         Err(DelegateError::TooDeep { .. }) => Made::TooDeep,
         Err(DelegateError::CannotDelegate(_)) => Made::CannotDelegate,
-        // A delegation in a pass that is bound to nobody breaks the chain too.
-        Err(DelegateError::Chain(_)) => Made::BrokenChain,
         Err(other) => panic!("{other}"),
     };
     (Some(made), None)

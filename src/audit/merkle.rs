@@ -1,0 +1,411 @@
+//! The Merkle tree over the records (RFC 9162 section 2.1, the tree of Certificate Transparency).
+//!
+//! A leaf is a record's hash: the 32 bytes that stand in hex at the end of its line, SHA-256 over the
+//! bytes of the line before `,"hash":"`. So whoever has a line can compute its leaf, and a proof about
+//! a record can be shown without the record.
+//!
+//! Pure: what is hashed where, the frontier, and proofs with their verification. Which nodes a proof
+//! needs and whether one holds is `ct-merkle`'s; where nodes are kept is [`Tree`](super::Tree)'s.
+
+use std::ops::Range;
+
+use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::base::digest::Digest;
+
+/// A tree has at most this many records: what a JSON number holds exactly.
+pub const MAX_SIZE: u64 = 1 << 53;
+
+/// Why something about the tree is not proven.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// There is no such record or tree.
+    #[error("records 1 to {size} can be proven, and {asked} is none of them")]
+    Range {
+        /// What was asked about.
+        asked: u64,
+        /// The size of the tree.
+        size: u64,
+    },
+    /// The hashes do not lead from the record, or from the older tree, to the root.
+    #[error("the hashes do not lead to the root")]
+    Wrong,
+}
+
+/// The hash of a leaf that holds `data`.
+fn leaf(data: &[u8]) -> Digest {
+    Digest::of_parts(&[&[0], data])
+}
+
+/// The hash of the node above `left` and `right`.
+pub(super) fn parent(left: Digest, right: Digest) -> Digest {
+    Digest::of_parts(&[&[1], left.as_bytes(), right.as_bytes()])
+}
+
+/// The right edge of a tree: enough to go on appending, and all that a tree of any size needs in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenFrontier", into = "WrittenFrontier")]
+pub struct Frontier {
+    size: u64,
+    /// The roots of the complete subtrees, the largest first: one for each bit of the size.
+    peaks: Vec<Digest>,
+}
+
+impl Frontier {
+    /// How many records.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Appends the record with this hash.
+    pub fn push(&mut self, record: Digest) {
+        self.push_seen(record, |_, _, _| {});
+    }
+
+    /// Appends the record with this hash, and tells `complete` of every node that is complete from
+    /// now on: its level, its number in that level and its hash. The leaf comes first, at level 0.
+    pub(super) fn push_seen(&mut self, record: Digest, mut complete: impl FnMut(u32, u64, Digest)) {
+        self.push_leaf(leaf(record.as_bytes()), &mut complete);
+    }
+
+    fn push_leaf(&mut self, leaf: Digest, complete: &mut impl FnMut(u32, u64, Digest)) {
+        let (mut node, mut number) = (leaf, self.size);
+        complete(0, number, node);
+        let mut level = 0_u32;
+        while number & 1 == 1 {
+            let Some(left) = self.peaks.pop() else { break };
+            (node, number, level) = (parent(left, node), number >> 1, level.saturating_add(1));
+            complete(level, number, node);
+        }
+        self.peaks.push(node);
+        // A tree of 2^64 records fits on no disk.
+        self.size = self.size.saturating_add(1);
+    }
+
+    /// The root; of an empty tree the hash of nothing.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        let folded = self.peaks.iter().rev().copied().reduce(|right, left| parent(left, right));
+        folded.unwrap_or_else(|| Digest::of(&[]))
+    }
+
+    /// The root of the subtree over these leaves, when it is one of the complete ones at the edge.
+    pub(super) fn peak(&self, leaves: &Range<u64>) -> Option<Digest> {
+        let mut begin = 0_u64;
+        let mut peaks = self.peaks.iter();
+        for level in (0..u64::BITS).rev().filter(|level| self.size >> level & 1 == 1) {
+            let (peak, end) = (peaks.next()?, begin.saturating_add(1 << level));
+            if *leaves == (begin..end) {
+                return Some(*peak);
+            }
+            begin = end;
+        }
+        None
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFrontier {
+    size: u64,
+    peaks: Vec<Digest>,
+}
+
+impl TryFrom<WrittenFrontier> for Frontier {
+    type Error = String;
+
+    fn try_from(written: WrittenFrontier) -> Result<Self, String> {
+        let expected = usize::try_from(written.size.count_ones()).unwrap_or(usize::MAX);
+        if written.size > MAX_SIZE || written.peaks.len() != expected {
+            return Err(format!("a tree of {} records has {expected} peaks", written.size));
+        }
+        Ok(Self { size: written.size, peaks: written.peaks })
+    }
+}
+
+impl From<Frontier> for WrittenFrontier {
+    fn from(frontier: Frontier) -> Self {
+        Self { size: frontier.size, peaks: frontier.peaks }
+    }
+}
+
+/// That a record is in a tree (RFC 9162 section 2.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "whoever checks a proof reads every member")]
+pub struct Inclusion {
+    /// The record's place in the chain, counted from 1.
+    pub sequence: u64,
+    /// The size of the tree.
+    pub size: u64,
+    /// The nodes beside the way from the leaf to the root.
+    pub hashes: Vec<Digest>,
+}
+
+impl Inclusion {
+    /// The leaves below each node that the proof consists of.
+    pub(super) fn nodes(sequence: u64, size: u64) -> Result<Vec<Range<u64>>, ProofError> {
+        let leaf = leaf_number(sequence, size)?;
+        Ok(ct_merkle::indices_for_inclusion_proof(size, leaf).into_iter().map(|node| leaves(node, size)).collect())
+    }
+
+    /// Verifies that the record with the hash `record` is in the tree with the root `root`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or this is not shown.
+    pub fn verify(&self, record: Digest, root: Digest) -> Result<(), ProofError> {
+        self.verify_data(record.as_bytes(), root)
+    }
+
+    fn verify_data(&self, data: &[u8], root: Digest) -> Result<(), ProofError> {
+        let leaf = leaf_number(self.sequence, self.size)?;
+        let proof = InclusionProof::from_digests(&self.hashes.iter().map(output).collect::<Vec<_>>());
+        root_hash(root, self.size).verify_inclusion(&data, leaf, &proof).map_err(|_| ProofError::Wrong)
+    }
+}
+
+/// That a tree begins with all the records of an older one, unchanged (RFC 9162 section 2.1.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "whoever checks a proof reads every member")]
+pub struct Consistency {
+    /// The size of the older tree.
+    pub from: u64,
+    /// The size of the tree.
+    pub to: u64,
+    /// The nodes from which both roots follow.
+    pub hashes: Vec<Digest>,
+}
+
+impl Consistency {
+    /// The leaves below each node that the proof consists of.
+    pub(super) fn nodes(from: u64, to: u64) -> Result<Vec<Range<u64>>, ProofError> {
+        let added = additions(from, to)?;
+        Ok(ct_merkle::indices_for_consistency_proof(from, added).into_iter().map(|node| leaves(node, to)).collect())
+    }
+
+    /// Verifies that the tree with the root `new` begins with the one with the root `old`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, or this is not shown.
+    pub fn verify(&self, old: Digest, new: Digest) -> Result<(), ProofError> {
+        additions(self.from, self.to)?;
+        let proof = ConsistencyProof::from_digests(&self.hashes.iter().map(output).collect::<Vec<_>>());
+        let (old, new) = (root_hash(old, self.from), root_hash(new, self.to));
+        new.verify_consistency(&old, &proof).map_err(|_| ProofError::Wrong)
+    }
+}
+
+/// The number of the leaf of record `sequence` in a tree of `size`.
+const fn leaf_number(sequence: u64, size: u64) -> Result<u64, ProofError> {
+    match sequence.checked_sub(1) {
+        Some(leaf) if leaf < size && size <= MAX_SIZE => Ok(leaf),
+        _ => Err(ProofError::Range { asked: sequence, size }),
+    }
+}
+
+/// How many records came between the two sizes.
+const fn additions(from: u64, to: u64) -> Result<u64, ProofError> {
+    match to.checked_sub(from) {
+        Some(added) if from > 0 && to <= MAX_SIZE => Ok(added),
+        _ => Err(ProofError::Range { asked: from, size: to }),
+    }
+}
+
+/// The leaves below a node, by its number in the array that RFC 9420 (appendix C) lays a tree out in:
+/// its level is the number of ones at its end.
+fn leaves(node: u64, size: u64) -> Range<u64> {
+    let level = node.trailing_ones();
+    let begin = node >> level.saturating_add(1) << level;
+    begin..begin.saturating_add(1 << level).min(size)
+}
+
+fn output(digest: &Digest) -> sha2::digest::Output<Sha256> {
+    (*digest.as_bytes()).into()
+}
+
+fn root_hash(root: Digest, size: u64) -> RootHash<Sha256> {
+    RootHash::new(output(&root), size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known answers of the Certificate Transparency projects (github.com/transparency-dev/merkle,
+    /// `testonly`): leaves, roots of the trees over the first of them, and proofs.
+    const LEAVES: [&str; 8] =
+        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+    const ROOTS: [&str; 9] = [
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    ];
+    const INCLUSIONS: [(u64, u64, &[&str]); 7] = [
+        (1, 1, &[]),
+        (1, 2, &["96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"]),
+        (2, 2, &["6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"]),
+        (3, 3, &["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"]),
+        (
+            2,
+            5,
+            &[
+                "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+            ],
+        ),
+        (
+            1,
+            8,
+            &[
+                "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+            ],
+        ),
+        (
+            6,
+            8,
+            &[
+                "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+                "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+            ],
+        ),
+    ];
+    const CONSISTENCIES: [(u64, u64, &[&str]); 4] = [
+        (1, 1, &[]),
+        (
+            1,
+            8,
+            &[
+                "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+            ],
+        ),
+        (
+            2,
+            5,
+            &[
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+            ],
+        ),
+        (
+            6,
+            8,
+            &[
+                "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+                "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+            ],
+        ),
+    ];
+
+    fn data(number: usize) -> Vec<u8> {
+        hex::decode(LEAVES[number]).unwrap()
+    }
+
+    fn digests(texts: &[&str]) -> Vec<Digest> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn root(size: u64) -> Digest {
+        ROOTS[usize::try_from(size).unwrap()].parse().unwrap()
+    }
+
+    /// The hash of the tree over `leaves`, as RFC 9162 section 2.1.1 defines it.
+    fn hash(leaves: Range<u64>) -> Digest {
+        let count = leaves.end - leaves.start;
+        if count == 1 {
+            return leaf(&data(usize::try_from(leaves.start).unwrap()));
+        }
+        let split = leaves.start + (count.next_power_of_two() >> 1);
+        parent(hash(leaves.start..split), hash(split..leaves.end))
+    }
+
+    #[test]
+    fn the_frontier_has_the_published_roots() {
+        let mut frontier = Frontier::default();
+        assert_eq!(frontier.root(), root(0));
+        for size in 1..=8 {
+            let number = usize::try_from(size - 1).unwrap();
+            frontier.push_leaf(leaf(&data(number)), &mut |level, number, node| {
+                assert_eq!(node, hash(number << level..(number + 1) << level));
+            });
+            assert_eq!((frontier.size(), frontier.root()), (size, root(size)));
+            let json = serde_json::to_string(&frontier).unwrap();
+            assert_eq!(serde_json::from_str::<Frontier>(&json).unwrap(), frontier);
+        }
+        assert!(serde_json::from_str::<Frontier>(r#"{"size":3,"peaks":[]}"#).is_err());
+    }
+
+    #[test]
+    fn inclusion_proofs_are_the_published_ones() {
+        for (sequence, size, hashes) in INCLUSIONS {
+            let nodes = Inclusion::nodes(sequence, size).unwrap();
+            assert_eq!(nodes.into_iter().map(hash).collect::<Vec<_>>(), digests(hashes), "{sequence} of {size}");
+        }
+        for (sequence, size) in (1..=8).flat_map(|size| (1..=size).map(move |sequence| (sequence, size))) {
+            let hashes: Vec<_> = Inclusion::nodes(sequence, size).unwrap().into_iter().map(hash).collect();
+            let proof = Inclusion { sequence, size, hashes };
+            let verify = |proof: &Inclusion, number: u64, size| {
+                proof.verify_data(&data(usize::try_from(number - 1).unwrap()), root(size))
+            };
+            assert_eq!(verify(&proof, sequence, size), Ok(()));
+            assert!((1..=8).all(|other| other == sequence || verify(&proof, other, size).is_err()));
+            assert!((1..=8).all(|other| other == size || verify(&proof, sequence, other).is_err()));
+            assert!(!(1..=9).any(|other| {
+                other != sequence && verify(&Inclusion { sequence: other, ..proof.clone() }, sequence, size).is_ok()
+            }));
+            for dropped in 0..proof.hashes.len() {
+                let mut short = proof.clone();
+                short.hashes.remove(dropped);
+                assert_eq!(verify(&short, sequence, size), Err(ProofError::Wrong));
+            }
+        }
+    }
+
+    #[test]
+    fn consistency_proofs_are_the_published_ones() {
+        for (from, to, hashes) in CONSISTENCIES {
+            let nodes = Consistency::nodes(from, to).unwrap();
+            assert_eq!(nodes.into_iter().map(hash).collect::<Vec<_>>(), digests(hashes), "{from} to {to}");
+        }
+        for (from, to) in (1..=8).flat_map(|to| (1..=to).map(move |from| (from, to))) {
+            let hashes: Vec<_> = Consistency::nodes(from, to).unwrap().into_iter().map(hash).collect();
+            let proof = Consistency { from, to, hashes };
+            assert_eq!(proof.verify(root(from), root(to)), Ok(()));
+            assert!((1..=8).all(|other| other == from || proof.verify(root(other), root(to)).is_err()));
+            assert!((1..=8).all(|other| other == to || proof.verify(root(from), root(other)).is_err()));
+        }
+    }
+
+    #[test]
+    fn what_no_tree_has_is_refused_without_a_panic() {
+        for (sequence, size) in [(0, 5), (6, 5), (1, 0), (1, u64::MAX), (u64::MAX, u64::MAX), (MAX_SIZE + 1, MAX_SIZE)]
+        {
+            assert!(matches!(Inclusion::nodes(sequence, size), Err(ProofError::Range { .. })));
+            let proof = Inclusion { sequence, size, hashes: digests(&ROOTS) };
+            assert!(matches!(proof.verify_data(b"", root(0)), Err(ProofError::Range { .. })));
+        }
+        for (from, to) in [(0, 5), (6, 5), (1, u64::MAX), (u64::MAX, 1)] {
+            let proof = Consistency { from, to, hashes: Vec::new() };
+            assert!(matches!(proof.verify(root(0), root(0)), Err(ProofError::Range { .. })));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The broker of this machine: where its configuration is, and how it is opened.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::error::CliError;
+use crate::{
+    base::secret_file::read_secret,
+    broker::{KEYS_DIRECTORY, KeyProtection, KeysAtRest, Options},
+    config::{Config, Overrides, process_environment},
+};
+
+/// Where the configuration of a broker on this machine is.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration file; ./hallpass.toml when it is there. [env: HALLPASS_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker's public URL, which passes name; the URL of the listener when it is not set.
+    #[arg(long = "issuer", id = "own_issuer", value_name = "URI")]
+    issuer: Option<String>,
+    /// Where journal, index and keys live. [default: ./hallpass-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Where grants and guardrails live. [default: ./policy]
+    #[arg(long, value_name = "DIRECTORY")]
+    policy_dir: Option<String>,
+}
+
+impl ConfigFile {
+    pub(super) fn load(&self) -> Result<Config, CliError> {
+        load(&self.overrides())
+    }
+
+    /// How a broker that is not serving is opened.
+    pub(super) fn broker_options(&self) -> Result<Options, CliError> {
+        let config = self.load()?;
+        broker_options(&config, config.listen)
+    }
+
+    /// The same for an offline command that changes how key files are kept: `change` says to what.
+    pub(super) fn options_to_change_keys(
+        &self,
+        change: impl FnOnce(Arc<KeyProtection>) -> KeysAtRest,
+    ) -> Result<Options, CliError> {
+        let config = self.load()?;
+        let Some(protection) = key_protection(&config)? else {
+            return Err(CliError::failed("there is nothing to encrypt or decrypt key files with").hint(
+                "name the file with the passphrase in `keys.passphrase_file`, or set HALLPASS_KEY_ENCRYPTION_KEY",
+            ));
+        };
+        if !config.data_dir.join(KEYS_DIRECTORY).is_dir() {
+            return Err(CliError::failed(format!("there are no keys in `{}`", config.data_dir.display())).hint(
+                "say --data-dir, or start the broker: its first start makes keys, encrypted when that is configured",
+            ));
+        }
+        Ok(Options { keys_at_rest: change(protection), ..broker_options(&config, config.listen)? })
+    }
+
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            issuer: self.issuer.clone(),
+            data_dir: self.data_dir.clone(),
+            policy_dir: self.policy_dir.clone(),
+            ..Overrides::default()
+        }
+    }
+}
+
+pub(super) fn load(overrides: &Overrides) -> Result<Config, CliError> {
+    Config::load(overrides, &process_environment).map_err(|error| {
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        match lines.as_slice() {
+            [one] => CliError::failed(one),
+            many => CliError::failed("the configuration is refused").because(many),
+        }
+    })
+}
+
+pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliError> {
+    Ok(Options {
+        issuer: config.issuer(bound).map_err(CliError::failed)?,
+        data_dir: config.data_dir.clone(),
+        policy_dir: config.policy_dir.clone(),
+        max_task_ttl: config.limits.max_task_ttl,
+        max_pass_ttl: config.limits.max_pass_ttl,
+        rotation_overlap: config.rotation_overlap,
+        retention: config.retention.clone(),
+        rotate_keys_after: config.rotate_keys_after,
+        keys_at_rest: key_protection(config)?.map_or(KeysAtRest::Plain, KeysAtRest::Sealed),
+        expected_head: None,
+        decisions_bytes: config.limits.decisions_bytes,
+    })
+}
+
+/// What private key files are encrypted under: a passphrase in a file, or a key in the environment.
+fn key_protection(config: &Config) -> Result<Option<Arc<KeyProtection>>, CliError> {
+    let key = process_environment(KEY_VARIABLE).filter(|text| !text.is_empty()).map(Zeroizing::new);
+    let protection = match (&config.passphrase_file, key) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            let both = format!("both `keys.passphrase_file` and {KEY_VARIABLE} are set: leave one of them out");
+            return Err(CliError::failed(both));
+        }
+        (Some(path), None) => {
+            let passphrase = read_secret(path).map_err(CliError::failed)?;
+            KeyProtection::passphrase(&passphrase)
+                .map_err(|error| CliError::failed(format!("`{}`: {error}", path.display())))?
+        }
+        (None, Some(key)) => {
+            KeyProtection::key(&key).map_err(|error| CliError::failed(format!("{KEY_VARIABLE}: {error}")))?
+        }
+    };
+    Ok(Some(Arc::new(protection)))
+}
+
+const KEY_VARIABLE: &str = "HALLPASS_KEY_ENCRYPTION_KEY";

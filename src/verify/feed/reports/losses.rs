@@ -1,0 +1,110 @@
+//! Losses: how many reports are gone, until the broker has been told.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Times;
+use crate::{
+    base::{ids::ServerUri, time::Timestamp},
+    verify::report::LostReports,
+};
+
+/// What was lost and is in no batch yet; shared by reference.
+#[derive(Debug, Default)]
+pub(super) struct Losses(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    open: Option<Loss>,
+    total: u64,
+}
+
+/// Reports that are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// `None` when nobody counted.
+    count: Option<u64>,
+    times: Times,
+}
+
+impl Loss {
+    pub(super) fn report(self, server: ServerUri) -> LostReports {
+        LostReports::new(server, self.count, self.times)
+    }
+
+    fn and(self, other: Self) -> Self {
+        let count = self.count.zip(other.count).map(|(one, other)| one.saturating_add(other));
+        let times = (self.times.0.min(other.times.0), self.times.1.max(other.times.1));
+        Self { count, times }
+    }
+}
+
+impl Losses {
+    /// So many were lost.
+    pub(super) fn add(&self, count: u64, times: Times) {
+        let mut counted = self.lock();
+        counted.total = counted.total.saturating_add(count);
+        counted.merge(Loss { count: Some(count), times });
+    }
+
+    /// Some were lost, or perhaps none.
+    pub(super) fn add_unknown(&self, from: Timestamp, to: Timestamp) {
+        self.lock().merge(Loss { count: None, times: (from.min(to), to) });
+    }
+
+    /// What is to be told.
+    pub(super) fn take(&self) -> Option<Loss> {
+        self.lock().open.take()
+    }
+
+    /// It could not be told yet.
+    pub(super) fn put_back(&self, loss: Option<Loss>) {
+        if let Some(loss) = loss {
+            self.lock().merge(loss);
+        }
+    }
+
+    /// Whether there is something to tell.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().open.is_some()
+    }
+
+    /// How many are known to be lost, told or not.
+    pub(super) fn total(&self) -> u64 {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        // Nothing in here can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    fn merge(&mut self, loss: Loss) {
+        self.open = Some(self.open.map_or(loss, |open| open.and(loss)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Timestamp {
+        Timestamp::from_unix_seconds(second)
+    }
+
+    #[test]
+    fn losses_add_up_until_they_are_told() {
+        let losses = Losses::default();
+        assert_eq!(losses.take(), None);
+        losses.add(2, (at(5), at(7)));
+        losses.add(1, (at(4), at(4)));
+        let taken = losses.take();
+        assert_eq!(taken, Some(Loss { count: Some(3), times: (at(4), at(7)) }));
+        assert_eq!((losses.take(), losses.total()), (None, 3));
+        losses.put_back(taken);
+        losses.add_unknown(at(1), at(2));
+        assert_eq!(losses.take(), Some(Loss { count: None, times: (at(1), at(7)) }));
+        assert_eq!(losses.total(), 3);
+    }
+}

@@ -1,0 +1,178 @@
+//! The task that sends what is in the spool, the oldest first, each batch until the broker has it.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::ExponentialBackoff;
+use reqwest::{StatusCode, header::RETRY_AFTER};
+use tokio::task::JoinHandle;
+use tracing::{debug, error, warn};
+
+use super::{Shared, batch};
+use crate::{
+    base::{json, time::Timestamp},
+    verify::feed::{
+        DENIED_WAIT, MAX_STEP,
+        link::{Failure, Link, Reply},
+        waits,
+    },
+};
+
+pub(super) struct Sender {
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+    waits: ExponentialBackoff,
+    /// What the broker did not take yet.
+    pending: Option<Vec<u8>>,
+}
+
+/// What became of an attempt.
+enum Outcome {
+    /// There was nothing to send.
+    Idle,
+    /// The broker has the batch, or will never take it.
+    Settled,
+    /// Try again after this.
+    Later(Duration),
+}
+
+impl Sender {
+    pub(super) fn new(link: Arc<Link>, shared: Arc<Shared>) -> Self {
+        Self { link, shared, waits: waits(), pending: None }
+    }
+
+    /// Until `keeper` has written down the last report; then what waits is tried once more.
+    pub(super) async fn run(mut self, mut keeper: JoinHandle<()>) {
+        loop {
+            let outcome = self.attempt().await;
+            let shared = Arc::clone(&self.shared);
+            let next = async {
+                match outcome {
+                    Outcome::Settled => {}
+                    Outcome::Idle => shared.spooled.notified().await,
+                    Outcome::Later(wait) => tokio::time::sleep(wait).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ended = &mut keeper => break,
+                () = next => {}
+            }
+        }
+        while matches!(self.attempt().await, Outcome::Settled) {}
+        let shared = Arc::clone(&self.shared);
+        let left = tokio::task::spawn_blocking(move || shared.spool().leave_clean()).await;
+        if let Ok(Err(problem)) = left {
+            warn!(server = %self.shared.server, "reports: cannot close the spool: {problem}; the next start tells of a gap");
+        }
+    }
+
+    async fn attempt(&mut self) -> Outcome {
+        let line = match self.next().await {
+            Ok(Some(line)) => line,
+            Ok(None) => return Outcome::Idle,
+            Err(problem) => return self.later(&format!("the spool cannot be read: {problem}"), None),
+        };
+        match self.link.send_reports(&batch::key_of(&line), line.clone()).await {
+            Ok(answer) => self.take_answer(line, answer).await,
+            Err(failure) => {
+                self.pending = Some(line);
+                self.later(&failure.to_string(), None)
+            }
+        }
+    }
+
+    async fn take_answer(&mut self, line: Vec<u8>, answer: Reply) -> Outcome {
+        let status = answer.status;
+        if status.is_success() {
+            self.waits = waits();
+            let count = batch::of_line(&line).map_or(0, |(count, _)| count);
+            self.shared.progress.send_modify(|progress| {
+                progress.delivered = progress.delivered.saturating_add(count);
+                progress.last_error = None;
+            });
+            return self.settle(line).await;
+        }
+        if is_final(status) {
+            let detail = detail(&answer);
+            error!(server = %self.shared.server, "reports: the broker takes a batch for none ({status}): {detail}; it is lost");
+            match batch::of_line(&line) {
+                Some((count, times)) => self.shared.losses.add(count, times),
+                None => self.shared.losses.add_unknown(Timestamp::EPOCH, Timestamp::EPOCH),
+            }
+            return self.settle(line).await;
+        }
+        let wait = match status {
+            // Only an administrator can change that.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Some(DENIED_WAIT),
+            _ => retry_after(&answer),
+        };
+        let failure = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Denied(status),
+            status if status.is_redirection() => Failure::Redirect(status),
+            status => Failure::Status(status),
+        };
+        self.pending = Some(line);
+        self.later(&failure.to_string(), wait)
+    }
+
+    /// The oldest batch that the broker has not.
+    async fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        if let Some(line) = self.pending.take() {
+            return Ok(Some(line));
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || shared.spool().next()).await.map_err(std::io::Error::other)?
+    }
+
+    /// The batch need not be kept any more.
+    async fn settle(&self, line: Vec<u8>) -> Outcome {
+        let shared = Arc::clone(&self.shared);
+        let removed = tokio::task::spawn_blocking(move || {
+            let mut spool = shared.spool();
+            (spool.delivered(&line), spool.waiting())
+        });
+        match removed.await {
+            Ok((removed, waiting)) => {
+                self.shared
+                    .note_spool(waiting, removed.err().map(|error| format!("the spool cannot be emptied: {error}")));
+                if self.shared.losses.is_open() {
+                    self.shared.freed.notify_one();
+                }
+                Outcome::Settled
+            }
+            // The runtime ends.
+            Err(_) => Outcome::Later(MAX_STEP),
+        }
+    }
+
+    fn later(&mut self, problem: &str, wait: Option<Duration>) -> Outcome {
+        let is_news = self.shared.progress.borrow().last_error.as_deref() != Some(problem);
+        if is_news {
+            warn!(server = %self.shared.server, "reports: {problem}; trying again until it works");
+        } else {
+            debug!(server = %self.shared.server, "reports: {problem}");
+        }
+        self.shared.progress.send_modify(|progress| {
+            progress.failures = progress.failures.saturating_add(1);
+            progress.last_error = Some(problem.to_owned());
+        });
+        Outcome::Later(wait.unwrap_or_else(|| self.waits.next().unwrap_or(MAX_STEP)))
+    }
+}
+
+/// Whether the broker will never take the same batch.
+fn is_final(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)
+}
+
+/// What the broker says of a batch that it refuses; it names members and repeats nothing.
+fn detail(answer: &Reply) -> String {
+    let problem = json::parse(&answer.body, answer.body.len()).unwrap_or_default();
+    let text = |member: &str| problem.get(member).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned();
+    format!("`{}`: {}", text("field"), text("detail"))
+}
+
+fn retry_after(answer: &Reply) -> Option<Duration> {
+    let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(DENIED_WAIT))
+}

@@ -1,0 +1,52 @@
+//! Genuine passes: signed by a root key that is known, before anything else is asked of them.
+
+use super::{document::KeyDocument, permit::Denial};
+use crate::{
+    base::{
+        ReasonCode,
+        ids::{IssuerUri, KeyId},
+        key::PublicKey,
+    },
+    token::{UnverifiedPass, VerifiedPass},
+};
+
+impl KeyDocument {
+    /// The pass that is spelled `token`, when one of these keys signed it for this broker.
+    ///
+    /// For holders, who [hand on](crate::token::delegate) only what is genuine. It says nothing of revocation,
+    /// time or any server: a [`Verifier`](super::Verifier) does. The document itself is unsigned: get it from
+    /// the broker, over https.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a token outside the profile, one that none of these keys signed, and another issuer's.
+    pub fn verify(&self, token: &str) -> Result<VerifiedPass, Denial> {
+        let root_key = |id| self.keys.iter().find(|entry| entry.id == id).map(|entry| entry.key);
+        let (pass, _) = genuine(token, root_key)?;
+        refuse_foreign(&pass, &self.iss)?;
+        Ok(pass)
+    }
+}
+
+/// The pass, its signatures checked, with the key that they hold under.
+pub(super) fn genuine(
+    token: &str,
+    root_key: impl FnOnce(KeyId) -> Option<PublicKey>,
+) -> Result<(VerifiedPass, (KeyId, PublicKey)), Denial> {
+    let unverified = UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
+    let id = unverified.key_hint().ok_or_else(unknown_key)?;
+    let key = root_key(id).ok_or_else(unknown_key)?;
+    let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
+    Ok((pass, (id, key)))
+}
+
+pub(super) fn refuse_foreign(pass: &VerifiedPass, issuer: &IssuerUri) -> Result<(), Denial> {
+    if pass.claims().issuer == *issuer {
+        return Ok(());
+    }
+    Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"))
+}
+
+pub(super) fn unknown_key() -> Denial {
+    Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current")
+}

@@ -1,0 +1,459 @@
+//! Decision reports: what a verifier tells its broker about the calls that it decided.
+//!
+//! A report says who called what in which task, through whose hands the pass had gone, and what was
+//! decided. It holds digests of arguments and never the arguments, ids of tokens and never a token, and
+//! no person's name. Reporting decides nothing: a [`ReportSink`] is told after the fact, and never waited for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Call, Denial, Pass, Permit, Verifier};
+use crate::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        ids::{AgentId, ReportId, RevocationId, ServerUri, StewardId, TaskId},
+        json, random,
+        time::Timestamp,
+        trace::TraceParent,
+    },
+    token::{HolderChain, Hop, MAX_APPENDED_BLOCKS, VerifiedPass, rights::Kind},
+};
+
+/// Who is told of decisions. It is called on the path of the call, so it must not block.
+pub trait ReportSink: fmt::Debug + Send + Sync {
+    /// A call was decided.
+    fn report(&self, report: CallReport);
+}
+
+/// What one request tells the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportBatch {
+    /// At most [`MAX_BATCH_REPORTS`], each about a server that the reporting verifier is for.
+    pub reports: Vec<Report>,
+}
+
+/// What is sent to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+#[non_exhaustive]
+pub enum Report {
+    /// A call was decided.
+    Call(Box<CallReport>),
+    /// Reports were lost before they could be sent.
+    Lost(LostReports),
+}
+
+impl Report {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> &ReportId {
+        match self {
+            Self::Call(call) => &call.id,
+            Self::Lost(lost) => &lost.id,
+        }
+    }
+
+    /// The server that it is about.
+    #[must_use]
+    pub const fn server(&self) -> &ServerUri {
+        match self {
+            Self::Call(call) => &call.server,
+            Self::Lost(lost) => &lost.server,
+        }
+    }
+
+    /// What no verifier would send: the member, and what is expected there.
+    ///
+    /// # Errors
+    ///
+    /// The first member that is out of its bounds.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self::Call(call) => call.check(),
+            Self::Lost(lost) if lost.from > lost.to => Err(("to", "not before `from`")),
+            Self::Lost(lost) if lost.count == Some(0) => Err(("count", "at least 1, or absent when it is not known")),
+            Self::Lost(_) => Ok(()),
+        }
+    }
+}
+
+/// One call that was decided, or a request with a genuine pass that was refused before its call was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CallReport {
+    /// Unique for each decision, so that a report that is sent twice counts once.
+    pub id: ReportId,
+    /// When it was decided, by the verifier's clock.
+    pub at: Timestamp,
+    /// Where.
+    pub server: ServerUri,
+    /// What was decided.
+    pub decision: Decision,
+    /// What was called; absent when the request was refused before its body was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<ReportedCall>,
+    /// The task that the pass was issued for.
+    pub task: TaskId,
+    /// The agent that it was issued to.
+    pub agent: AgentId,
+    /// The human who answers for that agent: an opaque id.
+    pub steward: StewardId,
+    /// The ids of the pass's blocks, block 0 first: who narrowed it, hop by hop. Each revokes it.
+    pub chain: Vec<RevocationId>,
+    /// Who was given the pass, as each holder before signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegates: Vec<ReportedHop>,
+    /// The thumbprint (RFC 7638) of the key that may use the pass; absent when it is bound to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// The trace and the span in whose course the call was made, as the caller says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<TraceParent>,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "a call is let through or it is not")]
+pub enum Decision {
+    /// Let through.
+    Allowed,
+    /// Not let through, with every reason. Never empty.
+    Refused(Vec<ReasonCode>),
+}
+
+/// What was called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportedCall {
+    /// The MCP method.
+    pub method: CallMethod,
+    /// What kind of thing it names.
+    pub kind: Kind,
+    /// Which.
+    pub name: CalledName,
+    /// SHA-256 over the canonical JSON (RFC 8785) of the arguments; absent when there are none, or when a
+    /// number in them has no canonical form. Whoever can guess the arguments can tell that they were these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Digest>,
+}
+
+/// The MCP methods that name a thing of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CallMethod {
+    /// Calls a tool.
+    #[serde(rename = "tools/call")]
+    ToolsCall,
+    /// Fetches a prompt.
+    #[serde(rename = "prompts/get")]
+    PromptsGet,
+    /// Reads a resource.
+    #[serde(rename = "resources/read")]
+    ResourcesRead,
+    /// Asks to be told when a resource changes.
+    #[serde(rename = "resources/subscribe")]
+    ResourcesSubscribe,
+    /// Asks to be told no more.
+    #[serde(rename = "resources/unsubscribe")]
+    ResourcesUnsubscribe,
+    /// Asks what an argument of a prompt or of a resource template could be.
+    #[serde(rename = "completion/complete")]
+    CompletionComplete,
+}
+
+impl CallMethod {
+    /// As MCP spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ToolsCall => "tools/call",
+            Self::PromptsGet => "prompts/get",
+            Self::ResourcesRead => "resources/read",
+            Self::ResourcesSubscribe => "resources/subscribe",
+            Self::ResourcesUnsubscribe => "resources/unsubscribe",
+            Self::CompletionComplete => "completion/complete",
+        }
+    }
+
+    /// The method that `text` spells, when it is one that names a thing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "tools/call" => Self::ToolsCall,
+            "prompts/get" => Self::PromptsGet,
+            "resources/read" => Self::ResourcesRead,
+            "resources/subscribe" => Self::ResourcesSubscribe,
+            "resources/unsubscribe" => Self::ResourcesUnsubscribe,
+            "completion/complete" => Self::CompletionComplete,
+            _ => return None,
+        })
+    }
+
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Tool => Self::ToolsCall,
+            Kind::Prompt => Self::PromptsGet,
+            Kind::Resource => Self::ResourcesRead,
+        }
+    }
+}
+
+/// The name of what was called: what a client sent, and so bounded. A name that is too long, empty or
+/// holds control characters stands as `sha256:` and its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CalledName(Box<str>);
+
+impl CalledName {
+    /// The name to report for `name`.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if is_plain(name) { Self(name.into()) } else { Self(format!("sha256:{}", Digest::of(name.as_bytes())).into()) }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+impl TryFrom<String> for CalledName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if is_plain(&text) { Ok(Self(text.into())) } else { Err("expected 1 to 1024 bytes without control characters") }
+    }
+}
+
+impl From<CalledName> for String {
+    fn from(name: CalledName) -> Self {
+        name.0.into()
+    }
+}
+
+/// One delegation of the pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportedHop {
+    /// The block that says so, counted from 0.
+    pub block: usize,
+    /// Who was given the pass, as the holder before calls it.
+    pub agent: AgentId,
+    /// The thumbprint (RFC 7638) of the key that it was bound to.
+    pub key: String,
+}
+
+impl From<&Hop> for ReportedHop {
+    fn from(hop: &Hop) -> Self {
+        Self { block: hop.block, agent: hop.agent.clone(), key: hop.key.thumbprint() }
+    }
+}
+
+/// Reports that nobody will ever see: their number, and when their calls were decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LostReports {
+    /// Unique for each gap.
+    pub id: ReportId,
+    /// At which server.
+    pub server: ServerUri,
+    /// How many; absent when that is not known, as after a crash, when there may have been none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// None was lost before.
+    pub from: Timestamp,
+    /// None was lost after.
+    pub to: Timestamp,
+}
+
+impl LostReports {
+    /// A gap with an id of its own.
+    #[must_use]
+    pub fn new(server: ServerUri, count: Option<u64>, (from, to): (Timestamp, Timestamp)) -> Self {
+        Self { id: new_id(), server, count, from, to }
+    }
+}
+
+impl CallReport {
+    /// The report that `call` was let through with `permit`.
+    #[must_use]
+    pub fn allowed(permit: &Permit, call: &Call<'_>) -> Self {
+        Self {
+            id: new_id(),
+            at: permit.cleared_at(),
+            server: permit.server().clone(),
+            decision: Decision::Allowed,
+            call: Some(ReportedCall::of(call)),
+            task: permit.task().clone(),
+            agent: permit.agent().clone(),
+            steward: permit.steward().clone(),
+            chain: permit.chain().to_vec(),
+            delegates: permit.delegates().iter().map(ReportedHop::from).collect(),
+            holder: permit.holder().map(|key| key.thumbprint()),
+            caused_by: None,
+        }
+    }
+
+    /// The report that `verifier` refused `pass`, for `call` when there was one already.
+    #[must_use]
+    pub fn refused(verifier: &Verifier, pass: &Pass, call: Option<&Call<'_>>, denial: &Denial) -> Self {
+        let verified: &VerifiedPass = pass.verified();
+        let claims = verified.claims();
+        let mut reasons = denial.codes();
+        reasons.sort_unstable();
+        reasons.dedup();
+        Self {
+            id: new_id(),
+            at: verifier.now(),
+            server: verifier.server().clone(),
+            decision: Decision::Refused(reasons),
+            call: call.map(ReportedCall::of),
+            task: claims.task.clone(),
+            agent: claims.agent.clone(),
+            steward: claims.steward.clone(),
+            chain: verified.blocks().to_vec(),
+            delegates: verified.holder().map_or(&[][..], HolderChain::hops).iter().map(ReportedHop::from).collect(),
+            holder: verified.holder().map(|chain| chain.leaf().thumbprint()),
+            caused_by: None,
+        }
+    }
+
+    /// Says in the course of what the call was made.
+    #[must_use]
+    pub fn caused_by(mut self, parent: Option<TraceParent>) -> Self {
+        self.caused_by = parent;
+        self
+    }
+
+    /// Says by which method, where it is not the usual one for what was called.
+    #[must_use]
+    pub fn by_method(mut self, method: Option<CallMethod>) -> Self {
+        if let (Some(call), Some(method)) = (&mut self.call, method) {
+            call.method = method;
+        }
+        self
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let blocks = MAX_APPENDED_BLOCKS.saturating_add(1);
+        let keys = self.delegates.iter().map(|hop| &hop.key).chain(&self.holder);
+        let mut last = 0;
+        let rising = self.delegates.iter().all(|hop| std::mem::replace(&mut last, hop.block) < hop.block);
+        match &self.decision {
+            Decision::Refused(reasons) if !(1..=ReasonCode::ALL.len()).contains(&reasons.len()) => {
+                Err(("decision", "a refusal has at least one reason, each once"))
+            }
+            Decision::Allowed if self.call.is_none() => Err(("call", "what was allowed is a call")),
+            _ if !(1..=blocks).contains(&self.chain.len()) => Err(("chain", "1 to 9 ids of blocks")),
+            _ if !rising || last >= self.chain.len() => Err(("delegates", "blocks of the chain, in their order")),
+            _ if !keys.into_iter().all(|key| Digest::from_base64url(key).is_some()) => {
+                Err(("holder", "thumbprints of keys (RFC 7638)"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ReportedCall {
+    fn of(call: &Call<'_>) -> Self {
+        Self {
+            method: CallMethod::of(call.kind),
+            kind: call.kind,
+            name: CalledName::of(call.name),
+            arguments: call.arguments.and_then(json::canonical_digest),
+        }
+    }
+}
+
+fn new_id() -> ReportId {
+    ReportId::from_random(*random::bytes())
+}
+
+/// A broker takes at most so many reports at once.
+pub const MAX_BATCH_REPORTS: usize = 500;
+
+/// A longer name is reported as its digest.
+const MAX_NAME_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> CallReport {
+        CallReport {
+            id: new_id(),
+            at: Timestamp::EPOCH,
+            server: "https://ledger.example/mcp".parse().unwrap(),
+            decision: Decision::Allowed,
+            call: Some(ReportedCall::of(&Call::tool("read_ledger", Some(&serde_json::json!({"year": 2026}))))),
+            task: "tsk_00000000000000000000000000000001".parse().unwrap(),
+            agent: "research-bot".parse().unwrap(),
+            steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+            chain: vec![RevocationId::from_bytes([7; 64])],
+            delegates: Vec::new(),
+            holder: None,
+            caused_by: None,
+        }
+    }
+
+    fn hop(block: usize) -> ReportedHop {
+        ReportedHop { block, agent: "scout".parse().unwrap(), key: Digest::of(b"key").to_base64url() }
+    }
+
+    #[test]
+    fn a_report_is_read_back_and_holds_no_argument() {
+        let report = Report::Call(Box::new(report()));
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(json::parse_as::<Report>(text.as_bytes(), 10_000).unwrap(), report);
+        assert!(!text.contains("2026\"") && !text.contains("year"), "{text}");
+        assert!(json::parse_as::<Report>(text.replace("\"task\"", "\"x\":1,\"task\"").as_bytes(), 10_000).is_err());
+        assert_eq!(report.check(), Ok(()));
+    }
+
+    #[test]
+    fn names_that_clients_send_are_bounded() {
+        for odd in ["", "a\nb", &"x".repeat(1025)] {
+            let name = CalledName::of(odd);
+            assert_eq!(name.as_str(), format!("sha256:{}", Digest::of(odd.as_bytes())));
+            assert!(CalledName::try_from(odd.to_owned()).is_err());
+        }
+        assert_eq!(CalledName::of("file:///srv/data/a b").as_str(), "file:///srv/data/a b");
+    }
+
+    #[test]
+    fn what_no_verifier_would_send_is_named() {
+        let with = |change: fn(&mut CallReport)| {
+            let mut report = report();
+            change(&mut report);
+            report.check().map_err(|(member, _)| member)
+        };
+        assert_eq!(with(|report| report.decision = Decision::Refused(Vec::new())), Err("decision"));
+        assert_eq!(with(|report| report.decision = Decision::Refused(vec![ReasonCode::Expired; 200])), Err("decision"));
+        assert_eq!(with(|report| report.call = None), Err("call"));
+        assert_eq!(with(|report| report.chain.clear()), Err("chain"));
+        assert_eq!(with(|report| report.chain = vec![RevocationId::from_bytes([7; 64]); 10]), Err("chain"));
+        assert_eq!(with(|report| report.delegates = vec![hop(1)]), Err("delegates"));
+        assert_eq!(with(|report| report.holder = Some("x".repeat(10_000))), Err("holder"));
+        let handed_on = |blocks: [usize; 2]| {
+            let mut report = report();
+            report.chain = vec![RevocationId::from_bytes([7; 64]); 3];
+            report.delegates = blocks.map(hop).to_vec();
+            report.check().is_ok()
+        };
+        assert_eq!([[1, 2], [2, 1], [1, 1], [0, 1], [2, 3]].map(handed_on), [true, false, false, false, false]);
+    }
+}

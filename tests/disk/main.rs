@@ -1,0 +1,15 @@
+//! The broker and its disk: a process as operators run it, on a disk that loses power, fails, fills up,
+//! or is an older copy of itself.
+
+#![cfg(feature = "server")]
+
+mod copies;
+mod damage;
+mod faults;
+mod full;
+mod order;
+mod power_loss;
+#[path = "../process/mod.rs"]
+mod process;
+#[path = "../records/mod.rs"]
+mod records;
