@@ -77,7 +77,7 @@ pub(super) fn kind<'a>(key: &'a [u8], value: &'a [u8]) -> Option<Kind<'a>> {
     let (letter, rest) = key.split_first()?;
     match letter {
         b'!' => Some(Kind::Index),
-        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'k' => sequence_of(key).map(Kind::Record),
+        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'd' | b'k' => sequence_of(key).map(Kind::Record),
         b'o' => {
             let task = str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
             Some(Kind::Task(task, read_numbered(value)?.0))
