@@ -1,7 +1,4 @@
-//! Checking a journal or an export of it, record by record, from the bytes of the files.
-//!
-//! Where the oldest segments of a journal were archived the check begins with the record that began the first
-//! segment that is left; [`Claims::follows`] joins it to the archive.
+//! Checking a journal or an export of it, record by record, from the bytes of the file.
 
 use std::{
     fs::{self, File},
@@ -136,14 +133,6 @@ pub enum VerifyError {
     Unsealed {
         /// The last line, counted from 1.
         line: u64,
-    },
-    /// A segment is missing.
-    #[error("segment {found} follows on segment {after}: those between are missing")]
-    Gap {
-        /// The last segment before the gap.
-        after: u32,
-        /// The one that was found next.
-        found: u32,
     },
     /// It could not be read.
     #[error("the journal cannot be read")]

@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::{LiveTask, State};
 use crate::{
-    audit::{SavedTree, Tree, TreeError},
+    audit::{SavedTree, TREE_DIRECTORY, Tree, TreeError},
     base::ids::{ServerUri, TaskId},
     index::Carried,
-    journal::{DIRECTORY, Head, Record, Restore, Snapshot, SnapshotError, TakeSnapshot, segment_name},
+    journal::{DIRECTORY, Record, Restore, Snapshot, SnapshotError, TakeSnapshot, segment_name},
     token::manifest::Manifest,
 };
 
@@ -55,9 +55,13 @@ impl Restore for Saved {
         if tree.root().head.sequence != state.last_sequence() {
             return Err(SnapshotError::new("its state and its tree are not of the same record"));
         }
+        // The files of the tree are derived. While all records are there they are worth the longer start.
+        let first = self.data_dir.join(DIRECTORY).join(segment_name(1));
+        if first.exists() && !self.data_dir.join(TREE_DIRECTORY).exists() {
+            return Err(SnapshotError::new("the files of the tree are missing"));
+        }
         (self.state, self.tree) = (state, tree);
         self.state.complete();
-        self.tree = Tree::new(&self.data_dir, edge, after);
         Ok(())
     }
 
@@ -292,16 +296,15 @@ mod tests {
             for state in [&mut restored.state, &mut all.state] {
                 state.forget(at(seconds));
             }
-            prop_assert_eq!(dump(&restored), dump(&all));
+            prop_assert_eq!(dump(&restored.state), dump(&all.state));
         }
     }
 
     #[test]
     fn a_snapshot_of_a_build_that_knows_more_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
         let mut state = serde_json::to_value(State::default()).unwrap();
+        state["later"] = json!(true);
         let mut snapshot = Snapshot::default();
-        assert!(Saved::new(dir.path()).restore(&snapshot).is_err());
         snapshot.set(STATE, &state).unwrap();
         let home = tempfile::tempdir().unwrap();
         let tree = Tree::new(home.path(), SavedTree::default());

@@ -94,7 +94,7 @@ impl Parser<'_> {
 
     fn retention(&mut self) -> Option<Retention> {
         let segment_bytes = self.integer("journal.segment_bytes", 64 * 1024, 1024 * MEBIBYTE);
-        let keep_for = self.optional("journal.keep_for", |text| duration(text, HOUR, 10 * 366 * 24 * HOUR));
+        let keep_for = self.optional("journal.keep_for", |text| duration_of(text, HOUR, 10 * 366 * 24 * HOUR));
         let keep_bytes = self.optional("journal.keep_bytes", |text| integer_of(text, MEBIBYTE, u64::MAX));
         let archive_dir = self.optional("journal.archive_dir", path);
         Some(Retention {
@@ -213,8 +213,8 @@ fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {
     number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
 }
 
-/// A duration of so many seconds at least and at most.
-fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+/// `least` and `most` are seconds.
+fn duration_of(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
     let duration = humantime::parse_duration(text).ok();
     let duration = duration.filter(|duration| (least..=most).contains(duration));
