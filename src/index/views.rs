@@ -105,8 +105,9 @@ impl Index {
         Ok(())
     }
 
-    /// Forgets records that the journal is about to remove: for chains of which nothing but the index is
-    /// derived. What tasks and tokens refer to stays.
+    /// Forgets records that the journal is about to remove, and what they alone said. Costs as much as they
+    /// are many, where [`prune`](Self::prune) walks the whole index: for a chain that loses its oldest all the
+    /// time, and names no task that began in it.
     ///
     /// # Errors
     ///
