@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The snapshot's part that is the [`State`].
-pub(super) const STATE: &str = "state";
+const STATE: &str = "state";
 
 /// The snapshot's part that is the right edge of the audit trail's [`Tree`].
 const TREE: &str = "tree";
@@ -280,13 +280,19 @@ mod tests {
             let records: Vec<_> = events.iter().enumerate().map(|(number, event)| record(number, event)).collect();
             let (before, after) = records.split_at(cut.index(records.len()));
             let (mut all, mut first) = (State::default(), State::default());
-            records.iter().for_each(|record| drop(all.apply(record)));
-            before.iter().for_each(|record| drop(first.apply(record)));
+            records.iter().for_each(|record| {
+                let _ = all.apply(record);
+            });
+            before.iter().for_each(|record| {
+                let _ = first.apply(record);
+            });
             let mut snapshot = Snapshot::default();
             snapshot.set(STATE, &first).unwrap();
             let mut restored: State = snapshot.get(STATE).unwrap().unwrap();
             restored.complete();
-            after.iter().for_each(|record| drop(restored.apply(record)));
+            after.iter().for_each(|record| {
+                let _ = restored.apply(record);
+            });
             prop_assert_eq!(dump(&restored), dump(&all));
             for state in [&mut restored, &mut all] {
                 state.forget(at(seconds));

@@ -26,7 +26,7 @@ use crate::{
     verify::document::{RevocationEntry, Subjects},
 };
 
-/// What the records add up to. Written as it is, it is the part [`saved::STATE`] of a snapshot.
+/// What the records add up to. Written as it is, it is the part `state` of a snapshot.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
