@@ -17,9 +17,7 @@ mod view;
 pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, InclusionEvidence};
 pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
-pub use offline::{
-    Claims, FileState, Seal, Signature, Summary, VerifyError, segments_of, verify, verify_file, verify_segments,
-};
+pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file, verify_segments};
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};
 pub use tree::{PIECE, Root, TREE_DIRECTORY, Tree, TreeError};
 pub use view::{AuditError, AuditEvent, Page, Trail};

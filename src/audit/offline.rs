@@ -1,7 +1,5 @@
 //! Checking a journal or an export of it, record by record, from the bytes of the files.
-//!
-//! Where the oldest segments of a journal were archived the check begins with the record that began the first
-//! segment that is left; [`Claims::follows`] joins it to the archive.
+//! Where the oldest segments were archived the check begins with the first that is left.
 
 use std::{
     fs::File,
@@ -17,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
-    journal::{self, Chain, Damage, Event, Flaw, Head, Line, Lines, Place, Record},
+    journal::{Chain, Damage, Event, Flaw, Head, Line, Lines, Place, Record, segments_of},
 };
 
 /// What is known about a file besides its bytes.
@@ -185,24 +183,6 @@ pub fn verify_file(path: &Path, claims: &Claims) -> Result<Summary, VerifyError>
     verify_segments(segments_of(path)?.into_iter().map(open), claims)
 }
 
-/// The segments at `path`, which is one's file, an export, or a directory of segments, in order.
-///
-/// # Errors
-///
-/// When the directory cannot be read.
-pub fn segments_of(path: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
-    if !path.is_dir() {
-        return Ok(vec![(journal::segment_number(path).unwrap_or(1), path.to_owned())]);
-    }
-    let mut segments = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let path = entry?.path();
-        segments.extend(journal::segment_number(&path).map(|number| (number, path)));
-    }
-    segments.sort_unstable();
-    Ok(segments)
-}
-
 /// A file as far as it was read.
 struct Check<'c> {
     claims: &'c Claims,
@@ -222,8 +202,7 @@ struct Check<'c> {
 
 impl<'c> Check<'c> {
     fn new(claims: &'c Claims) -> Self {
-        let (chain, tree) = (Chain::genesis(), Frontier::default());
-        let (first, last) = (None, None);
+        let (chain, tree, first, last) = (Chain::genesis(), Frontier::default(), None, None);
         let (begins_segment, in_flight) = (false, false);
         Self { claims, chain, tree, lines: 0, from: 0, begins_segment, segment: 0, first, last, in_flight }
     }
