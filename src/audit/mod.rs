@@ -22,9 +22,7 @@ mod view;
 pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, InclusionEvidence};
 pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
-pub use offline::{
-    Claims, FileState, Seal, Signature, Summary, VerifyError, segments_of, verify, verify_file, verify_segments,
-};
+pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file, verify_segments};
 pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
 pub use sheet::csv;
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};

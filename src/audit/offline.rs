@@ -1,7 +1,8 @@
-//! Checking a journal or an export of it, record by record, from the bytes of the file.
+//! Checking a journal or an export of it, record by record, from the bytes of the files.
+//! Where the oldest segments were archived the check begins with the first that is left.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
-    journal::{self, Chain, Damage, Event, Flaw, Head, Line, Lines, Place, Record},
+    journal::{Chain, Damage, Event, Flaw, Head, Line, Lines, Place, Record, segments_of},
 };
 
 /// What is known about a file besides its bytes.
@@ -25,7 +26,7 @@ pub struct Claims {
     pub head: Option<Head>,
     /// A signed head that this journal is known to have had, its signature checked.
     pub tree_head: Option<TreeHead>,
-    /// The head that came before its first record: of the archived segments.
+    /// The head that came before the first record: of the archived segments.
     pub follows: Option<Head>,
     /// Whose signature an export must bear; without one no signature is believed or asked for.
     pub anchor: Option<Anchor>,
@@ -94,14 +95,6 @@ pub enum VerifyError {
     /// It is not as it was written.
     #[error("the journal is damaged at {0}")]
     Damage(#[from] Damage),
-    /// A segment is missing.
-    #[error("segment {found} follows on segment {after}: those between are missing")]
-    Gap {
-        /// The last segment before the gap.
-        after: u32,
-        /// The one that was found next.
-        found: u32,
-    },
     /// The export's last line is not what a broker writes.
     #[error("the seal of the export, at line {line}, is damaged: {detail}")]
     Seal {
@@ -134,6 +127,14 @@ pub enum VerifyError {
         /// The last line, counted from 1.
         line: u64,
     },
+    /// A segment is missing.
+    #[error("segment {found} follows on segment {after}: those between are missing")]
+    Gap {
+        /// The last segment before the gap.
+        after: u32,
+        /// The one that was found next.
+        found: u32,
+    },
     /// It could not be read.
     #[error("the journal cannot be read")]
     Read(#[from] io::Error),
@@ -158,22 +159,20 @@ pub fn verify_segments<R: BufRead>(
     segments: impl IntoIterator<Item = io::Result<(u32, R)>>,
     claims: &Claims,
 ) -> Result<Summary, VerifyError> {
-    let mut check: Option<Check<'_>> = None;
+    let mut check = Check::new(claims);
+    let mut seal = None;
     for segment in segments {
         let (number, reader) = segment?;
-        let mut going_on = match check.take() {
-            Some(check) => check.with_next_segment(number)?,
-            None => Check::new(claims, number),
-        };
-        if let Some(seal) = going_on.read(reader)? {
-            return going_on.finish(Some(&seal));
+        if seal.is_some() {
+            return Err(check.bad_seal("something follows it"));
         }
-        check = Some(going_on);
+        check.begin(number)?;
+        seal = check.read(reader)?;
     }
-    check.unwrap_or_else(|| Check::new(claims, 1)).finish(None)
+    check.finish(seal.as_ref())
 }
 
-/// [`verify_segments`] for `path`: an export, a segment's file, or a directory of segments.
+/// [`verify_segments`] for `path`: one file, or a directory of segments.
 ///
 /// # Errors
 ///
@@ -184,61 +183,47 @@ pub fn verify_file(path: &Path, claims: &Claims) -> Result<Summary, VerifyError>
     verify_segments(segments_of(path)?.into_iter().map(open), claims)
 }
 
-/// The segments at `path`, which is one's file or a directory of them, in order.
-///
-/// # Errors
-///
-/// When the directory cannot be read.
-pub fn segments_of(path: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
-    if !path.is_dir() {
-        return Ok(vec![(journal::segment_number(path).unwrap_or(1), path.to_owned())]);
-    }
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(path)? {
-        let path = entry?.path();
-        segments.extend(journal::segment_number(&path).map(|number| (number, path)));
-    }
-    segments.sort_unstable();
-    Ok(segments)
-}
-
 /// A file as far as it was read.
 struct Check<'c> {
     claims: &'c Claims,
-    /// The first file's.
-    segment: u32,
     chain: Chain,
     tree: Frontier,
     lines: u64,
     /// The first record's sequence number.
     from: u64,
-    /// Whether that record is the first of a segment, before which others may have been archived.
+    /// Whether the first record began a segment: those before it may have been archived.
     begins_segment: bool,
+    /// The segment that is read; 0 before the first.
+    segment: u32,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     in_flight: bool,
 }
 
 impl<'c> Check<'c> {
-    fn new(claims: &'c Claims, segment: u32) -> Self {
-        let (chain, tree) = (Chain::oldest(segment), Frontier::default());
-        let (first, last) = (None, None);
-        Self { claims, segment, chain, tree, lines: 0, from: 0, begins_segment: false, first, last, in_flight: false }
+    fn new(claims: &'c Claims) -> Self {
+        let (chain, tree, first, last) = (Chain::genesis(), Frontier::default(), None, None);
+        let (begins_segment, in_flight) = (false, false);
+        Self { claims, chain, tree, lines: 0, from: 0, begins_segment, segment: 0, first, last, in_flight }
     }
 
-    fn with_next_segment(mut self, number: u32) -> Result<Self, VerifyError> {
+    /// Goes on with segment `number`.
+    fn begin(&mut self, number: u32) -> Result<(), VerifyError> {
         if self.in_flight {
             return Err(self.chain.damage(Flaw::Unterminated).into());
         }
-        let after = self.chain.next_place().segment;
-        if number != after.saturating_add(1) {
-            return Err(VerifyError::Gap { after, found: number });
+        if self.segment == 0 {
+            self.chain = Chain::oldest(number);
+        } else if self.segment.saturating_add(1) == number {
+            self.chain.begin_segment();
+        } else {
+            return Err(VerifyError::Gap { after: self.segment, found: number });
         }
-        self.chain.begin_segment();
-        Ok(self)
+        self.segment = number;
+        Ok(())
     }
 
-    /// Reads one file to its end, or to the seal of an export.
+    /// Takes every record that `reader` gives; returns the seal when it ends with one.
     fn read(&mut self, reader: impl BufRead) -> Result<Option<Seal>, VerifyError> {
         let mut lines = Lines::new(reader);
         loop {
@@ -269,8 +254,7 @@ impl<'c> Check<'c> {
         if self.lines == 0
             && let Some(sequence) = claimed_sequence(line)
         {
-            // A page of the journal, or what was not archived. Only a seal makes it a page, which is seen
-            // at the end.
+            // A page of the journal. Only a seal makes it one, which is seen at the end.
             self.chain = Chain::from_middle(sequence, self.chain.next_place(), sequence);
         }
         let before = self.chain.clone();
@@ -278,20 +262,15 @@ impl<'c> Check<'c> {
         self.lines = self.lines.saturating_add(1);
         self.tree.push(record.hash);
         if self.first.is_none() {
-            self.begin(&before, &record)?;
+            (self.first, self.from) = (Some(record.entry.at), record.sequence);
+            self.begins_segment = matches!(record.entry.event, Event::SegmentBegun { .. });
+            let before_it = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
+            if let Some(expected) = self.claims.follows.filter(|expected| *expected != before_it) {
+                return Err(before.damage(Flaw::OtherChain { expected }).into());
+            }
         }
         self.last = Some(record.entry.at);
         self.compare(&before, &record)
-    }
-
-    fn begin(&mut self, before: &Chain, record: &Record) -> Result<(), VerifyError> {
-        (self.first, self.from) = (Some(record.entry.at), record.sequence);
-        self.begins_segment = matches!(record.entry.event, Event::SegmentBegun { .. });
-        let follows = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
-        match self.claims.follows.filter(|expected| *expected != follows) {
-            Some(expected) => Err(before.damage(Flaw::OtherChain { expected }).into()),
-            None => Ok(()),
-        }
     }
 
     /// Holds a record against the heads that are known.
@@ -343,7 +322,7 @@ impl<'c> Check<'c> {
             if expected.sequence == 0 && expected != Head::GENESIS {
                 return Err(self.chain.damage(Flaw::OtherChain { expected }).into());
             }
-            if expected.sequence < self.from && self.from > 1 {
+            if seal.is_none() && expected.sequence < self.from && self.from > 1 {
                 return Err(self.chain.damage(Flaw::Archived { expected, begins: self.from }).into());
             }
         }
@@ -362,7 +341,7 @@ impl<'c> Check<'c> {
         let Head { sequence: to, hash } = self.chain.head();
         if self.from != export.from {
             let flaw = Flaw::Sequence { expected: export.from, found: self.from };
-            return Err(Damage { segment: self.segment, line: 1, offset: 0, flaw }.into());
+            return Err(Damage { segment: 1, line: 1, offset: 0, flaw }.into());
         }
         if to != export.to {
             let flaw = Flaw::Sequence { expected: export.to, found: to };

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The snapshot's part that is the [`State`].
-pub(super) const STATE: &str = "state";
+const STATE: &str = "state";
 
 /// The snapshot's part that is the right edge of the Merkle tree.
 const TREE: &str = "tree";

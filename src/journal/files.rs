@@ -131,3 +131,21 @@ pub(super) fn remove(path: &Path) -> Result<(), OpenError> {
         _ => Ok(()),
     }
 }
+
+/// The segments at `path`, which is one's file, an export, or a directory of segments, in order.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn segments_of(path: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    if !path.is_dir() {
+        return Ok(vec![(segment_number(path).unwrap_or(1), path.to_owned())]);
+    }
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        segments.extend(segment_number(&path).map(|number| (number, path)));
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}

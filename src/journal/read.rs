@@ -9,7 +9,8 @@ use std::{
 
 use super::{
     files,
-    line::{Chain, Damage, Flaw, Head, Line, Lines, Place, Record},
+    line::{Chain, Damage, Flaw, Head, Place, Record},
+    lines::{Line, Lines},
     writer::JournalError,
 };
 

@@ -10,7 +10,8 @@ use std::{
 use super::{
     event::Event,
     files,
-    line::{Chain, Flaw, Head, Line, Lines, Place},
+    line::{Chain, Flaw, Head, Place},
+    lines::{Line, Lines},
     open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Restore, Torn},
     read::{Durable, Reader, Segment, Shared},
     snapshot::Snapshot,

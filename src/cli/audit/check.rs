@@ -18,7 +18,7 @@ use crate::{
         error::CliError,
         output::{Output, View},
     },
-    journal::{DIRECTORY, Head},
+    journal::{DIRECTORY, Head, segments_of},
     verify::document::KeyDocument,
 };
 
@@ -58,7 +58,7 @@ impl Verify {
         }
         let inside = self.path.join(DIRECTORY);
         let path = if inside.is_dir() { inside } else { self.path.clone() };
-        let segments = audit::segments_of(&path).map_err(|error| unreadable(&path, &error))?;
+        let segments = segments_of(&path).map_err(|error| unreadable(&path, &error))?;
         if segments.is_empty() {
             return Err(CliError::failed(format!("`{}` holds no journal", path.display())));
         }
