@@ -5,6 +5,9 @@
 //! of a running broker works as well. The chain of hashes finds any flipped bit and any record removed,
 //! swapped or inserted; a head that was noted earlier, or an export's signature, also finds a tail that
 //! was cut and a history that was written anew.
+//!
+//! A journal is checked over all its segments. Where the oldest were archived the check begins with the
+//! record that began the first segment that is left, and says so; [`Claims::follows`] joins it to the archive.
 
 mod evidence;
 mod export;
@@ -19,7 +22,9 @@ mod view;
 pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, InclusionEvidence};
 pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
-pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file};
+pub use offline::{
+    Claims, FileState, Seal, Signature, Summary, VerifyError, segments_of, verify, verify_file, verify_segments,
+};
 pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
 pub use sheet::csv;
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};

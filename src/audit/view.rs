@@ -161,7 +161,10 @@ impl<'a> Trail<'a> {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().copied() } else { None };
-        let events = found.into_iter().map(|sequence| self.event(sequence)).collect::<Result<_, _>>()?;
+        let events = found.into_iter().map(|sequence| self.event(sequence));
+        // What was archived a moment ago is not there any more; the index forgets it in a moment.
+        let kept = events.filter(|event| !matches!(event, Err(AuditError::Journal(ReadError::Archived { .. }))));
+        let events = kept.collect::<Result<_, _>>()?;
         Ok(Page { events, next })
     }
 

@@ -69,11 +69,14 @@ Examples:
   hallpass audit verify
   hallpass audit verify 2026-11-22.jsonl --key 7Qx…
   hallpass audit verify 2026-11-22.jsonl --key keys.json --head head-2026-11-21.json
-  hallpass audit verify /backup/journal/000001.jsonl --closed --head 1042:9f86d081…
+  hallpass audit verify /backup/journal --closed --head 1042:9f86d081…
+  hallpass audit verify --follows 9310:5e884898…
 
 With --key a signature is asked for: an export and a proof need nothing else to be checked. Without a
 signature a sound journal shows that nobody changed parts of it; whoever can write the file can write
-another sound one. --head finds that, and a tail that was cut.")]
+another sound one. --head finds that, and a tail that was cut. A journal whose oldest segments were
+archived is checked from the first that is left; --follows the head of the archived ones, which this
+prints for them, shows that nothing is missing between.")]
     Verify(check::Verify),
 }
 
