@@ -142,7 +142,7 @@ impl Tree {
         let State { frontier, head, pending, .. } = &mut *state;
         for record in records {
             frontier.push_seen(record.hash, |level, number, hash| {
-                if level % KEPT_LEVELS == 0 {
+                if level.is_multiple_of(KEPT_LEVELS) {
                     pending.push(Node { level, number, hash });
                 }
             });
@@ -313,7 +313,7 @@ impl Nodes<'_> {
         let count = leaves.end.saturating_sub(leaves.start);
         if count.is_power_of_two() {
             let level = count.trailing_zeros();
-            let kept = if level % KEPT_LEVELS == 0 { self.kept(level, leaves.start >> level)? } else { None };
+            let kept = if level.is_multiple_of(KEPT_LEVELS) { self.kept(level, leaves.start >> level)? } else { None };
             if let Some(hash) = kept {
                 return Ok(hash);
             }

@@ -16,6 +16,7 @@ use super::{
     proofs::blocking,
 };
 use crate::{
+    audit::RefusalRow,
     base::{ids::ToolName, time::Timestamp},
     index::Window,
 };
@@ -82,17 +83,26 @@ pub(super) async fn reach(
     params(
         ("from" = Option<String>, Query, description = "Decided then (RFC 3339) or later"),
         ("to" = Option<String>, Query, description = "Decided before then"),
+        Paging,
     ),
-    responses((status = 200, description = "All of them, on one page", body = Page<audit_shapes::RefusalRow>), Problems))]
+    responses((status = 200, description = "A page", body = Page<audit_shapes::RefusalRow>), Problems))]
 pub(super) async fn refusals(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
     params: Params,
 ) -> Result<Answer, Problem> {
-    let params = params.only(&["from", "to"])?;
+    let params = params.only(&["from", "to", "limit", "cursor"])?;
     let (from, to) = (params.parsed("from")?, params.parsed("to")?);
-    let items = blocking(&app, move |broker| broker.refusals(from, to)).await?;
-    Answer::ok(&Page { items, next: None })
+    let (list, limit) = (params.list("refusals"), params.limit()?);
+    let after: Option<String> = params.after(&list)?;
+    let rows = blocking(&app, move |broker| broker.refusals(from, to)).await?;
+    let position = |row: &RefusalRow| format!("{} {}", row.code, row.agent);
+    // No row of a time that is over goes away, so the one before is found again.
+    let seen = after.map_or(0, |after| {
+        rows.iter().position(|row| position(row) == after).map_or(rows.len(), |at| at.saturating_add(1))
+    });
+    let rows: Vec<_> = rows.into_iter().skip(seen).take(limit.saturating_add(1)).collect();
+    Page::answer(&list, rows, limit, position)
 }
 
 /// What agents can do now, for a review of their access.

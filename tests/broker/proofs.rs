@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hallpass::{
-    audit::{Anchor, TreeHead},
-    broker::{Broker, BrokerError},
+    audit::{self, Anchor, Claims, TreeHead},
+    broker::{Broker, BrokerError, Retention},
     journal::{Event, Journal, Options, event::KeyPurpose},
 };
 
@@ -106,4 +106,48 @@ async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() 
     let [made] = made[..] else { panic!("{made:?}") };
     broker.prove_inclusion(made, Some(head.size)).unwrap().verify(None, Some(&head)).unwrap();
     open_task(&broker, &["read_ledger"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_kept_is_proven_after_older_segments_went() {
+    let house = House::new();
+    drop(house.furnished().await);
+    let hour = Duration::from_secs(3600);
+    let keeping = Retention { segment_bytes: 16 * 1024, keep_for: Some(hour), ..Retention::default() };
+    let broker = house.open_keeping(keeping.clone()).await;
+    let anchor = anchor(&broker);
+    for _ in 0..60 {
+        open_task(&broker, &["read_ledger"]).await.unwrap();
+    }
+    let early = head(&broker, &anchor);
+    house.clock.advance(2 * hour);
+    open_task(&broker, &["read_ledger"]).await.unwrap();
+    broker.maintain().await.unwrap();
+    broker.retire().unwrap();
+    let (first, late) = (broker.reader().first(), head(&broker, &anchor));
+    assert!(1 < first && first <= late.size, "{first} of {}", late.size);
+    for sequence in [first, first + 1, late.size] {
+        broker.prove_inclusion(sequence, None).unwrap().verify(Some(&anchor), None).unwrap();
+    }
+    for gone in [1, first - 1] {
+        assert!(matches!(broker.prove_inclusion(gone, None), Err(BrokerError::Archived(_))), "{gone}");
+        assert!(matches!(broker.export(Some(gone), None), Err(BrokerError::Archived(_))), "{gone}");
+    }
+    broker.prove_consistency(early.size, None).unwrap().verify(Some(&anchor), Some(&early)).unwrap();
+    let mut export = broker.export(None, None).unwrap();
+    let mut bytes = Vec::new();
+    while let Some(piece) = export.next_piece().unwrap() {
+        bytes.extend(piece);
+    }
+    let claims = Claims { anchor: Some(anchor.clone()), tree_head: Some(early), ..Claims::default() };
+    assert_eq!(audit::verify(&bytes[..], &claims).unwrap().from, first);
+    broker.close().await.unwrap();
+    drop(broker);
+
+    // The files of the tree are lost, and most of their records with them: the snapshot has the edge.
+    std::fs::remove_dir_all(house.directory.path().join("data/tree")).unwrap();
+    let broker = house.open_keeping(keeping).await;
+    let last = head(&broker, &anchor);
+    broker.prove_inclusion(last.size, None).unwrap().verify(Some(&anchor), None).unwrap();
+    broker.prove_consistency(late.size, None).unwrap().verify(Some(&anchor), Some(&late)).unwrap();
 }
