@@ -2,10 +2,14 @@
 
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/proofs.rs"]
+mod proofs;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]
 mod registry;
+#[path = "broker/retention.rs"]
+mod retention;
 #[path = "broker/revocations.rs"]
 mod revocations;
 mod support;
@@ -18,7 +22,9 @@ use hallpass::{
         ids::{AgentId, KeyId},
         time::ManualClock,
     },
-    broker::{Broker, BrokerError, Caller, IssueAgain, Issued, KeysAtRest, NewAgent, OpenTask, Options, Revoke},
+    broker::{
+        Broker, BrokerError, Caller, IssueAgain, Issued, KeysAtRest, NewAgent, OpenTask, Options, Retention, Revoke,
+    },
     index::{Filter, Order, Window},
     journal::{
         Actor,
@@ -56,7 +62,12 @@ impl House {
     }
 
     async fn open(&self) -> Arc<Broker> {
-        Broker::open(self.options(), self.clock.clone()).await.unwrap().broker
+        self.open_keeping(Retention::default()).await
+    }
+
+    async fn open_keeping(&self, retention: Retention) -> Arc<Broker> {
+        let options = Options { retention, ..self.options() };
+        Broker::open(options, self.clock.clone()).await.unwrap().broker
     }
 
     /// A broker with the ledger and one agent registered.

@@ -1,9 +1,9 @@
 //! Checking a journal or an export of it, record by record, from the bytes of the file.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
-    journal::{Chain, Damage, Flaw, Head, Line, Lines, Place, Record},
+    journal::{self, Chain, Damage, Event, Flaw, Head, Line, Lines, Place, Record},
 };
 
 /// What is known about a file besides its bytes.
@@ -25,6 +25,8 @@ pub struct Claims {
     pub head: Option<Head>,
     /// A signed head that this journal is known to have had, its signature checked.
     pub tree_head: Option<TreeHead>,
+    /// The head that came before its first record: of the archived segments.
+    pub follows: Option<Head>,
     /// Whose signature an export must bear; without one no signature is believed or asked for.
     pub anchor: Option<Anchor>,
     /// Whether somebody may be writing to it.
@@ -92,6 +94,14 @@ pub enum VerifyError {
     /// It is not as it was written.
     #[error("the journal is damaged at {0}")]
     Damage(#[from] Damage),
+    /// A segment is missing.
+    #[error("segment {found} follows on segment {after}: those between are missing")]
+    Gap {
+        /// The last segment before the gap.
+        after: u32,
+        /// The one that was found next.
+        found: u32,
+    },
     /// The export's last line is not what a broker writes.
     #[error("the seal of the export, at line {line}, is damaged: {detail}")]
     Seal {
@@ -136,76 +146,152 @@ pub enum VerifyError {
 ///
 /// Names the first line that is not as it was written, or what of the signature does not hold.
 pub fn verify(reader: impl BufRead, claims: &Claims) -> Result<Summary, VerifyError> {
-    let mut lines = Lines::new(reader);
-    let mut check = Check::new(claims);
-    loop {
-        match lines.next_line()? {
-            Line::Complete(line) if line.starts_with(SEAL) => {
-                let seal = check.read_seal(line)?;
-                if lines.next_line()? != Line::End {
-                    return Err(check.bad_seal("something follows it"));
-                }
-                return check.finish(Some(&seal));
-            }
-            Line::Complete(line) => check.take(line)?,
-            Line::TooLong => return Err(check.chain.damage(Flaw::TooLong).into()),
-            Line::Unterminated(tail) => {
-                check.chain.accept_unterminated(tail)?;
-                if claims.file == FileState::Closed || claims.anchor.is_some() {
-                    return Err(check.chain.damage(Flaw::Unterminated).into());
-                }
-                check.in_flight = true;
-                return check.finish(None);
-            }
-            Line::End => return check.finish(None),
-        }
-    }
+    verify_segments([Ok((1, reader))], claims)
 }
 
-/// [`verify`] for the file at `path`.
+/// [`verify`] for a chain in many files: the numbers of the segments, in order, and what is in them.
 ///
 /// # Errors
 ///
-/// As [`verify`].
+/// As [`verify`]; only the last segment may have a line in flight.
+pub fn verify_segments<R: BufRead>(
+    segments: impl IntoIterator<Item = io::Result<(u32, R)>>,
+    claims: &Claims,
+) -> Result<Summary, VerifyError> {
+    let mut check: Option<Check<'_>> = None;
+    for segment in segments {
+        let (number, reader) = segment?;
+        let mut going_on = match check.take() {
+            Some(check) => check.with_next_segment(number)?,
+            None => Check::new(claims, number),
+        };
+        if let Some(seal) = going_on.read(reader)? {
+            return going_on.finish(Some(&seal));
+        }
+        check = Some(going_on);
+    }
+    check.unwrap_or_else(|| Check::new(claims, 1)).finish(None)
+}
+
+/// [`verify_segments`] for `path`: an export, a segment's file, or a directory of segments.
+///
+/// # Errors
+///
+/// As [`verify_segments`].
 pub fn verify_file(path: &Path, claims: &Claims) -> Result<Summary, VerifyError> {
-    verify(BufReader::with_capacity(READ_BUFFER_BYTES, File::open(path)?), claims)
+    let open =
+        |(number, path): (u32, PathBuf)| Ok((number, BufReader::with_capacity(READ_BUFFER_BYTES, File::open(path)?)));
+    verify_segments(segments_of(path)?.into_iter().map(open), claims)
+}
+
+/// The segments at `path`, which is one's file or a directory of them, in order.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn segments_of(path: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
+    if !path.is_dir() {
+        return Ok(vec![(journal::segment_number(path).unwrap_or(1), path.to_owned())]);
+    }
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        segments.extend(journal::segment_number(&path).map(|number| (number, path)));
+    }
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// A file as far as it was read.
 struct Check<'c> {
     claims: &'c Claims,
+    /// The first file's.
+    segment: u32,
     chain: Chain,
     tree: Frontier,
     lines: u64,
     /// The first record's sequence number.
     from: u64,
+    /// Whether that record is the first of a segment, before which others may have been archived.
+    begins_segment: bool,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     in_flight: bool,
 }
 
 impl<'c> Check<'c> {
-    fn new(claims: &'c Claims) -> Self {
-        let (chain, tree) = (Chain::genesis(), Frontier::default());
-        Self { claims, chain, tree, lines: 0, from: 0, first: None, last: None, in_flight: false }
+    fn new(claims: &'c Claims, segment: u32) -> Self {
+        let (chain, tree) = (Chain::oldest(segment), Frontier::default());
+        let (first, last) = (None, None);
+        Self { claims, segment, chain, tree, lines: 0, from: 0, begins_segment: false, first, last, in_flight: false }
+    }
+
+    fn with_next_segment(mut self, number: u32) -> Result<Self, VerifyError> {
+        if self.in_flight {
+            return Err(self.chain.damage(Flaw::Unterminated).into());
+        }
+        let after = self.chain.next_place().segment;
+        if number != after.saturating_add(1) {
+            return Err(VerifyError::Gap { after, found: number });
+        }
+        self.chain.begin_segment();
+        Ok(self)
+    }
+
+    /// Reads one file to its end, or to the seal of an export.
+    fn read(&mut self, reader: impl BufRead) -> Result<Option<Seal>, VerifyError> {
+        let mut lines = Lines::new(reader);
+        loop {
+            match lines.next_line()? {
+                Line::Complete(line) if line.starts_with(SEAL) => {
+                    let seal = self.read_seal(line)?;
+                    if lines.next_line()? != Line::End {
+                        return Err(self.bad_seal("something follows it"));
+                    }
+                    return Ok(Some(seal));
+                }
+                Line::Complete(line) => self.take(line)?,
+                Line::TooLong => return Err(self.chain.damage(Flaw::TooLong).into()),
+                Line::Unterminated(tail) => {
+                    self.chain.accept_unterminated(tail)?;
+                    if self.claims.file == FileState::Closed || self.claims.anchor.is_some() {
+                        return Err(self.chain.damage(Flaw::Unterminated).into());
+                    }
+                    self.in_flight = true;
+                    return Ok(None);
+                }
+                Line::End => return Ok(None),
+            }
+        }
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), VerifyError> {
         if self.lines == 0
             && let Some(sequence) = claimed_sequence(line)
         {
-            // A page of the journal. Only a seal makes it one, which is seen at the end.
-            self.chain = Chain::from_middle(sequence, Place { segment: 1, offset: 0 }, sequence);
+            // A page of the journal, or what was not archived. Only a seal makes it a page, which is seen
+            // at the end.
+            self.chain = Chain::from_middle(sequence, self.chain.next_place(), sequence);
         }
         let before = self.chain.clone();
         let record = self.chain.accept(line)?;
         self.lines = self.lines.saturating_add(1);
         self.tree.push(record.hash);
         if self.first.is_none() {
-            (self.first, self.from) = (Some(record.entry.at), record.sequence);
+            self.begin(&before, &record)?;
         }
         self.last = Some(record.entry.at);
         self.compare(&before, &record)
+    }
+
+    fn begin(&mut self, before: &Chain, record: &Record) -> Result<(), VerifyError> {
+        (self.first, self.from) = (Some(record.entry.at), record.sequence);
+        self.begins_segment = matches!(record.entry.event, Event::SegmentBegun { .. });
+        let follows = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
+        match self.claims.follows.filter(|expected| *expected != follows) {
+            Some(expected) => Err(before.damage(Flaw::OtherChain { expected }).into()),
+            None => Ok(()),
+        }
     }
 
     /// Holds a record against the heads that are known.
@@ -243,9 +329,9 @@ impl<'c> Check<'c> {
         let signature = match seal {
             Some(seal) => self.judge(seal)?,
             None if self.claims.anchor.is_some() => return Err(VerifyError::Unsealed { line: self.lines }),
-            None if self.from > 1 => {
+            None if self.from > 1 && !self.begins_segment => {
                 let flaw = Flaw::Sequence { expected: 1, found: self.from };
-                return Err(Damage { segment: 1, line: 1, offset: 0, flaw }.into());
+                return Err(Damage { segment: self.segment, line: 1, offset: 0, flaw }.into());
             }
             None => Signature::None,
         };
@@ -256,6 +342,9 @@ impl<'c> Check<'c> {
             }
             if expected.sequence == 0 && expected != Head::GENESIS {
                 return Err(self.chain.damage(Flaw::OtherChain { expected }).into());
+            }
+            if expected.sequence < self.from && self.from > 1 {
+                return Err(self.chain.damage(Flaw::Archived { expected, begins: self.from }).into());
             }
         }
         let Self { from, first, last, in_flight, lines, .. } = self;
@@ -273,7 +362,7 @@ impl<'c> Check<'c> {
         let Head { sequence: to, hash } = self.chain.head();
         if self.from != export.from {
             let flaw = Flaw::Sequence { expected: export.from, found: self.from };
-            return Err(Damage { segment: 1, line: 1, offset: 0, flaw }.into());
+            return Err(Damage { segment: self.segment, line: 1, offset: 0, flaw }.into());
         }
         if to != export.to {
             let flaw = Flaw::Sequence { expected: export.to, found: to };

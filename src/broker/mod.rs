@@ -17,8 +17,11 @@ mod open;
 mod policy_store;
 mod proofs;
 mod registry;
+mod reports;
 mod request;
+mod retention;
 mod revoke;
+mod saved;
 mod space;
 mod state;
 mod tasks;
@@ -48,6 +51,7 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
     tasks::{DelegationReport, TaskView},
@@ -88,8 +92,10 @@ pub struct Options {
     pub keys_at_rest: KeysAtRest,
     /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
     pub expected_head: Option<Head>,
-    /// The chain of decisions that verifiers report takes at most this many bytes.
+    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
     pub decisions_bytes: u64,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
 }
 
 impl Options {
@@ -107,6 +113,7 @@ impl Options {
             keys_at_rest: KeysAtRest::Plain,
             expected_head: None,
             decisions_bytes: 1024 * 1024 * 1024,
+            retention: Retention::default(),
         }
     }
 }

@@ -19,11 +19,12 @@ use super::{
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
+    saved::{Saved, take_snapshot},
     space::Space,
     state::State,
 };
 use crate::{
-    audit::{Frontier, Tree, TreeError},
+    audit::{Tree, TreeError},
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -137,23 +138,17 @@ impl Broker {
 
     /// Replays the journal into a state and an index, and starts the writer.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
-        let mut state = State::default();
         let space = Space::before_opening(&options.data_dir);
-        let journal_options = JournalOptions::default();
-        let tree = Tree::new(&options.data_dir, Frontier::default(), Head::GENESIS);
-        let mut grown = Ok(());
-        let (recovered, found) = Journal::open(&options.data_dir, journal_options, |record| {
-            let _ = state.apply(record);
-            if grown.is_ok() {
-                grown = tree.append(std::slice::from_ref(record));
-            }
-        })?;
-        grown?;
+        let mut journal_options = JournalOptions::default();
+        journal_options.segment_bytes = options.retention.segment_bytes;
+        let mut saved = Saved::new(&options.data_dir);
+        let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
+        let (mut state, tree) = saved.into_parts()?;
         let mut recovery = found.words();
         let reader = recovered.reader();
         refuse_older_copy(&reader, options.expected_head)?;
         space.keep();
-        let (index, rebuilt) = Index::open(&options.data_dir, &reader)?;
+        let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
         let now = clock.now().max(state.last_at());
         state.forget(now);
@@ -163,7 +158,8 @@ impl Broker {
         let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
         let views = (Arc::clone(&index), Arc::clone(&tree));
         let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
-        let journal = recovered.start(apply)?;
+        let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
+        let journal = recovered.with_snapshots(snapshots).start(apply)?;
         let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;

@@ -64,7 +64,7 @@ impl Broker {
     /// When there are no such records (any more).
     pub fn export(&self, from: Option<u64>, to: Option<u64>) -> Result<Export, BrokerError> {
         let head = self.tree_head();
-        let (from, to) = (from.unwrap_or(1), to.unwrap_or(head.size));
+        let (from, to) = (from.unwrap_or_else(|| self.reader.first()), to.unwrap_or(head.size));
         if !(1..=head.size).contains(&to) {
             return Err(BrokerError::invalid("to", format!("1 to {}", head.size)));
         }
@@ -91,7 +91,14 @@ impl Broker {
         Signed::new(statement, key, &chain).map_err(|error| files(error.to_string()))
     }
 
-    fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
+    pub(super) fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
+        let first = self.reader.first();
+        if sequence < first {
+            let detail = format!(
+                "record {sequence} is archived: this journal begins with record {first}; verify the export that holds it"
+            );
+            return Err(BrokerError::Archived(detail));
+        }
         let place = self.index.place(sequence).map_err(trail)?;
         let place = place.ok_or_else(|| BrokerError::Trail(format!("the index does not know record {sequence}")))?;
         self.reader.read_from(sequence, Some(place)).map_err(trail)
@@ -104,7 +111,7 @@ fn next_hash(records: &mut Records, sequence: u64) -> Result<Digest, BrokerError
     Ok(record.map_err(trail)?.hash)
 }
 
-fn trail(error: impl std::fmt::Display) -> BrokerError {
+pub(super) fn trail(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Trail(error.to_string())
 }
 

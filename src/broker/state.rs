@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
+use super::saved;
 use crate::{
     base::{
-        digest::SubjectDigest,
+        digest::{Digest, SubjectDigest},
         holder::HolderKey,
         ids::{AgentId, KeyId, OperatorId, RevocationId, ServerName, ServerUri, StewardId, TaskId},
         key::PublicKey,
@@ -23,12 +26,14 @@ use crate::{
     verify::document::{RevocationEntry, Subjects},
 };
 
-/// What the records add up to.
-#[derive(Debug, Default)]
+/// What the records add up to. Written as it is, it is the part [`saved::STATE`] of a snapshot.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct State {
     epoch: i64,
     last_sequence: u64,
     last_at: Option<Timestamp>,
+    #[serde(with = "saved::pairs")]
     pub(super) keys: BTreeMap<(KeyPurpose, KeyId), KeyEntry>,
     pub(super) feed_key_chain: Vec<String>,
     pub(super) checkpoint_key_chain: Vec<String>,
@@ -37,23 +42,32 @@ pub struct State {
     pub(super) agents: BTreeMap<AgentId, AgentRecord>,
     /// Agents that were removed: their ids stay taken, so that no record speaks of two of them.
     pub(super) removed_agents: BTreeSet<AgentId>,
+    #[serde(with = "saved::manifests")]
     pub(super) servers: BTreeMap<ServerUri, Arc<Manifest>>,
+    /// From the servers.
+    #[serde(skip)]
     catalogue: Arc<Catalogue>,
+    #[serde(with = "saved::tasks")]
     tasks: HashMap<TaskId, LiveTask>,
+    /// From the tasks.
+    #[serde(skip)]
     tokens: HashMap<RevocationId, TaskId>,
     /// Revoked and not reinstated, with the cut-off: nothing is minted for these.
+    #[serde(with = "saved::pairs")]
     suspended: BTreeMap<Subject, Timestamp>,
     /// The latest cut-off of each subject, reinstated or not: what is minted must be later.
+    #[serde(with = "saved::pairs")]
     cut_offs: BTreeMap<Subject, Timestamp>,
     /// The latest `iat` of any pass; it may lie ahead of the clock after a reinstatement.
     last_issued_at: Option<Timestamp>,
     pub(super) revocations: BTreeMap<u64, RevocationRecord>,
     feed: BTreeMap<u64, FeedChange>,
-    assertions: Vec<(crate::base::digest::Digest, Timestamp)>,
+    assertions: Vec<(Digest, Timestamp)>,
 }
 
 /// A key as the records tell of it; the secret is elsewhere.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct KeyEntry {
     pub(super) public: PublicKey,
     pub(super) state: KeyState,
@@ -64,7 +78,8 @@ pub(super) struct KeyEntry {
 }
 
 /// An operator as the records tell of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct OperatorEntry {
     pub(super) roles: BTreeSet<Role>,
     pub(super) expires_at: Timestamp,
@@ -90,7 +105,8 @@ impl OperatorEntry {
 }
 
 /// A task that is open, or whose passes may still be alive.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LiveTask {
     /// As it was opened.
@@ -106,7 +122,8 @@ pub struct LiveTask {
 }
 
 /// What an agent reported to have handed on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Reported {
     /// The longer token's block ids, block 0 first.
@@ -118,7 +135,8 @@ pub struct Reported {
 }
 
 /// Why a task ended before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TaskEnd {
     /// Its agent said so.
@@ -177,14 +195,16 @@ impl LiveTask {
 }
 
 /// Something that verifiers must hear of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FeedChange {
     pub(super) what: FeedNews,
     /// An operator's doing, which does not wait for others to share a frame.
     pub(super) urgent: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum FeedNews {
     Keys,
     /// Whose keys may not hold a pass changed.
@@ -297,10 +317,19 @@ impl State {
         sequence <= self.last_sequence
     }
 
-    pub(super) fn unexpired_assertions(&mut self, now: Timestamp) -> Vec<(crate::base::digest::Digest, Timestamp)> {
-        let mut all = std::mem::take(&mut self.assertions);
-        all.retain(|(_, expires_at)| *expires_at > now);
-        all
+    /// Assertions that must not be accepted again.
+    pub(super) fn unexpired_assertions(&self, now: Timestamp) -> impl Iterator<Item = (Digest, Timestamp)> {
+        self.assertions.iter().copied().filter(move |(_, expires_at)| *expires_at > now)
+    }
+
+    /// Derives what a snapshot leaves out.
+    pub(super) fn complete(&mut self) {
+        self.rebuild_catalogue();
+        let tokens = |task: &LiveTask| {
+            let id = task.record.task.clone();
+            task.tokens.iter().map(move |token| (token.revocation_id, id.clone())).collect::<Vec<_>>()
+        };
+        self.tokens = self.tasks.values().flat_map(tokens).collect();
     }
 
     /// Takes a record into account; says whether verifiers must hear of it.
@@ -383,7 +412,9 @@ impl State {
             }
             Event::TaskOpened { task } => drop(self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()))),
             Event::TokenIssued { task, token } => {
-                self.tokens.insert(token.revocation_id, task.clone());
+                if self.tasks.contains_key(task) {
+                    self.tokens.insert(token.revocation_id, task.clone());
+                }
                 self.last_issued_at = self.last_issued_at.max(Some(token.issued_at));
                 if let Some(key) = self.keys.get_mut(&(KeyPurpose::Root, token.key)) {
                     key.last_expiry = key.last_expiry.max(token.expires_at);
@@ -544,4 +575,4 @@ fn task_of(event: &Event) -> Option<&TaskId> {
 pub(super) const AFTERLIFE: Duration = Duration::from_secs(300);
 
 /// Ended tasks are kept this long for those who ask about them; later the audit trail answers.
-const KEEP_ENDED_TASKS: Duration = Duration::from_secs(3600);
+pub(super) const KEEP_ENDED_TASKS: Duration = Duration::from_secs(3600);

@@ -15,7 +15,7 @@ use crate::{
         time::Timestamp,
     },
     index::{Filter, Order, Window},
-    journal::{Event, event::TaskRecord},
+    journal::{Event, ReadError, event::TaskRecord},
     token::{MAX_APPENDED_BLOCKS, rights::GrantedDetail},
 };
 
@@ -223,7 +223,11 @@ impl Broker {
         for sequence in sequences {
             let place = self.index.place(sequence).map_err(|error| failed(error.to_string()))?;
             let Some(place) = place else { continue };
-            let record = self.reader.read_at(sequence, place).map_err(|error| failed(error.to_string()))?;
+            let record = match self.reader.read_at(sequence, place) {
+                Ok(record) => record,
+                Err(ReadError::Archived { .. }) => continue,
+                Err(error) => return Err(failed(error.to_string())),
+            };
             match (&record.entry.event, live.as_mut()) {
                 (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
                 (event, Some(live)) => live.note(event, record.entry.at),

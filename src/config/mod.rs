@@ -14,7 +14,7 @@ use raw::RawConfig;
 pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
-use crate::base::ids::IssuerUri;
+use crate::{base::ids::IssuerUri, broker::Retention};
 
 /// The configuration of a broker; if it exists, it holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub rotate_keys_after: Option<Duration>,
     /// The file with the passphrase that private key files are encrypted under, if they are.
     pub passphrase_file: Option<PathBuf>,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
     /// What is logged, and how.
     pub log: Log,
     issuer: Option<IssuerUri>,

@@ -7,7 +7,10 @@ use super::{
     raw::RawConfig,
     settings::{Fallback, SETTINGS, Setting},
 };
-use crate::base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri};
+use crate::{
+    base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
+    broker::Retention,
+};
 
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
@@ -41,9 +44,9 @@ impl Parser<'_> {
         let drain_timeout = self.duration("drain_timeout", 0, HOUR);
         let rotation_overlap = self.duration("keys.rotation_overlap", SHORTEST_OVERLAP, 24 * HOUR);
         let rotate_keys_after =
-            self.optional("keys.rotate_after", |text| duration(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
+            self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
-        let (limits, log) = (self.limits(), self.log());
+        let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
             admin_listen: admin_listen?,
@@ -58,6 +61,7 @@ impl Parser<'_> {
             rotation_overlap: rotation_overlap?,
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
+            retention: retention?,
             log: log?,
             issuer: issuer?,
             effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
@@ -85,6 +89,19 @@ impl Parser<'_> {
             max_task_ttl: max_task_ttl?,
             max_pass_ttl: max_pass_ttl?,
             decisions_bytes: decisions_bytes?,
+        })
+    }
+
+    fn retention(&mut self) -> Option<Retention> {
+        let segment_bytes = self.integer("journal.segment_bytes", 64 * 1024, 1024 * MEBIBYTE);
+        let keep_for = self.optional("journal.keep_for", |text| duration_of(text, HOUR, 10 * 366 * 24 * HOUR));
+        let keep_bytes = self.optional("journal.keep_bytes", |text| integer_of(text, MEBIBYTE, u64::MAX));
+        let archive_dir = self.optional("journal.archive_dir", path);
+        Some(Retention {
+            segment_bytes: segment_bytes?,
+            keep_for: keep_for?,
+            keep_bytes: keep_bytes?,
+            archive_dir: archive_dir?,
         })
     }
 
@@ -129,6 +146,13 @@ impl Parser<'_> {
         if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
             self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
         }
+        let Retention { keep_for, keep_bytes, archive_dir, .. } = &config.retention;
+        if archive_dir.is_some() && keep_for.is_none() && keep_bytes.is_none() {
+            self.refuse(
+                "journal.archive_dir",
+                "nothing is archived without `journal.keep_for` or `journal.keep_bytes`",
+            );
+        }
         if config.listen.port() != 0 && config.issuer(config.listen).is_err() {
             self.refuse("listen", "others cannot reach the broker by the URL of this address: set `issuer`");
         }
@@ -146,14 +170,11 @@ impl Parser<'_> {
     }
 
     fn integer(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
-        self.required(key, |text| {
-            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-            number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
-        })
+        self.required(key, |text| integer_of(text, least, most))
     }
 
     fn duration(&mut self, key: &'static str, least: u64, most: u64) -> Option<Duration> {
-        self.required(key, |text| duration(text, least, most))
+        self.required(key, |text| duration_of(text, least, most))
     }
 
     fn required<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
@@ -187,10 +208,16 @@ impl Parser<'_> {
     }
 }
 
-/// A duration of so many seconds at least and at most.
-fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
+}
+
+/// `least` and `most` are seconds.
+fn duration_of(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
-    let duration = humantime::parse_duration(text).ok().filter(|duration| (least..=most).contains(duration));
+    let duration = humantime::parse_duration(text).ok();
+    let duration = duration.filter(|duration| (least..=most).contains(duration));
     let show = humantime::format_duration;
     duration.ok_or_else(|| format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most)))
 }
@@ -207,3 +234,5 @@ fn shorten(text: &str) -> String {
 const SHORTEST_OVERLAP: u64 = 61;
 
 const HOUR: u64 = 3600;
+
+const MEBIBYTE: u64 = 1024 * 1024;

@@ -122,6 +122,7 @@ struct FileConfig {
     tls: FileTls,
     limits: FileLimits,
     keys: FileKeys,
+    journal: FileJournal,
     log: FileLog,
 }
 
@@ -156,6 +157,15 @@ struct FileKeys {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+struct FileJournal {
+    segment_bytes: Leaf,
+    keep_for: Leaf,
+    keep_bytes: Leaf,
+    archive_dir: Leaf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
 struct FileLog {
     format: Leaf,
     filter: Leaf,
@@ -164,7 +174,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 23] {
+    fn into_entries(self) -> [(&'static str, Leaf); 27] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -187,6 +197,10 @@ impl FileConfig {
             ("keys.rotation_overlap", self.keys.rotation_overlap),
             ("keys.rotate_after", self.keys.rotate_after),
             ("keys.passphrase_file", self.keys.passphrase_file),
+            ("journal.segment_bytes", self.journal.segment_bytes),
+            ("journal.keep_for", self.journal.keep_for),
+            ("journal.keep_bytes", self.journal.keep_bytes),
+            ("journal.archive_dir", self.journal.archive_dir),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

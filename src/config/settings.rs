@@ -176,7 +176,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
         default: Fallback::Value("1073741824"),
         flag: None,
-        about: "The chain of decisions that verifiers report takes at most this many bytes. Once it is full, reports are refused and wait at the verifiers; nothing else is affected.",
+        about: "The chain of decisions that verifiers report takes at most this many bytes and one batch; beyond that its oldest segments, of an eighth or 16 MiB, are removed.",
     },
     Setting {
         key: "keys.rotation_overlap",
@@ -200,6 +200,34 @@ pub const SETTINGS: &[Setting] = &[
         ),
         flag: None,
         about: "File (mode 0600) with the passphrase under which private key files are encrypted, of at least 12 characters. Key files that are not encrypted are then refused: `hallpass keys encrypt`.",
+    },
+    Setting {
+        key: "journal.segment_bytes",
+        kind: Kind::Integer,
+        default: Fallback::Value("16777216"),
+        flag: None,
+        about: "A file of the journal that is longer than this many bytes is followed by a new one, which begins with a snapshot. A start reads from the newest snapshot on.",
+    },
+    Setting {
+        key: "journal.keep_for",
+        kind: Kind::Duration,
+        default: Fallback::Unset("for ever"),
+        flag: None,
+        about: "Files of the journal are removed when their last record is older than this. The newest snapshot and what follows it always stay.",
+    },
+    Setting {
+        key: "journal.keep_bytes",
+        kind: Kind::Integer,
+        default: Fallback::Unset("no limit"),
+        flag: None,
+        about: "The oldest files of the journal are removed until those that are left have at most so many bytes. What is younger than an hour stays all the same.",
+    },
+    Setting {
+        key: "journal.archive_dir",
+        kind: Kind::Text,
+        default: Fallback::Unset("no archive"),
+        flag: None,
+        about: "A file of the journal is copied there, durably, before it is removed. Needs `journal.keep_for` or `journal.keep_bytes`.",
     },
     Setting {
         key: "log.format",

@@ -144,7 +144,7 @@ impl Source for Follower {
             let page = events(&self.app, &self.filter, window).await.ok()?;
             // What came since is not in this page's promise: it is looked for again.
             let seen = page.events.last().map_or(self.last, |event| event.seq);
-            self.last = if page.next.is_some() { seen } else { seen.max(head) };
+            self.last = page.next.unwrap_or_else(|| seen.max(head));
             if !page.events.is_empty() {
                 return Some(page.events.iter().map(event).collect());
             }

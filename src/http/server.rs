@@ -347,6 +347,9 @@ async fn maintain(app: Arc<App>) {
     loop {
         ticks.tick().await;
         let done = app.broker.maintain().await;
+        let broker = Arc::clone(&app.broker);
+        let retired = tokio::task::spawn_blocking(move || broker.retire()).await;
+        let done = done.and(retired.unwrap_or(Ok(())));
         if let Err(error) = &done
             && healthy
         {

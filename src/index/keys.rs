@@ -61,6 +61,35 @@ pub(super) fn by_time(at: Timestamp, sequence: u64) -> Vec<u8> {
     with_sequence(key, sequence)
 }
 
+/// What a key is for, as far as it matters for how long it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    /// Of this record alone.
+    Record(u64),
+    /// Of a task, told by this record.
+    Task(&'a str, u64),
+    /// Of the index as a whole.
+    Index,
+}
+
+/// What `key` is for; `None` when it is none that is written here.
+pub(super) fn kind<'a>(key: &'a [u8], value: &'a [u8]) -> Option<Kind<'a>> {
+    let (letter, rest) = key.split_first()?;
+    match letter {
+        b'!' => Some(Kind::Index),
+        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'd' | b'k' => sequence_of(key).map(Kind::Record),
+        b'o' => {
+            let task = str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
+            Some(Kind::Task(task, read_numbered(value)?.0))
+        }
+        b'r' | b'i' => {
+            let (sequence, task) = read_numbered(value)?;
+            Some(if task.is_empty() { Kind::Record(sequence) } else { Kind::Task(task, sequence) })
+        }
+        _ => None,
+    }
+}
+
 /// Task to its agent and steward.
 pub(super) fn owner(task: &TaskId) -> Vec<u8> {
     text_key(b'o', task.as_str())

@@ -22,10 +22,12 @@ use std::{
 use crate::journal::{Head, ReadError, Reader, Record};
 
 mod keys;
+mod prune;
 mod query;
 mod views;
 
 pub use query::{Filter, Order, TaskSummary, Verdict, Window};
+pub use views::Carried;
 
 /// The index's directory inside the data directory.
 pub const DIRECTORY: &str = "index";
@@ -34,6 +36,7 @@ pub const DIRECTORY: &str = "index";
 pub struct Index {
     db: sled::Db,
     applied: Mutex<Head>,
+    pruning: Mutex<()>,
     broken: AtomicBool,
 }
 
@@ -55,7 +58,8 @@ impl Recovery {
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let words = |(trouble, kept): &(Trouble, PathBuf)| {
-            format!("rebuilt the index, {trouble}; kept as {}", kept.file_name().unwrap_or_default().display())
+            let kept = kept.is_dir().then(|| format!("; kept as {}", kept.file_name().unwrap_or_default().display()));
+            format!("rebuilt the index, {trouble}{}", kept.unwrap_or_default())
         };
         self.rebuilt.iter().map(words).collect()
     }
@@ -68,6 +72,22 @@ pub enum Trouble {
     /// sled could not open or read it.
     #[error("which could not be read: {0}")]
     Unreadable(String),
+    /// It ends before the records that the journal still has.
+    #[error("which ended with {applied} while the journal begins with record {first}")]
+    Outrun {
+        /// The last record the index knew.
+        applied: Head,
+        /// The first record of the journal.
+        first: u64,
+    },
+    /// It had grown to a multiple of what it holds.
+    #[error("which had grown to {on_disk} bytes for {live}")]
+    Bloated {
+        /// Its size on the disk.
+        on_disk: u64,
+        /// The bytes of its keys and values.
+        live: u64,
+    },
     /// It was built from another journal.
     #[error("which knew {applied} where the journal has another")]
     OtherHistory {
@@ -129,14 +149,32 @@ impl Index {
     ///
     /// When the journal cannot be read or was cut, or when not even an empty index can be opened.
     pub fn open(data_dir: &Path, journal: &Reader) -> Result<(Self, Recovery), IndexError> {
+        Self::open_with(data_dir, journal, &Vec::new)
+    }
+
+    /// [`open`](Self::open) for a journal whose older segments may be gone: `carried` are the tasks that live on,
+    /// which an index that is built anew could not know from the records that are left.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        data_dir: &Path,
+        journal: &Reader,
+        carried: &dyn Fn() -> Vec<Carried>,
+    ) -> Result<(Self, Recovery), IndexError> {
         let dir = data_dir.join(DIRECTORY);
-        let trouble = match Self::open_current(&dir, journal) {
+        let trouble = match Self::open_current(&dir, journal, carried) {
             Ok((index, caught_up)) => return Ok((index, Recovery { caught_up, rebuilt: None })),
             Err(Failure::Journal(error)) => return Err(error),
             Err(Failure::Index(trouble)) => trouble,
         };
         let kept = move_aside(data_dir, &dir)?;
-        match Self::open_current(&dir, journal) {
+        if matches!(trouble, Trouble::Bloated { .. }) {
+            // Nothing is wrong with it but its size.
+            fs::remove_dir_all(&kept).map_err(|source| IndexError::MoveAside { path: kept.clone(), source })?;
+        }
+        match Self::open_current(&dir, journal, carried) {
             Ok((index, caught_up)) => Ok((index, Recovery { caught_up, rebuilt: Some((trouble, kept)) })),
             Err(Failure::Journal(error)) => Err(error),
             Err(Failure::Index(trouble)) => Err(IndexError::Unusable(trouble)),
@@ -183,9 +221,12 @@ impl Index {
     }
 
     /// Opens what is in `dir` and brings it up to date; returns how many records that took.
-    fn open_current(dir: &Path, journal: &Reader) -> Result<(Self, u64), Failure> {
+    fn open_current(dir: &Path, journal: &Reader, carried: &dyn Fn() -> Vec<Carried>) -> Result<(Self, u64), Failure> {
         let open = || {
             let (index, last) = Self::open_sound(dir, journal)?;
+            if last.is_none() && journal.first() > 1 {
+                index.carry(&carried())?;
+            }
             let caught_up = index.catch_up(journal, last.as_ref())?;
             Ok((index, caught_up))
         };
@@ -202,7 +243,7 @@ impl Index {
             None if db.is_empty() => Head::GENESIS,
             None => return Err(unreadable("it does not say how far it goes").into()),
         };
-        let index = Self { db, applied: Mutex::new(applied), broken: AtomicBool::new(false) };
+        let index = Self { db, applied: Mutex::new(applied), pruning: Mutex::new(()), broken: AtomicBool::new(false) };
         let head = journal.head();
         if applied.sequence > head.sequence {
             // SECURITY: what is missing was answered; an index that is built anew would forget that it was.
@@ -210,6 +251,13 @@ impl Index {
         }
         if applied.sequence == 0 {
             return Ok((index, None));
+        }
+        let first = journal.first();
+        if applied.sequence < first {
+            return Err(Trouble::Outrun { applied, first }.into());
+        }
+        if let Some(bloated) = index.bloated().map_err(|error| Trouble::Unreadable(error.to_string()))? {
+            return Err(bloated.into());
         }
         let place = index.place(applied.sequence).map_err(|error| Trouble::Unreadable(error.to_string()))?;
         let place = place.ok_or_else(|| unreadable("it does not know its last record"))?;
@@ -229,16 +277,24 @@ impl Index {
             records.next().transpose()?;
         }
         let before = self.applied().sequence;
-        let mut batch = Vec::new();
+        let mut batch: Vec<Record> = Vec::new();
+        let mut count: u64 = 0;
         for record in records {
-            batch.push(record?);
+            let record = record?;
+            if count == 0 && before == 0 && record.sequence > 1 {
+                // The journal begins here.
+                let head = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
+                *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = head;
+            }
+            count = count.saturating_add(1);
+            batch.push(record);
             if batch.len() >= CATCH_UP_RECORDS {
                 self.apply(&batch)?;
                 batch.clear();
             }
         }
         self.apply(&batch)?;
-        Ok(self.applied().sequence.saturating_sub(before))
+        Ok(count)
     }
 }
 

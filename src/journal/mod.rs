@@ -18,8 +18,13 @@
 //! The records of one call are adjacent, and answered together. A crash in the middle of a call may
 //! keep a first part of its records, without an answer.
 //!
-//! It is not an index (see [`index`](crate::index)) and not yet split into segments; the file's
-//! name has room for that.
+//! The chain goes on through numbered files, the segments. Each but the first begins with a record of its
+//! own, [`Event::SegmentBegun`], which can hold the digest of a snapshot: all that the records before it add
+//! up to. So a start checks every segment that is kept and replays only what follows the newest snapshot,
+//! and the oldest segments can be archived or removed ([`Journal::retire`]). While a segment is begun nothing
+//! is written, for as long as its snapshot takes.
+//!
+//! It is not an index (see [`index`](crate::index)).
 
 use std::{
     fmt,

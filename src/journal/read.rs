@@ -90,6 +90,12 @@ impl Reader {
         self.shared.lock().segments.clone()
     }
 
+    /// How long a segment is; 0 when it is not kept any more. Blocks on the disk.
+    #[must_use]
+    pub fn bytes(&self, segment: Segment) -> u64 {
+        std::fs::metadata(self.path(segment.number)).map_or(0, |file| file.len())
+    }
+
     /// The first record that is kept; 1 unless older segments were removed.
     #[must_use]
     pub fn first(&self) -> u64 {
@@ -236,7 +242,7 @@ pub(super) struct Durable {
     pub(super) end: Place,
     /// The segments that are kept, oldest first.
     pub(super) segments: Vec<Segment>,
-    /// The segment that a start can begin with: those before it may go.
+    /// The segment that a start could begin with even if the newest snapshot were lost: those before it may go.
     pub(super) restorable: u32,
 }
 
@@ -262,9 +268,9 @@ impl Shared {
     }
 
     /// Goes on with the segment that begins with `head`.
-    pub(super) fn begin_segment(&self, head: Head, end: Place) {
+    pub(super) fn begin_segment(&self, head: Head, end: Place, restorable: u32) {
         let mut durable = self.lock();
-        (durable.head, durable.end, durable.restorable) = (head, end, end.segment);
+        (durable.head, durable.end, durable.restorable) = (head, end, restorable);
         durable.segments.push(Segment { number: end.segment, first: head.sequence });
     }
 

@@ -50,7 +50,8 @@ pub(super) fn recover(
         replayed_from: read.replayed_from,
         unusable: begin.unusable,
     };
-    let restorable = if use_snapshots { begin.segment } else { read.end().segment };
+    let before = begin.segment.saturating_sub(1).max(found.oldest());
+    let restorable = if use_snapshots { before } else { read.end().segment };
     let durable = Durable { head: read.head, end: read.end(), segments: read.segments, restorable };
     let reader = Reader::new(found.dir, Arc::new(Shared::new(durable)));
     Ok((Recovered { lock, segment, reader, options, last_at: read.last_at, take_snapshot: None }, recovery))

@@ -13,8 +13,8 @@ impl Journal {
     /// Removes the segments before number `before`, oldest first, and returns the numbers of those that were.
     /// With an `archive` each is copied there and the copy made durable first. Blocks on the disk.
     ///
-    /// Segments that a start could need stay: there is always one left that begins with a snapshot, or,
-    /// where none are taken, the last.
+    /// Segments that a start could need stay: the last two, each with its snapshot, or, where none are taken,
+    /// the last.
     ///
     /// # Errors
     ///
@@ -52,8 +52,7 @@ pub(super) fn keep_at_most(reader: &Reader, bytes: u64) -> Result<(), OpenError>
     let mut left = bytes;
     let mut before = 1;
     for segment in reader.segments().iter().rev() {
-        let length = fs::metadata(reader.path(segment.number)).map_or(0, |file| file.len());
-        match left.checked_sub(length) {
+        match left.checked_sub(reader.bytes(*segment)) {
             Some(rest) => left = rest,
             None => {
                 before = segment.number.saturating_add(1);

@@ -14,7 +14,6 @@ use crate::base::{digest::Digest, time::Timestamp};
 
 /// A segment that was made and has no record yet.
 pub(super) struct Begun {
-    pub(super) number: u32,
     pub(super) file: File,
     /// Its first entry.
     pub(super) entry: Entry,
@@ -47,15 +46,21 @@ pub(super) fn begin(
         files::create(&path, b"")?;
         Ok((files::open_segment(&path)?, digest))
     };
-    let undo = |error: String| {
-        let undone = files::remove(&path).and_then(|()| files::remove(&snapshot_path));
-        undone.map_or_else(|also| format!("{error}; {also}"), |()| error.clone())
-    };
-    let (file, snapshot) = make().map_err(|error| undo(with_source(&error)))?;
+    let (file, snapshot) = make().map_err(|error| undo(reader, number, with_source(&error)))?;
     let event = Event::SegmentBegun { snapshot };
     let entry = Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event };
-    let body = Body::of(&entry).map_err(|error| undo(error.to_string()))?;
-    Ok(Begun { number, file, entry, body })
+    let body = Body::of(&entry).map_err(|error| undo(reader, number, error.to_string()))?;
+    Ok(Begun { file, entry, body })
+}
+
+/// Removes what was made of segment `number`, and returns why, together with what went wrong about that.
+pub(super) fn undo(reader: &Reader, number: u32, why: String) -> String {
+    let undone = files::remove(&reader.path(number));
+    let undone = undone.and_then(|()| files::remove(&reader.dir().join(files::snapshot_name(number))));
+    match undone {
+        Ok(()) => why,
+        Err(also) => format!("{why}; {}", with_source(&also)),
+    }
 }
 
 /// Removes the snapshots that no start will look at: those before the last two.

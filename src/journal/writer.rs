@@ -311,12 +311,12 @@ impl Writers {
         let begun = views
             .snapshot()
             .and_then(|snapshot| roll::begin(&self.reader, number, (gather.head, gather.last_at), snapshot.as_ref()));
-        let begun = begun.and_then(|begun| {
-            let next = begun.file.try_clone().and_then(|file| store.storage.next_segment(file));
-            next.map(|()| begun).map_err(|error| error.to_string())
+        let begun = begun.and_then(|roll::Begun { file, entry, body }| {
+            let next = store.storage.next_segment(file).map(|()| (entry, body));
+            next.map_err(|error| roll::undo(&self.reader, number, error.to_string()))
         });
         match begun {
-            Ok(begun) => self.write_first_record(gather, &mut store, views, begun),
+            Ok(first) => self.write_first_record(gather, &mut store, views, number, first),
             Err(error) => {
                 tracing::error!(%error, segment = number, "the journal could not begin a segment and tries again later");
                 gather.roll_at = gather.next.offset.saturating_add(self.segment_bytes.div_ceil(4));
@@ -329,7 +329,8 @@ impl Writers {
         gather: &mut Gather,
         store: &mut Store,
         views: MutexGuard<'_, Views>,
-        roll::Begun { number, entry, body, .. }: roll::Begun,
+        number: u32,
+        (entry, body): (Entry, Body),
     ) {
         (gather.next, gather.roll_at) = (Place { segment: number, offset: 0 }, self.segment_bytes);
         let mut batch = Batch::default();
@@ -338,7 +339,9 @@ impl Writers {
         if self.write(store, number, &batch.bytes).is_err() {
             return;
         }
-        self.reader.shared().begin_segment(gather.head, gather.next);
+        // Until the next snapshot is there, this one is not the only one.
+        let restorable = if views.take_snapshot.is_some() { number.saturating_sub(1) } else { number };
+        self.reader.shared().begin_segment(gather.head, gather.next, restorable);
         if self.apply(views, &batch.records).is_err() {
             return;
         }

@@ -246,8 +246,8 @@ fn a_segment_that_cannot_be_begun_costs_nothing() {
     let journal = recovered.start_with_storage(|file| Box::new(OneFile(file)), Box::new(|_| {})).unwrap();
     for n in 0..20 {
         assert_eq!(journal.append_blocking(vec![note(n)]).unwrap().sequence(), n + 1);
+        assert_eq!(files(&dir.path().join("journal")), [1]);
     }
     drop(journal);
-    assert_eq!(files(&dir.path().join("journal")), [1]);
     assert_eq!(open(dir.path()).unwrap().1.len(), 20);
 }

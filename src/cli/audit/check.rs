@@ -25,7 +25,7 @@ use crate::{
 /// What is to be checked, and what is known.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// A journal's file, a data directory, an export, a head or a proof.
+    /// A data directory, a directory of segments, one segment's file, an export, a head or a proof.
     #[arg(default_value = DATA_DIRECTORY)]
     path: PathBuf,
     /// The broker's checkpoint key: its thumbprint, or a file with the key (JWK) or a key document
@@ -35,6 +35,9 @@ pub(super) struct Verify {
     /// A head that this journal is known to have had: SEQUENCE:HASH, or the file of a signed head.
     #[arg(long, value_name = "HEAD")]
     head: Option<String>,
+    /// The head of the archived segments that this journal follows on.
+    #[arg(long, value_name = "SEQUENCE:HASH")]
+    follows: Option<Head>,
     /// Nobody is writing to it: the last line must be whole.
     #[arg(long)]
     closed: bool,
@@ -53,16 +56,31 @@ impl Verify {
             }
             return self.evidence(anchor.as_ref(), tree_head.as_ref(), output);
         }
-        let path = journal_file(&self.path)?;
-        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        let bar = output.progress(file.metadata().map_err(|error| unreadable(&path, &error))?.len());
-        let state = if self.closed { FileState::Closed } else { FileState::Live };
-        let reader = BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
-        let verified = audit::verify(reader, &Claims { head, tree_head, anchor, file: state });
+        let inside = self.path.join(DIRECTORY);
+        let path = if inside.is_dir() { inside } else { self.path.clone() };
+        let segments = audit::segments_of(&path).map_err(|error| unreadable(&path, &error))?;
+        if segments.is_empty() {
+            return Err(CliError::failed(format!("`{}` holds no journal", path.display())));
+        }
+        let mut files = Vec::with_capacity(segments.len());
+        let mut bytes: u64 = 0;
+        for (number, path) in &segments {
+            let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+            bytes = bytes.saturating_add(file.metadata().map_err(|error| unreadable(path, &error))?.len());
+            files.push((*number, file));
+        }
+        let bar = output.progress(bytes);
+        let file = if self.closed { FileState::Closed } else { FileState::Live };
+        let reader = |file| BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
+        let readers = files.into_iter().map(|(number, file)| Ok((number, reader(file))));
+        let claims = Claims { head, tree_head, follows: self.follows, anchor, file };
+        let verified = audit::verify_segments(readers, &claims);
         bar.finish_and_clear();
         match verified {
             Ok(summary) => sound(&path, &summary, output),
             Err(VerifyError::Damage(damage)) => {
+                let damaged = segments.iter().find(|(number, _)| *number == damage.segment);
+                let path = damaged.map_or(&path, |(_, path)| path);
                 Err(CliError::failed(format!("`{}` is damaged at {damage}", path.display()))
                     .hint("what stands before that place is sound; compare with a copy from elsewhere"))
             }
@@ -148,6 +166,9 @@ fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError>
         ("last", time(summary.last)),
         ("head", head),
     ];
+    if summary.from > 1 && summary.signature == Signature::None {
+        fields.push(("begins", format!("with record {}: those before it were archived", summary.from)));
+    }
     if summary.in_flight {
         fields.push(("in flight", "a record is being written".to_owned()));
     }
@@ -168,31 +189,10 @@ fn is_evidence(path: &Path) -> Result<bool, CliError> {
     Ok(!begin.is_empty() && begin != RECORD)
 }
 
-/// The journal's file in a data directory, or the file itself.
-fn journal_file(path: &Path) -> Result<PathBuf, CliError> {
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    let directory = path.join(DIRECTORY);
-    let failed = |error: io::Error| unreadable(&directory, &error);
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(&directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        segments.extend(path.extension().is_some_and(|extension| extension == "jsonl").then(|| path.clone()));
-    }
-    match segments.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => Err(CliError::failed(format!("`{}` holds no journal", directory.display()))),
-        _ => Err(CliError::failed(format!(
-            "`{}` holds more than one segment; this build writes one",
-            directory.display()
-        ))),
-    }
-}
-
 fn unreadable(path: &Path, error: &io::Error) -> CliError {
-    CliError::failed(format!("cannot read `{}`: {error}", path.display()))
-        .hint("name a journal's file, the broker's data directory, an export, a head or a proof")
+    CliError::failed(format!("cannot read `{}`: {error}", path.display())).hint(
+        "name the broker's data directory, a directory of segments, one segment's file, an export, a head or a proof",
+    )
 }
 
 /// A thumbprint, or a file with a key or a key document.
