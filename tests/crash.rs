@@ -34,7 +34,7 @@ async fn every_answered_mint_and_revocation_survives_kill_9() {
     assert!(minted > 100 && revoked > 20, "too little load to show anything");
 }
 
-/// Kills one home's broker so many times; whatever was answered is there, and no longer in need of its index.
+/// Kills one home's broker so many times; whatever was answered is there, with the index and without.
 async fn survive(cycles: u64) -> Answers {
     let home = Home::new();
     let mut running = home.serve().await;
