@@ -203,12 +203,12 @@ mod tests {
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
         prop_oneof![
             (0..3_usize, n(), 0..4_usize, any::<bool>()).prop_map(move |(purpose, key, state, link)| json!({
-                "type": "key_changed", "purpose": ["root", "feed", "operator"][purpose], "key": key + 1, "public": public,
-                "state": ["pending", "active", "retiring", "revoked"][state], "link": link.then_some("a.b.c"),
+                "type": "key_changed", "purpose": (["root", "feed", "operator"][purpose]), "key": key + 1, "public": public,
+                "state": (["pending", "active", "retiring", "revoked"][state]), "link": link.then_some("a.b.c"),
             })),
             (n(), n(), second(), 0..3_usize).prop_map(|(operator, token, expires_at, role)| json!({
                 "type": "operator_added", "operator": format!("op{operator}"), "revocation_id": block(token),
-                "roles": [["admin", "auditor", "verifier"][role]], "expires_at": expires_at,
+                "roles": [(["admin", "auditor", "verifier"][role])], "expires_at": expires_at,
             })),
             n().prop_map(|n| json!({"type": "operator_removed", "operator": format!("op{n}")})),
             n().prop_map(|n| json!({"type": "steward_added", "steward": id("stw", n)})),
