@@ -34,13 +34,12 @@ struct House {
 impl House {
     async fn open(&self) -> Arc<Broker> {
         let options = Options {
-            issuer: "https://broker.example".parse().unwrap(),
-            data_dir: self.directory.join("data"),
-            policy_dir: self.directory.join("policy"),
-            max_task_ttl: Duration::from_secs(3600),
-            max_pass_ttl: Duration::from_secs(3600),
-            rotation_overlap: Duration::from_secs(90),
             retention: Retention { keep_bytes: Some(32 * MEBIBYTE), ..Retention::default() },
+            ..Options::new(
+                "https://broker.example".parse().unwrap(),
+                self.directory.join("data"),
+                self.directory.join("policy"),
+            )
         };
         Broker::open(options, self.clock.clone()).await.unwrap().broker
     }

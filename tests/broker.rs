@@ -2,6 +2,8 @@
 
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/proofs.rs"]
+mod proofs;
 #[path = "broker/refusals.rs"]
 mod refusals;
 #[path = "broker/registry.rs"]
@@ -60,7 +62,7 @@ impl House {
     }
 
     async fn open(&self) -> Arc<Broker> {
-        Broker::open(self.options(), self.clock.clone()).await.unwrap().broker
+        self.open_keeping(Retention::default()).await
     }
 
     async fn open_keeping(&self, retention: Retention) -> Arc<Broker> {

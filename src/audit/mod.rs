@@ -5,11 +5,16 @@
 //! of a running broker works as well. The chain of hashes finds any flipped bit and any record removed,
 //! swapped or inserted; a head that was noted earlier, or an export's signature, also finds a tail that
 //! was cut and a history that was written anew.
+//!
+//! A journal is checked over all its segments. Where the oldest were archived the check begins with the
+//! record that began the first segment that is left, and says so; [`Claims::follows`] joins it to the archive.
 
 mod evidence;
 mod export;
 mod merkle;
 mod offline;
+mod report;
+mod sheet;
 mod statement;
 mod tree;
 mod view;
@@ -18,6 +23,8 @@ pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, I
 pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
 pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file, verify_segments};
+pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
+pub use sheet::csv;
 pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};
-pub use tree::{PIECE, Root, TREE_DIRECTORY, Tree, TreeError};
+pub use tree::{PIECE, Root, SavedTree, TREE_DIRECTORY, Tree, TreeError};
 pub use view::{AuditError, AuditEvent, Page, Trail};

@@ -18,6 +18,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::merkle::{Consistency, Frontier, Inclusion, ProofError, parent};
 use crate::{
     base::digest::Digest,
@@ -52,6 +54,22 @@ struct Node {
     level: u32,
     number: u64,
     hash: Digest,
+}
+
+/// A tree as a snapshot holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedTree {
+    frontier: Frontier,
+    /// The last record's hash.
+    hash: Digest,
+}
+
+impl Default for SavedTree {
+    /// The tree of no records.
+    fn default() -> Self {
+        Self { frontier: Frontier::default(), hash: Head::GENESIS.hash }
+    }
 }
 
 /// The tree as it stands: what a signed head says of it.
@@ -100,10 +118,12 @@ pub enum TreeError {
 }
 
 impl Tree {
-    /// The tree of the journal in `data_dir` up to `head`, of which `frontier` is the right edge: that of
-    /// the last snapshot, or an empty one. What follows is to be [appended](Self::append).
+    /// The tree of the journal in `data_dir` as a snapshot [saved](Self::checkpoint) it; an empty one by
+    /// default. What follows is to be [appended](Self::append).
     #[must_use]
-    pub fn new(data_dir: &Path, frontier: Frontier, head: Head) -> Self {
+    pub fn new(data_dir: &Path, saved: SavedTree) -> Self {
+        let SavedTree { frontier, hash } = saved;
+        let head = Head { sequence: frontier.size(), hash };
         let base = frontier.clone();
         let (pending, open) = (Vec::new(), BTreeMap::new());
         let state = State { frontier, head, base, pending, open, fault: None };
@@ -122,7 +142,7 @@ impl Tree {
         let State { frontier, head, pending, .. } = &mut *state;
         for record in records {
             frontier.push_seen(record.hash, |level, number, hash| {
-                if level % KEPT_LEVELS == 0 {
+                if level.is_multiple_of(KEPT_LEVELS) {
                     pending.push(Node { level, number, hash });
                 }
             });
@@ -138,17 +158,17 @@ impl Tree {
         Root { head: state.head, root: state.frontier.root() }
     }
 
-    /// The right edge, for a snapshot of the broker's state from which a later start goes on. What
-    /// proofs about earlier records need is on disk by then.
+    /// The tree for a snapshot of the broker's state, from which a later start goes on. What proofs about
+    /// earlier records need is on disk by then.
     ///
     /// # Errors
     ///
     /// When the files cannot be written.
-    pub fn checkpoint(&self) -> Result<Frontier, TreeError> {
-        let frontier = {
+    pub fn checkpoint(&self) -> Result<SavedTree, TreeError> {
+        let saved = {
             let mut state = self.state();
             self.flush(&mut state)?;
-            state.frontier.clone()
+            SavedTree { frontier: state.frontier.clone(), hash: state.head.hash }
         };
         // Every file may have been written since the last time, and not all are open.
         for path in self.files()? {
@@ -156,11 +176,11 @@ impl Tree {
             synced.map_err(|source| TreeError::Io { action: "sync", path, source })?;
         }
         if !self.dir.exists() {
-            return Ok(frontier);
+            return Ok(saved);
         }
         let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
         synced.map_err(|source| TreeError::Io { action: "sync", path: self.dir.clone(), source })?;
-        Ok(frontier)
+        Ok(saved)
     }
 
     /// Drops the leaves of records before `sequence`, as far as whole files of them are meant.
@@ -293,7 +313,7 @@ impl Nodes<'_> {
         let count = leaves.end.saturating_sub(leaves.start);
         if count.is_power_of_two() {
             let level = count.trailing_zeros();
-            let kept = if level % KEPT_LEVELS == 0 { self.kept(level, leaves.start >> level)? } else { None };
+            let kept = if level.is_multiple_of(KEPT_LEVELS) { self.kept(level, leaves.start >> level)? } else { None };
             if let Some(hash) = kept {
                 return Ok(hash);
             }

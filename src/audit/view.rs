@@ -1,6 +1,6 @@
 //! Records as people and tools read them: flat, one event one line of JSON.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,19 +89,28 @@ impl AuditEvent {
     pub fn to_line(&self) -> String {
         // Ids, text and numbers: there is nothing here that JSON could not hold.
         let json = serde_json::to_string(self).unwrap_or_default();
-        let mut line = String::with_capacity(json.len());
-        for character in json.chars() {
-            if character.is_control() || is_invisible(character) {
-                // Outside a string serde_json writes no such character, so each stands where JSON knows this escape.
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(line, "\\u{unit:04x}");
-                }
-            } else {
-                line.push(character);
-            }
-        }
-        line
+        // Outside a string serde_json writes no such character, so each stands where JSON knows this escape.
+        escape(&json).into_owned()
     }
+}
+
+/// `text` with what could end a line, drive a terminal or reorder text written as JSON would: `\u001b`.
+pub(super) fn escape(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |character: char| character.is_control() || is_invisible(character);
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unsafe(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// A page of the audit trail.

@@ -17,7 +17,7 @@ use crate::{
     },
     index::{Filter, IndexError, Verdict, Window},
     journal::{
-        Actor, Event, Record,
+        Actor, Event, ReadError, Record,
         event::{Attribution, TokenRecord},
     },
     token::rights::Kind,
@@ -127,7 +127,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the chain of decisions or the journal cannot be read; never a part of an answer.
+    /// When the chain of decisions or the journal cannot be read; never a part of an answer. A page may be
+    /// shorter than its limit and not the last.
     pub async fn calls(self: &Arc<Self>, filter: Filter, window: Window) -> Result<CallPage, BrokerError> {
         let chain = self.decisions.chain().await?;
         let broker = Arc::clone(self);
@@ -145,15 +146,20 @@ impl Broker {
         let mut records = Records::new(self);
         let mut calls = Vec::with_capacity(found.len());
         for sequence in found {
-            let place = chain.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-            let record = chain.reader.read_at(sequence, place)?;
-            calls.push(self.view_call(&record, &mut records)?);
+            // What was removed in the meantime is not there any more, and the chain's own records tell of no call.
+            let Some(place) = chain.index.place(sequence)? else { continue };
+            let record = match chain.reader.read_at(sequence, place) {
+                Err(ReadError::Archived { .. }) => continue,
+                read => read?,
+            };
+            if let Some(verdict) = Verdict::of(&record.entry.event) {
+                calls.push(self.view_call(&record, verdict, &mut records)?);
+            }
         }
         Ok(CallPage { calls, next })
     }
 
-    fn view_call(&self, record: &Record, records: &mut Records<'_>) -> Result<CallView, IndexError> {
-        let verdict = Verdict::of(&record.entry.event).ok_or(IndexError::Damaged)?;
+    fn view_call(&self, record: &Record, verdict: Verdict, records: &mut Records<'_>) -> Result<CallView, IndexError> {
         let reported_by = match &record.entry.actor {
             Actor::Operator(operator) => operator.to_string(),
             Actor::Agent(_) | Actor::Broker => return Err(IndexError::Damaged),
@@ -196,19 +202,27 @@ impl Broker {
         records: &mut Records<'_>,
     ) -> Result<Whose, IndexError> {
         let revocation_id = *call.chain.first().ok_or(IndexError::Damaged)?;
-        // What was claimed of another's task or pass is not told as if it were so.
-        let is_known = !matches!(attribution, Attribution::UnknownTask);
-        let task = if is_known { records.task(&call.task)? } else { None };
-        let pass = if attribution == Attribution::Confirmed { records.pass(&revocation_id)? } else { None };
+        let task = records.task(&call.task)?;
+        let purpose = match &task {
+            Some(task) => records.purpose(task)?,
+            None => None,
+        };
+        // What was claimed of another's pass is not told as if it were so.
+        let grant = match (&task, &call.call) {
+            (Some(task), Some(called)) if attribution == Attribution::Confirmed => {
+                records.of_pass((task, &revocation_id), |pass| grant_of(pass, (call, called)))?.flatten()
+            }
+            _ => None,
+        };
         Ok(Whose {
             attributed: attribution == Attribution::Confirmed,
             attribution,
             task: call.task.clone(),
-            purpose: task.map(|task| task.purpose.clone()),
+            purpose,
             agent: call.agent.clone(),
             steward: call.steward.clone(),
             steward_name: self.directory().name(&call.steward).map(str::to_owned),
-            grant: pass.zip(call.call.as_ref()).and_then(|(pass, called)| grant_of(&pass.1, (call, called))),
+            grant,
             revocation_id,
             chain: call.chain.clone(),
             delegates: call.delegates.clone(),

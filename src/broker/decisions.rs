@@ -2,11 +2,12 @@
 //!
 //! It has its own directory, lock, queue, writer and index, is opened beside the broker's start, and no
 //! state is derived from it: nothing that happens to it can hold up a mint or a revocation. A chain that
-//! cannot be opened, is full or has too much to do refuses reports, which then wait at the verifiers.
+//! cannot be opened or has too much to do refuses reports, which then wait at the verifiers. When it is
+//! longer than it may be, its oldest segments are removed.
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,10 +22,11 @@ use crate::{
         ids::{RevocationId, TaskId},
         time::Timestamp,
     },
-    index::{Index, IndexError},
+    index::{Index, IndexError, TaskSummary},
     journal::{
         self, Apply, Entry, Event, Journal, Options as JournalOptions, ReadError, Reader,
-        event::{Attribution, TaskRecord, TokenRecord},
+        event::{Attribution, TokenRecord},
+        segment_name,
     },
     verify::report::{CallReport, Decision, Report},
 };
@@ -39,14 +41,6 @@ pub enum DecisionsError {
     /// So many batches wait that another one would only wait longer.
     #[error("too many batches of reports wait to be recorded")]
     Busy,
-    /// The chain is as long as it may be.
-    #[error("the chain of decisions takes {used} bytes of the {max} that it may: raise `limits.decisions_bytes`")]
-    Full {
-        /// How long it is.
-        used: u64,
-        /// How long it may be.
-        max: u64,
-    },
     /// It was not opened, or cannot be written or read.
     #[error("the chain of decisions cannot be used: {0}")]
     Unusable(Arc<str>),
@@ -74,7 +68,6 @@ pub(super) struct Decisions {
     phase: watch::Receiver<Phase>,
     /// Permits to wait for one's turn.
     waiting: Semaphore,
-    max_bytes: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -91,6 +84,7 @@ pub(super) struct Chain {
     pub(super) reader: Reader,
     pub(super) index: Arc<Index>,
     files: PathBuf,
+    max_bytes: u64,
     /// Held from looking whether a report is known until it is: no two batches can both find it new.
     turn: tokio::sync::Mutex<()>,
 }
@@ -105,7 +99,7 @@ impl Decisions {
         let dir = data_dir.join(DECISIONS_DIRECTORY);
         let (sender, phase) = watch::channel(Phase::Opening);
         tokio::task::spawn_blocking(move || {
-            let phase = match Chain::open(&dir) {
+            let phase = match Chain::open(&dir, max_bytes) {
                 Ok(chain) => Phase::Open(Arc::new(chain)),
                 Err(error) => {
                     tracing::error!(%error, "no decision is recorded; minting and revoking go on");
@@ -114,7 +108,7 @@ impl Decisions {
             };
             sender.send_replace(phase);
         });
-        Self { phase, waiting: Semaphore::new(WAITING_BATCHES), max_bytes }
+        Self { phase, waiting: Semaphore::new(WAITING_BATCHES) }
     }
 
     /// The chain, once it is open.
@@ -137,9 +131,10 @@ impl Decisions {
 }
 
 impl Chain {
-    fn open(dir: &Path) -> Result<Self, DecisionsError> {
-        let (recovered, found) =
-            Journal::open(dir, JournalOptions::default(), |_| {}).map_err(DecisionsError::unusable)?;
+    fn open(dir: &Path, max_bytes: u64) -> Result<Self, DecisionsError> {
+        let mut options = JournalOptions::default();
+        options.segment_bytes = options.segment_bytes.min(max_bytes / SEGMENTS);
+        let (recovered, found) = Journal::open(dir, options, |_| {}).map_err(DecisionsError::unusable)?;
         let reader = recovered.reader();
         let (index, rebuilt) = Index::open(dir, &reader).map_err(DecisionsError::unusable)?;
         for found in found.words().into_iter().chain(rebuilt.words()) {
@@ -148,12 +143,42 @@ impl Chain {
         let index = Arc::new(index);
         let journal = recovered.start(applier(Arc::clone(&index))).map_err(DecisionsError::unusable)?;
         let files = dir.join(journal::DIRECTORY);
-        Ok(Self { journal, reader, index, files, turn: tokio::sync::Mutex::default() })
+        Ok(Self { journal, reader, index, files, max_bytes, turn: tokio::sync::Mutex::default() })
     }
 
-    fn bytes(&self) -> io::Result<u64> {
-        let lengths = fs::read_dir(&self.files)?.map(|entry| Ok(entry?.metadata()?.len()));
-        lengths.sum()
+    /// Removes the oldest segments until the others have room. Blocks on the disk.
+    ///
+    /// The index forgets first: what is left over after a crash in between is removed the next time.
+    fn make_room(&self) -> Result<(), DecisionsError> {
+        let segments = self.reader.segments();
+        let length = |number| fs::metadata(self.files.join(segment_name(number))).map_or(0, |file| file.len());
+        let mut bytes = segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(length(segment.number)));
+        for (oldest, next) in segments.iter().zip(segments.iter().skip(1)) {
+            if bytes <= self.max_bytes {
+                break;
+            }
+            bytes = bytes.saturating_sub(length(oldest.number));
+            let records = self.reader.read_from(oldest.first, None).map_err(DecisionsError::unusable)?;
+            let mut forgotten = Vec::new();
+            for record in records {
+                let record = record.map_err(DecisionsError::unusable)?;
+                let is_last = record.sequence.saturating_add(1) >= next.first;
+                forgotten.push(record);
+                if is_last || forgotten.len() >= FORGOTTEN_AT_ONCE {
+                    self.index.forget(&forgotten).map_err(DecisionsError::unusable)?;
+                    forgotten.clear();
+                }
+                if is_last {
+                    break;
+                }
+            }
+            self.journal.retire(next.number, None).map_err(DecisionsError::unusable)?;
+            tracing::info!(
+                up_to = next.first.saturating_sub(1),
+                "decisions were removed: the chain is as long as it may be"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -172,12 +197,16 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the chain is full, overloaded or cannot be used; the same reports may be sent again.
+    /// When the chain is overloaded or cannot be used, or the disk is nearly full; the same reports may be sent
+    /// again.
     pub async fn record_reports(
         self: &Arc<Self>,
         caller: Caller,
         reports: Vec<Report>,
     ) -> Result<RecordedReports, BrokerError> {
+        if self.is_storage_low() {
+            return Err(BrokerError::StorageLow);
+        }
         let _waiting = self.decisions.waiting.try_acquire().map_err(|_| DecisionsError::Busy)?;
         let chain = self.decisions.chain().await?;
         let _turn = chain.turn.lock().await;
@@ -198,10 +227,7 @@ impl Broker {
         caller: &Caller,
         reports: Vec<Report>,
     ) -> Result<(Vec<Entry>, usize), DecisionsError> {
-        let used = chain.bytes().map_err(DecisionsError::unusable)?;
-        if used >= self.decisions.max_bytes {
-            return Err(DecisionsError::Full { used, max: self.decisions.max_bytes });
-        }
+        chain.make_room()?;
         let mut records = Records::new(self);
         let (at, all) = (self.now(), reports.len());
         let mut entries = Vec::with_capacity(all);
@@ -235,92 +261,88 @@ fn key_of(report: &Report) -> Digest {
 }
 
 /// What the broker has recorded about tasks and passes, looked up once each. Blocks on the disk.
+///
+/// The index remembers tasks and passes whose records were archived; what only those said is not known then.
 pub(super) struct Records<'b> {
     broker: &'b Broker,
-    tasks: HashMap<TaskId, Option<Arc<TaskRecord>>>,
-    passes: HashMap<RevocationId, Option<Arc<(TaskId, TokenRecord)>>>,
+    tasks: HashMap<TaskId, Option<Arc<TaskSummary>>>,
+    events: HashMap<u64, Option<Arc<Event>>>,
 }
 
 impl<'b> Records<'b> {
     pub(super) fn new(broker: &'b Broker) -> Self {
-        Self { broker, tasks: HashMap::new(), passes: HashMap::new() }
+        Self { broker, tasks: HashMap::new(), events: HashMap::new() }
     }
 
-    /// A task, as it was opened.
-    pub(super) fn task(&mut self, task: &TaskId) -> Result<Option<Arc<TaskRecord>>, IndexError> {
+    /// What is known of a task.
+    pub(super) fn task(&mut self, task: &TaskId) -> Result<Option<Arc<TaskSummary>>, IndexError> {
         if let Some(known) = self.tasks.get(task) {
             return Ok(known.clone());
         }
-        let live = self.broker.state().task(task).map(|live| Arc::new(live.record.clone()));
-        let found = match (live, self.broker.index.task(task)?) {
-            (Some(live), _) => Some(live),
-            (None, Some(summary)) => match self.event(summary.opened)? {
-                Some(Event::TaskOpened { task }) => Some(Arc::new(task)),
-                Some(_) => return Err(IndexError::Damaged),
-                None => None,
-            },
-            (None, None) => None,
-        };
+        let found = self.broker.index.task(task)?.map(Arc::new);
         self.tasks.insert(task.clone(), found.clone());
         Ok(found)
     }
 
-    /// The pass whose block 0 has this id, and its task; `None` for blocks that were appended.
-    pub(super) fn pass(&mut self, id: &RevocationId) -> Result<Option<Arc<(TaskId, TokenRecord)>>, IndexError> {
-        if let Some(known) = self.passes.get(id) {
-            return Ok(known.clone());
-        }
-        let live = self.broker.state().task_of(id).and_then(|live| {
-            let token = live.tokens.iter().find(|token| token.revocation_id == *id);
-            token.map(|token| Arc::new((live.record.task.clone(), token.clone())))
-        });
-        let found = match (live, self.broker.index.token(id)?) {
-            (Some(live), _) => Some(live),
-            (None, Some((_, sequence))) => match self.event(sequence)? {
-                Some(Event::TokenIssued { task, token }) if token.revocation_id == *id => Some(Arc::new((task, token))),
-                _ => None,
-            },
-            (None, None) => None,
-        };
-        self.passes.insert(*id, found.clone());
-        Ok(found)
+    /// What a task was opened for.
+    pub(super) fn purpose(&mut self, task: &TaskSummary) -> Result<Option<String>, IndexError> {
+        Ok(self.event(task.opened)?.and_then(|event| match &*event {
+            Event::TaskOpened { task } => Some(task.purpose.clone()),
+            _ => None,
+        }))
+    }
+
+    /// What `of` makes of the record of the pass of `task` whose block 0 is `id`.
+    pub(super) fn of_pass<T>(
+        &mut self,
+        (task, id): (&TaskSummary, &RevocationId),
+        of: impl FnOnce(&TokenRecord) -> T,
+    ) -> Result<Option<T>, IndexError> {
+        let Some((sequence, _)) = task.tokens.iter().find(|(_, token)| token == id) else { return Ok(None) };
+        Ok(self.event(*sequence)?.and_then(|event| match &*event {
+            Event::TokenIssued { token, .. } => Some(of(token)),
+            _ => None,
+        }))
     }
 
     /// Whether a reported call agrees with what is recorded.
     fn attribution(&mut self, call: &CallReport) -> Result<Attribution, IndexError> {
         let Some(task) = self.task(&call.task)? else { return Ok(Attribution::UnknownTask) };
-        let pass = match call.chain.first() {
-            Some(first) => self.pass(first)?.filter(|pass| pass.0 == call.task),
-            None => None,
-        };
-        Ok(match pass {
-            _ if task.agent != call.agent => Attribution::OtherAgent,
-            _ if task.steward != call.steward => Attribution::OtherSteward,
-            None => Attribution::OtherPass,
-            // Refusing a pass at the wrong server is what a verifier is for.
-            Some(pass)
-                if call.decision == Decision::Allowed
-                    && !pass.1.rights.iter().any(|right| right.server == call.server) =>
-            {
-                Attribution::OtherServer
-            }
-            Some(_) => Attribution::Confirmed,
-        })
+        if task.agent != call.agent {
+            return Ok(Attribution::OtherAgent);
+        }
+        if task.steward != call.steward {
+            return Ok(Attribution::OtherSteward);
+        }
+        let issued = |id: &&RevocationId| task.tokens.iter().any(|(_, token)| token == *id);
+        let Some(pass) = call.chain.first().filter(issued) else { return Ok(Attribution::OtherPass) };
+        let is_for = |token: &TokenRecord| token.rights.iter().any(|right| right.server == call.server);
+        // Refusing a pass at the wrong server is what a verifier is for.
+        if call.decision == Decision::Allowed && self.of_pass((&task, pass), is_for)? == Some(false) {
+            return Ok(Attribution::OtherServer);
+        }
+        Ok(Attribution::Confirmed)
     }
 
-    /// What a record tells; `None` when it was archived.
-    fn event(&self, sequence: u64) -> Result<Option<Event>, IndexError> {
-        if sequence < self.broker.reader.first() {
-            return Ok(None);
+    fn event(&mut self, sequence: u64) -> Result<Option<Arc<Event>>, IndexError> {
+        if let Some(known) = self.events.get(&sequence) {
+            return Ok(known.clone());
         }
         let place = self.broker.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-        match self.broker.reader.read_at(sequence, place) {
-            Ok(record) => Ok(Some(record.entry.event)),
-            Err(ReadError::Archived { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let found = match self.broker.reader.read_at(sequence, place) {
+            Ok(record) => Some(Arc::new(record.entry.event)),
+            Err(ReadError::Archived { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        self.events.insert(sequence, found.clone());
+        Ok(found)
     }
 }
+
+/// The chain is kept in so many segments at least, once it is as long as it may be.
+const SEGMENTS: u64 = 8;
+
+const FORGOTTEN_AT_ONCE: usize = 1000;
 
 /// So many batches may wait for their turn: each is up to a body long.
 const WAITING_BATCHES: usize = 32;

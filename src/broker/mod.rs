@@ -17,6 +17,7 @@ mod open;
 mod policy_store;
 mod proofs;
 mod registry;
+mod reports;
 mod request;
 mod retention;
 mod revoke;
@@ -91,7 +92,7 @@ pub struct Options {
     pub keys_at_rest: KeysAtRest,
     /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
     pub expected_head: Option<Head>,
-    /// The chain of decisions that verifiers report takes at most this many bytes.
+    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
     pub decisions_bytes: u64,
     /// How the journal is split, and which of its past is kept.
     pub retention: Retention,

@@ -238,8 +238,7 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
         return Err(StartError::OlderCopy { expected, found });
     }
     if expected.sequence < journal.first() {
-        // Its record is in the archive; the chain that is left was checked up to a later one.
-        return Ok(());
+        return Err(ReadError::Archived { sequence: expected.sequence, first: journal.first() }.into());
     }
     match journal.read_from(expected.sequence, None)?.next().transpose()? {
         Some(record) if record.head() == expected => Ok(()),

@@ -91,11 +91,13 @@ impl Broker {
         Signed::new(statement, key, &chain).map_err(|error| files(error.to_string()))
     }
 
-    fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
+    pub(super) fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
         let first = self.reader.first();
         if sequence < first {
-            let archived = ReadError::Archived { sequence, first };
-            return Err(BrokerError::Archived(archived.to_string()));
+            let detail = format!(
+                "record {sequence} is archived: this journal begins with record {first}; verify the export that holds it"
+            );
+            return Err(BrokerError::Archived(detail));
         }
         let place = self.index.place(sequence).map_err(trail)?;
         let place = place.ok_or_else(|| BrokerError::Trail(format!("the index does not know record {sequence}")))?;
@@ -109,7 +111,7 @@ fn next_hash(records: &mut Records, sequence: u64) -> Result<Digest, BrokerError
     Ok(record.map_err(trail)?.hash)
 }
 
-fn trail(error: impl std::fmt::Display) -> BrokerError {
+pub(super) fn trail(error: impl std::fmt::Display) -> BrokerError {
     BrokerError::Trail(error.to_string())
 }
 

@@ -42,11 +42,9 @@ impl Broker {
         if !removed.is_empty() {
             tracing::info!(segments = ?removed, "removed segments of the journal that are not kept any longer");
         }
+        self.tree.forget(self.reader.first()).map_err(|error| BrokerError::Trail(error.to_string()))?;
         let live = |task: &crate::base::ids::TaskId| self.state().task(task).is_some();
-        let trail = |error: &dyn std::error::Error| BrokerError::Trail(error.to_string());
-        let first = self.reader.first();
-        self.index.prune(first, &live).map_err(|error| trail(&error))?;
-        self.tree.forget(first).map_err(|error| trail(&error))
+        self.index.prune(self.reader.first(), &live).map_err(|error| BrokerError::Trail(error.to_string()))
     }
 
     /// The first segment that is to be kept.

@@ -10,17 +10,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::{LiveTask, State};
 use crate::{
-    audit::{Frontier, TREE_DIRECTORY, Tree, TreeError},
+    audit::{SavedTree, TREE_DIRECTORY, Tree, TreeError},
     base::ids::{ServerUri, TaskId},
     index::Carried,
-    journal::{DIRECTORY, Head, Record, Restore, Snapshot, SnapshotError, TakeSnapshot, segment_name},
+    journal::{DIRECTORY, Record, Restore, Snapshot, SnapshotError, TakeSnapshot, segment_name},
     token::manifest::Manifest,
 };
 
 /// The snapshot's part that is the [`State`].
 const STATE: &str = "state";
 
-/// The snapshot's part that is the right edge of the audit trail's [`Tree`].
+/// The snapshot's part that is the right edge of the Merkle tree.
 const TREE: &str = "tree";
 
 /// What a start restores and replays into.
@@ -29,16 +29,18 @@ pub(super) struct Saved {
     data_dir: PathBuf,
     state: State,
     tree: Tree,
+    /// Whether the tree could follow; its files are derived, but a start that cannot write them would go on for ever
+    /// without proofs.
     grown: Result<(), TreeError>,
 }
 
 impl Saved {
+    /// Nothing yet, for the data directory `data_dir`.
     pub(super) fn new(data_dir: &Path) -> Self {
-        let tree = Tree::new(data_dir, Frontier::default(), Head::GENESIS);
+        let tree = Tree::new(data_dir, SavedTree::default());
         Self { data_dir: data_dir.to_owned(), state: State::default(), tree, grown: Ok(()) }
     }
 
-    /// What was restored.
     pub(super) fn into_parts(self) -> Result<(State, Tree), TreeError> {
         self.grown.map(|()| (self.state, self.tree))
     }
@@ -46,20 +48,20 @@ impl Saved {
 
 impl Restore for Saved {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let state = snapshot.get::<State>(STATE)?.ok_or_else(|| SnapshotError::new("it has no state"))?;
-        let edge = snapshot.get::<Frontier>(TREE)?.ok_or_else(|| SnapshotError::new("it has no tree"))?;
-        let after = snapshot.after();
-        if edge.size() != after.sequence {
-            return Err(SnapshotError::new("its tree is of another size"));
+        let missing = |part: &str| SnapshotError::new(format_args!("it has no {part}"));
+        let state = snapshot.get::<State>(STATE)?.ok_or_else(|| missing(STATE))?;
+        let saved = snapshot.get::<SavedTree>(TREE)?.ok_or_else(|| missing(TREE))?;
+        let tree = Tree::new(&self.data_dir, saved);
+        if tree.root().head.sequence != state.last_sequence() {
+            return Err(SnapshotError::new("its state and its tree are not of the same record"));
         }
         // The files of the tree are derived. While all records are there they are worth the longer start.
         let first = self.data_dir.join(DIRECTORY).join(segment_name(1));
         if first.exists() && !self.data_dir.join(TREE_DIRECTORY).exists() {
             return Err(SnapshotError::new("the files of the tree are missing"));
         }
-        self.state = state;
+        (self.state, self.tree) = (state, tree);
         self.state.complete();
-        self.tree = Tree::new(&self.data_dir, edge, after);
         Ok(())
     }
 
@@ -71,7 +73,7 @@ impl Restore for Saved {
     }
 }
 
-/// Takes snapshots of `state` and `tree`.
+/// Takes snapshots of `state` and of the edge of `tree`.
 pub(super) fn take_snapshot(state: Arc<RwLock<State>>, tree: Arc<Tree>) -> TakeSnapshot {
     Box::new(move || {
         let mut snapshot = Snapshot::default();
@@ -279,40 +281,38 @@ mod tests {
         ) {
             let records: Vec<_> = events.iter().enumerate().map(|(number, event)| record(number, event)).collect();
             let (before, after) = records.split_at(cut.index(records.len()));
-            let (mut all, mut first) = (State::default(), State::default());
-            records.iter().for_each(|record| {
-                let _ = all.apply(record);
-            });
-            before.iter().for_each(|record| {
-                let _ = first.apply(record);
-            });
-            let mut snapshot = Snapshot::default();
-            snapshot.set(STATE, &first).unwrap();
-            let mut restored: State = snapshot.get(STATE).unwrap().unwrap();
-            restored.complete();
-            after.iter().for_each(|record| {
-                let _ = restored.apply(record);
-            });
-            prop_assert_eq!(dump(&restored), dump(&all));
-            for state in [&mut restored, &mut all] {
+            let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+            let mut all = Saved::new(other.path());
+            records.iter().for_each(|record| all.replay(record));
+            let mut first = Saved::new(home.path());
+            before.iter().for_each(|record| first.replay(record));
+            let (state, tree) = first.into_parts().unwrap();
+            let snapshot = take_snapshot(Arc::new(RwLock::new(state)), Arc::new(tree))().unwrap();
+            let mut restored = Saved::new(home.path());
+            restored.restore(&snapshot).unwrap();
+            after.iter().for_each(|record| restored.replay(record));
+            prop_assert_eq!(dump(&restored.state), dump(&all.state));
+            prop_assert_eq!(restored.tree.root(), all.tree.root());
+            for state in [&mut restored.state, &mut all.state] {
                 state.forget(at(seconds));
             }
-            prop_assert_eq!(dump(&restored), dump(&all));
+            prop_assert_eq!(dump(&restored.state), dump(&all.state));
         }
     }
 
     #[test]
     fn a_snapshot_of_a_build_that_knows_more_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
         let mut state = serde_json::to_value(State::default()).unwrap();
-        let mut snapshot = Snapshot::default();
-        assert!(Saved::new(dir.path()).restore(&snapshot).is_err());
-        snapshot.set(STATE, &state).unwrap();
-        assert!(Saved::new(dir.path()).restore(&snapshot).is_err(), "without a tree");
-        snapshot.set(TREE, &Frontier::default()).unwrap();
-        Saved::new(dir.path()).restore(&snapshot).unwrap();
         state["later"] = json!(true);
+        let mut snapshot = Snapshot::default();
         snapshot.set(STATE, &state).unwrap();
-        assert!(Saved::new(dir.path()).restore(&snapshot).is_err());
+        let home = tempfile::tempdir().unwrap();
+        let tree = Tree::new(home.path(), SavedTree::default());
+        snapshot.set(TREE, &tree.checkpoint().unwrap()).unwrap();
+        let mut saved = Saved::new(home.path());
+        assert!(saved.restore(&snapshot).is_err());
+        assert!(saved.restore(&Snapshot::default()).is_err());
+        snapshot.set(STATE, &State::default()).unwrap();
+        saved.restore(&snapshot).unwrap();
     }
 }

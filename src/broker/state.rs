@@ -410,7 +410,13 @@ impl State {
                 self.servers.remove(server);
                 self.rebuild_catalogue();
             }
-            Event::TaskOpened { task } => drop(self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()))),
+            Event::TaskOpened { task } => {
+                let before = self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()));
+                // A task is opened once. Were it opened again, the passes of the first would be no task's.
+                for token in before.iter().flat_map(|before| &before.tokens) {
+                    self.tokens.remove(&token.revocation_id);
+                }
+            }
             Event::TokenIssued { task, token } => {
                 if self.tasks.contains_key(task) {
                     self.tokens.insert(token.revocation_id, task.clone());

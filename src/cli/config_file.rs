@@ -89,10 +89,10 @@ pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Optio
         max_task_ttl: config.limits.max_task_ttl,
         max_pass_ttl: config.limits.max_pass_ttl,
         rotation_overlap: config.rotation_overlap,
-        retention: config.retention.clone(),
         rotate_keys_after: config.rotate_keys_after,
         keys_at_rest: key_protection(config)?.map_or(KeysAtRest::Plain, KeysAtRest::Sealed),
         expected_head: None,
+        retention: config.retention.clone(),
         decisions_bytes: config.limits.decisions_bytes,
     })
 }

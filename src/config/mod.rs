@@ -36,12 +36,12 @@ pub struct Config {
     pub limits: Limits,
     /// A new key is published this long before it signs.
     pub rotation_overlap: Duration,
-    /// How the journal is split, and which of its past is kept.
-    pub retention: Retention,
     /// A key that has signed this long is rotated; `None` leaves that to operators.
     pub rotate_keys_after: Option<Duration>,
     /// The file with the passphrase that private key files are encrypted under, if they are.
     pub passphrase_file: Option<PathBuf>,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
     /// What is logged, and how.
     pub log: Log,
     issuer: Option<IssuerUri>,

@@ -44,7 +44,7 @@ impl Parser<'_> {
         let drain_timeout = self.duration("drain_timeout", 0, HOUR);
         let rotation_overlap = self.duration("keys.rotation_overlap", SHORTEST_OVERLAP, 24 * HOUR);
         let rotate_keys_after =
-            self.optional("keys.rotate_after", |text| duration(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
+            self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
@@ -94,7 +94,7 @@ impl Parser<'_> {
 
     fn retention(&mut self) -> Option<Retention> {
         let segment_bytes = self.integer("journal.segment_bytes", 64 * 1024, 1024 * MEBIBYTE);
-        let keep_for = self.optional("journal.keep_for", |text| duration(text, HOUR, 10 * 366 * 24 * HOUR));
+        let keep_for = self.optional("journal.keep_for", |text| duration_of(text, HOUR, 10 * 366 * 24 * HOUR));
         let keep_bytes = self.optional("journal.keep_bytes", |text| integer_of(text, MEBIBYTE, u64::MAX));
         let archive_dir = self.optional("journal.archive_dir", path);
         Some(Retention {
@@ -143,15 +143,15 @@ impl Parser<'_> {
         if config.limits.max_pass_ttl > config.limits.max_task_ttl {
             self.refuse("limits.max_pass_ttl", "longer than `limits.max_task_ttl`");
         }
+        if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
+            self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
+        }
         let Retention { keep_for, keep_bytes, archive_dir, .. } = &config.retention;
         if archive_dir.is_some() && keep_for.is_none() && keep_bytes.is_none() {
             self.refuse(
                 "journal.archive_dir",
                 "nothing is archived without `journal.keep_for` or `journal.keep_bytes`",
             );
-        }
-        if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
-            self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
         }
         if config.listen.port() != 0 && config.issuer(config.listen).is_err() {
             self.refuse("listen", "others cannot reach the broker by the URL of this address: set `issuer`");
@@ -174,7 +174,7 @@ impl Parser<'_> {
     }
 
     fn duration(&mut self, key: &'static str, least: u64, most: u64) -> Option<Duration> {
-        self.required(key, |text| duration(text, least, most))
+        self.required(key, |text| duration_of(text, least, most))
     }
 
     fn required<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
@@ -213,10 +213,11 @@ fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {
     number.ok_or_else(|| format!("expected a whole number of {least} to {most}"))
 }
 
-/// A duration of so many seconds at least and at most.
-fn duration(text: &str, least: u64, most: u64) -> Result<Duration, String> {
+/// `least` and `most` are seconds.
+fn duration_of(text: &str, least: u64, most: u64) -> Result<Duration, String> {
     let (least, most) = (Duration::from_secs(least), Duration::from_secs(most));
-    let duration = humantime::parse_duration(text).ok().filter(|duration| (least..=most).contains(duration));
+    let duration = humantime::parse_duration(text).ok();
+    let duration = duration.filter(|duration| (least..=most).contains(duration));
     let show = humantime::format_duration;
     duration.ok_or_else(|| format!("expected a duration of {} to {}, such as 90s or 1h 30m", show(least), show(most)))
 }

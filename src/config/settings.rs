@@ -176,7 +176,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
         default: Fallback::Value("1073741824"),
         flag: None,
-        about: "The chain of decisions that verifiers report takes at most this many bytes. Once it is full, reports are refused and wait at the verifiers; nothing else is affected.",
+        about: "The chain of decisions that verifiers report takes at most this many bytes and one batch; beyond that its oldest segments, of an eighth or 16 MiB, are removed.",
     },
     Setting {
         key: "keys.rotation_overlap",

@@ -8,6 +8,7 @@
 mod agents;
 mod answer;
 mod audit;
+mod audit_shapes;
 mod auth;
 mod connections;
 mod context;
@@ -25,6 +26,7 @@ mod operators;
 mod policy;
 mod problem;
 mod proofs;
+mod reports;
 mod revocations;
 mod schema;
 mod server;
@@ -169,6 +171,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(proofs::inclusion))
         .routes(routes!(proofs::consistency))
         .routes(routes!(proofs::export))
+        .routes(routes!(reports::activity))
+        .routes(routes!(reports::reach))
+        .routes(routes!(reports::refusals))
+        .routes(routes!(reports::access))
         .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(health::document))

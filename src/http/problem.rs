@@ -177,7 +177,6 @@ impl From<BrokerError> for Problem {
             BrokerError::Decisions(error) => {
                 let detail = match error {
                     DecisionsError::Busy => "too many reports wait: send them again later",
-                    DecisionsError::Full { .. } => "the chain of decisions is full: its administrator has to act",
                     DecisionsError::Unusable(_) => "the chain of decisions cannot be used now",
                 };
                 Self::unavailable(detail, inside)

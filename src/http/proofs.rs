@@ -13,11 +13,11 @@ use futures_util::stream;
 use super::{
     App,
     answer::Answer,
+    audit_shapes,
     auth::{Operator, needs::AuditRead},
     document::Problems,
     extract::Params,
     problem::Problem,
-    schema,
     stream::Place,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 
 /// The last record and the tree's root, signed.
 #[utoipa::path(get, path = "/v1/audit/head", operation_id = "audit_head", tag = "audit", security(("operator" = [])),
-    responses((status = 200, description = "The head", body = schema::AuditHead), Problems))]
+    responses((status = 200, description = "The head", body = audit_shapes::AuditHead), Problems))]
 pub(super) async fn head(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -44,7 +44,7 @@ pub(super) async fn head(
         ("sequence" = u64, Query, description = "The record"),
         ("size" = Option<u64>, Query, description = "The size of the tree; else that of the head, which comes with it"),
     ),
-    responses((status = 200, description = "The proof", body = schema::InclusionEvidence), Problems))]
+    responses((status = 200, description = "The proof", body = audit_shapes::InclusionEvidence), Problems))]
 pub(super) async fn inclusion(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -62,7 +62,7 @@ pub(super) async fn inclusion(
         ("from" = u64, Query, description = "The size of the older tree"),
         ("to" = Option<u64>, Query, description = "The size of the tree; else that of the head, which comes with it"),
     ),
-    responses((status = 200, description = "The proof", body = schema::ConsistencyEvidence), Problems))]
+    responses((status = 200, description = "The proof", body = audit_shapes::ConsistencyEvidence), Problems))]
 pub(super) async fn consistency(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -127,7 +127,7 @@ fn required(params: &Params, name: &'static str) -> Result<u64, Problem> {
 }
 
 /// Runs `work`, which reads files, where it may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     app: &Arc<App>,
     work: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -305,65 +305,6 @@ pub(super) struct RootKeyEntry {
     key: Value,
 }
 
-/// A statement under the checkpoint key, and what leads to that key.
-#[derive(ToSchema)]
-pub(super) struct Signed {
-    /// The compact JWS (EdDSA): of type `hallpass-tree-head+jwt` or `hallpass-export+jwt`.
-    jws: String,
-    /// The key that signed it.
-    #[schema(value_type = Object)]
-    checkpoint_key: Value,
-    /// Every change of that key, signed by the key before.
-    checkpoint_key_chain: Option<Vec<String>>,
-}
-
-/// The last record and the Merkle tree over all of them, signed: worth keeping somewhere else.
-#[derive(ToSchema)]
-pub(super) struct AuditHead {
-    /// The last record's place in the chain, and the size of the tree.
-    sequence: u64,
-    /// The last record's hash.
-    hash: String,
-    /// The root (RFC 9162); a leaf is the 32 bytes of a record's hash.
-    root: String,
-    at: String,
-    signed: Signed,
-}
-
-/// A record and the proof that it is in the tree.
-#[derive(ToSchema)]
-pub(super) struct InclusionEvidence {
-    /// The record's exact line.
-    record: String,
-    inclusion: Inclusion,
-    /// The head, unless a size was asked for.
-    signed: Option<Signed>,
-}
-
-/// A Merkle inclusion proof (RFC 9162 section 2.1.3).
-#[derive(ToSchema)]
-pub(super) struct Inclusion {
-    sequence: u64,
-    size: u64,
-    hashes: Vec<String>,
-}
-
-/// The proof that a tree begins with an older one.
-#[derive(ToSchema)]
-pub(super) struct ConsistencyEvidence {
-    consistency: Consistency,
-    /// The head, unless `to` was asked for.
-    signed: Option<Signed>,
-}
-
-/// A Merkle consistency proof (RFC 9162 section 2.1.4).
-#[derive(ToSchema)]
-pub(super) struct Consistency {
-    from: u64,
-    to: u64,
-    hashes: Vec<String>,
-}
-
 /// The policy that is in force.
 #[derive(ToSchema)]
 pub(super) struct PolicyView {

@@ -105,6 +105,27 @@ impl Index {
         Ok(())
     }
 
+    /// Forgets records that the journal is about to remove, and what they alone said. Costs as much as they
+    /// are many, where [`prune`](Self::prune) walks the whole index: for a chain that loses its oldest all the
+    /// time, and names no task that began in it.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn forget(&self, records: &[Record]) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for Record { sequence, entry, .. } in records {
+            batch.remove(keys::by_sequence(*sequence));
+            batch.remove(keys::by_time(decided_at(entry), *sequence));
+            entry.idempotency.iter().for_each(|digest| batch.remove(keys::idempotency(digest)));
+            for prefix in views_of(&self.resolve(entry, &Pending::default())?, &entry.event) {
+                batch.remove(keys::with_sequence(prefix, *sequence));
+            }
+        }
+        self.db.apply_batch(batch)?;
+        Ok(())
+    }
+
     fn add(&self, record: &Record, pending: &mut Pending) -> Result<(), IndexError> {
         let (sequence, entry) = (record.sequence, &record.entry);
         let at = decided_at(entry);
@@ -116,12 +137,7 @@ impl Index {
             let task = subjects.tasks.first().map_or("", TaskId::as_str);
             pending.batch.insert(keys::idempotency(digest), keys::numbered(sequence, task));
         }
-        let agents = subjects.agents.iter().map(|id| View::Agent.prefix(id.as_str()));
-        let stewards = subjects.stewards.iter().map(|id| View::Steward.prefix(id.as_str()));
-        let tasks = subjects.tasks.iter().map(|id| View::Task.prefix(id.as_str()));
-        let servers = subjects.servers.iter().map(|id| View::Server.prefix(id.as_str()));
-        let verdict = Verdict::of(&entry.event).map(|verdict| View::Verdict.prefix(verdict.as_str()));
-        for prefix in agents.chain(stewards).chain(tasks).chain(servers).chain(verdict) {
+        for prefix in views_of(&subjects, &entry.event) {
             pending.batch.insert(keys::with_sequence(prefix, sequence), &[]);
         }
         Ok(())
@@ -190,6 +206,16 @@ impl Index {
         let (sequence, task) = keys::read_numbered(&value).ok_or(IndexError::Damaged)?;
         Ok(Some((task.parse().map_err(|_| IndexError::Damaged)?, sequence)))
     }
+}
+
+/// The beginnings of the keys under which a record is found.
+fn views_of(subjects: &Subjects, event: &Event) -> Vec<Vec<u8>> {
+    let agents = subjects.agents.iter().map(|id| View::Agent.prefix(id.as_str()));
+    let stewards = subjects.stewards.iter().map(|id| View::Steward.prefix(id.as_str()));
+    let tasks = subjects.tasks.iter().map(|id| View::Task.prefix(id.as_str()));
+    let servers = subjects.servers.iter().map(|id| View::Server.prefix(id.as_str()));
+    let verdict = Verdict::of(event).map(|verdict| View::Verdict.prefix(verdict.as_str()));
+    agents.chain(stewards).chain(tasks).chain(servers).chain(verdict).collect()
 }
 
 /// When it happened: reports come later than the calls that they tell of.

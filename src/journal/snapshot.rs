@@ -14,7 +14,6 @@ use crate::base::json;
 /// What records add up to, in named parts; each is a JSON value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    after: Option<Head>,
     parts: BTreeMap<String, String>,
 }
 
@@ -59,12 +58,6 @@ impl Snapshot {
         part.map_err(|error| SnapshotError(format!("part `{name}`: {error}")))
     }
 
-    /// The record that it was taken after; that of an empty chain for one that was not read from a file.
-    #[must_use]
-    pub fn after(&self) -> Head {
-        self.after.unwrap_or(Head::GENESIS)
-    }
-
     /// The file of a snapshot taken after the record `head`.
     pub(super) fn to_bytes(&self, head: Head) -> Vec<u8> {
         let mut text = format!("{{\"after\":{},\"hash\":\"{}\"}}\n", head.sequence, head.hash);
@@ -91,7 +84,7 @@ impl Snapshot {
             is_name(name).then(|| (name.to_owned(), part.to_owned()))
         };
         let parts = lines.map(|line| part(line).ok_or_else(|| SnapshotError::new("a line of it is no part")));
-        Ok(Self { after: Some(head), parts: parts.collect::<Result<_, _>>()? })
+        Ok(Self { parts: parts.collect::<Result<_, _>>()? })
     }
 }
 

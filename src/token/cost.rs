@@ -239,8 +239,9 @@ fn size_of(ops: &[schema::Op], variables: &Variables) -> usize {
 
 /// The literals in `ops`, with all that is in them.
 fn literals_of(ops: &[schema::Op]) -> usize {
+    let is_variable = |value: &schema::Term| matches!(value.content, Some(schema::term::Content::Variable(_)));
     let each = ops.iter().map(|op| match &op.content {
-        Some(Content::Value(value)) => elements_of(value, &Variables::default()),
+        Some(Content::Value(value)) if !is_variable(value) => elements_of(value, &Variables::default()),
         Some(Content::Closure(closure)) => literals_of(&closure.ops),
         _ => 0,
     });
@@ -251,13 +252,13 @@ fn elements_of(term: &schema::Term, variables: &Variables) -> usize {
     use schema::term::Content;
 
     let of = |term: &schema::Term| elements_of(term, variables);
-    let inside = |terms: &[schema::Term]| terms.iter().map(of).fold(1, usize::saturating_add);
+    let inside = |terms: &[schema::Term]| terms.iter().map(of).fold(COLLECTION, usize::saturating_add);
     match &term.content {
         Some(Content::Variable(variable)) => variables.of(*variable),
         Some(Content::Set(set)) => inside(&set.set),
         Some(Content::Array(array)) => inside(&array.array),
         Some(Content::Map(map)) => {
-            map.entries.iter().map(|entry| of(&entry.value).saturating_add(1)).fold(1, usize::saturating_add)
+            map.entries.iter().map(|entry| of(&entry.value).saturating_add(1)).fold(COLLECTION, usize::saturating_add)
         }
         Some(Content::Bytes(bytes)) => (bytes.len() / BYTES).saturating_add(1),
         _ => 1,
@@ -324,6 +325,9 @@ const SEARCH: usize = MAX_TEXT_BYTES / 16;
 /// As many bytes of what is searched for cost a unit: before it searches, the engine looks for
 /// what repeats in there.
 const SOUGHT_BYTES: usize = 4;
+
+/// A set, an array or a map, however little is in it.
+const COLLECTION: usize = 2;
 
 /// As many bytes of a literal cost a unit.
 const BYTES: usize = 16;

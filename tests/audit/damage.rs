@@ -61,21 +61,19 @@ fn every_flipped_bit_is_found_and_its_line_is_named() {
     let claims = trusting(&log);
     let mut flips = 0;
     for bytes in [log.export(1, 7, 7), log.export(3, 5, 7)] {
-        for at in (0..bytes.len()).step_by(3) {
+        for at in (0..bytes.len()).step_by(5) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             let found = verify(&flipped, &claims).map(|_| ()).unwrap_err();
             let line = 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64;
-            let named = line_of(&found);
-            // The number of a line is the record's, but for the seal's, which has none.
-            let first_of_page = if bytes.starts_with(b"{\"seq\":3") { 2 } else { 0 };
-            let known = [Some(line), Some(line + first_of_page)].contains(&named);
-            let places = matches!(found, VerifyError::Unsealed { .. } | VerifyError::Other { .. });
-            assert!(known || places || line == 1, "byte {at}, line {line}: {found}");
+            // The proof in the seal is held against all the lines, and is itself on the last.
+            let is_seal = bytes[at..].iter().filter(|byte| **byte == b'\n').count() == 1;
+            let is_placed = line_of(&found) == Some(line) || (is_seal && matches!(found, VerifyError::Other { .. }));
+            assert!(is_placed, "byte {at}, line {line}: {found}");
             flips += 1;
         }
     }
-    assert!(flips > 1_500, "{flips}");
+    assert!(flips > 1_000, "{flips}");
 }
 
 #[test]
@@ -215,7 +213,7 @@ fn every_flipped_bit_of_a_proof_or_a_head_is_found() {
     ] {
         let bytes = text.into_bytes();
         assert!(holds(&bytes), "{}", String::from_utf8_lossy(&bytes));
-        for at in (0..bytes.len()).step_by(3) {
+        for at in (0..bytes.len()).step_by(5) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             assert!(!holds(&flipped), "byte {at} of {}", String::from_utf8_lossy(&bytes));
@@ -223,5 +221,5 @@ fn every_flipped_bit_of_a_proof_or_a_head_is_found() {
             damages += 2;
         }
     }
-    assert!(damages > 3_000, "{damages}");
+    assert!(damages > 1_500, "{damages}");
 }

@@ -5,6 +5,7 @@
 mod damage;
 #[path = "../records/mod.rs"]
 mod records;
+mod reports;
 mod statements;
 mod tree;
 
@@ -12,11 +13,11 @@ use std::{fs, path::Path, slice};
 
 use hallpass::{
     audit::{
-        ConsistencyEvidence, Export, ExportStatement, Frontier, HeadEvidence, InclusionEvidence, Seal, Signed, Tree,
+        ConsistencyEvidence, Export, ExportStatement, HeadEvidence, InclusionEvidence, SavedTree, Seal, Signed, Tree,
         TreeHead,
     },
     base::key::PrivateKey,
-    journal::{Entry, Head, Journal, Options, Reader, Record},
+    journal::{Entry, Journal, Options, Reader, Record},
 };
 use tempfile::TempDir;
 
@@ -40,7 +41,7 @@ impl Log {
         journal.append_blocking(entries).unwrap();
         let reader = journal.reader();
         let records: Vec<_> = reader.read_from(1, None).unwrap().map(Result::unwrap).collect();
-        let tree = Tree::new(dir.path(), Frontier::default(), Head::GENESIS);
+        let tree = Tree::new(dir.path(), SavedTree::default());
         records.iter().for_each(|record| tree.append(slice::from_ref(record)).unwrap());
         Self { dir, reader, records, tree, key: PrivateKey::from_seed(&[5; 32]), chain: Vec::new() }
     }

@@ -120,7 +120,7 @@ async fn encrypted_key_files_open_under_their_passphrase_only() {
     let before = thumbprints(&broker);
     broker.close().await.unwrap();
     drop(broker);
-    for name in ["root-1", "feed-1", "operator-1"] {
+    for name in ["root-1", "feed-1", "operator-1", "checkpoint-1"] {
         let text = std::fs::read_to_string(house.key_file(name)).unwrap();
         assert!(text.starts_with("eyJ") && !text.contains("\"d\""), "{text}");
     }
@@ -147,7 +147,7 @@ async fn a_plain_key_file_among_encrypted_ones_is_refused_until_it_is_meant() {
         (KeysAtRest::Unsealing(protection()), KeysAtRest::Plain),
     ] {
         let broker = house.keeping(change).await.unwrap();
-        assert_eq!(broker.rewrite_key_files().unwrap(), 3);
+        assert_eq!(broker.rewrite_key_files().unwrap(), 4);
         broker.close().await.unwrap();
         drop(broker);
         let broker = house.keeping(after).await.unwrap();

@@ -9,6 +9,7 @@ mod keys;
 mod ledger;
 mod offline;
 mod operations;
+mod proofs;
 mod tls;
 mod transcript;
 mod usage;

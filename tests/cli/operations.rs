@@ -162,7 +162,7 @@ fn servers_stewards_and_keys_have_their_say() {
     assert!(home.run(&["steward", "erase", "bob"]).err.contains("bob"));
 
     let keys = home.json(&["keys", "list"]);
-    assert_eq!(keys["items"].as_array().unwrap().len(), 3);
+    assert_eq!(keys["items"].as_array().unwrap().len(), 4);
     let key = home.json(&["keys", "rotate", "root"]);
     assert_eq!(text(&key, "/purpose"), "root");
     assert!(home.ok(&["keys", "list"]).contains("pending"));

@@ -32,6 +32,10 @@ fn help_teaches() {
         &["policy", "check"],
         &["policy", "explain"],
         &["audit", "tail"],
+        &["audit", "head"],
+        &["audit", "prove"],
+        &["audit", "export"],
+        &["audit", "report"],
         &["audit", "verify"],
         &["completions"],
     ] {
@@ -59,6 +63,10 @@ fn bad_usage_ends_with_2_and_asks_nobody() {
         &["policy", "grant", "--id", "x", "--agents", "*", "--server", "ledger", "--tools", "*"],
         &["token", "verify", "x", "--server", "ledger", "--call", "read_ledger", "--feed-key", "x"],
         &["audit", "verify", "--head", "17"],
+        &["audit", "verify", "--key", "17"],
+        &["audit", "prove"],
+        &["audit", "prove", "--sequence", "1", "--since", "x"],
+        &["audit", "report", "reach", "--tool", "x"],
         &["--broker", "ftp://x", "agent", "list"],
         &["agent", "list", "--broker", "http://broker.example"],
     ] {

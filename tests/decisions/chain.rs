@@ -88,19 +88,43 @@ async fn more_batches_than_may_wait_are_sent_away() {
 }
 
 #[tokio::test]
-async fn a_full_chain_takes_no_more_and_says_so_and_the_broker_goes_on() {
+async fn a_chain_that_is_as_long_as_it_may_be_loses_its_oldest_and_is_found_whole_from_there() {
     let home = tempfile::tempdir().unwrap();
-    let broker = open(home.path(), 20_000).await;
-    assert_eq!(record(&broker, 0..100).await.unwrap().recorded, 100);
-    let error = record(&broker, 100..101).await.unwrap_err();
-    assert!(matches!(error, BrokerError::Decisions(DecisionsError::Full { max: 20_000, .. })), "{error}");
-    assert!(error.to_string().contains("limits.decisions_bytes"));
-    broker.add_steward(&verifier(), "alice").await.unwrap();
-    assert_eq!(broker.calls(Filter::default(), ALL).await.unwrap().calls.len(), 100);
+    let broker = open(home.path(), 200_000).await;
+    for batch in 0..12 {
+        assert_eq!(counts(&broker, batch * 100..batch * 100 + 100).await, (100, 0));
+    }
+    let files = home.path().join("data/decisions/journal");
+    let bytes = || std::fs::read_dir(&files).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>();
+    assert!((100_000..400_000).contains(&bytes()), "{}", bytes());
+    let told = calls(&broker).await;
+    let kept = told.len();
+    assert!((50..800).contains(&kept) && told[kept - 1].id.as_str().ends_with("4af"), "{kept}");
+    // A gap is nowhere but at the beginning, and everything that is kept is known when it comes again.
+    let first = 1200 - u32::try_from(kept).unwrap();
+    assert_eq!(told[0].id.as_str(), format!("rpt_{first:032x}"));
+    assert_eq!(counts(&broker, 1150..1200).await, (0, 50));
+    // Room is made before a batch is recorded, so that there was more to remove.
+    let told = calls(&broker).await;
+    assert!(told.len() <= kept);
+    let of_first = Filter { task: Some(format!("tsk_{:032x}", 0).parse().unwrap()), ..Filter::default() };
+    assert_eq!(broker.calls(of_first, ALL).await.unwrap().calls.len(), 0);
     broker.close().await.unwrap();
     drop(broker);
-    let broker = open(home.path(), 64_000_000).await;
-    assert_eq!(counts(&broker, 99..101).await, (1, 1));
+    for rebuilt in [false, true] {
+        if rebuilt {
+            std::fs::remove_dir_all(home.path().join("data/decisions/index")).unwrap();
+        }
+        let broker = open(home.path(), 200_000).await;
+        let ids = |calls: Vec<hallpass::broker::CallView>| calls.into_iter().map(|call| call.id).collect::<Vec<_>>();
+        assert_eq!(ids(calls(&broker).await), ids(told.clone()), "rebuilt: {rebuilt}");
+        broker.close().await.unwrap();
+    }
+}
+
+/// Everything that is kept, the oldest first.
+async fn calls(broker: &Arc<Broker>) -> Vec<hallpass::broker::CallView> {
+    broker.calls(Filter::default(), ALL).await.unwrap().calls
 }
 
 /// How many were recorded and how many were known.

@@ -110,7 +110,7 @@ async fn calls_go_on_without_the_broker_and_their_reports_arrive_once_each_when_
     assert!(second.reports.status().waiting_bytes > 0);
     let broker = home.serve_at(&address).await;
     second.until_delivered(5).await;
-    assert_eq!(second.reports.status().waiting_bytes, 0);
+    second.until(|status| status.waiting_bytes == 0).await;
     let all = calls(&broker, &format!("&task={}", setup.task())).await;
     let mut expected = vec!["allowed read_ledger"; 5];
     expected.push("refused feed_stale");

@@ -30,14 +30,13 @@ fn damage_anywhere_is_recovered_from_or_refused_by_its_place() {
         seen.note(&damage, outcome(dir.path(), &truth).unwrap_or_else(|why| panic!("{damage:?}: {why}")));
     }
     eprintln!("{seen:?}");
-    assert!(seen.refused > 0 && seen.cut > 0 && seen.rebuilt > 0 && seen.unharmed > 0, "{seen:?}");
+    assert!(seen.refused > 0 && seen.rebuilt > 0 && seen.unharmed > 0, "{seen:?}");
 }
 
 /// How often what came of it.
 #[derive(Debug, Default)]
 struct Seen {
     refused: usize,
-    cut: usize,
     rebuilt: usize,
     unharmed: usize,
 }
@@ -47,8 +46,6 @@ struct Seen {
 enum Outcome {
     /// The start names the file.
     Refused(PathBuf),
-    /// What was never acknowledged, or might not have been, was cut off, and that is told.
-    Cut,
     /// The index was built anew, and that is told.
     Rebuilt,
     /// Everything is there.
@@ -62,10 +59,6 @@ impl Seen {
             Outcome::Refused(file) => {
                 assert!(of_journal && file.ends_with(&damage.file), "{damage:?} is refused as {}", file.display());
                 self.refused += 1;
-            }
-            Outcome::Cut => {
-                assert!(of_journal, "{damage:?}");
-                self.cut += 1;
             }
             Outcome::Rebuilt => self.rebuilt += 1,
             // A byte may have become what it was before, and the marker is made again when it is gone; no
@@ -99,19 +92,16 @@ fn outcome(dir: &Path, truth: &[Record]) -> Result<Outcome, String> {
         Err(IndexError::Ahead { .. }) => return Ok(Outcome::Refused(dir.join("journal/000001.jsonl"))),
         Err(other) => return Err(format!("the index: {other}")),
     };
-    if records.len() < truth.len() && recovery.torn.is_none() {
-        return Err(format!("{} records of {} and not a word of it", records.len(), truth.len()));
+    // The index knows every record, so even a last line that looks like an interrupted write is missed.
+    if records.len() < truth.len() || recovery.torn.is_some() {
+        return Err(format!("{} records of {} are enough to start with", records.len(), truth.len()));
     }
     let anew = TempDir::new().unwrap();
     let (anew, _) = Index::open(anew.path(), &reader).map_err(|error| error.to_string())?;
     if index.dump().map_err(|error| error.to_string())? != anew.dump().unwrap() {
         return Err("the index answers otherwise than one that is built anew".to_owned());
     }
-    Ok(match (recovery.torn, found.rebuilt) {
-        (Some(_), _) => Outcome::Cut,
-        (None, Some(_)) => Outcome::Rebuilt,
-        (None, None) => Outcome::Unharmed,
-    })
+    Ok(if found.rebuilt.is_some() { Outcome::Rebuilt } else { Outcome::Unharmed })
 }
 
 /// One damage, the same for the same number.
@@ -236,7 +226,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// 100 in every test run; `HALLPASS_DAMAGED_PLACES=1000` for the long one.
+/// 50 in every test run; `HALLPASS_DAMAGED_PLACES=1000` for the long one.
 fn places() -> u64 {
-    std::env::var("HALLPASS_DAMAGED_PLACES").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+    std::env::var("HALLPASS_DAMAGED_PLACES").ok().and_then(|text| text.parse().ok()).unwrap_or(50)
 }

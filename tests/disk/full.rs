@@ -2,7 +2,7 @@
 //! and neither a start nor anything that was answered needs more room than there is.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -45,7 +45,7 @@ async fn minting_ends_first_and_revoking_last() {
     assert!(reserve.exists());
 
     // Nothing is left beside it.
-    filler.take_the_rest(&disk);
+    filler.take_the_rest();
     told.revoked.push(revoked(2, revoke(&running, &minted[2].1).await.unwrap()));
     assert!(!reserve.exists(), "the reserve was not given up");
     assert!(running.as_agent(&key, "/v1/tasks", wants()).await.unwrap_err().contains("storage_low"));
@@ -59,7 +59,7 @@ async fn minting_ends_first_and_revoking_last() {
 
     // Somebody takes the reserve's room as well: it ends, and says what to do.
     let running = home.serve().await;
-    filler.take_the_rest(&disk);
+    filler.take_the_rest();
     let refused = revoke_till_refused(&running, &minted[4].1).await;
     assert!(refused.starts_with("503") && refused.contains("unavailable"), "{refused}");
     let (status, said) = running.ended().await;
@@ -87,7 +87,7 @@ async fn a_disk_that_fills_up_at_once_loses_nothing_and_starts_again() {
     running.wait().await;
     // It was not running while the disk filled up to the last byte; the reserve is all there is.
     let filler = Filler::leave(&disk, 1 << 20);
-    filler.take_the_rest(&disk);
+    filler.take_the_rest();
     let running = home.serve().await;
     let sequence = revoke(&running, &told.minted[0].1).await.unwrap();
     let revoked = Revoked { id: told.minted[0].1.clone(), token: String::new(), sequence };
@@ -119,29 +119,17 @@ impl Filler {
         filler
     }
 
-    fn take_the_rest(&self, disk: &Disk) {
-        for n in 0.. {
-            let part = disk.path().join(format!("filler-{n}"));
-            if part.exists() {
-                continue;
-            }
-            let mut file = File::create(part).unwrap();
+    fn take_the_rest(&self) {
+        let mut file = OpenOptions::new().append(true).open(&self.path).unwrap();
+        // What was deleted shortly before is given back once it is on the disk, so once is not enough.
+        for _ in 0..3 {
             while file.write_all(&[1; 4096]).is_ok() {}
-            // What is given back or written late shows once everything is on the disk.
             let _ = file.sync_all();
-            if free(&disk.path()) == 0 {
-                return;
-            }
         }
     }
 
     fn give_back(&self) {
-        for entry in fs::read_dir(self.path.parent().unwrap()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.to_string_lossy().contains("filler") {
-                fs::remove_file(path).unwrap();
-            }
-        }
+        fs::remove_file(&self.path).unwrap();
     }
 }
 

@@ -13,3 +13,4 @@ mod power_loss;
 mod process;
 #[path = "../records/mod.rs"]
 mod records;
+mod rotation;

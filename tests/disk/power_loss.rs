@@ -15,7 +15,9 @@ use crate::process::{
 #[tokio::test]
 async fn every_answer_before_a_power_loss_at_any_moment_is_kept() {
     let Some(disk) = Disk::new(MEBIBYTES) else { return };
-    let home = Home::at(&disk.path());
+    let mut home = Home::at(&disk.path());
+    // The least that there is, so that cuts fall on the journal's going on to another segment too.
+    home.set("HALLPASS_JOURNAL_SEGMENT_BYTES", "65536");
     let running = Arc::new(home.serve().await);
     let key = furnish(&running).await;
     let mut load = Load::on(&running, &key);
@@ -32,6 +34,7 @@ async fn every_answer_before_a_power_loss_at_any_moment_is_kept() {
     }
     let told = load.end().await;
     assert!(told.minted.len() > 10 && !told.revoked.is_empty(), "too little load to show anything");
+    assert!(home.data().join("journal/000003.jsonl").exists(), "the journal has hardly been split");
     eprintln!("{} mints, {} revocations, {} cuts", told.minted.len(), told.revoked.len(), cuts());
 }
 

@@ -132,6 +132,19 @@ async fn answers_have_the_shapes_that_the_document_says() {
     ] {
         check(template, get.clone(), house.operator(get.clone(), template)).await;
     }
+    for (template, query) in [
+        ("/v1/audit/proofs/inclusion", "?sequence=3"),
+        ("/v1/audit/proofs/inclusion", "?sequence=3&size=4"),
+        ("/v1/audit/proofs/consistency", "?from=3"),
+        ("/v1/audit/proofs/consistency", "?from=3&to=4"),
+        ("/v1/audit/reports/activity", "?limit=200"),
+        ("/v1/audit/reports/reach", "?server=ledger&tool=read_ledger&at=2020-01-01T00:00:00Z"),
+        ("/v1/audit/reports/refusals", ""),
+        ("/v1/audit/reports/access", ""),
+    ] {
+        let answer = check(template, get.clone(), house.operator(get.clone(), &format!("{template}{query}"))).await;
+        assert!(answer.is_object(), "{template}{query}: {answer}");
+    }
     check("/v1/keys.json", get.clone(), house.request(get.clone(), "/v1/keys.json")).await;
     check("/v1/agents/{agent}", get.clone(), house.operator(get.clone(), "/v1/agents/research-bot")).await;
     check("/v1/servers/{name}", get.clone(), house.operator(get.clone(), "/v1/servers/ledger")).await;

@@ -23,6 +23,8 @@ enum Fault {
     NoSpace(u64),
     ShortThenError(u64),
     ShortButFine,
+    /// Every second call, as a signal does.
+    Interrupted,
 }
 
 struct FaultyStorage {
@@ -46,6 +48,7 @@ impl Write for FaultyStorage {
             Fault::NoSpace(n) if n == self.writes => Err(io::ErrorKind::StorageFull.into()),
             Fault::ShortThenError(n) if n == self.writes => self.file.write(&bytes[..bytes.len() / 2]),
             Fault::ShortThenError(n) if n + 1 == self.writes => Err(io::Error::other("broken disk")),
+            Fault::Interrupted if self.writes % 2 == 1 => Err(io::ErrorKind::Interrupted.into()),
             Fault::ShortButFine => self.file.write(&bytes[..bytes.len().div_ceil(3)]),
             _ => self.file.write(bytes),
         }
@@ -106,14 +109,16 @@ fn failed_sync_acknowledges_nothing() {
 }
 
 #[test]
-fn a_short_write_is_continued() {
-    let dir = TempDir::new().unwrap();
-    let (journal, ..) = faulty(dir.path(), Fault::ShortButFine, None);
-    for n in 0..5 {
-        journal.append_blocking(vec![note(n)]).unwrap();
+fn a_short_or_interrupted_write_is_continued() {
+    for fault in [Fault::ShortButFine, Fault::Interrupted] {
+        let dir = TempDir::new().unwrap();
+        let (journal, ..) = faulty(dir.path(), fault, None);
+        for n in 0..5 {
+            journal.append_blocking(vec![note(n)]).unwrap();
+        }
+        drop(journal);
+        assert_eq!(open(dir.path()).unwrap().1.head.sequence, 5, "{fault:?}");
     }
-    drop(journal);
-    assert_eq!(open(dir.path()).unwrap().1.head.sequence, 5);
 }
 
 #[tokio::test]

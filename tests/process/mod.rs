@@ -85,6 +85,11 @@ impl Home {
         self.arguments = arguments.iter().map(ToString::to_string).collect();
     }
 
+    /// What brokers get in their environment.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.directory
     }
@@ -127,7 +132,7 @@ impl Home {
             .args(&self.arguments)
             .env("HALLPASS_LIMITS_REQUESTS_PER_SECOND", "1000000")
             .env("HALLPASS_LIMITS_BURST", "1000000")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.environment())
             .arg("--data-dir")
             .arg(self.data())
             .arg("--policy-dir")

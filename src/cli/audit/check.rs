@@ -35,8 +35,8 @@ pub(super) struct Verify {
     /// A head that this journal is known to have had: SEQUENCE:HASH, or the file of a signed head.
     #[arg(long, value_name = "HEAD")]
     head: Option<String>,
-    /// The head of the archived segments that this journal follows on: SEQUENCE:HASH.
-    #[arg(long, value_name = "HEAD")]
+    /// The head of the archived segments that this journal follows on.
+    #[arg(long, value_name = "SEQUENCE:HASH")]
     follows: Option<Head>,
     /// Nobody is writing to it: the last line must be whole.
     #[arg(long)]
@@ -65,16 +65,15 @@ impl Verify {
         let mut files = Vec::with_capacity(segments.len());
         let mut bytes: u64 = 0;
         for (number, path) in &segments {
-            let failed = |error: io::Error| unreadable(path, &error);
-            let file = File::open(path).map_err(failed)?;
-            bytes = bytes.saturating_add(file.metadata().map_err(failed)?.len());
+            let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+            bytes = bytes.saturating_add(file.metadata().map_err(|error| unreadable(path, &error))?.len());
             files.push((*number, file));
         }
         let bar = output.progress(bytes);
-        let state = if self.closed { FileState::Closed } else { FileState::Live };
+        let file = if self.closed { FileState::Closed } else { FileState::Live };
         let reader = |file| BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
         let readers = files.into_iter().map(|(number, file)| Ok((number, reader(file))));
-        let claims = Claims { head, tree_head, follows: self.follows, anchor, file: state };
+        let claims = Claims { head, tree_head, follows: self.follows, anchor, file };
         let verified = audit::verify_segments(readers, &claims);
         bar.finish_and_clear();
         match verified {
@@ -191,8 +190,9 @@ fn is_evidence(path: &Path) -> Result<bool, CliError> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> CliError {
-    CliError::failed(format!("cannot read `{}`: {error}", path.display()))
-        .hint("name a journal's file, the broker's data directory, an export, a head or a proof")
+    CliError::failed(format!("cannot read `{}`: {error}", path.display())).hint(
+        "name the broker's data directory, a directory of segments, one segment's file, an export, a head or a proof",
+    )
 }
 
 /// A thumbprint, or a file with a key or a key document.

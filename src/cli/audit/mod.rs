@@ -3,6 +3,7 @@
 mod calls;
 mod check;
 mod prove;
+mod report;
 mod tail;
 
 use clap::{Args, Subcommand};
@@ -54,6 +55,14 @@ Examples:
   hallpass audit export page.jsonl --first 1000 --last 1999
   hallpass audit verify 2026-11-22.jsonl --key KEY")]
     Export(prove::Export),
+    /// Answer a question: what an agent did, who could reach a tool, what was refused, who holds what.
+    #[command(after_help = "\
+Examples:
+  hallpass audit report activity --agent research-bot --steward alice --from 2026-11-01T00:00:00Z
+  hallpass audit report reach --server ledger --tool transfer --at 2026-11-20T12:00:00Z
+  hallpass audit report refusals --from 2026-11-01T00:00:00Z --csv > refusals.csv
+  hallpass audit report access --steward alice --json")]
+    Report(report::Report),
     /// Check a journal, an export, a head or a proof, offline. A running broker may go on writing meanwhile.
     #[command(after_help = "\
 Examples:
@@ -65,9 +74,9 @@ Examples:
 
 With --key a signature is asked for: an export and a proof need nothing else to be checked. Without a
 signature a sound journal shows that nobody changed parts of it; whoever can write the file can write
-another sound one. --head finds that, and a tail that was cut. A journal whose oldest segments were archived
-is checked from the first that is left; --follows their head, which this prints for the archive's directory,
-shows that nothing is missing between.")]
+another sound one. --head finds that, and a tail that was cut. A journal whose oldest segments were
+archived is checked from the first that is left; --follows the head of the archived ones, which this
+prints for them, shows that nothing is missing between.")]
     Verify(check::Verify),
 }
 
@@ -79,6 +88,7 @@ impl Audit {
             Command::Head(head) => head.run(output).await,
             Command::Prove(prove) => prove.run(output).await,
             Command::Export(export) => export.run(output).await,
+            Command::Report(report) => report.run(output).await,
             Command::Verify(verify) => verify.run(output),
         }
     }

@@ -132,7 +132,9 @@ impl Export {
         }
         // Under another name until it is whole, so that nobody takes a part for it.
         let part = partial(&self.file);
-        let written = self.write(&part, (&client, &bearer), &query).await;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+        let file = open.map_err(|error| CliError::failed(format!("cannot write `{}`: {error}", part.display())))?;
+        let written = self.write((file, &part), (&client, &bearer), &query).await;
         let summary = written.inspect_err(|_| {
             // What is left over is no export; that it stays behind is no second failure.
             let _ = fs::remove_file(&part);
@@ -148,13 +150,12 @@ impl Export {
 
     async fn write(
         &self,
-        part: &Path,
+        (mut file, part): (File, &Path),
         (client, bearer): (&Client, &Bearer),
         query: &[(&str, String)],
     ) -> Result<audit::Summary, CliError> {
         let mut response = client.stream("/v1/audit/export", (query, "application/jsonl"), bearer).await?;
         let failed = |error: io::Error| self.failed(&error);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part).map_err(failed)?;
         let broke = |error: reqwest::Error| CliError::failed(format!("the export broke off: {}", chain(&error)));
         while let Some(piece) = response.chunk().await.map_err(broke)? {
             file.write_all(&piece).map_err(failed)?;

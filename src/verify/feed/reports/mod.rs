@@ -53,8 +53,7 @@ impl ReportsBuilder {
         Self { verifier, link, dir, max_bytes: DEFAULT_MAX_SPOOL_BYTES }
     }
 
-    /// Keeps at most `bytes` on disk for a broker that cannot be reached; 64 MiB by default, which is
-    /// some 70,000 calls.
+    /// Keeps at most `bytes` on disk for a broker that cannot be reached; 64 MiB by default.
     #[must_use]
     pub const fn max_spool_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;

@@ -1,0 +1,182 @@
+//! `hallpass audit report`: people's questions, as a table, JSON or CSV.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::{
+    audit::csv,
+    base::{
+        ids::{AgentId, TaskId, ToolName},
+        time::Timestamp,
+    },
+    cli::{
+        access::Operator,
+        error::CliError,
+        output::{Output, View},
+        view::text,
+    },
+};
+
+/// A question.
+#[derive(Debug, Args)]
+pub(super) struct Report {
+    #[command(flatten)]
+    operator: Operator,
+    /// Answer in CSV. A cell that a spreadsheet would take for a formula (it begins with = + - @ or a tab)
+    /// gets a ' before it.
+    #[arg(long, global = true, conflicts_with = "json")]
+    csv: bool,
+    /// At most so many lines of the answer.
+    #[arg(short = 'n', long = "lines", global = true, default_value_t = 1000)]
+    lines: usize,
+    #[command(subcommand)]
+    question: Question,
+}
+
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// What did an agent do: every right with its grant, every refusal, hand-over and revocation.
+    Activity {
+        /// This agent.
+        #[arg(long)]
+        agent: Option<AgentId>,
+        /// For this steward, by name or id.
+        #[arg(long, value_name = "NAME")]
+        steward: Option<String>,
+        /// In this task.
+        #[arg(long)]
+        task: Option<TaskId>,
+        /// At this server, by name or URI.
+        #[arg(long, value_name = "SERVER")]
+        server: Option<String>,
+        /// From then on.
+        #[arg(long, value_name = "TIME")]
+        from: Option<Timestamp>,
+        /// Before then.
+        #[arg(long, value_name = "TIME")]
+        to: Option<Timestamp>,
+    },
+    /// Who could call a tool: the passes that were alive then.
+    Reach {
+        /// The server, by name or URI.
+        #[arg(long, value_name = "SERVER")]
+        server: String,
+        /// The tool, by its exact name.
+        #[arg(long)]
+        tool: ToolName,
+        /// When; else now.
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
+    },
+    /// What was refused, by reason and agent.
+    Refusals {
+        /// From then on.
+        #[arg(long, value_name = "TIME")]
+        from: Option<Timestamp>,
+        /// Before then.
+        #[arg(long, value_name = "TIME")]
+        to: Option<Timestamp>,
+    },
+    /// Which agents answer to whom, and what they can do now: for a review of access.
+    Access {
+        /// Only this steward's agents, by name or id.
+        #[arg(long, value_name = "NAME")]
+        steward: Option<String>,
+    },
+}
+
+/// Where an answer comes from and what it looks like.
+struct Form {
+    path: &'static str,
+    columns: &'static [&'static str],
+}
+
+impl Report {
+    pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
+        let (client, bearer) = self.operator.open()?;
+        let (form, query) = self.question.asks();
+        let rows = client.list(form.path, (&query, self.lines.saturating_add(1)), &bearer).await?;
+        let more = rows.len() > self.lines;
+        let rows = rows.get(..self.lines).unwrap_or(&rows);
+        let cells = |row: &Value| form.columns.iter().map(|column| cell(row, column)).collect::<Vec<_>>();
+        if self.csv {
+            let header = form.columns.iter().map(|column| (*column).to_owned()).collect();
+            Output::raw(&csv(std::iter::once(header).chain(rows.iter().map(cells))))?;
+        } else {
+            let document = Value::Array(rows.to_vec());
+            let empty = "nothing of the kind";
+            output.show(
+                &document,
+                View::Table { columns: form.columns, rows: rows.iter().map(cells).collect(), empty },
+            )?;
+        }
+        if more {
+            output.note(&format!("there is more than {} lines: ask for more with -n", self.lines));
+        }
+        Ok(())
+    }
+}
+
+impl Question {
+    fn asks(&self) -> (Form, Vec<(&'static str, String)>) {
+        let at = |at: &Option<Timestamp>| at.as_ref().map(ToString::to_string);
+        let (form, members) = match self {
+            Self::Activity { agent, steward, task, server, from, to } => (
+                ACTIVITY,
+                vec![
+                    ("agent", agent.as_ref().map(ToString::to_string)),
+                    ("steward", steward.clone()),
+                    ("task", task.as_ref().map(ToString::to_string)),
+                    ("server", server.clone()),
+                    ("from", at(from)),
+                    ("to", at(to)),
+                    ("order", Some("oldest".to_owned())),
+                ],
+            ),
+            Self::Reach { server, tool, at: when } => {
+                (REACH, vec![("server", Some(server.clone())), ("tool", Some(tool.to_string())), ("at", at(when))])
+            }
+            Self::Refusals { from, to } => (REFUSALS, vec![("from", at(from)), ("to", at(to))]),
+            Self::Access { steward } => (ACCESS, vec![("steward", steward.clone())]),
+        };
+        (form, members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    }
+}
+
+/// What a row says under `column`; nothing where it says nothing.
+fn cell(row: &Value, column: &str) -> String {
+    if row.get(column).is_none_or(Value::is_null) { String::new() } else { text(row, &format!("/{column}")) }
+}
+
+const ACTIVITY: Form = Form {
+    path: "/v1/audit/reports/activity",
+    columns: &[
+        "at", "seq", "event", "actor", "agent", "steward", "task", "server", "right", "grant", "delegate", "detail",
+        "token",
+    ],
+};
+
+const REACH: Form = Form {
+    path: "/v1/audit/reports/reach",
+    columns: &["agent", "steward", "task", "grant", "issued_at", "expires_at", "delegates", "token"],
+};
+
+const REFUSALS: Form =
+    Form { path: "/v1/audit/reports/refusals", columns: &["code", "agent", "count", "first", "last", "detail"] };
+
+const ACCESS: Form = Form {
+    path: "/v1/audit/reports/access",
+    columns: &[
+        "steward",
+        "steward_name",
+        "agent",
+        "groups",
+        "suspended",
+        "live_passes",
+        "passes_end",
+        "last_issued",
+        "last_used",
+        "rights",
+        "grants",
+    ],
+};
