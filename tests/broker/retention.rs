@@ -200,7 +200,7 @@ async fn the_disk_holds_what_is_kept_and_what_lives_and_little_more() {
     let broker = house.open_keeping(keeping.clone()).await;
     let data = house.directory.path().join("data");
     let mut most = 0;
-    for _ in 0..8 {
+    for _ in 0..5 {
         for _ in 0..100 {
             open_task(&broker, &["read_ledger"]).await.unwrap();
         }
@@ -212,7 +212,7 @@ async fn the_disk_holds_what_is_kept_and_what_lives_and_little_more() {
     }
     let written = broker.reader().head().sequence;
     let snapshot = serde_json::to_vec(&*broker.state()).unwrap().len() as u64;
-    assert!(written > 1600 && broker.reader().first() > written / 2, "{written}");
+    assert!(written > 1000 && broker.reader().first() > written / 4, "{written}");
     // What is kept, the segment that is written, and two snapshots of a hundred living tasks.
     assert!(most < 256 * 1024 + 2 * 64 * 1024 + 2 * (snapshot + 300 * 1024), "{most}");
     assert!(bytes_in(&data.join("index")) < 64 * 1024 * 1024);
