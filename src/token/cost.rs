@@ -4,12 +4,15 @@
 //! closure over two literal sets has billions of steps inside one. So the product is taken here,
 //! from the wire form: how many facts a query can match, times what its expressions do for each.
 //!
-//! A unit is 15 to 35 ns of a slow core in the dearest kinds of work, which `load-tests/hostile.rs`
+//! A unit is 20 to 35 ns of a slow core in the dearest kinds of work, which `load-tests/hostile.rs`
 //! measures, and less in others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use biscuit_auth::format::schema::{self, op::Content, op_binary::Kind as Binary, op_unary::Kind as Unary};
+use biscuit_auth::{
+    datalog::SymbolTable,
+    format::schema::{self, op::Content, op_binary::Kind as Binary, op_unary::Kind as Unary},
+};
 
 use super::{mint::MAX_RIGHTS, path::MAX_SEGMENTS, profile::MAX_TEXT_BYTES, request::MAX_ARGUMENTS, wire::Wire};
 
@@ -25,6 +28,8 @@ pub(super) struct Costs<'w> {
     wire: &'w Wire,
     /// Of the facts of block 0, by name: how many there are, and how much the largest of them holds.
     stated: HashMap<&'w str, (usize, usize)>,
+    /// How many different symbols all blocks declare.
+    symbols: usize,
 }
 
 impl<'w> Costs<'w> {
@@ -37,13 +42,27 @@ impl<'w> Costs<'w> {
             let sizes = predicate.terms.iter().map(|term| elements_of(term, &Variables::default()));
             *largest = sizes.fold(*largest, usize::max);
         }
-        Self { wire, stated }
+        let own = (1..wire.block_count()).filter_map(|block| wire.own_symbols(block));
+        let symbols: HashSet<String> =
+            std::iter::once(wire.symbols()).chain(own).flat_map(SymbolTable::strings).collect();
+        Self { wire, stated, symbols: symbols.len() }
     }
 
     /// The cost of one block's checks, and of the symbols that it declares.
     pub(super) fn of_block(&self, block: usize) -> usize {
-        let symbols = self.wire.declares(block).saturating_mul(SYMBOL);
+        let symbols = self.wire.declares(block).saturating_mul(SYMBOL).saturating_add(self.of_translation(block));
         queries(self.wire, block).map(|query| self.of_query(block, query)).fold(symbols, usize::saturating_add)
+    }
+
+    /// A third-party block stands alone: whatever it names is looked for among the symbols of the
+    /// others when it is loaded, each time that it is named.
+    fn of_translation(&self, block: usize) -> usize {
+        if !self.wire.is_third_party(block) {
+            return 0;
+        }
+        let mut named = 0_usize;
+        symbols_of_block(self.wire, block, |_| named = named.saturating_add(1));
+        named.saturating_mul(self.symbols / SYMBOLS_PASSED)
     }
 
     fn of_query(&self, block: usize, query: &schema::Rule) -> usize {
@@ -100,17 +119,21 @@ impl<'w> Costs<'w> {
 /// How long the names and texts in one block's checks are, each as often as it is named.
 pub(super) fn text_of_block(wire: &Wire, block: usize) -> usize {
     let mut bytes = 0_usize;
-    let mut count = |symbol: u64| {
+    symbols_of_block(wire, block, |symbol| {
         bytes = bytes.saturating_add(wire.symbol(block, symbol).map_or(0, str::len));
-    };
+    });
+    bytes
+}
+
+/// Every name and text in one block's checks, each as often as it is named.
+fn symbols_of_block(wire: &Wire, block: usize, mut found: impl FnMut(u64)) {
     for query in queries(wire, block) {
         for predicate in &query.body {
-            count(predicate.name);
-            predicate.terms.iter().for_each(|term| symbols_of_term(term, &mut count));
+            found(predicate.name);
+            predicate.terms.iter().for_each(|term| symbols_of_term(term, &mut found));
         }
-        query.expressions.iter().for_each(|expression| symbols_of(&expression.ops, &mut count));
+        query.expressions.iter().for_each(|expression| symbols_of(&expression.ops, &mut found));
     }
-    bytes
 }
 
 fn queries(wire: &Wire, block: usize) -> impl Iterator<Item = &schema::Rule> {
@@ -307,6 +330,9 @@ const LITERAL: usize = 12;
 /// One more symbol: every text that is read or told is looked for among all of them.
 const SYMBOL: usize = 16;
 
+/// As many symbols are passed for a unit where one is looked for.
+const SYMBOLS_PASSED: usize = 8;
+
 /// Looking at all facts once: some hundreds, some nanoseconds each.
 const SCAN: usize = 128;
 
@@ -336,7 +362,7 @@ const BYTES: usize = 16;
 const COMPARE: usize = SEARCH / 16;
 
 /// One `type()`: the engine looks for the type's name in all symbols, one after the other.
-const LOOK_UP: usize = super::profile::MAX_SYMBOLS / 8;
+const LOOK_UP: usize = super::profile::MAX_SYMBOLS / SYMBOLS_PASSED;
 
 /// What a resource's segments begin with.
 const SCHEME_AND_AUTHORITY: usize = 2;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallpass::{
     base::{ReasonCode, holder::HolderKey},
-    token::{DelegateError, Narrowing, PassError, PassToken, UnverifiedPass, attenuate, delegate},
+    token::{DelegateError, Delegation, Narrowing, PassError, PassToken, UnverifiedPass, attenuate, delegate},
     verify::{
         document::{KeyDocument, RootKeyEntry},
         possession::Presented,
@@ -139,6 +139,22 @@ fn only_the_holder_can_hand_a_pass_on() {
     // In a first-party block, which anybody can append.
     let forged = raw::append_block(&pass, &root, biscuit_auth::BlockBuilder::new().code(&block).unwrap());
     assert_eq!(code(scene.read_as(&scene.thief, &forged)), ReasonCode::TokenProfile);
+}
+
+#[test]
+fn eight_delegations_that_narrow_to_many_tools_fit_with_room_to_spare() {
+    let scene = Scene::new();
+    let names: Vec<String> = (0..50).map(|index| format!("tool_{index}")).collect();
+    let pass = scene.bound_to(holder(&scene.planner), 8, vec![rights(json!({"tools": names}))]);
+    let mut narrowing = Narrowing::default();
+    narrowing.expires_at = Some(scene.issuer.now().plus(Duration::from_secs(60)));
+    narrowing.rights = Some(vec![rights(json!({"tools": names, "read_only": true}))]);
+    let handed = (0..8).fold(pass, |token, hop| {
+        let onward = Delegation { narrowing: narrowing.clone(), ..to("planner", holder(&scene.planner), 7 - hop) };
+        hand(&token, &scene.planner, &onward).token
+    });
+    let cost = verified(&handed).cost();
+    assert!((10_000..60_000).contains(&cost), "{cost} units");
 }
 
 #[test]

@@ -254,6 +254,24 @@ fn what_hallpass_writes_fits_eight_times_over_with_room_to_spare() {
 }
 
 #[test]
+fn a_third_partys_block_is_translated_and_pays_for_it() {
+    let issuer = Issuer::new();
+    let root = issuer.root.public();
+    // Everything it names is looked for among all symbols, one after the other, when it is loaded.
+    let code = |count: usize| {
+        let names: Vec<String> = (0..count).map(|index| format!("\"s{index:03}\"")).collect();
+        let again = vec![format!("\"s{:03}\"", count - 1); count];
+        format!("check if me($m), [{}, {}].contains(1);", names.join(", "), again.join(", "))
+    };
+    let third_party = |count| raw::append_third_party(&pass(&issuer), &root, &raw::key_pair(9), &code(count));
+    let expected = "block 1: checks that take too long to evaluate";
+    assert_eq!(raw::profile_rule(&third_party(850)).unwrap_err(), expected);
+    assert_eq!(raw::profile_rule(&third_party(200)), Ok(()));
+    // A first-party block's names need no translation.
+    assert_eq!(rule(&issuer, &code(850)), Ok(()));
+}
+
+#[test]
 fn a_foreign_check_of_the_rights_costs_what_block_0_holds_of_them() {
     let issuer = Issuer::new();
     let root = issuer.root.public();
