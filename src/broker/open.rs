@@ -139,8 +139,8 @@ impl Broker {
     /// Replays the journal into a state and an index, and starts the writer.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
         let space = Space::before_opening(&options.data_dir);
-        let mut journal_options = JournalOptions::default();
-        journal_options.segment_bytes = options.retention.segment_bytes;
+        let segment_bytes = options.retention.segment_bytes;
+        let journal_options = JournalOptions { segment_bytes, ..JournalOptions::default() };
         let mut saved = Saved::new(&options.data_dir);
         let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
         let (mut state, tree) = saved.into_parts()?;
