@@ -8,12 +8,14 @@ mod assertions;
 mod calls;
 mod decisions;
 mod directory;
+mod error;
 mod feed;
 mod issue;
 mod key_files;
 mod key_protection;
 mod keyring;
 mod open;
+mod options;
 mod policy_store;
 mod proofs;
 mod registry;
@@ -28,7 +30,6 @@ mod tasks;
 
 use std::{
     fmt,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
@@ -43,12 +44,14 @@ pub use self::{
     calls::{CallPage, CallView},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
+    error::BrokerError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
     key_files::{KeyFileError, KeysAtRest},
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
+    options::Options,
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     retention::Retention,
@@ -59,64 +62,14 @@ pub use self::{
 use crate::{
     audit::Tree,
     base::{
-        ReasonCode, Receipt,
+        Receipt,
         digest::Digest,
         ids::{AgentId, IssuerUri, RequestId},
         time::{Clock, Timestamp},
     },
     index::Index,
-    journal::{Actor, Entry, Event, Head, Journal, JournalError, Reader},
-    policy::Reason,
-    token::MintError,
+    journal::{Actor, Entry, Event, Journal, Reader},
 };
-
-/// How a broker is run.
-#[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_structs, reason = "whoever starts a broker must say every one of these")]
-pub struct Options {
-    /// The issuer that passes name.
-    pub issuer: IssuerUri,
-    /// Where journal, index, keys and directory live.
-    pub data_dir: PathBuf,
-    /// Where grants and guardrails live.
-    pub policy_dir: PathBuf,
-    /// A task lasts at most this long.
-    pub max_task_ttl: Duration,
-    /// A pass lives at most this long, whatever a grant says.
-    pub max_pass_ttl: Duration,
-    /// A new key is published this long before it signs: longer than any verifier's staleness bound.
-    pub rotation_overlap: Duration,
-    /// A key that has signed this long is rotated; `None` leaves that to operators.
-    pub rotate_keys_after: Option<Duration>,
-    /// Whether private key files are encrypted.
-    pub keys_at_rest: KeysAtRest,
-    /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
-    pub expected_head: Option<Head>,
-    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
-    pub decisions_bytes: u64,
-    /// How the journal is split, and which of its past is kept.
-    pub retention: Retention,
-}
-
-impl Options {
-    /// As the configuration has it that nobody wrote.
-    #[must_use]
-    pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
-        Self {
-            issuer,
-            data_dir,
-            policy_dir,
-            max_task_ttl: Duration::from_secs(8 * 3600),
-            max_pass_ttl: Duration::from_secs(3600),
-            rotation_overlap: Duration::from_secs(120),
-            rotate_keys_after: None,
-            keys_at_rest: KeysAtRest::Plain,
-            expected_head: None,
-            decisions_bytes: 1024 * 1024 * 1024,
-            retention: Retention::default(),
-        }
-    }
-}
 
 /// The broker. Shared behind an [`Arc`].
 pub struct Broker {
@@ -216,78 +169,6 @@ pub struct UsedAssertion {
     pub jti: Digest,
     /// Until when it must be remembered.
     pub expires_at: Timestamp,
-}
-
-/// Why the broker did not do something.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BrokerError {
-    /// Policy said no, or the pass cannot be made; every reason.
-    #[error("refused: {}", .0.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; "))]
-    Refused(Vec<Reason>),
-    /// A member of the request is wrong.
-    #[error("`{field}`: {detail}")]
-    Invalid {
-        /// Which.
-        field: &'static str,
-        /// What is wrong and what would be right.
-        detail: String,
-    },
-    /// There is no such thing, or the caller may not know of it.
-    #[error("there is no {0}")]
-    NotFound(String),
-    /// It exists already or cannot be changed so.
-    #[error("{0}")]
-    Conflict(String),
-    /// The agent, steward, server or key is revoked until it is reinstated.
-    #[error("{0}")]
-    Suspended(String),
-    /// The task is over.
-    #[error("{0}")]
-    TaskEnded(String),
-    /// The assertion was used before.
-    #[error("the assertion was used before: make a new one for every request")]
-    Replay,
-    /// Nothing can be recorded, so nothing is done.
-    #[error("nothing can be recorded now: {0}")]
-    Journal(#[from] JournalError),
-    /// What is asked about has left the journal.
-    #[error("{0}")]
-    Archived(String),
-    /// The disk is nearly full: only what ends rights is recorded until there is room.
-    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
-    StorageLow,
-    /// Reading the past failed.
-    #[error("the audit trail cannot be read: {0}")]
-    Trail(String),
-    /// The chain of decisions.
-    #[error(transparent)]
-    Decisions(#[from] DecisionsError),
-    /// A file of the broker's could not be read or written.
-    #[error("{0}")]
-    Files(String),
-}
-
-impl BrokerError {
-    /// The stable reason code.
-    #[must_use]
-    pub fn code(&self) -> ReasonCode {
-        match self {
-            Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
-            Self::Invalid { .. } => ReasonCode::InvalidRequest,
-            Self::NotFound(_) | Self::Archived(_) => ReasonCode::NotFound,
-            Self::Conflict(_) => ReasonCode::Conflict,
-            Self::Suspended(_) => ReasonCode::Suspended,
-            Self::TaskEnded(_) => ReasonCode::TaskEnded,
-            Self::Replay => ReasonCode::Unauthenticated,
-            Self::StorageLow => ReasonCode::StorageLow,
-            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
-        }
-    }
-
-    fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
-        Self::Invalid { field, detail: detail.into() }
-    }
 }
 
 impl Broker {
@@ -438,11 +319,5 @@ impl Broker {
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("options", &self.options).field("journal", &self.journal).finish_non_exhaustive()
-    }
-}
-
-impl From<MintError> for Reason {
-    fn from(error: MintError) -> Self {
-        Self::new(error.code(), error.to_string())
     }
 }

@@ -123,7 +123,7 @@ struct Verify {
     #[arg(long)]
     explain: bool,
     /// The thumbprint of the broker's feed key: nothing is believed that it did not sign or vouch for.
-    #[arg(long, value_name = "THUMBPRINT")]
+    #[arg(long, value_name = "THUMBPRINT", allow_hyphen_values = true)]
     feed_key: String,
     /// The issuer that is meant; needed when the broker calls itself by another origin than --broker.
     #[arg(long, value_name = "URI")]

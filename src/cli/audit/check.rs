@@ -30,7 +30,7 @@ pub(super) struct Verify {
     path: PathBuf,
     /// The broker's checkpoint key: its thumbprint, or a file with the key (JWK) or a key document
     /// (/v1/keys.json). A signature by it is then asked for.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
     /// A head that this journal is known to have had: SEQUENCE:HASH, or the file of a signed head.
     #[arg(long, value_name = "HEAD")]

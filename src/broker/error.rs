@@ -1,0 +1,82 @@
+//! Why the broker did not do something.
+
+use super::DecisionsError;
+use crate::{base::ReasonCode, journal::JournalError, policy::Reason, token::MintError};
+
+/// Why the broker did not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// Policy said no, or the pass cannot be made; every reason.
+    #[error("refused: {}", .0.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Reason>),
+    /// A member of the request is wrong.
+    #[error("`{field}`: {detail}")]
+    Invalid {
+        /// Which.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        detail: String,
+    },
+    /// There is no such thing, or the caller may not know of it.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// It exists already or cannot be changed so.
+    #[error("{0}")]
+    Conflict(String),
+    /// The agent, steward, server or key is revoked until it is reinstated.
+    #[error("{0}")]
+    Suspended(String),
+    /// The task is over.
+    #[error("{0}")]
+    TaskEnded(String),
+    /// The assertion was used before.
+    #[error("the assertion was used before: make a new one for every request")]
+    Replay,
+    /// Nothing can be recorded, so nothing is done.
+    #[error("nothing can be recorded now: {0}")]
+    Journal(#[from] JournalError),
+    /// What is asked about has left the journal.
+    #[error("{0}")]
+    Archived(String),
+    /// The disk is nearly full: only what ends rights is recorded until there is room.
+    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
+    StorageLow,
+    /// Reading the past failed.
+    #[error("the audit trail cannot be read: {0}")]
+    Trail(String),
+    /// The chain of decisions.
+    #[error(transparent)]
+    Decisions(#[from] DecisionsError),
+    /// A file of the broker's could not be read or written.
+    #[error("{0}")]
+    Files(String),
+}
+
+impl BrokerError {
+    /// The stable reason code.
+    #[must_use]
+    pub fn code(&self) -> ReasonCode {
+        match self {
+            Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
+            Self::Invalid { .. } => ReasonCode::InvalidRequest,
+            Self::NotFound(_) | Self::Archived(_) => ReasonCode::NotFound,
+            Self::Conflict(_) => ReasonCode::Conflict,
+            Self::Suspended(_) => ReasonCode::Suspended,
+            Self::TaskEnded(_) => ReasonCode::TaskEnded,
+            Self::Replay => ReasonCode::Unauthenticated,
+            Self::StorageLow => ReasonCode::StorageLow,
+            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
+        }
+    }
+
+    pub(super) fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid { field, detail: detail.into() }
+    }
+}
+
+impl From<MintError> for Reason {
+    fn from(error: MintError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}

@@ -1,0 +1,54 @@
+//! How a broker is run.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{KeysAtRest, Retention};
+use crate::{base::ids::IssuerUri, journal::Head};
+
+/// How a broker is run.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever starts a broker must say every one of these")]
+pub struct Options {
+    /// The issuer that passes name.
+    pub issuer: IssuerUri,
+    /// Where journal, index, keys and directory live.
+    pub data_dir: PathBuf,
+    /// Where grants and guardrails live.
+    pub policy_dir: PathBuf,
+    /// A task lasts at most this long.
+    pub max_task_ttl: Duration,
+    /// A pass lives at most this long, whatever a grant says.
+    pub max_pass_ttl: Duration,
+    /// A new key is published this long before it signs: longer than any verifier's staleness bound.
+    pub rotation_overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// Whether private key files are encrypted.
+    pub keys_at_rest: KeysAtRest,
+    /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
+    pub expected_head: Option<Head>,
+    /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
+    pub decisions_bytes: u64,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
+}
+
+impl Options {
+    /// As the configuration has it that nobody wrote.
+    #[must_use]
+    pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
+        Self {
+            issuer,
+            data_dir,
+            policy_dir,
+            max_task_ttl: Duration::from_secs(8 * 3600),
+            max_pass_ttl: Duration::from_secs(3600),
+            rotation_overlap: Duration::from_secs(120),
+            rotate_keys_after: None,
+            keys_at_rest: KeysAtRest::Plain,
+            expected_head: None,
+            decisions_bytes: 1024 * 1024 * 1024,
+            retention: Retention::default(),
+        }
+    }
+}
