@@ -112,7 +112,7 @@ fn reach_is_what_was_issued_alive_and_not_revoked_at_that_time() {
         (revoked(Subject::Key(hallpass::base::ids::KeyId(2))), vec![1, 2]),
         (completed, vec![2]),
     ] {
-        let entries = [&passes[..], &[end.clone()]].concat();
+        let entries = [&passes[..], std::slice::from_ref(&end)].concat();
         assert_eq!(reaching(10, &entries), left, "{end:?}");
         assert_eq!(reaching(3, &entries), [1, 2], "before it was recorded");
         let again = [&entries[..], &[pass(5, 5)]].concat();

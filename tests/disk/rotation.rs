@@ -23,6 +23,7 @@ use crate::{
 };
 
 #[tokio::test]
+#[expect(clippy::zombie_processes, reason = "`stopped` waits for it until it has ended")]
 async fn a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer() {
     let Some(disk) = Disk::new(MEBIBYTES) else { return };
     let answers = tempfile::NamedTempFile::new().unwrap();
