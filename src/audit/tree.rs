@@ -46,6 +46,9 @@ struct State {
     pending: Vec<Node>,
     /// The file that is written, by level.
     open: BTreeMap<u32, (u64, File)>,
+    /// With so many pending nodes they are written; more after a write that failed.
+    write_at: usize,
+    /// Why the files lack nodes, for good.
     fault: Option<String>,
 }
 
@@ -103,7 +106,7 @@ pub enum TreeError {
     )]
     Damaged,
     /// They could not be written some time before.
-    #[error("the files of the tree cannot be written: {0}: restart hallpass once the cause is gone")]
+    #[error("the files of the tree cannot be written: {0}: it is tried again with the next proof")]
     Stopped(String),
     /// They cannot be read or made.
     #[error("cannot {action} `{}`: {source}", path.display())]
@@ -126,7 +129,7 @@ impl Tree {
         let head = Head { sequence: frontier.size(), hash };
         let base = frontier.clone();
         let (pending, open) = (Vec::new(), BTreeMap::new());
-        let state = State { frontier, head, base, pending, open, fault: None };
+        let state = State { frontier, head, base, pending, open, write_at: PENDING_NODES, fault: None };
         Self { dir: data_dir.join(TREE_DIRECTORY), state: Mutex::new(state) }
     }
 
@@ -135,8 +138,9 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// When the files cannot be written. The tree and its root stay right, proofs are refused until the
-    /// next start.
+    /// When the files cannot be written. The tree and its root stay right, and what was not written is kept and
+    /// tried again: with the next proof or checkpoint, or when as much has come to it. When too much waits it is
+    /// given up, and proofs are refused until the next start.
     pub fn append(&self, records: &[Record]) -> Result<(), TreeError> {
         let mut state = self.state();
         let State { frontier, head, pending, .. } = &mut *state;
@@ -148,7 +152,7 @@ impl Tree {
             });
             *head = record.head();
         }
-        if state.pending.len() >= PENDING_NODES { self.flush(&mut state) } else { Ok(()) }
+        if state.pending.len() >= state.write_at { self.flush(&mut state) } else { Ok(()) }
     }
 
     /// The root, and the record that it ends with.
@@ -258,13 +262,19 @@ impl Tree {
             let written = writable(&mut state.open, (level, piece), &path)
                 .and_then(|file| file.write_all_at(&bytes, offset(first.number)));
             if let Err(error) = written {
-                let fault = format!("`{}`: {error}", path.display());
-                state.fault = Some(fault.clone());
-                return Err(TreeError::Stopped(fault));
+                let why = format!("`{}`: {error}", path.display());
+                state.open.clear();
+                if pending.len() >= MAX_PENDING_NODES {
+                    state.fault = Some(why.clone());
+                } else {
+                    state.write_at = pending.len().saturating_add(PENDING_NODES);
+                    state.pending = pending;
+                }
+                return Err(TreeError::Stopped(why));
             }
         }
         pending.clear();
-        state.pending = pending;
+        (state.pending, state.write_at) = (pending, PENDING_NODES);
         Ok(())
     }
 
@@ -386,3 +396,6 @@ const HASH_BYTES: usize = 32;
 
 /// So many nodes wait in memory before they are written: 160 KiB.
 const PENDING_NODES: usize = 4096;
+
+/// So many nodes wait for a disk that cannot be written: some 50 MB.
+const MAX_PENDING_NODES: usize = 1 << 20;

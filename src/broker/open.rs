@@ -24,7 +24,7 @@ use super::{
     state::State,
 };
 use crate::{
-    audit::{Tree, TreeError},
+    audit::Tree,
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -83,9 +83,6 @@ pub enum StartError {
     /// The index.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// The Merkle tree.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
     /// A key.
     #[error(transparent)]
     Keys(#[from] KeyringError),
@@ -143,7 +140,7 @@ impl Broker {
         let journal_options = JournalOptions { segment_bytes, ..JournalOptions::default() };
         let mut saved = Saved::new(&options.data_dir);
         let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
-        let (mut state, tree) = saved.into_parts()?;
+        let (mut state, tree) = saved.into_parts();
         let mut recovery = found.words();
         let reader = recovered.reader();
         refuse_older_copy(&reader, options.expected_head)?;
@@ -269,7 +266,7 @@ fn applier(
         }
         // After the index, through which a proof finds its record.
         if let Err(error) = tree.append(records) {
-            tracing::error!(error = %error, "the audit trail's tree gives no proofs any more; restart to rebuild it");
+            tracing::error!(error = %error, "the files of the audit trail's tree could not be written");
         }
         if let Some(sequence) = news {
             feed.send_replace(sequence);

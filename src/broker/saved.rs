@@ -29,8 +29,7 @@ pub(super) struct Saved {
     data_dir: PathBuf,
     state: State,
     tree: Tree,
-    /// Whether the tree could follow; its files are derived, but a start that cannot write them would go on for ever
-    /// without proofs.
+    /// Whether the files of the tree could be written.
     grown: Result<(), TreeError>,
 }
 
@@ -41,8 +40,12 @@ impl Saved {
         Self { data_dir: data_dir.to_owned(), state: State::default(), tree, grown: Ok(()) }
     }
 
-    pub(super) fn into_parts(self) -> Result<(State, Tree), TreeError> {
-        self.grown.map(|()| (self.state, self.tree))
+    pub(super) fn into_parts(self) -> (State, Tree) {
+        if let Err(error) = self.grown {
+            // Proofs can wait; revoking cannot.
+            tracing::error!(error = %error, "the files of the audit trail's tree could not be written");
+        }
+        (self.state, self.tree)
     }
 }
 
@@ -67,8 +70,8 @@ impl Restore for Saved {
 
     fn replay(&mut self, record: &Record) {
         let _ = self.state.apply(record);
-        if self.grown.is_ok() {
-            self.grown = self.tree.append(std::slice::from_ref(record));
+        if let Err(error) = self.tree.append(std::slice::from_ref(record)) {
+            self.grown = Err(error);
         }
     }
 }
@@ -227,9 +230,10 @@ mod tests {
                 "task": id("tsk", task), "agent": format!("bot{agent}"), "steward": id("stw", steward), "purpose": "count",
                 "opened_at": at(0), "ends_at": ends_at, "asked": [], "context": {"ticket": {"a": [1, "b", null]}},
             }})),
-            (n(), n(), n(), second(), second()).prop_map(|(task, token, to, issued_at, expires_at)| json!({
+            // A pass is of one task only: its id is a signature.
+            (n(), n(), second(), second()).prop_map(|(task, to, issued_at, expires_at)| json!({
                 "type": "token_issued", "task": id("tsk", task), "token": {
-                    "revocation_id": block(token), "key": 1, "issued_at": issued_at, "expires_at": expires_at,
+                    "revocation_id": block(task), "key": 1, "issued_at": issued_at, "expires_at": expires_at,
                     "rights": [{"type": "mcp", "server": server(to), "tools": ["read"]}], "decided_by": [],
                     "policy": Digest::ZERO,
                 },
@@ -286,7 +290,7 @@ mod tests {
             records.iter().for_each(|record| all.replay(record));
             let mut first = Saved::new(home.path());
             before.iter().for_each(|record| first.replay(record));
-            let (state, tree) = first.into_parts().unwrap();
+            let (state, tree) = first.into_parts();
             let snapshot = take_snapshot(Arc::new(RwLock::new(state)), Arc::new(tree))().unwrap();
             let mut restored = Saved::new(home.path());
             restored.restore(&snapshot).unwrap();

@@ -193,7 +193,7 @@ fn damaged_files_give_no_proof_that_does_not_hold() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written_stops_proofs_and_not_the_root() {
+fn a_disk_that_cannot_be_written_stops_proofs_until_it_can_and_never_the_root() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join(TREE_DIRECTORY), "in the way").unwrap();
     let tree = new(&dir);
@@ -203,4 +203,9 @@ fn a_disk_that_cannot_be_written_stops_proofs_and_not_the_root() {
     }
     assert!(tree.append(&records(11..=9000)).is_err());
     assert_eq!(tree.root().root, root(9000));
+    assert!(tree.checkpoint().is_err());
+    fs::remove_file(dir.path().join(TREE_DIRECTORY)).unwrap();
+    let (proof, root) = tree.inclusion((1, hash(1)), 9000).unwrap();
+    proof.verify(hash(1), root).unwrap();
+    tree.checkpoint().unwrap();
 }

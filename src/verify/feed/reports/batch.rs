@@ -1,8 +1,8 @@
 //! A batch: reports that are written down and sent together, as one line of JSON.
 
-use super::Times;
+use super::{Times, losses::Loss};
 use crate::{
-    base::{digest::Digest, json, time::Timestamp},
+    base::{digest::Digest, json},
     verify::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
@@ -59,18 +59,39 @@ fn encoded(report: &Report) -> Option<Vec<u8>> {
     serde_json::to_vec(report).ok()
 }
 
-/// A line of the spool, read back: how many reports it holds, and when their calls were decided.
-/// `None` when it is not one, as after damage to the disk.
-pub(super) fn of_line(line: &[u8]) -> Option<(u64, Times)> {
+/// What a line of the spool holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// How many calls, and when they were decided.
+    pub(super) calls: Option<(u64, Times)>,
+    /// What it tells of as lost.
+    pub(super) gap: Option<Loss>,
+}
+
+impl Held {
+    /// How many reports.
+    pub(super) fn reports(&self) -> u64 {
+        self.calls.map_or(0, |(count, _)| count).saturating_add(u64::from(self.gap.is_some()))
+    }
+}
+
+/// A line of the spool, read back; `None` when it is not one, as after damage to the disk.
+pub(super) fn of_line(line: &[u8]) -> Option<Held> {
     let ReportBatch { reports } = json::parse_as(line, line.len()).ok()?;
-    let times = |report: &Report| match report {
-        Report::Call(call) => (call.at, call.at),
-        Report::Lost(lost) => (lost.from, lost.to),
-    };
-    let mut all = reports.iter().map(times);
-    let first: (Timestamp, Timestamp) = all.next()?;
-    let whole = all.fold(first, |(from, to), next| (from.min(next.0), to.max(next.1)));
-    Some((u64::try_from(reports.len()).unwrap_or(u64::MAX), whole))
+    let mut held = Held::default();
+    for report in &reports {
+        match report {
+            Report::Call(call) => {
+                let (count, (from, to)) = held.calls.unwrap_or((0, (call.at, call.at)));
+                held.calls = Some((count.saturating_add(1), (from.min(call.at), to.max(call.at))));
+            }
+            Report::Lost(lost) => {
+                let loss = Loss { count: lost.count, times: (lost.from, lost.to) };
+                held.gap = Some(held.gap.map_or(loss, |gap| gap.and(loss)));
+            }
+        }
+    }
+    (held.reports() > 0).then_some(held)
 }
 
 /// The key under which a line is sent: equal lines are one batch, also after a restart.
@@ -83,3 +104,23 @@ const MAX_REPORTS: usize = MAX_BATCH_REPORTS - 1;
 
 /// And at most so many bytes, half of what a broker takes as a body unless configured otherwise.
 const MAX_BYTES: usize = 512 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::time::Timestamp, verify::report::LostReports};
+
+    #[test]
+    fn a_gap_in_a_line_keeps_its_number() {
+        let at = Timestamp::from_unix_seconds;
+        let gap = |count| {
+            let server = "https://ledger.example/mcp".parse().unwrap();
+            let lost = Report::Lost(LostReports::new(server, count, (at(1), at(2))));
+            of_line(&Batch::default().to_line(Some(&lost)).unwrap()).unwrap()
+        };
+        let held = gap(Some(5_000));
+        assert_eq!((held.calls, held.gap), (None, Some(Loss { count: Some(5_000), times: (at(1), at(2)) })));
+        assert_eq!(gap(None).gap, Some(Loss { count: None, times: (at(1), at(2)) }));
+        assert!(of_line(b"{\"reports\":[]}\n").is_none() && of_line(b"torn").is_none());
+    }
+}

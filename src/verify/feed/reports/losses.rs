@@ -22,8 +22,8 @@ struct Counted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Loss {
     /// `None` when nobody counted.
-    count: Option<u64>,
-    times: Times,
+    pub(super) count: Option<u64>,
+    pub(super) times: Times,
 }
 
 impl Loss {
@@ -31,7 +31,7 @@ impl Loss {
         LostReports::new(server, self.count, self.times)
     }
 
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         let count = self.count.zip(other.count).map(|(one, other)| one.saturating_add(other));
         let times = (self.times.0.min(other.times.0), self.times.1.max(other.times.1));
         Self { count, times }

@@ -85,7 +85,7 @@ impl Sender {
         let status = answer.status;
         if status.is_success() {
             self.waits = waits();
-            let count = batch::of_line(&line).map_or(0, |(count, _)| count);
+            let count = batch::of_line(&line).map_or(0, |held| held.reports());
             self.shared.progress.send_modify(|progress| {
                 progress.delivered = progress.delivered.saturating_add(count);
                 progress.last_error = None;
@@ -96,10 +96,20 @@ impl Sender {
             let detail = detail(&answer);
             error!(server = %self.shared.server, "reports: the broker takes a batch for none ({status}): {detail}; it is lost");
             match batch::of_line(&line) {
-                Some((count, times)) => self.shared.losses.add(count, times),
+                Some(held) => {
+                    if let Some((count, times)) = held.calls {
+                        self.shared.losses.add(count, times);
+                    }
+                    // What it told of was counted when it was lost.
+                    self.shared.losses.put_back(held.gap);
+                }
                 None => self.shared.losses.add_unknown(Timestamp::EPOCH, Timestamp::EPOCH),
             }
-            return self.settle(line).await;
+            // Whoever refuses everything would have the gap, and the next one, at once.
+            return match self.settle(line).await {
+                Outcome::Settled => self.later(&format!("the last batch was refused ({status})"), None),
+                other => other,
+            };
         }
         let wait = match status {
             // Only an administrator can change that.
