@@ -201,6 +201,11 @@ impl Broker {
                 purpose.as_str()
             )));
         }
+        if !self.is_healthy() {
+            // The record of an earlier try may turn up at the next start: its key must not be written over.
+            return Err(BrokerError::Files("the journal has stopped, so no key is made: restart hallpass".to_owned()));
+        }
+        self.space.make_room();
         let public = self.make_key(purpose, next)?;
         let link = self.link_to(purpose, public)?;
         let state = KeyState::Pending;
@@ -232,18 +237,21 @@ impl Broker {
     /// it may.
     pub(super) async fn rotate_due_keys(&self) -> Result<(), BrokerError> {
         let Some(after) = self.options.rotate_keys_after else { return Ok(()) };
+        // Before the state is held: it looks at the state too, and a lock that is asked for twice can wait for ever.
+        let now = self.now();
         let due = {
-            let (state, now) = (self.state(), self.now());
+            let state = self.state();
             KeyPurpose::ALL.into_iter().filter(|purpose| is_due(&state, *purpose, (now, after))).collect::<Vec<_>>()
         };
+        let mut done = Ok(());
         for purpose in due {
             match self.rotate_key(&Caller::broker(), purpose).await {
                 // Somebody else began it meanwhile.
                 Ok(_) | Err(BrokerError::Conflict(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => done = done.and(Err(error)),
             }
         }
-        Ok(())
+        done
     }
 
     /// Revokes an operator key that retires: tokens that it signed are refused from now on, and the

@@ -271,11 +271,14 @@ impl Broker {
         if !self.is_healthy() {
             self.stopped.send_replace(true);
         }
+        {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            // Recorded time: a clock that jumped ahead and back must not make anything forgotten for good.
+            let now = state.last_at();
+            state.forget(now);
+        }
         self.advance_keys().await?;
-        self.rotate_due_keys().await?;
-        let now = self.now();
-        self.state.write().unwrap_or_else(PoisonError::into_inner).forget(now);
-        Ok(())
+        self.rotate_due_keys().await
     }
 
     /// Finishes what is being recorded and releases the data directory.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::{
     Broker, BrokerError, Caller, Options,
     assertions::Assertions,
+    decisions::DECISIONS_DIRECTORY,
     decisions::Decisions,
     directory::{Directory, DirectoryError},
     feed::FeedHub,
@@ -24,7 +25,7 @@ use super::{
     state::State,
 };
 use crate::{
-    audit::Tree,
+    audit::{TREE_DIRECTORY, Tree},
     base::{
         ids::KeyId,
         secret_file::{SecretFileError, write_secret},
@@ -137,7 +138,9 @@ impl Broker {
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
         let space = Space::before_opening(&options.data_dir);
         let segment_bytes = options.retention.segment_bytes;
-        let journal_options = JournalOptions { segment_bytes, ..JournalOptions::default() };
+        // A directory for keys may have been made for the broker; a key in it was not.
+        let evidence = vec!["index", TREE_DIRECTORY, DECISIONS_DIRECTORY, "keys/root-1.key"];
+        let journal_options = JournalOptions { segment_bytes, evidence, ..JournalOptions::default() };
         let mut saved = Saved::new(&options.data_dir);
         let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
         let (mut state, tree) = saved.into_parts();
@@ -147,7 +150,7 @@ impl Broker {
         space.keep();
         let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
-        let now = clock.now().max(state.last_at());
+        let now = state.last_at();
         state.forget(now);
         let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());

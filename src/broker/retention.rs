@@ -51,7 +51,8 @@ impl Broker {
     fn not_kept_before(&self) -> Result<u32, BrokerError> {
         let trail = |error: crate::journal::ReadError| BrokerError::Trail(error.to_string());
         let Retention { keep_for, keep_bytes, .. } = &self.options.retention;
-        let now = self.now();
+        // Recorded time: what a clock that jumped ahead removed would not come back with it.
+        let now = self.state().last_at();
         let segments = self.reader.segments();
         let mut bytes = segments.iter().map(|segment| self.reader.bytes(*segment)).sum::<u64>();
         for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {

@@ -67,18 +67,23 @@ impl Space {
         }
     }
 
-    /// Refuses what makes rights while room is low. What ends rights passes, and may use the reserve; so
-    /// may what the broker does of itself, a start above all.
+    /// Refuses what makes rights while room is low. What ends rights passes; what operators do to that end, and what
+    /// the broker does of itself, a start above all, may use the reserve. Agents may not: their completions would
+    /// use it up.
     pub(super) fn admit(&self, actor: &Actor, events: &[Event]) -> Result<(), BrokerError> {
-        if *actor == Actor::Broker || events.iter().any(ends_rights) {
-            // Not a moment sooner: whoever fills the disk takes what is given up.
-            self.make_room();
-            Ok(())
-        } else if self.is_low() {
-            Err(BrokerError::StorageLow)
-        } else {
-            Ok(())
-        }
+        let has_room = match (actor, events.iter().any(ends_rights)) {
+            (Actor::Broker, _) | (Actor::Operator(_), true) => {
+                // Not a moment sooner: whoever fills the disk takes what is given up.
+                self.make_room();
+                true
+            }
+            (Actor::Agent(_), true) => {
+                let set_aside = if self.held.load(Ordering::SeqCst) { 0 } else { RESERVE_BYTES };
+                self.free().is_none_or(|free| free >= LAST_BYTES.saturating_mul(2).saturating_add(set_aside))
+            }
+            (Actor::Operator(_) | Actor::Agent(_), false) => !self.is_low(),
+        };
+        if has_room { Ok(()) } else { Err(BrokerError::StorageLow) }
     }
 
     /// Whether there is less room, the reserve included, than the reserve and as much again.
@@ -88,7 +93,7 @@ impl Space {
     }
 
     /// Gives the reserve up when there is hardly any room beside it.
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         if self.held.load(Ordering::SeqCst) && self.free().is_some_and(|free| free < LAST_BYTES) {
             self.held.store(false, Ordering::SeqCst);
             match fs::remove_file(self.reserve()) {
@@ -161,5 +166,6 @@ const RESERVE_FILE: &str = "reserve";
 /// About 15,000 revocations, and several starts.
 const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// With less than this beside it the reserve is given up: the writer's largest batch.
-const LAST_BYTES: u64 = 1024 * 1024;
+/// With less than this beside it the reserve is given up: the writer's largest batch, and a call that is as long as
+/// a record may be.
+const LAST_BYTES: u64 = 6 * 1024 * 1024;

@@ -67,6 +67,8 @@ pub struct Recovery {
     pub created: bool,
     /// The torn tail, when one was cut.
     pub torn: Option<Torn>,
+    /// The last segment, when it had no record and was removed: it had just been begun, or has lost what it held.
+    pub unbegun: Option<u32>,
     /// The first record that was replayed; those before it were in the snapshot.
     pub replayed_from: u64,
     /// Snapshots that could not be used, and why.
@@ -77,7 +79,8 @@ impl Recovery {
     /// What the journal should say about it; nothing after a clean stop.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
-        self.torn.iter().map(Torn::to_string).chain(self.unusable.iter().cloned()).collect()
+        let unbegun = self.unbegun.map(|number| format!("removed segment {number}, which held no record"));
+        self.torn.iter().map(Torn::to_string).chain(unbegun).chain(self.unusable.iter().cloned()).collect()
     }
 }
 

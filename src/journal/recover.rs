@@ -36,7 +36,7 @@ pub(super) fn recover(
     }
     // From here on the journal is sound, and may be mended.
     let torn = read.cut_torn_tail(&found)?;
-    read.drop_unbegun_segment(&found)?;
+    let unbegun = read.drop_unbegun_segment(&found)?;
     let last = found.path(read.end().segment);
     let segment = files::open_segment(&last)?;
     // After a kill there may be records that no sync covered. They count from now on, so they must last.
@@ -48,6 +48,7 @@ pub(super) fn recover(
         head: read.head,
         created: found.created,
         torn,
+        unbegun,
         replayed_from: read.replayed_from,
         unusable: begin.unusable,
     };
@@ -245,16 +246,18 @@ impl Read {
     }
 
     /// Removes a segment that never got its first record: it is begun again when it is needed.
-    fn drop_unbegun_segment(&mut self, found: &Found) -> Result<(), OpenError> {
+    fn drop_unbegun_segment(&mut self, found: &Found) -> Result<Option<u32>, OpenError> {
         let Place { segment, offset } = self.end();
-        if segment > found.oldest() && offset == 0 {
+        let is_unbegun = segment > found.oldest() && offset == 0;
+        if is_unbegun {
             self.segments.pop();
             self.ends.pop();
             files::remove(&found.path(segment))?;
         }
         // A snapshot is written before its segment.
         files::remove(&found.dir.join(files::snapshot_name(self.end().segment.saturating_add(1))))?;
-        files::sync_dir(&found.dir)
+        files::sync_dir(&found.dir)?;
+        Ok(is_unbegun.then_some(segment))
     }
 }
 

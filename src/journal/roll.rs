@@ -18,6 +18,8 @@ pub(super) struct Begun {
     /// Its first entry.
     pub(super) entry: Entry,
     pub(super) body: Body,
+    /// How long its snapshot is; 0 when none was taken.
+    pub(super) snapshot_bytes: u64,
 }
 
 /// Makes segment `number`, which follows on `head`, and the snapshot that its first record vouches for.
@@ -34,23 +36,24 @@ pub(super) fn begin(
 ) -> Result<Begun, String> {
     let path = reader.path(number);
     let snapshot_path = reader.dir().join(files::snapshot_name(number));
-    let make = || -> Result<(File, Option<Digest>), OpenError> {
-        let mut digest = None;
+    let make = || -> Result<(File, Option<Digest>, u64), OpenError> {
+        let (mut digest, mut length) = (None, 0);
         if let Some(snapshot) = snapshot {
             let bytes = snapshot.to_bytes(head);
             digest = Some(Digest::of(&bytes));
+            length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             // A start may have left it behind.
             files::remove(&snapshot_path)?;
             files::create(&snapshot_path, &bytes)?;
         }
         files::create(&path, b"")?;
-        Ok((files::open_segment(&path)?, digest))
+        Ok((files::open_segment(&path)?, digest, length))
     };
-    let (file, snapshot) = make().map_err(|error| undo(reader, number, with_source(&error)))?;
+    let (file, snapshot, snapshot_bytes) = make().map_err(|error| undo(reader, number, with_source(&error)))?;
     let event = Event::SegmentBegun { snapshot };
     let entry = Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event };
     let body = Body::of(&entry).map_err(|error| undo(reader, number, error.to_string()))?;
-    Ok(Begun { file, entry, body })
+    Ok(Begun { file, entry, body, snapshot_bytes })
 }
 
 /// Removes what was made of segment `number`, and returns why, together with what went wrong about that.

@@ -311,8 +311,8 @@ impl Writers {
         let begun = views
             .snapshot()
             .and_then(|snapshot| roll::begin(&self.reader, number, (gather.head, gather.last_at), snapshot.as_ref()));
-        let begun = begun.and_then(|roll::Begun { file, entry, body }| {
-            let next = store.storage.next_segment(file).map(|()| (entry, body));
+        let begun = begun.and_then(|roll::Begun { file, entry, body, snapshot_bytes }| {
+            let next = store.storage.next_segment(file).map(|()| (entry, body, snapshot_bytes));
             next.map_err(|error| roll::undo(&self.reader, number, error.to_string()))
         });
         match begun {
@@ -330,9 +330,13 @@ impl Writers {
         store: &mut Store,
         views: MutexGuard<'_, Views>,
         number: u32,
-        (entry, body): (Entry, Body),
+        (entry, body, snapshot_bytes): (Entry, Body, u64),
     ) {
-        (gather.next, gather.roll_at) = (Place { segment: number, offset: 0 }, self.segment_bytes);
+        // A long snapshot keeps everybody waiting; so it stays a small part of what is written.
+        let is_long = snapshot_bytes > LONG_SNAPSHOT_BYTES;
+        let roll_at =
+            if is_long { self.segment_bytes.max(snapshot_bytes.saturating_mul(4)) } else { self.segment_bytes };
+        (gather.next, gather.roll_at) = (Place { segment: number, offset: 0 }, roll_at);
         let mut batch = Batch::default();
         gather.encode_entry(entry, &body, &mut batch);
         // A failure here stops the journal, and is told to everybody who waits.
@@ -386,6 +390,9 @@ impl Gather {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A shorter snapshot is written in no time.
+const LONG_SNAPSHOT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Gathering, storing, applying: a writer for each.
 const STAGES: usize = 3;

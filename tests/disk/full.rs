@@ -34,7 +34,7 @@ async fn minting_ends_first_and_revoking_last() {
     let revoked = |at: usize, sequence| Revoked { id: minted[at].1.clone(), token: String::new(), sequence };
 
     // Less than the reserve lies beside it.
-    let filler = Filler::leave(&disk, 10 << 20);
+    let filler = Filler::leave(&disk, 14 << 20);
     let refused = running.as_agent(&key, "/v1/tasks", wants()).await.unwrap_err();
     assert!(refused.starts_with("503") && refused.contains(r#""code":"storage_low""#), "{refused}");
     let (status, told_probe) = running.probe("/readyz").await;
@@ -49,6 +49,9 @@ async fn minting_ends_first_and_revoking_last() {
     told.revoked.push(revoked(2, revoke(&running, &minted[2].1).await.unwrap()));
     assert!(!reserve.exists(), "the reserve was not given up");
     assert!(running.as_agent(&key, "/v1/tasks", wants()).await.unwrap_err().contains("storage_low"));
+    // Nor does an agent use up by ending tasks what was given up for revoking.
+    let complete = format!("/v1/tasks/{}/complete", minted[5].0);
+    assert!(running.as_agent(&key, &complete, json!({})).await.unwrap_err().contains("storage_low"));
     running.kill_9();
     running.wait().await;
 
