@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     merkle::{Frontier, Inclusion},
-    statement::{Anchor, ExportStatement, Signed, StatementError, TreeHead},
+    statement::{Anchor, ExportStatement, KeptError, Signed, StatementError, TreeHead},
 };
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
@@ -126,6 +126,21 @@ pub enum VerifyError {
     Unsealed {
         /// The last line, counted from 1.
         line: u64,
+    },
+    /// The head of the export does not agree with the one that was kept.
+    #[error("the head that the export was sealed with: {0}")]
+    Kept(#[from] KeptError),
+    /// The export begins after the head that was kept, so nothing in it can be held against that.
+    #[error(
+        "not comparable: the file begins with record {begins}, and the head that was kept is {expected}: export from \
+         record {} or earlier, or ask for a consistency proof (`hallpass audit prove --since HEADFILE --json`)",
+        expected.sequence.saturating_add(1)
+    )]
+    Begins {
+        /// The known head.
+        expected: Head,
+        /// The first record found.
+        begins: u64,
     },
     /// A segment is missing.
     #[error("segment {found} follows on segment {after}: those between are missing")]
@@ -265,7 +280,8 @@ impl<'c> Check<'c> {
             (self.first, self.from) = (Some(record.entry.at), record.sequence);
             self.begins_segment = matches!(record.entry.event, Event::SegmentBegun { .. });
             let before_it = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
-            if let Some(expected) = self.claims.follows.filter(|expected| *expected != before_it) {
+            let same = self.known_heads().filter(|head| head.sequence == before_it.sequence);
+            if let Some(expected) = self.claims.follows.into_iter().chain(same).find(|head| *head != before_it) {
                 return Err(before.damage(Flaw::OtherChain { expected }).into());
             }
         }
@@ -273,10 +289,15 @@ impl<'c> Check<'c> {
         self.compare(&before, &record)
     }
 
+    /// The heads that this journal is known to have had.
+    fn known_heads(&self) -> impl Iterator<Item = Head> + use<> {
+        let signed = self.claims.tree_head.as_ref().map(TreeHead::chain_head);
+        [self.claims.head, signed].into_iter().flatten()
+    }
+
     /// Holds a record against the heads that are known.
     fn compare(&self, before: &Chain, record: &Record) -> Result<(), VerifyError> {
-        let signed = self.claims.tree_head.as_ref().map(TreeHead::chain_head);
-        for expected in [self.claims.head, signed].into_iter().flatten() {
+        for expected in self.known_heads() {
             if expected.sequence == record.sequence && expected.hash != record.hash {
                 return Err(before.damage(Flaw::OtherChain { expected }).into());
             }
@@ -314,16 +335,20 @@ impl<'c> Check<'c> {
             }
             None => Signature::None,
         };
-        let signed = self.claims.tree_head.as_ref().map(TreeHead::chain_head);
-        for expected in [self.claims.head, signed].into_iter().flatten() {
+        for expected in self.known_heads() {
             if expected.sequence > head.sequence {
                 return Err(self.chain.damage(Flaw::TailCut { expected, found: head.sequence }).into());
             }
             if expected.sequence == 0 && expected != Head::GENESIS {
                 return Err(self.chain.damage(Flaw::OtherChain { expected }).into());
             }
-            if seal.is_none() && expected.sequence < self.from && self.from > 1 {
-                return Err(self.chain.damage(Flaw::Archived { expected, begins: self.from }).into());
+            let begins = self.from;
+            if seal.is_none() && expected.sequence < begins && begins > 1 {
+                return Err(self.chain.damage(Flaw::Archived { expected, begins }).into());
+            }
+            // The first record's `prev` was held against a head right before it; nothing tells of an older one.
+            if expected.sequence.saturating_add(1) < begins {
+                return Err(VerifyError::Begins { expected, begins });
             }
         }
         let Self { from, first, last, in_flight, lines, .. } = self;
@@ -338,6 +363,11 @@ impl<'c> Check<'c> {
             Some(anchor) => (seal.export.verify(anchor).map_err(believed)?, Signature::Verified),
             None => (seal.export.without_trust().map_err(believed)?, Signature::Unanchored),
         };
+        match self.claims.tree_head.as_ref().map(|kept| export.head.hold_against(kept)) {
+            // At another size the records are compared, one by one.
+            None | Some(Ok(()) | Err(KeptError::Size { .. })) => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
         let Head { sequence: to, hash } = self.chain.head();
         if self.from != export.from {
             let flaw = Flaw::Sequence { expected: export.from, found: self.from };

@@ -44,6 +44,63 @@ impl TreeHead {
     pub const fn chain_head(&self) -> Head {
         Head { sequence: self.size, hash: self.hash }
     }
+
+    /// Holds it against a head that was kept: of the same broker and size it must be the same tree.
+    /// When each was signed says nothing: a broker signs the same tree again for whoever asks.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or the two have another size: then only a consistency proof tells.
+    pub fn hold_against(&self, kept: &Self) -> Result<(), KeptError> {
+        if self.iss != kept.iss {
+            return Err(KeptError::Broker { kept: kept.iss.clone(), found: self.iss.clone() });
+        }
+        if self.size != kept.size {
+            return Err(KeptError::Size { kept: kept.size, found: self.size });
+        }
+        if (self.root, self.hash) != (kept.root, kept.hash) {
+            return Err(KeptError::History { size: self.size, kept: kept.root, found: self.root });
+        }
+        Ok(())
+    }
+}
+
+/// Why a head does not agree with one that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeptError {
+    /// Two brokers.
+    #[error("the head that was kept is of {kept}, and this one of {found}")]
+    Broker {
+        /// Whose head was kept.
+        kept: IssuerUri,
+        /// Whose this is.
+        found: IssuerUri,
+    },
+    /// Two sizes.
+    #[error(
+        "not comparable: the head that was kept is of {kept} records, and this one of {found}: ask for a consistency \
+         proof (`hallpass audit prove --since HEADFILE --json`)"
+    )]
+    Size {
+        /// How many records the kept one has.
+        kept: u64,
+        /// How many this one has.
+        found: u64,
+    },
+    /// Two histories of the same length.
+    #[error(
+        "another history than that of the head that was kept: of {size} records each, the root there is {kept} and here \
+         {found}, or the last records differ"
+    )]
+    History {
+        /// How many records both have.
+        size: u64,
+        /// The root of the kept one.
+        kept: Digest,
+        /// The root of this one.
+        found: Digest,
+    },
 }
 
 /// Which records an export holds, and the tree that they are of.

@@ -94,6 +94,54 @@ fn proofs_and_heads_stand_for_themselves() {
 }
 
 #[test]
+fn a_kept_head_is_compared_or_the_check_fails() {
+    let (mut home, key) = house();
+    save(&home, "first.json", &["audit", "head"]);
+    let first = home.json(&["audit", "head"])["sequence"].as_u64().unwrap();
+    home.pass();
+    save(&home, "second.json", &["audit", "head"]);
+    save(&home, "again.json", &["audit", "head"]);
+    save(&home, "since-first.json", &["audit", "prove", "--since", "first.json"]);
+    save(&home, "since-second.json", &["audit", "prove", "--since", "second.json"]);
+    save(&home, "record.json", &["audit", "prove", "--sequence", "4"]);
+    for (name, from) in [("next.jsonl", first + 1), ("later.jsonl", first + 2)] {
+        home.ok(&["audit", "export", name, "--first", &from.to_string()]);
+    }
+    home.stop();
+    let verify = |file: &str, head: &str| home.run(&["audit", "verify", file, "--key", &key, "--head", head]);
+    let hash =
+        text(&serde_json::from_str(&fs::read_to_string(home.path("first.json")).unwrap()).unwrap(), "/hash").to_owned();
+    let [plain, forged] = [hash, "0".repeat(64)].map(|hash| format!("{first}:{hash}"));
+    let agree = [
+        ("again.json", "second.json"),
+        ("record.json", "second.json"),
+        ("since-first.json", "first.json"),
+        ("since-second.json", "second.json"),
+        ("next.jsonl", "first.json"),
+        ("next.jsonl", "second.json"),
+        ("next.jsonl", &plain),
+        ("later.jsonl", "second.json"),
+    ];
+    for (file, head) in agree {
+        let checked = verify(file, head);
+        assert_eq!(checked.code, 0, "{file} {head}: {checked:?}");
+    }
+    let differ = [
+        ("second.json", "first.json", "not comparable"),
+        ("record.json", "first.json", "audit prove --since"),
+        ("since-second.json", "first.json", "not comparable"),
+        ("since-first.json", "second.json", "not comparable"),
+        ("later.jsonl", "first.json", "consistency proof"),
+        ("later.jsonl", &plain, "consistency proof"),
+        ("next.jsonl", &forged, "another one"),
+    ];
+    for (file, head, word) in differ {
+        let refused = verify(file, head);
+        assert!(refused.code == 1 && refused.err.contains(word), "{file} {head}: {refused:?}");
+    }
+}
+
+#[test]
 fn reports_answer_in_a_table_in_json_and_in_csv() {
     let home = Home::serving();
     home.furnish();

@@ -93,7 +93,7 @@ impl Verify {
             |error: audit::EvidenceError| CliError::failed(format!("`{}`: {}", self.path.display(), chain(&error)));
         let mut fields = vec![("file", self.path.display().to_string())];
         let head = match evidence(&self.path)? {
-            Evidence::Head(head) => head.verify(anchor).map_err(bad)?,
+            Evidence::Head(head) => head.verify(anchor, known).map_err(bad)?,
             Evidence::Inclusion(inclusion) => {
                 let head = inclusion.verify(anchor, known).map_err(bad)?;
                 fields.push(("proves", format!("record {} is in the journal", inclusion.inclusion.sequence)));
@@ -228,7 +228,7 @@ fn read_head(text: &str, anchor: Option<&Anchor>) -> Result<(Option<Head>, Optio
     let Evidence::Head(head) = evidence(path)? else {
         return Err(CliError::usage(format!("--head: `{text}` is not a head")));
     };
-    let head = head.verify(anchor).map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
+    let head = head.verify(anchor, None).map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
     Ok((None, Some(head)))
 }
 
