@@ -128,6 +128,16 @@ impl Evidence {
             shaped(value).map(Self::Head)
         }
     }
+
+    /// The signed head that it is or leads to; `None` when whoever asked has it.
+    #[must_use]
+    pub const fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::Head(head) => Some(&head.signed),
+            Self::Inclusion(inclusion) => inclusion.signed.as_ref(),
+            Self::Consistency(consistency) => consistency.signed.as_ref(),
+        }
+    }
 }
 
 impl HeadEvidence {

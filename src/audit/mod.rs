@@ -25,6 +25,8 @@ pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
 pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file, verify_segments};
 pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
 pub use sheet::csv;
-pub use statement::{Anchor, ExportStatement, KeptError, Signed, Statement, StatementError, TreeHead};
+pub use statement::{
+    Anchor, ExportStatement, KeptError, Signed, Signer, Standing, Statement, StatementError, TreeHead,
+};
 pub use tree::{PIECE, Root, SavedTree, TREE_DIRECTORY, Tree, TreeError};
 pub use view::{AuditError, AuditEvent, Page, Trail};

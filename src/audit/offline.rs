@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     merkle::{Frontier, Inclusion},
-    statement::{Anchor, ExportStatement, KeptError, Signed, StatementError, TreeHead},
+    statement::{Anchor, ExportStatement, KeptError, Signed, Signer, StatementError, TreeHead},
 };
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
@@ -74,6 +74,8 @@ pub struct Summary {
     pub in_flight: bool,
     /// Who stands for it.
     pub signature: Signature,
+    /// Which key that is by the key document; `None` when nobody stands for it.
+    pub signer: Option<Signer>,
 }
 
 /// Who stands for a file.
@@ -351,8 +353,9 @@ impl<'c> Check<'c> {
                 return Err(VerifyError::Begins { expected, begins });
             }
         }
+        let signer = seal.map(|seal| seal.export.signer(self.claims.anchor.as_ref()));
         let Self { from, first, last, in_flight, lines, .. } = self;
-        Ok(Summary { records: lines, from, first, last, head, in_flight, signature })
+        Ok(Summary { records: lines, from, first, last, head, in_flight, signature, signer })
     }
 
     /// Holds what was read against what was signed.

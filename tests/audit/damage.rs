@@ -46,6 +46,7 @@ fn an_export_is_whole_and_says_what_it_holds() {
     for (from, to, size) in [(1, 7, 7), (1, 5, 7), (3, 7, 7), (3, 5, 6), (4, 4, 7), (1, 1, 1)] {
         let summary = verify(&log.export(from, to, size), &trusting(&log)).unwrap();
         assert_eq!((summary.from, summary.records, summary.head.sequence), (from, to - from + 1, to));
+        assert_eq!(summary.signer.as_ref().unwrap().key, log.key.public().thumbprint());
         let Signature::Verified(export) = summary.signature else { panic!("{summary:?}") };
         assert_eq!((export.from, export.to, export.head), (from, to, log.head(size)));
     }

@@ -1,7 +1,9 @@
 //! Statements: whose word is taken, and for what.
 
 use hallpass::{
-    audit::{Anchor, ConsistencyEvidence, EvidenceError, KeptError, ProofError, Signed, StatementError, TreeHead},
+    audit::{
+        Anchor, ConsistencyEvidence, EvidenceError, KeptError, ProofError, Signed, Standing, StatementError, TreeHead,
+    },
     base::{
         jws::JwsError,
         key::{PrivateKey, PublicKey},
@@ -50,7 +52,21 @@ fn a_pinned_key_leads_to_later_ones_and_to_no_foreign_one() {
         checkpoint_key: Some(third.public()),
         checkpoint_key_chain: chain.to_vec(),
     };
-    signed.verify::<TreeHead>(&Anchor::document(&document).unwrap()).unwrap();
+    let listed = Anchor::document(&document).unwrap();
+    signed.verify::<TreeHead>(&listed).unwrap();
+    // A retired key stays believed, and whoever checks is told that it is one.
+    let unlisted = link(&third, &foreign.public(), &third);
+    let longer = [&chain[..], &[unlisted]].concat();
+    let keys = [(&first, Standing::Earlier), (&second, Standing::Earlier), (&third, Standing::Current)];
+    for (key, standing) in keys.into_iter().chain([(&foreign, Standing::Unlisted)]) {
+        let signed = Signed::new(&head, key, &longer).unwrap();
+        signed.verify::<TreeHead>(&listed).unwrap();
+        let signer = signed.signer(Some(&listed));
+        assert_eq!((signer.key, signer.standing), (key.public().thumbprint(), standing));
+        for knows_one in [None, Some(&pins(&first)), Some(&Anchor::key(&key.public()))] {
+            assert_eq!(signed.signer(knows_one).standing, Standing::Unknown);
+        }
+    }
     assert_eq!(Anchor::document(&KeyDocument { checkpoint_key: None, ..document }), None);
     assert_eq!(Anchor::thumbprint("not a thumbprint"), None);
 }

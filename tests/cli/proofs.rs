@@ -2,6 +2,11 @@
 
 use std::fs;
 
+use hallpass::{
+    audit::{HeadEvidence, Signed, TreeHead},
+    base::{digest::Digest, ids::IssuerUri, key::PrivateKey, time::Timestamp},
+    verify::document::{KeyDocument, KeyLink},
+};
 use serde_json::Value;
 
 use crate::home::{Home, mode, text};
@@ -139,6 +144,40 @@ fn a_kept_head_is_compared_or_the_check_fails() {
         let refused = verify(file, head);
         assert!(refused.code == 1 && refused.err.contains(word), "{file} {head}: {refused:?}");
     }
+}
+
+#[test]
+fn a_head_by_a_retired_key_is_believed_and_says_so() {
+    let home = Home::new();
+    let [old, new] = [1, 2].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let iss: IssuerUri = "https://broker.example".parse().unwrap();
+    let link = KeyLink { iss: iss.clone(), old: old.public(), new: new.public() };
+    let chain = vec![link.sign(KeyLink::CHECKPOINT_TYP, &old).unwrap()];
+    let document = KeyDocument {
+        iss: iss.clone(),
+        at: Timestamp::EPOCH,
+        keys: Vec::new(),
+        feed_key: old.public(),
+        feed_key_chain: Vec::new(),
+        checkpoint_key: Some(new.public()),
+        checkpoint_key_chain: chain.clone(),
+    };
+    home.write("keys.json", &serde_json::to_string(&document).unwrap());
+    let head = TreeHead { iss, at: Timestamp::EPOCH, size: 1, root: Digest::ZERO, hash: Digest::ZERO };
+    let (hash, root, at) = (head.hash, head.root, head.at.to_string());
+    let words = ["signed by an earlier checkpoint key", "the current checkpoint key"];
+    for (key, standing, words) in [(&old, "earlier", words[0]), (&new, "current", words[1])] {
+        let signed = Signed::new(&head, key, &chain).unwrap();
+        let evidence = HeadEvidence { sequence: 1, hash, root, at: at.clone(), signed };
+        home.write("head.json", &serde_json::to_string(&evidence).unwrap());
+        let shown = home.ok(&["audit", "verify", "head.json", "--key", "keys.json"]);
+        assert!(shown.contains(words), "{shown}");
+        let answer = home.json(&["audit", "verify", "head.json", "--key", "keys.json"]);
+        let signer = (text(&answer, "/signer/key"), text(&answer, "/signer/standing"));
+        assert_eq!(signer, (key.public().thumbprint().as_str(), standing));
+    }
+    let shown = home.ok(&["audit", "verify", "head.json", "--key", &old.public().thumbprint()]);
+    assert!(shown.contains("a key document says"), "{shown}");
 }
 
 #[test]

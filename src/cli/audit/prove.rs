@@ -144,7 +144,7 @@ impl Export {
         let document = json!({"file": file, "records": summary.records, "from": summary.from,
             "head": {"sequence": summary.head.sequence, "hash": summary.head.hash}});
         let mut fields = vec![("file", file), ("records", summary.records.to_string())];
-        fields.extend(export_fields(&summary.signature));
+        fields.extend(export_fields(&summary));
         output.show(&document, View::Fields(fields))
     }
 
