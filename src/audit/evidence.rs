@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     merkle::{Consistency, Inclusion, ProofError},
     offline::record_hash,
-    statement::{Anchor, Signed, StatementError, TreeHead},
+    statement::{Anchor, KeptError, Signed, StatementError, TreeHead},
 };
 use crate::{
     base::{digest::Digest, json},
@@ -92,6 +92,14 @@ pub enum EvidenceError {
     /// What stands beside the signed head is not what was signed.
     #[error("what stands beside `signed` is not what was signed")]
     Unlike,
+    /// A signed head in it does not agree with the one that was kept.
+    #[error("{member}: {source}")]
+    Kept {
+        /// Which.
+        member: &'static str,
+        /// How it differs.
+        source: KeptError,
+    },
     /// The record is not as it was written.
     #[error("record: {0}")]
     Record(Flaw),
@@ -120,16 +128,27 @@ impl Evidence {
             shaped(value).map(Self::Head)
         }
     }
+
+    /// The signed head that it is or leads to; `None` when whoever asked has it.
+    #[must_use]
+    pub const fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::Head(head) => Some(&head.signed),
+            Self::Inclusion(inclusion) => inclusion.signed.as_ref(),
+            Self::Consistency(consistency) => consistency.signed.as_ref(),
+        }
+    }
 }
 
 impl HeadEvidence {
     /// The head, when it is signed by a key that `anchor` leads to; without an anchor by any key.
+    /// `known` is a head that was kept: it must be of the same tree.
     ///
     /// # Errors
     ///
     /// When it is not, or something else stands beside it.
-    pub fn verify(&self, anchor: Option<&Anchor>) -> Result<TreeHead, EvidenceError> {
-        let head = head("signed", &self.signed, anchor)?;
+    pub fn verify(&self, anchor: Option<&Anchor>, known: Option<&TreeHead>) -> Result<TreeHead, EvidenceError> {
+        let head = given("signed", Some(&self.signed), anchor, known)?;
         let beside = (self.sequence, self.hash, self.root, self.at.as_str());
         if beside == (head.size, head.hash, head.root, head.at.to_string().as_str()) {
             Ok(head)
@@ -141,11 +160,11 @@ impl HeadEvidence {
 
 impl InclusionEvidence {
     /// Verifies that the record is in the tree of the signed head, which it returns; `known` is that
-    /// head when it is not in the evidence.
+    /// head when it is not in the evidence, and must be of the same tree when it is.
     ///
     /// # Errors
     ///
-    /// When the record is damaged, a signature or the proof does not hold.
+    /// When the record is damaged, a signature or the proof does not hold, or the head is not that of `known`.
     pub fn verify(&self, anchor: Option<&Anchor>, known: Option<&TreeHead>) -> Result<TreeHead, EvidenceError> {
         let head = given("signed", self.signed.as_ref(), anchor, known)?;
         let (sequence, hash) = record_hash(self.record.as_bytes()).map_err(EvidenceError::Record)?;
@@ -160,11 +179,12 @@ impl InclusionEvidence {
 
 impl ConsistencyEvidence {
     /// Verifies that the tree of the signed head begins with that of the earlier one; returns both,
-    /// the earlier first. `known` is the earlier head when it is not in the evidence.
+    /// the earlier first. `known` is the earlier head when it is not in the evidence, and must be of the
+    /// same tree when it is: a proof since another head shows nothing about the one that was kept.
     ///
     /// # Errors
     ///
-    /// When a signature or the proof does not hold, or two brokers signed.
+    /// When a signature or the proof does not hold, two brokers signed, or the earlier head is not that of `known`.
     pub fn verify(
         &self,
         anchor: Option<&Anchor>,
@@ -185,7 +205,7 @@ impl ConsistencyEvidence {
     }
 }
 
-/// The head in the evidence, or the one that is known.
+/// The head in the evidence, held against the one that is known; else the one that is known.
 fn given(
     member: &'static str,
     signed: Option<&Signed>,
@@ -193,7 +213,12 @@ fn given(
     known: Option<&TreeHead>,
 ) -> Result<TreeHead, EvidenceError> {
     match (signed, known) {
-        (Some(signed), _) => head(member, signed, anchor),
+        (Some(signed), known) => {
+            let head = head(member, signed, anchor)?;
+            let held = known.map_or(Ok(()), |known| head.hold_against(known));
+            held.map_err(|source| EvidenceError::Kept { member, source })?;
+            Ok(head)
+        }
         (None, Some(known)) => Ok(known.clone()),
         (None, None) => Err(EvidenceError::NoHead(member)),
     }

@@ -17,14 +17,18 @@ mod report;
 mod sheet;
 mod statement;
 mod tree;
+mod unsound;
 mod view;
 
 pub use evidence::{ConsistencyEvidence, Evidence, EvidenceError, HeadEvidence, InclusionEvidence};
 pub use export::Export;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
-pub use offline::{Claims, FileState, Seal, Signature, Summary, VerifyError, verify, verify_file, verify_segments};
+pub use offline::{Claims, FileState, Seal, Signature, Summary, verify, verify_file, verify_segments};
 pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
 pub use sheet::csv;
-pub use statement::{Anchor, ExportStatement, Signed, Statement, StatementError, TreeHead};
+pub use statement::{
+    Anchor, ExportStatement, KeptError, Signed, Signer, Standing, Statement, StatementError, TreeHead,
+};
 pub use tree::{PIECE, Root, SavedTree, TREE_DIRECTORY, Tree, TreeError};
+pub use unsound::VerifyError;
 pub use view::{AuditError, AuditEvent, Page, Trail};

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     merkle::{Frontier, Inclusion},
-    statement::{Anchor, ExportStatement, Signed, StatementError, TreeHead},
+    statement::{Anchor, ExportStatement, KeptError, Signed, Signer, TreeHead},
+    unsound::VerifyError,
 };
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
@@ -74,6 +75,8 @@ pub struct Summary {
     pub in_flight: bool,
     /// Who stands for it.
     pub signature: Signature,
+    /// Which key that is by the key document; `None` when nobody stands for it.
+    pub signer: Option<Signer>,
 }
 
 /// Who stands for a file.
@@ -86,58 +89,6 @@ pub enum Signature {
     Unanchored(ExportStatement),
     /// A trusted checkpoint key.
     Verified(ExportStatement),
-}
-
-/// Why a file was not found sound.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// It is not as it was written.
-    #[error("the journal is damaged at {0}")]
-    Damage(#[from] Damage),
-    /// The export's last line is not what a broker writes.
-    #[error("the seal of the export, at line {line}, is damaged: {detail}")]
-    Seal {
-        /// The line, counted from 1.
-        line: u64,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The seal is not believed.
-    #[error("the seal of the export, at line {line}, is not believed: {source}")]
-    Statement {
-        /// The line, counted from 1.
-        line: u64,
-        /// Why not.
-        source: StatementError,
-    },
-    /// The records are a sound chain, and not the one that was signed.
-    #[error("records {from} to {to} are not those that were signed: {detail}")]
-    Other {
-        /// The first record of the file.
-        from: u64,
-        /// The last record of the file, or the one where it shows.
-        to: u64,
-        /// How it shows.
-        detail: String,
-    },
-    /// A signature is asked for and the file has none.
-    #[error("the file ends at line {line} without a seal: it is no export, or its end was cut")]
-    Unsealed {
-        /// The last line, counted from 1.
-        line: u64,
-    },
-    /// A segment is missing.
-    #[error("segment {found} follows on segment {after}: those between are missing")]
-    Gap {
-        /// The last segment before the gap.
-        after: u32,
-        /// The one that was found next.
-        found: u32,
-    },
-    /// It could not be read.
-    #[error("the journal cannot be read")]
-    Read(#[from] io::Error),
 }
 
 /// Checks every record that `reader` gives, from the first to the last, and the seal when there is one.
@@ -265,7 +216,8 @@ impl<'c> Check<'c> {
             (self.first, self.from) = (Some(record.entry.at), record.sequence);
             self.begins_segment = matches!(record.entry.event, Event::SegmentBegun { .. });
             let before_it = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
-            if let Some(expected) = self.claims.follows.filter(|expected| *expected != before_it) {
+            let same = self.known_heads().filter(|head| head.sequence == before_it.sequence);
+            if let Some(expected) = self.claims.follows.into_iter().chain(same).find(|head| *head != before_it) {
                 return Err(before.damage(Flaw::OtherChain { expected }).into());
             }
         }
@@ -273,10 +225,15 @@ impl<'c> Check<'c> {
         self.compare(&before, &record)
     }
 
+    /// The heads that this journal is known to have had.
+    fn known_heads(&self) -> impl Iterator<Item = Head> + use<> {
+        let signed = self.claims.tree_head.as_ref().map(TreeHead::chain_head);
+        [self.claims.head, signed].into_iter().flatten()
+    }
+
     /// Holds a record against the heads that are known.
     fn compare(&self, before: &Chain, record: &Record) -> Result<(), VerifyError> {
-        let signed = self.claims.tree_head.as_ref().map(TreeHead::chain_head);
-        for expected in [self.claims.head, signed].into_iter().flatten() {
+        for expected in self.known_heads() {
             if expected.sequence == record.sequence && expected.hash != record.hash {
                 return Err(before.damage(Flaw::OtherChain { expected }).into());
             }
@@ -314,20 +271,25 @@ impl<'c> Check<'c> {
             }
             None => Signature::None,
         };
-        let signed = self.claims.tree_head.as_ref().map(TreeHead::chain_head);
-        for expected in [self.claims.head, signed].into_iter().flatten() {
+        for expected in self.known_heads() {
             if expected.sequence > head.sequence {
                 return Err(self.chain.damage(Flaw::TailCut { expected, found: head.sequence }).into());
             }
             if expected.sequence == 0 && expected != Head::GENESIS {
                 return Err(self.chain.damage(Flaw::OtherChain { expected }).into());
             }
-            if seal.is_none() && expected.sequence < self.from && self.from > 1 {
-                return Err(self.chain.damage(Flaw::Archived { expected, begins: self.from }).into());
+            let begins = self.from;
+            if seal.is_none() && expected.sequence < begins && begins > 1 {
+                return Err(self.chain.damage(Flaw::Archived { expected, begins }).into());
+            }
+            // The first record's `prev` was held against a head right before it; nothing tells of an older one.
+            if expected.sequence.saturating_add(1) < begins {
+                return Err(VerifyError::Begins { expected, begins });
             }
         }
+        let signer = seal.map(|seal| seal.export.signer(self.claims.anchor.as_ref()));
         let Self { from, first, last, in_flight, lines, .. } = self;
-        Ok(Summary { records: lines, from, first, last, head, in_flight, signature })
+        Ok(Summary { records: lines, from, first, last, head, in_flight, signature, signer })
     }
 
     /// Holds what was read against what was signed.
@@ -338,6 +300,11 @@ impl<'c> Check<'c> {
             Some(anchor) => (seal.export.verify(anchor).map_err(believed)?, Signature::Verified),
             None => (seal.export.without_trust().map_err(believed)?, Signature::Unanchored),
         };
+        match self.claims.tree_head.as_ref().map(|kept| export.head.hold_against(kept)) {
+            // At another size the records are compared, one by one.
+            None | Some(Ok(()) | Err(KeptError::Size { .. })) => {}
+            Some(Err(error)) => return Err(error.into()),
+        }
         let Head { sequence: to, hash } = self.chain.head();
         if self.from != export.from {
             let flaw = Flaw::Sequence { expected: export.from, found: self.from };

@@ -44,6 +44,63 @@ impl TreeHead {
     pub const fn chain_head(&self) -> Head {
         Head { sequence: self.size, hash: self.hash }
     }
+
+    /// Holds it against a head that was kept: of the same broker and size it must be the same tree.
+    /// When each was signed says nothing: a broker signs the same tree again for whoever asks.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or the two have another size: then only a consistency proof tells.
+    pub fn hold_against(&self, kept: &Self) -> Result<(), KeptError> {
+        if self.iss != kept.iss {
+            return Err(KeptError::Broker { kept: kept.iss.clone(), found: self.iss.clone() });
+        }
+        if self.size != kept.size {
+            return Err(KeptError::Size { kept: kept.size, found: self.size });
+        }
+        if (self.root, self.hash) != (kept.root, kept.hash) {
+            return Err(KeptError::History { size: self.size, kept: kept.root, found: self.root });
+        }
+        Ok(())
+    }
+}
+
+/// Why a head does not agree with one that was kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeptError {
+    /// Two brokers.
+    #[error("the head that was kept is of {kept}, and this one of {found}")]
+    Broker {
+        /// Whose head was kept.
+        kept: IssuerUri,
+        /// Whose this is.
+        found: IssuerUri,
+    },
+    /// Two sizes.
+    #[error(
+        "not comparable: the head that was kept is of {kept} records, and this one of {found}: ask for a consistency \
+         proof (`hallpass audit prove --since HEADFILE --json`)"
+    )]
+    Size {
+        /// How many records the kept one has.
+        kept: u64,
+        /// How many this one has.
+        found: u64,
+    },
+    /// Two histories of the same length.
+    #[error(
+        "another history than that of the head that was kept: of {size} records each, the root there is {kept} and here \
+         {found}, or the last records differ"
+    )]
+    History {
+        /// How many records both have.
+        size: u64,
+        /// The root of the kept one.
+        kept: Digest,
+        /// The root of this one.
+        found: Digest,
+    },
 }
 
 /// Which records an export holds, and the tree that they are of.
@@ -165,6 +222,15 @@ impl Signed {
         Err(StatementError::Untrusted { thumbprint })
     }
 
+    /// Which key signs it, and what that key is as far as `anchor` knows. Whether it did sign, and is the
+    /// broker's, [`Self::verify`] says.
+    #[must_use]
+    pub fn signer(&self, anchor: Option<&Anchor>) -> Signer {
+        let key = self.checkpoint_key.thumbprint();
+        let standing = anchor.map_or(Standing::Unknown, |anchor| anchor.standing(&key));
+        Signer { key, standing }
+    }
+
     /// The statement, when the key that came with it signed it: whoever that is.
     ///
     /// # Errors
@@ -199,23 +265,52 @@ fn sign<S: Statement>(statement: &S, key: &PrivateKey) -> Result<String, JwsErro
     jws::sign(key, S::TYP, Some(&key.public().thumbprint()), statement)
 }
 
+/// Which key signed a statement. A retired key stays believed, since what it signed in its time must
+/// stay verifiable; so whoever got hold of it can still sign, and only this tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Signer {
+    /// The thumbprint of the key.
+    pub key: String,
+    /// What it is today.
+    pub standing: Standing,
+}
+
+/// What a checkpoint key is by the key document that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "a document is there or not, and its key the same, before or after")]
+pub enum Standing {
+    /// The key that signs now.
+    Current,
+    /// One that signed before.
+    Earlier,
+    /// None in the document, and a key in it leads there: the document is older, or that key vouched falsely.
+    Unlisted,
+    /// There is no document.
+    Unknown,
+}
+
 /// The keys that somebody who checks from outside trusts, by their thumbprints (RFC 7638).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     thumbprints: BTreeSet<String>,
+    /// Of those the one that signs now, when a key document says so.
+    current: Option<String>,
 }
 
 impl Anchor {
     /// One key.
     #[must_use]
     pub fn key(key: &PublicKey) -> Self {
-        Self { thumbprints: BTreeSet::from([key.thumbprint()]) }
+        Self { thumbprints: BTreeSet::from([key.thumbprint()]), current: None }
     }
 
     /// One key, by its thumbprint; `None` when `text` is none.
     #[must_use]
     pub fn thumbprint(text: &str) -> Option<Self> {
-        Digest::from_base64url(text).map(|digest| Self { thumbprints: BTreeSet::from([digest.to_base64url()]) })
+        let digest = Digest::from_base64url(text)?;
+        Some(Self { thumbprints: BTreeSet::from([digest.to_base64url()]), current: None })
     }
 
     /// The checkpoint key of a key document that is believed, and those before it; `None` when it has none.
@@ -225,6 +320,15 @@ impl Anchor {
         let before = document.checkpoint_key_chain.iter();
         let before = before.filter_map(|text| KeyLink::read(KeyLink::CHECKPOINT_TYP, text)).map(|link| link.old);
         let thumbprints = before.chain([now]).map(|key| key.thumbprint()).collect();
-        Some(Self { thumbprints })
+        Some(Self { thumbprints, current: Some(now.thumbprint()) })
+    }
+
+    fn standing(&self, thumbprint: &str) -> Standing {
+        match &self.current {
+            None => Standing::Unknown,
+            Some(current) if current == thumbprint => Standing::Current,
+            Some(_) if self.thumbprints.contains(thumbprint) => Standing::Earlier,
+            Some(_) => Standing::Unlisted,
+        }
     }
 }

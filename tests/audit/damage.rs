@@ -1,7 +1,7 @@
 //! Whatever is done to an export, a head or a proof shows with the file and the public key alone.
 
 use hallpass::{
-    audit::{self, Anchor, Claims, Evidence, FileState, Signature, Summary, VerifyError},
+    audit::{self, Anchor, Claims, Evidence, FileState, KeptError, Signature, Summary, VerifyError},
     base::key::PrivateKey,
     journal::{Entry, Flaw},
 };
@@ -46,6 +46,7 @@ fn an_export_is_whole_and_says_what_it_holds() {
     for (from, to, size) in [(1, 7, 7), (1, 5, 7), (3, 7, 7), (3, 5, 6), (4, 4, 7), (1, 1, 1)] {
         let summary = verify(&log.export(from, to, size), &trusting(&log)).unwrap();
         assert_eq!((summary.from, summary.records, summary.head.sequence), (from, to - from + 1, to));
+        assert_eq!(summary.signer.as_ref().unwrap().key, log.key.public().thumbprint());
         let Signature::Verified(export) = summary.signature else { panic!("{summary:?}") };
         assert_eq!((export.from, export.to, export.head), (from, to, log.head(size)));
     }
@@ -194,11 +195,61 @@ fn an_earlier_head_finds_a_later_export_that_is_not_its_continuation() {
 }
 
 #[test]
+fn a_page_is_held_against_the_head_right_before_it_and_against_no_older_one() {
+    let log = Log::of(entries());
+    let mut other = entries();
+    other[2] = note(99);
+    let other = Log::of(other);
+    let page = log.export(5, 7, 7);
+    let signed = |log: &Log, size| Claims { tree_head: Some(log.head(size)), ..trusting(log) };
+    let plain = |log: &Log, size| Claims { head: Some(log.head(size).chain_head()), ..trusting(log) };
+    for size in 4..=7 {
+        verify(&page, &signed(&log, size)).unwrap();
+        verify(&page, &plain(&log, size)).unwrap();
+        for claims in [signed(&other, size), plain(&other, size)] {
+            verify(&page, &claims).map(|_| ()).unwrap_err();
+        }
+    }
+    for claims in [signed(&other, 4), plain(&other, 4)] {
+        let found = verify(&page, &claims).unwrap_err();
+        let is_other = matches!(&found, VerifyError::Damage(damage) if matches!(damage.flaw, Flaw::OtherChain { .. }));
+        assert!(is_other, "{found}");
+    }
+    // What is older is not in the page, whether it would agree or not.
+    for size in 1..=3 {
+        for claims in [signed(&log, size), plain(&log, size), signed(&other, size), plain(&other, size)] {
+            let found = verify(&page, &claims).unwrap_err();
+            assert!(matches!(found, VerifyError::Begins { begins: 5, .. }), "{found}");
+            assert!(found.to_string().contains("consistency proof"), "{found}");
+        }
+    }
+}
+
+#[test]
+fn the_head_of_an_export_is_the_kept_one_when_they_are_of_one_size() {
+    let log = Log::of(entries());
+    let claims = |head| Claims { tree_head: Some(head), ..trusting(&log) };
+    for page in [log.export(1, 7, 7), log.export(5, 7, 7)] {
+        verify(&page, &claims(log.head(7))).unwrap();
+        let mut root = log.head(7);
+        root.root = hallpass::base::digest::Digest::ZERO;
+        let found = verify(&page, &claims(root)).unwrap_err();
+        assert!(matches!(found, VerifyError::Kept(KeptError::History { size: 7, .. }) | VerifyError::Other { .. }));
+        for size in [6, 7] {
+            let mut broker = log.head(size);
+            broker.iss = "https://other.example".parse().unwrap();
+            let found = verify(&page, &claims(broker)).unwrap_err();
+            assert!(matches!(found, VerifyError::Kept(KeptError::Broker { .. })), "{found}");
+        }
+    }
+}
+
+#[test]
 fn every_flipped_bit_of_a_proof_or_a_head_is_found() {
     let log = Log::of(entries());
     let anchor = Anchor::key(&log.key.public());
     let holds = |bytes: &[u8]| match Evidence::read(bytes) {
-        Ok(Evidence::Head(head)) => head.verify(Some(&anchor)).is_ok(),
+        Ok(Evidence::Head(head)) => head.verify(Some(&anchor), None).is_ok(),
         Ok(Evidence::Inclusion(inclusion)) => inclusion.verify(Some(&anchor), None).is_ok(),
         Ok(Evidence::Consistency(consistency)) => consistency.verify(Some(&anchor), None).is_ok(),
         Err(_) => false,

@@ -1,7 +1,9 @@
 //! Statements: whose word is taken, and for what.
 
 use hallpass::{
-    audit::{Anchor, ConsistencyEvidence, EvidenceError, ProofError, Signed, StatementError, TreeHead},
+    audit::{
+        Anchor, ConsistencyEvidence, EvidenceError, KeptError, ProofError, Signed, Standing, StatementError, TreeHead,
+    },
     base::{
         jws::JwsError,
         key::{PrivateKey, PublicKey},
@@ -50,7 +52,21 @@ fn a_pinned_key_leads_to_later_ones_and_to_no_foreign_one() {
         checkpoint_key: Some(third.public()),
         checkpoint_key_chain: chain.to_vec(),
     };
-    signed.verify::<TreeHead>(&Anchor::document(&document).unwrap()).unwrap();
+    let listed = Anchor::document(&document).unwrap();
+    signed.verify::<TreeHead>(&listed).unwrap();
+    // A retired key stays believed, and whoever checks is told that it is one.
+    let unlisted = link(&third, &foreign.public(), &third);
+    let longer = [&chain[..], &[unlisted]].concat();
+    let keys = [(&first, Standing::Earlier), (&second, Standing::Earlier), (&third, Standing::Current)];
+    for (key, standing) in keys.into_iter().chain([(&foreign, Standing::Unlisted)]) {
+        let signed = Signed::new(&head, key, &longer).unwrap();
+        signed.verify::<TreeHead>(&listed).unwrap();
+        let signer = signed.signer(Some(&listed));
+        assert_eq!((signer.key, signer.standing), (key.public().thumbprint(), standing));
+        for knows_one in [None, Some(&pins(&first)), Some(&Anchor::key(&key.public()))] {
+            assert_eq!(signed.signer(knows_one).standing, Standing::Unknown);
+        }
+    }
     assert_eq!(Anchor::document(&KeyDocument { checkpoint_key: None, ..document }), None);
     assert_eq!(Anchor::thumbprint("not a thumbprint"), None);
 }
@@ -137,4 +153,43 @@ fn a_proof_is_about_its_record_and_its_tree_only() {
     let mut no_record = good;
     no_record.record.truncate(40);
     assert!(matches!(no_record.verify(Some(&anchor), None), Err(EvidenceError::Record(_))));
+}
+
+#[test]
+fn a_kept_head_is_always_held_against_what_came() {
+    let ours = log();
+    let theirs = Log::of((1..=9).map(|n| note(if n == 4 { 44 } else { n })).collect());
+    let anchor = Anchor::key(&ours.key.public());
+    let kept = |error: EvidenceError| match error {
+        EvidenceError::Kept { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    // Another time of signing is no other tree.
+    let again = TreeHead { at: Timestamp::EPOCH, ..ours.head(6) };
+    ours.head_evidence(6).verify(Some(&anchor), Some(&again)).unwrap();
+    ours.inclusion(2, 6).verify(Some(&anchor), Some(&again)).unwrap();
+    ours.consistency(6, 9).verify(Some(&anchor), Some(&again)).unwrap();
+
+    let elsewhere = TreeHead { iss: "https://other.example".parse().unwrap(), ..ours.head(6) };
+    let root = TreeHead { root: theirs.head(6).root, ..ours.head(6) };
+    let hash = TreeHead { hash: theirs.head(6).hash, ..ours.head(6) };
+    for known in [theirs.head(6), root, hash, elsewhere, ours.head(5), theirs.head(5), ours.head(9)] {
+        // All three hold by themselves, and each is about another head than the one that was kept.
+        let found = [
+            ours.head_evidence(6).verify(Some(&anchor), Some(&known)).unwrap_err(),
+            ours.inclusion(2, 6).verify(Some(&anchor), Some(&known)).unwrap_err(),
+            ours.consistency(6, 9).verify(Some(&anchor), Some(&known)).map(|_| ()).unwrap_err(),
+        ];
+        for error in found {
+            let words = error.to_string();
+            match kept(error) {
+                KeptError::Size { kept, found: 6 } if kept == known.size => {
+                    assert!(words.contains("not comparable") && words.contains("audit prove --since"), "{words}");
+                }
+                KeptError::History { size: 6, .. } => assert_eq!((known.size, known.iss.as_str()), (6, ISSUER)),
+                KeptError::Broker { .. } => assert_ne!(known.iss.as_str(), ISSUER),
+                other => panic!("{other}"),
+            }
+        }
+    }
 }

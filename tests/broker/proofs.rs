@@ -15,7 +15,7 @@ fn anchor(broker: &Broker) -> Anchor {
 }
 
 fn head(broker: &Broker, anchor: &Anchor) -> TreeHead {
-    broker.signed_head().unwrap().verify(Some(anchor)).unwrap()
+    broker.signed_head().unwrap().verify(Some(anchor), None).unwrap()
 }
 
 #[tokio::test]
@@ -69,11 +69,11 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
     broker.maintain().await.unwrap();
     let after = broker.signed_head().unwrap();
     assert_ne!(after.signed.checkpoint_key, before.signed.checkpoint_key);
-    after.verify(Some(&first)).unwrap();
+    after.verify(Some(&first), None).unwrap();
     let second = anchor(&broker);
-    after.verify(Some(&second)).unwrap();
-    assert!(before.verify(Some(&second)).is_err(), "a later key does not vouch for an earlier one");
-    before.verify(Some(&Anchor::document(&broker.key_document().unwrap()).unwrap())).unwrap();
+    after.verify(Some(&second), None).unwrap();
+    assert!(before.verify(Some(&second), None).is_err(), "a later key does not vouch for an earlier one");
+    before.verify(Some(&Anchor::document(&broker.key_document().unwrap()).unwrap()), None).unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,11 @@
 
 use std::fs;
 
+use hallpass::{
+    audit::{HeadEvidence, Signed, TreeHead},
+    base::{digest::Digest, ids::IssuerUri, key::PrivateKey, time::Timestamp},
+    verify::document::{KeyDocument, KeyLink},
+};
 use serde_json::Value;
 
 use crate::home::{Home, mode, text};
@@ -91,6 +96,88 @@ fn proofs_and_heads_stand_for_themselves() {
     }
     let usage = home.run(&["audit", "prove"]);
     assert_eq!(usage.code, 2, "{usage:?}");
+}
+
+#[test]
+fn a_kept_head_is_compared_or_the_check_fails() {
+    let (mut home, key) = house();
+    save(&home, "first.json", &["audit", "head"]);
+    let first = home.json(&["audit", "head"])["sequence"].as_u64().unwrap();
+    home.pass();
+    save(&home, "second.json", &["audit", "head"]);
+    save(&home, "again.json", &["audit", "head"]);
+    save(&home, "since-first.json", &["audit", "prove", "--since", "first.json"]);
+    save(&home, "since-second.json", &["audit", "prove", "--since", "second.json"]);
+    save(&home, "record.json", &["audit", "prove", "--sequence", "4"]);
+    for (name, from) in [("next.jsonl", first + 1), ("later.jsonl", first + 2)] {
+        home.ok(&["audit", "export", name, "--first", &from.to_string()]);
+    }
+    home.stop();
+    let verify = |file: &str, head: &str| home.run(&["audit", "verify", file, "--key", &key, "--head", head]);
+    let hash =
+        text(&serde_json::from_str(&fs::read_to_string(home.path("first.json")).unwrap()).unwrap(), "/hash").to_owned();
+    let [plain, forged] = [hash, "0".repeat(64)].map(|hash| format!("{first}:{hash}"));
+    let agree = [
+        ("again.json", "second.json"),
+        ("record.json", "second.json"),
+        ("since-first.json", "first.json"),
+        ("since-second.json", "second.json"),
+        ("next.jsonl", "first.json"),
+        ("next.jsonl", "second.json"),
+        ("next.jsonl", &plain),
+        ("later.jsonl", "second.json"),
+    ];
+    for (file, head) in agree {
+        let checked = verify(file, head);
+        assert_eq!(checked.code, 0, "{file} {head}: {checked:?}");
+    }
+    let differ = [
+        ("second.json", "first.json", "not comparable"),
+        ("record.json", "first.json", "audit prove --since"),
+        ("since-second.json", "first.json", "not comparable"),
+        ("since-first.json", "second.json", "not comparable"),
+        ("later.jsonl", "first.json", "consistency proof"),
+        ("later.jsonl", &plain, "consistency proof"),
+        ("next.jsonl", &forged, "another one"),
+    ];
+    for (file, head, word) in differ {
+        let refused = verify(file, head);
+        assert!(refused.code == 1 && refused.err.contains(word), "{file} {head}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_head_by_a_retired_key_is_believed_and_says_so() {
+    let home = Home::new();
+    let [old, new] = [1, 2].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let iss: IssuerUri = "https://broker.example".parse().unwrap();
+    let link = KeyLink { iss: iss.clone(), old: old.public(), new: new.public() };
+    let chain = vec![link.sign(KeyLink::CHECKPOINT_TYP, &old).unwrap()];
+    let document = KeyDocument {
+        iss: iss.clone(),
+        at: Timestamp::EPOCH,
+        keys: Vec::new(),
+        feed_key: old.public(),
+        feed_key_chain: Vec::new(),
+        checkpoint_key: Some(new.public()),
+        checkpoint_key_chain: chain.clone(),
+    };
+    home.write("keys.json", &serde_json::to_string(&document).unwrap());
+    let head = TreeHead { iss, at: Timestamp::EPOCH, size: 1, root: Digest::ZERO, hash: Digest::ZERO };
+    let (hash, root, at) = (head.hash, head.root, head.at.to_string());
+    let words = ["signed by an earlier checkpoint key", "the current checkpoint key"];
+    for (key, standing, words) in [(&old, "earlier", words[0]), (&new, "current", words[1])] {
+        let signed = Signed::new(&head, key, &chain).unwrap();
+        let evidence = HeadEvidence { sequence: 1, hash, root, at: at.clone(), signed };
+        home.write("head.json", &serde_json::to_string(&evidence).unwrap());
+        let shown = home.ok(&["audit", "verify", "head.json", "--key", "keys.json"]);
+        assert!(shown.contains(words), "{shown}");
+        let answer = home.json(&["audit", "verify", "head.json", "--key", "keys.json"]);
+        let signer = (text(&answer, "/signer/key"), text(&answer, "/signer/standing"));
+        assert_eq!(signer, (key.public().thumbprint().as_str(), standing));
+    }
+    let shown = home.ok(&["audit", "verify", "head.json", "--key", &old.public().thumbprint()]);
+    assert!(shown.contains("a key document says"), "{shown}");
 }
 
 #[test]

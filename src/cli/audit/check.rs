@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    audit::{self, Anchor, Claims, Evidence, FileState, Signature, Summary, TreeHead, VerifyError},
+    audit::{self, Anchor, Claims, Evidence, FileState, Signature, Signer, Standing, Summary, TreeHead, VerifyError},
     base::{json, key::PublicKey, time::Timestamp},
     cli::{
         access::DATA_DIRECTORY,
@@ -92,8 +92,10 @@ impl Verify {
         let bad =
             |error: audit::EvidenceError| CliError::failed(format!("`{}`: {}", self.path.display(), chain(&error)));
         let mut fields = vec![("file", self.path.display().to_string())];
-        let head = match evidence(&self.path)? {
-            Evidence::Head(head) => head.verify(anchor).map_err(bad)?,
+        let evidence = evidence(&self.path)?;
+        let signer = evidence.signed().map(|signed| signed.signer(anchor));
+        let head = match evidence {
+            Evidence::Head(head) => head.verify(anchor, known).map_err(bad)?,
             Evidence::Inclusion(inclusion) => {
                 let head = inclusion.verify(anchor, known).map_err(bad)?;
                 fields.push(("proves", format!("record {} is in the journal", inclusion.inclusion.sequence)));
@@ -108,9 +110,10 @@ impl Verify {
             }
         };
         fields.push(("signed", if anchor.is_some() { "yes" } else { UNANCHORED }.to_owned()));
+        fields.extend(signer.as_ref().map(signer_field));
         fields.extend(head_fields(&head));
         let document = json!({"ok": true, "file": self.path.display().to_string(),
-            "signature": if anchor.is_some() { "verified" } else { "unanchored" }, "tree": head});
+            "signature": if anchor.is_some() { "verified" } else { "unanchored" }, "signer": signer, "tree": head});
         output.show(&document, View::Fields(fields))
     }
 }
@@ -122,8 +125,8 @@ pub(super) fn evidence(path: &Path) -> Result<Evidence, CliError> {
 }
 
 /// Who stands for an export, in words.
-pub(super) fn export_fields(signature: &Signature) -> Vec<(&'static str, String)> {
-    let (word, export) = match signature {
+pub(super) fn export_fields(summary: &Summary) -> Vec<(&'static str, String)> {
+    let (word, export) = match &summary.signature {
         Signature::None => {
             return vec![("signed", "no: whoever can write the file can write another sound one".to_owned())];
         }
@@ -131,9 +134,26 @@ pub(super) fn export_fields(signature: &Signature) -> Vec<(&'static str, String)
         Signature::Verified(export) => ("yes", export),
     };
     let mut fields = vec![("signed", word.to_owned())];
+    fields.extend(summary.signer.as_ref().map(signer_field));
     fields.push(("holds", format!("records {} to {} of {}", export.from, export.to, export.head.size)));
     fields.extend(head_fields(&export.head));
     fields
+}
+
+fn signer_field(signer: &Signer) -> (&'static str, String) {
+    let words = match signer.standing {
+        Standing::Current => "the current checkpoint key",
+        Standing::Earlier => {
+            "signed by an earlier checkpoint key; whoever has that can still sign: compare with what you kept \
+             since before it was rotated"
+        }
+        Standing::Unlisted => {
+            "a checkpoint key that the key document does not list: get the newest document; a key that is in none \
+             was vouched for by somebody who has an earlier one"
+        }
+        Standing::Unknown => "whether that is the current checkpoint key, a key document says: --key KEYS.JSON",
+    };
+    ("signed by", format!("{}; {words}", signer.key))
 }
 
 fn head_fields(head: &TreeHead) -> Vec<(&'static str, String)> {
@@ -155,7 +175,7 @@ fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError>
         "ok": true, "file": path.display().to_string(), "records": summary.records, "from": summary.from,
         "first": summary.first, "last": summary.last,
         "head": {"sequence": summary.head.sequence, "hash": summary.head.hash},
-        "in_flight": summary.in_flight, "signature": signature, "export": export,
+        "in_flight": summary.in_flight, "signature": signature, "signer": summary.signer, "export": export,
     });
     let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     let mut fields = vec![
@@ -172,7 +192,7 @@ fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError>
     if summary.in_flight {
         fields.push(("in flight", "a record is being written".to_owned()));
     }
-    fields.extend(export_fields(&summary.signature));
+    fields.extend(export_fields(summary));
     output.show(&document, View::Fields(fields))
 }
 
@@ -228,7 +248,7 @@ fn read_head(text: &str, anchor: Option<&Anchor>) -> Result<(Option<Head>, Optio
     let Evidence::Head(head) = evidence(path)? else {
         return Err(CliError::usage(format!("--head: `{text}` is not a head")));
     };
-    let head = head.verify(anchor).map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
+    let head = head.verify(anchor, None).map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
     Ok((None, Some(head)))
 }
 

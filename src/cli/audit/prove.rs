@@ -144,7 +144,7 @@ impl Export {
         let document = json!({"file": file, "records": summary.records, "from": summary.from,
             "head": {"sequence": summary.head.sequence, "hash": summary.head.hash}});
         let mut fields = vec![("file", file), ("records", summary.records.to_string())];
-        fields.extend(export_fields(&summary.signature));
+        fields.extend(export_fields(&summary));
         output.show(&document, View::Fields(fields))
     }
 
@@ -185,7 +185,7 @@ fn partial(file: &Path) -> PathBuf {
 async fn signed_head(client: &Client, bearer: &Bearer) -> Result<(Value, HeadEvidence), CliError> {
     let document = client.get("/v1/audit/head", &[], bearer).await?;
     let head: HeadEvidence = shaped(&document)?;
-    head.verify(None).map_err(|error| bad_answer(&error))?;
+    head.verify(None, None).map_err(|error| bad_answer(&error))?;
     Ok((document, head))
 }
 
