@@ -204,7 +204,7 @@ impl Broker {
         let revocation_id = *call.chain.first().ok_or(IndexError::Damaged)?;
         let task = records.task(&call.task)?;
         let purpose = match &task {
-            Some(task) => records.purpose(task)?,
+            Some(known) => records.purpose((&call.task, known))?,
             None => None,
         };
         // What was claimed of another's pass is not told as if it were so.

@@ -262,7 +262,7 @@ fn key_of(report: &Report) -> Digest {
 
 /// What the broker has recorded about tasks and passes, looked up once each. Blocks on the disk.
 ///
-/// The index remembers tasks and passes whose records were archived; what only those said is not known then.
+/// The state knows all about what lives. Of what ended, the index may remember more than there are records.
 pub(super) struct Records<'b> {
     broker: &'b Broker,
     tasks: HashMap<TaskId, Option<Arc<TaskSummary>>>,
@@ -285,20 +285,26 @@ impl<'b> Records<'b> {
     }
 
     /// What a task was opened for.
-    pub(super) fn purpose(&mut self, task: &TaskSummary) -> Result<Option<String>, IndexError> {
+    pub(super) fn purpose(&mut self, (id, task): (&TaskId, &TaskSummary)) -> Result<Option<String>, IndexError> {
+        if let Some(live) = self.broker.state().task(id) {
+            return Ok(Some(live.record.purpose.clone()));
+        }
         Ok(self.event(task.opened)?.and_then(|event| match &*event {
             Event::TaskOpened { task } => Some(task.purpose.clone()),
             _ => None,
         }))
     }
 
-    /// What `of` makes of the record of the pass of `task` whose block 0 is `id`.
+    /// What `of` makes of the record of the pass of `task` whose block 0 is `pass`, if there is one (still).
     pub(super) fn of_pass<T>(
         &mut self,
-        (task, id): (&TaskSummary, &RevocationId),
+        (task, pass): (&TaskSummary, &RevocationId),
         of: impl FnOnce(&TokenRecord) -> T,
     ) -> Result<Option<T>, IndexError> {
-        let Some((sequence, _)) = task.tokens.iter().find(|(_, token)| token == id) else { return Ok(None) };
+        if let Some(live) = self.broker.state().task_of(pass) {
+            return Ok(live.tokens.iter().find(|token| token.revocation_id == *pass).map(of));
+        }
+        let Some((sequence, _)) = task.tokens.iter().find(|(_, token)| token == pass) else { return Ok(None) };
         Ok(self.event(*sequence)?.and_then(|event| match &*event {
             Event::TokenIssued { token, .. } => Some(of(token)),
             _ => None,
@@ -328,11 +334,14 @@ impl<'b> Records<'b> {
         if let Some(known) = self.events.get(&sequence) {
             return Ok(known.clone());
         }
-        let place = self.broker.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-        let found = match self.broker.reader.read_at(sequence, place) {
-            Ok(record) => Some(Arc::new(record.entry.event)),
-            Err(ReadError::Archived { .. }) => None,
-            Err(error) => return Err(error.into()),
+        let found = match self.broker.index.place(sequence)? {
+            Some(place) => match self.broker.reader.read_at(sequence, place) {
+                Ok(record) => Some(Arc::new(record.entry.event)),
+                Err(ReadError::Archived { .. }) => None,
+                Err(error) => return Err(error.into()),
+            },
+            None if sequence < self.broker.reader.first() => None,
+            None => return Err(IndexError::Damaged),
         };
         self.events.insert(sequence, found.clone());
         Ok(found)

@@ -45,6 +45,9 @@ pub enum BrokerError {
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
     Trail(String),
+    /// As many others as may at once are reading through the audit trail.
+    #[error("too many reports over the audit trail are being made")]
+    Busy,
     /// The chain of decisions.
     #[error(transparent)]
     Decisions(#[from] DecisionsError),
@@ -66,7 +69,9 @@ impl BrokerError {
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
             Self::StorageLow => ReasonCode::StorageLow,
-            Self::Journal(_) | Self::Trail(_) | Self::Decisions(_) | Self::Files(_) => ReasonCode::Unavailable,
+            Self::Journal(_) | Self::Trail(_) | Self::Busy | Self::Decisions(_) | Self::Files(_) => {
+                ReasonCode::Unavailable
+            }
         }
     }
 

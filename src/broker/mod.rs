@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::{
     assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
@@ -85,6 +85,8 @@ pub struct Broker {
     policy: PolicyStore,
     feed: FeedHub,
     decisions: Decisions,
+    /// Permits to read through the journal for a report.
+    scans: Semaphore,
     /// Serialises what must look at the state and then change it: registration, keys, revocation.
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     Broker, BrokerError, Caller, Options,
@@ -20,6 +20,7 @@ use super::{
     keyring::{Keyring, KeyringError},
     policy_store::PolicyStore,
     registry::NewOperator,
+    reports,
     saved::{Saved, take_snapshot},
     space::Space,
     state::State,
@@ -176,6 +177,7 @@ impl Broker {
             policy,
             feed: FeedHub::default(),
             decisions: Decisions::open(&options.data_dir, options.decisions_bytes),
+            scans: Semaphore::new(reports::MAX_SCANS),
             changes: tokio::sync::Mutex::new(()),
             assertions,
             feed_sequence,

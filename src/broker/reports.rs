@@ -11,8 +11,8 @@ use crate::{
     },
     index::{Filter, IndexError, Order, Verdict, Window},
     journal::{
-        Event, Record,
-        event::{AgentRecord, Subject, TokenRecord},
+        Event, ReadError, Record,
+        event::{AgentRecord, Attribution, Subject, TokenRecord},
     },
 };
 
@@ -31,7 +31,7 @@ impl Broker {
         let next = found.last().copied().filter(|_| more);
         let mut rows = Vec::new();
         for sequence in found {
-            let record = self.record_at(sequence)?;
+            let Some(record) = self.record_at(sequence)? else { continue };
             let subjects = self.index.subjects(&record.entry).map_err(trail)?;
             // That it was seen here is no deed.
             if !matches!(record.entry.event, Event::AssertionUsed { .. }) {
@@ -46,7 +46,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When index or journal fail, or too many records have to be read.
+    /// When index or journal fail, too many records have to be read, or others read as many already.
     pub fn reach(
         &self,
         (server, tool): (ServerUri, ToolName),
@@ -70,7 +70,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When index or journal fail, or too many records have to be read.
+    /// When index or journal fail, too many records have to be read, or others read as many already.
     pub fn refusals(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<RefusalRow>, BrokerError> {
         let mut refusals = Refusals::default();
         let last = to.map(|to| to.minus(Duration::from_millis(1)));
@@ -132,19 +132,21 @@ impl Broker {
         let filter = Filter { agent: Some(agent.clone()), ..Filter::default() };
         let window = Window { order: Order::NewestFirst, after: None, limit: LOOK_BACK_RECORDS };
         for sequence in self.index.query(&filter, window).map_err(trail)? {
-            if let Event::TokenIssued { token, .. } = &self.record_at(sequence)?.entry.event {
+            let event = self.record_at(sequence)?.map(|record| record.entry.event);
+            if let Some(Event::TokenIssued { token, .. }) = event {
                 return Ok(Some(token.issued_at));
             }
         }
         Ok(None)
     }
 
-    /// Hands every record that was decided between the two times, both included, to `take`.
+    /// Hands every record that was decided between the two times, both included, to `take`, while few others scan.
     fn scan(
         &self,
         (from, last): (Option<Timestamp>, Option<Timestamp>),
         mut take: impl FnMut(&Record) -> Result<(), BrokerError>,
     ) -> Result<(), BrokerError> {
+        let _scanning = self.scans.try_acquire().map_err(|_| BrokerError::Busy)?;
         let window = Window { order: Order::OldestFirst, after: None, limit: 1 };
         // The time of records never goes back, so the first that is late enough is where reading begins.
         let filter = Filter { from, ..Filter::default() };
@@ -164,23 +166,36 @@ impl Broker {
         Ok(())
     }
 
-    fn record_at(&self, sequence: u64) -> Result<Record, BrokerError> {
+    /// The record, unless it was archived in the meantime.
+    fn record_at(&self, sequence: u64) -> Result<Option<Record>, BrokerError> {
         let none = || BrokerError::Trail(format!("record {sequence} is not in the journal"));
-        self.records_from(sequence)?.next().ok_or_else(none)?.map_err(trail)
+        let read = self.records_from(sequence).and_then(|mut records| records.next().ok_or_else(none)?.map_err(trail));
+        match read {
+            Err(_) if sequence < self.reader.first() => Ok(None),
+            read => read.map(Some),
+        }
     }
 }
 
-/// When a call with a pass of `agent` was last let through.
+/// When a call with a pass of `agent` was last let through, by reports that agree with the broker's own records
+/// and are among the last of that agent.
 fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, IndexError> {
     let verdict = Some(Verdict::Allowed);
     let filter = Filter { agent: Some(agent.clone()), verdict, ..Filter::default() };
-    let window = Window { order: Order::NewestFirst, after: None, limit: 1 };
-    let Some(sequence) = decisions.index.query(&filter, window)?.first().copied() else { return Ok(None) };
-    let place = decisions.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-    match decisions.reader.read_at(sequence, place)?.entry.event {
-        Event::CallDecided { call, .. } => Ok(Some(call.at)),
-        _ => Err(IndexError::Damaged),
+    let window = Window { order: Order::NewestFirst, after: None, limit: LOOK_BACK_RECORDS };
+    for sequence in decisions.index.query(&filter, window)? {
+        // What was removed in the meantime is not there any more.
+        let Some(place) = decisions.index.place(sequence)? else { continue };
+        let entry = match decisions.reader.read_at(sequence, place) {
+            Err(ReadError::Archived { .. }) => continue,
+            read => read?.entry,
+        };
+        // SECURITY: any verifier can name any agent, and its clock may be ahead.
+        if let Event::CallDecided { call, attribution: Attribution::Confirmed } = entry.event {
+            return Ok(Some(call.at.min(entry.at)));
+        }
     }
+    Ok(None)
 }
 
 fn access_row(state: &State, (agent, tasks): (&AgentRecord, &[&LiveTask]), now: Timestamp) -> AccessRow {
@@ -201,8 +216,38 @@ fn access_row(state: &State, (agent, tasks): (&AgentRecord, &[&LiveTask]), now: 
 /// No configuration lets a pass live longer.
 const LONGEST_PASS: Duration = Duration::from_secs(24 * 3600);
 
+/// So many questions may read through the journal at once: each takes a thread and a core for as long.
+pub(super) const MAX_SCANS: usize = 2;
+
 /// One question reads at most so many records: some seconds.
 const MAX_SCANNED_RECORDS: usize = 500_000;
 
 /// An agent's last pass is looked for among so many of its records.
 const LOOK_BACK_RECORDS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::time::SystemClock, broker::Options};
+
+    #[tokio::test]
+    async fn no_more_than_a_few_read_through_the_journal_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
+        let options = Options::new("https://broker.example".parse().unwrap(), data, policy);
+        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let mut sent_away = 0;
+        for _ in 0..2 {
+            let first = broker.scan((None, None), |_| {
+                broker.scan((None, None), |_| {
+                    let third = broker.refusals(None, None);
+                    sent_away += usize::from(matches!(third, Err(BrokerError::Busy)));
+                    Ok(())
+                })
+            });
+            first.unwrap();
+            broker.refusals(None, None).unwrap();
+        }
+        assert!(sent_away >= 2, "{sent_away}");
+    }
+}

@@ -96,7 +96,8 @@ impl State {
                 task: live.record.task.clone(),
                 agent: live.record.agent.clone(),
                 steward: live.record.steward.clone(),
-                tokens: minted.chain(appended).collect(),
+                tokens: minted.collect(),
+                appended: appended.collect(),
             }
         };
         self.tasks().map(carried).collect()

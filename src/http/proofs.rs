@@ -23,6 +23,7 @@ use super::{
 use crate::{
     audit::Export,
     broker::{Broker, BrokerError},
+    identity::OperatorSession,
 };
 
 /// The last record and the tree's root, signed.
@@ -92,19 +93,20 @@ pub(super) async fn export(
 ) -> Result<Response, Problem> {
     let params = params.only(&["from", "to"])?;
     let (from, to) = (params.parsed("from")?, params.parsed("to")?);
-    let place = Place::take(&app, operator.session.operator())?;
+    let session = operator.session;
+    let place = Place::take(&app, session.operator())?;
     let export = blocking(&app, move |broker| broker.export(from, to)).await?;
-    let pieces = stream::unfold(Some((place, export)), |state| async move {
-        let (place, export) = state?;
+    let pieces = stream::unfold(Some((place, Reading { app, session, export })), |state| async move {
+        let (place, reading) = state?;
         // On a thread that may block, but no longer than for one piece: a reader may take its time.
         let read = match place.is_over() {
             true => Err(io::Error::other("the broker is about to stop")),
-            false => tokio::task::spawn_blocking(move || read(export))
+            false => tokio::task::spawn_blocking(move || reading.next())
                 .await
                 .unwrap_or_else(|error| Err(io::Error::other(error))),
         };
         match read {
-            Ok((Some(piece), export)) => Some((Ok(piece), Some((place, export)))),
+            Ok((Some(piece), reading)) => Some((Ok(piece), Some((place, reading)))),
             Ok((None, _)) => None,
             Err(error) => {
                 tracing::error!(error = %error, "an export of the audit trail broke off");
@@ -117,9 +119,22 @@ pub(super) async fn export(
     Ok(response)
 }
 
-fn read(mut export: Export) -> io::Result<(Option<Vec<u8>>, Export)> {
-    let piece = export.next_piece().map_err(io::Error::other)?;
-    Ok((piece, export))
+/// An export, and for whom it is.
+struct Reading {
+    app: Arc<App>,
+    session: OperatorSession,
+    export: Export,
+}
+
+impl Reading {
+    /// The next piece, `None` after the seal; an error as soon as the reader may not read the trail any more.
+    fn next(mut self) -> io::Result<(Option<Vec<u8>>, Self)> {
+        if !self.app.still_accepts(&self.session) {
+            return Err(io::Error::other("its reader may not read the audit trail any more"));
+        }
+        let piece = self.export.next_piece().map_err(io::Error::other)?;
+        Ok((piece, self))
+    }
 }
 
 fn required(params: &Params, name: &'static str) -> Result<u64, Problem> {
@@ -134,4 +149,69 @@ pub(super) async fn blocking<T: Send + 'static>(
     let app = Arc::clone(app);
     let done = tokio::task::spawn_blocking(move || work(&app.broker)).await;
     Ok(done.map_err(|error| Problem::internal(error.to_string()))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use axum::{body::BodyDataStream, http::Request};
+    use futures_util::StreamExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        base::{ids::OperatorId, time::SystemClock},
+        broker::{self, Caller, NewOperator},
+        http::{Observer, Options, Seen, Server, main_router},
+        journal::event::Role,
+    };
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn answered(&self, _: &Seen<'_>) {}
+
+        fn panicked(&self) {}
+
+        fn render(&self) -> String {
+            String::new()
+        }
+    }
+
+    async fn exported(app: &Arc<App>, token: &str) -> BodyDataStream {
+        let request = Request::get("/v1/audit/export").header("authorization", format!("Bearer {token}"));
+        let answer = main_router(app).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().into_data_stream()
+    }
+
+    #[tokio::test]
+    async fn an_export_breaks_off_without_its_seal_when_its_reader_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
+        let options = broker::Options::new("https://broker.example".parse().unwrap(), data, policy);
+        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let operator: OperatorId = "auditor".parse().unwrap();
+        let new = NewOperator {
+            operator: operator.clone(),
+            roles: [Role::Auditor].into(),
+            servers: BTreeSet::new(),
+            ttl: Duration::from_secs(3600),
+        };
+        let token = broker.add_operator(&Caller::broker(), new).await.unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(Options::new(any, any), Arc::clone(&broker), Arc::new(Nobody)).await.unwrap();
+        let mut whole = exported(server.app(), token.token.expose()).await;
+        let mut cut = exported(server.app(), token.token.expose()).await;
+        for pieces in [&mut whole, &mut cut] {
+            assert!(pieces.next().await.unwrap().unwrap().starts_with(b"{"), "the records");
+        }
+        let seal = whole.next().await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&seal).contains("\"export\"") && whole.next().await.is_none());
+        broker.remove_operator(&Caller::broker(), &operator).await.unwrap();
+        assert!(cut.next().await.unwrap().is_err(), "no seal for somebody who may not read any more");
+        assert!(cut.next().await.is_none());
+    }
 }

@@ -77,7 +77,11 @@ pub(super) fn kind<'a>(key: &'a [u8], value: &'a [u8]) -> Option<Kind<'a>> {
     let (letter, rest) = key.split_first()?;
     match letter {
         b'!' => Some(Kind::Index),
-        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'd' | b'k' => sequence_of(key).map(Kind::Record),
+        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'd' => sequence_of(key).map(Kind::Record),
+        b'k' => {
+            let (task, _) = split_text(rest)?;
+            Some(Kind::Task(task, u64::from_be_bytes(value.try_into().ok()?)))
+        }
         b'o' => {
             let task = str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
             Some(Kind::Task(task, read_numbered(value)?.0))
@@ -98,6 +102,19 @@ pub(super) fn owner(task: &TaskId) -> Vec<u8> {
 /// The beginning of the keys of a task's tokens.
 pub(super) fn tokens_of(task: &TaskId) -> Vec<u8> {
     text_key(b'k', task.as_str())
+}
+
+/// A token of a task to its record. It is found by its block, so that one whose record is gone is known but once.
+pub(super) fn token_of(task: &TaskId, token: &RevocationId) -> Vec<u8> {
+    let mut key = tokens_of(task);
+    key.extend_from_slice(token.as_bytes());
+    key
+}
+
+/// The token in a key of [`token_of`].
+pub(super) fn read_token_of(key: &[u8]) -> Option<RevocationId> {
+    let (_, token) = split_text(key.get(1..)?)?;
+    Some(RevocationId::from_bytes(token.try_into().ok()?))
 }
 
 /// Block of a token to its task.
@@ -172,5 +189,11 @@ fn text_key(letter: u8, text: &str) -> Vec<u8> {
     key
 }
 
+/// The text of a [`text_key`] without its letter, and what follows.
+fn split_text(key: &[u8]) -> Option<(&str, &[u8])> {
+    let (text, rest) = key.split_at_checked(key.iter().position(|byte| *byte == 0)?)?;
+    Some((str::from_utf8(text).ok()?, rest.get(1..)?))
+}
+
 /// Changes with the form of keys or values, or with what is indexed: the index is then rebuilt.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;

@@ -104,13 +104,13 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskSummary {
-    /// The record that opened it.
+    /// The record that opened it; 0 when that is not known any more.
     pub opened: u64,
     /// Whose it is.
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
-    /// Its tokens in the order of their minting, each with its record.
+    /// Its tokens in the order of their minting, each with its record: 0 where that is not known any more.
     pub tokens: Vec<(u64, RevocationId)>,
 }
 
@@ -168,10 +168,10 @@ impl Index {
         let mut tokens = Vec::new();
         for pair in self.db.scan_prefix(keys::tokens_of(task)) {
             let (key, value) = pair?;
-            let sequence = keys::sequence_of(&key).ok_or(IndexError::Damaged)?;
-            let bytes = <[u8; 64]>::try_from(&*value).map_err(|_| IndexError::Damaged)?;
-            tokens.push((sequence, RevocationId::from_bytes(bytes)));
+            let sequence = keys::sequence_of(&value).ok_or(IndexError::Damaged)?;
+            tokens.push((sequence, keys::read_token_of(&key).ok_or(IndexError::Damaged)?));
         }
+        tokens.sort_unstable_by_key(|(sequence, _)| *sequence);
         Ok(Some(TaskSummary { opened: owner.opened, agent: owner.agent, steward: owner.steward, tokens }))
     }
 
@@ -202,7 +202,8 @@ impl Index {
         if filter.from.is_none() && filter.to.is_none() {
             return Ok(true);
         }
-        let (_, at) = self.located(sequence)?.ok_or(IndexError::Damaged)?;
+        // It may have been removed since the walk found it.
+        let Some((_, at)) = self.located(sequence)? else { return Ok(false) };
         Ok(filter.from.is_none_or(|from| at >= from) && filter.to.is_none_or(|to| at < to))
     }
 

@@ -47,8 +47,10 @@ pub struct Carried {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
-    /// Blocks of its tokens.
+    /// The first blocks of its tokens.
     pub tokens: Vec<RevocationId>,
+    /// Blocks that its agent reported to have been appended to them.
+    pub appended: Vec<RevocationId>,
 }
 
 /// What the records of a batch added that later records of it may ask for.
@@ -72,12 +74,15 @@ impl Index {
 
     /// Takes note of tasks that no record tells of any more.
     pub(super) fn carry(&self, tasks: &[Carried]) -> Result<(), IndexError> {
-        for Carried { task, agent, steward, tokens } in tasks {
+        for Carried { task, agent, steward, tokens, appended } in tasks {
             let mut batch = sled::Batch::default();
             let owner = Owner { opened: 0, agent: agent.clone(), steward: steward.clone() };
             batch.insert(keys::owner(task), owner.to_value());
             for token in tokens {
-                batch.insert(keys::token(token), keys::numbered(0, task.as_str()));
+                batch.insert(keys::token_of(task, token), &0_u64.to_be_bytes());
+            }
+            for block in tokens.iter().chain(appended) {
+                batch.insert(keys::token(block), keys::numbered(0, task.as_str()));
             }
             self.db.apply_batch(batch)?;
         }
@@ -152,8 +157,7 @@ impl Index {
                 pending.owners.insert(task.task.clone(), owner);
             }
             Event::TokenIssued { task, token } => {
-                let listed = keys::with_sequence(keys::tokens_of(task), sequence);
-                pending.batch.insert(listed, token.revocation_id.as_bytes().as_slice());
+                pending.batch.insert(keys::token_of(task, &token.revocation_id), &sequence.to_be_bytes());
                 pending.add_token(&token.revocation_id, sequence, task);
             }
             Event::DelegationReported { task, blocks, .. } => {

@@ -8,6 +8,7 @@ use hallpass::{
     broker::{Opened, UsedAssertion},
     index::Index,
     journal::segment_number,
+    verify::report::Report,
 };
 
 use super::*;
@@ -156,6 +157,78 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
         assert_eq!(broker.index().token(&id).unwrap().unwrap().0, lives.task.task);
         broker.close().await.unwrap();
     }
+}
+
+/// A report of a call that was let through with the pass.
+fn called(n: u32, (issued, server): (&Issued, &str), at: &str) -> Report {
+    let (task, record) = (&issued.task, &issued.record);
+    let report = json!({"type": "call", "id": format!("rpt_{n:032x}"), "at": at, "server": server,
+        "decision": "allowed", "task": task.task, "agent": task.agent, "steward": task.steward,
+        "call": {"method": "tools/call", "kind": "tool", "name": "read_ledger", "arguments": "0".repeat(64)},
+        "chain": [record.revocation_id]});
+    serde_json::from_value(report).unwrap()
+}
+
+#[tokio::test]
+async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
+    let house = House::new();
+    let (broker, lives) = with_a_past(&house, few()).await;
+    let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let early = [called(1, (&ended, support::SERVER), "2026-11-22T10:00:00Z")];
+    broker.record_reports(admin(), early.into()).await.unwrap();
+    for _ in 0..60 {
+        open_task(&broker, &["read_ledger"]).await.unwrap();
+    }
+    house.clock.advance(Duration::from_secs(2 * 3600));
+    open_task(&broker, &["read_ledger"]).await.unwrap();
+    broker.maintain().await.unwrap();
+    broker.retire().unwrap();
+    broker.close().await.unwrap();
+    drop(broker);
+    let index = house.directory.path().join("data/index");
+    for round in 0..2 {
+        if round == 1 {
+            fs::remove_dir_all(&index).unwrap();
+        }
+        let broker = house.open_keeping(few()).await;
+        assert!(broker.reader().first() > 100, "{}", broker.reader().first());
+        let here = called(10 + round, (&lives, support::SERVER), "2026-11-22T11:00:00Z");
+        let elsewhere = called(20 + round, (&lives, "https://other.example/mcp"), "2026-11-22T11:59:00Z");
+        broker.record_reports(admin(), vec![here, elsewhere]).await.unwrap();
+        let window = Window { order: Order::NewestFirst, after: None, limit: 2 };
+        let calls = broker.calls(Filter::default(), window).await.unwrap().calls;
+        let told = |n: usize| {
+            let whose = serde_json::to_value(calls[n].whose.as_ref().unwrap()).unwrap();
+            (whose["attribution"].clone(), whose["purpose"].is_string(), whose["grant"].is_string())
+        };
+        assert_eq!(told(1), (json!("confirmed"), true, true), "round {round}");
+        assert_eq!(told(0), (json!("other_server"), true, false), "round {round}");
+        let all = Window { order: Order::NewestFirst, after: None, limit: 100 };
+        let calls = broker.calls(Filter::default(), all).await.unwrap().calls;
+        assert!(calls.last().unwrap().whose.as_ref().unwrap().attributed, "it was, then");
+        let last = broker.index().task(&lives.task.task).unwrap().unwrap().tokens;
+        assert_eq!(last.len(), 1);
+        broker.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
+    let house = House::new();
+    let broker = house.furnished().await;
+    let last_used = async || broker.access(None, (None, 10)).await.unwrap()[0].last_used;
+    let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let elsewhere = called(1, (&issued, "https://other.example/mcp"), "2026-11-22T09:59:00Z");
+    broker.record_reports(admin(), vec![elsewhere]).await.unwrap();
+    assert_eq!(last_used().await, None);
+    let here = called(2, (&issued, support::SERVER), "2026-11-22T09:59:30Z");
+    let elsewhere = called(3, (&issued, "https://other.example/mcp"), "2026-11-22T09:59:59Z");
+    broker.record_reports(admin(), vec![here, elsewhere]).await.unwrap();
+    assert_eq!(last_used().await, Some("2026-11-22T09:59:30Z".parse().unwrap()));
+    let ahead = called(4, (&issued, support::SERVER), "2036-11-22T10:00:00Z");
+    broker.record_reports(admin(), vec![ahead]).await.unwrap();
+    let now = broker.now();
+    assert_eq!(last_used().await, Some(now));
 }
 
 #[tokio::test]
