@@ -318,7 +318,7 @@ pub struct AccessRow {
     /// When it last got a pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_issued: Option<Timestamp>,
-    /// When a call with one of its passes was last let through, as verifiers reported.
+    /// When a call with one of its passes was last let through, as verifiers reported and the broker's records confirm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used: Option<Timestamp>,
 }

@@ -140,6 +140,6 @@ pub(super) struct AccessRow {
     grants: Vec<String>,
     /// When it last got a pass.
     last_issued: Option<String>,
-    /// When a call with one of its passes was last let through, as verifiers reported.
+    /// When a call with one of its passes was last let through, as verifiers reported and the broker's records confirm.
     last_used: Option<String>,
 }

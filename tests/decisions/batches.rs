@@ -104,6 +104,18 @@ async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
 }
 
 #[tokio::test]
+async fn a_batch_is_about_few_servers() {
+    let (house, _, task) = furnished().await;
+    let about = |n: u32| with(call(n, &task), "/server", json!(format!("https://s{n}.example/mcp")));
+    let many: Vec<Value> = (0..65).map(about).collect();
+    let (status, problem) = refused(post(&house, &house.admin, &many)).await;
+    assert_eq!((status, &problem["field"]), (400, &json!("reports[64].server")));
+    let again: Vec<Value> =
+        (0..64).chain(100..103).map(|n| with(about(n % 64), "/id", call(n, &task)["id"].clone())).collect();
+    assert_eq!(recorded(post(&house, &house.admin, &again)).await, (67, 0));
+}
+
+#[tokio::test]
 async fn a_batch_with_one_bad_report_is_refused_whole_and_the_report_is_named() {
     let (house, token, task) = furnished().await;
     let block = task["revocation_id"].clone();
