@@ -138,9 +138,8 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// When the files cannot be written. The tree and its root stay right, and what was not written is kept and
-    /// tried again: with the next proof or checkpoint, or when as much has come to it. When too much waits it is
-    /// given up, and proofs are refused until the next start.
+    /// When the files cannot be written. The root stays right; what was not written is tried again with the next proof
+    /// or checkpoint, or when more waits, until too much does: then proofs are refused until the next start.
     pub fn append(&self, records: &[Record]) -> Result<(), TreeError> {
         let mut state = self.state();
         let State { frontier, head, pending, .. } = &mut *state;
