@@ -25,14 +25,18 @@ use crate::{
 #[tokio::test]
 #[expect(clippy::zombie_processes, reason = "`stopped` waits for it until it has ended")]
 async fn a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer() {
+    if let (Ok(data), Ok(answers)) = (std::env::var(DATA), std::env::var(ANSWERS)) {
+        return tokio::task::spawn_blocking(move || write(Path::new(&data), Path::new(&answers))).await.unwrap();
+    }
     let Some(disk) = Disk::new(MEBIBYTES) else { return };
     let answers = tempfile::NamedTempFile::new().unwrap();
     let mut home = Home::at(&disk.path());
     let fault = Fault::of(&mut home, "any:stop");
     fault.on();
-    // The writer is this very program, in a process of its own.
+    // The writer is this very test, in a process of its own.
     let mut writer = Command::new(std::env::current_exe().unwrap());
-    writer.args(["--exact", "rotation::the_writer", "--ignored"]).envs(home.environment());
+    let test = "rotation::a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer";
+    writer.args(["--exact", test]).envs(home.environment());
     writer.env(DATA, disk.path()).env(ANSWERS, answers.path()).stdout(Stdio::null());
     let child = writer.spawn().unwrap();
     let process = rustix::process::Pid::from_child(&child);
@@ -64,11 +68,9 @@ fn what_is_left(dir: &Path, answered: u64) -> Result<usize, String> {
     Ok(reader.segments().len())
 }
 
-#[test]
-#[ignore = "it is the process that the other test halts"]
-fn the_writer() {
-    let (Ok(data), Ok(answers)) = (std::env::var(DATA), std::env::var(ANSWERS)) else { return };
-    let (recovered, _, count) = open(Path::new(&data)).unwrap();
+/// What the process does that is halted at every step.
+fn write(data: &Path, answers: &Path) {
+    let (recovered, _, count) = open(data).unwrap();
     let applied = Arc::new(AtomicU64::new(count.0));
     let known = Arc::clone(&applied);
     let take = move || {
@@ -83,7 +85,7 @@ fn the_writer() {
     let journal = recovered.with_snapshots(Box::new(take)).start(Box::new(apply)).unwrap();
     for n in 0..14 {
         let receipt = journal.append_blocking(vec![note(n)]).unwrap();
-        fs::write(&answers, receipt.sequence().to_string()).unwrap();
+        fs::write(answers, receipt.sequence().to_string()).unwrap();
     }
 }
 
