@@ -3,17 +3,12 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::{
-    base::{
-        ids::{AgentId, TaskId},
-        time::Timestamp,
-    },
-    cli::{
-        access::Operator,
-        error::CliError,
-        output::{Output, View},
-        view::{items, text},
-    },
+use super::filter::{Filter, given};
+use crate::cli::{
+    access::Operator,
+    error::CliError,
+    output::{Output, View},
+    view::{items, text},
 };
 
 #[derive(Debug, Args)]
@@ -23,51 +18,24 @@ pub(super) struct Calls {
     /// How many, the newest.
     #[arg(short = 'n', long = "lines", default_value_t = 20)]
     lines: usize,
-    /// Only calls of this task.
-    #[arg(long)]
-    task: Option<TaskId>,
-    /// Only calls with passes of this agent.
-    #[arg(long)]
-    agent: Option<AgentId>,
-    /// Only calls for which this steward answers, by name or id.
-    #[arg(long, value_name = "NAME")]
-    steward: Option<String>,
-    /// Only calls at this server, by name or URI.
-    #[arg(long, value_name = "SERVER")]
-    server: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only this verdict: `lost` shows the gaps.
     #[arg(long, value_parser = ["allowed", "refused", "lost"])]
     decision: Option<String>,
-    /// Only calls from then on, by the verifiers' clocks.
-    #[arg(long, value_name = "TIME")]
-    from: Option<Timestamp>,
-    /// Only calls before then.
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
 }
 
 impl Calls {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
-        let mut calls = client.list("/v1/decisions", (&self.filter(), self.lines), &bearer).await?;
+        let mut query = self.filter.query();
+        query.extend(given([("decision", self.decision)]));
+        let mut calls = client.list("/v1/decisions", (&query, self.lines), &bearer).await?;
         calls.reverse();
         let rows = calls.iter().map(row).collect();
         let columns = &["at", "server", "call", "decision", "agent", "steward", "task", "purpose", "grant", "note"];
         let view = View::Table { columns, rows, empty: "no calls were reported that fit" };
         output.show(&Value::Array(calls), view)
-    }
-
-    fn filter(&self) -> Vec<(&'static str, String)> {
-        let members = [
-            ("task", self.task.as_ref().map(ToString::to_string)),
-            ("agent", self.agent.as_ref().map(ToString::to_string)),
-            ("steward", self.steward.clone()),
-            ("server", self.server.clone()),
-            ("decision", self.decision.clone()),
-            ("from", self.from.map(|at| at.to_string())),
-            ("to", self.to.map(|at| at.to_string())),
-        ];
-        members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod calls;
 mod check;
+mod filter;
 mod prove;
 mod report;
 mod tail;

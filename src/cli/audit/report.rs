@@ -3,12 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::filter::{Filter, Times, given};
 use crate::{
     audit::csv,
-    base::{
-        ids::{AgentId, TaskId, ToolName},
-        time::Timestamp,
-    },
+    base::{ids::ToolName, time::Timestamp},
     cli::{
         access::Operator,
         error::CliError,
@@ -37,24 +35,8 @@ pub(super) struct Report {
 enum Question {
     /// What did an agent do: every right with its grant, every refusal, hand-over and revocation.
     Activity {
-        /// This agent.
-        #[arg(long)]
-        agent: Option<AgentId>,
-        /// For this steward, by name or id.
-        #[arg(long, value_name = "NAME")]
-        steward: Option<String>,
-        /// In this task.
-        #[arg(long)]
-        task: Option<TaskId>,
-        /// At this server, by name or URI.
-        #[arg(long, value_name = "SERVER")]
-        server: Option<String>,
-        /// From then on.
-        #[arg(long, value_name = "TIME")]
-        from: Option<Timestamp>,
-        /// Before then.
-        #[arg(long, value_name = "TIME")]
-        to: Option<Timestamp>,
+        #[command(flatten)]
+        filter: Filter,
     },
     /// Who could call a tool: the passes that were alive then.
     Reach {
@@ -70,12 +52,8 @@ enum Question {
     },
     /// What was refused, by reason and agent.
     Refusals {
-        /// From then on.
-        #[arg(long, value_name = "TIME")]
-        from: Option<Timestamp>,
-        /// Before then.
-        #[arg(long, value_name = "TIME")]
-        to: Option<Timestamp>,
+        #[command(flatten)]
+        times: Times,
     },
     /// Which agents answer to whom, and what they can do now: for a review of access.
     Access {
@@ -119,27 +97,19 @@ impl Report {
 
 impl Question {
     fn asks(&self) -> (Form, Vec<(&'static str, String)>) {
-        let at = |at: &Option<Timestamp>| at.as_ref().map(ToString::to_string);
-        let (form, members) = match self {
-            Self::Activity { agent, steward, task, server, from, to } => (
-                ACTIVITY,
-                vec![
-                    ("agent", agent.as_ref().map(ToString::to_string)),
-                    ("steward", steward.clone()),
-                    ("task", task.as_ref().map(ToString::to_string)),
-                    ("server", server.clone()),
-                    ("from", at(from)),
-                    ("to", at(to)),
-                    ("order", Some("oldest".to_owned())),
-                ],
-            ),
-            Self::Reach { server, tool, at: when } => {
-                (REACH, vec![("server", Some(server.clone())), ("tool", Some(tool.to_string())), ("at", at(when))])
+        match self {
+            Self::Activity { filter } => {
+                let mut query = filter.query();
+                query.push(("order", "oldest".to_owned()));
+                (ACTIVITY, query)
             }
-            Self::Refusals { from, to } => (REFUSALS, vec![("from", at(from)), ("to", at(to))]),
-            Self::Access { steward } => (ACCESS, vec![("steward", steward.clone())]),
-        };
-        (form, members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+            Self::Reach { server, tool, at } => {
+                let at = at.map(|at| at.to_string());
+                (REACH, given([("server", Some(server.clone())), ("tool", Some(tool.to_string())), ("at", at)]))
+            }
+            Self::Refusals { times } => (REFUSALS, times.query()),
+            Self::Access { steward } => (ACCESS, given([("steward", steward.clone())])),
+        }
     }
 }
 

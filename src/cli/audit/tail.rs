@@ -4,12 +4,9 @@ use clap::Args;
 use serde_json::Value;
 use sse_stream::SseStream;
 
+use super::filter::Filter;
 use crate::{
-    base::{
-        ids::{AgentId, TaskId},
-        json::parse,
-        time::Timestamp,
-    },
+    base::json::parse,
     cli::{
         access::Operator,
         client::{Bearer, Client, chain},
@@ -29,30 +26,14 @@ pub(super) struct Tail {
     /// Go on as events happen, until interrupted.
     #[arg(short, long, conflicts_with = "to")]
     follow: bool,
-    /// Only events about this agent.
-    #[arg(long)]
-    agent: Option<AgentId>,
-    /// Only events about this steward, by name or id.
-    #[arg(long, value_name = "NAME")]
-    steward: Option<String>,
-    /// Only events about this task.
-    #[arg(long)]
-    task: Option<TaskId>,
-    /// Only events about this server, by name or URI.
-    #[arg(long, value_name = "SERVER")]
-    server: Option<String>,
-    /// Only events from then on.
-    #[arg(long, value_name = "TIME")]
-    from: Option<Timestamp>,
-    /// Only events before then.
-    #[arg(long, value_name = "TIME")]
-    to: Option<Timestamp>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl Tail {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
-        let filter = self.filter();
+        let filter = self.filter.query();
         let mut query = filter.clone();
         query.push(("order", "newest".to_owned()));
         // Asked first: what happens between this and the list is in the list.
@@ -67,18 +48,6 @@ impl Tail {
         let seen = events.first().and_then(|event| event.get("seq")).and_then(Value::as_u64);
         let seen = seen.max(head.get("sequence").and_then(Value::as_u64));
         follow((&client, &bearer), (filter, seen), output).await
-    }
-
-    fn filter(&self) -> Vec<(&'static str, String)> {
-        let members = [
-            ("agent", self.agent.as_ref().map(ToString::to_string)),
-            ("steward", self.steward.clone()),
-            ("task", self.task.as_ref().map(ToString::to_string)),
-            ("server", self.server.clone()),
-            ("from", self.from.map(|at| at.to_string())),
-            ("to", self.to.map(|at| at.to_string())),
-        ];
-        members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
