@@ -12,16 +12,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use hallpass::{
     base::time::{Clock as _, ManualClock, SystemClock},
-    identity::AgentKey,
-    token::manifest::Manifest,
     verify::{
         Verifier,
-        document::KeyDocument,
         feed::{self, FeedClient, FeedHandle},
         tower::HallpassLayer,
     },
 };
-use process::{Home, ISSUER, Running};
+use process::{Home, ISSUER, setup::Setup};
 use rmcp::{
     ServiceExt as _,
     model::CallToolRequestParams,
@@ -40,76 +37,42 @@ async fn a_server_goes_on_without_its_broker_till_the_bound_and_goes_on_alone_wh
     let broker = home.serve().await;
     let setup = Setup::of(&broker).await;
 
-    let (verifier, feed) = setup.follow(broker.url(), &state_file, Arc::clone(&clock));
+    let (verifier, feed) = follow(&setup, broker.url(), &state_file, Arc::clone(&clock));
     timeout(PATIENCE, feed.ready()).await.unwrap().unwrap();
     let url = serve(Arc::clone(&verifier)).await;
-    assert_eq!(call(&url, &setup.pass).await, "cleared");
+    assert_eq!(call(&url, setup.pass()).await, "cleared");
 
     let address = broker.url().trim_start_matches("http://").to_owned();
     broker.kill_9();
     broker.wait().await;
     timeout(PATIENCE, feed.wait_for(|status| !status.connected)).await.unwrap().unwrap();
     clock.advance(BOUND);
-    assert_eq!(call(&url, &setup.pass).await, "cleared");
+    assert_eq!(call(&url, setup.pass()).await, "cleared");
     clock.advance(Duration::from_millis(1));
-    assert_eq!(call(&url, &setup.pass).await, "503 feed_stale");
+    assert_eq!(call(&url, setup.pass()).await, "503 feed_stale");
 
     let broker = home.serve_at(&address).await;
     timeout(PATIENCE, feed.ready()).await.unwrap().unwrap();
-    assert_eq!(call(&url, &setup.pass).await, "cleared");
+    assert_eq!(call(&url, setup.pass()).await, "cleared");
 
     broker.kill_9();
     broker.wait().await;
     feed.shutdown().await;
-    let (restarted, feed) = setup.follow(&format!("http://{address}"), &state_file, clock);
+    let (restarted, feed) = follow(&setup, &format!("http://{address}"), &state_file, clock);
     assert_eq!(restarted.memory(), verifier.memory());
     let url = serve(restarted).await;
     timeout(PATIENCE, feed.wait_for(|status| status.failures > 0)).await.unwrap().unwrap();
-    assert_eq!(call(&url, &setup.pass).await, "503 feed_stale");
+    assert_eq!(call(&url, setup.pass()).await, "503 feed_stale");
 }
 
-/// What the operator carries over to the MCP server, and a pass for it.
-struct Setup {
-    manifest: Manifest,
-    feed_key: String,
-    verifier_token: String,
-    pass: String,
-}
-
-impl Setup {
-    async fn of(broker: &Running) -> Self {
-        let manifest = json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
-        let agent = AgentKey::generate("research-bot".parse().unwrap());
-        let grant = json!({"id": "reads", "agents": ["*"], "server": "ledger", "tools": ["read_*"], "max_ttl": "10m"});
-        let operator =
-            json!({"operator": "ledger-verifier", "roles": ["verifier"], "servers": [SERVER], "ttl_seconds": 3600});
-        let steward = json!({"agent": "research-bot", "steward": "alice", "keys": [agent.public_jwk()]});
-        broker.as_admin("POST", "/v1/servers", Some(manifest.clone())).await.unwrap();
-        broker.as_admin("POST", "/v1/agents", Some(steward)).await.unwrap();
-        broker.as_admin("POST", "/v1/policy/grants", Some(grant)).await.unwrap();
-        let made = broker.as_admin("POST", "/v1/operators", Some(operator)).await.unwrap();
-        let keys = broker.as_admin("GET", "/v1/keys.json", None).await.unwrap();
-        let keys: KeyDocument = serde_json::from_value(keys).unwrap();
-        let task = json!({"purpose": "close the Q3 books", "ttl_seconds": 600,
-            "authorization_details": [{"type": "mcp", "server": SERVER, "tools": ["read_ledger"]}]});
-        let issued = broker.as_agent(&agent, "/v1/tasks", task).await.unwrap();
-        Self {
-            manifest: serde_json::from_value(manifest).unwrap(),
-            feed_key: keys.feed_key.thumbprint(),
-            verifier_token: made["token"].as_str().unwrap().to_owned(),
-            pass: issued["token"].as_str().unwrap().to_owned(),
-        }
-    }
-
-    /// A verifier that goes on from its state file and follows the broker at `url`.
-    fn follow(&self, url: &str, state_file: &Path, clock: Arc<ManualClock>) -> (Arc<Verifier>, FeedHandle) {
-        let issuer = ISSUER.parse().unwrap();
-        let memory = feed::load_memory(state_file, &issuer, &self.manifest.server).unwrap();
-        let builder = Verifier::builder(issuer, &self.feed_key, self.manifest.clone()).memory(memory);
-        let verifier = Arc::new(builder.clock(clock).staleness_bound(BOUND).build());
-        let client = FeedClient::builder(Arc::clone(&verifier), url, &self.verifier_token);
-        (verifier, client.state_file(state_file).build().unwrap().spawn())
-    }
+/// A verifier that goes on from its state file and follows the broker at `url`.
+fn follow(setup: &Setup, url: &str, state_file: &Path, clock: Arc<ManualClock>) -> (Arc<Verifier>, FeedHandle) {
+    let issuer = ISSUER.parse().unwrap();
+    let memory = feed::load_memory(state_file, &issuer, &setup.manifest.server).unwrap();
+    let builder = Verifier::builder(issuer, &setup.feed_key, setup.manifest.clone()).memory(memory);
+    let verifier = Arc::new(builder.clock(clock).staleness_bound(BOUND).build());
+    let client = FeedClient::builder(Arc::clone(&verifier), url, &setup.verifier_token);
+    (verifier, client.state_file(state_file).build().unwrap().spawn())
 }
 
 async fn serve(verifier: Arc<Verifier>) -> String {
@@ -137,6 +100,5 @@ async fn call(url: &str, pass: &str) -> String {
     format!("{status} {}", body["error"]["data"]["reason"].as_str().unwrap())
 }
 
-const SERVER: &str = "https://ledger.example/mcp";
 const BOUND: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    ledger::{BOUND, Ledger, PATIENCE, SERVER, Setup, calls},
+    ledger::{BOUND, Ledger, PATIENCE, calls},
     process::Home,
+    process::{load::SERVER, setup::Setup},
 };
 
 /// `decision tool` of each.

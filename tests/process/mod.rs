@@ -5,6 +5,7 @@
 pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod load;
+pub(crate) mod setup;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
