@@ -44,7 +44,7 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, share::Shares};
+use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, problem::Problem, share::Shares};
 pub use self::{
     limit::Rates,
     server::{Listeners, Options, ServeError, Server, Times},
@@ -135,6 +135,18 @@ pub(in crate::http) struct App {
     /// Whether the server drains: it is not ready any more, and streams end.
     draining: watch::Sender<bool>,
     openapi: Bytes,
+}
+
+impl App {
+    /// Runs `work`, which reads files or takes its time, where it holds up nobody.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Broker) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let broker = Arc::clone(&self.broker);
+        let done = tokio::task::spawn_blocking(move || work(&broker)).await;
+        done.map_err(|error| Problem::internal(error.to_string()))
+    }
 }
 
 /// Every route of the main listener.

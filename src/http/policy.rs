@@ -30,6 +30,7 @@ use crate::{
         holder::HolderKey,
         ids::{AgentId, GrantId},
     },
+    broker::Broker,
     policy::{AgentSelector, Decision, Grant, ServerSelector},
     token::{
         constraint::Constraint,
@@ -241,8 +242,7 @@ pub(super) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    let policy = tokio::task::spawn_blocking(move || app.broker.policy()).await;
-    Answer::ok(&policy.map_err(|error| Problem::internal(error.to_string()))?)
+    Answer::ok(&app.blocking(Broker::policy).await?)
 }
 
 /// Checks the policy's files without putting them into force.
@@ -254,9 +254,8 @@ pub(super) async fn check(
     _: Operator<PolicyExplain>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    let checked = tokio::task::spawn_blocking(move || app.broker.check_policy()).await;
     let words = |findings: &[_]| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
-    Answer::ok(&match checked.map_err(|error| Problem::internal(error.to_string()))? {
+    Answer::ok(&match app.blocking(Broker::check_policy).await? {
         Ok(warnings) => PolicyCheck { ok: true, errors: Vec::new(), warnings: words(&warnings) },
         Err(errors) => PolicyCheck { ok: false, errors: words(errors.findings()), warnings: Vec::new() },
     })
@@ -308,6 +307,6 @@ pub(super) async fn explain(
 ) -> Result<Answer, Problem> {
     let (agent, request) = input.value.split();
     let question = request.into_question()?;
-    let explained = tokio::task::spawn_blocking(move || app.broker.explain(&agent, question)).await;
-    Answer::ok(&Explanation::from(explained.map_err(|error| Problem::internal(error.to_string()))??))
+    let explained = app.blocking(move |broker| broker.explain(&agent, question)).await??;
+    Answer::ok(&Explanation::from(explained))
 }

@@ -20,11 +20,7 @@ use super::{
     problem::Problem,
     stream::Place,
 };
-use crate::{
-    audit::Export,
-    broker::{Broker, BrokerError},
-    identity::OperatorSession,
-};
+use crate::{audit::Export, identity::OperatorSession};
 
 /// The last record and the tree's root, signed.
 #[utoipa::path(get, path = "/v1/audit/head", operation_id = "audit_head", tag = "audit", security(("operator" = [])),
@@ -53,7 +49,7 @@ pub(super) async fn inclusion(
 ) -> Result<Answer, Problem> {
     let params = params.only(&["sequence", "size"])?;
     let (sequence, size) = (required(&params, "sequence")?, params.parsed("size")?);
-    Answer::ok(&blocking(&app, move |broker| broker.prove_inclusion(sequence, size)).await?)
+    Answer::ok(&app.blocking(move |broker| broker.prove_inclusion(sequence, size)).await??)
 }
 
 /// The proof that a tree begins with an older one, unchanged.
@@ -71,7 +67,7 @@ pub(super) async fn consistency(
 ) -> Result<Answer, Problem> {
     let params = params.only(&["from", "to"])?;
     let (from, to) = (required(&params, "from")?, params.parsed("to")?);
-    Answer::ok(&blocking(&app, move |broker| broker.prove_consistency(from, to)).await?)
+    Answer::ok(&app.blocking(move |broker| broker.prove_consistency(from, to)).await??)
 }
 
 /// The exact lines of records, and a last line that seals them.
@@ -95,7 +91,7 @@ pub(super) async fn export(
     let (from, to) = (params.parsed("from")?, params.parsed("to")?);
     let session = operator.session;
     let place = Place::take(&app, session.operator())?;
-    let export = blocking(&app, move |broker| broker.export(from, to)).await?;
+    let export = app.blocking(move |broker| broker.export(from, to)).await??;
     let pieces = stream::unfold(Some((place, Reading { app, session, export })), |state| async move {
         let (place, reading) = state?;
         // On a thread that may block, but no longer than for one piece: a reader may take its time.
@@ -141,16 +137,6 @@ fn required(params: &Params, name: &'static str) -> Result<u64, Problem> {
     params.parsed(name)?.ok_or_else(|| Problem::invalid(name, "required"))
 }
 
-/// Runs `work`, which reads files, where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
-    app: &Arc<App>,
-    work: impl FnOnce(&Broker) -> Result<T, BrokerError> + Send + 'static,
-) -> Result<T, Problem> {
-    let app = Arc::clone(app);
-    let done = tokio::task::spawn_blocking(move || work(&app.broker)).await;
-    Ok(done.map_err(|error| Problem::internal(error.to_string()))??)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
@@ -162,7 +148,7 @@ mod tests {
     use super::*;
     use crate::{
         base::{ids::OperatorId, time::SystemClock},
-        broker::{self, Caller, NewOperator},
+        broker::{self, Broker, Caller, NewOperator},
         http::{Observer, Options, Seen, Server, main_router},
         journal::event::Role,
     };

@@ -13,7 +13,6 @@ use super::{
     document::{Paging, Problems},
     extract::Params,
     problem::Problem,
-    proofs::blocking,
 };
 use crate::{
     audit::RefusalRow,
@@ -46,7 +45,7 @@ pub(super) async fn activity(
     let (filter, order) = (filter(&app, &params)?, order(&params)?);
     let list = params.list("activity");
     let window = Window { order, after: params.after(&list)?, limit: params.limit()? };
-    let (items, next) = blocking(&app, move |broker| broker.activity(&filter, window)).await?;
+    let (items, next) = app.blocking(move |broker| broker.activity(&filter, window)).await??;
     Answer::ok(&Page { items, next: next.map(|next| list.cursor(&next)) })
 }
 
@@ -72,8 +71,8 @@ pub(super) async fn reach(
     let at: Timestamp = params.parsed("at")?.unwrap_or_else(|| app.broker.now());
     let (list, limit) = (params.list("reach"), params.limit()?);
     let after = params.after(&list)?;
-    let work = move |broker: &crate::broker::Broker| broker.reach((server, tool), at, (after, limit.saturating_add(1)));
-    let rows = blocking(&app, work).await?;
+    let page = (after, limit.saturating_add(1));
+    let rows = app.blocking(move |broker| broker.reach((server, tool), at, page)).await??;
     Page::answer(&list, rows, limit, |row| row.seq)
 }
 
@@ -95,7 +94,7 @@ pub(super) async fn refusals(
     let (from, to) = (params.parsed("from")?, params.parsed("to")?);
     let (list, limit) = (params.list("refusals"), params.limit()?);
     let after: Option<String> = params.after(&list)?;
-    let rows = blocking(&app, move |broker| broker.refusals(from, to)).await?;
+    let rows = app.blocking(move |broker| broker.refusals(from, to)).await??;
     let position = |row: &RefusalRow| format!("{} {}", row.code, row.agent);
     // No row of a time that is over goes away, so the one before is found again.
     let seen = after.map_or(0, |after| {

@@ -241,8 +241,7 @@ pub(super) async fn show(
     params.only(&[])?;
     let agent = reader.confined_to().cloned();
     // A task that memory has forgotten is read from the disk.
-    let found = tokio::task::spawn_blocking(move || app.broker.task(&task, agent.as_ref())).await;
-    Answer::ok(&found.map_err(|error| Problem::internal(error.to_string()))??)
+    Answer::ok(&app.blocking(move |broker| broker.task(&task, agent.as_ref())).await??)
 }
 
 /// Tasks that are open or ended lately, newest first; an agent sees its own.
