@@ -26,6 +26,7 @@ mod revoke;
 mod saved;
 mod space;
 mod state;
+mod stewards;
 mod tasks;
 
 use std::{
@@ -43,7 +44,7 @@ use self::{
 pub use self::{
     calls::{CallPage, CallView},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
-    directory::DirectoryError,
+    directory::{DirectoryError, Identity},
     error::BrokerError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
@@ -53,10 +54,11 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
+    stewards::{StewardView, VerifiedSteward},
     tasks::{DelegationReport, TaskView},
 };
 use crate::{

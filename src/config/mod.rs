@@ -14,7 +14,7 @@ use raw::RawConfig;
 pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
-use crate::{base::ids::IssuerUri, broker::Retention};
+use crate::{base::ids::IssuerUri, broker::Retention, identity::issuer::TrustedIssuer};
 
 /// The configuration of a broker; if it exists, it holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,6 +34,7 @@ mod servers;
 mod share;
 mod stewards;
 mod stream;
+mod subject;
 mod tasks;
 mod tls;
 
@@ -54,6 +55,7 @@ use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
     journal::event::Subject,
+    outbound::Trust,
 };
 
 /// What the server tells whoever counts.
@@ -135,6 +137,7 @@ pub(in crate::http) struct App {
     /// Whether the server drains: it is not ready any more, and streams end.
     draining: watch::Sender<bool>,
     openapi: Bytes,
+    trust: Arc<Trust>,
 }
 
 impl App {
@@ -167,6 +170,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(stewards::create, stewards::list))
         .routes(routes!(stewards::erase))
         .routes(routes!(stewards::reinstate))
+        .routes(routes!(stewards::unidentify))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
+    outbound::Trust,
 };
 
 /// How a server is run.
@@ -56,6 +57,8 @@ pub struct Options {
     pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
+    /// The issuers of whose people and workloads something is believed.
+    pub trust: Arc<Trust>,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Options {
             max_streams: 4096,
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
+            trust: Arc::default(),
         }
     }
 }
@@ -197,6 +201,7 @@ impl Server {
             stream_shares: Shares::eighths(options.max_streams),
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
+            trust: Arc::clone(&options.trust),
         };
         Self { listeners, app: Arc::new(app) }
     }

@@ -34,6 +34,14 @@ impl Trust {
         self.issuers.values().any(|(trusted, _)| trusted.is_for(kind))
     }
 
+    /// Whether `issuer` is trusted to know people.
+    #[must_use]
+    pub fn knows_people(&self, issuer: &str) -> bool {
+        let knows =
+            |trusted: &TrustedIssuer| trusted.is_for(TrustedKind::IdToken) || trusted.is_for(TrustedKind::IdJag);
+        self.issuers.get(issuer).is_some_and(|(trusted, _)| knows(trusted))
+    }
+
     /// The person whose ID token `text` is.
     ///
     /// # Errors
