@@ -205,7 +205,11 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::StewardIdentified { issuer, .. } => ("steward_identified", format!("as a person whom {issuer} knows")),
         Event::StewardUnidentified { .. } => ("steward_unidentified", "no issuer's word counts any more".to_owned()),
         Event::AgentSet { agent } => {
-            ("agent_set", format!("{} keys; groups {}", agent.keys.len(), list(&agent.groups)))
+            let secrets = match agent.secrets.len() {
+                0 => String::new(),
+                secrets => format!("; {secrets} secrets"),
+            };
+            ("agent_set", format!("{} keys{secrets}; groups {}", agent.keys.len(), list(&agent.groups)))
         }
         Event::AgentRemoved { .. } => ("agent_removed", String::new()),
         Event::ServerSet { manifest } => {

@@ -6,6 +6,7 @@
 
 mod assertions;
 mod calls;
+mod clients;
 mod decisions;
 mod directory;
 mod error;
@@ -43,6 +44,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
+    clients::NewSecret,
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::{DirectoryError, Identity},
     error::BrokerError,
@@ -54,7 +56,7 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},

@@ -3,13 +3,14 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use super::{
-    Config, ConfigError, Effective, Limits, Log, LogFormat, Origin, Problem, Tls,
+    Config, ConfigError, Effective, Limits, Log, LogFormat, OAuth, Origin, Problem, Tls,
     raw::RawConfig,
     settings::{Fallback, SETTINGS, Setting},
 };
 use crate::{
     base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
     broker::Retention,
+    identity::issuer::{IssuerSettings, TrustedIssuer},
 };
 
 impl TryFrom<RawConfig> for Config {
@@ -46,6 +47,11 @@ impl Parser<'_> {
         let rotate_keys_after =
             self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
+        let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
+        let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", |text| {
+            text.parse().map_err(|_| "expected true or false".to_owned())
+        });
+        let issuers = self.issuers();
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -62,9 +68,10 @@ impl Parser<'_> {
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
             retention: retention?,
+            oauth: OAuth { token_ttl: token_ttl?, fetch_loopback: fetch_loopback?, issuers: issuers? },
             log: log?,
             issuer: issuer?,
-            effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
+            effective: SETTINGS.iter().map(|setting| self.effective(setting)).chain(self.effective_issuers()).collect(),
         })
     }
 
@@ -105,6 +112,34 @@ impl Parser<'_> {
         })
     }
 
+    fn issuers(&mut self) -> Option<Vec<TrustedIssuer>> {
+        let mut trusted: Vec<TrustedIssuer> = Vec::new();
+        let raw = self.raw;
+        for (settings, origin) in raw.issuers() {
+            let known = trusted.iter().any(|other| other.issuer() == settings.issuer);
+            let checked = if known { Err("given twice".to_owned()) } else { TrustedIssuer::new(settings.clone()) };
+            match checked {
+                Ok(issuer) => trusted.push(issuer),
+                Err(detail) => self.problems.push(Problem {
+                    key: ISSUERS,
+                    given: shorten(&settings.issuer),
+                    origin: origin.clone(),
+                    detail,
+                }),
+            }
+        }
+        (trusted.len() == raw.issuers().len()).then_some(trusted)
+    }
+
+    fn effective_issuers(&self) -> impl Iterator<Item = Effective> {
+        let effective = |(settings, origin): &(IssuerSettings, Origin)| Effective {
+            key: ISSUERS,
+            value: settings.issuer.clone(),
+            origin: origin.clone(),
+        };
+        self.raw.issuers().iter().map(effective)
+    }
+
     fn log(&mut self) -> Option<Log> {
         let format = self.required("log.format", |text| match text {
             "text" => Ok(LogFormat::Text),
@@ -142,6 +177,9 @@ impl Parser<'_> {
         }
         if config.limits.max_pass_ttl > config.limits.max_task_ttl {
             self.refuse("limits.max_pass_ttl", "longer than `limits.max_task_ttl`");
+        }
+        if config.oauth.token_ttl > config.limits.max_task_ttl {
+            self.refuse("oauth.token_ttl", "longer than `limits.max_task_ttl`");
         }
         if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
             self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
@@ -232,6 +270,12 @@ fn shorten(text: &str) -> String {
 
 /// One second more than the staleness bound of a verifier that was built with the default.
 const SHORTEST_OVERLAP: u64 = 61;
+
+/// The table of trusted issuers, as the file has it.
+const ISSUERS: &str = "oauth.issuer";
+
+/// Twice what stock clients want to be left of a token.
+const SHORTEST_TOKEN: u64 = 60;
 
 const HOUR: u64 = 3600;
 

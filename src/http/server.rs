@@ -21,7 +21,9 @@ use super::{
     health,
     idempotency::Answers,
     limit::{Limits, Rates},
-    main_router, openapi,
+    main_router,
+    oauth::OAuthOptions,
+    openapi,
     share::Shares,
     tls::{Certificate, TlsError, TlsFiles},
 };
@@ -59,6 +61,8 @@ pub struct Options {
     pub times: Times,
     /// The issuers of whose people and workloads something is believed.
     pub trust: Arc<Trust>,
+    /// The OAuth door.
+    pub oauth: OAuthOptions,
 }
 
 impl Options {
@@ -77,6 +81,7 @@ impl Options {
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
             trust: Arc::default(),
+            oauth: OAuthOptions::default(),
         }
     }
 }
@@ -202,6 +207,7 @@ impl Server {
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
             trust: Arc::clone(&options.trust),
+            oauth: options.oauth,
         };
         Self { listeners, app: Arc::new(app) }
     }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     base::{digest::Digest, ids::StewardId},
     broker::Identity,
+    identity::issuer::TrustedKind,
     journal::event::Subject,
 };
 
@@ -59,7 +60,10 @@ pub(super) async fn create(
 ) -> Result<Answer, Problem> {
     let StewardRequest { name, identity } = input.value;
     let identity = identity.map(|IdentityRequest { issuer, subject }| Identity { issuer, subject });
-    if identity.as_ref().is_some_and(|identity| !app.trust.knows_people(&identity.issuer)) {
+    let knows = |issuer: &str| {
+        [TrustedKind::IdToken, TrustedKind::IdJag].iter().any(|kind| app.trust.is_trusted(issuer, *kind))
+    };
+    if identity.as_ref().is_some_and(|identity| !knows(&identity.issuer)) {
         let detail =
             "no issuer of this name is trusted for ID tokens or ID-JAGs: see `[[oauth.issuer]]` of the settings";
         return Err(Problem::invalid("identity.issuer", detail));

@@ -34,12 +34,10 @@ impl Trust {
         self.issuers.values().any(|(trusted, _)| trusted.is_for(kind))
     }
 
-    /// Whether `issuer` is trusted to know people.
+    /// Whether `issuer` is trusted for `kind`.
     #[must_use]
-    pub fn knows_people(&self, issuer: &str) -> bool {
-        let knows =
-            |trusted: &TrustedIssuer| trusted.is_for(TrustedKind::IdToken) || trusted.is_for(TrustedKind::IdJag);
-        self.issuers.get(issuer).is_some_and(|(trusted, _)| knows(trusted))
+    pub fn is_trusted(&self, issuer: &str, kind: TrustedKind) -> bool {
+        self.issuers.get(issuer).is_some_and(|(trusted, _)| trusted.is_for(kind))
     }
 
     /// The person whose ID token `text` is.
