@@ -59,6 +59,7 @@ use crate::{
     broker::Broker,
     journal::event::Subject,
     outbound::Trust,
+    verify::possession::IssuingProofs,
 };
 
 /// What the server tells whoever counts.
@@ -142,6 +143,8 @@ pub(in crate::http) struct App {
     openapi: Bytes,
     trust: Arc<Trust>,
     oauth: OAuthOptions,
+    /// Proofs that came with token requests.
+    issuing_proofs: IssuingProofs,
 }
 
 impl App {

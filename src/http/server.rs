@@ -30,7 +30,9 @@ use super::{
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
+    oauth::metadata::TOKEN,
     outbound::Trust,
+    verify::possession::IssuingProofs,
 };
 
 /// How a server is run.
@@ -190,6 +192,8 @@ impl Server {
     pub fn new(listeners: Listeners, broker: Arc<Broker>, observer: Arc<dyn Observer>) -> Self {
         let options = &listeners.options;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let endpoint = format!("{}{TOKEN}", broker.issuer());
+        let issuing_proofs = IssuingProofs::new(&endpoint, broker.now());
         let app = App {
             broker,
             observer,
@@ -208,6 +212,7 @@ impl Server {
             openapi: openapi().into(),
             trust: Arc::clone(&options.trust),
             oauth: options.oauth,
+            issuing_proofs,
         };
         Self { listeners, app: Arc::new(app) }
     }
