@@ -15,10 +15,15 @@
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
+#[path = "../support/idp.rs"]
+mod idp;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod behalf;
 mod client;
+mod foreign;
+mod grants;
 mod metadata;
 mod proofs;
 mod secrets;
