@@ -187,7 +187,7 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
         (json!({"resource": "https://other.example/mcp"}), "invalid_target"),
         (json!({"resource": [SERVER, "https://other.example/mcp"]}), "invalid_target"),
         (json!({"scope": "openid"}), "invalid_scope"),
-        (json!({"scope": "tool:transfer"}), "invalid_scope"),
+        (json!({"scope": "tool:transfer"}), "unauthorized_client"),
     ] {
         let jag = provider.jag(changes.clone());
         let (status, code) = refused(with(&jag)).await;
@@ -197,12 +197,10 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
     assert_eq!(refused(with(&stranger)).await.1, "invalid_grant");
     assert_eq!(refused(with(&provider.workload(json!({})))).await.1, "invalid_grant");
     assert_eq!(refused(with(&provider.id_token(json!({})))).await.1, "invalid_grant");
-    // Who does not prove to be the client uses nothing up.
+    // What is not asked for rightly, and by who is not the client, uses nothing up.
     let jag = provider.jag(json!({}));
-    let elsewhere = with(&provider.jag(json!({})));
-    let elsewhere =
-        elsewhere.form(&[("grant_type", JWT_BEARER), ("assertion", &jag), ("resource", "https://other.example")]);
-    assert_eq!(refused(elsewhere).await.1, "invalid_target");
+    let elsewhere = bearer(&house, &jag, &[("resource", "https://other.example")]);
+    assert_eq!(refused(elsewhere.header("authorization", &header)).await.1, "invalid_target");
     assert_eq!(refused(bearer(&house, &jag, &[])).await.1, "invalid_grant");
     assert_eq!(refused(bearer(&house, &jag, &[("client_id", "build-bot")])).await.1, "invalid_grant");
     let wrong = bearer(&house, &jag, &[]).header("authorization", basic("build-bot", &other));
@@ -211,8 +209,8 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
     assert_eq!(refused(thief).await.1, "invalid_grant");
     let refusals = house.records().get("request_refused").copied().unwrap_or(0)
         - before.get("request_refused").copied().unwrap_or(0);
-    // Only what policy was asked about, `tool:transfer`, is a refusal of a request.
-    assert_eq!((refusals, house.records().get("task_opened")), (1, before.get("task_opened")));
+    // The trail has what a good assertion was not enough for: a person who is no steward, and the policy.
+    assert_eq!((refusals, house.records().get("task_opened")), (2, before.get("task_opened")));
     token(with(&jag)).await;
 }
 

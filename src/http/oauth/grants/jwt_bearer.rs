@@ -8,9 +8,13 @@ use std::collections::BTreeSet;
 use super::{Opening, menu, open};
 use crate::{
     base::ids::ServerUri,
-    broker::{Caller, UsedAssertion},
+    broker::{BrokerError, Caller, UsedAssertion},
     http::{
-        oauth::{answer::TokenAnswer, client::Client, token::Exchange},
+        oauth::{
+            answer::{TokenAnswer, refusal},
+            client::Client,
+            token::Exchange,
+        },
         problem::Problem,
     },
     identity::issuer::IdJag,
@@ -46,8 +50,19 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
     let (catalogue, defaults) = menu(exchange, &client);
     let details = within(&jag, asked, (&catalogue, &defaults))?;
     consume(exchange, &client, &jag).await?;
-    let verified = app.broker.steward_of(&jag.person).map_err(|error| invalid(exchange, error.to_string()))?;
-    let opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: Some(verified), holder };
+    let mut opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: None, holder };
+    match app.broker.steward_of(&jag.person) {
+        Ok(verified) => opening.verified = Some(verified),
+        Err(error) => {
+            let inside = error.to_string();
+            let request = opening.into_request(exchange);
+            return match app.broker.refuse_task(&client.caller, &client.agent, (request, error)).await {
+                Err(BrokerError::Refused(_)) => Err(invalid(exchange, inside)),
+                Err(error) => Err(refusal(error, asked)),
+                Ok(never) => match never {},
+            };
+        }
+    }
     open(exchange, &client, opening).await
 }
 

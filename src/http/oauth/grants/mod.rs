@@ -35,19 +35,25 @@ fn menu(exchange: &Exchange<'_>, client: &Client) -> (Arc<Catalogue>, Vec<Reques
     (state.catalogue(), profile.unwrap_or_default().default_details)
 }
 
+impl Opening<'_> {
+    fn into_request(self, exchange: &Exchange<'_>) -> OpenTask {
+        OpenTask {
+            purpose: self.purpose.to_owned(),
+            ttl: exchange.app.oauth.token_ttl,
+            details: self.details,
+            allow_partial: true,
+            steward: None,
+            verified: self.verified,
+            context: BTreeMap::new(),
+            holder: self.holder,
+        }
+    }
+}
+
 /// Opens a task for the client and answers its pass.
 async fn open(exchange: &Exchange<'_>, client: &Client, opening: Opening<'_>) -> Result<TokenAnswer, Problem> {
     let Exchange { app, asked, .. } = exchange;
-    let request = OpenTask {
-        purpose: opening.purpose.to_owned(),
-        ttl: app.oauth.token_ttl,
-        details: opening.details,
-        allow_partial: true,
-        steward: None,
-        verified: opening.verified,
-        context: BTreeMap::new(),
-        holder: opening.holder,
-    };
+    let request = opening.into_request(exchange);
     let issued = app.broker.open_task(&client.caller, &client.agent, request).await;
     let issued = issued.map_err(|error| refusal(error, asked))?;
     app.observer.minted();
