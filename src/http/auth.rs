@@ -306,7 +306,8 @@ fn one_credential(headers: &HeaderMap) -> Option<Credential<'_>> {
 
 /// The same, where there must be one.
 fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Result<Credential<'h>, Problem> {
-    one_credential(headers).ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
+    one_credential(headers)
+        .ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
 }
 
 fn outside(error: OperatorError) -> Problem {
