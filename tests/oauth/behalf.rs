@@ -9,15 +9,15 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    foreign::Foreign,
     house::{House, body_of, refused, task},
     idp::SigningKey,
+    provider::Provider,
     support,
 };
 
 #[tokio::test]
 async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let carol = provider.link(&house, "carol", "00u1").await;
     let id_token = provider.id_token(json!({"groups": ["finance"]}));
@@ -47,7 +47,7 @@ async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
 
 #[tokio::test]
 async fn a_subject_token_that_is_not_believed_opens_nothing() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     provider.link(&house, "carol", "00u1").await;
     for malformed in ["", " ", "x", "a.b", "a..c", "a.b.c.d"] {
@@ -96,7 +96,7 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
 
 #[tokio::test]
 async fn guardrails_see_the_person_and_the_agent() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let carol = provider.link(&house, "carol", "00u1").await;
     provider.link(&house, "dave", "00u3").await;
@@ -145,7 +145,7 @@ async fn guardrails_see_the_person_and_the_agent() {
 
 #[tokio::test]
 async fn a_link_is_one_persons_and_can_be_undone() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let carol = provider.link(&house, "carol", "00u1").await;
     assert_eq!(provider.link(&house, "carol", "00u1").await, carol);
@@ -182,7 +182,7 @@ async fn a_link_is_one_persons_and_can_be_undone() {
 
 #[tokio::test]
 async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let carol = provider.link(&house, "carol", "00u1").await;
     let verifier = verifier(&house).await;

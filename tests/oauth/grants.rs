@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{ASSERTION_TYPE, TOKEN, ask, basic, error, ledger, refused, register, token},
-    foreign::{Foreign, JWT_BEARER, bearer},
     house::{House, assertion, body_of},
     idp::SigningKey,
+    provider::{JWT_BEARER, Provider, bearer},
     support::SERVER,
 };
 
@@ -18,7 +18,7 @@ const AT: (&str, &str) = ("resource", SERVER);
 
 #[tokio::test]
 async fn a_workload_needs_no_secret_of_ours() {
-    let platform = Foreign::start().await;
+    let platform = Provider::start().await;
     let house = platform.house().await;
     let proof = platform.workload(json!({}));
     // The platform gives one token for an hour, so it is taken as often as it comes.
@@ -46,7 +46,7 @@ async fn a_workload_needs_no_secret_of_ours() {
 
 #[tokio::test]
 async fn a_workload_that_is_not_believed_gets_nothing() {
-    let platform = Foreign::start().await;
+    let platform = Provider::start().await;
     let house = platform.house().await;
     let stranger = SigningKey::rsa("one");
     let before = house.records();
@@ -99,7 +99,7 @@ async fn a_workload_that_is_not_believed_gets_nothing() {
 
 #[tokio::test]
 async fn a_server_that_trusts_nobody_takes_nobodys_word() {
-    let platform = Foreign::start().await;
+    let platform = Provider::start().await;
     let house = House::new().await;
     let proof = platform.workload(json!({}));
     assert_eq!(refused(bearer(&house, &proof, &[READ, AT])).await, (400, "invalid_grant".to_owned()));
@@ -118,7 +118,7 @@ async fn a_server_that_trusts_nobody_takes_nobodys_word() {
 
 #[tokio::test]
 async fn what_is_good_once_is_good_once_also_after_a_restart() {
-    let platform = Foreign::start().await.once();
+    let platform = Provider::start().await.once();
     let house = platform.house().await;
     let proof = platform.workload(json!({}));
     let all = join_all((0..20).map(|_| bearer(&house, &proof, &[READ, AT]).send())).await;
@@ -134,7 +134,7 @@ async fn what_is_good_once_is_good_once_also_after_a_restart() {
 
 #[tokio::test]
 async fn a_client_acts_for_the_person_whom_an_identity_assertion_names() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let secret = register(&house, "build-bot", json!([])).await;
     let carol = provider.link(&house, "carol", "00u1").await;
@@ -165,7 +165,7 @@ async fn a_client_acts_for_the_person_whom_an_identity_assertion_names() {
 
 #[tokio::test]
 async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
     let other = register(&house, "other-bot", ledger(&["read_ledger"])).await;
@@ -216,7 +216,7 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
 
 #[tokio::test]
 async fn an_identity_assertion_is_good_once_also_after_a_restart() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
     provider.link(&house, "carol", "00u1").await;
@@ -231,7 +231,7 @@ async fn an_identity_assertion_is_good_once_also_after_a_restart() {
 
 #[tokio::test]
 async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
-    let provider = Foreign::start().await;
+    let provider = Provider::start().await;
     let house = provider.house().await;
     provider.link(&house, "carol", "00u1").await;
     let jag = provider.jag(json!({"client_id": "research-bot", "scope": "tool:read_ledger"}));

@@ -12,6 +12,8 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
@@ -22,9 +24,10 @@ mod support;
 
 mod behalf;
 mod client;
-mod foreign;
 mod grants;
+mod keys;
 mod metadata;
 mod proofs;
+mod provider;
 mod secrets;
 mod token;

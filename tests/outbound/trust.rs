@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::{
+    foreign::b64,
     here,
-    idp::{Idp, SigningKey, b64},
+    idp::{Idp, SigningKey},
 };
 
 const OWN: &str = "https://broker.example";
@@ -92,12 +93,12 @@ async fn every_algorithm_is_verified_by_its_own_kind_of_key() {
         let workload = trust.workload(&key.sign(None, &claims), (&own(), now())).await.unwrap();
         assert_eq!(workload.agent.as_str(), "bot");
         // Without a `kid`, whichever key of that algorithm made it.
-        let header = json!({"alg": format!("{:?}", key.algorithm), "x5t": "AAAA"}).to_string();
+        let header = json!({"alg": format!("{:?}", key.algorithm()), "x5t": "AAAA"}).to_string();
         let nameless = key.sign_raw(&header, &claims.to_string());
         assert!(trust.workload(&nameless, (&own(), now())).await.is_ok());
         // By another key's name, the right signature is none.
         let other = keys[(at + 1) % keys.len()].kid();
-        let misnamed = json!({"alg": format!("{:?}", key.algorithm), "kid": other}).to_string();
+        let misnamed = json!({"alg": format!("{:?}", key.algorithm()), "kid": other}).to_string();
         let misnamed = key.sign_raw(&misnamed, &claims.to_string());
         assert_eq!(trust.workload(&misnamed, (&own(), now())).await, refused(JwtReason::Signature));
     }
@@ -113,8 +114,8 @@ async fn nobody_chooses_the_algorithm_by_a_header() {
     for key in [&rsa, &ec] {
         // The public key, in every form in which somebody might have it, as the secret of an HMAC.
         let jwk = key.jwk.to_string();
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", b64(&key.public));
-        for secret in [&key.public[..], jwk.as_bytes(), pem.as_bytes(), pem.trim().as_bytes(), b""] {
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", b64(key.public()));
+        for secret in [key.public(), jwk.as_bytes(), pem.as_bytes(), pem.trim().as_bytes(), b""] {
             for algorithm in ["HS256", "hs256", "RS256", "ES256"] {
                 let header = json!({"alg": algorithm, "kid": key.kid()}).to_string();
                 let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));

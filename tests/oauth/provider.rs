@@ -20,13 +20,13 @@ use crate::{
 
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-pub struct Foreign {
+pub struct Provider {
     pub idp: Idp,
     pub key: SigningKey,
     single_use: bool,
 }
 
-impl Foreign {
+impl Provider {
     pub async fn start() -> Self {
         let key = SigningKey::rsa("one");
         Self { idp: Idp::start(&[&key]).await, key, single_use: false }
