@@ -262,8 +262,9 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
 fn only_this_issuer_alone_is_the_audience() {
     let key = Foreign::ed25519();
     let others = [
-        "https://broker.example/",
+        "https://broker.example//",
         "https://broker.example/v1",
+        "/",
         "https://broker.exampl",
         "https://broker.example.evil.test",
         "https://BROKER.example",
@@ -276,8 +277,12 @@ fn only_this_issuer_alone_is_the_audience() {
         let text = key.sign(&key.header(), &claims_with("aud", Some(&json!(audience).to_string())));
         assert_eq!(verify(std::slice::from_ref(&key.jwk), &text), Err(AssertionReason::Audience), "{audience}");
     }
-    let alone = key.sign(&key.header(), &claims_with("aud", Some(&json!([ISSUER]).to_string())));
-    assert!(verify(std::slice::from_ref(&key.jwk), &alone).is_ok());
+    for same in [json!([ISSUER]), json!(format!("{ISSUER}/")), json!([format!("{ISSUER}/")])] {
+        let text = key.sign(&key.header(), &claims_with("aud", Some(&same.to_string())));
+        assert!(verify(std::slice::from_ref(&key.jwk), &text).is_ok(), "{same}");
+    }
+    let below: IssuerUri = "https://broker.example/at/work".parse().unwrap();
+    assert!(below.is_spelled("https://broker.example/at/work") && !below.is_spelled("https://broker.example/at/work/"));
     let other = key.sign(&key.header(), &claims_with("aud", Some(r#"["https://other.example"]"#)));
     assert_eq!(verify(std::slice::from_ref(&key.jwk), &other), Err(AssertionReason::Audience));
     let lists = [
