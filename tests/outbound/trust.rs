@@ -293,12 +293,12 @@ async fn times_are_whole_seconds_and_hold_now() {
 #[tokio::test]
 async fn an_audience_is_the_only_one_and_to_the_letter() {
     let stage = Stage::new().await;
-    for good in [json!(OWN), json!([OWN])] {
+    for good in [json!(OWN), json!([OWN]), json!(format!("{OWN}/"))] {
         assert!(stage.workload(&stage.token(json!({"aud": good}))).await.is_ok());
         assert!(stage.id_jag(&stage.jag(json!({"aud": good}))).await.is_ok());
     }
     for bad in [
-        json!(format!("{OWN}/")),
+        json!(format!("{OWN}//")),
         json!(format!("{OWN}/oauth/token")),
         json!("https://broker.exampl"),
         json!("https://BROKER.example"),

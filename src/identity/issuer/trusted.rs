@@ -162,9 +162,9 @@ impl TrustedIssuer {
         self.root_certificates.as_ref()
     }
 
-    /// The `aud` that its workloads' tokens have at the broker `own`.
-    pub(super) fn workload_audience<'a>(&'a self, own: &'a IssuerUri) -> &'a str {
-        self.audience.as_deref().unwrap_or(own.as_str())
+    /// Whether its workloads' tokens for the broker `own` have this `aud`.
+    pub(super) fn is_audience(&self, audience: &str, own: &IssuerUri) -> bool {
+        self.audience.as_deref().map_or_else(|| own.is_spelled(audience), |expected| expected == audience)
     }
 
     pub(super) fn max_lifetime(&self, kind: TrustedKind) -> Duration {
