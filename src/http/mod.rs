@@ -57,6 +57,7 @@ use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
     journal::event::Subject,
+    verify::possession::IssuingProofs,
 };
 
 /// What the server tells whoever counts.
@@ -139,6 +140,8 @@ pub(in crate::http) struct App {
     draining: watch::Sender<bool>,
     openapi: Bytes,
     oauth: OAuthOptions,
+    /// Proofs that came with token requests.
+    issuing_proofs: IssuingProofs,
 }
 
 impl App {
@@ -198,6 +201,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(oauth::token::token))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::openid_configuration))
+        .routes(routes!(oauth::metadata::keys))
         .routes(routes!(health::document))
 }
 

@@ -12,6 +12,8 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
@@ -19,6 +21,8 @@ mod house;
 mod support;
 
 mod client;
+mod keys;
 mod metadata;
+mod proofs;
 mod secrets;
 mod token;
