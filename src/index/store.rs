@@ -202,6 +202,7 @@ mod tests {
             asked: Vec::new(),
             allow_partial: false,
             holder: None,
+            verified: None,
         };
         let event = Event::TaskOpened { task };
         Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
