@@ -52,7 +52,7 @@ async fn what_the_settings_trust_opens_tasks_for_people_and_workloads() {
         let task = home.json(&["task", "show", opened["task_id"].as_str().unwrap()]);
         assert_eq!((&task["steward"], &task["steward_verified_by"]), (&carol["steward"], &json!(idp.issuer())));
         home.ok(&["steward", "unlink", "Carol"]);
-        assert_eq!(home.run_with(&token, &open).code, 1);
+        assert_eq!(home.run_with(&token, &open).code, 3);
     });
     let proof = key.sign(None, &claims(idp.issuer(), json!({"sub": "ns:prod:deploy", "aud": home.url()})));
     let form = [
