@@ -502,9 +502,9 @@ impl State {
             *latest = (*latest).max(*cut_off);
         }
         let cut_off = cut_off_matters.then_some(*cut_off);
-        let keys = self.holder_keys(subject);
+        let (keys, agents) = (self.holder_keys(subject), self.agents_acting_for_others(subject));
         let subjects = std::iter::once(digest).chain(keys.iter().map(Subjects::holder));
-        let subjects = subjects.chain(self.agents_acting_for_others(subject).iter().map(Subjects::agent));
+        let subjects = subjects.chain(agents.iter().map(Subjects::agent));
         let entries = subjects.map(|subject| RevocationEntry { subject, cut_off, expires_at: *expires_at });
         FeedNews::Revocation(entries.collect(), servers.clone())
     }
