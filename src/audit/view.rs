@@ -28,7 +28,7 @@ pub struct AuditEvent {
     /// What happened: `token_issued`, `revoked`, …
     #[serde(rename = "type")]
     pub event_type: String,
-    /// Who caused it: `broker`, `agent <id>` or `operator <id>`.
+    /// Who caused it: `broker`, `agent <id>`, `operator <id>` or `client of <task>`.
     pub actor: String,
     /// The agent that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +63,7 @@ impl AuditEvent {
             Actor::Broker => "broker".to_owned(),
             Actor::Agent(agent) => format!("agent {agent}"),
             Actor::Operator(operator) => format!("operator {operator}"),
+            Actor::TaskClient(task) => format!("client of {task}"),
         };
         let (event_type, detail) = explain(&entry.event);
         Self {
@@ -214,7 +215,14 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::PolicyLoaded { digest, grants, guardrails } => {
             ("policy_loaded", format!("{grants} grants, {guardrails} guardrails, digest {digest}"))
         }
-        Event::TaskOpened { task } => ("task_opened", format!("{} until {}", task.purpose, task.ends_at)),
+        Event::TaskOpened { task } => {
+            let client = if task.client_secret.is_some() { "; with a client of its own" } else { "" };
+            let parent = task.parent.as_ref().map(|parent| {
+                format!("; in the place of agent {}, by a pass of {}", parent.agent, parent.task)
+            });
+            let from = parent.unwrap_or_default();
+            ("task_opened", format!("{} until {}{client}{from}", task.purpose, task.ends_at))
+        }
         Event::TokenIssued { token, .. } => {
             let rights = list(token.decided_by.iter().map(|by| format!("{} by grant {}", by.right, by.grant)));
             let bound = token.holder.as_deref().map(|key| format!("; bound to key {key}")).unwrap_or_default();

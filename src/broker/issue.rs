@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
+    exchange::{confined, refuse_ended_parent},
     request::{refuse_bad_details, refuse_bad_request},
     state::State,
 };
@@ -97,11 +98,25 @@ impl Broker {
         let mut task = self.task_of(agent, task)?;
         if let Some(details) = request.details {
             refuse_bad_details(&details)?;
+            if task.parent.is_some() {
+                let detail = "a task that came of another pass gives what was asked for then: exchange that pass again";
+                return Err(BrokerError::invalid("authorization_details", detail));
+            }
             task.asked = details;
         }
-        let standing = self.refuse_without_standing(&record, None);
-        let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
-        self.issue(caller, &record, (task, standing), false).await
+        self.issue_in(caller, &record, task).await
+    }
+
+    /// Mints another pass in a task, as its record, perhaps narrowed, says.
+    pub(super) async fn issue_in(
+        &self,
+        caller: &Caller,
+        agent: &AgentRecord,
+        task: TaskRecord,
+    ) -> Result<Issued, BrokerError> {
+        let standing = self.refuse_without_standing(agent, None);
+        let standing = standing.and_then(|()| self.refuse_renewal(agent, &task));
+        self.issue(caller, agent, (task, standing), false).await
     }
 
     /// What a request would be answered, by the same path, without recording anything; the pass
@@ -124,7 +139,7 @@ impl Broker {
         }
     }
 
-    async fn issue(
+    pub(super) async fn issue(
         &self,
         caller: &Caller,
         agent: &AgentRecord,
@@ -148,7 +163,7 @@ impl Broker {
         Ok(Issued { task, record, token: draft.release(&receipt), dropped: granted.dropped })
     }
 
-    fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
+    pub(super) fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
         refuse_bad_request(&request, self.options.max_task_ttl)?;
         let opened_at = self.now().floor_second();
         Ok(TaskRecord {
@@ -162,11 +177,13 @@ impl Broker {
             asked: request.details,
             allow_partial: request.allow_partial,
             holder: request.holder,
+            client_secret: None,
+            parent: None,
         })
     }
 
     /// Asks the policy and makes the pass; nobody has it yet.
-    fn assess(&self, agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Result<Prepared, BrokerError> {
+    pub(super) fn assess(&self, agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Result<Prepared, BrokerError> {
         let policy = self.policy.current();
         let catalogue = self.state().catalogue();
         match policy.decide(&question(agent, task, now), &catalogue) {
@@ -195,7 +212,7 @@ impl Broker {
             issued_at,
             expires_at,
             holder: task.holder.clone(),
-            rights: granted.rights.clone(),
+            rights: confined(task, granted.rights.clone())?,
         };
         let keyring = self.keyring();
         let root = keyring.root().map_err(|error| BrokerError::Files(error.to_string()))?;
@@ -242,6 +259,7 @@ impl Broker {
         if state.task(&task.task).is_none_or(|live| live.end.is_some()) {
             return Err(BrokerError::TaskEnded("the task was revoked or completed meanwhile".to_owned()));
         }
+        refuse_ended_parent(&state, task)?;
         if state.agent(&task.agent).is_none_or(|agent| agent.steward != task.steward) {
             return Err(BrokerError::Suspended("the agent was removed or changed meanwhile".to_owned()));
         }
@@ -254,7 +272,7 @@ impl Broker {
         Ok(())
     }
 
-    async fn record_refusal(
+    pub(super) async fn record_refusal(
         &self,
         caller: &Caller,
         task: &TaskRecord,
@@ -274,13 +292,13 @@ impl Broker {
         Ok(error)
     }
 
-    fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
+    pub(super) fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
         let record = self.state().agent(agent).cloned();
         record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }
 
     /// Refuses an agent that may ask for nothing now, or not for the steward `asked`.
-    fn refuse_without_standing(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
+    pub(super) fn refuse_without_standing(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
         {
             let state = self.state();
             refuse_suspended(&state, &Subject::Agent(agent.agent.clone()))?;
@@ -299,6 +317,7 @@ impl Broker {
 
     fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
         self.refuse_ended_task(&agent.agent, &task.task)?;
+        refuse_ended_parent(&self.state(), task)?;
         if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
             return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
         }
@@ -311,10 +330,10 @@ impl Broker {
 }
 
 /// A pass that was made and that nobody has yet.
-struct Prepared {
+pub(super) struct Prepared {
     draft: Draft,
-    record: TokenRecord,
-    granted: Granted,
+    pub(super) record: TokenRecord,
+    pub(super) granted: Granted,
 }
 
 fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {
@@ -337,7 +356,7 @@ fn subjects(task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item =
     named.into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
 }
 
-fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
+pub(super) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
     if !state.is_suspended(subject) {
         return Ok(());
     }

@@ -9,11 +9,17 @@ mod calls;
 mod decisions;
 mod directory;
 mod error;
+mod exchange;
 mod feed;
+mod give_back;
+mod introspect;
 mod issue;
+mod judge;
 mod key_files;
 mod key_protection;
 mod keyring;
+mod lineage;
+mod live_task;
 mod open;
 mod options;
 mod policy_store;
@@ -26,6 +32,7 @@ mod revoke;
 mod saved;
 mod space;
 mod state;
+mod task_clients;
 mod tasks;
 
 use std::{
@@ -37,7 +44,7 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use self::{
-    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, judge::Judges, keyring::Keyring,
     policy_store::PolicyStore, space::Space,
 };
 pub use self::{
@@ -45,18 +52,23 @@ pub use self::{
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     error::BrokerError,
+    exchange::{Exchange, ExchangeError},
     feed::{HEARTBEAT, SignedFrame, Subscription},
+    give_back::{GivenBack, PassOwner},
+    introspect::Introspected,
     issue::{IssueAgain, Issued, OpenTask},
     key_files::{KeyFileError, KeysAtRest},
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
+    live_task::{LiveTask, TaskEnd},
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
-    state::{LiveTask, State, TaskEnd},
+    state::State,
+    task_clients::{ClientSecretText, OpenedForClient, TaskClient},
     tasks::{DelegationReport, TaskView},
 };
 use crate::{
@@ -84,6 +96,7 @@ pub struct Broker {
     directory: Mutex<Directory>,
     policy: PolicyStore,
     feed: FeedHub,
+    judges: Judges,
     decisions: Decisions,
     /// Permits to read through the journal for a report.
     scans: Semaphore,

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::state::{LiveTask, State};
+use super::{live_task::LiveTask, state::State};
 use crate::{
     audit::{SavedTree, TREE_DIRECTORY, Tree, TreeError},
     base::ids::{ServerUri, TaskId},

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
-    state::{LiveTask, TaskEnd},
+    live_task::{LiveTask, TaskEnd},
 };
 use crate::{
     audit::Trail,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::parent::ParentPass;
 use crate::{
     base::{
         ReasonCode,
@@ -34,6 +35,8 @@ pub enum Actor {
     Agent(AgentId),
     /// An operator that presented a token.
     Operator(OperatorId),
+    /// A task's own OAuth client, that presented its secret.
+    TaskClient(TaskId),
 }
 
 /// An event on its way into the journal, with who caused it and by which request.
@@ -381,6 +384,12 @@ pub struct TaskRecord {
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<crate::token::Holding>,
+    /// The digest of the secret by which its own OAuth client gets its passes, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Digest>,
+    /// The pass that was exchanged for it, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentPass>,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.
@@ -468,6 +477,9 @@ pub struct RevocationRecord {
     /// The task that it is or belongs to, when that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
+    /// For a block that was appended: block 0 of its genuine pass, which was presented with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appended_to: Option<RevocationId>,
     /// The servers concerned, when that is known; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub servers: BTreeSet<ServerUri>,

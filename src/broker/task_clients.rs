@@ -1,0 +1,146 @@
+//! Task clients: a task that hands out credentials of its own OAuth client instead of a pass, so that any stock
+//! client gets exactly the task's passes. They end with the task.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::{Broker, BrokerError, Caller, Issued, OpenTask};
+use crate::{
+    base::{
+        digest::Digest,
+        holder::HolderKey,
+        ids::{AgentId, TaskId},
+        random,
+    },
+    journal::{
+        Event,
+        event::{RecordedGrant, TaskRecord},
+    },
+    policy::Reason,
+    token::{Holding, rights::GrantedDetail},
+};
+
+/// A task that was opened for a client of its own.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenedForClient {
+    /// The task; its id is the client's.
+    pub task: TaskRecord,
+    /// The client's secret, which nobody keeps.
+    pub secret: ClientSecretText,
+    /// What its passes will allow, as policy is now.
+    pub rights: Vec<GrantedDetail>,
+    /// Which grant allowed what.
+    pub decided_by: Vec<RecordedGrant>,
+    /// What was asked for and left out, and why.
+    pub dropped: Vec<Reason>,
+}
+
+/// The text of a secret: never printed, wiped when dropped.
+#[derive(Clone)]
+pub struct ClientSecretText(Zeroizing<String>);
+
+impl ClientSecretText {
+    /// A new one of 256 random bits, of characters that no form or header encodes.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<32>().as_slice())))
+    }
+
+    /// The text, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for ClientSecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientSecretText(…)")
+    }
+}
+
+/// The client of a task, that proved itself with its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TaskClient {
+    /// Its task.
+    pub task: TaskId,
+    /// The agent that opened it.
+    pub agent: AgentId,
+}
+
+impl Broker {
+    /// Opens a task for a client of its own. Policy is asked now, and again for each pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_task`](Self::open_task).
+    pub async fn open_task_for_client(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        request: OpenTask,
+    ) -> Result<OpenedForClient, BrokerError> {
+        let record = self.registered(agent)?;
+        let standing = self.refuse_without_standing(&record, request.steward.as_deref());
+        let secret = ClientSecretText::generate();
+        let task = TaskRecord { client_secret: Some(secret.digest()), ..self.new_task(&record, request)? };
+        let now = self.now();
+        // What the first pass would be; it is dropped, and no record tells of it.
+        let prepared = match standing.and_then(|()| self.assess(&record, &task, now)) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.record_refusal(caller, &task, true, error).await?),
+        };
+        self.record(caller, now, vec![Event::TaskOpened { task: task.clone() }]).await?;
+        let (rights, decided_by) = (prepared.record.rights, prepared.record.decided_by);
+        Ok(OpenedForClient { task, secret, rights, decided_by, dropped: prepared.granted.dropped })
+    }
+
+    /// The client of `task`, when `secret` is its secret and the task has not ended.
+    ///
+    /// A client that is not known takes as long as one that is.
+    #[must_use]
+    pub fn authenticate_task_client(&self, task: &TaskId, secret: &str) -> Option<TaskClient> {
+        let given = Digest::of(secret.as_bytes());
+        let now = self.now();
+        let state = self.state();
+        let live = state.task(task);
+        let kept = live.and_then(|live| live.record.client_secret);
+        let is_good = given.as_bytes().ct_eq(kept.unwrap_or(Digest::ZERO).as_bytes());
+        let live = live.filter(|live| live.end.is_none() && live.record.ends_at > now)?;
+        // Nobody knows a text whose digest is zero; that none was kept is looked at all the same.
+        (bool::from(is_good) && kept.is_some())
+            .then(|| TaskClient { task: task.clone(), agent: live.record.agent.clone() })
+    }
+
+    /// Mints a pass for a task's own client; bound to `proven`, the key that it proved to hold, if it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`issue_again`](Self::issue_again), and when the task is bound to another key.
+    pub async fn issue_to_task_client(
+        &self,
+        caller: &Caller,
+        client: &TaskClient,
+        proven: Option<HolderKey>,
+    ) -> Result<Issued, BrokerError> {
+        let record = self.registered(&client.agent)?;
+        let mut task = self.task_of(&client.agent, &client.task)?;
+        match (&task.holder, proven) {
+            (Some(holding), Some(key)) if holding.key != key => {
+                return Err(BrokerError::invalid("holder_key", "the task is bound to another key"));
+            }
+            (None, Some(key)) => task.holder = Some(Holding { key, max_delegations: 0 }),
+            _ => {}
+        }
+        self.issue_in(caller, &record, task).await
+    }
+}
