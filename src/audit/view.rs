@@ -217,9 +217,10 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::TaskOpened { task } => {
             let client = if task.client_secret.is_some() { "; with a client of its own" } else { "" };
-            let parent = task.parent.as_ref().map(|parent| {
-                format!("; in the place of agent {}, by a pass of {}", parent.agent, parent.task)
-            });
+            let parent = task
+                .parent
+                .as_ref()
+                .map(|parent| format!("; in the place of agent {}, by a pass of {}", parent.agent, parent.task));
             let from = parent.unwrap_or_default();
             ("task_opened", format!("{} until {}{client}{from}", task.purpose, task.ends_at))
         }

@@ -5,12 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{
-    Broker, BrokerError, Caller, Issued,
-    issue::refuse_suspended,
-    live_task::LiveTask,
-    state::State,
-};
+use super::{Broker, BrokerError, Caller, Issued, issue::refuse_suspended, live_task::LiveTask, state::State};
 use crate::{
     base::{
         ReasonCode,
@@ -257,9 +252,8 @@ fn is_within(detail: &GrantedDetail, limits: &[GrantedDetail]) -> bool {
 
 /// What `limit` demands of the tools that were granted; `None` when that is nothing.
 fn restriction(limit: &GrantedDetail, granted: &[GrantedDetail]) -> Option<GrantedDetail> {
-    let is_granted = |tool: &ToolName| {
-        granted.iter().any(|detail| detail.server == limit.server && detail.tools.contains(tool))
-    };
+    let is_granted =
+        |tool: &ToolName| granted.iter().any(|detail| detail.server == limit.server && detail.tools.contains(tool));
     let mut kept = limit.clone();
     (kept.prompts, kept.resources) = (Vec::new(), Vec::new());
     kept.tools.retain(is_granted);
@@ -303,9 +297,7 @@ impl<'l> Names<'l> {
 
     fn all(&self, server: &ServerUri) -> RequestedDetail {
         let mut all = RequestedDetail::new(server.clone());
-        let exact = |names: &BTreeSet<&ToolName>| {
-            names.iter().map(|name| NamePattern::from((*name).clone())).collect()
-        };
+        let exact = |names: &BTreeSet<&ToolName>| names.iter().map(|name| NamePattern::from((*name).clone())).collect();
         (all.tools, all.prompts) = (exact(&self.tools), exact(&self.prompts));
         all.resources = self.resources.iter().map(|tree| (*tree).clone()).collect();
         all
@@ -322,9 +314,8 @@ impl<'l> Names<'l> {
         kept.prompts = meant(&detail.prompts, &self.prompts);
         kept.resources = self.subtrees(&detail.resources);
         // A demand on a tool that is asked for and not left is moot; any other stays, for policy to refuse.
-        let is_moot = |tool: &ToolName| {
-            detail.tools.iter().any(|pattern| pattern.matches(tool)) && !self.tools.contains(tool)
-        };
+        let is_moot =
+            |tool: &ToolName| detail.tools.iter().any(|pattern| pattern.matches(tool)) && !self.tools.contains(tool);
         kept.constraints.retain(|tool, _| !is_moot(tool));
         kept.closed_arguments.retain(|tool| !is_moot(tool));
         kept.call_proof.retain(|tool| !is_moot(tool));
@@ -335,7 +326,8 @@ impl<'l> Names<'l> {
     fn subtrees(&self, trees: &[ResourceTree]) -> Vec<ResourceTree> {
         let mut kept: Vec<ResourceTree> = Vec::new();
         for (asked, left) in trees.iter().flat_map(|asked| self.resources.iter().map(move |left| (asked, *left))) {
-            let narrower = if left.contains(asked) { Some(asked) } else { Some(left).filter(|left| asked.contains(left)) };
+            let narrower =
+                if left.contains(asked) { Some(asked) } else { Some(left).filter(|left| asked.contains(left)) };
             kept.extend(narrower.filter(|tree| !kept.contains(tree)).cloned());
         }
         kept

@@ -1,10 +1,6 @@
 //! Giving back: whoever got a pass ends it (RFC 7009).
 
-use super::{
-    Broker, BrokerError, Caller,
-    state::AFTERLIFE,
-    task_clients::TaskClient,
-};
+use super::{Broker, BrokerError, Caller, state::AFTERLIFE, task_clients::TaskClient};
 use crate::{
     base::ids::{AgentId, RevocationId},
     journal::{
@@ -43,12 +39,7 @@ impl Broker {
     /// # Errors
     ///
     /// When it cannot be recorded.
-    pub async fn give_back(
-        &self,
-        caller: &Caller,
-        owner: &PassOwner,
-        token: &str,
-    ) -> Result<GivenBack, BrokerError> {
+    pub async fn give_back(&self, caller: &Caller, owner: &PassOwner, token: &str) -> Result<GivenBack, BrokerError> {
         let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
         let Ok(pass) = document.verify(token) else { return Ok(GivenBack::Nothing) };
         if !owner.owns(pass.claims()) {

@@ -183,7 +183,12 @@ impl Broker {
     }
 
     /// Asks the policy and makes the pass; nobody has it yet.
-    pub(super) fn assess(&self, agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Result<Prepared, BrokerError> {
+    pub(super) fn assess(
+        &self,
+        agent: &AgentRecord,
+        task: &TaskRecord,
+        now: Timestamp,
+    ) -> Result<Prepared, BrokerError> {
         let policy = self.policy.current();
         let catalogue = self.state().catalogue();
         match policy.decide(&question(agent, task, now), &catalogue) {

@@ -231,6 +231,13 @@ mod tests {
                 "task": id("tsk", task), "agent": format!("bot{agent}"), "steward": id("stw", steward), "purpose": "count",
                 "opened_at": at(0), "ends_at": ends_at, "asked": [], "context": {"ticket": {"a": [1, "b", null]}},
             }})),
+            (n(), n(), n(), second()).prop_map(|(task, parent, of, ends_at)| json!({"type": "task_opened", "task": {
+                "task": id("tsk", task), "agent": "bot0", "steward": id("stw", 0), "purpose": "help", "opened_at": at(0),
+                "ends_at": ends_at, "asked": [], "client_secret": Digest::ZERO, "parent": {
+                    "task": id("tsk", parent), "agent": format!("bot{of}"), "steward": id("stw", of), "key": of + 1,
+                    "blocks": [block(parent), block(of)], "limits": [],
+                },
+            }})),
             // A pass is of one task only: its id is a signature.
             (n(), n(), second(), second()).prop_map(|(task, to, issued_at, expires_at)| json!({
                 "type": "token_issued", "task": id("tsk", task), "token": {
@@ -248,7 +255,7 @@ mod tests {
             (subject(), second(), second(), any::<bool>(), prop::option::of(n())).prop_map(
                 |(subject, cut_off, expires_at, only_token, task)| json!({"type": "revoked", "revocation": {
                     "subject": subject, "cut_off": cut_off, "expires_at": expires_at, "only_token": only_token,
-                    "task": task.map(|task| id("tsk", task)),
+                    "task": task.map(|task| id("tsk", task)), "appended_to": task.map(block),
                 }})
             ),
             subject().prop_map(|subject| json!({"type": "reinstated", "subject": subject})),

@@ -8,11 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    lineage::Lineage,
-    live_task::LiveTask,
-    saved,
-};
+use super::{lineage::Lineage, live_task::LiveTask, saved};
 use crate::{
     base::{
         digest::{Digest, SubjectDigest},
@@ -261,7 +257,8 @@ impl State {
         if let Some(task) = task_of(&record.entry.event).and_then(|task| self.tasks.get_mut(task)) {
             task.note(&record.entry.event, at);
         }
-        let news = self.apply_event(&record.entry.event, at).map(|news| self.and_children(news, &record.entry.event, at));
+        let news =
+            self.apply_event(&record.entry.event, at).map(|news| self.and_children(news, &record.entry.event, at));
         let changed = news.is_some();
         if let Some(what) = news {
             let urgent = !matches!(record.entry.event, Event::TaskCompleted { .. });

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    claims::NamedRight,
     constraint::Constraint,
     datalog::Target,
     left::intersection,
-    claims::NamedRight,
     pass::VerifiedPass,
     path::{Pointer, ResourceTree},
     rights::{GrantedDetail, Kind},
@@ -98,7 +98,8 @@ impl Demands {
             self.close(base, &mut more);
             self.keep_read_only(base, &mut more);
             let tools = base.tools.clone();
-            base.call_proof = tools.into_iter().filter(|tool| concerns(&self.call_proven, &base.server, tool)).collect();
+            base.call_proof =
+                tools.into_iter().filter(|tool| concerns(&self.call_proven, &base.server, tool)).collect();
         }
         details.into_values().chain(more).filter(|detail| !detail.names_nothing()).collect()
     }
@@ -138,9 +139,10 @@ impl Demands {
                 }
                 let mut closed = GrantedDetail::new(target.server.clone());
                 closed.tools.push(tool.clone());
-                let own = self.constraints.iter().filter(|(to, ..)| {
-                    to.server == target.server && to.names.contains(tool.as_str())
-                });
+                let own = self
+                    .constraints
+                    .iter()
+                    .filter(|(to, ..)| to.server == target.server && to.names.contains(tool.as_str()));
                 for (_, pointer, constraint) in own.filter(|(_, pointer, _)| allowed.contains(pointer.as_str())) {
                     hold(&mut closed, &tool, pointer, constraint);
                 }

@@ -81,7 +81,16 @@ pub(crate) fn revoked(subject: Subject) -> Entry {
     let (cut_off, expires_at) = (at(10), at(700));
     let reason = Some("lost laptop".to_owned());
     entry(Event::Revoked {
-        revocation: RevocationRecord { subject, cut_off, expires_at, only_token: false, reason, task: None, appended_to: None, servers },
+        revocation: RevocationRecord {
+            subject,
+            cut_off,
+            expires_at,
+            only_token: false,
+            reason,
+            task: None,
+            appended_to: None,
+            servers,
+        },
     })
 }
 
