@@ -6,6 +6,7 @@
 
 mod assertions;
 mod calls;
+mod clients;
 mod decisions;
 mod directory;
 mod error;
@@ -49,6 +50,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
+    clients::NewSecret,
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     error::BrokerError,
@@ -64,11 +66,11 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::State,
-    task_clients::{ClientSecretText, OpenedForClient, TaskClient},
+    task_clients::{OpenedForClient, TaskClient},
     tasks::{DelegationReport, TaskView},
 };
 use crate::{

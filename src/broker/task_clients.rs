@@ -1,17 +1,14 @@
 //! Task clients: a task that hands out credentials of its own OAuth client instead of a pass, so that any stock
 //! client gets exactly the task's passes. They end with the task.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
-use super::{Broker, BrokerError, Caller, Issued, OpenTask};
+use super::{Broker, BrokerError, Caller, Issued, OpenTask, clients::NewSecret};
 use crate::{
     base::{
         digest::Digest,
         holder::HolderKey,
         ids::{AgentId, TaskId},
-        random,
     },
     journal::{
         Event,
@@ -28,43 +25,13 @@ pub struct OpenedForClient {
     /// The task; its id is the client's.
     pub task: TaskRecord,
     /// The client's secret, which nobody keeps.
-    pub secret: ClientSecretText,
+    pub secret: NewSecret,
     /// What its passes will allow, as policy is now.
     pub rights: Vec<GrantedDetail>,
     /// Which grant allowed what.
     pub decided_by: Vec<RecordedGrant>,
     /// What was asked for and left out, and why.
     pub dropped: Vec<Reason>,
-}
-
-/// The text of a secret: never printed, wiped when dropped.
-#[derive(Clone)]
-pub struct ClientSecretText(Zeroizing<String>);
-
-impl ClientSecretText {
-    /// A new one of 256 random bits, of characters that no form or header encodes.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<32>().as_slice())))
-    }
-
-    /// The text, for the one place that sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// What is kept of it.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::of(self.0.as_bytes())
-    }
-}
-
-impl std::fmt::Debug for ClientSecretText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClientSecretText(…)")
-    }
 }
 
 /// The client of a task, that proved itself with its secret.
@@ -91,7 +58,7 @@ impl Broker {
     ) -> Result<OpenedForClient, BrokerError> {
         let record = self.registered(agent)?;
         let standing = self.refuse_without_standing(&record, request.steward.as_deref());
-        let secret = ClientSecretText::generate();
+        let secret = NewSecret::generate(self.now());
         let task = TaskRecord { client_secret: Some(secret.digest()), ..self.new_task(&record, request)? };
         let now = self.now();
         // What the first pass would be; it is dropped, and no record tells of it.
