@@ -215,6 +215,7 @@ fn explain(event: &Event) -> (&'static str, String) {
             let (tools, roots) = (manifest.tools.len(), manifest.resources.len());
             ("server_set", format!("{}: {tools} tools, {roots} resource roots", manifest.name))
         }
+        Event::ServerSecretsSet { secrets, .. } => ("server_secrets_set", format!("{} secrets", secrets.len())),
         Event::ServerRemoved { .. } => ("server_removed", String::new()),
         Event::PolicyLoaded { digest, grants, guardrails } => {
             ("policy_loaded", format!("{grants} grants, {guardrails} guardrails, digest {digest}"))

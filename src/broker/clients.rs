@@ -33,8 +33,8 @@ impl NewSecret {
     }
 
     /// What is kept of it.
-    pub(super) const fn digest(&self) -> Digest {
-        self.recorded.digest
+    pub(super) const fn recorded(&self) -> &ClientSecret {
+        &self.recorded
     }
 
     /// The id to remove it by.
@@ -118,15 +118,20 @@ impl Broker {
     /// one digest, and as many comparisons in constant time as there can be secrets.
     #[must_use]
     pub fn client_with_secret(&self, client: &str, secret: &str) -> Option<AgentId> {
-        let presented = Digest::of(secret.as_bytes());
         let record = client.parse::<AgentId>().ok().and_then(|agent| self.state().agent(&agent).cloned());
-        let known = record.as_ref().map_or(&[][..], |record| &record.secrets);
-        let matches = (0..MAX_SECRETS).fold(Choice::from(0), |found, place| {
-            let digest = known.get(place).map_or(&NOBODYS, |secret| secret.digest.as_bytes());
-            found | (presented.as_bytes().ct_eq(digest) & Choice::from(u8::from(place < known.len())))
-        });
-        record.filter(|_| bool::from(matches)).map(|record| record.agent)
+        let is_good = is_one_of(secret, record.as_ref().map_or(&[][..], |record| &record.secrets));
+        record.filter(|_| is_good).map(|record| record.agent)
     }
+}
+
+/// Whether `secret` is one of those that are kept, in the same time however many these are.
+pub(super) fn is_one_of(secret: &str, kept: &[ClientSecret]) -> bool {
+    let presented = Digest::of(secret.as_bytes());
+    let matches = (0..MAX_SECRETS).fold(Choice::from(0), |found, place| {
+        let digest = kept.get(place).map_or(&NOBODYS, |secret| secret.digest.as_bytes());
+        found | (presented.as_bytes().ct_eq(digest) & Choice::from(u8::from(place < kept.len())))
+    });
+    matches.into()
 }
 
 /// The digest of nobody's secret.

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Broker, BrokerError, Caller, Issued, issue::refuse_suspended, live_task::LiveTask, state::State};
+use super::{
+    Broker, BrokerError, Caller, Issued, issue::refuse_suspended, live_task::LiveTask, request::refuse_bad_details,
+    state::State,
+};
 use crate::{
     base::{
         ReasonCode,
@@ -18,33 +21,54 @@ use crate::{
     },
     policy::Reason,
     token::{
-        HolderChain, Holding, Remaining, VerifiedPass,
+        HolderChain, Holding, PassToken, Remaining, VerifiedPass,
         path::ResourceTree,
         rights::{GrantedDetail, NamePattern, RequestedDetail},
     },
 };
 
-/// A pass to be exchanged.
-#[derive(Clone)]
-#[expect(clippy::exhaustive_structs, reason = "whoever asks must say every one of these")]
-pub struct Exchange<'e> {
-    /// The pass, as it was presented.
-    pub subject: &'e str,
-    /// The key that the actor proved to hold with this very request, if it did: the new pass is bound to it.
-    pub proven: Option<HolderKey>,
-    /// What is asked for of what is left; `None`: all of it.
-    pub asked: Option<Vec<RequestedDetail>>,
-    /// At which servers; empty: at all that the pass is for.
-    pub servers: BTreeSet<ServerUri>,
-    /// How long the new task lasts at most.
-    pub ttl: Duration,
+/// A genuine pass that somebody wants to exchange, read. Whether it lives is asked when it is exchanged.
+pub struct SubjectPass {
+    token: PassToken,
+    pass: VerifiedPass,
+    remaining: Remaining,
+}
+
+impl SubjectPass {
+    /// What is left of it, by exact names: what is asked for when nothing else is.
+    #[must_use]
+    pub fn left(&self) -> Vec<RequestedDetail> {
+        let servers: BTreeSet<&ServerUri> = self.remaining.rights.iter().map(|detail| &detail.server).collect();
+        let all = servers.into_iter().map(|server| Names::of(&self.remaining.rights, server).all(server));
+        all.filter(|detail| !detail.names_nothing()).collect()
+    }
+
+    /// The agent whose pass it is.
+    #[must_use]
+    pub const fn agent(&self) -> &AgentId {
+        &self.pass.claims().agent
+    }
 }
 
 /// Never the pass.
-impl std::fmt::Debug for Exchange<'_> {
+impl std::fmt::Debug for SubjectPass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exchange").field("servers", &self.servers).finish_non_exhaustive()
+        self.pass.fmt(f)
     }
+}
+
+/// An exchange that is asked for.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "whoever asks must say every one of these")]
+pub struct Exchange<'e> {
+    /// The pass.
+    pub subject: &'e SubjectPass,
+    /// The key that the actor proved to hold with this very request, if it did: the new pass is bound to it.
+    pub proven: Option<HolderKey>,
+    /// What is asked for; as far as it is left, the new pass gets it.
+    pub asked: Vec<RequestedDetail>,
+    /// How long the new task lasts at most.
+    pub ttl: Duration,
 }
 
 /// Why a pass was not exchanged.
@@ -69,6 +93,30 @@ pub enum ExchangeError {
 }
 
 impl Broker {
+    /// Reads a pass that is to be exchanged.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what no root key of this broker signed.
+    pub fn subject_pass(&self, token: &str) -> Result<SubjectPass, ExchangeError> {
+        let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
+        let pass = document.verify(token).map_err(|_| ExchangeError::Subject(NOT_ALIVE))?;
+        let remaining = pass.remaining();
+        Ok(SubjectPass { token: PassToken::from_text(token.to_owned()), pass, remaining })
+    }
+
+    /// Whether `pass` is alive at some server, and `agent`'s own: what an actor token must be.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or it cannot be decided.
+    pub fn refuse_foreign_actor(&self, pass: &SubjectPass, agent: &AgentId) -> Result<(), ExchangeError> {
+        if pass.agent() != agent {
+            return Err(ExchangeError::Subject("the actor token is somebody else's"));
+        }
+        self.alive_at(pass, pass.pass.claims().audience.clone()).map(drop)
+    }
+
     /// Exchanges a pass for one of `actor`'s, in a new task that ends with it. Policy is asked for the actor.
     ///
     /// # Errors
@@ -81,50 +129,65 @@ impl Broker {
         exchange: Exchange<'_>,
     ) -> Result<Issued, ExchangeError> {
         let record = self.registered(actor)?;
-        let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
-        let pass = document.verify(exchange.subject).map_err(|_| ExchangeError::Subject(NOT_ALIVE))?;
-        let servers = self.alive_at(&pass, &exchange)?;
-        self.refuse_without_possession(&pass, actor, exchange.proven.as_ref())?;
-        let Remaining { rights, unsaid, .. } = pass.remaining();
-        if unsaid > 0 {
+        let SubjectPass { pass, remaining, .. } = exchange.subject;
+        let asked = self.in_canonical_names(&exchange.asked, pass)?;
+        let servers = asked.iter().map(|detail| detail.server.clone()).collect();
+        let alive = self.alive_at(exchange.subject, servers)?;
+        self.refuse_without_possession((pass, remaining), actor, exchange.proven.as_ref())?;
+        if remaining.unsaid > 0 {
             return Err(ExchangeError::Subject("it was narrowed in a way that cannot be carried over"));
         }
-        let left: Vec<_> = rights.into_iter().filter(|detail| servers.contains(&detail.server)).collect();
-        let asked = asked_of(&left, exchange.asked.as_deref());
+        let left: Vec<_> = remaining.rights.iter().filter(|detail| alive.contains(&detail.server)).cloned().collect();
+        let asked: Vec<_> = asked.iter().map(|detail| Names::of(&left, &detail.server).within(detail)).collect();
+        let asked: Vec<_> = asked.into_iter().filter(|detail| !detail.names_nothing()).collect();
         if asked.is_empty() {
             return Err(ExchangeError::NothingLeft);
         }
-        let task = self.child_task(&pass, (left, asked), &record, &exchange)?;
+        let task = self.child_task(pass, (left, asked), &record, &exchange)?;
         let standing = self.refuse_without_standing(&record, None);
         Ok(self.issue(caller, &record, (task, standing), true).await?)
     }
 
-    /// The servers that are asked for, at each of which its own judge admits the pass.
-    fn alive_at(&self, pass: &VerifiedPass, exchange: &Exchange<'_>) -> Result<BTreeSet<ServerUri>, ExchangeError> {
-        let audience = &pass.claims().audience;
-        if !exchange.servers.is_subset(audience) {
-            return Err(ExchangeError::Target);
-        }
-        let wanted = if exchange.servers.is_empty() { audience } else { &exchange.servers };
+    /// What is asked for, at servers that the pass is for.
+    fn in_canonical_names(
+        &self,
+        asked: &[RequestedDetail],
+        pass: &VerifiedPass,
+    ) -> Result<Vec<RequestedDetail>, ExchangeError> {
+        refuse_bad_details(asked)?;
+        let catalogue = self.state().catalogue();
+        let canonical = |detail: &RequestedDetail| {
+            let server = catalogue.get(&detail.server).map(|manifest| manifest.server.clone())?;
+            let is_meant = pass.claims().audience.contains(&server);
+            is_meant.then(|| RequestedDetail { server, ..detail.clone() })
+        };
+        asked.iter().map(canonical).collect::<Option<_>>().ok_or(ExchangeError::Target)
+    }
+
+    /// Those of `servers` whose own judges admit the pass.
+    fn alive_at(
+        &self,
+        subject: &SubjectPass,
+        servers: BTreeSet<ServerUri>,
+    ) -> Result<BTreeSet<ServerUri>, ExchangeError> {
         let mut alive = BTreeSet::new();
-        for server in wanted {
-            let judge = match self.judge(server) {
+        for server in servers {
+            let judge = match self.judge(&server) {
                 Ok(judge) => judge,
                 Err(BrokerError::NotFound(_)) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let admitted = judge.believe(exchange.subject).and_then(|pass| judge.admit(&pass));
-            alive.extend(admitted.is_ok().then(|| server.clone()));
+            let admitted = judge.believe(subject.token.expose()).and_then(|pass| judge.admit(&pass));
+            alive.extend(admitted.is_ok().then_some(server));
         }
-        let is_whole = exchange.servers.is_empty() || alive.len() == wanted.len();
-        if alive.is_empty() || !is_whole { Err(ExchangeError::Subject(NOT_ALIVE)) } else { Ok(alive) }
+        if alive.is_empty() { Err(ExchangeError::Subject(NOT_ALIVE)) } else { Ok(alive) }
     }
 
     /// Refuses an actor that did not prove to be the holder of a bound pass, and one that the holder may not hand
     /// it on to.
     fn refuse_without_possession(
         &self,
-        pass: &VerifiedPass,
+        (pass, remaining): (&VerifiedPass, &Remaining),
         actor: &AgentId,
         proven: Option<&HolderKey>,
     ) -> Result<(), ExchangeError> {
@@ -139,7 +202,7 @@ impl Broker {
             }
             _ => pass.claims().agent == *actor,
         };
-        match pass.remaining().delegations {
+        match remaining.delegations {
             Some(0) if !stays => Err(ExchangeError::Subject("it may not be handed on")),
             _ if pass.is_sealed() => Err(ExchangeError::Subject("it is sealed: it can be used and not narrowed")),
             _ => Ok(()),
@@ -263,17 +326,6 @@ fn restriction(limit: &GrantedDetail, granted: &[GrantedDetail]) -> Option<Grant
     let demands = kept.read_only
         || !(kept.constraints.is_empty() && kept.closed_arguments.is_empty() && kept.call_proof.is_empty());
     (demands && !kept.tools.is_empty()).then_some(kept)
-}
-
-/// What is asked for as far as it is left, by exact names.
-fn asked_of(left: &[GrantedDetail], asked: Option<&[RequestedDetail]>) -> Vec<RequestedDetail> {
-    let servers: BTreeSet<&ServerUri> = left.iter().map(|detail| &detail.server).collect();
-    let at = |server: &ServerUri| Names::of(left, server);
-    let details: Vec<RequestedDetail> = match asked {
-        None => servers.into_iter().map(|server| at(server).all(server)).collect(),
-        Some(asked) => asked.iter().map(|detail| at(&detail.server).within(detail)).collect(),
-    };
-    details.into_iter().filter(|detail| !detail.names_nothing()).collect()
 }
 
 /// What is named of one server.

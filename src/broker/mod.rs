@@ -31,6 +31,7 @@ mod request;
 mod retention;
 mod revoke;
 mod saved;
+mod server_secrets;
 mod space;
 mod state;
 mod task_clients;
@@ -54,7 +55,7 @@ pub use self::{
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     error::BrokerError,
-    exchange::{Exchange, ExchangeError},
+    exchange::{Exchange, ExchangeError, SubjectPass},
     feed::{HEARTBEAT, SignedFrame, Subscription},
     give_back::{GivenBack, PassOwner},
     introspect::Introspected,

@@ -68,7 +68,7 @@ pub struct AgentView {
     pub suspended: bool,
 }
 
-/// A secret of an agent, as shown to operators.
+/// A secret of an agent or a server, as shown to operators.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SecretView {
@@ -84,6 +84,9 @@ pub struct SecretView {
 pub struct ServerView {
     /// What was registered.
     pub manifest: Manifest,
+    /// Its secrets to ask about passes with, without what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretView>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
 }
@@ -481,7 +484,8 @@ fn view_secret(secret: &ClientSecret) -> SecretView {
 
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {
     let suspended = state.is_suspended(&Subject::Server(manifest.server.clone()));
-    ServerView { manifest: manifest.clone(), suspended }
+    let secrets = state.server_secrets.get(&manifest.server).into_iter().flatten().map(view_secret).collect();
+    ServerView { manifest: manifest.clone(), secrets, suspended }
 }
 
 const MAX_KEYS: usize = 4;

@@ -227,13 +227,15 @@ mod tests {
                 "server": server(n), "name": format!("s{n}"), "tools": {"read": {"read_only": true}},
             }})),
             n().prop_map(|n| json!({"type": "server_removed", "server": server(n)})),
+            n().prop_map(|n| json!({"type": "server_secrets_set", "server": server(n),
+                "secrets": [{"digest": Digest::ZERO, "added_at": at(n)}]})),
             (n(), n(), n(), second()).prop_map(|(task, agent, steward, ends_at)| json!({"type": "task_opened", "task": {
                 "task": id("tsk", task), "agent": format!("bot{agent}"), "steward": id("stw", steward), "purpose": "count",
                 "opened_at": at(0), "ends_at": ends_at, "asked": [], "context": {"ticket": {"a": [1, "b", null]}},
             }})),
             (n(), n(), n(), second()).prop_map(|(task, parent, of, ends_at)| json!({"type": "task_opened", "task": {
                 "task": id("tsk", task), "agent": "bot0", "steward": id("stw", 0), "purpose": "help", "opened_at": at(0),
-                "ends_at": ends_at, "asked": [], "client_secret": Digest::ZERO, "parent": {
+                "ends_at": ends_at, "asked": [], "client_secret": {"digest": Digest::ZERO, "added_at": at(0)}, "parent": {
                     "task": id("tsk", parent), "agent": format!("bot{of}"), "steward": id("stw", of), "key": of + 1,
                     "blocks": [block(parent), block(of)], "limits": [],
                 },

@@ -148,6 +148,7 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::StewardAdded { .. }
         | Event::AgentSet { .. }
         | Event::ServerSet { .. }
+        | Event::ServerSecretsSet { .. }
         | Event::PolicyLoaded { .. }
         | Event::TaskOpened { .. }
         | Event::TokenIssued { .. }

@@ -19,6 +19,7 @@ use crate::{
     },
     journal::{
         Event, Record,
+        client::ClientSecret,
         event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Role, Subject},
     },
     policy::Catalogue,
@@ -44,6 +45,8 @@ pub struct State {
     pub(super) removed_agents: BTreeSet<AgentId>,
     #[serde(with = "saved::manifests")]
     pub(super) servers: BTreeMap<ServerUri, Arc<Manifest>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) server_secrets: BTreeMap<ServerUri, Vec<ClientSecret>>,
     /// From the servers.
     #[serde(skip)]
     catalogue: Arc<Catalogue>,
@@ -321,8 +324,12 @@ impl State {
                 self.rebuild_catalogue();
                 return Some(FeedNews::Manifest(manifest.server.clone()));
             }
+            Event::ServerSecretsSet { server, secrets } => {
+                self.server_secrets.insert(server.clone(), secrets.clone());
+            }
             Event::ServerRemoved { server } => {
                 self.servers.remove(server);
+                self.server_secrets.remove(server);
                 self.rebuild_catalogue();
             }
             Event::TaskOpened { task } => {

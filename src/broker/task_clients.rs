@@ -1,12 +1,12 @@
 //! Task clients: a task that hands out credentials of its own OAuth client instead of a pass, so that any stock
 //! client gets exactly the task's passes. They end with the task.
 
-use subtle::ConstantTimeEq as _;
-
-use super::{Broker, BrokerError, Caller, Issued, OpenTask, clients::NewSecret};
+use super::{
+    Broker, BrokerError, Caller, Issued, OpenTask,
+    clients::{NewSecret, is_one_of},
+};
 use crate::{
     base::{
-        digest::Digest,
         holder::HolderKey,
         ids::{AgentId, TaskId},
     },
@@ -59,7 +59,7 @@ impl Broker {
         let record = self.registered(agent)?;
         let standing = self.refuse_without_standing(&record, request.steward.as_deref());
         let secret = NewSecret::generate(self.now());
-        let task = TaskRecord { client_secret: Some(secret.digest()), ..self.new_task(&record, request)? };
+        let task = TaskRecord { client_secret: Some(secret.recorded().clone()), ..self.new_task(&record, request)? };
         let now = self.now();
         // What the first pass would be; it is dropped, and no record tells of it.
         let prepared = match standing.and_then(|()| self.assess(&record, &task, now)) {
@@ -76,16 +76,13 @@ impl Broker {
     /// A client that is not known takes as long as one that is.
     #[must_use]
     pub fn authenticate_task_client(&self, task: &TaskId, secret: &str) -> Option<TaskClient> {
-        let given = Digest::of(secret.as_bytes());
         let now = self.now();
         let state = self.state();
         let live = state.task(task);
-        let kept = live.and_then(|live| live.record.client_secret);
-        let is_good = given.as_bytes().ct_eq(kept.unwrap_or(Digest::ZERO).as_bytes());
+        let kept = live.and_then(|live| live.record.client_secret.as_ref());
+        let is_good = is_one_of(secret, kept.map_or(&[][..], std::slice::from_ref));
         let live = live.filter(|live| live.end.is_none() && live.record.ends_at > now)?;
-        // Nobody knows a text whose digest is zero; that none was kept is looked at all the same.
-        (bool::from(is_good) && kept.is_some())
-            .then(|| TaskClient { task: task.clone(), agent: live.record.agent.clone() })
+        is_good.then(|| TaskClient { task: task.clone(), agent: live.record.agent.clone() })
     }
 
     /// Mints a pass for a task's own client; bound to `proven`, the key that it proved to hold, if it did.

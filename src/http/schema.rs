@@ -183,7 +183,7 @@ pub(super) struct AgentView {
     suspended: bool,
 }
 
-/// A secret of an agent.
+/// A secret of an agent or a server.
 #[derive(ToSchema)]
 pub(super) struct SecretView {
     /// What to remove it by.
@@ -195,6 +195,12 @@ pub(super) struct SecretView {
 #[derive(ToSchema)]
 pub(super) struct ServerView {
     manifest: Manifest,
+    /// Its secrets to ask about passes with, by their ids.
+    secrets: Option<Vec<SecretView>>,
+    /// The id that goes with a secret that was just made: the server's name.
+    client_id: Option<String>,
+    /// A secret that was just made; it is told once and kept nowhere.
+    client_secret: Option<String>,
     /// Revoked and not reinstated.
     suspended: bool,
 }

@@ -142,6 +142,13 @@ pub enum Event {
         /// The manifest.
         manifest: Manifest,
     },
+    /// A server's secrets to ask about passes with were changed; carries all that it has.
+    ServerSecretsSet {
+        /// The server.
+        server: ServerUri,
+        /// What is kept of them.
+        secrets: Vec<ClientSecret>,
+    },
     /// A server was removed.
     ServerRemoved {
         /// The server.
@@ -403,9 +410,9 @@ pub struct TaskRecord {
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<crate::token::Holding>,
-    /// The digest of the secret by which its own OAuth client gets its passes, where it has one.
+    /// The secret by which its own OAuth client gets its passes, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_secret: Option<Digest>,
+    pub client_secret: Option<ClientSecret>,
     /// The pass that was exchanged for it, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentPass>,

@@ -56,7 +56,7 @@ impl Subjects {
             }
             Event::AgentRemoved { agent } | Event::AssertionUsed { agent, .. } => self.add_agent(agent),
             Event::ServerSet { manifest } => self.add_server(&manifest.server),
-            Event::ServerRemoved { server } => self.add_server(server),
+            Event::ServerSecretsSet { server, .. } | Event::ServerRemoved { server } => self.add_server(server),
             Event::TaskOpened { task } => {
                 self.add_task(&task.task);
                 self.add_agent(&task.agent);

@@ -51,19 +51,31 @@ max_ttl = "10m"
 "/currency" = { in = ["EUR", "CHF"] }
 "#;
 
-fn of(token: &PassToken) -> Exchange<'_> {
-    let (servers, ttl) = ([].into(), Duration::from_secs(300));
-    Exchange { subject: token.expose(), proven: None, asked: None, servers, ttl }
+/// What is to be exchanged, and how.
+#[derive(Clone)]
+struct Of<'t> {
+    token: &'t PassToken,
+    proven: Option<HolderKey>,
+    asked: Option<Vec<hallpass::token::RequestedDetail>>,
+}
+
+fn of(token: &PassToken) -> Of<'_> {
+    Of { token, proven: None, asked: None }
+}
+
+async fn exchange(broker: &Broker, who: &(Caller, AgentId), of: Of<'_>) -> Result<Issued, ExchangeError> {
+    let subject = broker.subject_pass(of.token.expose())?;
+    let asked = of.asked.unwrap_or_else(|| subject.left());
+    let (proven, ttl) = (of.proven, Duration::from_secs(300));
+    broker.exchange(&who.0, &who.1, Exchange { subject: &subject, proven, asked, ttl }).await
 }
 
 async fn child_of(broker: &Broker, token: &PassToken) -> Issued {
-    let (caller, actor) = helper();
-    broker.exchange(&caller, &actor, of(token)).await.unwrap()
+    exchange(broker, &helper(), of(token)).await.unwrap()
 }
 
-async fn refused(broker: &Broker, exchange: Exchange<'_>) -> ExchangeError {
-    let (caller, actor) = helper();
-    broker.exchange(&caller, &actor, exchange).await.unwrap_err()
+async fn refused(broker: &Broker, of: Of<'_>) -> ExchangeError {
+    exchange(broker, &helper(), of).await.unwrap_err()
 }
 
 fn asked(members: serde_json::Value) -> Option<Vec<hallpass::token::RequestedDetail>> {
@@ -145,15 +157,18 @@ async fn what_is_asked_for_is_narrowed_to_what_is_left() {
     let house = House::new();
     let broker = with_helpers(&house).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let all = Exchange { asked: asked(json!({"tools": ["*"]})), ..of(&parent.token) };
-    let (caller, actor) = helper();
-    let child = broker.exchange(&caller, &actor, all).await.unwrap();
+    let all = Of { asked: asked(json!({"tools": ["*"]})), ..of(&parent.token) };
+    let child = exchange(&broker, &helper(), all).await.unwrap();
     assert_eq!(child.record.rights.len(), 1);
     assert_eq!(child.record.rights[0].tools.iter().map(|tool| tool.as_str()).collect::<Vec<_>>(), ["read_ledger"]);
-    let more = Exchange { asked: asked(json!({"tools": ["search_ledger"]})), ..of(&parent.token) };
+    let more = Of { asked: asked(json!({"tools": ["search_ledger"]})), ..of(&parent.token) };
     assert!(matches!(refused(&broker, more).await, ExchangeError::NothingLeft));
-    let elsewhere = Exchange { servers: ["https://archive.example/mcp".parse().unwrap()].into(), ..of(&parent.token) };
-    assert!(matches!(refused(&broker, elsewhere).await, ExchangeError::Target));
+    for elsewhere in ["https://archive.example/mcp", "https://nowhere.example/mcp"] {
+        let mut wanted = asked(json!({"tools": ["read_ledger"]})).unwrap();
+        wanted[0].server = elsewhere.parse().unwrap();
+        let elsewhere = Of { asked: Some(wanted), ..of(&parent.token) };
+        assert!(matches!(refused(&broker, elsewhere).await, ExchangeError::Target));
+    }
     // What policy does not give the actor is refused, whatever the parent has.
     std::fs::write(house.directory.path().join("policy/reads.toml"), GRANT.replace("group:research", "research-bot"))
         .unwrap();
@@ -202,8 +217,7 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
             sign_with_another_key(&house, &broker).await;
         }
         let child = child_of(&broker, &narrowed.token).await;
-        let (caller, third) = named("third-bot");
-        let grandchild = broker.exchange(&caller, &third, of(&child.token)).await.unwrap();
+        let grandchild = exchange(&broker, &named("third-bot"), of(&child.token)).await.unwrap();
         // One that came of another pass lives on, unless all of the agent's end.
         let other = open_task(&broker, &["read_ledger"]).await.unwrap();
         let bystander = child_of(&broker, &other.token).await;
@@ -254,9 +268,9 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
         narrowing.read_only = true;
         let narrowed = attenuate(&parent.token, &narrowing).unwrap();
         let (caller, actor) = helper();
-        let exchange = async || broker.exchange(&caller, &actor, of(&narrowed.token)).await;
-        let early = futures_util::future::join_all((0..8).map(|_| exchange()));
-        let late = futures_util::future::join_all((0..8).map(|_| exchange()));
+        let child = async || exchange(&broker, &helper(), of(&narrowed.token)).await;
+        let early = futures_util::future::join_all((0..8).map(|_| child()));
+        let late = futures_util::future::join_all((0..8).map(|_| child()));
         let (early, (), late) = tokio::join!(early, end_parent(&broker, how, &parent, narrowed.blocks[1]), late);
         let verifier = house.verifier(&broker);
         for child in early.into_iter().chain(late).flatten() {
@@ -264,7 +278,7 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
             let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await;
             assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
         }
-        assert!(broker.exchange(&caller, &actor, of(&narrowed.token)).await.is_err(), "{how}");
+        assert!(exchange(&broker, &helper(), of(&narrowed.token)).await.is_err(), "{how}");
     }
 }
 
@@ -312,12 +326,11 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
     let once = broker.open_task(&caller, &agent, request(1)).await.unwrap();
     let never = broker.open_task(&caller, &agent, request(0)).await.unwrap();
     assert!(matches!(refused(&broker, of(&once.token)).await, ExchangeError::Proof));
-    let by_actor = Exchange { proven: Some(key(&actor_key)), ..of(&once.token) };
+    let by_actor = Of { proven: Some(key(&actor_key)), ..of(&once.token) };
     assert!(matches!(refused(&broker, by_actor).await, ExchangeError::Proof), "not the holder's key");
-    let by_holder = |token| Exchange { proven: Some(key(&planner)), ..of(token) };
+    let by_holder = |token| Of { proven: Some(key(&planner)), ..of(token) };
     assert!(matches!(refused(&broker, by_holder(&never.token)).await, ExchangeError::Subject(_)));
-    let (helper_caller, actor) = helper();
-    let child = broker.exchange(&helper_caller, &actor, by_holder(&once.token)).await.unwrap();
+    let child = exchange(&broker, &helper(), by_holder(&once.token)).await.unwrap();
     assert_eq!(child.record.holder, Some(key(&planner).thumbprint()), "as bound as its parent");
     // Handed on to the actor with the holder's signature, it is the actor's to exchange, and no further.
     let document = broker.key_document().unwrap();
@@ -329,11 +342,10 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
         use_only: false,
     };
     let handed = delegate(&document.verify(once.token.expose()).unwrap(), &planner, &to).unwrap();
-    let proven = Exchange { proven: Some(key(&actor_key)), ..of(&handed.token) };
-    let (third_caller, third) = named("third-bot");
-    let error = broker.exchange(&third_caller, &third, proven.clone()).await.unwrap_err();
+    let proven = Of { proven: Some(key(&actor_key)), ..of(&handed.token) };
+    let error = exchange(&broker, &named("third-bot"), proven.clone()).await.unwrap_err();
     assert!(matches!(error, ExchangeError::Subject(_)), "{error}");
-    let child = broker.exchange(&helper_caller, &actor, proven).await.unwrap();
+    let child = exchange(&broker, &helper(), proven).await.unwrap();
     assert_eq!(child.record.holder, Some(key(&actor_key).thumbprint()));
 }
 
@@ -344,8 +356,8 @@ async fn a_pass_comes_of_so_many_exchanges_and_no_more() {
     let mut token = open_task(&broker, &["read_ledger"]).await.unwrap().token;
     let mut generations = 0;
     let error = loop {
-        let (caller, actor) = if generations % 2 == 0 { helper() } else { named("third-bot") };
-        match broker.exchange(&caller, &actor, of(&token)).await {
+        let actor = if generations % 2 == 0 { helper() } else { named("third-bot") };
+        match exchange(&broker, &actor, of(&token)).await {
             Ok(child) => token = child.token,
             Err(error) => break error,
         }

@@ -254,13 +254,9 @@ async fn a_pass_that_a_thief_of_the_root_key_made_is_worth_nothing_here() {
     assert!(house.verifier(&broker).verify(forged.expose()).is_ok(), "its signature holds");
     assert_eq!(seen(&broker, &forged), None);
     let (caller, agent) = bot();
-    let exchange = Exchange {
-        subject: forged.expose(),
-        proven: None,
-        asked: None,
-        servers: [].into(),
-        ttl: Duration::from_secs(60),
-    };
+    let subject = broker.subject_pass(forged.expose()).unwrap();
+    let (asked, ttl) = (subject.left(), Duration::from_secs(60));
+    let exchange = Exchange { subject: &subject, proven: None, asked, ttl };
     assert!(broker.exchange(&caller, &agent, exchange).await.is_err());
 }
 
@@ -282,8 +278,9 @@ async fn introspection_names_in_whose_place_a_child_acts_and_to_which_key_it_is_
         let agent: AgentId = agent.parse().unwrap();
         let caller = Caller { actor: Actor::Agent(agent.clone()), ..Caller::broker() };
         let proven = (agent.as_str() == "third-bot").then(|| key.clone());
-        let (subject, servers, ttl) = (token.expose(), [].into(), Duration::from_secs(60));
-        let exchange = Exchange { subject, proven, asked: None, servers, ttl };
+        let subject = broker.subject_pass(token.expose()).unwrap();
+        let (asked, ttl) = (subject.left(), Duration::from_secs(60));
+        let exchange = Exchange { subject: &subject, proven, asked, ttl };
         token = broker.exchange(&caller, &agent, exchange).await.unwrap().token;
     }
     let seen = seen(&broker, &token).unwrap();
