@@ -57,6 +57,7 @@ use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
     journal::event::Subject,
+    verify::possession::IssuingProofs,
 };
 
 /// What the server tells whoever counts.
@@ -139,6 +140,8 @@ pub(in crate::http) struct App {
     draining: watch::Sender<bool>,
     openapi: Bytes,
     oauth: OAuthOptions,
+    /// Proofs that came with token requests.
+    issuing_proofs: IssuingProofs,
 }
 
 impl App {

@@ -30,6 +30,8 @@ use super::{
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
+    oauth::metadata::TOKEN,
+    verify::possession::IssuingProofs,
 };
 
 /// How a server is run.
@@ -186,6 +188,8 @@ impl Server {
     pub fn new(listeners: Listeners, broker: Arc<Broker>, observer: Arc<dyn Observer>) -> Self {
         let options = &listeners.options;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let endpoint = format!("{}{TOKEN}", broker.issuer());
+        let issuing_proofs = IssuingProofs::new(&endpoint, broker.now());
         let app = App {
             broker,
             observer,
@@ -203,6 +207,7 @@ impl Server {
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
             oauth: options.oauth,
+            issuing_proofs,
         };
         Self { listeners, app: Arc::new(app) }
     }

@@ -20,5 +20,6 @@ mod support;
 
 mod client;
 mod metadata;
+mod proofs;
 mod secrets;
 mod token;
