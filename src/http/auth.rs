@@ -208,7 +208,8 @@ impl App {
         Ok(Agent { agent, caller })
     }
 
-    fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
+    /// The operator that presents the token `text`.
+    pub(super) fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
         let session = self.authenticate(text);
         let session = session.map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
         self.admit_principal(&format!("operator {}", session.operator()), context)?;
@@ -305,7 +306,7 @@ fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Resul
     one.ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
 }
 
-fn outside(error: OperatorError) -> Problem {
+pub(super) fn outside(error: OperatorError) -> Problem {
     match error.code() {
         ReasonCode::Forbidden => Problem::forbidden(error.to_string()),
         _ => Problem::unauthenticated(error.reason().as_str()),

@@ -19,7 +19,11 @@ mod house;
 mod support;
 
 mod client;
+mod exchange;
+mod introspection;
 mod metadata;
 mod proofs;
+mod revocation;
 mod secrets;
+mod task_clients;
 mod token;

@@ -13,18 +13,18 @@ use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
     identity::jwk::KeyAlgorithm,
     oauth::{
-        grant::CLIENT_CREDENTIALS,
+        grant::{CLIENT_CREDENTIALS, TOKEN_EXCHANGE},
         metadata::{self, Offered},
     },
 };
 
 /// What is on at this server.
 const OFFERED: Offered = Offered {
-    grant_types: &[CLIENT_CREDENTIALS],
+    grant_types: &[CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
     client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt"],
     assertion_algorithms: &KeyAlgorithm::NAMES,
-    revocation: false,
-    introspection: false,
+    revocation: true,
+    introspection: true,
     registration: false,
     client_documents: false,
     identity_assertions: false,

@@ -8,7 +8,9 @@ mod answer;
 mod client;
 mod door;
 mod grants;
+pub(super) mod introspect;
 pub(super) mod metadata;
+pub(super) mod revoke;
 mod schema;
 pub(super) mod token;
 
@@ -23,7 +25,7 @@ pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{TOKEN, WELL_KNOWN},
+    oauth::metadata::{INTROSPECT, REVOKE, TOKEN, WELL_KNOWN},
 };
 
 /// How the OAuth door is run.
@@ -48,7 +50,10 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
         return Router::new();
     }
     let [oauth, openid] = WELL_KNOWN;
-    let mut router = Router::new().route(&format!("{path}{TOKEN}"), post(token::token));
+    let mut router = Router::new()
+        .route(&format!("{path}{TOKEN}"), post(token::token))
+        .route(&format!("{path}{REVOKE}"), post(revoke::revoke))
+        .route(&format!("{path}{INTROSPECT}"), post(introspect::introspect));
     for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {
         router = router.route(&at, get(metadata::authorization_server));
     }

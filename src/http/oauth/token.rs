@@ -7,7 +7,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
 };
 
-use super::{answer::TokenAnswer, client::Client, grants, schema};
+use super::{
+    answer::TokenAnswer,
+    client::{Client, Proven},
+    grants, schema,
+};
 use crate::{
     base::ids::AgentId,
     http::{
@@ -38,6 +42,11 @@ impl Exchange<'_> {
     /// The client, which must prove itself.
     pub(super) fn client(&self) -> Result<Client, Problem> {
         self.app.client(&self.presented, self.context)
+    }
+
+    /// The client, which must prove itself; it may be a task's own.
+    pub(super) fn proven(&self) -> Result<Proven, Problem> {
+        self.app.proven(&self.presented, self.context)
     }
 
     /// The key that a pass of `agent` is to be bound to; `None` when no proof was sent. Such a pass is not
@@ -72,14 +81,19 @@ pub(in crate::http) async fn token(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<TokenAnswer, Problem> {
-    let authorization: Option<Vec<_>> =
-        headers.get_all(header::AUTHORIZATION).iter().map(|value: &HeaderValue| value.to_str().ok()).collect();
-    let authorization = authorization.ok_or(OAuthError::InvalidClient)?;
-    let presented = Presented::read(&authorization, &form)?;
-    let TokenRequest { grant, asked } = TokenRequest::read(&form)?;
+    let presented = Presented::read(&authorization(&headers)?, &form)?;
+    let request = if presented.names_task() { TokenRequest::of_task(&form) } else { TokenRequest::read(&form) };
+    let TokenRequest { grant, asked } = request?;
     let proofs = headers.get_all("DPoP").iter().collect();
     let exchange = Exchange { app: &app, context: &context, presented, proofs, asked };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
+        Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, presented).await,
     }
+}
+
+/// What the `Authorization` headers hold.
+pub(super) fn authorization(headers: &HeaderMap) -> Result<Vec<&str>, OAuthError> {
+    let values = headers.get_all(header::AUTHORIZATION).iter().map(|value: &HeaderValue| value.to_str().ok());
+    values.collect::<Option<_>>().ok_or(OAuthError::InvalidClient)
 }

@@ -7,6 +7,8 @@ use crate::{
     http::{
         oauth::{
             answer::{TokenAnswer, refusal},
+            client::Proven,
+            grants::task_client,
             token::Exchange,
         },
         problem::Problem,
@@ -17,7 +19,10 @@ use crate::{
 /// asks again.
 pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<TokenAnswer, Problem> {
     let Exchange { app, asked, .. } = exchange;
-    let client = exchange.client()?;
+    let client = match exchange.proven()? {
+        Proven::Agent(client) => client,
+        Proven::Task(client, caller) => return task_client::answer(exchange, &client, &caller).await,
+    };
     let (catalogue, defaults) = {
         let state = app.broker.state();
         let profile = state.agent(&client.agent).and_then(|record| record.client.clone());

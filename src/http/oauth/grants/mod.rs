@@ -1,3 +1,5 @@
 //! One file for each grant type: from a request that was read to a token.
 
 pub(super) mod client_credentials;
+mod task_client;
+pub(super) mod token_exchange;
