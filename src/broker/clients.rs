@@ -118,21 +118,27 @@ impl Broker {
     /// one digest, and as many comparisons in constant time as there can be secrets.
     #[must_use]
     pub fn client_with_secret(&self, client: &str, secret: &str) -> Option<AgentId> {
-        let record = client.parse::<AgentId>().ok().and_then(|agent| self.state().agent(&agent).cloned());
-        let is_good = is_one_of(secret, record.as_ref().map_or(&[][..], |record| &record.secrets));
-        record.filter(|_| is_good).map(|record| record.agent)
+        let agent = client.parse::<AgentId>().ok();
+        let is_good = {
+            let state = self.state();
+            let record = agent.as_ref().and_then(|agent| state.agent(agent));
+            is_one_of(secret, record.into_iter().flat_map(|record| &record.secrets))
+        };
+        agent.filter(|_| is_good)
     }
 }
 
 /// Whether `secret` is one of those that are kept, in the same time however many these are.
-pub(super) fn is_one_of(secret: &str, kept: &[ClientSecret]) -> bool {
+pub(super) fn is_one_of<'k>(secret: &str, kept: impl IntoIterator<Item = &'k ClientSecret>) -> bool {
     let presented = Digest::of(secret.as_bytes());
-    let matches = (0..MAX_SECRETS).fold(Choice::from(0), |found, place| {
-        let digest = kept.get(place).map_or(&NOBODYS, |secret| secret.digest.as_bytes());
-        found | (presented.as_bytes().ct_eq(digest) & Choice::from(u8::from(place < kept.len())))
+    let mut known = [NOBODYS; MAX_SECRETS];
+    known.iter_mut().zip(kept).for_each(|(place, secret)| *place = secret.digest);
+    let is_known = known.iter().fold(Choice::from(0), |found, digest| {
+        let is_real = Choice::from(u8::from(*digest != NOBODYS));
+        found | (presented.as_bytes().ct_eq(digest.as_bytes()) & is_real)
     });
-    matches.into()
+    is_known.into()
 }
 
-/// The digest of nobody's secret.
-const NOBODYS: [u8; 32] = [0; 32];
+/// The digest of nobody's secret: no text has it that anybody could find.
+const NOBODYS: Digest = Digest::ZERO;

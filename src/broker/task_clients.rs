@@ -80,7 +80,7 @@ impl Broker {
         let state = self.state();
         let live = state.task(task);
         let kept = live.and_then(|live| live.record.client_secret.as_ref());
-        let is_good = is_one_of(secret, kept.map_or(&[][..], std::slice::from_ref));
+        let is_good = is_one_of(secret, kept);
         let live = live.filter(|live| live.end.is_none() && live.record.ends_at > now)?;
         is_good.then(|| TaskClient { task: task.clone(), agent: live.record.agent.clone() })
     }

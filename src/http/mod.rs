@@ -205,6 +205,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(oauth::introspect::introspect))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::openid_configuration))
+        .routes(routes!(oauth::metadata::keys))
         .routes(routes!(health::document))
 }
 

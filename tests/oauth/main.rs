@@ -12,6 +12,8 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
@@ -21,6 +23,7 @@ mod support;
 mod client;
 mod exchange;
 mod introspection;
+mod keys;
 mod metadata;
 mod proofs;
 mod revocation;

@@ -10,19 +10,20 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{schema, token::authorization};
+use super::schema;
 use crate::{
     base::ids::{AgentId, IssuerUri, ServerUri, StewardId},
     broker::Introspected,
     http::{
         App,
         answer::Answer,
-        auth::outside,
+        auth::{one_credential, outside},
         context::{Context, Here},
         document::OAuthProblems,
         extract::FormInput,
         problem::Problem,
     },
+    identity::Credential,
     oauth::{Form, OAuthError, Presented, scope},
     token::rights::GrantedDetail,
 };
@@ -42,7 +43,7 @@ pub(in crate::http) async fn introspect(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<Response, Problem> {
-    let asking = app.asking(&authorization(&headers)?, &form, &context)?;
+    let asking = app.asking(&headers, &form, &context)?;
     let token = form.text("token").ok_or(OAuthError::InvalidRequest)?.to_owned();
     let server = asking.server.clone();
     // Checking signatures takes its time.
@@ -67,18 +68,15 @@ struct Asking {
 
 impl App {
     /// The server that asks: by its own secret, or by the token of its verifier's operator.
-    fn asking(&self, authorization: &[&str], form: &Form, context: &Context) -> Result<Asking, Problem> {
-        if let [header] = authorization
-            && let Some((scheme, token)) = header.split_once(' ')
-            && scheme.eq_ignore_ascii_case("bearer")
-        {
+    fn asking(&self, headers: &HeaderMap, form: &Form, context: &Context) -> Result<Asking, Problem> {
+        if let Some(Credential::OperatorToken(token)) = one_credential(headers) {
             return self.asking_operator(token, form, context);
         }
         let unknown = |inside: &str| {
             self.limits.note_failure(context.peer);
             Problem::oauth(OAuthError::InvalidClient, inside)
         };
-        let Presented::Secret { readings } = Presented::read(authorization, form)? else {
+        let Presented::Secret { readings } = self.presented(headers, form, context)? else {
             return Err(unknown("no secret"));
         };
         let known = readings.iter().map(|read| self.broker.server_with_secret(&read.id, &read.secret));

@@ -8,12 +8,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use super::{client::Proven, schema, token::authorization};
+use super::{client::Proven, schema};
 use crate::{
     broker::{GivenBack, PassOwner},
     http::{App, context::Here, document::OAuthProblems, extract::FormInput, problem::Problem},
     journal::event::Subject,
-    oauth::{OAuthError, Presented},
+    oauth::OAuthError,
 };
 
 /// Revokes a token of the client's.
@@ -29,7 +29,7 @@ pub(in crate::http) async fn revoke(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<Response, Problem> {
-    let presented = Presented::read(&authorization(&headers)?, &form)?;
+    let presented = app.presented(&headers, &form, &context)?;
     let token = form.text("token").ok_or(OAuthError::InvalidRequest)?;
     let (owner, caller) = match app.proven(&presented, &context)? {
         Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),

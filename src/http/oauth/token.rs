@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue},
 };
 
 use super::{
@@ -81,7 +81,7 @@ pub(in crate::http) async fn token(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<TokenAnswer, Problem> {
-    let presented = Presented::read(&authorization(&headers)?, &form)?;
+    let presented = app.presented(&headers, &form, &context)?;
     let request = if presented.names_task() { TokenRequest::of_task(&form) } else { TokenRequest::read(&form) };
     let TokenRequest { grant, asked } = request?;
     let proofs = headers.get_all("DPoP").iter().collect();
@@ -90,10 +90,4 @@ pub(in crate::http) async fn token(
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
         Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, presented).await,
     }
-}
-
-/// What the `Authorization` headers hold.
-pub(super) fn authorization(headers: &HeaderMap) -> Result<Vec<&str>, OAuthError> {
-    let values = headers.get_all(header::AUTHORIZATION).iter().map(|value: &HeaderValue| value.to_str().ok());
-    values.collect::<Option<_>>().ok_or(OAuthError::InvalidClient)
 }
