@@ -84,6 +84,7 @@ const LONG_FILES: &[(&str, &str)] = &[
         "agents, stewards, servers and operators are registered alike, one use case below the other",
     ),
     ("journal/event.rs", "the catalogue of everything that can happen, with what each kind keeps"),
+    ("http/schema.rs", "what every answer looks like as JSON, shape by shape"),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
 ];
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{
-        ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId},
+        ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
     journal::{
@@ -362,6 +362,9 @@ impl Broker {
         let state = self.state();
         if state.agents.contains_key(agent) || state.removed_agents.contains(agent) {
             return Err(BrokerError::Conflict(format!("the agent id `{agent}` is taken")));
+        }
+        if agent.as_str().parse::<TaskId>().is_ok() {
+            return Err(BrokerError::invalid("agent", "this is how tasks are called, and their OAuth clients"));
         }
         Ok(())
     }

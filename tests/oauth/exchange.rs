@@ -1,6 +1,9 @@
 //! Token exchange: an agent that was handed a pass gets a narrower one of its own, which ends with it.
 
-use hallpass::token::{Narrowing, PassToken, UnverifiedPass, attenuate};
+use hallpass::{
+    base::{holder::HolderKey, key::PrivateKey},
+    token::{Narrowing, PassToken, UnverifiedPass, attenuate},
+};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -8,6 +11,7 @@ use crate::{
     client::{TOKEN, basic, ledger, refused, register, token},
     house::{House, body_of, task},
     introspection::{secret, told},
+    proofs::proof,
     support::SERVER,
 };
 
@@ -163,6 +167,26 @@ async fn what_is_wrong_with_the_tokens_gets_no_token() {
     unproven.headers_mut().remove("authorization");
     let answer = scene.house.client.execute(unproven).await.unwrap();
     assert_eq!(crate::client::error(answer).await, (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
+    let scene = Scene::new().await;
+    let (holder, thief) = (PrivateKey::from_seed(&[7; 32]), PrivateKey::from_seed(&[8; 32]));
+    let mut request = task();
+    request["holder_key"] = HolderKey::Ed25519(holder.public()).to_jwk();
+    request["max_delegation_depth"] = json!(1);
+    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let pass = issued["token"].as_str().unwrap();
+    let with = |key: &PrivateKey| scene.exchange(pass, &[]).header("dpop", proof(key, json!({}), json!({})));
+    assert_eq!(refused(scene.exchange(pass, &[])).await, (400, "invalid_dpop_proof".to_owned()));
+    assert_eq!(refused(with(&thief)).await, (400, "invalid_dpop_proof".to_owned()));
+    let answer = token(with(&holder)).await;
+    assert_eq!(answer["token_type"], "DPoP");
+    assert_eq!(scene.told(&pass_of(&answer)).await, json!({"active": false}), "as bound as its parent");
+    // A bearer pass may become a bound one.
+    let bound = scene.exchange(&scene.pass, &[]).header("dpop", proof(&thief, json!({}), json!({})));
+    assert_eq!(token(bound).await["token_type"], "DPoP");
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
 //! Tasks with a client of their own: a stock OAuth client gets exactly the task's pass, for as long as the task lasts.
 
-use hallpass::token::UnverifiedPass;
+use hallpass::{
+    base::{holder::HolderKey, key::PrivateKey},
+    token::UnverifiedPass,
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
     client::{ask, basic, ledger, refused, register, token},
     house::{House, body_of, problem, task},
+    proofs::proof,
     support::SERVER,
 };
 
@@ -80,6 +84,31 @@ async fn its_credentials_are_good_for_nothing_else() {
     assert_eq!(refused(exchange).await, (400, "unauthorized_client".to_owned()));
     let asking = house.request(Method::POST, "/oauth/introspect").header("authorization", credential(&opened));
     assert_eq!(refused(asking.form(&[("token", "x")])).await, (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_that_proves_a_key_gets_bound_passes() {
+    let house = House::new().await;
+    let [one, two] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let ask_with = |opened: &Value, key: &PrivateKey| {
+        let request = ask(&house, &[]).header("authorization", credential(opened));
+        request.header("dpop", proof(key, json!({}), json!({})))
+    };
+    assert_eq!(token(ask_with(&open(&house).await, &one)).await["token_type"], "DPoP");
+    let mut request = task();
+    (request["credentials"], request["holder_key"]) =
+        (json!("client_secret"), HolderKey::Ed25519(one.public()).to_jwk());
+    let opened = body_of(house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    assert_eq!(token(ask_with(&opened, &one)).await["token_type"], "DPoP");
+    assert_eq!(refused(ask_with(&opened, &two)).await, (400, "invalid_dpop_proof".to_owned()));
+}
+
+#[tokio::test]
+async fn no_agent_is_called_as_a_task_is() {
+    let house = House::new().await;
+    let body = json!({"agent": "tsk_00000000000000000000000000000001", "steward": "alice", "secret": true});
+    let (status, body) = problem(house.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap()).await;
+    assert_eq!((status, &body["field"]), (400, &json!("agent")));
 }
 
 #[tokio::test]
