@@ -39,6 +39,9 @@ pub struct AuditEvent {
     /// The task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
+    /// The task whose pass was exchanged for that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TaskId>,
     /// The servers concerned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerUri>,
@@ -74,6 +77,7 @@ impl AuditEvent {
             agent: subjects.agents.first().cloned(),
             steward: subjects.stewards.first().cloned(),
             task: subjects.tasks.first().cloned(),
+            parent: subjects.parents.first().cloned(),
             servers: subjects.servers.iter().cloned().collect(),
             request: entry.request.clone(),
             trace: entry.trace.clone(),

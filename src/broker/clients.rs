@@ -118,19 +118,20 @@ impl Broker {
     /// one digest, and as many comparisons in constant time as there can be secrets.
     #[must_use]
     pub fn client_with_secret(&self, client: &str, secret: &str) -> Option<AgentId> {
+        let presented = Digest::of(secret.as_bytes());
         let agent = client.parse::<AgentId>().ok();
         let is_good = {
             let state = self.state();
             let record = agent.as_ref().and_then(|agent| state.agent(agent));
-            is_one_of(secret, record.into_iter().flat_map(|record| &record.secrets))
+            is_one_of(&presented, record.into_iter().flat_map(|record| &record.secrets))
         };
         agent.filter(|_| is_good)
     }
 }
 
-/// Whether `secret` is one of those that are kept, in the same time however many these are.
-pub(super) fn is_one_of<'k>(secret: &str, kept: impl IntoIterator<Item = &'k ClientSecret>) -> bool {
-    let presented = Digest::of(secret.as_bytes());
+/// Whether the secret with the digest `presented` is one of those that are kept, in the same time however many
+/// these are.
+pub(super) fn is_one_of<'k>(presented: &Digest, kept: impl IntoIterator<Item = &'k ClientSecret>) -> bool {
     let mut known = [NOBODYS; MAX_SECRETS];
     known.iter_mut().zip(kept).for_each(|(place, secret)| *place = secret.digest);
     let is_known = known.iter().fold(Choice::from(0), |found, digest| {

@@ -7,7 +7,7 @@ use crate::{
         time::Timestamp,
     },
     token::{Remaining, rights::GrantedDetail},
-    verify::{Call, Verifier},
+    verify::{Call, Denial, Pass, Verifier},
 };
 
 /// A pass that is alive, as one server may know it.
@@ -47,10 +47,13 @@ impl Broker {
             Err(BrokerError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Ok(pass) = judge.believe(token) else { return Ok(None) };
-        if judge.admit(&pass).is_err() {
-            return Ok(None);
-        }
+        let admitted = judge.believe(token).and_then(|pass| judge.admit(&pass).map(|_| pass));
+        let pass = match admitted {
+            Ok(pass) => pass,
+            Err(Denial::Refused(_)) => return Ok(None),
+            // Not known is not inactive: whoever asks may remember the answer.
+            Err(fault) => return Err(BrokerError::Files(fault.to_string())),
+        };
         let verified = pass.verified();
         let claims = verified.claims();
         let lineage = {
@@ -100,7 +103,7 @@ fn plain(server: &ServerUri, rights: &[GrantedDetail]) -> GrantedDetail {
 }
 
 /// What of `plain` the server's own judge would let through now.
-fn cleared(judge: &Verifier, pass: &crate::verify::Pass, mut plain: GrantedDetail) -> GrantedDetail {
+fn cleared(judge: &Verifier, pass: &Pass, mut plain: GrantedDetail) -> GrantedDetail {
     plain.tools.retain(|tool| judge.clear(pass, &Call::tool(tool.as_str(), None)).is_ok());
     plain.prompts.retain(|prompt| judge.clear(pass, &Call::prompt(prompt.as_str(), None)).is_ok());
     plain.resources.retain(|tree| judge.clear(pass, &Call::resource(tree.as_str())).is_ok());

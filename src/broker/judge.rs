@@ -28,7 +28,11 @@ impl Broker {
         let known = self.judges().get(server).cloned();
         if let Some(judge) = known {
             let have = judge.memory().sequence;
-            if have == self.state().last_sequence() && judge.is_ready() && self.state().servers.contains_key(server) {
+            let is_current = {
+                let state = self.state();
+                have == state.last_sequence() && state.servers.contains_key(server)
+            };
+            if is_current && judge.is_ready() {
                 return Ok(judge);
             }
             let frame = self.feed_frame(server, Some(have))?;

@@ -5,7 +5,10 @@ use super::{
     clients::{NewSecret, is_one_of},
 };
 use crate::{
-    base::ids::{ServerName, ServerUri},
+    base::{
+        digest::Digest,
+        ids::{ServerName, ServerUri},
+    },
     journal::{
         Event,
         client::{ClientSecret, MAX_SECRETS, SecretId},
@@ -61,10 +64,11 @@ impl Broker {
     /// A server that is not known takes as long as one that is.
     #[must_use]
     pub fn server_with_secret(&self, client: &str, secret: &str) -> Option<ServerUri> {
+        let presented = Digest::of(secret.as_bytes());
         let server = client.parse::<ServerName>().ok();
         let server = server.and_then(|name| self.state().server(name.as_str()).map(|known| known.server.clone()));
         let known = server.as_ref().map(|server| self.secrets_of(server)).unwrap_or_default();
-        let is_good = is_one_of(secret, &known);
+        let is_good = is_one_of(&presented, &known);
         server.filter(|_| is_good)
     }
 

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     base::{
+        digest::Digest,
         holder::HolderKey,
         ids::{AgentId, TaskId},
     },
@@ -76,11 +77,12 @@ impl Broker {
     /// A client that is not known takes as long as one that is.
     #[must_use]
     pub fn authenticate_task_client(&self, task: &TaskId, secret: &str) -> Option<TaskClient> {
+        let presented = Digest::of(secret.as_bytes());
         let now = self.now();
         let state = self.state();
         let live = state.task(task);
         let kept = live.and_then(|live| live.record.client_secret.as_ref());
-        let is_good = is_one_of(secret, kept);
+        let is_good = is_one_of(&presented, kept);
         let live = live.filter(|live| live.end.is_none() && live.record.ends_at > now)?;
         is_good.then(|| TaskClient { task: task.clone(), agent: live.record.agent.clone() })
     }

@@ -414,6 +414,8 @@ pub(super) struct AuditEvent {
     agent: Option<String>,
     steward: Option<String>,
     task: Option<String>,
+    /// The task whose pass was exchanged for that one.
+    parent: Option<String>,
     servers: Option<Vec<String>>,
     request: Option<String>,
     trace: Option<String>,

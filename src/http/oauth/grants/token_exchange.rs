@@ -34,7 +34,8 @@ async fn of_pass(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<T
     }
     let subject = app.broker.subject_pass(&presented.subject).map_err(told)?;
     let catalogue = app.broker.state().catalogue();
-    let wanted = asked.resolve(&catalogue, &subject.left())?;
+    let left: Vec<_> = subject.left().into_iter().filter(|detail| catalogue.get(&detail.server).is_some()).collect();
+    let wanted = asked.resolve(&catalogue, &left)?;
     let proven = exchange.holder(&client.agent)?.map(|holding| holding.key);
     let wanted = broker::Exchange { subject: &subject, proven, asked: wanted, ttl: app.oauth.token_ttl };
     let issued = app.broker.exchange(&client.caller, &client.agent, wanted).await.map_err(told)?;
