@@ -207,6 +207,8 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
         Event::StewardAdded { .. } => ("steward_added", String::new()),
         Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
+        Event::StewardIdentified { issuer, .. } => ("steward_identified", format!("as a person whom {issuer} knows")),
+        Event::StewardUnidentified { .. } => ("steward_unidentified", "no issuer's word counts any more".to_owned()),
         Event::AgentSet { agent } => {
             let secrets = match agent.secrets.len() {
                 0 => String::new(),
@@ -226,12 +228,14 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::TaskOpened { task } => {
             let client = if task.client_secret.is_some() { "; with a client of its own" } else { "" };
+            let verified = task.verified.as_ref().map(|by| format!("; steward verified by {}", by.issuer));
+            let verified = verified.unwrap_or_default();
             let parent = task
                 .parent
                 .as_ref()
                 .map(|parent| format!("; in the place of agent {}, by a pass of {}", parent.agent, parent.task));
             let from = parent.unwrap_or_default();
-            ("task_opened", format!("{} until {}{client}{from}", task.purpose, task.ends_at))
+            ("task_opened", format!("{} until {}{client}{verified}{from}", task.purpose, task.ends_at))
         }
         Event::TokenIssued { token, .. } => {
             let rights = list(token.decided_by.iter().map(|by| format!("{} by grant {}", by.right, by.grant)));

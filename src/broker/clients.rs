@@ -105,7 +105,7 @@ impl Broker {
         if record.secrets.len() == before {
             return Err(BrokerError::NotFound(format!("secret `{secret}`")));
         }
-        if !record.can_prove_itself() {
+        if !record.can_prove_itself() && !self.options.workloads.contains(agent) {
             let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
             return Err(BrokerError::Conflict(detail.to_owned()));
         }

@@ -144,7 +144,7 @@ impl Broker {
             return Err(ExchangeError::NothingLeft);
         }
         let task = self.child_task(pass, (left, asked), &record, &exchange)?;
-        let standing = self.refuse_without_standing(&record, None);
+        let standing = self.refuse_without_standing(&record, &task, None);
         Ok(self.issue(caller, &record, (task, standing), true).await?)
     }
 
@@ -243,6 +243,7 @@ impl Broker {
             asked,
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
+            verified: None,
             client_secret: None,
             parent: Some(ParentPass {
                 task: claims.task.clone(),
@@ -282,9 +283,11 @@ pub(super) fn refuse_ended_parent(state: &State, task: &TaskRecord) -> Result<()
     }
     let first = live.tokens.iter().find(|token| parent.blocks.first() == Some(&token.revocation_id));
     let issued_at = first.ok_or_else(ended)?.issued_at;
-    for subject in [Subject::Agent(parent.agent.clone()), Subject::Steward(parent.steward.clone())] {
-        refuse_suspended(state, &subject)?;
-        if state.cut_off(&subject).is_some_and(|cut_off| issued_at <= cut_off) {
+    let answers = state.agent(&parent.agent).map(|agent| Subject::Steward(agent.steward.clone()));
+    let named = [Subject::Agent(parent.agent.clone()), Subject::Steward(parent.steward.clone())];
+    for subject in answers.iter().chain(&named) {
+        refuse_suspended(state, subject)?;
+        if state.cut_off(subject).is_some_and(|cut_off| issued_at <= cut_off) {
             return Err(ended());
         }
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     base::{
-        ids::{RevocationId, TaskId},
+        ids::{AgentId, RevocationId, StewardId, TaskId},
         time::Timestamp,
     },
     journal::{
@@ -99,7 +99,7 @@ impl State {
         let mut meant = self.lineage.candidates(event);
         meant.retain(|child| {
             let parent = self.tasks.get(child).and_then(|child| child.record.parent.as_ref());
-            parent.is_some_and(|parent| parent.is_ended_by(event))
+            parent.is_some_and(|parent| parent.is_ended_by(event) || self.ends_answerer(event, &parent.agent))
         });
         let concerns_all = servers.is_empty();
         for child in self.lineage.with_descendants(meant) {
@@ -112,6 +112,15 @@ impl State {
             }
         }
         FeedNews::Revocation(entries, servers)
+    }
+}
+
+impl State {
+    /// Whether `event` revokes the steward who answers for `agent`: its passes die, on whosever behalf they are.
+    fn ends_answerer(&self, event: &Event, agent: &AgentId) -> bool {
+        let Event::Revoked { revocation } = event else { return false };
+        let answers = |steward: &StewardId| self.agents.get(agent).is_some_and(|record| record.steward == *steward);
+        matches!(&revocation.subject, Subject::Steward(steward) if answers(steward))
     }
 }
 

@@ -34,6 +34,7 @@ mod saved;
 mod server_secrets;
 mod space;
 mod state;
+mod stewards;
 mod task_clients;
 mod tasks;
 
@@ -53,7 +54,7 @@ pub use self::{
     calls::{CallPage, CallView},
     clients::NewSecret,
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
-    directory::DirectoryError,
+    directory::{DirectoryError, Identity},
     error::BrokerError,
     exchange::{Exchange, ExchangeError, SubjectPass},
     feed::{HEARTBEAT, SignedFrame, Subscription},
@@ -67,10 +68,11 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::State,
+    stewards::{StewardView, VerifiedSteward},
     task_clients::{OpenedForClient, TaskClient},
     tasks::{DelegationReport, TaskView},
 };

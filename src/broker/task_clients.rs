@@ -58,9 +58,10 @@ impl Broker {
         request: OpenTask,
     ) -> Result<OpenedForClient, BrokerError> {
         let record = self.registered(agent)?;
-        let standing = self.refuse_without_standing(&record, request.steward.as_deref());
+        let said = request.steward.clone();
         let secret = NewSecret::generate(self.now());
         let task = TaskRecord { client_secret: Some(secret.recorded().clone()), ..self.new_task(&record, request)? };
+        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
         let now = self.now();
         // What the first pass would be; it is dropped, and no record tells of it.
         let prepared = match standing.and_then(|()| self.assess(&record, &task, now)) {

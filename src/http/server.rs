@@ -31,6 +31,7 @@ use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
     oauth::metadata::TOKEN,
+    outbound::Trust,
     verify::possession::IssuingProofs,
 };
 
@@ -60,6 +61,8 @@ pub struct Options {
     pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
+    /// The issuers of whose people and workloads something is believed.
+    pub trust: Arc<Trust>,
     /// The OAuth door.
     pub oauth: OAuthOptions,
 }
@@ -79,6 +82,7 @@ impl Options {
             max_streams: 4096,
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
+            trust: Arc::default(),
             oauth: OAuthOptions::default(),
         }
     }
@@ -206,6 +210,7 @@ impl Server {
             stream_shares: Shares::eighths(options.max_streams),
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
+            trust: Arc::clone(&options.trust),
             oauth: options.oauth,
             issuing_proofs,
         };

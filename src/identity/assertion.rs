@@ -172,8 +172,7 @@ impl<'a> Parts<'a> {
         if !matches!(header.typ.as_deref(), None | Some("JWT" | "client-authentication+jwt")) {
             return Err(AssertionReason::Type);
         }
-        let algorithm = KeyAlgorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == header.alg);
-        let algorithm = algorithm.ok_or(AssertionReason::Algorithm)?;
+        let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(AssertionReason::Algorithm)?;
         Ok(Self { signed, payload, signature, algorithm, kid: header.kid })
     }
 }

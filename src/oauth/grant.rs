@@ -1,5 +1,9 @@
 //! Grants: a token request, read.
 
+use std::fmt;
+
+use zeroize::Zeroizing;
+
 use super::{Asked, Form, OAuthError, TokenExchange};
 
 /// A token request.
@@ -20,6 +24,25 @@ pub enum Grant {
     ClientCredentials,
     /// A token that the client presents (RFC 8693).
     TokenExchange(TokenExchange),
+    /// Somebody else's word (RFC 7523 section 2.1).
+    JwtBearer(Assertion),
+}
+
+/// An assertion that is a grant: a JWT, not looked at yet. Wiped when dropped, never printed.
+pub struct Assertion(Zeroizing<String>);
+
+impl Assertion {
+    /// The JWT.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Assertion(…)")
+    }
 }
 
 impl TokenRequest {
@@ -33,6 +56,10 @@ impl TokenRequest {
         let grant = match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
             CLIENT_CREDENTIALS => Grant::ClientCredentials,
             TOKEN_EXCHANGE => Grant::TokenExchange(TokenExchange::read(form)?),
+            JWT_BEARER => {
+                let assertion = form.text("assertion").ok_or(OAuthError::InvalidRequest)?;
+                Grant::JwtBearer(Assertion(Zeroizing::new(assertion.to_owned())))
+            }
             _ => return Err(OAuthError::UnsupportedGrantType),
         };
         Ok(Self { grant, asked: Asked::read(form)? })
@@ -57,3 +84,6 @@ pub const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// The `grant_type` of RFC 8693 section 2.1.
 pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// The `grant_type` of RFC 7523 section 2.1.
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

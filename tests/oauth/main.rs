@@ -17,15 +17,20 @@ mod foreign;
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
+#[path = "../support/idp.rs"]
+mod idp;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod behalf;
 mod client;
 mod exchange;
+mod grants;
 mod introspection;
 mod keys;
 mod metadata;
 mod proofs;
+mod provider;
 mod revocation;
 mod secrets;
 mod task_clients;

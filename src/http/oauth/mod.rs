@@ -7,6 +7,7 @@
 mod answer;
 mod client;
 mod door;
+mod foreign;
 mod grants;
 pub(super) mod introspect;
 pub(super) mod metadata;

@@ -36,16 +36,24 @@ pub(super) struct Exchange<'r> {
     proofs: Vec<&'r HeaderValue>,
     /// What is asked for.
     pub(super) asked: Asked,
+    /// The client, when its credential was a platform's token.
+    pub(super) workload: Option<Client>,
 }
 
 impl Exchange<'_> {
     /// The client, which must prove itself.
     pub(super) fn client(&self) -> Result<Client, Problem> {
+        if let Some(client) = &self.workload {
+            return Ok(client.clone());
+        }
         self.app.client(&self.presented, self.context)
     }
 
     /// The client, which must prove itself; it may be a task's own.
     pub(super) fn proven(&self) -> Result<Proven, Problem> {
+        if let Some(client) = &self.workload {
+            return Ok(Proven::Agent(client.clone()));
+        }
         self.app.proven(&self.presented, self.context)
     }
 
@@ -84,10 +92,12 @@ pub(in crate::http) async fn token(
     let presented = app.presented(&headers, &form, &context)?;
     let request = if presented.names_task() { TokenRequest::of_task(&form) } else { TokenRequest::read(&form) };
     let TokenRequest { grant, asked } = request?;
+    let workload = app.presented_workload(&presented, &context).await?;
     let proofs = headers.get_all("DPoP").iter().collect();
-    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked };
+    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked, workload };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
         Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, presented).await,
+        Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion.as_str()).await,
     }
 }
