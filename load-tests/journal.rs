@@ -39,6 +39,8 @@ fn entry() -> Entry {
         asked: Vec::new(),
         allow_partial: false,
         holder: None,
+        client_secret: None,
+        parent: None,
     };
     let event = Event::TaskOpened { task };
     Entry {

@@ -105,6 +105,7 @@ fn task() -> OpenTask {
         details: vec![serde_json::from_value(detail).unwrap()],
         allow_partial: false,
         steward: None,
+        verified: None,
         context: [].into(),
         holder: None,
     }

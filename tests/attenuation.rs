@@ -324,10 +324,18 @@ fn model_narrowing(narrowing: &Narrowing, call: &Call) -> bool {
         && narrowing.rights.as_ref().is_none_or(|rights| model_rights(rights, call))
 }
 
+/// A new pass of what remains of `pass`, if that can be said as rights and fits.
+fn said_again(issuer: &Issuer, pass: &VerifiedPass) -> Option<VerifiedPass> {
+    let remaining = pass.remaining();
+    let content = PassContent { expires_at: pass.valid_until(), ..issuer.content(remaining.rights) };
+    let draft = hallpass::token::mint(&issuer.root, &content).ok().filter(|_| remaining.unsaid == 0)?;
+    Some(verified(issuer, &draft.release(&support::receipt())))
+}
+
 #[test]
 fn what_a_longer_chain_allows_every_shorter_one_allows_as_the_model_says() {
     let issuer = Issuer::new();
-    let (allowed, narrowed) = (Cell::new(0), Cell::new(0));
+    let (allowed, narrowed, repeated) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let strategy = (
         prop::collection::vec(detail(), 1..4),
         prop::collection::vec(narrowing(), 1..5),
@@ -351,6 +359,8 @@ fn what_a_longer_chain_allows_every_shorter_one_allows_as_the_model_says() {
         }
         let longest = chain.last().unwrap().clone();
         let chain: Vec<_> = chain.iter().map(|token| verified(&issuer, token)).collect();
+        prop_assert!(chain.iter().all(|pass| pass.remaining().unsaid == 0));
+        let again: Vec<_> = chain.iter().map(|pass| said_again(&issuer, pass)).collect();
         for (index, call) in calls.iter().enumerate() {
             if index < 3 {
                 let ours = call.evaluate(chain.last().unwrap()) == Evaluation::Allowed;
@@ -367,14 +377,19 @@ fn what_a_longer_chain_allows_every_shorter_one_allows_as_the_model_says() {
                 let evaluation = call.evaluate(pass);
                 prop_assert!(!matches!(evaluation, Evaluation::Fault(_)), "{evaluation:?}");
                 prop_assert_eq!(evaluation == Evaluation::Allowed, so_far, "block {}: {:?}", index, evaluation);
+                if let Some(again) = &again[index] {
+                    let same = call.evaluate(again) == Evaluation::Allowed;
+                    prop_assert_eq!(same, so_far, "block {} said again: {:?}", index, pass.remaining());
+                    repeated.set(repeated.get() + usize::from(same && index > 0));
+                }
             }
         }
         Ok(())
     });
     result.unwrap();
     assert!(
-        allowed.get() > 100 && narrowed.get() > 50,
-        "the test says little: {allowed:?} allowed, {narrowed:?} narrowed"
+        allowed.get() > 100 && narrowed.get() > 50 && repeated.get() > 10,
+        "the test says little: {allowed:?} allowed, {narrowed:?} narrowed, {repeated:?} allowed once more"
     );
 }
 
@@ -480,6 +495,8 @@ fn no_block_that_anybody_appends_widens_a_pass() {
             if evaluation == Evaluation::Allowed {
                 allowed.set(allowed.get() + 1);
                 prop_assert_eq!(call.evaluate(&pass), Evaluation::Allowed);
+            } else if let Some(again) = said_again(&issuer, &hostile) {
+                prop_assert_ne!(call.evaluate(&again), Evaluation::Allowed, "{:?}", hostile.remaining());
             }
         }
         Ok(())

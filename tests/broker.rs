@@ -1,5 +1,9 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/children.rs"]
+mod children;
+#[path = "broker/doors.rs"]
+mod doors;
 #[path = "broker/keys.rs"]
 mod keys;
 #[path = "broker/proofs.rs"]

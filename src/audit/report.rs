@@ -18,6 +18,7 @@ use crate::{
     journal::{
         Event, Record, Subjects,
         event::{AgentRecord, Subject, TokenRecord},
+        parent::ParentPass,
     },
 };
 
@@ -145,6 +146,8 @@ pub struct Reach {
     tool: ToolName,
     at: Timestamp,
     live: BTreeMap<u64, Live>,
+    /// The tasks that came of another's passes, each with its pass.
+    children: BTreeMap<TaskId, Vec<(TaskId, ParentPass)>>,
 }
 
 #[derive(Debug)]
@@ -158,7 +161,7 @@ impl Reach {
     /// For `tool` of `server` at `at`.
     #[must_use]
     pub const fn new(server: ServerUri, tool: ToolName, at: Timestamp) -> Self {
-        Self { server, tool, at, live: BTreeMap::new() }
+        Self { server, tool, at, live: BTreeMap::new(), children: BTreeMap::new() }
     }
 
     /// Takes a record into account; one from after the time changes nothing.
@@ -166,7 +169,14 @@ impl Reach {
         if record.entry.at > self.at {
             return;
         }
+        self.end_children(&record.entry.event);
         match &record.entry.event {
+            Event::TaskOpened { task } => {
+                if let Some(parent) = &task.parent {
+                    let pass = ParentPass { limits: Vec::new(), ..parent.clone() };
+                    self.children.entry(parent.task.clone()).or_default().push((task.task.clone(), pass));
+                }
+            }
             Event::TokenIssued { task, token } => self.issue(record.sequence, (task, token), subjects),
             Event::TaskCompleted { task, .. } => self.live.retain(|_, live| live.row.task != *task),
             Event::DelegationReported { blocks, delegate, registered, .. } => {
@@ -220,6 +230,26 @@ impl Reach {
             delegates: Vec::new(),
         };
         self.live.insert(seq, Live { row, token: token.clone(), handed_on: Vec::new() });
+    }
+
+    /// Tasks that came of a pass end with it, and what came of theirs.
+    fn end_children(&mut self, event: &Event) {
+        let of = |task: &TaskId| self.children.get(task).into_iter().flatten();
+        let mut rest: Vec<&TaskId> = match event {
+            Event::TaskCompleted { task, .. } => of(task).map(|(child, _)| child).collect(),
+            Event::Revoked { .. } => {
+                let all = self.children.values().flatten();
+                all.filter(|(_, parent)| parent.is_ended_by(event)).map(|(child, _)| child).collect()
+            }
+            _ => return,
+        };
+        let mut ended = BTreeSet::new();
+        while let Some(task) = rest.pop() {
+            if ended.insert(task) {
+                rest.extend(of(task).map(|(child, _)| child));
+            }
+        }
+        self.live.retain(|_, live| !ended.contains(&live.row.task));
     }
 
     /// A revocation reaches what was recorded before it, whatever its cut-off (see the broker's state).

@@ -28,7 +28,7 @@ pub struct AuditEvent {
     /// What happened: `token_issued`, `revoked`, …
     #[serde(rename = "type")]
     pub event_type: String,
-    /// Who caused it: `broker`, `agent <id>` or `operator <id>`.
+    /// Who caused it: `broker`, `agent <id>`, `operator <id>` or `client of <task>`.
     pub actor: String,
     /// The agent that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +39,9 @@ pub struct AuditEvent {
     /// The task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
+    /// The task whose pass was exchanged for that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TaskId>,
     /// The servers concerned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerUri>,
@@ -63,6 +66,7 @@ impl AuditEvent {
             Actor::Broker => "broker".to_owned(),
             Actor::Agent(agent) => format!("agent {agent}"),
             Actor::Operator(operator) => format!("operator {operator}"),
+            Actor::TaskClient(task) => format!("client of {task}"),
         };
         let (event_type, detail) = explain(&entry.event);
         Self {
@@ -73,6 +77,7 @@ impl AuditEvent {
             agent: subjects.agents.first().cloned(),
             steward: subjects.stewards.first().cloned(),
             task: subjects.tasks.first().cloned(),
+            parent: subjects.parents.first().cloned(),
             servers: subjects.servers.iter().cloned().collect(),
             request: entry.request.clone(),
             trace: entry.trace.clone(),
@@ -216,14 +221,21 @@ fn explain(event: &Event) -> (&'static str, String) {
             let (tools, roots) = (manifest.tools.len(), manifest.resources.len());
             ("server_set", format!("{}: {tools} tools, {roots} resource roots", manifest.name))
         }
+        Event::ServerSecretsSet { secrets, .. } => ("server_secrets_set", format!("{} secrets", secrets.len())),
         Event::ServerRemoved { .. } => ("server_removed", String::new()),
         Event::PolicyLoaded { digest, grants, guardrails } => {
             ("policy_loaded", format!("{grants} grants, {guardrails} guardrails, digest {digest}"))
         }
         Event::TaskOpened { task } => {
+            let client = if task.client_secret.is_some() { "; with a client of its own" } else { "" };
             let verified = task.verified.as_ref().map(|by| format!("; steward verified by {}", by.issuer));
             let verified = verified.unwrap_or_default();
-            ("task_opened", format!("{} until {}{verified}", task.purpose, task.ends_at))
+            let parent = task
+                .parent
+                .as_ref()
+                .map(|parent| format!("; in the place of agent {}, by a pass of {}", parent.agent, parent.task));
+            let from = parent.unwrap_or_default();
+            ("task_opened", format!("{} until {}{client}{verified}{from}", task.purpose, task.ends_at))
         }
         Event::TokenIssued { token, .. } => {
             let rights = list(token.decided_by.iter().map(|by| format!("{} by grant {}", by.right, by.grant)));

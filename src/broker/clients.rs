@@ -20,7 +20,7 @@ pub struct NewSecret {
 
 impl NewSecret {
     /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, which read the same however a client encodes them.
-    fn generate(now: Timestamp) -> Self {
+    pub(super) fn generate(now: Timestamp) -> Self {
         let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<32>().as_slice()));
         let recorded = ClientSecret { digest: Digest::of(text.as_bytes()), added_at: now };
         Self { text, recorded }
@@ -30,6 +30,11 @@ impl NewSecret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
+    }
+
+    /// What is kept of it.
+    pub(super) const fn recorded(&self) -> &ClientSecret {
+        &self.recorded
     }
 
     /// The id to remove it by.
@@ -115,19 +120,25 @@ impl Broker {
     pub fn client_with_secret(&self, client: &str, secret: &str) -> Option<AgentId> {
         let presented = Digest::of(secret.as_bytes());
         let agent = client.parse::<AgentId>().ok();
-        let mut known = [NOBODYS; MAX_SECRETS];
-        {
+        let is_good = {
             let state = self.state();
             let record = agent.as_ref().and_then(|agent| state.agent(agent));
-            let digests = record.into_iter().flat_map(|record| &record.secrets).map(|secret| secret.digest);
-            known.iter_mut().zip(digests).for_each(|(place, digest)| *place = digest);
-        }
-        let is_known = known.iter().fold(Choice::from(0), |found, digest| {
-            let is_real = Choice::from(u8::from(*digest != NOBODYS));
-            found | (presented.as_bytes().ct_eq(digest.as_bytes()) & is_real)
-        });
-        agent.filter(|_| bool::from(is_known))
+            is_one_of(&presented, record.into_iter().flat_map(|record| &record.secrets))
+        };
+        agent.filter(|_| is_good)
     }
+}
+
+/// Whether the secret with the digest `presented` is one of those that are kept, in the same time however many
+/// these are.
+pub(super) fn is_one_of<'k>(presented: &Digest, kept: impl IntoIterator<Item = &'k ClientSecret>) -> bool {
+    let mut known = [NOBODYS; MAX_SECRETS];
+    known.iter_mut().zip(kept).for_each(|(place, secret)| *place = secret.digest);
+    let is_known = known.iter().fold(Choice::from(0), |found, digest| {
+        let is_real = Choice::from(u8::from(*digest != NOBODYS));
+        found | (presented.as_bytes().ct_eq(digest.as_bytes()) & is_real)
+    });
+    is_known.into()
 }
 
 /// The digest of nobody's secret: no text has it that anybody could find.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
+    exchange::{confined, refuse_ended_parent},
     request::{refuse_bad_details, refuse_bad_request},
     state::State,
     stewards::VerifiedSteward,
@@ -101,11 +102,25 @@ impl Broker {
         let mut task = self.task_of(agent, task)?;
         if let Some(details) = request.details {
             refuse_bad_details(&details)?;
+            if task.parent.is_some() {
+                let detail = "a task that came of another pass gives what was asked for then: exchange that pass again";
+                return Err(BrokerError::invalid("authorization_details", detail));
+            }
             task.asked = details;
         }
-        let standing = self.refuse_without_standing(&record, &task, None);
-        let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
-        self.issue(caller, &record, (task, standing), false).await
+        self.issue_in(caller, &record, task).await
+    }
+
+    /// Mints another pass in a task, as its record, perhaps narrowed, says.
+    pub(super) async fn issue_in(
+        &self,
+        caller: &Caller,
+        agent: &AgentRecord,
+        task: TaskRecord,
+    ) -> Result<Issued, BrokerError> {
+        let standing = self.refuse_without_standing(agent, &task, None);
+        let standing = standing.and_then(|()| self.refuse_renewal(agent, &task));
+        self.issue(caller, agent, (task, standing), false).await
     }
 
     /// What a request would be answered, by the same path, without recording anything; the pass
@@ -129,7 +144,7 @@ impl Broker {
         }
     }
 
-    async fn issue(
+    pub(super) async fn issue(
         &self,
         caller: &Caller,
         agent: &AgentRecord,
@@ -172,11 +187,18 @@ impl Broker {
             allow_partial: request.allow_partial,
             holder: request.holder,
             verified,
+            client_secret: None,
+            parent: None,
         })
     }
 
     /// Asks the policy and makes the pass; nobody has it yet.
-    fn assess(&self, agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Result<Prepared, BrokerError> {
+    pub(super) fn assess(
+        &self,
+        agent: &AgentRecord,
+        task: &TaskRecord,
+        now: Timestamp,
+    ) -> Result<Prepared, BrokerError> {
         let policy = self.policy.current();
         let catalogue = self.state().catalogue();
         match policy.decide(&question(agent, task, now), &catalogue) {
@@ -205,7 +227,7 @@ impl Broker {
             issued_at,
             expires_at,
             holder: task.holder.clone(),
-            rights: granted.rights.clone(),
+            rights: confined(task, granted.rights.clone())?,
         };
         let keyring = self.keyring();
         let root = keyring.root().map_err(|error| BrokerError::Files(error.to_string()))?;
@@ -256,6 +278,7 @@ impl Broker {
         if state.task(&task.task).is_none_or(|live| live.end.is_some()) {
             return Err(BrokerError::TaskEnded("the task was revoked or completed meanwhile".to_owned()));
         }
+        refuse_ended_parent(&state, task)?;
         if state.agent(&task.agent).is_none_or(|now| now.steward != agent.steward) {
             return Err(BrokerError::Suspended("the agent was removed or changed meanwhile".to_owned()));
         }
@@ -295,7 +318,7 @@ impl Broker {
 
     /// Refuses an agent that may ask for nothing now, and one that says that the task is for another steward
     /// than it is: without proof an agent acts for its own.
-    fn refuse_without_standing(
+    pub(super) fn refuse_without_standing(
         &self,
         agent: &AgentRecord,
         task: &TaskRecord,
@@ -321,6 +344,7 @@ impl Broker {
 
     fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
         self.refuse_ended_task(&agent.agent, &task.task)?;
+        refuse_ended_parent(&self.state(), task)?;
         if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
             return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
         }
@@ -333,10 +357,10 @@ impl Broker {
 }
 
 /// A pass that was made and that nobody has yet.
-struct Prepared {
+pub(super) struct Prepared {
     draft: Draft,
-    record: TokenRecord,
-    granted: Granted,
+    pub(super) record: TokenRecord,
+    pub(super) granted: Granted,
 }
 
 fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {
@@ -369,7 +393,7 @@ fn subjects(agent: &AgentRecord, task: &TaskRecord, rights: &[GrantedDetail]) ->
     people(agent, task).into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
 }
 
-fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
+pub(super) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
     if !state.is_suspended(subject) {
         return Ok(());
     }

@@ -10,11 +10,17 @@ mod clients;
 mod decisions;
 mod directory;
 mod error;
+mod exchange;
 mod feed;
+mod give_back;
+mod introspect;
 mod issue;
+mod judge;
 mod key_files;
 mod key_protection;
 mod keyring;
+mod lineage;
+mod live_task;
 mod open;
 mod options;
 mod policy_store;
@@ -25,9 +31,11 @@ mod request;
 mod retention;
 mod revoke;
 mod saved;
+mod server_secrets;
 mod space;
 mod state;
 mod stewards;
+mod task_clients;
 mod tasks;
 
 use std::{
@@ -39,7 +47,7 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use self::{
-    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, judge::Judges, keyring::Keyring,
     policy_store::PolicyStore, space::Space,
 };
 pub use self::{
@@ -48,19 +56,24 @@ pub use self::{
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::{DirectoryError, Identity},
     error::BrokerError,
+    exchange::{Exchange, ExchangeError, SubjectPass},
     feed::{HEARTBEAT, SignedFrame, Subscription},
+    give_back::{GivenBack, PassOwner},
+    introspect::Introspected,
     issue::{IssueAgain, Issued, OpenTask},
     key_files::{KeyFileError, KeysAtRest},
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
+    live_task::{LiveTask, TaskEnd},
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
-    state::{LiveTask, State, TaskEnd},
+    state::State,
     stewards::{StewardView, VerifiedSteward},
+    task_clients::{OpenedForClient, TaskClient},
     tasks::{DelegationReport, TaskView},
 };
 use crate::{
@@ -88,6 +101,7 @@ pub struct Broker {
     directory: Mutex<Directory>,
     policy: PolicyStore,
     feed: FeedHub,
+    judges: Judges,
     decisions: Decisions,
     /// Permits to read through the journal for a report.
     scans: Semaphore,

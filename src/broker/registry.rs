@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{
-        ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId},
+        ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
     journal::{
@@ -67,7 +67,7 @@ pub struct AgentView {
     pub suspended: bool,
 }
 
-/// A secret of an agent, as shown to operators.
+/// A secret of an agent or a server, as shown to operators.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SecretView {
@@ -83,6 +83,9 @@ pub struct SecretView {
 pub struct ServerView {
     /// What was registered.
     pub manifest: Manifest,
+    /// Its secrets to ask about passes with, without what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretView>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
 }
@@ -298,6 +301,9 @@ impl Broker {
         if state.agents.contains_key(agent) || state.removed_agents.contains(agent) {
             return Err(BrokerError::Conflict(format!("the agent id `{agent}` is taken")));
         }
+        if agent.as_str().parse::<TaskId>().is_ok() {
+            return Err(BrokerError::invalid("agent", "this is how tasks are called, and their OAuth clients"));
+        }
         Ok(())
     }
 
@@ -388,7 +394,8 @@ fn view_secret(secret: &ClientSecret) -> SecretView {
 
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {
     let suspended = state.is_suspended(&Subject::Server(manifest.server.clone()));
-    ServerView { manifest: manifest.clone(), suspended }
+    let secrets = state.server_secrets.get(&manifest.server).into_iter().flatten().map(view_secret).collect();
+    ServerView { manifest: manifest.clone(), secrets, suspended }
 }
 
 const MAX_KEYS: usize = 4;

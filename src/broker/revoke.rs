@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
-    state::{AFTERLIFE, LiveTask, State},
+    live_task::LiveTask,
+    state::{AFTERLIFE, State},
 };
 use crate::{
     base::{
@@ -149,6 +150,7 @@ impl Broker {
             only_token: revoke.only_token,
             reason: revoke.reason,
             task: task.map(|task| task.record.task.clone()),
+            appended_to: None,
             servers,
         })
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::state::{LiveTask, State};
+use super::{live_task::LiveTask, state::State};
 use crate::{
     audit::{SavedTree, TREE_DIRECTORY, Tree, TreeError},
     base::ids::{ServerUri, TaskId},
@@ -227,9 +227,18 @@ mod tests {
                 "server": server(n), "name": format!("s{n}"), "tools": {"read": {"read_only": true}},
             }})),
             n().prop_map(|n| json!({"type": "server_removed", "server": server(n)})),
+            n().prop_map(|n| json!({"type": "server_secrets_set", "server": server(n),
+                "secrets": [{"digest": Digest::ZERO, "added_at": at(n)}]})),
             (n(), n(), n(), second()).prop_map(|(task, agent, steward, ends_at)| json!({"type": "task_opened", "task": {
                 "task": id("tsk", task), "agent": format!("bot{agent}"), "steward": id("stw", steward), "purpose": "count",
                 "opened_at": at(0), "ends_at": ends_at, "asked": [], "context": {"ticket": {"a": [1, "b", null]}},
+            }})),
+            (n(), n(), n(), second()).prop_map(|(task, parent, of, ends_at)| json!({"type": "task_opened", "task": {
+                "task": id("tsk", task), "agent": "bot0", "steward": id("stw", 0), "purpose": "help", "opened_at": at(0),
+                "ends_at": ends_at, "asked": [], "client_secret": {"digest": Digest::ZERO, "added_at": at(0)}, "parent": {
+                    "task": id("tsk", parent), "agent": format!("bot{of}"), "steward": id("stw", of), "key": of + 1,
+                    "blocks": [block(parent), block(of)], "limits": [],
+                },
             }})),
             // A pass is of one task only: its id is a signature.
             (n(), n(), second(), second()).prop_map(|(task, to, issued_at, expires_at)| json!({
@@ -248,7 +257,7 @@ mod tests {
             (subject(), second(), second(), any::<bool>(), prop::option::of(n())).prop_map(
                 |(subject, cut_off, expires_at, only_token, task)| json!({"type": "revoked", "revocation": {
                     "subject": subject, "cut_off": cut_off, "expires_at": expires_at, "only_token": only_token,
-                    "task": task.map(|task| id("tsk", task)),
+                    "task": task.map(|task| id("tsk", task)), "appended_to": task.map(block),
                 }})
             ),
             subject().prop_map(|subject| json!({"type": "reinstated", "subject": subject})),

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::saved;
+use super::{lineage::Lineage, live_task::LiveTask, saved};
 use crate::{
     base::{
         digest::{Digest, SubjectDigest},
@@ -19,7 +19,8 @@ use crate::{
     },
     journal::{
         Event, Record,
-        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Role, Subject, TaskRecord, TokenRecord},
+        client::ClientSecret,
+        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Role, Subject},
     },
     policy::Catalogue,
     token::manifest::Manifest,
@@ -44,14 +45,19 @@ pub struct State {
     pub(super) removed_agents: BTreeSet<AgentId>,
     #[serde(with = "saved::manifests")]
     pub(super) servers: BTreeMap<ServerUri, Arc<Manifest>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) server_secrets: BTreeMap<ServerUri, Vec<ClientSecret>>,
     /// From the servers.
     #[serde(skip)]
     catalogue: Arc<Catalogue>,
     #[serde(with = "saved::tasks")]
-    tasks: HashMap<TaskId, LiveTask>,
+    pub(super) tasks: HashMap<TaskId, LiveTask>,
     /// From the tasks.
     #[serde(skip)]
     tokens: HashMap<RevocationId, TaskId>,
+    /// From the tasks.
+    #[serde(skip)]
+    pub(super) lineage: Lineage,
     /// Revoked and not reinstated, with the cut-off: nothing is minted for these.
     #[serde(with = "saved::pairs")]
     suspended: BTreeMap<Subject, Timestamp>,
@@ -101,96 +107,6 @@ impl OperatorEntry {
     /// Whether it was made, or made again, since it was removed.
     pub(super) fn is_accepted(&self) -> bool {
         self.removed_at.is_none_or(|removed_at| self.latest_issue > removed_at)
-    }
-}
-
-/// A task that is open, or whose passes may still be alive.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct LiveTask {
-    /// As it was opened.
-    pub record: TaskRecord,
-    /// What was minted in it.
-    pub tokens: Vec<TokenRecord>,
-    /// Chains of block ids that its agent reported, block 0 first.
-    pub delegations: Vec<Reported>,
-    /// Blocks of its tokens that were revoked.
-    pub revoked: BTreeSet<RevocationId>,
-    /// Why it ended early, if it did.
-    pub end: Option<(TaskEnd, Timestamp)>,
-}
-
-/// What an agent reported to have handed on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Reported {
-    /// The longer token's block ids, block 0 first.
-    pub blocks: Vec<RevocationId>,
-    /// To whom, as the agent says.
-    pub asserted: Option<String>,
-    /// To whom, by the key.
-    pub registered: Option<AgentId>,
-}
-
-/// Why a task ended before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum TaskEnd {
-    /// Its agent said so.
-    Completed,
-    /// It, or the first block of one of its passes, was revoked.
-    Revoked,
-}
-
-impl LiveTask {
-    pub(super) fn new(record: TaskRecord) -> Self {
-        Self { record, tokens: Vec::new(), delegations: Vec::new(), revoked: BTreeSet::new(), end: None }
-    }
-
-    /// The servers that its passes name.
-    #[must_use]
-    pub fn servers(&self) -> BTreeSet<ServerUri> {
-        self.tokens.iter().flat_map(|token| &token.rights).map(|detail| detail.server.clone()).collect()
-    }
-
-    /// When the last of its passes ends.
-    #[must_use]
-    pub fn passes_end(&self) -> Timestamp {
-        self.tokens.iter().map(|token| token.expires_at).max().unwrap_or(self.record.opened_at)
-    }
-
-    pub(super) fn note(&mut self, event: &Event, at: Timestamp) {
-        match event {
-            Event::TokenIssued { token, .. } => self.tokens.push(token.clone()),
-            Event::DelegationReported { blocks, delegate, registered, .. } => self.delegations.push(Reported {
-                blocks: blocks.clone(),
-                asserted: delegate.clone(),
-                registered: registered.clone(),
-            }),
-            Event::TaskCompleted { .. } => self.end = Some((TaskEnd::Completed, at)),
-            Event::Revoked { revocation } => {
-                if let Subject::RevocationId(id) = &revocation.subject {
-                    self.revoked.insert(*id);
-                }
-                if self.is_ended_by(revocation) {
-                    self.end = Some((TaskEnd::Revoked, at));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn is_ended_by(&self, revocation: &RevocationRecord) -> bool {
-        match &revocation.subject {
-            Subject::Task(task) => *task == self.record.task,
-            Subject::RevocationId(id) => {
-                !revocation.only_token && self.tokens.iter().any(|token| token.revocation_id == *id)
-            }
-            _ => false,
-        }
     }
 }
 
@@ -330,6 +246,7 @@ impl State {
             task.tokens.iter().map(move |token| (token.revocation_id, id.clone())).collect::<Vec<_>>()
         };
         self.tokens = self.tasks.values().flat_map(tokens).collect();
+        self.lineage = Lineage::of(self.tasks.values().map(|task| &task.record));
     }
 
     /// Takes a record into account; says whether verifiers must hear of it.
@@ -343,7 +260,8 @@ impl State {
         if let Some(task) = task_of(&record.entry.event).and_then(|task| self.tasks.get_mut(task)) {
             task.note(&record.entry.event, at);
         }
-        let news = self.apply_event(&record.entry.event, at);
+        let news =
+            self.apply_event(&record.entry.event, at).map(|news| self.and_children(news, &record.entry.event, at));
         let changed = news.is_some();
         if let Some(what) = news {
             let urgent = !matches!(record.entry.event, Event::TaskCompleted { .. });
@@ -406,16 +324,22 @@ impl State {
                 self.rebuild_catalogue();
                 return Some(FeedNews::Manifest(manifest.server.clone()));
             }
+            Event::ServerSecretsSet { server, secrets } => {
+                self.server_secrets.insert(server.clone(), secrets.clone());
+            }
             Event::ServerRemoved { server } => {
                 self.servers.remove(server);
+                self.server_secrets.remove(server);
                 self.rebuild_catalogue();
             }
             Event::TaskOpened { task } => {
                 let before = self.tasks.insert(task.task.clone(), LiveTask::new(task.clone()));
                 // A task is opened once. Were it opened again, the passes of the first would be no task's.
-                for token in before.iter().flat_map(|before| &before.tokens) {
-                    self.tokens.remove(&token.revocation_id);
+                if let Some(before) = before {
+                    before.tokens.iter().for_each(|token| drop(self.tokens.remove(&token.revocation_id)));
+                    self.lineage.remove(&before.record);
                 }
+                self.lineage.add(task);
             }
             Event::TokenIssued { task, token } => {
                 if self.tasks.contains_key(task) {
@@ -460,7 +384,7 @@ impl State {
         let mut reach = recorded.clone();
         let task = match &recorded.subject {
             Subject::Task(task) => self.task(task),
-            Subject::RevocationId(id) => self.task_of(id),
+            Subject::RevocationId(id) => self.task_of(recorded.appended_to.as_ref().unwrap_or(id)),
             _ => None,
         };
         if task.is_none() {
@@ -470,7 +394,10 @@ impl State {
             reach.expires_at = last_end.map_or(reach.expires_at, |last| last.max(reach.expires_at));
         }
         match task {
-            Some(task) => reach.servers.extend(task.servers()),
+            Some(task) => {
+                reach.task = Some(task.record.task.clone());
+                reach.servers.extend(task.servers());
+            }
             // SECURITY: a block that was not minted here is everybody's business, whatever the record says.
             None if matches!(recorded.subject, Subject::RevocationId(_)) => {
                 (reach.task, reach.servers) = (None, BTreeSet::new());
@@ -482,8 +409,8 @@ impl State {
     }
 
     fn apply_revocation(&mut self, revocation: &RevocationRecord) -> FeedNews {
-        let RevocationRecord { subject, cut_off, expires_at, servers, .. } = revocation;
-        let is_foreign_block = matches!(subject, Subject::RevocationId(id) if !self.tokens.contains_key(id));
+        let RevocationRecord { subject, cut_off, expires_at, servers, task, .. } = revocation;
+        let is_foreign_block = matches!(subject, Subject::RevocationId(_)) && task.is_none();
         let (digest, cut_off_matters) = match subject {
             Subject::RevocationId(id) => (Subjects::token(id), false),
             Subject::Task(task) => (Subjects::task(task), false),
@@ -566,8 +493,14 @@ impl State {
             let ended = task.end.map_or(task.record.ends_at, |(_, at)| at);
             ended < long_ago && task.passes_end() < long_ago
         };
-        let Self { tasks, tokens, .. } = self;
-        tasks.retain(|_, task| !is_over(task));
+        let Self { tasks, tokens, lineage, .. } = self;
+        tasks.retain(|_, task| {
+            let is_over = is_over(task);
+            if is_over {
+                lineage.remove(&task.record);
+            }
+            !is_over
+        });
         tokens.retain(|_, task| tasks.contains_key(task));
         self.assertions.retain(|(_, expires_at)| *expires_at > now);
         let long_expired = |expires_at: Timestamp| expires_at < long_ago;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Broker, BrokerError, Caller,
-    state::{LiveTask, TaskEnd},
+    live_task::{LiveTask, TaskEnd},
 };
 use crate::{
     audit::Trail,
@@ -44,6 +44,25 @@ pub struct TaskView {
     pub passes: Vec<PassView>,
     /// What its agent reported to have handed on.
     pub delegations: Vec<DelegationView>,
+    /// Whether an OAuth client of its own gets its passes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_client: bool,
+    /// Of which task's pass it came, when it came of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentView>,
+    /// Tasks that came of its passes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<TaskId>,
+}
+
+/// The task by one of whose passes another one was opened.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ParentView {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Its agent, in whose place the other acts.
+    pub agent: AgentId,
 }
 
 /// A pass of a task.
@@ -165,17 +184,21 @@ impl Broker {
     pub fn task(&self, task: &TaskId, agent: Option<&AgentId>) -> Result<TaskView, BrokerError> {
         let live = self.state().task(task).cloned();
         let live = match live {
-            Some(live) => Some(live),
+            Some(live) => {
+                let children = self.state().lineage.children(task).cloned().collect();
+                Some((live, children))
+            }
             None => self.recall_task(task)?,
         };
-        let live = live.filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
-        live.map(|live| self.view(&live)).ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))
+        let live = live.filter(|(live, _)| agent.is_none_or(|agent| live.record.agent == *agent));
+        let view = live.map(|(live, children)| self.view(&live, children));
+        view.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))
     }
 
     /// Tasks that are not forgotten, newest first, those after `after`, at most `limit`.
     #[must_use]
     pub fn tasks(&self, agent: Option<&AgentId>, after: Option<&TaskId>, limit: usize) -> Vec<TaskView> {
-        let found: Vec<LiveTask> = {
+        let found: Vec<(LiveTask, Vec<TaskId>)> = {
             let state = self.state();
             // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
             let of_agent = state.tasks().filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
@@ -187,9 +210,10 @@ impl Broker {
                 later.truncate(limit);
             }
             later.sort_unstable_by(newest_first);
-            later.into_iter().cloned().collect()
+            let children = |live: &LiveTask| state.lineage.children(&live.record.task).cloned().collect();
+            later.into_iter().map(|live| (live.clone(), children(live))).collect()
         };
-        found.iter().map(|live| self.view(live)).collect()
+        found.into_iter().map(|(live, children)| self.view(&live, children)).collect()
     }
 
     /// The record of a task of `agent`, ended or not.
@@ -217,12 +241,14 @@ impl Broker {
         }
     }
 
-    fn recall_task(&self, task: &TaskId) -> Result<Option<LiveTask>, BrokerError> {
+    /// The task and its children, as the journal tells of them.
+    fn recall_task(&self, task: &TaskId) -> Result<Option<(LiveTask, Vec<TaskId>)>, BrokerError> {
         let failed = |error: String| BrokerError::Trail(error);
         let filter = Filter { task: Some(task.clone()), ..Filter::default() };
         let window = Window { order: Order::OldestFirst, after: None, limit: MAX_RECALLED };
         let sequences = self.index.query(&filter, window).map_err(|error| failed(error.to_string()))?;
         let mut live: Option<LiveTask> = None;
+        let mut children = Vec::new();
         for sequence in sequences {
             let place = self.index.place(sequence).map_err(|error| failed(error.to_string()))?;
             let Some(place) = place else { continue };
@@ -232,12 +258,30 @@ impl Broker {
                 Err(error) => return Err(failed(error.to_string())),
             };
             match (&record.entry.event, live.as_mut()) {
+                (Event::TaskOpened { task: opened }, _) if opened.task != *task => children.push(opened.task.clone()),
                 (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
                 (event, Some(live)) => live.note(event, record.entry.at),
                 (_, None) => {}
             }
         }
-        Ok(live)
+        if let Some(live) = live.as_mut().filter(|live| live.end.is_none()) {
+            live.end = self.recall_end_of_parent(&live.record)?;
+        }
+        Ok(live.map(|live| (live, children)))
+    }
+
+    /// How a task ended because the pass did that it came of; no record of its own tells of that.
+    fn recall_end_of_parent(&self, task: &TaskRecord) -> Result<Option<(TaskEnd, Timestamp)>, BrokerError> {
+        let Some(parent) = &task.parent else { return Ok(None) };
+        let known = self.state().task(&parent.task).cloned();
+        let live = match known {
+            Some(live) => Some(live),
+            None => self.recall_task(&parent.task)?.map(|(live, _)| live),
+        };
+        let Some(live) = live else { return Ok(None) };
+        let is_revoked = parent.blocks.iter().any(|block| live.revoked.contains(block));
+        let ended = live.end.map(|(_, at)| at).or_else(|| is_revoked.then_some(task.ends_at));
+        Ok(ended.filter(|at| *at <= task.ends_at).map(|at| (TaskEnd::Revoked, at)))
     }
 
     /// The audit trail.
@@ -246,7 +290,7 @@ impl Broker {
         Trail::new(&self.index, &self.reader)
     }
 
-    fn view(&self, live: &LiveTask) -> TaskView {
+    fn view(&self, live: &LiveTask, children: Vec<TaskId>) -> TaskView {
         let now = self.now();
         let state = self.state();
         let revoked = |id: &RevocationId| live.revoked.contains(id) || state.is_revoked_block(id);
@@ -263,6 +307,7 @@ impl Broker {
             registered_delegate: reported.registered.clone(),
             revoked: reported.blocks.iter().any(revoked),
         });
+        let parent = live.record.parent.as_ref();
         TaskView {
             task_id: live.record.task.clone(),
             agent: live.record.agent.clone(),
@@ -279,6 +324,9 @@ impl Broker {
             ends_at: live.record.ends_at,
             passes: passes.collect(),
             delegations: delegations.collect(),
+            has_client: live.record.client_secret.is_some(),
+            parent: parent.map(|parent| ParentView { task_id: parent.task.clone(), agent: parent.agent.clone() }),
+            children,
         }
     }
 }

@@ -194,7 +194,7 @@ impl Add {
         });
         let answer = client.post("/v1/agents", &body, bearer).await;
         let view = self.keys.keep_if_needed(answer)?;
-        self.secret_place.show(view, output)?;
+        show(&self.secret_place.keep(view, output)?, output)?;
         self.keys.tell(output);
         Ok(())
     }

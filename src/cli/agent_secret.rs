@@ -49,7 +49,7 @@ impl Secrets {
         match self {
             Self::Add { agent, place } => {
                 let view = client.post(&format!("{}/secrets", path(&agent)), &json!({}), bearer).await?;
-                place.show(view, output)
+                show(&place.keep(view, output)?, output)
             }
             Self::Remove { agent, secret } => {
                 show(&client.delete(&format!("{}/secrets/{secret}", path(&agent)), bearer).await?, output)
@@ -63,8 +63,8 @@ impl SecretPlace {
         self.secret_out.is_some()
     }
 
-    /// Shows an agent with the secret that was just made for it, or puts the secret into its file.
-    pub(super) fn show(&self, mut view: Value, output: Output) -> Result<(), CliError> {
+    /// `view` as it is to be shown: with the secret that was just made, or without it when that is in its file.
+    pub(super) fn keep(&self, mut view: Value, output: Output) -> Result<Value, CliError> {
         if let Some(file) = &self.secret_out {
             let secret = view.as_object_mut().and_then(|view| view.remove("client_secret"));
             let secret = secret.as_ref().and_then(Value::as_str).unwrap_or_default();
@@ -73,8 +73,8 @@ impl SecretPlace {
             })?;
             output.note(&format!("the secret is in `{}` (mode 0600)", file.display()));
         } else if view.get("client_secret").is_some() {
-            output.note("the secret is shown this once: give it to the agent and to nobody else");
+            output.note("the secret is shown this once: give it to whom it is for and to nobody else");
         }
-        show(&view, output)
+        Ok(view)
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     access::{MAX_INPUT_BYTES, Operator, json_file, token_argument},
     agent::state,
+    agent_secret::SecretPlace,
     client::{Bearer, Client, segment},
     error::CliError,
     import::{Annotations, Import},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     base::ids::{ServerName, ServerUri},
+    journal::client::SecretId,
     token::manifest::Manifest,
 };
 
@@ -58,10 +60,35 @@ over.")]
         /// Its name or URI.
         server: String,
     },
+    /// Secrets by which a server that cannot verify passes asks the broker about them.
+    #[command(subcommand)]
+    Secret(Secrets),
     /// Allow minting again for a server that was revoked; dead passes stay dead.
     Reinstate {
         /// Its name or URI.
         server: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Secrets {
+    /// Make a secret, of two at most; an older one stays good until it is removed.
+    #[command(after_help = "\
+Example, for a Python server with fastmcp's IntrospectionTokenVerifier: its client id is the server's name
+  hallpass server secret add ledger --secret-out ledger.secret")]
+    Add {
+        /// The server's name or URI.
+        server: String,
+        #[command(flatten)]
+        place: SecretPlace,
+    },
+    /// Remove a secret.
+    #[command(after_help = "Example:\n  hallpass server secret remove ledger 0123456789abcdef")]
+    Remove {
+        /// The server's name or URI.
+        server: String,
+        /// The secret's id, as `hallpass server show` lists it.
+        secret: SecretId,
     },
 }
 
@@ -122,6 +149,15 @@ impl Servers {
                 client.delete(&path(&server), &bearer).await?;
                 output.note(&format!("server {server} is removed: nothing is minted for it any more"));
                 Ok(())
+            }
+            Command::Secret(Secrets::Add { server, place }) => {
+                let (client, bearer) = open()?;
+                let view = client.post(&format!("{}/secrets", path(&server)), &json!({}), &bearer).await?;
+                show(&place.keep(view, output)?, output)
+            }
+            Command::Secret(Secrets::Remove { server, secret }) => {
+                let (client, bearer) = open()?;
+                show(&client.delete(&format!("{}/secrets/{secret}", path(&server)), &bearer).await?, output)
             }
             Command::Reinstate { server } => {
                 let (client, bearer) = open()?;
@@ -231,7 +267,12 @@ fn show(server: &Value, output: Output) -> Result<(), CliError> {
         ("server", text(server, "/manifest/server")),
         ("state", state(server)),
     ];
-    let optional = [("aliases", "/manifest/aliases"), ("region", "/manifest/region")];
+    let optional = [
+        ("client id", "/client_id"),
+        ("client secret", "/client_secret"),
+        ("aliases", "/manifest/aliases"),
+        ("region", "/manifest/region"),
+    ];
     let optional = optional.map(|(name, pointer)| (name, text(server, pointer)));
     fields.extend(optional.into_iter().filter(|(_, value)| value != "-"));
     let named = |pointer: &str| server.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
@@ -239,6 +280,9 @@ fn show(server: &Value, output: Output) -> Result<(), CliError> {
     fields.extend(under("tools", tools.collect()));
     let roots = items(server, "/manifest/resources").iter().map(|root| text(root, "/uri"));
     fields.extend(under("resources", roots.collect()));
+    let secrets = items(server, "/secrets").iter();
+    let secrets = secrets.map(|secret| format!("{} since {}", text(secret, "/secret_id"), text(secret, "/added_at")));
+    fields.extend(under("secrets", secrets.collect()));
     fields.extend(under("prompts", named("/manifest/prompts").map(|(name, _)| name.clone()).collect()));
     output.show(server, View::Fields(fields))
 }

@@ -29,7 +29,7 @@ pub(super) struct Tasks {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Open a task and get its first pass.
+    /// Open a task and get its first pass, or credentials for a stock MCP client.
     #[command(after_help = "\
 Examples:
   hallpass task open --as research-bot.key --purpose \"close the Q3 books\" \\
@@ -37,7 +37,8 @@ Examples:
   hallpass task open --as pay.key --purpose \"refund 17\" --ttl 2m --context customer_id=c-17 \\
       --server https://ledger.example/mcp --tool transfer --closed transfer \\
       --constraint 'transfer:/amount={\"max\":100}'
-  hallpass task open --as bot.key --purpose sync --details rights.json --ttl 10m --json")]
+  hallpass task open --as bot.key --purpose sync --details rights.json --ttl 10m --json
+  hallpass task open --as bot.key --purpose sync --server ledger --tool 'read_*' --ttl 1h --credentials")]
     Open(Open),
     /// Get another pass in an open task; policy is asked again.
     #[command(after_help = "Example:\n  hallpass task token TASK_ID --as research-bot.key")]
@@ -114,6 +115,9 @@ struct Open {
     /// How often a bound pass may be handed on.
     #[arg(long, value_name = "TIMES")]
     max_delegations: Option<u8>,
+    /// Get credentials for a stock OAuth client instead of a pass; they end with the task.
+    #[arg(long)]
+    credentials: bool,
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +149,10 @@ impl Tasks {
             Command::Open(open) => {
                 let (client, bearer) = who.as_agent().await?;
                 let body = open.to_json(open.rights.resolved(&client, &who.operator).await?, who)?;
+                if open.credentials {
+                    output
+                        .note("the secret is shown this once; configure a stock MCP client with it and with no scope");
+                }
                 issued(&client.post("/v1/tasks", &body, &bearer).await?, output)
             }
             Command::Token { task, rights } => {
@@ -181,6 +189,9 @@ impl Open {
         body.insert("authorization_details".to_owned(), details);
         if self.allow_partial {
             body.insert("allow_partial".to_owned(), json!(true));
+        }
+        if self.credentials {
+            body.insert("credentials".to_owned(), json!("client_secret"));
         }
         body.extend(self.steward.as_ref().map(|steward| ("steward".to_owned(), json!(steward))));
         if let Some(token) = &self.subject_token {
@@ -254,12 +265,19 @@ fn issued(issued: &Value, output: Output) -> Result<(), CliError> {
     let names = [
         ("token", "/token"),
         ("revocation id", "/revocation_id"),
+        ("client id", "/client_id"),
+        ("client secret", "/client_secret"),
+        ("issuer", "/issuer"),
+        ("token endpoint", "/token_endpoint"),
+        ("resource", "/resources"),
+        ("scope", "/scope"),
         ("task", "/task_id"),
         ("type", "/token_type"),
         ("expires", "/expires_at"),
         ("task ends", "/task_ends_at"),
     ];
-    let mut fields: Vec<_> = names.into_iter().map(|(name, pointer)| (name, text(issued, pointer))).collect();
+    let told = names.into_iter().filter(|(_, pointer)| issued.pointer(pointer).is_some());
+    let mut fields: Vec<_> = told.map(|(name, pointer)| (name, text(issued, pointer))).collect();
     fields.extend(under("granted", details_words(items(issued, "/authorization_details"))));
     fields.extend(under("decided by", decided_words(issued)));
     let dropped = items(issued, "/dropped");
@@ -292,6 +310,14 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
     if task.get("steward_verified_by").is_some() {
         fields.push(("steward verified by", text(task, "/steward_verified_by")));
     }
+    if task.get("has_client") == Some(&Value::Bool(true)) {
+        fields.push(("client", "an OAuth client of its own gets its passes".to_owned()));
+    }
+    if task.get("parent").is_some() {
+        let [agent, parent] = ["/parent/agent", "/parent/task_id"].map(|pointer| text(task, pointer));
+        fields.push(("acts for", format!("agent {agent}, by a pass of {parent}; it ends with that pass")));
+    }
+    fields.extend(under("exchanged", items(task, "/children").iter().map(words).collect()));
     for pass in items(task, "/passes") {
         let revoked = if pass.get("revoked") == Some(&Value::Bool(true)) { ", revoked" } else { "" };
         fields.push(("pass", text(pass, "/revocation_id")));

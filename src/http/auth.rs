@@ -208,7 +208,8 @@ impl App {
         Ok(Agent { agent, caller })
     }
 
-    fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
+    /// The operator that presents the token `text`.
+    pub(super) fn operator(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
         let session = self.authenticate(text);
         let session = session.map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
         self.admit_principal(&format!("operator {}", session.operator()), context)?;
@@ -298,7 +299,7 @@ impl fmt::Debug for AgentKeys {
 }
 
 /// The one bearer credential of a request.
-fn one_credential(headers: &HeaderMap) -> Option<Credential<'_>> {
+pub(super) fn one_credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().and_then(|value| value.to_str().ok());
     value.filter(|_| values.next().is_none()).and_then(Credential::from_authorization)
@@ -310,7 +311,7 @@ fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Resul
         .ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
 }
 
-fn outside(error: OperatorError) -> Problem {
+pub(super) fn outside(error: OperatorError) -> Problem {
     match error.code() {
         ReasonCode::Forbidden => Problem::forbidden(error.to_string()),
         _ => Problem::unauthenticated(error.reason().as_str()),

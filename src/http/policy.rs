@@ -162,6 +162,7 @@ impl ExplainRequest {
             subject_token,
             holder_key,
             max_delegation_depth,
+            credentials: None,
         };
         (agent, request)
     }

@@ -82,6 +82,41 @@ pub(super) struct Issued {
     dropped: Option<Vec<ReasonBody>>,
 }
 
+/// A task that was opened: with its first pass, or with credentials when those were asked for.
+#[derive(ToSchema)]
+pub(super) struct Opened {
+    /// The task.
+    task_id: String,
+    /// The pass; it is told once and kept nowhere.
+    token: Option<String>,
+    /// `Bearer`, or `DPoP` for a pass that is bound to a key.
+    token_type: Option<String>,
+    /// When the pass ends.
+    expires_at: Option<String>,
+    /// What to revoke the pass by.
+    revocation_id: Option<String>,
+    /// With credentials: the id that a stock OAuth client is configured with.
+    client_id: Option<String>,
+    /// With credentials: its secret; it is told once and kept nowhere.
+    client_secret: Option<String>,
+    /// With credentials: the authorization server.
+    issuer: Option<String>,
+    /// With credentials: where tokens are asked for.
+    token_endpoint: Option<String>,
+    /// With credentials: the servers that the task's passes are for.
+    resources: Option<Vec<String>>,
+    /// With credentials: what the passes allow, in words. There is no need to ask for it.
+    scope: Option<String>,
+    /// When the task ends, and the credentials with it.
+    task_ends_at: String,
+    /// What was granted, with exact names.
+    authorization_details: Vec<AuthorizationDetail>,
+    /// Which grant gave which right.
+    decided_by: Vec<DecidedBy>,
+    /// What was asked for and left out.
+    dropped: Option<Vec<ReasonBody>>,
+}
+
 /// Which grant gave a right.
 #[derive(ToSchema)]
 pub(super) struct DecidedBy {
@@ -111,6 +146,20 @@ pub(super) struct TaskView {
     ends_at: String,
     passes: Vec<PassView>,
     delegations: Vec<DelegationView>,
+    /// Whether an OAuth client of its own gets its passes.
+    has_client: Option<bool>,
+    /// Of which task's pass it came, when it came of one.
+    parent: Option<ParentView>,
+    /// Tasks that came of its passes.
+    children: Option<Vec<String>>,
+}
+
+/// The task by one of whose passes another one was opened.
+#[derive(ToSchema)]
+pub(super) struct ParentView {
+    task_id: String,
+    /// In whose place the other acts.
+    agent: String,
 }
 
 /// A pass of a task, without its bytes.
@@ -185,7 +234,7 @@ pub(super) struct AgentView {
     suspended: bool,
 }
 
-/// A secret of an agent.
+/// A secret of an agent or a server.
 #[derive(ToSchema)]
 pub(super) struct SecretView {
     /// What to remove it by.
@@ -197,6 +246,12 @@ pub(super) struct SecretView {
 #[derive(ToSchema)]
 pub(super) struct ServerView {
     manifest: Manifest,
+    /// Its secrets to ask about passes with, by their ids.
+    secrets: Option<Vec<SecretView>>,
+    /// The id that goes with a secret that was just made: the server's name.
+    client_id: Option<String>,
+    /// A secret that was just made; it is told once and kept nowhere.
+    client_secret: Option<String>,
     /// Revoked and not reinstated.
     suspended: bool,
 }
@@ -363,6 +418,8 @@ pub(super) struct AuditEvent {
     agent: Option<String>,
     steward: Option<String>,
     task: Option<String>,
+    /// The task whose pass was exchanged for that one.
+    parent: Option<String>,
     servers: Option<Vec<String>>,
     request: Option<String>,
     trace: Option<String>,

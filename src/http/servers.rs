@@ -3,6 +3,7 @@
 use std::{str::FromStr, sync::Arc};
 
 use axum::extract::State;
+use serde::Serialize;
 
 use super::{
     App,
@@ -12,7 +13,7 @@ use super::{
         needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
     },
     document::{IdempotencyKey, Paging, Problems},
-    extract::{Input, Named, NoInput, Params},
+    extract::{Input, Named, NamedPair, NoInput, Params},
     idempotency::Once,
     problem::Problem,
     schema,
@@ -22,7 +23,8 @@ use crate::{
         digest::Digest,
         ids::{IdError, ServerName, ServerUri},
     },
-    journal::event::Subject,
+    broker::ServerView,
+    journal::{client::SecretId, event::Subject},
     token::manifest::Manifest,
 };
 
@@ -98,6 +100,49 @@ pub(super) async fn show(
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
     Answer::ok(&app.broker.server(&server)?)
+}
+
+/// A server with the secret that was just made for it.
+#[derive(Serialize)]
+struct WithSecret<'a> {
+    #[serde(flatten)]
+    server: &'a ServerView,
+    client_id: &'a ServerName,
+    client_secret: &'a str,
+}
+
+/// Gives a server another secret, of two at most, to ask about passes with; the old one stays good until it is
+/// removed.
+#[utoipa::path(post, path = "/v1/servers/{name}/secrets", operation_id = "servers_add_secret",
+    tag = "registry", security(("operator" = [])), params(("name" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The server and its secret", body = schema::ServerView), Problems))]
+pub(super) async fn add_secret(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    Named(ServerText(server)): Named<ServerText>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let (server, secret) = app.broker.add_server_secret(&caller, &server).await?;
+        let (client_id, client_secret) = (&server.manifest.name, secret.expose());
+        Answer::created(&WithSecret { server: &server, client_id, client_secret })
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Takes a secret from a server.
+#[utoipa::path(delete, path = "/v1/servers/{name}/secrets/{secret_id}", operation_id = "servers_remove_secret",
+    tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path), ("secret_id" = String, Path)),
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(super) async fn remove_secret(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    NamedPair(ServerText(server), secret): NamedPair<ServerText, SecretId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    Answer::ok(&app.broker.remove_server_secret(&operator.caller, &server, &secret).await?)
 }
 
 /// Removes a server: nothing is minted for it any more.

@@ -1,6 +1,10 @@
 //! Tasks: agents open them and get passes; operators look on.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -22,11 +26,12 @@ use crate::{
     base::{
         digest::Digest,
         holder::HolderKey,
-        ids::{AgentId, RevocationId, TaskId},
+        ids::{AgentId, IssuerUri, RevocationId, ServerUri, TaskId},
         time::Timestamp,
     },
-    broker::{DelegationReport, IssueAgain, Issued, OpenTask},
+    broker::{DelegationReport, IssueAgain, Issued, OpenTask, OpenedForClient},
     journal::event::RecordedGrant,
+    oauth::{metadata::TOKEN, scope},
     token::{
         Holding,
         rights::{GrantedDetail, RequestedDetail},
@@ -66,6 +71,17 @@ pub(super) struct OpenRequest {
     /// How often a pass may be handed on; 0 by default. Needs a `holder_key` of Ed25519.
     #[serde(default)]
     pub(super) max_delegation_depth: Option<u8>,
+    /// Give credentials for a stock OAuth client instead of a pass: they get the task's passes, and end with it.
+    #[serde(default)]
+    pub(super) credentials: Option<Credentials>,
+}
+
+/// Credentials in place of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Credentials {
+    /// An OAuth client's id and secret.
+    ClientSecret,
 }
 
 impl OpenRequest {
@@ -153,17 +169,54 @@ impl<'a> From<&'a Issued> for IssuedBody<'a> {
     }
 }
 
-/// Opens a task and mints its first pass.
+/// What a stock OAuth client is configured with; the secret is told once and kept nowhere.
+#[derive(Serialize)]
+struct CredentialsBody<'a> {
+    task_id: &'a TaskId,
+    client_id: &'a TaskId,
+    client_secret: &'a str,
+    issuer: &'a IssuerUri,
+    token_endpoint: String,
+    resources: BTreeSet<&'a ServerUri>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    task_ends_at: Timestamp,
+    authorization_details: &'a [GrantedDetail],
+    decided_by: &'a [RecordedGrant],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped: Vec<ReasonBody>,
+}
+
+impl<'a> CredentialsBody<'a> {
+    fn new(opened: &'a OpenedForClient, issuer: &'a IssuerUri) -> Self {
+        Self {
+            task_id: &opened.task.task,
+            client_id: &opened.task.task,
+            client_secret: opened.secret.expose(),
+            issuer,
+            token_endpoint: format!("{issuer}{TOKEN}"),
+            resources: opened.rights.iter().map(|detail| &detail.server).collect(),
+            scope: scope::granted(&opened.rights),
+            task_ends_at: opened.task.ends_at,
+            authorization_details: &opened.rights,
+            decided_by: &opened.decided_by,
+            dropped: opened.dropped.iter().map(ReasonBody::from).collect(),
+        }
+    }
+}
+
+/// Opens a task and mints its first pass, or makes credentials by which an OAuth client gets its passes.
 #[utoipa::path(post, path = "/v1/tasks", operation_id = "tasks_open",
     tag = "tasks", security(("agent" = [])), request_body = OpenRequest,
     params(IdempotencyKey),
-    responses((status = 201, description = "The pass", body = schema::Issued), Problems))]
+    responses((status = 201, description = "The pass, or the credentials", body = schema::Opened), Problems))]
 pub(super) async fn open(
     State(app): State<Arc<App>>,
     agent: Agent,
     once: Once,
     input: Input<OpenRequest>,
 ) -> Result<Answer, Problem> {
+    let credentials = input.value.credentials;
     let ((mut request, subject), body) = (input.value.split()?, input.digest);
     let work = async |caller| {
         if let Some(subject) = subject {
@@ -171,6 +224,10 @@ pub(super) async fn open(
                 Ok(verified) => request.verified = Some(verified),
                 Err(error) => match app.broker.refuse_task(&caller, &agent.agent, (request, error)).await? {},
             }
+        }
+        if credentials == Some(Credentials::ClientSecret) {
+            let opened = app.broker.open_task_for_client(&caller, &agent.agent, request).await?;
+            return Answer::created(&CredentialsBody::new(&opened, app.broker.issuer()));
         }
         let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
         app.observer.minted();

@@ -79,6 +79,8 @@ operations! {
     AuditRead = "audit:read" for ["admin", "auditor"],
     /// Follow the feed of a server.
     FeedRead = "feed:read" for ["admin", "auditor", "verifier"],
+    /// Ask what a pass is worth at a server.
+    PassesIntrospect = "passes:introspect" for ["admin", "verifier"],
     /// Report decisions of a verifier.
     DecisionsCreate = "decisions:create" for ["admin", "verifier"],
 }
@@ -100,7 +102,7 @@ mod tests {
             Operation::ALL.iter().filter(|operation| may(role, operation)).map(|operation| operation.as_str()).collect()
         };
         assert_eq!(names("admin").len(), Operation::ALL.len());
-        assert_eq!(names("verifier"), ["feed:read", "decisions:create"]);
+        assert_eq!(names("verifier"), ["feed:read", "passes:introspect", "decisions:create"]);
         assert_eq!(names("approver"), [""; 0]);
         let reads = Operation::ALL.iter().map(|operation| operation.as_str());
         let reads: Vec<_> = reads.filter(|name| name.ends_with(":read") || name.ends_with(":explain")).collect();

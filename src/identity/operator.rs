@@ -86,6 +86,15 @@ impl OperatorSession {
         self.clear_at(Operation::DecisionsCreate, server, now)
     }
 
+    /// Clears asking what a pass is worth at `server` at `now`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::clear_feed`].
+    pub fn clear_introspection(&self, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
+        self.clear_at(Operation::PassesIntrospect, server, now)
+    }
+
     /// Who it is.
     #[must_use]
     pub const fn operator(&self) -> &OperatorId {

@@ -196,4 +196,4 @@ fn split_text(key: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 /// Changes with the form of keys or values, or with what is indexed: the index is then rebuilt.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;

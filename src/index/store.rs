@@ -202,6 +202,8 @@ mod tests {
             asked: Vec::new(),
             allow_partial: false,
             holder: None,
+            client_secret: None,
+            parent: None,
             verified: None,
         };
         let event = Event::TaskOpened { task };

@@ -218,7 +218,7 @@ impl Index {
 fn views_of(subjects: &Subjects, event: &Event) -> Vec<Vec<u8>> {
     let agents = subjects.agents.iter().map(|id| View::Agent.prefix(id.as_str()));
     let stewards = subjects.stewards.iter().map(|id| View::Steward.prefix(id.as_str()));
-    let tasks = subjects.tasks.iter().map(|id| View::Task.prefix(id.as_str()));
+    let tasks = subjects.tasks.iter().chain(&subjects.parents).map(|id| View::Task.prefix(id.as_str()));
     let servers = subjects.servers.iter().map(|id| View::Server.prefix(id.as_str()));
     let verdict = Verdict::of(event).map(|verdict| View::Verdict.prefix(verdict.as_str()));
     agents.chain(stewards).chain(tasks).chain(servers).chain(verdict).collect()

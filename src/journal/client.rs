@@ -9,7 +9,7 @@ use crate::{
     token::rights::RequestedDetail,
 };
 
-/// A secret of an agent, by its digest alone: 256 random bits need no salt.
+/// A secret of an agent, a server or a task, by its digest alone: 256 random bits need no salt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "a plain record")]

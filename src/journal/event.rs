@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::client::{ClientProfile, ClientSecret};
+use super::{
+    client::{ClientProfile, ClientSecret},
+    parent::ParentPass,
+};
 use crate::{
     base::{
         ReasonCode,
@@ -35,6 +38,8 @@ pub enum Actor {
     Agent(AgentId),
     /// An operator that presented a token.
     Operator(OperatorId),
+    /// A task's own OAuth client, that presented its secret.
+    TaskClient(TaskId),
 }
 
 /// An event on its way into the journal, with who caused it and by which request.
@@ -148,6 +153,13 @@ pub enum Event {
     ServerSet {
         /// The manifest.
         manifest: Manifest,
+    },
+    /// A server's secrets to ask about passes with were changed; carries all that it has.
+    ServerSecretsSet {
+        /// The server.
+        server: ServerUri,
+        /// What is kept of them.
+        secrets: Vec<ClientSecret>,
     },
     /// A server was removed.
     ServerRemoved {
@@ -410,6 +422,12 @@ pub struct TaskRecord {
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<crate::token::Holding>,
+    /// The secret by which its own OAuth client gets its passes, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<ClientSecret>,
+    /// The pass that was exchanged for it, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentPass>,
     /// How the steward proved to be that person; `None` when the agent said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifiedBy>,
@@ -511,6 +529,9 @@ pub struct RevocationRecord {
     /// The task that it is or belongs to, when that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
+    /// For a block that was appended: block 0 of its genuine pass, which was presented with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appended_to: Option<RevocationId>,
     /// The servers concerned, when that is known; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub servers: BTreeSet<ServerUri>,

@@ -44,6 +44,7 @@ mod files;
 mod line;
 mod lines;
 mod open;
+pub mod parent;
 mod queue;
 mod read;
 mod recover;

@@ -16,6 +16,8 @@ pub struct Subjects {
     pub stewards: BTreeSet<StewardId>,
     /// Tasks.
     pub tasks: BTreeSet<TaskId>,
+    /// Tasks whose passes were exchanged for those.
+    pub parents: BTreeSet<TaskId>,
     /// Servers.
     pub servers: BTreeSet<ServerUri>,
     /// Blocks of tokens.
@@ -27,8 +29,10 @@ impl Subjects {
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
         let mut subjects = Self::default();
-        if let Actor::Agent(agent) = &entry.actor {
-            subjects.agents.insert(agent.clone());
+        match &entry.actor {
+            Actor::Agent(agent) => subjects.add_agent(agent),
+            Actor::TaskClient(task) => subjects.add_task(task),
+            Actor::Broker | Actor::Operator(_) => {}
         }
         subjects.add_event(&entry.event);
         subjects
@@ -55,11 +59,12 @@ impl Subjects {
             }
             Event::AgentRemoved { agent } | Event::AssertionUsed { agent, .. } => self.add_agent(agent),
             Event::ServerSet { manifest } => self.add_server(&manifest.server),
-            Event::ServerRemoved { server } => self.add_server(server),
+            Event::ServerSecretsSet { server, .. } | Event::ServerRemoved { server } => self.add_server(server),
             Event::TaskOpened { task } => {
                 self.add_task(&task.task);
                 self.add_agent(&task.agent);
                 self.add_steward(&task.steward);
+                self.parents.extend(task.parent.as_ref().map(|parent| parent.task.clone()));
             }
             Event::TokenIssued { task, token } => {
                 self.add_task(task);

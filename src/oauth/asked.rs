@@ -31,13 +31,23 @@ impl Asked {
     /// scope outside the vocabulary, [`OAuthError::InvalidAuthorizationDetails`] for details that are not a strict JSON
     /// array of known types and members.
     pub fn read(form: &Form) -> Result<Self, OAuthError> {
-        let resources = form.all("resource").map(server).collect::<Option<_>>().ok_or(OAuthError::InvalidTarget)?;
+        let Self { resources, .. } = Self::read_resources(form)?;
         let scope = form.text("scope").map(|text| text.parse().map_err(|_| OAuthError::InvalidScope)).transpose()?;
         let details = form.text("authorization_details").map(|text| {
             let details: Option<Vec<RequestedDetail>> = json::parse_as(text.as_bytes(), MAX_DETAILS_BYTES).ok();
             details.filter(|details| !details.is_empty()).ok_or(OAuthError::InvalidAuthorizationDetails)
         });
         Ok(Self { resources, scope, details: details.transpose()? })
+    }
+
+    /// Reads `resource` alone.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidTarget`] for a resource that cannot be a server's URI.
+    pub fn read_resources(form: &Form) -> Result<Self, OAuthError> {
+        let resources = form.all("resource").map(server).collect::<Option<_>>().ok_or(OAuthError::InvalidTarget)?;
+        Ok(Self { resources, ..Self::default() })
     }
 
     /// The authorization details to ask the policy for: `defaults` stand where neither scope nor details were

@@ -14,6 +14,7 @@ use super::{
     OAuthError,
     form::{Form, decode},
 };
+use crate::base::ids::TaskId;
 
 /// The credential of a request.
 #[non_exhaustive]
@@ -68,6 +69,13 @@ impl<'r> Presented<'r> {
             ([], None, (Some(_), Some(_))) => Err(OAuthError::InvalidClient),
             _ => Err(OAuthError::InvalidRequest),
         }
+    }
+
+    /// Whether it may be that of a task's own client.
+    #[must_use]
+    pub fn names_task(&self) -> bool {
+        let is_task = |read: &IdAndSecret| read.id.parse::<TaskId>().is_ok();
+        matches!(self, Self::Secret { readings } if readings.iter().any(is_task))
     }
 
     fn basic(header: &str, client_id: Option<&str>) -> Result<Self, OAuthError> {

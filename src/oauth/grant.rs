@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Asked, Form, OAuthError};
+use super::{Asked, Form, OAuthError, TokenExchange};
 
 /// A token request.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct TokenRequest {
 pub enum Grant {
     /// The client's own (RFC 6749 section 4.4).
     ClientCredentials,
+    /// A token that the client presents (RFC 8693).
+    TokenExchange(TokenExchange),
     /// Somebody else's word (RFC 7523 section 2.1).
     JwtBearer(Assertion),
 }
@@ -53,6 +55,7 @@ impl TokenRequest {
     pub fn read(form: &Form) -> Result<Self, OAuthError> {
         let grant = match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
             CLIENT_CREDENTIALS => Grant::ClientCredentials,
+            TOKEN_EXCHANGE => Grant::TokenExchange(TokenExchange::read(form)?),
             JWT_BEARER => {
                 let assertion = form.text("assertion").ok_or(OAuthError::InvalidRequest)?;
                 Grant::JwtBearer(Assertion(Zeroizing::new(assertion.to_owned())))
@@ -61,10 +64,26 @@ impl TokenRequest {
         };
         Ok(Self { grant, asked: Asked::read(form)? })
     }
+
+    /// Reads a request of a task's own client, who gets what the task was opened for and nothing else: no scope
+    /// and no details that it asks for are looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and [`OAuthError::UnauthorizedClient`] for any other grant than its own.
+    pub fn of_task(form: &Form) -> Result<Self, OAuthError> {
+        match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
+            CLIENT_CREDENTIALS => Ok(Self { grant: Grant::ClientCredentials, asked: Asked::read_resources(form)? }),
+            _ => Err(OAuthError::UnauthorizedClient),
+        }
+    }
 }
 
 /// The `grant_type` of RFC 6749 section 4.4.
 pub const CLIENT_CREDENTIALS: &str = "client_credentials";
+
+/// The `grant_type` of RFC 8693 section 2.1.
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// The `grant_type` of RFC 7523 section 2.1.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

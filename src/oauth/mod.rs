@@ -8,6 +8,7 @@
 pub mod asked;
 pub mod client_auth;
 pub mod error;
+pub mod exchange;
 pub mod form;
 pub mod grant;
 pub mod metadata;
@@ -16,6 +17,7 @@ pub mod scope;
 pub use asked::Asked;
 pub use client_auth::Presented;
 pub use error::OAuthError;
+pub use exchange::{TokenExchange, TokenType};
 pub use form::Form;
 pub use grant::{Grant, TokenRequest};
 pub use metadata::Offered;

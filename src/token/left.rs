@@ -58,7 +58,11 @@ impl Left {
 }
 
 /// What of `right` is also among `targets` and `subtrees`.
-fn intersection(right: &NamedRight, targets: &[Target], subtrees: &[(ServerUri, Vec<String>)]) -> Vec<NamedRight> {
+pub(super) fn intersection(
+    right: &NamedRight,
+    targets: &[Target],
+    subtrees: &[(ServerUri, Vec<String>)],
+) -> Vec<NamedRight> {
     match right {
         NamedRight::Names { server, kind, names } => {
             let allowed = |name: &String| {

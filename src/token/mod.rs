@@ -23,6 +23,7 @@ mod mint;
 mod operator;
 mod pass;
 mod profile;
+mod remaining;
 mod request;
 mod shape;
 mod short;
@@ -49,5 +50,6 @@ pub use mint::{
 pub use operator::{OperatorContent, VerifiedOperator, mint_operator};
 pub use pass::{Evaluation, EvaluationFault, FailedCheck, PassError, UnverifiedPass, VerifiedPass};
 pub use profile::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, ProfileError};
+pub use remaining::Remaining;
 pub use request::{Arguments, MAX_ARGUMENTS, RequestFacts};
 pub use rights::{GrantedDetail, RequestedDetail};

@@ -185,6 +185,12 @@ impl VerifiedPass {
         self.is_too_deep
     }
 
+    /// Whether it can be used and not narrowed.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.wire.is_sealed()
+    }
+
     /// The keys that it is bound to, when it is; `None` for a pass that whoever has it can use.
     #[must_use]
     pub const fn holder(&self) -> Option<&HolderChain> {

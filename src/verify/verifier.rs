@@ -111,7 +111,7 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when the newest word from the broker is too old.
     pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
-        let pass = self.believable(token)?;
+        let pass = self.believe(token)?;
         if pass.verified().holder().is_some() {
             let detail = "the pass is bound to a key: present it with a proof of possession (DPoP)";
             return Err(Denial::because(ReasonCode::ProofRequired, detail));
@@ -290,8 +290,9 @@ impl Verifier {
         Ok(state)
     }
 
-    /// The pass, unless something is wrong with it that no proof could mend.
-    pub(super) fn believable(&self, token: &str) -> Result<Pass, Denial> {
+    /// The pass, unless something is wrong with it that no proof could mend: for whoever tells others about passes,
+    /// and clears no call of theirs.
+    pub(crate) fn believe(&self, token: &str) -> Result<Pass, Denial> {
         drop(self.current_state()?);
         let pass = self.signed(token)?;
         refuse_foreign(pass.verified(), &self.issuer)?;

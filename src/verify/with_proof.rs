@@ -19,7 +19,7 @@ impl Verifier {
     /// Also refuses a pass that is bound to no key, and a proof for every reason that the
     /// [module](super::possession) lists; a fault when no more proofs can be remembered.
     pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
-        let mut pass = self.believable(token)?;
+        let mut pass = self.believe(token)?;
         let now = self.now();
         let Some(chain) = pass.verified().holder() else {
             let detail = "the pass is bound to no key: present it as a bearer token";

@@ -6,6 +6,7 @@ use hallpass::{
     journal::{
         Entry, Event, Place, Record, Subjects,
         event::{RecordedGrant, RecordedReason, Subject},
+        parent::ParentPass,
     },
 };
 use proptest::prelude::*;
@@ -117,6 +118,38 @@ fn reach_is_what_was_issued_alive_and_not_revoked_at_that_time() {
         assert_eq!(reaching(3, &entries), [1, 2], "before it was recorded");
         let again = [&entries[..], &[pass(5, 5)]].concat();
         assert_eq!(reaching(10, &again), [&left[..], &[5]].concat(), "what is issued later is not reached");
+    }
+}
+
+#[test]
+fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
+    let child = |task: u64, parent: u64| {
+        let mut opened = opened(task, "helper", 2, "help");
+        let Event::TaskOpened { task } = &mut opened.event else { panic!("{opened:?}") };
+        task.parent = Some(ParentPass {
+            task: id("tsk", parent),
+            agent: "bot".parse().unwrap(),
+            steward: id("stw", 1),
+            key: hallpass::base::ids::KeyId(7),
+            blocks: vec![block(parent), block(90 + parent)],
+            limits: Vec::new(),
+        });
+        opened
+    };
+    // Pass 3 came of task 1, and 4 of that; pass 5 of task 2.
+    let passes = [pass(1, 1), pass(2, 2), child(3, 1), pass(3, 3), child(4, 3), pass(4, 4), child(5, 2), pass(5, 5)];
+    assert_eq!(reaching(20, &passes), [1, 2, 3, 4, 5]);
+    for (end, left) in [
+        (entry(Event::TaskCompleted { task: id("tsk", 1), passes_end: at(600) }), vec![2, 5]),
+        (entry(Event::TaskCompleted { task: id("tsk", 3), passes_end: at(600) }), vec![1, 2, 5]),
+        (revoked(Subject::RevocationId(block(1))), vec![2, 5]),
+        (revoked(Subject::RevocationId(block(91))), vec![1, 2, 5]),
+        (revoked(Subject::Task(id("tsk", 2))), vec![1, 3, 4]),
+        (revoked(Subject::Key(hallpass::base::ids::KeyId(7))), vec![1, 2]),
+        (revoked(Subject::RevocationId(block(99))), vec![1, 2, 3, 4, 5]),
+    ] {
+        let entries = [&passes[..], std::slice::from_ref(&end)].concat();
+        assert_eq!(reaching(20, &entries), left, "{end:?}");
     }
 }
 

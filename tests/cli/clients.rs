@@ -37,3 +37,32 @@ fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
     let bare = home.run(&["agent", "add", "bare-bot", "--steward", "bob"]);
     assert!(bare.code == 2 && bare.err.contains("--secret"), "{}", bare.err);
 }
+
+#[test]
+fn a_server_that_cannot_verify_passes_gets_a_secret() {
+    let home = Home::serving();
+    home.furnish();
+    let made = home.json(&["server", "secret", "add", "ledger"]);
+    let secret = made["client_secret"].as_str().unwrap();
+    assert_eq!((made["client_id"].as_str(), secret.len()), (Some("ledger"), 43));
+    let told = home.run(&["server", "secret", "add", "ledger", "--secret-out", "ledger.secret"]);
+    let kept = std::fs::read_to_string(home.path("ledger.secret")).unwrap();
+    assert!(told.code == 0 && !told.out.contains(kept.trim()), "{}", told.err);
+    let shown = home.ok(&["server", "show", "ledger"]);
+    let id = made["secrets"][0]["secret_id"].as_str().unwrap();
+    assert!(shown.contains(id) && !shown.contains(secret), "{shown}");
+    assert_eq!(home.json(&["server", "secret", "remove", "ledger", id])["secrets"].as_array().unwrap().len(), 1);
+    assert_eq!(home.run(&["server", "secret", "remove", "ledger", id]).code, 1);
+}
+
+#[test]
+fn a_task_can_be_opened_for_a_stock_client() {
+    let home = Home::serving();
+    home.furnish();
+    let opened = home.pass_with(&["--credentials"]);
+    assert_eq!(opened["client_id"], opened["task_id"]);
+    assert!(opened.get("token").is_none() && opened["client_secret"].as_str().unwrap().len() == 43);
+    assert!(opened["token_endpoint"].as_str().unwrap().ends_with("/oauth/token"));
+    let shown = home.ok(&["task", "show", opened["task_id"].as_str().unwrap()]);
+    assert!(shown.contains("an OAuth client of its own"), "{shown}");
+}

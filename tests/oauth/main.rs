@@ -24,10 +24,14 @@ mod support;
 
 mod behalf;
 mod client;
+mod exchange;
 mod grants;
+mod introspection;
 mod keys;
 mod metadata;
 mod proofs;
 mod provider;
+mod revocation;
 mod secrets;
+mod task_clients;
 mod token;

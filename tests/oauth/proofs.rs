@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A proof as a stock client makes it, with `header` and `claims` over what is usual.
-fn proof(key: &PrivateKey, header: Value, claims: Value) -> String {
+pub fn proof(key: &PrivateKey, header: Value, claims: Value) -> String {
     let holder = HolderKey::Ed25519(key.public()).to_jwk();
     let usual = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": holder});
     let signed = signed_part(usual, header, claims);

@@ -52,6 +52,8 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             asked: Vec::new(),
             allow_partial: false,
             holder: None,
+            client_secret: None,
+            parent: None,
             verified: None,
         },
     })
@@ -80,7 +82,16 @@ pub(crate) fn revoked(subject: Subject) -> Entry {
     let (cut_off, expires_at) = (at(10), at(700));
     let reason = Some("lost laptop".to_owned());
     entry(Event::Revoked {
-        revocation: RevocationRecord { subject, cut_off, expires_at, only_token: false, reason, task: None, servers },
+        revocation: RevocationRecord {
+            subject,
+            cut_off,
+            expires_at,
+            only_token: false,
+            reason,
+            task: None,
+            appended_to: None,
+            servers,
+        },
     })
 }
 

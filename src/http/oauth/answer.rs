@@ -10,7 +10,7 @@ use crate::{
     base::time::Timestamp,
     broker::{BrokerError, Issued},
     http::{answer::Answer, problem::Problem},
-    oauth::{Asked, OAuthError, scope},
+    oauth::{Asked, OAuthError, exchange::ACCESS_TOKEN, scope},
     token::rights::GrantedDetail,
 };
 
@@ -21,6 +21,8 @@ pub(in crate::http) struct TokenAnswer(Answer);
 #[derive(Serialize)]
 struct Body<'a> {
     access_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     token_type: &'static str,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,8 +34,22 @@ struct Body<'a> {
 impl TokenAnswer {
     /// The pass that was `issued` to whoever `asked`, told at `now`.
     pub(super) fn new(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
+        Self::of_type(None, (issued, asked), now)
+    }
+
+    /// The pass that was `issued` for another token, told at `now` (RFC 8693 section 2.2.1).
+    pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
+        Self::of_type(Some(ACCESS_TOKEN), (issued, asked), now)
+    }
+
+    fn of_type(
+        issued_token_type: Option<&'static str>,
+        (issued, asked): (&Issued, &Asked),
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
         Answer::ok(&Body {
             access_token: issued.token.expose(),
+            issued_token_type,
             token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
             expires_in: issued.record.expires_at.since(now).as_secs(),
             scope: scope::granted(&issued.record.rights),

@@ -3,8 +3,8 @@
 use axum::http::{HeaderMap, header};
 
 use crate::{
-    base::ids::AgentId,
-    broker::Caller,
+    base::ids::{AgentId, TaskId},
+    broker::{Caller, TaskClient},
     http::{App, context::Context, problem::Problem},
     journal::Actor,
     oauth::{Form, OAuthError, Presented},
@@ -19,7 +19,37 @@ pub(super) struct Client {
     pub(super) caller: Caller,
 }
 
+/// Whoever proved itself with its credential.
+#[derive(Debug)]
+pub(super) enum Proven {
+    /// An agent.
+    Agent(Client),
+    /// A task's own client, whom records are attributed to as such.
+    Task(TaskClient, Caller),
+}
+
 impl App {
+    /// Who presents this credential: an agent or a task's own client.
+    pub(super) fn proven(&self, presented: &Presented<'_>, context: &Context) -> Result<Proven, Problem> {
+        let Presented::Secret { readings } = presented else {
+            return self.client(presented, context).map(Proven::Agent);
+        };
+        let known = readings.iter().map(|read| {
+            let task: TaskId = read.id.parse().ok()?;
+            self.broker.authenticate_task_client(&task, &read.secret)
+        });
+        // Every reading is tried, and an agent looked for besides, so that the time does not tell which it was.
+        let client = known.fold(None, |found: Option<TaskClient>, known| found.or(known));
+        match client {
+            Some(client) => {
+                self.admit_principal(&format!("agent {}", client.agent), context)?;
+                let caller = context.caller(Actor::TaskClient(client.task.clone()));
+                Ok(Proven::Task(client, caller))
+            }
+            None => self.client(presented, context).map(Proven::Agent),
+        }
+    }
+
     /// The credential that a request presents, not looked at yet.
     pub(super) fn presented<'f>(
         &self,

@@ -15,18 +15,18 @@ use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
     identity::{issuer::TrustedKind, jwk::KeyAlgorithm},
     oauth::{
-        grant::{CLIENT_CREDENTIALS, JWT_BEARER},
+        grant::{CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE},
         metadata::{self, Offered},
     },
 };
 
 /// What is on whatever the settings say.
 const OFFERED: Offered = Offered {
-    grant_types: &[CLIENT_CREDENTIALS],
+    grant_types: &[CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
     client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt"],
     assertion_algorithms: &KeyAlgorithm::NAMES,
-    revocation: false,
-    introspection: false,
+    revocation: true,
+    introspection: true,
     registration: false,
     client_documents: false,
     identity_assertions: false,
@@ -74,5 +74,5 @@ fn offered(app: &App) -> Offered {
     if !identity_assertions && !app.trust.has(TrustedKind::Workload) {
         return OFFERED;
     }
-    Offered { grant_types: &[CLIENT_CREDENTIALS, JWT_BEARER], identity_assertions, ..OFFERED }
+    Offered { grant_types: &[CLIENT_CREDENTIALS, TOKEN_EXCHANGE, JWT_BEARER], identity_assertions, ..OFFERED }
 }

@@ -9,7 +9,9 @@ mod client;
 mod door;
 mod foreign;
 mod grants;
+pub(super) mod introspect;
 pub(super) mod metadata;
+pub(super) mod revoke;
 mod schema;
 pub(super) mod token;
 
@@ -24,7 +26,7 @@ pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{JWKS, TOKEN, WELL_KNOWN},
+    oauth::metadata::{INTROSPECT, JWKS, REVOKE, TOKEN, WELL_KNOWN},
 };
 
 /// How the OAuth door is run.
@@ -51,6 +53,8 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
     let [oauth, openid] = WELL_KNOWN;
     let mut router = Router::new()
         .route(&format!("{path}{TOKEN}"), post(token::token))
+        .route(&format!("{path}{REVOKE}"), post(revoke::revoke))
+        .route(&format!("{path}{INTROSPECT}"), post(introspect::introspect))
         .route(&format!("{path}{JWKS}"), get(metadata::keys));
     for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {
         router = router.route(&at, get(metadata::authorization_server));

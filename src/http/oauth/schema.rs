@@ -9,7 +9,8 @@ use crate::http::schema::AuthorizationDetail;
 /// A token request (RFC 6749 section 4.4). Parameters that are not listed are ignored.
 #[derive(ToSchema)]
 pub(in crate::http) struct TokenRequest {
-    /// `client_credentials` or `urn:ietf:params:oauth:grant-type:jwt-bearer`.
+    /// `client_credentials`, `urn:ietf:params:oauth:grant-type:jwt-bearer` or
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     grant_type: String,
     /// The JWT that is the grant, for `jwt-bearer`.
     assertion: Option<String>,
@@ -27,6 +28,83 @@ pub(in crate::http) struct TokenRequest {
     scope: Option<String>,
     /// The rights in full: a JSON array of authorization details (RFC 9396).
     authorization_details: Option<String>,
+    /// For a token exchange: the pass that is exchanged (RFC 8693).
+    subject_token: Option<String>,
+    /// `urn:ietf:params:oauth:token-type:access_token`, or `urn:ietf:params:oauth:token-type:id_token`.
+    subject_token_type: Option<String>,
+    /// For a token exchange: a pass of the client's own; the client is the actor with or without it.
+    actor_token: Option<String>,
+    /// `urn:ietf:params:oauth:token-type:access_token`.
+    actor_token_type: Option<String>,
+    /// For a token exchange: servers by name or URI, besides `resource`.
+    audience: Option<Vec<String>>,
+    /// For a token exchange: `urn:ietf:params:oauth:token-type:access_token`.
+    requested_token_type: Option<String>,
+}
+
+/// A request to revoke a token (RFC 7009), with the client's credential as in a token request.
+#[derive(ToSchema)]
+pub(in crate::http) struct RevocationRequest {
+    /// The pass.
+    token: String,
+    /// Ignored.
+    token_type_hint: Option<String>,
+}
+
+/// A question about a token (RFC 7662), with the server's name and secret in the header or the body, or with the
+/// token of a verifier's operator.
+#[derive(ToSchema)]
+pub(in crate::http) struct IntrospectionRequest {
+    /// The pass.
+    token: String,
+    /// Ignored.
+    token_type_hint: Option<String>,
+    /// The asking server, where an operator's token speaks for several.
+    resource: Option<String>,
+}
+
+/// What a pass is worth at the asking server: `active` alone when that is nothing.
+#[derive(ToSchema)]
+pub(in crate::http) struct Introspection {
+    active: bool,
+    /// The agent whose pass it is.
+    client_id: Option<String>,
+    /// The agent on whose behalf it acts: the first of a chain of exchanges, else the same.
+    sub: Option<String>,
+    /// Who acts, the latest outermost (RFC 8693 section 4.1); absent for a pass that came of no exchange.
+    act: Option<Actor>,
+    /// Who answers for the agent: an opaque id.
+    steward: Option<String>,
+    iss: Option<String>,
+    /// The asking server.
+    aud: Option<String>,
+    exp: Option<u64>,
+    iat: Option<u64>,
+    /// `Bearer`, or `DPoP` for a pass that is bound to a key.
+    token_type: Option<String>,
+    /// What the server may allow by name alone.
+    scope: Option<String>,
+    /// The key whose possession each use must prove.
+    cnf: Option<Confirmation>,
+    /// All that is left of the pass at the asking server, with its constraints.
+    authorization_details: Option<Vec<AuthorizationDetail>>,
+}
+
+/// An actor (RFC 8693 section 4.1).
+#[derive(ToSchema)]
+#[schema(no_recursion)]
+pub(in crate::http) struct Actor {
+    /// The agent.
+    sub: String,
+    /// For whom it acts.
+    act: Option<Box<Actor>>,
+}
+
+/// A key (RFC 9449 section 6).
+#[derive(ToSchema)]
+pub(in crate::http) struct Confirmation {
+    /// Its thumbprint (RFC 7638).
+    jkt: String,
 }
 
 /// A token.
@@ -34,6 +112,8 @@ pub(in crate::http) struct TokenRequest {
 pub(in crate::http) struct TokenAnswer {
     /// The pass; it is told once and kept nowhere.
     access_token: String,
+    /// `urn:ietf:params:oauth:token-type:access_token`, when it was given for another token (RFC 8693).
+    issued_token_type: Option<String>,
     /// `Bearer`, or `DPoP` for a pass that is bound to a key.
     token_type: String,
     /// How long it lives, in seconds.

@@ -7,7 +7,11 @@ use axum::{
     http::{HeaderMap, HeaderValue},
 };
 
-use super::{answer::TokenAnswer, client::Client, grants, schema};
+use super::{
+    answer::TokenAnswer,
+    client::{Client, Proven},
+    grants, schema,
+};
 use crate::{
     base::ids::AgentId,
     http::{
@@ -45,6 +49,14 @@ impl Exchange<'_> {
         self.app.client(&self.presented, self.context)
     }
 
+    /// The client, which must prove itself; it may be a task's own.
+    pub(super) fn proven(&self) -> Result<Proven, Problem> {
+        if let Some(client) = &self.workload {
+            return Ok(Proven::Agent(client.clone()));
+        }
+        self.app.proven(&self.presented, self.context)
+    }
+
     /// The key that a pass of `agent` is to be bound to; `None` when no proof was sent. Such a pass is not
     /// handed on.
     pub(super) fn holder(&self, agent: &AgentId) -> Result<Option<Holding>, Problem> {
@@ -78,12 +90,14 @@ pub(in crate::http) async fn token(
     FormInput(form): FormInput,
 ) -> Result<TokenAnswer, Problem> {
     let presented = app.presented(&headers, &form, &context)?;
-    let TokenRequest { grant, asked } = TokenRequest::read(&form)?;
+    let request = if presented.names_task() { TokenRequest::of_task(&form) } else { TokenRequest::read(&form) };
+    let TokenRequest { grant, asked } = request?;
     let workload = app.presented_workload(&presented, &context).await?;
     let proofs = headers.get_all("DPoP").iter().collect();
     let exchange = Exchange { app: &app, context: &context, presented, proofs, asked, workload };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
+        Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, presented).await,
         Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion.as_str()).await,
     }
 }

@@ -1,15 +1,18 @@
 //! `client_credentials` (RFC 6749 section 4.4): the client is its own grant.
 
-use super::{Opening, menu, open};
+use super::{Opening, menu, open, task_client};
 use crate::http::{
-    oauth::{answer::TokenAnswer, token::Exchange},
+    oauth::{answer::TokenAnswer, client::Proven, token::Exchange},
     problem::Problem,
 };
 
 /// Opens a task for the client and answers its pass. There is no refresh token: whoever can prove itself
 /// asks again.
 pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<TokenAnswer, Problem> {
-    let client = exchange.client()?;
+    let client = match exchange.proven()? {
+        Proven::Agent(client) => client,
+        Proven::Task(client, caller) => return task_client::answer(exchange, &client, &caller).await,
+    };
     let (catalogue, defaults) = menu(exchange, &client);
     let holder = exchange.holder(&client.agent)?;
     let details = exchange.asked.resolve(&catalogue, &defaults)?;

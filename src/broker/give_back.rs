@@ -1,0 +1,84 @@
+//! Giving back: whoever got a pass ends it (RFC 7009).
+
+use super::{Broker, BrokerError, Caller, state::AFTERLIFE, task_clients::TaskClient};
+use crate::{
+    base::ids::{AgentId, RevocationId},
+    journal::{
+        Event,
+        event::{RevocationRecord, Subject},
+    },
+    token::{PassClaims, VerifiedPass},
+};
+
+/// Whose pass it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever gets passes")]
+pub enum PassOwner {
+    /// An agent.
+    Agent(AgentId),
+    /// A task's own client.
+    TaskClient(TaskClient),
+}
+
+/// What came of a pass that was presented to be ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth outcome")]
+pub enum GivenBack {
+    /// It is revoked now, by this block.
+    Revoked(RevocationId),
+    /// It is no living pass of this broker's: there was nothing to end.
+    Nothing,
+    /// It is somebody else's, and as alive as before.
+    NotYours,
+}
+
+impl Broker {
+    /// Revokes the pass that is presented, by its last block: of a narrowed or handed on pass what was appended
+    /// last, and no more than that. The task stays open.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be recorded.
+    pub async fn give_back(&self, caller: &Caller, owner: &PassOwner, token: &str) -> Result<GivenBack, BrokerError> {
+        let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
+        let Ok(pass) = document.verify(token) else { return Ok(GivenBack::Nothing) };
+        if !owner.owns(pass.claims()) {
+            return Ok(GivenBack::NotYours);
+        }
+        let _changing = self.changes.lock().await;
+        let Some(revocation) = self.describe_given_back(&pass) else { return Ok(GivenBack::Nothing) };
+        let Subject::RevocationId(block) = revocation.subject else { return Ok(GivenBack::Nothing) };
+        self.record(caller, revocation.cut_off, vec![Event::Revoked { revocation }]).await?;
+        Ok(GivenBack::Revoked(block))
+    }
+
+    /// The revocation of the last block of `pass`; `None` when the pass is dead already.
+    fn describe_given_back(&self, pass: &VerifiedPass) -> Option<RevocationRecord> {
+        let now = self.now();
+        let state = self.state();
+        let (first, last) = (pass.blocks().first()?, *pass.blocks().last()?);
+        let live = state.task_of(first).filter(|live| live.record.task == pass.claims().task)?;
+        let is_dead = live.end.is_some()
+            || pass.valid_until() <= now
+            || pass.blocks().iter().any(|block| live.revoked.contains(block) || state.is_revoked_block(block));
+        (!is_dead).then(|| RevocationRecord {
+            subject: Subject::RevocationId(last),
+            cut_off: now,
+            expires_at: live.record.ends_at.plus(AFTERLIFE),
+            only_token: true,
+            reason: None,
+            task: Some(live.record.task.clone()),
+            appended_to: (last != *first).then_some(*first),
+            servers: live.servers(),
+        })
+    }
+}
+
+impl PassOwner {
+    fn owns(&self, claims: &PassClaims) -> bool {
+        match self {
+            Self::Agent(agent) => claims.agent == *agent,
+            Self::TaskClient(client) => claims.task == client.task,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `client_credentials` of a task's own client: it gets the task's pass, whatever it asks for.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    base::ids::ServerUri,
+    broker::{Caller, TaskClient},
+    http::{
+        oauth::{
+            answer::{TokenAnswer, refusal},
+            token::Exchange,
+        },
+        problem::Problem,
+    },
+    oauth::OAuthError,
+};
+
+pub(super) async fn answer(
+    exchange: &Exchange<'_>,
+    client: &TaskClient,
+    caller: &Caller,
+) -> Result<TokenAnswer, Problem> {
+    let Exchange { app, asked, .. } = exchange;
+    {
+        let state = app.broker.state();
+        let catalogue = state.catalogue();
+        let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
+        let of_task = state.task(&client.task).map(|live| &live.record.asked);
+        let servers: BTreeSet<_> = of_task.into_iter().flatten().map(|detail| canonical(&detail.server)).collect();
+        if asked.resources.iter().any(|server| canonical(server).is_none_or(|at| !servers.contains(&Some(at)))) {
+            return Err(OAuthError::InvalidTarget.into());
+        }
+    }
+    let proven = exchange.holder(&client.agent)?.map(|holding| holding.key);
+    let is_proven = proven.is_some();
+    let issued = app.broker.issue_to_task_client(caller, client, proven).await;
+    let issued = issued.map_err(|error| match error {
+        error @ crate::broker::BrokerError::Invalid { .. } if is_proven => {
+            Problem::oauth(OAuthError::InvalidDpopProof, error.to_string())
+        }
+        error => refusal(error, asked),
+    })?;
+    app.observer.minted();
+    TokenAnswer::new(&issued, asked, app.broker.now())
+}

@@ -1,0 +1,48 @@
+//! Revocation (RFC 7009): a client gives back what it was given.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+
+use super::{client::Proven, schema};
+use crate::{
+    broker::{GivenBack, PassOwner},
+    http::{App, context::Here, document::OAuthProblems, extract::FormInput, problem::Problem},
+    journal::event::Subject,
+    oauth::OAuthError,
+};
+
+/// Revokes a token of the client's.
+///
+/// Of a pass that was narrowed it is what was appended last that dies, and no more; the task stays open. A token
+/// that is none, or is dead already, is answered alike. What became of the token is in no answer.
+#[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = [])),
+    request_body(content = schema::RevocationRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "It is of no use any more"), OAuthProblems))]
+pub(in crate::http) async fn revoke(
+    State(app): State<Arc<App>>,
+    Here(context): Here,
+    headers: HeaderMap,
+    FormInput(form): FormInput,
+) -> Result<Response, Problem> {
+    let presented = app.presented(&headers, &form, &context)?;
+    let token = form.text("token").ok_or(OAuthError::InvalidRequest)?;
+    let (owner, caller) = match app.proven(&presented, &context)? {
+        Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),
+        Proven::Task(client, caller) => (PassOwner::TaskClient(client), caller),
+    };
+    match app.broker.give_back(&caller, &owner, token).await? {
+        GivenBack::Revoked(block) => app.observer.revoked(&Subject::RevocationId(block)),
+        GivenBack::Nothing => {}
+        GivenBack::NotYours => {
+            return Err(Problem::oauth(OAuthError::InvalidGrant, "the token was issued to somebody else"));
+        }
+    }
+    let mut response = StatusCode::OK.into_response();
+    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
