@@ -39,6 +39,7 @@ fn entry() -> Entry {
         asked: Vec::new(),
         allow_partial: false,
         holder: None,
+        consented: false,
     };
     let event = Event::TaskOpened { task };
     Entry {

@@ -16,6 +16,7 @@ use crate::{
     },
     journal::{
         Event,
+        client::ClientOrigin,
         event::{AgentRecord, RecordedGrant, RecordedReason, Subject, TaskRecord, TokenRecord},
     },
     policy::{Decision, Granted, Question, Reason},
@@ -78,7 +79,8 @@ impl Broker {
         let record = self.registered(agent)?;
         let standing = self.refuse_without_standing(&record, request.steward.as_deref());
         let task = self.new_task(&record, request)?;
-        self.issue(caller, &record, (task, standing), true).await
+        let opened = vec![Event::TaskOpened { task: task.clone() }];
+        self.issue(caller, &record, (task, standing), opened).await
     }
 
     /// Mints another pass in a task: policy is asked again, the task's end stays.
@@ -95,13 +97,16 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let record = self.registered(agent)?;
         let mut task = self.task_of(agent, task)?;
+        if task.consented {
+            return Err(BrokerError::Conflict("a person allowed this task: its refresh token renews it".to_owned()));
+        }
         if let Some(details) = request.details {
             refuse_bad_details(&details)?;
             task.asked = details;
         }
         let standing = self.refuse_without_standing(&record, None);
         let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
-        self.issue(caller, &record, (task, standing), false).await
+        self.issue(caller, &record, (task, standing), Vec::new()).await
     }
 
     /// What a request would be answered, by the same path, without recording anything; the pass
@@ -124,22 +129,22 @@ impl Broker {
         }
     }
 
-    async fn issue(
+    /// Mints a pass in `task`, recorded after `events`, which open the task when it is a new one.
+    pub(super) async fn issue(
         &self,
         caller: &Caller,
         agent: &AgentRecord,
         (task, standing): (TaskRecord, Result<(), BrokerError>),
-        is_new: bool,
+        mut events: Vec<Event>,
     ) -> Result<Issued, BrokerError> {
         let now = self.now();
         let Prepared { draft, record, granted } = match standing.and_then(|()| self.assess(agent, &task, now)) {
             Ok(prepared) => prepared,
-            Err(error) => return Err(self.record_refusal(caller, &task, is_new, error).await?),
+            Err(error) => {
+                let is_new = events.iter().any(|event| matches!(event, Event::TaskOpened { .. }));
+                return Err(self.record_refusal(caller, &task, is_new, error).await?);
+            }
         };
-        let mut events = Vec::new();
-        if is_new {
-            events.push(Event::TaskOpened { task: task.clone() });
-        }
         events.push(Event::TokenIssued { task: task.task.clone(), token: record.clone() });
         let receipt = self.record(caller, now, events).await?;
         if let Err(error) = self.refuse_overtaken(&task, &record) {
@@ -162,6 +167,7 @@ impl Broker {
             asked: request.details,
             allow_partial: request.allow_partial,
             holder: request.holder,
+            consented: false,
         })
     }
 
@@ -242,7 +248,7 @@ impl Broker {
         if state.task(&task.task).is_none_or(|live| live.end.is_some()) {
             return Err(BrokerError::TaskEnded("the task was revoked or completed meanwhile".to_owned()));
         }
-        if state.agent(&task.agent).is_none_or(|agent| agent.steward != task.steward) {
+        if state.agent(&task.agent).is_none_or(|agent| !acts_for(agent, task)) {
             return Err(BrokerError::Suspended("the agent was removed or changed meanwhile".to_owned()));
         }
         for subject in subjects(task, &token.rights) {
@@ -274,13 +280,19 @@ impl Broker {
         Ok(error)
     }
 
-    fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
+    pub(super) fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
         let record = self.state().agent(agent).cloned();
         record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }
 
     /// Refuses an agent that may ask for nothing now, or not for the steward `asked`.
     fn refuse_without_standing(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
+        // SECURITY: nobody answers for what a client that people brought does of itself; whoever happened
+        // to consent first allowed it what they saw, for their own task.
+        if agent.client.as_ref().is_some_and(|client| client.origin != ClientOrigin::Registered) {
+            let detail = "this client acts for people who consent, and opens no tasks of its own";
+            return Err(BrokerError::Refused(vec![Reason::new(crate::base::ReasonCode::StewardMismatch, detail)]));
+        }
         {
             let state = self.state();
             refuse_suspended(&state, &Subject::Agent(agent.agent.clone()))?;
@@ -297,12 +309,12 @@ impl Broker {
         }
     }
 
-    fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
+    pub(super) fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
         self.refuse_ended_task(&agent.agent, &task.task)?;
         if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
             return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
         }
-        if task.steward == agent.steward {
+        if acts_for(agent, task) {
             return Ok(());
         }
         let detail = "the agent has another steward since the task was opened: open a new task";
@@ -321,7 +333,7 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
     Question {
         agent: agent.agent.clone(),
         groups: agent.groups.clone(),
-        steward: agent.steward.clone(),
+        steward: task.steward.clone(),
         purpose: task.purpose.clone(),
         requested: task.asked.clone(),
         ttl_seconds: task.ends_at.since(now).as_secs(),
@@ -331,13 +343,18 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
     }
 }
 
+/// Whether the agent may still act for the task's steward.
+fn acts_for(agent: &AgentRecord, task: &TaskRecord) -> bool {
+    task.consented || agent.steward == task.steward
+}
+
 /// Whoever a pass speaks of and can be suspended.
 fn subjects(task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item = Subject> {
     let named = [Subject::Agent(task.agent.clone()), Subject::Steward(task.steward.clone())];
     named.into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
 }
 
-fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
+pub(super) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
     if !state.is_suspended(subject) {
         return Ok(());
     }

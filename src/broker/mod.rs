@@ -6,6 +6,8 @@
 
 mod assertions;
 mod calls;
+mod codes;
+mod consent;
 mod decisions;
 mod directory;
 mod error;
@@ -14,8 +16,11 @@ mod issue;
 mod key_files;
 mod key_protection;
 mod keyring;
+mod narrow;
+mod one_time;
 mod open;
 mod options;
+mod people;
 mod policy_store;
 mod proofs;
 mod registry;
@@ -24,6 +29,7 @@ mod request;
 mod retention;
 mod revoke;
 mod saved;
+mod sign_in;
 mod space;
 mod state;
 mod tasks;
@@ -37,11 +43,13 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use self::{
-    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
+    assertions::Assertions, codes::Turns, decisions::Decisions, directory::Directory, feed::FeedHub, keyring::Keyring,
     policy_store::PolicyStore, space::Space,
 };
 pub use self::{
     calls::{CallPage, CallView},
+    codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
+    consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     error::BrokerError,
@@ -50,11 +58,13 @@ pub use self::{
     key_files::{KeyFileError, KeysAtRest},
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
+    one_time::OneTime,
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
     retention::Retention,
+    sign_in::SIGN_IN_LIVES,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
     tasks::{DelegationReport, TaskView},
@@ -91,6 +101,7 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.
     assertions: Assertions,
+    turns: Turns,
     /// The last sequence that concerns the feed.
     feed_sequence: watch::Sender<u64>,
     /// The last sequence of all.

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     Broker, BrokerError, Caller, Options,
     assertions::Assertions,
+    codes::Turns,
     decisions::DECISIONS_DIRECTORY,
     decisions::Decisions,
     directory::{Directory, DirectoryError},
@@ -180,6 +181,7 @@ impl Broker {
             scans: Semaphore::new(reports::MAX_SCANS),
             changes: tokio::sync::Mutex::new(()),
             assertions,
+            turns: Turns::default(),
             feed_sequence,
             sequence,
             meters: std::sync::OnceLock::new(),

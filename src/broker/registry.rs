@@ -352,7 +352,15 @@ impl Broker {
             return Err(BrokerError::invalid("keys", format!("an agent has 1 to {MAX_KEYS} public keys")));
         }
         let steward = self.ensure_steward(caller, &new.steward).await?;
-        let agent = AgentRecord { agent: new.agent, steward, groups: new.groups, keys: new.keys, registered_at };
+        let agent = AgentRecord {
+            agent: new.agent,
+            steward,
+            groups: new.groups,
+            keys: new.keys,
+            registered_at,
+            secrets: Vec::new(),
+            client: None,
+        };
         self.record(caller, self.now(), vec![Event::AgentSet { agent: agent.clone() }]).await?;
         Ok(self.view_agent(&agent))
     }

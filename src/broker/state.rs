@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::saved;
+use super::{people::People, saved};
 use crate::{
     base::{
         digest::{Digest, SubjectDigest},
@@ -63,6 +63,8 @@ pub struct State {
     pub(super) revocations: BTreeMap<u64, RevocationRecord>,
     feed: BTreeMap<u64, FeedChange>,
     assertions: Vec<(Digest, Timestamp)>,
+    #[serde(default, skip_serializing_if = "People::is_empty")]
+    pub(super) people: People,
 }
 
 /// A key as the records tell of it; the secret is elsewhere.
@@ -330,6 +332,7 @@ impl State {
             task.tokens.iter().map(move |token| (token.revocation_id, id.clone())).collect::<Vec<_>>()
         };
         self.tokens = self.tasks.values().flat_map(tokens).collect();
+        self.people.complete();
     }
 
     /// Takes a record into account; says whether verifiers must hear of it.
@@ -343,6 +346,7 @@ impl State {
         if let Some(task) = task_of(&record.entry.event).and_then(|task| self.tasks.get_mut(task)) {
             task.note(&record.entry.event, at);
         }
+        self.people.apply(&record.entry.event);
         let news = self.apply_event(&record.entry.event, at);
         let changed = news.is_some();
         if let Some(what) = news {
@@ -440,7 +444,14 @@ impl State {
                 return Some(FeedNews::Holders);
             }
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
-            Event::BrokerStarted { .. }
+            // People's are taken into account by their own fold.
+            Event::SignInCodeMade { .. }
+            | Event::SignedIn { .. }
+            | Event::ConsentGiven { .. }
+            | Event::CodeUsed { .. }
+            | Event::RefreshRotated { .. }
+            | Event::ClientRegistered { .. }
+            | Event::BrokerStarted { .. }
             | Event::SegmentBegun { .. }
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
@@ -558,6 +569,7 @@ impl State {
         tasks.retain(|_, task| !is_over(task));
         tokens.retain(|_, task| tasks.contains_key(task));
         self.assertions.retain(|(_, expires_at)| *expires_at > now);
+        self.people.forget(now);
         let long_expired = |expires_at: Timestamp| expires_at < long_ago;
         self.revocations.retain(|_, revocation| !long_expired(revocation.expires_at));
         self.feed.retain(|_, change| match &change.what {

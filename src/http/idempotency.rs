@@ -56,6 +56,7 @@ impl Once {
         let principal = match &caller.actor {
             Actor::Agent(agent) => format!("agent {agent}"),
             Actor::Operator(operator) => format!("operator {operator}"),
+            Actor::Steward(steward) => format!("steward {steward}"),
             Actor::Broker => "broker".to_owned(),
         };
         let digest = Digest::of_parts(&[principal.as_bytes(), &[0], self.route.as_bytes(), &[0], key.as_bytes()]);

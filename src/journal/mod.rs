@@ -38,6 +38,8 @@ use tokio::sync::oneshot;
 
 use crate::base::Receipt;
 
+pub mod client;
+pub mod consent;
 pub mod event;
 mod files;
 mod line;

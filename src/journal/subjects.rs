@@ -27,8 +27,10 @@ impl Subjects {
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
         let mut subjects = Self::default();
-        if let Actor::Agent(agent) = &entry.actor {
-            subjects.agents.insert(agent.clone());
+        match &entry.actor {
+            Actor::Agent(agent) => subjects.add_agent(agent),
+            Actor::Steward(steward) => subjects.add_steward(steward),
+            Actor::Broker | Actor::Operator(_) => {}
         }
         subjects.add_event(&entry.event);
         subjects
@@ -45,7 +47,22 @@ impl Subjects {
                 self.servers.extend(servers.iter().cloned());
                 self.tokens.insert(*revocation_id);
             }
-            Event::StewardAdded { steward } | Event::StewardErased { steward } => self.add_steward(steward),
+            Event::StewardAdded { steward }
+            | Event::StewardErased { steward }
+            | Event::SignInCodeMade { steward, .. }
+            | Event::SignedIn { steward, .. } => self.add_steward(steward),
+            Event::ConsentGiven { consent } => {
+                self.add_agent(&consent.agent);
+                self.add_steward(&consent.steward);
+                self.servers.extend(consent.details.iter().map(|detail| detail.server.clone()));
+            }
+            Event::CodeUsed { agent, steward, task, .. } => {
+                self.add_agent(agent);
+                self.add_steward(steward);
+                self.tasks.extend(task.clone());
+            }
+            Event::RefreshRotated { task, .. } => self.add_task(task),
+            Event::ClientRegistered { registration } => self.add_agent(&registration.agent),
             Event::AgentSet { agent } => {
                 self.add_agent(&agent.agent);
                 self.add_steward(&agent.steward);

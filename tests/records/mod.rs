@@ -52,6 +52,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             asked: Vec::new(),
             allow_partial: false,
             holder: None,
+            consented: false,
         },
     })
 }
@@ -68,6 +69,7 @@ pub(crate) fn issued(task: u64, token: u64, server: &str) -> Entry {
             expires_at: at(600),
             rights: vec![right],
             holder: None,
+            consented: false,
             decided_by: Vec::new(),
             policy: Digest::of(b"policy"),
         },
@@ -112,6 +114,8 @@ pub(crate) fn agent_entry(key: Value) -> Entry {
             groups: BTreeSet::new(),
             keys: vec![key],
             registered_at: at(0),
+            secrets: Vec::new(),
+            client: None,
         },
     })
 }
