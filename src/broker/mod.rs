@@ -10,6 +10,7 @@ mod codes;
 mod consent;
 mod decisions;
 mod directory;
+mod dynamic;
 mod error;
 mod feed;
 mod issue;
@@ -52,6 +53,7 @@ pub use self::{
     consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
+    dynamic::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
     error::BrokerError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},

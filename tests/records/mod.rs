@@ -69,7 +69,6 @@ pub(crate) fn issued(task: u64, token: u64, server: &str) -> Entry {
             expires_at: at(600),
             rights: vec![right],
             holder: None,
-            consented: false,
             decided_by: Vec::new(),
             policy: Digest::of(b"policy"),
         },
