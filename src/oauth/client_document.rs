@@ -107,16 +107,16 @@ pub struct ClientMetadata {
 }
 
 impl ClientMetadata {
-    /// Reads the metadata document `body` that was fetched from `url`.
+    /// Reads the metadata `document`, strict JSON of at most [`MAX_DOCUMENT_BYTES`], that was fetched from `url`.
     ///
     /// # Errors
     ///
-    /// Refuses more than [`MAX_DOCUMENT_BYTES`], what is not a strict JSON object, a `client_id`
+    /// Refuses what is not an object, a `client_id`
     /// other than `url` to the letter, a secret or a method that needs one, `private_key_jwt` without
     /// `jwks`, no or too many redirect URIs or one that is not sound, and grant or response types that
     /// leave the code out. Unknown members are ignored.
-    pub fn of_document(url: &ClientUrl, body: &[u8]) -> Result<Self, MetadataError> {
-        let document = object(body, MAX_DOCUMENT_BYTES)?;
+    pub fn of_document(url: &ClientUrl, document: &Value) -> Result<Self, MetadataError> {
+        let document = document.as_object().ok_or(MetadataError::Json)?;
         // SECURITY: to the letter; otherwise a document could be served under another's name.
         if document.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
             return Err(MetadataError::ClientId);
@@ -125,22 +125,25 @@ impl ClientMetadata {
         if ["client_secret", "client_secret_expires_at"].iter().any(|name| document.contains_key(*name)) {
             return Err(MetadataError::Secret);
         }
-        let keys = match text(&document, "token_endpoint_auth_method")? {
+        let keys = match text(document, "token_endpoint_auth_method")? {
             None | Some(NONE) => ClientKeys::Public,
-            Some(PRIVATE_KEY_JWT) => ClientKeys::PrivateKeyJwt(jwks(&document)?),
+            Some(PRIVATE_KEY_JWT) => ClientKeys::PrivateKeyJwt(jwks(document)?),
             Some(_) => return Err(MetadataError::AuthMethod),
         };
-        Self::read(&document, keys)
+        Self::read(document, keys)
     }
 
     /// Reads the registration request `body` (RFC 7591 section 2).
     ///
     /// # Errors
     ///
-    /// As [`Self::of_document`], but that there is no `client_id`, and that `client_secret_basic` and
+    /// Refuses more than 8 KiB and what is not strict JSON. Otherwise as [`Self::of_document`], but that there
+    /// is no `client_id`, and that `client_secret_basic` and
     /// `client_secret_post` may be asked for while `private_key_jwt` may not.
     pub fn of_registration(body: &[u8]) -> Result<Self, MetadataError> {
-        let request = object(body, MAX_REGISTRATION_BYTES)?;
+        let Ok(Value::Object(request)) = json::parse(body, MAX_REGISTRATION_BYTES) else {
+            return Err(MetadataError::Json);
+        };
         let keys = match text(&request, "token_endpoint_auth_method")? {
             // RFC 7591 would make an absent one `client_secret_basic`: a secret that the client does
             // not know it has to keep. The answer says what it got.
@@ -205,13 +208,6 @@ pub enum MetadataError {
     /// Another member.
     #[error("`{0}` is of the wrong type, or leaves out what is needed")]
     Member(&'static str),
-}
-
-fn object(body: &[u8], max: usize) -> Result<Map<String, Value>, MetadataError> {
-    match json::parse(body, max) {
-        Ok(Value::Object(members)) => Ok(members),
-        _ => Err(MetadataError::Json),
-    }
 }
 
 fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, MetadataError> {
@@ -311,7 +307,7 @@ mod tests {
             "token_endpoint_auth_method": "none", "logo_uri": "https://app.example/logo.png",
         });
         change(&mut document);
-        ClientMetadata::of_document(&URL.parse().unwrap(), &serde_json::to_vec(&document).unwrap())
+        ClientMetadata::of_document(&URL.parse().unwrap(), &document)
     }
 
     #[test]
@@ -347,14 +343,11 @@ mod tests {
             ("grant_types", json!(["client_credentials"]), MetadataError::Member("grant_types")),
             ("response_types", json!(["token"]), MetadataError::Member("response_types")),
             ("client_name", json!(["x"]), MetadataError::Member("client_name")),
-            ("x", json!("x".repeat(MAX_DOCUMENT_BYTES)), MetadataError::Json),
         ] {
             assert_eq!(document(|document| document[name] = value.clone()).unwrap_err(), refused, "{name} {value}");
         }
-        let twice = format!(r#"{{"client_id":"{URL}","client_id":"{URL}","redirect_uris":["https://a.example/"]}}"#);
         let url = URL.parse().unwrap();
-        assert_eq!(ClientMetadata::of_document(&url, twice.as_bytes()).unwrap_err(), MetadataError::Json);
-        assert_eq!(ClientMetadata::of_document(&url, b"[]").unwrap_err(), MetadataError::Json);
+        assert_eq!(ClientMetadata::of_document(&url, &json!([URL])).unwrap_err(), MetadataError::Json);
     }
 
     #[test]
@@ -372,6 +365,11 @@ mod tests {
         assert_eq!((post.keys, &*post.auth_method), (ClientKeys::Secret, "client_secret_post"));
         for method in ["private_key_jwt", "client_secret_jwt", "tls_client_auth", ""] {
             assert_eq!(register(Some(method)).unwrap_err(), MetadataError::AuthMethod, "{method}");
+        }
+        let twice = br#"{"redirect_uris":["https://a.example/"],"redirect_uris":["https://b.example/"]}"#;
+        let long = format!(r#"{{"redirect_uris":["https://a.example/"],"x":"{}"}}"#, "x".repeat(MAX_REGISTRATION_BYTES));
+        for bad in [&twice[..], b"[]", b"", long.as_bytes()] {
+            assert_eq!(ClientMetadata::of_registration(bad).unwrap_err(), MetadataError::Json);
         }
     }
 
