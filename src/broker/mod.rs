@@ -6,6 +6,7 @@
 
 mod assertions;
 mod calls;
+mod clients;
 mod codes;
 mod consent;
 mod decisions;
@@ -49,6 +50,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
+    clients::NewSecret,
     codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
     consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
@@ -64,7 +66,7 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
     retention::Retention,
     sign_in::SIGN_IN_LIVES,
     revoke::{RevocationView, Revoke, Revoked},

@@ -34,7 +34,7 @@ use crate::{
 pub enum Actor {
     /// The broker itself, by schedule or at start.
     Broker,
-    /// An agent that proved its key.
+    /// An agent that proved its key, or knew its secret.
     Agent(AgentId),
     /// An operator that presented a token.
     Operator(OperatorId),
@@ -402,7 +402,8 @@ pub struct AgentRecord {
     /// The groups that grants can name.
     #[serde(default)]
     pub groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256 or RSA.
+    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. None, when it has a secret or
+    /// a place where authorization codes are sent.
     pub keys: Vec<Value>,
     /// When it was registered first.
     pub registered_at: Timestamp,
@@ -412,6 +413,15 @@ pub struct AgentRecord {
     /// What it is as an OAuth client, when that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientProfile>,
+}
+
+impl AgentRecord {
+    /// Whether there is any way in which it could prove itself, or have a person do so for it.
+    #[must_use]
+    pub fn can_prove_itself(&self) -> bool {
+        let sends_codes = self.client.as_ref().is_some_and(|client| !client.redirect_uris.is_empty());
+        !self.keys.is_empty() || !self.secrets.is_empty() || sends_codes
+    }
 }
 
 /// A task, as opened.
