@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Every room and the floor it is on. A room uses rooms on lower floors only, and itself.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("base", 0),
     ("token", 1),
     ("verify", 2),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("broker", 4),
     ("identity", 4),
     ("oauth", 4),
+    ("outbound", 4),
     ("http", 5),
     ("telemetry", 5),
     ("config", 5),
@@ -28,11 +29,12 @@ const FLOORS: [(&str, u8); 14] = [
 ];
 
 /// Rooms of one floor that may look at each other all the same, with the reason.
-const NEIGHBOURS: [(&str, &str, &str); 4] = [
+const NEIGHBOURS: [(&str, &str, &str); 5] = [
     ("index", "journal", "the index is derived from the journal's records"),
     ("audit", "journal", "the audit trail is a view of the journal"),
     ("telemetry", "config", "what is measured, and where it goes, is configured"),
     ("audit", "index", "and finds its records through the index"),
+    ("outbound", "identity", "what is fetched are the keys of issuers, and identity knows what they sign"),
 ];
 
 /// Text that may stand only in some places, with the reason.
@@ -65,7 +67,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("clap::", &["cli/", "cli.rs", "main.rs"], "the command line is the outermost floor"),
     (
         "reqwest::",
-        &["http/", "cli/", "telemetry/", "config/", "main.rs", "verify/feed", "identity/"],
+        &["http/", "cli/", "telemetry/", "config/", "main.rs", "verify/feed", "outbound/"],
         "decisions make no requests",
     ),
     ("println!", &["cli/", "main.rs"], "a library does not talk to the terminal"),

@@ -95,9 +95,14 @@ impl RegisteredKey {
 
     /// Whether `signature` is this key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &Vec<u8>) -> bool {
+        self.verifies_by(self.algorithm.jws(), message, signature)
+    }
+
+    /// As [`Self::verifies`], by another algorithm of this kind of key.
+    pub(super) fn verifies_by(&self, algorithm: Algorithm, message: &[u8], signature: &Vec<u8>) -> bool {
         // The provider is named here, not looked up: the crate's process-wide default panics when
         // another feature set leaves it undecided.
-        (DEFAULT_PROVIDER.verifier_factory)(&self.algorithm.jws(), &self.key)
+        (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &self.key)
             .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
     }
 }
