@@ -7,7 +7,11 @@ use std::{collections::BTreeSet, fmt};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Broker, BrokerError, Caller, Issued, Revoke, consent, narrow, one_time::OneTime};
+use super::{
+    Broker, BrokerError, Caller, Issued, Revoke, consent,
+    narrow::{self, Names},
+    one_time::OneTime,
+};
 use crate::{
     base::{
         digest::Digest,
@@ -47,7 +51,7 @@ pub struct Refresh<'a> {
     /// The servers that the pass is to be for; none: all that were allowed.
     pub servers: BTreeSet<ServerUri>,
     /// What the pass is to be for; `None`: all that was allowed.
-    pub details: Option<Vec<RequestedDetail>>,
+    pub names: Option<Names>,
     /// The key that a proof came with.
     pub holder: Option<HolderKey>,
 }
@@ -181,7 +185,7 @@ impl Broker {
         if task.holder.as_ref().is_some_and(|holding| refresh.holder.as_ref() != Some(&holding.key)) {
             return refuse(CodeReason::Holder);
         }
-        let asked = narrowed(&task.asked, &refresh.servers, refresh.details.as_deref())?;
+        let asked = narrowed(&task.asked, &refresh.servers, refresh.names.as_ref())?;
         let record = self.registered(agent)?;
         let standing = self.refuse_suspended_pair(agent, &task.steward);
         let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
@@ -229,7 +233,7 @@ fn fits(consent: &ConsentRecord, agent: &AgentId, redemption: &Redemption<'_>) -
 fn narrowed(
     allowed: &[RequestedDetail],
     servers: &BTreeSet<ServerUri>,
-    wanted: Option<&[RequestedDetail]>,
+    wanted: Option<&Names>,
 ) -> Result<Vec<RequestedDetail>, CodeError> {
     let here = if servers.is_empty() { Some(allowed.to_vec()) } else { narrow::at(allowed, servers) };
     let here = here.ok_or(CodeError::Target)?;
@@ -274,7 +278,7 @@ impl fmt::Debug for Redemption<'_> {
 
 impl fmt::Debug for Refresh<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refresh").field("servers", &self.servers).field("details", &self.details).finish_non_exhaustive()
+        f.debug_struct("Refresh").field("servers", &self.servers).field("names", &self.names).finish_non_exhaustive()
     }
 }
 

@@ -62,6 +62,7 @@ pub use self::{
     key_files::{KeyFileError, KeysAtRest},
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
+    narrow::Names,
     one_time::OneTime,
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use crate::{
     base::ids::{ServerUri, ToolName},
     policy::Catalogue,
-    token::rights::{GrantedDetail, NamePattern, RequestedDetail},
+    token::{
+        path::ResourceTree,
+        rights::{GrantedDetail, NamePattern, RequestedDetail},
+    },
 };
 
 /// What was asked for, with canonical servers and the exact names that were granted: a pattern would
@@ -35,36 +38,41 @@ pub(super) fn at(allowed: &[RequestedDetail], servers: &BTreeSet<ServerUri>) -> 
     servers.iter().all(knows).then(|| here.collect())
 }
 
-/// The part of `allowed`, whose names are exact, that `wanted` names; `None` when some name or pattern
-/// in `wanted` is about nothing of it.
-pub(super) fn to_wanted(allowed: &[RequestedDetail], wanted: &[RequestedDetail]) -> Option<Vec<RequestedDetail>> {
-    let of = |detail: &RequestedDetail| -> Vec<&RequestedDetail> {
-        wanted.iter().filter(|wanted| wanted.server == detail.server).collect()
+/// Names that are wanted, at whichever server has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record")]
+pub struct Names {
+    /// Tools, by name or pattern.
+    pub tools: Vec<NamePattern>,
+    /// Prompts, likewise.
+    pub prompts: Vec<NamePattern>,
+    /// Resource subtrees.
+    pub resources: Vec<ResourceTree>,
+}
+
+/// The part of `allowed`, whose names are exact, that `wanted` names; `None` when some name, pattern or
+/// subtree in `wanted` is about nothing of it.
+pub(super) fn to_wanted(allowed: &[RequestedDetail], wanted: &Names) -> Option<Vec<RequestedDetail>> {
+    let meets = |pattern: &NamePattern, of: fn(&RequestedDetail) -> &Vec<NamePattern>| {
+        allowed.iter().flat_map(of).filter_map(NamePattern::exact).any(|name| pattern.matches(&name))
     };
+    let holds = |tree: &ResourceTree| allowed.iter().flat_map(|detail| &detail.resources).any(|it| it.contains(tree));
+    let is_met = wanted.tools.iter().all(|pattern| meets(pattern, |it| &it.tools))
+        && wanted.prompts.iter().all(|pattern| meets(pattern, |it| &it.prompts))
+        && wanted.resources.iter().all(holds);
     let narrowed = allowed.iter().map(|detail| {
-        let here = of(detail);
-        let named = |names: &[NamePattern], patterns: fn(&RequestedDetail) -> &Vec<NamePattern>| -> BTreeSet<ToolName> {
-            let wants = |name: &ToolName| here.iter().flat_map(|it| patterns(it)).any(|pattern| pattern.matches(name));
+        let named = |names: &[NamePattern], patterns: &[NamePattern]| -> BTreeSet<ToolName> {
+            let wants = |name: &ToolName| patterns.iter().any(|pattern| pattern.matches(name));
             names.iter().filter_map(NamePattern::exact).filter(wants).collect()
         };
-        let tools = named(&detail.tools, |wanted| &wanted.tools);
-        let prompts = named(&detail.prompts, |wanted| &wanted.prompts);
-        let mut narrowed = detail.clone();
-        narrowed.resources.retain(|tree| here.iter().any(|wanted| wanted.resources.contains(tree)));
+        let (tools, prompts) = (named(&detail.tools, &wanted.tools), named(&detail.prompts, &wanted.prompts));
+        let within = |tree: &&ResourceTree| detail.resources.iter().any(|allowed| allowed.contains(tree));
+        let resources = wanted.resources.iter().filter(within).cloned().collect();
+        let mut narrowed = RequestedDetail { resources, ..detail.clone() };
         keep(&mut narrowed, tools, prompts);
         narrowed
     });
-    let narrowed: Vec<_> = narrowed.filter(|detail| !detail.names_nothing()).collect();
-    let is_met = |wanted: &RequestedDetail| {
-        let here: Vec<_> = narrowed.iter().filter(|detail| detail.server == wanted.server).collect();
-        let meets = |pattern: &NamePattern, of: fn(&RequestedDetail) -> &Vec<NamePattern>| {
-            here.iter().flat_map(|it| of(it)).filter_map(NamePattern::exact).any(|name| pattern.matches(&name))
-        };
-        wanted.tools.iter().all(|pattern| meets(pattern, |it| &it.tools))
-            && wanted.prompts.iter().all(|pattern| meets(pattern, |it| &it.prompts))
-            && wanted.resources.iter().all(|tree| here.iter().any(|it| it.resources.contains(tree)))
-    };
-    wanted.iter().all(is_met).then_some(narrowed)
+    is_met.then(|| narrowed.filter(|detail| !detail.names_nothing()).collect())
 }
 
 /// Leaves `detail` with these names, and with what it demands of them.
@@ -127,18 +135,21 @@ mod tests {
             on(A, json!({"tools": ["read", "write"], "closed_arguments": ["write"], "resources": ["file:///a"]})),
             on(B, json!({"tools": ["read"]})),
         ]));
-        let narrow = |wanted: Value| to_wanted(&allowed, &details(wanted));
-        assert_eq!(narrow(json!([on(A, json!({"tools": ["re*"]}))])), Some(details(json!([on(A, json!({"tools": ["read"]}))]))));
-        let both = narrow(json!([on(A, json!({"tools": ["*"], "resources": ["file:///a"]})), on(B, json!({"tools": ["read"]}))]));
-        assert_eq!(both.as_ref(), Some(&allowed));
+        let narrow = |wanted: Value| {
+            let wanted: RequestedDetail = serde_json::from_value(on(A, wanted)).unwrap();
+            to_wanted(&allowed, &Names { tools: wanted.tools, prompts: wanted.prompts, resources: wanted.resources })
+        };
+        let reads = details(json!([on(A, json!({"tools": ["read"]})), on(B, json!({"tools": ["read"]}))]));
+        assert_eq!(narrow(json!({"tools": ["re*"]})), Some(reads));
+        let write = on(A, json!({"tools": ["write"], "closed_arguments": ["write"], "resources": ["file:///a/b"]}));
+        assert_eq!(narrow(json!({"tools": ["write"], "resources": ["file:///a/b"]})), Some(details(json!([write]))));
+        assert_eq!(narrow(json!({"tools": ["*"], "resources": ["file:///a"]})).as_ref(), Some(&allowed));
         for more in [
-            on(A, json!({"tools": ["read", "drop"]})),
-            on(B, json!({"tools": ["write"]})),
-            on(B, json!({"prompts": ["*"]})),
-            on(A, json!({"resources": ["file:///"]})),
-            on("https://c.example/mcp", json!({"tools": ["read"]})),
+            json!({"tools": ["read", "drop"]}),
+            json!({"tools": ["read"], "prompts": ["*"]}),
+            json!({"tools": ["read"], "resources": ["file:///"]}),
         ] {
-            assert_eq!(narrow(json!([more])), None, "{more}");
+            assert_eq!(narrow(more.clone()), None, "{more}");
         }
         let server = |uri: &str| uri.parse::<ServerUri>().unwrap();
         assert_eq!(at(&allowed, &[server(B)].into()), Some(allowed[1..].to_vec()));

@@ -13,7 +13,8 @@ pub struct OneTime(Zeroizing<String>);
 
 impl OneTime {
     /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, after a `prefix` that tells what it is when it is found.
-    pub(super) fn token(prefix: &str) -> Self {
+    #[must_use]
+    pub fn token(prefix: &str) -> Self {
         let mut text = Zeroizing::new(String::with_capacity(prefix.len().saturating_add(43)));
         text.push_str(prefix);
         URL_SAFE_NO_PAD.encode_string(random::bytes::<32>().as_slice(), &mut text);

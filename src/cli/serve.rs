@@ -20,6 +20,7 @@ use crate::{
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles},
     journal::{Head, event::Subject},
+    outbound::{FetchOptions, Fetcher, Reach},
     telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
 
@@ -99,7 +100,8 @@ async fn serve(
     metrics: &Arc<Metrics>,
     output: Output,
 ) -> Result<(), CliError> {
-    let listeners = Listeners::bind(http_options(config)).await.map_err(CliError::failed)?;
+    let http = http::Options { client_documents: client_documents(config)?, ..http_options(config) };
+    let listeners = Listeners::bind(http).await.map_err(CliError::failed)?;
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
     let options = Options { expected_head, ..broker_options(config, address)? };
     let issuer = options.issuer.clone();
@@ -145,8 +147,20 @@ fn http_options(config: &Config) -> http::Options {
     options.max_connections = config.limits.connections;
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
-    options.oauth = OAuthOptions { token_ttl: config.oauth.token_ttl };
+    options.oauth = OAuthOptions {
+        token_ttl: config.oauth.token_ttl,
+        dynamic_registration: config.oauth.dynamic_registration,
+    };
     options
+}
+
+/// Who fetches clients' metadata documents: from public addresses only.
+fn client_documents(config: &Config) -> Result<Option<Arc<Fetcher>>, CliError> {
+    if !config.oauth.client_documents {
+        return Ok(None);
+    }
+    let fetcher = Fetcher::new(FetchOptions::new(Reach::public())).map_err(CliError::failed)?;
+    Ok(Some(Arc::new(fetcher)))
 }
 
 fn start_failed(error: impl fmt::Display) -> CliError {

@@ -47,6 +47,8 @@ impl Parser<'_> {
             self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
         let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
+        let client_documents = self.required("oauth.client_documents", boolean);
+        let dynamic_registration = self.required("oauth.dynamic_registration", boolean);
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -63,7 +65,11 @@ impl Parser<'_> {
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
             retention: retention?,
-            oauth: OAuth { token_ttl: token_ttl? },
+            oauth: OAuth {
+                token_ttl: token_ttl?,
+                client_documents: client_documents?,
+                dynamic_registration: dynamic_registration?,
+            },
             log: log?,
             issuer: issuer?,
             effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
@@ -211,6 +217,10 @@ impl Parser<'_> {
         };
         Effective { key: setting.key, value, origin }
     }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "expected true or false".to_owned())
 }
 
 fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {

@@ -169,6 +169,8 @@ struct FileJournal {
 #[serde(deny_unknown_fields, default)]
 struct FileOAuth {
     token_ttl: Leaf,
+    client_documents: Leaf,
+    dynamic_registration: Leaf,
 }
 
 #[derive(Deserialize, Default)]
@@ -181,7 +183,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 28] {
+    fn into_entries(self) -> [(&'static str, Leaf); 30] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -209,6 +211,8 @@ impl FileConfig {
             ("journal.keep_bytes", self.journal.keep_bytes),
             ("journal.archive_dir", self.journal.archive_dir),
             ("oauth.token_ttl", self.oauth.token_ttl),
+            ("oauth.client_documents", self.oauth.client_documents),
+            ("oauth.dynamic_registration", self.oauth.dynamic_registration),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

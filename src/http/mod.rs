@@ -46,7 +46,7 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, problem::Problem, share::Shares};
+use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, oauth::authorize::Desk, problem::Problem, share::Shares};
 pub use self::{
     limit::Rates,
     oauth::OAuthOptions,
@@ -139,6 +139,7 @@ pub(in crate::http) struct App {
     draining: watch::Sender<bool>,
     openapi: Bytes,
     oauth: OAuthOptions,
+    desk: Desk,
 }
 
 impl App {
@@ -173,6 +174,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(stewards::create, stewards::list))
         .routes(routes!(stewards::erase))
         .routes(routes!(stewards::reinstate))
+        .routes(routes!(stewards::code))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))
@@ -196,6 +198,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
         .routes(routes!(oauth::token::token))
+        .routes(routes!(oauth::authorize::show, oauth::authorize::take))
+        .routes(routes!(oauth::register::register))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::openid_configuration))
         .routes(routes!(health::document))

@@ -59,6 +59,17 @@ pub(super) struct Constraint {
     host: Option<Vec<String>>,
 }
 
+/// A code to sign in with, told once.
+#[derive(ToSchema)]
+pub(super) struct SignInCode {
+    /// Who signs in with it.
+    steward: String,
+    /// The code.
+    code: String,
+    /// When it ends.
+    expires_at: String,
+}
+
 /// A pass, handed out once.
 #[derive(ToSchema)]
 pub(super) struct Issued {

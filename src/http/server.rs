@@ -22,7 +22,10 @@ use super::{
     idempotency::Answers,
     limit::{Limits, Rates},
     main_router,
-    oauth::OAuthOptions,
+    oauth::{
+        OAuthOptions,
+        authorize::{Desk, Documents},
+    },
     openapi,
     share::Shares,
     tls::{Certificate, TlsError, TlsFiles},
@@ -30,6 +33,7 @@ use super::{
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
+    outbound::Fetcher,
 };
 
 /// How a server is run.
@@ -60,6 +64,8 @@ pub struct Options {
     pub times: Times,
     /// The OAuth door.
     pub oauth: OAuthOptions,
+    /// Who fetches the metadata documents of clients; `None`: nobody, and there are no such clients.
+    pub client_documents: Option<Arc<Fetcher>>,
 }
 
 impl Options {
@@ -78,6 +84,7 @@ impl Options {
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
             oauth: OAuthOptions::default(),
+            client_documents: None,
         }
     }
 }
@@ -203,6 +210,7 @@ impl Server {
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
             oauth: options.oauth,
+            desk: Desk::new(options.client_documents.clone().map(Documents::new)),
         };
         Self { listeners, app: Arc::new(app) }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     base::time::Timestamp,
-    broker::{BrokerError, Issued},
+    broker::{BrokerError, Handed, Issued},
     http::{answer::Answer, problem::Problem},
     oauth::{Asked, OAuthError, scope},
     token::rights::GrantedDetail,
@@ -24,6 +24,8 @@ struct Body<'a> {
     token_type: &'static str,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     authorization_details: &'a [GrantedDetail],
 }
@@ -31,10 +33,20 @@ struct Body<'a> {
 impl TokenAnswer {
     /// The pass that was `issued`, told at `now`.
     pub(super) fn new(issued: &Issued, now: Timestamp) -> Result<Self, Problem> {
+        Self::told(issued, None, now)
+    }
+
+    /// The pass that was handed to a person's client, with what renews it.
+    pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Self, Problem> {
+        Self::told(&handed.issued, Some(handed.refresh.expose()), now)
+    }
+
+    fn told(issued: &Issued, refresh_token: Option<&str>, now: Timestamp) -> Result<Self, Problem> {
         Answer::ok(&Body {
             access_token: issued.token.expose(),
             token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
             expires_in: issued.record.expires_at.since(now).as_secs(),
+            refresh_token,
             scope: scope::granted(&issued.record.rights),
             authorization_details: &issued.record.rights,
         })

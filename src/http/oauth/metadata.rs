@@ -13,15 +13,15 @@ use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
     identity::jwk::KeyAlgorithm,
     oauth::{
-        grant::CLIENT_CREDENTIALS,
+        grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN},
         metadata::{self, Offered},
     },
 };
 
-/// What is on at this server.
+/// What is on at every server.
 const OFFERED: Offered = Offered {
-    grant_types: &[CLIENT_CREDENTIALS],
-    client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt"],
+    grant_types: &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN],
+    client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
     assertion_algorithms: &KeyAlgorithm::NAMES,
     revocation: false,
     introspection: false,
@@ -53,7 +53,12 @@ pub(in crate::http) async fn openid_configuration(
 
 fn answer(app: &App, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    let mut response = Answer::ok(&metadata::document(app.broker.issuer(), &OFFERED))?.into_response();
+    let offered = Offered {
+        registration: app.oauth.dynamic_registration,
+        client_documents: app.desk.reads_documents(),
+        ..OFFERED
+    };
+    let mut response = Answer::ok(&metadata::document(app.broker.issuer(), &offered))?.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Ok(response)
 }

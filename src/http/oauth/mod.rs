@@ -5,10 +5,12 @@
 //! a pass like any other.
 
 mod answer;
+pub(super) mod authorize;
 mod client;
 mod door;
 mod grants;
 pub(super) mod metadata;
+pub(super) mod register;
 mod schema;
 pub(super) mod token;
 
@@ -23,7 +25,7 @@ pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{TOKEN, WELL_KNOWN},
+    oauth::metadata::{AUTHORIZE, REGISTER, TOKEN, WELL_KNOWN},
 };
 
 /// How the OAuth door is run.
@@ -32,11 +34,13 @@ use crate::{
 pub struct OAuthOptions {
     /// The task that a token request opens lasts this long, and its pass no longer.
     pub token_ttl: Duration,
+    /// Whether clients may register themselves.
+    pub dynamic_registration: bool,
 }
 
 impl Default for OAuthOptions {
     fn default() -> Self {
-        Self { token_ttl: Duration::from_secs(300) }
+        Self { token_ttl: Duration::from_secs(300), dynamic_registration: false }
     }
 }
 
@@ -48,7 +52,10 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
         return Router::new();
     }
     let [oauth, openid] = WELL_KNOWN;
-    let mut router = Router::new().route(&format!("{path}{TOKEN}"), post(token::token));
+    let mut router = Router::new()
+        .route(&format!("{path}{TOKEN}"), post(token::token))
+        .route(&format!("{path}{AUTHORIZE}"), get(authorize::show).post(authorize::take))
+        .route(&format!("{path}{REGISTER}"), post(register::register));
     for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {
         router = router.route(&at, get(metadata::authorization_server));
     }

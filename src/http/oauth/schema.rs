@@ -9,7 +9,7 @@ use crate::http::schema::AuthorizationDetail;
 /// A token request (RFC 6749 section 4.4). Parameters that are not listed are ignored.
 #[derive(ToSchema)]
 pub(in crate::http) struct TokenRequest {
-    /// `client_credentials`.
+    /// `client_credentials`, `authorization_code` or `refresh_token`.
     grant_type: String,
     /// The client, when it does not stand in the header or the assertion.
     client_id: Option<String>,
@@ -19,12 +19,54 @@ pub(in crate::http) struct TokenRequest {
     client_assertion: Option<String>,
     /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
     client_assertion_type: Option<String>,
+    /// The authorization code that the client was sent.
+    code: Option<String>,
+    /// Where it was sent.
+    redirect_uri: Option<String>,
+    /// What the code's challenge was made of (RFC 7636).
+    code_verifier: Option<String>,
+    /// The refresh token; it is good once.
+    refresh_token: Option<String>,
     /// The server, by its canonical URI; may be given more than once (RFC 8707).
     resource: Option<Vec<String>>,
     /// `tool:NAME`, `prompt:NAME`, `resource:URI`, one blank between two; a name may hold `*`.
     scope: Option<String>,
     /// The rights in full: a JSON array of authorization details (RFC 9396).
     authorization_details: Option<String>,
+}
+
+/// A client that registers itself (RFC 7591). Members that are not listed are ignored.
+#[derive(ToSchema)]
+pub(in crate::http) struct ClientRegistration {
+    /// Where codes may be sent, at most sixteen.
+    redirect_uris: Vec<String>,
+    /// What it calls itself.
+    client_name: Option<String>,
+    /// `none`, `client_secret_basic` or `client_secret_post`; `none` when absent.
+    token_endpoint_auth_method: Option<String>,
+    /// `native` or `web`.
+    application_type: Option<String>,
+    /// Must hold `authorization_code` when given.
+    grant_types: Option<Vec<String>>,
+    /// Must hold `code` when given.
+    response_types: Option<Vec<String>>,
+}
+
+/// A client that registered itself.
+#[derive(ToSchema)]
+pub(in crate::http) struct RegisteredClient {
+    client_id: String,
+    client_id_issued_at: u64,
+    /// Told once.
+    client_secret: Option<String>,
+    /// Zero: never.
+    client_secret_expires_at: Option<u64>,
+    client_name: Option<String>,
+    redirect_uris: Vec<String>,
+    grant_types: Vec<String>,
+    response_types: Vec<String>,
+    token_endpoint_auth_method: String,
+    application_type: Option<String>,
 }
 
 /// A token.
@@ -36,6 +78,8 @@ pub(in crate::http) struct TokenAnswer {
     token_type: String,
     /// How long it lives, in seconds.
     expires_in: u64,
+    /// Renews it once, for what a person allowed.
+    refresh_token: Option<String>,
     /// What was granted, in words.
     scope: Option<String>,
     /// What was granted, with exact names.

@@ -34,6 +34,11 @@ impl Exchange<'_> {
     pub(super) fn client(&self) -> Result<Client, Problem> {
         self.app.client(&self.presented, self.context)
     }
+
+    /// The client, which proves itself when it can.
+    pub(super) fn persons_client(&self) -> Result<Client, Problem> {
+        self.app.persons_client(&self.presented, self.context)
+    }
 }
 
 /// Gives a token: opens a task of the client's and mints its pass.
@@ -54,5 +59,7 @@ pub(in crate::http) async fn token(
     let exchange = Exchange { app: &app, context: &context, presented, asked };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
+        Grant::AuthorizationCode(grant) => grants::people::redeem(&exchange, &grant).await,
+        Grant::RefreshToken(token) => grants::people::refresh(&exchange, &token).await,
     }
 }
