@@ -106,12 +106,6 @@ impl House {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Stops it; what it wrote is left.
-    pub async fn stopped_at_once(mut self) -> Arc<tempfile::TempDir> {
-        self.begin_stop();
-        self.stopped().await.0
-    }
-
     pub async fn stopped(self) -> (Arc<tempfile::TempDir>, Arc<AgentKey>) {
         let Self { served, directory, bot, broker, .. } = self;
         drop(broker);

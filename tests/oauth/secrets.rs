@@ -80,7 +80,7 @@ async fn an_agent_with_neither_key_nor_secret_is_refused() {
 
 #[tokio::test]
 async fn a_secret_is_told_once_and_stands_nowhere_else() {
-    let house = House::new().await;
+    let mut house = House::new().await;
     let first = register(&house, "build-bot", ledger(&["read_ledger"])).await;
     let second = add(&house, "build-bot").await["client_secret"].as_str().unwrap().to_owned();
     assert!(first.len() == 43 && first != second);
@@ -89,7 +89,8 @@ async fn a_secret_is_told_once_and_stands_nowhere_else() {
     for path in ["/v1/agents", "/v1/agents/build-bot", "/v1/audit", "/v1/audit/export", "/v1/tasks"] {
         told += &house.operator(Method::GET, path).send().await.unwrap().text().await.unwrap();
     }
-    let directory = house.stopped_at_once().await;
+    house.begin_stop();
+    let (directory, _) = house.stopped().await;
     let mut files = vec![directory.path().to_owned()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
