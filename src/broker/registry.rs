@@ -18,7 +18,7 @@ use crate::{
     },
     journal::{
         Event,
-        client::{ClientProfile, ClientSecret, SecretId},
+        client::{ClientOrigin, ClientProfile, ClientSecret, SecretId},
         event::{AgentRecord, Role, Subject},
     },
     policy::Catalogue,
@@ -39,6 +39,8 @@ pub struct NewAgent {
     pub keys: Vec<Value>,
     /// What a token request of it asks for that names no scope.
     pub default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent, already looked at by the caller.
+    pub redirect_uris: Vec<String>,
 }
 
 /// An agent, as shown to operators.
@@ -62,6 +64,12 @@ pub struct AgentView {
     /// What a token request of it asks for that names no scope.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// The URL of its metadata document, when that is how it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_document: Option<String>,
     /// When it was registered.
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
@@ -375,7 +383,11 @@ impl Broker {
             |before| (before.registered_at, before.secrets, before.client),
         );
         secrets.extend(secret);
-        let client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
+        let mut client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
+        // Where others are sent codes is theirs to say.
+        if client.origin == ClientOrigin::Registered {
+            client.redirect_uris = new.redirect_uris;
+        }
         let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || !client.redirect_uris.is_empty();
         if new.keys.len() > MAX_KEYS || !proves_itself {
             let detail = format!("an agent has 1 to {MAX_KEYS} public keys, or a secret in their place");
@@ -453,6 +465,7 @@ impl Broker {
     }
 
     fn view_agent(&self, record: &AgentRecord) -> AgentView {
+        let client = record.client.clone().unwrap_or_default();
         AgentView {
             agent: record.agent.clone(),
             steward: record.steward.clone(),
@@ -460,7 +473,12 @@ impl Broker {
             groups: record.groups.clone(),
             keys: record.keys.clone(),
             secrets: record.secrets.iter().map(view_secret).collect(),
-            default_details: record.client.clone().unwrap_or_default().default_details,
+            default_details: client.default_details,
+            redirect_uris: client.redirect_uris,
+            client_document: match client.origin {
+                ClientOrigin::MetadataDocument { url } => Some(url),
+                _ => None,
+            },
             registered_at: record.registered_at,
             suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
         }

@@ -189,6 +189,10 @@ pub(super) struct AgentView {
     client_secret: Option<String>,
     /// What a token request asks for that names no scope.
     default_details: Option<Vec<AuthorizationDetail>>,
+    /// Where authorization codes may be sent.
+    redirect_uris: Option<Vec<String>>,
+    /// The URL of its metadata document, when that is how it came.
+    client_document: Option<String>,
     registered_at: String,
     /// Revoked and not reinstated.
     suspended: bool,

@@ -1,14 +1,14 @@
 //! Who asks, and where the answer may go: found before anything else is believed.
 
 use crate::{
-    base::ids::AgentId,
+    base::{client_url::ClientUrl, ids::AgentId},
     broker::{Ask, PersonsClient},
     http::App,
     identity::RegisteredKey,
     journal::client::ClientOrigin,
     oauth::{
         AuthorizationRequest, Form, OAuthError,
-        client_document::{ClientKeys, ClientUrl},
+        client_document::ClientKeys,
         redirect::RedirectUri,
     },
     policy::Catalogue,

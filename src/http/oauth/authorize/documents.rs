@@ -6,7 +6,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
 
 use crate::{
-    oauth::client_document::{ClientMetadata, ClientUrl, MAX_DOCUMENT_BYTES, MetadataError},
+    base::client_url::ClientUrl,
+    oauth::client_document::{ClientMetadata, MAX_DOCUMENT_BYTES, MetadataError},
     outbound::{FetchError, Fetcher},
 };
 

@@ -72,7 +72,6 @@ fn answer(exchange: &Exchange<'_>, handed: Result<Handed, CodeError>) -> Result<
         CodeError::Target => OAuthError::InvalidTarget.into(),
         CodeError::Scope => OAuthError::InvalidScope.into(),
         CodeError::Broker(error) => refusal(error, &exchange.asked),
-        _ => Problem::internal("a refusal of another kind"),
     })?;
     app.observer.minted();
     TokenAnswer::with_refresh(&handed, app.broker.now())
