@@ -92,7 +92,10 @@ fn is_client_url(text: &str) -> bool {
     let is_segment = |segment: &str| {
         let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&byte);
         // A browser reads `%2e` as a dot; so that nobody has to, none is encoded.
-        segment.bytes().all(is_path) && segment != "." && segment != ".." && !segment.to_ascii_lowercase().contains("%2e")
+        segment.bytes().all(is_path)
+            && segment != "."
+            && segment != ".."
+            && !segment.to_ascii_lowercase().contains("%2e")
     };
     text.len() <= MAX_URL_BYTES
         && is_canonical_host(host)

@@ -197,7 +197,8 @@ impl Broker {
 
     /// Ends the task whose code or token somebody has who should not.
     async fn end_misused(&self, caller: &Caller, task: &TaskId, reason: &str) -> Result<(), BrokerError> {
-        let revoke = Revoke { subject: Subject::Task(task.clone()), only_token: false, reason: Some(reason.to_owned()) };
+        let revoke =
+            Revoke { subject: Subject::Task(task.clone()), only_token: false, reason: Some(reason.to_owned()) };
         match self.revoke(&by_the_broker(caller), revoke).await {
             // Forgotten: none of its passes is alive.
             Ok(_) | Err(BrokerError::NotFound(_)) => Ok(()),

@@ -69,8 +69,8 @@ pub use self::{
     policy_store::{GrantWritten, PolicyView},
     registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
     retention::Retention,
-    sign_in::SIGN_IN_LIVES,
     revoke::{RevocationView, Revoke, Revoked},
+    sign_in::SIGN_IN_LIVES,
     state::{LiveTask, State, TaskEnd},
     tasks::{DelegationReport, TaskView},
 };

@@ -13,7 +13,11 @@ use crate::{
 
 /// What was asked for, with canonical servers and the exact names that were granted: a pattern would
 /// grow with its server, and what was allowed must not.
-pub(super) fn to_exact(asked: &[RequestedDetail], granted: &[GrantedDetail], servers: &Catalogue) -> Vec<RequestedDetail> {
+pub(super) fn to_exact(
+    asked: &[RequestedDetail],
+    granted: &[GrantedDetail],
+    servers: &Catalogue,
+) -> Vec<RequestedDetail> {
     let exact = asked.iter().filter_map(|detail| {
         let server = servers.get(&detail.server)?.server.clone();
         let here: Vec<_> = granted.iter().filter(|granted| granted.server == server).collect();
@@ -115,8 +119,11 @@ mod tests {
     #[test]
     fn patterns_become_the_names_that_were_granted() {
         let asked = details(json!([
-            on("https://alias.example/mcp", json!({"tools": ["read_*", "drop"], "prompts": ["*"],
-                "resources": ["file:///a", "file:///b"], "closed_arguments": ["drop"], "read_only": true})),
+            on(
+                "https://alias.example/mcp",
+                json!({"tools": ["read_*", "drop"], "prompts": ["*"],
+                "resources": ["file:///a", "file:///b"], "closed_arguments": ["drop"], "read_only": true})
+            ),
             on(B, json!({"tools": ["*"]})),
         ]));
         let granted: Vec<GrantedDetail> = serde_json::from_value(json!([

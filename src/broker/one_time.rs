@@ -90,7 +90,8 @@ mod tests {
         let code = OneTime::for_people();
         let text = code.expose();
         assert_eq!((text.len(), text.matches('-').count()), (34, 6));
-        let typed = [text.to_owned(), text.to_lowercase(), text.replace('-', " "), format!(" {}\n", text.replace('-', ""))];
+        let typed =
+            [text.to_owned(), text.to_lowercase(), text.replace('-', " "), format!(" {}\n", text.replace('-', ""))];
         for typed in typed.into_iter().chain([text.replace('0', "o").replace('1', "l")]) {
             assert_eq!(digest_of_typed(&typed), Some(code.digest()), "{typed:?}");
         }

@@ -147,10 +147,8 @@ fn http_options(config: &Config) -> http::Options {
     options.max_connections = config.limits.connections;
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
-    options.oauth = OAuthOptions {
-        token_ttl: config.oauth.token_ttl,
-        dynamic_registration: config.oauth.dynamic_registration,
-    };
+    options.oauth =
+        OAuthOptions { token_ttl: config.oauth.token_ttl, dynamic_registration: config.oauth.dynamic_registration };
     options
 }
 

@@ -32,7 +32,9 @@ enum Command {
     /// List the stewards.
     List,
     /// Make a code with which a steward signs in once, where a program asks to act for them.
-    #[command(after_help = "The code is good once, for ten minutes, and replaces the one before it. Whoever has it can act as\nthat person: hand it to nobody else.")]
+    #[command(
+        after_help = "The code is good once, for ten minutes, and replaces the one before it. Whoever has it can act as\nthat person: hand it to nobody else."
+    )]
     Code {
         /// A name, or a steward's id.
         steward: String,
@@ -67,7 +69,10 @@ impl Stewards {
             Command::Code { steward } => {
                 let id = find((&client, &bearer), &steward).await?;
                 let made = client.post(&format!("/v1/stewards/{id}/code"), &json!({}), &bearer).await?;
-                output.show(&made, View::Fields(vec![("code", text(&made, "/code")), ("good until", text(&made, "/expires_at"))]))
+                output.show(
+                    &made,
+                    View::Fields(vec![("code", text(&made, "/code")), ("good until", text(&made, "/expires_at"))]),
+                )
             }
             Command::Erase { steward } => {
                 let id = find((&client, &bearer), &steward).await?;

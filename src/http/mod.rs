@@ -46,7 +46,10 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, oauth::authorize::Desk, problem::Problem, share::Shares};
+use self::{
+    auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, oauth::authorize::Desk, problem::Problem,
+    share::Shares,
+};
 pub use self::{
     limit::Rates,
     oauth::OAuthOptions,

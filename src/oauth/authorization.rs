@@ -49,7 +49,8 @@ impl AuthorizationRequest {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "response_type=code&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
+    const GOOD: &str =
+        "response_type=code&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256";
 
     fn read(query: &str) -> Result<AuthorizationRequest, OAuthError> {
         AuthorizationRequest::read(&Form::parse(query.as_bytes()).unwrap())

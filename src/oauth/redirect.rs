@@ -188,8 +188,28 @@ fn has_our_parameters(text: &str) -> bool {
 const ANSWERED: [&str; 6] = ["code", "state", "iss", "error", "error_description", "error_uri"];
 
 const TAKEN_SCHEMES: [&str; 22] = [
-    "about", "android-app", "blob", "chrome", "chrome-extension", "content", "data", "file", "filesystem", "ftp", "intent",
-    "jar", "javascript", "mailto", "moz-extension", "resource", "sms", "tel", "vbscript", "view-source", "ws", "wss",
+    "about",
+    "android-app",
+    "blob",
+    "chrome",
+    "chrome-extension",
+    "content",
+    "data",
+    "file",
+    "filesystem",
+    "ftp",
+    "intent",
+    "jar",
+    "javascript",
+    "mailto",
+    "moz-extension",
+    "resource",
+    "sms",
+    "tel",
+    "vbscript",
+    "view-source",
+    "ws",
+    "wss",
 ];
 
 const MAX_BYTES: usize = 1024;

@@ -18,7 +18,9 @@ mod house;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser;
 mod client;
 mod metadata;
+mod people;
 mod secrets;
 mod token;

@@ -10,14 +10,7 @@ use serde_json::Value;
 use super::schema;
 use crate::{
     broker::{NewClient, OneTime},
-    http::{
-        App,
-        answer::Answer,
-        context::Here,
-        document::OAuthProblems,
-        extract::Input,
-        problem::Problem,
-    },
+    http::{App, answer::Answer, context::Here, document::OAuthProblems, extract::Input, problem::Problem},
     journal::Actor,
     oauth::{
         OAuthError,

@@ -6,11 +6,7 @@ use crate::{
     http::App,
     identity::RegisteredKey,
     journal::client::ClientOrigin,
-    oauth::{
-        AuthorizationRequest, Form, OAuthError,
-        client_document::ClientKeys,
-        redirect::RedirectUri,
-    },
+    oauth::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys, redirect::RedirectUri},
     policy::Catalogue,
     token::{manifest::Manifest, rights::RequestedDetail},
 };

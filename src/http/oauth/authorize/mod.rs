@@ -221,8 +221,7 @@ fn parameters<'p>(app: &'p App, asking: &'p Asking, told: &[(&'p str, &'p str)])
     told.iter().copied().chain(state).chain([("iss", app.broker.issuer().as_str())]).collect()
 }
 
-const WRONG_CODE: &str =
-    "That code is wrong, was used, or is too old. Ask whoever runs this broker for another, and mind where you type it.";
+const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask whoever runs this broker for another, and mind where you type it.";
 
 const MAX_REASONS: usize = 20;
 const MAX_OPEN: u64 = 10_000;

@@ -32,54 +32,63 @@ use crate::{
 
 /// Who asks for what, and a field for the code to sign in with.
 pub(super) fn sign_in(asking: &Asking, ask: &Ask, (request, mistake): (&str, Option<&str>)) -> Markup {
-    page("Sign in", html! {
-        (who(asking))
-        h2 { "What it asks for" }
-        @for detail in &ask.details { (asked(detail)) }
-        p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
-        @if let Some(mistake) = mistake { p.warning role="alert" { (mistake) } }
-        form method="post" action=(ACTION) {
-            input type="hidden" name="request" value=(request);
-            label for="code" { "Your sign-in code" }
-            input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
-            p.note { "Whoever runs this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
-            (buttons(("sign_in", "Go on")))
-        }
-    })
+    page(
+        "Sign in",
+        html! {
+            (who(asking))
+            h2 { "What it asks for" }
+            @for detail in &ask.details { (asked(detail)) }
+            p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
+            @if let Some(mistake) = mistake { p.warning role="alert" { (mistake) } }
+            form method="post" action=(ACTION) {
+                input type="hidden" name="request" value=(request);
+                label for="code" { "Your sign-in code" }
+                input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
+                p.note { "Whoever runs this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
+                (buttons(("sign_in", "Go on")))
+            }
+        },
+    )
 }
 
 /// What would be given, to be allowed or refused.
 pub(super) fn decide(asking: &Asking, offer: &Offer, (servers, form): (&Catalogue, &str)) -> Markup {
     let named: BTreeSet<_> = offer.granted.iter().map(|detail| &detail.server).collect();
-    page("Allow or refuse", html! {
-        (who(asking))
-        h2 { "What it may do for you, if you allow it" }
-        @for server in named.into_iter().filter_map(|server| servers.get(server)) {
-            (granted(server, offer.granted.iter().filter(|detail| detail.server == server.server)))
-        }
-        p {
-            "It may do this for " strong { (humantime::format_duration(offer.lasts)) } ", by passes that live at most "
-            (humantime::format_duration(offer.pass_ttl)) " each. Whoever runs this broker can end it sooner."
-        }
-        form method="post" action=(ACTION) {
-            input type="hidden" name="form" value=(form);
-            (buttons(("allow", "Allow")))
-        }
-    })
+    page(
+        "Allow or refuse",
+        html! {
+            (who(asking))
+            h2 { "What it may do for you, if you allow it" }
+            @for server in named.into_iter().filter_map(|server| servers.get(server)) {
+                (granted(server, offer.granted.iter().filter(|detail| detail.server == server.server)))
+            }
+            p {
+                "It may do this for " strong { (humantime::format_duration(offer.lasts)) } ", by passes that live at most "
+                (humantime::format_duration(offer.pass_ttl)) " each. Whoever runs this broker can end it sooner."
+            }
+            form method="post" action=(ACTION) {
+                input type="hidden" name="form" value=(form);
+                (buttons(("allow", "Allow")))
+            }
+        },
+    )
 }
 
 /// Why it does not go on; `back` tells the client so.
 pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> Markup {
-    page("This does not go on", html! {
-        h1 { "This does not go on" }
-        p { (reason) }
-        @if !details.is_empty() { ul { @for detail in details { li { (detail) } } } }
-        @if let Some(back) = back {
-            p { a href=(back) rel="noreferrer" { "Tell the program that sent you here" } }
-        } @else {
-            p { "You can close this page." }
-        }
-    })
+    page(
+        "This does not go on",
+        html! {
+            h1 { "This does not go on" }
+            p { (reason) }
+            @if !details.is_empty() { ul { @for detail in details { li { (detail) } } } }
+            @if let Some(back) = back {
+                p { a href=(back) rel="noreferrer" { "Tell the program that sent you here" } }
+            } @else {
+                p { "You can close this page." }
+            }
+        },
+    )
 }
 
 /// The page as a response; after its form the browser may be sent to `redirect` and nowhere else.
@@ -168,7 +177,11 @@ fn asked(detail: &RequestedDetail) -> Markup {
 }
 
 fn any(all: &str, kind: &str, name: &str) -> Markup {
-    if name == "*" { html! { (all) } } else { html! { (kind) " " code { (name) } } }
+    if name == "*" {
+        html! { (all) }
+    } else {
+        html! { (kind) " " code { (name) } }
+    }
 }
 
 fn granted<'o>(server: &Manifest, details: impl Iterator<Item = &'o GrantedDetail> + Clone) -> Markup {

@@ -17,10 +17,7 @@ use crate::{
 };
 
 /// Redeems an authorization code: a pass, and what renews it.
-pub(in crate::http::oauth) async fn redeem(
-    exchange: &Exchange<'_>,
-    grant: &CodeGrant,
-) -> Result<TokenAnswer, Problem> {
+pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &CodeGrant) -> Result<TokenAnswer, Problem> {
     let client = exchange.persons_client()?;
     refuse_details(exchange)?;
     let redemption = Redemption {
