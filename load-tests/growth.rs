@@ -177,4 +177,5 @@ id = "reads"
 agents = ["bot"]
 server = "ledger"
 tools = ["read_*"]
+max_ttl = "1m"
 "#;
