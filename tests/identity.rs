@@ -77,6 +77,19 @@ impl Foreign {
         }
     }
 
+    fn p384() -> Self {
+        let signing = &signature::ECDSA_P384_SHA384_FIXED_SIGNING;
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref()).unwrap();
+        let point = pair.public_key().as_ref();
+        Self {
+            algorithm: Algorithm::ES384,
+            private: Private::Library(EncodingKey::from_ec_der(pkcs8.as_ref())),
+            jwk: json!({"kty": "EC", "crv": "P-384", "x": b64(&point[1..49]), "y": b64(&point[49..])}),
+            public_der: point.to_vec(),
+        }
+    }
+
     fn rsa() -> Self {
         let pair = RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
         let components = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
@@ -88,8 +101,16 @@ impl Foreign {
         }
     }
 
-    fn all() -> [Self; 3] {
-        [Self::ed25519(), Self::p256(), Self::rsa()]
+    /// An RSA key that signs in the other way.
+    fn pss() -> Self {
+        let mut key = Self::rsa();
+        key.algorithm = Algorithm::PS256;
+        key.jwk["alg"] = json!("PS256");
+        key
+    }
+
+    fn all() -> [Self; 5] {
+        [Self::ed25519(), Self::p256(), Self::rsa(), Self::p384(), Self::pss()]
     }
 
     fn sign(&self, header: &str, claims: &str) -> String {
@@ -98,7 +119,10 @@ impl Foreign {
             Private::Library(key) => jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap(),
             Private::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                let padding = &signature::RSA_PKCS1_SHA256;
+                let padding: &dyn signature::RsaEncoding = match self.algorithm {
+                    Algorithm::PS256 => &signature::RSA_PSS_SHA256,
+                    _ => &signature::RSA_PKCS1_SHA256,
+                };
                 pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
                 b64(&signature)
             }
@@ -201,7 +225,11 @@ fn headers_that_are_not_believed_are_refused() {
         (r#"{"alg":""}"#, Algorithm),
         (r#"{"alg":"HS256"}"#, Algorithm),
         (r#"{"alg":"eddsa"}"#, Algorithm),
-        (r#"{"alg":"PS256"}"#, Algorithm),
+        (r#"{"alg":"PS512"}"#, Algorithm),
+        (r#"{"alg":"RS384"}"#, Algorithm),
+        (r#"{"alg":"ES512"}"#, Algorithm),
+        (r#"{"alg":"PS256"}"#, Signature),
+        (r#"{"alg":"ES384"}"#, Signature),
         (r#"{"alg":"ES256"}"#, Signature),
         (r#"{"alg":"RS256"}"#, Signature),
         ("{}", Header),
@@ -237,7 +265,7 @@ fn a_public_key_is_no_shared_secret() {
         let secrets =
             [key.public_der.clone(), pem.clone().into(), format!("{pem}\n").into(), key.jwk.to_string().into_bytes()];
         for secret in secrets {
-            for alg in ["HS256", "EdDSA", "ES256", "RS256"] {
+            for alg in ["HS256", "EdDSA", "ES256", "ES384", "RS256", "PS256"] {
                 let signed = format!(
                     "{}.{}",
                     b64(format!(r#"{{"alg":"{alg}"}}"#).as_bytes()),
@@ -262,6 +290,27 @@ fn an_algorithm_other_than_the_registered_keys_is_refused() {
             assert_eq!(verify(std::slice::from_ref(&registered.jwk), &text).is_ok(), registered.jwk == signer.jwk);
         }
     }
+}
+
+#[test]
+fn an_rsa_key_signs_in_the_one_way_that_it_was_registered_for() {
+    let (rsa, pss) = (Foreign::rsa(), Foreign::pss());
+    let as_other = |key: &Foreign, alg: &str| {
+        let mut jwk = key.jwk.clone();
+        jwk["alg"] = json!(alg);
+        jwk
+    };
+    for (key, jwk) in [(&rsa, as_other(&rsa, "PS256")), (&pss, as_other(&pss, "RS256"))] {
+        for alg in ["RS256", "PS256"] {
+            let text = key.sign(&format!(r#"{{"alg":"{alg}"}}"#), &claims().to_string());
+            assert_eq!(verify(std::slice::from_ref(&jwk), &text), Err(AssertionReason::Signature), "{alg}");
+        }
+    }
+    // What is stored is read again, and says the same.
+    let stored = RegisteredKey::from_jwk(&pss.jwk).unwrap().jwk().clone();
+    assert!(verify(&[stored], &pss.sign(&pss.header(), &claims().to_string())).is_ok());
+    let both = [rsa.jwk.clone(), as_other(&rsa, "PS256")];
+    assert_eq!(RegisteredKey::from_jwks(&both).unwrap_err(), JwkError::Duplicate, "one key, one way");
 }
 
 #[test]
@@ -299,9 +348,12 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
         check(name, None);
     }
     for value in ["null", "7", "true", "[]", "{}", r#"["research-bot"]"#] {
-        for name in ["iss", "sub", "aud", "jti"] {
+        for name in ["iss", "sub", "jti"] {
             check(name, Some(value));
         }
+    }
+    for value in ["null", "7", "true", "[]", "{}"] {
+        check("aud", Some(value));
     }
     check("jti", Some(r#""""#));
     check("jti", Some(&format!("\"{}\"", "j".repeat(129))));
@@ -310,7 +362,7 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
 }
 
 #[test]
-fn only_this_issuer_as_one_text_is_the_audience() {
+fn only_this_issuer_alone_is_the_audience() {
     let key = Foreign::ed25519();
     let others = [
         "https://broker.example/",
@@ -327,7 +379,19 @@ fn only_this_issuer_as_one_text_is_the_audience() {
         let text = key.sign(&key.header(), &claims_with("aud", Some(&json!(audience).to_string())));
         assert_eq!(verify(std::slice::from_ref(&key.jwk), &text), Err(AssertionReason::Audience), "{audience}");
     }
-    for list in [json!([ISSUER]), json!([ISSUER, "https://other.example"]), json!([]), json!({"0": ISSUER})] {
+    let alone = key.sign(&key.header(), &claims_with("aud", Some(&json!([ISSUER]).to_string())));
+    assert!(verify(std::slice::from_ref(&key.jwk), &alone).is_ok());
+    let other = key.sign(&key.header(), &claims_with("aud", Some(r#"["https://other.example"]"#)));
+    assert_eq!(verify(std::slice::from_ref(&key.jwk), &other), Err(AssertionReason::Audience));
+    let lists = [
+        json!([ISSUER, "https://other.example"]),
+        json!([ISSUER, ISSUER]),
+        json!([[ISSUER]]),
+        json!([7]),
+        json!([]),
+        json!({"0": ISSUER}),
+    ];
+    for list in lists {
         let text = key.sign(&key.header(), &claims_with("aud", Some(&list.to_string())));
         assert_eq!(verify(std::slice::from_ref(&key.jwk), &text), Err(AssertionReason::Claim("aud")), "{list}");
     }
@@ -420,7 +484,7 @@ fn other_forms_of_jwt_and_changed_bytes_are_refused() {
 
 #[test]
 fn keys_are_checked_at_registration() {
-    let [ed, ec, rsa] = Foreign::all().map(|key| key.jwk);
+    let [ed, ec, rsa, wide, _] = Foreign::all().map(|key| key.jwk);
     let with = |jwk: &Value, name: &str, value: Value| {
         let mut jwk = jwk.clone();
         jwk[name] = value;
@@ -436,7 +500,10 @@ fn keys_are_checked_at_registration() {
         (json!({"kty": "oct", "k": "AAAA"}), JwkError::Private("k")),
         (json!({"kty": "OKP", "crv": "Ed448", "x": "AA"}), JwkError::Kind),
         (json!({"kty": "OKP", "crv": "X25519", "x": ed["x"]}), JwkError::Kind),
-        (json!({"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"}), JwkError::Kind),
+        (json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), JwkError::Kind),
+        (json!({"kty": "EC", "crv": "P-384", "x": ec["x"], "y": ec["y"]}), JwkError::Encoding("x")),
+        (json!({"kty": "EC", "crv": "P-384", "x": wide["x"], "y": wide["x"]}), JwkError::Point),
+        (json!({"kty": "EC", "crv": "P-256", "x": wide["x"], "y": wide["y"]}), JwkError::Encoding("x")),
         (json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}), JwkError::Kind),
         (with(&ed, "d", json!("AA")), JwkError::Private("d")),
         (with(&rsa, "p", json!("AA")), JwkError::Private("p")),
@@ -455,7 +522,8 @@ fn keys_are_checked_at_registration() {
         (with(&rsa, "n", json!(b64(&[&[0], &modulus[..]].concat()))), JwkError::Encoding("n")),
         (with(&rsa, "n", json!("")), JwkError::Modulus),
         (with(&ed, "alg", json!("ES256")), JwkError::Purpose("alg")),
-        (with(&rsa, "alg", json!("PS256")), JwkError::Purpose("alg")),
+        (with(&rsa, "alg", json!("PS512")), JwkError::Purpose("alg")),
+        (with(&wide, "alg", json!("ES256")), JwkError::Purpose("alg")),
         (with(&ed, "use", json!("enc")), JwkError::Purpose("use")),
         (with(&ed, "key_ops", json!(["sign"])), JwkError::Purpose("key_ops")),
         (with(&ed, "kid", json!("")), JwkError::Kid),

@@ -15,7 +15,6 @@ use super::{
 use crate::{
     base::{
         digest::Digest,
-        holder::HolderKey,
         ids::{AgentId, ServerUri, TaskId},
     },
     journal::{
@@ -39,7 +38,7 @@ pub struct Redemption<'a> {
     /// The servers that the pass is to be for; none: all that were allowed.
     pub servers: BTreeSet<ServerUri>,
     /// The key that passes are to be bound to, proven.
-    pub holder: Option<HolderKey>,
+    pub holder: Option<Holding>,
 }
 
 /// A refresh token, presented.
@@ -53,7 +52,7 @@ pub struct Refresh<'a> {
     /// What the pass is to be for; `None`: all that was allowed.
     pub names: Option<Names>,
     /// The key that a proof came with.
-    pub holder: Option<HolderKey>,
+    pub holder: Option<Holding>,
 }
 
 /// A pass, and what renews it.
@@ -64,6 +63,8 @@ pub struct Handed {
     pub issued: Issued,
     /// The refresh token, good once.
     pub refresh: OneTime,
+    /// Whether the answer names the rights in full.
+    pub in_detail: bool,
 }
 
 /// A code or refresh token that was not taken.
@@ -143,8 +144,7 @@ impl Broker {
             return Err(CodeError::Refused(reason));
         }
         let record = self.registered(agent)?;
-        let holder = redemption.holder.map(|key| Holding { key, max_delegations: 0 });
-        let opened = TaskRecord { holder, ..consent::task_of(&consent, now) };
+        let opened = TaskRecord { holder: redemption.holder, ..consent::task_of(&consent, now) };
         let asked = narrowed(&opened.asked, &redemption.servers, None)?;
         let refresh = OneTime::token(REFRESH_PREFIX);
         let (agent, steward, task) = (agent.clone(), consent.steward.clone(), Some(opened.task.clone()));
@@ -155,7 +155,7 @@ impl Broker {
         ];
         let standing = self.refuse_suspended_pair(&opened.agent, &opened.steward);
         let issued = self.issue(caller, &record, (TaskRecord { asked, ..opened }, standing), events).await?;
-        Ok(Handed { issued, refresh })
+        Ok(Handed { issued, refresh, in_detail: consent.in_detail })
     }
 
     /// Mints another pass in the task of a refresh token, which a new one replaces: policy is asked again.
@@ -182,7 +182,7 @@ impl Broker {
         if self.refuse_ended_task(agent, &task.task).is_err() {
             return refuse(CodeReason::Ended);
         }
-        if task.holder.as_ref().is_some_and(|holding| refresh.holder.as_ref() != Some(&holding.key)) {
+        if task.holder.is_some() && task.holder != refresh.holder {
             return refuse(CodeReason::Holder);
         }
         let asked = narrowed(&task.asked, &refresh.servers, refresh.names.as_ref())?;
@@ -192,7 +192,7 @@ impl Broker {
         let next = OneTime::token(REFRESH_PREFIX);
         let events = vec![Event::RefreshRotated { task: task.task.clone(), next: next.digest() }];
         let issued = self.issue(caller, &record, (TaskRecord { asked, ..task }, standing), events).await?;
-        Ok(Handed { issued, refresh: next })
+        Ok(Handed { issued, refresh: next, in_detail: family.in_detail })
     }
 
     /// Ends the task whose code or token somebody has who should not.
@@ -224,7 +224,7 @@ fn fits(consent: &ConsentRecord, agent: &AgentId, redemption: &Redemption<'_>) -
     if consent.challenge != redemption.verifier {
         return Err(CodeReason::Verifier);
     }
-    let presented = redemption.holder.as_ref().map(HolderKey::thumbprint);
+    let presented = redemption.holder.as_ref().map(|holding| holding.key.thumbprint());
     if consent.holder.is_some() && consent.holder != presented {
         return Err(CodeReason::Holder);
     }

@@ -52,6 +52,8 @@ pub struct Ask {
     pub challenge: Digest,
     /// The thumbprint of the key that the code is to be bound to.
     pub holder: Option<String>,
+    /// Whether the request named its rights in full.
+    pub in_detail: bool,
     /// What it asks for.
     pub details: Vec<RequestedDetail>,
 }
@@ -127,6 +129,7 @@ impl Broker {
             redirect_uri: ask.redirect_uri,
             challenge: ask.challenge,
             holder: ask.holder,
+            in_detail: ask.in_detail,
             details: ask.details,
             expires_at: now.plus(CODE_LIVES),
             ends_at: now.floor_second().plus(lasts),

@@ -59,6 +59,8 @@ pub(super) struct Family {
     pub(super) steward: StewardId,
     pub(super) current: Digest,
     used: BTreeSet<Digest>,
+    /// Whether answers name the rights in full.
+    pub(super) in_detail: bool,
     pub(super) ends_at: Timestamp,
 }
 
@@ -146,6 +148,7 @@ impl People {
             steward: consent.steward.clone(),
             current: *refresh,
             used: BTreeSet::new(),
+            in_detail: consent.in_detail,
             ends_at: consent.ends_at,
         };
         self.families.insert(task.clone(), family);

@@ -60,6 +60,7 @@ use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
     journal::event::Subject,
+    verify::possession::IssuingProofs,
 };
 
 /// What the server tells whoever counts.
@@ -143,6 +144,8 @@ pub(in crate::http) struct App {
     openapi: Bytes,
     oauth: OAuthOptions,
     desk: Desk,
+    /// Proofs that came with token requests.
+    issuing_proofs: IssuingProofs,
 }
 
 impl App {

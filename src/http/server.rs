@@ -33,7 +33,9 @@ use super::{
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
+    oauth::metadata::TOKEN,
     outbound::Fetcher,
+    verify::possession::IssuingProofs,
 };
 
 /// How a server is run.
@@ -193,6 +195,8 @@ impl Server {
     pub fn new(listeners: Listeners, broker: Arc<Broker>, observer: Arc<dyn Observer>) -> Self {
         let options = &listeners.options;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let endpoint = format!("{}{TOKEN}", broker.issuer());
+        let issuing_proofs = IssuingProofs::new(&endpoint, broker.now());
         let app = App {
             broker,
             observer,
@@ -211,6 +215,7 @@ impl Server {
             openapi: openapi().into(),
             oauth: options.oauth,
             desk: Desk::new(options.client_documents.clone().map(Documents::new)),
+            issuing_proofs,
         };
         Self { listeners, app: Arc::new(app) }
     }

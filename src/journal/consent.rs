@@ -30,6 +30,9 @@ pub struct ConsentRecord {
     /// The thumbprint of the key that the request bound the code to (RFC 9449 section 10).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// Whether the request named its rights in full (RFC 9396): then so do the answers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_detail: bool,
     /// What was shown and allowed; names are exact.
     pub details: Vec<RequestedDetail>,
     /// When the code ends.
@@ -55,4 +58,9 @@ pub struct RegistrationRecord {
     pub secret: Option<Digest>,
     /// When it is forgotten, unless somebody consented before.
     pub expires_at: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }

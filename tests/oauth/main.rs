@@ -22,5 +22,6 @@ mod browser;
 mod client;
 mod metadata;
 mod people;
+mod proofs;
 mod secrets;
 mod token;

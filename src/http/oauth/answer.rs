@@ -27,28 +27,35 @@ struct Body<'a> {
     refresh_token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    authorization_details: &'a [GrantedDetail],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<&'a [GrantedDetail]>,
 }
 
 impl TokenAnswer {
-    /// The pass that was `issued`, told at `now`.
-    pub(super) fn new(issued: &Issued, now: Timestamp) -> Result<Self, Problem> {
-        Self::told(issued, None, now)
+    /// The pass that was `issued` to whoever `asked`, told at `now`.
+    pub(super) fn new(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
+        Self::told(issued, (None, asked.details.is_some()), now)
     }
 
     /// The pass that was handed to a person's client, with what renews it.
     pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Self, Problem> {
-        Self::told(&handed.issued, Some(handed.refresh.expose()), now)
+        Self::told(&handed.issued, (Some(handed.refresh.expose()), handed.in_detail), now)
     }
 
-    fn told(issued: &Issued, refresh_token: Option<&str>, now: Timestamp) -> Result<Self, Problem> {
+    fn told(
+        issued: &Issued,
+        (refresh_token, in_detail): (Option<&str>, bool),
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
         Answer::ok(&Body {
             access_token: issued.token.expose(),
             token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
             expires_in: issued.record.expires_at.since(now).as_secs(),
             refresh_token,
             scope: scope::granted(&issued.record.rights),
-            authorization_details: &issued.record.rights,
+            // RFC 9396 section 7: for those who sent some. Some stock clients take no answer with members
+            // that they did not ask for.
+            authorization_details: in_detail.then_some(issued.record.rights.as_slice()),
         })
         .map(Self)
     }

@@ -82,8 +82,8 @@ pub(in crate::http) struct TokenAnswer {
     refresh_token: Option<String>,
     /// What was granted, in words.
     scope: Option<String>,
-    /// What was granted, with exact names.
-    authorization_details: Vec<AuthorizationDetail>,
+    /// What was granted, with exact names, when details were asked for.
+    authorization_details: Option<Vec<AuthorizationDetail>>,
 }
 
 /// What the authorization server tells of itself (RFC 8414).

@@ -9,6 +9,7 @@ use axum::{
 
 use super::{answer::TokenAnswer, client::Client, grants, schema};
 use crate::{
+    base::ids::AgentId,
     http::{
         App,
         context::{Context, Here},
@@ -17,6 +18,8 @@ use crate::{
         problem::Problem,
     },
     oauth::{Asked, Grant, OAuthError, Presented, TokenRequest},
+    token::Holding,
+    verify::possession::{self, IssuingError},
 };
 
 /// One request to the token endpoint, read, with everything that a grant needs to answer it.
@@ -25,6 +28,8 @@ pub(super) struct Exchange<'r> {
     pub(super) context: &'r Context,
     /// The client's credential, not looked at yet.
     pub(super) presented: Presented<'r>,
+    /// The `DPoP` headers.
+    proofs: Vec<&'r HeaderValue>,
     /// What is asked for.
     pub(super) asked: Asked,
 }
@@ -39,10 +44,31 @@ impl Exchange<'_> {
     pub(super) fn persons_client(&self) -> Result<Client, Problem> {
         self.app.persons_client(&self.presented, self.context)
     }
+
+    /// The key that a pass of `agent` is to be bound to; `None` when no proof was sent. Such a pass is not
+    /// handed on.
+    pub(super) fn holder(&self, agent: &AgentId) -> Result<Option<Holding>, Problem> {
+        let bad = |inside: String| Problem::oauth(OAuthError::InvalidDpopProof, inside);
+        let proof = match self.proofs.as_slice() {
+            [] => return Ok(None),
+            [one] => one.to_str().map_err(|_| bad("not ASCII".to_owned()))?,
+            _ => return Err(bad("more than one proof".to_owned())),
+        };
+        let presented = possession::Presented { proof, method: "POST" };
+        let key = self.app.issuing_proofs.key(&presented, agent, self.app.broker.now());
+        let key = key.map_err(|error| match error {
+            IssuingError::Full => Problem::oauth(OAuthError::TemporarilyUnavailable, error.to_string()),
+            error => bad(error.to_string()),
+        })?;
+        Ok(Some(Holding { key, max_delegations: 0 }))
+    }
 }
 
 /// Gives a token: opens a task of the client's and mints its pass.
+///
+/// With a `DPoP` header (RFC 9449) the pass is bound to the key that signed the proof.
 #[utoipa::path(post, path = "/oauth/token", operation_id = "oauth_token", tag = "oauth", security(("client" = []), ()),
+    params(("DPoP" = Option<String>, Header, description = "A proof of possession (RFC 9449)")),
     request_body(content = schema::TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "The token", body = schema::TokenAnswer), OAuthProblems))]
 pub(in crate::http) async fn token(
@@ -56,7 +82,8 @@ pub(in crate::http) async fn token(
     let authorization = authorization.ok_or(OAuthError::InvalidClient)?;
     let presented = Presented::read(&authorization, &form)?;
     let TokenRequest { grant, asked } = TokenRequest::read(&form)?;
-    let exchange = Exchange { app: &app, context: &context, presented, asked };
+    let proofs = headers.get_all("DPoP").iter().collect();
+    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
         Grant::AuthorizationCode(grant) => grants::people::redeem(&exchange, &grant).await,

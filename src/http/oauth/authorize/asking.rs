@@ -101,6 +101,7 @@ impl Asking {
             redirect_uri: self.is_named.then(|| self.redirect.to_string()),
             challenge: request.challenge,
             holder: request.holder,
+            in_detail: request.asked.details.is_some(),
             details,
         })
     }

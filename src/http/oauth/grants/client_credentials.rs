@@ -23,6 +23,7 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<To
         let profile = state.agent(&client.agent).and_then(|record| record.client.clone());
         (state.catalogue(), profile.unwrap_or_default().default_details)
     };
+    let holder = exchange.holder(&client.agent)?;
     let request = OpenTask {
         purpose: PURPOSE.to_owned(),
         ttl: app.oauth.token_ttl,
@@ -30,12 +31,12 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<To
         allow_partial: true,
         steward: None,
         context: BTreeMap::new(),
-        holder: None,
+        holder,
     };
     let issued = app.broker.open_task(&client.caller, &client.agent, request).await;
     let issued = issued.map_err(|error| refusal(error, asked))?;
     app.observer.minted();
-    TokenAnswer::new(&issued, app.broker.now())
+    TokenAnswer::new(&issued, asked, app.broker.now())
 }
 
 /// What the task is for, in the words of nobody: the client cannot say.

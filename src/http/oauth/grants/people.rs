@@ -25,7 +25,7 @@ pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &Code
         redirect_uri: grant.redirect_uri.as_deref(),
         verifier: grant.verifier,
         servers: servers(exchange)?,
-        holder: None,
+        holder: exchange.holder(&client.agent)?,
     };
     let handed = exchange.app.broker.redeem_code(&client.caller, &client.agent, redemption).await;
     answer(exchange, handed)
@@ -36,7 +36,7 @@ pub(in crate::http::oauth) async fn refresh(exchange: &Exchange<'_>, token: &str
     let client = exchange.persons_client()?;
     refuse_details(exchange)?;
     let names = exchange.asked.scope.as_ref().map(names);
-    let refresh = Refresh { token, names, servers: servers(exchange)?, holder: None };
+    let refresh = Refresh { token, names, servers: servers(exchange)?, holder: exchange.holder(&client.agent)? };
     let handed = exchange.app.broker.refresh(&client.caller, &client.agent, refresh).await;
     answer(exchange, handed)
 }
