@@ -83,6 +83,7 @@ fn task() -> OpenTask {
         details: vec![serde_json::from_value(detail).unwrap()],
         allow_partial: false,
         steward: None,
+        verified: None,
         context: BTreeMap::new(),
         holder: None,
     }

@@ -29,11 +29,12 @@ const FLOORS: [(&str, u8); 15] = [
 ];
 
 /// Rooms of one floor that may look at each other all the same, with the reason.
-const NEIGHBOURS: [(&str, &str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str, &str); 6] = [
     ("index", "journal", "the index is derived from the journal's records"),
     ("audit", "journal", "the audit trail is a view of the journal"),
     ("telemetry", "config", "what is measured, and where it goes, is configured"),
     ("audit", "index", "and finds its records through the index"),
+    ("broker", "identity", "who a person proved to be is what makes a task one on that person's behalf"),
     ("outbound", "identity", "what is fetched are the keys of issuers, and identity knows what they sign"),
 ];
 

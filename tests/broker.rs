@@ -121,6 +121,7 @@ fn wants(tools: &[&str]) -> OpenTask {
         details: vec![serde_json::from_value(detail).unwrap()],
         allow_partial: false,
         steward: None,
+        verified: None,
         context: BTreeMap::new(),
         holder: None,
     }

@@ -153,7 +153,7 @@ impl Broker {
             Event::CodeUsed { code: digest, agent, steward, task, refresh: Some(refresh.digest()) },
             Event::TaskOpened { task: opened.clone() },
         ];
-        let standing = self.refuse_suspended_pair(&opened.agent, &opened.steward);
+        let standing = self.refuse_suspended_people(&record, &opened.steward);
         let issued = self.issue(caller, &record, (TaskRecord { asked, ..opened }, standing), events).await?;
         Ok(Handed { issued, refresh, in_detail: consent.in_detail })
     }
@@ -187,7 +187,7 @@ impl Broker {
         }
         let asked = narrowed(&task.asked, &refresh.servers, refresh.names.as_ref())?;
         let record = self.registered(agent)?;
-        let standing = self.refuse_suspended_pair(agent, &task.steward);
+        let standing = self.refuse_suspended_people(&record, &task.steward);
         let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
         let next = OneTime::token(REFRESH_PREFIX);
         let events = vec![Event::RefreshRotated { task: task.task.clone(), next: next.digest() }];

@@ -1,6 +1,9 @@
 //! Consent: a person allows a client to do for them what policy allows it, and no more.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -15,9 +18,9 @@ use crate::{
         Actor, Event,
         client::{ClientOrigin, ClientProfile, ClientSecret},
         consent::ConsentRecord,
-        event::{AgentRecord, Subject, TaskRecord},
+        event::{AgentRecord, TaskRecord},
     },
-    policy::{Decision, Question, Reason},
+    policy::{Behalf, Decision, Question, Reason},
     token::rights::{GrantedDetail, RequestedDetail},
 };
 
@@ -83,12 +86,13 @@ impl Broker {
     /// client, its id is another's, or it or the steward is revoked.
     pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
         let agent = self.client_record(&ask.client, steward)?;
-        self.refuse_suspended_pair(&agent.agent, steward)?;
+        self.refuse_suspended_people(&agent, steward)?;
         let lasts = self.options.max_task_ttl;
         let question = Question {
             agent: agent.agent,
             groups: agent.groups,
-            steward: steward.clone(),
+            steward: agent.steward,
+            behalf: Behalf { steward: steward.clone(), verified: true, groups: BTreeSet::new() },
             purpose: PURPOSE.to_owned(),
             requested: ask.details.clone(),
             ttl_seconds: lasts.as_secs(),
@@ -120,7 +124,7 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let Offer { steward, ask, lasts, .. } = offer;
         let agent = self.client_record(&ask.client, &steward)?;
-        self.refuse_suspended_pair(&agent.agent, &steward)?;
+        self.refuse_suspended_people(&agent, &steward)?;
         let (code, now) = (OneTime::token(CODE_PREFIX), self.now());
         let consent = ConsentRecord {
             code: code.digest(),
@@ -189,10 +193,10 @@ impl Broker {
         })
     }
 
-    pub(super) fn refuse_suspended_pair(&self, agent: &AgentId, steward: &StewardId) -> Result<(), BrokerError> {
+    pub(super) fn refuse_suspended_people(&self, agent: &AgentRecord, steward: &StewardId) -> Result<(), BrokerError> {
         let state = self.state();
-        super::issue::refuse_suspended(&state, &Subject::Agent(agent.clone()))?;
-        super::issue::refuse_suspended(&state, &Subject::Steward(steward.clone()))
+        let mut people = super::issue::people(agent, steward).into_iter();
+        people.try_for_each(|subject| super::issue::refuse_suspended(&state, &subject))
     }
 }
 
@@ -210,6 +214,7 @@ pub(super) fn task_of(consent: &ConsentRecord, now: Timestamp) -> TaskRecord {
         // What policy has taken back meanwhile does not take the rest with it.
         allow_partial: true,
         holder: None,
+        verified: None,
         consented: true,
     }
 }

@@ -34,6 +34,7 @@ mod saved;
 mod sign_in;
 mod space;
 mod state;
+mod stewards;
 mod tasks;
 
 use std::{
@@ -54,7 +55,7 @@ pub use self::{
     codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
     consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
-    directory::DirectoryError,
+    directory::{DirectoryError, Identity},
     dynamic::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
     error::BrokerError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
@@ -67,11 +68,12 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     sign_in::SIGN_IN_LIVES,
     state::{LiveTask, State, TaskEnd},
+    stewards::{StewardView, VerifiedSteward},
     tasks::{DelegationReport, TaskView},
 };
 use crate::{

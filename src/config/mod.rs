@@ -14,7 +14,7 @@ use raw::RawConfig;
 pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
-use crate::{base::ids::IssuerUri, broker::Retention};
+use crate::{base::ids::IssuerUri, broker::Retention, identity::issuer::TrustedIssuer};
 
 /// The configuration of a broker; if it exists, it holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,10 @@ pub struct OAuth {
     pub client_documents: bool,
     /// Whether clients may register themselves.
     pub dynamic_registration: bool,
+    /// Whether this machine itself may be asked for keys and documents, over plain http too.
+    pub fetch_loopback: bool,
+    /// The issuers of whose people and workloads something is believed.
+    pub issuers: Vec<TrustedIssuer>,
 }
 
 /// What is logged, and how.

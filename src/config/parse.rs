@@ -10,6 +10,7 @@ use super::{
 use crate::{
     base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
     broker::Retention,
+    identity::issuer::{IssuerSettings, TrustedIssuer},
 };
 
 impl TryFrom<RawConfig> for Config {
@@ -49,6 +50,8 @@ impl Parser<'_> {
         let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
         let client_documents = self.required("oauth.client_documents", boolean);
         let dynamic_registration = self.required("oauth.dynamic_registration", boolean);
+        let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", boolean);
+        let issuers = self.issuers();
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -69,10 +72,12 @@ impl Parser<'_> {
                 token_ttl: token_ttl?,
                 client_documents: client_documents?,
                 dynamic_registration: dynamic_registration?,
+                fetch_loopback: fetch_loopback?,
+                issuers: issuers?,
             },
             log: log?,
             issuer: issuer?,
-            effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
+            effective: SETTINGS.iter().map(|setting| self.effective(setting)).chain(self.effective_issuers()).collect(),
         })
     }
 
@@ -111,6 +116,34 @@ impl Parser<'_> {
             keep_bytes: keep_bytes?,
             archive_dir: archive_dir?,
         })
+    }
+
+    fn issuers(&mut self) -> Option<Vec<TrustedIssuer>> {
+        let mut trusted: Vec<TrustedIssuer> = Vec::new();
+        let raw = self.raw;
+        for (settings, origin) in raw.issuers() {
+            let known = trusted.iter().any(|other| other.issuer() == settings.issuer);
+            let checked = if known { Err("given twice".to_owned()) } else { TrustedIssuer::new(settings.clone()) };
+            match checked {
+                Ok(issuer) => trusted.push(issuer),
+                Err(detail) => self.problems.push(Problem {
+                    key: ISSUERS,
+                    given: shorten(&settings.issuer),
+                    origin: origin.clone(),
+                    detail,
+                }),
+            }
+        }
+        (trusted.len() == raw.issuers().len()).then_some(trusted)
+    }
+
+    fn effective_issuers(&self) -> impl Iterator<Item = Effective> {
+        let effective = |(settings, origin): &(IssuerSettings, Origin)| Effective {
+            key: ISSUERS,
+            value: settings.issuer.clone(),
+            origin: origin.clone(),
+        };
+        self.raw.issuers().iter().map(effective)
     }
 
     fn log(&mut self) -> Option<Log> {
@@ -247,6 +280,9 @@ fn shorten(text: &str) -> String {
 
 /// One second more than the staleness bound of a verifier that was built with the default.
 const SHORTEST_OVERLAP: u64 = 61;
+
+/// The table of trusted issuers, as the file has it.
+const ISSUERS: &str = "oauth.issuer";
 
 /// Twice what stock clients want to be left of a token.
 const SHORTEST_TOKEN: u64 = 60;

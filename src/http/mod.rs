@@ -36,6 +36,7 @@ mod servers;
 mod share;
 mod stewards;
 mod stream;
+mod subject;
 mod tasks;
 mod tls;
 
@@ -60,6 +61,7 @@ use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
     journal::event::Subject,
+    outbound::Trust,
     verify::possession::IssuingProofs,
 };
 
@@ -142,6 +144,7 @@ pub(in crate::http) struct App {
     /// Whether the server drains: it is not ready any more, and streams end.
     draining: watch::Sender<bool>,
     openapi: Bytes,
+    trust: Arc<Trust>,
     oauth: OAuthOptions,
     desk: Desk,
     /// Proofs that came with token requests.
@@ -181,6 +184,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(stewards::erase))
         .routes(routes!(stewards::reinstate))
         .routes(routes!(stewards::code))
+        .routes(routes!(stewards::unidentify))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))

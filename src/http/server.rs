@@ -34,7 +34,7 @@ use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
     oauth::metadata::TOKEN,
-    outbound::Fetcher,
+    outbound::{Fetcher, Trust},
     verify::possession::IssuingProofs,
 };
 
@@ -64,6 +64,8 @@ pub struct Options {
     pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
+    /// The issuers of whose people and workloads something is believed.
+    pub trust: Arc<Trust>,
     /// The OAuth door.
     pub oauth: OAuthOptions,
     /// Who fetches the metadata documents of clients; `None`: nobody, and there are no such clients.
@@ -85,6 +87,7 @@ impl Options {
             max_streams: 4096,
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
+            trust: Arc::default(),
             oauth: OAuthOptions::default(),
             client_documents: None,
         }
@@ -213,6 +216,7 @@ impl Server {
             stream_shares: Shares::eighths(options.max_streams),
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
+            trust: Arc::clone(&options.trust),
             oauth: options.oauth,
             desk: Desk::new(options.client_documents.clone().map(Documents::new)),
             issuing_proofs,

@@ -49,6 +49,8 @@ impl Subjects {
             }
             Event::StewardAdded { steward }
             | Event::StewardErased { steward }
+            | Event::StewardIdentified { steward, .. }
+            | Event::StewardUnidentified { steward }
             | Event::SignInCodeMade { steward, .. }
             | Event::SignedIn { steward, .. } => self.add_steward(steward),
             Event::ConsentGiven { consent } => {

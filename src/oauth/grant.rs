@@ -4,8 +4,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Asked, Form, OAuthError, pkce};
-use crate::base::digest::Digest;
+use super::{
+    Asked, Form, OAuthError,
+    code::{CodeGrant, RefreshToken},
+};
 
 /// A token request.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub struct TokenRequest {
 }
 
 /// By what right a token is asked for.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Grant {
     /// The client's own (RFC 6749 section 4.4).
@@ -25,45 +28,25 @@ pub enum Grant {
     /// A person's, by the code that the client was sent (RFC 6749 section 4.1.3).
     AuthorizationCode(CodeGrant),
     /// The same, renewed (RFC 6749 section 6).
-    RefreshToken(Zeroizing<String>),
+    RefreshToken(RefreshToken),
+    /// Somebody else's word (RFC 7523 section 2.1).
+    JwtBearer(Assertion),
 }
 
-/// An authorization code, with what shows that it came to the right one.
-#[expect(clippy::exhaustive_structs, reason = "a plain record")]
-pub struct CodeGrant {
-    /// The code.
-    pub code: Zeroizing<String>,
-    /// Where it was sent.
-    pub redirect_uri: Option<String>,
-    /// SHA-256 of the verifier (RFC 7636).
-    pub verifier: Digest,
-}
+/// An assertion that is a grant: a JWT, not looked at yet. Wiped when dropped, never printed.
+pub struct Assertion(Zeroizing<String>);
 
-impl CodeGrant {
-    fn read(form: &Form) -> Result<Self, OAuthError> {
-        let code = form.text("code").ok_or(OAuthError::InvalidRequest)?;
-        let verifier = form.text("code_verifier").ok_or(OAuthError::InvalidRequest)?;
-        Ok(Self {
-            code: Zeroizing::new(code.to_owned()),
-            redirect_uri: form.text("redirect_uri").map(str::to_owned),
-            verifier: pkce::verifier(verifier).map_err(|_| OAuthError::InvalidRequest)?,
-        })
+impl Assertion {
+    /// The JWT.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-impl fmt::Debug for CodeGrant {
+impl fmt::Debug for Assertion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CodeGrant(…)")
-    }
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ClientCredentials => CLIENT_CREDENTIALS,
-            Self::AuthorizationCode(_) => AUTHORIZATION_CODE,
-            Self::RefreshToken(_) => REFRESH_TOKEN,
-        })
+        f.write_str("Assertion(…)")
     }
 }
 
@@ -78,9 +61,10 @@ impl TokenRequest {
         let grant = match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
             CLIENT_CREDENTIALS => Grant::ClientCredentials,
             AUTHORIZATION_CODE => Grant::AuthorizationCode(CodeGrant::read(form)?),
-            REFRESH_TOKEN => {
-                let token = form.text("refresh_token").ok_or(OAuthError::InvalidRequest)?;
-                Grant::RefreshToken(Zeroizing::new(token.to_owned()))
+            REFRESH_TOKEN => Grant::RefreshToken(RefreshToken::read(form)?),
+            JWT_BEARER => {
+                let assertion = form.text("assertion").ok_or(OAuthError::InvalidRequest)?;
+                Grant::JwtBearer(Assertion(Zeroizing::new(assertion.to_owned())))
             }
             _ => return Err(OAuthError::UnsupportedGrantType),
         };
@@ -96,3 +80,6 @@ pub const AUTHORIZATION_CODE: &str = "authorization_code";
 
 /// The `grant_type` of RFC 6749 section 6.
 pub const REFRESH_TOKEN: &str = "refresh_token";
+
+/// The `grant_type` of RFC 7523 section 2.1.
+pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

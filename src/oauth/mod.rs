@@ -9,6 +9,7 @@ pub mod asked;
 pub mod authorization;
 pub mod client_auth;
 pub mod client_document;
+pub mod code;
 pub mod error;
 pub mod form;
 pub mod grant;

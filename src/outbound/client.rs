@@ -110,8 +110,9 @@ impl Fetcher {
     /// SECURITY: an address in the URL is dialled without asking the resolver, so it is checked here; the
     /// parser has by now turned `0x7f.1`, `2130706433` and `127.0.0.1.` into the address that they mean.
     fn admitted(&self, text: &str) -> Result<Url, FetchError> {
-        // The parser drops white space and turns backslashes around: such text means two things.
-        if text.len() > MAX_URL_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        // The parser drops white space, turns backslashes around and skips slashes: such text means two things.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') && !text.contains(":///");
+        if text.len() > MAX_URL_BYTES || !is_plain {
             return Err(FetchError::Url);
         }
         let url = Url::parse(text).map_err(|_| FetchError::Url)?;
@@ -120,18 +121,19 @@ impl Fetcher {
         }
         let host = url.host_str().ok_or(FetchError::Url)?;
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-        if literal.is_some_and(|address| !self.reach.admits(address)) {
-            return Err(FetchError::Address);
-        }
         let plain_is_accepted = || match literal {
             Some(address) => self.reach.admits_plain_http(address),
             None => host == "localhost" && self.reach.admits_plain_http(IpAddr::from([127, 0, 0, 1])),
         };
         match url.scheme() {
-            "https" => Ok(url),
-            "http" if plain_is_accepted() => Ok(url),
-            _ => Err(FetchError::Url),
+            "https" => {}
+            "http" if plain_is_accepted() => {}
+            _ => return Err(FetchError::Url),
         }
+        if literal.is_some_and(|address| !self.reach.admits(address)) {
+            return Err(FetchError::Address);
+        }
+        Ok(url)
     }
 }
 

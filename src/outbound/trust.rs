@@ -34,6 +34,12 @@ impl Trust {
         self.issuers.values().any(|(trusted, _)| trusted.is_for(kind))
     }
 
+    /// Whether `issuer` is trusted for `kind`.
+    #[must_use]
+    pub fn is_trusted(&self, issuer: &str, kind: TrustedKind) -> bool {
+        self.issuers.get(issuer).is_some_and(|(trusted, _)| trusted.is_for(kind))
+    }
+
     /// The person whose ID token `text` is.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             allow_partial: false,
             holder: None,
             consented: false,
+            verified: None,
         },
     })
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A client that proved itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     /// The agent that it is.
     pub(super) agent: AgentId,

@@ -11,14 +11,14 @@ use axum::{
 use super::schema;
 use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
-    identity::jwk::KeyAlgorithm,
+    identity::{issuer::TrustedKind, jwk::KeyAlgorithm},
     oauth::{
-        grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN},
+        grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, JWT_BEARER, REFRESH_TOKEN},
         metadata::{self, Offered},
     },
 };
 
-/// What is on at every server.
+/// What is on whatever the settings say.
 const OFFERED: Offered = Offered {
     grant_types: &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN],
     client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
@@ -53,12 +53,22 @@ pub(in crate::http) async fn openid_configuration(
 
 fn answer(app: &App, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    let offered = Offered {
-        registration: app.oauth.dynamic_registration,
-        client_documents: app.desk.reads_documents(),
-        ..OFFERED
-    };
-    let mut response = Answer::ok(&metadata::document(app.broker.issuer(), &offered))?.into_response();
+    let mut response = Answer::ok(&metadata::document(app.broker.issuer(), &offered(app)))?.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Ok(response)
 }
+
+/// What is on at this server: others' word is a grant where some issuer is trusted for it.
+fn offered(app: &App) -> Offered {
+    let identity_assertions = app.trust.has(TrustedKind::IdJag);
+    let is_trusting = identity_assertions || app.trust.has(TrustedKind::Workload);
+    Offered {
+        grant_types: if is_trusting { WITH_WORDS_OF_OTHERS } else { OFFERED.grant_types },
+        registration: app.oauth.dynamic_registration,
+        client_documents: app.desk.reads_documents(),
+        identity_assertions,
+        ..OFFERED
+    }
+}
+
+const WITH_WORDS_OF_OTHERS: &[&str] = &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, JWT_BEARER];

@@ -8,6 +8,7 @@ mod answer;
 pub(super) mod authorize;
 mod client;
 mod door;
+mod foreign;
 mod grants;
 pub(super) mod metadata;
 pub(super) mod register;

@@ -32,11 +32,16 @@ pub(super) struct Exchange<'r> {
     proofs: Vec<&'r HeaderValue>,
     /// What is asked for.
     pub(super) asked: Asked,
+    /// The client, when its credential was a platform's token.
+    pub(super) workload: Option<Client>,
 }
 
 impl Exchange<'_> {
     /// The client, which must prove itself.
     pub(super) fn client(&self) -> Result<Client, Problem> {
+        if let Some(client) = &self.workload {
+            return Ok(client.clone());
+        }
         self.app.client(&self.presented, self.context)
     }
 
@@ -83,10 +88,12 @@ pub(in crate::http) async fn token(
     let presented = Presented::read(&authorization, &form)?;
     let TokenRequest { grant, asked } = TokenRequest::read(&form)?;
     let proofs = headers.get_all("DPoP").iter().collect();
-    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked };
+    let workload = app.presented_workload(&presented, &context).await?;
+    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked, workload };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
         Grant::AuthorizationCode(grant) => grants::people::redeem(&exchange, &grant).await,
-        Grant::RefreshToken(token) => grants::people::refresh(&exchange, &token).await,
+        Grant::RefreshToken(token) => grants::people::refresh(&exchange, token.as_str()).await,
+        Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion.as_str()).await,
     }
 }

@@ -92,6 +92,8 @@ fn algorithms_of(key: &RegisteredKey) -> Vec<SignatureAlgorithm> {
     match key.algorithm() {
         KeyAlgorithm::EdDsa => vec![SignatureAlgorithm::EdDsa],
         KeyAlgorithm::Es256 => vec![SignatureAlgorithm::Es256],
+        KeyAlgorithm::Es384 => Vec::new(),
+        KeyAlgorithm::Ps256 => vec![SignatureAlgorithm::Ps256],
         KeyAlgorithm::Rs256 => vec![SignatureAlgorithm::Rs256, SignatureAlgorithm::Ps256],
     }
 }

@@ -30,6 +30,7 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<To
         details: asked.resolve(&catalogue, &defaults)?,
         allow_partial: true,
         steward: None,
+        verified: None,
         context: BTreeMap::new(),
         holder,
     };

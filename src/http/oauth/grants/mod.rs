@@ -1,4 +1,5 @@
 //! One file for each grant type: from a request that was read to a token.
 
 pub(super) mod client_credentials;
+pub(super) mod jwt_bearer;
 pub(super) mod people;

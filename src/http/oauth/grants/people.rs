@@ -13,7 +13,7 @@ use crate::{
         },
         problem::Problem,
     },
-    oauth::{OAuthError, Scope, grant::CodeGrant},
+    oauth::{OAuthError, Scope, code::CodeGrant},
 };
 
 /// Redeems an authorization code: a pass, and what renews it.
@@ -21,7 +21,7 @@ pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &Code
     let client = exchange.persons_client()?;
     refuse_details(exchange)?;
     let redemption = Redemption {
-        code: &grant.code,
+        code: grant.code(),
         redirect_uri: grant.redirect_uri.as_deref(),
         verifier: grant.verifier,
         servers: servers(exchange)?,

@@ -9,8 +9,9 @@
     reason = "a test that fails says where"
 )]
 
-#[path = "support/idp.rs"]
+#[path = "../support/idp.rs"]
 mod idp;
+mod trust;
 
 use std::{
     io,
