@@ -20,6 +20,7 @@ mod support;
 
 mod browser;
 mod client;
+mod documents;
 mod metadata;
 mod people;
 mod proofs;

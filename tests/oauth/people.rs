@@ -52,7 +52,7 @@ async fn a_person_allows_what_is_shown_and_the_client_renews_it() {
     // For bob, who consented, though alice answers for the client.
     assert_eq!(task["steward"], steward(&house, "bob").await);
     let renewed = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
-    assert_eq!(renewed["authorization_details"], ledger(&["read_ledger"]));
+    assert_eq!((&renewed["scope"], renewed.get("authorization_details")), (&json!("tool:read_ledger"), None));
     assert_ne!(renewed["refresh_token"], answer["refresh_token"]);
     let task = task_of(&house, APP).await;
     assert_eq!((&task["state"], task["passes"].as_array().unwrap().len()), (&json!("open"), 2));
@@ -80,6 +80,18 @@ async fn without_a_scope_everything_that_policy_allows_is_shown_and_given() {
         assert_eq!(elsewhere, (400, "invalid_target".to_owned()));
         assert_eq!(token(refresh(&house, next, &[])).await["scope"], "tool:read_ledger tool:search_ledger");
     }
+}
+
+#[tokio::test]
+async fn rights_that_were_asked_for_in_full_are_told_in_full() {
+    let house = house().await;
+    let details = ledger(&["read_*", "delete_ledger"]).to_string();
+    let asked = query(&[("authorization_details", &details)]);
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&house, &code, &[])).await;
+    assert_eq!(answer["authorization_details"], ledger(&["read_ledger"]));
+    let renewed = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(renewed["authorization_details"], ledger(&["read_ledger"]));
 }
 
 #[tokio::test]
@@ -258,13 +270,18 @@ async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
 }
 
 #[tokio::test]
-async fn the_steward_who_registered_a_client_can_go_without_the_people_who_use_it() {
+async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
     let house = house().await;
     let answer = token(redeem(&house, &code(&house).await, &[])).await;
-    let body = json!({"steward": steward(&house, "alice").await});
-    let revoked = house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
+    let alice = steward(&house, "alice").await;
+    let revoked = house.operator(Method::POST, "/v1/revocations").json(&json!({"steward": alice})).send().await.unwrap();
     assert_eq!(revoked.status(), StatusCode::CREATED);
-    token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    let next = answer["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
+    let path = format!("/v1/stewards/{alice}/reinstate");
+    assert!(house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap().status().is_success());
+    // What bob allowed was never alice's to end.
+    token(refresh(&house, next, &[])).await;
 }
 
 #[tokio::test]
