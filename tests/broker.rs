@@ -2,6 +2,8 @@
 
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/people.rs"]
+mod people;
 #[path = "broker/proofs.rs"]
 mod proofs;
 #[path = "broker/refusals.rs"]

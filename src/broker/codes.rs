@@ -195,6 +195,29 @@ impl Broker {
         Ok(Handed { issued, refresh: next, in_detail: family.in_detail })
     }
 
+    /// Ends the task that a refresh token of `agent` is or was good for, every pass of it included (RFC 7009
+    /// section 2.1). Says whether there was one; a token of another client is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be recorded.
+    pub async fn revoke_refresh_token(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        token: &str,
+    ) -> Result<bool, BrokerError> {
+        let digest = Digest::of(token.as_bytes());
+        let _turn = self.turns.of(&digest).await;
+        let known = self.state().people.family_of(&digest).map(|(task, family)| (task.clone(), family.agent.clone()));
+        let Some((task, _)) = known.filter(|(_, owner)| owner == agent) else { return Ok(false) };
+        match self.complete_task(caller, agent, &task).await {
+            Ok(_) | Err(BrokerError::TaskEnded(_)) => Ok(true),
+            Err(BrokerError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends the task whose code or token somebody has who should not.
     async fn end_misused(&self, caller: &Caller, task: &TaskId, reason: &str) -> Result<(), BrokerError> {
         let revoke =
