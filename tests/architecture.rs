@@ -82,10 +82,6 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 
 /// Files of more than [`LONG`] lines, with the reason why they are not two.
 const LONG_FILES: &[(&str, &str)] = &[
-    (
-        "broker/registry.rs",
-        "agents, stewards, servers and operators are registered alike, one use case below the other",
-    ),
     ("journal/event.rs", "the catalogue of everything that can happen, with what each kind keeps"),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
 ];

@@ -10,14 +10,12 @@
     reason = "a test that fails says where"
 )]
 
+mod foreign;
+
 use std::{collections::HashMap, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    rsa,
-    signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
-};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use foreign::{Foreign, b64};
 use hallpass::{
     base::{
         ReasonCode,
@@ -37,107 +35,6 @@ use serde_json::{Value, json};
 
 const ISSUER: &str = "https://broker.example";
 const NOW: u64 = 1_795_341_900;
-
-/// An agent outside hallpass, with a standard library: one key of one kind.
-struct Foreign {
-    algorithm: Algorithm,
-    private: Private,
-    jwk: Value,
-    public_der: Vec<u8>,
-}
-
-enum Private {
-    Library(EncodingKey),
-    /// The library takes RSA keys in a form that the key's maker does not write.
-    Rsa(RsaKeyPair),
-}
-
-impl Foreign {
-    fn ed25519() -> Self {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        Self {
-            algorithm: Algorithm::EdDSA,
-            private: Private::Library(EncodingKey::from_ed_der(pkcs8.as_ref())),
-            jwk: json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key().as_ref())}),
-            public_der: pair.public_key().as_ref().to_vec(),
-        }
-    }
-
-    fn p256() -> Self {
-        let signing = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref()).unwrap();
-        let point = pair.public_key().as_ref();
-        Self {
-            algorithm: Algorithm::ES256,
-            private: Private::Library(EncodingKey::from_ec_der(pkcs8.as_ref())),
-            jwk: json!({"kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..])}),
-            public_der: point.to_vec(),
-        }
-    }
-
-    fn p384() -> Self {
-        let signing = &signature::ECDSA_P384_SHA384_FIXED_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref()).unwrap();
-        let point = pair.public_key().as_ref();
-        Self {
-            algorithm: Algorithm::ES384,
-            private: Private::Library(EncodingKey::from_ec_der(pkcs8.as_ref())),
-            jwk: json!({"kty": "EC", "crv": "P-384", "x": b64(&point[1..49]), "y": b64(&point[49..])}),
-            public_der: point.to_vec(),
-        }
-    }
-
-    fn rsa() -> Self {
-        let pair = RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
-        let components = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-        Self {
-            algorithm: Algorithm::RS256,
-            jwk: json!({"kty": "RSA", "n": b64(&components.n), "e": b64(&components.e)}),
-            public_der: pair.public_key().as_ref().to_vec(),
-            private: Private::Rsa(pair),
-        }
-    }
-
-    /// An RSA key that signs in the other way.
-    fn pss() -> Self {
-        let mut key = Self::rsa();
-        key.algorithm = Algorithm::PS256;
-        key.jwk["alg"] = json!("PS256");
-        key
-    }
-
-    fn all() -> [Self; 5] {
-        [Self::ed25519(), Self::p256(), Self::rsa(), Self::p384(), Self::pss()]
-    }
-
-    fn sign(&self, header: &str, claims: &str) -> String {
-        let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
-        let signature = match &self.private {
-            Private::Library(key) => jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap(),
-            Private::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                let padding: &dyn signature::RsaEncoding = match self.algorithm {
-                    Algorithm::PS256 => &signature::RSA_PSS_SHA256,
-                    _ => &signature::RSA_PKCS1_SHA256,
-                };
-                pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
-                b64(&signature)
-            }
-        };
-        format!("{signed}.{signature}")
-    }
-
-    fn header(&self) -> String {
-        format!(r#"{{"alg":"{:?}"}}"#, self.algorithm)
-    }
-}
-
-fn b64(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
 
 fn claims() -> Value {
     json!({"iss": "research-bot", "sub": "research-bot", "aud": ISSUER, "exp": NOW + 60, "jti": "one"})
@@ -365,8 +262,9 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
 fn only_this_issuer_alone_is_the_audience() {
     let key = Foreign::ed25519();
     let others = [
-        "https://broker.example/",
+        "https://broker.example//",
         "https://broker.example/v1",
+        "/",
         "https://broker.exampl",
         "https://broker.example.evil.test",
         "https://BROKER.example",
@@ -379,8 +277,12 @@ fn only_this_issuer_alone_is_the_audience() {
         let text = key.sign(&key.header(), &claims_with("aud", Some(&json!(audience).to_string())));
         assert_eq!(verify(std::slice::from_ref(&key.jwk), &text), Err(AssertionReason::Audience), "{audience}");
     }
-    let alone = key.sign(&key.header(), &claims_with("aud", Some(&json!([ISSUER]).to_string())));
-    assert!(verify(std::slice::from_ref(&key.jwk), &alone).is_ok());
+    for same in [json!([ISSUER]), json!(format!("{ISSUER}/")), json!([format!("{ISSUER}/")])] {
+        let text = key.sign(&key.header(), &claims_with("aud", Some(&same.to_string())));
+        assert!(verify(std::slice::from_ref(&key.jwk), &text).is_ok(), "{same}");
+    }
+    let below: IssuerUri = "https://broker.example/at/work".parse().unwrap();
+    assert!(below.is_spelled("https://broker.example/at/work") && !below.is_spelled("https://broker.example/at/work/"));
     let other = key.sign(&key.header(), &claims_with("aud", Some(r#"["https://other.example"]"#)));
     assert_eq!(verify(std::slice::from_ref(&key.jwk), &other), Err(AssertionReason::Audience));
     let lists = [

@@ -134,23 +134,6 @@ impl Broker {
         }
     }
 
-    /// Records that a request was refused before anybody could be asked about it, as `error` says why.
-    ///
-    /// # Errors
-    ///
-    /// Always: `error`, or that there is no such agent, the request is not well-formed, or nothing can be
-    /// recorded.
-    pub async fn refuse_task(
-        &self,
-        caller: &Caller,
-        agent: &AgentId,
-        (request, error): (OpenTask, BrokerError),
-    ) -> Result<std::convert::Infallible, BrokerError> {
-        let record = self.registered(agent)?;
-        let task = self.new_task(&record, request)?;
-        Err(self.record_refusal(caller, &task, true, error).await?)
-    }
-
     /// Mints a pass in `task`, recorded after `events`, which open the task when it is a new one.
     pub(super) async fn issue(
         &self,
@@ -175,7 +158,7 @@ impl Broker {
         Ok(Issued { task, record, token: draft.release(&receipt), dropped: granted.dropped })
     }
 
-    fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
+    pub(super) fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
         refuse_bad_request(&request, self.options.max_task_ttl)?;
         let opened_at = self.now().floor_second();
         let (steward, verified) = match request.verified {
@@ -291,7 +274,7 @@ impl Broker {
         Ok(())
     }
 
-    async fn record_refusal(
+    pub(super) async fn record_refusal(
         &self,
         caller: &Caller,
         task: &TaskRecord,

@@ -327,8 +327,11 @@ impl Broker {
             client.redirect_uris = new.redirect_uris;
         }
         let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || !client.redirect_uris.is_empty();
+        let proves_itself = proves_itself || self.options.workloads.contains(&new.agent);
         if new.keys.len() > MAX_KEYS || !proves_itself {
-            let detail = format!("an agent has 1 to {MAX_KEYS} public keys, or a secret in their place");
+            let detail = format!(
+                "an agent has 1 to {MAX_KEYS} public keys, or a secret, or `[[oauth.issuer]]` of the settings names it"
+            );
             return Err(BrokerError::invalid("keys", detail));
         }
         if !client.default_details.is_empty() {

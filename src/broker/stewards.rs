@@ -1,15 +1,18 @@
 //! Stewards: the people who answer for agents, on whose behalf tasks are, and who proved to be them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use serde::Serialize;
 
 use super::{
-    Broker, BrokerError, Caller,
+    Broker, BrokerError, Caller, OpenTask,
     directory::{DirectoryError, Identity},
 };
 use crate::{
-    base::{ReasonCode, ids::StewardId},
+    base::{
+        ReasonCode,
+        ids::{AgentId, StewardId},
+    },
     identity::issuer::Person,
     journal::{
         Event,
@@ -130,6 +133,23 @@ impl Broker {
             BrokerError::Refused(vec![Reason::new(ReasonCode::SubjectToken, detail)])
         })?;
         Ok(VerifiedSteward { steward, by: VerifiedBy { issuer: identity.issuer, groups: person.groups.clone() } })
+    }
+
+    /// Records that a request was refused before anybody could be asked about it, as `error` says why.
+    ///
+    /// # Errors
+    ///
+    /// Always: `error`, or that there is no such agent, the request is not well-formed, or nothing can be
+    /// recorded.
+    pub async fn refuse_task(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        (request, error): (OpenTask, BrokerError),
+    ) -> Result<Infallible, BrokerError> {
+        let record = self.registered(agent)?;
+        let task = self.new_task(&record, request)?;
+        Err(self.record_refusal(caller, &task, true, error).await?)
     }
 
     /// Stewards in the order of their ids, those after `after`, at most `limit`.

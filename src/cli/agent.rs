@@ -98,6 +98,9 @@ struct Add {
     secret: bool,
     #[command(flatten)]
     secret_place: SecretPlace,
+    /// It is the workload of a platform that the broker trusts: it needs no key and no secret then.
+    #[arg(long)]
+    workload: bool,
     #[command(flatten)]
     defaults: Rights,
 }
@@ -181,9 +184,9 @@ impl Add {
         let wants_secret = self.secret || self.secret_place.is_named();
         let defaults = default_rights(&self.defaults, (client, operator)).await?.unwrap_or_else(|| json!([]));
         let keys = self.keys.public_keys(&self.agent)?;
-        if keys.is_empty() && !wants_secret {
+        if keys.is_empty() && !wants_secret && !self.workload {
             return Err(CliError::usage("an agent needs a key or a secret")
-                .hint("say --key-out FILE to make a key, --key JWKFILE, or --secret"));
+                .hint("say --key-out FILE to make a key, --key JWKFILE, --secret, or --workload"));
         }
         let body = json!({
             "agent": self.agent, "steward": self.steward, "groups": self.groups, "keys": keys, "secret": wants_secret,

@@ -212,6 +212,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(oauth::register::register))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::openid_configuration))
+        .routes(routes!(oauth::metadata::keys))
         .routes(routes!(health::document))
 }
 

@@ -43,7 +43,7 @@ pub struct VerifiedAssertion {
 /// - header members other than `alg`, `typ` and `kid` (so `crit`, `jku`, `jwk`, `x5u`, `x5c`), a `typ` other than
 ///   `JWT` and `client-authentication+jwt`, an `alg` that is not that of a registered key;
 /// - `iss` other than `sub`, either other than a registered agent's id, `aud` other than `issuer` as one string
-///   or alone in an array, a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
+///   or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
 /// - `exp` that is past or more than [`MAX_LIFETIME`] ahead, `nbf` or `iat` ahead, `iat` more than
 ///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`], and every claim of another type;
 /// - a signature that no registered key made.
@@ -173,8 +173,7 @@ impl<'a> Parts<'a> {
         if !matches!(header.typ.as_deref(), None | Some("JWT" | "client-authentication+jwt")) {
             return Err(AssertionReason::Type);
         }
-        let algorithm = KeyAlgorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == header.alg);
-        let algorithm = algorithm.ok_or(AssertionReason::Algorithm)?;
+        let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(AssertionReason::Algorithm)?;
         Ok(Self { signed, payload, signature, algorithm, kid: header.kid })
     }
 }
@@ -228,7 +227,7 @@ impl Claims {
     }
 
     fn hold(&self, issuer: &IssuerUri, now: Timestamp) -> Result<(), AssertionReason> {
-        if self.audience != issuer.as_str() {
+        if !issuer.is_spelled(&self.audience) {
             return Err(AssertionReason::Audience);
         }
         if self.expires_at <= now.minus(CLOCK_SKEW) {

@@ -157,7 +157,13 @@ impl KeyAlgorithm {
         }
     }
 
-    const fn jws(self) -> Algorithm {
+    /// The algorithm of this `alg`.
+    #[must_use]
+    pub fn from_alg(alg: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == alg)
+    }
+
+    pub(super) const fn jws(self) -> Algorithm {
         match self {
             Self::EdDsa => Algorithm::EdDSA,
             Self::Es256 => Algorithm::ES256,

@@ -12,17 +12,25 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
+#[path = "../support/idp.rs"]
+mod idp;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod behalf;
 mod browser;
 mod client;
 mod documents;
+mod grants;
+mod keys;
 mod metadata;
 mod people;
 mod proofs;
+mod provider;
 mod secrets;
 mod token;

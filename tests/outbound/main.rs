@@ -9,6 +9,8 @@
     reason = "a test that fails says where"
 )]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
 #[path = "../support/idp.rs"]
 mod idp;
 mod trust;

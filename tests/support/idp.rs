@@ -17,19 +17,15 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    rsa,
-    signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey};
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
+
+use crate::foreign::Foreign;
 
 /// A server of documents on loopback, over plain http, that notes what it was asked for.
 #[derive(Clone)]
@@ -185,69 +181,50 @@ pub fn jwks(keys: &[&SigningKey]) -> Value {
     json!({"keys": keys.iter().map(|key| key.jwk.clone()).collect::<Vec<_>>()})
 }
 
-/// A key that an issuer signs with.
+/// A key that an issuer signs with, and as it publishes it.
 pub struct SigningKey {
-    pub algorithm: Algorithm,
-    private: Private,
+    key: Foreign,
     pub jwk: Value,
-    pub public: Vec<u8>,
-}
-
-enum Private {
-    Library(EncodingKey),
-    Rsa(RsaKeyPair),
 }
 
 impl SigningKey {
+    fn new(kid: &str, key: Foreign) -> Self {
+        let mut jwk = key.jwk.clone();
+        jwk["kid"] = json!(kid);
+        Self { key, jwk }
+    }
+
     pub fn ed25519(kid: &str) -> Self {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        let public = pair.public_key().as_ref().to_vec();
-        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": b64(&public), "kid": kid});
-        let private = Private::Library(EncodingKey::from_ed_der(pkcs8.as_ref()));
-        Self { algorithm: Algorithm::EdDSA, private, jwk, public }
+        Self::new(kid, Foreign::ed25519())
     }
 
     pub fn p256(kid: &str) -> Self {
-        Self::ec(kid, Algorithm::ES256, ("P-256", 32), &signature::ECDSA_P256_SHA256_FIXED_SIGNING)
+        Self::new(kid, Foreign::p256())
     }
 
     pub fn p384(kid: &str) -> Self {
-        Self::ec(kid, Algorithm::ES384, ("P-384", 48), &signature::ECDSA_P384_SHA384_FIXED_SIGNING)
-    }
-
-    fn ec(
-        kid: &str,
-        algorithm: Algorithm,
-        (curve, length): (&str, usize),
-        signing: &'static signature::EcdsaSigningAlgorithm,
-    ) -> Self {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref()).unwrap();
-        let public = pair.public_key().as_ref().to_vec();
-        let (x, y) = public[1..].split_at(length);
-        let jwk = json!({"kty": "EC", "crv": curve, "x": b64(x), "y": b64(y), "kid": kid});
-        Self { algorithm, private: Private::Library(EncodingKey::from_ec_der(pkcs8.as_ref())), jwk, public }
+        Self::new(kid, Foreign::p384())
     }
 
     /// As identity providers publish them: with a use, an algorithm and a certificate.
     pub fn rsa(kid: &str) -> Self {
-        let pair = RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
-        let parts = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-        let jwk = json!({
-            "kty": "RSA", "n": b64(&parts.n), "e": b64(&parts.e), "kid": kid, "use": "sig", "alg": "RS256",
-            "x5c": ["MIIB"], "x5t": "AAAA", "issuer": "whatever",
-        });
-        let public = pair.public_key().as_ref().to_vec();
-        Self { algorithm: Algorithm::RS256, private: Private::Rsa(pair), jwk, public }
+        let mut key = Self::new(kid, Foreign::rsa());
+        let usual = json!({"use": "sig", "alg": "RS256", "x5c": ["MIIB"], "x5t": "AAAA", "issuer": "whatever"});
+        key.jwk.as_object_mut().unwrap().extend(usual.as_object().unwrap().clone());
+        key
     }
 
-    /// As [`Self::rsa`], with the other padding.
+    /// With the other padding.
     pub fn rsa_pss(kid: &str) -> Self {
-        let mut key = Self::rsa(kid);
-        key.algorithm = Algorithm::PS256;
-        key.jwk["alg"] = json!("PS256");
-        key
+        Self::new(kid, Foreign::pss())
+    }
+
+    pub fn algorithm(&self) -> Algorithm {
+        self.key.algorithm
+    }
+
+    pub fn public(&self) -> &[u8] {
+        &self.key.public_der
     }
 
     pub fn kid(&self) -> &str {
@@ -256,7 +233,7 @@ impl SigningKey {
 
     /// A JWT of `typ` with these claims.
     pub fn sign(&self, typ: Option<&str>, claims: &Value) -> String {
-        let mut header = json!({"alg": format!("{:?}", self.algorithm), "kid": self.kid()});
+        let mut header = json!({"alg": format!("{:?}", self.algorithm()), "kid": self.kid()});
         if let Some(typ) = typ {
             header["typ"] = json!(typ);
         }
@@ -265,24 +242,6 @@ impl SigningKey {
 
     /// A signature over exactly these texts.
     pub fn sign_raw(&self, header: &str, claims: &str) -> String {
-        let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
-        let signature = match &self.private {
-            Private::Library(key) => jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap(),
-            Private::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                let padding: &'static dyn signature::RsaEncoding = if self.algorithm == Algorithm::PS256 {
-                    &signature::RSA_PSS_SHA256
-                } else {
-                    &signature::RSA_PKCS1_SHA256
-                };
-                pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
-                b64(&signature)
-            }
-        };
-        format!("{signed}.{signature}")
+        self.key.sign(header, claims)
     }
-}
-
-pub fn b64(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }

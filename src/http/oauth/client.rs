@@ -1,5 +1,7 @@
 //! Clients: who sends a token request, proven by whatever credential it presents.
 
+use axum::http::{HeaderMap, header};
+
 use crate::{
     base::{
         client_url::{ClientUrl, agent_of_client},
@@ -8,7 +10,7 @@ use crate::{
     broker::Caller,
     http::{App, context::Context, problem::Problem},
     journal::{Actor, client::ClientOrigin},
-    oauth::{OAuthError, Presented},
+    oauth::{Form, OAuthError, Presented},
 };
 
 /// A client that proved itself.
@@ -21,6 +23,23 @@ pub(super) struct Client {
 }
 
 impl App {
+    /// The credential that a request presents, not looked at yet.
+    pub(super) fn presented<'f>(
+        &self,
+        headers: &HeaderMap,
+        form: &'f Form,
+        context: &Context,
+    ) -> Result<Presented<'f>, Problem> {
+        let values = headers.get_all(header::AUTHORIZATION).iter().map(|value| value.to_str().ok());
+        let Some(values) = values.collect::<Option<Vec<_>>>() else {
+            return Err(self.not_a_client(context, "a credential that is not ASCII"));
+        };
+        Presented::read(&values, form).map_err(|error| match error {
+            OAuthError::InvalidClient => self.not_a_client(context, "no way of authentication that there is"),
+            other => other.into(),
+        })
+    }
+
     /// The client that presents this credential.
     ///
     /// Whatever is wrong with a credential is told in one way, after the same work; each failure counts

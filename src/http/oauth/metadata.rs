@@ -8,6 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use serde_json::{Value, json};
+
 use super::schema;
 use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
@@ -37,7 +39,7 @@ pub(in crate::http) async fn authorization_server(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Problem> {
-    answer(&app, params)
+    answer(&metadata::document(app.broker.issuer(), &offered(&app)), params)
 }
 
 /// The same for clients that look where OpenID Connect Discovery puts it.
@@ -48,12 +50,20 @@ pub(in crate::http) async fn openid_configuration(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Problem> {
-    answer(&app, params)
+    answer(&metadata::openid_document(app.broker.issuer(), &offered(&app)), params)
 }
 
-fn answer(app: &App, params: Params) -> Result<Response, Problem> {
+/// The keys of JWTs that clients verify: none, since passes are Biscuits and there are no ID tokens. OpenID Connect
+/// Discovery wants the document all the same.
+#[utoipa::path(get, path = "/oauth/jwks.json", operation_id = "oauth_keys", tag = "oauth", security(()),
+    responses((status = 200, description = "A JWK Set", body = schema::JwkSet), Problems))]
+pub(in crate::http) async fn keys(params: Params) -> Result<Response, Problem> {
+    answer(&json!({"keys": []}), params)
+}
+
+fn answer(document: &Value, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    let mut response = Answer::ok(&metadata::document(app.broker.issuer(), &offered(app)))?.into_response();
+    let mut response = Answer::ok(document)?.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Ok(response)
 }

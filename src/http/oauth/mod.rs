@@ -26,7 +26,7 @@ pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{AUTHORIZE, REGISTER, TOKEN, WELL_KNOWN},
+    oauth::metadata::{AUTHORIZE, JWKS, REGISTER, TOKEN, WELL_KNOWN},
 };
 
 /// How the OAuth door is run.
@@ -55,6 +55,7 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
     let [oauth, openid] = WELL_KNOWN;
     let mut router = Router::new()
         .route(&format!("{path}{TOKEN}"), post(token::token))
+        .route(&format!("{path}{JWKS}"), get(metadata::keys))
         .route(&format!("{path}{AUTHORIZE}"), get(authorize::show).post(authorize::take))
         .route(&format!("{path}{REGISTER}"), post(register::register));
     for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {

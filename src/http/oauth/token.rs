@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue},
 };
 
 use super::{answer::TokenAnswer, client::Client, grants, schema};
@@ -82,13 +82,10 @@ pub(in crate::http) async fn token(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<TokenAnswer, Problem> {
-    let authorization: Option<Vec<_>> =
-        headers.get_all(header::AUTHORIZATION).iter().map(|value: &HeaderValue| value.to_str().ok()).collect();
-    let authorization = authorization.ok_or(OAuthError::InvalidClient)?;
-    let presented = Presented::read(&authorization, &form)?;
+    let presented = app.presented(&headers, &form, &context)?;
     let TokenRequest { grant, asked } = TokenRequest::read(&form)?;
-    let proofs = headers.get_all("DPoP").iter().collect();
     let workload = app.presented_workload(&presented, &context).await?;
+    let proofs = headers.get_all("DPoP").iter().collect();
     let exchange = Exchange { app: &app, context: &context, presented, proofs, asked, workload };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,

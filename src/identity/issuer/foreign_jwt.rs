@@ -10,16 +10,21 @@ use serde_json::{Map, Value};
 
 use super::{
     key_set::KeySet,
-    trusted::{SignatureAlgorithm, TrustedIssuer, TrustedKind},
+    trusted::{TrustedIssuer, TrustedKind},
 };
-use crate::base::{digest::Digest, json, time::Timestamp};
-use crate::identity::assertion::{CLOCK_SKEW, MAX_JTI_CHARS};
+use crate::{
+    base::{digest::Digest, json, time::Timestamp},
+    identity::{
+        assertion::{CLOCK_SKEW, MAX_JTI_CHARS},
+        jwk::KeyAlgorithm,
+    },
+};
 
 /// A compact JWT, taken apart; nothing that it says is believed yet.
 pub struct ForeignJwt<'a> {
     signed: &'a str,
     signature: Vec<u8>,
-    algorithm: SignatureAlgorithm,
+    algorithm: KeyAlgorithm,
     kid: Option<String>,
     typ: Option<String>,
     issuer: String,
@@ -43,7 +48,7 @@ impl<'a> ForeignJwt<'a> {
         let (header, payload) = signed.split_once('.').ok_or(JwtReason::Malformed)?;
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
         let header: Header = json::parse_as(&header, MAX_JWT_BYTES).map_err(|_| JwtReason::Header)?;
-        let algorithm = SignatureAlgorithm::from_alg(&header.alg).ok_or(JwtReason::Algorithm)?;
+        let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(JwtReason::Algorithm)?;
         let Ok(Value::Object(claims)) = json::parse(&payload, MAX_JWT_BYTES) else { return Err(JwtReason::Payload) };
         let issuer = claims.get("iss").and_then(Value::as_str).ok_or(JwtReason::Claim("iss"))?.to_owned();
         Ok(Self { signed, signature, algorithm, kid: header.kid, typ: header.typ, issuer, claims })

@@ -35,7 +35,7 @@ impl IdJag {
     /// Refuses another audience than `own`, one that does not hold now, claims that are absent or of the wrong
     /// type, and `authorization_details`, which would be lost.
     pub fn read(jwt: &GenuineJwt<'_>, own: &IssuerUri, now: Timestamp) -> Result<Self, JwtReason> {
-        if jwt.only_audience()? != own.as_str() {
+        if !own.is_spelled(jwt.only_audience()?) {
             return Err(JwtReason::Audience);
         }
         let expires_at = jwt.end(now)?;

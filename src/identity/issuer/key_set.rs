@@ -5,7 +5,6 @@
 
 use serde_json::{Map, Value};
 
-use super::trusted::SignatureAlgorithm;
 use crate::{
     base::holder::PRIVATE_MEMBERS,
     identity::jwk::{KeyAlgorithm, RegisteredKey},
@@ -38,7 +37,7 @@ impl KeySet {
     /// Whether a key with the id, or any when none is named, made the signature by `algorithm`.
     pub(super) fn verifies(
         &self,
-        (algorithm, kid): (SignatureAlgorithm, Option<&str>),
+        (algorithm, kid): (KeyAlgorithm, Option<&str>),
         (message, signature): (&[u8], &Vec<u8>),
     ) -> bool {
         let is_named = |key: &&ForeignKey| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
@@ -56,7 +55,7 @@ pub struct KeySetError;
 struct ForeignKey {
     kid: Option<Box<str>>,
     /// SECURITY: what the key can verify, by its kind and its own `alg`; a JWT's header only picks among these.
-    algorithms: Vec<SignatureAlgorithm>,
+    algorithms: Vec<KeyAlgorithm>,
     key: RegisteredKey,
 }
 
@@ -88,13 +87,11 @@ impl ForeignKey {
     }
 }
 
-fn algorithms_of(key: &RegisteredKey) -> Vec<SignatureAlgorithm> {
+/// RSA keys do two algorithms, unless their `alg` says which.
+fn algorithms_of(key: &RegisteredKey) -> Vec<KeyAlgorithm> {
     match key.algorithm() {
-        KeyAlgorithm::EdDsa => vec![SignatureAlgorithm::EdDsa],
-        KeyAlgorithm::Es256 => vec![SignatureAlgorithm::Es256],
-        KeyAlgorithm::Es384 => Vec::new(),
-        KeyAlgorithm::Ps256 => vec![SignatureAlgorithm::Ps256],
-        KeyAlgorithm::Rs256 => vec![SignatureAlgorithm::Rs256, SignatureAlgorithm::Ps256],
+        KeyAlgorithm::Rs256 | KeyAlgorithm::Ps256 => vec![KeyAlgorithm::Rs256, KeyAlgorithm::Ps256],
+        one => vec![one],
     }
 }
 

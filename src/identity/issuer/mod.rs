@@ -18,6 +18,6 @@ pub use self::{
     id_token::{MAX_GROUP_BYTES, MAX_GROUPS, Person},
     key_set::{KeySet, KeySetError, MAX_KEYS},
     subject::SubjectPattern,
-    trusted::{IssuerSettings, SignatureAlgorithm, TrustedIssuer, TrustedKind},
+    trusted::{IssuerSettings, TrustedIssuer, TrustedKind},
     workload::Workload,
 };

@@ -7,11 +7,13 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::subject::SubjectPattern;
-use crate::base::ids::{AgentId, IssuerUri};
+use crate::{
+    base::ids::{AgentId, IssuerUri},
+    identity::jwk::KeyAlgorithm,
+};
 
 /// One `[[oauth.issuer]]` of the settings, before anything of it is believed.
 #[derive(Debug, Clone, Deserialize)]
@@ -69,7 +71,7 @@ pub enum TrustedKind {
 pub struct TrustedIssuer {
     pub(super) issuer: Box<str>,
     pub(super) kinds: BTreeSet<TrustedKind>,
-    pub(super) algorithms: BTreeSet<SignatureAlgorithm>,
+    pub(super) algorithms: Vec<KeyAlgorithm>,
     pub(super) audience: Option<Box<str>>,
     pub(super) client_ids: BTreeSet<String>,
     pub(super) subjects: Vec<(SubjectPattern, AgentId)>,
@@ -113,7 +115,7 @@ impl TrustedIssuer {
         Ok(Self {
             issuer,
             kinds: settings.kinds,
-            algorithms: settings.algorithms.map_or_else(|| Ok(SignatureAlgorithm::ALL.into()), algorithms)?,
+            algorithms: settings.algorithms.map_or_else(|| Ok(KeyAlgorithm::ALL.into()), algorithms)?,
             audience: settings.audience.map(Into::into),
             client_ids: settings.client_ids,
             subjects: subjects.map_err(|error| format!("`subjects`: {error}"))?,
@@ -160,9 +162,9 @@ impl TrustedIssuer {
         self.root_certificates.as_ref()
     }
 
-    /// The `aud` that its workloads' tokens have at the broker `own`.
-    pub(super) fn workload_audience<'a>(&'a self, own: &'a IssuerUri) -> &'a str {
-        self.audience.as_deref().unwrap_or(own.as_str())
+    /// Whether its workloads' tokens for the broker `own` have this `aud`.
+    pub(super) fn is_audience(&self, audience: &str, own: &IssuerUri) -> bool {
+        self.audience.as_deref().map_or_else(|| own.is_spelled(audience), |expected| expected == audience)
     }
 
     pub(super) fn max_lifetime(&self, kind: TrustedKind) -> Duration {
@@ -173,59 +175,10 @@ impl TrustedIssuer {
     }
 }
 
-/// The signature algorithms of trusted issuers: asymmetric ones only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum SignatureAlgorithm {
-    /// Ed25519.
-    EdDsa,
-    /// P-256 with SHA-256.
-    Es256,
-    /// P-384 with SHA-384.
-    Es384,
-    /// RSA, PSS with SHA-256.
-    Ps256,
-    /// RSA, PKCS #1 v1.5 with SHA-256.
-    Rs256,
-}
-
-impl SignatureAlgorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 5] = [Self::EdDsa, Self::Es256, Self::Es384, Self::Ps256, Self::Rs256];
-
-    /// The JWS `alg` (RFC 7518).
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::EdDsa => "EdDSA",
-            Self::Es256 => "ES256",
-            Self::Es384 => "ES384",
-            Self::Ps256 => "PS256",
-            Self::Rs256 => "RS256",
-        }
-    }
-
-    pub(super) const fn jws(self) -> Algorithm {
-        match self {
-            Self::EdDsa => Algorithm::EdDSA,
-            Self::Es256 => Algorithm::ES256,
-            Self::Es384 => Algorithm::ES384,
-            Self::Ps256 => Algorithm::PS256,
-            Self::Rs256 => Algorithm::RS256,
-        }
-    }
-
-    /// The algorithm of this `alg`.
-    #[must_use]
-    pub fn from_alg(alg: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == alg)
-    }
-}
-
-fn algorithms(names: BTreeSet<String>) -> Result<BTreeSet<SignatureAlgorithm>, String> {
-    let known = SignatureAlgorithm::ALL.map(SignatureAlgorithm::as_str).join(", ");
-    let algorithm = |name: &String| SignatureAlgorithm::from_alg(name).ok_or(());
-    match names.iter().map(algorithm).collect::<Result<BTreeSet<_>, _>>() {
+fn algorithms(names: BTreeSet<String>) -> Result<Vec<KeyAlgorithm>, String> {
+    let known = KeyAlgorithm::NAMES.join(", ");
+    let algorithm = |name: &String| KeyAlgorithm::from_alg(name).ok_or(());
+    match names.iter().map(algorithm).collect::<Result<Vec<_>, _>>() {
         Ok(algorithms) if !algorithms.is_empty() => Ok(algorithms),
         _ => Err(format!("`algorithms`: name one or more of {known}")),
     }

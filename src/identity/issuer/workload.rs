@@ -28,7 +28,7 @@ impl Workload {
     /// claims of the wrong type, and a subject that fits no pattern, or patterns of several agents.
     pub fn read(jwt: &GenuineJwt<'_>, own: &IssuerUri, now: Timestamp) -> Result<Self, JwtReason> {
         let trusted = jwt.trusted;
-        if jwt.only_audience()? != trusted.workload_audience(own) {
+        if !trusted.is_audience(jwt.only_audience()?, own) {
             return Err(JwtReason::Audience);
         }
         if jwt.claim("cnf").is_some() {

@@ -3,11 +3,12 @@
 //! Without client authentication it is a platform's, which says which workload, and so which agent, this is.
 //! A client that proves itself brings an identity provider's (ID-JAG), which says on whose behalf it acts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::{Opening, menu, open};
 use crate::{
     base::ids::ServerUri,
-    broker::{Caller, OpenTask, UsedAssertion, VerifiedSteward},
+    broker::{BrokerError, Caller, UsedAssertion},
     http::{
         oauth::{
             answer::{TokenAnswer, refusal},
@@ -29,11 +30,12 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
     if let Presented::Nothing { client_id } = presented {
         let client = app.workload(assertion, (OAuthError::InvalidGrant, context)).await?;
         if client_id.is_some_and(|id| id != client.agent.as_str()) {
-            return Err(Problem::oauth(OAuthError::InvalidGrant, "`client_id` is not the workload's agent"));
+            return Err(invalid(exchange, "`client_id` is not the workload's agent"));
         }
-        let (catalogue, defaults) = defaults(exchange, &client);
+        let (catalogue, defaults) = menu(exchange, &client);
+        let holder = exchange.holder(&client.agent)?;
         let details = asked.resolve(&catalogue, &defaults)?;
-        return open(exchange, (&client, WORKLOAD), (details, None)).await;
+        return open(exchange, &client, Opening { purpose: WORKLOAD, details, verified: None, holder }).await;
     }
     let client = exchange.client()?;
     let jag = app.trust.id_jag(assertion, (app.broker.issuer(), app.broker.now())).await;
@@ -41,14 +43,27 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
     if jag.client_id != client.agent.as_str() {
         return Err(invalid(exchange, "the grant is for another client"));
     }
-    if jag.holder.is_some() {
+    let holder = exchange.holder(&client.agent)?;
+    if jag.holder.is_some() && jag.holder != holder.as_ref().map(|holding| holding.key.thumbprint()) {
         return Err(invalid(exchange, "the grant is bound to a key that was not proven"));
     }
-    let (catalogue, defaults) = defaults(exchange, &client);
+    let (catalogue, defaults) = menu(exchange, &client);
     let details = within(&jag, asked, (&catalogue, &defaults))?;
     consume(exchange, &client, &jag).await?;
-    let steward = app.broker.steward_of(&jag.person).map_err(|error| invalid(exchange, error.to_string()))?;
-    open(exchange, (&client, IDENTITY_ASSERTION), (details, Some(steward))).await
+    let mut opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: None, holder };
+    match app.broker.steward_of(&jag.person) {
+        Ok(verified) => opening.verified = Some(verified),
+        Err(error) => {
+            let inside = error.to_string();
+            let request = opening.into_request(exchange);
+            return match app.broker.refuse_task(&client.caller, &client.agent, (request, error)).await {
+                Err(BrokerError::Refused(_)) => Err(invalid(exchange, inside)),
+                Err(error) => Err(refusal(error, asked)),
+                Ok(never) => match never {},
+            };
+        }
+    }
+    open(exchange, &client, opening).await
 }
 
 /// What may be asked for: what the request asks, at the servers and in the scope of the grant.
@@ -86,34 +101,6 @@ async fn consume(exchange: &Exchange<'_>, client: &Client, jag: &IdJag) -> Resul
     app.broker.use_assertion(&used).map_err(|error| invalid(exchange, error.to_string()))?;
     let caller = Caller { assertion: Some(used), ..context.caller(Actor::Agent(client.agent.clone())) };
     Ok(app.broker.note(&caller).await?)
-}
-
-fn defaults(exchange: &Exchange<'_>, client: &Client) -> (std::sync::Arc<Catalogue>, Vec<RequestedDetail>) {
-    let state = exchange.app.broker.state();
-    let profile = state.agent(&client.agent).and_then(|record| record.client.clone());
-    (state.catalogue(), profile.unwrap_or_default().default_details)
-}
-
-async fn open(
-    exchange: &Exchange<'_>,
-    (client, purpose): (&Client, &str),
-    (details, verified): (Vec<RequestedDetail>, Option<VerifiedSteward>),
-) -> Result<TokenAnswer, Problem> {
-    let Exchange { app, asked, .. } = exchange;
-    let request = OpenTask {
-        purpose: purpose.to_owned(),
-        ttl: app.oauth.token_ttl,
-        details,
-        allow_partial: true,
-        steward: None,
-        verified,
-        context: BTreeMap::new(),
-        holder: None,
-    };
-    let issued = app.broker.open_task(&client.caller, &client.agent, request).await;
-    let issued = issued.map_err(|error| refusal(error, asked))?;
-    app.observer.minted();
-    TokenAnswer::new(&issued, asked, app.broker.now())
 }
 
 fn invalid(exchange: &Exchange<'_>, inside: impl Into<String>) -> Problem {
