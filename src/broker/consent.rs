@@ -192,12 +192,6 @@ impl Broker {
             client: Some(client),
         })
     }
-
-    pub(super) fn refuse_suspended_people(&self, agent: &AgentRecord, steward: &StewardId) -> Result<(), BrokerError> {
-        let state = self.state();
-        let mut people = super::issue::people(agent, steward).into_iter();
-        people.try_for_each(|subject| super::issue::refuse_suspended(&state, &subject))
-    }
 }
 
 /// The task that a consent opens.

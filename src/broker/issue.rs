@@ -7,24 +7,20 @@ use serde_json::Value;
 use super::{
     Broker, BrokerError, Caller,
     request::{refuse_bad_details, refuse_bad_request},
-    state::State,
+    standing::{refuse_suspended, subjects},
     stewards::VerifiedSteward,
 };
 use crate::{
     base::{
-        ids::{AgentId, StewardId, TaskId},
+        ids::{AgentId, TaskId},
         time::Timestamp,
     },
     journal::{
         Event,
-        client::ClientOrigin,
-        event::{AgentRecord, RecordedGrant, RecordedReason, Subject, TaskRecord, TokenRecord},
+        event::{AgentRecord, RecordedGrant, RecordedReason, TaskRecord, TokenRecord},
     },
     policy::{Behalf, Decision, Granted, Question, Reason},
-    token::{
-        Draft, Holding, PassContent, PassToken, mint,
-        rights::{GrantedDetail, RequestedDetail},
-    },
+    token::{Draft, Holding, PassContent, PassToken, mint, rights::RequestedDetail},
 };
 
 /// A request for a task and its first pass.
@@ -298,50 +294,6 @@ impl Broker {
         let record = self.state().agent(agent).cloned();
         record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }
-
-    /// Refuses an agent that may ask for nothing now, and one that says that the task is for another steward
-    /// than it is: without proof an agent acts for its own.
-    fn refuse_without_standing(
-        &self,
-        agent: &AgentRecord,
-        task: &TaskRecord,
-        said: Option<&str>,
-    ) -> Result<(), BrokerError> {
-        // SECURITY: nobody answers for what a client that people brought does of itself; whoever happened
-        // to consent first allowed it what they saw, for their own task.
-        if !is_registered(agent) {
-            let detail = "this client acts for people who consent, and opens no tasks of its own";
-            return Err(BrokerError::Refused(vec![Reason::new(crate::base::ReasonCode::StewardMismatch, detail)]));
-        }
-        {
-            let state = self.state();
-            for subject in people(agent, &task.steward) {
-                refuse_suspended(&state, &subject)?;
-            }
-        }
-        let is_meant = |said| self.directory().find(said, |steward| *steward == task.steward).is_some();
-        match said {
-            Some(said) if !is_meant(said) => {
-                let detail = "without a subject token an agent acts for its registered steward only";
-                let detail = if task.verified.is_some() { "the subject token is another person's" } else { detail };
-                let code = crate::base::ReasonCode::StewardMismatch;
-                Err(BrokerError::Refused(vec![Reason::new(code, detail)]))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
-        self.refuse_ended_task(&agent.agent, &task.task)?;
-        if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
-            return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
-        }
-        if acts_for(agent, task) {
-            return Ok(());
-        }
-        let detail = "the agent has another steward since the task was opened: open a new task";
-        Err(BrokerError::TaskEnded(detail.to_owned()))
-    }
 }
 
 /// A pass that was made and that nobody has yet.
@@ -370,42 +322,6 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
     }
 }
 
-/// Whether the agent may still act for the task's steward.
-fn acts_for(agent: &AgentRecord, task: &TaskRecord) -> bool {
-    task.consented || task.verified.is_some() || agent.steward == task.steward
-}
-
-/// Who must be in good standing: the agent, who answers for it, and on whose behalf it acts.
-pub(super) fn people(agent: &AgentRecord, behalf: &StewardId) -> Vec<Subject> {
-    // Nobody answers for a client that people brought: who consented first is one of them, no more.
-    let own = Some(&agent.steward).filter(|_| is_registered(agent));
-    let stewards = own.into_iter().chain([behalf]).map(|steward| Subject::Steward(steward.clone()));
-    [Subject::Agent(agent.agent.clone())].into_iter().chain(stewards).collect()
-}
-
-/// Whether an operator registered it.
-fn is_registered(agent: &AgentRecord) -> bool {
-    agent.client.as_ref().is_none_or(|client| client.origin == ClientOrigin::Registered)
-}
-
-/// Whoever a pass concerns and can be suspended.
-fn subjects(agent: &AgentRecord, task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item = Subject> {
-    people(agent, &task.steward).into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
-}
-
-pub(super) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
-    if !state.is_suspended(subject) {
-        return Ok(());
-    }
-    let who = match subject {
-        Subject::Agent(agent) => format!("agent `{agent}`"),
-        Subject::Steward(_) => "the agent's steward".to_owned(),
-        Subject::Server(server) => format!("server `{server}`"),
-        _ => "it".to_owned(),
-    };
-    Err(BrokerError::Suspended(format!("{who} was revoked and not reinstated")))
-}
-
 /// The reasons of a refusal as they are recorded: the first ones, and how many more there are.
 fn recorded_reasons(error: &BrokerError) -> Vec<RecordedReason> {
     let BrokerError::Refused(reasons) = error else {
@@ -421,4 +337,3 @@ fn recorded_reasons(error: &BrokerError) -> Vec<RecordedReason> {
 }
 
 const MAX_RECORDED_REASONS: usize = 64;
-const MAX_PASSES: usize = 1000;

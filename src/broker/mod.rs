@@ -21,6 +21,7 @@ mod keyring;
 mod narrow;
 mod one_time;
 mod open;
+mod operators;
 mod options;
 mod people;
 mod policy_store;
@@ -33,6 +34,7 @@ mod revoke;
 mod saved;
 mod sign_in;
 mod space;
+mod standing;
 mod state;
 mod stewards;
 mod tasks;
@@ -66,9 +68,10 @@ pub use self::{
     narrow::Names,
     one_time::OneTime,
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
+    operators::{NewOperator, OperatorToken},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
+    registry::{AgentView, NewAgent, SecretView, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     sign_in::SIGN_IN_LIVES,

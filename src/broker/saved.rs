@@ -296,7 +296,8 @@ mod tests {
         let mut tokens: Vec<_> = (0..4).map(|n| block(n).parse().unwrap()).collect();
         tokens.retain(|token| state.task_of(token).is_some());
         let named: Vec<_> = (0..4).map(|n| state.server(&format!("s{n}")).is_some()).collect();
-        let families: Vec<_> = (0..8).map(|n| state.people.family_of(&secret(n)).map(|(task, _)| task.clone())).collect();
+        let families: Vec<_> =
+            (0..8).map(|n| state.people.family_of(&secret(n)).map(|(task, _)| task.clone())).collect();
         format!("{} {tokens:?} {named:?} {families:?}", serde_json::to_string(state).unwrap())
     }
 

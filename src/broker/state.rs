@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{people::People, saved};
+use super::{operators::OperatorEntry, people::People, saved};
 use crate::{
     base::{
         digest::{Digest, SubjectDigest},
@@ -19,7 +19,7 @@ use crate::{
     },
     journal::{
         Event, Record,
-        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Role, Subject, TaskRecord, TokenRecord},
+        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Subject, TaskRecord, TokenRecord},
     },
     policy::Catalogue,
     token::manifest::Manifest,
@@ -77,33 +77,6 @@ pub(super) struct KeyEntry {
     pub(super) since: Timestamp,
     /// When the last thing that it signed ends.
     pub(super) last_expiry: Timestamp,
-}
-
-/// An operator as the records tell of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OperatorEntry {
-    pub(super) roles: BTreeSet<Role>,
-    pub(super) expires_at: Timestamp,
-    /// Tokens issued up to then are refused.
-    pub(super) removed_at: Option<Timestamp>,
-    /// The `iat` of its latest token.
-    latest_issue: Timestamp,
-}
-
-impl OperatorEntry {
-    /// The `iat` of a token made at `at`: tokens of a removed operator end with the second of the
-    /// removal, so a new one begins after it.
-    pub(super) fn issue_time(before: Option<&Self>, at: Timestamp) -> Timestamp {
-        let removed_at = before.and_then(|entry| entry.removed_at);
-        let after_removal = removed_at.map(|at| at.floor_second().plus(Duration::from_secs(1)));
-        after_removal.map_or(at.floor_second(), |after| after.max(at.floor_second()))
-    }
-
-    /// Whether it was made, or made again, since it was removed.
-    pub(super) fn is_accepted(&self) -> bool {
-        self.removed_at.is_none_or(|removed_at| self.latest_issue > removed_at)
-    }
 }
 
 /// A task that is open, or whose passes may still be alive.
@@ -530,8 +503,8 @@ impl State {
     }
 
     fn is_suspended_agent(&self, agent: &AgentRecord) -> bool {
-        let subjects = [Subject::Agent(agent.agent.clone()), Subject::Steward(agent.steward.clone())];
-        subjects.iter().any(|subject| self.is_suspended(subject))
+        let own = agent.answered_for_by().map(|steward| Subject::Steward(steward.clone()));
+        [Subject::Agent(agent.agent.clone())].iter().chain(&own).any(|subject| self.is_suspended(subject))
     }
 
     /// The keys of every agent that is revoked and not reinstated, itself or with its steward.
@@ -544,7 +517,11 @@ impl State {
     /// SECURITY: passes of a revoked steward's agents name another steward when they are on that one's behalf,
     /// so the agents are named too.
     fn agents_answered_for(&self, subject: &Subject) -> impl Iterator<Item = &AgentRecord> {
-        self.agents.values().filter(move |agent| matches!(subject, Subject::Steward(id) if agent.steward == *id))
+        let is_meant = move |agent: &&AgentRecord| match subject {
+            Subject::Steward(id) => agent.answered_for_by() == Some(id),
+            _ => false,
+        };
+        self.agents.values().filter(is_meant)
     }
 
     /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as
@@ -552,7 +529,7 @@ impl State {
     fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
         let is_meant = |agent: &&AgentRecord| match subject {
             Subject::Agent(id) => agent.agent == *id,
-            Subject::Steward(id) => agent.steward == *id,
+            Subject::Steward(id) => agent.answered_for_by() == Some(id),
             _ => false,
         };
         let keys = self.agents.values().filter(is_meant).flat_map(|agent| &agent.keys);

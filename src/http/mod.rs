@@ -38,6 +38,7 @@ mod stewards;
 mod stream;
 mod subject;
 mod tasks;
+mod times;
 mod tls;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -54,7 +55,8 @@ use self::{
 pub use self::{
     limit::Rates,
     oauth::OAuthOptions,
-    server::{Listeners, Options, ServeError, Server, Times},
+    server::{Listeners, Options, ServeError, Server},
+    times::Times,
     tls::{TlsError, TlsFiles},
 };
 use crate::{

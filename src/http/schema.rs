@@ -114,6 +114,8 @@ pub(super) struct TaskView {
     /// Opaque.
     steward: String,
     purpose: String,
+    /// Whether the steward allowed it in person, on the consent page.
+    consented: Option<bool>,
     /// `open`, `completed`, `revoked` or `over`.
     state: String,
     opened_at: String,

@@ -203,6 +203,7 @@ mod tests {
             allow_partial: false,
             holder: None,
             verified: None,
+            consented: false,
         };
         let event = Event::TaskOpened { task };
         Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }

@@ -9,8 +9,10 @@ use hallpass::{
     },
     broker::{
         Ask, Broker, BrokerError, CODE_LIVES, Caller, CodeError, CodeReason, Handed, NewAgent, NewClient,
-        PersonsClient, Redemption, Refresh, Retention, SIGN_IN_LIVES, UNUSED_LIVES,
+        PersonsClient, Redemption, Refresh, Retention, Revoke, SIGN_IN_LIVES, UNUSED_LIVES,
     },
+    journal::event::Subject,
+    verify::Call,
 };
 use serde_json::json;
 
@@ -189,4 +191,44 @@ async fn what_starts_from_a_snapshot_knows_every_code_and_token() {
     let third = refresh(&broker, second.refresh.expose()).await.unwrap();
     assert_eq!(reason(refresh(&broker, first.refresh.expose()).await), CodeReason::UsedTwice);
     assert_eq!(reason(refresh(&broker, third.refresh.expose()).await), CodeReason::Unknown);
+}
+
+#[tokio::test]
+async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
+    let house = House::new();
+    let grant = "[[grant]]\nid = \"c\"\nagents = [\"group:client-documents\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\n\
+                 max_ttl = \"10m\"\n";
+    std::fs::write(house.directory.path().join("policy/clients.toml"), grant).unwrap();
+    let broker = with_app(&house).await;
+    let client = PersonsClient::Document {
+        agent: "app.example-1".parse().unwrap(),
+        url: "https://app.example/client.json".to_owned(),
+        redirect_uris: vec!["http://127.0.0.1/cb".to_owned()],
+        keys: Vec::new(),
+    };
+    let mut passes = Vec::new();
+    let mut people = Vec::new();
+    for name in ["bob", "carol"] {
+        let steward = broker.add_steward(&admin(), (name, None)).await.unwrap().steward;
+        let offer = broker.offer(&steward, Ask { client: client.clone(), ..ask() }).unwrap();
+        let code = broker.consent(&Caller::broker(), offer).await.unwrap();
+        let verifier = Digest::of(b"verifier");
+        let redemption =
+            Redemption { code: code.expose(), redirect_uri: None, verifier, servers: BTreeSet::new(), holder: None };
+        let agent = "app.example-1".parse().unwrap();
+        passes.push(broker.redeem_code(&Caller::broker(), &agent, redemption).await.unwrap());
+        people.push(steward);
+    }
+    assert_eq!(broker.agent(&"app.example-1".parse().unwrap()).unwrap().steward, people[0]);
+    let verifier = house.verifier(&broker);
+    let clears = |handed: &Handed| {
+        let call = Call::tool("read_ledger", None);
+        verifier.verify(handed.issued.token.expose()).and_then(|pass| verifier.clear(&pass, &call).map(drop)).is_ok()
+    };
+    assert!(passes.iter().all(clears));
+    let revoke =
+        Revoke { subject: Subject::Steward(people[0].clone()), only_token: false, reason: Some("left".to_owned()) };
+    broker.revoke(&admin(), revoke).await.unwrap();
+    house.tell(&broker, &verifier);
+    assert_eq!(passes.iter().map(clears).collect::<Vec<_>>(), [false, true]);
 }

@@ -176,7 +176,10 @@ async fn a_document_is_believed_about_itself_only() {
         ("/secret", json!({"client_secret": "x"})),
         ("/basic", json!({"token_endpoint_auth_method": "client_secret_basic"})),
         ("/keyless", json!({"token_endpoint_auth_method": "private_key_jwt"})),
-        ("/badkey", json!({"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [{"kty": "oct", "k": "x"}]}})),
+        (
+            "/badkey",
+            json!({"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [{"kty": "oct", "k": "x"}]}}),
+        ),
         ("/nowhere", json!({"redirect_uris": []})),
         ("/plain", json!({"redirect_uris": ["http://app.example/cb"]})),
         ("/long", json!({"padding": long})),
@@ -190,7 +193,9 @@ async fn a_document_is_believed_about_itself_only() {
         assert_eq!(browser.open(&query(&[("client_id", &site.url(path))])).await.status, 400, "{path}");
     }
     let asked = site.documents.asked.load(Ordering::SeqCst);
-    for client in ["https://app.example/", "http://app.example/x", "https://user@app.example/x", "https://app.example/x#y"] {
+    for client in
+        ["https://app.example/", "http://app.example/x", "https://user@app.example/x", "https://app.example/x#y"]
+    {
         assert_eq!(browser.open(&query(&[("client_id", client)])).await.status, 400, "{client}");
     }
     assert_eq!(site.documents.asked.load(Ordering::SeqCst), asked, "what is no client's URL is not fetched");
@@ -286,7 +291,8 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
         assert_eq!(made.status(), StatusCode::CREATED);
         assert_eq!(made.headers()["cache-control"], "no-store");
         let made = body_of(made).await;
-        for echoed in ["redirect_uris", "client_name", "application_type", "token_endpoint_auth_method", "grant_types"] {
+        for echoed in ["redirect_uris", "client_name", "application_type", "token_endpoint_auth_method", "grant_types"]
+        {
             assert_eq!(made[echoed], body[echoed], "{echoed}");
         }
         assert_eq!(made.get("client_secret").is_some(), has_secret, "{made}");
@@ -308,8 +314,16 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
         let known = body_of(house.operator(Method::GET, &format!("/v1/agents/{id}")).send().await.unwrap()).await;
         assert_eq!(known["groups"], json!(["registered-clients"]));
         if has_secret {
-            let own = refused(ask(&house, &[client, ("client_secret", &secret), ("resource", crate::support::SERVER),
-                ("scope", "tool:read_ledger")])).await;
+            let own = refused(ask(
+                &house,
+                &[
+                    client,
+                    ("client_secret", &secret),
+                    ("resource", crate::support::SERVER),
+                    ("scope", "tool:read_ledger"),
+                ],
+            ))
+            .await;
             assert_eq!(own, (400, "invalid_scope".to_owned()));
         }
     }
@@ -339,7 +353,8 @@ async fn what_cannot_be_kept_is_not_registered() {
     let mut statuses = Vec::new();
     for _ in 0..20 {
         let body = json!({"redirect_uris": [CALLBACK]});
-        statuses.push(house.request(Method::POST, "/oauth/register").json(&body).send().await.unwrap().status().as_u16());
+        statuses
+            .push(house.request(Method::POST, "/oauth/register").json(&body).send().await.unwrap().status().as_u16());
     }
     assert!(statuses.contains(&429), "{statuses:?}");
 }

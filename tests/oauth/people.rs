@@ -274,7 +274,8 @@ async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
     let house = house().await;
     let answer = token(redeem(&house, &code(&house).await, &[])).await;
     let alice = steward(&house, "alice").await;
-    let revoked = house.operator(Method::POST, "/v1/revocations").json(&json!({"steward": alice})).send().await.unwrap();
+    let revoked =
+        house.operator(Method::POST, "/v1/revocations").json(&json!({"steward": alice})).send().await.unwrap();
     assert_eq!(revoked.status(), StatusCode::CREATED);
     let next = answer["refresh_token"].as_str().unwrap();
     assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
