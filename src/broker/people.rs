@@ -151,6 +151,8 @@ impl People {
             in_detail: consent.in_detail,
             ends_at: consent.ends_at,
         };
+        // A task is opened once. Were it opened again, the tokens of the first would be no task's.
+        self.refresh_tokens.retain(|_, of| of != task);
         self.families.insert(task.clone(), family);
         self.refresh_tokens.insert(*refresh, task.clone());
     }

@@ -189,6 +189,11 @@ mod tests {
         Digest::of(&n.to_be_bytes())
     }
 
+    /// A refresh token is of one task only: it is random.
+    fn refresh(task: u64, n: u64) -> Digest {
+        secret(100 + task * 8 + n)
+    }
+
     fn server(n: u64) -> String {
         format!("https://s{n}.example/mcp")
     }
@@ -268,10 +273,10 @@ mod tests {
             }})),
             (n(), n(), prop::option::of((n(), 0..8_u64))).prop_map(|(code, agent, opened)| json!({
                 "type": "code_used", "code": secret(code), "agent": format!("bot{agent}"), "steward": id("stw", 0),
-                "task": opened.map(|(task, _)| id("tsk", task)), "refresh": opened.map(|(_, token)| secret(token)),
+                "task": opened.map(|(task, _)| id("tsk", task)), "refresh": opened.map(|(task, token)| refresh(task, token)),
             })),
             (n(), 0..8_u64).prop_map(|(task, next)| json!({
-                "type": "refresh_rotated", "task": id("tsk", task), "next": secret(next),
+                "type": "refresh_rotated", "task": id("tsk", task), "next": refresh(task, next),
             })),
             (n(), second()).prop_map(|(agent, end)| json!({"type": "client_registered", "registration": {
                 "agent": format!("bot{agent}"), "redirect_uris": ["http://127.0.0.1/cb"], "expires_at": end,
@@ -297,7 +302,7 @@ mod tests {
         tokens.retain(|token| state.task_of(token).is_some());
         let named: Vec<_> = (0..4).map(|n| state.server(&format!("s{n}")).is_some()).collect();
         let families: Vec<_> =
-            (0..8).map(|n| state.people.family_of(&secret(n)).map(|(task, _)| task.clone())).collect();
+            (0..32).map(|n| state.people.family_of(&refresh(0, n)).map(|(task, _)| task.clone())).collect();
         format!("{} {tokens:?} {named:?} {families:?}", serde_json::to_string(state).unwrap())
     }
 
