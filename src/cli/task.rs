@@ -289,6 +289,9 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
         ("ends", "/ends_at"),
     ];
     let mut fields: Vec<_> = names.into_iter().map(|(name, pointer)| (name, text(task, pointer))).collect();
+    if task.get("steward_verified_by").is_some() {
+        fields.push(("steward verified by", text(task, "/steward_verified_by")));
+    }
     for pass in items(task, "/passes") {
         let revoked = if pass.get("revoked") == Some(&Value::Bool(true)) { ", revoked" } else { "" };
         fields.push(("pass", text(pass, "/revocation_id")));

@@ -113,6 +113,8 @@ pub(super) struct TaskView {
     agent: String,
     /// Opaque.
     steward: String,
+    /// The issuer through which that person proved it; absent when the agent said so.
+    steward_verified_by: Option<String>,
     purpose: String,
     /// Whether the steward allowed it in person, on the consent page.
     consented: Option<bool>,

@@ -35,7 +35,7 @@ async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
     let view = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
     assert!(view["steward"] != carol && view.get("steward_verified_by").is_none(), "{view}");
     // The trail says who vouched, and nowhere who the person is.
-    let trail = house.operator(Method::GET, "/v1/audit?limit=1000").send().await.unwrap().text().await.unwrap();
+    let trail = house.operator(Method::GET, "/v1/audit?limit=200").send().await.unwrap().text().await.unwrap();
     assert!(trail.contains(&format!("steward verified by {}", provider.idp.issuer())), "{trail}");
     assert!(trail.contains("steward_identified") && !trail.contains("00u1") && !trail.contains("carol"));
     let data = house.directory.path().join("data");
@@ -63,7 +63,7 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
     let twice = house.agent(Method::POST, "/v1/tasks").header("content-type", "application/json").body(twice);
     assert_eq!(refused(twice).await.0, 400);
     let before = house.records().get("task_opened").copied().unwrap_or(0);
-    let forged = SigningKey::rsa("one").sign(Some("JWT"), &provider.claims(json!({"aud": "web-app"})));
+    let forged = SigningKey::p256("one").sign(Some("JWT"), &provider.claims(json!({"aud": "web-app"})));
     let bad = [
         "a.b.c".to_owned(),
         forged,
@@ -203,7 +203,7 @@ async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person(
         let (status, body) = ask(&house, subject.clone()).await;
         assert_eq!((status, &body["code"]), (403, &json!("suspended")), "{kind} {id}");
         let path = format!("/v1/{kind}s/{id}/reinstate");
-        assert_eq!(house.operator(Method::POST, &path).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        assert!(house.operator(Method::POST, &path).send().await.unwrap().status().is_success());
         let fresh = open(&house, subject.clone()).await["token"].as_str().unwrap().to_owned();
         tell(&house, &verifier).await;
         // It is dated after the cut-off, which may be a moment ahead.

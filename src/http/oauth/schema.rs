@@ -9,8 +9,11 @@ use crate::http::schema::AuthorizationDetail;
 /// A token request (RFC 6749 section 4.4). Parameters that are not listed are ignored.
 #[derive(ToSchema)]
 pub(in crate::http) struct TokenRequest {
-    /// `client_credentials`, `authorization_code` or `refresh_token`.
+    /// `client_credentials`, `authorization_code`, `refresh_token` or
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`.
     grant_type: String,
+    /// The JWT that is the grant, for `jwt-bearer`.
+    assertion: Option<String>,
     /// The client, when it does not stand in the header or the assertion.
     client_id: Option<String>,
     /// Its secret, when it does not stand in the header.
