@@ -30,6 +30,7 @@ use crate::{
     http::{
         App,
         context::{Context, Here},
+        document::Problems,
         extract::FormInput,
         problem::Problem,
     },
@@ -71,8 +72,8 @@ impl fmt::Debug for Desk {
 /// Shows a person who asks for what.
 #[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
     responses((status = 200, description = "A page to sign in on", body = String, content_type = "text/html"),
-        (status = 303, description = "To the client, which is told what is wrong"),
-        (status = 400, description = "A page that says why nobody is told", body = String, content_type = "text/html")))]
+        (status = 303, description = "To the client, which is told what is wrong; what nobody is told is on a page"),
+        Problems))]
 pub(in crate::http) async fn show(State(app): State<Arc<App>>, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
     match Asking::read(&app, query).await {
@@ -90,8 +91,8 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>, uri: Uri) -> Resp
 /// Takes what a person filled in: the code to sign in with, or the decision.
 #[utoipa::path(post, path = "/oauth/authorize", operation_id = "oauth_decide", tag = "oauth", security(()),
     responses((status = 200, description = "A page to allow or refuse on", body = String, content_type = "text/html"),
-        (status = 303, description = "To the client, with a code or an error"),
-        (status = "4XX", description = "A page that says what is wrong", body = String, content_type = "text/html")))]
+        (status = 303, description = "To the client, with a code or an error; what the person did wrong is on a page"),
+        Problems))]
 pub(in crate::http) async fn take(
     State(app): State<Arc<App>>,
     Here(context): Here,
