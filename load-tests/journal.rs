@@ -41,6 +41,7 @@ fn entry() -> Entry {
         holder: None,
         client_secret: None,
         parent: None,
+        consented: false,
     };
     let event = Event::TaskOpened { task };
     Entry {
