@@ -232,10 +232,12 @@ impl Broker {
         if state.ancestors(&live.record).len() >= MAX_GENERATIONS {
             return Err(ExchangeError::Subject("it came of too many exchanges"));
         }
+        // Whom somebody proved to stand behind the parent stands behind what comes of it.
+        let steward = if live.record.verified.is_some() { &live.record.steward } else { &actor.steward };
         Ok(TaskRecord {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: actor.agent.clone(),
-            steward: actor.steward.clone(),
+            steward: steward.clone(),
             purpose: live.record.purpose.clone(),
             opened_at,
             ends_at,
@@ -243,7 +245,7 @@ impl Broker {
             asked,
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
-            verified: None,
+            verified: live.record.verified.clone(),
             client_secret: None,
             parent: Some(ParentPass {
                 task: claims.task.clone(),
