@@ -232,12 +232,15 @@ impl Broker {
         if state.ancestors(&live.record).len() >= MAX_GENERATIONS {
             return Err(ExchangeError::Subject("it came of too many exchanges"));
         }
-        // Whom somebody proved to stand behind the parent stands behind what comes of it.
-        let steward = if live.record.verified.is_some() { &live.record.steward } else { &actor.steward };
+        // On whoever's behalf the pass was proven to be, so is what comes of it.
+        let (steward, verified) = match &live.record.verified {
+            Some(by) => (live.record.steward.clone(), Some(by.clone())),
+            None => (actor.steward.clone(), None),
+        };
         Ok(TaskRecord {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: actor.agent.clone(),
-            steward: steward.clone(),
+            steward,
             purpose: live.record.purpose.clone(),
             opened_at,
             ends_at,
@@ -245,7 +248,7 @@ impl Broker {
             asked,
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
-            verified: live.record.verified.clone(),
+            verified,
             client_secret: None,
             parent: Some(ParentPass {
                 task: claims.task.clone(),
