@@ -61,7 +61,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
-    clients::NewSecret,
+    clients::{NewSecret, SecretView},
     codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
     consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
@@ -83,7 +83,7 @@ pub use self::{
     operators::{NewOperator, OperatorToken},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, SecretView, ServerView},
+    registry::{AgentView, NewAgent, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     sign_in::SIGN_IN_LIVES,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Broker, BrokerError, Caller, request::refuse_bad_details, state::State};
+use super::{Broker, BrokerError, Caller, clients::SecretView, request::refuse_bad_details, state::State};
 use crate::{
     base::{
         ids::{AgentId, GroupName, ServerUri, StewardId, TaskId},
@@ -13,7 +13,7 @@ use crate::{
     },
     journal::{
         Event,
-        client::{ClientOrigin, ClientProfile, ClientSecret, SecretId},
+        client::{ClientOrigin, ClientProfile, ClientSecret},
         event::{AgentRecord, Subject},
     },
     policy::Catalogue,
@@ -69,16 +69,6 @@ pub struct AgentView {
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
-}
-
-/// A secret of an agent or a server, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct SecretView {
-    /// What to remove it by.
-    pub secret_id: SecretId,
-    /// When it was added.
-    pub added_at: Timestamp,
 }
 
 /// A server, as shown to operators.
@@ -284,7 +274,7 @@ impl Broker {
             steward_name: self.directory().name(&record.steward).map(str::to_owned),
             groups: record.groups.clone(),
             keys: record.keys.clone(),
-            secrets: record.secrets.iter().map(view_secret).collect(),
+            secrets: record.secrets.iter().map(SecretView::of).collect(),
             default_details: client.default_details,
             redirect_uris: client.redirect_uris,
             client_document: match client.origin {
@@ -297,13 +287,9 @@ impl Broker {
     }
 }
 
-fn view_secret(secret: &ClientSecret) -> SecretView {
-    SecretView { secret_id: secret.id(), added_at: secret.added_at }
-}
-
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {
     let suspended = state.is_suspended(&Subject::Server(manifest.server.clone()));
-    let secrets = state.server_secrets.get(&manifest.server).into_iter().flatten().map(view_secret).collect();
+    let secrets = state.server_secrets.get(&manifest.server).into_iter().flatten().map(SecretView::of).collect();
     ServerView { manifest: manifest.clone(), secrets, suspended }
 }
 
