@@ -101,6 +101,7 @@ pub(in crate::http) struct Introspection {
 /// An actor (RFC 8693 section 4.1).
 #[derive(ToSchema)]
 #[schema(no_recursion)]
+#[expect(clippy::use_self, reason = "the document names the type, which the derive reads here")]
 pub(in crate::http) struct Actor {
     /// The agent.
     sub: String,
