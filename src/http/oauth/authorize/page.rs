@@ -122,7 +122,7 @@ fn policy(redirect: Option<&RedirectUri>) -> String {
     )
 }
 
-fn page(title: &str, content: Markup) -> Markup {
+fn page(title: &str, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
