@@ -34,7 +34,7 @@ use crate::{
 pub(super) fn sign_in(asking: &Asking, ask: &Ask, (request, mistake): (&str, Option<&str>)) -> Markup {
     page(
         "Sign in",
-        html! {
+        &html! {
             (who(asking))
             h2 { "What it asks for" }
             @for detail in &ask.details { (asked(detail)) }
@@ -56,7 +56,7 @@ pub(super) fn decide(asking: &Asking, offer: &Offer, (servers, form): (&Catalogu
     let named: BTreeSet<_> = offer.granted.iter().map(|detail| &detail.server).collect();
     page(
         "Allow or refuse",
-        html! {
+        &html! {
             (who(asking))
             h2 { "What it may do for you, if you allow it" }
             @for server in named.into_iter().filter_map(|server| servers.get(server)) {
@@ -78,7 +78,7 @@ pub(super) fn decide(asking: &Asking, offer: &Offer, (servers, form): (&Catalogu
 pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> Markup {
     page(
         "This does not go on",
-        html! {
+        &html! {
             h1 { "This does not go on" }
             p { (reason) }
             @if !details.is_empty() { ul { @for detail in details { li { (detail) } } } }
@@ -122,7 +122,7 @@ fn policy(redirect: Option<&RedirectUri>) -> String {
     )
 }
 
-fn page(title: &str, content: Markup) -> Markup {
+fn page(title: &str, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
