@@ -223,8 +223,7 @@ impl Broker {
         let state = self.state();
         let not_alive = || ExchangeError::Subject(NOT_ALIVE);
         let first = *pass.blocks().first().ok_or_else(not_alive)?;
-        // SECURITY: whoever has a root key can sign what this broker never issued. A pass that lives is in its
-        // records.
+        // SECURITY: whoever has a root key can sign what was never issued. A pass that lives is in the records.
         let live = state.task_of(&first).filter(|live| live.end.is_none()).ok_or_else(not_alive)?;
         let issued = live.tokens.iter().find(|token| token.revocation_id == first).ok_or_else(not_alive)?;
         let claims = pass.claims();
@@ -235,14 +234,12 @@ impl Broker {
             return Err(ExchangeError::Subject("it came of too many exchanges"));
         }
         // On whoever's behalf the pass was proven to be, so is what comes of it.
-        let (steward, verified) = match &live.record.verified {
-            Some(by) => (live.record.steward.clone(), Some(by.clone())),
-            None => (actor.steward.clone(), None),
-        };
+        let TaskRecord { verified, consented, .. } = live.record.clone();
+        let behalf = if consented || verified.is_some() { &live.record.steward } else { &actor.steward };
         Ok(TaskRecord {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: actor.agent.clone(),
-            steward,
+            steward: behalf.clone(),
             purpose: live.record.purpose.clone(),
             opened_at,
             ends_at,
@@ -251,7 +248,7 @@ impl Broker {
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
             verified,
-            consented: false,
+            consented,
             client_secret: None,
             parent: Some(ParentPass {
                 task: claims.task.clone(),

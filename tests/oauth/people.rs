@@ -176,6 +176,27 @@ async fn a_refresh_token_that_comes_again_ends_its_family() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_that_is_given_back_ends_what_the_person_allowed() {
+    let house = house().await;
+    register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;
+    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let given_back = answer["refresh_token"].as_str().unwrap();
+    let give_back = async |client: &str, status: u16| {
+        let form = [("client_id", client), ("token", given_back), ("token_type_hint", "refresh_token")];
+        let response = house.request(Method::POST, "/oauth/revoke").form(&form).send().await.unwrap();
+        assert_eq!(response.status(), status);
+    };
+    give_back("nobody", 401).await;
+    give_back("other-app", 200).await;
+    assert_eq!(task_of(&house, APP).await["state"], "open");
+    for _ in 0..2 {
+        give_back(APP, 200).await;
+        assert_eq!(task_of(&house, APP).await["state"], "completed");
+    }
+    assert_eq!(refused(refresh(&house, given_back, &[])).await, invalid_grant());
+}
+
+#[tokio::test]
 async fn a_refresh_token_of_another_client_ends_its_family() {
     let house = house().await;
     register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;

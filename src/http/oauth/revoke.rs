@@ -13,13 +13,13 @@ use crate::{
     broker::{GivenBack, PassOwner},
     http::{App, context::Here, document::OAuthProblems, extract::FormInput, problem::Problem},
     journal::event::Subject,
-    oauth::OAuthError,
+    oauth::{OAuthError, Presented},
 };
 
 /// Revokes a token of the client's.
 ///
-/// Of a pass that was narrowed it is what was appended last that dies, and no more; the task stays open. A token
-/// that is none, or is dead already, is answered alike. What became of the token is in no answer.
+/// Of a pass that was narrowed it is what was appended last that dies, and no more; the task stays open. A refresh
+/// token ends what a person allowed: its family, and the task with every pass. A token that is none, or is dead already, is answered alike. What became of the token is in no answer.
 #[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = [])),
     request_body(content = schema::RevocationRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It is of no use any more"), OAuthProblems))]
@@ -31,13 +31,22 @@ pub(in crate::http) async fn revoke(
 ) -> Result<Response, Problem> {
     let presented = app.presented(&headers, &form, &context)?;
     let token = form.text("token").ok_or(OAuthError::InvalidRequest)?;
-    let (owner, caller) = match app.proven(&presented, &context)? {
+    // A client that has nothing to prove itself by proves by the token that it was given it.
+    let proven = match presented {
+        Presented::Nothing { .. } => Proven::Agent(app.persons_client(&presented, &context)?),
+        _ => app.proven(&presented, &context)?,
+    };
+    let (owner, caller) = match proven {
         Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),
         Proven::Task(client, caller) => (PassOwner::TaskClient(client), caller),
     };
     match app.broker.give_back(&caller, &owner, token).await? {
         GivenBack::Revoked(block) => app.observer.revoked(&Subject::RevocationId(block)),
-        GivenBack::Nothing => {}
+        GivenBack::Nothing => {
+            if let PassOwner::Agent(agent) = &owner {
+                app.broker.revoke_refresh_token(&caller, agent, token).await?;
+            }
+        }
         GivenBack::NotYours => {
             return Err(Problem::oauth(OAuthError::InvalidGrant, "the token was issued to somebody else"));
         }
