@@ -1,0 +1,161 @@
+//! What every client is put through: metadata, token, `tools/list`, `tools/call`, by each of its flows.
+
+use serde_json::{Value, json};
+
+use crate::{
+    driver::Driver,
+    house::{Agent, House},
+    idp::{APPLICATION_SECRET, Idp},
+    packages::Packages,
+    table::Row,
+};
+
+/// A client as its registry gives it.
+pub(crate) struct Stock {
+    /// As the table calls it.
+    pub(crate) client: &'static str,
+    /// The package that its version is of.
+    pub(crate) package: &'static str,
+    /// How it can get a token; each is a column.
+    pub(crate) flows: &'static [&'static str],
+    /// The one of these that it uses a task's credentials in.
+    pub(crate) task_flow: &'static str,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_mcp_1_gets_through() {
+    let Some(fetched) = Packages::Mcp1.fetched() else { return };
+    let stock = Stock { client: "Python `mcp` 1", package: "mcp", flows: &SECRETS_AND_JWT, task_flow: BASIC };
+    walk_through(&stock, Driver::start(fetched.python("mcp1.py"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_mcp_2_gets_through() {
+    let Some(fetched) = Packages::Mcp2.fetched() else { return };
+    let flows = &["client_secret_basic", "client_secret_post", "private_key_jwt", "id_jag"];
+    let stock = Stock { client: "Python `mcp` 2", package: "mcp", flows, task_flow: BASIC };
+    walk_through(&stock, Driver::start(fetched.python("mcp2.py"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fastmcp_gets_through() {
+    let Some(fetched) = Packages::Mcp2.fetched() else { return };
+    let stock = Stock { client: "`fastmcp`", package: "fastmcp", flows: &SECRETS_AND_JWT, task_flow: BASIC };
+    walk_through(&stock, Driver::start(fetched.python("fastmcp_client.py"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_sdk_1_gets_through() {
+    let Some(fetched) = Packages::Node.fetched() else { return };
+    let package = "@modelcontextprotocol/sdk";
+    let flows = &["client_secret_basic", "private_key_jwt"];
+    let stock = Stock { client: "`@modelcontextprotocol/sdk`", package, flows, task_flow: BASIC };
+    walk_through(&stock, Driver::start(fetched.node("sdk1.mjs"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typescript_client_2_gets_through() {
+    let Some(fetched) = Packages::Node.fetched() else { return };
+    let package = "@modelcontextprotocol/client";
+    let flows = &["client_secret_basic", "private_key_jwt", "id_jag", "dpop"];
+    let stock = Stock { client: "`@modelcontextprotocol/client`", package, flows, task_flow: BASIC };
+    walk_through(&stock, Driver::start(fetched.node("client2.mjs"))).await;
+}
+
+/// Puts a client through all that it can do, and writes its row of the table.
+pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
+    let idp = Idp::open().await;
+    let house = House::open_with(&trusting(&idp)).await;
+    let agent = house.register_agent("stock-client").await;
+    let mut row = Row::of(stock.client, &driver.version(stock.package).await);
+    for flow in stock.flows {
+        let order = order(&house, &agent, Some(&idp), flow);
+        row.note(column(flow), gets_through(&mut driver, &order).await);
+    }
+    row.note("task client", uses_a_task(&house, &agent, &mut driver, stock.task_flow).await);
+    let (refusal, step_up) = is_refused_and_steps_up(&house, &agent, &mut driver, stock.task_flow).await;
+    row.note("what a refused call says", refusal);
+    row.note("step-up", step_up);
+    row.conclude();
+}
+
+/// Metadata, token, `tools/list`, `tools/call`: the revision of MCP that was spoken.
+async fn gets_through(driver: &mut Driver, order: &Value) -> String {
+    let flow = order["flow"].as_str().unwrap();
+    let opened = driver.tell(order).await.unwrap_or_else(|error| panic!("{flow}: {error}"));
+    assert_eq!(driver.list().await.unwrap(), ["read_ledger"], "{flow}");
+    let read = driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
+    assert!(read.contains("rent"), "{flow}: {read}");
+    driver.close().await;
+    opened["protocol"].as_str().unwrap_or_else(|| panic!("{flow}: {opened}")).to_owned()
+}
+
+/// A task's own credentials get exactly its pass, with no scope configured, and nothing once it has ended.
+async fn uses_a_task(house: &House, agent: &Agent, driver: &mut Driver, flow: &str) -> String {
+    let task = house.open_task_client(agent, &["read_ledger"]).await;
+    let order = json!({"do": "connect", "flow": flow, "url": house.server(), "issuer": house.issuer(),
+        "client_id": task["client_id"], "client_secret": task["client_secret"]});
+    let protocol = gets_through(driver, &order).await;
+    house.complete_task(agent, task["task_id"].as_str().unwrap()).await;
+    let refused = driver.tell(&order).await.unwrap_err();
+    assert!(refused.contains("invalid_client"), "{refused}");
+    protocol
+}
+
+/// What the client's error says of a call that is not granted, and whether it gets through once it is.
+async fn is_refused_and_steps_up(
+    house: &House,
+    agent: &Agent,
+    driver: &mut Driver,
+    flow: &str,
+) -> (&'static str, &'static str) {
+    driver.tell(&order(house, agent, None, flow)).await.unwrap();
+    let refused = driver.call("search_ledger", json!({"text": "rent"})).await.unwrap_err();
+    let refusal = if refused.contains("not_granted") {
+        "our reason"
+    } else if refused.contains("insufficient_scope") || refused.contains("nsufficient scope") {
+        "`insufficient_scope`"
+    } else {
+        panic!("the client's error says nothing of use: {refused}")
+    };
+    house.grant("searches", &["search_*"]).await;
+    let after = driver.call("search_ledger", json!({"text": "rent"})).await;
+    driver.close().await;
+    match after {
+        Ok(found) => {
+            assert!(found.contains("rent"), "{found}");
+            (refusal, "yes")
+        }
+        Err(_) => (refusal, "no"),
+    }
+}
+
+/// All that a flow may need to know; each takes its own.
+fn order(house: &House, agent: &Agent, idp: Option<&Idp>, flow: &str) -> Value {
+    let idp = idp.map(|idp| {
+        json!({"issuer": idp.url(), "token_endpoint": idp.token_endpoint(), "id_token": idp.id_token(&agent.id),
+            "client_id": agent.id, "client_secret": APPLICATION_SECRET})
+    });
+    json!({"do": "connect", "flow": flow, "url": house.server(), "issuer": house.issuer(), "client_id": agent.id,
+        "client_secret": agent.secret, "private_key": agent.key.serialize_pem(), "algorithm": "ES256",
+        "scope": "tool:read_ledger", "idp": idp})
+}
+
+fn column(flow: &str) -> &'static str {
+    match flow {
+        "client_secret_basic" => "`client_secret_basic`",
+        "client_secret_post" => "`client_secret_post`",
+        "private_key_jwt" => "`private_key_jwt`",
+        "id_jag" => "ID-JAG",
+        "dpop" => "DPoP",
+        other => panic!("no column for {other}"),
+    }
+}
+
+/// The broker's settings under which it believes `idp`.
+fn trusting(idp: &Idp) -> String {
+    format!("[[oauth.issuer]]\nissuer = \"{}\"\n", idp.url())
+}
+
+const BASIC: &str = "client_secret_basic";
+const SECRETS_AND_JWT: [&str; 3] = [BASIC, "client_secret_post", "private_key_jwt"];
