@@ -154,7 +154,7 @@ fn column(flow: &str) -> &'static str {
 
 /// The broker's settings under which it believes `idp`.
 fn trusting(idp: &Idp) -> String {
-    format!("[[oauth.issuer]]\nissuer = \"{}\"\n", idp.url())
+    format!("[[oauth.issuer]]\nissuer = \"{}\"\nkinds = [\"id_jag\"]\nnetworks = [\"127.0.0.0/8\"]\n", idp.url())
 }
 
 const BASIC: &str = "client_secret_basic";

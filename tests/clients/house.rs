@@ -2,17 +2,32 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hallpass::verify::{
-    Verifier,
-    document::KeyDocument,
-    feed::{FeedClient, FeedHandle},
-    tower::HallpassLayer,
+use hallpass::{
+    base::time::{Clock as _, SystemClock},
+    identity::AgentKey,
+    verify::{
+        Verifier,
+        document::KeyDocument,
+        feed::{FeedClient, FeedHandle},
+        tower::HallpassLayer,
+    },
 };
+use rcgen::KeyPair;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{home::Home, ledger};
+use crate::{home::Home, idp::public_jwk, ledger};
+
+/// An agent, with everything that it may prove itself with.
+pub(crate) struct Agent {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    /// Of ES256.
+    pub(crate) key: KeyPair,
+    /// For the broker's own API.
+    own: AgentKey,
+}
 
 /// Both, on free ports of this machine; the broker's issuer is where it listens.
 pub(crate) struct House {
@@ -72,9 +87,44 @@ impl House {
 
     /// Lets [`CLIENTS`] use `tools` of the ledger.
     pub(crate) async fn grant(&self, id: &str, tools: &[&str]) {
+        self.grant_at("ledger", id, tools).await;
+    }
+
+    /// Lets [`CLIENTS`] use `tools` of `server`.
+    pub(crate) async fn grant_at(&self, server: &str, id: &str, tools: &[&str]) {
         let group = format!("group:{CLIENTS}");
-        let grant = json!({"id": id, "agents": [group], "server": "ledger", "tools": tools, "max_ttl": "10m"});
+        let grant = json!({"id": id, "agents": [group], "server": server, "tools": tools, "max_ttl": "10m"});
         self.as_admin(Method::POST, "/v1/policy/grants", &grant).await;
+    }
+
+    /// Registers one of [`CLIENTS`], with a secret and two keys. Without a scope it asks for all of the ledger.
+    pub(crate) async fn register_agent(&self, id: &str) -> Agent {
+        let (key, own) = (KeyPair::generate().unwrap(), AgentKey::generate(id.parse().unwrap()));
+        let all = json!({"type": "mcp", "server": self.server, "tools": TOOLS});
+        let agent = json!({"agent": id, "steward": "alice", "groups": [CLIENTS], "secret": true,
+            "keys": [public_jwk(&key), own.public_jwk()], "default_details": [all]});
+        let made = self.as_admin(Method::POST, "/v1/agents", &agent).await;
+        Agent { id: id.to_owned(), secret: made["client_secret"].as_str().unwrap().to_owned(), key, own }
+    }
+
+    /// A pass for `server`, from the token endpoint.
+    pub(crate) async fn token(&self, agent: &Agent, server: &str, scope: &str) -> String {
+        let form = [("grant_type", "client_credentials"), ("resource", server), ("scope", scope)];
+        let request = self.http.post(format!("{}/oauth/token", self.issuer())).form(&form);
+        let answer = self.send("a token", request.basic_auth(&agent.id, Some(&agent.secret))).await;
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Opens a task for `tools` of the ledger, and has it answered with credentials instead of a pass.
+    pub(crate) async fn open_task_client(&self, agent: &Agent, tools: &[&str]) -> Value {
+        let details = json!([{"type": "mcp", "server": self.server, "tools": tools}]);
+        let task = json!({"purpose": "read the books", "ttl_seconds": 300, "authorization_details": details,
+            "credentials": "client_secret"});
+        self.as_agent(agent, "/v1/tasks", &task).await
+    }
+
+    pub(crate) async fn complete_task(&self, agent: &Agent, task: &str) {
+        self.as_agent(agent, &format!("/v1/tasks/{task}/complete"), &json!({})).await;
     }
 
     /// A token with which a verifier of `server` speaks to the broker.
@@ -95,10 +145,19 @@ impl House {
 
     pub(crate) async fn as_admin(&self, method: Method, path: &str, body: &Value) -> Value {
         let request = self.http.request(method, format!("{}{path}", self.issuer())).bearer_auth(&self.admin);
-        let request = if body.is_null() { request } else { request.json(body) };
+        self.send(path, if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    async fn as_agent(&self, agent: &Agent, path: &str, body: &Value) -> Value {
+        let assertion = agent.own.assertion(&self.issuer().parse().unwrap(), SystemClock::default().now()).unwrap();
+        let request = self.http.post(format!("{}{path}", self.issuer())).bearer_auth(assertion);
+        self.send(path, request.json(body)).await
+    }
+
+    async fn send(&self, what: &str, request: reqwest::RequestBuilder) -> Value {
         let response = request.send().await.unwrap();
         let (status, text) = (response.status(), response.text().await.unwrap());
-        assert!(status.is_success(), "{path}: {status}: {text}");
+        assert!(status.is_success(), "{what}: {status}: {text}");
         serde_json::from_str(&text).unwrap()
     }
 
@@ -111,7 +170,7 @@ impl House {
         let manifest = serde_json::from_value(manifest).unwrap();
         let verifier = Verifier::builder(self.issuer().parse().unwrap(), keys.feed_key.thumbprint(), manifest).build();
         let verifier = Arc::new(verifier);
-        let feed = FeedClient::builder(Arc::clone(&verifier), self.issuer(), token).build().unwrap().spawn();
+        let feed = FeedClient::builder(Arc::clone(&verifier), self.issuer(), &token).build().unwrap().spawn();
         tokio::time::timeout(PATIENCE, feed.ready()).await.unwrap().unwrap();
         let router = ledger::router(HallpassLayer::new(Arc::clone(&verifier)), &[]);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

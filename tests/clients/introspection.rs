@@ -18,10 +18,10 @@ async fn started(fetched: &Fetched) -> (Driver, String) {
 /// One `tools/call` with `pass`: the status and the text.
 async fn call(house: &House, url: &str, pass: &str) -> (u16, String) {
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
-        "name": "read_note", "arguments": {"name": "rent"}, "_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }}});
+    "name": "read_note", "arguments": {"name": "rent"}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }}});
     let request = house.http().post(url).bearer_auth(pass).json(&message);
     let request = request
         .header("accept", "application/json, text/event-stream")
@@ -40,24 +40,22 @@ async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked
     house.register_server(&url, "notes", &["read_note"]).await;
     house.grant_at("notes", "notes", &["read_note"]).await;
     let agent = house.register_agent("reader").await;
-    server
-        .order(&json!({
-            "issuer": house.issuer(),
-            "introspection_endpoint": format!("{}/oauth/introspect", house.issuer()),
-            "client_id": "notes-verifier",
-            "client_secret": house.verifier_token(&url, "notes-verifier").await,
-            "client_auth_method": "client_secret_basic",
-            "required_scopes": ["tool:read_note"],
-        }))
-        .await;
-    assert_eq!(server.hear().await["serving"], true);
+    let told = json!({
+        "issuer": house.issuer(),
+        "introspection_endpoint": format!("{}/oauth/introspect", house.issuer()),
+        "client_id": "notes-verifier",
+        "client_secret": house.verifier_token(&url, "notes-verifier").await,
+        "client_auth_method": "client_secret_basic",
+        "required_scopes": ["tool:read_note"],
+    });
+    assert_eq!(server.tell(&told).await.unwrap(), "serving");
 
-    let pass = house.token(&agent, &url).await;
+    let pass = house.token(&agent, &url, "tool:read_note").await;
     let (status, text) = call(&house, &url, &pass).await;
     assert!(status == 200 && text.contains("the note rent"), "{status}: {text}");
 
     // A pass of the same agent for another server.
-    let foreign = house.token(&agent, house.server()).await;
+    let foreign = house.token(&agent, house.server(), "tool:read_ledger").await;
     assert_eq!(call(&house, &url, &foreign).await.0, 401);
     assert_eq!(call(&house, &url, "no-pass-at-all").await.0, 401);
 

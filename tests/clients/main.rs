@@ -24,6 +24,10 @@ mod home;
 mod ledger;
 
 mod driver;
+mod flows;
 mod house;
+mod idp;
+mod introspection;
 mod packages;
+mod rmcp_client;
 mod table;

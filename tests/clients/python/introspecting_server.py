@@ -38,6 +38,8 @@ def main():
         """Read a note."""
         return f"the note {name}"
 
+    # The socket listens already: what comes before the server runs waits there.
+    print(json.dumps({"ok": "serving"}), flush=True)
     running = uvicorn.Server(uvicorn.Config(server.http_app(path="/mcp"), log_level="warning"))
 
     def until_told_to_stop():
