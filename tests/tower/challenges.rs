@@ -26,11 +26,12 @@ fn as_python_reads(header: &str) -> Read {
     read_by(header, |field| format!(r#"{field}=(?:"([^"]+)"|([^\s,]+))"#))
 }
 
-/// `extractWWWAuthenticateParams` of TypeScript's `@modelcontextprotocol/sdk` 1.32 and
-/// `@modelcontextprotocol/client` 2.4: nothing, unless the first word is `Bearer` and a second follows.
-fn as_typescript_reads(header: &str) -> Read {
+/// `extractWWWAuthenticateParams` of TypeScript's `@modelcontextprotocol/sdk` 1.32, which knows one scheme, and
+/// `@modelcontextprotocol/client` 2.4, which knows two: nothing, unless the first word is a scheme and a second follows.
+fn as_typescript_reads(header: &str, schemes: &[&str]) -> Read {
     let mut words = header.split(' ');
-    if !words.next().unwrap().eq_ignore_ascii_case("bearer") || words.next().is_none_or(str::is_empty) {
+    let scheme = words.next().unwrap().to_lowercase();
+    if !schemes.contains(&scheme.as_str()) || words.next().is_none_or(str::is_empty) {
         return Read { error: None, scope: None, resource_metadata: None };
     }
     read_by(header, |field| format!(r#"{field}=(?:"([^"]+)"|([^\s,]+))"#))
@@ -63,7 +64,8 @@ fn assert_read(answered: &Answered, error: Option<&str>, scope: Option<&str>) {
         resource_metadata: Some(METADATA.to_owned()),
     };
     assert_eq!(as_python_reads(header), expected, "{header}");
-    assert_eq!(as_typescript_reads(header), expected, "{header}");
+    assert_eq!(as_typescript_reads(header, &["bearer"]), expected, "{header}");
+    assert_eq!(as_typescript_reads(header, &["bearer", "dpop"]), expected, "{header}");
     assert_eq!(as_rmcp_reads(header), expected, "{header}");
 }
 
@@ -130,4 +132,16 @@ async fn a_pass_that_ended_and_a_malformed_request_are_told_apart_by_every_clien
     let answered = guarded.send(request(&pass, call("read_ledger", &json!({})))).await;
     assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
     assert_read(&answered, Some("invalid_token"), None);
+}
+
+#[tokio::test]
+async fn a_client_that_spoke_dpop_reads_its_challenge() {
+    let guarded = Guarded::new();
+    let mut unproven = request(&guarded.pass(), call("read_ledger", &json!({})));
+    unproven.headers_mut().insert("authorization", format!("DPoP {}", guarded.pass()).parse().unwrap());
+    let answered = guarded.send(unproven).await;
+    assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
+    let read = as_typescript_reads(answered.header("www-authenticate"), &["bearer", "dpop"]);
+    assert_eq!((read.error.as_deref(), read.scope), (Some("invalid_dpop_proof"), None));
+    assert_eq!(read.resource_metadata.as_deref(), Some(METADATA));
 }
