@@ -62,7 +62,8 @@ async fn furnish(broker: &Broker) -> AgentId {
     broker.set_server(&Caller::broker(), serde_json::from_value(manifest).unwrap()).await.unwrap();
     let agent: AgentId = "bot".parse().unwrap();
     let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
-    let new = NewAgent { agent: agent.clone(), steward: "alice".into(), groups: [].into(), keys: vec![key] };
+    let (groups, default_details) = ([].into(), Vec::new());
+    let new = NewAgent { agent: agent.clone(), steward: "alice".into(), groups, keys: vec![key], default_details };
     broker.add_agent(&Caller::broker(), new).await.unwrap();
     agent
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Every room and the floor it is on. A room uses rooms on lower floors only, and itself.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
     ("base", 0),
     ("token", 1),
     ("verify", 2),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("audit", 3),
     ("broker", 4),
     ("identity", 4),
+    ("oauth", 4),
     ("http", 5),
     ("telemetry", 5),
     ("config", 5),

@@ -99,6 +99,7 @@ fn new_agent(agent: &str) -> NewAgent {
         steward: "alice".to_owned(),
         groups: ["research".parse().unwrap()].into(),
         keys: vec![json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})],
+        default_details: Vec::new(),
     }
 }
 

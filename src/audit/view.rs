@@ -203,7 +203,11 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::StewardAdded { .. } => ("steward_added", String::new()),
         Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
         Event::AgentSet { agent } => {
-            ("agent_set", format!("{} keys; groups {}", agent.keys.len(), list(&agent.groups)))
+            let secrets = match agent.secrets.len() {
+                0 => String::new(),
+                secrets => format!("; {secrets} secrets"),
+            };
+            ("agent_set", format!("{} keys{secrets}; groups {}", agent.keys.len(), list(&agent.groups)))
         }
         Event::AgentRemoved { .. } => ("agent_removed", String::new()),
         Event::ServerSet { manifest } => {

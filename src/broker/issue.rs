@@ -274,7 +274,7 @@ impl Broker {
         Ok(error)
     }
 
-    fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
+    pub(super) fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
         let record = self.state().agent(agent).cloned();
         record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }

@@ -6,6 +6,7 @@
 
 mod assertions;
 mod calls;
+mod clients;
 mod decisions;
 mod directory;
 mod error;
@@ -42,6 +43,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
+    clients::NewSecret,
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::DirectoryError,
     error::BrokerError,
@@ -53,7 +55,7 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Broker, BrokerError, Caller,
     directory::DirectoryError,
+    request::refuse_bad_details,
     state::{OperatorEntry, State},
 };
 use crate::{
@@ -17,10 +18,11 @@ use crate::{
     },
     journal::{
         Event,
+        client::{ClientProfile, ClientSecret, SecretId},
         event::{AgentRecord, Role, Subject},
     },
     policy::Catalogue,
-    token::{OperatorContent, PassToken, manifest::Manifest, mint_operator},
+    token::{OperatorContent, PassToken, manifest::Manifest, mint_operator, rights::RequestedDetail},
 };
 
 /// An agent to be registered or changed.
@@ -35,6 +37,8 @@ pub struct NewAgent {
     pub groups: BTreeSet<GroupName>,
     /// Its public keys as JWKs, already looked at by the caller.
     pub keys: Vec<Value>,
+    /// What a token request of it asks for that names no scope.
+    pub default_details: Vec<RequestedDetail>,
 }
 
 /// An agent, as shown to operators.
@@ -52,10 +56,26 @@ pub struct AgentView {
     pub groups: BTreeSet<GroupName>,
     /// Its public keys as JWKs.
     pub keys: Vec<Value>,
+    /// Its secrets, without what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretView>,
+    /// What a token request of it asks for that names no scope.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub default_details: Vec<RequestedDetail>,
     /// When it was registered.
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
+}
+
+/// A secret of an agent, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SecretView {
+    /// What to remove it by.
+    pub secret_id: SecretId,
+    /// When it was added.
+    pub added_at: Timestamp,
 }
 
 /// A server, as shown to operators.
@@ -117,26 +137,19 @@ impl Broker {
     /// When the id is or was taken, there is no key, or it cannot be recorded.
     pub async fn add_agent(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, BrokerError> {
         let _changing = self.changes.lock().await;
-        {
-            let state = self.state();
-            if state.agents.contains_key(&new.agent) || state.removed_agents.contains(&new.agent) {
-                return Err(BrokerError::Conflict(format!("the agent id `{}` is taken", new.agent)));
-            }
-        }
-        let now = self.now();
-        self.set_agent(caller, new, now).await
+        self.refuse_taken(&new.agent)?;
+        self.set_agent(caller, new, (None, None)).await
     }
 
-    /// Changes an agent's steward, groups or keys.
+    /// Changes an agent's steward, groups, keys or what it asks for by default; its secrets stay.
     ///
     /// # Errors
     ///
     /// When there is no such agent, no key, or it cannot be recorded.
     pub async fn change_agent(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, BrokerError> {
         let _changing = self.changes.lock().await;
-        let registered_at = self.state().agent(&new.agent).map(|agent| agent.registered_at);
-        let registered_at = registered_at.ok_or_else(|| BrokerError::NotFound(format!("agent `{}`", new.agent)))?;
-        self.set_agent(caller, new, registered_at).await
+        let before = self.registered(&new.agent)?;
+        self.set_agent(caller, new, (Some(before), None)).await
     }
 
     /// Removes an agent: nothing is minted for it any more, and its id stays taken. Its passes
@@ -342,17 +355,49 @@ impl Broker {
         alive.map(|(operator, entry)| (operator.clone(), entry.roles.clone(), entry.expires_at)).collect()
     }
 
-    async fn set_agent(
+    pub(super) fn refuse_taken(&self, agent: &AgentId) -> Result<(), BrokerError> {
+        let state = self.state();
+        if state.agents.contains_key(agent) || state.removed_agents.contains(agent) {
+            return Err(BrokerError::Conflict(format!("the agent id `{agent}` is taken")));
+        }
+        Ok(())
+    }
+
+    /// Records what an agent is from now on, with what it was `before` and a `secret` that it gets.
+    pub(super) async fn set_agent(
         &self,
         caller: &Caller,
         new: NewAgent,
-        registered_at: Timestamp,
+        (before, secret): (Option<AgentRecord>, Option<ClientSecret>),
     ) -> Result<AgentView, BrokerError> {
-        if new.keys.is_empty() || new.keys.len() > MAX_KEYS {
-            return Err(BrokerError::invalid("keys", format!("an agent has 1 to {MAX_KEYS} public keys")));
+        let (registered_at, mut secrets, client) = before.map_or_else(
+            || (self.now(), Vec::new(), None),
+            |before| (before.registered_at, before.secrets, before.client),
+        );
+        secrets.extend(secret);
+        let client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
+        let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || !client.redirect_uris.is_empty();
+        if new.keys.len() > MAX_KEYS || !proves_itself {
+            let detail = format!("an agent has 1 to {MAX_KEYS} public keys, or a secret in their place");
+            return Err(BrokerError::invalid("keys", detail));
+        }
+        if !client.default_details.is_empty() {
+            refuse_bad_details(&client.default_details)?;
         }
         let steward = self.ensure_steward(caller, &new.steward).await?;
-        let agent = AgentRecord { agent: new.agent, steward, groups: new.groups, keys: new.keys, registered_at };
+        let agent = AgentRecord {
+            agent: new.agent,
+            steward,
+            groups: new.groups,
+            keys: new.keys,
+            registered_at,
+            secrets,
+            client: Some(client).filter(|client| *client != ClientProfile::default()),
+        };
+        self.record_agent(caller, agent).await
+    }
+
+    pub(super) async fn record_agent(&self, caller: &Caller, agent: AgentRecord) -> Result<AgentView, BrokerError> {
         self.record(caller, self.now(), vec![Event::AgentSet { agent: agent.clone() }]).await?;
         Ok(self.view_agent(&agent))
     }
@@ -414,6 +459,8 @@ impl Broker {
             steward_name: self.directory().name(&record.steward).map(str::to_owned),
             groups: record.groups.clone(),
             keys: record.keys.clone(),
+            secrets: record.secrets.iter().map(view_secret).collect(),
+            default_details: record.client.clone().unwrap_or_default().default_details,
             registered_at: record.registered_at,
             suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
         }
@@ -426,6 +473,10 @@ impl Broker {
             suspended: self.state().is_suspended(&Subject::Steward(steward.clone())),
         }
     }
+}
+
+fn view_secret(secret: &ClientSecret) -> SecretView {
+    SecretView { secret_id: secret.id(), added_at: secret.added_at }
 }
 
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {

@@ -18,7 +18,7 @@ use crate::{
     base::time::SystemClock,
     broker::{Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
-    http::{self, Listeners, Observer, Seen, ServeError, Server, Times, TlsFiles},
+    http::{self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles},
     journal::{Head, event::Subject},
     telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
@@ -145,6 +145,7 @@ fn http_options(config: &Config) -> http::Options {
     options.max_connections = config.limits.connections;
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
+    options.oauth = OAuthOptions { token_ttl: config.oauth.token_ttl };
     options
 }
 

@@ -42,6 +42,8 @@ pub struct Config {
     pub passphrase_file: Option<PathBuf>,
     /// How the journal is split, and which of its past is kept.
     pub retention: Retention,
+    /// The OAuth door.
+    pub oauth: OAuth,
     /// What is logged, and how.
     pub log: Log,
     issuer: Option<IssuerUri>,
@@ -80,6 +82,14 @@ pub struct Limits {
     pub max_pass_ttl: Duration,
     /// Longest chain of decisions, in bytes.
     pub decisions_bytes: u64,
+}
+
+/// The OAuth door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OAuth {
+    /// How long the task of a token request lasts.
+    pub token_ttl: Duration,
 }
 
 /// What is logged, and how.

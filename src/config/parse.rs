@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use super::{
-    Config, ConfigError, Effective, Limits, Log, LogFormat, Origin, Problem, Tls,
+    Config, ConfigError, Effective, Limits, Log, LogFormat, OAuth, Origin, Problem, Tls,
     raw::RawConfig,
     settings::{Fallback, SETTINGS, Setting},
 };
@@ -46,6 +46,7 @@ impl Parser<'_> {
         let rotate_keys_after =
             self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
+        let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -62,6 +63,7 @@ impl Parser<'_> {
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
             retention: retention?,
+            oauth: OAuth { token_ttl: token_ttl? },
             log: log?,
             issuer: issuer?,
             effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
@@ -142,6 +144,9 @@ impl Parser<'_> {
         }
         if config.limits.max_pass_ttl > config.limits.max_task_ttl {
             self.refuse("limits.max_pass_ttl", "longer than `limits.max_task_ttl`");
+        }
+        if config.oauth.token_ttl > config.limits.max_task_ttl {
+            self.refuse("oauth.token_ttl", "longer than `limits.max_task_ttl`");
         }
         if config.rotate_keys_after.is_some_and(|after| after <= config.rotation_overlap) {
             self.refuse("keys.rotate_after", "not longer than `keys.rotation_overlap`");
@@ -232,6 +237,9 @@ fn shorten(text: &str) -> String {
 
 /// One second more than the staleness bound of a verifier that was built with the default.
 const SHORTEST_OVERLAP: u64 = 61;
+
+/// Twice what stock clients want to be left of a token.
+const SHORTEST_TOKEN: u64 = 60;
 
 const HOUR: u64 = 3600;
 

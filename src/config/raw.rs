@@ -123,6 +123,7 @@ struct FileConfig {
     limits: FileLimits,
     keys: FileKeys,
     journal: FileJournal,
+    oauth: FileOAuth,
     log: FileLog,
 }
 
@@ -166,6 +167,12 @@ struct FileJournal {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+struct FileOAuth {
+    token_ttl: Leaf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
 struct FileLog {
     format: Leaf,
     filter: Leaf,
@@ -174,7 +181,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 27] {
+    fn into_entries(self) -> [(&'static str, Leaf); 28] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -201,6 +208,7 @@ impl FileConfig {
             ("journal.keep_for", self.journal.keep_for),
             ("journal.keep_bytes", self.journal.keep_bytes),
             ("journal.archive_dir", self.journal.archive_dir),
+            ("oauth.token_ttl", self.oauth.token_ttl),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

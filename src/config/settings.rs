@@ -230,6 +230,13 @@ pub const SETTINGS: &[Setting] = &[
         about: "A file of the journal is copied there, durably, before it is removed. Needs `journal.keep_for` or `journal.keep_bytes`.",
     },
     Setting {
+        key: "oauth.token_ttl",
+        kind: Kind::Duration,
+        default: Fallback::Value("5m"),
+        flag: None,
+        about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`.",
+    },
+    Setting {
         key: "log.format",
         kind: Kind::Text,
         default: Fallback::Value("text"),

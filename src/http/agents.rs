@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::extract::State;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -15,7 +15,7 @@ use super::{
         needs::{AgentsDelete, AgentsRead, AgentsWrite, RevocationsReinstate},
     },
     document::{IdempotencyKey, Paging, Problems},
-    extract::{Input, Named, NoInput, Params},
+    extract::{Input, Named, NamedPair, NoInput, Params},
     idempotency::Once,
     problem::Problem,
     schema,
@@ -25,9 +25,10 @@ use crate::{
         digest::Digest,
         ids::{AgentId, GroupName},
     },
-    broker::NewAgent,
+    broker::{AgentView, NewAgent},
     identity::RegisteredKey,
-    journal::event::Subject,
+    journal::{client::SecretId, event::Subject},
+    token::rights::RequestedDetail,
 };
 
 /// An agent to be registered.
@@ -43,9 +44,17 @@ pub(super) struct AgentRequest {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs: Ed25519, P-256 or RSA.
+    /// Its public keys as JWKs: Ed25519, P-256, P-384 or RSA. May be left out with `secret`.
+    #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     keys: Vec<Value>,
+    /// Whether to make a secret for it, for programs that know OAuth and no keys.
+    #[serde(default)]
+    secret: bool,
+    /// What a token request of it asks for that names no scope.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::AuthorizationDetail>)]
+    default_details: Vec<RequestedDetail>,
 }
 
 /// An agent as it is to be from now on.
@@ -62,13 +71,30 @@ pub(super) struct AgentChange {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs: Ed25519, P-256 or RSA.
+    /// Its public keys as JWKs: Ed25519, P-256, P-384 or RSA. May be left out when it has a secret.
+    #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     keys: Vec<Value>,
+    /// What a token request of it asks for that names no scope.
+    #[serde(default)]
+    #[schema(value_type = Vec<schema::AuthorizationDetail>)]
+    default_details: Vec<RequestedDetail>,
+}
+
+/// An agent with the secret that was just made for it.
+#[derive(Serialize)]
+struct WithSecret<'a> {
+    #[serde(flatten)]
+    agent: &'a AgentView,
+    client_secret: &'a str,
 }
 
 /// The JWKs as they are kept, when each is a public key that is accepted.
 fn public_keys(keys: &[Value]) -> Result<Vec<Value>, Problem> {
+    // Whether an agent can do without is the broker's to say.
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys = RegisteredKey::from_jwks(keys).map_err(|error| Problem::invalid("keys", error.to_string()))?;
     Ok(keys.iter().map(|key| key.jwk().clone()).collect())
 }
@@ -84,10 +110,16 @@ pub(super) async fn create(
     once: Once,
     input: Input<AgentRequest>,
 ) -> Result<Answer, Problem> {
-    let AgentRequest { agent, steward, groups, keys } = input.value;
-    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)? };
-    let work = async |caller| Answer::created(&app.broker.add_agent(&caller, new).await?);
-    once.run(&app, (operator.caller, input.digest), work).await
+    let AgentRequest { agent, steward, groups, keys, secret, default_details } = input.value;
+    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)?, default_details };
+    let work = async |caller| {
+        if !secret {
+            return Answer::created(&app.broker.add_agent(&caller, new).await?);
+        }
+        let (agent, secret) = app.broker.add_agent_with_secret(&caller, new).await?;
+        Answer::created(&WithSecret { agent: &agent, client_secret: secret.expose() })
+    };
+    once.run(&app, (operator.caller, input.digest), work).await.map_err(as_spelled_here)
 }
 
 /// Agents in the order of their ids.
@@ -119,7 +151,7 @@ pub(super) async fn show(
     Answer::ok(&app.broker.agent(&agent)?)
 }
 
-/// Changes an agent's steward, groups and keys.
+/// Changes an agent's steward, groups, keys and default rights; its secrets stay.
 #[utoipa::path(put, path = "/v1/agents/{agent}", operation_id = "agents_change",
     tag = "registry", security(("operator" = [])), params(("agent" = String, Path)), request_body = AgentChange,
     responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
@@ -129,12 +161,49 @@ pub(super) async fn change(
     Named(agent): Named<AgentId>,
     input: Input<AgentChange>,
 ) -> Result<Answer, Problem> {
-    let AgentChange { agent: again, steward, groups, keys } = input.value;
+    let AgentChange { agent: again, steward, groups, keys, default_details } = input.value;
     if again.is_some_and(|again| again != agent) {
         return Err(Problem::invalid("agent", "not the agent that the path names"));
     }
-    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)? };
-    Answer::ok(&app.broker.change_agent(&operator.caller, new).await?)
+    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)?, default_details };
+    let changed = app.broker.change_agent(&operator.caller, new).await;
+    Answer::ok(&changed.map_err(|error| as_spelled_here(error.into()))?)
+}
+
+fn as_spelled_here(problem: Problem) -> Problem {
+    problem.renamed("authorization_details", "default_details")
+}
+
+/// Gives an agent another secret, of two at most; the old one stays good until it is removed.
+#[utoipa::path(post, path = "/v1/agents/{agent}/secrets", operation_id = "agents_add_secret",
+    tag = "registry", security(("operator" = [])), params(("agent" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The agent and its secret", body = schema::AgentView), Problems))]
+pub(super) async fn add_secret(
+    State(app): State<Arc<App>>,
+    operator: Operator<AgentsWrite>,
+    Named(agent): Named<AgentId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let (agent, secret) = app.broker.add_secret(&caller, &agent).await?;
+        Answer::created(&WithSecret { agent: &agent, client_secret: secret.expose() })
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Takes a secret from an agent; passes that it was given live on.
+#[utoipa::path(delete, path = "/v1/agents/{agent}/secrets/{secret_id}", operation_id = "agents_remove_secret",
+    tag = "registry", security(("operator" = [])),
+    params(("agent" = String, Path), ("secret_id" = String, Path)),
+    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+pub(super) async fn remove_secret(
+    State(app): State<Arc<App>>,
+    operator: Operator<AgentsWrite>,
+    NamedPair(agent, secret): NamedPair<AgentId, SecretId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    Answer::ok(&app.broker.remove_secret(&operator.caller, &agent, &secret).await?)
 }
 
 /// Removes an agent; its id stays taken.

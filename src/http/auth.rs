@@ -192,7 +192,8 @@ impl Follower {
 }
 
 impl App {
-    fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
+    /// The agent that signed the assertion `text`, which is used up by this.
+    pub(super) fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
         let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
         let verified = verified.map_err(|error| self.not_authenticated(context, error.reason().to_string()))?;
@@ -215,7 +216,7 @@ impl App {
     }
 
     /// Counts a request of somebody who proved to be `principal`, often and at once.
-    fn admit_principal(&self, principal: &String, context: &Context) -> Result<(), Problem> {
+    pub(super) fn admit_principal(&self, principal: &String, context: &Context) -> Result<(), Problem> {
         self.limits.admit_principal(principal)?;
         let share = self.request_shares.take(principal);
         context.hold(share.ok_or_else(|| Problem::rate_limited(Duration::from_secs(1)))?);

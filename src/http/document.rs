@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::problem::ProblemBody;
+use super::problem::{OAuthErrorBody, ProblemBody};
 
 /// The document, without its routes.
 #[derive(utoipa::OpenApi)]
@@ -27,6 +27,7 @@ use super::problem::ProblemBody;
         (name = "registry", description = "Agents, servers, stewards and operators"),
         (name = "keys", description = "The broker's keys"),
         (name = "policy", description = "What decides"),
+        (name = "oauth", description = "The OAuth 2.1 door"),
         (name = "audit", description = "What happened"),
         (name = "feed", description = "What verifiers follow"),
     ),
@@ -51,6 +52,11 @@ impl Modify for Security {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("agent", SecurityScheme::Http(agent));
         components.add_security_scheme("operator", SecurityScheme::Http(operator));
+        let client = Http::builder()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("An agent's id and secret; or both in the body, or a client assertion (RFC 7523)"))
+            .build();
+        components.add_security_scheme("client", SecurityScheme::Http(client));
         let none: [&str; 0] = [];
         let either = ["agent", "operator"].map(|name| SecurityRequirement::new(name, none));
         document.security = Some(either.into());
@@ -66,6 +72,17 @@ pub(super) enum Problems {
     /// A problem of the broker's.
     #[response(status = "5XX", content_type = "application/problem+json")]
     Ours(#[to_schema] ProblemBody),
+}
+
+/// What may go wrong with a request to an OAuth endpoint (RFC 6749 section 5.2).
+#[derive(IntoResponses)]
+pub(super) enum OAuthProblems {
+    /// A problem with the request.
+    #[response(status = "4XX", content_type = "application/json")]
+    Theirs(#[to_schema] OAuthErrorBody),
+    /// A problem of the broker's.
+    #[response(status = "5XX", content_type = "application/json")]
+    Ours(#[to_schema] OAuthErrorBody),
 }
 
 /// Which page of a list.

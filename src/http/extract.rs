@@ -14,7 +14,10 @@ use http_body_util::LengthLimitError;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{App, cursor::ListId, problem::Problem};
-use crate::base::{ReasonCode, digest::Digest, json};
+use crate::{
+    base::{ReasonCode, digest::Digest, json},
+    oauth::{Form, OAuthError},
+};
 
 /// A JSON body of the shape `T`, with the digest of its bytes.
 #[derive(Debug)]
@@ -29,8 +32,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app).await?;
-        refuse_other_types(&parts.headers)?;
+        let bytes = read(&parts.headers, (body, app.max_body), app).await?;
+        refuse_other_types(&parts.headers, JSON)?;
         Ok(Self { value: parse(&bytes)?, digest: Digest::of(&bytes) })
     }
 }
@@ -45,11 +48,11 @@ impl FromRequest<Arc<App>> for NoInput {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, app).await?;
+        let bytes = read(&parts.headers, (body, app.max_body), app).await?;
         if bytes.is_empty() {
             return Ok(Self);
         }
-        refuse_other_types(&parts.headers)?;
+        refuse_other_types(&parts.headers, JSON)?;
         parse::<Empty>(&bytes).map(|Empty {}| Self)
     }
 }
@@ -57,6 +60,24 @@ impl FromRequest<Arc<App>> for NoInput {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
+
+/// A form-encoded body, as OAuth requests have it.
+#[derive(Debug)]
+pub(super) struct FormInput(pub(super) Form);
+
+impl FromRequest<Arc<App>> for FormInput {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        // SECURITY: what stands in a URL ends up in logs; a credential there is refused, not used.
+        refuse_query(request.uri())?;
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, (body, app.max_body.min(MAX_FORM_BYTES)), app).await?;
+        refuse_other_types(&parts.headers, FORM)?;
+        let form = Form::parse(&bytes);
+        form.map(Self).map_err(|error| Problem::oauth(OAuthError::InvalidRequest, error.to_string()))
+    }
+}
 
 /// The one parameter in the path.
 #[derive(Debug)]
@@ -70,6 +91,22 @@ impl<T: FromStr> FromRequestParts<Arc<App>> for Named<T> {
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| bad())?;
         let (name, text) = params.iter().next().ok_or_else(bad)?;
         text.parse().map(Self).map_err(|_| Problem::invalid(name, "not an identifier of this kind"))
+    }
+}
+
+/// The two parameters in the path.
+#[derive(Debug)]
+pub(super) struct NamedPair<A, B>(pub(super) A, pub(super) B);
+
+impl<A: FromStr, B: FromStr> FromRequestParts<Arc<App>> for NamedPair<A, B> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<App>) -> Result<Self, Problem> {
+        let bad = || Problem::invalid("path", "not two identifiers of these kinds");
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| bad())?;
+        let mut texts = params.iter().map(|(_, text)| text);
+        let pair = texts.next().and_then(|text| text.parse().ok()).zip(texts.next().and_then(|text| text.parse().ok()));
+        pair.map(|(first, second)| Self(first, second)).ok_or_else(bad)
     }
 }
 
@@ -191,8 +228,7 @@ fn shown(name: &str) -> String {
     name.chars().filter(plain).take(MAX_SHOWN_CHARS).collect()
 }
 
-async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<Bytes, Problem> {
-    let max_bytes = app.max_body;
+async fn read(headers: &HeaderMap, (body, max_bytes): (Body, usize), app: &App) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail = format!("a body has at most {max_bytes} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, ReasonCode::RequestTooLarge, detail).field("body")
@@ -210,23 +246,23 @@ async fn read(headers: &HeaderMap, body: Body, app: &App) -> Result<Bytes, Probl
     })
 }
 
-fn refuse_other_types(headers: &HeaderMap) -> Result<(), Problem> {
+fn refuse_other_types(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
     let refuse = |field: &str| {
-        let detail = "send `Content-Type: application/json`, UTF-8, not encoded otherwise";
+        let detail = format!("send `Content-Type: {expected}`, UTF-8, not encoded otherwise");
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ReasonCode::UnsupportedMediaType, detail).field(field)
     };
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(refuse("Content-Encoding"));
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let is_json = |value: &str| {
+    let is_expected = |value: &str| {
         let (essence, parameters) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
         let utf8 = ["charset=utf-8", "charset=\"utf-8\""];
-        essence.trim().eq_ignore_ascii_case("application/json")
+        essence.trim().eq_ignore_ascii_case(expected)
             && utf8.iter().any(|known| parameters.trim().eq_ignore_ascii_case(known))
     };
     match (types.next().and_then(|value| value.to_str().ok()), types.next()) {
-        (Some(value), None) if is_json(value) => Ok(()),
+        (Some(value), None) if is_expected(value) => Ok(()),
         _ => Err(refuse("Content-Type")),
     }
 }
@@ -238,6 +274,11 @@ fn refuse_query(uri: &Uri) -> Result<(), Problem> {
     }
 }
 
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Room for authorization details of the size that the broker takes, encoded.
+const MAX_FORM_BYTES: usize = 256 * 1024;
 const MAX_QUERY_BYTES: usize = 8 * 1024;
 const MAX_SHOWN_CHARS: usize = 100;
 const DEFAULT_LIMIT: usize = 50;

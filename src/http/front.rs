@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::{
     App, Seen,
     context::{Context, Here},
+    oauth::Door,
     problem::{self, Problem},
 };
 
@@ -36,7 +37,9 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
         trace.id = context.trace.as_deref(),
     );
     app.observer.began(request.headers(), &span);
-    let answer = match admit(&app, &context, &request) {
+    let door = Door::of(request.uri().path(), app.broker.issuer());
+    let answer = match admit(&app, &context, (&request, door)) {
+        Ok(_) if door.is_preflight(request.method()) => door.preflight(),
         Ok(permit) => {
             let work = run(Arc::clone(&app), Arc::clone(&context), request, next);
             let work = async move {
@@ -48,8 +51,9 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
         Err(problem) => problem.into_response(),
     };
     let _entered = span.enter();
-    let (mut response, code) = problem::render(answer, &context.id);
+    let (mut response, code) = problem::render(answer, &context.id, door.dialect());
     set_headers(response.headers_mut(), &context);
+    door.set_headers(response.headers_mut());
     let took = app.clock.monotonic().saturating_sub(began);
     let status = response.status().as_u16();
     app.observer.answered(&Seen { method, route, status, code, took });
@@ -58,11 +62,15 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
 }
 
 /// Refuses what is refused whatever it asks for.
-fn admit(app: &App, context: &Context, request: &Request) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
+fn admit(
+    app: &App,
+    context: &Context,
+    (request, door): (&Request, Door),
+) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
     // SECURITY: an address that floods uses up its own quota before that of all.
     app.limits.admit(context.peer)?;
-    // SECURITY: nothing here is for browsers, and a page in one must not reach a broker on loopback.
-    if request.headers().contains_key(header::ORIGIN) {
+    // SECURITY: but for the OAuth door nothing here is for browsers, and a page in one must not reach a broker on loopback.
+    if !door.admits_origins(request.headers().get_all(header::ORIGIN).iter(), app.broker.issuer()) {
         return Err(
             Problem::forbidden("requests with an Origin are refused: this is no API for browsers").field("Origin")
         );

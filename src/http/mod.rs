@@ -1,4 +1,5 @@
-//! Floor 5: the broker over HTTP. JSON in and out, strict; no browser, no cookie, no CORS.
+//! Floor 5: the broker over HTTP. JSON in and out, strict; no cookie, and no browser but at the OAuth
+//! door.
 //!
 //! [`Server::bind`] takes two listeners: the main one serves `/v1` and `/openapi.json`, the other,
 //! for whoever runs the broker, health and metrics. Nothing here decides anything: routes read a
@@ -22,6 +23,7 @@ mod health;
 mod idempotency;
 mod keys;
 mod limit;
+mod oauth;
 mod operators;
 mod policy;
 mod problem;
@@ -47,6 +49,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, problem::Problem, share::Shares};
 pub use self::{
     limit::Rates,
+    oauth::OAuthOptions,
     server::{Listeners, Options, ServeError, Server, Times},
     tls::{TlsError, TlsFiles},
 };
@@ -135,6 +138,7 @@ pub(in crate::http) struct App {
     /// Whether the server drains: it is not ready any more, and streams end.
     draining: watch::Sender<bool>,
     openapi: Bytes,
+    oauth: OAuthOptions,
 }
 
 impl App {
@@ -161,6 +165,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(agents::create, agents::list))
         .routes(routes!(agents::show, agents::change, agents::remove))
         .routes(routes!(agents::reinstate))
+        .routes(routes!(agents::add_secret))
+        .routes(routes!(agents::remove_secret))
         .routes(routes!(servers::set, servers::create, servers::list))
         .routes(routes!(servers::show, servers::remove))
         .routes(routes!(servers::reinstate))
@@ -189,11 +195,15 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reports::access))
         .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
+        .routes(routes!(oauth::token::token))
+        .routes(routes!(oauth::metadata::authorization_server))
+        .routes(routes!(oauth::metadata::openid_configuration))
         .routes(routes!(health::document))
 }
 
 /// The main listener's router.
 fn main_router(app: &Arc<App>) -> Router {
     let (router, _) = routes().split_for_parts();
+    let router = router.merge(oauth::below(app.broker.issuer()));
     router.layer(middleware::from_fn_with_state(Arc::clone(app), front::front)).with_state(Arc::clone(app))
 }

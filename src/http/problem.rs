@@ -1,6 +1,6 @@
 //! Problems: how everything that goes wrong is told outside (RFC 9457), rendered in one place.
 //!
-//! Two audiences: what is outside never holds a token, a value that somebody sent, a path of the
+//! OAuth clients are told the same in the words of RFC 6749. Two audiences: what is outside never holds a token, a value that somebody sent, a path of the
 //! server's file system or anything of another principal; what is inside goes to the log, once.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -19,6 +19,7 @@ use crate::{
         ids::{RequestId, TaskId},
     },
     broker::{BrokerError, DecisionsError},
+    oauth::OAuthError,
     policy::{PolicyErrors, Reason},
 };
 
@@ -36,6 +37,8 @@ struct Told {
     errors: Vec<String>,
     task: Option<TaskId>,
     retry_after: Option<Duration>,
+    /// What an OAuth client is told; `None`: whatever fits the status.
+    oauth: Option<OAuthError>,
     /// For the log.
     inside: Option<String>,
 }
@@ -51,8 +54,24 @@ impl Problem {
             errors: Vec::new(),
             task: None,
             retry_after: None,
+            oauth: None,
             inside: None,
         }))
+    }
+
+    /// A refusal of an OAuth endpoint; `inside` is for the log.
+    pub(super) fn oauth(error: OAuthError, inside: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let code = match error {
+            OAuthError::InvalidClient => ReasonCode::Unauthenticated,
+            OAuthError::UnauthorizedClient | OAuthError::AccessDenied => ReasonCode::Forbidden,
+            OAuthError::TemporarilyUnavailable => ReasonCode::Unavailable,
+            OAuthError::ServerError => ReasonCode::Internal,
+            _ => ReasonCode::InvalidRequest,
+        };
+        let mut problem = Self::new(status, code, error.description()).inside(format!("{error}: {}", inside.into()));
+        problem.0.oauth = Some(error);
+        problem
     }
 
     /// A member, parameter or header is wrong.
@@ -136,7 +155,25 @@ impl Problem {
     }
 }
 
+impl From<OAuthError> for Problem {
+    fn from(error: OAuthError) -> Self {
+        Self::oauth(error, error.description())
+    }
+}
+
 impl Told {
+    /// What an OAuth client is told.
+    fn as_oauth(&self) -> OAuthError {
+        self.oauth.unwrap_or(match self.status {
+            StatusCode::UNAUTHORIZED => OAuthError::InvalidClient,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+                OAuthError::TemporarilyUnavailable
+            }
+            status if status.is_server_error() => OAuthError::ServerError,
+            _ => OAuthError::InvalidRequest,
+        })
+    }
+
     fn body(&self, request: &RequestId) -> ProblemBody {
         ProblemBody {
             problem_type: format!("urn:hallpass:problem:{}", self.code),
@@ -200,7 +237,7 @@ impl IntoResponse for Problem {
 /// Gives a response its problem as a body, where it is one; logs what is for inside.
 ///
 /// Errors that a library answered with (no route, wrong method) become problems too.
-pub(super) fn render(mut response: Response, request: &RequestId) -> (Response, Option<ReasonCode>) {
+pub(super) fn render(mut response: Response, request: &RequestId, dialect: Dialect) -> (Response, Option<ReasonCode>) {
     let problem = response.extensions_mut().remove::<Arc<Told>>();
     let problem = problem.or_else(|| foreign(&response).map(|problem| Arc::new(*problem.0)));
     let Some(problem) = problem else { return (response, None) };
@@ -211,13 +248,24 @@ pub(super) fn render(mut response: Response, request: &RequestId) -> (Response, 
         tracing::debug!(request.id = %request, code = %problem.code, reason = inside, "the request was refused");
     }
     // Plain strings and numbers: there is nothing here that JSON could not hold.
-    let body = serde_json::to_vec(&problem.body(request)).unwrap_or_default();
+    let (body, content_type, challenge) = match dialect {
+        Dialect::Problem => (serde_json::to_vec(&problem.body(request)), PROBLEM_JSON, "Bearer realm=\"hallpass\""),
+        Dialect::OAuth => {
+            let error = problem.as_oauth();
+            let body = OAuthErrorBody { error: error.as_str(), error_description: error.description() };
+            (serde_json::to_vec(&body), "application/json", "Basic realm=\"hallpass\"")
+        }
+    };
+    let body = body.unwrap_or_default();
     let (mut parts, _) = response.into_parts();
     let headers = &mut parts.headers;
     headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if dialect == Dialect::OAuth {
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    }
     if problem.status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hallpass\""));
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Some(wait) = problem.retry_after {
         // Whole seconds, rounded up: never asks somebody back too early.
@@ -245,6 +293,25 @@ fn foreign(response: &Response) -> Option<Problem> {
 fn kind_of(what: &str) -> &str {
     let kind = what.split('`').next().unwrap_or_default().trim();
     kind.strip_prefix("such ").unwrap_or(kind)
+}
+
+/// In which words a problem is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// RFC 9457, for the API.
+    Problem,
+    /// RFC 6749 section 5.2, for OAuth endpoints.
+    OAuth,
+}
+
+/// An error of an OAuth endpoint (RFC 6749 section 5.2).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OAuthError)]
+pub(super) struct OAuthErrorBody {
+    /// The code.
+    error: &'static str,
+    /// The code in words.
+    error_description: &'static str,
 }
 
 /// A problem (RFC 9457).

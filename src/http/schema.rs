@@ -172,9 +172,23 @@ pub(super) struct AgentView {
     /// Public JWKs.
     #[schema(value_type = Vec<Object>)]
     keys: Vec<Value>,
+    /// Its secrets, without what they are.
+    secrets: Option<Vec<SecretView>>,
+    /// A secret that was just made; it is told once and kept nowhere.
+    client_secret: Option<String>,
+    /// What a token request asks for that names no scope.
+    default_details: Option<Vec<AuthorizationDetail>>,
     registered_at: String,
     /// Revoked and not reinstated.
     suspended: bool,
+}
+
+/// A secret of an agent.
+#[derive(ToSchema)]
+pub(super) struct SecretView {
+    /// What to remove it by.
+    secret_id: String,
+    added_at: String,
 }
 
 /// A server.

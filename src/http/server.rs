@@ -21,7 +21,9 @@ use super::{
     health,
     idempotency::Answers,
     limit::{Limits, Rates},
-    main_router, openapi,
+    main_router,
+    oauth::OAuthOptions,
+    openapi,
     share::Shares,
     tls::{Certificate, TlsError, TlsFiles},
 };
@@ -56,6 +58,8 @@ pub struct Options {
     pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
+    /// The OAuth door.
+    pub oauth: OAuthOptions,
 }
 
 impl Options {
@@ -73,6 +77,7 @@ impl Options {
             max_streams: 4096,
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
+            oauth: OAuthOptions::default(),
         }
     }
 }
@@ -197,6 +202,7 @@ impl Server {
             stream_shares: Shares::eighths(options.max_streams),
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
+            oauth: options.oauth,
         };
         Self { listeners, app: Arc::new(app) }
     }

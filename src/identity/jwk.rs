@@ -124,6 +124,9 @@ impl KeyAlgorithm {
     /// Every algorithm.
     pub const ALL: [Self; 3] = [Self::EdDsa, Self::Es256, Self::Rs256];
 
+    /// Every algorithm's JWS `alg`, for metadata.
+    pub const NAMES: [&'static str; 3] = [Self::EdDsa.as_str(), Self::Es256.as_str(), Self::Rs256.as_str()];
+
     /// The JWS `alg` (RFC 7518).
     #[must_use]
     pub const fn as_str(self) -> &'static str {

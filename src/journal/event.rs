@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::client::{ClientProfile, ClientSecret};
 use crate::{
     base::{
         ReasonCode,
@@ -30,7 +31,7 @@ use crate::{
 pub enum Actor {
     /// The broker itself, by schedule or at start.
     Broker,
-    /// An agent that proved its key.
+    /// An agent that proved its key, or knew its secret.
     Agent(AgentId),
     /// An operator that presented a token.
     Operator(OperatorId),
@@ -348,10 +349,26 @@ pub struct AgentRecord {
     /// The groups that grants can name.
     #[serde(default)]
     pub groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256 or RSA.
+    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. None, when it has a secret or
+    /// a place where authorization codes are sent.
     pub keys: Vec<Value>,
     /// When it was registered first.
     pub registered_at: Timestamp,
+    /// Its secrets, at most [`MAX_SECRETS`](super::client::MAX_SECRETS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ClientSecret>,
+    /// What it is as an OAuth client, when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientProfile>,
+}
+
+impl AgentRecord {
+    /// Whether there is any way in which it could prove itself, or have a person do so for it.
+    #[must_use]
+    pub fn can_prove_itself(&self) -> bool {
+        let sends_codes = self.client.as_ref().is_some_and(|client| !client.redirect_uris.is_empty());
+        !self.keys.is_empty() || !self.secrets.is_empty() || sends_codes
+    }
 }
 
 /// A task, as opened.

@@ -38,6 +38,7 @@ use tokio::sync::oneshot;
 
 use crate::base::Receipt;
 
+pub mod client;
 pub mod event;
 mod files;
 mod line;

@@ -33,6 +33,7 @@ pub mod constraint;
 pub mod manifest;
 pub mod path;
 pub mod rights;
+pub mod scope;
 
 pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
 pub use claims::{ClaimsError, NamedRight, PassClaims};

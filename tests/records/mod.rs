@@ -112,6 +112,8 @@ pub(crate) fn agent_entry(key: Value) -> Entry {
             groups: BTreeSet::new(),
             keys: vec![key],
             registered_at: at(0),
+            secrets: Vec::new(),
+            client: None,
         },
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     base::ids::{ServerUri, split_canonical_http_uri},
-    token::{manifest::Manifest, path::resource_segments, rights::Kind},
+    token::{manifest::Manifest, rights::Kind, scope::scope_token},
     verify::{Call, Verifier, possession::ALGORITHMS},
 };
 
@@ -61,16 +61,9 @@ impl<'a> Challenge<'a> {
     }
 }
 
-/// The scope that `call` needs: `tool:NAME`, `prompt:NAME` or `resource:URI`. `None` when its name
-/// cannot be one, so that no client asks for what no broker grants.
+/// The scope that `call` needs, if its name can be one.
 pub(super) fn scope_of(call: &Call<'_>) -> Option<String> {
-    let is_nameable = match call.kind {
-        Kind::Tool | Kind::Prompt => call.name.parse::<crate::base::ids::ToolName>().is_ok(),
-        Kind::Resource => call.name.len() <= MAX_SCOPE_BYTES && resource_segments(call.name).is_some(),
-    };
-    // RFC 6749 scope characters without `=`, so that no client's pattern finds a parameter in a name.
-    let is_scope = call.name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='));
-    (is_nameable && is_scope).then(|| format!("{}:{}", call.kind, call.name))
+    scope_token(call.kind, call.name)
 }
 
 /// The well-known URL of the server's metadata, in the path-inserted form of RFC 9728 section 3.1.
@@ -112,6 +105,3 @@ fn origin_and_path(server: &ServerUri) -> (&str, &str) {
 }
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-
-/// A resource URI longer than this does not go into a challenge: some clients cap header lines.
-const MAX_SCOPE_BYTES: usize = 512;

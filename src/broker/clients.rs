@@ -1,0 +1,128 @@
+//! Clients: agents that prove themselves with a secret, for programs that know OAuth and no keys.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use subtle::{Choice, ConstantTimeEq as _};
+use zeroize::Zeroizing;
+
+use super::{AgentView, Broker, BrokerError, Caller, NewAgent};
+use crate::{
+    base::{digest::Digest, ids::AgentId, random, time::Timestamp},
+    journal::client::{ClientSecret, MAX_SECRETS, SecretId},
+};
+
+/// A secret that was made, handed out once. Never printed, wiped when dropped.
+pub struct NewSecret {
+    text: Zeroizing<String>,
+    recorded: ClientSecret,
+}
+
+impl NewSecret {
+    /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, which read the same however a client encodes them.
+    fn generate(now: Timestamp) -> Self {
+        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<32>().as_slice()));
+        let recorded = ClientSecret { digest: Digest::of(text.as_bytes()), added_at: now };
+        Self { text, recorded }
+    }
+
+    /// The text, for the one answer that tells it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// The id to remove it by.
+    #[must_use]
+    pub fn id(&self) -> SecretId {
+        self.recorded.id()
+    }
+}
+
+impl fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NewSecret({})", self.id())
+    }
+}
+
+impl Broker {
+    /// Registers an agent with a secret; it needs no key then.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_agent`](Self::add_agent).
+    pub async fn add_agent_with_secret(
+        &self,
+        caller: &Caller,
+        new: NewAgent,
+    ) -> Result<(AgentView, NewSecret), BrokerError> {
+        let _changing = self.changes.lock().await;
+        self.refuse_taken(&new.agent)?;
+        let secret = NewSecret::generate(self.now());
+        let view = self.set_agent(caller, new, (None, Some(secret.recorded.clone()))).await?;
+        Ok((view, secret))
+    }
+
+    /// Gives an agent another secret; the old one stays good until it is removed.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such agent, it has [`MAX_SECRETS`] already, or it cannot be recorded.
+    pub async fn add_secret(&self, caller: &Caller, agent: &AgentId) -> Result<(AgentView, NewSecret), BrokerError> {
+        let _changing = self.changes.lock().await;
+        let mut record = self.registered(agent)?;
+        if record.secrets.len() >= MAX_SECRETS {
+            let detail = format!("an agent has at most {MAX_SECRETS} secrets: remove one first");
+            return Err(BrokerError::Conflict(detail));
+        }
+        let secret = NewSecret::generate(self.now());
+        record.secrets.push(secret.recorded.clone());
+        Ok((self.record_agent(caller, record).await?, secret))
+    }
+
+    /// Takes a secret from an agent: nobody proves to be it by that any more. Passes that it was given
+    /// live on.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such agent or secret, the agent could not prove itself any more, or it cannot
+    /// be recorded.
+    pub async fn remove_secret(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        secret: &SecretId,
+    ) -> Result<AgentView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let mut record = self.registered(agent)?;
+        let before = record.secrets.len();
+        record.secrets.retain(|kept| kept.id() != *secret);
+        if record.secrets.len() == before {
+            return Err(BrokerError::NotFound(format!("secret `{secret}`")));
+        }
+        if !record.can_prove_itself() {
+            let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
+            return Err(BrokerError::Conflict(detail.to_owned()));
+        }
+        self.record_agent(caller, record).await
+    }
+
+    /// The agent with the id `client` whose secret is `secret`.
+    ///
+    /// SECURITY: the work is the same whether there is such an agent and however many secrets it has:
+    /// one digest, and as many comparisons in constant time as there can be secrets.
+    #[must_use]
+    pub fn client_with_secret(&self, client: &str, secret: &str) -> Option<AgentId> {
+        let presented = Digest::of(secret.as_bytes());
+        let record = client.parse::<AgentId>().ok().and_then(|agent| self.state().agent(&agent).cloned());
+        let known = record.as_ref().map_or(&[][..], |record| &record.secrets);
+        let matches = (0..MAX_SECRETS).fold(Choice::from(0), |found, place| {
+            let digest = known.get(place).map_or(&NOBODYS, |secret| secret.digest.as_bytes());
+            found | (presented.as_bytes().ct_eq(digest) & Choice::from(u8::from(place < known.len())))
+        });
+        record.filter(|_| bool::from(matches)).map(|record| record.agent)
+    }
+}
+
+/// The digest of nobody's secret.
+const NOBODYS: [u8; 32] = [0; 32];

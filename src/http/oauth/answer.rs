@@ -1,0 +1,72 @@
+//! Answers of the token endpoint (RFC 6749 section 5).
+
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{
+    base::time::Timestamp,
+    broker::{BrokerError, Issued},
+    http::{answer::Answer, problem::Problem},
+    oauth::{Asked, OAuthError, scope},
+    token::rights::GrantedDetail,
+};
+
+/// A token, handed out once.
+#[derive(Debug)]
+pub(in crate::http) struct TokenAnswer(Answer);
+
+#[derive(Serialize)]
+struct Body<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    authorization_details: &'a [GrantedDetail],
+}
+
+impl TokenAnswer {
+    /// The pass that was `issued`, told at `now`.
+    pub(super) fn new(issued: &Issued, now: Timestamp) -> Result<Self, Problem> {
+        Answer::ok(&Body {
+            access_token: issued.token.expose(),
+            token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
+            expires_in: issued.record.expires_at.since(now).as_secs(),
+            scope: scope::granted(&issued.record.rights),
+            authorization_details: &issued.record.rights,
+        })
+        .map(Self)
+    }
+}
+
+impl IntoResponse for TokenAnswer {
+    fn into_response(self) -> Response {
+        let mut response = self.0.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        response
+    }
+}
+
+/// Why the broker gave no token, as the client is told: the reasons are in the audit trail.
+pub(super) fn refusal(error: BrokerError, asked: &Asked) -> Problem {
+    let inside = error.to_string();
+    let refused = if asked.names_scope() { OAuthError::InvalidScope } else { OAuthError::UnauthorizedClient };
+    let told = match &error {
+        BrokerError::Refused(_) => refused,
+        BrokerError::Invalid { field: "authorization_details", .. } if asked.details.is_some() => {
+            OAuthError::InvalidAuthorizationDetails
+        }
+        BrokerError::Invalid { .. } => refused,
+        BrokerError::Suspended(_) => OAuthError::UnauthorizedClient,
+        BrokerError::TaskEnded(_) | BrokerError::Conflict(_) => OAuthError::InvalidGrant,
+        BrokerError::NotFound(_) | BrokerError::Replay => OAuthError::InvalidClient,
+        // What keeps the broker from recording is told with its own status, and when to come back.
+        _ => return error.into(),
+    };
+    Problem::oauth(told, inside)
+}

@@ -1,0 +1,40 @@
+//! Grants: a token request, read.
+
+use super::{Asked, Form, OAuthError};
+
+/// A token request.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a plain record")]
+pub struct TokenRequest {
+    /// By what right.
+    pub grant: Grant,
+    /// What it asks for.
+    pub asked: Asked,
+}
+
+/// By what right a token is asked for.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Grant {
+    /// The client's own (RFC 6749 section 4.4).
+    ClientCredentials,
+}
+
+impl TokenRequest {
+    /// Reads a token request. Parameters that nobody knows are ignored (RFC 6749 section 3.2).
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidRequest`] without a grant type or without a parameter that it needs,
+    /// [`OAuthError::UnsupportedGrantType`] for one that there is not, and as [`Asked::read`].
+    pub fn read(form: &Form) -> Result<Self, OAuthError> {
+        let grant = match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
+            CLIENT_CREDENTIALS => Grant::ClientCredentials,
+            _ => return Err(OAuthError::UnsupportedGrantType),
+        };
+        Ok(Self { grant, asked: Asked::read(form)? })
+    }
+}
+
+/// The `grant_type` of RFC 6749 section 4.4.
+pub const CLIENT_CREDENTIALS: &str = "client_credentials";

@@ -1,0 +1,79 @@
+//! Metadata: what the authorization server tells of itself (RFC 8414, OpenID Connect Discovery 1.0).
+
+use serde_json::{Value, json};
+
+use crate::{base::ids::IssuerUri, verify::possession::ALGORITHMS};
+
+/// What is on at this server; everything that is off is not spoken of.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::exhaustive_structs, reason = "whoever serves metadata must say every one of these")]
+pub struct Offered {
+    /// The grant types, as requests spell them.
+    pub grant_types: &'static [&'static str],
+    /// How clients prove themselves, as metadata spells it.
+    pub client_authentication: &'static [&'static str],
+    /// The algorithms of client assertions.
+    pub assertion_algorithms: &'static [&'static str],
+    /// RFC 7009.
+    pub revocation: bool,
+    /// RFC 7662.
+    pub introspection: bool,
+    /// RFC 7591.
+    pub registration: bool,
+    /// Client ids that are URLs of metadata documents.
+    pub client_documents: bool,
+    /// Identity assertion grants (ID-JAG).
+    pub identity_assertions: bool,
+}
+
+/// The metadata of `issuer`.
+///
+/// `authorization_endpoint`, `response_types_supported` and `code_challenge_methods_supported` are always there:
+/// stock clients take no document without them, whatever grant they are after. `scopes_supported` never is:
+/// scopes are those of each server, in its own metadata, and a client that finds some here asks for all of them.
+#[must_use]
+pub fn document(issuer: &IssuerUri, offered: &Offered) -> Value {
+    let at = |path: &str| json!(format!("{issuer}{path}"));
+    let mut document = json!({
+        "issuer": issuer,
+        "authorization_endpoint": at(AUTHORIZE),
+        "token_endpoint": at(TOKEN),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+        "grant_types_supported": offered.grant_types,
+        "token_endpoint_auth_methods_supported": offered.client_authentication,
+        "token_endpoint_auth_signing_alg_values_supported": offered.assertion_algorithms,
+        "dpop_signing_alg_values_supported": ALGORITHMS,
+        "authorization_details_types_supported": ["mcp"],
+        "client_id_metadata_document_supported": offered.client_documents,
+    });
+    let optional = [
+        (offered.revocation, "revocation_endpoint", at(REVOKE)),
+        (offered.introspection, "introspection_endpoint", at(INTROSPECT)),
+        (offered.registration, "registration_endpoint", at(REGISTER)),
+        (offered.identity_assertions, "authorization_grant_profiles_supported", json!([ID_JAG])),
+    ];
+    if let Some(members) = document.as_object_mut() {
+        let on = optional.into_iter().filter(|(is_on, ..)| *is_on);
+        members.extend(on.map(|(_, name, value)| (name.to_owned(), value)));
+    }
+    document
+}
+
+/// The token endpoint, below the issuer.
+pub const TOKEN: &str = "/oauth/token";
+/// The authorization endpoint, below the issuer.
+pub const AUTHORIZE: &str = "/oauth/authorize";
+/// The revocation endpoint, below the issuer.
+pub const REVOKE: &str = "/oauth/revoke";
+/// The introspection endpoint, below the issuer.
+pub const INTROSPECT: &str = "/oauth/introspect";
+/// The registration endpoint, below the issuer.
+pub const REGISTER: &str = "/oauth/register";
+
+/// Where the metadata are (RFC 8414 section 3, OpenID Connect Discovery section 4).
+pub const WELL_KNOWN: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
+
+const ID_JAG: &str = "urn:ietf:params:oauth:grant-profile:id-jag";

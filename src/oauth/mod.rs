@@ -1,0 +1,22 @@
+//! Floor 4: what OAuth 2.1 clients say and are told, parsed and spelled. Pure: it knows neither HTTP
+//! servers nor the broker, reads no clock and keeps nothing.
+//!
+//! A token request is read in three steps: the [`Form`], which credentials it presents
+//! ([`Presented`]), what it asks for ([`TokenRequest`]). Whatever is wrong is an [`OAuthError`] with
+//! the code of its RFC and one fixed text.
+
+pub mod asked;
+pub mod client_auth;
+pub mod error;
+pub mod form;
+pub mod grant;
+pub mod metadata;
+pub mod scope;
+
+pub use asked::Asked;
+pub use client_auth::Presented;
+pub use error::OAuthError;
+pub use form::Form;
+pub use grant::{Grant, TokenRequest};
+pub use metadata::Offered;
+pub use scope::Scope;

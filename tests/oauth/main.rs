@@ -1,0 +1,24 @@
+//! The OAuth door: what clients that know nothing of ours send, and what they are told.
+
+#![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(unreachable_pub, reason = "a test binary is nobody's library")]
+
+#[allow(dead_code, reason = "the tests of the API use the rest of it")]
+#[path = "../http/house.rs"]
+mod house;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod client;
+mod metadata;
+mod secrets;
+mod token;
