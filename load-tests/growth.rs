@@ -170,4 +170,5 @@ id = "reads"
 agents = ["bot"]
 server = "ledger"
 tools = ["read_*"]
+max_ttl = "1m"
 "#;

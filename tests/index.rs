@@ -163,18 +163,18 @@ fn a_damaged_index_is_rebuilt_to_the_same_answers() {
     let expected = index.dump().unwrap();
     drop((journal, index));
     let files = |dir: &Path| -> Vec<_> {
-        let files = fs::read_dir(dir.join("index")).unwrap().map(|file| file.unwrap().path());
+        let files = fs::read_dir(dir.join("index/1")).unwrap().map(|file| file.unwrap().path());
         files.filter(|path| path.is_file()).collect()
     };
     for damage in 0..3 {
         let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join("index")).unwrap();
+        fs::create_dir_all(dir.path().join("index/1")).unwrap();
         fs::create_dir(dir.path().join("journal")).unwrap();
         for name in ["000001.jsonl", "format"] {
             fs::copy(sound.path().join("journal").join(name), dir.path().join("journal").join(name)).unwrap();
         }
         for file in files(sound.path()) {
-            fs::copy(&file, dir.path().join("index").join(file.file_name().unwrap())).unwrap();
+            fs::copy(&file, dir.path().join("index/1").join(file.file_name().unwrap())).unwrap();
         }
         for file in files(dir.path()) {
             let mut bytes = fs::read(&file).unwrap();

@@ -173,6 +173,7 @@ impl Chain {
                 }
             }
             self.journal.retire(next.number, None).map_err(DecisionsError::unusable)?;
+            self.index.compact(&self.reader).map_err(DecisionsError::unusable)?;
             tracing::info!(
                 up_to = next.first.saturating_sub(1),
                 "decisions were removed: the chain is as long as it may be"

@@ -44,7 +44,11 @@ impl Broker {
         }
         self.tree.forget(self.reader.first()).map_err(|error| BrokerError::Trail(error.to_string()))?;
         let live = |task: &crate::base::ids::TaskId| self.state().task(task).is_some();
-        self.index.prune(self.reader.first(), &live).map_err(|error| BrokerError::Trail(error.to_string()))
+        let trail = |error: crate::index::IndexError| BrokerError::Trail(error.to_string());
+        if self.index.prune(self.reader.first(), &live).map_err(trail)? {
+            self.index.compact(&self.reader).map_err(trail)?;
+        }
+        Ok(())
     }
 
     /// The first segment that is to be kept.

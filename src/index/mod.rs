@@ -14,16 +14,18 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use self::store::Store;
 use crate::journal::{Head, ReadError, Reader, Record};
 
 mod keys;
 mod prune;
 mod query;
+mod store;
 mod views;
 
 pub use query::{Filter, Order, TaskSummary, Verdict, Window};
@@ -34,7 +36,8 @@ pub const DIRECTORY: &str = "index";
 
 /// The views; shared by reference.
 pub struct Index {
-    db: sled::Db,
+    store: RwLock<Store>,
+    dir: PathBuf,
     applied: Mutex<Head>,
     pruning: Mutex<()>,
     broken: AtomicBool,
@@ -207,7 +210,10 @@ impl Index {
     ///
     /// When sled fails.
     pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
-        self.db.iter().map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into)).collect()
+        self.db()
+            .iter()
+            .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into))
+            .collect()
     }
 
     /// Hands what sled holds in memory to the operating system, so that the next start catches up faster.
@@ -216,7 +222,7 @@ impl Index {
     ///
     /// When sled fails.
     pub fn flush(&self) -> Result<(), IndexError> {
-        self.db.flush()?;
+        self.db().flush()?;
         Ok(())
     }
 
@@ -227,7 +233,7 @@ impl Index {
             if last.is_none() && journal.first() > 1 {
                 index.carry(&carried())?;
             }
-            let caught_up = index.catch_up(journal, last.as_ref())?;
+            let caught_up = index.catch_up(journal, last.as_ref(), journal.head())?;
             Ok((index, caught_up))
         };
         catch_panic(open).unwrap_or_else(|| Err(Trouble::Unreadable("reading it panicked".to_owned()).into()))
@@ -235,15 +241,10 @@ impl Index {
 
     /// Opens what is in `dir` and compares it with the journal; returns the last record that it knows.
     fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Failure> {
-        let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let db = config.open().map_err(|error| Trouble::Unreadable(error.to_string()))?;
-        let unreadable = |what: &str| Trouble::Unreadable(what.to_owned());
-        let applied = match db.get(keys::APPLIED).map_err(|error| Trouble::Unreadable(error.to_string()))? {
-            Some(value) => keys::read_head(&value).ok_or_else(|| unreadable("it has another form"))?,
-            None if db.is_empty() => Head::GENESIS,
-            None => return Err(unreadable("it does not say how far it goes").into()),
-        };
-        let index = Self { db, applied: Mutex::new(applied), pruning: Mutex::new(()), broken: AtomicBool::new(false) };
+        let store = Store::open(dir)?;
+        let applied = store.applied()?;
+        let bloated = store.bloated().map_err(|error| Trouble::Unreadable(error.to_string()))?;
+        let index = Self::over(store, applied, dir);
         let head = journal.head();
         if applied.sequence > head.sequence {
             // SECURITY: what is missing was answered; an index that is built anew would forget that it was.
@@ -256,19 +257,22 @@ impl Index {
         if applied.sequence < first {
             return Err(Trouble::Outrun { applied, first }.into());
         }
-        if let Some(bloated) = index.bloated().map_err(|error| Trouble::Unreadable(error.to_string()))? {
+        if let Some(bloated) = bloated {
             return Err(bloated.into());
         }
         let place = index.place(applied.sequence).map_err(|error| Trouble::Unreadable(error.to_string()))?;
-        let place = place.ok_or_else(|| unreadable("it does not know its last record"))?;
+        let place = place.ok_or_else(|| Trouble::Unreadable("it does not know its last record".to_owned()))?;
         match journal.read_at(applied.sequence, place) {
             Ok(record) if record.head() == applied => Ok((index, Some(record))),
             _ => Err(Trouble::OtherHistory { applied }.into()),
         }
     }
 
-    /// Applies what follows on `last`, the last record applied; returns how many records that were.
-    fn catch_up(&self, journal: &Reader, last: Option<&Record>) -> Result<u64, Failure> {
+    /// Applies what follows on `last`, the last record applied, up to `head`; returns how many records that were.
+    fn catch_up(&self, journal: &Reader, last: Option<&Record>, head: Head) -> Result<u64, Failure> {
+        if last.is_some_and(|last| last.sequence >= head.sequence) {
+            return Ok(0);
+        }
         let mut records = match last {
             Some(last) => journal.read_from(last.sequence, Some(last.place))?,
             None => journal.read_from(1, None)?,
@@ -281,6 +285,9 @@ impl Index {
         let mut count: u64 = 0;
         for record in records {
             let record = record?;
+            if record.sequence > head.sequence {
+                break;
+            }
             if count == 0 && before == 0 && record.sequence > 1 {
                 // The journal begins here.
                 let head = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };

@@ -129,7 +129,7 @@ impl Index {
             None => self.walk(keys::BY_SEQUENCE, window, |_| Ok(true)),
             Some((first, others)) => self.walk(first, window, |sequence| {
                 for other in others {
-                    if !self.db.contains_key(keys::with_sequence(other.clone(), sequence))? {
+                    if !self.db().contains_key(keys::with_sequence(other.clone(), sequence))? {
                         return Ok(false);
                     }
                 }
@@ -166,7 +166,7 @@ impl Index {
         self.whole()?;
         let Some(owner) = self.owner(task)? else { return Ok(None) };
         let mut tokens = Vec::new();
-        for pair in self.db.scan_prefix(keys::tokens_of(task)) {
+        for pair in self.db().scan_prefix(keys::tokens_of(task)) {
             let (key, value) = pair?;
             let sequence = keys::sequence_of(&value).ok_or(IndexError::Damaged)?;
             tokens.push((sequence, keys::read_token_of(&key).ok_or(IndexError::Damaged)?));
@@ -182,7 +182,7 @@ impl Index {
     /// When the index is behind, damaged or fails.
     pub fn idempotency(&self, digest: &Digest) -> Result<Option<(u64, Option<TaskId>)>, IndexError> {
         self.whole()?;
-        let Some(value) = self.db.get(keys::idempotency(digest))? else { return Ok(None) };
+        let Some(value) = self.db().get(keys::idempotency(digest))? else { return Ok(None) };
         let (sequence, task) = keys::read_numbered(&value).ok_or(IndexError::Damaged)?;
         let task = if task.is_empty() { None } else { Some(task.parse().map_err(|_| IndexError::Damaged)?) };
         Ok(Some((sequence, task)))
@@ -194,7 +194,7 @@ impl Index {
     }
 
     fn located(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
-        let value = self.db.get(keys::by_sequence(sequence))?;
+        let value = self.db().get(keys::by_sequence(sequence))?;
         value.map(|value| keys::read_located(&value).ok_or(IndexError::Damaged)).transpose()
     }
 
@@ -216,7 +216,7 @@ impl Index {
     ) -> Result<Vec<u64>, IndexError> {
         let key = |sequence| keys::with_sequence(prefix.to_vec(), sequence);
         let (low, high) = window.bounds();
-        let mut range = self.db.range::<Vec<u8>, _>((low.map(key), high.map(key))).keys();
+        let mut range = self.db().range::<Vec<u8>, _>((low.map(key), high.map(key))).keys();
         let mut found = Vec::new();
         while found.len() < window.limit {
             let next = match window.order {
@@ -249,7 +249,7 @@ impl Index {
         }
         let (low, high) = window.bounds();
         let mut found = BTreeSet::new();
-        for key in self.db.range::<Vec<u8>, _>((from, to)).keys() {
+        for key in self.db().range::<Vec<u8>, _>((from, to)).keys() {
             let sequence = keys::sequence_of(&key?).ok_or(IndexError::Damaged)?;
             if !std::ops::RangeBounds::contains(&(low, high), &sequence) {
                 continue;

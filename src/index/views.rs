@@ -84,7 +84,7 @@ impl Index {
             for block in tokens.iter().chain(appended) {
                 batch.insert(keys::token(block), keys::numbered(0, task.as_str()));
             }
-            self.db.apply_batch(batch)?;
+            self.db().apply_batch(batch)?;
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ impl Index {
             head = record.head();
         }
         pending.batch.insert(keys::APPLIED, keys::head(last.head()));
-        self.db.apply_batch(pending.batch)?;
+        self.db().apply_batch(pending.batch)?;
         *applied = head;
         Ok(())
     }
@@ -118,6 +118,8 @@ impl Index {
     ///
     /// When sled fails.
     pub fn forget(&self, records: &[Record]) -> Result<(), IndexError> {
+        // A copy that is under way must not bring them back.
+        let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = sled::Batch::default();
         for Record { sequence, entry, .. } in records {
             batch.remove(keys::by_sequence(*sequence));
@@ -127,7 +129,7 @@ impl Index {
                 batch.remove(keys::with_sequence(prefix, *sequence));
             }
         }
-        self.db.apply_batch(batch)?;
+        self.db().apply_batch(batch)?;
         Ok(())
     }
 
@@ -194,7 +196,7 @@ impl Index {
     }
 
     pub(super) fn owner(&self, task: &TaskId) -> Result<Option<Owner>, IndexError> {
-        let value = self.db.get(keys::owner(task))?;
+        let value = self.db().get(keys::owner(task))?;
         value.map(|value| Owner::from_value(&value).ok_or(IndexError::Damaged)).transpose()
     }
 
@@ -206,7 +208,7 @@ impl Index {
     }
 
     pub(super) fn find_token(&self, token: &RevocationId) -> Result<Option<(TaskId, u64)>, IndexError> {
-        let Some(value) = self.db.get(keys::token(token))? else { return Ok(None) };
+        let Some(value) = self.db().get(keys::token(token))? else { return Ok(None) };
         let (sequence, task) = keys::read_numbered(&value).ok_or(IndexError::Damaged)?;
         Ok(Some((task.parse().map_err(|_| IndexError::Damaged)?, sequence)))
     }
