@@ -144,8 +144,9 @@ fn text<'o>(order: &'o Value, name: &str) -> &'o str {
     order[name].as_str().unwrap_or_default()
 }
 
-fn told(error: impl std::fmt::Display) -> String {
-    error.to_string()
+/// With what it wraps, which its text leaves out.
+fn told(error: impl std::fmt::Debug) -> String {
+    format!("{error:?}")
 }
 
 /// What the lock file says that this is built with.
@@ -161,6 +162,7 @@ const RMCP: Stock = Stock {
     package: "rmcp",
     flows: &["client_secret_post", "private_key_jwt", "id_jag"],
     task_flow: "client_secret_post",
+    broken: None,
 };
 
 const DRIVEN: &str = "HALLPASS_TEST_DRIVES_RMCP";

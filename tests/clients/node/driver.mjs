@@ -49,7 +49,9 @@ function text(result) {
 }
 
 function told(error) {
-    const text = `${error?.constructor?.name ?? 'Error'}: ${error?.message ?? error}`;
+    // What the server answered is beside the message in errors of the 2.x line.
+    const answered = error?.data?.text === undefined ? '' : ` (${error.data.text})`;
+    const text = `${error?.constructor?.name ?? 'Error'}: ${error?.message ?? error}${answered}`;
     return error?.cause === undefined ? text : `${text} <- ${told(error.cause)}`;
 }
 
