@@ -74,32 +74,45 @@ pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
     let agent = house.register_agent("stock-client").await;
     let mut row = Row::of(stock.client, &driver.version(stock.package).await);
     for flow in stock.flows.iter().filter(|flow| ID_JAG || **flow != "id_jag") {
-        let order = order(&house, &agent, Some(&idp), flow);
-        row.note(column(flow), gets_through(&mut driver, &order).await);
+        row.note(column(flow), gets_through(&mut driver, &order(&house, &agent, Some(&idp), flow)).await);
     }
     if let Some((flow, answer, note)) = stock.broken {
         let refused = driver.tell(&order(&house, &agent, None, flow)).await.unwrap_err();
         assert!(refused.contains(answer), "{flow}: {refused}");
         row.note(column(flow), note);
     }
-    if TASKS {
-        row.note("task client", uses_a_task(&house, &agent, &mut driver, stock.task_flow).await);
-    }
-    let (refusal, step_up) = is_refused_and_steps_up(&house, &agent, &mut driver, stock.task_flow).await;
+    if TASKS { row.note("task client", uses_a_task(&house, &agent, &mut driver, stock.task_flow).await); }
+    let plain = order(&house, &agent, None, stock.task_flow);
+    row.note("renewal", renews(&house, &agent, &mut driver, &plain).await);
+    let (refusal, step_up) = is_refused_and_steps_up(&house, &mut driver, plain).await;
     row.note("what a refused call says", refusal);
     row.note("step-up", step_up);
     row.conclude();
 }
 
-/// Metadata, token, `tools/list`, `tools/call`: the revision of MCP that was spoken.
+/// Metadata, token, `tools/list`, `tools/call`, in both eras: the revisions of MCP that were spoken.
 async fn gets_through(driver: &mut Driver, order: &Value) -> String {
     let flow = order["flow"].as_str().unwrap();
-    let opened = driver.tell(order).await.unwrap_or_else(|error| panic!("{flow}: {error}"));
-    assert_eq!(driver.list().await.unwrap(), ["read_ledger"], "{flow}");
-    let read = driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
-    assert!(read.contains("rent"), "{flow}: {read}");
-    driver.close().await;
-    opened["protocol"].as_str().unwrap_or_else(|| panic!("{flow}: {opened}")).to_owned()
+    let mut spoken = Vec::new();
+    for era in ERAS {
+        let protocol = connected(driver, order, era).await;
+        assert_eq!(driver.list().await.unwrap(), ["read_ledger"], "{flow}, {era}");
+        let read = driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
+        assert!(read.contains("rent"), "{flow}, {era}: {read}");
+        driver.close().await;
+        if !spoken.contains(&protocol) {
+            spoken.push(protocol);
+        }
+    }
+    spoken.join(", ")
+}
+
+/// Connects, and tells the revision of MCP that is spoken.
+async fn connected(driver: &mut Driver, order: &Value, era: &str) -> String {
+    let mut order = order.clone();
+    order["era"] = json!(era);
+    let opened = driver.tell(&order).await.unwrap_or_else(|error| panic!("{}, {era}: {error}", order["flow"]));
+    opened["protocol"].as_str().unwrap_or_else(|| panic!("{}, {era}: {opened}", order["flow"])).to_owned()
 }
 
 /// A task's own credentials get exactly its pass, with no scope configured, and nothing once it has ended.
@@ -114,15 +127,26 @@ async fn uses_a_task(house: &House, agent: &Agent, driver: &mut Driver, flow: &s
     protocol
 }
 
+/// Whether it gets another pass when its own has ended, and goes on, in the same session where there are sessions.
+async fn renews(house: &House, agent: &Agent, driver: &mut Driver, order: &Value) -> &'static str {
+    let mut outcomes = Vec::new();
+    for era in ERAS {
+        connected(driver, order, era).await;
+        driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
+        house.end_newest_task(agent).await;
+        outcomes.push(driver.call("read_ledger", json!({"year": 2026})).await);
+        driver.close().await;
+    }
+    match outcomes.as_slice() {
+        [Ok(_), Ok(_)] => "yes",
+        [Err(_), Err(_)] => "no",
+        _ => panic!("not the same in both eras: {outcomes:?}"),
+    }
+}
+
 /// What the client's error says of a call that is not granted, and whether it gets through once it is.
-async fn is_refused_and_steps_up(
-    house: &House,
-    agent: &Agent,
-    driver: &mut Driver,
-    flow: &str,
-) -> (&'static str, &'static str) {
-    driver.tell(&order(house, agent, None, flow)).await.unwrap();
-    let refused = driver.call("search_ledger", json!({"text": "rent"})).await.unwrap_err();
+async fn is_refused_and_steps_up(house: &House, driver: &mut Driver, mut order: Value) -> (&'static str, &'static str) {
+    let (refused, found) = steps_up(house, driver, &order, ("search_ledger", json!({"text": "rent"}))).await;
     let refusal = if refused.contains("not_granted") {
         "our reason"
     } else if refused.contains("tool:search_ledger") {
@@ -132,18 +156,29 @@ async fn is_refused_and_steps_up(
     } else {
         panic!("the client's error says nothing of use: {refused}")
     };
+    if found.is_ok() {
+        return (refusal, "yes");
+    }
+    order["scope"] = Value::Null;
+    let (_, moved) = steps_up(house, driver, &order, ("transfer", json!({"amount": 1, "account": "rent"}))).await;
+    (refusal, if moved.is_ok() { "when no scope is configured" } else { "no" })
+}
+
+/// A call that is refused, and again when it is granted.
+async fn steps_up(
+    house: &House,
+    driver: &mut Driver,
+    order: &Value,
+    (tool, arguments): (&str, Value),
+) -> (String, Result<String, String>) {
+    connected(driver, order, ERAS[0]).await;
+    let refused = driver.call(tool, arguments.clone()).await.unwrap_err();
     // The refusal ended nothing.
     driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
-    house.grant("searches", &["search_*"]).await;
-    let after = driver.call("search_ledger", json!({"text": "rent"})).await;
+    house.grant(&tool.replace('_', "-"), &[tool]).await;
+    let after = driver.call(tool, arguments).await;
     driver.close().await;
-    match after {
-        Ok(found) => {
-            assert!(found.contains("rent"), "{found}");
-            (refusal, "yes")
-        }
-        Err(_) => (refusal, "no"),
-    }
+    (refused, after)
 }
 
 /// All that a flow may need to know; each takes its own.
@@ -172,6 +207,9 @@ fn column(flow: &str) -> &'static str {
 fn trusting(idp: &Idp) -> String {
     format!("[[oauth.issuer]]\nissuer = \"{}\"\nkinds = [\"id_jag\"]\nnetworks = [\"127.0.0.0/8\"]\n", idp.url())
 }
+
+/// MCP as the client speaks it best, and as all did before 2026-07-28.
+const ERAS: [&str; 2] = ["newest", "legacy"];
 
 const BASIC: &str = "client_secret_basic";
 const SECRETS_AND_JWT: [&str; 3] = [BASIC, "client_secret_post", "private_key_jwt"];

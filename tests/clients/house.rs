@@ -127,6 +127,15 @@ impl House {
         self.as_agent(agent, &format!("/v1/tasks/{task}/complete"), &json!({})).await;
     }
 
+    /// Revokes the task that the agent opened last, and waits until the MCP server has heard of it.
+    pub(crate) async fn end_newest_task(&self, agent: &Agent) {
+        let path = format!("/v1/tasks?agent={}&limit=200", agent.id);
+        let tasks = self.as_admin(Method::GET, &path, &Value::Null).await;
+        let ids = tasks["items"].as_array().unwrap().iter().filter_map(|task| task["task_id"].as_str());
+        // The ids of tasks begin with their time.
+        self.revoke(&json!({"task": ids.max().unwrap()})).await;
+    }
+
     /// A token with which a verifier of `server` speaks to the broker.
     pub(crate) async fn verifier_token(&self, server: &str, operator: &str) -> String {
         let order = json!({"operator": operator, "roles": ["verifier"], "servers": [server], "ttl_seconds": 3600});

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use oauth2::ClientSecret;
 use rmcp::{
-    RoleClient, ServiceExt as _,
-    model::CallToolRequestParams,
+    ClientLifecycleMode, ClientServiceExt as _, RoleClient,
+    model::{CallToolRequestParams, ProtocolVersion},
     service::RunningService,
     transport::{
         StreamableHttpClientTransport,
@@ -87,13 +87,20 @@ async fn open(order: &Value) -> Result<Client> {
     if text(order, "flow") == "id_jag" {
         let token = enterprise_token(order).await?;
         let transport = StreamableHttpClientTransport::with_client(http, config.auth_header(token));
-        return ().serve(transport).await.map_err(told);
+        return ().serve_with_lifecycle(transport, lifecycle(order)).await.map_err(told);
     }
     let mut state = OAuthState::new(url, None).await.map_err(told)?;
     state.authenticate_client_credentials(credentials(order)).await.map_err(told)?;
     let manager = state.into_authorization_manager().ok_or("not authorized")?;
     let transport = StreamableHttpClientTransport::with_client(AuthClient::new(http, manager), config);
-    ().serve(transport).await.map_err(told)
+    ().serve_with_lifecycle(transport, lifecycle(order)).await.map_err(told)
+}
+
+fn lifecycle(order: &Value) -> ClientLifecycleMode {
+    if text(order, "era") == "legacy" {
+        return ClientLifecycleMode::Initialize;
+    }
+    ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
 }
 
 fn credentials(order: &Value) -> ClientCredentialsConfig {

@@ -76,13 +76,14 @@ fn the_documentation_has_the_table_with_these_columns_and_no_row_but_those_of_th
 }
 
 /// What is asked of every client; a cell that works holds the revision of MCP that was spoken.
-pub(crate) const COLUMNS: [&str; 8] = [
+pub(crate) const COLUMNS: [&str; 9] = [
     "`client_secret_basic`",
     "`client_secret_post`",
     "`private_key_jwt`",
     "task client",
     "ID-JAG",
     "DPoP",
+    "renewal",
     "step-up",
     "what a refused call says",
 ];

@@ -53,7 +53,8 @@ async function idJag(idp, context) {
 async function open(order) {
     const authProvider = await provider(order);
     const transport = new StreamableHTTPClientTransport(new URL(order.url), { authProvider });
-    const client = new Client({ name: 'stock', version: '1' }, { versionNegotiation: { mode: 'auto' } });
+    const options = order.era === 'legacy' ? {} : { versionNegotiation: { mode: 'auto' } };
+    const client = new Client({ name: 'stock', version: '1' }, options);
     await client.connect(transport);
     return { client, about: { protocol: transport.protocolVersion } };
 }

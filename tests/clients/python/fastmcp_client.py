@@ -36,7 +36,8 @@ def provider(order):
 
 @asynccontextmanager
 async def opened(order):
-    async with Client(order["url"], auth=provider(order)) as client:
+    mode = "legacy" if order["era"] == "legacy" else "auto"
+    async with Client(order["url"], auth=provider(order), mode=mode) as client:
         yield client, {"protocol": client.protocol_version}
 
 

@@ -73,7 +73,7 @@ async def id_jag(order, audience, resource):
 async def opened(order):
     async with httpx2.AsyncClient(auth=provider(order), timeout=20) as http:
         transport = streamable_http_client(order["url"], http_client=http)
-        async with Client(transport, mode=order.get("mode", "auto")) as client:
+        async with Client(transport, mode="legacy" if order["era"] == "legacy" else "auto") as client:
             yield client, {"protocol": client.protocol_version}
 
 
