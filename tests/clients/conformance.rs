@@ -10,17 +10,17 @@ use std::{
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::{house::House, packages::Packages};
+use crate::{consent, house::House, packages::Packages};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
     let Some(fetched) = Packages::Node.fetched() else { return };
     let house = House::open().await;
-    let client = house.register_public_client("conformance", "http://127.0.0.1/callback").await;
+    house.register_app("conformance", "http://127.0.0.1/callback").await;
     let results = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut suite = fetched.node_binary("conformance");
-    suite.args(["authorization", "--url", house.issuer(), "--client-id", &client, "--resource", house.server()]);
+    suite.args(["authorization", "--url", house.issuer(), "--client-id", "conformance", "--resource", house.server()]);
     suite.args(["--port", &port.to_string(), "--output-dir"]).arg(results.path()).current_dir(results.path());
     let mut child = suite.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let endpoint = format!("{}/oauth/authorize?", house.issuer());
@@ -41,7 +41,7 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
     });
     // The suite says where a person is to go, or ends without.
     if let Ok(url) = told.await {
-        house.consent(&url).await;
+        consent::allow(&house, &url).await;
     }
     let status = tokio::task::spawn_blocking(move || child.wait().map(|status| (status, child))).await.unwrap();
     let (status, mut child) = status.unwrap();

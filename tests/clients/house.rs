@@ -107,6 +107,14 @@ impl House {
         Agent { id: id.to_owned(), secret: made["client_secret"].as_str().unwrap().to_owned(), key, own }
     }
 
+    /// Registers one of [`CLIENTS`] that people use: it has nothing to prove itself with, and a redirect URI.
+    pub(crate) async fn register_app(&self, id: &str, redirect_uri: &str) {
+        let all = json!({"type": "mcp", "server": self.server, "tools": TOOLS});
+        let agent = json!({"agent": id, "steward": "alice", "groups": [CLIENTS], "redirect_uris": [redirect_uri],
+            "default_details": [all]});
+        self.as_admin(Method::POST, "/v1/agents", &agent).await;
+    }
+
     /// A pass for `server`, from the token endpoint.
     pub(crate) async fn token(&self, agent: &Agent, server: &str, scope: &str) -> String {
         let form = [("grant_type", "client_credentials"), ("resource", server), ("scope", scope)];

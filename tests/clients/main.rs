@@ -23,6 +23,8 @@ mod home;
 #[path = "../../examples/support/ledger.rs"]
 mod ledger;
 
+mod conformance;
+mod consent;
 mod driver;
 mod flows;
 mod house;
