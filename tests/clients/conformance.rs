@@ -1,16 +1,16 @@
 //! The MCP conformance suite's scenarios for authorization servers, with a person's consent by script.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     net::TcpListener,
     process::Stdio,
-    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::{consent, house::House, packages::Packages};
+use crate::{consent, driver::Process, house::House, packages::Packages};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
@@ -22,13 +22,14 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
     let mut suite = fetched.node_binary("conformance");
     suite.args(["authorization", "--url", house.issuer(), "--client-id", "conformance", "--resource", house.server()]);
     suite.args(["--port", &port.to_string(), "--output-dir"]).arg(results.path()).current_dir(results.path());
-    let mut child = suite.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let endpoint = format!("{}/oauth/authorize?", house.issuer());
+    let mut child = suite.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut process = Process(child);
+    let endpoint = format!("{}/oauth/authorize?", house.issuer());
     let (tell, told) = oneshot::channel();
-    let said = thread::spawn(move || {
-        let mut said = String::new();
-        let mut tell = Some(tell);
+    // Reads on to the end, so that the suite never blocks.
+    let said = tokio::task::spawn_blocking(move || {
+        let (mut said, mut tell) = (String::new(), Some(tell));
         for line in lines.by_ref().map_while(Result::ok) {
             if line.starts_with(&endpoint)
                 && let Some(tell) = tell.take()
@@ -40,15 +41,11 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
         said
     });
     // The suite says where a person is to go, or ends without.
-    if let Ok(url) = told.await {
+    if let Ok(url) = tokio::time::timeout(PATIENCE, told).await.unwrap() {
         consent::allow(&house, &url).await;
     }
-    let status = tokio::task::spawn_blocking(move || child.wait().map(|status| (status, child))).await.unwrap();
-    let (status, mut child) = status.unwrap();
-    let mut errors = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    let said = said.join().unwrap();
-    assert!(status.success(), "{said}\n{errors}");
+    let said = tokio::time::timeout(PATIENCE, said).await.unwrap().unwrap();
+    assert!(process.0.wait().unwrap().success(), "{said}");
     let checks = checks(results.path());
     let outcomes: Vec<_> = checks.iter().map(|check| (text(check, "id"), text(check, "status"))).collect();
     let expected = [
@@ -78,3 +75,6 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// For what the suite does in a second or two.
+const PATIENCE: Duration = Duration::from_secs(60);

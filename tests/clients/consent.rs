@@ -1,22 +1,20 @@
 //! A person at the consent page, by script: signs in, allows, and follows the browser back to the client.
 
 use regex::Regex;
-use reqwest::{Client, Method, Response, redirect::Policy};
-use serde_json::Value;
+use reqwest::{Client, Response, redirect::Policy};
 
 use crate::house::House;
 
 /// Opens `url` as alice, and allows what the page asks.
 pub(crate) async fn allow(house: &House, url: &str) {
     let browser = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-    let code = house.as_admin(Method::POST, "/v1/stewards/alice/code", &Value::Null).await;
-    let code = code["code"].as_str().unwrap();
+    let code = house.sign_in_code("alice");
     let endpoint = format!("{}/oauth/authorize", house.issuer());
     let post = async |form: &[(&str, &str)]| {
         browser.post(&endpoint).header("origin", house.issuer()).form(form).send().await.unwrap()
     };
     let request = hidden(browser.get(url).send().await.unwrap(), "request").await;
-    let signed_in = post(&[("step", "sign_in"), ("request", &request), ("code", code)]).await;
+    let signed_in = post(&[("step", "sign_in"), ("request", &request), ("code", &code)]).await;
     let form = hidden(signed_in, "form").await;
     let decided = post(&[("step", "allow"), ("form", &form)]).await;
     assert_eq!(decided.status(), 303);

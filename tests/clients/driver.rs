@@ -20,9 +20,12 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-/// A client's process. It does not outlive this.
+/// A process that does not outlive the test, however that ends.
+pub(crate) struct Process(pub(crate) Child);
+
+/// A client's process.
 pub(crate) struct Driver {
-    child: Child,
+    child: Process,
     orders: Option<ChildStdin>,
     answers: mpsc::UnboundedReceiver<String>,
     said: Option<JoinHandle<String>>,
@@ -47,7 +50,7 @@ impl Driver {
             let _ = stderr.read_to_end(&mut said);
             String::from_utf8_lossy(&said).into_owned()
         });
-        Self { orders: child.stdin.take(), child, answers, said: Some(said) }
+        Self { orders: child.stdin.take(), child: Process(child), answers, said: Some(said) }
     }
 
     /// Gives an order and waits for what comes of it.
@@ -95,15 +98,21 @@ impl Driver {
 
     /// Ends the process: what it said on stderr.
     fn end(&mut self) -> String {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.end();
         self.said.take().map(|said| said.join().unwrap()).unwrap_or_default()
     }
 }
 
-impl Drop for Driver {
+impl Process {
+    fn end(&mut self) {
+        // Nothing to do about a process that ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        self.orders = None;
         self.end();
     }
 }

@@ -81,7 +81,9 @@ pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
         assert!(refused.contains(answer), "{flow}: {refused}");
         row.note(column(flow), note);
     }
-    if TASKS { row.note("task client", uses_a_task(&house, &agent, &mut driver, stock.task_flow).await); }
+    if TASKS {
+        row.note("task client", uses_a_task(&house, &agent, &mut driver, stock.task_flow).await);
+    }
     let plain = order(&house, &agent, None, stock.task_flow);
     row.note("renewal", renews(&house, &agent, &mut driver, &plain).await);
     let (refusal, step_up) = is_refused_and_steps_up(&house, &mut driver, plain).await;

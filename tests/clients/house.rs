@@ -115,6 +115,11 @@ impl House {
         self.as_admin(Method::POST, "/v1/agents", &agent).await;
     }
 
+    /// What a person signs in with, as the operator gets it on the command line.
+    pub(crate) fn sign_in_code(&self, steward: &str) -> String {
+        self.home.json(&["steward", "code", steward])["code"].as_str().unwrap().to_owned()
+    }
+
     /// A pass for `server`, from the token endpoint.
     pub(crate) async fn token(&self, agent: &Agent, server: &str, scope: &str) -> String {
         let form = [("grant_type", "client_credentials"), ("resource", server), ("scope", scope)];
