@@ -1,7 +1,7 @@
 //! What many mints with short lives leave on the disk and in memory, and how long the next start takes.
 //!
 //! `cargo bench --bench growth -- 1000000 [directory]` opens so many tasks through the broker, on a clock that
-//! moves on by two hours after every fiftieth part of them, so that what ended is forgotten and old segments go.
+//! moves on by two hours after every two thousand of them, so that what ended is forgotten and old segments go.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
 
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 const SERVER: &str = "https://ledger.example/mcp";
 const MEBIBYTE: u64 = 1024 * 1024;
-const STEPS: usize = 50;
+const LIVE: usize = 2000;
 const AT_ONCE: usize = 64;
 
 struct House {
@@ -34,7 +34,11 @@ struct House {
 impl House {
     async fn open(&self) -> Arc<Broker> {
         let options = Options {
-            retention: Retention { keep_bytes: Some(32 * MEBIBYTE), ..Retention::default() },
+            retention: Retention {
+                segment_bytes: 4 * MEBIBYTE,
+                keep_bytes: Some(16 * MEBIBYTE),
+                ..Retention::default()
+            },
             ..Options::new(
                 "https://broker.example".parse().unwrap(),
                 self.directory.join("data"),
@@ -76,6 +80,7 @@ fn task() -> OpenTask {
         details: vec![serde_json::from_value(detail).unwrap()],
         allow_partial: false,
         steward: None,
+        verified: None,
         context: BTreeMap::new(),
         holder: None,
     }
@@ -115,16 +120,17 @@ async fn run(tasks: usize, directory: PathBuf) {
     broker.reload_policy(&Caller::broker()).await.unwrap().unwrap();
     let begun = Instant::now();
     let mut most = 0;
-    for step in 1..=STEPS {
-        mint(&broker, &agent, tasks / STEPS).await;
+    let steps = tasks.div_ceil(LIVE);
+    for step in 1..=steps {
+        mint(&broker, &agent, LIVE).await;
         house.clock.advance(Duration::from_secs(2 * 3600));
         broker.maintain().await.unwrap();
         mint(&broker, &agent, 1).await;
         let worker = Arc::clone(&broker);
         tokio::task::spawn_blocking(move || worker.retire().unwrap()).await.unwrap();
         most = most.max(house.bytes("journal") + house.bytes("index"));
-        if step % 10 == 0 {
-            report(&house, &broker, step * tasks / STEPS, begun);
+        if step % 50 == 0 || step == steps {
+            report(&house, &broker, step * LIVE, begun);
         }
     }
     println!("most on the disk after a removal: {} MiB", most / MEBIBYTE);

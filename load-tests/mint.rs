@@ -64,6 +64,7 @@ async fn at_one_client(directory: &Path) {
         steward: "alice".into(),
         groups: [].into(),
         keys: vec![key.public_jwk()],
+        default_details: Vec::new(),
     };
     broker.add_agent(&Caller::broker(), new).await.unwrap();
     broker.reload_policy(&Caller::broker()).await.unwrap().unwrap();

@@ -8,7 +8,7 @@
 //! | 1 | [`token`]: what a pass may say; mint, parse, attenuate |
 //! | 2 | [`verify`], `policy`: pure decisions |
 //! | 3 | `journal`, `index`, `audit`: what happened, durably |
-//! | 4 | `broker`, `identity`, `oauth`: use cases without HTTP |
+//! | 4 | `broker`, `identity`, `oauth`, `outbound`: use cases without HTTP |
 //! | 5 | `http`, `telemetry`, `config` |
 //! | 6 | `cli` |
 //!
@@ -34,6 +34,8 @@ pub mod index;
 pub mod journal;
 #[cfg(feature = "server")]
 pub mod oauth;
+#[cfg(feature = "server")]
+pub mod outbound;
 #[cfg(feature = "server")]
 pub mod policy;
 #[cfg(feature = "server")]

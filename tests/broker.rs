@@ -120,6 +120,7 @@ fn wants(tools: &[&str]) -> OpenTask {
         details: vec![serde_json::from_value(detail).unwrap()],
         allow_partial: false,
         steward: None,
+        verified: None,
         context: BTreeMap::new(),
         holder: None,
     }
@@ -364,3 +365,18 @@ server = "ledger"
 tools = ["read_*", "search_*"]
 max_ttl = "10m"
 "#;
+
+#[tokio::test]
+async fn an_agent_that_a_platform_proves_needs_no_key() {
+    let house = House::new();
+    let workloads = ["deploy-bot".parse().unwrap()].into();
+    let broker = Broker::open(Options { workloads, ..house.options() }, house.clock.clone()).await.unwrap().broker;
+    let without = |agent: &str| NewAgent { keys: Vec::new(), ..new_agent(agent) };
+    let refused = broker.add_agent(&admin(), without("other-bot")).await.unwrap_err();
+    assert_eq!(refused.code(), ReasonCode::InvalidRequest);
+    broker.add_agent(&admin(), without("deploy-bot")).await.unwrap();
+    broker.change_agent(&admin(), without("deploy-bot")).await.unwrap();
+    let (view, secret) = broker.add_secret(&admin(), &"deploy-bot".parse().unwrap()).await.unwrap();
+    assert_eq!(view.secrets.len(), 1);
+    assert_eq!(broker.remove_secret(&admin(), &view.agent, &secret.id()).await.unwrap().secrets.len(), 0);
+}

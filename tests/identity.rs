@@ -10,14 +10,12 @@
     reason = "a test that fails says where"
 )]
 
+mod foreign;
+
 use std::{collections::HashMap, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    rsa,
-    signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair},
-};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use foreign::{Foreign, b64};
 use hallpass::{
     base::{
         ReasonCode,
@@ -37,83 +35,6 @@ use serde_json::{Value, json};
 
 const ISSUER: &str = "https://broker.example";
 const NOW: u64 = 1_795_341_900;
-
-/// An agent outside hallpass, with a standard library: one key of one kind.
-struct Foreign {
-    algorithm: Algorithm,
-    private: Private,
-    jwk: Value,
-    public_der: Vec<u8>,
-}
-
-enum Private {
-    Library(EncodingKey),
-    /// The library takes RSA keys in a form that the key's maker does not write.
-    Rsa(RsaKeyPair),
-}
-
-impl Foreign {
-    fn ed25519() -> Self {
-        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        Self {
-            algorithm: Algorithm::EdDSA,
-            private: Private::Library(EncodingKey::from_ed_der(pkcs8.as_ref())),
-            jwk: json!({"kty": "OKP", "crv": "Ed25519", "x": b64(pair.public_key().as_ref())}),
-            public_der: pair.public_key().as_ref().to_vec(),
-        }
-    }
-
-    fn p256() -> Self {
-        let signing = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(signing, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref()).unwrap();
-        let point = pair.public_key().as_ref();
-        Self {
-            algorithm: Algorithm::ES256,
-            private: Private::Library(EncodingKey::from_ec_der(pkcs8.as_ref())),
-            jwk: json!({"kty": "EC", "crv": "P-256", "x": b64(&point[1..33]), "y": b64(&point[33..])}),
-            public_der: point.to_vec(),
-        }
-    }
-
-    fn rsa() -> Self {
-        let pair = RsaKeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
-        let components = signature::RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-        Self {
-            algorithm: Algorithm::RS256,
-            jwk: json!({"kty": "RSA", "n": b64(&components.n), "e": b64(&components.e)}),
-            public_der: pair.public_key().as_ref().to_vec(),
-            private: Private::Rsa(pair),
-        }
-    }
-
-    fn all() -> [Self; 3] {
-        [Self::ed25519(), Self::p256(), Self::rsa()]
-    }
-
-    fn sign(&self, header: &str, claims: &str) -> String {
-        let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
-        let signature = match &self.private {
-            Private::Library(key) => jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap(),
-            Private::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                let padding = &signature::RSA_PKCS1_SHA256;
-                pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
-                b64(&signature)
-            }
-        };
-        format!("{signed}.{signature}")
-    }
-
-    fn header(&self) -> String {
-        format!(r#"{{"alg":"{:?}"}}"#, self.algorithm)
-    }
-}
-
-fn b64(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
 
 fn claims() -> Value {
     json!({"iss": "research-bot", "sub": "research-bot", "aud": ISSUER, "exp": NOW + 60, "jti": "one"})
@@ -201,7 +122,11 @@ fn headers_that_are_not_believed_are_refused() {
         (r#"{"alg":""}"#, Algorithm),
         (r#"{"alg":"HS256"}"#, Algorithm),
         (r#"{"alg":"eddsa"}"#, Algorithm),
-        (r#"{"alg":"PS256"}"#, Algorithm),
+        (r#"{"alg":"PS512"}"#, Algorithm),
+        (r#"{"alg":"RS384"}"#, Algorithm),
+        (r#"{"alg":"ES512"}"#, Algorithm),
+        (r#"{"alg":"PS256"}"#, Signature),
+        (r#"{"alg":"ES384"}"#, Signature),
         (r#"{"alg":"ES256"}"#, Signature),
         (r#"{"alg":"RS256"}"#, Signature),
         ("{}", Header),
@@ -237,7 +162,7 @@ fn a_public_key_is_no_shared_secret() {
         let secrets =
             [key.public_der.clone(), pem.clone().into(), format!("{pem}\n").into(), key.jwk.to_string().into_bytes()];
         for secret in secrets {
-            for alg in ["HS256", "EdDSA", "ES256", "RS256"] {
+            for alg in ["HS256", "EdDSA", "ES256", "ES384", "RS256", "PS256"] {
                 let signed = format!(
                     "{}.{}",
                     b64(format!(r#"{{"alg":"{alg}"}}"#).as_bytes()),
@@ -262,6 +187,27 @@ fn an_algorithm_other_than_the_registered_keys_is_refused() {
             assert_eq!(verify(std::slice::from_ref(&registered.jwk), &text).is_ok(), registered.jwk == signer.jwk);
         }
     }
+}
+
+#[test]
+fn an_rsa_key_signs_in_the_one_way_that_it_was_registered_for() {
+    let (rsa, pss) = (Foreign::rsa(), Foreign::pss());
+    let as_other = |key: &Foreign, alg: &str| {
+        let mut jwk = key.jwk.clone();
+        jwk["alg"] = json!(alg);
+        jwk
+    };
+    for (key, jwk) in [(&rsa, as_other(&rsa, "PS256")), (&pss, as_other(&pss, "RS256"))] {
+        for alg in ["RS256", "PS256"] {
+            let text = key.sign(&format!(r#"{{"alg":"{alg}"}}"#), &claims().to_string());
+            assert_eq!(verify(std::slice::from_ref(&jwk), &text), Err(AssertionReason::Signature), "{alg}");
+        }
+    }
+    // What is stored is read again, and says the same.
+    let stored = RegisteredKey::from_jwk(&pss.jwk).unwrap().jwk().clone();
+    assert!(verify(&[stored], &pss.sign(&pss.header(), &claims().to_string())).is_ok());
+    let both = [rsa.jwk.clone(), as_other(&rsa, "PS256")];
+    assert_eq!(RegisteredKey::from_jwks(&both).unwrap_err(), JwkError::Duplicate, "one key, one way");
 }
 
 #[test]
@@ -299,9 +245,12 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
         check(name, None);
     }
     for value in ["null", "7", "true", "[]", "{}", r#"["research-bot"]"#] {
-        for name in ["iss", "sub", "aud", "jti"] {
+        for name in ["iss", "sub", "jti"] {
             check(name, Some(value));
         }
+    }
+    for value in ["null", "7", "true", "[]", "{}"] {
+        check("aud", Some(value));
     }
     check("jti", Some(r#""""#));
     check("jti", Some(&format!("\"{}\"", "j".repeat(129))));
@@ -310,11 +259,12 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
 }
 
 #[test]
-fn only_this_issuer_as_one_text_is_the_audience() {
+fn only_this_issuer_alone_is_the_audience() {
     let key = Foreign::ed25519();
     let others = [
-        "https://broker.example/",
+        "https://broker.example//",
         "https://broker.example/v1",
+        "/",
         "https://broker.exampl",
         "https://broker.example.evil.test",
         "https://BROKER.example",
@@ -327,7 +277,23 @@ fn only_this_issuer_as_one_text_is_the_audience() {
         let text = key.sign(&key.header(), &claims_with("aud", Some(&json!(audience).to_string())));
         assert_eq!(verify(std::slice::from_ref(&key.jwk), &text), Err(AssertionReason::Audience), "{audience}");
     }
-    for list in [json!([ISSUER]), json!([ISSUER, "https://other.example"]), json!([]), json!({"0": ISSUER})] {
+    for same in [json!([ISSUER]), json!(format!("{ISSUER}/")), json!([format!("{ISSUER}/")])] {
+        let text = key.sign(&key.header(), &claims_with("aud", Some(&same.to_string())));
+        assert!(verify(std::slice::from_ref(&key.jwk), &text).is_ok(), "{same}");
+    }
+    let below: IssuerUri = "https://broker.example/at/work".parse().unwrap();
+    assert!(below.is_spelled("https://broker.example/at/work") && !below.is_spelled("https://broker.example/at/work/"));
+    let other = key.sign(&key.header(), &claims_with("aud", Some(r#"["https://other.example"]"#)));
+    assert_eq!(verify(std::slice::from_ref(&key.jwk), &other), Err(AssertionReason::Audience));
+    let lists = [
+        json!([ISSUER, "https://other.example"]),
+        json!([ISSUER, ISSUER]),
+        json!([[ISSUER]]),
+        json!([7]),
+        json!([]),
+        json!({"0": ISSUER}),
+    ];
+    for list in lists {
         let text = key.sign(&key.header(), &claims_with("aud", Some(&list.to_string())));
         assert_eq!(verify(std::slice::from_ref(&key.jwk), &text), Err(AssertionReason::Claim("aud")), "{list}");
     }
@@ -420,7 +386,7 @@ fn other_forms_of_jwt_and_changed_bytes_are_refused() {
 
 #[test]
 fn keys_are_checked_at_registration() {
-    let [ed, ec, rsa] = Foreign::all().map(|key| key.jwk);
+    let [ed, ec, rsa, wide, _] = Foreign::all().map(|key| key.jwk);
     let with = |jwk: &Value, name: &str, value: Value| {
         let mut jwk = jwk.clone();
         jwk[name] = value;
@@ -436,7 +402,10 @@ fn keys_are_checked_at_registration() {
         (json!({"kty": "oct", "k": "AAAA"}), JwkError::Private("k")),
         (json!({"kty": "OKP", "crv": "Ed448", "x": "AA"}), JwkError::Kind),
         (json!({"kty": "OKP", "crv": "X25519", "x": ed["x"]}), JwkError::Kind),
-        (json!({"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"}), JwkError::Kind),
+        (json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}), JwkError::Kind),
+        (json!({"kty": "EC", "crv": "P-384", "x": ec["x"], "y": ec["y"]}), JwkError::Encoding("x")),
+        (json!({"kty": "EC", "crv": "P-384", "x": wide["x"], "y": wide["x"]}), JwkError::Point),
+        (json!({"kty": "EC", "crv": "P-256", "x": wide["x"], "y": wide["y"]}), JwkError::Encoding("x")),
         (json!({"kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}), JwkError::Kind),
         (with(&ed, "d", json!("AA")), JwkError::Private("d")),
         (with(&rsa, "p", json!("AA")), JwkError::Private("p")),
@@ -455,7 +424,8 @@ fn keys_are_checked_at_registration() {
         (with(&rsa, "n", json!(b64(&[&[0], &modulus[..]].concat()))), JwkError::Encoding("n")),
         (with(&rsa, "n", json!("")), JwkError::Modulus),
         (with(&ed, "alg", json!("ES256")), JwkError::Purpose("alg")),
-        (with(&rsa, "alg", json!("PS256")), JwkError::Purpose("alg")),
+        (with(&rsa, "alg", json!("PS512")), JwkError::Purpose("alg")),
+        (with(&wide, "alg", json!("ES256")), JwkError::Purpose("alg")),
         (with(&ed, "use", json!("enc")), JwkError::Purpose("use")),
         (with(&ed, "key_ops", json!(["sign"])), JwkError::Purpose("key_ops")),
         (with(&ed, "kid", json!("")), JwkError::Kid),

@@ -284,6 +284,7 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         ),
         (ContextMissing, "tests/policy/obligations.rs", "a_pin_holds_every_tool_that_has_the_argument_to_the_context"),
         (StewardMismatch, "tests/http/story.rs", "a_refusal_lists_every_reason"),
+        (SubjectToken, "tests/oauth/behalf.rs", "a_subject_token_that_is_not_believed_opens_nothing"),
         // The broker's API.
         (InvalidRequest, "tests/policy/decisions.rs", "malformed_questions_are_refused_even_when_partial_is_allowed"),
         (RequestTooLarge, "tests/http/bad_input.rs", "a_body_has_its_type_and_its_size"),

@@ -202,6 +202,8 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
         Event::StewardAdded { .. } => ("steward_added", String::new()),
         Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
+        Event::StewardIdentified { issuer, .. } => ("steward_identified", format!("as a person whom {issuer} knows")),
+        Event::StewardUnidentified { .. } => ("steward_unidentified", "no issuer's word counts any more".to_owned()),
         Event::AgentSet { agent } => {
             let secrets = match agent.secrets.len() {
                 0 => String::new(),
@@ -218,7 +220,11 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::PolicyLoaded { digest, grants, guardrails } => {
             ("policy_loaded", format!("{grants} grants, {guardrails} guardrails, digest {digest}"))
         }
-        Event::TaskOpened { task } => ("task_opened", format!("{} until {}", task.purpose, task.ends_at)),
+        Event::TaskOpened { task } => {
+            let verified = task.verified.as_ref().map(|by| format!("; steward verified by {}", by.issuer));
+            let verified = verified.unwrap_or_default();
+            ("task_opened", format!("{} until {}{verified}", task.purpose, task.ends_at))
+        }
         Event::TokenIssued { token, .. } => {
             let rights = list(token.decided_by.iter().map(|by| format!("{} by grant {}", by.right, by.grant)));
             let bound = token.holder.as_deref().map(|key| format!("; bound to key {key}")).unwrap_or_default();

@@ -124,6 +124,16 @@ text_id!(
     "an absolute https URI (http only on loopback) in canonical form: lower-case host, no user, no default port, no query, no fragment, no trailing slash"
 );
 
+impl IssuerUri {
+    /// Whether `text` is this URI, or the other spelling that URL libraries give a bare host: with a
+    /// slash (RFC 3986 section 6.2.3).
+    #[must_use]
+    pub fn is_spelled(&self, text: &str) -> bool {
+        let has_path = split_canonical_http_uri(self.as_str()).is_none_or(|(.., path)| !path.is_empty());
+        text == self.as_str() || (!has_path && text.strip_suffix('/') == Some(self.as_str()))
+    }
+}
+
 impl StewardId {
     /// A new opaque id from 16 random bytes.
     #[must_use]

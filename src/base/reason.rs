@@ -154,6 +154,8 @@ reason_codes! {
     ContextMissing = "context_missing",
     /// The steward is not the agent's.
     StewardMismatch = "steward_mismatch",
+    /// The subject token was not accepted, or is of nobody who is a steward.
+    SubjectToken = "subject_token",
     // --- the broker
     /// Bad input: the detail names the field.
     InvalidRequest = "invalid_request",

@@ -8,6 +8,7 @@ use super::{
     Broker, BrokerError, Caller,
     request::{refuse_bad_details, refuse_bad_request},
     state::State,
+    stewards::VerifiedSteward,
 };
 use crate::{
     base::{
@@ -18,7 +19,7 @@ use crate::{
         Event,
         event::{AgentRecord, RecordedGrant, RecordedReason, Subject, TaskRecord, TokenRecord},
     },
-    policy::{Decision, Granted, Question, Reason},
+    policy::{Behalf, Decision, Granted, Question, Reason},
     token::{
         Draft, Holding, PassContent, PassToken, mint,
         rights::{GrantedDetail, RequestedDetail},
@@ -37,8 +38,10 @@ pub struct OpenTask {
     pub details: Vec<RequestedDetail>,
     /// Whether less is good enough.
     pub allow_partial: bool,
-    /// For whom: the agent's steward, by id or name; `None` says the same.
+    /// For whom, as the agent says: its steward, by id or name; `None` says the same.
     pub steward: Option<String>,
+    /// On whose behalf, as that person proved; `None`: the agent's steward.
+    pub verified: Option<VerifiedSteward>,
     /// Values that grants may pin arguments to.
     pub context: BTreeMap<String, Value>,
     /// The key that its passes are bound to, and how often they may be handed on.
@@ -76,8 +79,9 @@ impl Broker {
     /// when agent, steward or server are suspended, or nothing can be recorded.
     pub async fn open_task(&self, caller: &Caller, agent: &AgentId, request: OpenTask) -> Result<Issued, BrokerError> {
         let record = self.registered(agent)?;
-        let standing = self.refuse_without_standing(&record, request.steward.as_deref());
+        let said = request.steward.clone();
         let task = self.new_task(&record, request)?;
+        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
         self.issue(caller, &record, (task, standing), true).await
     }
 
@@ -99,7 +103,7 @@ impl Broker {
             refuse_bad_details(&details)?;
             task.asked = details;
         }
-        let standing = self.refuse_without_standing(&record, None);
+        let standing = self.refuse_without_standing(&record, &task, None);
         let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
         self.issue(caller, &record, (task, standing), false).await
     }
@@ -112,8 +116,9 @@ impl Broker {
     /// When there is no such agent or the request is not well-formed, or no key to sign with.
     pub fn explain(&self, agent: &AgentId, request: OpenTask) -> Result<Decision, BrokerError> {
         let record = self.registered(agent)?;
-        let standing = self.refuse_without_standing(&record, request.steward.as_deref());
+        let said = request.steward.clone();
         let task = self.new_task(&record, request)?;
+        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
         match standing.and_then(|()| self.assess(&record, &task, self.now())) {
             Ok(prepared) => Ok(Decision::Granted(prepared.granted)),
             Err(BrokerError::Refused(reasons)) => Ok(Decision::Refused(reasons)),
@@ -142,19 +147,23 @@ impl Broker {
         }
         events.push(Event::TokenIssued { task: task.task.clone(), token: record.clone() });
         let receipt = self.record(caller, now, events).await?;
-        if let Err(error) = self.refuse_overtaken(&task, &record) {
+        if let Err(error) = self.refuse_overtaken(agent, &task, &record) {
             return Err(self.record_refusal(caller, &task, false, error).await?);
         }
         Ok(Issued { task, record, token: draft.release(&receipt), dropped: granted.dropped })
     }
 
-    fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
+    pub(super) fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
         refuse_bad_request(&request, self.options.max_task_ttl)?;
         let opened_at = self.now().floor_second();
+        let (steward, verified) = match request.verified {
+            Some(verified) => (verified.steward, Some(verified.by)),
+            None => (agent.steward.clone(), None),
+        };
         Ok(TaskRecord {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: agent.agent.clone(),
-            steward: agent.steward.clone(),
+            steward,
             purpose: request.purpose,
             opened_at,
             ends_at: opened_at.plus(request.ttl),
@@ -162,6 +171,7 @@ impl Broker {
             asked: request.details,
             allow_partial: request.allow_partial,
             holder: request.holder,
+            verified,
         })
     }
 
@@ -170,18 +180,18 @@ impl Broker {
         let policy = self.policy.current();
         let catalogue = self.state().catalogue();
         match policy.decide(&question(agent, task, now), &catalogue) {
-            Decision::Granted(granted) => self.prepare(task, granted, policy.digest()),
+            Decision::Granted(granted) => self.prepare((agent, task), granted, policy.digest()),
             Decision::Refused(reasons) => Err(BrokerError::Refused(reasons)),
         }
     }
 
     fn prepare(
         &self,
-        task: &TaskRecord,
+        (agent, task): (&AgentRecord, &TaskRecord),
         granted: Granted,
         policy: crate::base::digest::Digest,
     ) -> Result<Prepared, BrokerError> {
-        let issued_at = self.issue_time(task, &granted)?;
+        let issued_at = self.issue_time((agent, task), &granted)?;
         let lives = granted.max_ttl.min(self.options.max_pass_ttl);
         let expires_at = issued_at.plus(lives).min(task.ends_at).floor_second();
         if expires_at <= issued_at {
@@ -221,11 +231,15 @@ impl Broker {
 
     /// The `iat`: now, and later than every cut-off of whoever the pass speaks of, so that a pass
     /// minted after a reinstatement is not taken for one of those that died.
-    fn issue_time(&self, task: &TaskRecord, granted: &Granted) -> Result<Timestamp, BrokerError> {
+    fn issue_time(
+        &self,
+        (agent, task): (&AgentRecord, &TaskRecord),
+        granted: &Granted,
+    ) -> Result<Timestamp, BrokerError> {
         let now = self.now().floor_second();
         let state = self.state();
         let mut issued_at = now;
-        for subject in subjects(task, &granted.rights) {
+        for subject in subjects(agent, task, &granted.rights) {
             refuse_suspended(&state, &subject)?;
             if let Some(cut_off) = state.cut_off(&subject) {
                 issued_at = issued_at.max(cut_off.floor_second().plus(Duration::from_secs(1)));
@@ -237,15 +251,15 @@ impl Broker {
     /// SECURITY: looked at again once the pass is recorded, since deciding and signing took their time.
     /// A revocation or completion that was recorded before it knew nothing of this pass, which then
     /// never leaves; one that is recorded after it finds the pass in the records and reaches it.
-    fn refuse_overtaken(&self, task: &TaskRecord, token: &TokenRecord) -> Result<(), BrokerError> {
+    fn refuse_overtaken(&self, agent: &AgentRecord, task: &TaskRecord, token: &TokenRecord) -> Result<(), BrokerError> {
         let state = self.state();
         if state.task(&task.task).is_none_or(|live| live.end.is_some()) {
             return Err(BrokerError::TaskEnded("the task was revoked or completed meanwhile".to_owned()));
         }
-        if state.agent(&task.agent).is_none_or(|agent| agent.steward != task.steward) {
+        if state.agent(&task.agent).is_none_or(|now| now.steward != agent.steward) {
             return Err(BrokerError::Suspended("the agent was removed or changed meanwhile".to_owned()));
         }
-        for subject in subjects(task, &token.rights) {
+        for subject in subjects(agent, task, &token.rights) {
             refuse_suspended(&state, &subject)?;
             if state.cut_off(&subject).is_some_and(|cut_off| token.issued_at <= cut_off) {
                 return Err(BrokerError::Suspended("it was revoked and reinstated meanwhile: ask again".to_owned()));
@@ -254,7 +268,7 @@ impl Broker {
         Ok(())
     }
 
-    async fn record_refusal(
+    pub(super) async fn record_refusal(
         &self,
         caller: &Caller,
         task: &TaskRecord,
@@ -279,17 +293,25 @@ impl Broker {
         record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }
 
-    /// Refuses an agent that may ask for nothing now, or not for the steward `asked`.
-    fn refuse_without_standing(&self, agent: &AgentRecord, asked: Option<&str>) -> Result<(), BrokerError> {
+    /// Refuses an agent that may ask for nothing now, and one that says that the task is for another steward
+    /// than it is: without proof an agent acts for its own.
+    fn refuse_without_standing(
+        &self,
+        agent: &AgentRecord,
+        task: &TaskRecord,
+        said: Option<&str>,
+    ) -> Result<(), BrokerError> {
         {
             let state = self.state();
-            refuse_suspended(&state, &Subject::Agent(agent.agent.clone()))?;
-            refuse_suspended(&state, &Subject::Steward(agent.steward.clone()))?;
+            for subject in people(agent, task) {
+                refuse_suspended(&state, &subject)?;
+            }
         }
-        let is_own = |asked| self.directory().find(asked, |steward| *steward == agent.steward).is_some();
-        match asked {
-            Some(asked) if !is_own(asked) => {
-                let detail = "an agent acts for its registered steward only";
+        let is_meant = |said| self.directory().find(said, |steward| *steward == task.steward).is_some();
+        match said {
+            Some(said) if !is_meant(said) => {
+                let detail = "without a subject token an agent acts for its registered steward only";
+                let detail = if task.verified.is_some() { "the subject token is another person's" } else { detail };
                 let code = crate::base::ReasonCode::StewardMismatch;
                 Err(BrokerError::Refused(vec![Reason::new(code, detail)]))
             }
@@ -302,7 +324,7 @@ impl Broker {
         if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
             return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
         }
-        if task.steward == agent.steward {
+        if task.verified.is_some() || task.steward == agent.steward {
             return Ok(());
         }
         let detail = "the agent has another steward since the task was opened: open a new task";
@@ -322,6 +344,11 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
         agent: agent.agent.clone(),
         groups: agent.groups.clone(),
         steward: agent.steward.clone(),
+        behalf: Behalf {
+            steward: task.steward.clone(),
+            verified: task.verified.is_some(),
+            groups: task.verified.as_ref().map(|by| by.groups.clone()).unwrap_or_default(),
+        },
         purpose: task.purpose.clone(),
         requested: task.asked.clone(),
         ttl_seconds: task.ends_at.since(now).as_secs(),
@@ -331,10 +358,15 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
     }
 }
 
-/// Whoever a pass speaks of and can be suspended.
-fn subjects(task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item = Subject> {
-    let named = [Subject::Agent(task.agent.clone()), Subject::Steward(task.steward.clone())];
-    named.into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
+/// Who must be in good standing: the agent, who answers for it, and on whose behalf it acts.
+fn people(agent: &AgentRecord, task: &TaskRecord) -> [Subject; 3] {
+    let [own, behalf] = [&agent.steward, &task.steward].map(|steward| Subject::Steward(steward.clone()));
+    [Subject::Agent(agent.agent.clone()), own, behalf]
+}
+
+/// Whoever a pass concerns and can be suspended.
+fn subjects(agent: &AgentRecord, task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item = Subject> {
+    people(agent, task).into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
 }
 
 fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {

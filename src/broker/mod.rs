@@ -27,6 +27,7 @@ mod revoke;
 mod saved;
 mod space;
 mod state;
+mod stewards;
 mod tasks;
 
 use std::{
@@ -45,7 +46,7 @@ pub use self::{
     calls::{CallPage, CallView},
     clients::NewSecret,
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
-    directory::DirectoryError,
+    directory::{DirectoryError, Identity},
     error::BrokerError,
     feed::{HEARTBEAT, SignedFrame, Subscription},
     issue::{IssueAgain, Issued, OpenTask},
@@ -55,10 +56,11 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView, StewardView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::{LiveTask, State, TaskEnd},
+    stewards::{StewardView, VerifiedSteward},
     tasks::{DelegationReport, TaskView},
 };
 use crate::{

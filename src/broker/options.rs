@@ -1,9 +1,12 @@
 //! How a broker is run.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use super::{KeysAtRest, Retention};
-use crate::{base::ids::IssuerUri, journal::Head};
+use crate::{
+    base::ids::{AgentId, IssuerUri},
+    journal::Head,
+};
 
 /// How a broker is run.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct Options {
     pub decisions_bytes: u64,
     /// How the journal is split, and which of its past is kept.
     pub retention: Retention,
+    /// The agents that a trusted platform proves to be its workloads: they need no key or secret.
+    pub workloads: BTreeSet<AgentId>,
 }
 
 impl Options {
@@ -49,6 +54,7 @@ impl Options {
             expected_head: None,
             decisions_bytes: 1024 * 1024 * 1024,
             retention: Retention::default(),
+            workloads: BTreeSet::new(),
         }
     }
 }

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
-    directory::DirectoryError,
     request::refuse_bad_details,
     state::{OperatorEntry, State},
 };
@@ -84,19 +83,6 @@ pub struct SecretView {
 pub struct ServerView {
     /// What was registered.
     pub manifest: Manifest,
-    /// Whether it was revoked and not reinstated.
-    pub suspended: bool,
-}
-
-/// A steward, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct StewardView {
-    /// The opaque id.
-    pub steward: StewardId,
-    /// The name, unless it was erased.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
 }
@@ -254,54 +240,6 @@ impl Broker {
         later.take(limit).map(|manifest| view_server(&state, manifest)).collect()
     }
 
-    /// Registers a steward under a name, or finds the one who has it.
-    ///
-    /// # Errors
-    ///
-    /// When the name is empty or too long, or it cannot be written and recorded.
-    pub async fn add_steward(&self, caller: &Caller, name: &str) -> Result<StewardView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let steward = self.ensure_steward(caller, name).await?;
-        Ok(self.view_steward(&steward))
-    }
-
-    /// Erases a steward's name. The opaque id stays in passes and records, and every proof valid.
-    ///
-    /// # Errors
-    ///
-    /// When no name is known, it cannot be recorded, or the directory cannot be written: the record
-    /// then tells of an attempt, and another one is in order.
-    pub async fn erase_steward(&self, caller: &Caller, steward: &StewardId) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        if self.directory().name(steward).is_none() {
-            return Err(BrokerError::NotFound(format!("name for steward `{steward}`")));
-        }
-        let event = Event::StewardErased { steward: steward.clone() };
-        self.record(caller, self.now(), vec![event]).await?;
-        self.directory().erase(steward).map(drop).map_err(|error| BrokerError::Files(error.to_string()))
-    }
-
-    /// Whom `text`, an id or a name, stands for.
-    ///
-    /// # Errors
-    ///
-    /// When no registered steward is meant.
-    pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
-        let found = self.directory().find(text, |steward| self.state().stewards.contains(steward));
-        found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
-    }
-
-    /// Stewards in the order of their ids, those after `after`, at most `limit`.
-    #[must_use]
-    pub fn stewards(&self, after: Option<&StewardId>, limit: usize) -> Vec<StewardView> {
-        let ids: Vec<StewardId> = {
-            let state = self.state();
-            let later = state.stewards.iter().filter(|steward| after.is_none_or(|after| *steward > after));
-            later.take(limit).cloned().collect()
-        };
-        ids.iter().map(|steward| self.view_steward(steward)).collect()
-    }
-
     /// Makes a token for an operator. Another one for the same operator may live beside it.
     ///
     /// # Errors
@@ -377,8 +315,11 @@ impl Broker {
         secrets.extend(secret);
         let client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
         let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || !client.redirect_uris.is_empty();
+        let proves_itself = proves_itself || self.options.workloads.contains(&new.agent);
         if new.keys.len() > MAX_KEYS || !proves_itself {
-            let detail = format!("an agent has 1 to {MAX_KEYS} public keys, or a secret in their place");
+            let detail = format!(
+                "an agent has 1 to {MAX_KEYS} public keys, or a secret, or `[[oauth.issuer]]` of the settings names it"
+            );
             return Err(BrokerError::invalid("keys", detail));
         }
         if !client.default_details.is_empty() {
@@ -400,32 +341,6 @@ impl Broker {
     pub(super) async fn record_agent(&self, caller: &Caller, agent: AgentRecord) -> Result<AgentView, BrokerError> {
         self.record(caller, self.now(), vec![Event::AgentSet { agent: agent.clone() }]).await?;
         Ok(self.view_agent(&agent))
-    }
-
-    /// The steward that `text` stands for, registered under that name when nobody has it.
-    async fn ensure_steward(&self, caller: &Caller, text: &str) -> Result<StewardId, BrokerError> {
-        if let Ok(steward) = self.find_steward(text) {
-            return Ok(steward);
-        }
-        if text.parse::<StewardId>().is_ok() || text.starts_with("stw_") {
-            return Err(BrokerError::invalid("steward", "no steward with this id is registered"));
-        }
-        if text.trim().is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
-            return Err(BrokerError::invalid(
-                "steward",
-                format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters"),
-            ));
-        }
-        let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
-        // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
-        self.directory().set(steward.clone(), text.to_owned()).map_err(|error| match error {
-            full @ DirectoryError::Full => BrokerError::Conflict(full.to_string()),
-            other => BrokerError::Files(other.to_string()),
-        })?;
-        let event = Event::StewardAdded { steward: steward.clone() };
-        let caller = Caller { idempotency: None, ..caller.clone() };
-        self.record(&caller, self.now(), vec![event]).await?;
-        Ok(steward)
     }
 
     fn refuse_bad_operator(&self, new: &NewOperator) -> Result<(), BrokerError> {
@@ -465,14 +380,6 @@ impl Broker {
             suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
         }
     }
-
-    fn view_steward(&self, steward: &StewardId) -> StewardView {
-        StewardView {
-            steward: steward.clone(),
-            name: self.directory().name(steward).map(str::to_owned),
-            suspended: self.state().is_suspended(&Subject::Steward(steward.clone())),
-        }
-    }
 }
 
 fn view_secret(secret: &ClientSecret) -> SecretView {
@@ -485,6 +392,5 @@ fn view_server(state: &State, manifest: &Manifest) -> ServerView {
 }
 
 const MAX_KEYS: usize = 4;
-const MAX_NAME_BYTES: usize = 128;
 const MIN_OPERATOR_TTL: Duration = Duration::from_secs(60);
 const MAX_OPERATOR_TTL: Duration = Duration::from_secs(366 * 24 * 3600);

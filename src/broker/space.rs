@@ -140,12 +140,14 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::AgentRemoved { .. }
         | Event::ServerRemoved { .. }
         | Event::StewardErased { .. }
+        | Event::StewardUnidentified { .. }
         | Event::KeyChanged { .. } => true,
         // The journal's own, and no caller's to refuse.
         Event::SegmentBegun { .. }
         | Event::BrokerStarted { .. }
         | Event::OperatorAdded { .. }
         | Event::StewardAdded { .. }
+        | Event::StewardIdentified { .. }
         | Event::AgentSet { .. }
         | Event::ServerSet { .. }
         | Event::PolicyLoaded { .. }

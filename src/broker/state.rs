@@ -444,6 +444,8 @@ impl State {
             | Event::SegmentBegun { .. }
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
+            | Event::StewardIdentified { .. }
+            | Event::StewardUnidentified { .. }
             | Event::RequestRefused { .. }
             | Event::DelegationReported { .. }
             | Event::CallDecided { .. }
@@ -502,6 +504,7 @@ impl State {
         let cut_off = cut_off_matters.then_some(*cut_off);
         let keys = self.holder_keys(subject);
         let subjects = std::iter::once(digest).chain(keys.iter().map(Subjects::holder));
+        let subjects = subjects.chain(self.agents_answered_for(subject).map(|agent| Subjects::agent(&agent.agent)));
         let entries = subjects.map(|subject| RevocationEntry { subject, cut_off, expires_at: *expires_at });
         FeedNews::Revocation(entries.collect(), servers.clone())
     }
@@ -525,6 +528,12 @@ impl State {
         let suspended = self.agents.values().filter(|agent| self.is_suspended_agent(agent));
         let keys = suspended.flat_map(|agent| &agent.keys).filter_map(HolderKey::from_jwk);
         keys.map(|key| Subjects::holder(&key)).collect()
+    }
+
+    /// SECURITY: passes of a revoked steward's agents name another steward when they are on that one's behalf,
+    /// so the agents are named too.
+    fn agents_answered_for(&self, subject: &Subject) -> impl Iterator<Item = &AgentRecord> {
+        self.agents.values().filter(move |agent| matches!(subject, Subject::Steward(id) if agent.steward == *id))
     }
 
     /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as

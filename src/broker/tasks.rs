@@ -29,6 +29,9 @@ pub struct TaskView {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
+    /// The issuer through which that person proved it; absent when the agent said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steward_verified_by: Option<String>,
     /// What for.
     pub purpose: String,
     /// `open`, `completed`, `revoked` or `over`.
@@ -264,6 +267,7 @@ impl Broker {
             task_id: live.record.task.clone(),
             agent: live.record.agent.clone(),
             steward: live.record.steward.clone(),
+            steward_verified_by: live.record.verified.as_ref().map(|by| by.issuer.clone()),
             purpose: live.record.purpose.clone(),
             state: match live.end {
                 Some((TaskEnd::Completed, _)) => "completed",

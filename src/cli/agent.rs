@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 
 use super::{
     access::{Operator, json_file},
+    agent_secret::{SecretPlace, Secrets},
     client::{Bearer, Client},
     error::CliError,
     output::{Output, View},
-    view::{items, text},
+    rights::Rights,
+    view::{details_words, items, text, under},
 };
 use crate::{
     base::ids::{AgentId, GroupName},
@@ -36,7 +38,8 @@ enum Command {
     #[command(after_help = "\
 Examples:
   hallpass agent add research-bot --steward alice --group research --key-out research-bot.key
-  hallpass agent add build-bot --steward bob --key build-bot.public.jwk")]
+  hallpass agent add build-bot --steward bob --key build-bot.public.jwk
+  hallpass agent add ci-bot --steward bob --secret --server ledger --tool 'read_*'")]
     Add(Add),
     /// List the agents.
     List,
@@ -45,7 +48,7 @@ Examples:
         /// Its id.
         agent: AgentId,
     },
-    /// Change an agent's steward, groups or keys; what is not named stays.
+    /// Change an agent's steward, groups, keys or default rights; what is not named stays.
     #[command(after_help = "\
 Examples:
   hallpass agent change research-bot --group research --group reviewers
@@ -63,6 +66,9 @@ Examples:
         #[arg(long, value_name = "FILE")]
         key_out: PathBuf,
     },
+    /// Client secrets, for programs that know OAuth and no keys.
+    #[command(subcommand)]
+    Secret(Secrets),
     /// Remove an agent for good: its id stays taken. Revoke it first to end its passes.
     Remove {
         /// Its id.
@@ -87,6 +93,16 @@ struct Add {
     groups: Vec<GroupName>,
     #[command(flatten)]
     keys: KeySource,
+    /// Make a client secret, for programs that know OAuth and no keys; it needs no key then.
+    #[arg(long)]
+    secret: bool,
+    #[command(flatten)]
+    secret_place: SecretPlace,
+    /// It is the workload of a platform that the broker trusts: it needs no key and no secret then.
+    #[arg(long)]
+    workload: bool,
+    #[command(flatten)]
+    defaults: Rights,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +123,8 @@ struct Change {
     /// Add the new keys to the old ones, for a change without a gap.
     #[arg(long)]
     keep_keys: bool,
+    #[command(flatten)]
+    defaults: Rights,
 }
 
 #[derive(Debug, Args)]
@@ -114,7 +132,7 @@ struct KeySource {
     /// Make a new key and write it here, mode 0600; an existing file is never overwritten.
     #[arg(long, value_name = "FILE", conflicts_with = "keys")]
     key_out: Option<PathBuf>,
-    /// A public key (JWK: Ed25519, P-256 or RSA) that the agent has already; may be repeated.
+    /// A public key (JWK: Ed25519, P-256, P-384 or RSA) that the agent has already; may be repeated.
     #[arg(long = "key", value_name = "JWKFILE")]
     keys: Vec<PathBuf>,
 }
@@ -127,10 +145,11 @@ impl Agents {
         let (client, bearer) = self.operator.open()?;
         let broker = (&client, &bearer);
         match self.command {
-            Command::Add(add) => add.run(broker, output).await,
+            Command::Add(add) => add.run(&self.operator, broker, output).await,
             Command::List => list(broker, output).await,
             Command::Show { agent } => show(&client.get(&path(&agent), &[], &bearer).await?, output),
-            Command::Change(change) => change.run(broker, output).await,
+            Command::Change(change) => change.run(&self.operator, broker, output).await,
+            Command::Secret(secrets) => secrets.run(broker, output).await,
             Command::Key { agent, key_out } => make_key(&agent, &key_out, output),
             Command::Remove { agent } => {
                 client.delete(&path(&agent), &bearer).await?;
@@ -156,24 +175,38 @@ fn make_key(agent: &AgentId, path: &Path, output: Output) -> Result<(), CliError
 }
 
 impl Add {
-    async fn run(self, (client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        operator: &Operator,
+        (client, bearer): (&Client, &Bearer),
+        output: Output,
+    ) -> Result<(), CliError> {
+        let wants_secret = self.secret || self.secret_place.is_named();
+        let defaults = default_rights(&self.defaults, (client, operator)).await?.unwrap_or_else(|| json!([]));
         let keys = self.keys.public_keys(&self.agent)?;
-        if keys.is_empty() {
-            return Err(
-                CliError::usage("an agent needs a key").hint("say --key-out FILE to make one, or --key JWKFILE")
-            );
+        if keys.is_empty() && !wants_secret && !self.workload {
+            return Err(CliError::usage("an agent needs a key or a secret")
+                .hint("say --key-out FILE to make a key, --key JWKFILE, --secret, or --workload"));
         }
-        let body = json!({"agent": self.agent, "steward": self.steward, "groups": self.groups, "keys": keys});
+        let body = json!({
+            "agent": self.agent, "steward": self.steward, "groups": self.groups, "keys": keys, "secret": wants_secret,
+            "default_details": defaults,
+        });
         let answer = client.post("/v1/agents", &body, bearer).await;
         let view = self.keys.keep_if_needed(answer)?;
-        show(&view, output)?;
+        self.secret_place.show(view, output)?;
         self.keys.tell(output);
         Ok(())
     }
 }
 
 impl Change {
-    async fn run(self, (client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        operator: &Operator,
+        (client, bearer): (&Client, &Bearer),
+        output: Output,
+    ) -> Result<(), CliError> {
         let old = client.get(&path(&self.agent), &[], bearer).await?;
         let steward = self.steward.clone().unwrap_or_else(|| text(&old, "/steward"));
         let groups: BTreeSet<String> = if self.groups.is_empty() && !self.no_groups {
@@ -181,16 +214,23 @@ impl Change {
         } else {
             self.groups.iter().map(ToString::to_string).collect()
         };
+        let defaults = default_rights(&self.defaults, (client, operator)).await?;
+        let defaults = defaults.unwrap_or_else(|| json!(items(&old, "/default_details")));
         let new = self.keys.public_keys(&self.agent)?;
         let kept = items(&old, "/keys").iter().filter(|_| self.keep_keys || new.is_empty()).cloned();
         let keys: Vec<Value> = kept.chain(new.iter().cloned()).collect();
-        let body = json!({"steward": steward, "groups": groups, "keys": keys});
+        let body = json!({"steward": steward, "groups": groups, "keys": keys, "default_details": defaults});
         let answer = client.put(&path(&self.agent), &body, bearer).await;
         let view = self.keys.keep_if_needed(answer)?;
         show(&view, output)?;
         self.keys.tell(output);
         Ok(())
     }
+}
+
+/// What a token request asks for that names no scope, when anything was said about it.
+async fn default_rights(rights: &Rights, (client, operator): (&Client, &Operator)) -> Result<Option<Value>, CliError> {
+    if rights.is_empty() { Ok(None) } else { rights.resolved(client, operator).await.map(Some) }
 }
 
 impl KeySource {
@@ -254,14 +294,27 @@ async fn list((client, bearer): (&Client, &Bearer), output: Output) -> Result<()
     output.show(&json!({"items": agents}), view)
 }
 
-fn show(agent: &Value, output: Output) -> Result<(), CliError> {
+/// Shows one agent.
+pub(super) fn show(agent: &Value, output: Output) -> Result<(), CliError> {
     let keys = items(agent, "/keys").iter().map(|jwk| match RegisteredKey::from_jwk(jwk) {
         Ok(key) => format!("{} {}", key.algorithm().as_str(), key.thumbprint()),
         Err(error) => error.to_string(),
     });
     let mut fields =
         vec![("agent", text(agent, "/agent")), ("steward", steward(agent)), ("groups", text(agent, "/groups"))];
-    fields.extend(super::view::under("keys", keys.collect()));
+    fields.extend(under("keys", keys.collect()));
+    if let Some(secret) = agent.get("client_secret").and_then(Value::as_str) {
+        fields.push(("client secret", secret.to_owned()));
+    }
+    let secrets = items(agent, "/secrets").iter();
+    let secrets = secrets.map(|secret| format!("{} since {}", text(secret, "/secret_id"), text(secret, "/added_at")));
+    let defaults = details_words(items(agent, "/default_details"));
+    for (name, values) in [("secrets", secrets.collect()), ("default rights", defaults)] {
+        // Most agents have neither.
+        fields.extend(
+            Some(values).filter(|values| !values.is_empty()).map(|values| under(name, values)).unwrap_or_default(),
+        );
+    }
     fields.extend([("registered", text(agent, "/registered_at")), ("state", state(agent))]);
     output.show(agent, View::Fields(fields))
 }
@@ -279,6 +332,7 @@ pub(super) fn state(value: &Value) -> String {
     if suspended { "revoked".to_owned() } else { "active".to_owned() }
 }
 
-fn path(agent: &AgentId) -> String {
+/// The agent's path in the API.
+pub(super) fn path(agent: &AgentId) -> String {
     format!("/v1/agents/{agent}")
 }

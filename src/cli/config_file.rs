@@ -94,6 +94,7 @@ pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Optio
         expected_head: None,
         retention: config.retention.clone(),
         decisions_bytes: config.limits.decisions_bytes,
+        workloads: config.oauth.issuers.iter().flat_map(|issuer| issuer.agents().cloned()).collect(),
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod agent;
+mod agent_secret;
 mod audit;
 mod client;
 mod completions;

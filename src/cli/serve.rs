@@ -15,11 +15,12 @@ use super::{
     output::{Output, View},
 };
 use crate::{
-    base::time::SystemClock,
+    base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles},
     journal::{Head, event::Subject},
+    outbound::{FetchOptions, Fetcher, Reach, Trust},
     telemetry::{self, Metrics, ReloadOutcome, TraceContext},
 };
 
@@ -99,11 +100,14 @@ async fn serve(
     metrics: &Arc<Metrics>,
     output: Output,
 ) -> Result<(), CliError> {
-    let listeners = Listeners::bind(http_options(config)).await.map_err(CliError::failed)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let trust = Arc::new(trust(config, &clock)?);
+    let options = http::Options { trust, ..http_options(config) };
+    let listeners = Listeners::bind(options).await.map_err(CliError::failed)?;
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
     let options = Options { expected_head, ..broker_options(config, address)? };
     let issuer = options.issuer.clone();
-    let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(start_failed)?;
+    let opened = Broker::open(options, clock).await.map_err(start_failed)?;
     report(&opened);
     opened.broker.count_with(meters(metrics));
     let stop = stop_signal()?;
@@ -147,6 +151,21 @@ fn http_options(config: &Config) -> http::Options {
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
     options.oauth = OAuthOptions { token_ttl: config.oauth.token_ttl };
     options
+}
+
+/// The issuers that the settings trust, each with the client that asks for its keys.
+fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
+    let here = if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() };
+    let mut issuers = Vec::new();
+    for trusted in &config.oauth.issuers {
+        let mut options = FetchOptions::new(here.clone().and(trusted.networks().iter().copied()));
+        let failed = |error: &dyn fmt::Display| CliError::failed(format!("issuer `{}`: {error}", trusted.issuer()));
+        if let Some(path) = trusted.root_certificates() {
+            options.root_certificates = Some(std::fs::read(path).map_err(|error| failed(&error))?);
+        }
+        issuers.push((trusted.clone(), Fetcher::new(options).map_err(|error| failed(&error))?));
+    }
+    Ok(Trust::new(issuers, clock))
 }
 
 fn start_failed(error: impl fmt::Display) -> CliError {

@@ -24,10 +24,24 @@ pub(super) struct Stewards {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Register a steward; `agent add --steward NAME` does so too.
-    #[command(after_help = "Example:\n  hallpass steward add \"Alice Example\"")]
+    #[command(after_help = "\
+With an identity, the person's ID token makes a task one on that person's behalf; the issuer is one of
+`[[oauth.issuer]]` in the broker's settings.
+
+Examples:
+  hallpass steward add \"Alice Example\"
+  hallpass steward add \"Alice Example\" --identity https://idp.example 00u1a2b3c4")]
     Add {
         /// The name, kept in the erasable directory only.
         name: String,
+        /// How a trusted issuer names the person: its URL, and the `sub` of the person's ID tokens.
+        #[arg(long, num_args = 2, value_names = ["ISSUER", "SUB"])]
+        identity: Option<Vec<String>>,
+    },
+    /// Unlink a steward from every identity; tasks stay, unless the steward is revoked.
+    Unlink {
+        /// A name, or a steward's id.
+        steward: String,
     },
     /// List the stewards.
     List,
@@ -47,8 +61,12 @@ impl Stewards {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
         match self.command {
-            Command::Add { name } => {
-                let steward = client.post("/v1/stewards", &json!({"name": name}), &bearer).await?;
+            Command::Add { name, identity } => {
+                let mut body = json!({"name": name});
+                if let Some([issuer, subject]) = identity.as_deref() {
+                    body = json!({"name": name, "identity": {"issuer": issuer, "subject": subject}});
+                }
+                let steward = client.post("/v1/stewards", &body, &bearer).await?;
                 output.show(&steward, View::Fields(fields(&steward)))
             }
             Command::List => {
@@ -57,6 +75,12 @@ impl Stewards {
                 let rows = stewards.iter().map(row).collect();
                 let view = View::Table { columns: &["steward", "name", "state"], rows, empty: "no stewards yet" };
                 output.show(&json!({"items": stewards}), view)
+            }
+            Command::Unlink { steward } => {
+                let id = find((&client, &bearer), &steward).await?;
+                client.delete(&format!("/v1/stewards/{id}/identities"), &bearer).await?;
+                output.note(&format!("no ID token is taken for one of {id} any more"));
+                Ok(())
             }
             Command::Erase { steward } => {
                 let id = find((&client, &bearer), &steward).await?;

@@ -99,6 +99,9 @@ struct Open {
     /// For whom: the agent's own steward.
     #[arg(long, value_name = "NAME")]
     steward: Option<String>,
+    /// A person's ID token, or `-` to read it from stdin: the task is on that person's behalf.
+    #[arg(long, value_name = "TOKEN")]
+    subject_token: Option<String>,
     /// A value that grants may pin arguments to, such as patient_id=p-123; may be repeated.
     #[arg(long = "context", value_name = "NAME=VALUE", value_parser = context_value)]
     context: Vec<(String, Value)>,
@@ -180,6 +183,9 @@ impl Open {
             body.insert("allow_partial".to_owned(), json!(true));
         }
         body.extend(self.steward.as_ref().map(|steward| ("steward".to_owned(), json!(steward))));
+        if let Some(token) = &self.subject_token {
+            body.insert("subject_token".to_owned(), json!(token_argument(token)?.as_str()));
+        }
         body.extend(context_json(&self.context)?.map(|context| ("context".to_owned(), context)));
         let holder = match &self.holder_key {
             Some(path) => Some(public_key(path)?.to_jwk()),

@@ -14,7 +14,7 @@ use raw::RawConfig;
 pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
-use crate::{base::ids::IssuerUri, broker::Retention};
+use crate::{base::ids::IssuerUri, broker::Retention, identity::issuer::TrustedIssuer};
 
 /// The configuration of a broker; if it exists, it holds together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,10 @@ pub struct Limits {
 pub struct OAuth {
     /// How long the task of a token request lasts.
     pub token_ttl: Duration,
+    /// Whether this machine itself may be asked for keys and documents, over plain http too.
+    pub fetch_loopback: bool,
+    /// The issuers of whose people and workloads something is believed.
+    pub issuers: Vec<TrustedIssuer>,
 }
 
 /// What is logged, and how.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
     broker::Retention,
+    identity::issuer::{IssuerSettings, TrustedIssuer},
 };
 
 impl TryFrom<RawConfig> for Config {
@@ -47,6 +48,10 @@ impl Parser<'_> {
             self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
         let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
+        let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", |text| {
+            text.parse().map_err(|_| "expected true or false".to_owned())
+        });
+        let issuers = self.issuers();
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -63,10 +68,10 @@ impl Parser<'_> {
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
             retention: retention?,
-            oauth: OAuth { token_ttl: token_ttl? },
+            oauth: OAuth { token_ttl: token_ttl?, fetch_loopback: fetch_loopback?, issuers: issuers? },
             log: log?,
             issuer: issuer?,
-            effective: SETTINGS.iter().map(|setting| self.effective(setting)).collect(),
+            effective: SETTINGS.iter().map(|setting| self.effective(setting)).chain(self.effective_issuers()).collect(),
         })
     }
 
@@ -105,6 +110,34 @@ impl Parser<'_> {
             keep_bytes: keep_bytes?,
             archive_dir: archive_dir?,
         })
+    }
+
+    fn issuers(&mut self) -> Option<Vec<TrustedIssuer>> {
+        let mut trusted: Vec<TrustedIssuer> = Vec::new();
+        let raw = self.raw;
+        for (settings, origin) in raw.issuers() {
+            let known = trusted.iter().any(|other| other.issuer() == settings.issuer);
+            let checked = if known { Err("given twice".to_owned()) } else { TrustedIssuer::new(settings.clone()) };
+            match checked {
+                Ok(issuer) => trusted.push(issuer),
+                Err(detail) => self.problems.push(Problem {
+                    key: ISSUERS,
+                    given: shorten(&settings.issuer),
+                    origin: origin.clone(),
+                    detail,
+                }),
+            }
+        }
+        (trusted.len() == raw.issuers().len()).then_some(trusted)
+    }
+
+    fn effective_issuers(&self) -> impl Iterator<Item = Effective> {
+        let effective = |(settings, origin): &(IssuerSettings, Origin)| Effective {
+            key: ISSUERS,
+            value: settings.issuer.clone(),
+            origin: origin.clone(),
+        };
+        self.raw.issuers().iter().map(effective)
     }
 
     fn log(&mut self) -> Option<Log> {
@@ -237,6 +270,9 @@ fn shorten(text: &str) -> String {
 
 /// One second more than the staleness bound of a verifier that was built with the default.
 const SHORTEST_OVERLAP: u64 = 61;
+
+/// The table of trusted issuers, as the file has it.
+const ISSUERS: &str = "oauth.issuer";
 
 /// Twice what stock clients want to be left of a token.
 const SHORTEST_TOKEN: u64 = 60;

@@ -13,6 +13,7 @@ use super::{
     ConfigError, Overrides, Problem,
     settings::{Fallback, Kind, SETTINGS, Setting},
 };
+use crate::identity::issuer::IssuerSettings;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,14 @@ impl fmt::Display for Origin {
 /// Every setting as text with its origin; what the text means is decided in one place, for all layers.
 pub(super) struct RawConfig {
     values: BTreeMap<&'static str, (String, Origin)>,
+    issuers: Vec<(IssuerSettings, Origin)>,
+}
+
+/// What a file says.
+#[derive(Default)]
+struct FileValues {
+    values: BTreeMap<&'static str, (String, Origin)>,
+    issuers: Vec<(IssuerSettings, Origin)>,
 }
 
 impl RawConfig {
@@ -60,14 +69,14 @@ impl RawConfig {
         let mut file = match named {
             Some(path) => read_file(&path)?,
             None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
-            None => BTreeMap::new(),
+            None => FileValues::default(),
         };
         let mut values = BTreeMap::new();
         for setting in SETTINGS {
             let flag = setting.flag.and_then(|flag| Some((overrides.value(setting.key)?, Origin::Flag(flag))));
             let variable = setting.variable();
             let from_environment = || environment(&variable).map(|text| (text, Origin::Environment(variable.clone())));
-            let from_file = file.remove(setting.key);
+            let from_file = file.values.remove(setting.key);
             let fallback = || match setting.default {
                 Fallback::Value(text) => Some((text.to_owned(), Origin::Default)),
                 Fallback::Unset(_) => None,
@@ -76,7 +85,12 @@ impl RawConfig {
                 values.insert(setting.key, value);
             }
         }
-        Ok(Self { values })
+        Ok(Self { values, issuers: file.issuers })
+    }
+
+    /// The trusted issuers; only the file has them.
+    pub(super) fn issuers(&self) -> &[(IssuerSettings, Origin)] {
+        &self.issuers
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&(String, Origin)> {
@@ -84,27 +98,31 @@ impl RawConfig {
     }
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<&'static str, (String, Origin)>, ConfigError> {
+fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count().saturating_add(1);
-    let file: FileConfig = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+    let mut file: FileConfig = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_at(error.span().map_or(0, |span| span.start)),
         message: error.message().to_owned(),
     })?;
+    let at = |offset| Origin::File { path: path.to_owned(), line: line_at(offset) };
+    let issuers = std::mem::take(&mut file.oauth.issuer).into_iter();
+    let issuers = issuers.map(|issuer| (at(issuer.span().start), issuer.into_inner()));
+    let issuers = issuers.map(|(origin, issuer)| (issuer, origin)).collect();
     let mut values = BTreeMap::new();
     let mut problems = Vec::new();
     for (key, value) in file.into_entries() {
         let Some(value) = value else { continue };
-        let origin = Origin::File { path: path.to_owned(), line: line_at(value.span().start) };
+        let origin = at(value.span().start);
         let setting = SETTINGS.iter().find(|setting| setting.key == key);
         match value.into_inner().into_text(setting.map_or(Kind::Text, |setting: &Setting| setting.kind)) {
             Ok(text) => drop(values.insert(key, (text, origin))),
             Err((given, detail)) => problems.push(Problem { key, given, origin, detail: detail.to_owned() }),
         }
     }
-    if problems.is_empty() { Ok(values) } else { Err(ConfigError::Values(problems)) }
+    if problems.is_empty() { Ok(FileValues { values, issuers }) } else { Err(ConfigError::Values(problems)) }
 }
 
 /// The file's shape. Leaves are read as any scalar, so that a value of another kind is reported
@@ -169,6 +187,8 @@ struct FileJournal {
 #[serde(deny_unknown_fields, default)]
 struct FileOAuth {
     token_ttl: Leaf,
+    dangerous_fetch_loopback: Leaf,
+    issuer: Vec<Spanned<IssuerSettings>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -181,7 +201,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 28] {
+    fn into_entries(self) -> [(&'static str, Leaf); 29] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -209,6 +229,7 @@ impl FileConfig {
             ("journal.keep_bytes", self.journal.keep_bytes),
             ("journal.archive_dir", self.journal.archive_dir),
             ("oauth.token_ttl", self.oauth.token_ttl),
+            ("oauth.dangerous_fetch_loopback", self.oauth.dangerous_fetch_loopback),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),
         ]

@@ -237,6 +237,13 @@ pub const SETTINGS: &[Setting] = &[
         about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`.",
     },
     Setting {
+        key: "oauth.dangerous_fetch_loopback",
+        kind: Kind::Boolean,
+        default: Fallback::Value("false"),
+        flag: None,
+        about: "Fetch issuers' keys and client metadata documents from this machine too, over plain http as well. Whoever names a document then reaches what listens on loopback: for trials, and for an issuer on the same machine.",
+    },
+    Setting {
         key: "log.format",
         kind: Kind::Text,
         default: Fallback::Value("text"),
@@ -277,6 +284,7 @@ pub fn reference() -> String {
             setting.variable()
         );
     }
+    page.push_str(ISSUERS);
     page
 }
 
@@ -318,4 +326,40 @@ Telemetry follows the standard `OTEL_…` variables: traces and metrics go to `O
 `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, by HTTP with protobuf. Without them nothing is sent anywhere.
 
 ## Settings
+";
+
+const ISSUERS: &str = "
+## Trusted issuers
+
+`[[oauth.issuer]]`, in the file only, once for each issuer of JWTs that is believed, and for what: [oauth.md](oauth.md)
+says what each kind is for.
+
+```toml
+[[oauth.issuer]]
+issuer = \"https://idp.example\"
+kinds = [\"id_token\", \"id_jag\"]
+client_ids = [\"0oa1b2c3\"]
+
+[[oauth.issuer]]
+issuer = \"https://token.actions.githubusercontent.com\"
+kinds = [\"workload\"]
+max_lifetime = \"15m\"
+
+[oauth.issuer.subjects]
+\"repo:acme/ledger:ref:refs/heads/main\" = \"deploy-bot\"
+```
+
+| key | what it does |
+| --- | --- |
+| `issuer` | The `iss` of its JWTs, to the letter. |
+| `kinds` | What they are believed for: `id_token` (who a person is), `workload` (which agent a workload is), `id_jag` (on whose behalf a client acts). |
+| `jwks_uri` | Where its keys are. Absent: where `/.well-known/openid-configuration` below `issuer` says, which must name the same `issuer`. |
+| `algorithms` | Some of `EdDSA`, `ES256`, `ES384`, `PS256`, `RS256`. Absent: all of them, each with the keys that it belongs to. |
+| `client_ids` | For `id_token`: every `aud`, and `azp`, must be one of these. |
+| `audience` | For `workload`: the one `aud`. Absent: the broker's `issuer`. |
+| `subjects` | For `workload`: which agent it is, by a pattern of its `sub` where `*` stands for one or more characters other than `/` and `:`. A subject that fits patterns of several agents is refused. |
+| `single_use` | For `workload`: each token once only, by its `jti`. Default: false. An ID-JAG always is. |
+| `max_lifetime` | Tokens that live longer are refused; `10s` to `1day`. Default: 10m for an ID-JAG, 1h for others. |
+| `networks` | Networks such as `10.96.0.0/12`, beyond the public ones, in which the issuer may be asked for its keys. |
+| `root_certificates` | PEM file with the authorities of its TLS certificate. Absent: the machine's. |
 ";

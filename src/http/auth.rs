@@ -225,7 +225,7 @@ impl App {
 
     /// A permit that is kept for operators who may revoke: nobody must be able to keep them out.
     pub(super) fn reserved(&self, headers: &HeaderMap, context: &Context) -> Option<OwnedSemaphorePermit> {
-        let Ok(Credential::OperatorToken(text)) = credential(headers, self, context) else { return None };
+        let Some(Credential::OperatorToken(text)) = one_credential(headers) else { return None };
         let session = self.authenticate(text).inspect_err(|_| self.limits.note_failure(context.peer)).ok()?;
         session.clear(Operation::RevocationsCreate, self.broker.now()).ok()?;
         Arc::clone(&self.reserve).try_acquire_owned().ok()
@@ -297,12 +297,17 @@ impl fmt::Debug for AgentKeys {
     }
 }
 
-/// The one credential of a request.
-fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Result<Credential<'h>, Problem> {
+/// The one bearer credential of a request.
+fn one_credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().and_then(|value| value.to_str().ok());
-    let one = value.filter(|_| values.next().is_none()).and_then(Credential::from_authorization);
-    one.ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
+    value.filter(|_| values.next().is_none()).and_then(Credential::from_authorization)
+}
+
+/// The same, where there must be one.
+fn credential<'h>(headers: &'h HeaderMap, app: &App, context: &Context) -> Result<Credential<'h>, Problem> {
+    one_credential(headers)
+        .ok_or_else(|| app.not_authenticated(context, "not exactly one bearer credential".to_owned()))
 }
 
 fn outside(error: OperatorError) -> Problem {

@@ -36,6 +36,7 @@ mod servers;
 mod share;
 mod stewards;
 mod stream;
+mod subject;
 mod tasks;
 mod tls;
 
@@ -57,6 +58,8 @@ use crate::{
     base::{ReasonCode, time::Clock},
     broker::Broker,
     journal::event::Subject,
+    outbound::Trust,
+    verify::possession::IssuingProofs,
 };
 
 /// What the server tells whoever counts.
@@ -138,7 +141,10 @@ pub(in crate::http) struct App {
     /// Whether the server drains: it is not ready any more, and streams end.
     draining: watch::Sender<bool>,
     openapi: Bytes,
+    trust: Arc<Trust>,
     oauth: OAuthOptions,
+    /// Proofs that came with token requests.
+    issuing_proofs: IssuingProofs,
 }
 
 impl App {
@@ -173,6 +179,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(stewards::create, stewards::list))
         .routes(routes!(stewards::erase))
         .routes(routes!(stewards::reinstate))
+        .routes(routes!(stewards::unidentify))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::remove))
         .routes(routes!(keys::list))
@@ -198,6 +205,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(oauth::token::token))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::openid_configuration))
+        .routes(routes!(oauth::metadata::keys))
         .routes(routes!(health::document))
 }
 

@@ -135,10 +135,9 @@ pub(super) struct ExplainRequest {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Object>)]
     context: BTreeMap<String, Value>,
-    /// Must be null.
+    /// The ID token of a person on whose behalf the task would be.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    subject_token: Option<Value>,
+    subject_token: Option<String>,
     /// The key that the task's passes would be bound to, as a public JWK.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -306,7 +305,10 @@ pub(super) async fn explain(
     input: Input<ExplainRequest>,
 ) -> Result<Answer, Problem> {
     let (agent, request) = input.value.split();
-    let question = request.into_question()?;
+    let (mut question, subject) = request.split()?;
+    if let Some(subject) = subject {
+        question.verified = Some(app.steward_of(&subject).await?);
+    }
     let explained = app.blocking(move |broker| broker.explain(&agent, question)).await??;
     Answer::ok(&Explanation::from(explained))
 }

@@ -263,6 +263,8 @@ pub(super) struct StewardView {
     steward: String,
     /// Absent once it was erased.
     name: Option<String>,
+    /// The issuers whose ID tokens of this person count; absent when there is none.
+    identified_by: Option<Vec<String>>,
     /// Revoked and not reinstated.
     suspended: bool,
 }

@@ -30,6 +30,9 @@ use super::{
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
+    oauth::metadata::TOKEN,
+    outbound::Trust,
+    verify::possession::IssuingProofs,
 };
 
 /// How a server is run.
@@ -58,6 +61,8 @@ pub struct Options {
     pub repeat_answers: Duration,
     /// How long things may take.
     pub times: Times,
+    /// The issuers of whose people and workloads something is believed.
+    pub trust: Arc<Trust>,
     /// The OAuth door.
     pub oauth: OAuthOptions,
 }
@@ -77,6 +82,7 @@ impl Options {
             max_streams: 4096,
             repeat_answers: Duration::from_secs(600),
             times: Times::default(),
+            trust: Arc::default(),
             oauth: OAuthOptions::default(),
         }
     }
@@ -186,6 +192,8 @@ impl Server {
     pub fn new(listeners: Listeners, broker: Arc<Broker>, observer: Arc<dyn Observer>) -> Self {
         let options = &listeners.options;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let endpoint = format!("{}{TOKEN}", broker.issuer());
+        let issuing_proofs = IssuingProofs::new(&endpoint, broker.now());
         let app = App {
             broker,
             observer,
@@ -202,7 +210,9 @@ impl Server {
             stream_shares: Shares::eighths(options.max_streams),
             draining: watch::Sender::new(false),
             openapi: openapi().into(),
+            trust: Arc::clone(&options.trust),
             oauth: options.oauth,
+            issuing_proofs,
         };
         Self { listeners, app: Arc::new(app) }
     }

@@ -21,6 +21,8 @@ use super::{
 };
 use crate::{
     base::{digest::Digest, ids::StewardId},
+    broker::Identity,
+    identity::issuer::TrustedKind,
     journal::event::Subject,
 };
 
@@ -30,9 +32,22 @@ use crate::{
 pub(super) struct StewardRequest {
     /// The person's name; it stays in the directory, from which it can be erased.
     name: String,
+    /// How a trusted issuer names the person; it stays in the directory too.
+    #[serde(default)]
+    identity: Option<IdentityRequest>,
 }
 
-/// Registers a steward, or finds the one who has the name.
+/// How a trusted issuer names a person.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IdentityRequest {
+    /// The `iss` of its tokens.
+    issuer: String,
+    /// The person's `sub`.
+    subject: String,
+}
+
+/// Registers a steward, or finds the one who has the name, and links an identity to it.
 #[utoipa::path(post, path = "/v1/stewards", operation_id = "stewards_create",
     tag = "registry", security(("operator" = [])),
     params(IdempotencyKey), request_body = StewardRequest,
@@ -43,7 +58,17 @@ pub(super) async fn create(
     once: Once,
     input: Input<StewardRequest>,
 ) -> Result<Answer, Problem> {
-    let work = async |caller| Answer::created(&app.broker.add_steward(&caller, &input.value.name).await?);
+    let StewardRequest { name, identity } = input.value;
+    let identity = identity.map(|IdentityRequest { issuer, subject }| Identity { issuer, subject });
+    let knows = |issuer: &str| {
+        [TrustedKind::IdToken, TrustedKind::IdJag].iter().any(|kind| app.trust.is_trusted(issuer, *kind))
+    };
+    if identity.as_ref().is_some_and(|identity| !knows(&identity.issuer)) {
+        let detail =
+            "no issuer of this name is trusted for ID tokens or ID-JAGs: see `[[oauth.issuer]]` of the settings";
+        return Err(Problem::invalid("identity.issuer", detail));
+    }
+    let work = async |caller| Answer::created(&app.broker.add_steward(&caller, (&name, identity)).await?);
     // The broker names the member as agents' registration does.
     once.run(&app, (operator.caller, input.digest), work).await.map_err(|problem| problem.renamed("steward", "name"))
 }
@@ -74,6 +99,21 @@ pub(super) async fn erase(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     app.broker.erase_steward(&operator.caller, &steward).await?;
+    Ok(Answer::done())
+}
+
+/// Unlinks a steward from every identity: nobody proves to be that person any more. Tasks that were opened
+/// stay; revoke the steward to end them.
+#[utoipa::path(delete, path = "/v1/stewards/{steward}/identities", operation_id = "stewards_unidentify",
+    tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path)), responses((status = 204, description = "Done"), Problems))]
+pub(super) async fn unidentify(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsWrite>,
+    Named(steward): Named<StewardId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker.unidentify_steward(&operator.caller, &steward).await?;
     Ok(Answer::done())
 }
 

@@ -16,6 +16,7 @@ use super::{
     idempotency::Once,
     problem::{Problem, ReasonBody},
     schema,
+    subject::SubjectToken,
 };
 use crate::{
     base::{
@@ -53,10 +54,10 @@ pub(super) struct OpenRequest {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Object>)]
     pub(super) context: BTreeMap<String, Value>,
-    /// Must be null: not supported yet.
+    /// An ID token (OpenID Connect) of a trusted issuer: the task is on behalf of that person, who must be
+    /// registered as a steward.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub(super) subject_token: Option<Value>,
+    pub(super) subject_token: Option<String>,
     /// The public key that the task's passes are bound to, as a JWK: OKP with Ed25519, or EC with
     /// P-256. Every use then needs a proof of possession (DPoP, RFC 9449).
     #[serde(default)]
@@ -68,10 +69,13 @@ pub(super) struct OpenRequest {
 }
 
 impl OpenRequest {
-    pub(super) fn into_question(self) -> Result<OpenTask, Problem> {
-        if self.subject_token.is_some() {
-            return Err(Problem::invalid("subject_token", "must be null: subject tokens are not supported yet"));
-        }
+    /// The request without its subject token, which is still to be verified.
+    pub(super) fn split(mut self) -> Result<(OpenTask, Option<SubjectToken>), Problem> {
+        let subject = self.subject_token.take().map(SubjectToken::read).transpose()?;
+        Ok((self.into_question()?, subject))
+    }
+
+    fn into_question(self) -> Result<OpenTask, Problem> {
         let holder = match (self.holder_key, self.max_delegation_depth) {
             (Some(key), depth) => Some(Holding { key, max_delegations: depth.unwrap_or(0) }),
             (None, None) => None,
@@ -86,6 +90,7 @@ impl OpenRequest {
             details: self.authorization_details,
             allow_partial: self.allow_partial,
             steward: self.steward,
+            verified: None,
             context: self.context,
             holder,
         })
@@ -159,8 +164,14 @@ pub(super) async fn open(
     once: Once,
     input: Input<OpenRequest>,
 ) -> Result<Answer, Problem> {
-    let (request, body) = (input.value.into_question()?, input.digest);
+    let ((mut request, subject), body) = (input.value.split()?, input.digest);
     let work = async |caller| {
+        if let Some(subject) = subject {
+            match app.steward_of(&subject).await {
+                Ok(verified) => request.verified = Some(verified),
+                Err(error) => match app.broker.refuse_task(&caller, &agent.agent, (request, error)).await? {},
+            }
+        }
         let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
         app.observer.minted();
         Answer::created(&IssuedBody::from(&issued))

@@ -41,8 +41,8 @@ pub struct VerifiedAssertion {
 /// - more than [`MAX_ASSERTION_BYTES`], anything but three parts of unpadded base64url, JSON that is not strict;
 /// - header members other than `alg`, `typ` and `kid` (so `crit`, `jku`, `jwk`, `x5u`, `x5c`), a `typ` other than
 ///   `JWT` and `client-authentication+jwt`, an `alg` that is not that of a registered key;
-/// - `iss` other than `sub`, either other than a registered agent's id, `aud` other than `issuer` as one string,
-///   a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
+/// - `iss` other than `sub`, either other than a registered agent's id, `aud` other than `issuer` as one string
+///   or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
 /// - `exp` that is past or more than [`MAX_LIFETIME`] ahead, `nbf` or `iat` ahead, `iat` more than
 ///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`], and every claim of another type;
 /// - a signature that no registered key made.
@@ -116,8 +116,8 @@ pub enum AssertionReason {
     /// The header is not strict JSON, or has members that are not believed.
     #[error("the header is not an object of `alg`, `typ` and `kid`")]
     Header,
-    /// Not one of the three algorithms.
-    #[error("`alg` is none of EdDSA, ES256, RS256")]
+    /// Not one of the algorithms.
+    #[error("`alg` is none of EdDSA, ES256, ES384, RS256, PS256")]
     Algorithm,
     /// Another kind of JWT.
     #[error("`typ` is neither absent nor JWT nor client-authentication+jwt")]
@@ -172,8 +172,7 @@ impl<'a> Parts<'a> {
         if !matches!(header.typ.as_deref(), None | Some("JWT" | "client-authentication+jwt")) {
             return Err(AssertionReason::Type);
         }
-        let algorithm = KeyAlgorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == header.alg);
-        let algorithm = algorithm.ok_or(AssertionReason::Algorithm)?;
+        let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(AssertionReason::Algorithm)?;
         Ok(Self { signed, payload, signature, algorithm, kid: header.kid })
     }
 }
@@ -218,7 +217,7 @@ impl Claims {
         }
         Ok(Self {
             agent: subject.parse().map_err(|_| AssertionReason::Claim("sub"))?,
-            audience: text(claims, "aud")?.to_owned(),
+            audience: audience(claims)?.to_owned(),
             jti: jti.to_owned(),
             expires_at: seconds(claims, "exp")?.ok_or(AssertionReason::Claim("exp"))?,
             not_before: seconds(claims, "nbf")?,
@@ -227,7 +226,7 @@ impl Claims {
     }
 
     fn hold(&self, issuer: &IssuerUri, now: Timestamp) -> Result<(), AssertionReason> {
-        if self.audience != issuer.as_str() {
+        if !issuer.is_spelled(&self.audience) {
             return Err(AssertionReason::Audience);
         }
         if self.expires_at <= now.minus(CLOCK_SKEW) {
@@ -248,6 +247,18 @@ impl Claims {
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, AssertionReason> {
     claims.get(name).and_then(Value::as_str).ok_or(AssertionReason::Claim(name))
+}
+
+/// One audience, as a text or alone in an array (RFC 7519 section 4.1.3).
+///
+/// SECURITY: never one of several: whoever else is named could use the assertion here.
+fn audience(claims: &Map<String, Value>) -> Result<&str, AssertionReason> {
+    let one = match claims.get("aud").and_then(Value::as_array).map(Vec::as_slice) {
+        Some([one]) => one.as_str(),
+        Some(_) => None,
+        None => return text(claims, "aud"),
+    };
+    one.ok_or(AssertionReason::Claim("aud"))
 }
 
 /// SECURITY: a time of the wrong type is refused, never taken for absent (CVE-2026-25537).
@@ -316,7 +327,12 @@ static DECOYS: LazyLock<Vec<RegisteredKey>> = LazyLock::new(|| {
             "kty": "EC", "crv": "P-256", "x": "W-iPMRn5jJ03o4kbgd5bWsCyQBQNv2A6JPDnUL05hrY",
             "y": "xuRyjYN0jYPZLiHvuX7kuSm91I7AwWRcvXN8V9TJ8_4",
         }),
+        json!({
+            "kty": "EC", "crv": "P-384", "x": "j4PhDFpELmZwUCxyaf6eL3UcQdTAQau3yw5nyXyIvSAblU9CmX1i09ksa-PYEDGO",
+            "y": "RvpB7J4TL29pjg6GmOR4JlnyuO7nn0G9Y_oPm4Irj0ygSkWM_M_0WjElepRyckIz",
+        }),
         json!({"kty": "RSA", "e": "AQAB", "n": DECOY_MODULUS}),
+        json!({"kty": "RSA", "e": "AQAB", "n": DECOY_MODULUS, "alg": "PS256"}),
     ];
     jwks.iter().filter_map(|jwk| RegisteredKey::from_jwk(jwk).ok()).collect()
 });
@@ -333,7 +349,11 @@ mod tests {
     #[test]
     fn every_refusal_checks_as_many_signatures() {
         assert_eq!(DECOYS.iter().map(RegisteredKey::algorithm).collect::<Vec<_>>(), KeyAlgorithm::ALL);
-        let signature_lengths = [(KeyAlgorithm::EdDsa, 64), (KeyAlgorithm::Es256, 64), (KeyAlgorithm::Rs256, 256)];
+        let signature_lengths = KeyAlgorithm::ALL.map(|algorithm| match algorithm {
+            KeyAlgorithm::EdDsa | KeyAlgorithm::Es256 => (algorithm, 64),
+            KeyAlgorithm::Es384 => (algorithm, 96),
+            KeyAlgorithm::Rs256 | KeyAlgorithm::Ps256 => (algorithm, 256),
+        });
         for (algorithm, length) in signature_lengths {
             for kid in [None, Some("nobody".to_owned()), Some(DECOYS[0].thumbprint().to_owned())] {
                 let parts =

@@ -1,11 +1,12 @@
 //! Agents' public keys: JWKs (RFC 7517) checked once, at registration.
 //!
-//! Three kinds and no more: Ed25519 (RFC 8037), P-256 and RSA. The kind fixes the signature
-//! algorithm, so that an assertion's header never chooses it.
+//! Four kinds and no more: Ed25519 (RFC 8037), P-256, P-384 and RSA. The registered key fixes the
+//! signature algorithm, so that an assertion's header never chooses it: by its kind, and for RSA by its
+//! `alg`, which is PS256 or, when it says nothing, RS256.
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::aws_lc::DEFAULT_PROVIDER};
 use serde_json::{Map, Value, json};
@@ -27,7 +28,7 @@ impl RegisteredKey {
     ///
     /// # Errors
     ///
-    /// Refuses every key type but Ed25519, P-256 and RSA of 2048 to 4096 bits with exponent 65537,
+    /// Refuses every key type but Ed25519, P-256, P-384 and RSA of 2048 to 4096 bits with exponent 65537,
     /// private members, unknown members, points that are not on their curve or weak, and `alg`,
     /// `use` or `key_ops` that speak of another purpose than verifying this algorithm.
     pub fn from_jwk(jwk: &Value) -> Result<Self, JwkError> {
@@ -38,7 +39,8 @@ impl RegisteredKey {
         let reader = Reader { members };
         let (algorithm, key, required) = match (reader.text("kty")?, reader.optional_text("crv")?) {
             ("OKP", Some("Ed25519")) => reader.ed25519()?,
-            ("EC", Some("P-256")) => reader.p256()?,
+            ("EC", Some("P-256")) => reader.curve(KeyAlgorithm::Es256)?,
+            ("EC", Some("P-384")) => reader.curve(KeyAlgorithm::Es384)?,
             ("RSA", None) => reader.rsa()?,
             _ => return Err(JwkError::Kind),
         };
@@ -47,6 +49,10 @@ impl RegisteredKey {
         let kid = reader.kid()?;
         let thumbprint = thumbprint(&required);
         let mut jwk = required;
+        // What the members that make the key do not say of its algorithm is kept with them.
+        if algorithm == KeyAlgorithm::Ps256 {
+            jwk.insert("alg".to_owned(), algorithm.as_str().into());
+        }
         if let Some(kid) = kid {
             jwk.insert("kid".to_owned(), kid.into());
         }
@@ -75,7 +81,7 @@ impl RegisteredKey {
         self.algorithm
     }
 
-    /// The JWK to store: the members that make the key, and its `kid` when it had one.
+    /// The JWK to store: the members that make the key, its `kid` when it had one, and an `alg` of PS256.
     #[must_use]
     pub const fn jwk(&self) -> &Value {
         &self.jwk
@@ -95,9 +101,14 @@ impl RegisteredKey {
 
     /// Whether `signature` is this key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &Vec<u8>) -> bool {
+        self.verifies_by(self.algorithm.jws(), message, signature)
+    }
+
+    /// As [`Self::verifies`], by another algorithm of this kind of key.
+    pub(super) fn verifies_by(&self, algorithm: Algorithm, message: &[u8], signature: &Vec<u8>) -> bool {
         // The provider is named here, not looked up: the crate's process-wide default panics when
         // another feature set leaves it undecided.
-        (DEFAULT_PROVIDER.verifier_factory)(&self.algorithm.jws(), &self.key)
+        (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &self.key)
             .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
     }
 }
@@ -116,16 +127,23 @@ pub enum KeyAlgorithm {
     EdDsa,
     /// P-256 keys.
     Es256,
+    /// P-384 keys.
+    Es384,
     /// RSA keys, PKCS #1 v1.5 with SHA-256.
     Rs256,
+    /// RSA keys whose `alg` says so, PSS with SHA-256.
+    Ps256,
 }
 
 impl KeyAlgorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 3] = [Self::EdDsa, Self::Es256, Self::Rs256];
+    pub const ALL: [Self; 5] = [Self::EdDsa, Self::Es256, Self::Es384, Self::Rs256, Self::Ps256];
 
     /// Every algorithm's JWS `alg`, for metadata.
-    pub const NAMES: [&'static str; 3] = [Self::EdDsa.as_str(), Self::Es256.as_str(), Self::Rs256.as_str()];
+    pub const NAMES: [&'static str; 5] = {
+        let [a, b, c, d, e] = Self::ALL;
+        [a.as_str(), b.as_str(), c.as_str(), d.as_str(), e.as_str()]
+    };
 
     /// The JWS `alg` (RFC 7518).
     #[must_use]
@@ -133,15 +151,25 @@ impl KeyAlgorithm {
         match self {
             Self::EdDsa => "EdDSA",
             Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
             Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
         }
     }
 
-    const fn jws(self) -> Algorithm {
+    /// The algorithm of this `alg`.
+    #[must_use]
+    pub fn from_alg(alg: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == alg)
+    }
+
+    pub(super) const fn jws(self) -> Algorithm {
         match self {
             Self::EdDsa => Algorithm::EdDSA,
             Self::Es256 => Algorithm::ES256,
+            Self::Es384 => Algorithm::ES384,
             Self::Rs256 => Algorithm::RS256,
+            Self::Ps256 => Algorithm::PS256,
         }
     }
 }
@@ -167,7 +195,7 @@ pub enum JwkError {
     )]
     Unknown,
     /// Another kind of key.
-    #[error("the key is none of OKP with Ed25519, EC with P-256, RSA")]
+    #[error("the key is none of OKP with Ed25519, EC with P-256 or P-384, RSA")]
     Kind,
     /// A number that is not canonical base64url of the right length.
     #[error("the key's `{0}` is not unpadded base64url of the length that its type has")]
@@ -227,17 +255,21 @@ impl<'a> Reader<'a> {
         Ok((KeyAlgorithm::EdDsa, DecodingKey::from_ed_der(key.as_bytes()), self.keep(&["crv", "kty", "x"])))
     }
 
-    fn p256(&self) -> Result<Parts, JwkError> {
+    fn curve(&self, algorithm: KeyAlgorithm) -> Result<Parts, JwkError> {
+        let (verification, bytes) = match algorithm {
+            KeyAlgorithm::Es384 => (&ECDSA_P384_SHA384_FIXED, 48),
+            _ => (&ECDSA_P256_SHA256_FIXED, 32),
+        };
         let mut point = vec![UNCOMPRESSED_POINT];
         for name in ["x", "y"] {
             let coordinate = self.bytes(name)?;
-            if coordinate.len() != 32 {
+            if coordinate.len() != bytes {
                 return Err(JwkError::Encoding(name));
             }
             point.extend(coordinate);
         }
-        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).map_err(|_| JwkError::Point)?;
-        Ok((KeyAlgorithm::Es256, DecodingKey::from_ec_der(&point), self.keep(&["crv", "kty", "x", "y"])))
+        ParsedPublicKey::new(verification, &point).map_err(|_| JwkError::Point)?;
+        Ok((algorithm, DecodingKey::from_ec_der(&point), self.keep(&["crv", "kty", "x", "y"])))
     }
 
     fn rsa(&self) -> Result<Parts, JwkError> {
@@ -256,7 +288,9 @@ impl<'a> Reader<'a> {
             return Err(JwkError::Modulus);
         }
         let key = DecodingKey::from_rsa_raw_components(&modulus, &RSA_EXPONENT);
-        Ok((KeyAlgorithm::Rs256, key, self.keep(&["e", "kty", "n"])))
+        let is_pss = self.optional_text("alg")? == Some(KeyAlgorithm::Ps256.as_str());
+        let algorithm = if is_pss { KeyAlgorithm::Ps256 } else { KeyAlgorithm::Rs256 };
+        Ok((algorithm, key, self.keep(&["e", "kty", "n"])))
     }
 
     fn keep(&self, names: &[&str]) -> Map<String, Value> {

@@ -7,6 +7,7 @@
 pub mod agent_key;
 pub mod assertion;
 pub mod credential;
+pub mod issuer;
 pub mod jwk;
 pub mod operation;
 pub mod operator;

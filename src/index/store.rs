@@ -174,10 +174,10 @@ fn generations(dir: &Path) -> io::Result<Vec<u32>> {
 }
 
 /// An index of this size is not worth looking at.
-const SMALL_BYTES: u64 = 64 * 1024 * 1024;
+const SMALL_BYTES: u64 = 32 * 1024 * 1024;
 
 /// On the disk so many times what it holds: it is built anew.
-const BLOATED: u64 = 4;
+const BLOATED: u64 = 3;
 
 const COPIED_AT_ONCE: usize = 1000;
 
@@ -202,6 +202,7 @@ mod tests {
             asked: Vec::new(),
             allow_partial: false,
             holder: None,
+            verified: None,
         };
         let event = Event::TaskOpened { task };
         Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }

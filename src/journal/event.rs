@@ -122,6 +122,18 @@ pub enum Event {
         /// The opaque id.
         steward: StewardId,
     },
+    /// A steward was linked to a person whom an issuer knows; whom, is in the directory only.
+    StewardIdentified {
+        /// The opaque id.
+        steward: StewardId,
+        /// The issuer whose ID tokens of that person count.
+        issuer: String,
+    },
+    /// A steward is known by no issuer any more.
+    StewardUnidentified {
+        /// The opaque id.
+        steward: StewardId,
+    },
     /// An agent was registered or changed; carries its whole record.
     AgentSet {
         /// The record.
@@ -398,6 +410,20 @@ pub struct TaskRecord {
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<crate::token::Holding>,
+    /// How the steward proved to be that person; `None` when the agent said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedBy>,
+}
+
+/// How a steward proved to be that person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifiedBy {
+    /// The issuer that said so.
+    pub issuer: String,
+    /// The groups that it has the person in.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.

@@ -45,7 +45,10 @@ impl Subjects {
                 self.servers.extend(servers.iter().cloned());
                 self.tokens.insert(*revocation_id);
             }
-            Event::StewardAdded { steward } | Event::StewardErased { steward } => self.add_steward(steward),
+            Event::StewardAdded { steward }
+            | Event::StewardErased { steward }
+            | Event::StewardIdentified { steward, .. }
+            | Event::StewardUnidentified { steward } => self.add_steward(steward),
             Event::AgentSet { agent } => {
                 self.add_agent(&agent.agent);
                 self.add_steward(&agent.steward);

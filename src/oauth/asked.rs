@@ -88,6 +88,12 @@ impl Asked {
         if details.is_empty() { Err(OAuthError::InvalidScope) } else { Ok(details) }
     }
 
+    /// The server that `resource` names, as a request or an assertion spells it.
+    #[must_use]
+    pub fn server(resource: &str) -> Option<ServerUri> {
+        server(resource)
+    }
+
     /// Whether a scope was sent, so that a refusal of everything is one of the scope.
     #[must_use]
     pub const fn names_scope(&self) -> bool {

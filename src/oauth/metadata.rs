@@ -62,6 +62,18 @@ pub fn document(issuer: &IssuerUri, offered: &Offered) -> Value {
     document
 }
 
+/// The same in the form of OpenID Connect Discovery, with the members that it insists on: there are no ID tokens.
+#[must_use]
+pub fn openid_document(issuer: &IssuerUri, offered: &Offered) -> Value {
+    let mut document = document(issuer, offered);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("jwks_uri".to_owned(), json!(format!("{issuer}{JWKS}")));
+        members.insert("subject_types_supported".to_owned(), json!(["public"]));
+        members.insert("id_token_signing_alg_values_supported".to_owned(), json!([]));
+    }
+    document
+}
+
 /// The token endpoint, below the issuer.
 pub const TOKEN: &str = "/oauth/token";
 /// The authorization endpoint, below the issuer.
@@ -72,6 +84,8 @@ pub const REVOKE: &str = "/oauth/revoke";
 pub const INTROSPECT: &str = "/oauth/introspect";
 /// The registration endpoint, below the issuer.
 pub const REGISTER: &str = "/oauth/register";
+/// The keys of JWTs for clients, below the issuer.
+pub const JWKS: &str = "/oauth/jwks.json";
 
 /// Where the metadata are (RFC 8414 section 3, OpenID Connect Discovery section 4).
 pub const WELL_KNOWN: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];

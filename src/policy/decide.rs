@@ -41,6 +41,8 @@ pub struct Question {
     pub groups: BTreeSet<GroupName>,
     /// The human who answers for the agent.
     pub steward: StewardId,
+    /// The human on whose behalf it asks.
+    pub behalf: Behalf,
     /// What for, in the agent's words.
     pub purpose: String,
     /// What is asked for; names may be patterns.
@@ -53,6 +55,18 @@ pub struct Question {
     pub holder_bound: bool,
     /// Whether rights that are refused may be left out of the answer.
     pub allow_partial: bool,
+}
+
+/// The human on whose behalf an agent asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever asks must answer for every part of the question")]
+pub struct Behalf {
+    /// Who.
+    pub steward: StewardId,
+    /// Whether that person proved it; otherwise the agent says so.
+    pub verified: bool,
+    /// The groups of the person, as a trusted issuer has them; none when it is not verified.
+    pub groups: BTreeSet<String>,
 }
 
 /// One exact right on one server: what is decided, one at a time.

@@ -109,11 +109,16 @@ impl Engine {
         }
         let fault = |error: &dyn std::error::Error| EngineFault(error.to_string());
         let entities = Entities::from_entities(entities, Some(&self.schema)).map_err(|error| fault(&error))?;
+        let behalf = &question.behalf;
+        let groups = behalf.groups.iter().map(|group| RestrictedExpression::new_string(group.clone()));
         let ttl = i64::try_from(question.ttl_seconds).map_err(|error| fault(&error))?;
         let context = Context::from_pairs([
             ("purpose".to_owned(), RestrictedExpression::new_string(question.purpose.clone())),
             ("ttl_seconds".to_owned(), RestrictedExpression::new_long(ttl)),
             ("holder_bound".to_owned(), RestrictedExpression::new_bool(question.holder_bound)),
+            ("steward".to_owned(), RestrictedExpression::new_entity_uid(uid("Steward", behalf.steward.as_str())?)),
+            ("steward_verified".to_owned(), RestrictedExpression::new_bool(behalf.verified)),
+            ("steward_groups".to_owned(), RestrictedExpression::new_set(groups)),
             ("task".to_owned(), RestrictedExpression::new_entity_uid(uid("Task", TASK)?)),
         ])
         .map_err(|error| fault(&error))?;

@@ -25,7 +25,7 @@ use std::path::Path;
 
 pub use self::{
     catalogue::{Catalogue, CatalogueError},
-    decide::{DecidedBy, Decision, Granted, Question, Reason, Right, RightName, Source},
+    decide::{Behalf, DecidedBy, Decision, Granted, Question, Reason, Right, RightName, Source},
     engine::SCHEMA,
     finding::{Finding, PolicyErrors},
     grant::{AgentSelector, EXAMPLE_GRANTS, Grant, ServerSelector, grant_toml},
@@ -189,6 +189,11 @@ mod tests {
             agent: "bot".parse().unwrap(),
             groups: Default::default(),
             steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+            behalf: Behalf {
+                steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+                verified: false,
+                groups: Default::default(),
+            },
             purpose: String::new(),
             requested: vec![requested],
             ttl_seconds: 1,

@@ -26,8 +26,7 @@ impl Verifier {
             return Err(Denial::because(ReasonCode::ProofInvalid, detail));
         };
         let expected = Expected {
-            token,
-            holder: chain.leaf(),
+            pass: Some((token, chain.leaf())),
             method: presented.method,
             endpoints: &self.endpoints,
             now,

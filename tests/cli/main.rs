@@ -2,6 +2,7 @@
 
 #![cfg(feature = "server")]
 
+mod clients;
 mod holder;
 mod home;
 mod import;

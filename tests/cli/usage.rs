@@ -18,6 +18,7 @@ fn help_teaches() {
         &["serve"][..],
         &["agent", "add"],
         &["agent", "change"],
+        &["agent", "secret", "add"],
         &["steward", "add"],
         &["operator", "add"],
         &["operator", "recover"],

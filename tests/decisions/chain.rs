@@ -57,7 +57,7 @@ async fn reports_touch_neither_the_journal_nor_the_state() {
             tokio::spawn(async move { record(&broker, 2000 + n * 100..2100 + n * 100).await })
         })
         .collect();
-    broker.add_steward(&verifier(), "alice").await.unwrap();
+    broker.add_steward(&verifier(), ("alice", None)).await.unwrap();
     assert_eq!(broker.reader().head().sequence, head.sequence + 1);
     for batch in flood {
         assert_eq!(batch.await.unwrap().unwrap().recorded, 100);
@@ -150,7 +150,7 @@ async fn a_damaged_chain_stops_reports_and_nothing_else() {
         "{error}"
     );
     assert!(broker.calls(Filter::default(), ALL).await.is_err());
-    broker.add_steward(&verifier(), "alice").await.unwrap();
+    broker.add_steward(&verifier(), ("alice", None)).await.unwrap();
     broker.close().await.unwrap();
     drop(broker);
     // A torn end is no damage: nobody was told that it was recorded.

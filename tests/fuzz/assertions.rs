@@ -56,7 +56,9 @@ fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
         && header.as_object().is_some_and(|members| members.keys().all(only))
         && claims["iss"] == "research-bot"
         && claims["sub"] == "research-bot"
-        && claims["aud"] == ISSUER
+        && [json!(ISSUER), json!(format!("{ISSUER}/"))]
+            .iter()
+            .any(|own| claims["aud"] == *own || claims["aud"] == json!([own]))
         && claims["jti"].as_str().is_some_and(|jti| !jti.is_empty())
         && second("exp").is_some_and(|exp| exp > now - skew && exp <= now + 300 + skew)
         && second("nbf").is_none_or(|nbf| nbf <= now + skew)

@@ -29,6 +29,7 @@ mod frames;
 mod input;
 mod journal;
 mod messages;
+mod oauth;
 mod policies;
 mod proofs;
 mod tokens;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass::{
-    policy::{Catalogue, Decision, PolicyFile, PolicySet, Question},
+    policy::{Behalf, Catalogue, Decision, PolicyFile, PolicySet, Question},
     token::rights::RequestedDetail,
 };
 use serde_json::{Value, json};
@@ -39,6 +39,11 @@ impl Scene {
                 agent: "research-bot".parse().unwrap(),
                 groups: BTreeSet::from(["research".parse().unwrap()]),
                 steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+                behalf: Behalf {
+                    steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+                    verified: false,
+                    groups: BTreeSet::new(),
+                },
                 purpose: "close the books".to_owned(),
                 requested,
                 ttl_seconds: 60,

@@ -114,10 +114,15 @@ impl House {
     }
 
     /// Stops it and opens another on the same data.
-    pub async fn restarted(mut self) -> Self {
+    pub async fn restarted(self) -> Self {
+        self.restarted_with(options()).await
+    }
+
+    /// As [`Self::restarted`], run otherwise.
+    pub async fn restarted_with(mut self, options: http::Options) -> Self {
         self.begin_stop();
         let (directory, bot) = self.stopped().await;
-        Self::open(directory, bot, options()).await
+        Self::open(directory, bot, options).await
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -114,6 +114,27 @@ async fn answers_have_the_shapes_that_the_document_says() {
     let told = house.operator(post.clone(), "/v1/decisions").json(&reports);
     assert_eq!(check("/v1/decisions", post.clone(), told).await["recorded"], 2);
 
+    let client = json!({"agent": "ci-bot", "steward": "alice", "groups": ["research"], "secret": true,
+        "default_details": [{"type": "mcp", "server": server, "tools": ["read_*"]}]});
+    let client = check("/v1/agents", post.clone(), house.operator(post.clone(), "/v1/agents").json(&client)).await;
+    let form = |more: &[(&'static str, String)]| {
+        let mut form = vec![("grant_type", "client_credentials".to_owned()), ("client_id", "ci-bot".to_owned())];
+        form.push(("client_secret", client["client_secret"].as_str().unwrap().to_owned()));
+        form.extend(more.iter().cloned());
+        house.request(Method::POST, "/oauth/token").form(&form)
+    };
+    let details = ("authorization_details", client["default_details"].to_string());
+    assert!(check("/oauth/token", post.clone(), form(&[details])).await["authorization_details"].is_array());
+    check("/oauth/token", post.clone(), form(&[("scope", "openid".to_owned())])).await;
+    for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/oauth/jwks.json"] {
+        check(path, get.clone(), house.request(get.clone(), path)).await;
+    }
+    let (secrets, made) = ("/v1/agents/{agent}/secrets", house.operator(post.clone(), "/v1/agents/ci-bot/secrets"));
+    check(secrets, post.clone(), made).await;
+    let secret = client["secrets"][0]["secret_id"].as_str().unwrap();
+    let removed = house.operator(delete.clone(), &format!("/v1/agents/ci-bot/secrets/{secret}"));
+    check("/v1/agents/{agent}/secrets/{secret_id}", delete.clone(), removed).await;
+
     let revoke = json!({"revocation_id": issued["revocation_id"], "reason": "lost"});
     check("/v1/revocations", post.clone(), house.operator(post.clone(), "/v1/revocations").json(&revoke)).await;
     let steward = json!({"steward": "alice"});

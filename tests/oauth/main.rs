@@ -12,13 +12,22 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary is nobody's library")]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
 #[allow(dead_code, reason = "the tests of the API use the rest of it")]
 #[path = "../http/house.rs"]
 mod house;
+#[path = "../support/idp.rs"]
+mod idp;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod behalf;
 mod client;
+mod grants;
+mod keys;
 mod metadata;
+mod proofs;
+mod provider;
 mod secrets;
 mod token;

@@ -51,9 +51,22 @@ async fn the_document_has_what_stock_clients_insist_on() {
         for algorithm in ["RS256", "ES256", "EdDSA"] {
             assert!(lists("token_endpoint_auth_signing_alg_values_supported", algorithm), "{algorithm}");
         }
+        if path.ends_with("openid-configuration") {
+            for name in ["jwks_uri", "subject_types_supported", "id_token_signing_alg_values_supported"] {
+                assert!(document.get(name).is_some(), "{name}");
+            }
+        }
         // Some clients ask for all scopes that they find here.
         assert!(document.get("scopes_supported").is_none());
     }
+}
+
+#[tokio::test]
+async fn the_key_set_is_there_and_holds_no_key_that_signs_something_else() {
+    let house = House::new().await;
+    let answer =
+        house.request(Method::GET, "/oauth/jwks.json").header("origin", "https://page.example").send().await.unwrap();
+    assert_eq!((answer.status(), answer.json::<Value>().await.unwrap()), (StatusCode::OK, json!({"keys": []})));
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{ASSERTION_TYPE, TOKEN, ask, basic, ledger, refused, register, token},
-    house::{House, assertion},
+    client::{ASSERTION_TYPE, TOKEN, ask, basic, error, ledger, refused, register, token},
+    house::{self, House, assertion},
     support::SERVER,
 };
 
@@ -28,9 +28,10 @@ async fn a_secret_gets_a_pass_however_it_is_sent() {
     for request in requests {
         let answer = token(request).await;
         assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("tool:read_ledger")));
-        assert_eq!(answer["authorization_details"], ledger(&["read_ledger"]));
+        // Who asked for no details is told none.
+        let members: Vec<_> = answer.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["access_token", "token_type", "expires_in", "scope"]);
         assert!(matches!(answer["expires_in"].as_u64(), Some(290..=300)), "{}", answer["expires_in"]);
-        assert!(answer.get("refresh_token").is_none());
         UnverifiedPass::parse(answer["access_token"].as_str().unwrap()).unwrap();
     }
     let after = house.records();
@@ -249,4 +250,36 @@ async fn without_defaults_a_client_must_say_what_it_wants() {
     assert_eq!(refused(ask(&[("resource", SERVER)])).await.1, "invalid_scope");
     assert_eq!(refused(ask(&[("scope", "tool:read_ledger")])).await.1, "invalid_target");
     assert_eq!(token(ask(&[("scope", "tool:read_ledger"), ("resource", SERVER)])).await["scope"], "tool:read_ledger");
+}
+
+#[tokio::test]
+async fn a_client_has_its_rate_and_a_guesser_the_failures_of_its_address() {
+    let mut few = house::options();
+    few.rates.per_second = 1.try_into().unwrap();
+    few.rates.burst = 5.try_into().unwrap();
+    let house = House::with(few).await;
+    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let good = || ask(&house, &[]).header("authorization", basic("build-bot", &secret));
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        answers.push(good().send().await.unwrap());
+    }
+    let (served, limited): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == StatusCode::OK);
+    assert!((5..=7).contains(&served.len()), "{}", served.len());
+    for answer in limited {
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(error(answer).await, (429, "temporarily_unavailable".to_owned()));
+    }
+    // Guessing uses up what the address may get wrong, whatever is guessed; then nothing is looked at.
+    let mut seen = Vec::new();
+    for at in 0..12 {
+        let guess = match at % 4 {
+            0 => ask(&house, &[("client_id", "build-bot"), ("client_secret", "guess")]),
+            1 => ask(&house, &[("client_id", &format!("bot-{at}")), ("client_secret", "guess")]),
+            2 => ask(&house, &[]).header("authorization", "Basic !"),
+            _ => ask(&house, &[("client_assertion", "a.b.c"), ("client_assertion_type", ASSERTION_TYPE)]),
+        };
+        seen.push(refused(guess).await.0);
+    }
+    assert_eq!((seen[0], seen[11]), (401, 429), "{seen:?}");
 }

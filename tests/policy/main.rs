@@ -13,7 +13,7 @@ use std::{
 
 use hallpass::{
     base::ReasonCode,
-    policy::{Catalogue, Decision, Granted, PolicyFile, PolicySet, Question, Reason},
+    policy::{Behalf, Catalogue, Decision, Granted, PolicyFile, PolicySet, Question, Reason},
     token::{
         manifest::{Manifest, Prompt, ResourceRoot, Tool},
         rights::RequestedDetail,
@@ -98,6 +98,11 @@ pub(crate) fn question(requested: Value) -> Question {
         agent: "research-bot".parse().unwrap(),
         groups: BTreeSet::from(["research".parse().unwrap()]),
         steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+        behalf: Behalf {
+            steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+            verified: false,
+            groups: BTreeSet::new(),
+        },
         purpose: "close the Q3 books".to_owned(),
         requested: details,
         ttl_seconds: 300,

@@ -52,6 +52,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             asked: Vec::new(),
             allow_partial: false,
             holder: None,
+            verified: None,
         },
     })
 }

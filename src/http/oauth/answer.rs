@@ -25,18 +25,21 @@ struct Body<'a> {
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    authorization_details: &'a [GrantedDetail],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<&'a [GrantedDetail]>,
 }
 
 impl TokenAnswer {
-    /// The pass that was `issued`, told at `now`.
-    pub(super) fn new(issued: &Issued, now: Timestamp) -> Result<Self, Problem> {
+    /// The pass that was `issued` to whoever `asked`, told at `now`.
+    pub(super) fn new(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
         Answer::ok(&Body {
             access_token: issued.token.expose(),
             token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
             expires_in: issued.record.expires_at.since(now).as_secs(),
             scope: scope::granted(&issued.record.rights),
-            authorization_details: &issued.record.rights,
+            // RFC 9396 section 7: for those who sent some. Some stock clients take no answer with members
+            // that they did not ask for.
+            authorization_details: asked.details.as_ref().map(|_| issued.record.rights.as_slice()),
         })
         .map(Self)
     }

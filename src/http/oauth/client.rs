@@ -1,15 +1,17 @@
 //! Clients: who sends a token request, proven by whatever credential it presents.
 
+use axum::http::{HeaderMap, header};
+
 use crate::{
     base::ids::AgentId,
     broker::Caller,
     http::{App, context::Context, problem::Problem},
     journal::Actor,
-    oauth::{OAuthError, Presented},
+    oauth::{Form, OAuthError, Presented},
 };
 
 /// A client that proved itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     /// The agent that it is.
     pub(super) agent: AgentId,
@@ -18,6 +20,23 @@ pub(super) struct Client {
 }
 
 impl App {
+    /// The credential that a request presents, not looked at yet.
+    pub(super) fn presented<'f>(
+        &self,
+        headers: &HeaderMap,
+        form: &'f Form,
+        context: &Context,
+    ) -> Result<Presented<'f>, Problem> {
+        let values = headers.get_all(header::AUTHORIZATION).iter().map(|value| value.to_str().ok());
+        let Some(values) = values.collect::<Option<Vec<_>>>() else {
+            return Err(self.not_a_client(context, "a credential that is not ASCII"));
+        };
+        Presented::read(&values, form).map_err(|error| match error {
+            OAuthError::InvalidClient => self.not_a_client(context, "no way of authentication that there is"),
+            other => other.into(),
+        })
+    }
+
     /// The client that presents this credential.
     ///
     /// Whatever is wrong with a credential is told in one way, after the same work; each failure counts

@@ -10,7 +10,7 @@ use super::path_of;
 use crate::{
     base::ids::IssuerUri,
     http::problem::Dialect,
-    oauth::metadata::{AUTHORIZE, INTROSPECT, REGISTER, REVOKE, TOKEN},
+    oauth::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, TOKEN},
 };
 
 /// What kind of path was asked for.
@@ -39,6 +39,7 @@ impl Door {
             TOKEN | REVOKE | REGISTER => Self::Client,
             INTROSPECT => Self::Server,
             AUTHORIZE => Self::Page,
+            JWKS => Self::Public,
             path if path.starts_with(PUBLIC) => Self::Public,
             _ => Self::Api,
         }

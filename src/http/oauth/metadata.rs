@@ -8,17 +8,19 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
+use serde_json::{Value, json};
+
 use super::schema;
 use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
-    identity::jwk::KeyAlgorithm,
+    identity::{issuer::TrustedKind, jwk::KeyAlgorithm},
     oauth::{
-        grant::CLIENT_CREDENTIALS,
+        grant::{CLIENT_CREDENTIALS, JWT_BEARER},
         metadata::{self, Offered},
     },
 };
 
-/// What is on at this server.
+/// What is on whatever the settings say.
 const OFFERED: Offered = Offered {
     grant_types: &[CLIENT_CREDENTIALS],
     client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt"],
@@ -37,7 +39,7 @@ pub(in crate::http) async fn authorization_server(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Problem> {
-    answer(&app, params)
+    answer(&metadata::document(app.broker.issuer(), &offered(&app)), params)
 }
 
 /// The same for clients that look where OpenID Connect Discovery puts it.
@@ -48,12 +50,29 @@ pub(in crate::http) async fn openid_configuration(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Problem> {
-    answer(&app, params)
+    answer(&metadata::openid_document(app.broker.issuer(), &offered(&app)), params)
 }
 
-fn answer(app: &App, params: Params) -> Result<Response, Problem> {
+/// The keys of JWTs that clients verify: none, since passes are Biscuits and there are no ID tokens. OpenID Connect
+/// Discovery wants the document all the same.
+#[utoipa::path(get, path = "/oauth/jwks.json", operation_id = "oauth_keys", tag = "oauth", security(()),
+    responses((status = 200, description = "A JWK Set", body = schema::JwkSet), Problems))]
+pub(in crate::http) async fn keys(params: Params) -> Result<Response, Problem> {
+    answer(&json!({"keys": []}), params)
+}
+
+fn answer(document: &Value, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    let mut response = Answer::ok(&metadata::document(app.broker.issuer(), &OFFERED))?.into_response();
+    let mut response = Answer::ok(document)?.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Ok(response)
+}
+
+/// What is on at this server: others' word is a grant where some issuer is trusted for it.
+fn offered(app: &App) -> Offered {
+    let identity_assertions = app.trust.has(TrustedKind::IdJag);
+    if !identity_assertions && !app.trust.has(TrustedKind::Workload) {
+        return OFFERED;
+    }
+    Offered { grant_types: &[CLIENT_CREDENTIALS, JWT_BEARER], identity_assertions, ..OFFERED }
 }

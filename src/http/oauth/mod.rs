@@ -7,6 +7,7 @@
 mod answer;
 mod client;
 mod door;
+mod foreign;
 mod grants;
 pub(super) mod metadata;
 mod schema;
@@ -23,7 +24,7 @@ pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{TOKEN, WELL_KNOWN},
+    oauth::metadata::{JWKS, TOKEN, WELL_KNOWN},
 };
 
 /// How the OAuth door is run.
@@ -48,7 +49,9 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
         return Router::new();
     }
     let [oauth, openid] = WELL_KNOWN;
-    let mut router = Router::new().route(&format!("{path}{TOKEN}"), post(token::token));
+    let mut router = Router::new()
+        .route(&format!("{path}{TOKEN}"), post(token::token))
+        .route(&format!("{path}{JWKS}"), get(metadata::keys));
     for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {
         router = router.route(&at, get(metadata::authorization_server));
     }

@@ -38,8 +38,8 @@ pub(in crate::http) struct TokenAnswer {
     expires_in: u64,
     /// What was granted, in words.
     scope: Option<String>,
-    /// What was granted, with exact names.
-    authorization_details: Vec<AuthorizationDetail>,
+    /// What was granted, with exact names, when details were asked for.
+    authorization_details: Option<Vec<AuthorizationDetail>>,
 }
 
 /// What the authorization server tells of itself (RFC 8414).
@@ -61,5 +61,15 @@ pub(in crate::http) struct OAuthMetadata {
     revocation_endpoint: Option<String>,
     introspection_endpoint: Option<String>,
     registration_endpoint: Option<String>,
+    jwks_uri: Option<String>,
+    subject_types_supported: Option<Vec<String>>,
+    id_token_signing_alg_values_supported: Option<Vec<String>>,
     authorization_grant_profiles_supported: Option<Vec<String>>,
+}
+
+/// A JWK Set (RFC 7517).
+#[derive(ToSchema)]
+pub(in crate::http) struct JwkSet {
+    #[schema(value_type = Vec<Object>)]
+    keys: Vec<serde_json::Value>,
 }

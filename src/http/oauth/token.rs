@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue},
 };
 
 use super::{answer::TokenAnswer, client::Client, grants, schema};
 use crate::{
+    base::ids::AgentId,
     http::{
         App,
         context::{Context, Here},
@@ -17,6 +18,8 @@ use crate::{
         problem::Problem,
     },
     oauth::{Asked, Grant, OAuthError, Presented, TokenRequest},
+    token::Holding,
+    verify::possession::{self, IssuingError},
 };
 
 /// One request to the token endpoint, read, with everything that a grant needs to answer it.
@@ -25,19 +28,47 @@ pub(super) struct Exchange<'r> {
     pub(super) context: &'r Context,
     /// The client's credential, not looked at yet.
     pub(super) presented: Presented<'r>,
+    /// The `DPoP` headers.
+    proofs: Vec<&'r HeaderValue>,
     /// What is asked for.
     pub(super) asked: Asked,
+    /// The client, when its credential was a platform's token.
+    pub(super) workload: Option<Client>,
 }
 
 impl Exchange<'_> {
     /// The client, which must prove itself.
     pub(super) fn client(&self) -> Result<Client, Problem> {
+        if let Some(client) = &self.workload {
+            return Ok(client.clone());
+        }
         self.app.client(&self.presented, self.context)
+    }
+
+    /// The key that a pass of `agent` is to be bound to; `None` when no proof was sent. Such a pass is not
+    /// handed on.
+    pub(super) fn holder(&self, agent: &AgentId) -> Result<Option<Holding>, Problem> {
+        let bad = |inside: String| Problem::oauth(OAuthError::InvalidDpopProof, inside);
+        let proof = match self.proofs.as_slice() {
+            [] => return Ok(None),
+            [one] => one.to_str().map_err(|_| bad("not ASCII".to_owned()))?,
+            _ => return Err(bad("more than one proof".to_owned())),
+        };
+        let presented = possession::Presented { proof, method: "POST" };
+        let key = self.app.issuing_proofs.key(&presented, agent, self.app.broker.now());
+        let key = key.map_err(|error| match error {
+            IssuingError::Full => Problem::oauth(OAuthError::TemporarilyUnavailable, error.to_string()),
+            error => bad(error.to_string()),
+        })?;
+        Ok(Some(Holding { key, max_delegations: 0 }))
     }
 }
 
 /// Gives a token: opens a task of the client's and mints its pass.
+///
+/// With a `DPoP` header (RFC 9449) the pass is bound to the key that signed the proof.
 #[utoipa::path(post, path = "/oauth/token", operation_id = "oauth_token", tag = "oauth", security(("client" = []), ()),
+    params(("DPoP" = Option<String>, Header, description = "A proof of possession (RFC 9449)")),
     request_body(content = schema::TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "The token", body = schema::TokenAnswer), OAuthProblems))]
 pub(in crate::http) async fn token(
@@ -46,13 +77,13 @@ pub(in crate::http) async fn token(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<TokenAnswer, Problem> {
-    let authorization: Option<Vec<_>> =
-        headers.get_all(header::AUTHORIZATION).iter().map(|value: &HeaderValue| value.to_str().ok()).collect();
-    let authorization = authorization.ok_or(OAuthError::InvalidClient)?;
-    let presented = Presented::read(&authorization, &form)?;
+    let presented = app.presented(&headers, &form, &context)?;
     let TokenRequest { grant, asked } = TokenRequest::read(&form)?;
-    let exchange = Exchange { app: &app, context: &context, presented, asked };
+    let workload = app.presented_workload(&presented, &context).await?;
+    let proofs = headers.get_all("DPoP").iter().collect();
+    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked, workload };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
+        Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion.as_str()).await,
     }
 }

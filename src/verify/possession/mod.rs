@@ -9,11 +9,13 @@
 //! `typ`, `alg` and `jwk` is looked at, so that none can weaken a check; `crit` and `b64`, which
 //! would change what the rest means, are refused.
 
+mod issuing;
 mod nonce;
 mod proof;
 mod replay;
 mod sign;
 
+pub use issuing::{IssuingError, IssuingProofs};
 pub use proof::{MAX_PROOF_BYTES, PROOF_LIFETIME, ProofError};
 pub use sign::{ProofContent, sign_proof};
 

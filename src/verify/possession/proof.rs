@@ -26,10 +26,9 @@ pub(super) const PROOF_SKEW: Duration = Duration::from_secs(5);
 
 /// What a proof should say.
 pub(in crate::verify) struct Expected<'e> {
-    /// The token's text, as it was presented.
-    pub(in crate::verify) token: &'e str,
-    /// The key that the pass is bound to now.
-    pub(in crate::verify) holder: &'e HolderKey,
+    /// The token's text, as it was presented, and the key that the pass is bound to now. `None` where a
+    /// token is asked for: the proof brings the key then.
+    pub(in crate::verify) pass: Option<(&'e str, &'e HolderKey)>,
     /// The request's HTTP method.
     pub(in crate::verify) method: &'e str,
     /// The URLs under which the server is known, each as [`comparable_url`] writes it.
@@ -45,6 +44,8 @@ pub(in crate::verify) struct Expected<'e> {
 /// What a good proof adds to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::verify) struct Proven {
+    /// By whom.
+    pub(in crate::verify) holder: HolderKey,
     /// Its name, which must not come again.
     pub(in crate::verify) jti: String,
     /// The call that it is for, when it names one.
@@ -106,8 +107,8 @@ pub(in crate::verify) fn check(proof: &str, expected: &Expected<'_>) -> Result<P
     let (signed, (header, payload), signature) = parts.ok_or(malformed("not three parts"))?;
     let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed("not base64url without padding"));
     let header = json::parse(&decoded(header)?, MAX_PROOF_BYTES).map_err(|_| malformed("the header is not JSON"))?;
-    admit_header(&header, expected.holder)?;
-    if !expected.holder.verifies(signed.as_bytes(), &decoded(signature)?) {
+    let holder = admit_header(&header, expected.pass.map(|(_, holder)| holder))?;
+    if !holder.verifies(signed.as_bytes(), &decoded(signature)?) {
         return Err(ProofError::Signature);
     }
     let claims: Claims =
@@ -115,10 +116,11 @@ pub(in crate::verify) fn check(proof: &str, expected: &Expected<'_>) -> Result<P
     claims.agree_with(expected)?;
     let call =
         claims.hallpass_call.map(|text| Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is no digest")));
-    Ok(Proven { jti: claims.jti, call: call.transpose()? })
+    Ok(Proven { holder, jti: claims.jti, call: call.transpose()? })
 }
 
-fn admit_header(header: &Value, holder: &HolderKey) -> Result<(), ProofError> {
+/// The key that the proof is by: `holder`, where that is known.
+fn admit_header(header: &Value, holder: Option<&HolderKey>) -> Result<HolderKey, ProofError> {
     let malformed = ProofError::Malformed;
     let members = header.as_object().ok_or(malformed("the header is no object"))?;
     let text = |name: &str| members.get(name).and_then(Value::as_str);
@@ -128,19 +130,24 @@ fn admit_header(header: &Value, holder: &HolderKey) -> Result<(), ProofError> {
     if members.contains_key("crit") || members.contains_key("b64") {
         return Err(malformed("`crit` and `b64` are not understood"));
     }
-    let jwk = members.get("jwk").and_then(Value::as_object).ok_or(malformed("no embedded `jwk`"))?;
+    let embedded = members.get("jwk").unwrap_or(&Value::Null);
+    let jwk = embedded.as_object().ok_or(malformed("no embedded `jwk`"))?;
     if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
         return Err(malformed("`jwk` holds a private key: consider it lost"));
     }
-    // The holder's key is known, so the embedded one need not be read, only be the same.
+    // A holder's key that is known need not be read, the embedded one must only be the same.
+    let holder = match holder {
+        Some(holder) => holder.clone(),
+        None => HolderKey::from_jwk(embedded).ok_or(malformed("`jwk` is neither Ed25519 nor P-256"))?,
+    };
     let own = holder.to_jwk();
     let is_own = own.as_object().is_some_and(|own| own.iter().all(|(name, value)| jwk.get(name) == Some(value)));
     if !is_own {
         return Err(ProofError::Key);
     }
-    match (holder, text("alg")) {
+    match (&holder, text("alg")) {
         // RFC 9864 gives EdDSA over Ed25519 a name of its own.
-        (HolderKey::Ed25519(_), Some("EdDSA" | "Ed25519")) | (HolderKey::P256(_), Some("ES256")) => Ok(()),
+        (HolderKey::Ed25519(_), Some("EdDSA" | "Ed25519")) | (HolderKey::P256(_), Some("ES256")) => Ok(holder),
         _ => Err(malformed("`alg` is not that of the key")),
     }
 }
@@ -152,7 +159,8 @@ struct Claims {
     htm: String,
     htu: String,
     iat: f64,
-    ath: String,
+    #[serde(default)]
+    ath: Option<String>,
     #[serde(default)]
     nonce: Option<String>,
     #[serde(default)]
@@ -164,8 +172,11 @@ impl Claims {
         if self.jti.is_empty() || self.jti.len() > MAX_JTI_BYTES {
             return Err(ProofError::Malformed("`jti` has 1 to 256 bytes"));
         }
-        if Digest::from_base64url(&self.ath) != Some(Digest::of(expected.token.as_bytes())) {
-            return Err(ProofError::Token);
+        if let Some((token, _)) = expected.pass {
+            let ath = self.ath.as_deref().ok_or(ProofError::Malformed("a claim is absent or malformed"))?;
+            if Digest::from_base64url(ath) != Some(Digest::of(token.as_bytes())) {
+                return Err(ProofError::Token);
+            }
         }
         // Methods are case-sensitive (RFC 9110 section 9.1).
         if self.htm != expected.method {

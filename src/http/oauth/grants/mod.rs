@@ -1,3 +1,61 @@
 //! One file for each grant type: from a request that was read to a token.
 
 pub(super) mod client_credentials;
+pub(super) mod jwt_bearer;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    answer::{TokenAnswer, refusal},
+    client::Client,
+    token::Exchange,
+};
+use crate::{
+    broker::{OpenTask, VerifiedSteward},
+    http::problem::Problem,
+    policy::Catalogue,
+    token::{Holding, rights::RequestedDetail},
+};
+
+/// What a grant makes of a request.
+struct Opening<'p> {
+    /// What the task is for, in the words of nobody: the client cannot say.
+    purpose: &'p str,
+    details: Vec<RequestedDetail>,
+    /// On whose behalf, when somebody proved that.
+    verified: Option<VerifiedSteward>,
+    /// The key that the pass is bound to.
+    holder: Option<Holding>,
+}
+
+/// What there is to ask for, and what the client asks for by default.
+fn menu(exchange: &Exchange<'_>, client: &Client) -> (Arc<Catalogue>, Vec<RequestedDetail>) {
+    let state = exchange.app.broker.state();
+    let profile = state.agent(&client.agent).and_then(|record| record.client.clone());
+    (state.catalogue(), profile.unwrap_or_default().default_details)
+}
+
+impl Opening<'_> {
+    fn into_request(self, exchange: &Exchange<'_>) -> OpenTask {
+        OpenTask {
+            purpose: self.purpose.to_owned(),
+            ttl: exchange.app.oauth.token_ttl,
+            details: self.details,
+            allow_partial: true,
+            steward: None,
+            verified: self.verified,
+            context: BTreeMap::new(),
+            holder: self.holder,
+        }
+    }
+}
+
+/// Opens a task for the client and answers its pass.
+async fn open(exchange: &Exchange<'_>, client: &Client, opening: Opening<'_>) -> Result<TokenAnswer, Problem> {
+    let Exchange { app, asked, .. } = exchange;
+    let request = opening.into_request(exchange);
+    let issued = app.broker.open_task(&client.caller, &client.agent, request).await;
+    let issued = issued.map_err(|error| refusal(error, asked))?;
+    app.observer.minted();
+    TokenAnswer::new(&issued, asked, app.broker.now())
+}

@@ -1,0 +1,112 @@
+//! `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 section 2.1): somebody else's word is the grant.
+//!
+//! Without client authentication it is a platform's, which says which workload, and so which agent, this is.
+//! A client that proves itself brings an identity provider's (ID-JAG), which says on whose behalf it acts.
+
+use std::collections::BTreeSet;
+
+use super::{Opening, menu, open};
+use crate::{
+    base::ids::ServerUri,
+    broker::{BrokerError, Caller, UsedAssertion},
+    http::{
+        oauth::{
+            answer::{TokenAnswer, refusal},
+            client::Client,
+            token::Exchange,
+        },
+        problem::Problem,
+    },
+    identity::issuer::IdJag,
+    journal::Actor,
+    oauth::{Asked, OAuthError, Presented, Scope},
+    policy::Catalogue,
+    token::rights::RequestedDetail,
+};
+
+/// Opens a task for the workload, or for the client on the person's behalf, and answers its pass.
+pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<TokenAnswer, Problem> {
+    let Exchange { app, context, presented, asked, .. } = exchange;
+    if let Presented::Nothing { client_id } = presented {
+        let client = app.workload(assertion, (OAuthError::InvalidGrant, context)).await?;
+        if client_id.is_some_and(|id| id != client.agent.as_str()) {
+            return Err(invalid(exchange, "`client_id` is not the workload's agent"));
+        }
+        let (catalogue, defaults) = menu(exchange, &client);
+        let holder = exchange.holder(&client.agent)?;
+        let details = asked.resolve(&catalogue, &defaults)?;
+        return open(exchange, &client, Opening { purpose: WORKLOAD, details, verified: None, holder }).await;
+    }
+    let client = exchange.client()?;
+    let jag = app.trust.id_jag(assertion, (app.broker.issuer(), app.broker.now())).await;
+    let jag = jag.map_err(|error| invalid(exchange, error.to_string()))?;
+    if jag.client_id != client.agent.as_str() {
+        return Err(invalid(exchange, "the grant is for another client"));
+    }
+    let holder = exchange.holder(&client.agent)?;
+    if jag.holder.is_some() && jag.holder != holder.as_ref().map(|holding| holding.key.thumbprint()) {
+        return Err(invalid(exchange, "the grant is bound to a key that was not proven"));
+    }
+    let (catalogue, defaults) = menu(exchange, &client);
+    let details = within(&jag, asked, (&catalogue, &defaults))?;
+    consume(exchange, &client, &jag).await?;
+    let mut opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: None, holder };
+    match app.broker.steward_of(&jag.person) {
+        Ok(verified) => opening.verified = Some(verified),
+        Err(error) => {
+            let inside = error.to_string();
+            let request = opening.into_request(exchange);
+            return match app.broker.refuse_task(&client.caller, &client.agent, (request, error)).await {
+                Err(BrokerError::Refused(_)) => Err(invalid(exchange, inside)),
+                Err(error) => Err(refusal(error, asked)),
+                Ok(never) => match never {},
+            };
+        }
+    }
+    open(exchange, &client, opening).await
+}
+
+/// What may be asked for: what the request asks, at the servers and in the scope of the grant.
+fn within(
+    jag: &IdJag,
+    asked: &Asked,
+    (catalogue, defaults): (&Catalogue, &[RequestedDetail]),
+) -> Result<Vec<RequestedDetail>, OAuthError> {
+    let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
+    let granted = jag.resources.iter().map(|resource| Asked::server(resource).and_then(|server| canonical(&server)));
+    let granted = granted.collect::<Option<BTreeSet<_>>>().ok_or(OAuthError::InvalidTarget)?;
+    let scope = jag.scope.as_deref().map(str::parse::<Scope>).transpose().map_err(|_| OAuthError::InvalidScope)?;
+    let mut asked = asked.clone();
+    if asked.resources.is_empty() {
+        asked.resources.clone_from(&granted);
+    }
+    if asked.scope.is_none() && asked.details.is_none() {
+        asked.scope.clone_from(&scope);
+    }
+    let mut details = asked.resolve(catalogue, defaults)?;
+    if !details.iter().all(|detail| canonical(&detail.server).is_some_and(|server| granted.contains(&server))) {
+        return Err(OAuthError::InvalidTarget);
+    }
+    if let Some(scope) = scope {
+        let narrow = |detail: &RequestedDetail| scope.narrow(detail, catalogue.get(&detail.server)?);
+        details = details.iter().filter_map(narrow).collect();
+    }
+    if details.is_empty() { Err(OAuthError::InvalidScope) } else { Ok(details) }
+}
+
+/// SECURITY: durably used up before anything comes of it, so that no restart makes it good again.
+async fn consume(exchange: &Exchange<'_>, client: &Client, jag: &IdJag) -> Result<(), Problem> {
+    let Exchange { app, context, .. } = exchange;
+    let used = UsedAssertion { agent: client.agent.clone(), jti: jag.jti, expires_at: jag.expires_at };
+    app.broker.use_assertion(&used).map_err(|error| invalid(exchange, error.to_string()))?;
+    let caller = Caller { assertion: Some(used), ..context.caller(Actor::Agent(client.agent.clone())) };
+    Ok(app.broker.note(&caller).await?)
+}
+
+fn invalid(exchange: &Exchange<'_>, inside: impl Into<String>) -> Problem {
+    exchange.app.limits.note_failure(exchange.context.peer);
+    Problem::oauth(OAuthError::InvalidGrant, inside)
+}
+
+const WORKLOAD: &str = "OAuth workload token";
+const IDENTITY_ASSERTION: &str = "OAuth identity assertion";
