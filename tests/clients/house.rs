@@ -115,6 +115,11 @@ impl House {
         self.as_admin(Method::POST, "/v1/agents", &agent).await;
     }
 
+    /// Registers a steward who is `subject` at the identity provider `issuer`.
+    pub(crate) fn register_person(&self, steward: &str, issuer: &str, subject: &str) {
+        self.home.ok(&["steward", "add", steward, "--identity", issuer, subject]);
+    }
+
     /// What a person signs in with, as the operator gets it on the command line.
     pub(crate) fn sign_in_code(&self, steward: &str) -> String {
         self.home.json(&["steward", "code", steward])["code"].as_str().unwrap().to_owned()
