@@ -41,9 +41,10 @@
 //! sees that path, so mount it at the root (axum: `Router::layer`, not `nest`), or serve
 //! [`HallpassLayer::resource_metadata`] yourself.
 //!
-//! A session of MCP before 2026-07-28 belongs to the agent and task that opened it, and to passes that
-//! allow no less than the one that did; for anybody else, a pass narrowed further included, and
-//! after a restart of the layer, it does not exist (404), and clients open a new one.
+//! A session of MCP before 2026-07-28 belongs to the agent that opened it, acting for the same person,
+//! and to its passes that allow no less than the one that did, of the same task or, unless somebody
+//! narrowed them, a later one; for anybody else, a pass narrowed further included, and after a restart
+//! of the layer, it does not exist (404), and clients open a new one.
 //!
 //! `Mcp-Param-*` headers (MCP 2026-07-28) are refused when one comes twice, and not held against
 //! the arguments: the manifest does not say which argument a header repeats. What is cleared is the
