@@ -119,6 +119,8 @@ async fn connected(driver: &mut Driver, order: &Value, era: &str) -> String {
 
 /// A task's own credentials get exactly its pass, with no scope configured, and nothing once it has ended.
 async fn uses_a_task(house: &House, agent: &Agent, driver: &mut Driver, flow: &str) -> String {
+    // Which the agent may do, and this task not.
+    house.grant("deletes", &["delete_ledger"]).await;
     let task = house.open_task_client(agent, &["read_ledger"]).await;
     let order = json!({"do": "connect", "flow": flow, "url": house.server(), "issuer": house.issuer(),
         "client_id": task["client_id"], "client_secret": task["client_secret"]});
@@ -225,4 +227,4 @@ const BASIC: &str = "client_secret_basic";
 const SECRETS_AND_JWT: [&str; 3] = [BASIC, "client_secret_post", "private_key_jwt"];
 
 const ID_JAG: bool = true;
-const TASKS: bool = false;
+const TASKS: bool = true;

@@ -115,6 +115,11 @@ impl House {
         self.as_admin(Method::POST, "/v1/agents", &agent).await;
     }
 
+    /// A secret with which a server asks about passes.
+    pub(crate) fn server_secret(&self, server: &str) -> String {
+        self.home.json(&["server", "secret", "add", server])["client_secret"].as_str().unwrap().to_owned()
+    }
+
     /// Registers a steward who is `subject` at the identity provider `issuer`.
     pub(crate) fn register_person(&self, steward: &str, issuer: &str, subject: &str) {
         self.home.ok(&["steward", "add", steward, "--identity", issuer, subject]);

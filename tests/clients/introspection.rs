@@ -43,8 +43,8 @@ async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked
     let told = json!({
         "issuer": house.issuer(),
         "introspection_endpoint": format!("{}/oauth/introspect", house.issuer()),
-        "client_id": "notes-verifier",
-        "client_secret": house.verifier_token(&url, "notes-verifier").await,
+        "client_id": "notes",
+        "client_secret": house.server_secret("notes"),
         "client_auth_method": "client_secret_basic",
         "required_scopes": ["tool:read_note"],
     });

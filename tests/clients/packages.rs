@@ -75,11 +75,22 @@ impl Packages {
             fs::create_dir_all(&directory).unwrap();
             self.install(&directory)?;
             fs::write(complete, "").unwrap();
+            self.clear_older(&shelf, &directory);
         }
         if matches!(self, Self::Node) {
             lay_out_scripts(&directory);
         }
         Ok(Fetched(directory))
+    }
+
+    /// What an earlier list of packages had installed.
+    fn clear_older(self, shelf: &Path, newest: &Path) {
+        let mine = format!("{}-", self.name());
+        let directories = fs::read_dir(shelf).unwrap().map(|entry| entry.unwrap().path());
+        let is_mine = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&mine));
+        for older in directories.filter(|path| is_mine(path) && path != newest) {
+            fs::remove_dir_all(older).unwrap();
+        }
     }
 
     fn install(self, directory: &Path) -> Result<(), Absent> {

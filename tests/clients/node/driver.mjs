@@ -51,7 +51,8 @@ function text(result) {
 function told(error) {
     // What the server answered is beside the message in errors of the 2.x line.
     const answered = error?.data?.text === undefined ? '' : ` (${error.data.text})`;
-    const text = `${error?.constructor?.name ?? 'Error'}: ${error?.message ?? error}${answered}`;
+    const code = error?.code ?? error?.errorCode ?? '';
+    const text = `${error?.constructor?.name ?? 'Error'} ${code}: ${error?.message ?? error}${answered}`;
     return error?.cause === undefined ? text : `${text} <- ${told(error.cause)}`;
 }
 
