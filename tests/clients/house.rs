@@ -15,7 +15,10 @@ use hallpass::{
 use rcgen::KeyPair;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{home::Home, idp::public_jwk, ledger};
 
@@ -32,6 +35,7 @@ pub(crate) struct Agent {
 /// Both, on free ports of this machine; the broker's issuer is where it listens.
 pub(crate) struct House {
     home: Home,
+    issuer: String,
     http: reqwest::Client,
     admin: String,
     server: String,
@@ -55,11 +59,32 @@ impl House {
         let mut home = Home::new();
         home.write("hallpass.toml", settings);
         home.start_with(&["--config", "hallpass.toml"]);
+        let issuer = home.url().to_owned();
+        Self::furnished(home, issuer).await
+    }
+
+    /// As [`House::open`], for an issuer with a path: the broker is reached through a port that passes on.
+    pub(crate) async fn open_with_path() -> Self {
+        let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}/hallpass", front.local_addr().unwrap());
+        let mut home = Home::new();
+        home.start_with(&["--issuer", &issuer]);
+        let broker = home.url().strip_prefix("http://").unwrap().to_owned();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = front.accept().await {
+                let mut server = TcpStream::connect(&broker).await.unwrap();
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+            }
+        });
+        Self::furnished(home, issuer).await
+    }
+
+    async fn furnished(home: Home, issuer: String) -> Self {
         let admin = std::fs::read_to_string(home.path("hallpass-data/operator.token")).unwrap().trim().to_owned();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let mut house = Self { home, http, admin, server, guarded: None };
+        let mut house = Self { home, issuer, http, admin, server, guarded: None };
         house.register_server(&house.server, "ledger", &TOOLS).await;
         house.grant("reads", &["read_*"]).await;
         house.guarded = Some(house.guard(listener).await);
@@ -68,7 +93,7 @@ impl House {
 
     /// The broker's issuer.
     pub(crate) fn issuer(&self) -> &str {
-        self.home.url()
+        &self.issuer
     }
 
     /// The MCP server's URL.
@@ -176,13 +201,13 @@ impl House {
     }
 
     pub(crate) async fn as_admin(&self, method: Method, path: &str, body: &Value) -> Value {
-        let request = self.http.request(method, format!("{}{path}", self.issuer())).bearer_auth(&self.admin);
+        let request = self.http.request(method, format!("{}{path}", self.home.url())).bearer_auth(&self.admin);
         self.send(path, if body.is_null() { request } else { request.json(body) }).await
     }
 
     async fn as_agent(&self, agent: &Agent, path: &str, body: &Value) -> Value {
         let assertion = agent.own.assertion(&self.issuer().parse().unwrap(), SystemClock::default().now()).unwrap();
-        let request = self.http.post(format!("{}{path}", self.issuer())).bearer_auth(assertion);
+        let request = self.http.post(format!("{}{path}", self.home.url())).bearer_auth(assertion);
         self.send(path, request.json(body)).await
     }
 
@@ -202,7 +227,7 @@ impl House {
         let manifest = serde_json::from_value(manifest).unwrap();
         let verifier = Verifier::builder(self.issuer().parse().unwrap(), keys.feed_key.thumbprint(), manifest).build();
         let verifier = Arc::new(verifier);
-        let feed = FeedClient::builder(Arc::clone(&verifier), self.issuer(), &token).build().unwrap().spawn();
+        let feed = FeedClient::builder(Arc::clone(&verifier), self.home.url(), &token).build().unwrap().spawn();
         tokio::time::timeout(PATIENCE, feed.ready()).await.unwrap().unwrap();
         let router = ledger::router(HallpassLayer::new(Arc::clone(&verifier)), &[]);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -32,14 +32,11 @@ async fn call(house: &House, url: &str, pass: &str) -> (u16, String) {
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked_one() {
-    let Some(fetched) = Packages::Mcp2.fetched() else { return };
-    let house = House::open().await;
-    let (mut server, url) = started(&fetched).await;
+/// A house with such a server, called `notes`, and the URL of that.
+async fn with_notes(house: &House, fetched: &Fetched) -> (Driver, String) {
+    let (mut server, url) = started(fetched).await;
     house.register_server(&url, "notes", &["read_note"]).await;
     house.grant_at("notes", "notes", &["read_note"]).await;
-    let agent = house.register_agent("reader").await;
     let told = json!({
         "issuer": house.issuer(),
         "introspection_endpoint": format!("{}/oauth/introspect", house.issuer()),
@@ -49,6 +46,15 @@ async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked
         "required_scopes": ["tool:read_note"],
     });
     assert_eq!(server.tell(&told).await.unwrap(), "serving");
+    (server, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked_one() {
+    let Some(fetched) = Packages::Mcp2.fetched() else { return };
+    let house = House::open().await;
+    let (_server, url) = with_notes(&house, &fetched).await;
+    let agent = house.register_agent("reader").await;
 
     let pass = house.token(&agent, &url, "tool:read_note").await;
     let (status, text) = call(&house, &url, &pass).await;
@@ -62,4 +68,21 @@ async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked
     house.revoke(&json!({"agent": agent.id})).await;
     let (status, text) = call(&house, &url, &pass).await;
     assert_eq!(status, 401, "{text}");
+}
+
+/// The issuer has a path: to a bare host fastmcp adds a slash, and stock clients then find another issuer there than
+/// the one they were sent to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_client_finds_the_broker_through_a_fastmcp_server_and_calls_a_tool() {
+    let Some(fetched) = Packages::Mcp2.fetched() else { return };
+    let house = House::open_with_path().await;
+    let (_server, url) = with_notes(&house, &fetched).await;
+    let agent = house.register_agent("reader").await;
+    let mut client = Driver::start(fetched.python("mcp2.py"));
+    let order = json!({"do": "connect", "flow": "client_secret_basic", "url": url, "issuer": house.issuer(),
+        "client_id": agent.id, "client_secret": agent.secret, "era": "newest"});
+    client.tell(&order).await.unwrap();
+    assert_eq!(client.list().await.unwrap(), ["read_note"]);
+    assert_eq!(client.call("read_note", json!({"name": "rent"})).await.unwrap(), "the note rent");
+    client.close().await;
 }
