@@ -173,3 +173,35 @@ fn the_reference_page_is_up_to_date_and_its_example_is_accepted() {
     let config = load(example).unwrap();
     assert_eq!(config.limits.max_pass_ttl, Duration::from_secs(900));
 }
+
+#[test]
+fn trusted_issuers_are_read_from_the_file_with_their_lines() {
+    let good = "[oauth]\ntoken_ttl = \"2m\"\n\n[[oauth.issuer]]\nissuer = \"https://idp.example\"\nkinds = [\"id_jag\"]\n\n\
+                [[oauth.issuer]]\nissuer = \"https://ci.example/\"\nkinds = [\"workload\"]\nnetworks = [\"10.96.0.0/12\"]\n\n\
+                [oauth.issuer.subjects]\n\"repo:acme/*:main\" = \"deploy-bot\"\n";
+    let config = load(good).unwrap();
+    assert_eq!(config.oauth.token_ttl, Duration::from_secs(120));
+    let issuers: Vec<_> = config.oauth.issuers.iter().map(|issuer| issuer.issuer()).collect();
+    assert_eq!(issuers, ["https://idp.example", "https://ci.example/"]);
+    let shown: Vec<_> = config.effective().iter().filter(|effective| effective.key == "oauth.issuer").collect();
+    assert_eq!(shown.iter().map(|shown| shown.value.as_str()).collect::<Vec<_>>(), issuers);
+    let with = |issuer: &str| format!("[[oauth.issuer]]\n{issuer}\n");
+    for (bad, said) in [
+        (with("issuer = \"https://idp.example\"\nkinds = []"), "`kinds`"),
+        (with("issuer = \"https://idp.example\"\nkinds = [\"saml\"]"), "saml"),
+        (with("issuer = \"https://idp.example\"\nkinds = [\"id_jag\"]\nsecret = \"x\""), "secret"),
+        (with("kinds = [\"id_jag\"]"), "issuer"),
+        (with("issuer = \"https://idp.example\"\nkinds = [\"workload\"]"), "`subjects`"),
+        (
+            with(
+                "issuer = \"https://idp.example\"\nkinds = [\"workload\"]\n[oauth.issuer.subjects]\nx = \"Bad Agent\"",
+            ),
+            "Bad Agent",
+        ),
+        (with("issuer = \"https://idp.example\"\nkinds = [\"id_jag\"]").repeat(2), "given twice"),
+        ("oauth.issuer = \"https://idp.example\"".to_owned(), "line 1"),
+    ] {
+        let text = refusal(&bad);
+        assert!(text.contains(said) && text.contains("line"), "{bad}: {text}");
+    }
+}

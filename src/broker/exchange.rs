@@ -232,10 +232,15 @@ impl Broker {
         if state.ancestors(&live.record).len() >= MAX_GENERATIONS {
             return Err(ExchangeError::Subject("it came of too many exchanges"));
         }
+        // On whoever's behalf the pass was proven to be, so is what comes of it.
+        let (steward, verified) = match &live.record.verified {
+            Some(by) => (live.record.steward.clone(), Some(by.clone())),
+            None => (actor.steward.clone(), None),
+        };
         Ok(TaskRecord {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: actor.agent.clone(),
-            steward: actor.steward.clone(),
+            steward,
             purpose: live.record.purpose.clone(),
             opened_at,
             ends_at,
@@ -243,7 +248,7 @@ impl Broker {
             asked,
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
-            verified: None,
+            verified,
             client_secret: None,
             parent: Some(ParentPass {
                 task: claims.task.clone(),

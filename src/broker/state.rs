@@ -429,9 +429,9 @@ impl State {
             *latest = (*latest).max(*cut_off);
         }
         let cut_off = cut_off_matters.then_some(*cut_off);
-        let keys = self.holder_keys(subject);
+        let (keys, agents) = (self.holder_keys(subject), self.agents_acting_for_others(subject));
         let subjects = std::iter::once(digest).chain(keys.iter().map(Subjects::holder));
-        let subjects = subjects.chain(self.agents_answered_for(subject).map(|agent| Subjects::agent(&agent.agent)));
+        let subjects = subjects.chain(agents.iter().map(Subjects::agent));
         let entries = subjects.map(|subject| RevocationEntry { subject, cut_off, expires_at: *expires_at });
         FeedNews::Revocation(entries.collect(), servers.clone())
     }
@@ -458,9 +458,12 @@ impl State {
     }
 
     /// SECURITY: passes of a revoked steward's agents name another steward when they are on that one's behalf,
-    /// so the agents are named too.
-    fn agents_answered_for(&self, subject: &Subject) -> impl Iterator<Item = &AgentRecord> {
-        self.agents.values().filter(move |agent| matches!(subject, Subject::Steward(id) if agent.steward == *id))
+    /// so those agents are named too.
+    fn agents_acting_for_others(&self, subject: &Subject) -> BTreeSet<AgentId> {
+        let Subject::Steward(steward) = subject else { return BTreeSet::new() };
+        let tasks = self.tasks.values().map(|live| &live.record).filter(|task| task.steward != *steward);
+        let answers_for = |agent: &&AgentId| self.agents.get(agent).is_some_and(|agent| agent.steward == *steward);
+        tasks.map(|task| &task.agent).filter(answers_for).cloned().collect()
     }
 
     /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as

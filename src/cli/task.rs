@@ -307,6 +307,9 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
         ("ends", "/ends_at"),
     ];
     let mut fields: Vec<_> = names.into_iter().map(|(name, pointer)| (name, text(task, pointer))).collect();
+    if task.get("steward_verified_by").is_some() {
+        fields.push(("steward verified by", text(task, "/steward_verified_by")));
+    }
     if task.get("has_client") == Some(&Value::Bool(true)) {
         fields.push(("client", "an OAuth client of its own gets its passes".to_owned()));
     }

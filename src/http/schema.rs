@@ -137,6 +137,8 @@ pub(super) struct TaskView {
     agent: String,
     /// Opaque.
     steward: String,
+    /// The issuer through which that person proved it; absent when the agent said so.
+    steward_verified_by: Option<String>,
     purpose: String,
     /// `open`, `completed`, `revoked` or `over`.
     state: String,

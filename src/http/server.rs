@@ -9,7 +9,6 @@ use axum_server::{
 use hyper_util::rt::TokioTimer;
 use tokio::{
     net::{TcpListener, TcpStream},
-    signal::unix::{SignalKind, signal},
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
@@ -25,7 +24,7 @@ use super::{
     oauth::OAuthOptions,
     openapi,
     share::Shares,
-    tls::{Certificate, TlsError, TlsFiles},
+    tls::{self, Certificate, TlsError, TlsFiles},
 };
 use crate::{
     base::time::{Clock, SystemClock},
@@ -261,7 +260,7 @@ impl Server {
             service,
         );
         let maintenance = tokio::spawn(maintain(Arc::clone(&app)));
-        let reloading = tokio::spawn(reload_certificate(certificate));
+        let reloading = tokio::spawn(tls::reload_on_hangup(certificate));
         let address = self_address(&main_handle).await;
         tracing::info!(address, "serving");
 
@@ -374,17 +373,6 @@ async fn maintain(app: Arc<App>) {
         healthy = done.is_ok();
         app.limits.forget();
         app.observer.followers(app.broker.subscribers());
-    }
-}
-
-async fn reload_certificate(certificate: Option<Certificate>) {
-    let Some(certificate) = certificate else { return };
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    while hangups.recv().await.is_some() {
-        match certificate.reload().await {
-            Ok(()) => tracing::info!("the certificate was read again"),
-            Err(error) => tracing::error!(error = %error, "the old certificate stays"),
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use axum_server::tls_rustls::RustlsConfig;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Where the certificate and its key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,4 +77,16 @@ fn refuse_open_key(files: &TlsFiles) -> Result<(), TlsError> {
         return Err(TlsError::Open { path: files.key.clone(), mode });
     }
     Ok(())
+}
+
+/// Reads the certificate again on every SIGHUP; when it cannot be used, the old one stays.
+pub(super) async fn reload_on_hangup(certificate: Option<Certificate>) {
+    let Some(certificate) = certificate else { return };
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        match certificate.reload().await {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(error = %error, "the old certificate stays"),
+        }
+    }
 }

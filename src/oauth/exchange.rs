@@ -23,6 +23,8 @@ pub struct TokenExchange {
 pub enum TokenType {
     /// A pass of this broker's.
     AccessToken,
+    /// A person's ID token, of a trusted issuer.
+    IdToken,
 }
 
 impl TokenExchange {
@@ -41,6 +43,7 @@ impl TokenExchange {
         }
         let subject_type = match text("subject_token_type")? {
             ACCESS_TOKEN => TokenType::AccessToken,
+            ID_TOKEN => TokenType::IdToken,
             _ => return Err(bad),
         };
         let actor = match (form.text("actor_token"), form.text("actor_token_type")) {
@@ -67,6 +70,9 @@ impl std::fmt::Debug for TokenExchange {
 /// The type of a pass (RFC 8693 section 3).
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+/// The type of an ID token (RFC 8693 section 3).
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +92,8 @@ mod tests {
         let shown = format!("{good:?}");
         assert!(!shown.contains("SECRET") && !shown.contains("HIDDEN"), "{shown}");
         assert!(read(&subject).is_ok_and(|read| read.actor.is_none()));
+        let person = read(&format!("subject_token=x&subject_token_type={ID_TOKEN}")).unwrap();
+        assert_eq!(person.subject_type, TokenType::IdToken);
         let id_token = "urn:ietf:params:oauth:token-type:saml2";
         for bad in [
             "subject_token=x".to_owned(),

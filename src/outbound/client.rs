@@ -248,7 +248,8 @@ impl Resolve for Resolver {
             if admitted.is_empty() {
                 return Err(NoneAdmitted.into());
             }
-            Ok(Box::new(admitted.into_iter()) as Addrs)
+            let admitted: Addrs = Box::new(admitted.into_iter());
+            Ok(admitted)
         })
     }
 }

@@ -2,10 +2,16 @@
 
 #![cfg(feature = "server")]
 
+#[path = "../foreign/mod.rs"]
+mod foreign;
+#[path = "../support/idp.rs"]
+mod idp;
+
 mod clients;
 mod holder;
 mod home;
 mod import;
+mod issuers;
 mod keys;
 mod ledger;
 mod offline;

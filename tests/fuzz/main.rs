@@ -27,6 +27,7 @@ mod cost;
 mod forge;
 mod frames;
 mod input;
+mod issuers;
 mod journal;
 mod messages;
 mod oauth;

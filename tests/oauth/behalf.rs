@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
+    client::{self, TOKEN, basic, ledger, register, token},
     house::{House, body_of, refused, task},
     idp::SigningKey,
     provider::Provider,
@@ -35,7 +36,7 @@ async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
     let view = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
     assert!(view["steward"] != carol && view.get("steward_verified_by").is_none(), "{view}");
     // The trail says who vouched, and nowhere who the person is.
-    let trail = house.operator(Method::GET, "/v1/audit?limit=1000").send().await.unwrap().text().await.unwrap();
+    let trail = house.operator(Method::GET, "/v1/audit?limit=200").send().await.unwrap().text().await.unwrap();
     assert!(trail.contains(&format!("steward verified by {}", provider.idp.issuer())), "{trail}");
     assert!(trail.contains("steward_identified") && !trail.contains("00u1") && !trail.contains("carol"));
     let data = house.directory.path().join("data");
@@ -63,7 +64,7 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
     let twice = house.agent(Method::POST, "/v1/tasks").header("content-type", "application/json").body(twice);
     assert_eq!(refused(twice).await.0, 400);
     let before = house.records().get("task_opened").copied().unwrap_or(0);
-    let forged = SigningKey::rsa("one").sign(Some("JWT"), &provider.claims(json!({"aud": "web-app"})));
+    let forged = SigningKey::p256("one").sign(Some("JWT"), &provider.claims(json!({"aud": "web-app"})));
     let bad = [
         "a.b.c".to_owned(),
         forged,
@@ -203,7 +204,7 @@ async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person(
         let (status, body) = ask(&house, subject.clone()).await;
         assert_eq!((status, &body["code"]), (403, &json!("suspended")), "{kind} {id}");
         let path = format!("/v1/{kind}s/{id}/reinstate");
-        assert_eq!(house.operator(Method::POST, &path).send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        assert!(house.operator(Method::POST, &path).send().await.unwrap().status().is_success());
         let fresh = open(&house, subject.clone()).await["token"].as_str().unwrap().to_owned();
         tell(&house, &verifier).await;
         // It is dated after the cut-off, which may be a moment ahead.
@@ -248,3 +249,58 @@ async fn open(house: &House, changes: Value) -> Value {
 async fn ask(house: &House, changes: Value) -> (u16, Value) {
     refused(house.agent(Method::POST, "/v1/tasks").json(&with(changes))).await
 }
+
+#[tokio::test]
+async fn an_id_token_is_exchanged_for_a_pass_on_the_persons_behalf() {
+    let provider = Provider::start().await;
+    let house = provider.house().await;
+    let carol = provider.link(&house, "carol", "00u1").await;
+    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let helper = register(&house, "helper-bot", ledger(&["read_ledger"])).await;
+    let exchange = |(client, secret): (&str, &str), (token, kind): (&str, &str), more: &[(&str, &str)]| {
+        let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
+        let form = [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", &kind)];
+        let request = house.request(Method::POST, TOKEN).form(&form.iter().chain(more).collect::<Vec<_>>());
+        request.header("authorization", basic(client, secret))
+    };
+    let build = ("build-bot", &*secret);
+    let id_token = provider.id_token(json!({}));
+    let answer = token(exchange(build, (&id_token, "id_token"), &[])).await;
+    assert_eq!(answer["issued_token_type"], "urn:ietf:params:oauth:token-type:access_token");
+    assert_eq!(answer["scope"], "tool:read_ledger");
+    let on_behalf = async |agent: &str| {
+        let tasks = house.operator(Method::GET, &format!("/v1/tasks?agent={agent}")).send().await.unwrap();
+        let task = body_of(tasks).await["items"][0].clone();
+        (task["steward"].clone(), task["steward_verified_by"].clone())
+    };
+    let carols = (json!(carol), json!(provider.idp.issuer()));
+    assert_eq!(on_behalf("build-bot").await, carols);
+    // What comes of it is on the same person's behalf.
+    let pass = answer["access_token"].as_str().unwrap();
+    token(exchange(("helper-bot", &helper), (pass, "access_token"), &[])).await;
+    assert_eq!(on_behalf("helper-bot").await, carols);
+    let before = house.records().get("task_opened").copied();
+    for bad in [
+        "",
+        " ",
+        "x",
+        pass,
+        &provider.id_token(json!({"exp": 1})),
+        &provider.id_token(json!({"aud": support::ISSUER})),
+        &provider.id_token(json!({"sub": "00u2"})),
+        &provider.jag(json!({})),
+        &SigningKey::p256("one").sign(Some("JWT"), &provider.claims(json!({"aud": "web-app"}))),
+    ] {
+        let refused = client::refused(exchange(build, (bad, "id_token"), &[])).await;
+        assert_eq!(refused, (400, "invalid_request".to_owned()), "{bad}");
+    }
+    for more in [("subject_token", &*id_token), ("actor_token", &*id_token), ("requested_token_type", "x")] {
+        let refused = client::refused(exchange(build, (&id_token, "id_token"), &[more])).await;
+        assert_eq!(refused, (400, "invalid_request".to_owned()), "{more:?}");
+    }
+    let thief = client::refused(exchange(("build-bot", &helper), (&id_token, "id_token"), &[])).await;
+    assert_eq!(thief, (401, "invalid_client".to_owned()));
+    assert_eq!(house.records().get("task_opened").copied(), before);
+}
+
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

@@ -48,7 +48,7 @@ async fn a_workload_needs_no_secret_of_ours() {
 async fn a_workload_that_is_not_believed_gets_nothing() {
     let platform = Provider::start().await;
     let house = platform.house().await;
-    let stranger = SigningKey::rsa("one");
+    let stranger = SigningKey::p256("one");
     let before = house.records();
     let bad = [
         platform.workload(json!({"aud": "https://other.example"})),
@@ -193,7 +193,7 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
         let (status, code) = refused(with(&jag)).await;
         assert_eq!((status, code.as_str()), (400, told), "{changes}");
     }
-    let stranger = SigningKey::rsa("one").sign(Some("oauth-id-jag+jwt"), &provider.claims(json!({})));
+    let stranger = SigningKey::p256("one").sign(Some("oauth-id-jag+jwt"), &provider.claims(json!({})));
     assert_eq!(refused(with(&stranger)).await.1, "invalid_grant");
     assert_eq!(refused(with(&provider.workload(json!({})))).await.1, "invalid_grant");
     assert_eq!(refused(with(&provider.id_token(json!({})))).await.1, "invalid_grant");

@@ -28,7 +28,7 @@ pub struct Provider {
 
 impl Provider {
     pub async fn start() -> Self {
-        let key = SigningKey::rsa("one");
+        let key = SigningKey::p256("one");
         Self { idp: Idp::start(&[&key]).await, key, single_use: false }
     }
 

@@ -363,6 +363,8 @@ async fn an_id_token_is_of_a_known_client_and_says_who() {
         (json!({"sub": ""}), JwtReason::Claim("sub")),
         (json!({"groups": "finance"}), JwtReason::Claim("groups")),
         (json!({"groups": {"a": 1}}), JwtReason::Claim("groups")),
+        (json!({"hasgroups": true}), JwtReason::Claim("groups")),
+        (json!({"_claim_names": {"groups": "src1"}}), JwtReason::Claim("groups")),
         (json!({"groups": ["a", 1]}), JwtReason::Claim("groups")),
         (json!({"groups": [""]}), JwtReason::Claim("groups")),
         (json!({"groups": ["x".repeat(129)]}), JwtReason::Claim("groups")),

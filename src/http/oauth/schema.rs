@@ -9,8 +9,11 @@ use crate::http::schema::AuthorizationDetail;
 /// A token request (RFC 6749 section 4.4). Parameters that are not listed are ignored.
 #[derive(ToSchema)]
 pub(in crate::http) struct TokenRequest {
-    /// `client_credentials` or `urn:ietf:params:oauth:grant-type:token-exchange`.
+    /// `client_credentials`, `urn:ietf:params:oauth:grant-type:jwt-bearer` or
+    /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     grant_type: String,
+    /// The JWT that is the grant, for `jwt-bearer`.
+    assertion: Option<String>,
     /// The client, when it does not stand in the header or the assertion.
     client_id: Option<String>,
     /// Its secret, when it does not stand in the header.
@@ -27,7 +30,7 @@ pub(in crate::http) struct TokenRequest {
     authorization_details: Option<String>,
     /// For a token exchange: the pass that is exchanged (RFC 8693).
     subject_token: Option<String>,
-    /// `urn:ietf:params:oauth:token-type:access_token`.
+    /// `urn:ietf:params:oauth:token-type:access_token`, or `urn:ietf:params:oauth:token-type:id_token`.
     subject_token_type: Option<String>,
     /// For a token exchange: a pass of the client's own; the client is the actor with or without it.
     actor_token: Option<String>,

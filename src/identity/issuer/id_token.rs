@@ -51,6 +51,11 @@ impl Person {
 
     pub(super) fn named_by(jwt: &GenuineJwt<'_>) -> Result<Self, JwtReason> {
         let (issuer, subject) = (jwt.trusted.issuer().into(), jwt.subject()?.to_owned());
+        // SECURITY: some issuers leave the groups out when there are too many, and say so with these.
+        let elsewhere = jwt.claim("_claim_names").is_some_and(|names| names.get("groups").is_some());
+        if elsewhere || jwt.claim("hasgroups").is_some() {
+            return Err(JwtReason::Claim("groups"));
+        }
         Ok(Self { issuer, subject, groups: groups(jwt.claim("groups"))? })
     }
 }

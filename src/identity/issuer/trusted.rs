@@ -115,7 +115,7 @@ impl TrustedIssuer {
         Ok(Self {
             issuer,
             kinds: settings.kinds,
-            algorithms: settings.algorithms.map_or_else(|| Ok(KeyAlgorithm::ALL.into()), algorithms)?,
+            algorithms: settings.algorithms.as_ref().map_or_else(|| Ok(KeyAlgorithm::ALL.into()), algorithms)?,
             audience: settings.audience.map(Into::into),
             client_ids: settings.client_ids,
             subjects: subjects.map_err(|error| format!("`subjects`: {error}"))?,
@@ -175,7 +175,7 @@ impl TrustedIssuer {
     }
 }
 
-fn algorithms(names: BTreeSet<String>) -> Result<Vec<KeyAlgorithm>, String> {
+fn algorithms(names: &BTreeSet<String>) -> Result<Vec<KeyAlgorithm>, String> {
     let known = KeyAlgorithm::NAMES.join(", ");
     let algorithm = |name: &String| KeyAlgorithm::from_alg(name).ok_or(());
     match names.iter().map(algorithm).collect::<Result<Vec<_>, _>>() {

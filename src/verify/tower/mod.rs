@@ -18,7 +18,8 @@
 //!
 //! 1. answered with the server's OAuth metadata (RFC 9728), if it is a GET for that;
 //! 2. refused for its HTTP method, its `Origin`, a token in the URL, or no token;
-//! 3. verified: the pass, its revocation, end and audience. No body is read before;
+//! 3. verified: the pass, its revocation, end and audience. No body is read before; that of a request refused
+//!    till here is thrown away when it is short, and otherwise the connection ends with the answer;
 //! 4. refused for its content type, its length, or a body that is not one strict JSON-RPC message;
 //! 5. cleared, when its method names a tool, prompt or resource; unknown methods are refused;
 //! 6. written out anew and handed on, without the client's credentials, with the
@@ -61,6 +62,7 @@ mod reports;
 mod service;
 mod sessions;
 mod trace;
+mod unread;
 
 use std::{fmt, sync::Arc};
 

@@ -5,16 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Opening, menu, open};
+use super::{Opening, menu, on_behalf, open};
 use crate::{
     base::ids::ServerUri,
-    broker::{BrokerError, Caller, UsedAssertion},
+    broker::{Caller, UsedAssertion},
     http::{
-        oauth::{
-            answer::{TokenAnswer, refusal},
-            client::Client,
-            token::Exchange,
-        },
+        oauth::{answer::TokenAnswer, client::Client, token::Exchange},
         problem::Problem,
     },
     identity::issuer::IdJag,
@@ -50,19 +46,9 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
     let (catalogue, defaults) = menu(exchange, &client);
     let details = within(&jag, asked, (&catalogue, &defaults))?;
     consume(exchange, &client, &jag).await?;
-    let mut opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: None, holder };
-    match app.broker.steward_of(&jag.person) {
-        Ok(verified) => opening.verified = Some(verified),
-        Err(error) => {
-            let inside = error.to_string();
-            let request = opening.into_request(exchange);
-            return match app.broker.refuse_task(&client.caller, &client.agent, (request, error)).await {
-                Err(BrokerError::Refused(_)) => Err(invalid(exchange, inside)),
-                Err(error) => Err(refusal(error, asked)),
-                Ok(never) => match never {},
-            };
-        }
-    }
+    let opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: None, holder };
+    let steward = app.broker.steward_of(&jag.person);
+    let opening = on_behalf(exchange, &client, (opening, steward, OAuthError::InvalidGrant)).await?;
     open(exchange, &client, opening).await
 }
 

@@ -13,8 +13,9 @@ use super::{
     token::Exchange,
 };
 use crate::{
-    broker::{OpenTask, VerifiedSteward},
+    broker::{BrokerError, Issued, OpenTask, VerifiedSteward},
     http::problem::Problem,
+    oauth::OAuthError,
     policy::Catalogue,
     token::{Holding, rights::RequestedDetail},
 };
@@ -54,10 +55,39 @@ impl Opening<'_> {
 
 /// Opens a task for the client and answers its pass.
 async fn open(exchange: &Exchange<'_>, client: &Client, opening: Opening<'_>) -> Result<TokenAnswer, Problem> {
+    let issued = opened(exchange, client, opening).await?;
+    TokenAnswer::new(&issued, &exchange.asked, exchange.app.broker.now())
+}
+
+/// Opens a task for the client and mints its pass.
+async fn opened(exchange: &Exchange<'_>, client: &Client, opening: Opening<'_>) -> Result<Issued, Problem> {
     let Exchange { app, asked, .. } = exchange;
     let request = opening.into_request(exchange);
     let issued = app.broker.open_task(&client.caller, &client.agent, request).await;
     let issued = issued.map_err(|error| refusal(error, asked))?;
     app.observer.minted();
-    TokenAnswer::new(&issued, asked, app.broker.now())
+    Ok(issued)
+}
+
+/// On behalf of `steward`, who was proven; or the reason why nobody was, which is recorded and told as `told`.
+async fn on_behalf<'p>(
+    exchange: &Exchange<'_>,
+    client: &Client,
+    (opening, steward, told): (Opening<'p>, Result<VerifiedSteward, BrokerError>, OAuthError),
+) -> Result<Opening<'p>, Problem> {
+    let Exchange { app, asked, context, .. } = exchange;
+    let error = match steward {
+        Ok(steward) => return Ok(Opening { verified: Some(steward), ..opening }),
+        Err(error) => error,
+    };
+    let inside = error.to_string();
+    let request = opening.into_request(exchange);
+    match app.broker.refuse_task(&client.caller, &client.agent, (request, error)).await {
+        Err(BrokerError::Refused(_)) => {
+            app.limits.note_failure(context.peer);
+            Err(Problem::oauth(told, inside))
+        }
+        Err(error) => Err(refusal(error, asked)),
+        Ok(never) => match never {},
+    }
 }

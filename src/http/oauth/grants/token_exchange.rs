@@ -1,14 +1,17 @@
 //! Token exchange (RFC 8693): the client presents somebody's token and gets a narrower one of its own.
 
+use super::{Opening, menu, on_behalf, opened};
 use crate::{
     base::ids::{ServerName, ServerUri},
     broker::{self, ExchangeError},
     http::{
         oauth::{
             answer::{TokenAnswer, refusal},
+            client::Client,
             token::Exchange,
         },
         problem::Problem,
+        subject::SubjectToken,
     },
     oauth::{Asked, OAuthError, TokenExchange, TokenType},
 };
@@ -20,6 +23,7 @@ pub(in crate::http::oauth) async fn answer(
 ) -> Result<TokenAnswer, Problem> {
     match presented.subject_type {
         TokenType::AccessToken => of_pass(exchange, &presented).await,
+        TokenType::IdToken => of_person(exchange, &presented).await,
     }
 }
 
@@ -28,10 +32,7 @@ async fn of_pass(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<T
     let client = exchange.client()?;
     let asked = with_audience(exchange, &presented.audience)?;
     let told = |error: ExchangeError| refused(error, &asked);
-    if let Some(actor) = &presented.actor {
-        let actor = app.broker.subject_pass(actor).map_err(told)?;
-        app.broker.refuse_foreign_actor(&actor, &client.agent).map_err(told)?;
-    }
+    refuse_foreign_actor(exchange, &client, presented).map_err(told)?;
     let subject = app.broker.subject_pass(&presented.subject).map_err(told)?;
     let catalogue = app.broker.state().catalogue();
     let left: Vec<_> = subject.left().into_iter().filter(|detail| catalogue.get(&detail.server).is_some()).collect();
@@ -41,6 +42,35 @@ async fn of_pass(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<T
     let issued = app.broker.exchange(&client.caller, &client.agent, wanted).await.map_err(told)?;
     app.observer.minted();
     TokenAnswer::exchanged(&issued, &asked, app.broker.now())
+}
+
+/// The client acts on behalf of the person whose ID token it presents.
+async fn of_person(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<TokenAnswer, Problem> {
+    let Exchange { app, .. } = exchange;
+    let client = exchange.client()?;
+    let asked = with_audience(exchange, &presented.audience)?;
+    refuse_foreign_actor(exchange, &client, presented).map_err(|error| refused(error, &asked))?;
+    let subject = SubjectToken::read(presented.subject.to_string());
+    let subject = subject.map_err(|_| Problem::oauth(OAuthError::InvalidRequest, "the subject token is no JWT"))?;
+    let (catalogue, defaults) = menu(exchange, &client);
+    let details = asked.resolve(&catalogue, &defaults)?;
+    let holder = exchange.holder(&client.agent)?;
+    let opening = Opening { purpose: PERSON, details, verified: None, holder };
+    let steward = app.steward_of(&subject).await;
+    let opening = on_behalf(exchange, &client, (opening, steward, OAuthError::InvalidRequest)).await?;
+    let issued = opened(exchange, &client, opening).await?;
+    TokenAnswer::exchanged(&issued, &asked, app.broker.now())
+}
+
+/// An actor token may only say again that the client is who it is.
+fn refuse_foreign_actor(
+    exchange: &Exchange<'_>,
+    client: &Client,
+    presented: &TokenExchange,
+) -> Result<(), ExchangeError> {
+    let Some(actor) = &presented.actor else { return Ok(()) };
+    let actor = exchange.app.broker.subject_pass(actor)?;
+    exchange.app.broker.refuse_foreign_actor(&actor, &client.agent)
 }
 
 /// What is asked for, at the servers that `resource` and `audience` name, which may be by their short names.
@@ -68,3 +98,5 @@ fn refused(error: ExchangeError, asked: &Asked) -> Problem {
     };
     Problem::oauth(told, error.to_string())
 }
+
+const PERSON: &str = "OAuth token exchange";
