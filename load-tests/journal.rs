@@ -39,6 +39,7 @@ fn entry() -> Entry {
         asked: Vec::new(),
         allow_partial: false,
         holder: None,
+        verified: None,
         client_secret: None,
         parent: None,
     };

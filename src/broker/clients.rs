@@ -3,6 +3,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
@@ -47,6 +48,22 @@ impl NewSecret {
 impl fmt::Debug for NewSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NewSecret({})", self.id())
+    }
+}
+
+/// A secret of an agent or a server, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SecretView {
+    /// What to remove it by.
+    pub secret_id: SecretId,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+impl SecretView {
+    pub(super) fn of(secret: &ClientSecret) -> Self {
+        Self { secret_id: secret.id(), added_at: secret.added_at }
     }
 }
 

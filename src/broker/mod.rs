@@ -52,7 +52,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
-    clients::NewSecret,
+    clients::{NewSecret, SecretView},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::{DirectoryError, Identity},
     error::BrokerError,
@@ -68,7 +68,7 @@ pub use self::{
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, SecretView, ServerView},
+    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
     state::State,

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
+    clients::SecretView,
     request::refuse_bad_details,
     state::{OperatorEntry, State},
 };
@@ -17,7 +18,7 @@ use crate::{
     },
     journal::{
         Event,
-        client::{ClientProfile, ClientSecret, SecretId},
+        client::{ClientProfile, ClientSecret},
         event::{AgentRecord, Role, Subject},
     },
     policy::Catalogue,
@@ -65,16 +66,6 @@ pub struct AgentView {
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
-}
-
-/// A secret of an agent or a server, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct SecretView {
-    /// What to remove it by.
-    pub secret_id: SecretId,
-    /// When it was added.
-    pub added_at: Timestamp,
 }
 
 /// A server, as shown to operators.
@@ -380,7 +371,7 @@ impl Broker {
             steward_name: self.directory().name(&record.steward).map(str::to_owned),
             groups: record.groups.clone(),
             keys: record.keys.clone(),
-            secrets: record.secrets.iter().map(view_secret).collect(),
+            secrets: record.secrets.iter().map(SecretView::of).collect(),
             default_details: record.client.clone().unwrap_or_default().default_details,
             registered_at: record.registered_at,
             suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
@@ -388,13 +379,9 @@ impl Broker {
     }
 }
 
-fn view_secret(secret: &ClientSecret) -> SecretView {
-    SecretView { secret_id: secret.id(), added_at: secret.added_at }
-}
-
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {
     let suspended = state.is_suspended(&Subject::Server(manifest.server.clone()));
-    let secrets = state.server_secrets.get(&manifest.server).into_iter().flatten().map(view_secret).collect();
+    let secrets = state.server_secrets.get(&manifest.server).into_iter().flatten().map(SecretView::of).collect();
     ServerView { manifest: manifest.clone(), secrets, suspended }
 }
 

@@ -93,6 +93,7 @@ pub(in crate::http) struct Introspection {
 /// An actor (RFC 8693 section 4.1).
 #[derive(ToSchema)]
 #[schema(no_recursion)]
+#[expect(clippy::use_self, reason = "the document has no word for itself")]
 pub(in crate::http) struct Actor {
     /// The agent.
     sub: String,
