@@ -67,7 +67,14 @@ async fn furnish(broker: &Broker) -> AgentId {
     let agent: AgentId = "bot".parse().unwrap();
     let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
     let (groups, default_details) = ([].into(), Vec::new());
-    let new = NewAgent { agent: agent.clone(), steward: "alice".into(), groups, keys: vec![key], default_details };
+    let new = NewAgent {
+        agent: agent.clone(),
+        steward: "alice".into(),
+        groups,
+        keys: vec![key],
+        default_details,
+        redirect_uris: Vec::new(),
+    };
     broker.add_agent(&Caller::broker(), new).await.unwrap();
     agent
 }

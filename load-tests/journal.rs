@@ -42,6 +42,7 @@ fn entry() -> Entry {
         verified: None,
         client_secret: None,
         parent: None,
+        consented: false,
     };
     let event = Event::TaskOpened { task };
     Entry {

@@ -65,6 +65,7 @@ async fn at_one_client(directory: &Path) {
         groups: [].into(),
         keys: vec![key.public_jwk()],
         default_details: Vec::new(),
+        redirect_uris: Vec::new(),
     };
     broker.add_agent(&Caller::broker(), new).await.unwrap();
     broker.reload_policy(&Caller::broker()).await.unwrap().unwrap();

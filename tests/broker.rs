@@ -6,6 +6,8 @@ mod children;
 mod doors;
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/people.rs"]
+mod people;
 #[path = "broker/proofs.rs"]
 mod proofs;
 #[path = "broker/refusals.rs"]
@@ -104,6 +106,7 @@ fn new_agent(agent: &str) -> NewAgent {
         groups: ["research".parse().unwrap()].into(),
         keys: vec![json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})],
         default_details: Vec::new(),
+        redirect_uris: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         Actor, Event, ReadError, Reader, Record, Subjects,
         event::{KeyState, Role, Subject},
     },
+    token::rights::RequestedDetail,
 };
 
 /// One event of the audit trail.
@@ -28,7 +29,7 @@ pub struct AuditEvent {
     /// What happened: `token_issued`, `revoked`, …
     #[serde(rename = "type")]
     pub event_type: String,
-    /// Who caused it: `broker`, `agent <id>`, `operator <id>` or `client of <task>`.
+    /// Who caused it: `broker`, `agent <id>`, `operator <id>`, `client of <task>` or `steward <id>`.
     pub actor: String,
     /// The agent that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +68,7 @@ impl AuditEvent {
             Actor::Agent(agent) => format!("agent {agent}"),
             Actor::Operator(operator) => format!("operator {operator}"),
             Actor::TaskClient(task) => format!("client of {task}"),
+            Actor::Steward(steward) => format!("steward {steward}"),
         };
         let (event_type, detail) = explain(&entry.event);
         Self {
@@ -265,11 +267,33 @@ fn explain(event: &Event) -> (&'static str, String) {
         }
         Event::Reinstated { subject } => ("reinstated", subject_words(subject)),
         Event::AssertionUsed { expires_at, .. } => ("assertion_used", format!("remembered until {expires_at}")),
+        Event::SignInCodeMade { expires_at, .. } => ("sign_in_code_made", format!("good once, until {expires_at}")),
+        Event::SignedIn { .. } => ("signed_in", String::new()),
+        Event::ConsentGiven { consent } => {
+            let sent = consent.redirect_uri.as_deref().map(|uri| format!("; code sent to {uri}")).unwrap_or_default();
+            ("consent_given", format!("{}; until {}{sent}", list(consent.details.iter().map(names)), consent.ends_at))
+        }
+        Event::CodeUsed { task, .. } => {
+            let words = if task.is_some() { "by its client" } else { "came from where it should not have been" };
+            ("code_used", words.to_owned())
+        }
+        Event::RefreshRotated { .. } => ("refresh_rotated", String::new()),
+        Event::ClientRegistered { registration } => {
+            let name = registration.name.as_deref().unwrap_or("without a name");
+            ("client_registered", format!("{name} (its word): {}", list(&registration.redirect_uris)))
+        }
         Event::CallDecided { call, attribution } => {
             ("call_decided", format!("{} at {}, {}", call.id, call.at, attribution.as_str()))
         }
         Event::ReportsLost { lost } => ("reports_lost", format!("{} from {} to {}", lost.id, lost.from, lost.to)),
     }
+}
+
+fn names(detail: &RequestedDetail) -> String {
+    let tools = detail.tools.iter().map(|name| format!("tool {name}"));
+    let prompts = detail.prompts.iter().map(|name| format!("prompt {name}"));
+    let resources = detail.resources.iter().map(|tree| format!("resource {tree}"));
+    list(tools.chain(prompts).chain(resources))
 }
 
 fn subject_words(subject: &Subject) -> String {

@@ -1,6 +1,7 @@
 //! Floor 0: the words that every other floor speaks. No policy, no tokens, and no I/O but for
 //! secret files.
 
+pub mod client_url;
 pub mod digest;
 pub mod holder;
 pub mod ids;

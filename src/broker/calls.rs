@@ -162,7 +162,9 @@ impl Broker {
     fn view_call(&self, record: &Record, verdict: Verdict, records: &mut Records<'_>) -> Result<CallView, IndexError> {
         let reported_by = match &record.entry.actor {
             Actor::Operator(operator) => operator.to_string(),
-            Actor::Agent(_) | Actor::TaskClient(_) | Actor::Broker => return Err(IndexError::Damaged),
+            Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_) | Actor::Broker => {
+                return Err(IndexError::Damaged);
+            }
         };
         let view = |(id, at, server): (&ReportId, Timestamp, &ServerUri)| CallView {
             seq: record.sequence,

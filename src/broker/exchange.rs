@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Broker, BrokerError, Caller, Issued, issue::refuse_suspended, live_task::LiveTask, request::refuse_bad_details,
+    Broker, BrokerError, Caller, Issued, live_task::LiveTask, request::refuse_bad_details, standing::refuse_suspended,
     state::State,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         ids::{AgentId, ServerUri, TaskId, ToolName},
     },
     journal::{
+        Event,
         event::{AgentRecord, KeyPurpose, Subject, TaskRecord},
         parent::ParentPass,
     },
@@ -145,7 +146,8 @@ impl Broker {
         }
         let task = self.child_task(pass, (left, asked), &record, &exchange)?;
         let standing = self.refuse_without_standing(&record, &task, None);
-        Ok(self.issue(caller, &record, (task, standing), true).await?)
+        let opened = vec![Event::TaskOpened { task: task.clone() }];
+        Ok(self.issue(caller, &record, (task, standing), opened).await?)
     }
 
     /// What is asked for, at servers that the pass is for.
@@ -249,6 +251,7 @@ impl Broker {
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
             verified,
+            consented: false,
             client_secret: None,
             parent: Some(ParentPass {
                 task: claims.task.clone(),

@@ -8,7 +8,7 @@ use super::{
     Broker, BrokerError, Caller,
     exchange::{confined, refuse_ended_parent},
     request::{refuse_bad_details, refuse_bad_request},
-    state::State,
+    standing::{refuse_suspended, subjects},
     stewards::VerifiedSteward,
 };
 use crate::{
@@ -18,13 +18,10 @@ use crate::{
     },
     journal::{
         Event,
-        event::{AgentRecord, RecordedGrant, RecordedReason, Subject, TaskRecord, TokenRecord},
+        event::{AgentRecord, RecordedGrant, RecordedReason, TaskRecord, TokenRecord},
     },
     policy::{Behalf, Decision, Granted, Question, Reason},
-    token::{
-        Draft, Holding, PassContent, PassToken, mint,
-        rights::{GrantedDetail, RequestedDetail},
-    },
+    token::{Draft, Holding, PassContent, PassToken, mint, rights::RequestedDetail},
 };
 
 /// A request for a task and its first pass.
@@ -83,7 +80,8 @@ impl Broker {
         let said = request.steward.clone();
         let task = self.new_task(&record, request)?;
         let standing = self.refuse_without_standing(&record, &task, said.as_deref());
-        self.issue(caller, &record, (task, standing), true).await
+        let opened = vec![Event::TaskOpened { task: task.clone() }];
+        self.issue(caller, &record, (task, standing), opened).await
     }
 
     /// Mints another pass in a task: policy is asked again, the task's end stays.
@@ -100,6 +98,9 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let record = self.registered(agent)?;
         let mut task = self.task_of(agent, task)?;
+        if task.consented {
+            return Err(BrokerError::Conflict("a person allowed this task: its refresh token renews it".to_owned()));
+        }
         if let Some(details) = request.details {
             refuse_bad_details(&details)?;
             if task.parent.is_some() {
@@ -120,7 +121,7 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let standing = self.refuse_without_standing(agent, &task, None);
         let standing = standing.and_then(|()| self.refuse_renewal(agent, &task));
-        self.issue(caller, agent, (task, standing), false).await
+        self.issue(caller, agent, (task, standing), Vec::new()).await
     }
 
     /// What a request would be answered, by the same path, without recording anything; the pass
@@ -144,22 +145,22 @@ impl Broker {
         }
     }
 
+    /// Mints a pass in `task`, recorded after `events`, which open the task when it is a new one.
     pub(super) async fn issue(
         &self,
         caller: &Caller,
         agent: &AgentRecord,
         (task, standing): (TaskRecord, Result<(), BrokerError>),
-        is_new: bool,
+        mut events: Vec<Event>,
     ) -> Result<Issued, BrokerError> {
         let now = self.now();
         let Prepared { draft, record, granted } = match standing.and_then(|()| self.assess(agent, &task, now)) {
             Ok(prepared) => prepared,
-            Err(error) => return Err(self.record_refusal(caller, &task, is_new, error).await?),
+            Err(error) => {
+                let is_new = events.iter().any(|event| matches!(event, Event::TaskOpened { .. }));
+                return Err(self.record_refusal(caller, &task, is_new, error).await?);
+            }
         };
-        let mut events = Vec::new();
-        if is_new {
-            events.push(Event::TaskOpened { task: task.clone() });
-        }
         events.push(Event::TokenIssued { task: task.task.clone(), token: record.clone() });
         let receipt = self.record(caller, now, events).await?;
         if let Err(error) = self.refuse_overtaken(agent, &task, &record) {
@@ -189,6 +190,7 @@ impl Broker {
             verified,
             client_secret: None,
             parent: None,
+            consented: false,
         })
     }
 
@@ -315,45 +317,6 @@ impl Broker {
         let record = self.state().agent(agent).cloned();
         record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
     }
-
-    /// Refuses an agent that may ask for nothing now, and one that says that the task is for another steward
-    /// than it is: without proof an agent acts for its own.
-    pub(super) fn refuse_without_standing(
-        &self,
-        agent: &AgentRecord,
-        task: &TaskRecord,
-        said: Option<&str>,
-    ) -> Result<(), BrokerError> {
-        {
-            let state = self.state();
-            for subject in people(agent, task) {
-                refuse_suspended(&state, &subject)?;
-            }
-        }
-        let is_meant = |said| self.directory().find(said, |steward| *steward == task.steward).is_some();
-        match said {
-            Some(said) if !is_meant(said) => {
-                let detail = "without a subject token an agent acts for its registered steward only";
-                let detail = if task.verified.is_some() { "the subject token is another person's" } else { detail };
-                let code = crate::base::ReasonCode::StewardMismatch;
-                Err(BrokerError::Refused(vec![Reason::new(code, detail)]))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
-        self.refuse_ended_task(&agent.agent, &task.task)?;
-        refuse_ended_parent(&self.state(), task)?;
-        if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
-            return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
-        }
-        if task.verified.is_some() || task.steward == agent.steward {
-            return Ok(());
-        }
-        let detail = "the agent has another steward since the task was opened: open a new task";
-        Err(BrokerError::TaskEnded(detail.to_owned()))
-    }
 }
 
 /// A pass that was made and that nobody has yet.
@@ -370,7 +333,7 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
         steward: agent.steward.clone(),
         behalf: Behalf {
             steward: task.steward.clone(),
-            verified: task.verified.is_some(),
+            verified: task.consented || task.verified.is_some(),
             groups: task.verified.as_ref().map(|by| by.groups.clone()).unwrap_or_default(),
         },
         purpose: task.purpose.clone(),
@@ -380,30 +343,6 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
         holder_bound: task.holder.is_some(),
         allow_partial: task.allow_partial,
     }
-}
-
-/// Who must be in good standing: the agent, who answers for it, and on whose behalf it acts.
-fn people(agent: &AgentRecord, task: &TaskRecord) -> [Subject; 3] {
-    let [own, behalf] = [&agent.steward, &task.steward].map(|steward| Subject::Steward(steward.clone()));
-    [Subject::Agent(agent.agent.clone()), own, behalf]
-}
-
-/// Whoever a pass concerns and can be suspended.
-fn subjects(agent: &AgentRecord, task: &TaskRecord, rights: &[GrantedDetail]) -> impl Iterator<Item = Subject> {
-    people(agent, task).into_iter().chain(rights.iter().map(|detail| Subject::Server(detail.server.clone())))
-}
-
-pub(super) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), BrokerError> {
-    if !state.is_suspended(subject) {
-        return Ok(());
-    }
-    let who = match subject {
-        Subject::Agent(agent) => format!("agent `{agent}`"),
-        Subject::Steward(_) => "the agent's steward".to_owned(),
-        Subject::Server(server) => format!("server `{server}`"),
-        _ => "it".to_owned(),
-    };
-    Err(BrokerError::Suspended(format!("{who} was revoked and not reinstated")))
 }
 
 /// The reasons of a refusal as they are recorded: the first ones, and how many more there are.
@@ -421,4 +360,3 @@ fn recorded_reasons(error: &BrokerError) -> Vec<RecordedReason> {
 }
 
 const MAX_RECORDED_REASONS: usize = 64;
-const MAX_PASSES: usize = 1000;

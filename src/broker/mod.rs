@@ -7,8 +7,11 @@
 mod assertions;
 mod calls;
 mod clients;
+mod codes;
+mod consent;
 mod decisions;
 mod directory;
+mod dynamic;
 mod error;
 mod exchange;
 mod feed;
@@ -21,8 +24,12 @@ mod key_protection;
 mod keyring;
 mod lineage;
 mod live_task;
+mod narrow;
+mod one_time;
 mod open;
+mod operators;
 mod options;
+mod people;
 mod policy_store;
 mod proofs;
 mod registry;
@@ -32,7 +39,9 @@ mod retention;
 mod revoke;
 mod saved;
 mod server_secrets;
+mod sign_in;
 mod space;
+mod standing;
 mod state;
 mod stewards;
 mod task_clients;
@@ -47,14 +56,17 @@ use std::{
 use tokio::sync::{Semaphore, watch};
 
 use self::{
-    assertions::Assertions, decisions::Decisions, directory::Directory, feed::FeedHub, judge::Judges, keyring::Keyring,
-    policy_store::PolicyStore, space::Space,
+    assertions::Assertions, codes::Turns, decisions::Decisions, directory::Directory, feed::FeedHub, judge::Judges,
+    keyring::Keyring, policy_store::PolicyStore, space::Space,
 };
 pub use self::{
     calls::{CallPage, CallView},
     clients::{NewSecret, SecretView},
+    codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
+    consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
     directory::{DirectoryError, Identity},
+    dynamic::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
     error::BrokerError,
     exchange::{Exchange, ExchangeError, SubjectPass},
     feed::{HEARTBEAT, SignedFrame, Subscription},
@@ -65,12 +77,16 @@ pub use self::{
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
     live_task::{LiveTask, TaskEnd},
+    narrow::Names,
+    one_time::OneTime,
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
+    operators::{NewOperator, OperatorToken},
     options::Options,
     policy_store::{GrantWritten, PolicyView},
-    registry::{AgentView, NewAgent, NewOperator, OperatorToken, ServerView},
+    registry::{AgentView, NewAgent, ServerView},
     retention::Retention,
     revoke::{RevocationView, Revoke, Revoked},
+    sign_in::SIGN_IN_LIVES,
     state::State,
     stewards::{StewardView, VerifiedSteward},
     task_clients::{OpenedForClient, TaskClient},
@@ -109,6 +125,7 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     /// Assertions that were seen, so that two requests at once cannot use one.
     assertions: Assertions,
+    turns: Turns,
     /// The last sequence that concerns the feed.
     feed_sequence: watch::Sender<u64>,
     /// The last sequence of all.

@@ -1,28 +1,23 @@
-//! The registry: agents, servers, stewards and operators.
+//! The registry: agents and servers.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    Broker, BrokerError, Caller,
-    clients::SecretView,
-    request::refuse_bad_details,
-    state::{OperatorEntry, State},
-};
+use super::{Broker, BrokerError, Caller, clients::SecretView, request::refuse_bad_details, state::State};
 use crate::{
     base::{
-        ids::{AgentId, GroupName, OperatorId, RevocationId, ServerUri, StewardId, TaskId},
+        ids::{AgentId, GroupName, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
     journal::{
         Event,
-        client::{ClientProfile, ClientSecret},
-        event::{AgentRecord, Role, Subject},
+        client::{ClientOrigin, ClientProfile, ClientSecret},
+        event::{AgentRecord, Subject},
     },
     policy::Catalogue,
-    token::{OperatorContent, PassToken, manifest::Manifest, mint_operator, rights::RequestedDetail},
+    token::{manifest::Manifest, rights::RequestedDetail},
 };
 
 /// An agent to be registered or changed.
@@ -39,6 +34,8 @@ pub struct NewAgent {
     pub keys: Vec<Value>,
     /// What a token request of it asks for that names no scope.
     pub default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent, already looked at by the caller.
+    pub redirect_uris: Vec<String>,
 }
 
 /// An agent, as shown to operators.
@@ -62,6 +59,12 @@ pub struct AgentView {
     /// What a token request of it asks for that names no scope.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// The URL of its metadata document, when that is how it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_document: Option<String>,
     /// When it was registered.
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
@@ -79,34 +82,6 @@ pub struct ServerView {
     pub secrets: Vec<SecretView>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
-}
-
-/// An operator's token to be made.
-#[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_structs, reason = "whoever makes one must say every one of these")]
-pub struct NewOperator {
-    /// Who.
-    pub operator: OperatorId,
-    /// What it may do.
-    pub roles: BTreeSet<Role>,
-    /// For a verifier: the servers whose feed it may follow.
-    pub servers: BTreeSet<ServerUri>,
-    /// How long the token lives.
-    pub ttl: Duration,
-}
-
-/// An operator's token, handed out once.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct OperatorToken {
-    /// Who.
-    pub operator: OperatorId,
-    /// The token.
-    pub token: PassToken,
-    /// What to revoke it by.
-    pub revocation_id: RevocationId,
-    /// When it ends.
-    pub expires_at: Timestamp,
 }
 
 impl Broker {
@@ -234,59 +209,6 @@ impl Broker {
         later.take(limit).map(|manifest| view_server(&state, manifest)).collect()
     }
 
-    /// Makes a token for an operator. Another one for the same operator may live beside it.
-    ///
-    /// # Errors
-    ///
-    /// When it has no role, a verifier has no server or a server is not registered, the time is out
-    /// of bounds, or it cannot be recorded.
-    pub async fn add_operator(&self, caller: &Caller, new: NewOperator) -> Result<OperatorToken, BrokerError> {
-        let _changing = self.changes.lock().await;
-        self.refuse_bad_operator(&new)?;
-        let now = self.now();
-        let issued_at = OperatorEntry::issue_time(self.state().operators.get(&new.operator), now);
-        let content = OperatorContent {
-            operator: new.operator.clone(),
-            roles: new.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-            servers: new.servers.clone(),
-            issued_at,
-            expires_at: issued_at.plus(new.ttl),
-        };
-        let draft = {
-            let keyring = self.keyring();
-            let root = keyring.operator().map_err(|error| BrokerError::Files(error.to_string()))?;
-            mint_operator(root, &content).map_err(|error| BrokerError::invalid("ttl_seconds", error.to_string()))?
-        };
-        let revocation_id = draft.revocation_id();
-        let (operator, expires_at) = (new.operator, content.expires_at);
-        let (roles, servers) = (new.roles, new.servers);
-        let event = Event::OperatorAdded { operator: operator.clone(), roles, revocation_id, expires_at, servers };
-        let receipt = self.record(caller, now, vec![event]).await?;
-        Ok(OperatorToken { operator, token: draft.release(&receipt), revocation_id, expires_at })
-    }
-
-    /// Refuses every token of an operator that was issued up to now.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such operator, or it cannot be recorded.
-    pub async fn remove_operator(&self, caller: &Caller, operator: &OperatorId) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        if !self.state().operators.contains_key(operator) {
-            return Err(BrokerError::NotFound(format!("operator `{operator}`")));
-        }
-        let event = Event::OperatorRemoved { operator: operator.clone() };
-        self.record(caller, self.now(), vec![event]).await.map(drop)
-    }
-
-    /// Operators whose tokens may be accepted, with what they may do and until when.
-    #[must_use]
-    pub fn operators(&self) -> Vec<(OperatorId, BTreeSet<Role>, Timestamp)> {
-        let state = self.state();
-        let alive = state.operators.iter().filter(|(_, entry)| entry.is_accepted());
-        alive.map(|(operator, entry)| (operator.clone(), entry.roles.clone(), entry.expires_at)).collect()
-    }
-
     pub(super) fn refuse_taken(&self, agent: &AgentId) -> Result<(), BrokerError> {
         let state = self.state();
         if state.agents.contains_key(agent) || state.removed_agents.contains(agent) {
@@ -310,7 +232,11 @@ impl Broker {
             |before| (before.registered_at, before.secrets, before.client),
         );
         secrets.extend(secret);
-        let client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
+        let mut client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
+        // Where others are sent codes is theirs to say.
+        if client.origin == ClientOrigin::Registered {
+            client.redirect_uris = new.redirect_uris;
+        }
         let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || !client.redirect_uris.is_empty();
         let proves_itself = proves_itself || self.options.workloads.contains(&new.agent);
         if new.keys.len() > MAX_KEYS || !proves_itself {
@@ -340,31 +266,8 @@ impl Broker {
         Ok(self.view_agent(&agent))
     }
 
-    fn refuse_bad_operator(&self, new: &NewOperator) -> Result<(), BrokerError> {
-        if new.roles.is_empty() {
-            return Err(BrokerError::invalid("roles", "give at least one of admin, auditor, approver, verifier"));
-        }
-        if new.roles.contains(&Role::Verifier) == new.servers.is_empty() {
-            return Err(BrokerError::invalid(
-                "servers",
-                "name the servers whose feed a verifier follows; nobody else has any",
-            ));
-        }
-        if new.ttl < MIN_OPERATOR_TTL || new.ttl > MAX_OPERATOR_TTL {
-            let (min, max) = (MIN_OPERATOR_TTL.as_secs(), MAX_OPERATOR_TTL.as_secs());
-            return Err(BrokerError::invalid(
-                "ttl_seconds",
-                format!("an operator's token lives {min} to {max} seconds"),
-            ));
-        }
-        let state = self.state();
-        match new.servers.iter().find(|server| !state.servers.contains_key(server)) {
-            Some(server) => Err(BrokerError::invalid("servers", format!("no server `{server}` is registered"))),
-            None => Ok(()),
-        }
-    }
-
     fn view_agent(&self, record: &AgentRecord) -> AgentView {
+        let client = record.client.clone().unwrap_or_default();
         AgentView {
             agent: record.agent.clone(),
             steward: record.steward.clone(),
@@ -372,7 +275,12 @@ impl Broker {
             groups: record.groups.clone(),
             keys: record.keys.clone(),
             secrets: record.secrets.iter().map(SecretView::of).collect(),
-            default_details: record.client.clone().unwrap_or_default().default_details,
+            default_details: client.default_details,
+            redirect_uris: client.redirect_uris,
+            client_document: match client.origin {
+                ClientOrigin::MetadataDocument { url } => Some(url),
+                _ => None,
+            },
             registered_at: record.registered_at,
             suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
         }
@@ -386,5 +294,3 @@ fn view_server(state: &State, manifest: &Manifest) -> ServerView {
 }
 
 const MAX_KEYS: usize = 4;
-const MIN_OPERATOR_TTL: Duration = Duration::from_secs(60);
-const MAX_OPERATOR_TTL: Duration = Duration::from_secs(366 * 24 * 3600);

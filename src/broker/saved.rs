@@ -185,6 +185,15 @@ mod tests {
         format!("{n:0128x}")
     }
 
+    fn secret(n: u64) -> Digest {
+        Digest::of(&n.to_be_bytes())
+    }
+
+    /// A refresh token is of one task only: it is random.
+    fn refresh(task: u64, n: u64) -> Digest {
+        secret(100 + task * 8 + n)
+    }
+
     fn server(n: u64) -> String {
         format!("https://s{n}.example/mcp")
     }
@@ -261,6 +270,26 @@ mod tests {
                 }})
             ),
             subject().prop_map(|subject| json!({"type": "reinstated", "subject": subject})),
+            (n(), n(), second()).prop_map(|(steward, code, expires_at)| json!({
+                "type": "sign_in_code_made", "steward": id("stw", steward), "code": secret(code), "expires_at": expires_at,
+            })),
+            (n(), n()).prop_map(|(steward, code)| json!({
+                "type": "signed_in", "steward": id("stw", steward), "code": secret(code),
+            })),
+            (n(), n(), n(), second()).prop_map(|(code, agent, steward, end)| json!({"type": "consent_given", "consent": {
+                "code": secret(code), "agent": format!("bot{agent}"), "steward": id("stw", steward), "details": [],
+                "challenge": Digest::ZERO, "expires_at": at(60), "ends_at": end,
+            }})),
+            (n(), n(), prop::option::of((n(), 0..8_u64))).prop_map(|(code, agent, opened)| json!({
+                "type": "code_used", "code": secret(code), "agent": format!("bot{agent}"), "steward": id("stw", 0),
+                "task": opened.map(|(task, _)| id("tsk", task)), "refresh": opened.map(|(task, token)| refresh(task, token)),
+            })),
+            (n(), 0..8_u64).prop_map(|(task, next)| json!({
+                "type": "refresh_rotated", "task": id("tsk", task), "next": refresh(task, next),
+            })),
+            (n(), second()).prop_map(|(agent, end)| json!({"type": "client_registered", "registration": {
+                "agent": format!("bot{agent}"), "redirect_uris": ["http://127.0.0.1/cb"], "expires_at": end,
+            }})),
             (n(), n(), second()).prop_map(|(agent, jti, expires_at)| json!({
                 "type": "assertion_used", "agent": format!("bot{agent}"), "jti": Digest::of(&[u8::try_from(jti).unwrap()]),
                 "expires_at": expires_at,
@@ -281,7 +310,9 @@ mod tests {
         let mut tokens: Vec<_> = (0..4).map(|n| block(n).parse().unwrap()).collect();
         tokens.retain(|token| state.task_of(token).is_some());
         let named: Vec<_> = (0..4).map(|n| state.server(&format!("s{n}")).is_some()).collect();
-        format!("{} {tokens:?} {named:?}", serde_json::to_string(state).unwrap())
+        let families: Vec<_> =
+            (0..32).map(|n| state.people.family_of(&refresh(0, n)).map(|(task, _)| task.clone())).collect();
+        format!("{} {tokens:?} {named:?} {families:?}", serde_json::to_string(state).unwrap())
     }
 
     proptest! {

@@ -77,11 +77,11 @@ impl Space {
                 self.make_room();
                 true
             }
-            (Actor::Agent(_) | Actor::TaskClient(_), true) => {
+            (Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_), true) => {
                 let set_aside = if self.held.load(Ordering::SeqCst) { 0 } else { RESERVE_BYTES };
                 self.free().is_none_or(|free| free >= LAST_BYTES.saturating_mul(2).saturating_add(set_aside))
             }
-            (Actor::Operator(_) | Actor::Agent(_) | Actor::TaskClient(_), false) => !self.is_low(),
+            (Actor::Operator(_) | Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_), false) => !self.is_low(),
         };
         if has_room { Ok(()) } else { Err(BrokerError::StorageLow) }
     }
@@ -158,6 +158,12 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::DelegationReported { .. }
         | Event::Reinstated { .. }
         | Event::AssertionUsed { .. }
+        | Event::SignInCodeMade { .. }
+        | Event::SignedIn { .. }
+        | Event::ConsentGiven { .. }
+        | Event::CodeUsed { .. }
+        | Event::RefreshRotated { .. }
+        | Event::ClientRegistered { .. }
         | Event::CallDecided { .. }
         | Event::ReportsLost { .. } => false,
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{lineage::Lineage, live_task::LiveTask, saved};
+use super::{lineage::Lineage, live_task::LiveTask, operators::OperatorEntry, people::People, saved};
 use crate::{
     base::{
         digest::{Digest, SubjectDigest},
@@ -20,7 +20,7 @@ use crate::{
     journal::{
         Event, Record,
         client::ClientSecret,
-        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Role, Subject},
+        event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Subject},
     },
     policy::Catalogue,
     token::manifest::Manifest,
@@ -69,6 +69,8 @@ pub struct State {
     pub(super) revocations: BTreeMap<u64, RevocationRecord>,
     feed: BTreeMap<u64, FeedChange>,
     assertions: Vec<(Digest, Timestamp)>,
+    #[serde(default, skip_serializing_if = "People::is_empty")]
+    pub(super) people: People,
 }
 
 /// A key as the records tell of it; the secret is elsewhere.
@@ -81,33 +83,6 @@ pub(super) struct KeyEntry {
     pub(super) since: Timestamp,
     /// When the last thing that it signed ends.
     pub(super) last_expiry: Timestamp,
-}
-
-/// An operator as the records tell of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OperatorEntry {
-    pub(super) roles: BTreeSet<Role>,
-    pub(super) expires_at: Timestamp,
-    /// Tokens issued up to then are refused.
-    pub(super) removed_at: Option<Timestamp>,
-    /// The `iat` of its latest token.
-    latest_issue: Timestamp,
-}
-
-impl OperatorEntry {
-    /// The `iat` of a token made at `at`: tokens of a removed operator end with the second of the
-    /// removal, so a new one begins after it.
-    pub(super) fn issue_time(before: Option<&Self>, at: Timestamp) -> Timestamp {
-        let removed_at = before.and_then(|entry| entry.removed_at);
-        let after_removal = removed_at.map(|at| at.floor_second().plus(Duration::from_secs(1)));
-        after_removal.map_or(at.floor_second(), |after| after.max(at.floor_second()))
-    }
-
-    /// Whether it was made, or made again, since it was removed.
-    pub(super) fn is_accepted(&self) -> bool {
-        self.removed_at.is_none_or(|removed_at| self.latest_issue > removed_at)
-    }
 }
 
 /// Something that verifiers must hear of.
@@ -247,6 +222,7 @@ impl State {
         };
         self.tokens = self.tasks.values().flat_map(tokens).collect();
         self.lineage = Lineage::of(self.tasks.values().map(|task| &task.record));
+        self.people.complete();
     }
 
     /// Takes a record into account; says whether verifiers must hear of it.
@@ -260,6 +236,7 @@ impl State {
         if let Some(task) = task_of(&record.entry.event).and_then(|task| self.tasks.get_mut(task)) {
             task.note(&record.entry.event, at);
         }
+        self.people.apply(&record.entry.event);
         let news =
             self.apply_event(&record.entry.event, at).map(|news| self.and_children(news, &record.entry.event, at));
         let changed = news.is_some();
@@ -364,7 +341,14 @@ impl State {
                 return Some(FeedNews::Holders);
             }
             Event::AssertionUsed { jti, expires_at, .. } => self.assertions.push((*jti, *expires_at)),
-            Event::BrokerStarted { .. }
+            // People's are taken into account by their own fold.
+            Event::SignInCodeMade { .. }
+            | Event::SignedIn { .. }
+            | Event::ConsentGiven { .. }
+            | Event::CodeUsed { .. }
+            | Event::RefreshRotated { .. }
+            | Event::ClientRegistered { .. }
+            | Event::BrokerStarted { .. }
             | Event::SegmentBegun { .. }
             | Event::PolicyLoaded { .. }
             | Event::StewardErased { .. }
@@ -446,8 +430,8 @@ impl State {
     }
 
     fn is_suspended_agent(&self, agent: &AgentRecord) -> bool {
-        let subjects = [Subject::Agent(agent.agent.clone()), Subject::Steward(agent.steward.clone())];
-        subjects.iter().any(|subject| self.is_suspended(subject))
+        let own = agent.answered_for_by().map(|steward| Subject::Steward(steward.clone()));
+        [Subject::Agent(agent.agent.clone())].iter().chain(&own).any(|subject| self.is_suspended(subject))
     }
 
     /// The keys of every agent that is revoked and not reinstated, itself or with its steward.
@@ -462,7 +446,8 @@ impl State {
     fn agents_acting_for_others(&self, subject: &Subject) -> BTreeSet<AgentId> {
         let Subject::Steward(steward) = subject else { return BTreeSet::new() };
         let tasks = self.tasks.values().map(|live| &live.record).filter(|task| task.steward != *steward);
-        let answers_for = |agent: &&AgentId| self.agents.get(agent).is_some_and(|agent| agent.steward == *steward);
+        let answers_for =
+            |agent: &&AgentId| self.agents.get(agent).is_some_and(|agent| agent.answered_for_by() == Some(steward));
         tasks.map(|task| &task.agent).filter(answers_for).cloned().collect()
     }
 
@@ -471,7 +456,7 @@ impl State {
     fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
         let is_meant = |agent: &&AgentRecord| match subject {
             Subject::Agent(id) => agent.agent == *id,
-            Subject::Steward(id) => agent.steward == *id,
+            Subject::Steward(id) => agent.answered_for_by() == Some(id),
             _ => false,
         };
         let keys = self.agents.values().filter(is_meant).flat_map(|agent| &agent.keys);
@@ -503,6 +488,7 @@ impl State {
         });
         tokens.retain(|_, task| tasks.contains_key(task));
         self.assertions.retain(|(_, expires_at)| *expires_at > now);
+        self.people.forget(now);
         let long_expired = |expires_at: Timestamp| expires_at < long_ago;
         self.revocations.retain(|_, revocation| !long_expired(revocation.expires_at));
         self.feed.retain(|_, change| match &change.what {

@@ -32,6 +32,9 @@ pub struct TaskView {
     /// The issuer through which that person proved it; absent when the agent said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steward_verified_by: Option<String>,
+    /// Whether the steward allowed it in person, on the consent page.
+    #[serde(skip_serializing_if = "is_false")]
+    pub consented: bool,
     /// What for.
     pub purpose: String,
     /// `open`, `completed`, `revoked` or `over`.
@@ -313,6 +316,7 @@ impl Broker {
             agent: live.record.agent.clone(),
             steward: live.record.steward.clone(),
             steward_verified_by: live.record.verified.as_ref().map(|by| by.issuer.clone()),
+            consented: live.record.consented,
             purpose: live.record.purpose.clone(),
             state: match live.end {
                 Some((TaskEnd::Completed, _)) => "completed",
@@ -329,6 +333,11 @@ impl Broker {
             children,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 const MAX_DELEGATIONS: usize = 1000;

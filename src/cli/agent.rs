@@ -21,6 +21,7 @@ use super::{
 use crate::{
     base::ids::{AgentId, GroupName},
     identity::{AgentKey, RegisteredKey},
+    oauth::redirect::RedirectUri,
 };
 
 /// Register, change and remove agents.
@@ -101,6 +102,10 @@ struct Add {
     /// It is the workload of a platform that the broker trusts: it needs no key and no secret then.
     #[arg(long)]
     workload: bool,
+    /// Where authorization codes may be sent, for a program that acts for people who consent; may be
+    /// repeated. Without a key or secret it is a public client.
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<RedirectUri>,
     #[command(flatten)]
     defaults: Rights,
 }
@@ -123,6 +128,9 @@ struct Change {
     /// Add the new keys to the old ones, for a change without a gap.
     #[arg(long)]
     keep_keys: bool,
+    /// Where authorization codes may be sent from now on; may be repeated.
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    redirect_uris: Vec<RedirectUri>,
     #[command(flatten)]
     defaults: Rights,
 }
@@ -184,13 +192,13 @@ impl Add {
         let wants_secret = self.secret || self.secret_place.is_named();
         let defaults = default_rights(&self.defaults, (client, operator)).await?.unwrap_or_else(|| json!([]));
         let keys = self.keys.public_keys(&self.agent)?;
-        if keys.is_empty() && !wants_secret && !self.workload {
+        if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
             return Err(CliError::usage("an agent needs a key or a secret")
-                .hint("say --key-out FILE to make a key, --key JWKFILE, --secret, or --workload"));
+                .hint("say --key-out FILE to make a key, --key JWKFILE, --secret, --redirect-uri or --workload"));
         }
         let body = json!({
             "agent": self.agent, "steward": self.steward, "groups": self.groups, "keys": keys, "secret": wants_secret,
-            "default_details": defaults,
+            "default_details": defaults, "redirect_uris": self.redirect_uris,
         });
         let answer = client.post("/v1/agents", &body, bearer).await;
         let view = self.keys.keep_if_needed(answer)?;
@@ -219,7 +227,14 @@ impl Change {
         let new = self.keys.public_keys(&self.agent)?;
         let kept = items(&old, "/keys").iter().filter(|_| self.keep_keys || new.is_empty()).cloned();
         let keys: Vec<Value> = kept.chain(new.iter().cloned()).collect();
-        let body = json!({"steward": steward, "groups": groups, "keys": keys, "default_details": defaults});
+        let redirect_uris = match self.redirect_uris.as_slice() {
+            [] => json!(items(&old, "/redirect_uris")),
+            new => json!(new),
+        };
+        let body = json!({
+            "steward": steward, "groups": groups, "keys": keys, "default_details": defaults,
+            "redirect_uris": redirect_uris,
+        });
         let answer = client.put(&path(&self.agent), &body, bearer).await;
         let view = self.keys.keep_if_needed(answer)?;
         show(&view, output)?;

@@ -102,7 +102,7 @@ async fn serve(
 ) -> Result<(), CliError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let trust = Arc::new(trust(config, &clock)?);
-    let options = http::Options { trust, ..http_options(config) };
+    let options = http::Options { trust, client_documents: client_documents(config)?, ..http_options(config) };
     let listeners = Listeners::bind(options).await.map_err(CliError::failed)?;
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
     let options = Options { expected_head, ..broker_options(config, address)? };
@@ -149,8 +149,19 @@ fn http_options(config: &Config) -> http::Options {
     options.max_connections = config.limits.connections;
     options.max_requests = config.limits.concurrent_requests;
     options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
-    options.oauth = OAuthOptions { token_ttl: config.oauth.token_ttl };
+    options.oauth =
+        OAuthOptions { token_ttl: config.oauth.token_ttl, dynamic_registration: config.oauth.dynamic_registration };
     options
+}
+
+/// Who fetches clients' metadata documents.
+fn client_documents(config: &Config) -> Result<Option<Arc<Fetcher>>, CliError> {
+    if !config.oauth.client_documents {
+        return Ok(None);
+    }
+    let here = if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() };
+    let fetcher = Fetcher::new(FetchOptions::new(here)).map_err(CliError::failed)?;
+    Ok(Some(Arc::new(fetcher)))
 }
 
 /// The issuers that the settings trust, each with the client that asks for its keys.

@@ -45,6 +45,14 @@ Examples:
     },
     /// List the stewards.
     List,
+    /// Make a code with which a steward signs in once, where a program asks to act for them.
+    #[command(
+        after_help = "The code is good once, for ten minutes, and replaces the one before it. Whoever has it can act as\nthat person: hand it to nobody else."
+    )]
+    Code {
+        /// A name, or a steward's id.
+        steward: String,
+    },
     /// Erase a steward's name for good; passes and records keep the opaque id.
     Erase {
         /// A name, or a steward's id.
@@ -75,6 +83,14 @@ impl Stewards {
                 let rows = stewards.iter().map(row).collect();
                 let view = View::Table { columns: &["steward", "name", "state"], rows, empty: "no stewards yet" };
                 output.show(&json!({"items": stewards}), view)
+            }
+            Command::Code { steward } => {
+                let id = find((&client, &bearer), &steward).await?;
+                let made = client.post(&format!("/v1/stewards/{id}/code"), &json!({}), &bearer).await?;
+                output.show(
+                    &made,
+                    View::Fields(vec![("code", text(&made, "/code")), ("good until", text(&made, "/expires_at"))]),
+                )
             }
             Command::Unlink { steward } => {
                 let id = find((&client, &bearer), &steward).await?;

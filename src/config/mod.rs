@@ -90,6 +90,10 @@ pub struct Limits {
 pub struct OAuth {
     /// How long the task of a token request lasts.
     pub token_ttl: Duration,
+    /// Whether clients may describe themselves in documents at their ids.
+    pub client_documents: bool,
+    /// Whether clients may register themselves.
+    pub dynamic_registration: bool,
     /// Whether this machine itself may be asked for keys and documents, over plain http too.
     pub fetch_loopback: bool,
     /// The issuers of whose people and workloads something is believed.

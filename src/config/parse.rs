@@ -48,9 +48,9 @@ impl Parser<'_> {
             self.optional("keys.rotate_after", |text| duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR));
         let passphrase_file = self.optional("keys.passphrase_file", path);
         let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
-        let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", |text| {
-            text.parse().map_err(|_| "expected true or false".to_owned())
-        });
+        let client_documents = self.required("oauth.client_documents", boolean);
+        let dynamic_registration = self.required("oauth.dynamic_registration", boolean);
+        let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", boolean);
         let issuers = self.issuers();
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
@@ -68,7 +68,13 @@ impl Parser<'_> {
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
             retention: retention?,
-            oauth: OAuth { token_ttl: token_ttl?, fetch_loopback: fetch_loopback?, issuers: issuers? },
+            oauth: OAuth {
+                token_ttl: token_ttl?,
+                client_documents: client_documents?,
+                dynamic_registration: dynamic_registration?,
+                fetch_loopback: fetch_loopback?,
+                issuers: issuers?,
+            },
             log: log?,
             issuer: issuer?,
             effective: SETTINGS.iter().map(|setting| self.effective(setting)).chain(self.effective_issuers()).collect(),
@@ -244,6 +250,10 @@ impl Parser<'_> {
         };
         Effective { key: setting.key, value, origin }
     }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "expected true or false".to_owned())
 }
 
 fn integer_of(text: &str, least: u64, most: u64) -> Result<u64, String> {

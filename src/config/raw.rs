@@ -187,6 +187,8 @@ struct FileJournal {
 #[serde(deny_unknown_fields, default)]
 struct FileOAuth {
     token_ttl: Leaf,
+    client_documents: Leaf,
+    dynamic_registration: Leaf,
     dangerous_fetch_loopback: Leaf,
     issuer: Vec<Spanned<IssuerSettings>>,
 }
@@ -201,7 +203,7 @@ struct FileLog {
 type Leaf = Option<Spanned<toml::Value>>;
 
 impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 29] {
+    fn into_entries(self) -> [(&'static str, Leaf); 31] {
         [
             ("issuer", self.issuer),
             ("listen", self.listen),
@@ -229,6 +231,8 @@ impl FileConfig {
             ("journal.keep_bytes", self.journal.keep_bytes),
             ("journal.archive_dir", self.journal.archive_dir),
             ("oauth.token_ttl", self.oauth.token_ttl),
+            ("oauth.client_documents", self.oauth.client_documents),
+            ("oauth.dynamic_registration", self.oauth.dynamic_registration),
             ("oauth.dangerous_fetch_loopback", self.oauth.dangerous_fetch_loopback),
             ("log.format", self.log.format),
             ("log.filter", self.log.filter),

@@ -237,6 +237,20 @@ pub const SETTINGS: &[Setting] = &[
         about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`.",
     },
     Setting {
+        key: "oauth.client_documents",
+        kind: Kind::Boolean,
+        default: Fallback::Value("true"),
+        flag: None,
+        about: "Clients whose id is the https URL of a metadata document may ask people for consent. The broker fetches the document from there; only public addresses are dialled. Such clients are agents in the group `client-documents`.",
+    },
+    Setting {
+        key: "oauth.dynamic_registration",
+        kind: Kind::Boolean,
+        default: Fallback::Value("false"),
+        flag: None,
+        about: "Clients may register themselves (RFC 7591): anybody who reaches the broker may then have people asked for consent in whatever name. A thousand at most wait for a first consent, for a day each. They are agents in the group `registered-clients`.",
+    },
+    Setting {
         key: "oauth.dangerous_fetch_loopback",
         kind: Kind::Boolean,
         default: Fallback::Value("false"),

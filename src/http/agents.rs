@@ -28,6 +28,7 @@ use crate::{
     broker::{AgentView, NewAgent},
     identity::RegisteredKey,
     journal::{client::SecretId, event::Subject},
+    oauth::redirect::RedirectUri,
     token::rights::RequestedDetail,
 };
 
@@ -55,6 +56,11 @@ pub(super) struct AgentRequest {
     #[serde(default)]
     #[schema(value_type = Vec<schema::AuthorizationDetail>)]
     default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent: https, http to loopback on any port, or a scheme of an
+    /// app's own. A client without keys and secrets is a public one.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    redirect_uris: Vec<RedirectUri>,
 }
 
 /// An agent as it is to be from now on.
@@ -79,6 +85,10 @@ pub(super) struct AgentChange {
     #[serde(default)]
     #[schema(value_type = Vec<schema::AuthorizationDetail>)]
     default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent; of no effect for clients that say so themselves.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    redirect_uris: Vec<RedirectUri>,
 }
 
 /// An agent with the secret that was just made for it.
@@ -110,8 +120,9 @@ pub(super) async fn create(
     once: Once,
     input: Input<AgentRequest>,
 ) -> Result<Answer, Problem> {
-    let AgentRequest { agent, steward, groups, keys, secret, default_details } = input.value;
-    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)?, default_details };
+    let AgentRequest { agent, steward, groups, keys, secret, default_details, redirect_uris } = input.value;
+    let (keys, redirect_uris) = (public_keys(&keys)?, texts(redirect_uris));
+    let new = NewAgent { agent, steward, groups, keys, default_details, redirect_uris };
     let work = async |caller| {
         if !secret {
             return Answer::created(&app.broker.add_agent(&caller, new).await?);
@@ -161,13 +172,18 @@ pub(super) async fn change(
     Named(agent): Named<AgentId>,
     input: Input<AgentChange>,
 ) -> Result<Answer, Problem> {
-    let AgentChange { agent: again, steward, groups, keys, default_details } = input.value;
+    let AgentChange { agent: again, steward, groups, keys, default_details, redirect_uris } = input.value;
     if again.is_some_and(|again| again != agent) {
         return Err(Problem::invalid("agent", "not the agent that the path names"));
     }
-    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)?, default_details };
+    let (keys, redirect_uris) = (public_keys(&keys)?, texts(redirect_uris));
+    let new = NewAgent { agent, steward, groups, keys, default_details, redirect_uris };
     let changed = app.broker.change_agent(&operator.caller, new).await;
     Answer::ok(&changed.map_err(|error| as_spelled_here(error.into()))?)
+}
+
+fn texts(uris: Vec<RedirectUri>) -> Vec<String> {
+    uris.into_iter().map(String::from).collect()
 }
 
 fn as_spelled_here(problem: Problem) -> Problem {

@@ -91,6 +91,7 @@ pub(super) mod needs {
         StewardsRead,
         StewardsWrite,
         StewardsDelete,
+        StewardsSignIn,
         OperatorsRead,
         OperatorsWrite,
         OperatorsDelete,

@@ -57,6 +57,7 @@ impl Once {
             Actor::Agent(agent) => format!("agent {agent}"),
             Actor::Operator(operator) => format!("operator {operator}"),
             Actor::TaskClient(task) => format!("task client {task}"),
+            Actor::Steward(steward) => format!("steward {steward}"),
             Actor::Broker => "broker".to_owned(),
         };
         let digest = Digest::of_parts(&[principal.as_bytes(), &[0], self.route.as_bytes(), &[0], key.as_bytes()]);

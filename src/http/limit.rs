@@ -50,6 +50,8 @@ pub(super) struct Limits {
     /// By operator, and by the report.
     reports: DefaultKeyedRateLimiter<OperatorId>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
+    /// What strangers try by hand: to sign in, to register.
+    tries: DefaultKeyedRateLimiter<IpAddr>,
     /// Addresses that used up their failures; each entry leaves by itself.
     blocked: Cache<IpAddr, ()>,
 }
@@ -66,6 +68,7 @@ impl Limits {
             principals: RateLimiter::keyed(each),
             reports: RateLimiter::keyed(Quota::per_second(REPORTS_PER_SECOND).allow_burst(REPORTS_AT_ONCE)),
             failures: RateLimiter::keyed(each),
+            tries: RateLimiter::keyed(Quota::per_second(TRIES_PER_SECOND).allow_burst(TRIES_AT_ONCE)),
             blocked: Cache::builder().max_capacity(MAX_ADDRESSES).time_to_live(BLOCKED).build(),
         }
     }
@@ -102,6 +105,16 @@ impl Limits {
         }
     }
 
+    /// Counts what people do by hand and programs only to guess.
+    pub(super) fn admit_try(&self, peer: IpAddr) -> Result<(), Problem> {
+        // A flood from more addresses than are remembered waits until it is over.
+        if self.tries.len() >= usize::try_from(MAX_ADDRESSES).unwrap_or(usize::MAX) {
+            return Err(Problem::rate_limited(BLOCKED));
+        }
+        let answer = self.tries.check_key(&network(peer));
+        answer.map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
+    }
+
     /// Counts a failure to prove anything.
     pub(super) fn note_failure(&self, peer: IpAddr) {
         let network = network(peer);
@@ -117,6 +130,7 @@ impl Limits {
         self.principals.retain_recent();
         self.reports.retain_recent();
         self.failures.retain_recent();
+        self.tries.retain_recent();
         self.addresses.retain_recent();
     }
 }
@@ -137,6 +151,10 @@ fn network(peer: IpAddr) -> IpAddr {
         address @ IpAddr::V4(_) => address,
     }
 }
+
+/// Faster than people type.
+const TRIES_PER_SECOND: NonZeroU32 = NonZeroU32::new(1).unwrap();
+const TRIES_AT_ONCE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 const BLOCKED: Duration = Duration::from_secs(1);
 const MAX_ADDRESSES: u64 = 50_000;

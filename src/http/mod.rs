@@ -38,6 +38,7 @@ mod stewards;
 mod stream;
 mod subject;
 mod tasks;
+mod times;
 mod tls;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -47,11 +48,15 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, problem::Problem, share::Shares};
+use self::{
+    auth::AgentKeys, document::Document, idempotency::Answers, limit::Limits, oauth::authorize::Desk, problem::Problem,
+    share::Shares,
+};
 pub use self::{
     limit::Rates,
     oauth::OAuthOptions,
-    server::{Listeners, Options, ServeError, Server, Times},
+    server::{Listeners, Options, ServeError, Server},
+    times::Times,
     tls::{TlsError, TlsFiles},
 };
 use crate::{
@@ -143,6 +148,7 @@ pub(in crate::http) struct App {
     openapi: Bytes,
     trust: Arc<Trust>,
     oauth: OAuthOptions,
+    desk: Desk,
     /// Proofs that came with token requests.
     issuing_proofs: IssuingProofs,
 }
@@ -181,6 +187,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(stewards::create, stewards::list))
         .routes(routes!(stewards::erase))
         .routes(routes!(stewards::reinstate))
+        .routes(routes!(stewards::code))
         .routes(routes!(stewards::unidentify))
         .routes(routes!(operators::create, operators::list))
         .routes(routes!(operators::remove))
@@ -207,6 +214,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(oauth::token::token))
         .routes(routes!(oauth::revoke::revoke))
         .routes(routes!(oauth::introspect::introspect))
+        .routes(routes!(oauth::authorize::show, oauth::authorize::take))
+        .routes(routes!(oauth::register::register))
         .routes(routes!(oauth::metadata::authorization_server))
         .routes(routes!(oauth::metadata::openid_configuration))
         .routes(routes!(oauth::metadata::keys))

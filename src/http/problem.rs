@@ -238,6 +238,9 @@ impl IntoResponse for Problem {
 ///
 /// Errors that a library answered with (no route, wrong method) become problems too.
 pub(super) fn render(mut response: Response, request: &RequestId, dialect: Dialect) -> (Response, Option<ReasonCode>) {
+    if response.extensions_mut().remove::<Page>().is_some() {
+        return (response, None);
+    }
     let problem = response.extensions_mut().remove::<Arc<Told>>();
     let problem = problem.or_else(|| foreign(&response).map(|problem| Arc::new(*problem.0)));
     let Some(problem) = problem else { return (response, None) };
@@ -294,6 +297,10 @@ fn kind_of(what: &str) -> &str {
     let kind = what.split('`').next().unwrap_or_default().trim();
     kind.strip_prefix("such ").unwrap_or(kind)
 }
+
+/// Marks a response that tells a person what is wrong by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page;
 
 /// In which words a problem is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -59,6 +59,17 @@ pub(super) struct Constraint {
     host: Option<Vec<String>>,
 }
 
+/// A code to sign in with, told once.
+#[derive(ToSchema)]
+pub(super) struct SignInCode {
+    /// Who signs in with it.
+    steward: String,
+    /// The code.
+    code: String,
+    /// When it ends.
+    expires_at: String,
+}
+
 /// A pass, handed out once.
 #[derive(ToSchema)]
 pub(super) struct Issued {
@@ -140,6 +151,8 @@ pub(super) struct TaskView {
     /// The issuer through which that person proved it; absent when the agent said so.
     steward_verified_by: Option<String>,
     purpose: String,
+    /// Whether the steward allowed it in person, on the consent page.
+    consented: Option<bool>,
     /// `open`, `completed`, `revoked` or `over`.
     state: String,
     opened_at: String,
@@ -229,6 +242,10 @@ pub(super) struct AgentView {
     client_secret: Option<String>,
     /// What a token request asks for that names no scope.
     default_details: Option<Vec<AuthorizationDetail>>,
+    /// Where authorization codes may be sent.
+    redirect_uris: Option<Vec<String>>,
+    /// The URL of its metadata document, when that is how it came.
+    client_document: Option<String>,
     registered_at: String,
     /// Revoked and not reinstated.
     suspended: bool,

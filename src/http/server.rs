@@ -21,16 +21,20 @@ use super::{
     idempotency::Answers,
     limit::{Limits, Rates},
     main_router,
-    oauth::OAuthOptions,
+    oauth::{
+        OAuthOptions,
+        authorize::{Desk, Documents},
+    },
     openapi,
     share::Shares,
+    times::Times,
     tls::{self, Certificate, TlsError, TlsFiles},
 };
 use crate::{
     base::time::{Clock, SystemClock},
     broker::{Broker, BrokerError},
     oauth::metadata::TOKEN,
-    outbound::Trust,
+    outbound::{Fetcher, Trust},
     verify::possession::IssuingProofs,
 };
 
@@ -64,6 +68,8 @@ pub struct Options {
     pub trust: Arc<Trust>,
     /// The OAuth door.
     pub oauth: OAuthOptions,
+    /// Who fetches the metadata documents of clients; `None`: nobody, and there are no such clients.
+    pub client_documents: Option<Arc<Fetcher>>,
 }
 
 impl Options {
@@ -83,26 +89,8 @@ impl Options {
             times: Times::default(),
             trust: Arc::default(),
             oauth: OAuthOptions::default(),
+            client_documents: None,
         }
-    }
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a plain record of three durations")]
-pub struct Times {
-    /// A request's head must have arrived, and then its body within the same time.
-    pub head: Duration,
-    /// A request must be answered; streams only begin within it.
-    pub request: Duration,
-    /// Requests under way may go on after a stop was asked for.
-    pub drain: Duration,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { head: seconds(10), request: seconds(10), drain: seconds(10) }
     }
 }
 
@@ -211,6 +199,7 @@ impl Server {
             openapi: openapi().into(),
             trust: Arc::clone(&options.trust),
             oauth: options.oauth,
+            desk: Desk::new(options.client_documents.clone().map(Documents::new)),
             issuing_proofs,
         };
         Self { listeners, app: Arc::new(app) }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     answer::{Answer, Page},
     auth::{
         Operator,
-        needs::{RevocationsReinstate, StewardsDelete, StewardsRead, StewardsWrite},
+        needs::{RevocationsReinstate, StewardsDelete, StewardsRead, StewardsSignIn, StewardsWrite},
     },
     document::{IdempotencyKey, Paging, Problems},
     extract::{Input, Named, NoInput, Params},
@@ -20,7 +20,7 @@ use super::{
     schema,
 };
 use crate::{
-    base::{digest::Digest, ids::StewardId},
+    base::{digest::Digest, ids::StewardId, time::Timestamp},
     broker::Identity,
     identity::issuer::TrustedKind,
     journal::event::Subject,
@@ -35,6 +35,13 @@ pub(super) struct StewardRequest {
     /// How a trusted issuer names the person; it stays in the directory too.
     #[serde(default)]
     identity: Option<IdentityRequest>,
+}
+
+#[derive(Serialize)]
+struct CodeBody<'a> {
+    steward: &'a StewardId,
+    code: &'a str,
+    expires_at: Timestamp,
 }
 
 /// How a trusted issuer names a person.
@@ -133,6 +140,25 @@ pub(super) async fn reinstate(
         let steward = app.broker.find_steward(steward.as_str())?;
         app.broker.reinstate(&caller, Subject::Steward(steward)).await?;
         Ok(Answer::done())
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Makes a code with which the steward signs in once, on the page where clients ask for consent.
+#[utoipa::path(post, path = "/v1/stewards/{steward}/code", operation_id = "stewards_code",
+    tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The code", body = schema::SignInCode), Problems))]
+pub(super) async fn code(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsSignIn>,
+    Named(steward): Named<StewardId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let (code, expires_at) = app.broker.make_sign_in_code(&caller, &steward).await?;
+        Answer::created(&CodeBody { steward: &steward, code: code.expose(), expires_at })
     };
     once.run(&app, (operator.caller, Digest::ZERO), work).await
 }

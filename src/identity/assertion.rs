@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT, RegisteredKey};
 use crate::base::{
     ReasonCode,
+    client_url::agent_of_client,
     digest::Digest,
     ids::{AgentId, IssuerUri},
     json,
@@ -216,7 +217,7 @@ impl Claims {
             return Err(AssertionReason::Claim("jti"));
         }
         Ok(Self {
-            agent: subject.parse().map_err(|_| AssertionReason::Claim("sub"))?,
+            agent: agent_of_client(subject).ok_or(AssertionReason::Claim("sub"))?,
             audience: audience(claims)?.to_owned(),
             jti: jti.to_owned(),
             expires_at: seconds(claims, "exp")?.ok_or(AssertionReason::Claim("exp"))?,

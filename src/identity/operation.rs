@@ -49,6 +49,8 @@ operations! {
     StewardsWrite = "stewards:write" for ["admin"],
     /// Erase a steward from the directory.
     StewardsDelete = "stewards:delete" for ["admin"],
+    /// Make a code with which a steward signs in: whoever has it can act as that person.
+    StewardsSignIn = "stewards:sign_in" for ["admin"],
     /// List and read operators.
     OperatorsRead = "operators:read" for ["admin", "auditor"],
     /// Make an operator's token.

@@ -205,6 +205,7 @@ mod tests {
             client_secret: None,
             parent: None,
             verified: None,
+            consented: false,
         };
         let event = Event::TaskOpened { task };
         Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }

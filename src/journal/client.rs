@@ -4,8 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::event::AgentRecord;
 use crate::{
-    base::{digest::Digest, ids::IdError, time::Timestamp},
+    base::{
+        digest::Digest,
+        ids::{IdError, StewardId},
+        time::Timestamp,
+    },
     token::rights::RequestedDetail,
 };
 
@@ -65,6 +70,16 @@ pub struct ClientProfile {
     /// How it came to be registered.
     #[serde(default)]
     pub origin: ClientOrigin,
+}
+
+impl AgentRecord {
+    /// Who answers for what it does; nobody for a client that people brought: who consented first is one
+    /// of them, no more.
+    #[must_use]
+    pub fn answered_for_by(&self) -> Option<&StewardId> {
+        let is_registered = self.client.as_ref().is_none_or(|client| client.origin == ClientOrigin::Registered);
+        is_registered.then_some(&self.steward)
+    }
 }
 
 /// How a client came to be registered.

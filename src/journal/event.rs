@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{
     client::{ClientProfile, ClientSecret},
+    consent::{ConsentRecord, RegistrationRecord},
     parent::ParentPass,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub enum Actor {
     Operator(OperatorId),
     /// A task's own OAuth client, that presented its secret.
     TaskClient(TaskId),
+    /// A steward who signed in.
+    Steward(StewardId),
 }
 
 /// An event on its way into the journal, with who caused it and by which request.
@@ -240,6 +243,54 @@ pub enum Event {
         /// Until when it must be remembered.
         expires_at: Timestamp,
     },
+    /// A code was made with which a steward signs in once.
+    SignInCodeMade {
+        /// The steward.
+        steward: StewardId,
+        /// Digest of the code.
+        code: Digest,
+        /// When it ends.
+        expires_at: Timestamp,
+    },
+    /// A steward signed in: the code is used up.
+    SignedIn {
+        /// The steward.
+        steward: StewardId,
+        /// Digest of the code.
+        code: Digest,
+    },
+    /// A steward allowed a client to act for them; it was sent an authorization code.
+    ConsentGiven {
+        /// What was allowed.
+        consent: ConsentRecord,
+    },
+    /// An authorization code is used up.
+    CodeUsed {
+        /// Digest of the code.
+        code: Digest,
+        /// The client that it was made for.
+        agent: AgentId,
+        /// Who had allowed it.
+        steward: StewardId,
+        /// What it opens; none, when it came from where it should not have been.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+        /// Digest of the refresh token that was made with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refresh: Option<Digest>,
+    },
+    /// The refresh token of a task was used, and replaced.
+    RefreshRotated {
+        /// The task.
+        task: TaskId,
+        /// Digest of the one that counts now.
+        next: Digest,
+    },
+    /// A client registered itself; it is no agent until somebody consents.
+    ClientRegistered {
+        /// What was registered.
+        registration: RegistrationRecord,
+    },
     /// A verifier told of a call that it decided. In the chain of decisions only, as is the next.
     CallDecided {
         /// What it told.
@@ -428,6 +479,10 @@ pub struct TaskRecord {
     /// The pass that was exchanged for it, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentPass>,
+    /// Whether its steward allowed it in person; they may be another than the agent's then, and only
+    /// refresh tokens renew it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub consented: bool,
     /// How the steward proved to be that person; `None` when the agent said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifiedBy>,
@@ -535,4 +590,9 @@ pub struct RevocationRecord {
     /// The servers concerned, when that is known; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub servers: BTreeSet<ServerUri>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }

@@ -39,6 +39,7 @@ use tokio::sync::oneshot;
 use crate::base::Receipt;
 
 pub mod client;
+pub mod consent;
 pub mod event;
 mod files;
 mod line;

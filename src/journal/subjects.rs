@@ -32,6 +32,7 @@ impl Subjects {
         match &entry.actor {
             Actor::Agent(agent) => subjects.add_agent(agent),
             Actor::TaskClient(task) => subjects.add_task(task),
+            Actor::Steward(steward) => subjects.add_steward(steward),
             Actor::Broker | Actor::Operator(_) => {}
         }
         subjects.add_event(&entry.event);
@@ -52,7 +53,21 @@ impl Subjects {
             Event::StewardAdded { steward }
             | Event::StewardErased { steward }
             | Event::StewardIdentified { steward, .. }
-            | Event::StewardUnidentified { steward } => self.add_steward(steward),
+            | Event::StewardUnidentified { steward }
+            | Event::SignInCodeMade { steward, .. }
+            | Event::SignedIn { steward, .. } => self.add_steward(steward),
+            Event::ConsentGiven { consent } => {
+                self.add_agent(&consent.agent);
+                self.add_steward(&consent.steward);
+                self.servers.extend(consent.details.iter().map(|detail| detail.server.clone()));
+            }
+            Event::CodeUsed { agent, steward, task, .. } => {
+                self.add_agent(agent);
+                self.add_steward(steward);
+                self.tasks.extend(task.clone());
+            }
+            Event::RefreshRotated { task, .. } => self.add_task(task),
+            Event::ClientRegistered { registration } => self.add_agent(&registration.agent),
             Event::AgentSet { agent } => {
                 self.add_agent(&agent.agent);
                 self.add_steward(&agent.steward);

@@ -4,7 +4,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::{Asked, Form, OAuthError, TokenExchange};
+use super::{
+    Asked, Form, OAuthError, TokenExchange,
+    code::{CodeGrant, RefreshToken},
+};
 
 /// A token request.
 #[derive(Debug)]
@@ -24,6 +27,10 @@ pub enum Grant {
     ClientCredentials,
     /// A token that the client presents (RFC 8693).
     TokenExchange(TokenExchange),
+    /// A person's, by the code that the client was sent (RFC 6749 section 4.1.3).
+    AuthorizationCode(CodeGrant),
+    /// The same, renewed (RFC 6749 section 6).
+    RefreshToken(RefreshToken),
     /// Somebody else's word (RFC 7523 section 2.1).
     JwtBearer(Assertion),
 }
@@ -56,6 +63,8 @@ impl TokenRequest {
         let grant = match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
             CLIENT_CREDENTIALS => Grant::ClientCredentials,
             TOKEN_EXCHANGE => Grant::TokenExchange(TokenExchange::read(form)?),
+            AUTHORIZATION_CODE => Grant::AuthorizationCode(CodeGrant::read(form)?),
+            REFRESH_TOKEN => Grant::RefreshToken(RefreshToken::read(form)?),
             JWT_BEARER => {
                 let assertion = form.text("assertion").ok_or(OAuthError::InvalidRequest)?;
                 Grant::JwtBearer(Assertion(Zeroizing::new(assertion.to_owned())))
@@ -84,6 +93,12 @@ pub const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 /// The `grant_type` of RFC 8693 section 2.1.
 pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// The `grant_type` of RFC 6749 section 4.1.3.
+pub const AUTHORIZATION_CODE: &str = "authorization_code";
+
+/// The `grant_type` of RFC 6749 section 6.
+pub const REFRESH_TOKEN: &str = "refresh_token";
 
 /// The `grant_type` of RFC 7523 section 2.1.
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";

@@ -6,15 +6,21 @@
 //! the code of its RFC and one fixed text.
 
 pub mod asked;
+pub mod authorization;
 pub mod client_auth;
+pub mod client_document;
+pub mod code;
 pub mod error;
 pub mod exchange;
 pub mod form;
 pub mod grant;
 pub mod metadata;
+pub mod pkce;
+pub mod redirect;
 pub mod scope;
 
 pub use asked::Asked;
+pub use authorization::AuthorizationRequest;
 pub use client_auth::Presented;
 pub use error::OAuthError;
 pub use exchange::{TokenExchange, TokenType};

@@ -56,6 +56,12 @@ fn push<T: FromStr + PartialEq>(names: &mut Vec<T>, name: &str) -> Result<(), Sc
 }
 
 impl Scope {
+    /// What it names: tools, prompts and resources.
+    #[must_use]
+    pub fn names(&self) -> (&[NamePattern], &[NamePattern], &[ResourceTree]) {
+        (&self.tools, &self.prompts, &self.resources)
+    }
+
     /// What it asks for at `server`.
     #[must_use]
     pub fn at(&self, server: &ServerUri) -> RequestedDetail {

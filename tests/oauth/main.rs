@@ -23,12 +23,15 @@ mod idp;
 mod support;
 
 mod behalf;
+mod browser;
 mod client;
+mod documents;
 mod exchange;
 mod grants;
 mod introspection;
 mod keys;
 mod metadata;
+mod people;
 mod proofs;
 mod provider;
 mod revocation;

@@ -54,6 +54,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             holder: None,
             client_secret: None,
             parent: None,
+            consented: false,
             verified: None,
         },
     })

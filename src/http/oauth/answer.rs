@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     base::time::Timestamp,
-    broker::{BrokerError, Issued},
+    broker::{BrokerError, Handed, Issued},
     http::{answer::Answer, problem::Problem},
     oauth::{Asked, OAuthError, exchange::ACCESS_TOKEN, scope},
     token::rights::GrantedDetail,
@@ -26,6 +26,8 @@ struct Body<'a> {
     token_type: &'static str,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<&'a [GrantedDetail]>,
@@ -34,17 +36,22 @@ struct Body<'a> {
 impl TokenAnswer {
     /// The pass that was `issued` to whoever `asked`, told at `now`.
     pub(super) fn new(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
-        Self::of_type(None, (issued, asked), now)
+        Self::told(issued, (None, None, asked.details.is_some()), now)
     }
 
     /// The pass that was `issued` for another token, told at `now` (RFC 8693 section 2.2.1).
     pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
-        Self::of_type(Some(ACCESS_TOKEN), (issued, asked), now)
+        Self::told(issued, (Some(ACCESS_TOKEN), None, asked.details.is_some()), now)
     }
 
-    fn of_type(
-        issued_token_type: Option<&'static str>,
-        (issued, asked): (&Issued, &Asked),
+    /// The pass that was handed to a person's client, with what renews it.
+    pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Self, Problem> {
+        Self::told(&handed.issued, (None, Some(handed.refresh.expose()), handed.in_detail), now)
+    }
+
+    fn told(
+        issued: &Issued,
+        (issued_token_type, refresh_token, in_detail): (Option<&'static str>, Option<&str>, bool),
         now: Timestamp,
     ) -> Result<Self, Problem> {
         Answer::ok(&Body {
@@ -52,10 +59,11 @@ impl TokenAnswer {
             issued_token_type,
             token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
             expires_in: issued.record.expires_at.since(now).as_secs(),
+            refresh_token,
             scope: scope::granted(&issued.record.rights),
             // RFC 9396 section 7: for those who sent some. Some stock clients take no answer with members
             // that they did not ask for.
-            authorization_details: asked.details.as_ref().map(|_| issued.record.rights.as_slice()),
+            authorization_details: in_detail.then_some(issued.record.rights.as_slice()),
         })
         .map(Self)
     }

@@ -3,10 +3,13 @@
 use axum::http::{HeaderMap, header};
 
 use crate::{
-    base::ids::{AgentId, TaskId},
+    base::{
+        client_url::{ClientUrl, agent_of_client},
+        ids::{AgentId, TaskId},
+    },
     broker::{Caller, TaskClient},
     http::{App, context::Context, problem::Problem},
-    journal::Actor,
+    journal::{Actor, client::ClientOrigin},
     oauth::{Form, OAuthError, Presented},
 };
 
@@ -75,7 +78,7 @@ impl App {
         match presented {
             Presented::Assertion { assertion, client_id } => {
                 let agent = self.agent(assertion, context)?;
-                if client_id.is_some_and(|id| id != agent.agent.as_str()) {
+                if client_id.is_some_and(|id| agent_of_client(id).as_ref() != Some(&agent.agent)) {
                     return Err(self.not_a_client(context, "`client_id` is not the assertion's `sub`"));
                 }
                 Ok(Client { agent: agent.agent, caller: agent.caller })
@@ -91,6 +94,29 @@ impl App {
             }
             _ => Err(self.not_a_client(context, "no credential")),
         }
+    }
+
+    /// The client that presents this credential, or that says who it is and can do no more: a code or
+    /// token that it was given, and nobody else, is then what it proves itself by.
+    pub(super) fn persons_client(&self, presented: &Presented<'_>, context: &Context) -> Result<Client, Problem> {
+        let Presented::Nothing { client_id: Some(client_id) } = presented else {
+            return self.client(presented, context);
+        };
+        let unknown = || self.not_a_client(context, "no public client has this id");
+        let agent = agent_of_client(client_id).ok_or_else(unknown)?;
+        let record = self.broker.state().agent(&agent).cloned().ok_or_else(unknown)?;
+        let client = record.client.unwrap_or_default();
+        // SECURITY: who has a key or a secret shows it.
+        let is_public = record.keys.is_empty() && record.secrets.is_empty() && !client.redirect_uris.is_empty();
+        let is_named = match &client.origin {
+            ClientOrigin::MetadataDocument { url } => url == client_id,
+            _ => !ClientUrl::is_meant(client_id),
+        };
+        if !is_public || !is_named {
+            return Err(unknown());
+        }
+        let caller = context.caller(Actor::Agent(agent.clone()));
+        Ok(Client { agent, caller })
     }
 
     fn not_a_client(&self, context: &Context, inside: &str) -> Problem {

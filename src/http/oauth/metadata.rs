@@ -15,15 +15,15 @@ use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
     identity::{issuer::TrustedKind, jwk::KeyAlgorithm},
     oauth::{
-        grant::{CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE},
+        grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, JWT_BEARER, REFRESH_TOKEN, TOKEN_EXCHANGE},
         metadata::{self, Offered},
     },
 };
 
 /// What is on whatever the settings say.
 const OFFERED: Offered = Offered {
-    grant_types: &[CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
-    client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt"],
+    grant_types: &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE],
+    client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
     assertion_algorithms: &KeyAlgorithm::NAMES,
     revocation: true,
     introspection: true,
@@ -71,8 +71,14 @@ fn answer(document: &Value, params: Params) -> Result<Response, Problem> {
 /// What is on at this server: others' word is a grant where some issuer is trusted for it.
 fn offered(app: &App) -> Offered {
     let identity_assertions = app.trust.has(TrustedKind::IdJag);
-    if !identity_assertions && !app.trust.has(TrustedKind::Workload) {
-        return OFFERED;
+    let is_trusting = identity_assertions || app.trust.has(TrustedKind::Workload);
+    Offered {
+        grant_types: if is_trusting { WITH_WORDS_OF_OTHERS } else { OFFERED.grant_types },
+        registration: app.oauth.dynamic_registration,
+        client_documents: app.desk.reads_documents(),
+        identity_assertions,
+        ..OFFERED
     }
-    Offered { grant_types: &[CLIENT_CREDENTIALS, TOKEN_EXCHANGE, JWT_BEARER], identity_assertions, ..OFFERED }
 }
+
+const WITH_WORDS_OF_OTHERS: &[&str] = &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, JWT_BEARER];

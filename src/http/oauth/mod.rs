@@ -5,12 +5,14 @@
 //! a pass like any other.
 
 mod answer;
+pub(super) mod authorize;
 mod client;
 mod door;
 mod foreign;
 mod grants;
 pub(super) mod introspect;
 pub(super) mod metadata;
+pub(super) mod register;
 pub(super) mod revoke;
 mod schema;
 pub(super) mod token;
@@ -26,7 +28,7 @@ pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{INTROSPECT, JWKS, REVOKE, TOKEN, WELL_KNOWN},
+    oauth::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, TOKEN, WELL_KNOWN},
 };
 
 /// How the OAuth door is run.
@@ -35,11 +37,13 @@ use crate::{
 pub struct OAuthOptions {
     /// The task that a token request opens lasts this long, and its pass no longer.
     pub token_ttl: Duration,
+    /// Whether clients may register themselves.
+    pub dynamic_registration: bool,
 }
 
 impl Default for OAuthOptions {
     fn default() -> Self {
-        Self { token_ttl: Duration::from_secs(300) }
+        Self { token_ttl: Duration::from_secs(300), dynamic_registration: false }
     }
 }
 
@@ -55,7 +59,9 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
         .route(&format!("{path}{TOKEN}"), post(token::token))
         .route(&format!("{path}{REVOKE}"), post(revoke::revoke))
         .route(&format!("{path}{INTROSPECT}"), post(introspect::introspect))
-        .route(&format!("{path}{JWKS}"), get(metadata::keys));
+        .route(&format!("{path}{JWKS}"), get(metadata::keys))
+        .route(&format!("{path}{AUTHORIZE}"), get(authorize::show).post(authorize::take))
+        .route(&format!("{path}{REGISTER}"), post(register::register));
     for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {
         router = router.route(&at, get(metadata::authorization_server));
     }

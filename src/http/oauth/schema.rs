@@ -9,7 +9,7 @@ use crate::http::schema::AuthorizationDetail;
 /// A token request (RFC 6749 section 4.4). Parameters that are not listed are ignored.
 #[derive(ToSchema)]
 pub(in crate::http) struct TokenRequest {
-    /// `client_credentials`, `urn:ietf:params:oauth:grant-type:jwt-bearer` or
+    /// `client_credentials`, `authorization_code`, `refresh_token`, `urn:ietf:params:oauth:grant-type:jwt-bearer` or
     /// `urn:ietf:params:oauth:grant-type:token-exchange`.
     grant_type: String,
     /// The JWT that is the grant, for `jwt-bearer`.
@@ -22,6 +22,14 @@ pub(in crate::http) struct TokenRequest {
     client_assertion: Option<String>,
     /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`.
     client_assertion_type: Option<String>,
+    /// The authorization code that the client was sent.
+    code: Option<String>,
+    /// Where it was sent.
+    redirect_uri: Option<String>,
+    /// What the code's challenge was made of (RFC 7636).
+    code_verifier: Option<String>,
+    /// The refresh token; it is good once.
+    refresh_token: Option<String>,
     /// The server, by its canonical URI; may be given more than once (RFC 8707).
     resource: Option<Vec<String>>,
     /// `tool:NAME`, `prompt:NAME`, `resource:URI`, one blank between two; a name may hold `*`.
@@ -93,7 +101,7 @@ pub(in crate::http) struct Introspection {
 /// An actor (RFC 8693 section 4.1).
 #[derive(ToSchema)]
 #[schema(no_recursion)]
-#[expect(clippy::use_self, reason = "the document has no word for itself")]
+#[expect(clippy::use_self, reason = "the document names the type, which the derive reads here")]
 pub(in crate::http) struct Actor {
     /// The agent.
     sub: String,
@@ -108,6 +116,40 @@ pub(in crate::http) struct Confirmation {
     jkt: String,
 }
 
+/// A client that registers itself (RFC 7591). Members that are not listed are ignored.
+#[derive(ToSchema)]
+pub(in crate::http) struct ClientRegistration {
+    /// Where codes may be sent, at most sixteen.
+    redirect_uris: Vec<String>,
+    /// What it calls itself.
+    client_name: Option<String>,
+    /// `none`, `client_secret_basic` or `client_secret_post`; `none` when absent.
+    token_endpoint_auth_method: Option<String>,
+    /// `native` or `web`.
+    application_type: Option<String>,
+    /// Must hold `authorization_code` when given.
+    grant_types: Option<Vec<String>>,
+    /// Must hold `code` when given.
+    response_types: Option<Vec<String>>,
+}
+
+/// A client that registered itself.
+#[derive(ToSchema)]
+pub(in crate::http) struct RegisteredClient {
+    client_id: String,
+    client_id_issued_at: u64,
+    /// Told once.
+    client_secret: Option<String>,
+    /// Zero: never.
+    client_secret_expires_at: Option<u64>,
+    client_name: Option<String>,
+    redirect_uris: Vec<String>,
+    grant_types: Vec<String>,
+    response_types: Vec<String>,
+    token_endpoint_auth_method: String,
+    application_type: Option<String>,
+}
+
 /// A token.
 #[derive(ToSchema)]
 pub(in crate::http) struct TokenAnswer {
@@ -119,6 +161,8 @@ pub(in crate::http) struct TokenAnswer {
     token_type: String,
     /// How long it lives, in seconds.
     expires_in: u64,
+    /// Renews it once, for what a person allowed.
+    refresh_token: Option<String>,
     /// What was granted, in words.
     scope: Option<String>,
     /// What was granted, with exact names, when details were asked for.

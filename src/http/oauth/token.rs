@@ -57,6 +57,11 @@ impl Exchange<'_> {
         self.app.proven(&self.presented, self.context)
     }
 
+    /// The client, which proves itself when it can.
+    pub(super) fn persons_client(&self) -> Result<Client, Problem> {
+        self.app.persons_client(&self.presented, self.context)
+    }
+
     /// The key that a pass of `agent` is to be bound to; `None` when no proof was sent. Such a pass is not
     /// handed on.
     pub(super) fn holder(&self, agent: &AgentId) -> Result<Option<Holding>, Problem> {
@@ -98,6 +103,8 @@ pub(in crate::http) async fn token(
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
         Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, presented).await,
+        Grant::AuthorizationCode(grant) => grants::people::redeem(&exchange, &grant).await,
+        Grant::RefreshToken(token) => grants::people::refresh(&exchange, token.as_str()).await,
         Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion.as_str()).await,
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod client_credentials;
 pub(super) mod jwt_bearer;
+pub(super) mod people;
 mod task_client;
 pub(super) mod token_exchange;
 

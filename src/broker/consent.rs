@@ -1,0 +1,229 @@
+//! Consent: a person allows a client to do for them what policy allows it, and no more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{Broker, BrokerError, Caller, narrow, one_time::OneTime};
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, StewardId, TaskId},
+        time::Timestamp,
+    },
+    journal::{
+        Actor, Event,
+        client::{ClientOrigin, ClientProfile, ClientSecret},
+        consent::ConsentRecord,
+        event::{AgentRecord, TaskRecord},
+    },
+    policy::{Behalf, Decision, Question, Reason},
+    token::rights::{GrantedDetail, RequestedDetail},
+};
+
+/// A client that asks a person, as it is known now.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_enums, reason = "whoever shows a client must know what it is")]
+pub enum PersonsClient {
+    /// An agent that is registered, or a client that registered itself.
+    Known(AgentId),
+    /// A client with a metadata document, as fetched.
+    Document {
+        /// The id that the agent has or will have.
+        agent: AgentId,
+        /// The document's URL.
+        url: String,
+        /// Its redirect URIs.
+        redirect_uris: Vec<String>,
+        /// Its keys as JWKs, already looked at by the caller.
+        keys: Vec<Value>,
+    },
+}
+
+/// What a client asks a person for.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "whoever asks must say every one of these")]
+pub struct Ask {
+    /// The client.
+    pub client: PersonsClient,
+    /// The redirect URI, when the request named one.
+    pub redirect_uri: Option<String>,
+    /// What the SHA-256 of the verifier must be.
+    pub challenge: Digest,
+    /// The thumbprint of the key that the code is to be bound to.
+    pub holder: Option<String>,
+    /// Whether the request named its rights in full.
+    pub in_detail: bool,
+    /// What it asks for.
+    pub details: Vec<RequestedDetail>,
+}
+
+/// What a person is asked to allow: no more than policy does.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Offer {
+    /// Who would allow it.
+    pub steward: StewardId,
+    /// What was asked, with `details` narrowed to the exact names that policy allows.
+    pub ask: Ask,
+    /// What policy makes of that, with its constraints.
+    pub granted: Vec<GrantedDetail>,
+    /// How long one pass lives at most.
+    pub pass_ttl: Duration,
+    /// How long the client may renew it.
+    pub lasts: Duration,
+}
+
+impl Broker {
+    /// What `steward` could allow of what is asked, as policy stands now.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Refused`] with every reason when policy allows nothing of it; when there is no such
+    /// client, its id is another's, or it or the steward is revoked.
+    pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
+        let agent = self.client_record(&ask.client, steward)?;
+        self.refuse_suspended_people(&agent, steward)?;
+        let lasts = self.options.max_task_ttl;
+        let question = Question {
+            agent: agent.agent,
+            groups: agent.groups,
+            steward: agent.steward,
+            behalf: Behalf { steward: steward.clone(), verified: true, groups: BTreeSet::new() },
+            purpose: PURPOSE.to_owned(),
+            requested: ask.details.clone(),
+            ttl_seconds: lasts.as_secs(),
+            context: BTreeMap::new(),
+            holder_bound: ask.holder.is_some(),
+            allow_partial: true,
+        };
+        let catalogue = self.state().catalogue();
+        let granted = match self.policy.current().decide(&question, &catalogue) {
+            Decision::Granted(granted) => granted,
+            Decision::Refused(reasons) => return Err(BrokerError::Refused(reasons)),
+        };
+        let details = narrow::to_exact(&ask.details, &granted.rights, &catalogue);
+        if details.is_empty() {
+            let detail = "nothing of what was asked for can be given by name";
+            return Err(BrokerError::Refused(vec![Reason::new(crate::base::ReasonCode::NoGrant, detail)]));
+        }
+        let (ask, pass_ttl) = (Ask { details, ..ask }, granted.max_ttl.min(self.options.max_pass_ttl));
+        Ok(Offer { steward: steward.clone(), ask, granted: granted.rights, pass_ttl, lasts })
+    }
+
+    /// Records that the steward allowed an offer, and makes the authorization code that is redeemed for
+    /// it within [`CODE_LIVES`]. A client that nobody consented to before becomes an agent by this.
+    ///
+    /// # Errors
+    ///
+    /// When the client is gone, it or the steward was revoked meanwhile, or it cannot be recorded.
+    pub async fn consent(&self, caller: &Caller, offer: Offer) -> Result<OneTime, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let Offer { steward, ask, lasts, .. } = offer;
+        let agent = self.client_record(&ask.client, &steward)?;
+        self.refuse_suspended_people(&agent, &steward)?;
+        let (code, now) = (OneTime::token(CODE_PREFIX), self.now());
+        let consent = ConsentRecord {
+            code: code.digest(),
+            agent: agent.agent.clone(),
+            steward: steward.clone(),
+            redirect_uri: ask.redirect_uri,
+            challenge: ask.challenge,
+            holder: ask.holder,
+            in_detail: ask.in_detail,
+            details: ask.details,
+            expires_at: now.plus(CODE_LIVES),
+            ends_at: now.floor_second().plus(lasts),
+        };
+        let mut events = Vec::new();
+        if self.state().agent(&agent.agent) != Some(&agent) {
+            events.push(Event::AgentSet { agent });
+        }
+        events.push(Event::ConsentGiven { consent });
+        let caller = Caller { actor: Actor::Steward(steward), ..caller.clone() };
+        self.record(&caller, now, events).await?;
+        Ok(code)
+    }
+
+    /// The client's record as a consent of `steward` would leave it.
+    fn client_record(&self, client: &PersonsClient, steward: &StewardId) -> Result<AgentRecord, BrokerError> {
+        let now = self.now();
+        let state = self.state();
+        let missing = |agent: &AgentId| BrokerError::NotFound(format!("agent `{agent}`"));
+        let (agent, group, client, keys, secrets) = match client {
+            PersonsClient::Known(id) => {
+                if let Some(known) = state.agent(id) {
+                    return Ok(known.clone());
+                }
+                let registration = state.people.registration(id, now).ok_or_else(|| missing(id))?;
+                let secret = registration.secret.map(|digest| ClientSecret { digest, added_at: now });
+                let redirect_uris = registration.redirect_uris.clone();
+                let client = ClientProfile { redirect_uris, origin: ClientOrigin::Dynamic, ..ClientProfile::default() };
+                (id, REGISTERED_CLIENTS, client, Vec::new(), secret.into_iter().collect())
+            }
+            PersonsClient::Document { agent, url, redirect_uris, keys } => {
+                let origin = ClientOrigin::MetadataDocument { url: url.clone() };
+                let redirect_uris = redirect_uris.clone();
+                let client = ClientProfile { redirect_uris, origin, ..ClientProfile::default() };
+                (agent, CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
+            }
+        };
+        if let Some(known) = state.agent(agent) {
+            // SECURITY: an operator may have given the id to somebody else.
+            let known_client = known.client.as_ref().filter(|known| known.origin == client.origin);
+            let default_details = known_client.ok_or_else(|| missing(agent))?.default_details.clone();
+            let client = Some(ClientProfile { default_details, ..client });
+            return Ok(AgentRecord { keys, client, ..known.clone() });
+        }
+        if state.removed_agents.contains(agent) {
+            return Err(missing(agent));
+        }
+        let group = group.parse().map_err(|error| BrokerError::Files(format!("{error}")))?;
+        Ok(AgentRecord {
+            agent: agent.clone(),
+            steward: steward.clone(),
+            groups: [group].into(),
+            keys,
+            registered_at: now,
+            secrets,
+            client: Some(client),
+        })
+    }
+}
+
+/// The task that a consent opens.
+pub(super) fn task_of(consent: &ConsentRecord, now: Timestamp) -> TaskRecord {
+    TaskRecord {
+        task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
+        agent: consent.agent.clone(),
+        steward: consent.steward.clone(),
+        purpose: PURPOSE.to_owned(),
+        opened_at: now.floor_second(),
+        ends_at: consent.ends_at,
+        context: BTreeMap::new(),
+        asked: consent.details.clone(),
+        // What policy has taken back meanwhile does not take the rest with it.
+        allow_partial: true,
+        holder: None,
+        verified: None,
+        client_secret: None,
+        parent: None,
+        consented: true,
+    }
+}
+
+/// How long an authorization code lives.
+pub const CODE_LIVES: Duration = Duration::from_secs(60);
+
+/// The group of clients with a metadata document.
+pub const CLIENT_DOCUMENTS: &str = "client-documents";
+
+/// The group of clients that registered themselves.
+pub const REGISTERED_CLIENTS: &str = "registered-clients";
+
+const CODE_PREFIX: &str = "hpc_";
+
+const PURPOSE: &str = "what its steward allowed on the consent page";

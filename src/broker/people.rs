@@ -1,0 +1,200 @@
+//! People: who may sign in, what they consented to, and the refresh tokens that came of it. A part
+//! of the state, folded from the same records.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, StewardId, TaskId},
+        time::Timestamp,
+    },
+    journal::{
+        Event,
+        consent::{ConsentRecord, RegistrationRecord},
+        event::Subject,
+    },
+};
+
+/// What the records say about people and the clients that act for them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct People {
+    /// One-time codes to sign in with, by digest; one for each steward at most.
+    sign_ins: BTreeMap<Digest, SignIn>,
+    /// Authorization codes by digest: until they end, or as long as what came of them lives.
+    codes: BTreeMap<Digest, Code>,
+    /// Refresh tokens, by the task in which they renew.
+    families: BTreeMap<TaskId, Family>,
+    registrations: BTreeMap<AgentId, RegistrationRecord>,
+    /// From the families.
+    #[serde(skip)]
+    refresh_tokens: HashMap<Digest, TaskId>,
+}
+
+/// A one-time code to sign in with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    steward: StewardId,
+    expires_at: Timestamp,
+}
+
+/// An authorization code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Code {
+    pub(super) consent: ConsentRecord,
+    /// What it opened; it is used up then.
+    pub(super) task: Option<TaskId>,
+}
+
+/// The refresh tokens of one task: one counts, the others are known so that a thief shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Family {
+    pub(super) agent: AgentId,
+    pub(super) steward: StewardId,
+    pub(super) current: Digest,
+    used: BTreeSet<Digest>,
+    /// Whether answers name the rights in full.
+    pub(super) in_detail: bool,
+    pub(super) ends_at: Timestamp,
+}
+
+impl People {
+    /// Whether there is anything to keep.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { sign_ins, codes, families, registrations, .. } = self;
+        sign_ins.is_empty() && codes.is_empty() && families.is_empty() && registrations.is_empty()
+    }
+
+    /// Who signs in with the code of this digest at `now`.
+    pub(super) fn who_signs_in(&self, code: &Digest, now: Timestamp) -> Option<&StewardId> {
+        self.sign_ins.get(code).filter(|it| it.expires_at > now).map(|it| &it.steward)
+    }
+
+    /// The authorization code of this digest, ended and used ones too.
+    pub(super) fn code(&self, code: &Digest) -> Option<&Code> {
+        self.codes.get(code)
+    }
+
+    /// The task that the refresh token of this digest is or was good for, with its family.
+    pub(super) fn family_of(&self, token: &Digest) -> Option<(&TaskId, &Family)> {
+        let task = self.refresh_tokens.get(token)?;
+        Some((task, self.families.get(task)?))
+    }
+
+    /// A client that registered itself and for which nobody consented yet.
+    pub(super) fn registration(&self, client: &AgentId, now: Timestamp) -> Option<&RegistrationRecord> {
+        self.registrations.get(client).filter(|it| it.expires_at > now)
+    }
+
+    /// How many of them there are.
+    pub(super) fn registrations(&self, now: Timestamp) -> usize {
+        self.registrations.values().filter(|it| it.expires_at > now).count()
+    }
+
+    pub(super) fn apply(&mut self, event: &Event) {
+        match event {
+            Event::SignInCodeMade { steward, code, expires_at } => {
+                self.sign_ins.retain(|_, it| it.steward != *steward);
+                self.sign_ins.insert(*code, SignIn { steward: steward.clone(), expires_at: *expires_at });
+            }
+            Event::SignedIn { code, .. } => drop(self.sign_ins.remove(code)),
+            Event::ConsentGiven { consent } => {
+                self.codes.insert(consent.code, Code { consent: consent.clone(), task: None });
+            }
+            Event::CodeUsed { code, task, refresh, .. } => match (task, refresh) {
+                (Some(task), Some(refresh)) => self.begin_family(code, (task, refresh)),
+                _ => drop(self.codes.remove(code)),
+            },
+            Event::RefreshRotated { task, next } => {
+                if let Some(family) = self.families.get_mut(task) {
+                    family.used.insert(family.current);
+                    family.current = *next;
+                    self.refresh_tokens.insert(*next, task.clone());
+                }
+            }
+            Event::ClientRegistered { registration } => {
+                self.registrations.insert(registration.agent.clone(), registration.clone());
+            }
+            Event::AgentSet { agent } => drop(self.registrations.remove(&agent.agent)),
+            Event::AgentRemoved { agent } => self.end(|of, _| of == agent),
+            Event::TaskCompleted { task, .. } => self.end_family(task),
+            Event::Revoked { revocation } => match &revocation.subject {
+                Subject::Task(task) => self.end_family(task),
+                Subject::Agent(agent) => self.end(|of, _| of == agent),
+                Subject::Steward(steward) => {
+                    self.sign_ins.retain(|_, it| it.steward != *steward);
+                    self.end(|_, of| of == steward);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn begin_family(&mut self, code: &Digest, (task, refresh): (&TaskId, &Digest)) {
+        let Some(code) = self.codes.get_mut(code) else { return };
+        code.task = Some(task.clone());
+        // They are in the task from now on.
+        let consent = &mut code.consent;
+        consent.details.clear();
+        let family = Family {
+            agent: consent.agent.clone(),
+            steward: consent.steward.clone(),
+            current: *refresh,
+            used: BTreeSet::new(),
+            in_detail: consent.in_detail,
+            ends_at: consent.ends_at,
+        };
+        // A task is opened once. Were it opened again, the tokens of the first would be no task's.
+        self.refresh_tokens.retain(|_, of| of != task);
+        self.families.insert(task.clone(), family);
+        self.refresh_tokens.insert(*refresh, task.clone());
+    }
+
+    /// SECURITY: ended for good: a reinstatement brings back whoever was revoked, and nothing that they held.
+    fn end(&mut self, concerns: impl Fn(&AgentId, &StewardId) -> bool) {
+        self.codes.retain(|_, code| !concerns(&code.consent.agent, &code.consent.steward));
+        self.families.retain(|_, family| !concerns(&family.agent, &family.steward));
+        self.forget_tokens();
+    }
+
+    fn end_family(&mut self, task: &TaskId) {
+        if self.families.remove(task).is_some() {
+            self.codes.retain(|_, code| code.task.as_ref() != Some(task));
+            self.forget_tokens();
+        }
+    }
+
+    /// Forgets what has ended.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        self.sign_ins.retain(|_, it| it.expires_at > now);
+        self.registrations.retain(|_, it| it.expires_at > now);
+        self.families.retain(|_, family| family.ends_at > now);
+        let Self { codes, families, .. } = self;
+        codes.retain(|_, code| match &code.task {
+            Some(task) => families.contains_key(task),
+            None => code.consent.expires_at > now,
+        });
+        self.forget_tokens();
+    }
+
+    /// Derives what a snapshot leaves out.
+    pub(super) fn complete(&mut self) {
+        let tokens = |(task, family): (&TaskId, &Family)| {
+            let task = task.clone();
+            family.used.iter().chain([&family.current]).map(move |token| (*token, task.clone())).collect::<Vec<_>>()
+        };
+        self.refresh_tokens = self.families.iter().flat_map(tokens).collect();
+    }
+
+    fn forget_tokens(&mut self) {
+        let Self { families, refresh_tokens, .. } = self;
+        refresh_tokens.retain(|_, task| families.contains_key(task));
+    }
+}

@@ -1,0 +1,497 @@
+//! People's clients: consent, codes and refresh tokens, and everything that must not work.
+
+use hallpass::token::UnverifiedPass;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    browser::{APP, Browser, CALLBACK, VERIFIER, query, redeem, refresh, register_app, sign_in_code, steward, task_of},
+    client::{ask, ledger, refused, register, token},
+    house::House,
+    support::{ISSUER, SERVER},
+};
+
+async fn house() -> House {
+    let house = House::new().await;
+    register_app(&house, APP, &["http://127.0.0.1/callback", "https://desk.example/cb"]).await;
+    house
+}
+
+/// A code that bob allowed.
+async fn code(house: &House) -> String {
+    Browser::new(house).allow(&query(&[]), "bob").await.told()["code"].clone()
+}
+
+fn invalid_grant() -> (u16, String) {
+    (400, "invalid_grant".to_owned())
+}
+
+#[tokio::test]
+async fn a_person_allows_what_is_shown_and_the_client_renews_it() {
+    let house = house().await;
+    let browser = Browser::new(&house);
+    let first = browser.open(&query(&[("scope", "tool:read_*")])).await;
+    assert_eq!(first.status, 200);
+    for shown in [APP, "http://127.0.0.1:43210", SERVER, "read_*"] {
+        assert!(first.html.contains(shown), "{shown}: {}", first.html);
+    }
+    let second = browser.sign_in(&query(&[("scope", "tool:read_*")]), "bob").await;
+    for shown in ["read_ledger", "reads only", "8h", "10m"] {
+        assert!(second.html.contains(shown), "{shown}: {}", second.html);
+    }
+    let sent = browser.post(&[("step", "allow"), ("form", &second.hidden("form"))]).await;
+    assert!(sent.location.as_ref().unwrap().starts_with(&format!("{CALLBACK}?")));
+    let told = sent.told();
+    assert_eq!((&*told["state"], &*told["iss"]), ("af0ifj&sl=dkj #", ISSUER));
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["code", "iss", "state"]);
+
+    let answer = token(redeem(&house, &told["code"], &[("resource", SERVER)])).await;
+    assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("tool:read_ledger")));
+    UnverifiedPass::parse(answer["access_token"].as_str().unwrap()).unwrap();
+    let task = task_of(&house, APP).await;
+    // For bob, who consented, though alice answers for the client.
+    assert_eq!(task["steward"], steward(&house, "bob").await);
+    let renewed = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!((&renewed["scope"], renewed.get("authorization_details")), (&json!("tool:read_ledger"), None));
+    assert_ne!(renewed["refresh_token"], answer["refresh_token"]);
+    let task = task_of(&house, APP).await;
+    assert_eq!((&task["state"], task["passes"].as_array().unwrap().len()), (&json!("open"), 2));
+}
+
+#[tokio::test]
+async fn without_a_scope_everything_that_policy_allows_is_shown_and_given() {
+    let house = house().await;
+    let browser = Browser::new(&house);
+    for resource in [SERVER, ""] {
+        let second = browser.sign_in(&query(&[("resource", resource)]), "bob").await;
+        assert!(second.html.contains("read_ledger") && second.html.contains("search_ledger"), "{}", second.html);
+        assert!(!second.html.contains("delete_ledger"), "{}", second.html);
+        let told = browser.post(&[("step", "allow"), ("form", &second.hidden("form"))]).await.told();
+        let answer = token(redeem(&house, &told["code"], &[])).await;
+        assert_eq!(answer["scope"], "tool:read_ledger tool:search_ledger");
+        // Less by scope, and no more.
+        let less = refresh(&house, answer["refresh_token"].as_str().unwrap(), &[("scope", "tool:search_*")]);
+        let less = token(less).await;
+        assert_eq!(less["scope"], "tool:search_ledger");
+        let next = less["refresh_token"].as_str().unwrap();
+        let more = refused(refresh(&house, next, &[("scope", "tool:delete_ledger")])).await;
+        assert_eq!(more, (400, "invalid_scope".to_owned()));
+        let elsewhere = refused(refresh(&house, next, &[("resource", "https://other.example")])).await;
+        assert_eq!(elsewhere, (400, "invalid_target".to_owned()));
+        assert_eq!(token(refresh(&house, next, &[])).await["scope"], "tool:read_ledger tool:search_ledger");
+    }
+}
+
+#[tokio::test]
+async fn rights_that_were_asked_for_in_full_are_told_in_full() {
+    let house = house().await;
+    let details = ledger(&["read_*", "delete_ledger"]).to_string();
+    let asked = query(&[("authorization_details", &details)]);
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&house, &code, &[])).await;
+    assert_eq!(answer["authorization_details"], ledger(&["read_ledger"]));
+    let renewed = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(renewed["authorization_details"], ledger(&["read_ledger"]));
+}
+
+#[tokio::test]
+async fn a_code_that_comes_again_ends_what_came_of_it() {
+    let house = house().await;
+    let code = code(&house).await;
+    let answer = token(redeem(&house, &code, &[])).await;
+    assert_eq!(refused(redeem(&house, &code, &[])).await, invalid_grant());
+    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+    let renewed = refused(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(renewed, invalid_grant());
+    assert_eq!(refused(redeem(&house, &code, &[])).await, invalid_grant());
+}
+
+#[tokio::test]
+async fn a_code_is_good_for_its_client_its_place_and_its_verifier_only() {
+    let house = house().await;
+    register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;
+    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let other_verifier = "x".repeat(43);
+    let wrong: [&[(&str, &str)]; 6] = [
+        &[("client_id", "other-app")],
+        &[("client_id", "build-bot"), ("client_secret", &secret)],
+        &[("redirect_uri", "http://127.0.0.1:43211/callback")],
+        &[("redirect_uri", "https://desk.example/cb")],
+        &[("redirect_uri", "")],
+        &[("code_verifier", &other_verifier)],
+    ];
+    for more in wrong {
+        let code = code(&house).await;
+        assert_eq!(refused(redeem(&house, &code, more)).await, invalid_grant(), "{more:?}");
+        // It came from where it should not have been: nobody gets anything for it any more.
+        assert_eq!(refused(redeem(&house, &code, &[])).await, invalid_grant(), "{more:?}");
+    }
+    let code = code(&house).await;
+    for more in [[("code_verifier", "")], [("code_verifier", "short")], [("code", "")]] {
+        let without = refused(redeem(&house, &code, &more)).await;
+        assert_eq!(without, (400, "invalid_request".to_owned()), "{more:?}");
+    }
+    for more in [[("client_id", "unknown")], [("client_id", "build-bot")], [("client_id", "")]] {
+        let unproven = refused(redeem(&house, &code, &more)).await;
+        assert_eq!(unproven, (401, "invalid_client".to_owned()), "{more:?}");
+    }
+    assert_eq!(refused(redeem(&house, "hpc_unknown", &[])).await, invalid_grant());
+    let elsewhere = refused(redeem(&house, &code, &[("resource", "https://other.example")])).await;
+    assert_eq!(elsewhere, (400, "invalid_target".to_owned()));
+    let details = refused(redeem(&house, &code, &[("authorization_details", &ledger(&["*"]).to_string())])).await;
+    assert_eq!(details, (400, "invalid_authorization_details".to_owned()));
+    // None of that was the code's fault.
+    token(redeem(&house, &code, &[])).await;
+}
+
+#[tokio::test]
+async fn a_client_with_a_secret_shows_it_for_its_code() {
+    let house = house().await;
+    let secret = register(&house, "web-app", json!([])).await;
+    let change = json!({"steward": "alice", "groups": ["research"], "redirect_uris": ["https://desk.example/cb"]});
+    let changed = house.operator(Method::PUT, "/v1/agents/web-app").json(&change).send().await.unwrap();
+    assert_eq!(changed.status(), StatusCode::OK);
+    let place = ("redirect_uri", "https://desk.example/cb");
+    let asked = query(&[("client_id", "web-app"), place]);
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let as_app = ("client_id", "web-app");
+    let without = refused(redeem(&house, &code, &[as_app, place])).await;
+    assert_eq!(without, (401, "invalid_client".to_owned()));
+    let answer = token(redeem(&house, &code, &[as_app, place, ("client_secret", &secret)])).await;
+    let next = answer["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&house, next, &[as_app])).await, (401, "invalid_client".to_owned()));
+    token(refresh(&house, next, &[as_app, ("client_secret", &secret)])).await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_comes_again_ends_its_family() {
+    let house = house().await;
+    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let first = answer["refresh_token"].as_str().unwrap();
+    let second = token(refresh(&house, first, &[])).await;
+    let third = token(refresh(&house, second["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(refused(refresh(&house, first, &[])).await, invalid_grant());
+    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+    assert_eq!(refused(refresh(&house, third["refresh_token"].as_str().unwrap(), &[])).await, invalid_grant());
+}
+
+#[tokio::test]
+async fn a_refresh_token_of_another_client_ends_its_family() {
+    let house = house().await;
+    register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;
+    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let stolen = answer["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&house, stolen, &[("client_id", "other-app")])).await, invalid_grant());
+    assert_eq!(refused(refresh(&house, stolen, &[])).await, invalid_grant());
+    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+}
+
+#[tokio::test]
+async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
+    let house = house().await;
+    for _ in 0..5 {
+        let answer = token(redeem(&house, &code(&house).await, &[])).await;
+        let first = answer["refresh_token"].as_str().unwrap();
+        let (one, other) = tokio::join!(refresh(&house, first, &[]).send(), refresh(&house, first, &[]).send());
+        let mut statuses = [one.unwrap().status().as_u16(), other.unwrap().status().as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 400]);
+    }
+    let path = format!("/v1/tasks?agent={APP}");
+    let tasks: Value = house.operator(Method::GET, &path).send().await.unwrap().json().await.unwrap();
+    let states: Vec<_> = tasks["items"].as_array().unwrap().iter().map(|task| task["state"].clone()).collect();
+    assert_eq!(states, vec![json!("revoked"); 5]);
+}
+
+#[tokio::test]
+async fn of_two_redemptions_at_once_one_wins_and_the_task_ends() {
+    let house = house().await;
+    let code = code(&house).await;
+    let (one, other) = tokio::join!(redeem(&house, &code, &[]).send(), redeem(&house, &code, &[]).send());
+    let mut statuses = [one.unwrap().status().as_u16(), other.unwrap().status().as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 400]);
+    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_code_and_no_family() {
+    let house = house().await;
+    let (unused, used) = (code(&house).await, code(&house).await);
+    let answer = token(redeem(&house, &used, &[])).await;
+    let first = answer["refresh_token"].as_str().unwrap();
+    let second = token(refresh(&house, first, &[])).await;
+    let sign_in = sign_in_code(&house, "carol").await;
+
+    let house = house.restarted().await;
+    let browser = Browser::new(&house);
+    let request = browser.open(&query(&[])).await.hidden("request");
+    let signed_in = browser.post(&[("step", "sign_in"), ("request", &request), ("code", &sign_in)]).await;
+    assert_eq!(signed_in.status, 200, "{}", signed_in.html);
+    token(redeem(&house, &unused, &[])).await;
+    let third = token(refresh(&house, second["refresh_token"].as_str().unwrap(), &[])).await;
+
+    let house = house.restarted().await;
+    // The second page is the process's own.
+    let late = Browser::new(&house).post(&[("step", "allow"), ("form", &signed_in.hidden("form"))]).await;
+    assert_eq!(late.status, 409);
+    assert_eq!(refused(refresh(&house, first, &[])).await, invalid_grant());
+    assert_eq!(refused(refresh(&house, third["refresh_token"].as_str().unwrap(), &[])).await, invalid_grant());
+    assert_eq!(refused(redeem(&house, &unused, &[])).await, invalid_grant());
+}
+
+#[tokio::test]
+async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
+    for subject in ["steward", "agent", "task"] {
+        let house = house().await;
+        let bob = steward(&house, "bob").await;
+        let answer = token(redeem(&house, &code(&house).await, &[])).await;
+        let pending = code(&house).await;
+        let id = match subject {
+            "steward" => bob.clone(),
+            "agent" => APP.to_owned(),
+            _ => task_of(&house, APP).await["task_id"].as_str().unwrap().to_owned(),
+        };
+        let body = json!({ subject: id });
+        let revoked = house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
+        assert_eq!(revoked.status(), StatusCode::CREATED, "{:?}", revoked.text().await);
+        let next = answer["refresh_token"].as_str().unwrap();
+        assert_eq!(refused(refresh(&house, next, &[])).await, invalid_grant(), "{subject}");
+        if subject == "task" {
+            token(redeem(&house, &pending, &[])).await;
+            continue;
+        }
+        let path = format!("/v1/{subject}s/{id}/reinstate");
+        let reinstated = house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap();
+        assert!(reinstated.status().is_success());
+        assert_eq!(refused(refresh(&house, next, &[])).await, invalid_grant(), "{subject}");
+        assert_eq!(refused(redeem(&house, &pending, &[])).await, invalid_grant(), "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
+    let house = house().await;
+    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let alice = steward(&house, "alice").await;
+    let revoked =
+        house.operator(Method::POST, "/v1/revocations").json(&json!({"steward": alice})).send().await.unwrap();
+    assert_eq!(revoked.status(), StatusCode::CREATED);
+    let next = answer["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
+    let path = format!("/v1/stewards/{alice}/reinstate");
+    assert!(house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap().status().is_success());
+    // What bob allowed was never alice's to end.
+    token(refresh(&house, next, &[])).await;
+}
+
+#[tokio::test]
+async fn policy_is_asked_again_at_every_renewal() {
+    let house = house().await;
+    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let path = house.directory.path().join("policy/reads.toml");
+    let policy = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, policy.replace(", \"search_*\"", "")).unwrap();
+    let reloaded = house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    assert!(reloaded.status().is_success());
+    let less = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(less["scope"], "tool:read_ledger");
+    std::fs::write(&path, "").unwrap();
+    house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    let next = less["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
+    // A no of the policy uses nothing up.
+    std::fs::write(&path, policy).unwrap();
+    house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    token(refresh(&house, next, &[])).await;
+}
+
+#[tokio::test]
+async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
+    let house = House::new().await;
+    let change = json!({"steward": "alice", "groups": ["research"], "keys": [house.bot.public_jwk()],
+        "redirect_uris": [CALLBACK]});
+    let changed = house.operator(Method::PUT, "/v1/agents/research-bot").json(&change).send().await.unwrap();
+    assert_eq!(changed.status(), StatusCode::OK);
+    let asked = query(&[("client_id", "research-bot"), ("scope", "tool:read_ledger")]);
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let assertion = crate::house::assertion(&house.bot);
+    let proof = [
+        ("client_id", ""),
+        ("client_assertion", &*assertion),
+        ("client_assertion_type", crate::client::ASSERTION_TYPE),
+    ];
+    token(redeem(&house, &code, &proof)).await;
+    let task = task_of(&house, "research-bot").await;
+    let path = format!("/v1/tasks/{}/tokens", task["task_id"].as_str().unwrap());
+    let wide = json!({"authorization_details": ledger(&["*"])});
+    let answer = house.agent(Method::POST, &path).json(&wide).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CONFLICT);
+    assert_eq!(task_of(&house, "research-bot").await["passes"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() {
+    let house = house().await;
+    let browser = Browser::new(&house);
+    for (more, error) in [
+        (vec![("response_type", "")], "invalid_request"),
+        (vec![("response_type", "token")], "unsupported_response_type"),
+        (vec![("code_challenge", "")], "invalid_request"),
+        (vec![("code_challenge_method", "")], "invalid_request"),
+        (vec![("code_challenge_method", "plain"), ("code_challenge", VERIFIER)], "invalid_request"),
+        (vec![("scope", "openid")], "invalid_scope"),
+        (vec![("resource", "https://other.example")], "invalid_target"),
+        (vec![("authorization_details", "[{}]")], "invalid_authorization_details"),
+        (vec![("request", "a.b.c")], "invalid_request"),
+    ] {
+        let sent = browser.open(&query(&more)).await;
+        assert_eq!(sent.told_error(), error, "{more:?}");
+        assert_eq!(sent.told()["state"], "af0ifj&sl=dkj #");
+    }
+    let first = browser.open(&query(&[("prompt", "none"), ("nonce", "x"), ("unknown", "x")])).await;
+    let refusal = browser.post(&[("step", "refuse"), ("request", &first.hidden("request"))]).await;
+    assert_eq!(refusal.told_error(), "access_denied");
+    let second = browser.sign_in(&query(&[]), "bob").await;
+    let form = second.hidden("form");
+    assert_eq!(browser.post(&[("step", "refuse"), ("form", &form)]).await.told_error(), "access_denied");
+    assert_eq!(browser.post(&[("step", "allow"), ("form", &form)]).await.status, 409, "a form is sent once");
+    assert!(!house.records().contains_key("consent_given"));
+}
+
+#[tokio::test]
+async fn nobody_is_sent_anywhere_that_is_not_the_clients() {
+    let house = house().await;
+    let browser = Browser::new(&house);
+    for more in [
+        [("client_id", "")],
+        [("client_id", "unknown")],
+        [("client_id", "research-bot")],
+        [("client_id", "https://app.example/client.json")],
+        [("client_id", "<script>alert(1)</script>")],
+        [("redirect_uri", "")],
+        [("redirect_uri", "http://127.0.0.1:43210/callback/")],
+        [("redirect_uri", "http://127.0.0.1:43210/callback?x=1")],
+        [("redirect_uri", "http://127.0.0.1@evil.example/callback")],
+        [("redirect_uri", "http://localhost:43210/callback")],
+        [("redirect_uri", "https://desk.example:8443/cb")],
+        [("redirect_uri", "https://desk.example/cb#x")],
+        [("redirect_uri", "https://desk.example/cb\\x")],
+        [("redirect_uri", "https://evil.example/cb")],
+        [("redirect_uri", "javascript:alert(1)")],
+    ] {
+        let shown = browser.open(&query(&more)).await;
+        assert_eq!((shown.status, &shown.location), (400, &None), "{more:?}");
+        assert!(shown.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+        assert!(!shown.html.contains("evil") && !shown.html.contains("<script"), "{}", shown.html);
+        let posted = browser.post(&[("step", "refuse"), ("request", &query(&more))]).await;
+        assert_eq!((posted.status, posted.location), (400, None), "{more:?}");
+    }
+    for twice in ["client_id=desk-app", "redirect_uri=https://desk.example/cb", "state=x", "scope=", "code_challenge=x"]
+    {
+        let shown = browser.open(&format!("{}&scope=tool:read_ledger&{twice}", query(&[]))).await;
+        assert_eq!((shown.status, shown.location), (400, None), "{twice}");
+    }
+    assert_eq!(browser.open(&"x".repeat(9000)).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_pages_run_nothing_frame_nowhere_and_post_home() {
+    let house = house().await;
+    let hostile = "https://desk.example/cb";
+    register_app(&house, "hostile-app", &[hostile]).await;
+    let browser = Browser::new(&house);
+    let state = "\"><script>alert(1)</script><input value='";
+    let asked = query(&[("client_id", "hostile-app"), ("redirect_uri", hostile), ("state", state)]);
+    let first = browser.open(&asked).await;
+    let second = browser.sign_in(&asked, "bob").await;
+    for shown in [&first, &second] {
+        assert!(!shown.html.contains("<script"), "{}", shown.html);
+        let policy = shown.headers["content-security-policy"].to_str().unwrap();
+        for directive in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(directive), "{policy}");
+        }
+        assert!(policy.contains("form-action 'self' https://desk.example;"), "{policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
+        assert_eq!(shown.headers["cache-control"], "no-store");
+        assert_eq!(shown.headers["x-frame-options"], "DENY");
+        assert_eq!(shown.headers["referrer-policy"], "same-origin");
+        assert!(!shown.headers.contains_key("access-control-allow-origin"));
+        assert!(!shown.headers.contains_key("set-cookie"));
+    }
+    // What is posted back is what was asked, to the letter.
+    assert_eq!(first.hidden("request"), asked);
+    let form = second.hidden("form");
+    for origin in ["", "null", "https://evil.example", "http://broker.example", "https://broker.example.evil.example"] {
+        let posted = browser.post_from(origin, &[("step", "allow"), ("form", &form)]).await;
+        assert_eq!(posted.status, 403, "{origin}");
+    }
+    let told = browser.post(&[("step", "allow"), ("form", &form)]).await.told();
+    assert_eq!(told["state"], state);
+}
+
+#[tokio::test]
+async fn a_sign_in_code_is_good_once_and_guesses_are_few() {
+    let house = house().await;
+    let browser = Browser::new(&house);
+    let request = browser.open(&query(&[])).await.hidden("request");
+    let post = async |code: &str| browser.post(&[("step", "sign_in"), ("request", &request), ("code", code)]).await;
+    let replaced = sign_in_code(&house, "bob").await;
+    let code = sign_in_code(&house, "bob").await;
+    assert_eq!(post(&replaced).await.status, 403, "a new one replaces it");
+    assert_eq!(post(&code.to_lowercase().replace('-', " ")).await.status, 200);
+    assert_eq!(post(&code).await.status, 403, "used");
+    let revoked = sign_in_code(&house, "bob").await;
+    let body = json!({"steward": steward(&house, "bob").await});
+    house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
+    assert_eq!(post(&revoked).await.status, 403, "its steward is revoked");
+    let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
+    let made = house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap();
+    assert_eq!(made.status(), StatusCode::FORBIDDEN);
+    let mut statuses = Vec::new();
+    for guess in 0..20 {
+        statuses.push(post(&format!("0000-0000-0000-0000-0000-0000-{guess:04}")).await.status);
+    }
+    assert!(statuses[..5].iter().all(|status| *status == 403), "{statuses:?}");
+    assert!(statuses[12..].contains(&429), "{statuses:?}");
+    let signed_in = house.records().get("signed_in").copied();
+    assert_eq!(signed_in, Some(1));
+}
+
+#[tokio::test]
+async fn only_an_admin_makes_sign_in_codes() {
+    let house = house().await;
+    let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
+    let auditor = house.token("eve", &["auditor"], &[]).await;
+    let denied = house.request(Method::POST, &path).bearer_auth(auditor).json(&json!({})).send().await.unwrap();
+    assert_eq!(denied.status(), StatusCode::FORBIDDEN);
+    assert_eq!(house.agent(Method::POST, &path).json(&json!({})).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn no_secret_of_a_person_reaches_the_records() {
+    let house = house().await;
+    let browser = Browser::new(&house);
+    let sign_in = sign_in_code(&house, "bob").await;
+    let request = browser.open(&query(&[])).await.hidden("request");
+    let second = browser.post(&[("step", "sign_in"), ("request", &request), ("code", &sign_in)]).await;
+    let form = second.hidden("form");
+    let code = browser.post(&[("step", "allow"), ("form", &form)]).await.told()["code"].clone();
+    let answer = token(redeem(&house, &code, &[])).await;
+    let next = answer["refresh_token"].as_str().unwrap();
+    token(refresh(&house, next, &[])).await;
+    let journal = std::fs::read_to_string(house.directory.path().join("data/journal/000001.jsonl")).unwrap();
+    for kind in ["sign_in_code_made", "signed_in", "consent_given", "code_used", "refresh_rotated"] {
+        assert!(journal.contains(kind), "{kind}");
+    }
+    for secret in [&*sign_in, &form, &code, next, VERIFIER, answer["access_token"].as_str().unwrap(), "bob"] {
+        assert!(!journal.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn what_people_allowed_gives_their_client_nothing_of_its_own() {
+    let house = house().await;
+    // A public client has nothing to prove itself by.
+    assert_eq!(refused(ask(&house, &[("client_id", APP)])).await, (401, "invalid_client".to_owned()));
+}
