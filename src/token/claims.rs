@@ -83,6 +83,20 @@ impl NamedRight {
             Self::Names { server, .. } | Self::Subtree { server, .. } => server,
         }
     }
+
+    /// Whether it names everything that `other` names.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Names { server, kind, names }, Self::Names { server: on, kind: of, names: others }) => {
+                server == on && kind == of && names.is_superset(others)
+            }
+            (Self::Subtree { server, segments }, Self::Subtree { server: on, segments: others }) => {
+                server == on && others.starts_with(segments)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A block 0 that is not that of a pass of format 1.

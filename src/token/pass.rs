@@ -1,9 +1,9 @@
 //! Passes on the way in: unverified, then verified, then asked about one call.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use biscuit_auth::format::SerializedBiscuit;
+use biscuit_auth::{builder::Check, format::SerializedBiscuit};
 
 use super::{
     claims::{ClaimsError, PassClaims},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::base::{
     ReasonCode,
+    digest::Digest,
     ids::{KeyId, RevocationId},
     key::PublicKey,
     time::Timestamp,
@@ -165,6 +166,22 @@ impl VerifiedPass {
     #[must_use]
     pub const fn valid_until(&self) -> Timestamp {
         self.valid_until
+    }
+
+    /// The digests of what block 0 demands of calls beside naming them, its times left out: a pass demands no
+    /// more than another if its digests are among the other's.
+    #[must_use]
+    pub fn demands(&self) -> BTreeSet<Digest> {
+        let checks = (0..self.wire.checks(0).len()).map(|at| self.wire.check(0, at));
+        let demand = |check: Option<Check>| match check {
+            Some(check) => {
+                let is_time = matches!(Shape::of(&check), Shape::Time { .. });
+                (!is_time).then(|| Digest::of(check.to_string().as_bytes()))
+            }
+            // What cannot be read again is like nothing else.
+            None => Some(Digest::of(&self.wire.bytes())),
+        };
+        checks.filter_map(demand).collect()
     }
 
     /// Whether the narrowings in time that others than hallpass wrote hold at `now`.

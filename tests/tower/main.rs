@@ -15,6 +15,7 @@ mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod challenges;
 mod forwarding;
 mod guarded;
 mod lists;

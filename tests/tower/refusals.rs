@@ -1,6 +1,15 @@
 //! Everything that is refused: status, challenge, body, and that the server was not reached.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hallpass::{
@@ -10,9 +19,11 @@ use hallpass::{
         tower::HallpassLayer,
     },
 };
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::{
     guarded::{Answered, Guarded, METADATA, call, foreign_pass, json_response, message, request},
@@ -332,6 +343,51 @@ async fn no_body_is_read_before_the_token_verifies() {
     assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
 }
 
+/// What a client sends in two pieces must not end the connection that it goes on with, unless it is told.
+#[tokio::test]
+async fn a_short_body_of_a_refused_request_is_thrown_away_and_after_a_long_one_the_connection_ends() {
+    let guarded = Guarded::new();
+    for (bytes, is_declared, ends) in
+        [(0, true, false), (64 * 1024, true, false), (64 * 1024 + 1, true, true), (100, false, true)]
+    {
+        let left = Arc::new(AtomicUsize::new(bytes));
+        let body = Pieces { left: Arc::clone(&left), is_declared };
+        let request = Request::post("/mcp").header("content-type", "application/json").body(body).unwrap();
+        let response = guarded.layer.layer(service_fn(unreachable)).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        let closes = response.headers().get("connection").is_some_and(|value| value == "close");
+        let unread = if ends { bytes } else { 0 };
+        assert_eq!((closes, left.load(Ordering::SeqCst)), (ends, unread), "{bytes} bytes, declared: {is_declared}");
+    }
+}
+
+async fn unreachable(_: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    panic!("it was refused")
+}
+
+/// A body that comes in pieces.
+struct Pieces {
+    left: Arc<AtomicUsize>,
+    is_declared: bool,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let left = self.left.load(Ordering::SeqCst);
+        let piece = left.min(1000);
+        self.left.store(left - piece, Ordering::SeqCst);
+        Poll::Ready((piece > 0).then(|| Ok(Frame::data(vec![b' '; piece].into()))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = u64::try_from(self.left.load(Ordering::SeqCst)).unwrap();
+        if self.is_declared { SizeHint::with_exact(left) } else { SizeHint::default() }
+    }
+}
+
 #[tokio::test]
 async fn content_that_could_be_read_in_two_ways_is_refused() {
     let guarded = Guarded::new();
@@ -372,7 +428,7 @@ async fn content_that_could_be_read_in_two_ways_is_refused() {
 #[tokio::test]
 async fn a_body_longer_than_the_cap_is_refused_at_the_cap_and_not_before() {
     let issuer = Issuer::new();
-    let verifier = std::sync::Arc::new(issuer.verifier());
+    let verifier = Arc::new(issuer.verifier());
     let body = call("read_ledger", &json!({}));
     for (cap, status) in [(body.len(), StatusCode::OK), (body.len() - 1, StatusCode::PAYLOAD_TOO_LARGE)] {
         let layer = HallpassLayer::builder(verifier.clone()).max_message_bytes(cap).build();

@@ -1,10 +1,13 @@
-//! Sessions of MCP before 2026-07-28 belong to the task that opened them, and to no narrower pass.
+//! Sessions of MCP before 2026-07-28 belong to the agent that opened them, and to no narrower pass.
 
 use bytes::Bytes;
-use hallpass::token::{Narrowing, PassToken, attenuate};
+use hallpass::{
+    base::{holder::HolderKey, key::PrivateKey},
+    token::{Holding, Narrowing, PassContent, PassToken, attenuate},
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     guarded::{Guarded, json_response, message, request},
@@ -28,18 +31,31 @@ fn opening(session: &'static str) -> impl Fn(&http::request::Parts) -> Response<
 }
 
 fn of_task(guarded: &Guarded, task: &str) -> String {
+    of(guarded, |content| content.task = task.parse().unwrap())
+}
+
+fn of(guarded: &Guarded, change: impl FnOnce(&mut PassContent)) -> String {
     let mut content = guarded.issuer.content(vec![rights(json!({"tools": ["read_ledger"]}))]);
-    content.task = task.parse().unwrap();
+    change(&mut content);
     guarded.issuer.mint_content(&content).expose().to_owned()
+}
+
+/// A pass of the other task with these rights on the ledger.
+fn allowing(guarded: &Guarded, members: Value) -> String {
+    of(guarded, |content| {
+        content.task = OTHER.parse().unwrap();
+        content.rights = vec![rights(members)];
+    })
 }
 
 const MINE: &str = "tsk_00000000000000000000000000000001";
 const OTHER: &str = "tsk_00000000000000000000000000000002";
 
 #[tokio::test]
-async fn a_session_serves_the_task_that_opened_it() {
+async fn a_session_serves_the_agent_that_opened_it() {
     let guarded = Guarded::answering(opening("s-1"));
-    let (mine, renewed, other) = (of_task(&guarded, MINE), of_task(&guarded, MINE), of_task(&guarded, OTHER));
+    let (mine, renewed) = (of_task(&guarded, MINE), of_task(&guarded, MINE));
+    let other = of(&guarded, |content| content.agent = "other-bot".parse().unwrap());
     let mut narrowing = Narrowing::default();
     narrowing.read_only = true;
     let narrowed = attenuate(&PassToken::from_text(mine.clone()), &narrowing).unwrap();
@@ -98,3 +114,63 @@ async fn only_initialize_opens_a_session() {
     assert_eq!(guarded.send(request(&mine, message("ping", &json!({})))).await.status, StatusCode::OK);
     assert_eq!(guarded.send(in_session(&mine, Method::POST, "s-1")).await.status, StatusCode::NOT_FOUND);
 }
+
+/// What an OAuth client gets when its token has ended, or when it stepped up, is of another task.
+#[tokio::test]
+async fn a_later_task_goes_on_with_the_session_when_it_allows_no_less() {
+    let guarded = Guarded::answering(opening("s-1"));
+    let opener = json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data/open"],
+        "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}}}});
+    let with = |name: &str, value: Value| {
+        let mut members = opener.clone();
+        members[name] = value;
+        allowing(&guarded, members)
+    };
+    let opened = of(&guarded, |content| content.rights = vec![rights(opener.clone())]);
+    assert_eq!(guarded.send(request(&opened, message("initialize", &json!({})))).await.status, StatusCode::OK);
+
+    let again = allowing(&guarded, opener.clone());
+    let mut narrowing = Narrowing::default();
+    narrowing.read_only = true;
+    let narrowed = attenuate(&PassToken::from_text(again.clone()), &narrowing).unwrap().token;
+    let holder = Holding { key: HolderKey::Ed25519(PrivateKey::from_seed(&[11; 32]).public()), max_delegations: 0 };
+    let changed = |change: fn(&mut PassContent)| {
+        of(&guarded, |content| {
+            content.task = OTHER.parse().unwrap();
+            content.rights = vec![rights(opener.clone())];
+            change(content);
+        })
+    };
+    let bound = of(&guarded, |content| {
+        content.task = OTHER.parse().unwrap();
+        content.rights = vec![rights(opener.clone())];
+        content.holder = Some(holder);
+    });
+    for (what, token, goes_on) in [
+        ("the same", again.clone(), true),
+        ("more tools", with("tools", json!(["read_ledger", "search_ledger", "transfer"])), true),
+        ("a wider subtree", with("resources", json!(["file:///srv/data"])), true),
+        ("no constraint", with("constraints", json!({})), true),
+        ("a prompt more", with("prompts", json!(["summary"])), true),
+        ("fewer tools", with("tools", json!(["transfer"])), false),
+        ("a narrower subtree", with("resources", json!(["file:///srv/data/open/deep"])), false),
+        ("no subtree", with("resources", json!([])), false),
+        ("another constraint", with("constraints", json!({"transfer": {"/amount": {"min": 0, "max": 99}}})), false),
+        ("closed arguments", with("closed_arguments", json!(["transfer"])), false),
+        ("only reading", with("read_only", json!(true)), false),
+        ("narrowed by its holder", narrowed.expose().to_owned(), false),
+        ("for another person", changed(|content| content.steward = OTHER_STEWARD.parse().unwrap()), false),
+        ("of another agent", changed(|content| content.agent = "other-bot".parse().unwrap()), false),
+        ("bound to a key", bound, false),
+    ] {
+        let answered = guarded.send(in_session(&token, Method::POST, "s-1")).await;
+        let expected = match what {
+            "bound to a key" => StatusCode::UNAUTHORIZED,
+            _ if goes_on => StatusCode::OK,
+            _ => StatusCode::NOT_FOUND,
+        };
+        assert_eq!(answered.status, expected, "{what}: {}", answered.text);
+    }
+}
+
+const OTHER_STEWARD: &str = "stw_00000000000000000000000000000002";

@@ -1,5 +1,7 @@
 //! Answers that the layer gives itself: one status, perhaps a challenge, one JSON-RPC error.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -19,7 +21,7 @@ pub(super) struct Answer(Box<Content>);
 struct Content {
     status: StatusCode,
     code: i64,
-    message: &'static str,
+    message: Cow<'static, str>,
     reasons: Vec<Refusal>,
     headers: Vec<(HeaderName, HeaderValue)>,
     id: Value,
@@ -27,8 +29,8 @@ struct Content {
 
 impl Answer {
     /// An answer with the JSON-RPC error `code`.
-    pub(super) fn error(status: StatusCode, code: i64, message: &'static str) -> Self {
-        let (reasons, headers) = (Vec::new(), Vec::new());
+    pub(super) fn error(status: StatusCode, code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        let (message, reasons, headers) = (message.into(), Vec::new(), Vec::new());
         Self(Box::new(Content { status, code, message, reasons, headers, id: Value::Null }))
     }
 
@@ -122,11 +124,17 @@ pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
         }
         Denial::Refused(refusals) => {
             let challenge = challenge.with_error("insufficient_scope", "the pass does not allow this call");
-            let mut answer = Answer::error(StatusCode::FORBIDDEN, REFUSED, "the pass does not allow this call");
+            let mut answer = Answer::error(StatusCode::FORBIDDEN, REFUSED, with_reasons(refusals));
             answer.0.reasons = refusals.clone();
             answer.challenge(&challenge)
         }
     }
+}
+
+/// Stock clients show their users, and models, the message and nothing beside it.
+fn with_reasons(refusals: &[Refusal]) -> String {
+    let reasons: Vec<_> = refusals.iter().map(|refusal| format!("{}: {}", refusal.code, refusal.detail)).collect();
+    format!("the pass does not allow this call: {}", reasons.join("; "))
 }
 
 /// A fault of the layer or of the server behind it: refused, and said so.

@@ -18,7 +18,8 @@
 //!
 //! 1. answered with the server's OAuth metadata (RFC 9728), if it is a GET for that;
 //! 2. refused for its HTTP method, its `Origin`, a token in the URL, or no token;
-//! 3. verified: the pass, its revocation, end and audience. No body is read before;
+//! 3. verified: the pass, its revocation, end and audience. No body is read before; that of a request refused
+//!    till here is thrown away when it is short, and otherwise the connection ends with the answer;
 //! 4. refused for its content type, its length, or a body that is not one strict JSON-RPC message;
 //! 5. cleared, when its method names a tool, prompt or resource; unknown methods are refused;
 //! 6. written out anew and handed on, without the client's credentials, with the
@@ -41,9 +42,10 @@
 //! sees that path, so mount it at the root (axum: `Router::layer`, not `nest`), or serve
 //! [`HallpassLayer::resource_metadata`] yourself.
 //!
-//! A session of MCP before 2026-07-28 belongs to the agent and task that opened it, and to passes that
-//! allow no less than the one that did; for anybody else, a pass narrowed further included, and
-//! after a restart of the layer, it does not exist (404), and clients open a new one.
+//! A session of MCP before 2026-07-28 belongs to the agent that opened it, acting for the same person,
+//! and to its passes that allow no less than the one that did, of the same task or, unless somebody
+//! narrowed them, a later one; for anybody else, a pass narrowed further included, and after a restart
+//! of the layer, it does not exist (404), and clients open a new one.
 //!
 //! `Mcp-Param-*` headers (MCP 2026-07-28) are refused when one comes twice, and not held against
 //! the arguments: the manifest does not say which argument a header repeats. What is cleared is the
@@ -60,6 +62,7 @@ mod reports;
 mod service;
 mod sessions;
 mod trace;
+mod unread;
 
 use std::{fmt, sync::Arc};
 

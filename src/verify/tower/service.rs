@@ -23,7 +23,7 @@ use super::{
     filter::ListFilter,
     gate::{self, Credential},
     message::{Message, Purpose},
-    trace,
+    trace, unread,
 };
 use crate::{
     base::{ReasonCode, trace::TraceParent},
@@ -103,14 +103,27 @@ impl Guard {
         if parts.method == Method::GET && challenge::is_metadata_path(self.verifier.server(), parts.uri.path()) {
             return Err(Box::new(self.metadata_response()));
         }
-        let (body, visit) = self.judge_parts(&mut parts, body, span).await.map_err(|answer| {
-            trace::tell_refusal(span, &answer);
-            Box::new(answer.into_response())
-        })?;
-        Ok((Request::from_parts(parts, Full::new(body)), visit))
+        let mut unread = Some(body);
+        match self.judge_parts(&mut parts, &mut unread, span).await {
+            Ok((body, visit)) => Ok((Request::from_parts(parts, Full::new(body)), visit)),
+            Err(answer) => {
+                trace::tell_refusal(span, &answer);
+                let mut response = answer.into_response();
+                if !unread::is_over(unread).await {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Err(Box::new(response))
+            }
+        }
     }
 
-    async fn judge_parts<B>(&self, parts: &mut Parts, body: B, span: &Span) -> Result<(Bytes, Visit), Answer>
+    /// Takes `body` when it is to be read; what is refused before leaves it.
+    async fn judge_parts<B>(
+        &self,
+        parts: &mut Parts,
+        body: &mut Option<B>,
+        span: &Span,
+    ) -> Result<(Bytes, Visit), Answer>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -121,7 +134,7 @@ impl Guard {
         let session = self.judge_session(&parts.headers, &pass)?;
         let (bytes, id, purpose) = if parts.method == Method::POST {
             gate::admit_content(&parts.headers)?;
-            let message = Message::read(&self.read(body).await?, self.limits.message_bytes)?;
+            let message = Message::read(&self.read(body.take()).await?, self.limits.message_bytes)?;
             message.agree_with(&parts.headers)?;
             caused_by = message.trace_parent().or(caused_by);
             self.clear(parts, (&pass, &message), caused_by)?;
@@ -200,15 +213,18 @@ impl Guard {
         Ok(())
     }
 
-    async fn read<B>(&self, body: B) -> Result<Bytes, Answer>
+    async fn read<B>(&self, body: Option<B>) -> Result<Bytes, Answer>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let Some(body) = body else { return Ok(Bytes::new()) };
         let max = self.limits.message_bytes;
+        // What is left of it is not waited for, so nothing may follow it.
         let too_large = || {
             Answer::error(StatusCode::PAYLOAD_TOO_LARGE, REFUSED, "message too large")
                 .because(ReasonCode::MessageTooLarge, format!("longer than {max} bytes"))
+                .header(header::CONNECTION, HeaderValue::from_static("close"))
         };
         // An honest `Content-Length` saves both sides the transfer.
         if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {

@@ -1,43 +1,72 @@
 //! Whose a session is: before MCP 2026-07-28 a session's id fetches answers of earlier requests.
 
+use std::collections::BTreeSet;
+
 use quick_cache::sync::Cache;
 
 use crate::{
     base::{
         digest::Digest,
-        ids::{AgentId, RevocationId, TaskId},
+        holder::HolderKey,
+        ids::{AgentId, RevocationId, StewardId, TaskId},
     },
+    token::NamedRight,
     verify::Pass,
 };
 
-/// The owner of every session that was opened through the layer: an agent in a task, with a chain
-/// of blocks.
+/// The owner of every session that was opened through the layer: an agent that acts for a person.
 ///
-/// A session holds answers to whatever was called in it. The pass that opened it goes on with it,
-/// and any pass of the agent's in the task that allows no less: one that it was narrowed from, and
-/// a renewed one that nobody narrowed. A pass that was narrowed further, or otherwise, finds no
-/// session and opens its own.
+/// A session holds answers to whatever was called in it. The pass that opened it goes on with it, and
+/// any pass of the agent's that allows no less: in the same task, one that it was narrowed from and a
+/// renewed one that nobody narrowed; in another task for the same person, one that nobody narrowed,
+/// that is bound to the same key if any, names no less and demands no more. That other task is what an
+/// OAuth client gets whose token has ended. Any other pass finds no session and opens its own.
 #[derive(Debug)]
 pub(super) struct Sessions(Cache<Digest, Owner>);
 
 #[derive(Debug, Clone)]
 struct Owner {
     agent: AgentId,
+    steward: StewardId,
     task: TaskId,
     chain: Vec<RevocationId>,
+    holder: Option<HolderKey>,
+    rights: Vec<NamedRight>,
+    demands: BTreeSet<Digest>,
 }
 
 impl Owner {
     fn of(pass: &Pass) -> Self {
         let claims = pass.verified().claims();
-        let chain = pass.verified().blocks().to_vec();
-        Self { agent: claims.agent.clone(), task: claims.task.clone(), chain }
+        Self {
+            agent: claims.agent.clone(),
+            steward: claims.steward.clone(),
+            task: claims.task.clone(),
+            chain: pass.verified().blocks().to_vec(),
+            holder: claims.holder.clone(),
+            rights: claims.rights.clone(),
+            demands: pass.verified().demands(),
+        }
     }
 
     fn lets(&self, pass: &Pass) -> bool {
+        let claims = pass.verified().claims();
+        claims.agent == self.agent
+            && if claims.task == self.task { self.lets_in_task(pass) } else { self.lets_in_other_task(pass) }
+    }
+
+    fn lets_in_task(&self, pass: &Pass) -> bool {
+        let blocks = pass.verified().blocks();
+        blocks.len() == 1 || self.chain.starts_with(blocks)
+    }
+
+    fn lets_in_other_task(&self, pass: &Pass) -> bool {
         let (claims, blocks) = (pass.verified().claims(), pass.verified().blocks());
-        let is_no_narrower = blocks.len() == 1 || self.chain.starts_with(blocks);
-        claims.agent == self.agent && claims.task == self.task && is_no_narrower
+        blocks.len() == 1
+            && claims.steward == self.steward
+            && claims.holder == self.holder
+            && self.rights.iter().all(|right| claims.rights.iter().any(|wider| wider.covers(right)))
+            && pass.verified().demands().is_subset(&self.demands)
     }
 }
 

@@ -1,0 +1,32 @@
+//! A person at the consent page, by script: signs in, allows, and follows the browser back to the client.
+
+use regex::Regex;
+use reqwest::{Client, Response, redirect::Policy};
+
+use crate::house::House;
+
+/// Opens `url` as alice, and allows what the page asks.
+pub(crate) async fn allow(house: &House, url: &str) {
+    let browser = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let code = house.sign_in_code("alice");
+    let endpoint = format!("{}/oauth/authorize", house.issuer());
+    let post = async |form: &[(&str, &str)]| {
+        browser.post(&endpoint).header("origin", house.issuer()).form(form).send().await.unwrap()
+    };
+    let request = hidden(browser.get(url).send().await.unwrap(), "request").await;
+    let signed_in = post(&[("step", "sign_in"), ("request", &request), ("code", &code)]).await;
+    let form = hidden(signed_in, "form").await;
+    let decided = post(&[("step", "allow"), ("form", &form)]).await;
+    assert_eq!(decided.status(), 303);
+    let back = decided.headers()["location"].to_str().unwrap().to_owned();
+    // The client's own page, whatever it shows.
+    browser.get(back).send().await.unwrap();
+}
+
+/// The value of a hidden field of a page.
+async fn hidden(page: Response, name: &str) -> String {
+    let (status, html) = (page.status(), page.text().await.unwrap());
+    let field = Regex::new(&format!(r#"name="{name}" value="([^"]*)""#)).unwrap();
+    let found = field.captures(&html).unwrap_or_else(|| panic!("no field {name}: {status}: {html}"));
+    found[1].replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}

@@ -1,0 +1,35 @@
+//! Stock MCP clients from the package registries against a real broker and a real MCP server.
+//!
+//! Nothing of ours is installed in them: they find the broker through the server's challenge and metadata,
+//! get a pass at its token endpoint and use it. The packages are fetched once, into `target/clients`; where a
+//! registry cannot be reached the tests say so and skip, except in CI.
+//!
+//! Each client is a process of its own that is told what to do, a line at a time (`driver.rs`). What it got
+//! through is a row of the table in `docs/oauth.md` (`table.rs`).
+
+#![cfg(feature = "server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests may fail as tests do, and what is skipped is said loudly"
+)]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+#[allow(dead_code, reason = "the command line's own tests use the rest")]
+#[path = "../cli/home.rs"]
+mod home;
+#[path = "../../examples/support/ledger.rs"]
+mod ledger;
+
+mod conformance;
+mod consent;
+mod driver;
+mod flows;
+mod house;
+mod idp;
+mod introspection;
+mod packages;
+mod rmcp_client;
+mod table;
