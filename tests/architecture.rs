@@ -83,7 +83,6 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 /// Files of more than [`LONG`] lines, with the reason why they are not two.
 const LONG_FILES: &[(&str, &str)] = &[
     ("journal/event.rs", "the catalogue of everything that can happen, with what each kind keeps"),
-    ("broker/issue.rs", "one path from a request to a pass, step by step, with all that may stop it"),
     ("http/schema.rs", "what every answer looks like as JSON, shape by shape"),
     ("broker/state.rs", "one fold over every event there is, arm by arm"),
 ];
