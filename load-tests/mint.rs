@@ -164,7 +164,7 @@ async fn load(request: &(dyn Fn(&Client) -> RequestBuilder + Sync), round: Durat
 }
 
 /// Prints what `who` did in a `round`; returns how many it did in a second.
-fn report(who: &str, took: &mut Vec<Duration>, round: Duration) -> f64 {
+fn report(who: &str, took: &mut [Duration], round: Duration) -> f64 {
     let median = median(took);
     let late = took[took.len() * 99 / 100];
     let rate = f64::from(u32::try_from(took.len()).unwrap()) / round.as_secs_f64();
