@@ -122,7 +122,9 @@ impl Broker {
         if record.secrets.len() == before {
             return Err(BrokerError::NotFound(format!("secret `{secret}`")));
         }
-        if !record.can_prove_itself() && !self.options.workloads.contains(agent) {
+        // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
+        let is_bare = record.keys.is_empty() && record.secrets.is_empty();
+        if is_bare && !self.options.workloads.contains(agent) {
             let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
             return Err(BrokerError::Conflict(detail.to_owned()));
         }

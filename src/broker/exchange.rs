@@ -5,10 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{
-    Broker, BrokerError, Caller, Issued, live_task::LiveTask, request::refuse_bad_details, standing::refuse_suspended,
-    state::State,
-};
+use super::{Broker, BrokerError, Caller, Issued, request::refuse_bad_details, state::State};
 use crate::{
     base::{
         ReasonCode,
@@ -17,7 +14,7 @@ use crate::{
     },
     journal::{
         Event,
-        event::{AgentRecord, KeyPurpose, Subject, TaskRecord},
+        event::{AgentRecord, TaskRecord},
         parent::ParentPass,
     },
     policy::Reason,
@@ -256,6 +253,12 @@ impl Broker {
                 steward: claims.steward.clone(),
                 key: issued.key,
                 blocks: pass.blocks().to_vec(),
+                holders: pass
+                    .holder()
+                    .into_iter()
+                    .flat_map(HolderChain::keys)
+                    .map(|(_, key)| key.thumbprint())
+                    .collect(),
                 limits: left,
             }),
         })
@@ -273,31 +276,6 @@ impl State {
         }
         agents
     }
-}
-
-/// Refuses a task whose parent has ended.
-///
-/// SECURITY: the records end a child with its parent, as far as they told of the child by then. This is for the
-/// pass that is minted while they do.
-pub(super) fn refuse_ended_parent(state: &State, task: &TaskRecord) -> Result<(), BrokerError> {
-    let Some(parent) = &task.parent else { return Ok(()) };
-    let ended = || BrokerError::TaskEnded("the pass that it came of has ended".to_owned());
-    let live: &LiveTask = state.task(&parent.task).filter(|live| live.end.is_none()).ok_or_else(ended)?;
-    if parent.blocks.iter().any(|block| live.revoked.contains(block) || state.is_revoked_block(block)) {
-        return Err(ended());
-    }
-    let first = live.tokens.iter().find(|token| parent.blocks.first() == Some(&token.revocation_id));
-    let issued_at = first.ok_or_else(ended)?.issued_at;
-    let answers = state.agent(&parent.agent).map(|agent| Subject::Steward(agent.steward.clone()));
-    let named = [Subject::Agent(parent.agent.clone()), Subject::Steward(parent.steward.clone())];
-    for subject in answers.iter().chain(&named) {
-        refuse_suspended(state, subject)?;
-        if state.cut_off(subject).is_some_and(|cut_off| issued_at <= cut_off) {
-            return Err(ended());
-        }
-    }
-    let key_is_live = state.live_keys(KeyPurpose::Root).any(|(id, _)| id == parent.key);
-    if key_is_live { Ok(()) } else { Err(ended()) }
 }
 
 /// What was granted to a task that came of a pass, with every restriction of that pass.

@@ -38,7 +38,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When it cannot be recorded.
+    /// When it cannot be recorded, or a thousand narrowings in its task were given back before.
     pub async fn give_back(&self, caller: &Caller, owner: &PassOwner, token: &str) -> Result<GivenBack, BrokerError> {
         let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
         let Ok(pass) = document.verify(token) else { return Ok(GivenBack::Nothing) };
@@ -46,6 +46,12 @@ impl Broker {
             return Ok(GivenBack::NotYours);
         }
         let _changing = self.changes.lock().await;
+        // SECURITY: narrowing costs nothing, and what was given back is told to verifiers until the task is over.
+        let given_back = self.state().task(&pass.claims().task).map_or(0, |live| live.revoked.len());
+        if pass.blocks().len() > 1 && given_back >= MAX_GIVEN_BACK {
+            let detail = format!("in one task at most {MAX_GIVEN_BACK} narrowings are given back: complete the task");
+            return Err(BrokerError::Conflict(detail));
+        }
         let Some(revocation) = self.describe_given_back(&pass) else { return Ok(GivenBack::Nothing) };
         let Subject::RevocationId(block) = revocation.subject else { return Ok(GivenBack::Nothing) };
         self.record(caller, revocation.cut_off, vec![Event::Revoked { revocation }]).await?;
@@ -82,3 +88,5 @@ impl PassOwner {
         }
     }
 }
+
+const MAX_GIVEN_BACK: usize = 1000;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
-    exchange::{confined, refuse_ended_parent},
+    exchange::confined,
+    lineage::refuse_ended_parent,
     request::{refuse_bad_details, refuse_bad_request},
     standing::{refuse_suspended, subjects},
     stewards::VerifiedSteward,

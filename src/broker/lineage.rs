@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
-    live_task::TaskEnd,
+    BrokerError,
+    live_task::{LiveTask, TaskEnd},
+    standing::refuse_suspended,
     state::{AFTERLIFE, FeedNews, State},
 };
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     },
     journal::{
         Event,
-        event::{Subject, TaskRecord},
+        event::{KeyPurpose, Subject, TaskRecord},
     },
     verify::document::{RevocationEntry, Subjects},
 };
@@ -99,7 +101,11 @@ impl State {
         let mut meant = self.lineage.candidates(event);
         meant.retain(|child| {
             let parent = self.tasks.get(child).and_then(|child| child.record.parent.as_ref());
-            parent.is_some_and(|parent| parent.is_ended_by(event) || self.ends_answerer(event, &parent.agent))
+            parent.is_some_and(|parent| {
+                parent.is_ended_by(event)
+                    || self.ends_answerer(event, &parent.agent)
+                    || self.ends_a_holder(event, &parent.holders)
+            })
         });
         let concerns_all = servers.is_empty();
         for child in self.lineage.with_descendants(meant) {
@@ -119,9 +125,52 @@ impl State {
     /// Whether `event` revokes the steward who answers for `agent`: its passes die, on whosever behalf they are.
     fn ends_answerer(&self, event: &Event, agent: &AgentId) -> bool {
         let Event::Revoked { revocation } = event else { return false };
-        let answers = |steward: &StewardId| self.agents.get(agent).is_some_and(|record| record.steward == *steward);
+        let answers = |steward: &StewardId| {
+            self.agents.get(agent).is_some_and(|record| record.answered_for_by() == Some(steward))
+        };
         matches!(&revocation.subject, Subject::Steward(steward) if answers(steward))
     }
+}
+
+impl State {
+    /// Whether `event` revokes somebody whose key is among `holders`, through which a pass went.
+    fn ends_a_holder(&self, event: &Event, holders: &[String]) -> bool {
+        let Event::Revoked { revocation } = event else { return false };
+        !holders.is_empty()
+            && self.holder_keys(&revocation.subject).iter().any(|key| holders.contains(&key.thumbprint()))
+    }
+
+    /// Whether a registered key among `holders` is that of somebody who is suspended.
+    pub(super) fn has_suspended_holder(&self, holders: &[String]) -> bool {
+        let registered = holders.iter().filter_map(|key| self.agent(self.agent_with_key(key)?));
+        registered.into_iter().any(|agent| self.is_suspended_agent(agent))
+    }
+}
+
+/// Refuses a task whose parent has ended.
+///
+/// SECURITY: the records end a child with its parent, as far as they told of the child by then. This is for the
+/// pass that is minted while they do.
+pub(super) fn refuse_ended_parent(state: &State, task: &TaskRecord) -> Result<(), BrokerError> {
+    let Some(parent) = &task.parent else { return Ok(()) };
+    let ended = || BrokerError::TaskEnded("the pass that it came of has ended".to_owned());
+    let live: &LiveTask = state.task(&parent.task).filter(|live| live.end.is_none()).ok_or_else(ended)?;
+    if parent.blocks.iter().any(|block| live.revoked.contains(block) || state.is_revoked_block(block)) {
+        return Err(ended());
+    }
+    let first = live.tokens.iter().find(|token| parent.blocks.first() == Some(&token.revocation_id));
+    let issued_at = first.ok_or_else(ended)?.issued_at;
+    let answers = state.agent(&parent.agent).and_then(|agent| agent.answered_for_by()).cloned().map(Subject::Steward);
+    let named = [Subject::Agent(parent.agent.clone()), Subject::Steward(parent.steward.clone())];
+    let servers = parent.limits.iter().map(|limit| Subject::Server(limit.server.clone()));
+    for subject in &answers.into_iter().chain(named).chain(servers).collect::<Vec<_>>() {
+        refuse_suspended(state, subject)?;
+        if state.cut_off(subject).is_some_and(|cut_off| issued_at <= cut_off) {
+            return Err(ended());
+        }
+    }
+    let key_is_live = state.live_keys(KeyPurpose::Root).any(|(id, _)| id == parent.key);
+    if key_is_live && !state.has_suspended_holder(&parent.holders) { Ok(()) } else { Err(ended()) }
 }
 
 fn remove<K: Eq + Hash>(children: &mut HashMap<K, BTreeSet<TaskId>>, of: &K, child: &TaskId) {

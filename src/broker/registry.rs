@@ -227,6 +227,7 @@ impl Broker {
         new: NewAgent,
         (before, secret): (Option<AgentRecord>, Option<ClientSecret>),
     ) -> Result<AgentView, BrokerError> {
+        let had_keys = before.as_ref().is_some_and(|before| !before.keys.is_empty());
         let (registered_at, mut secrets, client) = before.map_or_else(
             || (self.now(), Vec::new(), None),
             |before| (before.registered_at, before.secrets, before.client),
@@ -237,7 +238,9 @@ impl Broker {
         if client.origin == ClientOrigin::Registered {
             client.redirect_uris = new.redirect_uris;
         }
-        let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || !client.redirect_uris.is_empty();
+        // SECURITY: who had a key does not become a public client by losing it.
+        let is_public = !client.redirect_uris.is_empty() && !had_keys;
+        let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || is_public;
         let proves_itself = proves_itself || self.options.workloads.contains(&new.agent);
         if new.keys.len() > MAX_KEYS || !proves_itself {
             let detail = format!(

@@ -1,6 +1,6 @@
 //! Standing: who may ask for anything now, and for whom.
 
-use super::{Broker, BrokerError, exchange::refuse_ended_parent, state::State};
+use super::{Broker, BrokerError, lineage::refuse_ended_parent, state::State};
 use crate::{
     base::{ReasonCode, ids::StewardId},
     journal::event::{AgentRecord, Subject, TaskRecord},
@@ -19,7 +19,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         // SECURITY: nobody answers for what a client that people brought does of itself; whoever happened
         // to consent first allowed it what they saw, for their own task.
-        if agent.answered_for_by().is_none() && task.verified.is_none() {
+        if agent.answered_for_by().is_none() {
             let detail = "this client acts for people who consent, and opens no tasks of its own";
             return Err(BrokerError::Refused(vec![Reason::new(ReasonCode::StewardMismatch, detail)]));
         }

@@ -429,7 +429,7 @@ impl State {
         self.agents.values().find(has_key).map(|agent| &agent.agent)
     }
 
-    fn is_suspended_agent(&self, agent: &AgentRecord) -> bool {
+    pub(super) fn is_suspended_agent(&self, agent: &AgentRecord) -> bool {
         let own = agent.answered_for_by().map(|steward| Subject::Steward(steward.clone()));
         [Subject::Agent(agent.agent.clone())].iter().chain(&own).any(|subject| self.is_suspended(subject))
     }
@@ -453,7 +453,7 @@ impl State {
 
     /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as
     /// delegates in passes of others.
-    fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
+    pub(super) fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
         let is_meant = |agent: &&AgentRecord| match subject {
             Subject::Agent(id) => agent.agent == *id,
             Subject::Steward(id) => agent.answered_for_by() == Some(id),

@@ -110,8 +110,10 @@ impl Index {
         let left_over = if compacted.is_ok() { old.generation } else { generation };
         drop(old);
         let path = path(&self.dir, left_over);
-        let removed = fs::remove_dir_all(&path).map_err(|source| IndexError::MoveAside { path, source });
-        compacted.and(removed)
+        // At once: half of a generation must never count.
+        let gone = path.with_extension(GONE);
+        let removed = fs::rename(&path, &gone).and_then(|()| fs::remove_dir_all(&gone));
+        compacted.and(removed.map_err(|source| IndexError::MoveAside { path, source }))
     }
 
     fn replace(&self, old: &Store, generation: u32, journal: &Reader) -> Result<(), IndexError> {
@@ -164,7 +166,12 @@ fn generations(dir: &Path) -> io::Result<Vec<u32>> {
     };
     let mut found = Vec::new();
     for entry in entries {
-        let name = entry?.file_name();
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == GONE) {
+            fs::remove_dir_all(entry.path())?;
+            continue;
+        }
+        let name = entry.file_name();
         match name.to_str().and_then(|name| name.parse().ok()) {
             Some(generation) => found.push(generation),
             None => return Err(io::Error::other(format!("it holds `{}`, which is none of its files", name.display()))),
@@ -172,6 +179,9 @@ fn generations(dir: &Path) -> io::Result<Vec<u32>> {
     }
     Ok(found)
 }
+
+/// What the directory of a generation ends in that is being removed.
+const GONE: &str = "gone";
 
 /// An index of this size is not worth looking at.
 const SMALL_BYTES: u64 = 32 * 1024 * 1024;

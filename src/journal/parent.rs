@@ -23,6 +23,9 @@ pub struct ParentPass {
     pub key: KeyId,
     /// Its blocks, block 0 first.
     pub blocks: Vec<RevocationId>,
+    /// The thumbprints (RFC 7638) of the keys that it went through, where it was bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<String>,
     /// What was left of it and asked for: no pass of the child allows more.
     pub limits: Vec<GrantedDetail>,
 }

@@ -131,6 +131,7 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
             agent: "bot".parse().unwrap(),
             steward: id("stw", 1),
             key: hallpass::base::ids::KeyId(7),
+            holders: Vec::new(),
             blocks: vec![block(parent), block(90 + parent)],
             limits: Vec::new(),
         });

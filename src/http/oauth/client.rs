@@ -106,8 +106,10 @@ impl App {
         let agent = agent_of_client(client_id).ok_or_else(unknown)?;
         let record = self.broker.state().agent(&agent).cloned().ok_or_else(unknown)?;
         let client = record.client.unwrap_or_default();
-        // SECURITY: who has a key or a secret shows it.
-        let is_public = record.keys.is_empty() && record.secrets.is_empty() && !client.redirect_uris.is_empty();
+        // SECURITY: who has a key or a secret shows it, and who has a platform brings its word.
+        let is_bare = record.keys.is_empty() && record.secrets.is_empty();
+        let is_workload = self.broker.options().workloads.contains(&agent);
+        let is_public = is_bare && !is_workload && !client.redirect_uris.is_empty();
         let is_named = match &client.origin {
             ClientOrigin::MetadataDocument { url } => url == client_id,
             _ => !ClientUrl::is_meant(client_id),

@@ -59,6 +59,9 @@ impl Exchange<'_> {
 
     /// The client, which proves itself when it can.
     pub(super) fn persons_client(&self) -> Result<Client, Problem> {
+        if let Some(client) = &self.workload {
+            return Ok(client.clone());
+        }
         self.app.persons_client(&self.presented, self.context)
     }
 

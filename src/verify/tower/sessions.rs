@@ -17,10 +17,9 @@ use crate::{
 /// The owner of every session that was opened through the layer: an agent that acts for a person.
 ///
 /// A session holds answers to whatever was called in it. The pass that opened it goes on with it, and
-/// any pass of the agent's that allows no less: in the same task, one that it was narrowed from and a
-/// renewed one that nobody narrowed; in another task for the same person, one that nobody narrowed,
-/// that is bound to the same key if any, names no less and demands no more. That other task is what an
-/// OAuth client gets whose token has ended. Any other pass finds no session and opens its own.
+/// any pass of the agent's that allows no less: one that it was narrowed from; and one that nobody narrowed,
+/// for the same person, that is bound to the same key if any, names no less and demands no more: a renewed
+/// one, or that of another task, which is what an OAuth client gets whose token has ended. Any other pass finds no session and opens its own.
 #[derive(Debug)]
 pub(super) struct Sessions(Cache<Digest, Owner>);
 
@@ -52,15 +51,11 @@ impl Owner {
     fn lets(&self, pass: &Pass) -> bool {
         let claims = pass.verified().claims();
         claims.agent == self.agent
-            && if claims.task == self.task { self.lets_in_task(pass) } else { self.lets_in_other_task(pass) }
+            && (claims.task == self.task && self.chain.starts_with(pass.verified().blocks()) || self.is_no_less(pass))
     }
 
-    fn lets_in_task(&self, pass: &Pass) -> bool {
-        let blocks = pass.verified().blocks();
-        blocks.len() == 1 || self.chain.starts_with(blocks)
-    }
-
-    fn lets_in_other_task(&self, pass: &Pass) -> bool {
+    /// Whether nobody narrowed it, and it allows no less than the pass that opened the session.
+    fn is_no_less(&self, pass: &Pass) -> bool {
         let (claims, blocks) = (pass.verified().claims(), pass.verified().blocks());
         blocks.len() == 1
             && claims.steward == self.steward

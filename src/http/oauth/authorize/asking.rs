@@ -127,8 +127,9 @@ async fn find(app: &App, id: &str) -> Result<AskingClient, Unknown> {
             (unused.name, unused.redirect_uris, ClientOrigin::Dynamic, Vec::new())
         }
     };
-    if matches!(origin, ClientOrigin::MetadataDocument { .. }) {
-        // It is known by its URL, from which its document is read each time.
+    // A document's client is known by its URL, from which it is read each time; and whoever can be sent nothing is
+    // told apart from nobody only by those who may know.
+    if matches!(origin, ClientOrigin::MetadataDocument { .. }) || redirect_uris.is_empty() {
         return Err(Unknown::Client);
     }
     let redirect_uris = redirect_uris.iter().filter_map(|uri| uri.parse().ok()).collect();

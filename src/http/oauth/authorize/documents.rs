@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 
 use crate::{
     base::client_url::ClientUrl,
@@ -18,6 +19,8 @@ pub(in crate::http) struct Documents {
     kept: Cache<ClientUrl, (Arc<ClientMetadata>, Duration)>,
     /// How often one host is asked: anybody can make this broker ask.
     hosts: DefaultKeyedRateLimiter<String>,
+    /// For fetches at once.
+    places: Semaphore,
 }
 
 /// Why there is no document.
@@ -27,14 +30,14 @@ pub(super) enum DocumentError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    #[error("its host was asked too often")]
+    #[error("too much is asked for, of its host or of all")]
     TooOften,
 }
 
 impl Documents {
     pub(in crate::http) fn new(fetcher: Arc<Fetcher>) -> Self {
         let hosts = RateLimiter::keyed(Quota::per_second(A_SECOND).allow_burst(AT_ONCE));
-        Self { fetcher, kept: Cache::new(MAX_KEPT), hosts }
+        Self { fetcher, kept: Cache::new(MAX_KEPT), hosts, places: Semaphore::new(MAX_FETCHES) }
     }
 
     /// What the client at `url` says of itself.
@@ -52,6 +55,8 @@ impl Documents {
             self.hosts.retain_recent();
             return Err(DocumentError::TooOften);
         }
+        // SECURITY: strangers name hosts that never answer; they may fill these places and no more of the broker.
+        let _place = self.places.try_acquire().map_err(|_| DocumentError::TooOften)?;
         let fetched = self.fetcher.json(url.as_str(), MAX_DOCUMENT_BYTES).await?;
         let metadata = Arc::new(ClientMetadata::of_document(url, &fetched.json)?);
         let keep_for = fetched.fresh_for.unwrap_or(USUALLY_FRESH).min(LONGEST_FRESH);
@@ -66,6 +71,7 @@ impl fmt::Debug for Documents {
     }
 }
 
+const MAX_FETCHES: usize = 16;
 const MAX_KEPT: u64 = 1000;
 const MAX_HOSTS: usize = 10_000;
 const A_SECOND: std::num::NonZeroU32 = std::num::NonZeroU32::new(2).unwrap();
