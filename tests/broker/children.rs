@@ -350,6 +350,31 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
 }
 
 #[tokio::test]
+async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
+    let house = House::new();
+    let broker = with_helpers(&house).await;
+    let (caller, agent) = bot();
+    let [planner, helpers, thirds] = [7, 21, 22].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let key = |key: &PrivateKey| HolderKey::Ed25519(key.public());
+    let holder = Some(hallpass::token::Holding { key: key(&planner), max_delegations: 2 });
+    let parent = broker.open_task(&caller, &agent, OpenTask { holder, ..wants(&["read_ledger"]) }).await.unwrap();
+    let document = broker.key_document().unwrap();
+    let mut token = parent.token;
+    for (from, to, name, may_delegate) in [(&planner, &helpers, "helper-bot", 1), (&helpers, &thirds, "third-bot", 0)] {
+        let (agent, narrowing) = (name.parse().unwrap(), Narrowing::default());
+        let to = Delegation { agent, key: key(to), narrowing, may_delegate, use_only: false };
+        token = delegate(&document.verify(token.expose()).unwrap(), from, &to).unwrap().token;
+    }
+    let third = named("third-bot");
+    let proven = || Of { proven: Some(key(&thirds)), ..of(&token) };
+    let child = exchange(&broker, &third, proven()).await.unwrap();
+    broker.revoke(&admin(), revoke(Subject::Agent("helper-bot".parse().unwrap()))).await.unwrap();
+    assert_eq!(broker.task(&child.task.task, None).unwrap().state, "revoked");
+    exchange(&broker, &third, proven()).await.unwrap_err();
+    broker.issue_again(&third.0, &third.1, (&child.task.task, IssueAgain::default())).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn a_pass_comes_of_so_many_exchanges_and_no_more() {
     let house = House::new();
     let broker = with_helpers(&house).await;

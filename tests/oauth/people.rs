@@ -403,6 +403,9 @@ async fn nobody_is_sent_anywhere_that_is_not_the_clients() {
     ] {
         let shown = browser.open(&query(&more)).await;
         assert_eq!((shown.status, &shown.location), (400, &None), "{more:?}");
+        if more[0].0 == "client_id" && !more[0].1.starts_with("https:") {
+            assert!(shown.html.contains("is not known"), "{more:?}: {}", shown.html);
+        }
         assert!(shown.headers["content-type"].to_str().unwrap().starts_with("text/html"));
         assert!(!shown.html.contains("evil") && !shown.html.contains("<script"), "{}", shown.html);
         let posted = browser.post(&[("step", "refuse"), ("request", &query(&more))]).await;

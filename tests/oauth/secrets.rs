@@ -78,6 +78,19 @@ async fn an_agent_with_neither_key_nor_secret_is_refused() {
     assert_eq!((status, &problem["field"]), (400, &json!("default_details")));
 }
 
+/// With redirect URIs alone whoever knows its id would be it.
+#[tokio::test]
+async fn a_client_with_redirect_uris_does_not_become_public_by_losing_what_it_proves_itself_by() {
+    let house = House::new().await;
+    let uris = json!(["http://127.0.0.1/callback"]);
+    let client = json!({"agent": "web-app", "steward": "alice", "secret": true, "redirect_uris": uris});
+    let made = body_of(house.operator(Method::POST, "/v1/agents").json(&client).send().await.unwrap()).await;
+    assert_eq!(house::refused(remove(&house, "web-app", &ids(&made)[0])).await.0, 409);
+    let keyless = json!({"steward": "alice", "redirect_uris": uris});
+    let change = house.operator(Method::PUT, "/v1/agents/research-bot").json(&keyless);
+    assert_eq!(house::refused(change).await.0, 400);
+}
+
 #[tokio::test]
 async fn a_secret_is_told_once_and_stands_nowhere_else() {
     let mut house = House::new().await;

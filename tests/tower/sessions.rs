@@ -158,6 +158,11 @@ async fn a_later_task_goes_on_with_the_session_when_it_allows_no_less() {
         ("another constraint", with("constraints", json!({"transfer": {"/amount": {"min": 0, "max": 99}}})), false),
         ("closed arguments", with("closed_arguments", json!(["transfer"])), false),
         ("only reading", with("read_only", json!(true)), false),
+        (
+            "less of the same task",
+            of(&guarded, |content| content.rights = vec![rights(json!({"tools": ["transfer"]}))]),
+            false,
+        ),
         ("narrowed by its holder", narrowed.expose().to_owned(), false),
         ("for another person", changed(|content| content.steward = OTHER_STEWARD.parse().unwrap()), false),
         ("of another agent", changed(|content| content.agent = "other-bot".parse().unwrap()), false),
