@@ -100,7 +100,7 @@ impl Broker {
         let (frame, at) = {
             let state = self.state();
             // Under the state's lock and never twice the same way back: a later state has a later time.
-            let at = self.feed.signing_time(self.now_in(&state));
+            let at = self.feed.signing_time(self.now());
             if !state.servers.contains_key(server) {
                 return Err(BrokerError::NotFound(format!("server `{server}`")));
             }
@@ -146,17 +146,13 @@ impl Broker {
         let state = self.state();
         Some(KeyDocument {
             iss: self.issuer().clone(),
-            at: self.now_in(&state),
+            at: self.now(),
             keys: root_keys(&state),
             feed_key,
             feed_key_chain: state.feed_key_chain.clone(),
             checkpoint_key: Some(checkpoint_key),
             checkpoint_key_chain: state.checkpoint_key_chain.clone(),
         })
-    }
-
-    fn now_in(&self, state: &State) -> Timestamp {
-        self.clock.now().max(state.last_at())
     }
 
     fn follow(self: &Arc<Self>, server: &ServerUri) -> broadcast::Receiver<SignedFrame> {

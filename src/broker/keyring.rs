@@ -236,7 +236,6 @@ impl Broker {
     /// Begins the rotations that are due: of each purpose whose active key has signed long enough.
     pub(super) async fn rotate_due_keys(&self) -> Result<(), BrokerError> {
         let Some(after) = self.options.rotate_keys_after else { return Ok(()) };
-        // Before the state is held: it looks at the state too, and a lock that is asked for twice can wait for ever.
         let now = self.now();
         let due = {
             let state = self.state();

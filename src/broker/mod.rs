@@ -49,7 +49,10 @@ mod tasks;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -113,6 +116,8 @@ pub struct Broker {
     index: Arc<Index>,
     tree: Arc<Tree>,
     state: Arc<RwLock<State>>,
+    /// The state's last time, in milliseconds, to be read by whoever holds the state too.
+    last_at: Arc<AtomicI64>,
     keyring: RwLock<Keyring>,
     directory: Mutex<Directory>,
     policy: PolicyStore,
@@ -225,10 +230,11 @@ impl Broker {
     /// put a record before its predecessor or revive what has ended.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.clock.now().max(self.state().last_at())
+        self.clock.now().max(Timestamp::from_unix_millis(self.last_at.load(Ordering::SeqCst)))
     }
 
-    /// What the records add up to.
+    /// What the records add up to. Whoever holds it must not ask for it again: once the journal's writer waits in
+    /// between, both wait for ever.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         // The writer applies whole records and never panics in between; a poisoned lock is a state
         // that is whole all the same.
@@ -359,5 +365,33 @@ impl Broker {
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("options", &self.options).field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+    use crate::base::time::SystemClock;
+
+    #[tokio::test]
+    async fn whoever_holds_the_state_while_the_writer_waits_can_ask_for_the_time() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
+        let options = Options::new("https://broker.example".parse().unwrap(), data, policy);
+        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let held = broker.state();
+        let state = Arc::clone(&broker.state);
+        let writer = thread::spawn(move || drop(state.write()));
+        // Nobody else reads as soon as the writer waits.
+        while broker.state.try_read().is_ok() {
+            thread::yield_now();
+        }
+        let ((told, time), asked) = (mpsc::channel(), Arc::clone(&broker));
+        thread::spawn(move || told.send(asked.now()));
+        assert!(time.recv_timeout(Duration::from_secs(10)).unwrap() >= held.last_at());
+        drop(held);
+        writer.join().unwrap();
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -158,9 +161,11 @@ impl Broker {
         let assertions = Assertions::recorded(state.unexpired_assertions(now));
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
+        let last_at = Arc::new(AtomicI64::new(now.unix_millis()));
         let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
         let views = (Arc::clone(&index), Arc::clone(&tree));
-        let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
+        let apply =
+            applier((Arc::clone(&state), Arc::clone(&last_at)), views, (feed_sequence.clone(), sequence.clone()));
         let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
         let journal = recovered.with_snapshots(snapshots).start(apply)?;
         let keys = options.data_dir.join(KEYS_DIRECTORY);
@@ -174,6 +179,7 @@ impl Broker {
             index,
             tree,
             state,
+            last_at,
             keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
             directory: Mutex::new(directory),
             policy,
@@ -254,7 +260,7 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
 
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
-    state: Arc<RwLock<State>>,
+    (state, last_at): (Arc<RwLock<State>>, Arc<AtomicI64>),
     (index, tree): (Arc<Index>, Arc<Tree>),
     (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
 ) -> Apply {
@@ -267,6 +273,8 @@ fn applier(
                     news = Some(record.sequence);
                 }
             }
+            // While nobody else sees the state: whoever sees a record sees its time.
+            last_at.store(state.last_at().unix_millis(), Ordering::SeqCst);
         }
         // The index refuses queries from then on, says so, and is rebuilt at the next start; what
         // decides is the state, so minting and revoking go on.

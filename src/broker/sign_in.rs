@@ -44,7 +44,10 @@ impl Broker {
     pub async fn sign_in(&self, caller: &Caller, typed: &str) -> Result<StewardId, BrokerError> {
         let unknown = || BrokerError::NotFound("such sign-in code".to_owned());
         let code = digest_of_typed(typed).ok_or_else(unknown)?;
-        let known = || self.state().people.who_signs_in(&code, self.now()).cloned();
+        let known = || {
+            let now = self.now();
+            self.state().people.who_signs_in(&code, now).cloned()
+        };
         // Whoever guesses holds up nobody.
         known().ok_or_else(unknown)?;
         let _changing = self.changes.lock().await;
