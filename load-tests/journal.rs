@@ -32,6 +32,7 @@ fn entry() -> Entry {
         task: format!("tsk_{:032x}", 1).parse().unwrap(),
         agent: "invoice-bot".parse().unwrap(),
         steward: format!("stw_{:032x}", 2).parse().unwrap(),
+        answered_for_by: None,
         purpose: "pay invoice 4711 ".repeat(8),
         opened_at: now,
         ends_at: now,

@@ -1,5 +1,7 @@
 //! The broker's use cases, without HTTP.
 
+#[path = "broker/answering.rs"]
+mod answering;
 #[path = "broker/children.rs"]
 mod children;
 #[path = "broker/doors.rs"]

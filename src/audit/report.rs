@@ -18,7 +18,7 @@ use crate::{
     journal::{
         Event, Record, Subjects,
         event::{AgentRecord, Subject, TokenRecord},
-        parent::ParentPass,
+        parent::{Lineage, ParentPass},
     },
 };
 
@@ -146,8 +146,11 @@ pub struct Reach {
     tool: ToolName,
     at: Timestamp,
     live: BTreeMap<u64, Live>,
-    /// The tasks that came of another's passes, each with its pass.
-    children: BTreeMap<TaskId, Vec<(TaskId, ParentPass)>>,
+    lineage: Lineage,
+    /// The passes of which tasks came.
+    parents: BTreeMap<TaskId, ParentPass>,
+    /// Who answers for the agents of tasks on others' behalf.
+    answered_for_by: BTreeMap<TaskId, StewardId>,
 }
 
 #[derive(Debug)]
@@ -160,8 +163,9 @@ struct Live {
 impl Reach {
     /// For `tool` of `server` at `at`.
     #[must_use]
-    pub const fn new(server: ServerUri, tool: ToolName, at: Timestamp) -> Self {
-        Self { server, tool, at, live: BTreeMap::new(), children: BTreeMap::new() }
+    pub fn new(server: ServerUri, tool: ToolName, at: Timestamp) -> Self {
+        let (live, parents, answered_for_by) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { server, tool, at, live, lineage: Lineage::default(), parents, answered_for_by }
     }
 
     /// Takes a record into account; one from after the time changes nothing.
@@ -172,9 +176,13 @@ impl Reach {
         self.end_children(&record.entry.event);
         match &record.entry.event {
             Event::TaskOpened { task } => {
+                self.lineage.add(task);
                 if let Some(parent) = &task.parent {
                     let pass = ParentPass { limits: Vec::new(), ..parent.clone() };
-                    self.children.entry(parent.task.clone()).or_default().push((task.task.clone(), pass));
+                    self.parents.insert(task.task.clone(), pass);
+                }
+                if let Some(steward) = &task.answered_for_by {
+                    self.answered_for_by.insert(task.task.clone(), steward.clone());
                 }
             }
             Event::TokenIssued { task, token } => self.issue(record.sequence, (task, token), subjects),
@@ -234,21 +242,9 @@ impl Reach {
 
     /// Tasks that came of a pass end with it, and what came of theirs.
     fn end_children(&mut self, event: &Event) {
-        let of = |task: &TaskId| self.children.get(task).into_iter().flatten();
-        let mut rest: Vec<&TaskId> = match event {
-            Event::TaskCompleted { task, .. } => of(task).map(|(child, _)| child).collect(),
-            Event::Revoked { .. } => {
-                let all = self.children.values().flatten();
-                all.filter(|(_, parent)| parent.is_ended_by(event)).map(|(child, _)| child).collect()
-            }
-            _ => return,
-        };
-        let mut ended = BTreeSet::new();
-        while let Some(task) = rest.pop() {
-            if ended.insert(task) {
-                rest.extend(of(task).map(|(child, _)| child));
-            }
-        }
+        let mut ended = self.lineage.candidates(event);
+        ended.retain(|child| self.parents.get(child).is_some_and(|parent| parent.is_ended_by(event)));
+        let ended = self.lineage.with_descendants(ended);
         self.live.retain(|_, live| !ended.contains(&live.row.task));
     }
 
@@ -259,7 +255,10 @@ impl Reach {
             Subject::RevocationId(id) => live.row.token == *id,
             Subject::Task(task) => live.row.task == *task,
             Subject::Agent(agent) => live.row.agent.as_ref() == Some(agent),
-            Subject::Steward(steward) => live.row.steward.as_ref() == Some(steward),
+            Subject::Steward(steward) => {
+                let answers = self.answered_for_by.get(&live.row.task);
+                live.row.steward.as_ref() == Some(steward) || answers == Some(steward)
+            }
             Subject::Server(revoked) => revoked == server,
             Subject::Key(key) => live.token.key == *key,
         };
@@ -325,7 +324,7 @@ impl Refusals {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AccessRow {
-    /// Who answers for it.
+    /// Who answers for it; of a client that people brought: who consented first.
     pub steward: StewardId,
     /// That person's name, unless it was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -334,7 +333,7 @@ pub struct AccessRow {
     pub agent: AgentId,
     /// Its groups.
     pub groups: Vec<String>,
-    /// Revoked and not reinstated, itself or its steward.
+    /// Revoked and not reinstated, itself or who answers for it.
     pub suspended: bool,
     /// How many passes are alive.
     pub live_passes: u64,

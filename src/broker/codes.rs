@@ -144,7 +144,7 @@ impl Broker {
             return Err(CodeError::Refused(reason));
         }
         let record = self.registered(agent)?;
-        let opened = TaskRecord { holder: redemption.holder, ..consent::task_of(&consent, now) };
+        let opened = TaskRecord { holder: redemption.holder, ..consent::task_of(&consent, &record, now) };
         let asked = narrowed(&opened.asked, &redemption.servers, None)?;
         let refresh = OneTime::token(REFRESH_PREFIX);
         let (agent, steward, task) = (agent.clone(), consent.steward.clone(), Some(opened.task.clone()));
@@ -184,6 +184,10 @@ impl Broker {
         }
         if task.holder.is_some() && task.holder != refresh.holder {
             return refuse(CodeReason::Holder);
+        }
+        // Anybody can be such a client: what will never succeed again is not recorded each time.
+        if self.state().is_full(&task.task) {
+            return refuse(CodeReason::Ended);
         }
         let asked = narrowed(&task.asked, &refresh.servers, refresh.names.as_ref())?;
         let record = self.registered(agent)?;

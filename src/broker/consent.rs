@@ -195,11 +195,12 @@ impl Broker {
 }
 
 /// The task that a consent opens.
-pub(super) fn task_of(consent: &ConsentRecord, now: Timestamp) -> TaskRecord {
+pub(super) fn task_of(consent: &ConsentRecord, agent: &AgentRecord, now: Timestamp) -> TaskRecord {
     TaskRecord {
         task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
         agent: consent.agent.clone(),
         steward: consent.steward.clone(),
+        answered_for_by: agent.answered_for_beside(&consent.steward),
         purpose: PURPOSE.to_owned(),
         opened_at: now.floor_second(),
         ends_at: consent.ends_at,

@@ -10,7 +10,7 @@ use crate::{
     base::{
         ReasonCode,
         holder::HolderKey,
-        ids::{AgentId, ServerUri, TaskId, ToolName},
+        ids::{AgentId, KeyId, ServerUri, TaskId, ToolName},
     },
     journal::{
         Event,
@@ -141,6 +141,8 @@ impl Broker {
         if asked.is_empty() {
             return Err(ExchangeError::NothingLeft);
         }
+        // A server of which nothing is asked does not end the child.
+        let left = left.into_iter().filter(|limit| asked.iter().any(|detail| detail.server == limit.server)).collect();
         let task = self.child_task(pass, (left, asked), &record, &exchange)?;
         let standing = self.refuse_without_standing(&record, &task, None);
         let opened = vec![Event::TaskOpened { task: task.clone() }];
@@ -197,7 +199,7 @@ impl Broker {
         let stays = match (leaf, pass.holder()) {
             // The actor was handed it already, and keeps it.
             (Some(leaf), Some(chain)) if !chain.hops().is_empty() => {
-                self.state().agent_with_key(&leaf.thumbprint()) == Some(actor)
+                self.state().agents_with_key(&leaf.thumbprint()).any(|agent| agent.agent == *actor)
             }
             _ => pass.claims().agent == *actor,
         };
@@ -237,6 +239,7 @@ impl Broker {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: actor.agent.clone(),
             steward: behalf.clone(),
+            answered_for_by: actor.answered_for_beside(behalf),
             purpose: live.record.purpose.clone(),
             opened_at,
             ends_at,
@@ -247,25 +250,32 @@ impl Broker {
             verified,
             consented,
             client_secret: None,
-            parent: Some(ParentPass {
-                task: claims.task.clone(),
-                agent: claims.agent.clone(),
-                steward: claims.steward.clone(),
-                key: issued.key,
-                blocks: pass.blocks().to_vec(),
-                holders: pass
-                    .holder()
-                    .into_iter()
-                    .flat_map(HolderChain::keys)
-                    .map(|(_, key)| key.thumbprint())
-                    .collect(),
-                limits: left,
-            }),
+            parent: Some(state.parent((pass, &live.record), issued.key, left)),
         })
     }
 }
 
 impl State {
+    /// The record of a pass of `task` that is exchanged: all by which its end is known.
+    fn parent(&self, (pass, task): (&VerifiedPass, &TaskRecord), key: KeyId, left: Vec<GrantedDetail>) -> ParentPass {
+        let keys = pass.holder().into_iter().flat_map(HolderChain::keys);
+        let holders: Vec<String> = keys.map(|(_, key)| key.thumbprint()).collect();
+        let delegates: Vec<&AgentRecord> = holders.iter().flat_map(|key| self.agents_with_key(key)).collect();
+        let answer = |agent: &AgentRecord| agent.answered_for_beside(&task.steward);
+        let answered_for_by = delegates.iter().copied().chain(self.agent(&task.agent)).filter_map(answer);
+        ParentPass {
+            task: task.task.clone(),
+            agent: task.agent.clone(),
+            steward: task.steward.clone(),
+            key,
+            blocks: pass.blocks().to_vec(),
+            delegates: delegates.iter().map(|agent| agent.agent.clone()).collect(),
+            answered_for_by: answered_for_by.chain(task.answered_for_by.clone()).collect(),
+            holders,
+            limits: left,
+        }
+    }
+
     /// The agents in whose places `task` acts, the next first.
     pub(super) fn ancestors(&self, task: &TaskRecord) -> Vec<AgentId> {
         let mut agents = Vec::new();

@@ -245,8 +245,7 @@ fn build_frame(
             FeedNews::Holders => holders_changed = true,
             FeedNews::Manifest(of) => manifest_changed |= of == server,
             FeedNews::Revocation(entries, servers) if servers.is_empty() || servers.contains(server) => {
-                // More than one subject: an agent's keys are among them.
-                holders_changed |= entries.len() > 1;
+                holders_changed |= change.concerns_keys;
                 revocations.extend(entries.iter().filter(|entry| entry.expires_at > at).cloned());
             }
             FeedNews::Revocation(..) => {}

@@ -180,6 +180,7 @@ impl Broker {
         Ok(TaskRecord {
             task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
             agent: agent.agent.clone(),
+            answered_for_by: agent.answered_for_beside(&steward),
             steward,
             purpose: request.purpose,
             opened_at,

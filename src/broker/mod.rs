@@ -16,6 +16,7 @@ mod error;
 mod exchange;
 mod feed;
 mod give_back;
+mod holders;
 mod introspect;
 mod issue;
 mod judge;

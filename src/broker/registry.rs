@@ -44,7 +44,7 @@ pub struct NewAgent {
 pub struct AgentView {
     /// Its id.
     pub agent: AgentId,
-    /// Who answers for it.
+    /// Who answers for it; of a client that people brought: who consented first.
     pub steward: StewardId,
     /// The steward's name, unless it was erased.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Broker, BrokerError, LiveTask, State, decisions::Chain, proofs::trail};
+use super::{Broker, BrokerError, LiveTask, State, decisions::Chain, proofs::trail, standing::people};
 use crate::{
     audit::{self, AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals},
     base::{
@@ -12,7 +12,7 @@ use crate::{
     index::{Filter, IndexError, Order, Verdict, Window},
     journal::{
         Event, ReadError, Record,
-        event::{AgentRecord, Attribution, Subject, TokenRecord},
+        event::{AgentRecord, Attribution, TokenRecord},
     },
 };
 
@@ -199,17 +199,18 @@ fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, In
 }
 
 fn access_row(state: &State, (agent, tasks): (&AgentRecord, &[&LiveTask]), now: Timestamp) -> AccessRow {
-    let subjects = [Subject::Agent(agent.agent.clone()), Subject::Steward(agent.steward.clone())];
-    let cut_off = subjects.iter().filter_map(|subject| state.cut_off(subject)).max();
-    let is_alive = |task: &LiveTask, pass: &TokenRecord| {
-        task.end.is_none()
-            && pass.expires_at > now
-            && !task.revoked.contains(&pass.revocation_id)
-            && cut_off.is_none_or(|cut_off| pass.issued_at > cut_off)
-    };
-    let passes = tasks.iter().flat_map(|task| task.tokens.iter().filter(|pass| is_alive(task, pass)));
+    let passes = tasks.iter().filter(|task| task.end.is_none()).flat_map(|task| {
+        let people = people(agent, &task.record.steward);
+        let cut_off = people.iter().filter_map(|subject| state.cut_off(subject)).max();
+        let is_alive = move |pass: &&TokenRecord| {
+            pass.expires_at > now
+                && !task.revoked.contains(&pass.revocation_id)
+                && cut_off.is_none_or(|cut_off| pass.issued_at > cut_off)
+        };
+        task.tokens.iter().filter(is_alive)
+    });
     let mut row = AccessRow::new(agent, passes);
-    row.suspended = subjects.iter().any(|subject| state.is_suspended(subject));
+    row.suspended = state.is_suspended_agent(agent);
     row
 }
 

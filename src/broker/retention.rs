@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Broker, BrokerError, state::KEEP_ENDED_TASKS};
-use crate::journal::Place;
+use super::{Broker, BrokerError, proofs::trail, state::KEEP_ENDED_TASKS};
+use crate::{base::ids::TaskId, journal::Place};
 
 /// How the journal is split, and which of its past is kept. By default all of it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +42,8 @@ impl Broker {
         if !removed.is_empty() {
             tracing::info!(segments = ?removed, "removed segments of the journal that are not kept any longer");
         }
-        self.tree.forget(self.reader.first()).map_err(|error| BrokerError::Trail(error.to_string()))?;
-        let live = |task: &crate::base::ids::TaskId| self.state().task(task).is_some();
-        let trail = |error: crate::index::IndexError| BrokerError::Trail(error.to_string());
+        self.tree.forget(self.reader.first()).map_err(trail)?;
+        let live = |task: &TaskId| self.state().task(task).is_some();
         if self.index.prune(self.reader.first(), &live).map_err(trail)? {
             self.index.compact(&self.reader).map_err(trail)?;
         }
@@ -53,7 +52,6 @@ impl Broker {
 
     /// The first segment that is to be kept.
     fn not_kept_before(&self) -> Result<u32, BrokerError> {
-        let trail = |error: crate::journal::ReadError| BrokerError::Trail(error.to_string());
         let Retention { keep_for, keep_bytes, .. } = &self.options.retention;
         // Recorded time: what a clock that jumped ahead removed would not come back with it.
         let now = self.state().last_at();

@@ -2,7 +2,10 @@
 
 use super::{Broker, BrokerError, lineage::refuse_ended_parent, state::State};
 use crate::{
-    base::{ReasonCode, ids::StewardId},
+    base::{
+        ReasonCode,
+        ids::{StewardId, TaskId},
+    },
     journal::event::{AgentRecord, Subject, TaskRecord},
     policy::Reason,
     token::rights::GrantedDetail,
@@ -40,7 +43,7 @@ impl Broker {
     pub(super) fn refuse_renewal(&self, agent: &AgentRecord, task: &TaskRecord) -> Result<(), BrokerError> {
         self.refuse_ended_task(&agent.agent, &task.task)?;
         refuse_ended_parent(&self.state(), task)?;
-        if self.state().task(&task.task).is_some_and(|live| live.tokens.len() >= MAX_PASSES) {
+        if self.state().is_full(&task.task) {
             return Err(BrokerError::Conflict(format!("a task has at most {MAX_PASSES} passes: open a new one")));
         }
         if acts_for(agent, task) {
@@ -57,13 +60,20 @@ impl Broker {
     }
 }
 
+impl State {
+    /// Whether a task has as many passes as one may have.
+    pub(super) fn is_full(&self, task: &TaskId) -> bool {
+        self.task(task).is_some_and(|live| live.tokens.len() >= MAX_PASSES)
+    }
+}
+
 /// Whether the agent may still act for the task's steward.
 fn acts_for(agent: &AgentRecord, task: &TaskRecord) -> bool {
     task.consented || task.verified.is_some() || agent.steward == task.steward
 }
 
 /// Who must be in good standing: the agent, who answers for it, and on whose behalf it acts.
-fn people(agent: &AgentRecord, behalf: &StewardId) -> Vec<Subject> {
+pub(super) fn people(agent: &AgentRecord, behalf: &StewardId) -> Vec<Subject> {
     let stewards = agent.answered_for_by().into_iter().chain([behalf]).map(|steward| Subject::Steward(steward.clone()));
     [Subject::Agent(agent.agent.clone())].into_iter().chain(stewards).collect()
 }

@@ -8,11 +8,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{lineage::Lineage, live_task::LiveTask, operators::OperatorEntry, people::People, saved};
+use super::{
+    holders::{Holders, keys},
+    live_task::LiveTask,
+    operators::OperatorEntry,
+    people::People,
+    saved,
+};
 use crate::{
     base::{
-        digest::{Digest, SubjectDigest},
-        holder::HolderKey,
+        digest::Digest,
         ids::{AgentId, KeyId, OperatorId, RevocationId, ServerName, ServerUri, StewardId, TaskId},
         key::PublicKey,
         time::Timestamp,
@@ -21,6 +26,7 @@ use crate::{
         Event, Record,
         client::ClientSecret,
         event::{AgentRecord, KeyPurpose, KeyState, RevocationRecord, Subject},
+        parent::Lineage,
     },
     policy::Catalogue,
     token::manifest::Manifest,
@@ -41,6 +47,9 @@ pub struct State {
     pub(super) operators: BTreeMap<OperatorId, OperatorEntry>,
     pub(super) stewards: BTreeSet<StewardId>,
     pub(super) agents: BTreeMap<AgentId, AgentRecord>,
+    /// From the agents.
+    #[serde(skip)]
+    pub(super) holders: Holders,
     /// Agents that were removed: their ids stay taken, so that no record speaks of two of them.
     pub(super) removed_agents: BTreeSet<AgentId>,
     #[serde(with = "saved::manifests")]
@@ -90,8 +99,11 @@ pub(super) struct KeyEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct FeedChange {
     pub(super) what: FeedNews,
-    /// An operator's doing, which does not wait for others to share a frame.
+    /// It does not wait for others to share a frame, as the completion of a task does.
     pub(super) urgent: bool,
+    /// Whether it is a revocation of somebody who has keys. Not said by older builds, so of theirs it may be.
+    #[serde(default = "yes")]
+    pub(super) concerns_keys: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -222,6 +234,7 @@ impl State {
         };
         self.tokens = self.tasks.values().flat_map(tokens).collect();
         self.lineage = Lineage::of(self.tasks.values().map(|task| &task.record));
+        self.holders = Holders::of(self.agents.values());
         self.people.complete();
     }
 
@@ -237,12 +250,17 @@ impl State {
             task.note(&record.entry.event, at);
         }
         self.people.apply(&record.entry.event);
-        let news =
-            self.apply_event(&record.entry.event, at).map(|news| self.and_children(news, &record.entry.event, at));
+        let news = self
+            .apply_event(&record.entry.event, at)
+            .map(|news| self.with_tasks_that_end(news, &record.entry.event, at));
         let changed = news.is_some();
         if let Some(what) = news {
             let urgent = !matches!(record.entry.event, Event::TaskCompleted { .. });
-            self.feed.insert(sequence, FeedChange { what, urgent });
+            let concerns_keys = match &record.entry.event {
+                Event::Revoked { revocation } => self.agents_of(&revocation.subject).flat_map(keys).next().is_some(),
+                _ => false,
+            };
+            self.feed.insert(sequence, FeedChange { what, urgent, concerns_keys });
         }
         if let Event::Revoked { revocation } = &record.entry.event {
             self.revocations.insert(sequence, self.reach(revocation));
@@ -288,12 +306,15 @@ impl State {
             Event::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
             Event::AgentSet { agent } => {
                 let old = self.agents.insert(agent.agent.clone(), agent.clone());
+                old.iter().for_each(|old| self.holders.remove(old));
+                self.holders.add(agent);
                 let is_concerned = |agent: &AgentRecord| self.is_suspended_agent(agent);
                 let changed = is_concerned(agent) || old.as_ref().is_some_and(is_concerned);
                 return changed.then_some(FeedNews::Holders);
             }
             Event::AgentRemoved { agent } => {
-                self.agents.remove(agent);
+                let old = self.agents.remove(agent);
+                old.iter().for_each(|old| self.holders.remove(old));
                 self.removed_agents.insert(agent.clone());
             }
             Event::ServerSet { manifest } => {
@@ -413,32 +434,12 @@ impl State {
             *latest = (*latest).max(*cut_off);
         }
         let cut_off = cut_off_matters.then_some(*cut_off);
-        let (keys, agents) = (self.holder_keys(subject), self.agents_acting_for_others(subject));
-        let subjects = std::iter::once(digest).chain(keys.iter().map(Subjects::holder));
+        let agents = self.agents_acting_for_others(subject);
+        let holders = self.agents_of(subject).flat_map(keys).map(|key| Subjects::holder(&key));
+        let subjects = std::iter::once(digest).chain(holders);
         let subjects = subjects.chain(agents.iter().map(Subjects::agent));
         let entries = subjects.map(|subject| RevocationEntry { subject, cut_off, expires_at: *expires_at });
         FeedNews::Revocation(entries.collect(), servers.clone())
-    }
-
-    /// The registered agent that has the key with this thumbprint.
-    #[must_use]
-    pub fn agent_with_key(&self, thumbprint: &str) -> Option<&AgentId> {
-        let has_key = |agent: &&AgentRecord| {
-            agent.keys.iter().filter_map(HolderKey::from_jwk).any(|key| key.thumbprint() == thumbprint)
-        };
-        self.agents.values().find(has_key).map(|agent| &agent.agent)
-    }
-
-    pub(super) fn is_suspended_agent(&self, agent: &AgentRecord) -> bool {
-        let own = agent.answered_for_by().map(|steward| Subject::Steward(steward.clone()));
-        [Subject::Agent(agent.agent.clone())].iter().chain(&own).any(|subject| self.is_suspended(subject))
-    }
-
-    /// The keys of every agent that is revoked and not reinstated, itself or with its steward.
-    pub(super) fn suspended_holders(&self) -> Vec<SubjectDigest> {
-        let suspended = self.agents.values().filter(|agent| self.is_suspended_agent(agent));
-        let keys = suspended.flat_map(|agent| &agent.keys).filter_map(HolderKey::from_jwk);
-        keys.map(|key| Subjects::holder(&key)).collect()
     }
 
     /// SECURITY: passes of a revoked steward's agents name another steward when they are on that one's behalf,
@@ -449,18 +450,6 @@ impl State {
         let answers_for =
             |agent: &&AgentId| self.agents.get(agent).is_some_and(|agent| agent.answered_for_by() == Some(steward));
         tasks.map(|task| &task.agent).filter(answers_for).cloned().collect()
-    }
-
-    /// The registered keys by which a revoked agent, or a revoked steward's agents, would stand as
-    /// delegates in passes of others.
-    pub(super) fn holder_keys(&self, subject: &Subject) -> Vec<HolderKey> {
-        let is_meant = |agent: &&AgentRecord| match subject {
-            Subject::Agent(id) => agent.agent == *id,
-            Subject::Steward(id) => agent.answered_for_by() == Some(id),
-            _ => false,
-        };
-        let keys = self.agents.values().filter(is_meant).flat_map(|agent| &agent.keys);
-        keys.filter_map(HolderKey::from_jwk).collect()
     }
 
     fn rebuild_catalogue(&mut self) {
@@ -496,6 +485,10 @@ impl State {
             FeedNews::Keys | FeedNews::Holders | FeedNews::Manifest(_) => true,
         });
     }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn task_of(event: &Event) -> Option<&TaskId> {

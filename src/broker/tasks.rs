@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Broker, BrokerError, Caller,
     live_task::{LiveTask, TaskEnd},
+    proofs::trail,
 };
 use crate::{
     audit::Trail,
@@ -15,7 +16,7 @@ use crate::{
         time::Timestamp,
     },
     index::{Filter, Order, Window},
-    journal::{Event, ReadError, event::TaskRecord},
+    journal::{Event, ReadError, Record, event::TaskRecord},
     token::{MAX_APPENDED_BLOCKS, rights::GrantedDetail},
 };
 
@@ -29,7 +30,7 @@ pub struct TaskView {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
-    /// The issuer through which that person proved it; absent when the agent said so.
+    /// The issuer through which that person proved it; absent when the agent said so, and when they consented.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steward_verified_by: Option<String>,
     /// Whether the steward allowed it in person, on the consent page.
@@ -171,7 +172,7 @@ impl Broker {
             if live.delegations.len() >= MAX_DELEGATIONS {
                 return Err(BrokerError::Conflict(format!("a task reports at most {MAX_DELEGATIONS} delegations")));
             }
-            delegate_key.and_then(|thumbprint| state.agent_with_key(&thumbprint).cloned())
+            delegate_key.and_then(|thumbprint| Some(state.agents_with_key(&thumbprint).next()?.agent.clone()))
         };
         let event = Event::DelegationReported { task: task.clone(), blocks, delegate, registered };
         self.record(caller, self.now(), vec![event]).await?;
@@ -185,12 +186,12 @@ impl Broker {
     ///
     /// When there is none, or the journal cannot be read.
     pub fn task(&self, task: &TaskId, agent: Option<&AgentId>) -> Result<TaskView, BrokerError> {
-        let live = self.state().task(task).cloned();
-        let live = match live {
-            Some(live) => {
-                let children = self.state().lineage.children(task).cloned().collect();
-                Some((live, children))
-            }
+        let known = {
+            let state = self.state();
+            state.task(task).map(|live| (live.clone(), state.lineage.children(task).cloned().collect()))
+        };
+        let live = match known {
+            Some(known) => Some(known),
             None => self.recall_task(task)?,
         };
         let live = live.filter(|(live, _)| agent.is_none_or(|agent| live.record.agent == *agent));
@@ -246,20 +247,9 @@ impl Broker {
 
     /// The task and its children, as the journal tells of them.
     fn recall_task(&self, task: &TaskId) -> Result<Option<(LiveTask, Vec<TaskId>)>, BrokerError> {
-        let failed = |error: String| BrokerError::Trail(error);
-        let filter = Filter { task: Some(task.clone()), ..Filter::default() };
-        let window = Window { order: Order::OldestFirst, after: None, limit: MAX_RECALLED };
-        let sequences = self.index.query(&filter, window).map_err(|error| failed(error.to_string()))?;
         let mut live: Option<LiveTask> = None;
         let mut children = Vec::new();
-        for sequence in sequences {
-            let place = self.index.place(sequence).map_err(|error| failed(error.to_string()))?;
-            let Some(place) = place else { continue };
-            let record = match self.reader.read_at(sequence, place) {
-                Ok(record) => record,
-                Err(ReadError::Archived { .. }) => continue,
-                Err(error) => return Err(failed(error.to_string())),
-            };
+        for record in self.recall(task)? {
             match (&record.entry.event, live.as_mut()) {
                 (Event::TaskOpened { task: opened }, _) if opened.task != *task => children.push(opened.task.clone()),
                 (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
@@ -273,18 +263,34 @@ impl Broker {
         Ok(live.map(|live| (live, children)))
     }
 
-    /// How a task ended because the pass did that it came of; no record of its own tells of that.
+    /// How a task ended because the pass did that it came of, as far as the records of that one's task tell; no
+    /// record of its own does.
     fn recall_end_of_parent(&self, task: &TaskRecord) -> Result<Option<(TaskEnd, Timestamp)>, BrokerError> {
         let Some(parent) = &task.parent else { return Ok(None) };
-        let known = self.state().task(&parent.task).cloned();
-        let live = match known {
-            Some(live) => Some(live),
-            None => self.recall_task(&parent.task)?.map(|(live, _)| live),
+        let records = self.recall(&parent.task)?;
+        let end = records.iter().find(|record| parent.is_ended_by(&record.entry.event)).map(|record| record.entry.at);
+        let end = match end {
+            Some(at) => Some(at),
+            // It may have come of a pass itself.
+            None => self.recall_task(&parent.task)?.and_then(|(live, _)| live.end).map(|(_, at)| at),
         };
-        let Some(live) = live else { return Ok(None) };
-        let is_revoked = parent.blocks.iter().any(|block| live.revoked.contains(block));
-        let ended = live.end.map(|(_, at)| at).or_else(|| is_revoked.then_some(task.ends_at));
-        Ok(ended.filter(|at| *at <= task.ends_at).map(|at| (TaskEnd::Revoked, at)))
+        Ok(end.filter(|at| *at < task.ends_at).map(|at| (TaskEnd::Revoked, at)))
+    }
+
+    /// The first records about a task that are still kept.
+    fn recall(&self, task: &TaskId) -> Result<Vec<Record>, BrokerError> {
+        let filter = Filter { task: Some(task.clone()), ..Filter::default() };
+        let window = Window { order: Order::OldestFirst, after: None, limit: MAX_RECALLED };
+        let mut records = Vec::new();
+        for sequence in self.index.query(&filter, window).map_err(trail)? {
+            let Some(place) = self.index.place(sequence).map_err(trail)? else { continue };
+            match self.reader.read_at(sequence, place) {
+                Ok(record) => records.push(record),
+                Err(ReadError::Archived { .. }) => {}
+                Err(error) => return Err(trail(error)),
+            }
+        }
+        Ok(records)
     }
 
     /// The audit trail.

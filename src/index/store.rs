@@ -205,6 +205,7 @@ mod tests {
             task: format!("tsk_{number:032x}").parse().unwrap(),
             agent: "invoice-bot".parse().unwrap(),
             steward: format!("stw_{:032x}", 2).parse().unwrap(),
+            answered_for_by: None,
             purpose: "pay".to_owned(),
             opened_at: at,
             ends_at: at,

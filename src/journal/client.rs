@@ -80,6 +80,12 @@ impl AgentRecord {
         let is_registered = self.client.as_ref().is_none_or(|client| client.origin == ClientOrigin::Registered);
         is_registered.then_some(&self.steward)
     }
+
+    /// Who answers for what it does for `steward`, where that is another.
+    #[must_use]
+    pub fn answered_for_beside(&self, steward: &StewardId) -> Option<StewardId> {
+        self.answered_for_by().filter(|own| *own != steward).cloned()
+    }
 }
 
 /// How a client came to be registered.

@@ -419,13 +419,13 @@ impl Role {
 pub struct AgentRecord {
     /// Its id.
     pub agent: AgentId,
-    /// Who answers for it.
+    /// Who answers for it; of a client that people brought: who consented first, and answers for nothing.
     pub steward: StewardId,
     /// The groups that grants can name.
     #[serde(default)]
     pub groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. None, when it has a secret or
-    /// a place where authorization codes are sent.
+    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. May be none, when it has a secret, a place
+    /// where authorization codes are sent, or a platform that proves it to be its workload.
     pub keys: Vec<Value>,
     /// When it was registered first.
     pub registered_at: Timestamp,
@@ -456,6 +456,9 @@ pub struct TaskRecord {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
+    /// Who answered for the agent when it was opened, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_for_by: Option<StewardId>,
     /// What for.
     pub purpose: String,
     /// When it was opened.

@@ -1,5 +1,7 @@
 //! Reports: what is folded from records, and that no text in them passes for anything else.
 
+use std::collections::BTreeSet;
+
 use hallpass::{
     audit::{self, AccessRow, AuditEvent, Reach, Refusals},
     base::{ReasonCode, time::Timestamp},
@@ -132,6 +134,8 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
             steward: id("stw", 1),
             key: hallpass::base::ids::KeyId(7),
             holders: Vec::new(),
+            delegates: BTreeSet::from(["courier".parse().unwrap()]),
+            answered_for_by: BTreeSet::from([id("stw", 8)]),
             blocks: vec![block(parent), block(90 + parent)],
             limits: Vec::new(),
         });
@@ -147,11 +151,25 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
         (revoked(Subject::RevocationId(block(91))), vec![1, 2, 5]),
         (revoked(Subject::Task(id("tsk", 2))), vec![1, 3, 4]),
         (revoked(Subject::Key(hallpass::base::ids::KeyId(7))), vec![1, 2]),
+        // Through whom the passes went, and who answered for those.
+        (revoked(Subject::Agent("courier".parse().unwrap())), vec![1, 2]),
+        (revoked(Subject::Steward(id("stw", 8))), vec![1, 2]),
         (revoked(Subject::RevocationId(block(99))), vec![1, 2, 3, 4, 5]),
     ] {
         let entries = [&passes[..], std::slice::from_ref(&end)].concat();
         assert_eq!(reaching(20, &entries), left, "{end:?}");
     }
+}
+
+#[test]
+fn a_pass_on_anothers_behalf_is_reached_until_who_answers_for_its_agent_is_revoked() {
+    let mut opened = opened(1, "bot", 1, "help");
+    let Event::TaskOpened { task } = &mut opened.event else { panic!("{opened:?}") };
+    task.answered_for_by = Some(id("stw", 8));
+    let entries = [opened, pass(1, 1), pass(2, 2)];
+    assert_eq!(reaching(20, &entries), [1, 2]);
+    let end = revoked(Subject::Steward(id("stw", 8)));
+    assert_eq!(reaching(20, &[&entries[..], &[end]].concat()), [2]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use hallpass::{
 
 use super::{support::raw, *};
 
-fn helper() -> (Caller, AgentId) {
+pub(super) fn helper() -> (Caller, AgentId) {
     named("helper-bot")
 }
 
@@ -19,7 +19,7 @@ fn named(agent: &str) -> (Caller, AgentId) {
 }
 
 /// A broker with two more agents, of another steward, that may read and transfer.
-async fn with_helpers(house: &House) -> Arc<Broker> {
+pub(super) async fn with_helpers(house: &House) -> Arc<Broker> {
     let broker = house.furnished().await;
     for (agent, seed) in [("helper-bot", 21), ("third-bot", 22)] {
         let key = HolderKey::Ed25519(PrivateKey::from_seed(&[seed; 32]).public());
@@ -53,17 +53,17 @@ max_ttl = "10m"
 
 /// What is to be exchanged, and how.
 #[derive(Clone)]
-struct Of<'t> {
+pub(super) struct Of<'t> {
     token: &'t PassToken,
     proven: Option<HolderKey>,
     asked: Option<Vec<hallpass::token::RequestedDetail>>,
 }
 
-fn of(token: &PassToken) -> Of<'_> {
+pub(super) fn of(token: &PassToken) -> Of<'_> {
     Of { token, proven: None, asked: None }
 }
 
-async fn exchange(broker: &Broker, who: &(Caller, AgentId), of: Of<'_>) -> Result<Issued, ExchangeError> {
+pub(super) async fn exchange(broker: &Broker, who: &(Caller, AgentId), of: Of<'_>) -> Result<Issued, ExchangeError> {
     let subject = broker.subject_pass(of.token.expose())?;
     let asked = of.asked.unwrap_or_else(|| subject.left());
     let (proven, ttl) = (of.proven, Duration::from_secs(300));
@@ -412,4 +412,17 @@ async fn a_childs_delegation_is_its_own() {
         broker.report_delegation(&caller, &agent, (task, report)).await.unwrap_err().code(),
         ReasonCode::NotFound
     );
+}
+
+#[tokio::test]
+async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
+    let house = House::new();
+    let broker = with_helpers(&house).await;
+    let (caller, agent) = bot();
+    let long = OpenTask { ttl: Duration::from_secs(600), ..wants(&["read_ledger"]) };
+    let parent = broker.open_task(&caller, &agent, long).await.unwrap();
+    let child = child_of(&broker, &parent.token).await;
+    house.clock.advance(Duration::from_secs(300));
+    broker.complete_task(&caller, &agent, &parent.task.task).await.unwrap();
+    assert_eq!(broker.task(&child.task.task, None).unwrap().state, "over");
 }

@@ -45,6 +45,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             task: id("tsk", task),
             agent: agent.parse().unwrap(),
             steward: id("stw", steward),
+            answered_for_by: None,
             purpose: purpose.to_owned(),
             opened_at: at(0),
             ends_at: at(3600),
