@@ -20,7 +20,7 @@ fn app() -> AgentId {
 async fn with_app(house: &House) -> Arc<Broker> {
     let broker = with_helpers(house).await;
     let new =
-        NewAgent { keys: Vec::new(), redirect_uris: vec!["http://127.0.0.1/cb".to_owned()], ..new_agent("desk-app") };
+        NewAgent { keys: Vec::new(), redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()], ..new_agent("desk-app") };
     broker.add_agent(&admin(), new).await.unwrap();
     broker
 }
@@ -43,7 +43,7 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
 }
 
 async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
-    let refresh = Refresh { token, servers: BTreeSet::new(), names: None, holder: None };
+    let refresh = Refresh { token, servers: BTreeSet::new(), scope: None, holder: None };
     broker.refresh(&Caller::broker(), &app(), refresh).await
 }
 
@@ -73,7 +73,7 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
         match what {
             "removed" => broker.remove_agent(&admin(), &app()).await.unwrap(),
             "moved" => {
-                let redirect_uris = vec!["http://127.0.0.1/cb".to_owned()];
+                let redirect_uris = vec!["http://127.0.0.1/cb".parse().unwrap()];
                 let moved =
                     NewAgent { keys: Vec::new(), redirect_uris, steward: "dora".to_owned(), ..new_agent("desk-app") };
                 drop(broker.change_agent(&admin(), moved).await.unwrap());
@@ -109,7 +109,7 @@ async fn whoever_answers_for_an_app_now_ends_the_passes_that_it_had_before() {
     let broker = with_app(&house).await;
     let handed = consented(&broker, "carol").await;
     let child = exchange(&broker, &helper(), of(&handed.issued.token)).await.unwrap();
-    let redirect_uris = vec!["http://127.0.0.1/cb".to_owned()];
+    let redirect_uris = vec!["http://127.0.0.1/cb".parse().unwrap()];
     let moved = NewAgent { keys: Vec::new(), redirect_uris, steward: "dora".to_owned(), ..new_agent("desk-app") };
     broker.change_agent(&admin(), moved).await.unwrap();
     let verifier = house.verifier(&broker);
