@@ -71,9 +71,9 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let mut record = self.registered(agent)?;
         remove_secret(&mut record.secrets, secret)?;
-        // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
+        let sends_codes = record.client.as_ref().is_some_and(|client| !client.redirect_uris.is_empty());
         let is_bare = record.keys.is_empty() && record.secrets.is_empty();
-        if is_bare && !self.options.workloads.contains(agent) {
+        if is_bare && !self.may_be_bare(agent, sends_codes, false) {
             let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
             return Err(BrokerError::Conflict(detail.to_owned()));
         }
@@ -119,11 +119,8 @@ pub(super) fn remove_secret(kept: &mut Vec<ClientSecret>, secret: &SecretId) -> 
 pub(super) fn is_one_of<'k>(presented: &Digest, kept: impl IntoIterator<Item = &'k ClientSecret>) -> bool {
     let mut known = [NOBODYS; MAX_SECRETS];
     known.iter_mut().zip(kept).for_each(|(place, secret)| *place = secret.digest);
-    let is_known = known.iter().fold(Choice::from(0), |found, digest| {
-        let is_real = Choice::from(u8::from(*digest != NOBODYS));
-        found | (presented.as_bytes().ct_eq(digest.as_bytes()) & is_real)
-    });
-    is_known.into()
+    let is_this = |digest: &Digest| presented.as_bytes().ct_eq(digest.as_bytes());
+    known.iter().fold(Choice::from(0), |found, digest| found | is_this(digest)).into()
 }
 
 /// The digest of nobody's secret: no text has it that anybody could find.

@@ -116,7 +116,7 @@ impl Broker {
     ///
     /// [`CodeError::Refused`] when the code is not good. One that comes with another's redirect URI,
     /// verifier, key or client is used up by that; one that comes again ends its task. Otherwise as
-    /// [`open_task`](Self::open_task), and the code stays good.
+    /// [`open_task`](Self::open_task), and the code stays good, unless what it opened was revoked in that moment.
     pub async fn redeem_code(
         &self,
         caller: &Caller,
@@ -125,13 +125,16 @@ impl Broker {
     ) -> Result<Handed, CodeError> {
         let digest = Digest::of(redemption.code.as_bytes());
         let _turn = self.turns.of(&digest).await;
-        let known = self.state().people.code(&digest).cloned();
-        let known = known.ok_or(CodeError::Refused(CodeReason::Unknown))?;
-        if let Some(task) = &known.task {
-            self.end_misused(caller, task, "an authorization code was used twice").await?;
+        let (consent, opened) = {
+            let state = self.state();
+            let opened = state.people.family_of(&digest).map(|(task, _)| task.clone());
+            (state.people.consent(&digest).cloned(), opened)
+        };
+        if let Some(task) = opened {
+            self.end_misused(caller, &task, "an authorization code was used twice").await?;
             return Err(CodeError::Refused(CodeReason::UsedTwice));
         }
-        let (consent, now) = (known.consent, self.now());
+        let (consent, now) = (consent.ok_or(CodeError::Refused(CodeReason::Unknown))?, self.now());
         if consent.expires_at <= now {
             return Err(CodeError::Refused(CodeReason::Ended));
         }
@@ -159,18 +162,23 @@ impl Broker {
     /// # Errors
     ///
     /// [`CodeError::Refused`] when the token is not good: one that was replaced, or that another client
-    /// presents, ends its task. Otherwise as [`issue_again`](Self::issue_again), and the token stays good.
+    /// presents, ends its task. Otherwise as [`issue_again`](Self::issue_again), and the token stays good, unless
+    /// the task was revoked in that moment.
     pub async fn refresh(&self, caller: &Caller, agent: &AgentId, refresh: Refresh<'_>) -> Result<Handed, CodeError> {
         let digest = Digest::of(refresh.token.as_bytes());
         let _turn = self.turns.of(&digest).await;
         let refuse = |reason| Err(CodeError::Refused(reason));
-        let known = self.state().people.family_of(&digest).map(|(task, family)| (task.clone(), family.clone()));
-        let (task, family) = known.ok_or(CodeError::Refused(CodeReason::Unknown))?;
-        if family.current != digest {
+        let known = self
+            .state()
+            .people
+            .family_of(&digest)
+            .map(|(task, family)| (task.clone(), family.agent.clone(), family.current, family.in_detail));
+        let (task, owner, current, in_detail) = known.ok_or(CodeError::Refused(CodeReason::Unknown))?;
+        if current != digest {
             self.end_misused(caller, &task, "a refresh token was used twice").await?;
             return refuse(CodeReason::UsedTwice);
         }
-        if family.agent != *agent {
+        if owner != *agent {
             self.end_misused(caller, &task, "a refresh token came from another client").await?;
             return refuse(CodeReason::OtherClient);
         }
@@ -192,7 +200,7 @@ impl Broker {
         let next = OneTime::token(REFRESH_PREFIX);
         let events = vec![Event::RefreshRotated { task: task.task.clone(), next: next.digest() }];
         let issued = self.issue(caller, &record, (TaskRecord { asked, ..task }, standing), events).await?;
-        Ok(Handed { issued, refresh: next, in_detail: family.in_detail })
+        Ok(Handed { issued, refresh: next, in_detail })
     }
 
     /// Ends the task that a refresh token of `agent` is or was good for, every pass of it included (RFC 7009
@@ -261,30 +269,31 @@ fn narrowed(
 ) -> Result<Vec<RequestedDetail>, CodeError> {
     let here = if servers.is_empty() { Some(allowed.to_vec()) } else { narrow::at(allowed, servers) };
     let here = here.ok_or(CodeError::Target)?;
-    wanted.map_or(Some(here.clone()), |wanted| narrow::to_wanted(&here, wanted)).ok_or(CodeError::Scope)
+    match wanted {
+        Some(wanted) => narrow::to_wanted(&here, wanted).ok_or(CodeError::Scope),
+        None => Ok(here),
+    }
 }
 
 /// The broker ends it, on the request of whoever sent it.
 fn by_the_broker(caller: &Caller) -> Caller {
-    Caller { actor: Actor::Broker, idempotency: None, ..caller.clone() }
+    Caller { actor: Actor::Broker, ..caller.without_key() }
 }
 
 /// Whose turn it is: of two requests with one code, the second finds what the first has done.
-pub(super) struct Turns(Vec<Mutex<()>>);
+pub(super) struct Turns([Mutex<()>; 64]);
 
 impl Turns {
-    async fn of(&self, digest: &Digest) -> Option<MutexGuard<'_, ()>> {
-        let place = usize::from(digest.as_bytes()[0]) % self.0.len().max(1);
-        match self.0.get(place) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
+    async fn of(&self, digest: &Digest) -> MutexGuard<'_, ()> {
+        let [first, ..] = &self.0;
+        let [byte, ..] = digest.as_bytes();
+        self.0.get(usize::from(byte % 64)).unwrap_or(first).lock().await
     }
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self((0..64).map(|_| Mutex::default()).collect())
+        Self(std::array::from_fn(|_| Mutex::default()))
     }
 }
 

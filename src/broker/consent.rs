@@ -1,18 +1,21 @@
 //! Consent: a person allows a client to do for them what policy allows it, and no more.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{Broker, BrokerError, Caller, narrow, one_time::OneTime};
+use super::{
+    Broker, BrokerError, Caller,
+    issue::{new_task_id, question},
+    narrow,
+    one_time::OneTime,
+};
 use crate::{
     base::{
+        ReasonCode,
         client_url::ClientUrl,
         digest::Digest,
-        ids::{AgentId, StewardId, TaskId},
+        ids::{AgentId, StewardId},
         redirect::RedirectUri,
         time::Timestamp,
     },
@@ -22,7 +25,7 @@ use crate::{
         consent::ConsentRecord,
         event::{AgentRecord, TaskRecord},
     },
-    policy::{Behalf, Decision, Question, Reason},
+    policy::{Question, Reason},
     token::rights::{GrantedDetail, RequestedDetail},
 };
 
@@ -75,6 +78,26 @@ pub struct Offer {
     pub pass_ttl: Duration,
     /// How long the client may renew it.
     pub lasts: Duration,
+    shown: Shown,
+}
+
+/// A client as it was when the page was made.
+#[derive(Debug, Clone)]
+struct Shown {
+    /// What was recorded of it, if anything.
+    known: Option<AgentRecord>,
+    /// What a consent would record.
+    agent: AgentRecord,
+}
+
+impl Shown {
+    /// Whether a consent to what was shown still meets the client whose record is `now`: keys and redirect URIs that
+    /// changed meanwhile are not undone by an old page.
+    fn is_still(&self, now: Option<&AgentRecord>) -> bool {
+        let Some(now) = now else { return true };
+        let uris = |agent: &AgentRecord| agent.client.as_ref().map(|client| client.redirect_uris.clone());
+        self.known.as_ref() == Some(now) || (now.keys == self.agent.keys && uris(now) == uris(&self.agent))
+    }
 }
 
 impl Broker {
@@ -82,36 +105,34 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Refused`] with every reason when policy allows nothing of it; when there is no such
-    /// client, its id is another's, or it or the steward is revoked.
+    /// [`BrokerError::Refused`] with every reason when policy allows nothing of it, or more than fits into a pass;
+    /// when there is no such client, its id is another's, or it, the steward or a server is revoked.
     pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
+        let known = self.state().agent(&agent_of(&ask.client)?).cloned();
         let agent = self.client_record(&ask.client, steward)?;
         self.refuse_suspended_people(&agent, steward)?;
-        let lasts = self.options.max_task_ttl;
-        let question = Question {
-            agent: agent.agent,
-            groups: agent.groups,
-            steward: agent.steward,
-            behalf: Behalf { steward: steward.clone(), verified: true, groups: BTreeSet::new() },
-            purpose: PURPOSE.to_owned(),
-            requested: ask.details.clone(),
-            ttl_seconds: lasts.as_secs(),
-            context: BTreeMap::new(),
-            holder_bound: ask.holder.is_some(),
-            allow_partial: true,
+        let (lasts, now) = (self.options.max_task_ttl, self.now());
+        let asked = (ask.details.clone(), now.floor_second().plus(lasts));
+        let task = task_for((&agent, steward), asked, now);
+        // As it would be minted, so that nobody is shown what cannot be.
+        let granted = match &ask.holder {
+            None => self.assess(&agent, &task, now)?.granted,
+            // Of the key there is only the thumbprint.
+            Some(_) => {
+                let (granted, _) = self.decide(&Question { holder_bound: true, ..question(&agent, &task, now) })?;
+                self.issue_time((&agent, &task), &granted)?;
+                granted
+            }
         };
         let catalogue = self.state().catalogue();
-        let granted = match self.policy.current().decide(&question, &catalogue) {
-            Decision::Granted(granted) => granted,
-            Decision::Refused(reasons) => return Err(BrokerError::Refused(reasons)),
-        };
         let details = narrow::to_exact(&ask.details, &granted.rights, &catalogue);
         if details.is_empty() {
             let detail = "nothing of what was asked for can be given by name";
-            return Err(BrokerError::Refused(vec![Reason::new(crate::base::ReasonCode::NoGrant, detail)]));
+            return Err(BrokerError::Refused(vec![Reason::new(ReasonCode::NoGrant, detail)]));
         }
         let (ask, pass_ttl) = (Ask { details, ..ask }, granted.max_ttl.min(self.options.max_pass_ttl));
-        Ok(Offer { steward: steward.clone(), ask, granted: granted.rights, pass_ttl, lasts })
+        let (steward, granted) = (steward.clone(), granted.rights);
+        Ok(Offer { steward, ask, granted, pass_ttl, lasts, shown: Shown { known, agent } })
     }
 
     /// Records that the steward allowed an offer, and makes the authorization code that is redeemed for
@@ -119,11 +140,15 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the client is gone, it or the steward was revoked meanwhile, or it cannot be recorded.
+    /// When the client is gone, its keys or redirect URIs are others than when the page was made, it or the steward
+    /// was revoked meanwhile, or it cannot be recorded.
     pub async fn consent(&self, caller: &Caller, offer: Offer) -> Result<OneTime, BrokerError> {
         let _changing = self.changes.lock().await;
-        let Offer { steward, ask, lasts, .. } = offer;
+        let Offer { steward, ask, lasts, shown, .. } = offer;
         let agent = self.client_record(&ask.client, &steward)?;
+        if !shown.is_still(self.state().agent(&agent.agent)) {
+            return Err(missing(&agent.agent));
+        }
         self.refuse_suspended_people(&agent, &steward)?;
         let (code, now) = (OneTime::token(CODE_PREFIX), self.now());
         let consent = ConsentRecord {
@@ -152,10 +177,9 @@ impl Broker {
     fn client_record(&self, client: &PersonsClient, steward: &StewardId) -> Result<AgentRecord, BrokerError> {
         let now = self.now();
         let state = self.state();
-        let missing = |agent: &AgentId| BrokerError::NotFound(format!("agent `{agent}`"));
-        let of_url;
-        let (agent, group, client, keys, secrets) = match client {
-            PersonsClient::Known(id) => {
+        let id = &agent_of(client)?;
+        let (group, client, keys, secrets) = match client {
+            PersonsClient::Known(_) => {
                 if let Some(known) = state.agent(id) {
                     return Ok(known.clone());
                 }
@@ -163,29 +187,28 @@ impl Broker {
                 let secret = registration.secret.map(|digest| ClientSecret { digest, added_at: now });
                 let redirect_uris = registration.redirect_uris.clone();
                 let client = ClientProfile { redirect_uris, origin: ClientOrigin::Dynamic, ..ClientProfile::default() };
-                (id, REGISTERED_CLIENTS, client, Vec::new(), secret.into_iter().collect())
+                (REGISTERED_CLIENTS, client, Vec::new(), secret.into_iter().collect())
             }
             PersonsClient::Document { url, redirect_uris, keys } => {
                 let origin = ClientOrigin::MetadataDocument { url: url.to_string() };
                 let redirect_uris = redirect_uris.iter().map(ToString::to_string).collect();
                 let client = ClientProfile { redirect_uris, origin, ..ClientProfile::default() };
-                of_url = url.agent().ok_or_else(|| BrokerError::NotFound(format!("agent of `{url}`")))?;
-                (&of_url, CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
+                (CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
             }
         };
-        if let Some(known) = state.agent(agent) {
+        if let Some(known) = state.agent(id) {
             // SECURITY: an operator may have given the id to somebody else.
             let known_client = known.client.as_ref().filter(|known| known.origin == client.origin);
-            let default_details = known_client.ok_or_else(|| missing(agent))?.default_details.clone();
+            let default_details = known_client.ok_or_else(|| missing(id))?.default_details.clone();
             let client = Some(ClientProfile { default_details, ..client });
             return Ok(AgentRecord { keys, client, ..known.clone() });
         }
-        if state.removed_agents.contains(agent) {
-            return Err(missing(agent));
+        if state.removed_agents.contains(id) {
+            return Err(missing(id));
         }
-        let group = group.parse().map_err(|error| BrokerError::Files(format!("{error}")))?;
+        let group = group.parse().map_err(|error| BrokerError::Internal(format!("{error}")))?;
         Ok(AgentRecord {
-            agent: agent.clone(),
+            agent: id.clone(),
             steward: steward.clone(),
             groups: [group].into(),
             keys,
@@ -196,18 +219,40 @@ impl Broker {
     }
 }
 
+/// The id that a client has or will have as an agent.
+fn agent_of(client: &PersonsClient) -> Result<AgentId, BrokerError> {
+    match client {
+        PersonsClient::Known(id) => Ok(id.clone()),
+        PersonsClient::Document { url, .. } => {
+            url.agent().ok_or_else(|| BrokerError::NotFound(format!("agent of `{url}`")))
+        }
+    }
+}
+
+fn missing(agent: &AgentId) -> BrokerError {
+    BrokerError::NotFound(format!("agent `{agent}`"))
+}
+
 /// The task that a consent opens.
 pub(super) fn task_of(consent: &ConsentRecord, agent: &AgentRecord, now: Timestamp) -> TaskRecord {
+    task_for((agent, &consent.steward), (consent.details.clone(), consent.ends_at), now)
+}
+
+fn task_for(
+    (agent, steward): (&AgentRecord, &StewardId),
+    (asked, ends_at): (Vec<RequestedDetail>, Timestamp),
+    now: Timestamp,
+) -> TaskRecord {
     TaskRecord {
-        task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
-        agent: consent.agent.clone(),
-        steward: consent.steward.clone(),
-        answered_for_by: agent.answered_for_beside(&consent.steward),
+        task: new_task_id(),
+        agent: agent.agent.clone(),
+        steward: steward.clone(),
+        answered_for_by: agent.answered_for_beside(steward),
         purpose: PURPOSE.to_owned(),
         opened_at: now.floor_second(),
-        ends_at: consent.ends_at,
+        ends_at,
         context: BTreeMap::new(),
-        asked: consent.details.clone(),
+        asked,
         // What policy has taken back meanwhile does not take the rest with it.
         allow_partial: true,
         holder: None,

@@ -38,19 +38,15 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Busy`] when [`MAX_UNUSED`] of them wait for a consent, and when it cannot be recorded.
+    /// [`BrokerError::Full`] when [`MAX_UNUSED`] of them wait for a consent, and when it cannot be recorded.
     pub async fn register_client(&self, caller: &Caller, new: NewClient) -> Result<RegisteredClient, BrokerError> {
         let _changing = self.changes.lock().await;
         let now = self.now();
-        // SECURITY: recorded by the broker and asked for by anybody, so the broker's own reserve is not for it.
-        if self.is_storage_low() {
-            return Err(BrokerError::StorageLow);
-        }
         if self.state().people.registrations(now) >= MAX_UNUSED {
-            return Err(BrokerError::Busy);
+            return Err(BrokerError::Full(format!("{MAX_UNUSED} clients wait for a first consent")));
         }
         let id = format!("client-{}", hex::encode(random::bytes::<16>().as_slice()));
-        let agent: AgentId = id.parse().map_err(|error| BrokerError::Files(format!("{error}")))?;
+        let agent: AgentId = id.parse().map_err(|error| BrokerError::Internal(format!("{error}")))?;
         let secret = new.with_secret.then(|| OneTime::token(""));
         let registration = RegistrationRecord {
             agent: agent.clone(),

@@ -48,6 +48,12 @@ pub enum BrokerError {
     /// As many others as may at once are reading through the audit trail.
     #[error("too many reports over the audit trail are being made")]
     Busy,
+    /// There are as many as there may be; fewer later.
+    #[error("{0}")]
+    Full(String),
+    /// Something that cannot be, unless the broker is wrong.
+    #[error("the broker is wrong: {0}")]
+    Internal(String),
     /// The chain of decisions.
     #[error(transparent)]
     Decisions(#[from] DecisionsError),
@@ -69,7 +75,8 @@ impl BrokerError {
             Self::TaskEnded(_) => ReasonCode::TaskEnded,
             Self::Replay => ReasonCode::Unauthenticated,
             Self::StorageLow => ReasonCode::StorageLow,
-            Self::Journal(_) | Self::Trail(_) | Self::Busy | Self::Decisions(_) | Self::Files(_) => {
+            Self::Internal(_) => ReasonCode::Internal,
+            Self::Journal(_) | Self::Trail(_) | Self::Busy | Self::Full(_) | Self::Decisions(_) | Self::Files(_) => {
                 ReasonCode::Unavailable
             }
         }

@@ -5,12 +5,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Broker, BrokerError, Caller, Issued, request::refuse_bad_details, state::State};
+use super::{Broker, BrokerError, Caller, Issued, issue::new_task_id, request::refuse_bad_details, state::State};
 use crate::{
     base::{
         ReasonCode,
         holder::HolderKey,
-        ids::{AgentId, KeyId, ServerUri, TaskId, ToolName},
+        ids::{AgentId, KeyId, ServerUri, ToolName},
     },
     journal::{
         Event,
@@ -97,8 +97,7 @@ impl Broker {
     ///
     /// Refuses what no root key of this broker signed.
     pub fn subject_pass(&self, token: &str) -> Result<SubjectPass, ExchangeError> {
-        let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
-        let pass = document.verify(token).map_err(|_| ExchangeError::Subject(NOT_ALIVE))?;
+        let pass = self.genuine(token)?.ok_or(ExchangeError::Subject(NOT_ALIVE))?;
         let remaining = pass.remaining();
         Ok(SubjectPass { token: PassToken::from_text(token.to_owned()), pass, remaining })
     }
@@ -173,13 +172,7 @@ impl Broker {
     ) -> Result<BTreeSet<ServerUri>, ExchangeError> {
         let mut alive = BTreeSet::new();
         for server in servers {
-            let judge = match self.judge(&server) {
-                Ok(judge) => judge,
-                Err(BrokerError::NotFound(_)) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let admitted = judge.believe(subject.token.expose()).and_then(|pass| judge.admit(&pass));
-            alive.extend(admitted.is_ok().then_some(server));
+            alive.extend(self.admitted(&server, subject.token.expose())?.map(|_| server));
         }
         if alive.is_empty() { Err(ExchangeError::Subject(NOT_ALIVE)) } else { Ok(alive) }
     }
@@ -221,14 +214,7 @@ impl Broker {
         let ends_at = opened_at.plus(exchange.ttl.min(self.options.max_task_ttl)).min(pass.valid_until());
         let state = self.state();
         let not_alive = || ExchangeError::Subject(NOT_ALIVE);
-        let first = *pass.blocks().first().ok_or_else(not_alive)?;
-        // SECURITY: whoever has a root key can sign what was never issued. A pass that lives is in the records.
-        let live = state.task_of(&first).filter(|live| live.end.is_none()).ok_or_else(not_alive)?;
-        let issued = live.tokens.iter().find(|token| token.revocation_id == first).ok_or_else(not_alive)?;
-        let claims = pass.claims();
-        if live.record.task != claims.task || live.record.agent != claims.agent || ends_at <= opened_at {
-            return Err(not_alive());
-        }
+        let (live, issued) = state.issued(pass).filter(|_| ends_at > opened_at).ok_or_else(not_alive)?;
         if state.ancestors(&live.record).len() >= MAX_GENERATIONS {
             return Err(ExchangeError::Subject("it came of too many exchanges"));
         }
@@ -236,7 +222,7 @@ impl Broker {
         let TaskRecord { verified, consented, .. } = live.record.clone();
         let behalf = if consented || verified.is_some() { &live.record.steward } else { &actor.steward };
         Ok(TaskRecord {
-            task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
+            task: new_task_id(),
             agent: actor.agent.clone(),
             steward: behalf.clone(),
             answered_for_by: actor.answered_for_beside(behalf),

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     Broker, BrokerError,
+    keyring::KeyringError,
     state::{FeedNews, State},
 };
 use crate::{
@@ -137,14 +138,18 @@ impl Broker {
     }
 
     /// The public key document.
-    #[must_use]
-    pub fn key_document(&self) -> Option<KeyDocument> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no key to sign frames or heads with.
+    pub fn key_document(&self) -> Result<KeyDocument, BrokerError> {
+        let files = |error: KeyringError| BrokerError::Files(error.to_string());
         let (feed_key, checkpoint_key) = {
             let keyring = self.keyring();
-            (keyring.feed().ok()?.public(), keyring.checkpoint().ok()?.public())
+            (keyring.feed().map_err(files)?.public(), keyring.checkpoint().map_err(files)?.public())
         };
         let state = self.state();
-        Some(KeyDocument {
+        Ok(KeyDocument {
             iss: self.issuer().clone(),
             at: self.now(),
             keys: root_keys(&state),

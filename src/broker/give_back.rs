@@ -40,43 +40,41 @@ impl Broker {
     ///
     /// When it cannot be recorded, or a thousand narrowings in its task were given back before.
     pub async fn give_back(&self, caller: &Caller, owner: &PassOwner, token: &str) -> Result<GivenBack, BrokerError> {
-        let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
-        let Ok(pass) = document.verify(token) else { return Ok(GivenBack::Nothing) };
+        let Some(pass) = self.genuine(token)? else { return Ok(GivenBack::Nothing) };
         if !owner.owns(pass.claims()) {
             return Ok(GivenBack::NotYours);
         }
         let _changing = self.changes.lock().await;
+        let Some((block, revocation)) = self.describe_given_back(&pass) else { return Ok(GivenBack::Nothing) };
         // SECURITY: narrowing costs nothing, and what was given back is told to verifiers until the task is over.
         let given_back = self.state().task(&pass.claims().task).map_or(0, |live| live.revoked.len());
-        if pass.blocks().len() > 1 && given_back >= MAX_GIVEN_BACK {
+        if revocation.appended_to.is_some() && given_back >= MAX_GIVEN_BACK {
             let detail = format!("in one task at most {MAX_GIVEN_BACK} narrowings are given back: complete the task");
             return Err(BrokerError::Conflict(detail));
         }
-        let Some(revocation) = self.describe_given_back(&pass) else { return Ok(GivenBack::Nothing) };
-        let Subject::RevocationId(block) = revocation.subject else { return Ok(GivenBack::Nothing) };
         self.record(caller, revocation.cut_off, vec![Event::Revoked { revocation }]).await?;
         Ok(GivenBack::Revoked(block))
     }
 
-    /// The revocation of the last block of `pass`; `None` when the pass is dead already.
-    fn describe_given_back(&self, pass: &VerifiedPass) -> Option<RevocationRecord> {
+    /// The last block of `pass`, and its revocation; `None` when the pass is dead already.
+    fn describe_given_back(&self, pass: &VerifiedPass) -> Option<(RevocationId, RevocationRecord)> {
         let now = self.now();
         let state = self.state();
-        let (first, last) = (pass.blocks().first()?, *pass.blocks().last()?);
-        let live = state.task_of(first).filter(|live| live.record.task == pass.claims().task)?;
-        let is_dead = live.end.is_some()
-            || pass.valid_until() <= now
+        let (live, issued) = state.issued(pass)?;
+        let (first, last) = (issued.revocation_id, *pass.blocks().last()?);
+        let is_dead = pass.valid_until() <= now
             || pass.blocks().iter().any(|block| live.revoked.contains(block) || state.is_revoked_block(block));
-        (!is_dead).then(|| RevocationRecord {
+        let revocation = RevocationRecord {
             subject: Subject::RevocationId(last),
             cut_off: now,
             expires_at: live.record.ends_at.plus(AFTERLIFE),
             only_token: true,
             reason: None,
             task: Some(live.record.task.clone()),
-            appended_to: (last != *first).then_some(*first),
+            appended_to: (last != first).then_some(first),
             servers: live.servers(),
-        })
+        };
+        (!is_dead).then_some((last, revocation))
     }
 }
 

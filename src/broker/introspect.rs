@@ -7,7 +7,7 @@ use crate::{
         time::Timestamp,
     },
     token::{Remaining, rights::GrantedDetail},
-    verify::{Call, Denial, Pass, Verifier},
+    verify::{Call, Pass, Verifier},
 };
 
 /// A pass that is alive, as one server may know it.
@@ -41,29 +41,12 @@ impl Broker {
     ///
     /// When it cannot be decided.
     pub fn introspect(&self, server: &ServerUri, token: &str) -> Result<Option<Introspected>, BrokerError> {
-        let judge = match self.judge(server) {
-            Ok(judge) => judge,
-            // It was removed: nothing is worth anything there.
-            Err(BrokerError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let admitted = judge.believe(token).and_then(|pass| judge.admit(&pass).map(|_| pass));
-        let pass = match admitted {
-            Ok(pass) => pass,
-            Err(Denial::Refused(_)) => return Ok(None),
-            // Not known is not inactive: whoever asks may remember the answer.
-            Err(fault) => return Err(BrokerError::Files(fault.to_string())),
-        };
+        let Some((judge, pass)) = self.admitted(server, token)? else { return Ok(None) };
         let verified = pass.verified();
         let claims = verified.claims();
         let lineage = {
             let state = self.state();
-            // SECURITY: whoever has a root key can sign what this broker never issued. A pass that lives is in
-            // its records.
-            let issued = verified.blocks().first().and_then(|block| state.task_of(block));
-            let Some(live) = issued.filter(|live| live.record.task == claims.task && live.end.is_none()) else {
-                return Ok(None);
-            };
+            let Some((live, _)) = state.issued(verified) else { return Ok(None) };
             state.ancestors(&live.record)
         };
         let Remaining { rights, unsaid, .. } = verified.remaining();

@@ -1,6 +1,6 @@
 //! Issuing: policy is asked, the record is durable, then the pass is handed out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     base::{
+        digest::Digest,
         ids::{AgentId, TaskId},
         time::Timestamp,
     },
@@ -77,10 +78,7 @@ impl Broker {
     /// [`BrokerError::Refused`] with every reason when policy says no (which is recorded too), or
     /// when agent, steward or server are suspended, or nothing can be recorded.
     pub async fn open_task(&self, caller: &Caller, agent: &AgentId, request: OpenTask) -> Result<Issued, BrokerError> {
-        let record = self.registered(agent)?;
-        let said = request.steward.clone();
-        let task = self.new_task(&record, request)?;
-        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
+        let Opening { record, task, standing } = self.opening(agent, request)?;
         let opened = vec![Event::TaskOpened { task: task.clone() }];
         self.issue(caller, &record, (task, standing), opened).await
     }
@@ -99,7 +97,8 @@ impl Broker {
     ) -> Result<Issued, BrokerError> {
         let record = self.registered(agent)?;
         let mut task = self.task_of(agent, task)?;
-        if task.consented {
+        // A child is the actor's to renew: there is no refresh token for it.
+        if task.consented && task.parent.is_none() {
             return Err(BrokerError::Conflict("a person allowed this task: its refresh token renews it".to_owned()));
         }
         if let Some(details) = request.details {
@@ -132,10 +131,7 @@ impl Broker {
     ///
     /// When there is no such agent or the request is not well-formed, or no key to sign with.
     pub fn explain(&self, agent: &AgentId, request: OpenTask) -> Result<Decision, BrokerError> {
-        let record = self.registered(agent)?;
-        let said = request.steward.clone();
-        let task = self.new_task(&record, request)?;
-        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
+        let Opening { record, task, standing } = self.opening(agent, request)?;
         match standing.and_then(|()| self.assess(&record, &task, self.now())) {
             Ok(prepared) => Ok(Decision::Granted(prepared.granted)),
             Err(BrokerError::Refused(reasons)) => Ok(Decision::Refused(reasons)),
@@ -144,6 +140,32 @@ impl Broker {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Records that a request was refused before anybody could be asked about it, as `error` says why.
+    ///
+    /// # Errors
+    ///
+    /// Always: `error`, or that there is no such agent, the request is not well-formed, or nothing can be
+    /// recorded.
+    pub async fn refuse_task(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        (request, error): (OpenTask, BrokerError),
+    ) -> Result<Infallible, BrokerError> {
+        let record = self.registered(agent)?;
+        let task = self.new_task(&record, request)?;
+        Err(self.record_refusal(caller, &task, true, error).await?)
+    }
+
+    /// A task that `agent` asks for, not recorded yet, and whether it may have one.
+    pub(super) fn opening(&self, agent: &AgentId, request: OpenTask) -> Result<Opening, BrokerError> {
+        let record = self.registered(agent)?;
+        let said = request.steward.clone();
+        let task = self.new_task(&record, request)?;
+        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
+        Ok(Opening { record, task, standing })
     }
 
     /// Mints a pass in `task`, recorded after `events`, which open the task when it is a new one.
@@ -170,7 +192,7 @@ impl Broker {
         Ok(Issued { task, record, token: draft.release(&receipt), dropped: granted.dropped })
     }
 
-    pub(super) fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
+    fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
         refuse_bad_request(&request, self.options.max_task_ttl)?;
         let opened_at = self.now().floor_second();
         let (steward, verified) = match request.verified {
@@ -178,7 +200,7 @@ impl Broker {
             None => (agent.steward.clone(), None),
         };
         Ok(TaskRecord {
-            task: TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
+            task: new_task_id(),
             agent: agent.agent.clone(),
             answered_for_by: agent.answered_for_beside(&steward),
             steward,
@@ -203,10 +225,16 @@ impl Broker {
         task: &TaskRecord,
         now: Timestamp,
     ) -> Result<Prepared, BrokerError> {
+        let (granted, policy) = self.decide(&question(agent, task, now))?;
+        self.prepare((agent, task), granted, policy)
+    }
+
+    /// What the policy gives, and the digest of it.
+    pub(super) fn decide(&self, question: &Question) -> Result<(Granted, Digest), BrokerError> {
         let policy = self.policy.current();
         let catalogue = self.state().catalogue();
-        match policy.decide(&question(agent, task, now), &catalogue) {
-            Decision::Granted(granted) => self.prepare((agent, task), granted, policy.digest()),
+        match policy.decide(question, &catalogue) {
+            Decision::Granted(granted) => Ok((granted, policy.digest())),
             Decision::Refused(reasons) => Err(BrokerError::Refused(reasons)),
         }
     }
@@ -215,7 +243,7 @@ impl Broker {
         &self,
         (agent, task): (&AgentRecord, &TaskRecord),
         granted: Granted,
-        policy: crate::base::digest::Digest,
+        policy: Digest,
     ) -> Result<Prepared, BrokerError> {
         let issued_at = self.issue_time((agent, task), &granted)?;
         let lives = granted.max_ttl.min(self.options.max_pass_ttl);
@@ -257,7 +285,7 @@ impl Broker {
 
     /// The `iat`: now, and later than every cut-off of whoever the pass speaks of, so that a pass
     /// minted after a reinstatement is not taken for one of those that died.
-    fn issue_time(
+    pub(super) fn issue_time(
         &self,
         (agent, task): (&AgentRecord, &TaskRecord),
         granted: &Granted,
@@ -310,8 +338,7 @@ impl Broker {
             reasons: recorded_reasons(&error),
         };
         // A refusal creates nothing, so the idempotency key stays free for another try.
-        let caller = Caller { idempotency: None, ..caller.clone() };
-        self.record(&caller, self.now(), vec![event]).await?;
+        self.record(&caller.without_key(), self.now(), vec![event]).await?;
         Ok(error)
     }
 
@@ -328,7 +355,19 @@ pub(super) struct Prepared {
     pub(super) granted: Granted,
 }
 
-fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {
+/// A task that is asked for.
+pub(super) struct Opening {
+    pub(super) record: AgentRecord,
+    pub(super) task: TaskRecord,
+    pub(super) standing: Result<(), BrokerError>,
+}
+
+/// The id of a task that is opened now: later ones are greater.
+pub(super) fn new_task_id() -> TaskId {
+    TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes())
+}
+
+pub(super) fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {
     Question {
         agent: agent.agent.clone(),
         groups: agent.groups.clone(),

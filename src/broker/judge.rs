@@ -8,31 +8,76 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, LiveTask, State};
 use crate::{
     base::ids::ServerUri,
-    verify::{FrameError, Verifier},
+    journal::event::TokenRecord,
+    token::VerifiedPass,
+    verify::{Denial, FrameError, Pass, Verifier},
 };
 
 /// The judges, by server.
 #[derive(Debug, Default)]
 pub(super) struct Judges(Mutex<HashMap<ServerUri, Arc<Verifier>>>);
 
+impl State {
+    /// The records of a pass of which every block is genuine: its task, which is open, and what was minted.
+    ///
+    /// SECURITY: whoever has a root key can sign what this broker never issued. A pass that lives is in its records.
+    pub(super) fn issued(&self, pass: &VerifiedPass) -> Option<(&LiveTask, &TokenRecord)> {
+        let (first, claims) = (pass.blocks().first()?, pass.claims());
+        let live = self.task_of(first).filter(|live| live.end.is_none())?;
+        let is_its_own = live.record.task == claims.task && live.record.agent == claims.agent;
+        let token = live.tokens.iter().find(|token| token.revocation_id == *first)?;
+        is_its_own.then_some((live, token))
+    }
+}
+
 impl Broker {
-    /// The judge for `server`, which knows every record that is durable by now.
+    /// The pass that `token` is, when a root key of this broker signed it; whether it lives is another question.
+    pub(super) fn genuine(&self, token: &str) -> Result<Option<VerifiedPass>, BrokerError> {
+        Ok(self.key_document()?.verify(token).ok())
+    }
+
+    /// The pass that `token` is, when the judge for `server` admits it now, with that judge.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be decided: not known is not dead, and whoever asks may remember the answer.
+    pub(super) fn admitted(
+        &self,
+        server: &ServerUri,
+        token: &str,
+    ) -> Result<Option<(Arc<Verifier>, Pass)>, BrokerError> {
+        let judge = match self.judge(server) {
+            Ok(judge) => judge,
+            // It was removed: nothing is worth anything there.
+            Err(BrokerError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match judge.believe(token).and_then(|pass| judge.admit(&pass).map(|_| pass)) {
+            Ok(pass) => Ok(Some((judge, pass))),
+            Err(Denial::Refused(_)) => Ok(None),
+            Err(fault) => Err(BrokerError::Internal(fault.to_string())),
+        }
+    }
+
+    /// The judge for `server`, which knows all that is news to verifiers by now.
     ///
     /// # Errors
     ///
     /// When there is no such server, or no key to sign with.
-    pub(super) fn judge(&self, server: &ServerUri) -> Result<Arc<Verifier>, BrokerError> {
+    fn judge(&self, server: &ServerUri) -> Result<Arc<Verifier>, BrokerError> {
         let known = self.judges().get(server).cloned();
         if let Some(judge) = known {
             let have = judge.memory().sequence;
-            let is_current = {
+            let (is_there, is_current) = {
                 let state = self.state();
-                have == state.last_sequence() && state.servers.contains_key(server)
+                (state.servers.contains_key(server), state.news_since(have).next().is_none())
             };
-            if is_current && judge.is_ready() {
+            if !is_there {
+                self.judges().remove(server);
+            } else if is_current && judge.is_ready() {
                 return Ok(judge);
             }
             let frame = self.feed_frame(server, Some(have))?;
@@ -50,8 +95,8 @@ impl Broker {
 
     fn new_judge(&self, server: &ServerUri) -> Result<Verifier, BrokerError> {
         let manifest = self.server(server.as_str())?.manifest;
-        let unusable = |error: FrameError| BrokerError::Files(error.to_string());
-        let document = self.key_document().ok_or_else(|| BrokerError::Files("there is no feed key".to_owned()))?;
+        let unusable = |error: FrameError| BrokerError::Internal(error.to_string());
+        let document = self.key_document()?;
         let builder = Verifier::builder(self.issuer().clone(), document.feed_key.thumbprint(), manifest);
         let judge = builder.clock(Arc::clone(&self.clock)).build();
         judge.accept_key_document(&document).map_err(unusable)?;

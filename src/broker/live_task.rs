@@ -52,7 +52,7 @@ pub struct Reported {
 pub enum TaskEnd {
     /// Its agent said so.
     Completed,
-    /// It, or the first block of one of its passes, was revoked.
+    /// It, the first block of one of its passes, or who answered for it was revoked; or what it came of has ended.
     Revoked,
 }
 

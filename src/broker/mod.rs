@@ -179,6 +179,11 @@ impl Caller {
         Self { actor: Actor::Broker, request: None, trace: None, idempotency: None, assertion: None }
     }
 
+    /// The same without its idempotency key: for what a replay is not pointed to.
+    fn without_key(&self) -> Self {
+        Self { idempotency: None, ..self.clone() }
+    }
+
     fn entries(&self, at: Timestamp, used: Option<&UsedAssertion>, events: Vec<Event>) -> Vec<Entry> {
         let used = used.map(|used| Event::AssertionUsed {
             agent: used.agent.clone(),

@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct People {
     /// One-time codes to sign in with, by digest; one for each steward at most.
     sign_ins: BTreeMap<Digest, SignIn>,
-    /// Authorization codes by digest: until they end, or as long as what came of them lives.
+    /// Authorization codes by digest, until they are used or end.
     codes: BTreeMap<Digest, Code>,
     /// Refresh tokens, by the task in which they renew.
     families: BTreeMap<TaskId, Family>,
@@ -45,13 +45,14 @@ struct SignIn {
 /// An authorization code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Code {
-    pub(super) consent: ConsentRecord,
-    /// What it opened; it is used up then.
-    pub(super) task: Option<TaskId>,
+struct Code {
+    consent: ConsentRecord,
+    /// What it opened, in snapshots of builds that kept used codes here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<TaskId>,
 }
 
-/// The refresh tokens of one task: one counts, the others are known so that a thief shows.
+/// The refresh tokens of one task: one counts, the others, and the code, are known so that a thief shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Family {
@@ -76,12 +77,12 @@ impl People {
         self.sign_ins.get(code).filter(|it| it.expires_at > now).map(|it| &it.steward)
     }
 
-    /// The authorization code of this digest, ended and used ones too.
-    pub(super) fn code(&self, code: &Digest) -> Option<&Code> {
-        self.codes.get(code)
+    /// What the authorization code of this digest is good for, or was until it ended; `None` once it was used.
+    pub(super) fn consent(&self, code: &Digest) -> Option<&ConsentRecord> {
+        self.codes.get(code).map(|code| &code.consent)
     }
 
-    /// The task that the refresh token of this digest is or was good for, with its family.
+    /// The task that the refresh token or the code of this digest is or was good for, with its family.
     pub(super) fn family_of(&self, token: &Digest) -> Option<(&TaskId, &Family)> {
         let task = self.refresh_tokens.get(token)?;
         Some((task, self.families.get(task)?))
@@ -138,23 +139,19 @@ impl People {
     }
 
     fn begin_family(&mut self, code: &Digest, (task, refresh): (&TaskId, &Digest)) {
-        let Some(code) = self.codes.get_mut(code) else { return };
-        code.task = Some(task.clone());
-        // They are in the task from now on.
-        let consent = &mut code.consent;
-        consent.details.clear();
+        let Some(Code { consent, .. }) = self.codes.remove(code) else { return };
+        // A task is opened once. Were it opened again, the tokens of the first would be no task's.
+        self.end_family(task);
         let family = Family {
-            agent: consent.agent.clone(),
-            steward: consent.steward.clone(),
+            agent: consent.agent,
+            steward: consent.steward,
             current: *refresh,
-            used: BTreeSet::new(),
+            used: BTreeSet::from([*code]),
             in_detail: consent.in_detail,
             ends_at: consent.ends_at,
         };
-        // A task is opened once. Were it opened again, the tokens of the first would be no task's.
-        self.refresh_tokens.retain(|_, of| of != task);
         self.families.insert(task.clone(), family);
-        self.refresh_tokens.insert(*refresh, task.clone());
+        self.refresh_tokens.extend([(*code, task.clone()), (*refresh, task.clone())]);
     }
 
     /// SECURITY: ended for good: a reinstatement brings back whoever was revoked, and nothing that they held.
@@ -165,9 +162,9 @@ impl People {
     }
 
     fn end_family(&mut self, task: &TaskId) {
-        if self.families.remove(task).is_some() {
-            self.codes.retain(|_, code| code.task.as_ref() != Some(task));
-            self.forget_tokens();
+        let Some(family) = self.families.remove(task) else { return };
+        for token in family.used.iter().chain([&family.current]) {
+            self.refresh_tokens.remove(token);
         }
     }
 
@@ -176,16 +173,17 @@ impl People {
         self.sign_ins.retain(|_, it| it.expires_at > now);
         self.registrations.retain(|_, it| it.expires_at > now);
         self.families.retain(|_, family| family.ends_at > now);
-        let Self { codes, families, .. } = self;
-        codes.retain(|_, code| match &code.task {
-            Some(task) => families.contains_key(task),
-            None => code.consent.expires_at > now,
-        });
+        self.codes.retain(|_, code| code.consent.expires_at > now);
         self.forget_tokens();
     }
 
     /// Derives what a snapshot leaves out.
     pub(super) fn complete(&mut self) {
+        let Self { codes, families, .. } = self;
+        codes.retain(|digest, code| match code.task.as_ref().map(|task| families.get_mut(task)) {
+            Some(family) => family.is_some_and(|family| family.used.insert(*digest)) && false,
+            None => true,
+        });
         let tokens = |(task, family): (&TaskId, &Family)| {
             let task = task.clone();
             family.used.iter().chain([&family.current]).map(move |token| (*token, task.clone())).collect::<Vec<_>>()

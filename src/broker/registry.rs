@@ -90,18 +90,18 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When the id is or was taken, there is no key, or it cannot be recorded.
+    /// When the id is or was taken, the agent could not prove itself, or it cannot be recorded.
     pub async fn add_agent(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, BrokerError> {
         let _changing = self.changes.lock().await;
         self.refuse_taken(&new.agent)?;
         self.set_agent(caller, new, (None, None)).await
     }
 
-    /// Changes an agent's steward, groups, keys or what it asks for by default; its secrets stay.
+    /// Changes an agent's steward, groups, keys, redirect URIs or what it asks for by default; its secrets stay.
     ///
     /// # Errors
     ///
-    /// When there is no such agent, no key, or it cannot be recorded.
+    /// When there is no such agent, it could not prove itself any more, or it cannot be recorded.
     pub async fn change_agent(&self, caller: &Caller, new: NewAgent) -> Result<AgentView, BrokerError> {
         let _changing = self.changes.lock().await;
         let before = self.registered(&new.agent)?;
@@ -116,9 +116,7 @@ impl Broker {
     /// When there is no such agent, or it cannot be recorded.
     pub async fn remove_agent(&self, caller: &Caller, agent: &AgentId) -> Result<(), BrokerError> {
         let _changing = self.changes.lock().await;
-        if self.state().agent(agent).is_none() {
-            return Err(BrokerError::NotFound(format!("agent `{agent}`")));
-        }
+        self.registered(agent)?;
         let event = Event::AgentRemoved { agent: agent.clone() };
         self.record(caller, self.now(), vec![event]).await.map(drop)
     }
@@ -129,8 +127,7 @@ impl Broker {
     ///
     /// When there is no such agent.
     pub fn agent(&self, agent: &AgentId) -> Result<AgentView, BrokerError> {
-        let record = self.state().agent(agent).cloned();
-        record.map(|record| self.view_agent(&record)).ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
+        self.registered(agent).map(|record| self.view_agent(&record))
     }
 
     /// Agents in the order of their ids, those after `after`, at most `limit`.
@@ -228,7 +225,7 @@ impl Broker {
         new: NewAgent,
         (before, secret): (Option<AgentRecord>, Option<ClientSecret>),
     ) -> Result<AgentView, BrokerError> {
-        let had_keys = before.as_ref().is_some_and(|before| !before.keys.is_empty());
+        let may_be_public = before.as_ref().is_none_or(is_public);
         let (registered_at, mut secrets, client) = before.map_or_else(
             || (self.now(), Vec::new(), None),
             |before| (before.registered_at, before.secrets, before.client),
@@ -239,11 +236,9 @@ impl Broker {
         if client.origin == ClientOrigin::Registered {
             client.redirect_uris = new.redirect_uris.into_iter().map(String::from).collect();
         }
-        // SECURITY: who had a key does not become a public client by losing it.
-        let is_public = !client.redirect_uris.is_empty() && !had_keys;
-        let proves_itself = !new.keys.is_empty() || !secrets.is_empty() || is_public;
-        let proves_itself = proves_itself || self.options.workloads.contains(&new.agent);
-        if new.keys.len() > MAX_KEYS || !proves_itself {
+        let is_bare = new.keys.is_empty() && secrets.is_empty();
+        let sends_codes = !client.redirect_uris.is_empty();
+        if new.keys.len() > MAX_KEYS || (is_bare && !self.may_be_bare(&new.agent, sends_codes, may_be_public)) {
             let detail = format!(
                 "an agent has 1 to {MAX_KEYS} public keys, or a secret, or `[[oauth.issuer]]` of the settings names it"
             );
@@ -263,6 +258,15 @@ impl Broker {
             client: Some(client).filter(|client| *client != ClientProfile::default()),
         };
         self.record_agent(caller, agent).await
+    }
+
+    /// Whether an agent may be without key and secret.
+    ///
+    /// SECURITY: one to whom codes are sent is a public client then: whoever knows its id is that client. It is so
+    /// from its registration or never, and no workload: the settings may cease to name that one.
+    pub(super) fn may_be_bare(&self, agent: &AgentId, sends_codes: bool, may_be_public: bool) -> bool {
+        let is_workload = self.options.workloads.contains(agent);
+        if sends_codes { may_be_public && !is_workload } else { is_workload }
     }
 
     pub(super) async fn record_agent(&self, caller: &Caller, agent: AgentRecord) -> Result<AgentView, BrokerError> {
@@ -289,6 +293,11 @@ impl Broker {
             suspended: self.state().is_suspended(&Subject::Agent(record.agent.clone())),
         }
     }
+}
+
+fn is_public(agent: &AgentRecord) -> bool {
+    let sends_codes = agent.client.as_ref().is_some_and(|client| !client.redirect_uris.is_empty());
+    sends_codes && agent.keys.is_empty() && agent.secrets.is_empty()
 }
 
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {

@@ -24,13 +24,15 @@ impl Broker {
         steward: &StewardId,
     ) -> Result<(OneTime, Timestamp), BrokerError> {
         let _changing = self.changes.lock().await;
-        let steward = self.find_steward(steward.as_str())?;
+        if !self.state().stewards.contains(steward) {
+            return Err(BrokerError::NotFound("such steward".to_owned()));
+        }
         if self.state().is_suspended(&Subject::Steward(steward.clone())) {
             return Err(BrokerError::Suspended("the steward was revoked and not reinstated".to_owned()));
         }
         let now = self.now();
         let (code, expires_at) = (OneTime::for_people(), now.plus(SIGN_IN_LIVES));
-        let event = Event::SignInCodeMade { steward, code: code.digest(), expires_at };
+        let event = Event::SignInCodeMade { steward: steward.clone(), code: code.digest(), expires_at };
         self.record(caller, now, vec![event]).await?;
         Ok((code, expires_at))
     }

@@ -71,17 +71,23 @@ impl Space {
     /// the broker does of itself, a start above all, may use the reserve. Agents may not: their completions would
     /// use it up.
     pub(super) fn admit(&self, actor: &Actor, events: &[Event]) -> Result<(), BrokerError> {
-        let has_room = match (actor, events.iter().any(ends_rights)) {
-            (Actor::Broker, _) | (Actor::Operator(_), true) => {
-                // Not a moment sooner: whoever fills the disk takes what is given up.
-                self.make_room();
-                true
-            }
-            (Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_), true) => {
-                let set_aside = if self.held.load(Ordering::SeqCst) { 0 } else { RESERVE_BYTES };
-                self.free().is_none_or(|free| free >= LAST_BYTES.saturating_mul(2).saturating_add(set_aside))
-            }
-            (Actor::Operator(_) | Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_), false) => !self.is_low(),
+        // SECURITY: recorded by the broker and caused by anybody, so its reserve is not for these.
+        let is_a_strangers = |event: &Event| matches!(event, Event::ClientRegistered { .. } | Event::CodeUsed { .. });
+        let ends = events.iter().any(ends_rights);
+        let may_use_reserve = match actor {
+            Actor::Broker => !events.iter().any(is_a_strangers),
+            Actor::Operator(_) => ends,
+            Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_) => false,
+        };
+        let has_room = if may_use_reserve {
+            // Not a moment sooner: whoever fills the disk takes what is given up.
+            self.make_room();
+            true
+        } else if ends {
+            let set_aside = if self.held.load(Ordering::SeqCst) { 0 } else { RESERVE_BYTES };
+            self.free().is_none_or(|free| free >= LAST_BYTES.saturating_mul(2).saturating_add(set_aside))
+        } else {
+            !self.is_low()
         };
         if has_room { Ok(()) } else { Err(BrokerError::StorageLow) }
     }
@@ -141,6 +147,7 @@ const fn ends_rights(event: &Event) -> bool {
         | Event::ServerRemoved { .. }
         | Event::StewardErased { .. }
         | Event::StewardUnidentified { .. }
+        | Event::CodeUsed { task: None, .. }
         | Event::KeyChanged { .. } => true,
         // The journal's own, and no caller's to refuse.
         Event::SegmentBegun { .. }

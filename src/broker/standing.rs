@@ -94,7 +94,7 @@ pub(super) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), B
     }
     let who = match subject {
         Subject::Agent(agent) => format!("agent `{agent}`"),
-        Subject::Steward(_) => "the agent's steward".to_owned(),
+        Subject::Steward(_) => "the steward, or who answers for the agent,".to_owned(),
         Subject::Server(server) => format!("server `{server}`"),
         _ => "it".to_owned(),
     };

@@ -1,18 +1,15 @@
 //! Stewards: the people who answer for agents, on whose behalf tasks are, and who proved to be them.
 
-use std::{collections::BTreeSet, convert::Infallible};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::{
-    Broker, BrokerError, Caller, OpenTask,
+    Broker, BrokerError, Caller,
     directory::{DirectoryError, Identity},
 };
 use crate::{
-    base::{
-        ReasonCode,
-        ids::{AgentId, StewardId},
-    },
+    base::{ReasonCode, ids::StewardId},
     identity::issuer::Person,
     journal::{
         Event,
@@ -81,15 +78,17 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When none is known, it cannot be recorded, or the directory cannot be written.
+    /// When none is known, the directory cannot be written, or it cannot be recorded: they are forgotten then all
+    /// the same.
     pub async fn unidentify_steward(&self, caller: &Caller, steward: &StewardId) -> Result<(), BrokerError> {
         let _changing = self.changes.lock().await;
         if self.directory().identities(steward).is_empty() {
             return Err(BrokerError::NotFound(format!("identity of steward `{steward}`")));
         }
+        // SECURITY: the file first: a record of what a crash then left undone would be believed.
+        self.directory().unidentify(steward).map_err(|error| BrokerError::Files(error.to_string()))?;
         let event = Event::StewardUnidentified { steward: steward.clone() };
-        self.record(caller, self.now(), vec![event]).await?;
-        self.directory().unidentify(steward).map_err(|error| BrokerError::Files(error.to_string()))
+        self.record(caller, self.now(), vec![event]).await.map(drop)
     }
 
     /// Erases a steward's name and identities. The opaque id stays in passes and records, and every proof
@@ -135,23 +134,6 @@ impl Broker {
         Ok(VerifiedSteward { steward, by: VerifiedBy { issuer: identity.issuer, groups: person.groups.clone() } })
     }
 
-    /// Records that a request was refused before anybody could be asked about it, as `error` says why.
-    ///
-    /// # Errors
-    ///
-    /// Always: `error`, or that there is no such agent, the request is not well-formed, or nothing can be
-    /// recorded.
-    pub async fn refuse_task(
-        &self,
-        caller: &Caller,
-        agent: &AgentId,
-        (request, error): (OpenTask, BrokerError),
-    ) -> Result<Infallible, BrokerError> {
-        let record = self.registered(agent)?;
-        let task = self.new_task(&record, request)?;
-        Err(self.record_refusal(caller, &task, true, error).await?)
-    }
-
     /// Stewards in the order of their ids, those after `after`, at most `limit`.
     #[must_use]
     pub fn stewards(&self, after: Option<&StewardId>, limit: usize) -> Vec<StewardView> {
@@ -181,7 +163,7 @@ impl Broker {
         // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
         self.directory().set(steward.clone(), text.to_owned()).map_err(not_written)?;
         let event = Event::StewardAdded { steward: steward.clone() };
-        let caller = Caller { idempotency: None, ..caller.clone() };
+        let caller = caller.without_key();
         self.record(&caller, self.now(), vec![event]).await?;
         Ok(steward)
     }
@@ -201,7 +183,7 @@ impl Broker {
         }
         // SECURITY: the record first: a link that nobody recorded would let somebody act unseen.
         let event = Event::StewardIdentified { steward: steward.clone(), issuer: identity.issuer.clone() };
-        let caller = Caller { idempotency: None, ..caller.clone() };
+        let caller = caller.without_key();
         self.record(&caller, self.now(), vec![event]).await?;
         self.directory().identify(steward, identity).map_err(not_written)
     }

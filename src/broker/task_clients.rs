@@ -1,7 +1,7 @@
 //! Task clients: a task that hands out credentials of its own OAuth client instead of a pass, so that any stock
 //! client gets exactly the task's passes. They end with the task.
 
-use super::{Broker, BrokerError, Caller, Issued, OneTime, OpenTask, clients::is_one_of};
+use super::{Broker, BrokerError, Caller, Issued, OneTime, OpenTask, clients::is_one_of, issue::Opening};
 use crate::{
     base::{
         digest::Digest,
@@ -54,13 +54,9 @@ impl Broker {
         agent: &AgentId,
         request: OpenTask,
     ) -> Result<OpenedForClient, BrokerError> {
-        let record = self.registered(agent)?;
-        let said = request.steward.clone();
-        let secret = OneTime::token("");
-        let client_secret = Some(secret.recorded(self.now()));
-        let task = TaskRecord { client_secret, ..self.new_task(&record, request)? };
-        let standing = self.refuse_without_standing(&record, &task, said.as_deref());
-        let now = self.now();
+        let Opening { record, task, standing } = self.opening(agent, request)?;
+        let (secret, now) = (OneTime::token(""), self.now());
+        let task = TaskRecord { client_secret: Some(secret.recorded(now)), ..task };
         // What the first pass would be; it is dropped, and no record tells of it.
         let prepared = match standing.and_then(|()| self.assess(&record, &task, now)) {
             Ok(prepared) => prepared,

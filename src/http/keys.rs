@@ -92,8 +92,7 @@ pub(super) async fn revoke_operator(
     responses((status = 200, description = "The key document", body = schema::KeyDocument), Problems))]
 pub(super) async fn document(State(app): State<Arc<App>>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    let document = app.broker.key_document();
-    let document = document.ok_or_else(|| Problem::unavailable("there is no feed key now", "no active feed key"))?;
+    let document = app.broker.key_document()?;
     let mut response = Answer::ok(&document)?.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)

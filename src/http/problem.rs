@@ -211,6 +211,8 @@ impl From<BrokerError> for Problem {
             BrokerError::Journal(_) => Self::unavailable("nothing can be recorded now, so nothing was done", inside),
             BrokerError::StorageLow => Self::storage_low(inside),
             BrokerError::Trail(_) => Self::unavailable("the audit trail cannot be read now", inside),
+            BrokerError::Full(_) => Self::unavailable("there are as many as there may be now: ask again later", inside),
+            BrokerError::Internal(_) => Self::internal(inside),
             BrokerError::Busy => Self::unavailable("too many reports are being made: ask again later", inside),
             BrokerError::Decisions(error) => {
                 let detail = match error {

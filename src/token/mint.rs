@@ -215,8 +215,9 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
     if content.expires_at <= content.issued_at {
         return Err(MintError::EndsBeforeItBegins(content.expires_at));
     }
-    let count = |detail: &GrantedDetail| detail.tools.len() + detail.resources.len() + detail.prompts.len();
-    let named: usize = content.rights.iter().map(count).sum();
+    // Each name once, as the facts say it: the same one in several details is one right.
+    let named: BTreeSet<(&ServerUri, Kind, &str)> = content.rights.iter().flat_map(names_of).collect();
+    let named = named.len();
     if named == 0 {
         return Err(MintError::Empty);
     }
@@ -236,6 +237,13 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
         }
     }
     Ok(())
+}
+
+fn names_of(detail: &GrantedDetail) -> impl Iterator<Item = (&ServerUri, Kind, &str)> {
+    let tools = detail.tools.iter().map(|name| (Kind::Tool, name.as_str()));
+    let prompts = detail.prompts.iter().map(|name| (Kind::Prompt, name.as_str()));
+    let trees = detail.resources.iter().map(|tree| (Kind::Resource, tree.as_str()));
+    tools.chain(prompts).chain(trees).map(|(kind, name)| (&detail.server, kind, name))
 }
 
 fn identity_facts(content: &PassContent) -> [Fact; 8] {

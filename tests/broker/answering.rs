@@ -19,8 +19,11 @@ fn app() -> AgentId {
 /// The helpers' broker with an app for which alice answers.
 async fn with_app(house: &House) -> Arc<Broker> {
     let broker = with_helpers(house).await;
-    let new =
-        NewAgent { keys: Vec::new(), redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()], ..new_agent("desk-app") };
+    let new = NewAgent {
+        keys: Vec::new(),
+        redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
+        ..new_agent("desk-app")
+    };
     broker.add_agent(&admin(), new).await.unwrap();
     broker
 }
