@@ -179,11 +179,12 @@ impl People {
 
     /// Derives what a snapshot leaves out.
     pub(super) fn complete(&mut self) {
-        let Self { codes, families, .. } = self;
-        codes.retain(|digest, code| match code.task.as_ref().map(|task| families.get_mut(task)) {
-            Some(family) => family.is_some_and(|family| family.used.insert(*digest)) && false,
-            None => true,
-        });
+        for (digest, code) in &self.codes {
+            if let Some(family) = code.task.as_ref().and_then(|task| self.families.get_mut(task)) {
+                family.used.insert(*digest);
+            }
+        }
+        self.codes.retain(|_, code| code.task.is_none());
         let tokens = |(task, family): (&TaskId, &Family)| {
             let task = task.clone();
             family.used.iter().chain([&family.current]).map(move |token| (*token, task.clone())).collect::<Vec<_>>()
@@ -194,5 +195,31 @@ impl People {
     fn forget_tokens(&mut self) {
         let Self { families, refresh_tokens, .. } = self;
         refresh_tokens.retain(|_, task| families.contains_key(task));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_used_code_in_an_older_snapshot_is_still_known() {
+        let (code, token) = (Digest::of(b"code"), Digest::of(b"token"));
+        let (task, at) = (format!("tsk_{:032x}", 1), "2026-11-22T10:00:00Z");
+        let steward = format!("stw_{:032x}", 1);
+        let consent = json!({"code": code, "agent": "app", "steward": steward, "challenge": code, "details": [],
+            "expires_at": at, "ends_at": at});
+        let family = json!({"agent": "app", "steward": steward, "current": token, "used": [], "in_detail": false,
+            "ends_at": at});
+        let mut people: People = serde_json::from_value(json!({"sign_ins": {}, "registrations": {},
+            "codes": {(code.to_string()): {"consent": consent, "task": task}}, "families": {(&task): family}}))
+        .unwrap();
+        people.complete();
+        assert!(people.consent(&code).is_none());
+        for known in [code, token] {
+            assert_eq!(people.family_of(&known).map(|(task, _)| task.to_string()), Some(task.clone()));
+        }
     }
 }

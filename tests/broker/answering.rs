@@ -157,3 +157,16 @@ async fn a_refresh_in_a_full_task_is_refused_and_not_recorded() {
     }
     assert_eq!(broker.state().last_sequence(), before);
 }
+
+#[tokio::test]
+async fn a_child_of_what_a_person_allowed_is_renewed_by_its_agent() {
+    let house = House::new();
+    let broker = with_app(&house).await;
+    let handed = consented(&broker, "carol").await;
+    let child = exchange(&broker, &helper(), of(&handed.issued.token)).await.unwrap();
+    let (caller, actor) = helper();
+    let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await.unwrap();
+    assert_eq!(codes(&house.verifier(&broker), &renewed), []);
+    let own = broker.issue_again(&Caller::broker(), &app(), (&handed.issued.task.task, IssueAgain::default())).await;
+    assert_eq!(own.unwrap_err().code(), ReasonCode::Conflict);
+}

@@ -426,3 +426,24 @@ async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
     broker.complete_task(&caller, &agent, &parent.task.task).await.unwrap();
     assert_eq!(broker.task(&child.task.task, None).unwrap().state, "over");
 }
+
+#[tokio::test]
+async fn the_restrictions_of_a_parent_do_not_count_as_more_rights() {
+    let house = House::new();
+    let broker = with_helpers(&house).await;
+    let tools: serde_json::Map<_, _> = (0..101).map(|n| (format!("read_{n}"), json!({"read_only": true}))).collect();
+    let mut manifest = serde_json::to_value(support::manifest()).unwrap();
+    manifest["tools"] = tools.into();
+    let policy = house.directory.path().join("policy");
+    std::fs::remove_file(policy.join("transfers.toml")).unwrap();
+    let grant =
+        "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
+    std::fs::write(policy.join("reads.toml"), grant).unwrap();
+    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker.set_server(&admin(), serde_json::from_value(manifest).unwrap()).await.unwrap();
+    let (caller, agent) = bot();
+    let details = asked(json!({"tools": ["read_*"], "read_only": true})).unwrap();
+    let parent = broker.open_task(&caller, &agent, OpenTask { details, ..wants(&[]) }).await.unwrap();
+    let child = child_of(&broker, &parent.token).await;
+    assert_eq!(child.record.rights.iter().map(|right| right.tools.len()).sum::<usize>(), 202);
+}

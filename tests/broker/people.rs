@@ -155,7 +155,7 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
         broker.register_client(&Caller::broker(), new()).await.unwrap();
     }
     let full = broker.register_client(&Caller::broker(), new()).await;
-    assert!(matches!(full, Err(BrokerError::Busy)), "{full:?}");
+    assert!(matches!(full, Err(BrokerError::Full(_))), "{full:?}");
 }
 
 #[tokio::test]
@@ -230,4 +230,65 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
     broker.revoke(&admin(), revoke).await.unwrap();
     house.tell(&broker, &verifier);
     assert_eq!(passes.iter().map(clears).collect::<Vec<_>>(), [false, true]);
+}
+
+fn document(key: serde_json::Value) -> PersonsClient {
+    PersonsClient::Document {
+        url: "https://app.example/client.json".parse().unwrap(),
+        redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
+        keys: vec![key],
+    }
+}
+
+#[tokio::test]
+async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
+    let house = House::new();
+    let grant = "[[grant]]\nid = \"c\"\nagents = [\"group:client-documents\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\n\
+                 max_ttl = \"10m\"\n";
+    std::fs::write(house.directory.path().join("policy/clients.toml"), grant).unwrap();
+    let broker = with_app(&house).await;
+    let (bob, caller) = (bob(&broker).await, Caller::broker());
+    let is_gone = |result: Result<_, BrokerError>| matches!(result.map(drop), Err(BrokerError::NotFound(_)));
+    // An operator takes the redirect URI away.
+    let old = broker.offer(&bob, ask()).unwrap();
+    let redirect_uris = vec!["http://127.0.0.1/other".parse().unwrap()];
+    let moved = NewAgent { keys: Vec::new(), redirect_uris, ..new_agent(APP) };
+    broker.change_agent(&admin(), moved).await.unwrap();
+    assert!(is_gone(broker.consent(&caller, old).await));
+    // A client's document has another key by now, with which somebody consented.
+    let [old, new] = [json!({"kty": "OKP", "old": 1}), json!({"kty": "OKP", "new": 1})];
+    let offer = |key: &serde_json::Value| broker.offer(&bob, Ask { client: document(key.clone()), ..ask() }).unwrap();
+    broker.consent(&caller, offer(&old)).await.unwrap();
+    let (with_old, with_new) = (offer(&old), offer(&new));
+    broker.consent(&caller, with_new).await.unwrap();
+    assert!(is_gone(broker.consent(&caller, with_old).await));
+    let agents = broker.agents(None, 100);
+    assert_eq!(agents.iter().find(|agent| agent.client_document.is_some()).unwrap().keys, [new]);
+}
+
+#[tokio::test]
+async fn nobody_is_shown_what_cannot_be_minted() {
+    let house = House::new();
+    let broker = with_app(&house).await;
+    let bob = bob(&broker).await;
+    broker.offer(&bob, ask()).unwrap();
+    let subject = Subject::Server(support::server());
+    broker.revoke(&admin(), Revoke { subject: subject.clone(), only_token: false, reason: None }).await.unwrap();
+    for holder in [None, Some("thumbprint".to_owned())] {
+        let refused = broker.offer(&bob, Ask { holder, ..ask() });
+        assert!(matches!(refused, Err(BrokerError::Suspended(_))), "{refused:?}");
+    }
+    broker.reinstate(&admin(), subject).await.unwrap();
+    broker.offer(&bob, ask()).unwrap();
+    // More names than fit into one pass.
+    let tools: serde_json::Map<_, _> = (0..201).map(|n| (format!("read_{n}"), json!({"read_only": true}))).collect();
+    let mut manifest = serde_json::to_value(support::manifest()).unwrap();
+    manifest["tools"] = tools.into();
+    broker.set_server(&admin(), serde_json::from_value(manifest).unwrap()).await.unwrap();
+    let grant =
+        "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
+    std::fs::write(house.directory.path().join("policy/all.toml"), grant).unwrap();
+    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    let refused = broker.offer(&bob, ask()).unwrap_err();
+    assert_eq!(refused.code(), hallpass::base::ReasonCode::PassTooLarge, "{refused}");
 }

@@ -60,3 +60,25 @@ async fn a_grant_that_could_not_be_recorded_leaves_no_file() {
     assert_eq!(error.code(), ReasonCode::Unavailable);
     assert!(!house.directory.path().join("policy/late.toml").exists());
 }
+
+#[tokio::test]
+async fn no_workload_to_which_codes_are_sent_is_without_key_and_secret() {
+    let house = House::new();
+    let workloads = ["ci-bot".parse().unwrap(), "app-bot".parse().unwrap()].into();
+    let options = Options { workloads, ..house.options() };
+    let broker = Broker::open(options, house.clock.clone()).await.unwrap().broker;
+    let redirect_uris = || vec!["http://127.0.0.1/cb".parse().unwrap()];
+    let bare = |agent: &str| NewAgent { keys: Vec::new(), ..new_agent(agent) };
+    broker.add_agent(&admin(), bare("ci-bot")).await.unwrap();
+    let refused = broker.change_agent(&admin(), NewAgent { redirect_uris: redirect_uris(), ..bare("ci-bot") }).await;
+    assert_eq!(refused.unwrap_err().code(), ReasonCode::InvalidRequest);
+    let app = NewAgent { redirect_uris: redirect_uris(), ..bare("app-bot") };
+    assert_eq!(broker.add_agent(&admin(), app.clone()).await.unwrap_err().code(), ReasonCode::InvalidRequest);
+    let (view, _) = broker.add_agent_with_secret(&admin(), app.clone()).await.unwrap();
+    let secret = &view.secrets[0].secret_id;
+    let refused = broker.remove_secret(&admin(), &app.agent, secret).await.unwrap_err();
+    assert_eq!(refused.code(), ReasonCode::Conflict);
+    // Without them its platform's word is enough.
+    broker.change_agent(&admin(), bare("app-bot")).await.unwrap();
+    broker.remove_secret(&admin(), &app.agent, secret).await.unwrap();
+}
