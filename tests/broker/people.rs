@@ -60,7 +60,7 @@ async fn redeem(broker: &Broker, code: &str) -> Result<Handed, CodeError> {
 }
 
 async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
-    let refresh = Refresh { token, servers: BTreeSet::new(), names: None, holder: None };
+    let refresh = Refresh { token, servers: BTreeSet::new(), scope: None, holder: None };
     broker.refresh(&Caller::broker(), &app(), refresh).await
 }
 
