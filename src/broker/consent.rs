@@ -4,12 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{
-    Broker, BrokerError, Caller,
-    issue::{new_task_id, question},
-    narrow,
-    one_time::OneTime,
-};
+use super::{Broker, BrokerError, Caller, issue::question, narrow, one_time::OneTime, tasks::new_task_id};
 use crate::{
     base::{
         ReasonCode,

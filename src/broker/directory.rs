@@ -38,11 +38,7 @@ struct Known {
 #[serde(untagged)]
 enum Stored {
     Name(String),
-    #[serde(rename_all = "snake_case")]
-    More {
-        name: String,
-        identities: BTreeSet<Identity>,
-    },
+    More { name: String, identities: BTreeSet<Identity> },
 }
 
 impl From<Stored> for Known {

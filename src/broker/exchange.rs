@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Broker, BrokerError, Caller, Issued, issue::new_task_id, request::refuse_bad_details, state::State};
+use super::{Broker, BrokerError, Caller, Issued, request::refuse_bad_details, state::State, tasks::new_task_id};
 use crate::{
     base::{
         ReasonCode,

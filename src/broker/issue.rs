@@ -11,6 +11,7 @@ use super::{
     request::{refuse_bad_details, refuse_bad_request},
     standing::{refuse_suspended, subjects},
     stewards::VerifiedSteward,
+    tasks::new_task_id,
 };
 use crate::{
     base::{
@@ -360,11 +361,6 @@ pub(super) struct Opening {
     pub(super) record: AgentRecord,
     pub(super) task: TaskRecord,
     pub(super) standing: Result<(), BrokerError>,
-}
-
-/// The id of a task that is opened now: later ones are greater.
-pub(super) fn new_task_id() -> TaskId {
-    TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes())
 }
 
 pub(super) fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question {

@@ -372,31 +372,3 @@ impl fmt::Debug for Broker {
         f.debug_struct("Broker").field("options", &self.options).field("journal", &self.journal).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::{sync::mpsc, thread};
-
-    use super::*;
-    use crate::base::time::SystemClock;
-
-    #[tokio::test]
-    async fn whoever_holds_the_state_while_the_writer_waits_can_ask_for_the_time() {
-        let home = tempfile::tempdir().unwrap();
-        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
-        let options = Options::new("https://broker.example".parse().unwrap(), data, policy);
-        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
-        let held = broker.state();
-        let state = Arc::clone(&broker.state);
-        let writer = thread::spawn(move || drop(state.write()));
-        // Nobody else reads as soon as the writer waits.
-        while broker.state.try_read().is_ok() {
-            thread::yield_now();
-        }
-        let ((told, time), asked) = (mpsc::channel(), Arc::clone(&broker));
-        thread::spawn(move || told.send(asked.now()));
-        assert!(time.recv_timeout(Duration::from_secs(10)).unwrap() >= held.last_at());
-        drop(held);
-        writer.join().unwrap();
-    }
-}

@@ -37,7 +37,7 @@ use crate::{
         secret_file::{SecretFileError, write_secret},
         time::Clock,
     },
-    index::{Index, IndexError},
+    index::{Follower, Index, IndexError},
     journal::{
         Apply, Event, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
         event::{KeyPurpose, KeyState, Role},
@@ -163,9 +163,13 @@ impl Broker {
         let (sequence, _) = watch::channel(state.last_sequence());
         let last_at = Arc::new(AtomicI64::new(now.unix_millis()));
         let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
-        let views = (Arc::clone(&index), Arc::clone(&tree));
-        let apply =
-            applier((Arc::clone(&state), Arc::clone(&last_at)), views, (feed_sequence.clone(), sequence.clone()));
+        // The index refuses queries from then on, says so, and is rebuilt at the next start; what decides is the
+        // state, so minting and revoking go on.
+        let follower = Follower::start(Arc::clone(&index), |error| {
+            tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
+        })?;
+        let (folded, views) = ((Arc::clone(&state), Arc::clone(&last_at)), (follower, Arc::clone(&tree)));
+        let apply = applier(folded, views, (feed_sequence.clone(), sequence.clone()));
         let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
         let journal = recovered.with_snapshots(snapshots).start(apply)?;
         let keys = options.data_dir.join(KEYS_DIRECTORY);
@@ -261,7 +265,7 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
     (state, last_at): (Arc<RwLock<State>>, Arc<AtomicI64>),
-    (index, tree): (Arc<Index>, Arc<Tree>),
+    (index, tree): (Follower, Arc<Tree>),
     (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
 ) -> Apply {
     Box::new(move |records| {
@@ -276,12 +280,7 @@ fn applier(
             // While nobody else sees the state: whoever sees a record sees its time.
             last_at.store(state.last_at().unix_millis(), Ordering::SeqCst);
         }
-        // The index refuses queries from then on, says so, and is rebuilt at the next start; what
-        // decides is the state, so minting and revoking go on.
-        if let Err(error) = index.apply(records) {
-            tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
-        }
-        // After the index, through which a proof finds its record.
+        index.follow(records);
         if let Err(error) = tree.append(records) {
             tracing::error!(error = %error, "the files of the audit trail's tree could not be written");
         }
@@ -308,3 +307,31 @@ pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
 
 const FIRST_OPERATOR: &str = "admin";
 const FIRST_OPERATOR_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+    use crate::base::time::SystemClock;
+
+    #[tokio::test]
+    async fn whoever_holds_the_state_while_the_writer_waits_can_ask_for_the_time() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
+        let options = Options::new("https://broker.example".parse().unwrap(), data, policy);
+        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let held = broker.state();
+        let state = Arc::clone(&broker.state);
+        let writer = thread::spawn(move || drop(state.write()));
+        // Nobody else reads as soon as the writer waits.
+        while broker.state.try_read().is_ok() {
+            thread::yield_now();
+        }
+        let ((told, time), asked) = (mpsc::channel(), Arc::clone(&broker));
+        thread::spawn(move || told.send(asked.now()));
+        assert!(time.recv_timeout(Duration::from_secs(10)).unwrap() >= held.last_at());
+        drop(held);
+        writer.join().unwrap();
+    }
+}

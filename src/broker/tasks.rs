@@ -341,5 +341,10 @@ impl Broker {
     }
 }
 
+/// The id of a task that is opened now: later ones are greater.
+pub(super) fn new_task_id() -> TaskId {
+    TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes())
+}
+
 const MAX_DELEGATIONS: usize = 1000;
 const MAX_RECALLED: usize = 5000;

@@ -214,13 +214,10 @@ impl From<BrokerError> for Problem {
             BrokerError::Full(_) => Self::unavailable("there are as many as there may be now: ask again later", inside),
             BrokerError::Internal(_) => Self::internal(inside),
             BrokerError::Busy => Self::unavailable("too many reports are being made: ask again later", inside),
-            BrokerError::Decisions(error) => {
-                let detail = match error {
-                    DecisionsError::Busy => "too many reports wait: send them again later",
-                    DecisionsError::Unusable(_) => "the chain of decisions cannot be used now",
-                };
-                Self::unavailable(detail, inside)
+            BrokerError::Decisions(DecisionsError::Busy) => {
+                Self::unavailable("too many reports wait: send them again later", inside)
             }
+            BrokerError::Decisions(_) => Self::unavailable("the chain of decisions cannot be used now", inside),
             BrokerError::Files(_) => Self::unavailable("the broker cannot reach its files now", inside),
         }
     }

@@ -35,7 +35,8 @@ use crate::{
 pub enum Actor {
     /// The broker itself, by schedule or at start.
     Broker,
-    /// An agent that proved its key, or knew its secret.
+    /// An agent that proved its key, knew its secret or was proven by its platform; or a public client with a code or
+    /// token of a person's.
     Agent(AgentId),
     /// An operator that presented a token.
     Operator(OperatorId),
@@ -473,8 +474,8 @@ pub struct TaskRecord {
     /// The pass that was exchanged for it, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentPass>,
-    /// Whether its steward allowed it in person; they may be another than the agent's then, and only
-    /// refresh tokens renew it.
+    /// Whether its steward allowed it in person, or the pass that it came of; they may be another than the agent's
+    /// then. Only refresh tokens renew a task that came of no pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consented: bool,
     /// How the steward proved to be that person; `None` when the agent said so.
