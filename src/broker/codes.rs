@@ -316,3 +316,66 @@ impl fmt::Debug for Refresh<'_> {
 }
 
 const REFRESH_PREFIX: &str = "hpr_";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, PoisonError};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        base::{ids::StewardId, time::SystemClock},
+        broker::{Ask, NewAgent, Options, PersonsClient},
+    };
+
+    const GRANT: &str =
+        "[[grant]]\nid = \"g\"\nagents = [\"app\"]\nserver = \"s\"\ntools = [\"read\"]\nmax_ttl = \"10m\"\n";
+
+    #[tokio::test]
+    async fn a_refresh_in_a_full_task_is_refused_and_not_recorded() {
+        let home = tempfile::tempdir().unwrap();
+        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
+        std::fs::create_dir(&policy).unwrap();
+        let options = Options::new("https://broker.example".parse().unwrap(), data, policy.clone());
+        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let (caller, app) = (Caller::broker(), "app".parse::<AgentId>().unwrap());
+        let manifest = json!({"server": "https://s.example/mcp", "name": "s", "tools": {"read": {"read_only": true}}});
+        broker.set_server(&caller, serde_json::from_value(manifest).unwrap()).await.unwrap();
+        std::fs::write(policy.join("g.toml"), GRANT).unwrap();
+        broker.reload_policy(&caller).await.unwrap().unwrap();
+        let (agent, steward, redirect_uris) =
+            (app.clone(), "alice".to_owned(), vec!["https://a.example/cb".parse().unwrap()]);
+        let (groups, keys, default_details) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let new = NewAgent { agent, steward, groups, keys, default_details, redirect_uris };
+        let steward: StewardId = broker.add_agent(&caller, new).await.unwrap().steward;
+        let detail = json!({"type": "mcp", "server": "https://s.example/mcp", "tools": ["read"]});
+        let ask = Ask {
+            client: PersonsClient::Known(app.clone()),
+            redirect_uri: None,
+            challenge: Digest::of(b"verifier"),
+            holder: None,
+            in_detail: false,
+            details: vec![serde_json::from_value(detail).unwrap()],
+        };
+        let code = broker.consent(&caller, broker.offer(&steward, ask).unwrap()).await.unwrap();
+        let verifier = Digest::of(b"verifier");
+        let servers = BTreeSet::new();
+        let redemption = Redemption { code: code.expose(), redirect_uri: None, verifier, servers, holder: None };
+        let handed = broker.redeem_code(&caller, &app, redemption).await.unwrap();
+        let refresh = async |token: &OneTime| {
+            let refresh = Refresh { token: token.expose(), servers: BTreeSet::new(), scope: None, holder: None };
+            broker.refresh(&caller, &app, refresh).await
+        };
+        let handed = refresh(&handed.refresh).await.unwrap();
+        {
+            let mut state = broker.state.write().unwrap_or_else(PoisonError::into_inner);
+            let live = state.tasks.get_mut(&handed.issued.task.task).unwrap();
+            live.tokens = vec![live.tokens[0].clone(); 1000];
+        }
+        let before = broker.state().last_sequence();
+        let refused = refresh(&handed.refresh).await.unwrap_err();
+        assert!(matches!(refused, CodeError::Refused(CodeReason::Ended)), "{refused}");
+        assert_eq!(broker.state().last_sequence(), before);
+    }
+}
