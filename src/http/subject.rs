@@ -33,7 +33,7 @@ impl App {
     /// token was accepted.
     pub(super) async fn steward_of(&self, token: &SubjectToken) -> Result<VerifiedSteward, BrokerError> {
         let refused = |detail: &str| BrokerError::Refused(vec![Reason::new(ReasonCode::SubjectToken, detail)]);
-        match self.trust.id_token(&token.0, self.broker.now()).await {
+        match self.trust.id_token(&token.0, || self.broker.now()).await {
             Ok(person) => self.broker.steward_of(&person),
             Err(error) => {
                 tracing::debug!(reason = %error, "a subject token was refused");

@@ -41,7 +41,7 @@ impl App {
             self.limits.note_failure(context.peer);
             Problem::oauth(error, inside)
         };
-        let workload = self.trust.workload(text, (self.broker.issuer(), self.broker.now())).await;
+        let workload = self.trust.workload(text, (self.broker.issuer(), || self.broker.now())).await;
         let workload = workload.map_err(|error| refused(error.to_string()))?;
         let agent = workload.agent;
         if self.broker.state().agent(&agent).is_none() {

@@ -34,7 +34,7 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
         return open(exchange, &client, Opening { purpose: WORKLOAD, details, verified: None, holder }).await;
     }
     let client = exchange.client()?;
-    let jag = app.trust.id_jag(assertion, (app.broker.issuer(), app.broker.now())).await;
+    let jag = app.trust.id_jag(assertion, (app.broker.issuer(), || app.broker.now())).await;
     let jag = jag.map_err(|error| invalid(exchange, error.to_string()))?;
     if jag.client_id != client.agent.as_str() {
         return Err(invalid(exchange, "the grant is for another client"));
