@@ -211,14 +211,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reports::access))
         .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
-        .routes(routes!(oauth::token::token))
-        .routes(routes!(oauth::revoke::revoke))
-        .routes(routes!(oauth::introspect::introspect))
-        .routes(routes!(oauth::authorize::show, oauth::authorize::take))
-        .routes(routes!(oauth::register::register))
-        .routes(routes!(oauth::metadata::authorization_server))
-        .routes(routes!(oauth::metadata::openid_configuration))
-        .routes(routes!(oauth::metadata::keys))
+        .merge(oauth::routes())
         .routes(routes!(health::document))
 }
 

@@ -43,6 +43,13 @@ impl Trust {
         self.issuers.get(issuer).is_some_and(|(trusted, _)| trusted.is_for(kind))
     }
 
+    /// Whether `text` says that it is a workload's token of an issuer that is trusted for those.
+    #[must_use]
+    pub fn is_of_platform(&self, text: &str) -> bool {
+        let kind = TrustedKind::Workload;
+        self.has(kind) && ForeignJwt::read(text).is_ok_and(|jwt| self.is_trusted(jwt.issuer(), kind))
+    }
+
     /// The person whose ID token `text` is.
     ///
     /// # Errors

@@ -462,7 +462,7 @@ fn settings_that_contradict_themselves_are_refused() {
         TrustedIssuer::new(settings).err()
     };
     assert_eq!(check(&|_| {}), None);
-    let cases: [(&dyn Fn(&mut IssuerSettings), &str); 15] = [
+    let cases: [(&dyn Fn(&mut IssuerSettings), &str); 16] = [
         (&|s| s.kinds.clear(), "`kinds`"),
         (&|s| s.client_ids.clear(), "`client_ids`"),
         (&|s| s.subjects.clear(), "`subjects`"),
@@ -474,6 +474,7 @@ fn settings_that_contradict_themselves_are_refused() {
         (&|s| s.algorithms = Some(["HS256".to_owned()].into()), "`algorithms`"),
         (&|s| s.algorithms = Some(Default::default()), "`algorithms`"),
         (&|s| s.audience = Some(String::new()), "`audience`"),
+        (&|s| s.audience = Some("web-app".to_owned()), "`audience`"),
         (&|s| s.max_lifetime = Some("2days".to_owned()), "`max_lifetime`"),
         (&|s| s.max_lifetime = Some("1s".to_owned()), "`max_lifetime`"),
         (&|s| s.networks = ["10.0.0.0/40".to_owned()].into(), "`networks`"),

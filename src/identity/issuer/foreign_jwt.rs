@@ -279,4 +279,4 @@ const MAX_SUBJECT_CHARS: usize = 255;
 const MAX_SECONDS: u64 = 253_402_300_799;
 
 /// The type of an identity assertion authorization grant.
-pub const ID_JAG_TYPE: &str = "oauth-id-jag+jwt";
+const ID_JAG_TYPE: &str = "oauth-id-jag+jwt";

@@ -109,6 +109,10 @@ impl TrustedIssuer {
         if settings.audience.as_ref().is_some_and(String::is_empty) || settings.client_ids.contains("") {
             return Err("`audience` and `client_ids` are not empty".to_owned());
         }
+        // SECURITY: a person's token for that client would be a workload's; nothing else tells the two apart.
+        if settings.audience.as_ref().is_some_and(|audience| settings.client_ids.contains(audience)) {
+            return Err("`audience` is one of `client_ids`: workloads' tokens need an audience of their own".to_owned());
+        }
         let pattern = |(text, agent): (String, AgentId)| Ok((text.parse::<SubjectPattern>()?, agent));
         let subjects: Result<Vec<_>, String> = settings.subjects.into_iter().map(pattern).collect();
         let network = |text: &String| text.parse::<IpNet>().map_err(|_| format!("`networks`: `{text}` is no network"));

@@ -10,32 +10,30 @@ use crate::{
     base::ids::ServerUri,
     broker::{Caller, UsedAssertion},
     http::{
-        oauth::{answer::TokenAnswer, client::Client, token::Exchange},
+        answer::Answer,
+        oauth::{client::Client, token::Exchange},
         problem::Problem,
     },
     identity::issuer::IdJag,
     journal::Actor,
-    oauth::{Asked, OAuthError, Presented, Scope},
+    oauth::{Asked, OAuthError, Presented, Scope, asked},
     policy::Catalogue,
     token::rights::RequestedDetail,
 };
 
 /// Opens a task for the workload, or for the client on the person's behalf, and answers its pass.
-pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<TokenAnswer, Problem> {
+pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<Answer, Problem> {
     let Exchange { app, context, presented, asked, .. } = exchange;
     if let Presented::Nothing { client_id } = presented {
-        let client = app.workload(assertion, (OAuthError::InvalidGrant, context)).await?;
-        if client_id.is_some_and(|id| id != client.agent.as_str()) {
-            return Err(invalid(exchange, "`client_id` is not the workload's agent"));
-        }
+        let client = app.workload(assertion, *client_id, (OAuthError::InvalidGrant, context)).await?;
         let (catalogue, defaults) = menu(exchange, &client);
         let holder = exchange.holder(&client.agent)?;
         let details = asked.resolve(&catalogue, &defaults)?;
         return open(exchange, &client, Opening { purpose: WORKLOAD, details, verified: None, holder }).await;
     }
-    let client = exchange.client()?;
+    let client = exchange.client().await?;
     let jag = app.trust.id_jag(assertion, (app.broker.issuer(), || app.broker.now())).await;
-    let jag = jag.map_err(|error| invalid(exchange, error.to_string()))?;
+    let jag = jag.map_err(|reason| app.not_believed(reason, (OAuthError::InvalidGrant, context)))?;
     if jag.client_id != client.agent.as_str() {
         return Err(invalid(exchange, "the grant is for another client"));
     }
@@ -59,7 +57,7 @@ fn within(
     (catalogue, defaults): (&Catalogue, &[RequestedDetail]),
 ) -> Result<Vec<RequestedDetail>, OAuthError> {
     let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
-    let granted = jag.resources.iter().map(|resource| Asked::server(resource).and_then(|server| canonical(&server)));
+    let granted = jag.resources.iter().map(|resource| asked::server(resource).and_then(|server| canonical(&server)));
     let granted = granted.collect::<Option<BTreeSet<_>>>().ok_or(OAuthError::InvalidTarget)?;
     let scope = jag.scope.as_deref().map(str::parse::<Scope>).transpose().map_err(|_| OAuthError::InvalidScope)?;
     let mut asked = asked.clone();
@@ -90,8 +88,7 @@ async fn consume(exchange: &Exchange<'_>, client: &Client, jag: &IdJag) -> Resul
 }
 
 fn invalid(exchange: &Exchange<'_>, inside: impl Into<String>) -> Problem {
-    exchange.app.limits.note_failure(exchange.context.peer);
-    Problem::oauth(OAuthError::InvalidGrant, inside)
+    exchange.app.unproven(exchange.context, OAuthError::InvalidGrant, inside)
 }
 
 const WORKLOAD: &str = "OAuth workload token";
