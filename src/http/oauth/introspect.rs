@@ -20,8 +20,8 @@ use crate::{
         problem::Problem,
     },
     identity::{Credential, Operation},
-    oauth::{Form, OAuthError, Presented, asked, scope},
-    token::rights::GrantedDetail,
+    oauth::{Form, OAuthError, Presented, asked},
+    token::{rights::GrantedDetail, scope},
 };
 
 /// What a pass is worth at the asking server.
@@ -80,7 +80,7 @@ impl App {
         let (catalogue, now) = (self.broker.state().catalogue(), self.broker.now());
         let mut own = session.token().servers().iter();
         let server = match (form.text("resource"), own.next(), own.next()) {
-            (Some(text), ..) => asked::named(&catalogue, text).map(|manifest| manifest.server.clone()),
+            (Some(text), ..) => asked::known(&catalogue, text).map(|manifest| manifest.server.clone()),
             (None, Some(only), None) => Some(only.clone()),
             // For which of its servers it asks, it must say.
             _ => return Err(OAuthError::InvalidRequest.into()),

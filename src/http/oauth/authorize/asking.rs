@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use crate::{
-    base::{client_url::ClientUrl, ids::AgentId},
+    base::{client_url::ClientUrl, ids::AgentId, redirect::RedirectUri},
     broker::{Ask, PersonsClient},
     http::App,
     identity::RegisteredKey,
     journal::client::ClientOrigin,
-    oauth::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys, redirect::RedirectUri},
+    oauth::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys},
     policy::Catalogue,
     token::{manifest::Manifest, rights::RequestedDetail},
 };
@@ -154,7 +154,6 @@ async fn of_document((app, peer): (&App, IpAddr), url: &ClientUrl) -> Result<Ask
         ClientKeys::Public | ClientKeys::Secret => Vec::new(),
     };
     let agent = url.agent().ok_or(Unknown::Client)?;
-    let redirect_uris = metadata.redirect_uris.iter().map(ToString::to_string).collect();
     let known = app.broker.state().agent(&agent).and_then(|record| record.client.clone());
     Ok(AskingClient {
         id: url.to_string(),
@@ -162,7 +161,7 @@ async fn of_document((app, peer): (&App, IpAddr), url: &ClientUrl) -> Result<Ask
         origin: ClientOrigin::MetadataDocument { url: url.to_string() },
         redirect_uris: metadata.redirect_uris.clone(),
         defaults: known.unwrap_or_default().default_details,
-        known_as: PersonsClient::Document { agent, url: url.to_string(), redirect_uris, keys },
+        known_as: PersonsClient::Document { url: url.clone(), redirect_uris: metadata.redirect_uris.clone(), keys },
     })
 }
 

@@ -78,7 +78,7 @@ fn with_audience(exchange: &Exchange<'_>, audience: &[&str]) -> Result<Asked, Pr
     let catalogue = exchange.app.broker.state().catalogue();
     let mut asked = exchange.asked.clone();
     for text in audience {
-        let manifest = asked::named(&catalogue, text).ok_or(OAuthError::InvalidTarget)?;
+        let manifest = asked::known(&catalogue, text).ok_or(OAuthError::InvalidTarget)?;
         asked.resources.insert(manifest.server.clone());
     }
     Ok(asked)
