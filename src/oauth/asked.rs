@@ -180,6 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_is_known_as_outsiders_spell_it_and_by_its_name() {
+        let catalogue = catalogue();
+        let known = |text: &str| known(&catalogue, text).map(|manifest| manifest.server.to_string());
+        for text in [B, "https://b.example/", "b"] {
+            assert_eq!(known(text).as_deref(), Some(B), "{text}");
+        }
+        for text in ["https://c.example/", "https://a.example/mcp/", "c", "", "https://b.example//"] {
+            assert_eq!(known(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn without_a_scope_the_defaults_stand_and_no_more() {
         let defaults = [detail(A, "read"), detail(B, "write")];
         assert_eq!(ask("", &defaults), Ok(defaults.to_vec()));
