@@ -1,7 +1,7 @@
 //! Addresses: which ones the broker may dial because of what somebody sent.
 //!
-//! What is not plainly a public host is refused: the table holds every special range of the IANA
-//! registries, and the ways to write an IPv4 address inside an IPv6 one.
+//! What is not plainly a public host is refused: the tables hold the ranges that IANA's registries do not call
+//! globally reachable, relays, and the ways to write an IPv4 address inside an IPv6 one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -166,7 +166,7 @@ pub enum FetchError {
     /// Not 200.
     #[error("answered {0}")]
     Status(u16),
-    /// Not JSON by its type, or encoded.
+    /// Not JSON by its type.
     #[error("the answer is not JSON by its content type")]
     ContentType,
     /// Longer than is read.

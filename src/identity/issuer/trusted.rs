@@ -194,7 +194,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     lifetime.ok_or_else(|| "`max_lifetime`: expected a duration of 10s to 1day, such as 1h".to_owned())
 }
 
-/// An https URL, or an http one: whether that may be dialled is decided when it is.
+/// An https URL without user, query and fragment, or an http one: whether that may be dialled is decided when it is.
 fn url(text: &str) -> Result<Box<str>, &'static str> {
     let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_plain = |rest: &str| {
@@ -202,7 +202,11 @@ fn url(text: &str) -> Result<Box<str>, &'static str> {
             && text.len() <= MAX_URL_BYTES
             && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@' | b'\\'))
     };
-    if after_scheme.is_some_and(is_plain) { Ok(text.into()) } else { Err("expected an https URL without query") }
+    if after_scheme.is_some_and(is_plain) {
+        Ok(text.into())
+    } else {
+        Err("expected an https URL without user, query and fragment")
+    }
 }
 
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(10);
