@@ -199,6 +199,15 @@ fn trusted_issuers_are_read_from_the_file_with_their_lines() {
             "Bad Agent",
         ),
         (with("issuer = \"https://idp.example\"\nkinds = [\"id_jag\"]").repeat(2), "given twice"),
+        (
+            format!(
+                "issuer = \"https://broker.example\"\n{}",
+                with(
+                    "issuer = \"https://idp.example\"\nkinds = [\"id_token\"]\nclient_ids = [\"https://broker.example/\"]"
+                )
+            ),
+            "own issuer",
+        ),
         ("oauth.issuer = \"https://idp.example\"".to_owned(), "line 1"),
     ] {
         let text = refusal(&bad);

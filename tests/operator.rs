@@ -106,12 +106,12 @@ fn a_verifier_follows_its_servers_only() {
     let [own, other]: [ServerUri; 2] =
         ["https://ledger.example/mcp", "https://other.example/mcp"].map(|uri| uri.parse().unwrap());
     let verifier = authenticate(token(&["verifier"], &[own.as_str()]).expose()).unwrap();
-    assert_eq!(verifier.clear_feed(&own, now()), Ok(()));
-    assert_eq!(verifier.clear_feed(&other, now()).unwrap_err().code(), ReasonCode::Forbidden);
+    assert_eq!(verifier.clear_at(Operation::FeedRead, &own, now()), Ok(()));
+    assert_eq!(verifier.clear_at(Operation::FeedRead, &other, now()).unwrap_err().code(), ReasonCode::Forbidden);
     let auditor = authenticate(token(&["auditor"], &[]).expose()).unwrap();
-    assert_eq!(auditor.clear_feed(&other, now()), Ok(()));
+    assert_eq!(auditor.clear_at(Operation::FeedRead, &other, now()), Ok(()));
     let approver = authenticate(token(&["approver"], &[own.as_str()]).expose()).unwrap();
-    assert_eq!(approver.clear_feed(&own, now()).unwrap_err().code(), ReasonCode::Forbidden);
+    assert_eq!(approver.clear_at(Operation::FeedRead, &own, now()).unwrap_err().code(), ReasonCode::Forbidden);
 }
 
 #[test]

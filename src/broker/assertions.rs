@@ -34,8 +34,12 @@ impl Assertions {
         Self(Mutex::new(Seen { assertions, prune_at: FEW }))
     }
 
-    /// Remembers an assertion; says whether it was not seen before.
+    /// Remembers an assertion; says whether it is good for its first use.
     pub(super) fn remember(&self, used: &UsedAssertion, now: Timestamp) -> bool {
+        // SECURITY: one that has ended since it was verified may have been used and forgotten.
+        if used.expires_at <= now {
+            return false;
+        }
         let mut seen = self.seen();
         if seen.assertions.len() >= seen.prune_at {
             seen.assertions.retain(|_, used| used.expires_at > now);
@@ -94,6 +98,15 @@ mod tests {
         assert!(!seen.remember(&used(1, 10), at(0)));
         assert!(!seen.remember(&used(1, 60), at(20)));
         assert!(seen.remember(&used(1, 120), at(60)));
+    }
+
+    #[test]
+    fn whoever_waits_until_it_is_forgotten_finds_it_ended() {
+        let seen = Assertions::recorded([]);
+        let at = |seconds| Timestamp::EPOCH.plus(Duration::from_secs(seconds));
+        assert!(seen.remember(&used(1, 60), at(59)));
+        assert!(!seen.remember(&used(1, 60), at(60)));
+        assert!(!seen.remember(&used(2, 60), at(61)));
     }
 
     #[test]

@@ -5,8 +5,16 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::{AgentView, Broker, BrokerError, Caller, NewAgent, OneTime};
 use crate::{
-    base::{digest::Digest, ids::AgentId, time::Timestamp},
-    journal::client::{ClientSecret, MAX_SECRETS, SecretId},
+    base::{
+        client_url::{ClientUrl, agent_of_client},
+        digest::Digest,
+        ids::AgentId,
+        time::Timestamp,
+    },
+    journal::{
+        client::{ClientOrigin, ClientSecret, MAX_SECRETS, SecretId},
+        event::AgentRecord,
+    },
 };
 
 /// A secret of an agent or a server, as shown to operators.
@@ -71,6 +79,7 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let mut record = self.registered(agent)?;
         remove_secret(&mut record.secrets, secret)?;
+        // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
         let sends_codes = record.client.as_ref().is_some_and(|client| !client.redirect_uris.is_empty());
         let is_bare = record.keys.is_empty() && record.secrets.is_empty();
         if is_bare && !self.may_be_bare(agent, sends_codes, false) {
@@ -78,6 +87,27 @@ impl Broker {
             return Err(BrokerError::Conflict(detail.to_owned()));
         }
         self.record_agent(caller, record).await
+    }
+
+    /// The agent that the public client `client_id` is: one of people's programs that can keep no secret, so that
+    /// a code or token that it was given is all that it has to show.
+    #[must_use]
+    pub fn public_client(&self, client_id: &str) -> Option<AgentId> {
+        let state = self.state();
+        let record = state.agent(&agent_of_client(client_id)?)?;
+        let client = record.client.as_ref()?;
+        let is_named = match &client.origin {
+            ClientOrigin::MetadataDocument { url } => *url == *client_id,
+            _ => !ClientUrl::is_meant(client_id),
+        };
+        // SECURITY: who has a key or a secret shows it, and who has a platform brings its word.
+        let is_public = is_named && !client.redirect_uris.is_empty() && self.proves_nothing(record);
+        is_public.then(|| record.agent.clone())
+    }
+
+    /// Whether nothing could prove that somebody is this agent.
+    fn proves_nothing(&self, record: &AgentRecord) -> bool {
+        record.keys.is_empty() && record.secrets.is_empty() && !self.options.workloads.contains(&record.agent)
     }
 
     /// The agent with the id `client` whose secret is `secret`.

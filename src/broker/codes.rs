@@ -109,6 +109,18 @@ pub enum CodeReason {
 }
 
 impl Broker {
+    /// Whether `code` is an authorization code that was made here and not forgotten, used or not.
+    #[must_use]
+    pub fn knows_code(&self, code: &str) -> bool {
+        self.state().people.code(&Digest::of(code.as_bytes())).is_some()
+    }
+
+    /// Whether `token` is a refresh token of a task that lives, replaced or not.
+    #[must_use]
+    pub fn knows_refresh_token(&self, token: &str) -> bool {
+        self.state().people.family_of(&Digest::of(token.as_bytes())).is_some()
+    }
+
     /// Redeems an authorization code for `agent`, which has authenticated as far as it can: opens the
     /// task that was allowed and mints its first pass.
     ///

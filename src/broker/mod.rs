@@ -287,7 +287,7 @@ impl Broker {
         &self.index
     }
 
-    /// Refuses an assertion that was used before, and remembers this one until it has expired.
+    /// Refuses an assertion that was used before or has expired by now, and remembers this one until it has.
     ///
     /// # Errors
     ///

@@ -51,7 +51,7 @@ impl Parser<'_> {
         let client_documents = self.required("oauth.client_documents", boolean);
         let dynamic_registration = self.required("oauth.dynamic_registration", boolean);
         let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", boolean);
-        let issuers = self.issuers();
+        let issuers = self.issuers(issuer.as_ref().and_then(Option::as_ref));
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
         Some(Config {
             listen: listen?,
@@ -118,12 +118,18 @@ impl Parser<'_> {
         })
     }
 
-    fn issuers(&mut self) -> Option<Vec<TrustedIssuer>> {
+    fn issuers(&mut self, own: Option<&IssuerUri>) -> Option<Vec<TrustedIssuer>> {
         let mut trusted: Vec<TrustedIssuer> = Vec::new();
         let raw = self.raw;
         for (settings, origin) in raw.issuers() {
             let known = trusted.iter().any(|other| other.issuer() == settings.issuer);
-            let checked = if known { Err("given twice".to_owned()) } else { TrustedIssuer::new(settings.clone()) };
+            // SECURITY: workloads' tokens and ID-JAGs are for the broker, people's ID tokens for clients of theirs.
+            let is_for_both = own.is_some_and(|own| settings.client_ids.iter().any(|client| own.is_spelled(client)));
+            let checked = match (known, is_for_both) {
+                (true, _) => Err("given twice".to_owned()),
+                (_, true) => Err("`client_ids` names the broker's own issuer".to_owned()),
+                _ => TrustedIssuer::new(settings.clone()),
+            };
             match checked {
                 Ok(issuer) => trusted.push(issuer),
                 Err(detail) => self.problems.push(Problem {

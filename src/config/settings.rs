@@ -369,8 +369,8 @@ max_lifetime = \"15m\"
 | `kinds` | What they are believed for: `id_token` (who a person is), `workload` (which agent a workload is), `id_jag` (on whose behalf a client acts). |
 | `jwks_uri` | Where its keys are. Absent: where `/.well-known/openid-configuration` below `issuer` says, which must name the same `issuer`. |
 | `algorithms` | Some of `EdDSA`, `ES256`, `ES384`, `PS256`, `RS256`. Absent: all of them, each with the keys that it belongs to. |
-| `client_ids` | For `id_token`: every `aud`, and `azp`, must be one of these. |
-| `audience` | For `workload`: the one `aud`. Absent: the broker's `issuer`. |
+| `client_ids` | For `id_token`: every `aud`, and `azp`, must be one of these. The broker's `issuer` is none. |
+| `audience` | For `workload`: the one `aud`, which is none of `client_ids`. Absent: the broker's `issuer`. |
 | `subjects` | For `workload`: which agent it is, by a pattern of its `sub` where `*` stands for one or more characters other than `/` and `:`. A subject that fits patterns of several agents is refused. |
 | `single_use` | For `workload`: each token once only, by its `jti`. Default: false. An ID-JAG always is. |
 | `max_lifetime` | Tokens that live longer are refused; `10s` to `1day`. Default: 10m for an ID-JAG, 1h for others. |

@@ -180,7 +180,7 @@ impl Follower {
     pub(super) fn clear(&self, app: &App, server: Option<&ServerUri>) -> Result<(), Problem> {
         let now = app.broker.now();
         let cleared = match server {
-            Some(server) => self.0.clear_feed(server, now),
+            Some(server) => self.0.clear_at(Operation::FeedRead, server, now),
             None => self.0.clear(Operation::ServersRead, now),
         };
         cleared.map_err(outside)
@@ -188,7 +188,7 @@ impl Follower {
 
     /// Whether it still may: its operator may have been removed, or its time be over.
     pub(super) fn still_follows(&self, app: &App, server: &ServerUri) -> bool {
-        app.stands(&self.0) && self.0.clear_feed(server, app.broker.now()).is_ok()
+        app.stands(&self.0) && self.0.clear_at(Operation::FeedRead, server, app.broker.now()).is_ok()
     }
 }
 

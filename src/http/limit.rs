@@ -142,7 +142,7 @@ impl fmt::Debug for Limits {
 }
 
 /// What one customer has: an IPv4 address, or an IPv6 network of 64 bits.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

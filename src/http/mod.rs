@@ -1,8 +1,8 @@
 //! Floor 5: the broker over HTTP. JSON in and out, strict; no cookie, and no browser but at the OAuth
 //! door.
 //!
-//! [`Server::bind`] takes two listeners: the main one serves `/v1` and `/openapi.json`, the other,
-//! for whoever runs the broker, health and metrics. Nothing here decides anything: routes read a
+//! [`Server::bind`] takes two listeners: the main one serves `/v1`, the OAuth door (`/oauth`, `/.well-known`) and
+//! `/openapi.json`, the other, for whoever runs the broker, health and metrics. Nothing here decides anything: routes read a
 //! request strictly, ask the [`Broker`] and write down what it said. One list of routes makes the
 //! router and the OpenAPI document, so that neither knows one that the other does not.
 
@@ -211,14 +211,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(reports::access))
         .routes(routes!(decisions::create, decisions::list))
         .routes(routes!(feed::follow))
-        .routes(routes!(oauth::token::token))
-        .routes(routes!(oauth::revoke::revoke))
-        .routes(routes!(oauth::introspect::introspect))
-        .routes(routes!(oauth::authorize::show, oauth::authorize::take))
-        .routes(routes!(oauth::register::register))
-        .routes(routes!(oauth::metadata::authorization_server))
-        .routes(routes!(oauth::metadata::openid_configuration))
-        .routes(routes!(oauth::metadata::keys))
+        .merge(oauth::routes())
         .routes(routes!(health::document))
 }
 

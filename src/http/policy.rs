@@ -30,7 +30,7 @@ use crate::{
         holder::HolderKey,
         ids::{AgentId, GrantId},
     },
-    broker::Broker,
+    broker::{Broker, BrokerError},
     policy::{AgentSelector, Decision, Grant, ServerSelector},
     token::{
         constraint::Constraint,
@@ -308,7 +308,11 @@ pub(super) async fn explain(
     let (agent, request) = input.value.split();
     let (mut question, subject) = request.split()?;
     if let Some(subject) = subject {
-        question.verified = Some(app.steward_of(&subject).await?);
+        match app.steward_of(&subject).await? {
+            Ok(verified) => question.verified = Some(verified),
+            Err(BrokerError::Refused(reasons)) => return Answer::ok(&Explanation::from(Decision::Refused(reasons))),
+            Err(error) => return Err(error.into()),
+        }
     }
     let explained = app.blocking(move |broker| broker.explain(&agent, question)).await??;
     Answer::ok(&Explanation::from(explained))

@@ -1,7 +1,8 @@
 //! Problems: how everything that goes wrong is told outside (RFC 9457), rendered in one place.
 //!
-//! OAuth clients are told the same in the words of RFC 6749. Two audiences: what is outside never holds a token, a value that somebody sent, a path of the
-//! server's file system or anything of another principal; what is inside goes to the log, once.
+//! OAuth clients are told the same in the words of RFC 6749. Two audiences: what is outside never holds a token,
+//! a value that somebody sent, a path of the server's file system or anything of another principal; what is inside
+//! goes to the log, once.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -71,6 +72,7 @@ impl Problem {
         };
         let mut problem = Self::new(status, code, error.description()).inside(format!("{error}: {}", inside.into()));
         problem.0.oauth = Some(error);
+        problem.0.retry_after = (error == OAuthError::TemporarilyUnavailable).then_some(RETRY_AFTER);
         problem
     }
 
@@ -263,9 +265,6 @@ pub(super) fn render(mut response: Response, request: &RequestId, dialect: Diale
     let headers = &mut parts.headers;
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if dialect == Dialect::OAuth {
-        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    }
     if problem.status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }

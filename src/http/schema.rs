@@ -77,7 +77,7 @@ pub(super) struct Issued {
     task_id: String,
     /// The pass; it is told once and kept nowhere.
     token: String,
-    /// `Bearer`.
+    /// `Bearer`, or `DPoP` for a pass that is bound to a key.
     token_type: String,
     /// When the pass ends.
     expires_at: String,
@@ -430,7 +430,7 @@ pub(super) struct AuditEvent {
     at: String,
     #[schema(rename = "type")]
     event_type: String,
-    /// `broker`, `agent <id>` or `operator <id>`.
+    /// `broker`, `agent <id>`, `client of <task>` or `operator <id>`.
     actor: String,
     agent: Option<String>,
     steward: Option<String>,

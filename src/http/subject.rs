@@ -30,20 +30,25 @@ impl App {
     /// The steward whose ID token this is.
     ///
     /// Whoever asks has proven to be an agent, and is told whether the person is a steward only when the
-    /// token was accepted.
-    pub(super) async fn steward_of(&self, token: &SubjectToken) -> Result<VerifiedSteward, BrokerError> {
-        let refused = |detail: &str| BrokerError::Refused(vec![Reason::new(ReasonCode::SubjectToken, detail)]);
-        match self.trust.id_token(&token.0, self.broker.now()).await {
-            Ok(person) => self.broker.steward_of(&person),
+    /// token was accepted. Who is nobody's steward is a refusal inside; outside is what keeps it from being decided.
+    pub(super) async fn steward_of(
+        &self,
+        token: &SubjectToken,
+    ) -> Result<Result<VerifiedSteward, BrokerError>, Problem> {
+        match self.trust.id_token(&token.0, || self.broker.now()).await {
+            Ok(person) => Ok(self.broker.steward_of(&person)),
             Err(error) => {
                 tracing::debug!(reason = %error, "a subject token was refused");
-                Err(refused(match error {
-                    TrustError::Keys(KeyError::Unavailable) => {
-                        "the keys of the subject token's issuer cannot be had now: try again later"
-                    }
-                    _ => "the subject token was not accepted",
-                }))
+                let reason = Reason::new(ReasonCode::SubjectToken, "the subject token was not accepted");
+                outage(&error).map_or_else(|| Ok(Err(BrokerError::Refused(vec![reason]))), Err)
             }
         }
     }
+}
+
+/// What is told when the issuer of a JWT cannot be asked for its keys, which is nobody's failure here; `None` when
+/// the JWT was refused.
+pub(super) fn outage(error: &TrustError) -> Option<Problem> {
+    let is_outage = *error == TrustError::Keys(KeyError::Unavailable);
+    is_outage.then(|| Problem::unavailable("the keys of the token's issuer cannot be had now", error.to_string()))
 }

@@ -221,7 +221,7 @@ pub(super) async fn open(
     let ((mut request, subject), body) = (input.value.split()?, input.digest);
     let work = async |caller| {
         if let Some(subject) = subject {
-            match app.steward_of(&subject).await {
+            match app.steward_of(&subject).await? {
                 Ok(verified) => request.verified = Some(verified),
                 Err(error) => match app.broker.refuse_task(&caller, &agent.agent, (request, error)).await? {},
             }

@@ -8,11 +8,13 @@
 
 use std::{fmt, sync::Arc, sync::LazyLock, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT, RegisteredKey};
+use super::{
+    jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT, RegisteredKey},
+    jwt::{Compact, Times, Untimely, present},
+};
 use crate::base::{
     ReasonCode,
     client_url::agent_of_client,
@@ -42,8 +44,8 @@ pub struct VerifiedAssertion {
 /// - more than [`MAX_ASSERTION_BYTES`], anything but three parts of unpadded base64url, JSON that is not strict;
 /// - header members other than `alg`, `typ` and `kid` (so `crit`, `jku`, `jwk`, `x5u`, `x5c`), a `typ` other than
 ///   `JWT` and `client-authentication+jwt`, an `alg` that is not that of a registered key;
-/// - `iss` other than `sub`, either other than a registered agent's id, `aud` other than `issuer` as one string
-///   or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
+/// - `iss` other than `sub`, either other than a registered agent's id or the URL by which it is a client, `aud` other
+///   than `issuer` as one string or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
 /// - `exp` that is past or more than [`MAX_LIFETIME`] ahead, `nbf` or `iat` ahead, `iat` more than
 ///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`], and every claim of another type;
 /// - a signature that no registered key made.
@@ -60,10 +62,12 @@ pub fn verify(
     if !checked.matches {
         return Err(if keys.is_some() { AssertionReason::Signature } else { AssertionReason::UnknownAgent }.into());
     }
-    claims.hold(issuer, now)?;
+    if !issuer.is_spelled(&claims.audience) {
+        return Err(AssertionReason::Audience.into());
+    }
     Ok(VerifiedAssertion {
         jti: Digest::of_parts(&[claims.agent.as_str().as_bytes(), &[0], claims.jti.as_bytes()]),
-        expires_at: claims.expires_at.plus(CLOCK_SKEW),
+        expires_at: claims.times.hold(MAX_LIFETIME, now).map_err(AssertionReason::from)?,
         agent: claims.agent,
     })
 }
@@ -152,6 +156,16 @@ pub enum AssertionReason {
     NotYetValid,
 }
 
+impl From<Untimely> for AssertionReason {
+    fn from(reason: Untimely) -> Self {
+        match reason {
+            Untimely::Expired => Self::Expired,
+            Untimely::TooLongLived => Self::TooLongLived,
+            Untimely::NotYetValid => Self::NotYetValid,
+        }
+    }
+}
+
 struct Parts<'a> {
     signed: &'a str,
     payload: Vec<u8>,
@@ -165,10 +179,8 @@ impl<'a> Parts<'a> {
         if assertion.len() > MAX_ASSERTION_BYTES {
             return Err(AssertionReason::TooLong);
         }
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| AssertionReason::Malformed);
-        let (signed, signature) = assertion.rsplit_once('.').ok_or(AssertionReason::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(AssertionReason::Malformed)?;
-        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        let Compact { signed, header, payload, signature } =
+            Compact::split(assertion).ok_or(AssertionReason::Malformed)?;
         let header: Header = json::parse_as(&header, MAX_ASSERTION_BYTES).map_err(|_| AssertionReason::Header)?;
         if !matches!(header.typ.as_deref(), None | Some("JWT" | "client-authentication+jwt")) {
             return Err(AssertionReason::Type);
@@ -189,22 +201,15 @@ struct Header {
     kid: Option<String>,
 }
 
-/// A member that is there must be a text: `null` is not absence.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
-}
-
 struct Claims {
     agent: AgentId,
     audience: String,
     jti: String,
-    expires_at: Timestamp,
-    not_before: Option<Timestamp>,
-    issued_at: Option<Timestamp>,
+    times: Times,
 }
 
 impl Claims {
-    /// Reads the claims' types; what they say is held against the issuer and the time by [`Self::hold`].
+    /// Reads the claims' types; what they say is not held against anything yet.
     fn read(payload: &[u8]) -> Result<Self, AssertionReason> {
         let payload = json::parse(payload, MAX_ASSERTION_BYTES).map_err(|_| AssertionReason::Payload)?;
         let claims = payload.as_object().ok_or(AssertionReason::Payload)?;
@@ -220,29 +225,8 @@ impl Claims {
             agent: agent_of_client(subject).ok_or(AssertionReason::Claim("sub"))?,
             audience: audience(claims)?.to_owned(),
             jti: jti.to_owned(),
-            expires_at: seconds(claims, "exp")?.ok_or(AssertionReason::Claim("exp"))?,
-            not_before: seconds(claims, "nbf")?,
-            issued_at: seconds(claims, "iat")?,
+            times: Times::read(claims).map_err(AssertionReason::Claim)?,
         })
-    }
-
-    fn hold(&self, issuer: &IssuerUri, now: Timestamp) -> Result<(), AssertionReason> {
-        if !issuer.is_spelled(&self.audience) {
-            return Err(AssertionReason::Audience);
-        }
-        if self.expires_at <= now.minus(CLOCK_SKEW) {
-            return Err(AssertionReason::Expired);
-        }
-        let longest = MAX_LIFETIME.saturating_add(CLOCK_SKEW);
-        let lives_from = self.issued_at.map_or(now, |at| at.min(now));
-        if self.expires_at > lives_from.plus(longest) {
-            return Err(AssertionReason::TooLongLived);
-        }
-        let ahead = |at: Option<Timestamp>| at.is_some_and(|at| at > now.plus(CLOCK_SKEW));
-        if ahead(self.not_before) || ahead(self.issued_at) {
-            return Err(AssertionReason::NotYetValid);
-        }
-        Ok(())
     }
 }
 
@@ -260,13 +244,6 @@ fn audience(claims: &Map<String, Value>) -> Result<&str, AssertionReason> {
         None => return text(claims, "aud"),
     };
     one.ok_or(AssertionReason::Claim("aud"))
-}
-
-/// SECURITY: a time of the wrong type is refused, never taken for absent (CVE-2026-25537).
-fn seconds(claims: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, AssertionReason> {
-    let Some(value) = claims.get(name) else { return Ok(None) };
-    let seconds = value.as_u64().filter(|seconds| *seconds <= MAX_SECONDS).ok_or(AssertionReason::Claim(name))?;
-    Ok(Some(Timestamp::from_unix_seconds(seconds)))
 }
 
 struct Checked {
@@ -316,9 +293,6 @@ pub const MAX_JTI_CHARS: usize = 128;
 
 /// What everybody outside is told.
 const OUTSIDE_TEXT: &str = "the assertion was not accepted";
-
-/// The end of the year 9999: later times have no RFC 3339 form.
-const MAX_SECONDS: u64 = 253_402_300_799;
 
 /// Public keys that nobody registers, one per algorithm.
 static DECOYS: LazyLock<Vec<RegisteredKey>> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! Agents' public keys: JWKs (RFC 7517) checked once, at registration.
+//! Public keys of agents and of trusted issuers: JWKs (RFC 7517) checked once, when they are registered or fetched.
 //!
 //! Four kinds and no more: Ed25519 (RFC 8037), P-256, P-384 and RSA. The registered key fixes the
 //! signature algorithm, so that an assertion's header never chooses it: by its kind, and for RSA by its
@@ -119,7 +119,7 @@ impl fmt::Debug for RegisteredKey {
     }
 }
 
-/// The signature algorithms of agents' assertions, each the only one of its kind of key.
+/// The signature algorithms of assertions and of issuers' JWTs: one for each kind of key, and two for RSA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyAlgorithm {

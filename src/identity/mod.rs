@@ -9,6 +9,7 @@ pub mod assertion;
 pub mod credential;
 pub mod issuer;
 pub mod jwk;
+mod jwt;
 pub mod operation;
 pub mod operator;
 

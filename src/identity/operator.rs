@@ -68,31 +68,17 @@ impl OperatorSession {
         self.clear_as(operation, operation.roles(), now)
     }
 
-    /// Clears following the feed of `server` at `now`.
+    /// Clears one operation for `server` at `now`.
     ///
     /// # Errors
     ///
     /// As [`Self::clear`]; a verifier's token must also name the server.
-    pub fn clear_feed(&self, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
-        self.clear_at(Operation::FeedRead, server, now)
-    }
-
-    /// Clears reporting decisions of `server` at `now`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::clear_feed`].
-    pub fn clear_reports(&self, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
-        self.clear_at(Operation::DecisionsCreate, server, now)
-    }
-
-    /// Clears asking what a pass is worth at `server` at `now`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::clear_feed`].
-    pub fn clear_introspection(&self, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
-        self.clear_at(Operation::PassesIntrospect, server, now)
+    pub fn clear_at(&self, operation: Operation, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
+        if self.token.servers().contains(server) {
+            return self.clear(operation, now);
+        }
+        let roles: Vec<_> = operation.roles().iter().copied().filter(|role| *role != VERIFIER).collect();
+        self.clear_as(operation, &roles, now)
     }
 
     /// Who it is.
@@ -105,15 +91,6 @@ impl OperatorSession {
     #[must_use]
     pub const fn token(&self) -> &VerifiedOperator {
         &self.token
-    }
-
-    /// A verifier may do it for the servers that its token names.
-    fn clear_at(&self, operation: Operation, server: &ServerUri, now: Timestamp) -> Result<(), OperatorError> {
-        if self.token.servers().contains(server) {
-            return self.clear(operation, now);
-        }
-        let roles: Vec<_> = operation.roles().iter().copied().filter(|role| *role != VERIFIER).collect();
-        self.clear_as(operation, &roles, now)
     }
 
     fn clear_as(&self, operation: Operation, roles: &[&str], now: Timestamp) -> Result<(), OperatorError> {

@@ -1,13 +1,13 @@
 //! What a token request asks for, whatever grant it comes with: `resource` (RFC 8707), `scope`
 //! (RFC 6749), `authorization_details` (RFC 9396), become the broker's authorization details.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Form, OAuthError};
 use crate::{
     base::{ids::ServerUri, json},
     policy::Catalogue,
-    token::{rights::RequestedDetail, scope::Scope},
+    token::{manifest::Manifest, rights::RequestedDetail, scope::Scope},
 };
 
 /// What a token request asks for, well-formed; whether there are such servers is not known yet.
@@ -107,12 +107,6 @@ impl Asked {
         named.collect::<Option<_>>().ok_or(OAuthError::InvalidTarget)
     }
 
-    /// The server that `resource` names, as a request or an assertion spells it.
-    #[must_use]
-    pub fn server(resource: &str) -> Option<ServerUri> {
-        server(resource)
-    }
-
     /// Whether a scope was sent, so that a refusal of everything is one of the scope.
     #[must_use]
     pub const fn names_scope(&self) -> bool {
@@ -120,10 +114,18 @@ impl Asked {
     }
 }
 
-/// The server that `resource` names. Stock clients write the root of a host with a slash, as URL libraries do.
-fn server(resource: &str) -> Option<ServerUri> {
+/// The server that `resource` names, as outsiders spell it: stock clients write the root of a host with a slash, as
+/// URL libraries do. `None` for what can be no server's URI.
+#[must_use]
+pub fn server(resource: &str) -> Option<ServerUri> {
     let of_host = resource.strip_suffix('/').filter(|rest| rest.matches('/').count() == SLASHES_OF_AN_ORIGIN);
     of_host.unwrap_or(resource).parse().ok()
+}
+
+/// The server of `catalogue` that `text` names: by its URI as outsiders spell it, or by its short name.
+#[must_use]
+pub fn known<'c>(catalogue: &'c Catalogue, text: &str) -> Option<&'c Arc<Manifest>> {
+    server(text).map_or_else(|| catalogue.named(&text.parse().ok()?), |server| catalogue.get(&server))
 }
 
 /// Details are at most this long, in bytes.
@@ -133,8 +135,6 @@ const SLASHES_OF_AN_ORIGIN: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
@@ -176,6 +176,18 @@ mod tests {
         ] {
             let asked = ask(&format!("resource={unknown}&resource={A}&scope=tool:read"), &defaults);
             assert_eq!(asked, Err(OAuthError::InvalidTarget), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_known_as_outsiders_spell_it_and_by_its_name() {
+        let catalogue = catalogue();
+        let known = |text: &str| known(&catalogue, text).map(|manifest| manifest.server.to_string());
+        for text in [B, "https://b.example/", "b"] {
+            assert_eq!(known(text).as_deref(), Some(B), "{text}");
+        }
+        for text in ["https://c.example/", "https://a.example/mcp/", "c", "", "https://b.example//"] {
+            assert_eq!(known(text), None, "{text}");
         }
     }
 

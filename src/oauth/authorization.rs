@@ -36,7 +36,7 @@ impl AuthorizationRequest {
             return Err(OAuthError::InvalidRequest);
         }
         let challenge = pkce::challenge(form.text("code_challenge"), form.text("code_challenge_method"));
-        let challenge = challenge.map_err(|_| OAuthError::InvalidRequest)?;
+        let challenge = challenge.ok_or(OAuthError::InvalidRequest)?;
         let holder = form.text("dpop_jkt");
         if holder.is_some_and(|thumbprint| Digest::from_base64url(thumbprint).is_none()) {
             return Err(OAuthError::InvalidRequest);

@@ -52,12 +52,12 @@ impl ClientMetadata {
         if ["client_secret", "client_secret_expires_at"].iter().any(|name| document.contains_key(*name)) {
             return Err(MetadataError::Secret);
         }
-        let keys = match text(document, "token_endpoint_auth_method")? {
-            None | Some(NONE) => ClientKeys::Public,
-            Some(PRIVATE_KEY_JWT) => ClientKeys::PrivateKeyJwt(jwks(document)?),
+        let authentication = match text(document, "token_endpoint_auth_method")? {
+            None | Some(NONE) => (ClientKeys::Public, NONE),
+            Some(PRIVATE_KEY_JWT) => (ClientKeys::PrivateKeyJwt(jwks(document)?), PRIVATE_KEY_JWT),
             Some(_) => return Err(MetadataError::AuthMethod),
         };
-        Self::read(document, keys)
+        Self::read(document, authentication)
     }
 
     /// Reads the registration `request` (RFC 7591 section 2).
@@ -68,18 +68,18 @@ impl ClientMetadata {
     /// `client_secret_post` may be asked for while `private_key_jwt` may not.
     pub fn of_registration(request: &Value) -> Result<Self, MetadataError> {
         let request = request.as_object().ok_or(MetadataError::Json)?;
-        let keys = match text(request, "token_endpoint_auth_method")? {
+        let authentication = match text(request, "token_endpoint_auth_method")? {
             // RFC 7591 would make an absent one `client_secret_basic`: a secret that the client does
             // not know it has to keep. The answer says what it got.
-            None | Some(NONE) => ClientKeys::Public,
-            Some("client_secret_basic" | "client_secret_post") => ClientKeys::Secret,
+            None | Some(NONE) => (ClientKeys::Public, NONE),
+            Some(method @ ("client_secret_basic" | "client_secret_post")) => (ClientKeys::Secret, method),
             // A client that is told `private_key_jwt` without having asked gives up.
             Some(_) => return Err(MetadataError::AuthMethod),
         };
-        Self::read(request, keys)
+        Self::read(request, authentication)
     }
 
-    fn read(members: &Map<String, Value>, keys: ClientKeys) -> Result<Self, MetadataError> {
+    fn read(members: &Map<String, Value>, (keys, method): (ClientKeys, &str)) -> Result<Self, MetadataError> {
         let redirect_uris = redirect_uris(members)?;
         let application_type = text(members, "application_type")?;
         match application_type {
@@ -93,14 +93,10 @@ impl ClientMetadata {
         }
         must_hold(members, "grant_types", "authorization_code")?;
         must_hold(members, "response_types", "code")?;
-        let auth_method = match (&keys, text(members, "token_endpoint_auth_method")?) {
-            (ClientKeys::Public, _) | (_, None) => NONE,
-            (_, Some(method)) => method,
-        };
         Ok(Self {
             name: text(members, "client_name")?.and_then(shown_name),
             redirect_uris,
-            auth_method: auth_method.to_owned(),
+            auth_method: method.to_owned(),
             application_type: application_type.map(str::to_owned),
             keys,
         })

@@ -67,14 +67,9 @@ errors! {
     // --- RFC 9396 section 5
     /// The authorization details are malformed, of an unknown type, or have unknown members.
     InvalidAuthorizationDetails = "invalid_authorization_details", 400, "the authorization details are malformed, of an unknown type, or have members that are not known";
-    // --- RFC 9449 sections 5 and 8
+    // --- RFC 9449 section 5
     /// The DPoP proof is no good.
     InvalidDpopProof = "invalid_dpop_proof", 400, "the DPoP proof is not valid for this request";
-    /// The DPoP proof needs a nonce.
-    UseDpopNonce = "use_dpop_nonce", 400, "the DPoP proof needs the nonce from this answer";
-    // --- RFC 7009 section 2.2.1
-    /// Tokens of this type cannot be revoked.
-    UnsupportedTokenType = "unsupported_token_type", 400, "tokens of this type cannot be revoked";
     // --- RFC 7591 section 3.2.2
     /// A redirect URI is no good.
     InvalidRedirectUri = "invalid_redirect_uri", 400, "a redirect URI is not valid";

@@ -2,73 +2,72 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
+use super::{Asked, Form, OAuthError, TokenExchange, pkce};
+use crate::base::digest::Digest;
 
-use super::{
-    Asked, Form, OAuthError, TokenExchange,
-    code::{CodeGrant, RefreshToken},
-};
-
-/// A token request.
+/// A token request. The secrets in it are those of its [`Form`], which wipes them.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a plain record")]
-pub struct TokenRequest {
+pub struct TokenRequest<'f> {
     /// By what right.
-    pub grant: Grant,
+    pub grant: Grant<'f>,
     /// What it asks for.
     pub asked: Asked,
 }
 
-/// By what right a token is asked for.
-#[derive(Debug)]
+/// By what right a token is asked for. Never printed but for its kind.
 #[non_exhaustive]
-pub enum Grant {
+pub enum Grant<'f> {
     /// The client's own (RFC 6749 section 4.4).
     ClientCredentials,
     /// A token that the client presents (RFC 8693).
-    TokenExchange(TokenExchange),
+    TokenExchange(TokenExchange<'f>),
     /// A person's, by the code that the client was sent (RFC 6749 section 4.1.3).
-    AuthorizationCode(CodeGrant),
-    /// The same, renewed (RFC 6749 section 6).
-    RefreshToken(RefreshToken),
-    /// Somebody else's word (RFC 7523 section 2.1).
-    JwtBearer(Assertion),
+    AuthorizationCode {
+        /// The code.
+        code: &'f str,
+        /// Where it was sent.
+        redirect_uri: Option<&'f str>,
+        /// SHA-256 of the verifier (RFC 7636): no code is given out without a challenge.
+        verifier: Digest,
+    },
+    /// The same, renewed by a refresh token (RFC 6749 section 6).
+    RefreshToken(&'f str),
+    /// Somebody else's word (RFC 7523 section 2.1): a JWT, not looked at yet.
+    JwtBearer(&'f str),
 }
 
-/// An assertion that is a grant: a JWT, not looked at yet. Wiped when dropped, never printed.
-pub struct Assertion(Zeroizing<String>);
-
-impl Assertion {
-    /// The JWT.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Assertion {
+impl fmt::Debug for Grant<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Assertion(…)")
+        f.write_str(match self {
+            Self::ClientCredentials => "ClientCredentials",
+            Self::TokenExchange(_) => "TokenExchange(…)",
+            Self::AuthorizationCode { .. } => "AuthorizationCode(…)",
+            Self::RefreshToken(_) => "RefreshToken(…)",
+            Self::JwtBearer(_) => "JwtBearer(…)",
+        })
     }
 }
 
-impl TokenRequest {
+impl<'f> TokenRequest<'f> {
     /// Reads a token request. Parameters that nobody knows are ignored (RFC 6749 section 3.2).
     ///
     /// # Errors
     ///
     /// [`OAuthError::InvalidRequest`] without a grant type or without a parameter that it needs,
     /// [`OAuthError::UnsupportedGrantType`] for one that there is not, and as [`Asked::read`].
-    pub fn read(form: &Form) -> Result<Self, OAuthError> {
-        let grant = match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
+    pub fn read(form: &'f Form) -> Result<Self, OAuthError> {
+        let text = |name| form.text(name).ok_or(OAuthError::InvalidRequest);
+        let grant = match text("grant_type")? {
             CLIENT_CREDENTIALS => Grant::ClientCredentials,
             TOKEN_EXCHANGE => Grant::TokenExchange(TokenExchange::read(form)?),
-            AUTHORIZATION_CODE => Grant::AuthorizationCode(CodeGrant::read(form)?),
-            REFRESH_TOKEN => Grant::RefreshToken(RefreshToken::read(form)?),
-            JWT_BEARER => {
-                let assertion = form.text("assertion").ok_or(OAuthError::InvalidRequest)?;
-                Grant::JwtBearer(Assertion(Zeroizing::new(assertion.to_owned())))
-            }
+            AUTHORIZATION_CODE => Grant::AuthorizationCode {
+                code: text("code")?,
+                redirect_uri: form.text("redirect_uri"),
+                verifier: pkce::verifier(text("code_verifier")?).ok_or(OAuthError::InvalidRequest)?,
+            },
+            REFRESH_TOKEN => Grant::RefreshToken(text("refresh_token")?),
+            JWT_BEARER => Grant::JwtBearer(text("assertion")?),
             _ => return Err(OAuthError::UnsupportedGrantType),
         };
         Ok(Self { grant, asked: Asked::read(form)? })
@@ -80,7 +79,7 @@ impl TokenRequest {
     /// # Errors
     ///
     /// As [`read`](Self::read), and [`OAuthError::UnauthorizedClient`] for any other grant than its own.
-    pub fn of_task(form: &Form) -> Result<Self, OAuthError> {
+    pub fn of_task(form: &'f Form) -> Result<Self, OAuthError> {
         match form.text("grant_type").ok_or(OAuthError::InvalidRequest)? {
             CLIENT_CREDENTIALS => Ok(Self { grant: Grant::ClientCredentials, asked: Asked::read_resources(form)? }),
             _ => Err(OAuthError::UnauthorizedClient),

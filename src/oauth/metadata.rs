@@ -2,28 +2,26 @@
 
 use serde_json::{Value, json};
 
+use super::{
+    grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, JWT_BEARER, REFRESH_TOKEN, TOKEN_EXCHANGE},
+    pkce::S256,
+};
 use crate::{base::ids::IssuerUri, verify::possession::ALGORITHMS};
 
-/// What is on at this server; everything that is off is not spoken of.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is on at this server as its settings have it; what is off is not spoken of.
+#[derive(Debug, Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "whoever serves metadata must say every one of these")]
 pub struct Offered {
-    /// The grant types, as requests spell them.
-    pub grant_types: &'static [&'static str],
-    /// How clients prove themselves, as metadata spells it.
-    pub client_authentication: &'static [&'static str],
-    /// The algorithms of client assertions.
+    /// The algorithms of client assertions: those of agents' keys.
     pub assertion_algorithms: &'static [&'static str],
-    /// RFC 7009.
-    pub revocation: bool,
-    /// RFC 7662.
-    pub introspection: bool,
+    /// Workloads' tokens as grants (RFC 7523).
+    pub workloads: bool,
+    /// Identity assertion grants (ID-JAG).
+    pub identity_assertions: bool,
     /// RFC 7591.
     pub registration: bool,
     /// Client ids that are URLs of metadata documents.
     pub client_documents: bool,
-    /// Identity assertion grants (ID-JAG).
-    pub identity_assertions: bool,
 }
 
 /// The metadata of `issuer`.
@@ -34,24 +32,28 @@ pub struct Offered {
 #[must_use]
 pub fn document(issuer: &IssuerUri, offered: &Offered) -> Value {
     let at = |path: &str| json!(format!("{issuer}{path}"));
+    let mut grant_types = vec![AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE];
+    if offered.workloads || offered.identity_assertions {
+        grant_types.push(JWT_BEARER);
+    }
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE),
         "token_endpoint": at(TOKEN),
+        "revocation_endpoint": at(REVOKE),
+        "introspection_endpoint": at(INTROSPECT),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "code_challenge_methods_supported": ["S256"],
+        "code_challenge_methods_supported": [S256],
         "authorization_response_iss_parameter_supported": true,
-        "grant_types_supported": offered.grant_types,
-        "token_endpoint_auth_methods_supported": offered.client_authentication,
+        "grant_types_supported": grant_types,
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": offered.assertion_algorithms,
         "dpop_signing_alg_values_supported": ALGORITHMS,
         "authorization_details_types_supported": ["mcp"],
         "client_id_metadata_document_supported": offered.client_documents,
     });
     let optional = [
-        (offered.revocation, "revocation_endpoint", at(REVOKE)),
-        (offered.introspection, "introspection_endpoint", at(INTROSPECT)),
         (offered.registration, "registration_endpoint", at(REGISTER)),
         (offered.identity_assertions, "authorization_grant_profiles_supported", json!([ID_JAG])),
     ];

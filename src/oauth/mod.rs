@@ -9,7 +9,6 @@ pub mod asked;
 pub mod authorization;
 pub mod client_auth;
 pub mod client_document;
-pub mod code;
 pub mod error;
 pub mod exchange;
 pub mod form;

@@ -1,7 +1,7 @@
 //! Addresses: which ones the broker may dial because of what somebody sent.
 //!
-//! What is not plainly a public host is refused: the table holds every special range of the IANA
-//! registries, and the ways to write an IPv4 address inside an IPv6 one.
+//! What is not plainly a public host is refused: the tables hold the ranges that IANA's registries do not call
+//! globally reachable, relays, and the ways to write an IPv4 address inside an IPv6 one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,7 +23,7 @@ impl Reach {
     /// Public addresses and this machine itself, which may then be asked over plain http too.
     #[must_use]
     pub fn with_loopback() -> Self {
-        Self::public().and(LOOPBACK.into_iter().filter_map(|network| network.parse().ok()))
+        Self::public().and(LOOPBACK)
     }
 
     /// These and the addresses in `networks`.
@@ -118,4 +118,4 @@ const SPECIAL_V4: [Ipv4Net; 16] = [
     v4(240, 0, 0, 0, 4),
 ];
 
-const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+const LOOPBACK: [IpNet; 2] = [IpNet::V4(v4(127, 0, 0, 0, 8)), IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128))];

@@ -35,7 +35,6 @@ pub struct Fetcher {
     http: Result<Client, String>,
     reach: Reach,
     deadline: Duration,
-    at_once: Semaphore,
 }
 
 /// How documents are fetched.
@@ -52,7 +51,7 @@ pub struct FetchOptions {
 }
 
 impl FetchOptions {
-    /// The machine's authorities and names, and [`DEADLINE`].
+    /// The machine's authorities and names, and five seconds.
     #[must_use]
     pub fn new(reach: Reach) -> Self {
         Self { reach, root_certificates: None, names: Arc::new(SystemNames::default()), deadline: DEADLINE }
@@ -86,21 +85,19 @@ impl Fetcher {
         let roots = options.root_certificates.as_deref().map(authorities).transpose()?;
         let resolver = Resolver { names: options.names, reach: options.reach.clone() };
         let http = client(resolver, roots, options.deadline).map_err(|error| chain(&error));
-        Ok(Self { http, reach: options.reach, deadline: options.deadline, at_once: Semaphore::new(MAX_AT_ONCE) })
+        Ok(Self { http, reach: options.reach, deadline: options.deadline })
     }
 
     /// Fetches the document at `url`, of at most `max_bytes`.
     ///
     /// # Errors
     ///
-    /// Refuses a URL or address that must not be dialled, every answer but 200 with strict JSON in time,
-    /// and so many fetches at once that one would have to wait for longer than an exchange may take.
+    /// Refuses a URL or address that must not be dialled, and every answer but 200 with strict JSON in time.
     pub async fn json(&self, url: &str, max_bytes: usize) -> Result<Fetched, FetchError> {
         let url = self.admitted(url)?;
         let http = self.http.as_ref().map_err(|error| FetchError::Unreachable(error.clone()))?;
         let exchange = async {
-            let _permit = self.at_once.acquire().await.map_err(|_| FetchError::TimedOut)?;
-            let request = http.get(url).header(ACCEPT, "application/json");
+            let request = http.get(url).header(ACCEPT, ACCEPTED);
             let response = request.send().await.map_err(FetchError::from_http)?;
             refuse_other_than_json(&response)?;
             let fresh_for = fresh_for(response.headers());
@@ -169,7 +166,7 @@ pub enum FetchError {
     /// Not 200.
     #[error("answered {0}")]
     Status(u16),
-    /// Not JSON by its type, or encoded.
+    /// Not JSON by its type.
     #[error("the answer is not JSON by its content type")]
     ContentType,
     /// Longer than is read.
@@ -209,22 +206,22 @@ pub type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send
 
 /// The machine's resolver.
 #[derive(Debug)]
-pub struct SystemNames {
-    /// Permits for threads that wait: the machine's resolver cannot be told to stop.
-    waiting: Arc<Semaphore>,
+struct SystemNames {
+    /// Places for threads that wait: the machine's resolver cannot be told to stop.
+    places: Arc<Semaphore>,
 }
 
 impl Default for SystemNames {
     fn default() -> Self {
-        Self { waiting: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
+        Self { places: Arc::new(Semaphore::new(MAX_AT_ONCE)) }
     }
 }
 
 impl Names for SystemNames {
     fn addresses(&self, host: String) -> Addresses {
-        let waiting = Arc::clone(&self.waiting);
+        let places = Arc::clone(&self.places);
         Box::pin(async move {
-            let permit = waiting.acquire_owned().await.map_err(io::Error::other)?;
+            let permit = places.acquire_owned().await.map_err(io::Error::other)?;
             let lookup = move || {
                 let _permit = permit;
                 (host.as_str(), 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect())
@@ -314,8 +311,10 @@ async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, FetchError>
 }
 
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
-    let directives = headers.get(CACHE_CONTROL)?.to_str().ok()?.to_ascii_lowercase();
-    let mut directives = directives.split(',').map(str::trim);
+    // Several lines are one list (RFC 9110 section 5.3).
+    let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    let lines: Vec<_> = lines.map(str::to_ascii_lowercase).collect();
+    let mut directives = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     if directives.clone().any(|directive| matches!(directive, "no-store" | "no-cache")) {
         return Some(Duration::ZERO);
     }
@@ -324,9 +323,12 @@ fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An exchange takes at most this long.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
-/// So many exchanges, and so many lookups of names, go on at once.
+/// The second for Kubernetes, whose API server gives its key set to nobody who does not take that type.
+const ACCEPTED: &str = "application/json, application/jwk-set+json";
+
+/// So many lookups of names go on at once.
 const MAX_AT_ONCE: usize = 32;
 
 /// So many addresses of one name are tried.

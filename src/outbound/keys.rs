@@ -53,8 +53,9 @@ impl KeySource {
 
     /// The issuer's keys, among them `kid`.
     ///
-    /// Those that were fetched up to [`FRESH_FOR`] ago are given at once. Older ones are given too, up to
-    /// [`KEPT_FOR`], while newer ones are fetched: an issuer that is down stops nobody for that long.
+    /// Those that were fetched up to [`FRESH_FOR`] ago are given at once. Older ones are given, up to
+    /// [`KEPT_FOR`], only when newer ones were asked for in vain: an issuer that is down stops nobody for that
+    /// long, and one that is up is believed about the keys that it withdrew.
     ///
     /// # Errors
     ///
@@ -88,8 +89,9 @@ impl KeySource {
             held.under_way = Some(self.fetch());
         }
         match (known, &held.under_way) {
-            (Some((keys, _)), _) => Look::Found(keys),
-            (None, Some(under_way)) => Look::Wait(under_way.clone()),
+            (Some((keys, _)), _) if is_fresh => Look::Found(keys),
+            (_, Some(under_way)) => Look::Wait(under_way.clone()),
+            (Some((keys, _)), None) => Look::Found(keys),
             (None, None) if held.keys.is_some() => Look::Missing(KeyError::Unknown),
             (None, None) => Look::Missing(KeyError::Unavailable),
         }

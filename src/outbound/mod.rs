@@ -10,7 +10,7 @@ mod trust;
 
 pub use self::{
     address::Reach,
-    client::{Addresses, DEADLINE, FetchError, FetchOptions, Fetched, Fetcher, Names, SystemNames},
+    client::{Addresses, FetchError, FetchOptions, Fetched, Fetcher, Names},
     keys::{COOL_DOWN, FRESH_FOR, KEPT_FOR, KeyError, KeySource, RETRY_AFTER},
     trust::{Trust, TrustError},
 };

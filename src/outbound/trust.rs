@@ -12,6 +12,9 @@ use crate::{
 };
 
 /// The trusted issuers, by their `iss`. Shared behind an [`Arc`].
+///
+/// SECURITY: whoever asks brings the clock, which is read when the keys are there: by then a JWT may have expired
+/// that had not when it came, and be forgotten by those who remember that it was used.
 #[derive(Debug, Default)]
 pub struct Trust {
     issuers: BTreeMap<Box<str>, (TrustedIssuer, KeySource)>,
@@ -40,15 +43,22 @@ impl Trust {
         self.issuers.get(issuer).is_some_and(|(trusted, _)| trusted.is_for(kind))
     }
 
+    /// Whether `text` says that it is a workload's token of an issuer that is trusted for those.
+    #[must_use]
+    pub fn is_of_platform(&self, text: &str) -> bool {
+        let kind = TrustedKind::Workload;
+        self.has(kind) && ForeignJwt::read(text).is_ok_and(|jwt| self.is_trusted(jwt.issuer(), kind))
+    }
+
     /// The person whose ID token `text` is.
     ///
     /// # Errors
     ///
     /// As [`ForeignJwt::read`], [`ForeignJwt::verify`] and [`Person::of_id_token`], and when the issuer's keys
     /// cannot be had.
-    pub async fn id_token(&self, text: &str, now: Timestamp) -> Result<Person, TrustError> {
+    pub async fn id_token(&self, text: &str, now: impl Fn() -> Timestamp) -> Result<Person, TrustError> {
         let jwt = self.genuine(text, TrustedKind::IdToken).await?;
-        Ok(Person::of_id_token(&jwt, now)?)
+        Ok(Person::of_id_token(&jwt, now())?)
     }
 
     /// The workload whose token `text` is, made for the broker `own`.
@@ -57,9 +67,13 @@ impl Trust {
     ///
     /// As [`ForeignJwt::read`], [`ForeignJwt::verify`] and [`Workload::read`], and when the issuer's keys cannot
     /// be had.
-    pub async fn workload(&self, text: &str, (own, now): (&IssuerUri, Timestamp)) -> Result<Workload, TrustError> {
+    pub async fn workload(
+        &self,
+        text: &str,
+        (own, now): (&IssuerUri, impl Fn() -> Timestamp),
+    ) -> Result<Workload, TrustError> {
         let jwt = self.genuine(text, TrustedKind::Workload).await?;
-        Ok(Workload::read(&jwt, own, now)?)
+        Ok(Workload::read(&jwt, own, now())?)
     }
 
     /// The identity assertion authorization grant `text`, made for the broker `own`.
@@ -67,9 +81,13 @@ impl Trust {
     /// # Errors
     ///
     /// As [`ForeignJwt::read`], [`ForeignJwt::verify`] and [`IdJag::read`], and when the issuer's keys cannot be had.
-    pub async fn id_jag(&self, text: &str, (own, now): (&IssuerUri, Timestamp)) -> Result<IdJag, TrustError> {
+    pub async fn id_jag(
+        &self,
+        text: &str,
+        (own, now): (&IssuerUri, impl Fn() -> Timestamp),
+    ) -> Result<IdJag, TrustError> {
         let jwt = self.genuine(text, TrustedKind::IdJag).await?;
-        Ok(IdJag::read(&jwt, own, now)?)
+        Ok(IdJag::read(&jwt, own, now())?)
     }
 
     /// SECURITY: only an issuer that is trusted for this kind is ever asked for anything.

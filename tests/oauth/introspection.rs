@@ -126,8 +126,10 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
         assert_eq!(active(resource, token).await, expected, "{resource}");
     }
     assert_eq!(refused(ask("", &two)).await, (400, "invalid_request".to_owned()), "it must say for which");
-    assert_eq!(refused(ask("https://nowhere.example/mcp", &one)).await, (400, "invalid_target".to_owned()));
-    for (resource, token) in [(archive, &one), (SERVER, &auditor)] {
+    let nowhere = "https://nowhere.example/mcp";
+    assert_eq!(refused(ask(nowhere, &house.admin)).await, (400, "invalid_target".to_owned()));
+    // Which servers there are besides is not told.
+    for (resource, token) in [(archive, &one), (nowhere, &one), ("nowhere", &one), (SERVER, &auditor)] {
         assert_eq!(ask(resource, token).send().await.unwrap().status(), StatusCode::FORBIDDEN, "{resource}");
     }
     let gone = house.operator(Method::DELETE, "/v1/operators/one").send().await.unwrap();

@@ -36,5 +36,7 @@ mod proofs;
 mod provider;
 mod revocation;
 mod secrets;
+mod strangers;
 mod task_clients;
 mod token;
+mod workloads;

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     base::time::Timestamp,
-    identity::OperatorSession,
+    identity::{Operation, OperatorSession},
     index::{Filter, Verdict, Window},
     verify::report::{MAX_BATCH_REPORTS, Report},
 };
@@ -65,8 +65,7 @@ pub(super) async fn create(
     app.limits.admit_reports(session.operator(), reports.len())?;
     let now = app.broker.now();
     // Clearing takes Datalog's time, so it happens where that holds up nobody.
-    let checked = tokio::task::spawn_blocking(move || check((&session, now), &reports).map(|()| reports)).await;
-    let reports = checked.map_err(|error| Problem::internal(error.to_string()))??;
+    let reports = app.blocking(move |_| check((&session, now), &reports).map(|()| reports)).await??;
     let work = async |caller| {
         let done = app.broker.record_reports(caller, reports).await?;
         Answer::created(&DecisionsRecorded { recorded: done.recorded, known: done.known })
@@ -83,7 +82,7 @@ fn check((session, now): (&OperatorSession, Timestamp), reports: &[Report]) -> R
                 let expected = format!("at most {MAX_BATCH_SERVERS} servers in a batch");
                 return Err(Problem::invalid(format!("reports[{at}].server"), expected));
             }
-            if session.clear_reports(report.server(), now).is_err() {
+            if session.clear_at(Operation::DecisionsCreate, report.server(), now).is_err() {
                 let detail = "this token does not report for that server";
                 return Err(Problem::forbidden(detail).field(format!("reports[{at}].server")));
             }

@@ -1,9 +1,5 @@
 //! Answers of the token endpoint (RFC 6749 section 5).
 
-use axum::{
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-};
 use serde::Serialize;
 
 use crate::{
@@ -15,9 +11,6 @@ use crate::{
 };
 
 /// A token, handed out once.
-#[derive(Debug)]
-pub(in crate::http) struct TokenAnswer(Answer);
-
 #[derive(Serialize)]
 struct Body<'a> {
     access_token: &'a str,
@@ -33,50 +26,37 @@ struct Body<'a> {
     authorization_details: Option<&'a [GrantedDetail]>,
 }
 
-impl TokenAnswer {
-    /// The pass that was `issued` to whoever `asked`, told at `now`.
-    pub(super) fn new(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
-        Self::told(issued, (None, None, asked.details.is_some()), now)
-    }
-
-    /// The pass that was `issued` for another token, told at `now` (RFC 8693 section 2.2.1).
-    pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
-        Self::told(issued, (Some(ACCESS_TOKEN), None, asked.details.is_some()), now)
-    }
-
-    /// The pass that was handed to a person's client, with what renews it.
-    pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Self, Problem> {
-        Self::told(&handed.issued, (None, Some(handed.refresh.expose()), handed.in_detail), now)
-    }
-
-    fn told(
-        issued: &Issued,
-        (issued_token_type, refresh_token, in_detail): (Option<&'static str>, Option<&str>, bool),
-        now: Timestamp,
-    ) -> Result<Self, Problem> {
-        Answer::ok(&Body {
-            access_token: issued.token.expose(),
-            issued_token_type,
-            token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
-            expires_in: issued.record.expires_at.since(now).as_secs(),
-            refresh_token,
-            scope: scope::granted(&issued.record.rights),
-            // RFC 9396 section 7: for those who sent some. Some stock clients take no answer with members
-            // that they did not ask for.
-            authorization_details: in_detail.then_some(issued.record.rights.as_slice()),
-        })
-        .map(Self)
-    }
+/// The pass that was `issued` to whoever `asked`, told at `now`.
+pub(super) fn token(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Answer, Problem> {
+    told(issued, (None, None, asked.details.is_some()), now)
 }
 
-impl IntoResponse for TokenAnswer {
-    fn into_response(self) -> Response {
-        let mut response = self.0.into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-        response
-    }
+/// The pass that was `issued` for another token, told at `now` (RFC 8693 section 2.2.1).
+pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Answer, Problem> {
+    told(issued, (Some(ACCESS_TOKEN), None, asked.details.is_some()), now)
+}
+
+/// The pass that was handed to a person's client, with what renews it.
+pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Answer, Problem> {
+    told(&handed.issued, (None, Some(handed.refresh.expose()), handed.in_detail), now)
+}
+
+fn told(
+    issued: &Issued,
+    (issued_token_type, refresh_token, in_detail): (Option<&'static str>, Option<&str>, bool),
+    now: Timestamp,
+) -> Result<Answer, Problem> {
+    Answer::ok(&Body {
+        access_token: issued.token.expose(),
+        issued_token_type,
+        token_type: if issued.record.holder.is_some() { "DPoP" } else { "Bearer" },
+        expires_in: issued.record.expires_at.since(now).as_secs(),
+        refresh_token,
+        scope: scope::granted(&issued.record.rights),
+        // RFC 9396 section 7: for those who sent some. Some stock clients take no answer with members
+        // that they did not ask for.
+        authorization_details: in_detail.then_some(issued.record.rights.as_slice()),
+    })
 }
 
 /// Why the broker gave no token, as the client is told: the reasons are in the audit trail.

@@ -4,13 +4,13 @@ use axum::http::{HeaderMap, header};
 
 use crate::{
     base::{
-        client_url::{ClientUrl, agent_of_client},
+        client_url::agent_of_client,
         ids::{AgentId, TaskId},
     },
     broker::{Caller, TaskClient},
-    http::{App, context::Context, problem::Problem},
-    journal::{Actor, client::ClientOrigin},
-    oauth::{Form, OAuthError, Presented},
+    http::{App, context::Context, limit::network, problem::Problem},
+    journal::Actor,
+    oauth::{Form, OAuthError, Presented, client_auth::IdAndSecret},
 };
 
 /// A client that proved itself.
@@ -33,24 +33,20 @@ pub(super) enum Proven {
 
 impl App {
     /// Who presents this credential: an agent or a task's own client.
-    pub(super) fn proven(&self, presented: &Presented<'_>, context: &Context) -> Result<Proven, Problem> {
-        let Presented::Secret { readings } = presented else {
-            return self.client(presented, context).map(Proven::Agent);
-        };
-        let known = readings.iter().map(|read| {
-            let task: TaskId = read.id.parse().ok()?;
-            self.broker.authenticate_task_client(&task, &read.secret)
-        });
-        // Every reading is tried, and an agent looked for besides, so that the time does not tell which it was.
-        let client = known.fold(None, |found: Option<TaskClient>, known| found.or(known));
-        match client {
-            Some(client) => {
+    pub(super) async fn proven(&self, presented: &Presented<'_>, context: &Context) -> Result<Proven, Problem> {
+        if let Presented::Secret { readings } = presented {
+            // An agent is looked for besides when it is none, so that the time does not tell which it was.
+            let client = first_known(readings, |read| {
+                let task: TaskId = read.id.parse().ok()?;
+                self.broker.authenticate_task_client(&task, &read.secret)
+            });
+            if let Some(client) = client {
                 self.admit_principal(&format!("agent {}", client.agent), context)?;
                 let caller = context.caller(Actor::TaskClient(client.task.clone()));
-                Ok(Proven::Task(client, caller))
+                return Ok(Proven::Task(client, caller));
             }
-            None => self.client(presented, context).map(Proven::Agent),
         }
+        self.client(presented, context).await.map(Proven::Agent)
     }
 
     /// The credential that a request presents, not looked at yet.
@@ -74,8 +70,11 @@ impl App {
     ///
     /// Whatever is wrong with a credential is told in one way, after the same work; each failure counts
     /// against the peer, each success against the client.
-    pub(super) fn client(&self, presented: &Presented<'_>, context: &Context) -> Result<Client, Problem> {
+    pub(super) async fn client(&self, presented: &Presented<'_>, context: &Context) -> Result<Client, Problem> {
         match presented {
+            Presented::Assertion { assertion, client_id } if self.trust.is_of_platform(assertion) => {
+                self.workload(assertion, *client_id, (OAuthError::InvalidClient, context)).await
+            }
             Presented::Assertion { assertion, client_id } => {
                 let agent = self.agent(assertion, context)?;
                 if client_id.is_some_and(|id| agent_of_client(id).as_ref() != Some(&agent.agent)) {
@@ -84,9 +83,7 @@ impl App {
                 Ok(Client { agent: agent.agent, caller: agent.caller })
             }
             Presented::Secret { readings } => {
-                let known = readings.iter().map(|read| self.broker.client_with_secret(&read.id, &read.secret));
-                // Every reading is tried, so that the time does not tell which was right.
-                let agent = known.fold(None, |found: Option<AgentId>, known| found.or(known));
+                let agent = first_known(readings, |read| self.broker.client_with_secret(&read.id, &read.secret));
                 let agent = agent.ok_or_else(|| self.not_a_client(context, "no client has this id and secret"))?;
                 self.admit_principal(&format!("agent {agent}"), context)?;
                 let caller = context.caller(Actor::Agent(agent.clone()));
@@ -98,31 +95,30 @@ impl App {
 
     /// The client that presents this credential, or that says who it is and can do no more: a code or
     /// token that it was given, and nobody else, is then what it proves itself by.
-    pub(super) fn persons_client(&self, presented: &Presented<'_>, context: &Context) -> Result<Client, Problem> {
+    pub(super) async fn persons_client(&self, presented: &Presented<'_>, context: &Context) -> Result<Client, Problem> {
         let Presented::Nothing { client_id: Some(client_id) } = presented else {
-            return self.client(presented, context);
+            return self.client(presented, context).await;
         };
-        let unknown = || self.not_a_client(context, "no public client has this id");
-        let agent = agent_of_client(client_id).ok_or_else(unknown)?;
-        let record = self.broker.state().agent(&agent).cloned().ok_or_else(unknown)?;
-        let client = record.client.unwrap_or_default();
-        // SECURITY: who has a key or a secret shows it, and who has a platform brings its word.
-        let is_bare = record.keys.is_empty() && record.secrets.is_empty();
-        let is_workload = self.broker.options().workloads.contains(&agent);
-        let is_public = is_bare && !is_workload && !client.redirect_uris.is_empty();
-        let is_named = match &client.origin {
-            ClientOrigin::MetadataDocument { url } => url == client_id,
-            _ => !ClientUrl::is_meant(client_id),
-        };
-        if !is_public || !is_named {
-            return Err(unknown());
-        }
+        let agent = self.broker.public_client(client_id);
+        let agent = agent.ok_or_else(|| self.not_a_client(context, "no public client has this id"))?;
+        // SECURITY: who knows the id and nothing else uses up what its own network has, and nobody else's.
+        self.admit_principal(&format!("agent {agent} at {}", network(context.peer)), context)?;
         let caller = context.caller(Actor::Agent(agent.clone()));
         Ok(Client { agent, caller })
     }
 
     fn not_a_client(&self, context: &Context, inside: &str) -> Problem {
-        self.limits.note_failure(context.peer);
-        Problem::oauth(OAuthError::InvalidClient, inside)
+        self.unproven(context, OAuthError::InvalidClient, inside)
     }
+
+    /// What was presented proves nothing: counts against the peer, and is told as `error`.
+    pub(super) fn unproven(&self, context: &Context, error: OAuthError, inside: impl Into<String>) -> Problem {
+        self.limits.note_failure(context.peer);
+        Problem::oauth(error, inside)
+    }
+}
+
+/// Who is `known` by one of the readings. Every one is tried, so that the time does not tell which was right.
+pub(super) fn first_known<T>(readings: &[IdAndSecret], known: impl Fn(&IdAndSecret) -> Option<T>) -> Option<T> {
+    readings.iter().map(known).fold(None, Option::or)
 }

@@ -87,11 +87,15 @@ impl Door {
         response
     }
 
-    /// Lets pages of others read the answer, where they may.
+    /// Lets pages of others read the answer, where they may, and keeps old caches from keeping it (RFC 6749
+    /// section 5.1).
     pub(in crate::http) fn set_headers(self, headers: &mut HeaderMap) {
+        if self.dialect() == Dialect::OAuth {
+            headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        }
         if self.is_for_all() {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("DPoP-Nonce, Retry-After"));
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
         }
     }
 

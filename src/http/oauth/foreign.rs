@@ -3,47 +3,30 @@
 use super::client::Client;
 use crate::{
     broker::{Caller, UsedAssertion},
-    http::{App, context::Context, problem::Problem},
-    identity::issuer::{ForeignJwt, TrustedKind},
+    http::{App, context::Context, problem::Problem, subject::outage},
     journal::Actor,
-    oauth::{OAuthError, Presented},
+    oauth::OAuthError,
+    outbound::TrustError,
 };
 
 impl App {
-    /// The client whose credential is a platform's token (RFC 7523 section 2.2), if it is one.
-    pub(super) async fn presented_workload(
-        &self,
-        presented: &Presented<'_>,
-        context: &Context,
-    ) -> Result<Option<Client>, Problem> {
-        let Presented::Assertion { assertion, client_id } = presented else { return Ok(None) };
-        let is_of_a_platform = |jwt: ForeignJwt<'_>| self.trust.is_trusted(jwt.issuer(), TrustedKind::Workload);
-        if !ForeignJwt::read(assertion).is_ok_and(is_of_a_platform) {
-            return Ok(None);
-        }
-        let client = self.workload(assertion, (OAuthError::InvalidClient, context)).await?;
-        if client_id.is_some_and(|id| id != client.agent.as_str()) {
-            return Err(Problem::oauth(OAuthError::InvalidClient, "`client_id` is not the workload's agent"));
-        }
-        Ok(Some(client))
-    }
-
-    /// The client whose platform says in `text` which workload it is. Whatever is wrong with it is told as
-    /// `error`.
+    /// The client whose platform says in `text` which workload it is; a `client_id` beside it is the same. Whatever
+    /// is wrong with it is told as `error`.
     ///
     /// Each failure counts against the peer, each success against the client.
     pub(super) async fn workload(
         &self,
         text: &str,
+        client_id: Option<&str>,
         (error, context): (OAuthError, &Context),
     ) -> Result<Client, Problem> {
-        let refused = |inside: String| {
-            self.limits.note_failure(context.peer);
-            Problem::oauth(error, inside)
-        };
-        let workload = self.trust.workload(text, (self.broker.issuer(), self.broker.now())).await;
-        let workload = workload.map_err(|error| refused(error.to_string()))?;
+        let refused = |inside: String| self.unproven(context, error, inside);
+        let workload = self.trust.workload(text, (self.broker.issuer(), || self.broker.now())).await;
+        let workload = workload.map_err(|reason| self.not_believed(reason, (error, context)))?;
         let agent = workload.agent;
+        if client_id.is_some_and(|id| id != agent.as_str()) {
+            return Err(refused("`client_id` is not the workload's agent".to_owned()));
+        }
         if self.broker.state().agent(&agent).is_none() {
             return Err(refused(format!("the workload's agent `{agent}` is not registered")));
         }
@@ -58,5 +41,10 @@ impl App {
             context.used_assertion(caller.clone());
         }
         Ok(Client { agent, caller })
+    }
+
+    /// A JWT of an issuer's that was not believed, told as `error`, unless it is the issuer that cannot be asked.
+    pub(super) fn not_believed(&self, reason: TrustError, (error, context): (OAuthError, &Context)) -> Problem {
+        outage(&reason).unwrap_or_else(|| self.unproven(context, error, reason.to_string()))
     }
 }

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::{HeaderMap, HeaderValue, header},
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, http::HeaderMap};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::schema;
+use super::{client::first_known, schema};
 use crate::{
     base::ids::{AgentId, IssuerUri, ServerUri, StewardId},
     broker::Introspected,
@@ -23,8 +19,8 @@ use crate::{
         extract::FormInput,
         problem::Problem,
     },
-    identity::Credential,
-    oauth::{Form, OAuthError, Presented},
+    identity::{Credential, Operation},
+    oauth::{Form, OAuthError, Presented, asked},
     token::{rights::GrantedDetail, scope},
 };
 
@@ -42,7 +38,7 @@ pub(in crate::http) async fn introspect(
     Here(context): Here,
     headers: HeaderMap,
     FormInput(form): FormInput,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
     let asking = app.asking(&headers, &form, &context)?;
     let token = form.text("token").ok_or(OAuthError::InvalidRequest)?.to_owned();
     let server = asking.server.clone();
@@ -50,13 +46,10 @@ pub(in crate::http) async fn introspect(
     let found = app.blocking(move |broker| broker.introspect(&server, &token)).await??;
     // SECURITY: who only reads `scope` would take a bound pass from whoever has caught it.
     let found = found.filter(|found| found.holder.is_none() || asking.checks_proofs);
-    let answer = match &found {
-        Some(found) => Answer::ok(&Active::new(found, app.broker.issuer(), &asking.server))?,
-        None => Answer::ok(&json!({"active": false}))?,
-    };
-    let mut response = answer.into_response();
-    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    match &found {
+        Some(found) => Answer::ok(&Active::new(found, app.broker.issuer(), &asking.server)),
+        None => Answer::ok(&json!({"active": false})),
+    }
 }
 
 /// Who asks.
@@ -72,16 +65,11 @@ impl App {
         if let Some(Credential::OperatorToken(token)) = one_credential(headers) {
             return self.asking_operator(token, form, context);
         }
-        let unknown = |inside: &str| {
-            self.limits.note_failure(context.peer);
-            Problem::oauth(OAuthError::InvalidClient, inside)
-        };
+        let unknown = |inside: &str| self.unproven(context, OAuthError::InvalidClient, inside);
         let Presented::Secret { readings } = self.presented(headers, form, context)? else {
             return Err(unknown("no secret"));
         };
-        let known = readings.iter().map(|read| self.broker.server_with_secret(&read.id, &read.secret));
-        // Every reading is tried, so that the time does not tell which was right.
-        let server = known.fold(None, |found: Option<ServerUri>, known| found.or(known));
+        let server = first_known(&readings, |read| self.broker.server_with_secret(&read.id, &read.secret));
         let server = server.ok_or_else(|| unknown("no server has this name and secret"))?;
         self.admit_principal(&format!("server {server}"), context)?;
         Ok(Asking { server, checks_proofs: false })
@@ -89,18 +77,21 @@ impl App {
 
     fn asking_operator(&self, token: &str, form: &Form, context: &Context) -> Result<Asking, Problem> {
         let session = self.operator(token, context)?;
-        let named = form.text("resource").map(|text| {
-            let known = self.broker.state().server(text).map(|manifest| manifest.server.clone());
-            known.ok_or(OAuthError::InvalidTarget)
-        });
+        let (catalogue, now) = (self.broker.state().catalogue(), self.broker.now());
         let mut own = session.token().servers().iter();
-        let server = match (named.transpose()?, own.next(), own.next()) {
-            (Some(named), ..) => named,
-            (None, Some(only), None) => only.clone(),
+        let server = match (form.text("resource"), own.next(), own.next()) {
+            (Some(text), ..) => asked::known(&catalogue, text).map(|manifest| manifest.server.clone()),
+            (None, Some(only), None) => Some(only.clone()),
             // For which of its servers it asks, it must say.
             _ => return Err(OAuthError::InvalidRequest.into()),
         };
-        session.clear_introspection(&server, self.broker.now()).map_err(outside)?;
+        // SECURITY: whether there is such a server is told to those who may list them all.
+        let cleared = match &server {
+            Some(server) => session.clear_at(Operation::PassesIntrospect, server, now),
+            None => session.clear(Operation::ServersRead, now),
+        };
+        cleared.map_err(outside)?;
+        let server = server.ok_or(OAuthError::InvalidTarget)?;
         Ok(Asking { server, checks_proofs: true })
     }
 }

@@ -14,22 +14,7 @@ use super::schema;
 use crate::{
     http::{App, answer::Answer, document::Problems, extract::Params, problem::Problem},
     identity::{issuer::TrustedKind, jwk::KeyAlgorithm},
-    oauth::{
-        grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, JWT_BEARER, REFRESH_TOKEN, TOKEN_EXCHANGE},
-        metadata::{self, Offered},
-    },
-};
-
-/// What is on whatever the settings say.
-const OFFERED: Offered = Offered {
-    grant_types: &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, TOKEN_EXCHANGE],
-    client_authentication: &["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
-    assertion_algorithms: &KeyAlgorithm::NAMES,
-    revocation: true,
-    introspection: true,
-    registration: false,
-    client_documents: false,
-    identity_assertions: false,
+    oauth::metadata::{self, Offered},
 };
 
 /// The authorization server's metadata (RFC 8414).
@@ -68,17 +53,13 @@ fn answer(document: &Value, params: Params) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// What is on at this server: others' word is a grant where some issuer is trusted for it.
+/// What is on at this server.
 fn offered(app: &App) -> Offered {
-    let identity_assertions = app.trust.has(TrustedKind::IdJag);
-    let is_trusting = identity_assertions || app.trust.has(TrustedKind::Workload);
     Offered {
-        grant_types: if is_trusting { WITH_WORDS_OF_OTHERS } else { OFFERED.grant_types },
+        assertion_algorithms: &KeyAlgorithm::NAMES,
+        workloads: app.trust.has(TrustedKind::Workload),
+        identity_assertions: app.trust.has(TrustedKind::IdJag),
         registration: app.oauth.dynamic_registration,
         client_documents: app.desk.reads_documents(),
-        identity_assertions,
-        ..OFFERED
     }
 }
-
-const WITH_WORDS_OF_OTHERS: &[&str] = &[AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, JWT_BEARER];

@@ -10,25 +10,23 @@ mod client;
 mod door;
 mod foreign;
 mod grants;
-pub(super) mod introspect;
-pub(super) mod metadata;
-pub(super) mod register;
-pub(super) mod revoke;
+mod introspect;
+mod metadata;
+mod register;
+mod revoke;
 mod schema;
-pub(super) mod token;
+mod token;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use axum::{Router, routing::get};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use self::door::Door;
 use super::App;
 use crate::{
     base::ids::{IssuerUri, split_canonical_http_uri},
-    oauth::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, TOKEN, WELL_KNOWN},
+    oauth::metadata::WELL_KNOWN,
 };
 
 /// How the OAuth door is run.
@@ -47,28 +45,32 @@ impl Default for OAuthOptions {
     }
 }
 
-/// The routes that an issuer with a path has besides: everything below that path, and metadata where
-/// RFC 8414 puts the path behind the well-known one.
+/// The routes of the door.
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(token::token))
+        .routes(routes!(revoke::revoke))
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(authorize::show, authorize::take))
+        .routes(routes!(register::register))
+        .routes(routes!(metadata::authorization_server))
+        .routes(routes!(metadata::openid_configuration))
+        .routes(routes!(metadata::keys))
+}
+
+/// The same for an issuer with a path: below that path, and metadata where RFC 8414 puts the path behind the
+/// well-known one.
 pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
     let path = path_of(issuer);
     if path.is_empty() {
         return Router::new();
     }
     let [oauth, openid] = WELL_KNOWN;
-    let mut router = Router::new()
-        .route(&format!("{path}{TOKEN}"), post(token::token))
-        .route(&format!("{path}{REVOKE}"), post(revoke::revoke))
-        .route(&format!("{path}{INTROSPECT}"), post(introspect::introspect))
-        .route(&format!("{path}{JWKS}"), get(metadata::keys))
-        .route(&format!("{path}{AUTHORIZE}"), get(authorize::show).post(authorize::take))
-        .route(&format!("{path}{REGISTER}"), post(register::register));
-    for at in [format!("{oauth}{path}"), format!("{path}{oauth}")] {
-        router = router.route(&at, get(metadata::authorization_server));
-    }
-    for at in [format!("{openid}{path}"), format!("{path}{openid}")] {
-        router = router.route(&at, get(metadata::openid_configuration));
-    }
-    router
+    let (router, _) = routes().split_for_parts();
+    Router::new()
+        .nest(path, router)
+        .route(&format!("{oauth}{path}"), get(metadata::authorization_server))
+        .route(&format!("{openid}{path}"), get(metadata::openid_configuration))
 }
 
 /// The path of the issuer's URI; empty for a bare host.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, StatusCode},
 };
 
 use super::{client::Proven, schema};
@@ -19,8 +18,9 @@ use crate::{
 /// Revokes a token of the client's.
 ///
 /// Of a pass that was narrowed it is what was appended last that dies, and no more; the task stays open. A refresh
-/// token ends what a person allowed: its family, and the task with every pass. A token that is none, or is dead already, is answered alike. What became of the token is in no answer.
-#[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = [])),
+/// token ends what a person allowed: its family, and the task with every pass. A token that is none, or is dead
+/// already, and another client's refresh token are answered alike. What became of the token is in no answer.
+#[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = []), ()),
     request_body(content = schema::RevocationRequest, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It is of no use any more"), OAuthProblems))]
 pub(in crate::http) async fn revoke(
@@ -28,13 +28,13 @@ pub(in crate::http) async fn revoke(
     Here(context): Here,
     headers: HeaderMap,
     FormInput(form): FormInput,
-) -> Result<Response, Problem> {
+) -> Result<StatusCode, Problem> {
     let presented = app.presented(&headers, &form, &context)?;
     let token = form.text("token").ok_or(OAuthError::InvalidRequest)?;
     // A client that has nothing to prove itself by proves by the token that it was given it.
     let proven = match presented {
-        Presented::Nothing { .. } => Proven::Agent(app.persons_client(&presented, &context)?),
-        _ => app.proven(&presented, &context)?,
+        Presented::Nothing { .. } => Proven::Agent(app.persons_client(&presented, &context).await?),
+        _ => app.proven(&presented, &context).await?,
     };
     let (owner, caller) = match proven {
         Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),
@@ -51,7 +51,5 @@ pub(in crate::http) async fn revoke(
             return Err(Problem::oauth(OAuthError::InvalidGrant, "the token was issued to somebody else"));
         }
     }
-    let mut response = StatusCode::OK.into_response();
-    response.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    Ok(StatusCode::OK)
 }

@@ -53,7 +53,7 @@ pub(in crate::http) struct TokenRequest {
 /// A request to revoke a token (RFC 7009), with the client's credential as in a token request.
 #[derive(ToSchema)]
 pub(in crate::http) struct RevocationRequest {
-    /// The pass.
+    /// The pass or refresh token.
     token: String,
     /// Ignored.
     token_type_hint: Option<String>,

@@ -8,7 +8,6 @@ use axum::{
 };
 
 use super::{
-    answer::TokenAnswer,
     client::{Client, Proven},
     grants, schema,
 };
@@ -16,6 +15,7 @@ use crate::{
     base::ids::AgentId,
     http::{
         App,
+        answer::Answer,
         context::{Context, Here},
         document::OAuthProblems,
         extract::FormInput,
@@ -36,33 +36,22 @@ pub(super) struct Exchange<'r> {
     proofs: Vec<&'r HeaderValue>,
     /// What is asked for.
     pub(super) asked: Asked,
-    /// The client, when its credential was a platform's token.
-    pub(super) workload: Option<Client>,
 }
 
 impl Exchange<'_> {
     /// The client, which must prove itself.
-    pub(super) fn client(&self) -> Result<Client, Problem> {
-        if let Some(client) = &self.workload {
-            return Ok(client.clone());
-        }
-        self.app.client(&self.presented, self.context)
+    pub(super) async fn client(&self) -> Result<Client, Problem> {
+        self.app.client(&self.presented, self.context).await
     }
 
     /// The client, which must prove itself; it may be a task's own.
-    pub(super) fn proven(&self) -> Result<Proven, Problem> {
-        if let Some(client) = &self.workload {
-            return Ok(Proven::Agent(client.clone()));
-        }
-        self.app.proven(&self.presented, self.context)
+    pub(super) async fn proven(&self) -> Result<Proven, Problem> {
+        self.app.proven(&self.presented, self.context).await
     }
 
     /// The client, which proves itself when it can.
-    pub(super) fn persons_client(&self) -> Result<Client, Problem> {
-        if let Some(client) = &self.workload {
-            return Ok(client.clone());
-        }
-        self.app.persons_client(&self.presented, self.context)
+    pub(super) async fn persons_client(&self) -> Result<Client, Problem> {
+        self.app.persons_client(&self.presented, self.context).await
     }
 
     /// The key that a pass of `agent` is to be bound to; `None` when no proof was sent. Such a pass is not
@@ -96,18 +85,19 @@ pub(in crate::http) async fn token(
     Here(context): Here,
     headers: HeaderMap,
     FormInput(form): FormInput,
-) -> Result<TokenAnswer, Problem> {
+) -> Result<Answer, Problem> {
     let presented = app.presented(&headers, &form, &context)?;
     let request = if presented.names_task() { TokenRequest::of_task(&form) } else { TokenRequest::read(&form) };
     let TokenRequest { grant, asked } = request?;
-    let workload = app.presented_workload(&presented, &context).await?;
     let proofs = headers.get_all("DPoP").iter().collect();
-    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked, workload };
+    let exchange = Exchange { app: &app, context: &context, presented, proofs, asked };
     match grant {
         Grant::ClientCredentials => grants::client_credentials::answer(&exchange).await,
-        Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, presented).await,
-        Grant::AuthorizationCode(grant) => grants::people::redeem(&exchange, &grant).await,
-        Grant::RefreshToken(token) => grants::people::refresh(&exchange, token.as_str()).await,
-        Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion.as_str()).await,
+        Grant::TokenExchange(presented) => grants::token_exchange::answer(&exchange, &presented).await,
+        Grant::AuthorizationCode { code, redirect_uri, verifier } => {
+            grants::people::redeem(&exchange, (code, redirect_uri, verifier)).await
+        }
+        Grant::RefreshToken(token) => grants::people::refresh(&exchange, token).await,
+        Grant::JwtBearer(assertion) => grants::jwt_bearer::answer(&exchange, assertion).await,
     }
 }

@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,8 +14,9 @@ use super::{
 use crate::{
     base::{digest::Digest, json, time::Timestamp},
     identity::{
-        assertion::{CLOCK_SKEW, MAX_JTI_CHARS},
+        assertion::MAX_JTI_CHARS,
         jwk::KeyAlgorithm,
+        jwt::{Compact, Times, Untimely, present},
     },
 };
 
@@ -43,10 +43,7 @@ impl<'a> ForeignJwt<'a> {
         if text.len() > MAX_JWT_BYTES {
             return Err(JwtReason::TooLong);
         }
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtReason::Malformed);
-        let (signed, signature) = text.rsplit_once('.').ok_or(JwtReason::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(JwtReason::Malformed)?;
-        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        let Compact { signed, header, payload, signature } = Compact::split(text).ok_or(JwtReason::Malformed)?;
         let header: Header = json::parse_as(&header, MAX_JWT_BYTES).map_err(|_| JwtReason::Header)?;
         let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(JwtReason::Algorithm)?;
         let Ok(Value::Object(claims)) = json::parse(&payload, MAX_JWT_BYTES) else { return Err(JwtReason::Payload) };
@@ -129,11 +126,6 @@ struct Header {
     _x5t_s256: Option<String>,
 }
 
-/// A member that is there must be a text: `null` is not absence.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
-}
-
 /// A JWT that a trusted issuer made to be of this kind. Whom it is for and when it holds is still to be asked.
 #[derive(Debug)]
 pub struct GenuineJwt<'t> {
@@ -145,23 +137,15 @@ pub struct GenuineJwt<'t> {
 impl GenuineJwt<'_> {
     /// When it must have been forgotten by everybody: past its `exp` and the clocks' difference.
     ///
-    /// Refuses what has expired, is not valid yet, or lives for longer than the issuer's JWTs may; every time
-    /// that is not a whole number of seconds is refused, never taken for absent.
+    /// Refuses what has expired, is not valid yet, or lives for longer than the issuer's JWTs may, what is about
+    /// people and does not say since when, and every time that is not a whole number of seconds.
     pub(super) fn end(&self, now: Timestamp) -> Result<Timestamp, JwtReason> {
-        let expires_at = self.seconds("exp")?.ok_or(JwtReason::Claim("exp"))?;
-        let (not_before, issued_at) = (self.seconds("nbf")?, self.seconds("iat")?);
-        if expires_at <= now.minus(CLOCK_SKEW) {
-            return Err(JwtReason::Expired);
+        let times = Times::read(&self.claims).map_err(JwtReason::Claim)?;
+        // Platforms may leave it out (JWT-SVID); how long the others have lived is told by nothing else.
+        if times.issued_at.is_none() && self.kind != TrustedKind::Workload {
+            return Err(JwtReason::Claim("iat"));
         }
-        let lives_from = issued_at.map_or(now, |at| at.min(now));
-        if expires_at > lives_from.plus(self.trusted.max_lifetime(self.kind)).plus(CLOCK_SKEW) {
-            return Err(JwtReason::TooLongLived);
-        }
-        let ahead = |at: Option<Timestamp>| at.is_some_and(|at| at > now.plus(CLOCK_SKEW));
-        if ahead(not_before) || ahead(issued_at) {
-            return Err(JwtReason::NotYetValid);
-        }
-        Ok(expires_at.plus(CLOCK_SKEW))
+        Ok(times.hold(self.trusted.max_lifetime(self.kind), now)?)
     }
 
     /// The person or workload that it is about.
@@ -208,13 +192,6 @@ impl GenuineJwt<'_> {
 
     pub(super) fn claim(&self, name: &str) -> Option<&Value> {
         self.claims.get(name)
-    }
-
-    /// SECURITY: a time of the wrong type is refused, never taken for absent (CVE-2026-25537).
-    fn seconds(&self, name: &'static str) -> Result<Option<Timestamp>, JwtReason> {
-        let Some(value) = self.claims.get(name) else { return Ok(None) };
-        let seconds = value.as_u64().filter(|seconds| *seconds <= MAX_SECONDS).ok_or(JwtReason::Claim(name))?;
-        Ok(Some(Timestamp::from_unix_seconds(seconds)))
     }
 }
 
@@ -269,14 +246,21 @@ pub enum JwtReason {
     Subject,
 }
 
+impl From<Untimely> for JwtReason {
+    fn from(reason: Untimely) -> Self {
+        match reason {
+            Untimely::Expired => Self::Expired,
+            Untimely::TooLongLived => Self::TooLongLived,
+            Untimely::NotYetValid => Self::NotYetValid,
+        }
+    }
+}
+
 /// A JWT of a trusted issuer is at most this long, in bytes.
 pub const MAX_JWT_BYTES: usize = 16 * 1024;
 
 /// The longest `sub`, in characters (OpenID Connect Core section 2).
 const MAX_SUBJECT_CHARS: usize = 255;
 
-/// The end of the year 9999: later times have no RFC 3339 form.
-const MAX_SECONDS: u64 = 253_402_300_799;
-
 /// The type of an identity assertion authorization grant.
-pub const ID_JAG_TYPE: &str = "oauth-id-jag+jwt";
+const ID_JAG_TYPE: &str = "oauth-id-jag+jwt";

@@ -77,4 +77,4 @@ fn groups(claim: Option<&Value>) -> Result<BTreeSet<String>, JwtReason> {
 pub const MAX_GROUPS: usize = 100;
 
 /// The longest name of a group, in bytes.
-pub const MAX_GROUP_BYTES: usize = 128;
+const MAX_GROUP_BYTES: usize = 128;

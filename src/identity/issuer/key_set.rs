@@ -19,7 +19,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// When it is not an object with at most [`MAX_KEYS`] `keys`. A set without a usable key is one.
+    /// When it is not an object with at most 64 `keys`. A set without a usable key is one.
     pub fn from_json(json: &Value) -> Result<Self, KeySetError> {
         let keys = json.get("keys").and_then(Value::as_array).ok_or(KeySetError)?;
         if keys.len() > MAX_KEYS {
@@ -96,7 +96,7 @@ fn algorithms_of(key: &RegisteredKey) -> Vec<KeyAlgorithm> {
 }
 
 /// A set has at most this many keys.
-pub const MAX_KEYS: usize = 64;
+const MAX_KEYS: usize = 64;
 
 /// So many keys are tried for a JWT that names none.
 const MAX_TRIED: usize = 8;

@@ -13,11 +13,10 @@ mod trusted;
 mod workload;
 
 pub use self::{
-    foreign_jwt::{ForeignJwt, GenuineJwt, ID_JAG_TYPE, JwtReason, MAX_JWT_BYTES},
+    foreign_jwt::{ForeignJwt, GenuineJwt, JwtReason, MAX_JWT_BYTES},
     id_jag::IdJag,
-    id_token::{MAX_GROUP_BYTES, MAX_GROUPS, Person},
-    key_set::{KeySet, KeySetError, MAX_KEYS},
-    subject::SubjectPattern,
+    id_token::{MAX_GROUPS, Person},
+    key_set::{KeySet, KeySetError},
     trusted::{IssuerSettings, TrustedIssuer, TrustedKind},
     workload::Workload,
 };

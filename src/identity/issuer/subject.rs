@@ -7,12 +7,11 @@ use std::str::FromStr;
 /// Subjects are paths of names, some of which their owners choose: a pattern that ran over a separator
 /// would let a name look like the rest of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubjectPattern(Box<str>);
+pub(super) struct SubjectPattern(Box<str>);
 
 impl SubjectPattern {
     /// Whether `subject` is meant.
-    #[must_use]
-    pub fn matches(&self, subject: &str) -> bool {
+    pub(super) fn matches(&self, subject: &str) -> bool {
         // `reached[n]`: the pattern so far stands for the first n bytes of the subject.
         let mut reached = vec![false; subject.len().saturating_add(1)];
         if let Some(start) = reached.first_mut() {

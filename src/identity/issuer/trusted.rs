@@ -109,6 +109,10 @@ impl TrustedIssuer {
         if settings.audience.as_ref().is_some_and(String::is_empty) || settings.client_ids.contains("") {
             return Err("`audience` and `client_ids` are not empty".to_owned());
         }
+        // SECURITY: a person's token for that client would be a workload's; nothing else tells the two apart.
+        if settings.audience.as_ref().is_some_and(|audience| settings.client_ids.contains(audience)) {
+            return Err("`audience` is one of `client_ids`: workloads' tokens need an audience of their own".to_owned());
+        }
         let pattern = |(text, agent): (String, AgentId)| Ok((text.parse::<SubjectPattern>()?, agent));
         let subjects: Result<Vec<_>, String> = settings.subjects.into_iter().map(pattern).collect();
         let network = |text: &String| text.parse::<IpNet>().map_err(|_| format!("`networks`: `{text}` is no network"));
@@ -190,7 +194,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     lifetime.ok_or_else(|| "`max_lifetime`: expected a duration of 10s to 1day, such as 1h".to_owned())
 }
 
-/// An https URL, or an http one: whether that may be dialled is decided when it is.
+/// An https URL without user, query and fragment, or an http one: whether that may be dialled is decided when it is.
 fn url(text: &str) -> Result<Box<str>, &'static str> {
     let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_plain = |rest: &str| {
@@ -198,7 +202,11 @@ fn url(text: &str) -> Result<Box<str>, &'static str> {
             && text.len() <= MAX_URL_BYTES
             && rest.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@' | b'\\'))
     };
-    if after_scheme.is_some_and(is_plain) { Ok(text.into()) } else { Err("expected an https URL without query") }
+    if after_scheme.is_some_and(is_plain) {
+        Ok(text.into())
+    } else {
+        Err("expected an https URL without user, query and fragment")
+    }
 }
 
 const SHORTEST_LIFETIME: Duration = Duration::from_secs(10);

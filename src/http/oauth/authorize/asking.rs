@@ -1,5 +1,7 @@
 //! Who asks, and where the answer may go: found before anything else is believed.
 
+use std::net::IpAddr;
+
 use crate::{
     base::{client_url::ClientUrl, ids::AgentId, redirect::RedirectUri},
     broker::{Ask, PersonsClient},
@@ -61,12 +63,12 @@ pub(super) enum Unknown {
 
 impl Asking {
     /// Reads the query of an authorization request as far as it says who asks.
-    pub(super) async fn read(app: &App, query: &str) -> Result<Self, Unknown> {
+    pub(super) async fn read((app, peer): (&App, IpAddr), query: &str) -> Result<Self, Unknown> {
         if query.len() > MAX_QUERY_BYTES {
             return Err(Unknown::Request);
         }
         let form = Form::parse(query.as_bytes()).map_err(|_| Unknown::Request)?;
-        let client = find(app, form.text("client_id").ok_or(Unknown::Client)?).await?;
+        let client = find((app, peer), form.text("client_id").ok_or(Unknown::Client)?).await?;
         let named = form.text("redirect_uri");
         let redirect = match (named, client.redirect_uris.as_slice()) {
             (Some(asked), registered) => {
@@ -107,16 +109,17 @@ impl Asking {
     }
 
     /// Whether the browser may be sent there before a person has looked: a client that nobody vouches for
-    /// must not make of this page one that sends visitors anywhere (RFC 9700 section 4.11.2).
+    /// must not make of this page one that sends visitors anywhere, or that opens programs on their machine by a
+    /// scheme (RFC 9700 section 4.11.2).
     pub(super) fn may_send_unseen(&self) -> bool {
-        self.client.is_vouched_for() || self.redirect.is_local()
+        self.client.is_vouched_for() || (self.redirect.is_local() && !self.redirect.is_private_scheme())
     }
 }
 
-async fn find(app: &App, id: &str) -> Result<AskingClient, Unknown> {
+async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<AskingClient, Unknown> {
     if ClientUrl::is_meant(id) {
         let url = id.parse().map_err(|_| Unknown::Client)?;
-        return of_document(app, &url).await;
+        return of_document((app, peer), &url).await;
     }
     let agent: AgentId = id.parse().map_err(|_| Unknown::Client)?;
     let registered = app.broker.state().agent(&agent).map(|record| record.client.clone().unwrap_or_default());
@@ -137,9 +140,9 @@ async fn find(app: &App, id: &str) -> Result<AskingClient, Unknown> {
     Ok(AskingClient { id: id.to_owned(), name, origin, redirect_uris, defaults, known_as })
 }
 
-async fn of_document(app: &App, url: &ClientUrl) -> Result<AskingClient, Unknown> {
+async fn of_document((app, peer): (&App, IpAddr), url: &ClientUrl) -> Result<AskingClient, Unknown> {
     let documents = app.desk.documents.as_ref().ok_or(Unknown::Client)?;
-    let metadata = documents.metadata(url, app.clock.monotonic()).await.map_err(|error| {
+    let metadata = documents.metadata(url, (peer, app.clock.monotonic())).await.map_err(|error| {
         tracing::info!(client = %url, error = %error, "a client metadata document was not taken");
         Unknown::Document
     })?;

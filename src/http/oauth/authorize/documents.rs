@@ -1,6 +1,6 @@
 //! Client metadata documents, fetched when a client asks and kept as long as their servers let them be.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::sync::Cache;
@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     base::client_url::ClientUrl,
+    http::{limit::network, share::Shares},
     oauth::client_document::{ClientMetadata, MAX_DOCUMENT_BYTES, MetadataError},
     outbound::{FetchError, Fetcher},
 };
@@ -21,6 +22,8 @@ pub(in crate::http) struct Documents {
     hosts: DefaultKeyedRateLimiter<String>,
     /// For fetches at once.
     places: Semaphore,
+    /// How many of those each network has.
+    shares: Arc<Shares>,
 }
 
 /// Why there is no document.
@@ -30,32 +33,41 @@ pub(super) enum DocumentError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    #[error("too much is asked for, of its host or of all")]
+    #[error("too much is asked for: of its host, by this network, or by all")]
     TooOften,
 }
 
 impl Documents {
     pub(in crate::http) fn new(fetcher: Arc<Fetcher>) -> Self {
         let hosts = RateLimiter::keyed(Quota::per_second(A_SECOND).allow_burst(AT_ONCE));
-        Self { fetcher, kept: Cache::new(MAX_KEPT), hosts, places: Semaphore::new(MAX_FETCHES) }
+        let (places, shares) = (Semaphore::new(MAX_FETCHES), Shares::eighths(MAX_FETCHES));
+        Self { fetcher, kept: Cache::new(MAX_KEPT), hosts, places, shares }
     }
 
-    /// What the client at `url` says of itself.
+    /// What the client at `url` says of itself, for whoever asks from `peer` at `now`.
     ///
     /// Only what was fetched and is sound is kept: a server that fails for a moment does not take its
     /// client with it, and nobody can put an error in a document's place.
-    pub(super) async fn metadata(&self, url: &ClientUrl, now: Duration) -> Result<Arc<ClientMetadata>, DocumentError> {
+    pub(super) async fn metadata(
+        &self,
+        url: &ClientUrl,
+        (peer, now): (IpAddr, Duration),
+    ) -> Result<Arc<ClientMetadata>, DocumentError> {
         if let Some((metadata, until)) = self.kept.get(url)
             && now < until
         {
             return Ok(metadata);
         }
+        // SECURITY: strangers name hosts that never answer; they may fill these places and no more of the broker,
+        // and those of one network not all of them.
+        let _share = self.shares.take(&network(peer).to_string()).ok_or(DocumentError::TooOften)?;
+        // Of all its ports: there are enough of them to make one host be asked without end.
+        let host = url.host().split(':').next().unwrap_or_default().to_owned();
         // Full of hosts that were asked a moment ago: a flood.
-        if self.hosts.len() >= MAX_HOSTS || self.hosts.check_key(&url.host().to_owned()).is_err() {
+        if self.hosts.len() >= MAX_HOSTS || self.hosts.check_key(&host).is_err() {
             self.hosts.retain_recent();
             return Err(DocumentError::TooOften);
         }
-        // SECURITY: strangers name hosts that never answer; they may fill these places and no more of the broker.
         let _place = self.places.try_acquire().map_err(|_| DocumentError::TooOften)?;
         let fetched = self.fetcher.json(url.as_str(), MAX_DOCUMENT_BYTES).await?;
         let metadata = Arc::new(ClientMetadata::of_document(url, &fetched.json)?);

@@ -21,7 +21,7 @@ use moka::sync::Cache;
 
 pub(in crate::http) use self::documents::Documents;
 use self::{
-    asking::Asking,
+    asking::{Asking, Unknown},
     page::{decide, respond, sign_in, stopped},
 };
 use crate::{
@@ -61,6 +61,14 @@ impl Desk {
     pub(in crate::http) const fn reads_documents(&self) -> bool {
         self.documents.is_some()
     }
+
+    /// Takes out what the form `secret` stands for: it is sent once, however often it is clicked.
+    fn take(&self, secret: &str) -> Option<Arc<Open>> {
+        let digest = Digest::of(secret.as_bytes());
+        // The cache gives nothing that is too old; taking out alone would not look.
+        self.open.get(&digest)?;
+        self.open.remove(&digest)
+    }
 }
 
 impl fmt::Debug for Desk {
@@ -74,9 +82,9 @@ impl fmt::Debug for Desk {
     responses((status = 200, description = "A page to sign in on", body = String, content_type = "text/html"),
         (status = 303, description = "To the client, which is told what is wrong; what nobody is told is on a page"),
         Problems))]
-pub(in crate::http) async fn show(State(app): State<Arc<App>>, uri: Uri) -> Response {
+pub(in crate::http) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
-    match Asking::read(&app, query).await {
+    match Asking::read((&app, context.peer), query).await {
         Ok(asking) => match asking.ask(&app) {
             Ok(ask) => {
                 let shown = sign_in(&asking, &ask, (query, None));
@@ -84,7 +92,7 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>, uri: Uri) -> Resp
             }
             Err(error) => refuse(&app, &asking, error),
         },
-        Err(unknown) => respond(StatusCode::BAD_REQUEST, stopped(&unknown.to_string(), &[], None), None),
+        Err(unknown) => nobody(unknown),
     }
 }
 
@@ -106,22 +114,22 @@ pub(in crate::http) async fn take(
     match (form.text("step"), form.text("form"), form.text("request")) {
         (Some("sign_in"), None, Some(request)) => signed_in(&app, &context, (&form, request)).await,
         (Some("allow"), Some(open), None) => allowed(&app, &context, open).await,
-        (Some("refuse"), Some(open), None) => Ok(match app.desk.open.remove(&Digest::of(open.as_bytes())) {
+        (Some("refuse"), Some(open), None) => Ok(match app.desk.take(open) {
             Some(open) => denied(&app, &open.asking),
             None => over(),
         }),
-        (Some("refuse"), None, Some(request)) => Ok(match Asking::read(&app, request).await {
+        (Some("refuse"), None, Some(request)) => Ok(match Asking::read((&app, context.peer), request).await {
             Ok(asking) => denied(&app, &asking),
-            Err(unknown) => respond(StatusCode::BAD_REQUEST, stopped(&unknown.to_string(), &[], None), None),
+            Err(unknown) => nobody(unknown),
         }),
         _ => Ok(over()),
     }
 }
 
 async fn signed_in(app: &App, context: &Context, (form, request): (&Form, &str)) -> Result<Response, Problem> {
-    let asking = match Asking::read(app, request).await {
+    let asking = match Asking::read((app, context.peer), request).await {
         Ok(asking) => asking,
-        Err(unknown) => return Ok(respond(StatusCode::BAD_REQUEST, stopped(&unknown.to_string(), &[], None), None)),
+        Err(unknown) => return Ok(nobody(unknown)),
     };
     let ask = match asking.ask(app) {
         Ok(ask) => ask,
@@ -151,15 +159,11 @@ async fn signed_in(app: &App, context: &Context, (form, request): (&Form, &str))
 }
 
 async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, Problem> {
-    // Taken out first: a form is sent once, however often it is clicked.
-    let Some(open) = app.desk.open.remove(&Digest::of(open.as_bytes())) else { return Ok(over()) };
+    let Some(open) = app.desk.take(open) else { return Ok(over()) };
     let caller = context.caller(Actor::Broker);
     match app.broker.consent(&caller, open.offer.clone()).await {
         Ok(code) => Ok(answer(app, &open.asking, &[("code", code.expose())])),
-        Err(error @ (BrokerError::NotFound(_) | BrokerError::Suspended(_) | BrokerError::Refused(_))) => {
-            nothing_to_offer(app, &open.asking, error)
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => nothing_to_offer(app, &open.asking, error),
     }
 }
 
@@ -176,6 +180,11 @@ fn nothing_to_offer(app: &App, asking: &Asking, error: BrokerError) -> Result<Re
     };
     let back = asking.redirect.with(&parameters(app, asking, &error_of(OAuthError::AccessDenied)));
     Ok(respond(StatusCode::FORBIDDEN, stopped(reason, &details, Some(&back)), Some(&asking.redirect)))
+}
+
+/// There is nobody whom an answer could be sent to.
+fn nobody(unknown: Unknown) -> Response {
+    respond(StatusCode::BAD_REQUEST, stopped(&unknown.to_string(), &[], None), None)
 }
 
 /// The second page is gone: used, ten minutes old, or made before a restart.
@@ -212,7 +221,6 @@ fn answer(app: &App, asking: &Asking, told: &[(&str, &str)]) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

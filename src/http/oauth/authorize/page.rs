@@ -97,7 +97,6 @@ pub(super) fn respond(status: StatusCode, page: Markup, redirect: Option<&Redire
     response.extensions_mut().insert(Page);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     // Not `no-referrer`: browsers then hide the origin of the form from us too.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

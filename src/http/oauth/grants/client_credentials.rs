@@ -2,14 +2,15 @@
 
 use super::{Opening, menu, open, task_client};
 use crate::http::{
-    oauth::{answer::TokenAnswer, client::Proven, token::Exchange},
+    answer::Answer,
+    oauth::{client::Proven, token::Exchange},
     problem::Problem,
 };
 
 /// Opens a task for the client and answers its pass. There is no refresh token: whoever can prove itself
 /// asks again.
-pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<TokenAnswer, Problem> {
-    let client = match exchange.proven()? {
+pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
+    let client = match exchange.proven().await? {
         Proven::Agent(client) => client,
         Proven::Task(client, caller) => return task_client::answer(exchange, &client, &caller).await,
     };

@@ -9,32 +9,30 @@ use super::{Opening, menu, on_behalf, open};
 use crate::{
     broker::{Caller, UsedAssertion},
     http::{
-        oauth::{answer::TokenAnswer, client::Client, token::Exchange},
+        answer::Answer,
+        oauth::{client::Client, token::Exchange},
         problem::Problem,
     },
     identity::issuer::IdJag,
     journal::Actor,
-    oauth::{Asked, OAuthError, Presented},
+    oauth::{Asked, OAuthError, Presented, asked},
     policy::Catalogue,
     token::{rights::RequestedDetail, scope::Scope},
 };
 
 /// Opens a task for the workload, or for the client on the person's behalf, and answers its pass.
-pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<TokenAnswer, Problem> {
+pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<Answer, Problem> {
     let Exchange { app, context, presented, asked, .. } = exchange;
     if let Presented::Nothing { client_id } = presented {
-        let client = app.workload(assertion, (OAuthError::InvalidGrant, context)).await?;
-        if client_id.is_some_and(|id| id != client.agent.as_str()) {
-            return Err(invalid(exchange, "`client_id` is not the workload's agent"));
-        }
+        let client = app.workload(assertion, *client_id, (OAuthError::InvalidGrant, context)).await?;
         let (catalogue, defaults) = menu(exchange, &client);
         let holder = exchange.holder(&client.agent)?;
         let details = asked.resolve(&catalogue, &defaults)?;
         return open(exchange, &client, Opening { purpose: WORKLOAD, details, verified: None, holder }).await;
     }
-    let client = exchange.client()?;
-    let jag = app.trust.id_jag(assertion, (app.broker.issuer(), app.broker.now())).await;
-    let jag = jag.map_err(|error| invalid(exchange, error.to_string()))?;
+    let client = exchange.client().await?;
+    let jag = app.trust.id_jag(assertion, (app.broker.issuer(), || app.broker.now())).await;
+    let jag = jag.map_err(|reason| app.not_believed(reason, (OAuthError::InvalidGrant, context)))?;
     if jag.client_id != client.agent.as_str() {
         return Err(invalid(exchange, "the grant is for another client"));
     }
@@ -57,7 +55,7 @@ fn within(
     asked: &Asked,
     (catalogue, defaults): (&Catalogue, &[RequestedDetail]),
 ) -> Result<Vec<RequestedDetail>, OAuthError> {
-    let granted = jag.resources.iter().map(|resource| catalogue.canonical(&Asked::server(resource)?).cloned());
+    let granted = jag.resources.iter().map(|resource| catalogue.canonical(&asked::server(resource)?).cloned());
     let granted = granted.collect::<Option<BTreeSet<_>>>().ok_or(OAuthError::InvalidTarget)?;
     let scope = jag.scope.as_deref().map(str::parse::<Scope>).transpose().map_err(|_| OAuthError::InvalidScope)?;
     let mut asked = asked.clone();
@@ -88,8 +86,7 @@ async fn consume(exchange: &Exchange<'_>, client: &Client, jag: &IdJag) -> Resul
 }
 
 fn invalid(exchange: &Exchange<'_>, inside: impl Into<String>) -> Problem {
-    exchange.app.limits.note_failure(exchange.context.peer);
-    Problem::oauth(OAuthError::InvalidGrant, inside)
+    exchange.app.unproven(exchange.context, OAuthError::InvalidGrant, inside)
 }
 
 const WORKLOAD: &str = "OAuth workload token";

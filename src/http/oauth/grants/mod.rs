@@ -9,13 +9,13 @@ pub(super) mod token_exchange;
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    answer::{TokenAnswer, refusal},
+    answer::{self, refusal},
     client::Client,
     token::Exchange,
 };
 use crate::{
     broker::{BrokerError, Issued, OpenTask, VerifiedSteward},
-    http::problem::Problem,
+    http::{answer::Answer, problem::Problem},
     oauth::OAuthError,
     policy::Catalogue,
     token::{Holding, rights::RequestedDetail},
@@ -55,9 +55,9 @@ impl Opening<'_> {
 }
 
 /// Opens a task for the client and answers its pass.
-async fn open(exchange: &Exchange<'_>, client: &Client, opening: Opening<'_>) -> Result<TokenAnswer, Problem> {
+async fn open(exchange: &Exchange<'_>, client: &Client, opening: Opening<'_>) -> Result<Answer, Problem> {
     let issued = opened(exchange, client, opening).await?;
-    TokenAnswer::new(&issued, &exchange.asked, exchange.app.broker.now())
+    answer::token(&issued, &exchange.asked, exchange.app.broker.now())
 }
 
 /// Opens a task for the client and mints its pass.
@@ -84,10 +84,7 @@ async fn on_behalf<'p>(
     let inside = error.to_string();
     let request = opening.into_request(exchange);
     match app.broker.refuse_task(&client.caller, &client.agent, (request, error)).await {
-        Err(BrokerError::Refused(_)) => {
-            app.limits.note_failure(context.peer);
-            Err(Problem::oauth(told, inside))
-        }
+        Err(BrokerError::Refused(_)) => Err(app.unproven(context, told, inside)),
         Err(error) => Err(refusal(error, asked)),
         Ok(never) => match never {},
     }

@@ -2,25 +2,34 @@
 //! allowed, handed to the client that they allowed it.
 
 use crate::{
-    broker::{CodeError, Handed, Redemption, Refresh},
+    base::digest::Digest,
+    broker::{CodeError, CodeReason, Handed, Redemption, Refresh},
     http::{
+        answer::Answer,
         oauth::{
-            answer::{TokenAnswer, refusal},
+            answer::{refusal, with_refresh},
             token::Exchange,
         },
         problem::Problem,
     },
-    oauth::{OAuthError, code::CodeGrant},
+    oauth::OAuthError,
 };
 
 /// Redeems an authorization code: a pass, and what renews it.
-pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &CodeGrant) -> Result<TokenAnswer, Problem> {
-    let client = exchange.persons_client()?;
+pub(in crate::http::oauth) async fn redeem(
+    exchange: &Exchange<'_>,
+    (code, redirect_uri, verifier): (&str, Option<&str>, Digest),
+) -> Result<Answer, Problem> {
+    let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
+    // SECURITY: first, so that whoever knows a public client's id and nothing else cannot fill the memory of proofs.
+    if !exchange.app.broker.knows_code(code) {
+        return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
+    }
     let redemption = Redemption {
-        code: grant.code(),
-        redirect_uri: grant.redirect_uri.as_deref(),
-        verifier: grant.verifier,
+        code,
+        redirect_uri,
+        verifier,
         servers: exchange.asked.named(&exchange.app.broker.state().catalogue())?,
         holder: exchange.holder(&client.agent)?,
     };
@@ -29,9 +38,12 @@ pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &Code
 }
 
 /// Renews by a refresh token, which a new one replaces.
-pub(in crate::http::oauth) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<TokenAnswer, Problem> {
-    let client = exchange.persons_client()?;
+pub(in crate::http::oauth) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<Answer, Problem> {
+    let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
+    if !exchange.app.broker.knows_refresh_token(token) {
+        return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
+    }
     let refresh = Refresh {
         token,
         scope: exchange.asked.scope.as_ref(),
@@ -47,17 +59,14 @@ fn refuse_details(exchange: &Exchange<'_>) -> Result<(), OAuthError> {
     if exchange.asked.details.is_some() { Err(OAuthError::InvalidAuthorizationDetails) } else { Ok(()) }
 }
 
-fn answer(exchange: &Exchange<'_>, handed: Result<Handed, CodeError>) -> Result<TokenAnswer, Problem> {
+fn answer(exchange: &Exchange<'_>, handed: Result<Handed, CodeError>) -> Result<Answer, Problem> {
     let app = exchange.app;
     let handed = handed.map_err(|error| match error {
-        CodeError::Refused(reason) => {
-            app.limits.note_failure(exchange.context.peer);
-            Problem::oauth(OAuthError::InvalidGrant, reason.to_string())
-        }
+        CodeError::Refused(reason) => app.unproven(exchange.context, OAuthError::InvalidGrant, reason.to_string()),
         CodeError::Target => OAuthError::InvalidTarget.into(),
         CodeError::Scope => OAuthError::InvalidScope.into(),
         CodeError::Broker(error) => refusal(error, &exchange.asked),
     })?;
     app.observer.minted();
-    TokenAnswer::with_refresh(&handed, app.broker.now())
+    with_refresh(&handed, app.broker.now())
 }

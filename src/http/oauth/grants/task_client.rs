@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::{
     broker::{Caller, TaskClient},
     http::{
+        answer::Answer,
         oauth::{
-            answer::{TokenAnswer, refusal},
+            answer::{self, refusal},
             token::Exchange,
         },
         problem::Problem,
@@ -14,11 +15,7 @@ use crate::{
     oauth::OAuthError,
 };
 
-pub(super) async fn answer(
-    exchange: &Exchange<'_>,
-    client: &TaskClient,
-    caller: &Caller,
-) -> Result<TokenAnswer, Problem> {
+pub(super) async fn answer(exchange: &Exchange<'_>, client: &TaskClient, caller: &Caller) -> Result<Answer, Problem> {
     let Exchange { app, asked, .. } = exchange;
     {
         let state = app.broker.state();
@@ -39,5 +36,5 @@ pub(super) async fn answer(
         error => refusal(error, asked),
     })?;
     app.observer.minted();
-    TokenAnswer::new(&issued, asked, app.broker.now())
+    answer::token(&issued, asked, app.broker.now())
 }

@@ -2,38 +2,38 @@
 
 use super::{Opening, menu, on_behalf, opened};
 use crate::{
-    base::ids::{ServerName, ServerUri},
     broker::{self, ExchangeError},
     http::{
+        answer::Answer,
         oauth::{
-            answer::{TokenAnswer, refusal},
+            answer::{self, refusal},
             client::Client,
             token::Exchange,
         },
         problem::Problem,
         subject::SubjectToken,
     },
-    oauth::{Asked, OAuthError, TokenExchange, TokenType},
+    oauth::{Asked, OAuthError, TokenExchange, TokenType, asked},
 };
 
 /// Exchanges the token. The actor is the client, which proved itself; an actor token may only say so again.
 pub(in crate::http::oauth) async fn answer(
     exchange: &Exchange<'_>,
-    presented: TokenExchange,
-) -> Result<TokenAnswer, Problem> {
+    presented: &TokenExchange<'_>,
+) -> Result<Answer, Problem> {
     match presented.subject_type {
-        TokenType::AccessToken => of_pass(exchange, &presented).await,
-        TokenType::IdToken => of_person(exchange, &presented).await,
+        TokenType::AccessToken => of_pass(exchange, presented).await,
+        TokenType::IdToken => of_person(exchange, presented).await,
     }
 }
 
-async fn of_pass(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<TokenAnswer, Problem> {
+async fn of_pass(exchange: &Exchange<'_>, presented: &TokenExchange<'_>) -> Result<Answer, Problem> {
     let Exchange { app, .. } = exchange;
-    let client = exchange.client()?;
+    let client = exchange.client().await?;
     let asked = with_audience(exchange, &presented.audience)?;
     let told = |error: ExchangeError| refused(error, &asked);
     refuse_foreign_actor(exchange, &client, presented).map_err(told)?;
-    let subject = app.broker.subject_pass(&presented.subject).map_err(told)?;
+    let subject = app.broker.subject_pass(presented.subject).map_err(told)?;
     let catalogue = app.broker.state().catalogue();
     let left: Vec<_> = subject.left().into_iter().filter(|detail| catalogue.get(&detail.server).is_some()).collect();
     let wanted = asked.resolve(&catalogue, &left)?;
@@ -41,13 +41,13 @@ async fn of_pass(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<T
     let wanted = broker::Exchange { subject: &subject, proven, asked: wanted, ttl: app.oauth.token_ttl };
     let issued = app.broker.exchange(&client.caller, &client.agent, wanted).await.map_err(told)?;
     app.observer.minted();
-    TokenAnswer::exchanged(&issued, &asked, app.broker.now())
+    answer::exchanged(&issued, &asked, app.broker.now())
 }
 
 /// The client acts on behalf of the person whose ID token it presents.
-async fn of_person(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result<TokenAnswer, Problem> {
+async fn of_person(exchange: &Exchange<'_>, presented: &TokenExchange<'_>) -> Result<Answer, Problem> {
     let Exchange { app, .. } = exchange;
-    let client = exchange.client()?;
+    let client = exchange.client().await?;
     let asked = with_audience(exchange, &presented.audience)?;
     refuse_foreign_actor(exchange, &client, presented).map_err(|error| refused(error, &asked))?;
     let subject = SubjectToken::read(presented.subject.to_string());
@@ -56,33 +56,30 @@ async fn of_person(exchange: &Exchange<'_>, presented: &TokenExchange) -> Result
     let details = asked.resolve(&catalogue, &defaults)?;
     let holder = exchange.holder(&client.agent)?;
     let opening = Opening { purpose: PERSON, details, verified: None, holder };
-    let steward = app.steward_of(&subject).await;
+    let steward = app.steward_of(&subject).await?;
     let opening = on_behalf(exchange, &client, (opening, steward, OAuthError::InvalidRequest)).await?;
     let issued = opened(exchange, &client, opening).await?;
-    TokenAnswer::exchanged(&issued, &asked, app.broker.now())
+    answer::exchanged(&issued, &asked, app.broker.now())
 }
 
 /// An actor token may only say again that the client is who it is.
 fn refuse_foreign_actor(
     exchange: &Exchange<'_>,
     client: &Client,
-    presented: &TokenExchange,
+    presented: &TokenExchange<'_>,
 ) -> Result<(), ExchangeError> {
-    let Some(actor) = &presented.actor else { return Ok(()) };
+    let Some(actor) = presented.actor else { return Ok(()) };
     let actor = exchange.app.broker.subject_pass(actor)?;
     exchange.app.broker.refuse_foreign_actor(&actor, &client.agent)
 }
 
 /// What is asked for, at the servers that `resource` and `audience` name, which may be by their short names.
-fn with_audience(exchange: &Exchange<'_>, audience: &[String]) -> Result<Asked, Problem> {
+fn with_audience(exchange: &Exchange<'_>, audience: &[&str]) -> Result<Asked, Problem> {
     let catalogue = exchange.app.broker.state().catalogue();
-    let server = |text: &String| match text.parse::<ServerUri>() {
-        Ok(server) => Some(server),
-        Err(_) => catalogue.named(&text.parse::<ServerName>().ok()?).map(|manifest| manifest.server.clone()),
-    };
     let mut asked = exchange.asked.clone();
     for text in audience {
-        asked.resources.insert(server(text).ok_or(OAuthError::InvalidTarget)?);
+        let manifest = asked::known(&catalogue, text).ok_or(OAuthError::InvalidTarget)?;
+        asked.resources.insert(manifest.server.clone());
     }
     Ok(asked)
 }
