@@ -234,7 +234,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Duration,
         default: Fallback::Value("5m"),
         flag: None,
-        about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`.",
+        about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`, to which the default gives way.",
     },
     Setting {
         key: "oauth.client_documents",
