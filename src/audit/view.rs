@@ -12,7 +12,7 @@ use crate::{
     },
     index::{Filter, Index, IndexError, Window},
     journal::{
-        Actor, Event, ReadError, Reader, Record, Subjects,
+        Actor, Event, Reader, Record, Subjects,
         event::{KeyState, Role, Subject},
     },
     token::rights::RequestedDetail,
@@ -130,18 +130,6 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// Why the trail did not answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuditError {
-    /// The index did not answer.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// The journal did not give the record.
-    #[error(transparent)]
-    Journal(#[from] ReadError),
-}
-
 /// Answers questions about the past from the index and the journal. Blocks on the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Trail<'a> {
@@ -161,30 +149,27 @@ impl<'a> Trail<'a> {
     /// # Errors
     ///
     /// When index or journal fail; never a part of an answer.
-    pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, AuditError> {
+    pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, IndexError> {
         let limit = window.limit;
         // One more than wanted tells whether there is a next page.
         let mut found = self.index.query(filter, Window { limit: limit.saturating_add(1), ..window })?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().copied() } else { None };
-        let events = found.into_iter().map(|sequence| self.event(sequence));
-        // What was archived a moment ago is not there any more; the index forgets it in a moment.
-        let kept = events.filter(|event| !matches!(event, Err(AuditError::Journal(ReadError::Archived { .. }))));
-        let events = kept.collect::<Result<_, _>>()?;
+        let events = found.into_iter().filter_map(|sequence| self.event(sequence).transpose());
+        let events = events.collect::<Result<_, _>>()?;
         Ok(Page { events, next })
     }
 
-    /// The event of record `sequence`.
+    /// The event of record `sequence`; `None` when it is not kept any more.
     ///
     /// # Errors
     ///
-    /// When index or journal do not have it.
-    pub fn event(&self, sequence: u64) -> Result<AuditEvent, AuditError> {
-        let place = self.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-        let record = self.journal.read_at(sequence, place)?;
+    /// When index or journal fail.
+    pub fn event(&self, sequence: u64) -> Result<Option<AuditEvent>, IndexError> {
+        let Some(record) = self.index.record(self.journal, sequence)? else { return Ok(None) };
         let subjects = self.index.subjects(&record.entry)?;
-        Ok(AuditEvent::new(&record, &subjects))
+        Ok(Some(AuditEvent::new(&record, &subjects)))
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Broker, BrokerError, state::KEEP_ENDED_TASKS};
-use crate::journal::Place;
+use super::{Broker, BrokerError, space::Space, state::KEEP_ENDED_TASKS};
+use crate::{
+    index::{Index, IndexError},
+    journal::{Place, Reader},
+};
 
 /// How the journal is split, and which of its past is kept. By default all of it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +47,9 @@ impl Broker {
         }
         self.tree.forget(self.reader.first()).map_err(|error| BrokerError::Trail(error.to_string()))?;
         let live = |task: &crate::base::ids::TaskId| self.state().task(task).is_some();
-        let trail = |error: crate::index::IndexError| BrokerError::Trail(error.to_string());
-        if self.index.prune(self.reader.first(), &live).map_err(trail)? {
-            self.index.compact(&self.reader).map_err(trail)?;
-        }
-        Ok(())
+        let trail = |error: IndexError| BrokerError::Trail(error.to_string());
+        self.index.prune(self.reader.first(), &live).map_err(trail)?;
+        compact(&self.index, &self.reader, &self.space).map_err(trail)
     }
 
     /// The first segment that is to be kept.
@@ -73,4 +74,15 @@ impl Broker {
         }
         Ok(segments.last().map_or(0, |segment| segment.number))
     }
+}
+
+/// Gives back what the index over `reader`'s journal has grown by for nothing, when there is room for the copy.
+pub(super) fn compact(index: &Index, reader: &Reader, space: &Space) -> Result<(), IndexError> {
+    index.compact(reader, &|bytes| {
+        let has_room = space.has_room_for(bytes);
+        if !has_room {
+            tracing::warn!(bytes, "an index has grown to a multiple of what it holds, and a copy of it has no room");
+        }
+        has_room
+    })
 }

@@ -15,7 +15,7 @@ use crate::{
         time::Timestamp,
     },
     index::{Filter, Order, Window},
-    journal::{Event, ReadError, event::TaskRecord},
+    journal::{Event, event::TaskRecord},
     token::{MAX_APPENDED_BLOCKS, rights::GrantedDetail},
 };
 
@@ -253,13 +253,8 @@ impl Broker {
         let mut live: Option<LiveTask> = None;
         let mut children = Vec::new();
         for sequence in sequences {
-            let place = self.index.place(sequence).map_err(|error| failed(error.to_string()))?;
-            let Some(place) = place else { continue };
-            let record = match self.reader.read_at(sequence, place) {
-                Ok(record) => record,
-                Err(ReadError::Archived { .. }) => continue,
-                Err(error) => return Err(failed(error.to_string())),
-            };
+            let record = self.index.record(&self.reader, sequence).map_err(|error| failed(error.to_string()))?;
+            let Some(record) = record else { continue };
             match (&record.entry.event, live.as_mut()) {
                 (Event::TaskOpened { task: opened }, _) if opened.task != *task => children.push(opened.task.clone()),
                 (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
