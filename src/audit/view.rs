@@ -13,7 +13,8 @@ use crate::{
     index::{Filter, Index, IndexError, Window},
     journal::{
         Actor, Event, Reader, Record, Subjects,
-        event::{KeyState, Role, Subject},
+        client::ClientOrigin,
+        event::{AgentRecord, KeyState, Role, Subject},
     },
     token::rights::RequestedDetail,
 };
@@ -196,13 +197,7 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
         Event::StewardIdentified { issuer, .. } => ("steward_identified", format!("as a person whom {issuer} knows")),
         Event::StewardUnidentified { .. } => ("steward_unidentified", "no issuer's word counts any more".to_owned()),
-        Event::AgentSet { agent } => {
-            let secrets = match agent.secrets.len() {
-                0 => String::new(),
-                secrets => format!("; {secrets} secrets"),
-            };
-            ("agent_set", format!("{} keys{secrets}; groups {}", agent.keys.len(), list(&agent.groups)))
-        }
+        Event::AgentSet { agent } => ("agent_set", agent_words(agent)),
         Event::AgentRemoved { .. } => ("agent_removed", String::new()),
         Event::ServerSet { manifest } => {
             let (tools, roots) = (manifest.tools.len(), manifest.resources.len());
@@ -308,6 +303,26 @@ const fn role_word(role: Role) -> &'static str {
         Role::Approver => "approver",
         Role::Verifier => "verifier",
     }
+}
+
+/// `1 keys; 1 secrets; groups none; codes to https://app.example/cb; described by https://app.example/client`.
+fn agent_words(agent: &AgentRecord) -> String {
+    let mut words = vec![format!("{} keys", agent.keys.len())];
+    if !agent.secrets.is_empty() {
+        words.push(format!("{} secrets", agent.secrets.len()));
+    }
+    words.push(format!("groups {}", list(&agent.groups)));
+    if let Some(client) = &agent.client {
+        if !client.redirect_uris.is_empty() {
+            words.push(format!("codes to {}", list(&client.redirect_uris)));
+        }
+        match &client.origin {
+            ClientOrigin::Registered => {}
+            ClientOrigin::MetadataDocument { url } => words.push(format!("described by {url}")),
+            ClientOrigin::Dynamic => words.push("registered by itself".to_owned()),
+        }
+    }
+    words.join("; ")
 }
 
 fn list(items: impl IntoIterator<Item = impl ToString>) -> String {

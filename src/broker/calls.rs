@@ -83,7 +83,7 @@ pub struct Whose {
     pub purpose: Option<String>,
     /// The agent.
     pub agent: AgentId,
-    /// The human who answers for it.
+    /// On whose behalf it acts, as the pass says.
     pub steward: StewardId,
     /// That person's name, unless it was erased.
     #[serde(skip_serializing_if = "Option::is_none")]

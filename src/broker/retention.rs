@@ -12,7 +12,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "whoever runs a broker says what is kept")]
 pub struct Retention {
-    /// A segment that is longer than this many bytes is followed by a new one.
+    /// A segment that is longer than this many bytes is followed by a new one; one that begins with a snapshot of more
+    /// than 2 MiB only when it is four times as long as that, too.
     pub segment_bytes: u64,
     /// Segments whose last record is older than this are removed.
     pub keep_for: Option<Duration>,

@@ -110,7 +110,8 @@ pub struct TaskSummary {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
-    /// Its tokens in the order of their minting, each with its record: 0 where that is not known any more.
+    /// Its tokens, each with its record: 0 where that is not known any more. Those first, in no order; the others in
+    /// the order of their minting.
     pub tokens: Vec<(u64, RevocationId)>,
 }
 
