@@ -8,7 +8,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError, RwLock,
+        Condvar, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -176,6 +176,8 @@ impl Index {
             store: RwLock::new(store),
             dir: dir.to_owned(),
             applied: Mutex::new(applied),
+            moved: Condvar::new(),
+            announced: AtomicU64::new(0),
             pruning: Mutex::new(()),
             compact_from: AtomicU64::new(0),
             kept_from: AtomicU64::new(0),

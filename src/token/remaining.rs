@@ -9,6 +9,7 @@ use super::{
     claims::NamedRight,
     constraint::Constraint,
     datalog::Target,
+    delegate::max_delegations,
     left::narrowed,
     pass::VerifiedPass,
     path::{Pointer, ResourceTree},
@@ -23,8 +24,6 @@ use crate::base::ids::{ServerUri, ToolName};
 pub struct Remaining {
     /// What it allows; every constraint of every detail on a tool holds. Ends and holders are told by the pass.
     pub rights: Vec<GrantedDetail>,
-    /// How often it may still be handed on, where something limits that.
-    pub delegations: Option<usize>,
     /// How many checks there are that rights cannot say: the pass may allow less than `rights` tell.
     pub unsaid: usize,
 }
@@ -42,20 +41,22 @@ impl VerifiedPass {
                 continue;
             };
             match Shape::of(&check) {
-                Shape::Only { targets, subtrees } => {
-                    named = narrowed(&named, &targets, &subtrees);
-                }
+                Shape::Only { targets, subtrees } => named = narrowed(&named, &targets, &subtrees),
                 // Block 0 begins with the pass; a narrowing that begins later says what no right can.
                 Shape::Time { from, .. } => demands.count(from.is_some() && block > 0),
                 Shape::Depth { .. } => {}
                 other => demands.add(other),
             }
         }
-        let hops = self.holder().map(|chain| chain.hops().len());
-        let by_checks = super::delegate::max_delegations(wire).map(|most| most.saturating_sub(hops.unwrap_or(0)));
-        let delegations = if wire.is_sealed() { Some(0) } else { by_checks };
         let unsaid = demands.unsaid;
-        Remaining { rights: demands.of(&named), delegations, unsaid }
+        Remaining { rights: demands.of(&named), unsaid }
+    }
+
+    /// Whether it may be handed on once more, by the checks on its depth that hallpass wrote, and can be.
+    #[must_use]
+    pub fn may_be_handed_on(&self) -> bool {
+        let hops = self.holder().map_or(0, |chain| chain.hops().len());
+        !self.is_sealed() && max_delegations(self.wire()).is_none_or(|most| hops < most)
     }
 }
 

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hallpass::{
-    oauth::{Asked, Form, OAuthError, Presented, Scope, TokenRequest},
+    oauth::{Asked, Form, OAuthError, Presented, TokenRequest},
     policy::Catalogue,
-    token::rights::RequestedDetail,
+    token::{rights::RequestedDetail, scope::Scope},
 };
 
 use crate::{corpus, fuzz, input::Input, support::manifest};
