@@ -52,7 +52,7 @@ pub(crate) struct Running {
 }
 
 /// A process that does not outlive the test, however that ends.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -113,7 +113,7 @@ async fn a_refused_call_tells_every_client_the_scope_that_it_needs() {
         // Clients show the message and keep the data to themselves.
         let error = &answered.json()["error"];
         let (message, reason) = (error["message"].as_str().unwrap(), error["data"]["reason"].as_str().unwrap());
-        assert!(message.starts_with(&format!("the pass does not allow this call: {reason}: ")), "{message}");
+        assert!(message.starts_with(&format!("the pass does not allow this call: {reason} (")), "{message}");
     }
 }
 
