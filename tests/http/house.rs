@@ -163,6 +163,12 @@ impl House {
         body_of(opened).await
     }
 
+    /// Every byte that the journal has of what was recorded.
+    pub fn journal(&self) -> String {
+        let files = std::fs::read_dir(self.directory.path().join("data/journal")).unwrap();
+        files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()).collect()
+    }
+
     /// What was recorded, but for assertions that were used: type to count.
     pub fn records(&self) -> BTreeMap<String, usize> {
         let window = Window { order: Order::OldestFirst, after: None, limit: 100_000 };
