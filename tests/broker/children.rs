@@ -1,5 +1,6 @@
 //! Child tasks: a pass that was exchanged gives no more than it had, and nothing once it has ended.
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hallpass::{
     base::{holder::HolderKey, ids::TaskId, key::PrivateKey},
     broker::{DelegationReport, Exchange, ExchangeError},
@@ -269,11 +270,14 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
         let narrowed = attenuate(&parent.token, &narrowing).unwrap();
         let (caller, actor) = helper();
         let child = async || exchange(&broker, &helper(), of(&narrowed.token)).await;
-        let early = futures_util::future::join_all((0..8).map(|_| child()));
+        let mut early: FuturesUnordered<_> = (0..8).map(|_| child()).collect();
         let late = futures_util::future::join_all((0..8).map(|_| child()));
-        let (early, (), late) = tokio::join!(early, end_parent(&broker, how, &parent, narrowed.blocks[1]), late);
+        // One is there when the end begins, the others are on their way.
+        let first = early.next().await.unwrap().unwrap();
+        let end = end_parent(&broker, how, &parent, narrowed.blocks[1]);
+        let (early, (), late) = tokio::join!(early.collect::<Vec<_>>(), end, late);
         let verifier = house.verifier(&broker);
-        for child in early.into_iter().chain(late).flatten() {
+        for child in early.into_iter().chain(late).flatten().chain([first]) {
             assert!(!codes(&verifier, &child).is_empty(), "{how}");
             let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await;
             assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
