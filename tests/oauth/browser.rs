@@ -171,8 +171,7 @@ pub fn refresh(house: &House, token: &str, more: &[(&str, &str)]) -> RequestBuil
 
 /// The only task of `agent`, as operators see it.
 pub async fn task_of(house: &House, agent: &str) -> Value {
-    let path = format!("/v1/tasks?agent={agent}");
-    let tasks: Value = house.operator(Method::GET, &path).send().await.unwrap().json().await.unwrap();
-    assert_eq!(tasks["items"].as_array().unwrap().len(), 1, "{tasks}");
-    tasks["items"][0].clone()
+    let tasks = house.tasks_of(agent).await;
+    assert_eq!(tasks.len(), 1, "{tasks:?}");
+    tasks[0].clone()
 }

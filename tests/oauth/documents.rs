@@ -137,8 +137,7 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
     assert_eq!(agent["steward"], steward(&house, "bob").await);
     assert!(agent["agent"].as_str().unwrap().starts_with("app.example-"), "{agent}");
     // Whoever happened to be the first is one of them, no more.
-    let body = json!({"steward": agent["steward"]});
-    house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
+    house.revoke(json!({"steward": agent["steward"]})).await;
     let ended = refused(refresh(&house, bobs["refresh_token"].as_str().unwrap(), &[client])).await;
     assert_eq!(ended, (400, "invalid_grant".to_owned()));
     let carols = token(refresh(&house, carols["refresh_token"].as_str().unwrap(), &[client])).await;

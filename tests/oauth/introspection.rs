@@ -34,6 +34,12 @@ pub async fn told(house: &House, (name, secret): (&str, &str), pass: &str) -> Va
     body_of(answer).await
 }
 
+/// What the operator of the ledger's verifier is told about `pass`.
+pub async fn told_verifier(house: &House, pass: &str) -> Value {
+    let verifier = house.token("ledger-verifier", &["verifier"], &[SERVER]).await;
+    body_of(about(house, pass).bearer_auth(&verifier).send().await.unwrap()).await
+}
+
 fn inactive() -> Value {
     json!({"active": false})
 }
@@ -67,8 +73,7 @@ async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing()
         assert_eq!(told(&house, ("ledger", &ledger), nothing).await, inactive());
     }
     assert_eq!(told(&house, ("archive", &archive), pass).await, inactive());
-    let revoke = json!({"revocation_id": issued["revocation_id"], "only_token": true});
-    house.operator(Method::POST, "/v1/revocations").json(&revoke).send().await.unwrap();
+    house.revoke(json!({"revocation_id": issued["revocation_id"], "only_token": true})).await;
     assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive(), "at once");
 }
 
@@ -96,8 +101,7 @@ async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
     let issued = body_of(house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
     let pass = issued["token"].as_str().unwrap();
     assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive());
-    let verifier = house.token("ledger-verifier", &["verifier"], &[SERVER]).await;
-    let answer = body_of(about(&house, pass).bearer_auth(&verifier).send().await.unwrap()).await;
+    let answer = told_verifier(&house, pass).await;
     assert_eq!((&answer["token_type"], &answer["cnf"]), (&json!("DPoP"), &json!({"jkt": key.thumbprint()})));
 }
 

@@ -122,8 +122,7 @@ async fn a_sign_in_code_is_good_once_and_guesses_are_few() {
     assert_eq!(post(&code.to_lowercase().replace('-', " ")).await.status, 200);
     assert_eq!(post(&code).await.status, 403, "used");
     let revoked = sign_in_code(&house, "bob").await;
-    let body = json!({"steward": steward(&house, "bob").await});
-    house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
+    house.revoke(json!({"steward": steward(&house, "bob").await})).await;
     assert_eq!(post(&revoked).await.status, 403, "its steward is revoked");
     let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
     let made = house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap();

@@ -5,7 +5,7 @@ use hallpass::{
     token::UnverifiedPass,
 };
 use reqwest::{Method, RequestBuilder, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     browser::{
@@ -218,9 +218,7 @@ async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 400]);
     }
-    let path = format!("/v1/tasks?agent={APP}");
-    let tasks: Value = house.operator(Method::GET, &path).send().await.unwrap().json().await.unwrap();
-    let states: Vec<_> = tasks["items"].as_array().unwrap().iter().map(|task| task["state"].clone()).collect();
+    let states: Vec<_> = house.tasks_of(APP).await.iter().map(|task| task["state"].clone()).collect();
     assert_eq!(states, vec![json!("revoked"); 5]);
 }
 
@@ -273,9 +271,7 @@ async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
             "agent" => APP.to_owned(),
             _ => task_of(&house, APP).await["task_id"].as_str().unwrap().to_owned(),
         };
-        let body = json!({ subject: id });
-        let revoked = house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
-        assert_eq!(revoked.status(), StatusCode::CREATED, "{:?}", revoked.text().await);
+        house.revoke(json!({ subject: id })).await;
         let next = answer["refresh_token"].as_str().unwrap();
         assert_eq!(refused(refresh(&house, next, &[])).await, invalid_grant(), "{subject}");
         if subject == "task" {
@@ -295,9 +291,7 @@ async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
     let house = house().await;
     let answer = token(redeem(&house, &code(&house).await, &[])).await;
     let alice = steward(&house, "alice").await;
-    let revoked =
-        house.operator(Method::POST, "/v1/revocations").json(&json!({"steward": alice})).send().await.unwrap();
-    assert_eq!(revoked.status(), StatusCode::CREATED);
+    house.revoke(json!({"steward": alice})).await;
     let next = answer["refresh_token"].as_str().unwrap();
     assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
     let path = format!("/v1/stewards/{alice}/reinstate");

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{ASSERTION_TYPE, ask, basic, ledger, refused, register, token},
+    client::{ASSERTION_TYPE, ask, basic, ledger, pass_of, refused, register, token},
     house::{House, assertion},
     introspection::{secret, told},
     task_clients::{credential, open},
@@ -23,10 +23,6 @@ async fn done(request: RequestBuilder) {
         (&"no-store".parse().unwrap(), &"no-cache".parse().unwrap())
     );
     assert_eq!(answer.text().await.unwrap(), "");
-}
-
-fn pass_of(answer: &Value) -> String {
-    answer["access_token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -122,15 +122,14 @@ async fn its_credentials_end_with_the_task() {
     let id = |opened: &Value| opened["task_id"].as_str().unwrap().to_owned();
     let done = house.agent(Method::POST, &format!("/v1/tasks/{}/complete", id(&completed))).send().await.unwrap();
     assert_eq!(done.status(), StatusCode::OK);
-    let revoke = |subject: Value| house.operator(Method::POST, "/v1/revocations").json(&subject).send();
-    revoke(json!({"task": id(&revoked)})).await.unwrap();
+    house.revoke(json!({"task": id(&revoked)})).await;
     for opened in [&completed, &revoked] {
         assert_eq!(refused(ask_as(opened)).await, (401, "invalid_client".to_owned()));
     }
-    revoke(json!({"server": "ledger"})).await.unwrap();
+    house.revoke(json!({"server": "ledger"})).await;
     assert_eq!(refused(ask_as(&suspended)).await, (400, "unauthorized_client".to_owned()));
     house.operator(Method::POST, "/v1/servers/ledger/reinstate").send().await.unwrap();
-    revoke(json!({"agent": "research-bot"})).await.unwrap();
+    house.revoke(json!({"agent": "research-bot"})).await;
     assert_eq!(refused(ask_as(&suspended)).await, (400, "unauthorized_client".to_owned()));
 }
 
