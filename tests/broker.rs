@@ -385,5 +385,13 @@ async fn an_agent_that_a_platform_proves_needs_no_key() {
     broker.change_agent(&admin(), without("deploy-bot")).await.unwrap();
     let (view, secret) = broker.add_secret(&admin(), &"deploy-bot".parse().unwrap()).await.unwrap();
     assert_eq!(view.secrets.len(), 1);
-    assert_eq!(broker.remove_secret(&admin(), &view.agent, &secret.id()).await.unwrap().secrets.len(), 0);
+    assert_eq!(
+        broker
+            .remove_secret(&admin(), &view.agent, &secret.recorded(view.registered_at).id())
+            .await
+            .unwrap()
+            .secrets
+            .len(),
+        0
+    );
 }

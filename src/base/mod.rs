@@ -3,6 +3,7 @@
 
 pub mod client_url;
 pub mod digest;
+pub mod error;
 pub mod holder;
 pub mod ids;
 pub mod json;
@@ -11,6 +12,8 @@ pub mod key;
 pub mod random;
 mod reason;
 mod receipt;
+#[cfg(feature = "server")]
+pub mod redirect;
 #[cfg(feature = "server")]
 pub mod secret_file;
 pub mod time;

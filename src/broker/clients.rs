@@ -1,55 +1,13 @@
 //! Clients: agents that prove themselves with a secret, for programs that know OAuth and no keys.
 
-use std::fmt;
-
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use subtle::{Choice, ConstantTimeEq as _};
-use zeroize::Zeroizing;
 
-use super::{AgentView, Broker, BrokerError, Caller, NewAgent};
+use super::{AgentView, Broker, BrokerError, Caller, NewAgent, OneTime};
 use crate::{
-    base::{digest::Digest, ids::AgentId, random, time::Timestamp},
+    base::{digest::Digest, ids::AgentId, time::Timestamp},
     journal::client::{ClientSecret, MAX_SECRETS, SecretId},
 };
-
-/// A secret that was made, handed out once. Never printed, wiped when dropped.
-pub struct NewSecret {
-    text: Zeroizing<String>,
-    recorded: ClientSecret,
-}
-
-impl NewSecret {
-    /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, which read the same however a client encodes them.
-    pub(super) fn generate(now: Timestamp) -> Self {
-        let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<32>().as_slice()));
-        let recorded = ClientSecret { digest: Digest::of(text.as_bytes()), added_at: now };
-        Self { text, recorded }
-    }
-
-    /// The text, for the one answer that tells it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-
-    /// What is kept of it.
-    pub(super) const fn recorded(&self) -> &ClientSecret {
-        &self.recorded
-    }
-
-    /// The id to remove it by.
-    #[must_use]
-    pub fn id(&self) -> SecretId {
-        self.recorded.id()
-    }
-}
-
-impl fmt::Debug for NewSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NewSecret({})", self.id())
-    }
-}
 
 /// A secret of an agent or a server, as shown to operators.
 #[derive(Debug, Clone, Serialize)]
@@ -77,11 +35,11 @@ impl Broker {
         &self,
         caller: &Caller,
         new: NewAgent,
-    ) -> Result<(AgentView, NewSecret), BrokerError> {
+    ) -> Result<(AgentView, OneTime), BrokerError> {
         let _changing = self.changes.lock().await;
         self.refuse_taken(&new.agent)?;
-        let secret = NewSecret::generate(self.now());
-        let view = self.set_agent(caller, new, (None, Some(secret.recorded.clone()))).await?;
+        let secret = OneTime::token("");
+        let view = self.set_agent(caller, new, (None, Some(secret.recorded(self.now())))).await?;
         Ok((view, secret))
     }
 
@@ -90,15 +48,10 @@ impl Broker {
     /// # Errors
     ///
     /// When there is no such agent, it has [`MAX_SECRETS`] already, or it cannot be recorded.
-    pub async fn add_secret(&self, caller: &Caller, agent: &AgentId) -> Result<(AgentView, NewSecret), BrokerError> {
+    pub async fn add_secret(&self, caller: &Caller, agent: &AgentId) -> Result<(AgentView, OneTime), BrokerError> {
         let _changing = self.changes.lock().await;
         let mut record = self.registered(agent)?;
-        if record.secrets.len() >= MAX_SECRETS {
-            let detail = format!("an agent has at most {MAX_SECRETS} secrets: remove one first");
-            return Err(BrokerError::Conflict(detail));
-        }
-        let secret = NewSecret::generate(self.now());
-        record.secrets.push(secret.recorded.clone());
+        let secret = add_secret(&mut record.secrets, self.now())?;
         Ok((self.record_agent(caller, record).await?, secret))
     }
 
@@ -117,11 +70,7 @@ impl Broker {
     ) -> Result<AgentView, BrokerError> {
         let _changing = self.changes.lock().await;
         let mut record = self.registered(agent)?;
-        let before = record.secrets.len();
-        record.secrets.retain(|kept| kept.id() != *secret);
-        if record.secrets.len() == before {
-            return Err(BrokerError::NotFound(format!("secret `{secret}`")));
-        }
+        remove_secret(&mut record.secrets, secret)?;
         // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
         let is_bare = record.keys.is_empty() && record.secrets.is_empty();
         if is_bare && !self.options.workloads.contains(agent) {
@@ -146,6 +95,23 @@ impl Broker {
         };
         agent.filter(|_| is_good)
     }
+}
+
+/// Makes a secret beside those that are kept.
+pub(super) fn add_secret(kept: &mut Vec<ClientSecret>, now: Timestamp) -> Result<OneTime, BrokerError> {
+    if kept.len() >= MAX_SECRETS {
+        return Err(BrokerError::Conflict(format!("there are at most {MAX_SECRETS} secrets: remove one first")));
+    }
+    let secret = OneTime::token("");
+    kept.push(secret.recorded(now));
+    Ok(secret)
+}
+
+/// Takes the secret with this id out of those that are kept.
+pub(super) fn remove_secret(kept: &mut Vec<ClientSecret>, secret: &SecretId) -> Result<(), BrokerError> {
+    let before = kept.len();
+    kept.retain(|kept| kept.id() != *secret);
+    if kept.len() < before { Ok(()) } else { Err(BrokerError::NotFound(format!("secret `{secret}`"))) }
 }
 
 /// Whether the secret with the digest `presented` is one of those that are kept, in the same time however many

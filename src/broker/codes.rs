@@ -7,11 +7,7 @@ use std::{collections::BTreeSet, fmt};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{
-    Broker, BrokerError, Caller, Issued, Revoke, consent,
-    narrow::{self, Names},
-    one_time::OneTime,
-};
+use super::{Broker, BrokerError, Caller, Issued, Revoke, consent, narrow, one_time::OneTime};
 use crate::{
     base::{
         digest::Digest,
@@ -22,7 +18,7 @@ use crate::{
         consent::ConsentRecord,
         event::{Subject, TaskRecord},
     },
-    token::{Holding, rights::RequestedDetail},
+    token::{Holding, rights::RequestedDetail, scope::Scope},
 };
 
 /// An authorization code, presented.
@@ -50,7 +46,7 @@ pub struct Refresh<'a> {
     /// The servers that the pass is to be for; none: all that were allowed.
     pub servers: BTreeSet<ServerUri>,
     /// What the pass is to be for; `None`: all that was allowed.
-    pub names: Option<Names>,
+    pub scope: Option<&'a Scope>,
     /// The key that a proof came with.
     pub holder: Option<Holding>,
 }
@@ -185,7 +181,7 @@ impl Broker {
         if task.holder.is_some() && task.holder != refresh.holder {
             return refuse(CodeReason::Holder);
         }
-        let asked = narrowed(&task.asked, &refresh.servers, refresh.names.as_ref())?;
+        let asked = narrowed(&task.asked, &refresh.servers, refresh.scope)?;
         let record = self.registered(agent)?;
         let standing = self.refuse_suspended_people(&record, &task.steward);
         let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
@@ -257,7 +253,7 @@ fn fits(consent: &ConsentRecord, agent: &AgentId, redemption: &Redemption<'_>) -
 fn narrowed(
     allowed: &[RequestedDetail],
     servers: &BTreeSet<ServerUri>,
-    wanted: Option<&Names>,
+    wanted: Option<&Scope>,
 ) -> Result<Vec<RequestedDetail>, CodeError> {
     let here = if servers.is_empty() { Some(allowed.to_vec()) } else { narrow::at(allowed, servers) };
     let here = here.ok_or(CodeError::Target)?;
@@ -302,7 +298,7 @@ impl fmt::Debug for Redemption<'_> {
 
 impl fmt::Debug for Refresh<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refresh").field("servers", &self.servers).field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Refresh").field("servers", &self.servers).field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 

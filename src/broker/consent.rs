@@ -10,8 +10,10 @@ use serde_json::Value;
 use super::{Broker, BrokerError, Caller, narrow, one_time::OneTime};
 use crate::{
     base::{
+        client_url::ClientUrl,
         digest::Digest,
         ids::{AgentId, StewardId, TaskId},
+        redirect::RedirectUri,
         time::Timestamp,
     },
     journal::{
@@ -32,12 +34,10 @@ pub enum PersonsClient {
     Known(AgentId),
     /// A client with a metadata document, as fetched.
     Document {
-        /// The id that the agent has or will have.
-        agent: AgentId,
         /// The document's URL.
-        url: String,
+        url: ClientUrl,
         /// Its redirect URIs.
-        redirect_uris: Vec<String>,
+        redirect_uris: Vec<RedirectUri>,
         /// Its keys as JWKs, already looked at by the caller.
         keys: Vec<Value>,
     },
@@ -153,6 +153,7 @@ impl Broker {
         let now = self.now();
         let state = self.state();
         let missing = |agent: &AgentId| BrokerError::NotFound(format!("agent `{agent}`"));
+        let of_url;
         let (agent, group, client, keys, secrets) = match client {
             PersonsClient::Known(id) => {
                 if let Some(known) = state.agent(id) {
@@ -164,11 +165,12 @@ impl Broker {
                 let client = ClientProfile { redirect_uris, origin: ClientOrigin::Dynamic, ..ClientProfile::default() };
                 (id, REGISTERED_CLIENTS, client, Vec::new(), secret.into_iter().collect())
             }
-            PersonsClient::Document { agent, url, redirect_uris, keys } => {
-                let origin = ClientOrigin::MetadataDocument { url: url.clone() };
-                let redirect_uris = redirect_uris.clone();
+            PersonsClient::Document { url, redirect_uris, keys } => {
+                let origin = ClientOrigin::MetadataDocument { url: url.to_string() };
+                let redirect_uris = redirect_uris.iter().map(ToString::to_string).collect();
                 let client = ClientProfile { redirect_uris, origin, ..ClientProfile::default() };
-                (agent, CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
+                of_url = url.agent().ok_or_else(|| BrokerError::NotFound(format!("agent of `{url}`")))?;
+                (&of_url, CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
             }
         };
         if let Some(known) = state.agent(agent) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Broker, BrokerError, Caller, one_time::OneTime};
 use crate::{
-    base::{ids::AgentId, random, time::Timestamp},
+    base::{ids::AgentId, random, redirect::RedirectUri, time::Timestamp},
     journal::{Event, consent::RegistrationRecord},
 };
 
@@ -15,8 +15,8 @@ use crate::{
 pub struct NewClient {
     /// What it calls itself.
     pub name: Option<String>,
-    /// Where codes may be sent, already looked at by the caller.
-    pub redirect_uris: Vec<String>,
+    /// Where codes may be sent.
+    pub redirect_uris: Vec<RedirectUri>,
     /// Whether it wants a secret.
     pub with_secret: bool,
 }
@@ -55,7 +55,7 @@ impl Broker {
         let registration = RegistrationRecord {
             agent: agent.clone(),
             name: new.name,
-            redirect_uris: new.redirect_uris,
+            redirect_uris: new.redirect_uris.into_iter().map(String::from).collect(),
             secret: secret.as_ref().map(OneTime::digest),
             expires_at: now.plus(UNUSED_LIVES),
         };

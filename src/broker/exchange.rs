@@ -37,7 +37,7 @@ impl SubjectPass {
     #[must_use]
     pub fn left(&self) -> Vec<RequestedDetail> {
         let servers: BTreeSet<&ServerUri> = self.remaining.rights.iter().map(|detail| &detail.server).collect();
-        let all = servers.into_iter().map(|server| Names::of(&self.remaining.rights, server).all(server));
+        let all = servers.into_iter().map(|server| Left::of(&self.remaining.rights, server).all(server));
         all.filter(|detail| !detail.names_nothing()).collect()
     }
 
@@ -136,7 +136,7 @@ impl Broker {
             return Err(ExchangeError::Subject("it was narrowed in a way that cannot be carried over"));
         }
         let left: Vec<_> = remaining.rights.iter().filter(|detail| alive.contains(&detail.server)).cloned().collect();
-        let asked: Vec<_> = asked.iter().map(|detail| Names::of(&left, &detail.server).within(detail)).collect();
+        let asked: Vec<_> = asked.iter().map(|detail| Left::of(&left, &detail.server).within(detail)).collect();
         let asked: Vec<_> = asked.into_iter().filter(|detail| !detail.names_nothing()).collect();
         if asked.is_empty() {
             return Err(ExchangeError::NothingLeft);
@@ -156,7 +156,7 @@ impl Broker {
         refuse_bad_details(asked)?;
         let catalogue = self.state().catalogue();
         let canonical = |detail: &RequestedDetail| {
-            let server = catalogue.get(&detail.server).map(|manifest| manifest.server.clone())?;
+            let server = catalogue.canonical(&detail.server)?.clone();
             let is_meant = pass.claims().audience.contains(&server);
             is_meant.then(|| RequestedDetail { server, ..detail.clone() })
         };
@@ -306,9 +306,7 @@ fn restriction(limit: &GrantedDetail, granted: &[GrantedDetail]) -> Option<Grant
     let mut kept = limit.clone();
     (kept.prompts, kept.resources) = (Vec::new(), Vec::new());
     kept.tools.retain(is_granted);
-    kept.constraints.retain(|tool, _| is_granted(tool));
-    kept.closed_arguments.retain(is_granted);
-    kept.call_proof.retain(is_granted);
+    kept.retain_demands(is_granted);
     let demands = kept.read_only
         || !(kept.constraints.is_empty() && kept.closed_arguments.is_empty() && kept.call_proof.is_empty());
     (demands && !kept.tools.is_empty()).then_some(kept)
@@ -316,19 +314,19 @@ fn restriction(limit: &GrantedDetail, granted: &[GrantedDetail]) -> Option<Grant
 
 /// What is named of one server.
 #[derive(Default)]
-struct Names<'l> {
+struct Left<'l> {
     tools: BTreeSet<&'l ToolName>,
     prompts: BTreeSet<&'l ToolName>,
-    resources: Vec<&'l ResourceTree>,
+    resources: Vec<ResourceTree>,
 }
 
-impl<'l> Names<'l> {
+impl<'l> Left<'l> {
     fn of(left: &'l [GrantedDetail], server: &ServerUri) -> Self {
         let mut names = Self::default();
         for detail in left.iter().filter(|detail| detail.server == *server) {
             names.tools.extend(&detail.tools);
             names.prompts.extend(&detail.prompts);
-            names.resources.extend(&detail.resources);
+            names.resources.extend(detail.resources.iter().cloned());
         }
         names
     }
@@ -337,7 +335,7 @@ impl<'l> Names<'l> {
         let mut all = RequestedDetail::new(server.clone());
         let exact = |names: &BTreeSet<&ToolName>| names.iter().map(|name| NamePattern::from((*name).clone())).collect();
         (all.tools, all.prompts) = (exact(&self.tools), exact(&self.prompts));
-        all.resources = self.resources.iter().map(|tree| (*tree).clone()).collect();
+        all.resources.clone_from(&self.resources);
         all
     }
 
@@ -350,24 +348,11 @@ impl<'l> Names<'l> {
         let mut kept = detail.clone();
         kept.tools = meant(&detail.tools, &self.tools);
         kept.prompts = meant(&detail.prompts, &self.prompts);
-        kept.resources = self.subtrees(&detail.resources);
+        kept.resources = ResourceTree::intersection(&detail.resources, &self.resources);
         // A demand on a tool that is asked for and not left is moot; any other stays, for policy to refuse.
         let is_moot =
             |tool: &ToolName| detail.tools.iter().any(|pattern| pattern.matches(tool)) && !self.tools.contains(tool);
-        kept.constraints.retain(|tool, _| !is_moot(tool));
-        kept.closed_arguments.retain(|tool| !is_moot(tool));
-        kept.call_proof.retain(|tool| !is_moot(tool));
-        kept
-    }
-
-    /// What of `trees` is left: a subtree that lies within one that is left, or the other way round.
-    fn subtrees(&self, trees: &[ResourceTree]) -> Vec<ResourceTree> {
-        let mut kept: Vec<ResourceTree> = Vec::new();
-        for (asked, left) in trees.iter().flat_map(|asked| self.resources.iter().map(move |left| (asked, *left))) {
-            let narrower =
-                if left.contains(asked) { Some(asked) } else { Some(left).filter(|left| asked.contains(left)) };
-            kept.extend(narrower.filter(|tree| !kept.contains(tree)).cloned());
-        }
+        kept.retain_demands(|tool| !is_moot(tool));
         kept
     }
 }

@@ -61,7 +61,7 @@ use self::{
 };
 pub use self::{
     calls::{CallPage, CallView},
-    clients::{NewSecret, SecretView},
+    clients::SecretView,
     codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
     consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
     decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
@@ -77,7 +77,6 @@ pub use self::{
     key_protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
     keyring::{KeyView, KeyringError},
     live_task::{LiveTask, TaskEnd},
-    narrow::Names,
     one_time::OneTime,
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     operators::{NewOperator, OperatorToken},

@@ -8,6 +8,7 @@ use crate::{
     token::{
         path::ResourceTree,
         rights::{GrantedDetail, NamePattern, RequestedDetail},
+        scope::Scope,
     },
 };
 
@@ -19,7 +20,7 @@ pub(super) fn to_exact(
     servers: &Catalogue,
 ) -> Vec<RequestedDetail> {
     let exact = asked.iter().filter_map(|detail| {
-        let server = servers.get(&detail.server)?.server.clone();
+        let server = servers.canonical(&detail.server)?.clone();
         let here: Vec<_> = granted.iter().filter(|granted| granted.server == server).collect();
         let names = |patterns: &[NamePattern], of: fn(&GrantedDetail) -> &Vec<ToolName>| -> BTreeSet<ToolName> {
             let granted = here.iter().flat_map(|detail| of(detail));
@@ -42,21 +43,9 @@ pub(super) fn at(allowed: &[RequestedDetail], servers: &BTreeSet<ServerUri>) -> 
     servers.iter().all(knows).then(|| here.collect())
 }
 
-/// Names that are wanted, at whichever server has them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a plain record")]
-pub struct Names {
-    /// Tools, by name or pattern.
-    pub tools: Vec<NamePattern>,
-    /// Prompts, likewise.
-    pub prompts: Vec<NamePattern>,
-    /// Resource subtrees.
-    pub resources: Vec<ResourceTree>,
-}
-
 /// The part of `allowed`, whose names are exact, that `wanted` names; `None` when some name, pattern or
 /// subtree in `wanted` is about nothing of it.
-pub(super) fn to_wanted(allowed: &[RequestedDetail], wanted: &Names) -> Option<Vec<RequestedDetail>> {
+pub(super) fn to_wanted(allowed: &[RequestedDetail], wanted: &Scope) -> Option<Vec<RequestedDetail>> {
     let meets = |pattern: &NamePattern, of: fn(&RequestedDetail) -> &Vec<NamePattern>| {
         allowed.iter().flat_map(of).filter_map(NamePattern::exact).any(|name| pattern.matches(&name))
     };
@@ -81,9 +70,7 @@ pub(super) fn to_wanted(allowed: &[RequestedDetail], wanted: &Names) -> Option<V
 
 /// Leaves `detail` with these names, and with what it demands of them.
 fn keep(detail: &mut RequestedDetail, tools: BTreeSet<ToolName>, prompts: BTreeSet<ToolName>) {
-    detail.constraints.retain(|tool, _| tools.contains(tool));
-    detail.closed_arguments.retain(|tool| tools.contains(tool));
-    detail.call_proof.retain(|tool| tools.contains(tool));
+    detail.retain_demands(|tool| tools.contains(tool));
     detail.tools = tools.into_iter().map(NamePattern::from).collect();
     detail.prompts = prompts.into_iter().map(NamePattern::from).collect();
 }
@@ -142,21 +129,14 @@ mod tests {
             on(A, json!({"tools": ["read", "write"], "closed_arguments": ["write"], "resources": ["file:///a"]})),
             on(B, json!({"tools": ["read"]})),
         ]));
-        let narrow = |wanted: Value| {
-            let wanted: RequestedDetail = serde_json::from_value(on(A, wanted)).unwrap();
-            to_wanted(&allowed, &Names { tools: wanted.tools, prompts: wanted.prompts, resources: wanted.resources })
-        };
+        let narrow = |wanted: &str| to_wanted(&allowed, &wanted.parse().unwrap());
         let reads = details(json!([on(A, json!({"tools": ["read"]})), on(B, json!({"tools": ["read"]}))]));
-        assert_eq!(narrow(json!({"tools": ["re*"]})), Some(reads));
+        assert_eq!(narrow("tool:re*"), Some(reads));
         let write = on(A, json!({"tools": ["write"], "closed_arguments": ["write"], "resources": ["file:///a/b"]}));
-        assert_eq!(narrow(json!({"tools": ["write"], "resources": ["file:///a/b"]})), Some(details(json!([write]))));
-        assert_eq!(narrow(json!({"tools": ["*"], "resources": ["file:///a"]})).as_ref(), Some(&allowed));
-        for more in [
-            json!({"tools": ["read", "drop"]}),
-            json!({"tools": ["read"], "prompts": ["*"]}),
-            json!({"tools": ["read"], "resources": ["file:///"]}),
-        ] {
-            assert_eq!(narrow(more.clone()), None, "{more}");
+        assert_eq!(narrow("tool:write resource:file:///a/b"), Some(details(json!([write]))));
+        assert_eq!(narrow("tool:* resource:file:///a").as_ref(), Some(&allowed));
+        for more in ["tool:read tool:drop", "tool:read prompt:*", "tool:read resource:file:///"] {
+            assert_eq!(narrow(more), None, "{more}");
         }
         let server = |uri: &str| uri.parse::<ServerUri>().unwrap();
         assert_eq!(at(&allowed, &[server(B)].into()), Some(allowed[1..].to_vec()));

@@ -5,14 +5,17 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::base::{digest::Digest, random};
+use crate::{
+    base::{digest::Digest, random, time::Timestamp},
+    journal::client::ClientSecret,
+};
 
 /// A secret that was made a moment ago, to be told once. Never printed, wiped when dropped.
-#[derive(Clone)]
 pub struct OneTime(Zeroizing<String>);
 
 impl OneTime {
-    /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, after a `prefix` that tells what it is when it is found.
+    /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, which read the same however a client encodes them, after a `prefix`
+    /// that tells what it is when it is found.
     #[must_use]
     pub fn token(prefix: &str) -> Self {
         let mut text = Zeroizing::new(String::with_capacity(prefix.len().saturating_add(43)));
@@ -41,8 +44,16 @@ impl OneTime {
         &self.0
     }
 
-    pub(super) fn digest(&self) -> Digest {
+    /// SHA-256 of the text: what is kept of it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
         Digest::of(self.0.as_bytes())
+    }
+
+    /// What the records keep of it as a client's secret, added at `now`.
+    #[must_use]
+    pub fn recorded(&self, now: Timestamp) -> ClientSecret {
+        ClientSecret { digest: self.digest(), added_at: now }
     }
 }
 

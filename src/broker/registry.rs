@@ -9,6 +9,7 @@ use super::{Broker, BrokerError, Caller, clients::SecretView, request::refuse_ba
 use crate::{
     base::{
         ids::{AgentId, GroupName, ServerUri, StewardId, TaskId},
+        redirect::RedirectUri,
         time::Timestamp,
     },
     journal::{
@@ -34,8 +35,8 @@ pub struct NewAgent {
     pub keys: Vec<Value>,
     /// What a token request of it asks for that names no scope.
     pub default_details: Vec<RequestedDetail>,
-    /// Where authorization codes may be sent, already looked at by the caller.
-    pub redirect_uris: Vec<String>,
+    /// Where authorization codes may be sent.
+    pub redirect_uris: Vec<RedirectUri>,
 }
 
 /// An agent, as shown to operators.
@@ -236,7 +237,7 @@ impl Broker {
         let mut client = ClientProfile { default_details: new.default_details, ..client.unwrap_or_default() };
         // Where others are sent codes is theirs to say.
         if client.origin == ClientOrigin::Registered {
-            client.redirect_uris = new.redirect_uris;
+            client.redirect_uris = new.redirect_uris.into_iter().map(String::from).collect();
         }
         // SECURITY: who had a key does not become a public client by losing it.
         let is_public = !client.redirect_uris.is_empty() && !had_keys;

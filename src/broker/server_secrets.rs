@@ -1,8 +1,8 @@
 //! Secrets of servers: by which a server that cannot verify passes asks the broker about them (RFC 7662).
 
 use super::{
-    Broker, BrokerError, Caller, ServerView,
-    clients::{NewSecret, is_one_of},
+    Broker, BrokerError, Caller, OneTime, ServerView,
+    clients::{add_secret, is_one_of, remove_secret},
 };
 use crate::{
     base::{
@@ -11,7 +11,7 @@ use crate::{
     },
     journal::{
         Event,
-        client::{ClientSecret, MAX_SECRETS, SecretId},
+        client::{ClientSecret, SecretId},
     },
 };
 
@@ -20,20 +20,12 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// When there is no such server, it has [`MAX_SECRETS`] already, or it cannot be recorded.
-    pub async fn add_server_secret(
-        &self,
-        caller: &Caller,
-        server: &str,
-    ) -> Result<(ServerView, NewSecret), BrokerError> {
+    /// When there is no such server, it has [`MAX_SECRETS`](crate::journal::client::MAX_SECRETS) already, or it cannot be recorded.
+    pub async fn add_server_secret(&self, caller: &Caller, server: &str) -> Result<(ServerView, OneTime), BrokerError> {
         let _changing = self.changes.lock().await;
         let server = self.server(server)?.manifest.server;
         let mut secrets = self.secrets_of(&server);
-        if secrets.len() >= MAX_SECRETS {
-            return Err(BrokerError::Conflict(format!("a server has at most {MAX_SECRETS} secrets: remove one first")));
-        }
-        let secret = NewSecret::generate(self.now());
-        secrets.push(secret.recorded().clone());
+        let secret = add_secret(&mut secrets, self.now())?;
         Ok((self.record_secrets(caller, server, secrets).await?, secret))
     }
 
@@ -51,11 +43,7 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let server = self.server(server)?.manifest.server;
         let mut secrets = self.secrets_of(&server);
-        let before = secrets.len();
-        secrets.retain(|kept| kept.id() != *secret);
-        if secrets.len() == before {
-            return Err(BrokerError::NotFound(format!("secret `{secret}`")));
-        }
+        remove_secret(&mut secrets, secret)?;
         self.record_secrets(caller, server, secrets).await
     }
 

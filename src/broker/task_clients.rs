@@ -1,10 +1,7 @@
 //! Task clients: a task that hands out credentials of its own OAuth client instead of a pass, so that any stock
 //! client gets exactly the task's passes. They end with the task.
 
-use super::{
-    Broker, BrokerError, Caller, Issued, OpenTask,
-    clients::{NewSecret, is_one_of},
-};
+use super::{Broker, BrokerError, Caller, Issued, OneTime, OpenTask, clients::is_one_of};
 use crate::{
     base::{
         digest::Digest,
@@ -26,7 +23,7 @@ pub struct OpenedForClient {
     /// The task; its id is the client's.
     pub task: TaskRecord,
     /// The client's secret, which nobody keeps.
-    pub secret: NewSecret,
+    pub secret: OneTime,
     /// What its passes will allow, as policy is now.
     pub rights: Vec<GrantedDetail>,
     /// Which grant allowed what.
@@ -59,8 +56,9 @@ impl Broker {
     ) -> Result<OpenedForClient, BrokerError> {
         let record = self.registered(agent)?;
         let said = request.steward.clone();
-        let secret = NewSecret::generate(self.now());
-        let task = TaskRecord { client_secret: Some(secret.recorded().clone()), ..self.new_task(&record, request)? };
+        let secret = OneTime::token("");
+        let client_secret = Some(secret.recorded(self.now()));
+        let task = TaskRecord { client_secret, ..self.new_task(&record, request)? };
         let standing = self.refuse_without_standing(&record, &task, said.as_deref());
         let now = self.now();
         // What the first pass would be; it is dropped, and no record tells of it.

@@ -33,7 +33,7 @@ pub struct TaskView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steward_verified_by: Option<String>,
     /// Whether the steward allowed it in person, on the consent page.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub consented: bool,
     /// What for.
     pub purpose: String,
@@ -333,11 +333,6 @@ impl Broker {
             children,
         }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 const MAX_DELEGATIONS: usize = 1000;

@@ -19,9 +19,11 @@ use super::{
     view::{details_words, items, text, under},
 };
 use crate::{
-    base::ids::{AgentId, GroupName},
+    base::{
+        ids::{AgentId, GroupName},
+        redirect::RedirectUri,
+    },
     identity::{AgentKey, RegisteredKey},
-    oauth::redirect::RedirectUri,
 };
 
 /// Register, change and remove agents.

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{GLOBAL, error::CliError};
 use crate::base::{
+    error::chain,
     ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
     json,
 };
@@ -236,18 +237,6 @@ pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Vec
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
-}
-
-/// An error and its causes on one line; reqwest hides what happened in the last of them.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    let mut words: Vec<String> = Vec::new();
-    for cause in causes {
-        if !words.iter().any(|word| word.contains(&cause)) {
-            words.push(cause);
-        }
-    }
-    words.join(": ")
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, CliError> {

@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 
 use super::{
     access::Operator,
-    client::{Bearer, Client, chain, http_client},
+    client::{Bearer, Client, http_client},
     config_file::ConfigFile,
     error::{CliError, Exit},
     output::{Output, View},
 };
 use crate::{
-    base::time::{Clock as _, SystemClock},
+    base::{
+        error::chain,
+        time::{Clock as _, SystemClock},
+    },
     broker::OPERATOR_TOKEN_FILE,
     config::Config,
     policy::{Catalogue, PolicySet},

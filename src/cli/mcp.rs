@@ -10,11 +10,11 @@ use sse_stream::SseStream;
 use zeroize::Zeroizing;
 
 use super::{
-    client::{body, chain, http_client},
+    client::{body, http_client},
     error::CliError,
     view::items,
 };
-use crate::base::{ids::ServerUri, json::parse};
+use crate::base::{error::chain, ids::ServerUri, json::parse};
 
 /// What a server says that it offers, as it says it.
 #[derive(Debug, Default)]

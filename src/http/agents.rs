@@ -24,11 +24,11 @@ use crate::{
     base::{
         digest::Digest,
         ids::{AgentId, GroupName},
+        redirect::RedirectUri,
     },
     broker::{AgentView, NewAgent},
     identity::RegisteredKey,
     journal::{client::SecretId, event::Subject},
-    oauth::redirect::RedirectUri,
     token::rights::RequestedDetail,
 };
 
@@ -121,8 +121,7 @@ pub(super) async fn create(
     input: Input<AgentRequest>,
 ) -> Result<Answer, Problem> {
     let AgentRequest { agent, steward, groups, keys, secret, default_details, redirect_uris } = input.value;
-    let (keys, redirect_uris) = (public_keys(&keys)?, texts(redirect_uris));
-    let new = NewAgent { agent, steward, groups, keys, default_details, redirect_uris };
+    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)?, default_details, redirect_uris };
     let work = async |caller| {
         if !secret {
             return Answer::created(&app.broker.add_agent(&caller, new).await?);
@@ -176,14 +175,9 @@ pub(super) async fn change(
     if again.is_some_and(|again| again != agent) {
         return Err(Problem::invalid("agent", "not the agent that the path names"));
     }
-    let (keys, redirect_uris) = (public_keys(&keys)?, texts(redirect_uris));
-    let new = NewAgent { agent, steward, groups, keys, default_details, redirect_uris };
+    let new = NewAgent { agent, steward, groups, keys: public_keys(&keys)?, default_details, redirect_uris };
     let changed = app.broker.change_agent(&operator.caller, new).await;
     Answer::ok(&changed.map_err(|error| as_spelled_here(error.into()))?)
-}
-
-fn texts(uris: Vec<RedirectUri>) -> Vec<String> {
-    uris.into_iter().map(String::from).collect()
 }
 
 fn as_spelled_here(problem: Problem) -> Problem {

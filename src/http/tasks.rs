@@ -31,10 +31,11 @@ use crate::{
     },
     broker::{DelegationReport, IssueAgain, Issued, OpenTask, OpenedForClient},
     journal::event::RecordedGrant,
-    oauth::{metadata::TOKEN, scope},
+    oauth::metadata::TOKEN,
     token::{
         Holding,
         rights::{GrantedDetail, RequestedDetail},
+        scope,
     },
 };
 

@@ -31,7 +31,7 @@ pub struct ConsentRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
     /// Whether the request named its rights in full (RFC 9396): then so do the answers.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_detail: bool,
     /// What was shown and allowed; names are exact.
     pub details: Vec<RequestedDetail>,
@@ -58,9 +58,4 @@ pub struct RegistrationRecord {
     pub secret: Option<Digest>,
     /// When it is forgotten, unless somebody consented before.
     pub expires_at: Timestamp,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }

@@ -437,15 +437,6 @@ pub struct AgentRecord {
     pub client: Option<ClientProfile>,
 }
 
-impl AgentRecord {
-    /// Whether there is any way in which it could prove itself, or have a person do so for it.
-    #[must_use]
-    pub fn can_prove_itself(&self) -> bool {
-        let sends_codes = self.client.as_ref().is_some_and(|client| !client.redirect_uris.is_empty());
-        !self.keys.is_empty() || !self.secrets.is_empty() || sends_codes
-    }
-}
-
 /// A task, as opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -481,7 +472,7 @@ pub struct TaskRecord {
     pub parent: Option<ParentPass>,
     /// Whether its steward allowed it in person; they may be another than the agent's then, and only
     /// refresh tokens renew it.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consented: bool,
     /// How the steward proved to be that person; `None` when the agent said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -590,9 +581,4 @@ pub struct RevocationRecord {
     /// The servers concerned, when that is known; empty means all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub servers: BTreeSet<ServerUri>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }

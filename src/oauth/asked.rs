@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Form, OAuthError, Scope};
+use super::{Form, OAuthError};
 use crate::{
     base::{ids::ServerUri, json},
     policy::Catalogue,
-    token::rights::RequestedDetail,
+    token::{rights::RequestedDetail, scope::Scope},
 };
 
 /// What a token request asks for, well-formed; whether there are such servers is not known yet.
@@ -62,10 +62,9 @@ impl Asked {
         catalogue: &Catalogue,
         defaults: &[RequestedDetail],
     ) -> Result<Vec<RequestedDetail>, OAuthError> {
-        let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
-        let named = self.resources.iter().map(canonical).collect::<Option<BTreeSet<_>>>();
-        let named = named.ok_or(OAuthError::InvalidTarget)?;
-        let is_named = |server: &ServerUri| named.is_empty() || canonical(server).is_some_and(|at| named.contains(&at));
+        let named = self.named(catalogue)?;
+        let is_named =
+            |server: &ServerUri| named.is_empty() || catalogue.canonical(server).is_some_and(|at| named.contains(at));
         let details = match (&self.details, &self.scope) {
             (Some(details), scope) => {
                 let mut asked = Vec::new();
@@ -82,8 +81,8 @@ impl Asked {
                 asked
             }
             (None, Some(scope)) => {
-                let by_default: BTreeSet<_> = defaults.iter().filter_map(|detail| canonical(&detail.server)).collect();
-                let servers = if named.is_empty() { by_default } else { named };
+                let by_default = defaults.iter().filter_map(|detail| catalogue.canonical(&detail.server).cloned());
+                let servers = if named.is_empty() { by_default.collect() } else { named };
                 if servers.is_empty() {
                     return Err(OAuthError::InvalidTarget);
                 }
@@ -96,6 +95,16 @@ impl Asked {
             }
         };
         if details.is_empty() { Err(OAuthError::InvalidScope) } else { Ok(details) }
+    }
+
+    /// The servers that `resource` names, as `catalogue` spells them.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidTarget`] for one that is not in `catalogue`.
+    pub fn named(&self, catalogue: &Catalogue) -> Result<BTreeSet<ServerUri>, OAuthError> {
+        let named = self.resources.iter().map(|server| catalogue.canonical(server).cloned());
+        named.collect::<Option<_>>().ok_or(OAuthError::InvalidTarget)
     }
 
     /// The server that `resource` names, as a request or an assertion spells it.

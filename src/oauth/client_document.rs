@@ -3,8 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::redirect::RedirectUri;
-use crate::base::client_url::ClientUrl;
+use crate::base::{client_url::ClientUrl, redirect::RedirectUri};
 
 /// How a client will authenticate at the token endpoint.
 #[derive(Debug, Clone, PartialEq)]

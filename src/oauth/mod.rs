@@ -16,8 +16,6 @@ pub mod form;
 pub mod grant;
 pub mod metadata;
 pub mod pkce;
-pub mod redirect;
-pub mod scope;
 
 pub use asked::Asked;
 pub use authorization::AuthorizationRequest;
@@ -27,4 +25,3 @@ pub use exchange::{TokenExchange, TokenType};
 pub use form::Form;
 pub use grant::{Grant, TokenRequest};
 pub use metadata::Offered;
-pub use scope::Scope;

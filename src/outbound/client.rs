@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt, io,
+    iter::successors,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     pin::Pin,
     sync::Arc,
@@ -19,7 +20,10 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::Reach;
-use crate::base::json::{self, JsonError};
+use crate::base::{
+    error::chain,
+    json::{self, JsonError},
+};
 
 /// Fetches JSON documents that somebody else named or wrote.
 ///
@@ -81,7 +85,7 @@ impl Fetcher {
     pub fn new(options: FetchOptions) -> Result<Self, FetchError> {
         let roots = options.root_certificates.as_deref().map(authorities).transpose()?;
         let resolver = Resolver { names: options.names, reach: options.reach.clone() };
-        let http = client(resolver, roots, options.deadline).map_err(|error| with_sources(&error));
+        let http = client(resolver, roots, options.deadline).map_err(|error| chain(&error));
         Ok(Self { http, reach: options.reach, deadline: options.deadline, at_once: Semaphore::new(MAX_AT_ONCE) })
     }
 
@@ -185,14 +189,12 @@ impl FetchError {
             return Self::TimedOut;
         }
         let error = error.without_url();
-        let mut source: Option<&(dyn Error + 'static)> = Some(&error);
-        while let Some(error) = source {
-            if error.is::<NoneAdmitted>() {
-                return Self::Address;
-            }
-            source = error.source();
+        let first: &dyn Error = &error;
+        let mut causes = successors(Some(first), |error| (*error).source());
+        if causes.any(|cause| cause.is::<NoneAdmitted>()) {
+            return Self::Address;
         }
-        Self::Unreachable(with_sources(&error))
+        Self::Unreachable(chain(&error))
     }
 }
 
@@ -319,18 +321,6 @@ fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     }
     let seconds = directives.find_map(|directive| directive.strip_prefix("max-age="))?;
     seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
-}
-
-/// An error with everything beneath it: the first alone says only that something failed.
-fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// An exchange takes at most this long.

@@ -62,6 +62,12 @@ impl Catalogue {
         self.servers.get(self.aliases.get(uri).unwrap_or(uri))
     }
 
+    /// The canonical URI of the server with this URI or alias.
+    #[must_use]
+    pub fn canonical(&self, uri: &ServerUri) -> Option<&ServerUri> {
+        self.get(uri).map(|manifest| &manifest.server)
+    }
+
     /// The server with this name.
     #[must_use]
     pub fn named(&self, name: &ServerName) -> Option<&Arc<Manifest>> {

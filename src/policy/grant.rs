@@ -45,14 +45,14 @@ pub struct Grant {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub closed_arguments: BTreeSet<NamePattern>,
     /// Whether it gives only tools that the manifest marks read-only.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
     /// Whether a pass must be bound to a holder key.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_proof: bool,
     /// As `require_proof`; and every call of a tool that the manifest marks irreversible needs a
     /// proof of the very call. Both hold whichever grant covers the right, when this one permits it too.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_call_proof: bool,
     /// Arguments that must equal the task's context value of the same name, on every tool that has them.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -196,11 +196,6 @@ macro_rules! text_conversions {
 }
 
 text_conversions!(AgentSelector, ServerSelector);
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
 
 fn write_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))

@@ -3,7 +3,7 @@
 //! A constraint compares what the server will open; a spelling that two programs could read
 //! differently therefore has no canonical form here, and what has none is refused.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -176,6 +176,20 @@ impl ResourceTree {
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         other.segments.starts_with(&self.segments)
+    }
+
+    /// What lies both in one of `ours` and in one of `theirs`: of every two of which one holds the other, the inner.
+    #[must_use]
+    pub fn intersection(ours: &[Self], theirs: &[Self]) -> Vec<Self> {
+        let mut found = BTreeSet::new();
+        for (our, their) in ours.iter().flat_map(|our| theirs.iter().map(move |their| (our, their))) {
+            if their.contains(our) {
+                found.insert(our.clone());
+            } else if our.contains(their) {
+                found.insert(their.clone());
+            }
+        }
+        found.into_iter().collect()
     }
 }
 

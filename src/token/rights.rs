@@ -51,7 +51,7 @@ pub struct AuthorizationDetail<N> {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub closed_arguments: BTreeSet<ToolName>,
     /// Whether only what the manifest marks read-only may be done with these rights.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
     /// Tools whose every call needs a proof of possession that names this very call.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -95,6 +95,16 @@ impl<N> AuthorizationDetail<N> {
             ("forbid_after", self.forbid_after.is_empty()),
         ];
         obligations.into_iter().find(|(_, is_empty)| !is_empty).map(|(name, _)| name)
+    }
+
+    /// Leaves only what is demanded of the tools that `keeps` keeps: a demand goes with its tool.
+    pub fn retain_demands(&mut self, keeps: impl Fn(&ToolName) -> bool) {
+        self.constraints.retain(|tool, _| keeps(tool));
+        self.closed_arguments.retain(&keeps);
+        self.call_proof.retain(&keeps);
+        self.mask.retain(|tool, _| keeps(tool));
+        self.max_calls.retain(|tool, _| keeps(tool));
+        self.forbid_after.retain(|tool, _| keeps(tool));
     }
 
     /// Whether nothing at all is named.
@@ -223,11 +233,6 @@ impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde wants")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 const MAX_STARS: usize = 4;

@@ -26,7 +26,7 @@ fn app() -> AgentId {
 
 async fn with_app(house: &House) -> Arc<Broker> {
     let broker = house.furnished().await;
-    let (keys, redirect_uris) = (Vec::new(), vec!["http://127.0.0.1/cb".to_owned()]);
+    let (keys, redirect_uris) = (Vec::new(), vec!["http://127.0.0.1/cb".parse().unwrap()]);
     broker.add_agent(&admin(), NewAgent { keys, redirect_uris, ..new_agent(APP) }).await.unwrap();
     broker
 }
@@ -140,7 +140,7 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
     let broker = with_app(&house).await;
     let new = || NewClient {
         name: Some("Desk".to_owned()),
-        redirect_uris: vec!["http://127.0.0.1/cb".to_owned()],
+        redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         with_secret: true,
     };
     let made = broker.register_client(&Caller::broker(), new()).await.unwrap();
@@ -201,9 +201,8 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
     std::fs::write(house.directory.path().join("policy/clients.toml"), grant).unwrap();
     let broker = with_app(&house).await;
     let client = PersonsClient::Document {
-        agent: "app.example-1".parse().unwrap(),
-        url: "https://app.example/client.json".to_owned(),
-        redirect_uris: vec!["http://127.0.0.1/cb".to_owned()],
+        url: "https://app.example/client.json".parse().unwrap(),
+        redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         keys: Vec::new(),
     };
     let mut passes = Vec::new();

@@ -11,10 +11,9 @@ use serde_json::json;
 
 use crate::{
     audit::{self, Anchor, Claims, Evidence, FileState, Signature, Signer, Standing, Summary, TreeHead, VerifyError},
-    base::{json, key::PublicKey, time::Timestamp},
+    base::{error::chain, json, key::PublicKey, time::Timestamp},
     cli::{
         access::DATA_DIRECTORY,
-        client::chain,
         error::CliError,
         output::{Output, View},
     },

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::check::{evidence, export_fields};
 use crate::{
     audit::{self, Claims, ConsistencyEvidence, Evidence, FileState, HeadEvidence, InclusionEvidence},
+    base::error::chain,
     cli::{
         access::Operator,
-        client::{Bearer, Client, chain},
+        client::{Bearer, Client},
         error::CliError,
         output::{Output, View},
     },

@@ -6,10 +6,10 @@ use sse_stream::SseStream;
 
 use super::filter::Filter;
 use crate::{
-    base::json::parse,
+    base::{error::chain, json::parse},
     cli::{
         access::Operator,
-        client::{Bearer, Client, chain},
+        client::{Bearer, Client},
         error::CliError,
         output::Output,
         view::text,

@@ -10,8 +10,8 @@ use crate::{
     base::time::Timestamp,
     broker::{BrokerError, Handed, Issued},
     http::{answer::Answer, problem::Problem},
-    oauth::{Asked, OAuthError, exchange::ACCESS_TOKEN, scope},
-    token::rights::GrantedDetail,
+    oauth::{Asked, OAuthError, exchange::ACCESS_TOKEN},
+    token::{rights::GrantedDetail, scope},
 };
 
 /// A token, handed out once.

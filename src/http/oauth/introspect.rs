@@ -24,8 +24,8 @@ use crate::{
         problem::Problem,
     },
     identity::Credential,
-    oauth::{Form, OAuthError, Presented, scope},
-    token::rights::GrantedDetail,
+    oauth::{Form, OAuthError, Presented},
+    token::{rights::GrantedDetail, scope},
 };
 
 /// What a pass is worth at the asking server.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::{
+    base::redirect::RedirectUri,
     broker::{NewClient, OneTime},
     http::{App, answer::Answer, context::Here, document::OAuthProblems, extract::Input, problem::Problem},
     journal::Actor,
@@ -16,7 +17,6 @@ use crate::{
         OAuthError,
         client_document::{ClientKeys, ClientMetadata, MetadataError},
         grant::{AUTHORIZATION_CODE, REFRESH_TOKEN},
-        redirect::RedirectUri,
     },
 };
 
@@ -56,7 +56,7 @@ pub(in crate::http) async fn register(
     let metadata = ClientMetadata::of_registration(&input.value).map_err(refused)?;
     let new = NewClient {
         name: metadata.name.clone(),
-        redirect_uris: metadata.redirect_uris.iter().map(ToString::to_string).collect(),
+        redirect_uris: metadata.redirect_uris.clone(),
         with_secret: metadata.keys == ClientKeys::Secret,
     };
     let made = app.broker.register_client(&context.caller(Actor::Broker), new).await?;

@@ -1,7 +1,6 @@
 //! The HTTP side of the feed client: what is asked of the broker, and every bound on its answers.
 
 use std::{
-    error::Error,
     fmt,
     pin::Pin,
     sync::{
@@ -22,6 +21,7 @@ use sse_stream::{Sse, SseByteStream};
 use super::FeedError;
 use crate::{
     base::{
+        error::chain,
         ids::{IssuerUri, ServerUri},
         json::{self, JsonError},
         jws,
@@ -195,14 +195,14 @@ impl Failure {
     }
 
     fn http(error: reqwest::Error) -> Self {
-        Self::Http(with_sources(&error.without_url()))
+        Self::Http(chain(&error.without_url()))
     }
 
     fn stream(error: sse_stream::Error) -> Self {
         match error {
             sse_stream::Error::Body(body) => match body.downcast::<Self>() {
                 Ok(failure) => *failure,
-                Err(other) => Self::Stream(with_sources(&*other)),
+                Err(other) => Self::Stream(chain(&*other)),
             },
             other => Self::Stream(other.to_string()),
         }
@@ -262,7 +262,7 @@ fn client(roots: Option<Vec<Certificate>>, idle_timeout: Duration) -> Result<Cli
     if let Some(roots) = roots {
         client = client.tls_certs_only(roots);
     }
-    client.build().map_err(|error| FeedError::Http(with_sources(&error)))
+    client.build().map_err(|error| FeedError::Http(chain(&error)))
 }
 
 fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, FeedError> {
@@ -278,18 +278,6 @@ fn bearer(token: &str) -> Result<HeaderValue, FeedError> {
     // Keeps it out of what the HTTP libraries print.
     header.set_sensitive(true);
     Ok(header)
-}
-
-/// An error with everything beneath it: the first alone says only that something failed.
-fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// TCP and TLS must be set up in this time.

@@ -1,12 +1,12 @@
 //! Who asks, and where the answer may go: found before anything else is believed.
 
 use crate::{
-    base::{client_url::ClientUrl, ids::AgentId},
+    base::{client_url::ClientUrl, ids::AgentId, redirect::RedirectUri},
     broker::{Ask, PersonsClient},
     http::App,
     identity::RegisteredKey,
     journal::client::ClientOrigin,
-    oauth::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys, redirect::RedirectUri},
+    oauth::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys},
     policy::Catalogue,
     token::{manifest::Manifest, rights::RequestedDetail},
 };
@@ -151,7 +151,6 @@ async fn of_document(app: &App, url: &ClientUrl) -> Result<AskingClient, Unknown
         ClientKeys::Public | ClientKeys::Secret => Vec::new(),
     };
     let agent = url.agent().ok_or(Unknown::Client)?;
-    let redirect_uris = metadata.redirect_uris.iter().map(ToString::to_string).collect();
     let known = app.broker.state().agent(&agent).and_then(|record| record.client.clone());
     Ok(AskingClient {
         id: url.to_string(),
@@ -159,7 +158,7 @@ async fn of_document(app: &App, url: &ClientUrl) -> Result<AskingClient, Unknown
         origin: ClientOrigin::MetadataDocument { url: url.to_string() },
         redirect_uris: metadata.redirect_uris.clone(),
         defaults: known.unwrap_or_default().default_details,
-        known_as: PersonsClient::Document { agent, url: url.to_string(), redirect_uris, keys },
+        known_as: PersonsClient::Document { url: url.clone(), redirect_uris: metadata.redirect_uris.clone(), keys },
     })
 }
 

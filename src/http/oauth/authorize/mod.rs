@@ -146,7 +146,7 @@ async fn signed_in(app: &App, context: &Context, (form, request): (&Form, &str))
     let servers = app.broker.state().catalogue();
     let shown = decide(&asking, &offer, (&servers, secret.expose()));
     let response = respond(StatusCode::OK, shown, Some(&asking.redirect));
-    app.desk.open.insert(Digest::of(secret.expose().as_bytes()), Arc::new(Open { asking, offer }));
+    app.desk.open.insert(secret.digest(), Arc::new(Open { asking, offer }));
     Ok(response)
 }
 

@@ -18,11 +18,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::asking::Asking;
 use crate::{
-    base::{digest::Digest, ids::ToolName},
+    base::{digest::Digest, ids::ToolName, redirect::RedirectUri},
     broker::{Ask, Offer},
     http::problem::Page,
     journal::client::ClientOrigin,
-    oauth::redirect::RedirectUri,
     policy::Catalogue,
     token::{
         manifest::{Manifest, Tool},

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use super::{Opening, menu, on_behalf, open};
 use crate::{
-    base::ids::ServerUri,
     broker::{Caller, UsedAssertion},
     http::{
         oauth::{answer::TokenAnswer, client::Client, token::Exchange},
@@ -15,9 +14,9 @@ use crate::{
     },
     identity::issuer::IdJag,
     journal::Actor,
-    oauth::{Asked, OAuthError, Presented, Scope},
+    oauth::{Asked, OAuthError, Presented},
     policy::Catalogue,
-    token::rights::RequestedDetail,
+    token::{rights::RequestedDetail, scope::Scope},
 };
 
 /// Opens a task for the workload, or for the client on the person's behalf, and answers its pass.
@@ -58,8 +57,7 @@ fn within(
     asked: &Asked,
     (catalogue, defaults): (&Catalogue, &[RequestedDetail]),
 ) -> Result<Vec<RequestedDetail>, OAuthError> {
-    let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
-    let granted = jag.resources.iter().map(|resource| Asked::server(resource).and_then(|server| canonical(&server)));
+    let granted = jag.resources.iter().map(|resource| catalogue.canonical(&Asked::server(resource)?).cloned());
     let granted = granted.collect::<Option<BTreeSet<_>>>().ok_or(OAuthError::InvalidTarget)?;
     let scope = jag.scope.as_deref().map(str::parse::<Scope>).transpose().map_err(|_| OAuthError::InvalidScope)?;
     let mut asked = asked.clone();
@@ -70,7 +68,7 @@ fn within(
         asked.scope.clone_from(&scope);
     }
     let mut details = asked.resolve(catalogue, defaults)?;
-    if !details.iter().all(|detail| canonical(&detail.server).is_some_and(|server| granted.contains(&server))) {
+    if !details.iter().all(|detail| catalogue.canonical(&detail.server).is_some_and(|at| granted.contains(at))) {
         return Err(OAuthError::InvalidTarget);
     }
     if let Some(scope) = scope {

@@ -1,11 +1,8 @@
 //! `authorization_code` and `refresh_token` (RFC 6749 sections 4.1.3 and 6, OAuth 2.1): what a person
 //! allowed, handed to the client that they allowed it.
 
-use std::collections::BTreeSet;
-
 use crate::{
-    base::ids::ServerUri,
-    broker::{CodeError, Handed, Names, Redemption, Refresh},
+    broker::{CodeError, Handed, Redemption, Refresh},
     http::{
         oauth::{
             answer::{TokenAnswer, refusal},
@@ -13,7 +10,7 @@ use crate::{
         },
         problem::Problem,
     },
-    oauth::{OAuthError, Scope, code::CodeGrant},
+    oauth::{OAuthError, code::CodeGrant},
 };
 
 /// Redeems an authorization code: a pass, and what renews it.
@@ -24,7 +21,7 @@ pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &Code
         code: grant.code(),
         redirect_uri: grant.redirect_uri.as_deref(),
         verifier: grant.verifier,
-        servers: servers(exchange)?,
+        servers: exchange.asked.named(&exchange.app.broker.state().catalogue())?,
         holder: exchange.holder(&client.agent)?,
     };
     let handed = exchange.app.broker.redeem_code(&client.caller, &client.agent, redemption).await;
@@ -35,23 +32,14 @@ pub(in crate::http::oauth) async fn redeem(exchange: &Exchange<'_>, grant: &Code
 pub(in crate::http::oauth) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<TokenAnswer, Problem> {
     let client = exchange.persons_client()?;
     refuse_details(exchange)?;
-    let names = exchange.asked.scope.as_ref().map(names);
-    let refresh = Refresh { token, names, servers: servers(exchange)?, holder: exchange.holder(&client.agent)? };
+    let refresh = Refresh {
+        token,
+        scope: exchange.asked.scope.as_ref(),
+        servers: exchange.asked.named(&exchange.app.broker.state().catalogue())?,
+        holder: exchange.holder(&client.agent)?,
+    };
     let handed = exchange.app.broker.refresh(&client.caller, &client.agent, refresh).await;
     answer(exchange, handed)
-}
-
-fn names(scope: &Scope) -> Names {
-    let (tools, prompts, resources) = scope.names();
-    Names { tools: tools.to_vec(), prompts: prompts.to_vec(), resources: resources.to_vec() }
-}
-
-/// The servers that are named, as the catalogue spells them.
-fn servers(exchange: &Exchange<'_>) -> Result<BTreeSet<ServerUri>, OAuthError> {
-    let catalogue = exchange.app.broker.state().catalogue();
-    let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
-    let named: Option<_> = exchange.asked.resources.iter().map(canonical).collect();
-    named.ok_or(OAuthError::InvalidTarget)
 }
 
 /// SECURITY: what was allowed is recorded with the code; details that come now could only be overlooked.

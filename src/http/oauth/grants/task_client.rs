@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    base::ids::ServerUri,
     broker::{Caller, TaskClient},
     http::{
         oauth::{
@@ -24,10 +23,9 @@ pub(super) async fn answer(
     {
         let state = app.broker.state();
         let catalogue = state.catalogue();
-        let canonical = |server: &ServerUri| catalogue.get(server).map(|manifest| manifest.server.clone());
         let of_task = state.task(&client.task).map(|live| &live.record.asked);
-        let servers: BTreeSet<_> = of_task.into_iter().flatten().map(|detail| canonical(&detail.server)).collect();
-        if asked.resources.iter().any(|server| canonical(server).is_none_or(|at| !servers.contains(&Some(at)))) {
+        let servers = of_task.into_iter().flatten().filter_map(|detail| catalogue.canonical(&detail.server).cloned());
+        if !asked.named(&catalogue)?.is_subset(&servers.collect::<BTreeSet<_>>()) {
             return Err(OAuthError::InvalidTarget.into());
         }
     }

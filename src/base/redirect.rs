@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::ids::{IdError, is_canonical_host, is_loopback_host};
+use super::ids::{IdError, is_canonical_host, is_loopback_host};
 
 /// A redirect URI, as registered or as asked for.
 ///
