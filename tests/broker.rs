@@ -4,6 +4,8 @@
 mod children;
 #[path = "broker/doors.rs"]
 mod doors;
+#[path = "broker/exchanges.rs"]
+mod exchanges;
 #[path = "broker/keys.rs"]
 mod keys;
 #[path = "broker/people.rs"]

@@ -3,20 +3,19 @@
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hallpass::{
     base::{holder::HolderKey, ids::TaskId, key::PrivateKey},
-    broker::{DelegationReport, Exchange, ExchangeError},
+    broker::{DelegationReport, ExchangeError},
     token::{Delegation, Narrowing, attenuate, delegate},
     verify::document::KeyDocument,
 };
 
-use super::{support::raw, *};
+use super::{
+    exchanges::{Of, exchange, named, of},
+    support::raw,
+    *,
+};
 
 fn helper() -> (Caller, AgentId) {
     named("helper-bot")
-}
-
-fn named(agent: &str) -> (Caller, AgentId) {
-    let agent: AgentId = agent.parse().unwrap();
-    (Caller { actor: Actor::Agent(agent.clone()), ..Caller::broker() }, agent)
 }
 
 /// A broker with two more agents, of another steward, that may read and transfer.
@@ -51,25 +50,6 @@ max_ttl = "10m"
 [grant.constraints.transfer]
 "/currency" = { in = ["EUR", "CHF"] }
 "#;
-
-/// What is to be exchanged, and how.
-#[derive(Clone)]
-struct Of<'t> {
-    token: &'t PassToken,
-    proven: Option<HolderKey>,
-    asked: Option<Vec<hallpass::token::RequestedDetail>>,
-}
-
-fn of(token: &PassToken) -> Of<'_> {
-    Of { token, proven: None, asked: None }
-}
-
-async fn exchange(broker: &Broker, who: &(Caller, AgentId), of: Of<'_>) -> Result<Issued, ExchangeError> {
-    let subject = broker.subject_pass(of.token.expose())?;
-    let asked = of.asked.unwrap_or_else(|| subject.left());
-    let (proven, ttl) = (of.proven, Duration::from_secs(300));
-    broker.exchange(&who.0, &who.1, Exchange { subject: &subject, proven, asked, ttl }).await
-}
 
 async fn child_of(broker: &Broker, token: &PassToken) -> Issued {
     exchange(broker, &helper(), of(token)).await.unwrap()

@@ -47,7 +47,7 @@ async fn get(house: &House, path: &str) -> Value {
 /// The sequences of the records that name `steward`.
 async fn records_of(house: &House, steward: &str) -> Vec<u64> {
     let found = get(house, &format!("/v1/audit?steward={steward}")).await;
-    found["items"].as_array().unwrap().iter().map(|event| event["sequence"].as_u64().unwrap()).collect()
+    found["items"].as_array().unwrap().iter().map(|event| event["seq"].as_u64().unwrap()).collect()
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     browser::{Browser, CALLBACK, query, redeem, refresh, steward},
     client::{ASSERTION_TYPE, ask, refused, token},
-    house::{House, body_of, options},
+    house::{House, body_of, options, task},
     support::ISSUER,
     tls,
 };
@@ -44,10 +44,16 @@ async fn serve(State(documents): State<Documents>, uri: Uri) -> axum::response::
     let found = documents.at.lock().unwrap().get(uri.path()).cloned();
     match found {
         Some(Value::String(elsewhere)) => axum::response::Redirect::temporary(&elsewhere).into_response(),
-        Some(document) => ([("cache-control", "max-age=0")], axum::Json(document)).into_response(),
+        Some(document) => {
+            let keep = if uri.path().starts_with(KEPT) { "max-age=600" } else { "max-age=0" };
+            ([("cache-control", keep)], axum::Json(document)).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
+
+/// What is below may be kept for a while.
+const KEPT: &str = "/kept/";
 
 /// Whatever is asked for is here.
 #[derive(Debug)]
@@ -202,6 +208,24 @@ async fn a_document_is_believed_about_itself_only() {
 }
 
 #[tokio::test]
+async fn a_document_is_kept_for_as_long_as_its_server_says_and_a_failure_is_not() {
+    let site = Site::start().await;
+    let house = site.house().await;
+    let browser = Browser::new(&house);
+    let open = async |url: &str| browser.open(&query(&[("client_id", url)])).await.status;
+    for (path, fetches) in [("/kept/client.json", 1), ("/client.json", 3)] {
+        let before = site.documents.asked.load(Ordering::SeqCst);
+        // Not there yet; as soon as it is, it is found.
+        assert_eq!(open(&site.url(path)).await, 400, "{path}");
+        let url = site.put(path, json!({}));
+        for _ in 0..3 {
+            assert_eq!(open(&url).await, 200, "{path}");
+        }
+        assert_eq!(site.documents.asked.load(Ordering::SeqCst) - before, 1 + fetches, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_is_text_and_nobody_is_sent_to_strangers_unseen() {
     let site = Site::start().await;
     let house = site.house().await;
@@ -235,12 +259,13 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
     let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
     let client = ("client_id", url.as_str());
     assert_eq!(refused(redeem(&house, &code, &[client])).await, (401, "invalid_client".to_owned()));
-    let signed = |key: &AgentKey| {
+    let signed_as = |name: &str, key: &AgentKey| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let jti = hex::encode(rand_bytes());
-        let claims = json!({"iss": url, "sub": url, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti});
+        let claims = json!({"iss": name, "sub": name, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti});
         hallpass::base::jws::sign(key.key(), "JWT", None, &claims).unwrap()
     };
+    let signed = |key: &AgentKey| signed_as(&url, key);
     let impostor = AgentKey::generate("desk".parse().unwrap());
     let forged = signed(&impostor);
     let proof = |assertion: &'static str| [("client_assertion", assertion), ("client_assertion_type", ASSERTION_TYPE)];
@@ -253,6 +278,15 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
     let own = [&[("scope", "tool:read_ledger"), ("resource", crate::support::SERVER)][..], &proof(signed(&key).leak())];
     let own = refused(ask(&house, &own.concat())).await;
     assert_eq!(own, (400, "invalid_scope".to_owned()));
+    // Nor at the API, by whichever of its names.
+    let known = agents(&house).await;
+    let agent = known.iter().find(|agent| agent["client_document"] == url).unwrap()["agent"].as_str().unwrap();
+    for name in [agent, &url] {
+        let opened = house.request(Method::POST, "/v1/tasks").bearer_auth(signed_as(name, &key)).json(&task());
+        let (status, _) = crate::house::refused(opened).await;
+        assert!(matches!(status, 401 | 403), "{name}: {status}");
+    }
+    assert_eq!(house.tasks_of(agent).await.len(), 1, "the one that bob allowed");
 }
 
 fn rand_bytes() -> [u8; 16] {

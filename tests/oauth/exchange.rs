@@ -1,5 +1,7 @@
 //! Token exchange: an agent that was handed a pass gets a narrower one of its own, which ends with it.
 
+use std::time::Duration;
+
 use hallpass::{
     base::{holder::HolderKey, key::PrivateKey},
     token::{Narrowing, PassToken, UnverifiedPass, attenuate},
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{exchange, ledger, pass_of, refused, register, token},
-    house::{House, body_of, task},
+    house::{ARCHIVE, House, body_of, task},
     introspection::{secret, told, told_verifier},
     proofs::proof,
     support::SERVER,
@@ -188,4 +190,40 @@ async fn policy_is_asked_for_the_actor() {
     let answer = refused(scene.exchange_as(poor, &scene.pass, &[])).await;
     assert_eq!(answer, (400, "unauthorized_client".to_owned()));
     assert_eq!(scene.house.records()["request_refused"], 1);
+}
+
+#[tokio::test]
+async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
+    let scene = Scene::new().await;
+    let mut request = task();
+    (request["ttl_seconds"], request["context"]) = (json!(3600), json!({"ticket": "T-1"}));
+    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let answer = token(scene.exchange(issued["token"].as_str().unwrap(), &[])).await;
+    assert!(answer["expires_in"].as_u64().unwrap() <= 300, "{answer}");
+    let state = scene.house.broker.state();
+    let child = &state.tasks().find(|task| task.record.agent.as_str() == "helper-bot").unwrap().record;
+    assert_eq!(child.purpose, request["purpose"].as_str().unwrap());
+    assert_eq!(serde_json::to_value(&child.context).unwrap(), request["context"]);
+    // `oauth.token_ttl`, as it is when nobody set it.
+    assert_eq!(child.ends_at.since(child.opened_at), Duration::from_secs(300));
+}
+
+#[tokio::test]
+async fn resource_and_audience_add_up() {
+    let scene = Scene::new().await;
+    scene.house.add_archive().await;
+    let mut request = task();
+    let archive = json!({"type": "mcp", "server": ARCHIVE, "tools": ["read"]});
+    request["authorization_details"].as_array_mut().unwrap().push(archive);
+    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let pass = issued["token"].as_str().unwrap();
+    for (parameters, scope) in [
+        (&[("resource", SERVER)][..], "tool:read_ledger"),
+        (&[("audience", "archive")], "tool:read"),
+        (&[("resource", SERVER), ("audience", "archive")], "tool:read tool:read_ledger"),
+        (&[("audience", "ledger"), ("audience", ARCHIVE)], "tool:read tool:read_ledger"),
+        (&[("resource", SERVER), ("audience", SERVER)], "tool:read_ledger"),
+    ] {
+        assert_eq!(token(scene.exchange(pass, parameters)).await["scope"], scope, "{parameters:?}");
+    }
 }

@@ -1,14 +1,19 @@
 //! The jwt-bearer grant: platforms' tokens for workloads, identity assertions for clients.
 
 use futures_util::future::join_all;
-use hallpass::identity::AgentKey;
-use reqwest::{Method, StatusCode};
+use hallpass::{
+    base::{holder::HolderKey, key::PrivateKey},
+    identity::AgentKey,
+};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 
 use crate::{
     client::{ASSERTION_TYPE, TOKEN, ask, basic, error, ledger, refused, register, token},
     house::{House, assertion, body_of},
     idp::SigningKey,
+    introspection::told_verifier,
+    proofs::proof,
     provider::{JWT_BEARER, Provider, bearer},
     support::SERVER,
 };
@@ -246,4 +251,25 @@ async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
     token(bearer(&house, &jag, &parameters)).await;
     let tasks = house.tasks_of("research-bot").await;
     assert!(tasks.iter().all(|task| task["steward_verified_by"] == provider.idp.issuer()));
+}
+
+#[tokio::test]
+async fn whoever_proves_a_key_gets_a_bound_pass_and_who_is_named_by_one_must() {
+    let provider = Provider::start().await;
+    let house = provider.house().await;
+    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    provider.link(&house, "carol", "00u1").await;
+    let [holder, thief] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let by = |key: &PrivateKey, request: RequestBuilder| request.header("dpop", proof(key, json!({}), json!({})));
+    let workload = provider.workload(json!({}));
+    assert_eq!(token(by(&holder, bearer(&house, &workload, &[READ, AT]))).await["token_type"], "DPoP");
+    let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
+    let jag = provider.jag(json!({"cnf": {"jkt": thumbprint}}));
+    let with = || bearer(&house, &jag, &[]).header("authorization", basic("build-bot", &secret));
+    assert_eq!(refused(with()).await, (400, "invalid_grant".to_owned()));
+    assert_eq!(refused(by(&thief, with())).await, (400, "invalid_grant".to_owned()));
+    let answer = token(by(&holder, with())).await;
+    assert_eq!(answer["token_type"], "DPoP");
+    let told = told_verifier(&house, answer["access_token"].as_str().unwrap()).await;
+    assert_eq!(told["cnf"], json!({"jkt": thumbprint}));
 }

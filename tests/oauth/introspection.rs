@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{basic, ledger, refused, register},
-    house::{House, body_of, task},
+    house::{ARCHIVE, House, body_of, task},
     support::SERVER,
 };
 
@@ -44,16 +44,10 @@ fn inactive() -> Value {
     json!({"active": false})
 }
 
-async fn archive(house: &House) {
-    let manifest = json!({"server": "https://archive.example/mcp", "name": "archive", "tools": {"read": {}}});
-    let set = house.operator(Method::PUT, "/v1/servers").json(&manifest).send().await.unwrap();
-    assert_eq!(set.status(), StatusCode::OK);
-}
-
 #[tokio::test]
 async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing() {
     let house = House::new().await;
-    archive(&house).await;
+    house.add_archive().await;
     let (ledger, archive) = (secret(&house, "ledger").await, secret(&house, "archive").await);
     let issued = house.open_task().await;
     let pass = issued["token"].as_str().unwrap();
@@ -108,11 +102,10 @@ async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
 #[tokio::test]
 async fn an_operators_token_asks_for_its_own_servers_alone() {
     let house = House::new().await;
-    archive(&house).await;
-    let archive = "https://archive.example/mcp";
+    house.add_archive().await;
     let pass = house.open_task().await["token"].as_str().unwrap().to_owned();
     let one = house.token("one", &["verifier"], &[SERVER]).await;
-    let two = house.token("two", &["verifier"], &[SERVER, archive]).await;
+    let two = house.token("two", &["verifier"], &[SERVER, ARCHIVE]).await;
     let auditor = house.token("auditor", &["auditor"], &[]).await;
     let ask = |resource: &str, token: &str| {
         let form = [("token", pass.as_str()), ("resource", resource)];
@@ -124,14 +117,14 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
         (SERVER, &one, true),
         ("ledger", &one, true),
         (SERVER, &two, true),
-        (archive, &two, false),
+        (ARCHIVE, &two, false),
         (SERVER, &house.admin, true),
     ] {
         assert_eq!(active(resource, token).await, expected, "{resource}");
     }
     assert_eq!(refused(ask("", &two)).await, (400, "invalid_request".to_owned()), "it must say for which");
     assert_eq!(refused(ask("https://nowhere.example/mcp", &one)).await, (400, "invalid_target".to_owned()));
-    for (resource, token) in [(archive, &one), (SERVER, &auditor)] {
+    for (resource, token) in [(ARCHIVE, &one), (SERVER, &auditor)] {
         assert_eq!(ask(resource, token).send().await.unwrap().status(), StatusCode::FORBIDDEN, "{resource}");
     }
     let gone = house.operator(Method::DELETE, "/v1/operators/one").send().await.unwrap();

@@ -3,7 +3,11 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::browser::{Browser, VERIFIER, house, query, register_app, sign_in_code, steward};
+use crate::{
+    browser::{Browser, VERIFIER, house, query, register_app, sign_in_code, steward},
+    house::GRANT,
+    support::SERVER,
+};
 
 #[tokio::test]
 async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() {
@@ -145,4 +149,28 @@ async fn only_an_admin_makes_sign_in_codes() {
     let denied = house.request(Method::POST, &path).bearer_auth(auditor).json(&json!({})).send().await.unwrap();
     assert_eq!(denied.status(), StatusCode::FORBIDDEN);
     assert_eq!(house.agent(Method::POST, &path).json(&json!({})).send().await.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_person_is_told_what_each_tool_does_and_with_which_limits() {
+    let house = house().await;
+    let mut manifest = serde_json::to_value(crate::support::manifest()).unwrap();
+    manifest["tools"]["post_entry"] = json!({});
+    let set = house.operator(Method::PUT, "/v1/servers").json(&manifest).send().await.unwrap();
+    assert_eq!(set.status(), StatusCode::OK);
+    let everything = GRANT.replace("[\"read_*\", \"search_*\"]", "[\"*\"]");
+    house.set_grants(&format!("{everything}\n[grant.constraints.transfer]\n\"/amount\" = {{ max = 100 }}\n")).await;
+    let shown = Browser::new(&house).sign_in(&query(&[("resource", SERVER)]), "bob").await;
+    let of = |tool: &str| {
+        let start = format!("<li>call <code>{tool}</code>");
+        let rest = shown.html.split(&start).nth(1).unwrap_or_else(|| panic!("no {tool}: {}", shown.html));
+        rest.split("</li>").next().unwrap().to_owned()
+    };
+    let cannot = "<strong>cannot be undone</strong>";
+    assert_eq!(of("read_ledger"), " - reads only");
+    assert_eq!(of("post_entry"), " - changes things");
+    assert_eq!(of("delete_ledger"), format!(" - {cannot}; risk: high"));
+    let limited = of("transfer");
+    assert!(limited.starts_with(&format!(" - {cannot}<br>")), "{limited}");
+    assert!(limited.contains("only with <code>/amount: {&quot;max&quot;:100"), "{limited}");
 }

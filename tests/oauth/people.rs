@@ -12,7 +12,7 @@ use crate::{
         APP, Browser, CALLBACK, VERIFIER, house, query, redeem, refresh, register_app, sign_in_code, steward, task_of,
     },
     client::{ask, ledger, refused, register, token},
-    house::House,
+    house::{ARCHIVE, GRANT, House},
     proofs::proof,
     support::{ISSUER, SERVER},
 };
@@ -304,21 +304,31 @@ async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
 async fn policy_is_asked_again_at_every_renewal() {
     let house = house().await;
     let answer = token(redeem(&house, &code(&house).await, &[])).await;
-    let path = house.directory.path().join("policy/reads.toml");
-    let policy = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, policy.replace(", \"search_*\"", "")).unwrap();
-    let reloaded = house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
-    assert!(reloaded.status().is_success());
+    house.set_grants(&GRANT.replace(", \"search_*\"", "")).await;
     let less = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
     assert_eq!(less["scope"], "tool:read_ledger");
-    std::fs::write(&path, "").unwrap();
-    house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    house.set_grants("").await;
     let next = less["refresh_token"].as_str().unwrap();
     assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
     // A no of the policy uses nothing up.
-    std::fs::write(&path, policy).unwrap();
-    house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    house.set_grants(GRANT).await;
     token(refresh(&house, next, &[])).await;
+}
+
+#[tokio::test]
+async fn a_client_takes_its_pass_for_some_of_the_servers_that_were_allowed() {
+    let house = house().await;
+    house.add_archive().await;
+    // One `resource` more than the usual one.
+    let asked = format!("{}&resource={ARCHIVE}&scope=tool:read*", query(&[]));
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&house, &code, &[("resource", ARCHIVE)])).await;
+    assert_eq!(answer["scope"], "tool:read");
+    let next = answer["refresh_token"].as_str().unwrap();
+    let other = token(refresh(&house, next, &[("resource", SERVER)])).await;
+    assert_eq!(other["scope"], "tool:read_ledger");
+    let both = token(refresh(&house, other["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(both["scope"], "tool:read tool:read_ledger");
 }
 
 #[tokio::test]
