@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{exchange, ledger, pass_of, refused, register, token},
-    house::{ARCHIVE, House, body_of, task},
+    house::{House, body_of, task},
     introspection::{secret, told, told_verifier},
+    operator::ARCHIVE,
     proofs::proof,
     support::SERVER,
 };

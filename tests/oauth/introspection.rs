@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{basic, ledger, refused, register},
-    house::{ARCHIVE, House, body_of, task},
+    house::{House, body_of, task},
+    operator::ARCHIVE,
     support::SERVER,
 };
 

@@ -33,6 +33,7 @@ mod grants;
 mod introspection;
 mod keys;
 mod metadata;
+mod operator;
 mod page;
 mod people;
 mod proofs;

@@ -12,7 +12,8 @@ use crate::{
         APP, Browser, CALLBACK, VERIFIER, house, query, redeem, refresh, register_app, sign_in_code, steward, task_of,
     },
     client::{ask, ledger, refused, register, token},
-    house::{ARCHIVE, GRANT, House},
+    house::{GRANT, House},
+    operator::ARCHIVE,
     proofs::proof,
     support::{ISSUER, SERVER},
 };
