@@ -34,7 +34,7 @@ use crate::{
         secret_file::{SecretFileError, write_secret},
         time::Clock,
     },
-    index::{Index, IndexError},
+    index::{Follower, Index, IndexError},
     journal::{
         Apply, Event, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
         event::{KeyPurpose, KeyState, Role},
@@ -159,8 +159,13 @@ impl Broker {
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
         let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
-        let views = (Arc::clone(&index), Arc::clone(&tree));
-        let apply = applier(Arc::clone(&state), views, (feed_sequence.clone(), sequence.clone()));
+        // The index refuses queries from then on, says so, and is rebuilt at the next start; what decides is the
+        // state, so minting and revoking go on.
+        let follower = Follower::start(Arc::clone(&index), |error| {
+            tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
+        })?;
+        let apply =
+            applier(Arc::clone(&state), (follower, Arc::clone(&tree)), (feed_sequence.clone(), sequence.clone()));
         let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
         let journal = recovered.with_snapshots(snapshots).start(apply)?;
         let keys = options.data_dir.join(KEYS_DIRECTORY);
@@ -255,7 +260,7 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
 /// What the journal's writer does with every durable batch, before anyone has an answer.
 fn applier(
     state: Arc<RwLock<State>>,
-    (index, tree): (Arc<Index>, Arc<Tree>),
+    (index, tree): (Follower, Arc<Tree>),
     (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
 ) -> Apply {
     Box::new(move |records| {
@@ -268,12 +273,7 @@ fn applier(
                 }
             }
         }
-        // The index refuses queries from then on, says so, and is rebuilt at the next start; what
-        // decides is the state, so minting and revoking go on.
-        if let Err(error) = index.apply(records) {
-            tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
-        }
-        // After the index, through which a proof finds its record.
+        index.follow(records);
         if let Err(error) = tree.append(records) {
             tracing::error!(error = %error, "the files of the audit trail's tree could not be written");
         }

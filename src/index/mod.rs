@@ -14,20 +14,22 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Condvar, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
     },
 };
 
 use self::store::Store;
 use crate::journal::{Head, ReadError, Reader, Record};
 
+mod follow;
 mod keys;
 mod prune;
 mod query;
 mod store;
 mod views;
 
+pub use follow::Follower;
 pub use query::{Filter, Order, TaskSummary, Verdict, Window};
 pub use views::Carried;
 
@@ -39,6 +41,10 @@ pub struct Index {
     store: RwLock<Store>,
     dir: PathBuf,
     applied: Mutex<Head>,
+    /// More was applied, or nothing will be any more.
+    moved: Condvar,
+    /// The last record that queries wait for.
+    announced: AtomicU64,
     pruning: Mutex<()>,
     broken: AtomicBool,
 }
@@ -139,6 +145,9 @@ pub enum IndexError {
         /// The answer of the operating system.
         source: std::io::Error,
     },
+    /// There is no thread to follow the journal on.
+    #[error("cannot follow the journal: {0}")]
+    NoThread(#[source] std::io::Error),
     /// It could not be opened, not even empty.
     #[error("cannot build the index: it is one {0}")]
     Unusable(Trouble),
@@ -193,8 +202,9 @@ impl Index {
     pub fn apply(&self, records: &[Record]) -> Result<(), IndexError> {
         let applied = catch_panic(|| self.apply_batch(records)).unwrap_or(Err(IndexError::Damaged));
         if applied.is_err() {
-            self.broken.store(true, Ordering::SeqCst);
+            self.give_up();
         }
+        self.moved.notify_all();
         applied
     }
 
@@ -210,6 +220,7 @@ impl Index {
     ///
     /// When sled fails.
     pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
+        self.catch_up_with_announced();
         self.db()
             .iter()
             .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into))
@@ -222,6 +233,7 @@ impl Index {
     ///
     /// When sled fails.
     pub fn flush(&self) -> Result<(), IndexError> {
+        self.catch_up_with_announced();
         self.db().flush()?;
         Ok(())
     }

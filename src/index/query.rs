@@ -144,6 +144,7 @@ impl Index {
     ///
     /// When the index is damaged or fails.
     pub fn place(&self, sequence: u64) -> Result<Option<Place>, IndexError> {
+        self.catch_up_with_announced();
         Ok(self.located(sequence)?.map(|(place, _)| place))
     }
 
@@ -190,6 +191,7 @@ impl Index {
 
     /// Refuses when records were missed: a part of an answer looks like the whole.
     pub(super) fn whole(&self) -> Result<(), IndexError> {
+        self.catch_up_with_announced();
         if self.broken.load(Ordering::SeqCst) { Err(IndexError::Behind) } else { Ok(()) }
     }
 

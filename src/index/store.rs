@@ -7,7 +7,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, RwLock, atomic::AtomicBool},
+    sync::{
+        Condvar, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use super::{
@@ -148,6 +151,8 @@ impl Index {
             store: RwLock::new(store),
             dir: dir.to_owned(),
             applied: Mutex::new(applied),
+            moved: Condvar::new(),
+            announced: AtomicU64::new(0),
             pruning: Mutex::new(()),
             broken: AtomicBool::new(false),
         }

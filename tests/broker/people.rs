@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hallpass::{
     base::{
+        client_url::ClientUrl,
         digest::Digest,
         ids::{AgentId, StewardId},
     },
@@ -60,7 +61,7 @@ async fn redeem(broker: &Broker, code: &str) -> Result<Handed, CodeError> {
 }
 
 async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
-    let refresh = Refresh { token, servers: BTreeSet::new(), names: None, holder: None };
+    let refresh = Refresh { token, servers: BTreeSet::new(), scope: None, holder: None };
     broker.refresh(&Caller::broker(), &app(), refresh).await
 }
 
@@ -200,8 +201,10 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
                  max_ttl = \"10m\"\n";
     std::fs::write(house.directory.path().join("policy/clients.toml"), grant).unwrap();
     let broker = with_app(&house).await;
+    let url: ClientUrl = "https://app.example/client.json".parse().unwrap();
+    let agent = url.agent().unwrap();
     let client = PersonsClient::Document {
-        url: "https://app.example/client.json".parse().unwrap(),
+        url,
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         keys: Vec::new(),
     };
@@ -214,11 +217,10 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         let verifier = Digest::of(b"verifier");
         let redemption =
             Redemption { code: code.expose(), redirect_uri: None, verifier, servers: BTreeSet::new(), holder: None };
-        let agent = "app.example-1".parse().unwrap();
         passes.push(broker.redeem_code(&Caller::broker(), &agent, redemption).await.unwrap());
         people.push(steward);
     }
-    assert_eq!(broker.agent(&"app.example-1".parse().unwrap()).unwrap().steward, people[0]);
+    assert_eq!(broker.agent(&agent).unwrap().steward, people[0]);
     let verifier = house.verifier(&broker);
     let clears = |handed: &Handed| {
         let call = Call::tool("read_ledger", None);
