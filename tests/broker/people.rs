@@ -203,11 +203,8 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
     let broker = with_app(&house).await;
     let url: ClientUrl = "https://app.example/client.json".parse().unwrap();
     let agent = url.agent().unwrap();
-    let client = PersonsClient::Document {
-        url,
-        redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
-        keys: Vec::new(),
-    };
+    let client =
+        PersonsClient::Document { url, redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()], keys: Vec::new() };
     let mut passes = Vec::new();
     let mut people = Vec::new();
     for name in ["bob", "carol"] {

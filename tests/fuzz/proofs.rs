@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallpass::{
-    base::{ReasonCode, digest::Digest, key::PrivateKey},
+    base::{ReasonCode, digest::Digest},
     token::PassToken,
     verify::{
         Verifier,
