@@ -7,11 +7,7 @@ use crate::home::Home;
 #[test]
 fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
     let home = Home::serving();
-    home.write(
-        "ledger.json",
-        r#"{"server": "https://ledger.example/mcp", "name": "ledger", "tools": {"read_ledger": {}}}"#,
-    );
-    home.ok(&["server", "add", "https://ledger.example/mcp", "--name", "ledger", "--manifest", "ledger.json"]);
+    home.furnish();
     let rights = ["--server", "ledger", "--tool", "read_*"];
     let added = home.json(&[&["agent", "add", "ci-bot", "--steward", "bob", "--secret"][..], &rights].concat());
     let first = added["client_secret"].as_str().unwrap().to_owned();

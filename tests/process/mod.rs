@@ -6,6 +6,8 @@ pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod load;
 pub(crate) mod setup;
+#[path = "../support/skip.rs"]
+pub(crate) mod skip;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
