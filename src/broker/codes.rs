@@ -112,7 +112,8 @@ impl Broker {
     /// Whether `code` is an authorization code that was made here and not forgotten, used or not.
     #[must_use]
     pub fn knows_code(&self, code: &str) -> bool {
-        self.state().people.code(&Digest::of(code.as_bytes())).is_some()
+        let (digest, state) = (Digest::of(code.as_bytes()), self.state());
+        state.people.consent(&digest).is_some() || state.people.family_of(&digest).is_some()
     }
 
     /// Whether `token` is a refresh token of a task that lives, replaced or not.
