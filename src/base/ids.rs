@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// An identifier that was refused: what kind it was to be, and what is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not a {kind}: expected {expected}")]
+#[error("`{given}` is no {kind}: expected {expected}")]
 pub struct IdError {
     kind: &'static str,
     given: String,

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Broker, BrokerError, Caller, Issued, Revoke, consent, narrow, one_time::OneTime};
+use super::{Broker, BrokerError, Caller, GivenBack, Issued, Revoke, consent, narrow, one_time::OneTime};
 use crate::{
     base::{
         digest::Digest,
@@ -112,8 +112,7 @@ impl Broker {
     /// Whether `code` is an authorization code that was made here and not forgotten, used or not.
     #[must_use]
     pub fn knows_code(&self, code: &str) -> bool {
-        let digest = Digest::of(code.as_bytes());
-        let state = self.state();
+        let (digest, state) = (Digest::of(code.as_bytes()), self.state());
         state.people.consent(&digest).is_some() || state.people.family_of(&digest).is_some()
     }
 
@@ -219,7 +218,7 @@ impl Broker {
     }
 
     /// Ends the task that a refresh token of `agent` is or was good for, every pass of it included (RFC 7009
-    /// section 2.1). Says whether there was one; a token of another client is none.
+    /// section 2.1).
     ///
     /// # Errors
     ///
@@ -229,14 +228,17 @@ impl Broker {
         caller: &Caller,
         agent: &AgentId,
         token: &str,
-    ) -> Result<bool, BrokerError> {
+    ) -> Result<GivenBack, BrokerError> {
         let digest = Digest::of(token.as_bytes());
         let _turn = self.turns.of(&digest).await;
         let known = self.state().people.family_of(&digest).map(|(task, family)| (task.clone(), family.agent.clone()));
-        let Some((task, _)) = known.filter(|(_, owner)| owner == agent) else { return Ok(false) };
+        let Some((task, owner)) = known else { return Ok(GivenBack::Nothing) };
+        if owner != *agent {
+            return Ok(GivenBack::NotYours);
+        }
         match self.complete_task(caller, agent, &task).await {
-            Ok(_) | Err(BrokerError::TaskEnded(_)) => Ok(true),
-            Err(BrokerError::NotFound(_)) => Ok(false),
+            Ok(_) => Ok(GivenBack::Revoked(Subject::Task(task))),
+            Err(BrokerError::TaskEnded(_) | BrokerError::NotFound(_)) => Ok(GivenBack::Nothing),
             Err(error) => Err(error),
         }
     }

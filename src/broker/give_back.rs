@@ -20,13 +20,13 @@ pub enum PassOwner {
     TaskClient(TaskClient),
 }
 
-/// What came of a pass that was presented to be ended.
+/// What came of a pass or refresh token that was presented to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth outcome")]
 pub enum GivenBack {
-    /// It is revoked now, by this block.
-    Revoked(RevocationId),
-    /// It is no living pass of this broker's: there was nothing to end.
+    /// It is revoked now: the pass by its last block, the refresh token with its task.
+    Revoked(Subject),
+    /// It is nothing of this broker's that lives: there was nothing to end.
     Nothing,
     /// It is somebody else's, and as alive as before.
     NotYours,
@@ -53,7 +53,7 @@ impl Broker {
             return Err(BrokerError::Conflict(detail));
         }
         self.record(caller, revocation.cut_off, vec![Event::Revoked { revocation }]).await?;
-        Ok(GivenBack::Revoked(block))
+        Ok(GivenBack::Revoked(Subject::RevocationId(block)))
     }
 
     /// The last block of `pass`, and its revocation; `None` when the pass is dead already.

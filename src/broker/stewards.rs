@@ -118,6 +118,12 @@ impl Broker {
         found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
     }
 
+    /// The steward's name, unless it was erased: for that person's own eyes.
+    #[must_use]
+    pub fn steward_name(&self, steward: &StewardId) -> Option<String> {
+        self.directory().name(steward).map(str::to_owned)
+    }
+
     /// The steward that `person` is.
     ///
     /// # Errors

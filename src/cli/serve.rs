@@ -15,7 +15,10 @@ use super::{
     output::{Output, View},
 };
 use crate::{
-    base::time::{Clock, SystemClock},
+    base::{
+        ids::split_canonical_http_uri,
+        time::{Clock, SystemClock},
+    },
     broker::{Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
     config::{Config, LogFormat, Overrides, process_environment},
     http::{self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles},
@@ -72,6 +75,7 @@ impl Serve {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let config = load(&self.overrides())?;
         if self.check_config {
+            trust(&config, &clock())?;
             return show(&config, output);
         }
         let mut telemetry = telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
@@ -100,7 +104,7 @@ async fn serve(
     metrics: &Arc<Metrics>,
     output: Output,
 ) -> Result<(), CliError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let clock = clock();
     let trust = Arc::new(trust(config, &clock)?);
     let options = http::Options { trust, client_documents: client_documents(config)?, ..http_options(config) };
     let listeners = Listeners::bind(options).await.map_err(CliError::failed)?;
@@ -159,6 +163,10 @@ fn reach(config: &Config) -> Reach {
     if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() }
 }
 
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
+}
+
 /// Who fetches clients' metadata documents.
 fn client_documents(config: &Config) -> Result<Option<Arc<Fetcher>>, CliError> {
     if !config.oauth.client_documents {
@@ -176,7 +184,8 @@ fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
         let mut options = FetchOptions::new(here.clone().and(trusted.networks().iter().copied()));
         let failed = |error: &dyn fmt::Display| CliError::failed(format!("issuer `{}`: {error}", trusted.issuer()));
         if let Some(path) = trusted.root_certificates() {
-            options.root_certificates = Some(std::fs::read(path).map_err(|error| failed(&error))?);
+            let unreadable = |error| failed(&format_args!("`root_certificates`: `{}`: {error}", path.display()));
+            options.root_certificates = Some(std::fs::read(path).map_err(unreadable)?);
         }
         issuers.push((trusted.clone(), Fetcher::new(options).map_err(|error| failed(&error))?));
     }
@@ -236,10 +245,17 @@ fn reload_on_hangup(broker: Arc<Broker>, metrics: Arc<Metrics>) -> Result<JoinHa
     }))
 }
 
+/// Where the API is: OAuth alone is also below the path that an issuer may have.
+fn origin(issuer: &str) -> &str {
+    let path = split_canonical_http_uri(issuer).map_or("", |(.., path)| path);
+    issuer.strip_suffix(path).unwrap_or(issuer)
+}
+
 /// What to type next, on the first start only.
 fn next_steps(config: &Config, issuer: &str, output: Output) {
     let token = config.data_dir.join(OPERATOR_TOKEN_FILE);
-    let broker = if issuer == DEFAULT_BROKER { String::new() } else { format!("export HALLPASS_BROKER={issuer}") };
+    let broker =
+        if issuer == DEFAULT_BROKER { String::new() } else { format!("export HALLPASS_BROKER={}", origin(issuer)) };
     let policy = config.policy_dir.display();
     let lines = [
         format!("first start: keys are in {}, an example of grants in {policy}", config.data_dir.display()),

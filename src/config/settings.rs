@@ -255,7 +255,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: Fallback::Value("false"),
         flag: None,
-        about: "Fetch issuers' keys and client metadata documents from this machine too, over plain http as well. Whoever names a document then reaches what listens on loopback: for trials, and for an issuer on the same machine.",
+        about: "Fetch issuers' keys from this machine too, over plain http as well, and client metadata documents by https. Whoever names a document then reaches what listens on loopback: for trials, and for an issuer on the same machine.",
     },
     Setting {
         key: "log.format",

@@ -248,6 +248,9 @@ pub(super) fn render(mut response: Response, request: &RequestId, dialect: Diale
     let inside = problem.inside.as_deref().unwrap_or_default();
     if problem.status.is_server_error() {
         tracing::error!(request.id = %request, code = %problem.code, error = inside, "the request failed");
+    } else if dialect == Dialect::OAuth {
+        // Clients are told one fixed text, so whoever runs the broker finds the reason here.
+        tracing::info!(request.id = %request, error = %problem.as_oauth(), reason = inside, "the request was refused");
     } else {
         tracing::debug!(request.id = %request, code = %problem.code, reason = inside, "the request was refused");
     }

@@ -9,7 +9,7 @@ use hallpass::{
         ids::{AgentId, StewardId},
     },
     broker::{
-        Ask, Broker, BrokerError, CODE_LIVES, Caller, CodeError, CodeReason, Handed, NewAgent, NewClient,
+        Ask, Broker, BrokerError, CODE_LIVES, Caller, CodeError, CodeReason, GivenBack, Handed, NewAgent, NewClient,
         PersonsClient, Redemption, Refresh, Retention, Revoke, SIGN_IN_LIVES, UNUSED_LIVES,
     },
     journal::event::Subject,
@@ -166,11 +166,14 @@ async fn a_client_gives_its_refresh_token_back_and_nobody_elses() {
     let first = redeem(&broker, &code(&broker).await).await.unwrap();
     let second = refresh(&broker, first.refresh.expose()).await.unwrap();
     let (caller, other) = (Caller::broker(), "research-bot".parse().unwrap());
-    assert!(!broker.revoke_refresh_token(&caller, &other, second.refresh.expose()).await.unwrap());
-    assert!(!broker.revoke_refresh_token(&caller, &app(), "hpr_unknown").await.unwrap());
+    let not_theirs = broker.revoke_refresh_token(&caller, &other, second.refresh.expose()).await.unwrap();
+    assert_eq!(not_theirs, GivenBack::NotYours);
+    let none = broker.revoke_refresh_token(&caller, &app(), "hpr_unknown").await.unwrap();
+    assert_eq!(none, GivenBack::Nothing);
     let third = refresh(&broker, second.refresh.expose()).await.unwrap();
     // An old one too: whoever gives it back wants the end of all.
-    assert!(broker.revoke_refresh_token(&caller, &app(), first.refresh.expose()).await.unwrap());
+    let ended = broker.revoke_refresh_token(&caller, &app(), first.refresh.expose()).await.unwrap();
+    assert!(matches!(ended, GivenBack::Revoked(Subject::Task(_))), "{ended:?}");
     assert_eq!(reason(refresh(&broker, third.refresh.expose()).await), CodeReason::Unknown);
     assert_eq!(broker.task(&first.issued.task.task, None).unwrap().state, "completed");
 }

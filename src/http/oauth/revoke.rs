@@ -11,7 +11,6 @@ use super::{client::Proven, schema};
 use crate::{
     broker::{GivenBack, PassOwner},
     http::{App, context::Here, document::OAuthProblems, extract::FormInput, problem::Problem},
-    journal::event::Subject,
     oauth::{OAuthError, Presented},
 };
 
@@ -40,13 +39,13 @@ pub(in crate::http) async fn revoke(
         Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),
         Proven::Task(client, caller) => (PassOwner::TaskClient(client), caller),
     };
-    match app.broker.give_back(&caller, &owner, token).await? {
-        GivenBack::Revoked(block) => app.observer.revoked(&Subject::RevocationId(block)),
-        GivenBack::Nothing => {
-            if let PassOwner::Agent(agent) = &owner {
-                app.broker.revoke_refresh_token(&caller, agent, token).await?;
-            }
-        }
+    let mut given_back = app.broker.give_back(&caller, &owner, token).await?;
+    if let (GivenBack::Nothing, PassOwner::Agent(agent)) = (&given_back, &owner) {
+        given_back = app.broker.revoke_refresh_token(&caller, agent, token).await?;
+    }
+    match given_back {
+        GivenBack::Revoked(subject) => app.observer.revoked(&subject),
+        GivenBack::Nothing => {}
         GivenBack::NotYours => {
             return Err(Problem::oauth(OAuthError::InvalidGrant, "the token was issued to somebody else"));
         }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::subject::SubjectPattern;
 use crate::{
-    base::ids::{AgentId, IssuerUri},
+    base::ids::{AgentId, IssuerUri, is_loopback_host},
     identity::jwk::KeyAlgorithm,
 };
 
@@ -194,9 +194,10 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     lifetime.ok_or_else(|| "`max_lifetime`: expected a duration of 10s to 1day, such as 1h".to_owned())
 }
 
-/// An https URL without user, query and fragment, or an http one: whether that may be dialled is decided when it is.
+/// An https URL without user, query and fragment, or an http one of this machine.
 fn url(text: &str) -> Result<Box<str>, &'static str> {
-    let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let here = |rest: &&str| is_loopback_host(rest.split(['/', ':']).next().unwrap_or_default());
+    let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://").filter(here));
     let is_plain = |rest: &str| {
         !rest.is_empty()
             && text.len() <= MAX_URL_BYTES

@@ -152,7 +152,8 @@ async fn signed_in(app: &App, context: &Context, (form, request): (&Form, &str))
     };
     let secret = OneTime::token("");
     let servers = app.broker.state().catalogue();
-    let shown = decide(&asking, &offer, (&servers, secret.expose()));
+    let name = app.broker.steward_name(&steward);
+    let shown = decide(&asking, (&offer, name.as_deref()), (&servers, secret.expose()));
     let response = respond(StatusCode::OK, shown, Some(&asking.redirect));
     app.desk.open.insert(secret.digest(), Arc::new(Open { asking, offer }));
     Ok(response)

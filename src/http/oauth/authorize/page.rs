@@ -51,12 +51,17 @@ pub(super) fn sign_in(asking: &Asking, ask: &Ask, (request, mistake): (&str, Opt
 }
 
 /// What would be given, to be allowed or refused.
-pub(super) fn decide(asking: &Asking, offer: &Offer, (servers, form): (&Catalogue, &str)) -> Markup {
+pub(super) fn decide(
+    asking: &Asking,
+    (offer, name): (&Offer, Option<&str>),
+    (servers, form): (&Catalogue, &str),
+) -> Markup {
     let named: BTreeSet<_> = offer.granted.iter().map(|detail| &detail.server).collect();
     page(
         "Allow or refuse",
         &html! {
             (who(asking))
+            p { "You are signed in as " strong { (name.unwrap_or(offer.steward.as_str())) } "." }
             h2 { "What it may do for you, if you allow it" }
             @for server in named.into_iter().filter_map(|server| servers.get(server)) {
                 (granted(server, offer.granted.iter().filter(|detail| detail.server == server.server)))
@@ -154,7 +159,7 @@ fn who(asking: &Asking) -> Markup {
             }
             dt { "Your answer goes to" } dd { code { (asking.redirect.authority()) } }
         }
-        @if !client.is_vouched_for() && asking.redirect.is_local() {
+        @if asking.redirect.is_local() {
             p.warning {
                 "The answer goes to a program on the computer that you use, and any program there can say that it is "
                 "this one. Go on only if you started this yourself, a moment ago."
