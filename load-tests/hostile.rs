@@ -49,6 +49,11 @@ fn main() {
         let cost = UnverifiedPass::parse(dearest.expose()).unwrap().verify(&root).unwrap().cost();
         add(kind.name.to_owned(), format!("{cost} units"), called(&dearest));
     }
+    let dearest_to_say = kinds::SUBTREE_THRICE.grown(&pass, &root).0;
+    let checked = UnverifiedPass::parse(dearest_to_say.expose()).unwrap().verify(&root).unwrap();
+    let note = format!("{} rights", checked.remaining().rights.len());
+    let said = Operation::plain("", move || drop(black_box(checked.remaining())));
+    add("remaining: one subtree named again and again".to_owned(), note, said);
     let parsed = |text: String| Operation::plain("", move || drop(black_box(UnverifiedPass::parse(black_box(&text)))));
     let dearest_to_parse =
         kinds::KINDS.iter().map(|kind| kind.grown(&pass, &root).0).max_by_key(|token| token.expose().len());

@@ -19,7 +19,7 @@ use std::{
     io::Write as _,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -37,7 +37,6 @@ use tokio::runtime::Runtime;
 
 const CLIENTS: usize = 32;
 const ROUNDS: usize = 3;
-const SERVER: &str = "https://ledger.example/mcp";
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -56,8 +55,8 @@ async fn at_one_client(directory: &Path) {
     fs::write(directory.join("policy/reads.toml"), GRANT).unwrap();
     let options = Options::new("https://broker.example".parse().unwrap(), data.clone(), directory.join("policy"));
     let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
-    let manifest = json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
-    broker.set_server(&Caller::broker(), serde_json::from_value(manifest).unwrap()).await.unwrap();
+    let manifest = serde_json::from_value(process::load::manifest()).unwrap();
+    broker.set_server(&Caller::broker(), manifest).await.unwrap();
     let key = AgentKey::generate("bot".parse().unwrap());
     let new = NewAgent {
         agent: key.agent().clone(),
@@ -99,7 +98,7 @@ async fn at_one_client(directory: &Path) {
 }
 
 fn task() -> OpenTask {
-    let detail = json!({"type": "mcp", "server": SERVER, "tools": ["read_ledger"]});
+    let detail = json!({"type": "mcp", "server": process::load::SERVER, "tools": ["read_ledger"]});
     OpenTask {
         purpose: "close the Q3 books".to_owned(),
         ttl: Duration::from_secs(300),
@@ -125,7 +124,7 @@ async fn over_http(directory: &Path, round: Duration) {
     let Some(bao) = std::env::var_os("HALLPASS_BENCH_BAO") else {
         println!("HALLPASS_BENCH_BAO names no binary: hallpass alone");
         for _ in 0..ROUNDS {
-            report("hallpass", &mut load(&mint, round).await, round);
+            report("hallpass", load(&mint, round).await);
         }
         return broker.stop().await;
     };
@@ -137,16 +136,16 @@ async fn over_http(directory: &Path, round: Duration) {
     };
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let ours = report("hallpass", &mut load(&mint, round).await, round);
-        let theirs = report("OpenBao", &mut load(&create, round).await, round);
+        let ours = report("hallpass", load(&mint, round).await);
+        let theirs = report("OpenBao", load(&create, round).await);
         ratios.push(format!("{:.1}", ours / theirs));
     }
     println!("hallpass mints {} times as many", ratios.join(", "));
     broker.stop().await;
 }
 
-/// How long each request took that was answered within `round`.
-async fn load(request: &(dyn Fn(&Client) -> RequestBuilder + Sync), round: Duration) -> Vec<Duration> {
+/// How long each request took that was begun within `round`, and all of them together.
+async fn load(request: &(dyn Fn(&Client) -> RequestBuilder + Sync), round: Duration) -> (Vec<Duration>, Duration) {
     let begun = Instant::now();
     let client = async || {
         let client = Client::builder().no_proxy().build().unwrap();
@@ -160,14 +159,15 @@ async fn load(request: &(dyn Fn(&Client) -> RequestBuilder + Sync), round: Durat
         }
         took
     };
-    futures_util::future::join_all((0..CLIENTS).map(|_| client())).await.concat()
+    let took = futures_util::future::join_all((0..CLIENTS).map(|_| client())).await.concat();
+    (took, begun.elapsed())
 }
 
-/// Prints what `who` did in a `round`; returns how many it did in a second.
-fn report(who: &str, took: &mut [Duration], round: Duration) -> f64 {
-    let median = median(took);
+/// Prints what `who` did in the `whole` time; returns how many it did in a second.
+fn report(who: &str, (mut took, whole): (Vec<Duration>, Duration)) -> f64 {
+    let median = median(&mut took);
     let late = took[took.len() * 99 / 100];
-    let rate = f64::from(u32::try_from(took.len()).unwrap()) / round.as_secs_f64();
+    let rate = f64::from(u32::try_from(took.len()).unwrap()) / whole.as_secs_f64();
     println!("{who}: {rate:.0} a second, median {median:.1?}, p99 {late:.1?}");
     rate
 }
@@ -179,7 +179,7 @@ fn median(took: &mut [Duration]) -> Duration {
 
 /// An OpenBao server of its own with raft storage, unsealed, and a token that may create tokens.
 struct Bao {
-    process: Child,
+    _process: process::Process,
     url: String,
     token: String,
 }
@@ -199,7 +199,7 @@ impl Bao {
         let mut command = Command::new(binary);
         let process = command.arg("server").arg("-config").arg(directory.join("bao.json"));
         let process = process.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
-        let mut bao = Self { process, url, token: String::new() };
+        let mut bao = Self { _process: process::Process(process), url, token: String::new() };
         let client = Client::builder().no_proxy().build().unwrap();
         bao.answers(&client, &[501, 503]).await;
         let init = bao.put(&client, "sys/init", json!({"secret_shares": 1, "secret_threshold": 1})).await;
@@ -230,14 +230,6 @@ impl Bao {
         let request = client.put(format!("{}/v1/{path}", self.url)).header("X-Vault-Token", &self.token).json(&body);
         let answer = request.send().await.unwrap().error_for_status().unwrap();
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default()
-    }
-}
-
-impl Drop for Bao {
-    fn drop(&mut self) {
-        // Nothing to do about a process that ended.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -6,6 +6,8 @@ mod answering;
 mod children;
 #[path = "broker/doors.rs"]
 mod doors;
+#[path = "broker/exchanges.rs"]
+mod exchanges;
 #[path = "broker/keys.rs"]
 mod keys;
 #[path = "broker/people.rs"]

@@ -175,6 +175,15 @@ fn the_reference_page_is_up_to_date_and_its_example_is_accepted() {
 }
 
 #[test]
+fn the_lifetime_of_tokens_that_nobody_chose_gives_way_to_that_of_tasks() {
+    let short = "[limits]\nmax_task_ttl = \"2m\"\nmax_pass_ttl = \"1m\"\n";
+    assert_eq!(load(short).unwrap().oauth.token_ttl, Duration::from_secs(120));
+    assert_eq!(load("").unwrap().oauth.token_ttl, Duration::from_secs(300));
+    let chosen = refusal(&format!("{short}[oauth]\ntoken_ttl = \"5m\"\n"));
+    assert!(chosen.contains("oauth.token_ttl") && chosen.contains("limits.max_task_ttl"), "{chosen}");
+}
+
+#[test]
 fn trusted_issuers_are_read_from_the_file_with_their_lines() {
     let good = "[oauth]\ntoken_ttl = \"2m\"\n\n[[oauth.issuer]]\nissuer = \"https://idp.example\"\nkinds = [\"id_jag\"]\n\n\
                 [[oauth.issuer]]\nissuer = \"https://ci.example/\"\nkinds = [\"workload\"]\nnetworks = [\"10.96.0.0/12\"]\n\n\

@@ -203,6 +203,22 @@ fn an_index_that_missed_records_refuses_to_answer() {
 }
 
 #[test]
+fn a_record_that_goes_while_it_is_looked_for_is_gone_and_no_damage() {
+    let dir = written(story());
+    let (journal, index, _) = open(dir.path());
+    let reader = journal.reader();
+    let sequence = |sequence| index.record(&reader, sequence).map(|record| record.map(|record| record.sequence));
+    assert_eq!(sequence(3).unwrap(), Some(3));
+    let oldest: Vec<Record> = reader.read_from(1, None).unwrap().take(4).map(Result::unwrap).collect();
+    // The index forgets before the segment goes.
+    index.forget(&oldest).unwrap();
+    assert_eq!((sequence(4).unwrap(), sequence(5).unwrap()), (None, Some(5)));
+    assert_eq!(Trail::new(&index, &reader).event(4).unwrap(), None);
+    // One that was never there is another matter.
+    assert!(matches!(sequence(8), Err(IndexError::Damaged)));
+}
+
+#[test]
 fn pages_of_the_trail_join_to_the_whole() {
     let dir = written(story());
     let (journal, index, _) = open(dir.path());
@@ -231,7 +247,7 @@ fn hostile_text_cannot_end_a_line_or_drive_a_terminal() {
     let hostile = "a\r\n{\"seq\":1}\u{1b}[2J\u{9b}31m\u{7f}\u{2028}\u{202e}\u{e0041}\u{0}\"\\";
     let dir = written(vec![refused("bot", None, hostile)]);
     let (journal, index, _) = open(dir.path());
-    let event = Trail::new(&index, &journal.reader()).event(1).unwrap();
+    let event = Trail::new(&index, &journal.reader()).event(1).unwrap().unwrap();
     let line = event.to_line();
     assert!(line.is_ascii() && !line.contains(|character: char| character.is_control()), "{line}");
     assert_eq!(serde_json::from_str::<AuditEvent>(&line).unwrap(), event);

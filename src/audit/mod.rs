@@ -31,4 +31,4 @@ pub use statement::{
 };
 pub use tree::{PIECE, Root, SavedTree, TREE_DIRECTORY, Tree, TreeError};
 pub use unsound::VerifyError;
-pub use view::{AuditError, AuditEvent, Page, Trail};
+pub use view::{AuditEvent, Page, Trail};

@@ -272,6 +272,17 @@ impl<'c> Check<'c> {
             None => Signature::None,
         };
         for expected in self.known_heads() {
+            let sealed = match &signature {
+                Signature::Verified(export) | Signature::Unanchored(export) => Some(export.head.chain_head()),
+                Signature::None => None,
+            };
+            if sealed == Some(expected) {
+                // The tree in which the last record was proven to be is the very one that is known.
+                continue;
+            }
+            if expected.sequence > head.sequence && seal.is_some() {
+                return Err(VerifyError::Ends { expected, ends: head.sequence });
+            }
             if expected.sequence > head.sequence {
                 return Err(self.chain.damage(Flaw::TailCut { expected, found: head.sequence }).into());
             }

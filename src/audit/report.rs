@@ -199,18 +199,6 @@ impl Reach {
         }
     }
 
-    /// How many passes it holds in memory.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.live.len()
-    }
-
-    /// Whether nobody could.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.live.is_empty()
-    }
-
     /// The passes, in the order of their issue.
     pub fn rows(self) -> impl Iterator<Item = ReachRow> {
         self.live.into_values().map(|live| {

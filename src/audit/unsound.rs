@@ -59,6 +59,18 @@ pub enum VerifyError {
         /// The first record found.
         begins: u64,
     },
+    /// The sealed page ends before a head that is known, so it cannot be held against it.
+    #[error(
+        "not comparable: the file ends with record {ends}, and the head that was kept is {expected}: export up to \
+         record {} or later, or ask for a consistency proof (`hallpass audit prove --since HEADFILE --json`)",
+        expected.sequence
+    )]
+    Ends {
+        /// The known head.
+        expected: Head,
+        /// The last record found.
+        ends: u64,
+    },
     /// A segment is missing.
     #[error("segment {found} follows on segment {after}: those between are missing")]
     Gap {

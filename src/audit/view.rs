@@ -12,8 +12,9 @@ use crate::{
     },
     index::{Filter, Index, IndexError, Window},
     journal::{
-        Actor, Event, ReadError, Reader, Record, Subjects,
-        event::{KeyState, Role, Subject},
+        Actor, Event, Reader, Record, Subjects,
+        client::ClientOrigin,
+        event::{AgentRecord, KeyState, Role, Subject},
     },
     token::rights::RequestedDetail,
 };
@@ -130,18 +131,6 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// Why the trail did not answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuditError {
-    /// The index did not answer.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// The journal did not give the record.
-    #[error(transparent)]
-    Journal(#[from] ReadError),
-}
-
 /// Answers questions about the past from the index and the journal. Blocks on the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Trail<'a> {
@@ -161,30 +150,27 @@ impl<'a> Trail<'a> {
     /// # Errors
     ///
     /// When index or journal fail; never a part of an answer.
-    pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, AuditError> {
+    pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, IndexError> {
         let limit = window.limit;
         // One more than wanted tells whether there is a next page.
         let mut found = self.index.query(filter, Window { limit: limit.saturating_add(1), ..window })?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = if more { found.last().copied() } else { None };
-        let events = found.into_iter().map(|sequence| self.event(sequence));
-        // What was archived a moment ago is not there any more; the index forgets it in a moment.
-        let kept = events.filter(|event| !matches!(event, Err(AuditError::Journal(ReadError::Archived { .. }))));
-        let events = kept.collect::<Result<_, _>>()?;
+        let events = found.into_iter().filter_map(|sequence| self.event(sequence).transpose());
+        let events = events.collect::<Result<_, _>>()?;
         Ok(Page { events, next })
     }
 
-    /// The event of record `sequence`.
+    /// The event of record `sequence`; `None` when it is not kept any more.
     ///
     /// # Errors
     ///
-    /// When index or journal do not have it.
-    pub fn event(&self, sequence: u64) -> Result<AuditEvent, AuditError> {
-        let place = self.index.place(sequence)?.ok_or(IndexError::Damaged)?;
-        let record = self.journal.read_at(sequence, place)?;
+    /// When index or journal fail.
+    pub fn event(&self, sequence: u64) -> Result<Option<AuditEvent>, IndexError> {
+        let Some(record) = self.index.record(self.journal, sequence)? else { return Ok(None) };
         let subjects = self.index.subjects(&record.entry)?;
-        Ok(AuditEvent::new(&record, &subjects))
+        Ok(Some(AuditEvent::new(&record, &subjects)))
     }
 }
 
@@ -211,13 +197,7 @@ fn explain(event: &Event) -> (&'static str, String) {
         Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
         Event::StewardIdentified { issuer, .. } => ("steward_identified", format!("as a person whom {issuer} knows")),
         Event::StewardUnidentified { .. } => ("steward_unidentified", "no issuer's word counts any more".to_owned()),
-        Event::AgentSet { agent } => {
-            let secrets = match agent.secrets.len() {
-                0 => String::new(),
-                secrets => format!("; {secrets} secrets"),
-            };
-            ("agent_set", format!("{} keys{secrets}; groups {}", agent.keys.len(), list(&agent.groups)))
-        }
+        Event::AgentSet { agent } => ("agent_set", agent_words(agent)),
         Event::AgentRemoved { .. } => ("agent_removed", String::new()),
         Event::ServerSet { manifest } => {
             let (tools, roots) = (manifest.tools.len(), manifest.resources.len());
@@ -323,6 +303,26 @@ const fn role_word(role: Role) -> &'static str {
         Role::Approver => "approver",
         Role::Verifier => "verifier",
     }
+}
+
+/// `1 keys; 1 secrets; groups none; codes to https://app.example/cb; described by https://app.example/client`.
+fn agent_words(agent: &AgentRecord) -> String {
+    let mut words = vec![format!("{} keys", agent.keys.len())];
+    if !agent.secrets.is_empty() {
+        words.push(format!("{} secrets", agent.secrets.len()));
+    }
+    words.push(format!("groups {}", list(&agent.groups)));
+    if let Some(client) = &agent.client {
+        if !client.redirect_uris.is_empty() {
+            words.push(format!("codes to {}", list(&client.redirect_uris)));
+        }
+        match &client.origin {
+            ClientOrigin::Registered => {}
+            ClientOrigin::MetadataDocument { url } => words.push(format!("described by {url}")),
+            ClientOrigin::Dynamic => words.push("registered by itself".to_owned()),
+        }
+    }
+    words.join("; ")
 }
 
 fn list(items: impl IntoIterator<Item = impl ToString>) -> String {

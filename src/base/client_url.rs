@@ -6,27 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     digest::Digest,
-    ids::{AgentId, IdError, is_canonical_host},
+    ids::{AgentId, IdError, split_authority, text_id},
 };
 
-/// The URL of a client metadata document, which is the client's id.
-///
-/// `https`, a lower-case host, a path, no `.` or `..` in it, no user, no query, no fragment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ClientUrl(Box<str>);
+text_id!(
+    /// The URL of a client metadata document, which is the client's id.
+    ///
+    /// `https`, a lower-case host, a path, no `.` or `..` in it, no user, no query, no fragment.
+    ClientUrl, "client URL", is_client_url,
+    "https, a lower-case host, a path without `.` and `..`; no user, query or fragment; at most 512 bytes"
+);
 
 impl ClientUrl {
     /// Whether `client_id` is meant to be one: no agent's id is.
     #[must_use]
     pub fn is_meant(client_id: &str) -> bool {
         client_id.contains("://")
-    }
-
-    /// The URL.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// The host, with its port when it has one.
@@ -46,34 +41,6 @@ impl ClientUrl {
     }
 }
 
-impl FromStr for ClientUrl {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        if is_client_url(text) { Ok(Self(text.into())) } else { Err(IdError::new("client URL", text, EXPECTED_URL)) }
-    }
-}
-
-impl TryFrom<String> for ClientUrl {
-    type Error = IdError;
-
-    fn try_from(text: String) -> Result<Self, IdError> {
-        text.parse()
-    }
-}
-
-impl From<ClientUrl> for String {
-    fn from(url: ClientUrl) -> Self {
-        url.0.into()
-    }
-}
-
-impl fmt::Display for ClientUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The agent that a client's id names: itself, or the one that stands for the URL.
 #[must_use]
 pub fn agent_of_client(client_id: &str) -> Option<AgentId> {
@@ -87,8 +54,7 @@ fn is_client_url(text: &str) -> bool {
     let Some((authority, path)) = text.strip_prefix("https://").and_then(|rest| rest.split_once('/')) else {
         return false;
     };
-    let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
-    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|it| it != 0 && it != 443 && it.to_string() == port);
+    let is_named = |(host, port): (&str, Option<u16>)| !host.starts_with('[') && port != Some(443);
     let is_segment = |segment: &str| {
         let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&byte);
         // A browser reads `%2e` as a dot; so that nobody has to, none is encoded.
@@ -98,8 +64,7 @@ fn is_client_url(text: &str) -> bool {
             && !segment.to_ascii_lowercase().contains("%2e")
     };
     text.len() <= MAX_URL_BYTES
-        && is_canonical_host(host)
-        && port.is_none_or(is_port)
+        && split_authority(authority).is_some_and(is_named)
         && !path.is_empty()
         && path.split('/').all(is_segment)
 }
@@ -109,9 +74,6 @@ const MAX_HOST_SHOWN: usize = 36;
 
 /// 96 bits: nobody finds another URL with the same digits.
 const DIGITS: usize = 24;
-
-const EXPECTED_URL: &str =
-    "https, a lower-case host, a path without `.` and `..`; no user, query or fragment; at most 512 bytes";
 
 #[cfg(test)]
 mod tests {

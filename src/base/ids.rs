@@ -72,6 +72,8 @@ macro_rules! text_id {
     };
 }
 
+pub(super) use text_id;
+
 text_id!(
     /// A non-human identity with keys of its own. Lower case only, so that no two agents differ by case.
     AgentId, "agent id", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
@@ -93,8 +95,8 @@ text_id!(
     GrantId, "grant id", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
 );
 text_id!(
-    /// The human who answers for an agent, as tokens and the journal name them: opaque, so that a
-    /// person's name stays in the erasable directory alone.
+    /// A human who answers for an agent or on whose behalf one acts, as tokens and the journal name them: opaque, so
+    /// that a person's name stays in the erasable directory alone.
     StewardId, "steward id", |text| is_prefixed_hex(text, "stw_"), "stw_ and 32 lower-case hex digits"
 );
 text_id!(
@@ -262,6 +264,18 @@ pub fn split_canonical_http_uri(text: &str) -> Option<(&str, &str, Option<u16>, 
     let (scheme, rest) = text.split_once("://")?;
     let path_start = rest.find('/').unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(path_start)?;
+    let (host, port) = split_authority(authority)?;
+    let default_port = match scheme {
+        "https" => 443,
+        "http" if is_loopback_host(host) => 80,
+        _ => return None,
+    };
+    let canonical = port != Some(default_port) && is_canonical_path(path) && text.len() <= MAX_URI_BYTES;
+    canonical.then_some((scheme, host, port, path))
+}
+
+/// Host and port of an authority without a user, both in their one spelling; an IPv6 address stands in brackets.
+pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(v6) => {
             let (inside, after) = v6.split_once(']')?;
@@ -277,26 +291,12 @@ pub fn split_canonical_http_uri(text: &str) -> Option<(&str, &str, Option<u16>, 
             None => (authority, None),
         },
     };
-    let port = match port {
-        None => None,
-        Some(digits) => {
-            let port: u16 = digits.parse().ok()?;
-            if port.to_string() != digits || port == 0 {
-                return None;
-            }
-            Some(port)
-        }
-    };
-    let default_port = match scheme {
-        "https" => 443,
-        "http" if is_loopback_host(host) => 80,
-        _ => return None,
-    };
-    let canonical = (host.starts_with('[') || is_canonical_host(host))
-        && port != Some(default_port)
-        && is_canonical_path(path)
-        && text.len() <= MAX_URI_BYTES;
-    canonical.then_some((scheme, host, port, path))
+    if !host.starts_with('[') && !is_canonical_host(host) {
+        return None;
+    }
+    let Some(digits) = port else { return Some((host, None)) };
+    let port: u16 = digits.parse().ok()?;
+    (port != 0 && port.to_string() == digits).then_some((host, Some(port)))
 }
 
 /// Whether `host` is a lower-case DNS name in A-label form, or an IPv4 address.

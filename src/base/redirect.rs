@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{IdError, is_canonical_host, is_loopback_host};
+use super::ids::{IdError, is_loopback_host, split_authority};
 
 /// A redirect URI, as registered or as asked for.
 ///
@@ -58,7 +58,7 @@ impl RedirectUri {
         match &self.kind {
             Kind::Https { .. } => {
                 let authority = self.authority().strip_prefix("https://").unwrap_or_default();
-                split_port(authority).is_some_and(|(host, _)| is_loopback_host(host))
+                split_authority(authority).is_some_and(|(host, _)| is_loopback_host(host))
             }
             Kind::Loopback { .. } | Kind::Private { .. } => true,
         }
@@ -136,7 +136,7 @@ fn kind_of(text: &str) -> Option<Kind> {
     }
     let rest = rest.strip_prefix("//")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (host, _) = split_port(rest.get(..end)?)?;
+    let (host, _) = split_authority(rest.get(..end)?)?;
     let start = text.len().checked_sub(rest.len())?;
     let (host_end, authority) = (start.checked_add(host.len())?, start.checked_add(end)?);
     match scheme {
@@ -144,29 +144,6 @@ fn kind_of(text: &str) -> Option<Kind> {
         _ if is_loopback_host(host) => Some(Kind::Loopback { host: host_end, authority }),
         _ => None,
     }
-}
-
-/// Host and port of an authority without a user, both in their one spelling.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(inside) => {
-            let (address, after) = inside.split_once(']')?;
-            let ip: std::net::Ipv6Addr = address.parse().ok()?;
-            let host = authority.get(..address.len().checked_add(2)?)?;
-            (ip.to_string() == address).then_some(())?;
-            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    if !host.starts_with('[') && !is_canonical_host(host) {
-        return None;
-    }
-    let Some(digits) = port else { return Some((host, None)) };
-    let port: u16 = digits.parse().ok()?;
-    (port != 0 && port.to_string() == digits).then_some((host, Some(port)))
 }
 
 /// Whether an app may have claimed the scheme: none that a browser or a system gives a meaning of its own.

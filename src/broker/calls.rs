@@ -17,7 +17,7 @@ use crate::{
     },
     index::{Filter, IndexError, Verdict, Window},
     journal::{
-        Actor, Event, ReadError, Record,
+        Actor, Event, Record,
         event::{Attribution, TokenRecord},
     },
     token::rights::Kind,
@@ -83,7 +83,7 @@ pub struct Whose {
     pub purpose: Option<String>,
     /// The agent.
     pub agent: AgentId,
-    /// The human who answers for it.
+    /// On whose behalf it acts, as the pass says.
     pub steward: StewardId,
     /// That person's name, unless it was erased.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,12 +146,8 @@ impl Broker {
         let mut records = Records::new(self);
         let mut calls = Vec::with_capacity(found.len());
         for sequence in found {
-            // What was removed in the meantime is not there any more, and the chain's own records tell of no call.
-            let Some(place) = chain.index.place(sequence)? else { continue };
-            let record = match chain.reader.read_at(sequence, place) {
-                Err(ReadError::Archived { .. }) => continue,
-                read => read?,
-            };
+            // The chain's own records tell of no call.
+            let Some(record) = chain.index.record(&chain.reader, sequence)? else { continue };
             if let Some(verdict) = Verdict::of(&record.entry.event) {
                 calls.push(self.view_call(&record, verdict, &mut records)?);
             }

@@ -112,7 +112,8 @@ impl Broker {
     /// Whether `code` is an authorization code that was made here and not forgotten, used or not.
     #[must_use]
     pub fn knows_code(&self, code: &str) -> bool {
-        let (digest, state) = (Digest::of(code.as_bytes()), self.state());
+        let digest = Digest::of(code.as_bytes());
+        let state = self.state();
         state.people.consent(&digest).is_some() || state.people.family_of(&digest).is_some()
     }
 
@@ -140,7 +141,8 @@ impl Broker {
         let _turn = self.turns.of(&digest).await;
         let (consent, opened) = {
             let state = self.state();
-            let opened = state.people.family_of(&digest).map(|(task, _)| task.clone());
+            let family = state.people.family_of(&digest).filter(|(_, family)| family.current != digest);
+            let opened = family.map(|(task, _)| task.clone());
             (state.people.consent(&digest).cloned(), opened)
         };
         if let Some(task) = opened {

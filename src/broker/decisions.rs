@@ -15,7 +15,7 @@ use std::{
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
-use super::{Broker, BrokerError, Caller};
+use super::{Broker, BrokerError, Caller, retention::compact, space::Space};
 use crate::{
     base::{
         digest::Digest,
@@ -24,7 +24,7 @@ use crate::{
     },
     index::{Index, IndexError, TaskSummary},
     journal::{
-        self, Apply, Entry, Event, Journal, Options as JournalOptions, ReadError, Reader,
+        self, Apply, Entry, Event, Journal, Options as JournalOptions, Reader,
         event::{Attribution, TokenRecord},
         segment_name,
     },
@@ -149,7 +149,7 @@ impl Chain {
     /// Removes the oldest segments until the others have room. Blocks on the disk.
     ///
     /// The index forgets first: what is left over after a crash in between is removed the next time.
-    fn make_room(&self) -> Result<(), DecisionsError> {
+    fn make_room(&self, space: &Space) -> Result<(), DecisionsError> {
         let segments = self.reader.segments();
         let length = |number| fs::metadata(self.files.join(segment_name(number))).map_or(0, |file| file.len());
         let mut bytes = segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(length(segment.number)));
@@ -173,11 +173,13 @@ impl Chain {
                 }
             }
             self.journal.retire(next.number, None).map_err(DecisionsError::unusable)?;
-            self.index.compact(&self.reader).map_err(DecisionsError::unusable)?;
             tracing::info!(
                 up_to = next.first.saturating_sub(1),
                 "decisions were removed: the chain is as long as it may be"
             );
+        }
+        if let Err(error) = compact(&self.index, &self.reader, space) {
+            tracing::warn!(%error, "the index of the chain of decisions stays as large as it is");
         }
         Ok(())
     }
@@ -228,7 +230,7 @@ impl Broker {
         caller: &Caller,
         reports: Vec<Report>,
     ) -> Result<(Vec<Entry>, usize), DecisionsError> {
-        chain.make_room()?;
+        chain.make_room(&self.space)?;
         let mut records = Records::new(self);
         let (at, all) = (self.now(), reports.len());
         let mut entries = Vec::with_capacity(all);
@@ -335,15 +337,8 @@ impl<'b> Records<'b> {
         if let Some(known) = self.events.get(&sequence) {
             return Ok(known.clone());
         }
-        let found = match self.broker.index.place(sequence)? {
-            Some(place) => match self.broker.reader.read_at(sequence, place) {
-                Ok(record) => Some(Arc::new(record.entry.event)),
-                Err(ReadError::Archived { .. }) => None,
-                Err(error) => return Err(error.into()),
-            },
-            None if sequence < self.broker.reader.first() => None,
-            None => return Err(IndexError::Damaged),
-        };
+        let found = self.broker.index.record(&self.broker.reader, sequence)?;
+        let found = found.map(|record| Arc::new(record.entry.event));
         self.events.insert(sequence, found.clone());
         Ok(found)
     }

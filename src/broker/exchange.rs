@@ -130,7 +130,7 @@ impl Broker {
         let asked = self.in_canonical_names(&exchange.asked, pass)?;
         let servers = asked.iter().map(|detail| detail.server.clone()).collect();
         let alive = self.alive_at(exchange.subject, servers)?;
-        self.refuse_without_possession((pass, remaining), actor, exchange.proven.as_ref())?;
+        self.refuse_without_possession(pass, actor, exchange.proven.as_ref())?;
         if remaining.unsaid > 0 {
             return Err(ExchangeError::Subject("it was narrowed in a way that cannot be carried over"));
         }
@@ -181,7 +181,7 @@ impl Broker {
     /// it on to.
     fn refuse_without_possession(
         &self,
-        (pass, remaining): (&VerifiedPass, &Remaining),
+        pass: &VerifiedPass,
         actor: &AgentId,
         proven: Option<&HolderKey>,
     ) -> Result<(), ExchangeError> {
@@ -196,8 +196,8 @@ impl Broker {
             }
             _ => pass.claims().agent == *actor,
         };
-        match remaining.delegations {
-            Some(0) if !stays => Err(ExchangeError::Subject("it may not be handed on")),
+        match pass.may_be_handed_on() {
+            false if !stays => Err(ExchangeError::Subject("it may not be handed on")),
             _ if pass.is_sealed() => Err(ExchangeError::Subject("it is sealed: it can be used and not narrowed")),
             _ => Ok(()),
         }

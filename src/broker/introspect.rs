@@ -19,7 +19,8 @@ pub struct Introspected {
     /// In whose places it acts, the next first: the agents of the passes that were exchanged for it. Empty when
     /// none was.
     pub on_behalf_of: Vec<AgentId>,
-    /// Who answers for the agent.
+    /// On whose behalf the agent acts: the steward who answers for it, or the person whom the task was proven to be
+    /// for.
     pub steward: StewardId,
     /// When it was issued.
     pub issued_at: Timestamp,

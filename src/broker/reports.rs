@@ -11,7 +11,7 @@ use crate::{
     },
     index::{Filter, IndexError, Order, Verdict, Window},
     journal::{
-        Event, ReadError, Record,
+        Event, Record,
         event::{AgentRecord, Attribution, TokenRecord},
     },
 };
@@ -31,7 +31,7 @@ impl Broker {
         let next = found.last().copied().filter(|_| more);
         let mut rows = Vec::new();
         for sequence in found {
-            let Some(record) = self.record_at(sequence)? else { continue };
+            let Some(record) = self.index.record(&self.reader, sequence).map_err(trail)? else { continue };
             let subjects = self.index.subjects(&record.entry).map_err(trail)?;
             // That it was seen here is no deed.
             if !matches!(record.entry.event, Event::AssertionUsed { .. }) {
@@ -132,7 +132,7 @@ impl Broker {
         let filter = Filter { agent: Some(agent.clone()), ..Filter::default() };
         let window = Window { order: Order::NewestFirst, after: None, limit: LOOK_BACK_RECORDS };
         for sequence in self.index.query(&filter, window).map_err(trail)? {
-            let event = self.record_at(sequence)?.map(|record| record.entry.event);
+            let event = self.index.record(&self.reader, sequence).map_err(trail)?.map(|record| record.entry.event);
             if let Some(Event::TokenIssued { token, .. }) = event {
                 return Ok(Some(token.issued_at));
             }
@@ -165,16 +165,6 @@ impl Broker {
         }
         Ok(())
     }
-
-    /// The record, unless it was archived in the meantime.
-    fn record_at(&self, sequence: u64) -> Result<Option<Record>, BrokerError> {
-        let none = || BrokerError::Trail(format!("record {sequence} is not in the journal"));
-        let read = self.records_from(sequence).and_then(|mut records| records.next().ok_or_else(none)?.map_err(trail));
-        match read {
-            Err(_) if sequence < self.reader.first() => Ok(None),
-            read => read.map(Some),
-        }
-    }
 }
 
 /// When a call with a pass of `agent` was last let through, by reports that agree with the broker's own records
@@ -184,12 +174,7 @@ fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, In
     let filter = Filter { agent: Some(agent.clone()), verdict, ..Filter::default() };
     let window = Window { order: Order::NewestFirst, after: None, limit: LOOK_BACK_RECORDS };
     for sequence in decisions.index.query(&filter, window)? {
-        // What was removed in the meantime is not there any more.
-        let Some(place) = decisions.index.place(sequence)? else { continue };
-        let entry = match decisions.reader.read_at(sequence, place) {
-            Err(ReadError::Archived { .. }) => continue,
-            read => read?.entry,
-        };
+        let Some(Record { entry, .. }) = decisions.index.record(&decisions.reader, sequence)? else { continue };
         // SECURITY: any verifier can name any agent, and its clock may be ahead.
         if let Event::CallDecided { call, attribution: Attribution::Confirmed } = entry.event {
             return Ok(Some(call.at.min(entry.at)));

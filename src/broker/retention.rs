@@ -2,14 +2,19 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Broker, BrokerError, proofs::trail, state::KEEP_ENDED_TASKS};
-use crate::{base::ids::TaskId, journal::Place};
+use super::{Broker, BrokerError, proofs::trail, space::Space, state::KEEP_ENDED_TASKS};
+use crate::{
+    base::ids::TaskId,
+    index::{Index, IndexError},
+    journal::{Place, Reader},
+};
 
 /// How the journal is split, and which of its past is kept. By default all of it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "whoever runs a broker says what is kept")]
 pub struct Retention {
-    /// A segment that is longer than this many bytes is followed by a new one.
+    /// A segment that is longer than this many bytes is followed by a new one; one that begins with a snapshot of more
+    /// than 2 MiB only when it is four times as long as that, too.
     pub segment_bytes: u64,
     /// Segments whose last record is older than this are removed.
     pub keep_for: Option<Duration>,
@@ -44,10 +49,8 @@ impl Broker {
         }
         self.tree.forget(self.reader.first()).map_err(trail)?;
         let live = |task: &TaskId| self.state().task(task).is_some();
-        if self.index.prune(self.reader.first(), &live).map_err(trail)? {
-            self.index.compact(&self.reader).map_err(trail)?;
-        }
-        Ok(())
+        self.index.prune(self.reader.first(), &live).map_err(trail)?;
+        compact(&self.index, &self.reader, &self.space).map_err(trail)
     }
 
     /// The first segment that is to be kept.
@@ -71,4 +74,15 @@ impl Broker {
         }
         Ok(segments.last().map_or(0, |segment| segment.number))
     }
+}
+
+/// Gives back what the index over `reader`'s journal has grown by for nothing, when there is room for the copy.
+pub(super) fn compact(index: &Index, reader: &Reader, space: &Space) -> Result<(), IndexError> {
+    index.compact(reader, &|bytes| {
+        let has_room = space.has_room_for(bytes);
+        if !has_room {
+            tracing::warn!(bytes, "an index has grown to a multiple of what it holds, and a copy of it has no room");
+        }
+        has_room
+    })
 }

@@ -94,8 +94,14 @@ impl Space {
 
     /// Whether there is less room, the reserve included, than the reserve and as much again.
     pub(super) fn is_low(&self) -> bool {
+        !self.has_room_for(0)
+    }
+
+    /// Whether room is not low once `bytes` more are taken.
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
         let reserved = if self.held.load(Ordering::SeqCst) { RESERVE_BYTES } else { 0 };
-        self.free().is_some_and(|free| free.saturating_add(reserved) < RESERVE_BYTES.saturating_mul(2))
+        let wanted = RESERVE_BYTES.saturating_mul(2).saturating_add(bytes);
+        self.free().is_none_or(|free| free.saturating_add(reserved) >= wanted)
     }
 
     /// Gives the reserve up when there is hardly any room beside it.

@@ -16,7 +16,7 @@ use crate::{
         time::Timestamp,
     },
     index::{Filter, Order, Window},
-    journal::{Event, ReadError, Record, event::TaskRecord},
+    journal::{Event, Record, event::TaskRecord},
     token::{MAX_APPENDED_BLOCKS, rights::GrantedDetail},
 };
 
@@ -281,16 +281,9 @@ impl Broker {
     fn recall(&self, task: &TaskId) -> Result<Vec<Record>, BrokerError> {
         let filter = Filter { task: Some(task.clone()), ..Filter::default() };
         let window = Window { order: Order::OldestFirst, after: None, limit: MAX_RECALLED };
-        let mut records = Vec::new();
-        for sequence in self.index.query(&filter, window).map_err(trail)? {
-            let Some(place) = self.index.place(sequence).map_err(trail)? else { continue };
-            match self.reader.read_at(sequence, place) {
-                Ok(record) => records.push(record),
-                Err(ReadError::Archived { .. }) => {}
-                Err(error) => return Err(trail(error)),
-            }
-        }
-        Ok(records)
+        let sequences = self.index.query(&filter, window).map_err(trail)?;
+        let kept = sequences.into_iter().filter_map(|sequence| self.index.record(&self.reader, sequence).transpose());
+        kept.collect::<Result<_, _>>().map_err(trail)
     }
 
     /// The audit trail.

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::{
     access::{Operator, json_file},
-    agent_secret::{SecretPlace, Secrets},
+    agent_secret::{SECRET, SecretPlace, Secrets},
     client::{Bearer, Client},
     error::CliError,
     output::{Output, View},
     rights::Rights,
-    view::{details_words, items, text, under},
+    view::{details_words, items, secrets_words, text, under, words},
 };
 use crate::{
     base::{
@@ -51,7 +51,7 @@ Examples:
         /// Its id.
         agent: AgentId,
     },
-    /// Change an agent's steward, groups, keys or default rights; what is not named stays.
+    /// Change an agent's steward, groups, keys, default rights or redirect URIs; what is not named stays.
     #[command(after_help = "\
 Examples:
   hallpass agent change research-bot --group research --group reviewers
@@ -192,7 +192,8 @@ impl Add {
         output: Output,
     ) -> Result<(), CliError> {
         let wants_secret = self.secret || self.secret_place.is_named();
-        let defaults = default_rights(&self.defaults, (client, operator)).await?.unwrap_or_else(|| json!([]));
+        let defaults = self.defaults.asked((client, operator)).await?.unwrap_or_else(|| json!([]));
+        let place = self.secret_place.tried()?;
         let keys = self.keys.public_keys(&self.agent)?;
         if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
             return Err(CliError::usage("an agent needs a key or a secret")
@@ -204,7 +205,7 @@ impl Add {
         });
         let answer = client.post("/v1/agents", &body, bearer).await;
         let view = self.keys.keep_if_needed(answer)?;
-        show(&self.secret_place.keep(view, output)?, output)?;
+        show(&place.keep(&SECRET, view, output)?, output)?;
         self.keys.tell(output);
         Ok(())
     }
@@ -224,7 +225,7 @@ impl Change {
         } else {
             self.groups.iter().map(ToString::to_string).collect()
         };
-        let defaults = default_rights(&self.defaults, (client, operator)).await?;
+        let defaults = self.defaults.asked((client, operator)).await?;
         let defaults = defaults.unwrap_or_else(|| json!(items(&old, "/default_details")));
         let new = self.keys.public_keys(&self.agent)?;
         let kept = items(&old, "/keys").iter().filter(|_| self.keep_keys || new.is_empty()).cloned();
@@ -243,11 +244,6 @@ impl Change {
         self.keys.tell(output);
         Ok(())
     }
-}
-
-/// What a token request asks for that names no scope, when anything was said about it.
-async fn default_rights(rights: &Rights, (client, operator): (&Client, &Operator)) -> Result<Option<Value>, CliError> {
-    if rights.is_empty() { Ok(None) } else { rights.resolved(client, operator).await.map(Some) }
 }
 
 impl KeySource {
@@ -323,14 +319,17 @@ pub(super) fn show(agent: &Value, output: Output) -> Result<(), CliError> {
     if let Some(secret) = agent.get("client_secret").and_then(Value::as_str) {
         fields.push(("client secret", secret.to_owned()));
     }
-    let secrets = items(agent, "/secrets").iter();
-    let secrets = secrets.map(|secret| format!("{} since {}", text(secret, "/secret_id"), text(secret, "/added_at")));
-    let defaults = details_words(items(agent, "/default_details"));
-    for (name, values) in [("secrets", secrets.collect()), ("default rights", defaults)] {
-        // Most agents have neither.
-        fields.extend(
-            Some(values).filter(|values| !values.is_empty()).map(|values| under(name, values)).unwrap_or_default(),
-        );
+    fields.extend(under("secrets", secrets_words(items(agent, "/secrets"))));
+    // Most agents have none of these.
+    let of_clients = [
+        ("default rights", details_words(items(agent, "/default_details"))),
+        ("redirect URIs", items(agent, "/redirect_uris").iter().map(words).collect()),
+        ("client document", agent.get("client_document").map(words).into_iter().collect()),
+    ];
+    for (name, values) in of_clients {
+        if !values.is_empty() {
+            fields.extend(under(name, values));
+        }
     }
     fields.extend([("registered", text(agent, "/registered_at")), ("state", state(agent))]);
     output.show(agent, View::Fields(fields))

@@ -3,18 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     agent::{path, show},
     client::{Bearer, Client},
     error::CliError,
     output::Output,
+    secret_out::{Place, Told},
 };
-use crate::{
-    base::{ids::AgentId, secret_file::write_secret},
-    journal::client::SecretId,
-};
+use crate::{base::ids::AgentId, journal::client::SecretId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Secrets {
@@ -39,7 +37,7 @@ pub(super) enum Secrets {
 /// Where a secret goes.
 #[derive(Debug, Args)]
 pub(super) struct SecretPlace {
-    /// Write the secret here, mode 0600, instead of showing it.
+    /// Write the secret here, mode 0600, instead of showing it; an existing file is never overwritten.
     #[arg(long, value_name = "FILE")]
     secret_out: Option<PathBuf>,
 }
@@ -48,8 +46,9 @@ impl Secrets {
     pub(super) async fn run(self, (client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
         match self {
             Self::Add { agent, place } => {
+                let place = place.tried()?;
                 let view = client.post(&format!("{}/secrets", path(&agent)), &json!({}), bearer).await?;
-                show(&place.keep(view, output)?, output)
+                show(&place.keep(&SECRET, view, output)?, output)
             }
             Self::Remove { agent, secret } => {
                 show(&client.delete(&format!("{}/secrets/{secret}", path(&agent)), bearer).await?, output)
@@ -63,18 +62,16 @@ impl SecretPlace {
         self.secret_out.is_some()
     }
 
-    /// `view` as it is to be shown: with the secret that was just made, or without it when that is in its file.
-    pub(super) fn keep(&self, mut view: Value, output: Output) -> Result<Value, CliError> {
-        if let Some(file) = &self.secret_out {
-            let secret = view.as_object_mut().and_then(|view| view.remove("client_secret"));
-            let secret = secret.as_ref().and_then(Value::as_str).unwrap_or_default();
-            write_secret(file, secret).map_err(|error| {
-                CliError::failed(error).hint("the secret was made and is lost: remove it, and add another")
-            })?;
-            output.note(&format!("the secret is in `{}` (mode 0600)", file.display()));
-        } else if view.get("client_secret").is_some() {
-            output.note("the secret is shown this once: give it to whom it is for and to nobody else");
-        }
-        Ok(view)
+    /// Tries the file, before the secret is made.
+    pub(super) fn tried(&self) -> Result<Place<'_>, CliError> {
+        Place::tried(self.secret_out.as_deref())
     }
 }
+
+/// A client secret.
+pub(super) const SECRET: Told = Told {
+    member: "client_secret",
+    noun: "secret",
+    shown: "the secret is shown this once: give it to whom it is for and to nobody else",
+    lost: "the secret was made and is lost: add another, and remove it",
+};

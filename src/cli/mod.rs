@@ -22,6 +22,7 @@ mod output;
 mod policy;
 mod revoke;
 mod rights;
+mod secret_out;
 mod serve;
 mod server;
 mod steward;

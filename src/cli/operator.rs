@@ -11,12 +11,12 @@ use super::{
     config_file::ConfigFile,
     error::CliError,
     output::{Output, View},
+    secret_out::{Place, Told},
     view::{text, under},
 };
 use crate::{
     base::{
         ids::OperatorId,
-        secret_file::write_secret,
         time::{Clock as _, SystemClock},
     },
     broker::Broker,
@@ -77,7 +77,7 @@ struct Add {
     /// How long the token lives, such as 30d.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Duration,
-    /// Write the token here, mode 0600, instead of showing it.
+    /// Write the token here, mode 0600, instead of showing it; an existing file is never overwritten.
     #[arg(long, value_name = "FILE")]
     token_out: Option<PathBuf>,
 }
@@ -137,14 +137,9 @@ impl Add {
         if let (Some(body), false) = (body.as_object_mut(), servers.is_empty()) {
             body.insert("servers".to_owned(), json!(servers));
         }
-        let mut made = client.post("/v1/operators", &body, &bearer).await?;
-        if let Some(path) = &self.token_out {
-            let token = made.as_object_mut().and_then(|made| made.remove("token"));
-            write_secret(path, token.as_ref().and_then(Value::as_str).unwrap_or_default()).map_err(CliError::failed)?;
-            output.note(&format!("the token is in `{}` (mode 0600)", path.display()));
-        } else {
-            output.note("the token is shown this once: keep it where only its operator can read it");
-        }
+        let place = Place::tried(self.token_out.as_deref())?;
+        let made = client.post("/v1/operators", &body, &bearer).await?;
+        let made = place.keep(&TOKEN, made, output)?;
         let names = [
             ("operator", "/operator"),
             ("token", "/token"),
@@ -200,3 +195,11 @@ fn operation(text: &str) -> Result<Operation, String> {
         format!("expected one of {}", all.join(", "))
     })
 }
+
+/// An operator's token.
+const TOKEN: Told = Told {
+    member: "token",
+    noun: "token",
+    shown: "the token is shown this once: keep it where only its operator can read it",
+    lost: "the token was made and is lost: `hallpass operator remove` refuses it",
+};

@@ -79,6 +79,14 @@ impl Rights {
         self.server.is_none() && self.details.is_none()
     }
 
+    /// The authorization details, when any are named: what else is said must be about some.
+    pub(super) async fn asked(&self, (client, operator): (&Client, &Operator)) -> Result<Option<Value>, CliError> {
+        if self.is_empty() && !self.read_only {
+            return Ok(None);
+        }
+        self.resolved(client, operator).await.map(Some)
+    }
+
     /// The authorization details; a server's short name is looked up at the broker.
     pub(super) async fn resolved(&self, client: &Client, operator: &Operator) -> Result<Value, CliError> {
         if let Some(details) = self.in_file()? {

@@ -154,19 +154,23 @@ fn http_options(config: &Config) -> http::Options {
     options
 }
 
+/// Where anything may be fetched from.
+fn reach(config: &Config) -> Reach {
+    if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() }
+}
+
 /// Who fetches clients' metadata documents.
 fn client_documents(config: &Config) -> Result<Option<Arc<Fetcher>>, CliError> {
     if !config.oauth.client_documents {
         return Ok(None);
     }
-    let here = if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() };
-    let fetcher = Fetcher::new(FetchOptions::new(here)).map_err(CliError::failed)?;
+    let fetcher = Fetcher::new(FetchOptions::new(reach(config))).map_err(CliError::failed)?;
     Ok(Some(Arc::new(fetcher)))
 }
 
 /// The issuers that the settings trust, each with the client that asks for its keys.
 fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
-    let here = if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() };
+    let here = reach(config);
     let mut issuers = Vec::new();
     for trusted in &config.oauth.issuers {
         let mut options = FetchOptions::new(here.clone().and(trusted.networks().iter().copied()));

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{
     access::{MAX_INPUT_BYTES, Operator, json_file, token_argument},
     agent::state,
-    agent_secret::SecretPlace,
+    agent_secret::{SECRET, SecretPlace},
     client::{Bearer, Client, segment},
     error::CliError,
     import::{Annotations, Import},
     mcp::{Target, read_offer},
     output::{Output, View},
-    view::{items, text, under},
+    view::{items, secrets_words, text, under},
 };
 use crate::{
     base::ids::{ServerName, ServerUri},
@@ -151,9 +151,10 @@ impl Servers {
                 Ok(())
             }
             Command::Secret(Secrets::Add { server, place }) => {
+                let place = place.tried()?;
                 let (client, bearer) = open()?;
                 let view = client.post(&format!("{}/secrets", path(&server)), &json!({}), &bearer).await?;
-                show(&place.keep(view, output)?, output)
+                show(&place.keep(&SECRET, view, output)?, output)
             }
             Command::Secret(Secrets::Remove { server, secret }) => {
                 let (client, bearer) = open()?;
@@ -280,10 +281,8 @@ fn show(server: &Value, output: Output) -> Result<(), CliError> {
     fields.extend(under("tools", tools.collect()));
     let roots = items(server, "/manifest/resources").iter().map(|root| text(root, "/uri"));
     fields.extend(under("resources", roots.collect()));
-    let secrets = items(server, "/secrets").iter();
-    let secrets = secrets.map(|secret| format!("{} since {}", text(secret, "/secret_id"), text(secret, "/added_at")));
-    fields.extend(under("secrets", secrets.collect()));
     fields.extend(under("prompts", named("/manifest/prompts").map(|(name, _)| name.clone()).collect()));
+    fields.extend(under("secrets", secrets_words(items(server, "/secrets"))));
     output.show(server, View::Fields(fields))
 }
 

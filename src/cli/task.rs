@@ -149,18 +149,17 @@ impl Tasks {
             Command::Open(open) => {
                 let (client, bearer) = who.as_agent().await?;
                 let body = open.to_json(open.rights.resolved(&client, &who.operator).await?, who)?;
+                let answer = client.post("/v1/tasks", &body, &bearer).await?;
                 if open.credentials {
                     output
                         .note("the secret is shown this once; configure a stock MCP client with it and with no scope");
                 }
-                issued(&client.post("/v1/tasks", &body, &bearer).await?, output)
+                issued(&answer, output)
             }
             Command::Token { task, rights } => {
                 let (client, bearer) = who.as_agent().await?;
-                let mut body = json!({});
-                if let (Some(body), false) = (body.as_object_mut(), rights.is_empty()) {
-                    body.insert("authorization_details".to_owned(), rights.resolved(&client, &who.operator).await?);
-                }
+                let asked = rights.asked((&client, &who.operator)).await?;
+                let body = asked.map_or_else(|| json!({}), |details| json!({"authorization_details": details}));
                 issued(&client.post(&format!("/v1/tasks/{task}/tokens"), &body, &bearer).await?, output)
             }
             Command::Complete { task } => {

@@ -26,6 +26,11 @@ pub(super) fn items<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// Secrets, a line each: `0123456789abcdef since 2026-11-22T10:00:00Z`.
+pub(super) fn secrets_words(secrets: &[Value]) -> Vec<String> {
+    secrets.iter().map(|secret| format!("{} since {}", text(secret, "/secret_id"), text(secret, "/added_at"))).collect()
+}
+
 /// Authorization details, a line each: `tools a, b on https://…, read-only, /amount of transfer {"max":100}`.
 pub(super) fn details_words(details: &[Value]) -> Vec<String> {
     details.iter().map(detail_words).collect()

@@ -53,6 +53,10 @@ impl Parser<'_> {
         let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", boolean);
         let issuers = self.issuers(issuer.as_ref().and_then(Option::as_ref));
         let (limits, retention, log) = (self.limits(), self.retention(), self.log());
+        let (limits, token_ttl) = (limits?, token_ttl?);
+        // A default that contradicts what was chosen gives way.
+        let is_chosen = self.raw.get("oauth.token_ttl").is_some_and(|(_, origin)| *origin != Origin::Default);
+        let token_ttl = if is_chosen { token_ttl } else { token_ttl.min(limits.max_task_ttl) };
         Some(Config {
             listen: listen?,
             admin_listen: admin_listen?,
@@ -63,13 +67,13 @@ impl Parser<'_> {
                 _ => None,
             },
             drain_timeout: drain_timeout?,
-            limits: limits?,
+            limits,
             rotation_overlap: rotation_overlap?,
             rotate_keys_after: rotate_keys_after?,
             passphrase_file: passphrase_file?,
             retention: retention?,
             oauth: OAuth {
-                token_ttl: token_ttl?,
+                token_ttl,
                 client_documents: client_documents?,
                 dynamic_registration: dynamic_registration?,
                 fetch_loopback: fetch_loopback?,

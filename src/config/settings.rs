@@ -206,7 +206,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
         default: Fallback::Value("16777216"),
         flag: None,
-        about: "A file of the journal that is longer than this many bytes is followed by a new one, which begins with a snapshot. A start reads from the newest snapshot on.",
+        about: "A file of the journal that is longer than this many bytes is followed by a new one, which begins with a snapshot; after a snapshot of more than 2 MiB a file is at least four times as long as that. A start reads from the newest snapshot on.",
     },
     Setting {
         key: "journal.keep_for",
@@ -234,7 +234,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Duration,
         default: Fallback::Value("5m"),
         flag: None,
-        about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`.",
+        about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`, to which the default gives way.",
     },
     Setting {
         key: "oauth.client_documents",

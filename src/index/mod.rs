@@ -46,6 +46,10 @@ pub struct Index {
     /// The last record that queries wait for.
     announced: AtomicU64,
     pruning: Mutex<()>,
+    /// The record from which on it is worth looking whether it must be compacted.
+    compact_from: AtomicU64,
+    /// Records before this one are removed from it, or are being removed now.
+    kept_from: AtomicU64,
     broken: AtomicBool,
 }
 
@@ -89,14 +93,6 @@ pub enum Trouble {
         /// The first record of the journal.
         first: u64,
     },
-    /// It had grown to a multiple of what it holds.
-    #[error("which had grown to {on_disk} bytes for {live}")]
-    Bloated {
-        /// Its size on the disk.
-        on_disk: u64,
-        /// The bytes of its keys and values.
-        live: u64,
-    },
     /// It was built from another journal.
     #[error("which knew {applied} where the journal has another")]
     OtherHistory {
@@ -137,8 +133,8 @@ pub enum IndexError {
         /// The index's directory.
         path: PathBuf,
     },
-    /// The directory could not be moved aside.
-    #[error("cannot move `{}` aside", path.display())]
+    /// The directory could not be moved aside or removed.
+    #[error("cannot move `{}` out of the way", path.display())]
     MoveAside {
         /// The directory.
         path: PathBuf,
@@ -182,10 +178,6 @@ impl Index {
             Err(Failure::Index(trouble)) => trouble,
         };
         let kept = move_aside(data_dir, &dir)?;
-        if matches!(trouble, Trouble::Bloated { .. }) {
-            // Nothing is wrong with it but its size.
-            fs::remove_dir_all(&kept).map_err(|source| IndexError::MoveAside { path: kept.clone(), source })?;
-        }
         match Self::open_current(&dir, journal, carried) {
             Ok((index, caught_up)) => Ok((index, Recovery { caught_up, rebuilt: Some((trouble, kept)) })),
             Err(Failure::Journal(error)) => Err(error),
@@ -255,7 +247,6 @@ impl Index {
     fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Failure> {
         let store = Store::open(dir)?;
         let applied = store.applied()?;
-        let bloated = store.bloated().map_err(|error| Trouble::Unreadable(error.to_string()))?;
         let index = Self::over(store, applied, dir);
         let head = journal.head();
         if applied.sequence > head.sequence {
@@ -269,9 +260,6 @@ impl Index {
         if applied.sequence < first {
             return Err(Trouble::Outrun { applied, first }.into());
         }
-        if let Some(bloated) = bloated {
-            return Err(bloated.into());
-        }
         let place = index.place(applied.sequence).map_err(|error| Trouble::Unreadable(error.to_string()))?;
         let place = place.ok_or_else(|| Trouble::Unreadable("it does not know its last record".to_owned()))?;
         match journal.read_at(applied.sequence, place) {
@@ -281,7 +269,7 @@ impl Index {
     }
 
     /// Applies what follows on `last`, the last record applied, up to `head`; returns how many records that were.
-    fn catch_up(&self, journal: &Reader, last: Option<&Record>, head: Head) -> Result<u64, Failure> {
+    fn catch_up(&self, journal: &Reader, last: Option<&Record>, head: Head) -> Result<u64, IndexError> {
         if last.is_some_and(|last| last.sequence >= head.sequence) {
             return Ok(0);
         }
@@ -321,12 +309,6 @@ impl Index {
 enum Failure {
     Journal(IndexError),
     Index(Trouble),
-}
-
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Self {
-        Self::Journal(error.into())
-    }
 }
 
 impl From<Trouble> for Failure {

@@ -10,19 +10,19 @@ use crate::base::ids::TaskId;
 
 impl Index {
     /// Removes what tells of records before `first`, except whose the tasks and tokens are that are still
-    /// `live`: later records name them. Does nothing, and says so, when that was done already. Blocks on the disk,
-    /// and not the records that are applied meanwhile.
+    /// `live`: later records name them. Does nothing when that was done already. Blocks on the disk, and not the records that are applied meanwhile.
     ///
     /// # Errors
     ///
     /// When the index is behind, damaged or fails.
-    pub fn prune(&self, first: u64, live: &dyn Fn(&TaskId) -> bool) -> Result<bool, IndexError> {
+    pub fn prune(&self, first: u64, live: &dyn Fn(&TaskId) -> bool) -> Result<(), IndexError> {
         self.whole()?;
         let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = self.db().scan_prefix(keys::BY_SEQUENCE).keys().next().transpose()?;
         if oldest.and_then(|key| keys::sequence_of(&key)).is_none_or(|oldest| oldest >= first) {
-            return Ok(false);
+            return Ok(());
         }
+        self.keep_from(first);
         let is_dead = |task: &str| task.parse::<TaskId>().map(|task| !live(&task)).unwrap_or(true);
         // The view by sequence goes last: it tells whether there is something left to do.
         for by_sequence in [false, true] {
@@ -49,7 +49,7 @@ impl Index {
             }
             self.db().apply_batch(batch)?;
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
         time::Timestamp,
     },
-    journal::{Event, Place},
+    journal::{Event, Place, ReadError, Reader, Record},
     verify::report::Decision,
 };
 
@@ -110,7 +110,8 @@ pub struct TaskSummary {
     pub agent: AgentId,
     /// For whom.
     pub steward: StewardId,
-    /// Its tokens in the order of their minting, each with its record: 0 where that is not known any more.
+    /// Its tokens, each with its record: 0 where that is not known any more. Those first, in no order; the others in
+    /// the order of their minting.
     pub tokens: Vec<(u64, RevocationId)>,
 }
 
@@ -146,6 +147,23 @@ impl Index {
     pub fn place(&self, sequence: u64) -> Result<Option<Place>, IndexError> {
         self.catch_up_with_announced();
         Ok(self.located(sequence)?.map(|(place, _)| place))
+    }
+
+    /// Record `sequence` of `journal`; `None` when it is not kept any more, perhaps since a moment ago. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    ///
+    /// When the index does not know a record that is kept, is damaged or fails, or the journal cannot be read.
+    pub fn record(&self, journal: &Reader, sequence: u64) -> Result<Option<Record>, IndexError> {
+        let Some(place) = self.place(sequence)? else {
+            let kept_from = self.kept_from.load(Ordering::SeqCst).max(journal.first());
+            return if sequence < kept_from { Ok(None) } else { Err(IndexError::Damaged) };
+        };
+        match journal.read_at(sequence, place) {
+            Err(ReadError::Archived { .. }) => Ok(None),
+            read => Ok(Some(read?)),
+        }
     }
 
     /// The task that a block of a token belongs to, and the record that told so.

@@ -9,12 +9,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Condvar, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use super::{
-    CACHE_BYTES, Failure, Index, IndexError, Trouble,
+    CACHE_BYTES, Index, IndexError, Trouble,
     keys::{self, Kind},
 };
 use crate::journal::{Head, Reader};
@@ -55,8 +55,8 @@ impl Store {
         }
     }
 
-    /// Whether it has grown to a multiple of what it holds.
-    pub(super) fn bloated(&self) -> Result<Option<Trouble>, IndexError> {
+    /// The bytes that it holds, when it has grown to a multiple of them.
+    fn bloated(&self) -> Result<Option<u64>, IndexError> {
         let on_disk = self.db.size_on_disk()?;
         if on_disk <= SMALL_BYTES {
             return Ok(None);
@@ -66,7 +66,7 @@ impl Store {
             let (key, value) = pair?;
             live = live.saturating_add(u64::try_from(key.len().saturating_add(value.len())).unwrap_or(u64::MAX));
         }
-        Ok((on_disk > live.saturating_mul(BLOATED)).then_some(Trouble::Bloated { on_disk, live }))
+        Ok((on_disk > live.saturating_mul(BLOATED)).then_some(live))
     }
 
     /// Copies everything into `next`, in order, but for how far it goes.
@@ -97,26 +97,48 @@ impl Index {
     /// Gives back what sled has freed, when that is a multiple of what the index holds. `journal` tells of the records
     /// that come while it is copied. Blocks on the disk, and the records that are applied meanwhile only at its end.
     ///
+    /// The copy takes room beside what is there: `has_room` is asked for so many bytes. Without room, or after a
+    /// failure, it is tried again when more was forgotten, or ten thousand records later; until then it does nothing.
+    ///
     /// # Errors
     ///
     /// When the index is behind or fails, or the journal cannot be read; the index then stays as it was.
-    pub fn compact(&self, journal: &Reader) -> Result<(), IndexError> {
+    pub fn compact(&self, journal: &Reader, has_room: &dyn Fn(u64) -> bool) -> Result<(), IndexError> {
         self.whole()?;
         let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let applied = self.applied().sequence;
+        if applied < self.compact_from.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.compact_from.store(applied.saturating_add(TRIED_AGAIN_AFTER), Ordering::SeqCst);
         let old = self.store.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if old.bloated()?.is_none() { Ok(()) } else { self.copy_over(old, journal) }
+        match old.bloated()? {
+            // A copy that took more would be as bloated.
+            Some(live) if !has_room(live.saturating_mul(BLOATED)) => return Ok(()),
+            Some(_) => self.copy_over(old, journal)?,
+            None => {}
+        }
+        self.compact_from.store(u64::MAX, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// What tells of records before `first` is removed now: it may be worth compacting.
+    pub(super) fn keep_from(&self, first: u64) {
+        self.kept_from.fetch_max(first, Ordering::SeqCst);
+        self.compact_from.store(0, Ordering::SeqCst);
     }
 
     fn copy_over(&self, old: Store, journal: &Reader) -> Result<(), IndexError> {
         let generation = old.generation.saturating_add(1);
-        let compacted = self.replace(&old, generation, journal);
-        let left_over = if compacted.is_ok() { old.generation } else { generation };
+        let (before, next) = (path(&self.dir, old.generation), path(&self.dir, generation));
+        let compacted = remove(&next).and_then(|()| self.replace(&old, generation, journal));
         drop(old);
-        let path = path(&self.dir, left_over);
-        // At once: half of a generation must never count.
-        let gone = path.with_extension(GONE);
-        let removed = fs::rename(&path, &gone).and_then(|()| fs::remove_dir_all(&gone));
-        compacted.and(removed.map_err(|source| IndexError::MoveAside { path, source }))
+        // What cannot be removed now goes at the next start, or before the next copy.
+        let left_over = if compacted.is_ok() { before.with_extension(GONE) } else { next };
+        if let Err(error) = remove(&left_over) {
+            tracing::warn!(%error, "what is left over of another generation of the index stays until the next start");
+        }
+        compacted
     }
 
     fn replace(&self, old: &Store, generation: u32, journal: &Reader) -> Result<(), IndexError> {
@@ -127,8 +149,14 @@ impl Index {
         next.db.insert(keys::APPLIED, keys::head(applied))?;
         let copy = Self::over(next.clone(), applied, &self.dir);
         copy.follow(journal, self.applied())?;
+        // A process that is killed from here on leaves a copy that says how far it goes.
+        next.db.flush()?;
         let held = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         copy.follow(journal, *held)?;
+        // Before the copy counts here, so that it counts at the next start too; and at once, since half of a
+        // generation must never count.
+        let path = path(&self.dir, old.generation);
+        fs::rename(&path, path.with_extension(GONE)).map_err(|source| IndexError::MoveAside { path, source })?;
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
@@ -138,11 +166,8 @@ impl Index {
         let applied = self.applied();
         let place = self.place(applied.sequence)?.ok_or(IndexError::Damaged)?;
         let last = journal.read_at(applied.sequence, place)?;
-        match self.catch_up(journal, Some(&last), head) {
-            Ok(_) => Ok(()),
-            Err(Failure::Journal(error)) => Err(error),
-            Err(Failure::Index(_)) => Err(IndexError::Damaged),
-        }
+        self.catch_up(journal, Some(&last), head)?;
+        Ok(())
     }
 
     /// The index in `store`, to which everything up to `applied` was applied.
@@ -154,6 +179,8 @@ impl Index {
             moved: Condvar::new(),
             announced: AtomicU64::new(0),
             pruning: Mutex::new(()),
+            compact_from: AtomicU64::new(0),
+            kept_from: AtomicU64::new(0),
             broken: AtomicBool::new(false),
         }
     }
@@ -161,6 +188,16 @@ impl Index {
 
 fn path(dir: &Path, generation: u32) -> PathBuf {
     dir.join(generation.to_string())
+}
+
+/// Removes the directory, if it is there.
+fn remove(path: &Path) -> Result<(), IndexError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IndexError::MoveAside { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The generations that have a directory in `dir`; none when there is no such directory.
@@ -189,10 +226,14 @@ fn generations(dir: &Path) -> io::Result<Vec<u32>> {
 const GONE: &str = "gone";
 
 /// An index of this size is not worth looking at.
-const SMALL_BYTES: u64 = 32 * 1024 * 1024;
+const SMALL_BYTES: u64 = if cfg!(test) { 0 } else { 32 * 1024 * 1024 };
 
-/// On the disk so many times what it holds: it is built anew.
+/// On the disk so many times what it holds: it is copied.
 const BLOATED: u64 = 3;
+
+/// Compacting that failed, or had no room, is tried again after so many records. An index that does not grow does
+/// not need it.
+const TRIED_AGAIN_AFTER: u64 = if cfg!(test) { 10 } else { 10_000 };
 
 const COPIED_AT_ONCE: usize = 1000;
 
@@ -254,6 +295,16 @@ mod tests {
         });
         append(3000..3010);
         assert_eq!(generations_in(dir.path()), [2]);
+        // What a kill would leave of it now knows how far it goes.
+        let killed = tempfile::tempdir().unwrap();
+        fs::create_dir(killed.path().join("2")).unwrap();
+        for file in fs::read_dir(dir.path().join(super::super::DIRECTORY).join("2")).unwrap().map(Result::unwrap) {
+            if file.path().is_file() {
+                fs::copy(file.path(), killed.path().join("2").join(file.file_name())).unwrap();
+            }
+        }
+        assert!(Store::open(killed.path()).unwrap().applied().unwrap().sequence >= 2500);
+        append(3010..3020);
         let after = index.dump().unwrap();
         assert!(before.iter().filter(|(key, _)| key != keys::APPLIED).all(|pair| after.binary_search(pair).is_ok()));
         drop(index);
@@ -263,6 +314,66 @@ mod tests {
         let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
         let (anew, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
         assert_eq!(anew.dump().unwrap(), after);
+    }
+
+    #[test]
+    fn a_copy_without_room_or_that_failed_changes_nothing_and_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let reader = recovered.reader();
+        let (index, _) = Index::open(dir.path(), &reader).unwrap();
+        let index = std::sync::Arc::new(index);
+        let applied_to = std::sync::Arc::clone(&index);
+        let journal = recovered.start(Box::new(move |records| applied_to.apply(records).unwrap())).unwrap();
+        journal.append_blocking((0..10).map(opened).collect()).unwrap();
+        let files = dir.path().join(super::super::DIRECTORY);
+        let there = || {
+            let names = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        // sled keeps what it frees.
+        let bloat = || {
+            let db = index.db();
+            for byte in 0..64 {
+                db.insert("junk", vec![byte; 64 * 1024]).unwrap();
+                db.flush().unwrap();
+            }
+            db.remove("junk").unwrap();
+            db.flush().unwrap();
+        };
+        bloat();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+
+        let asked = std::cell::Cell::new(0);
+        let no_room = |bytes| {
+            asked.set(asked.get() + 1);
+            assert!(bytes > 100, "{bytes}");
+            false
+        };
+        index.compact(&reader, &no_room).unwrap();
+        index.compact(&reader, &|_| panic!("tried again at once")).unwrap();
+        assert_eq!((asked.get(), there()), (1, names(&["1"])));
+
+        // The old generation cannot be moved away. What an earlier copy left does not count.
+        fs::create_dir_all(files.join("1.gone/full")).unwrap();
+        drop(Store::at(&files, 2).unwrap().db.insert("stray", "x").unwrap());
+        index.keep_from(1);
+        let failed = index.compact(&reader, &|_| true).unwrap_err();
+        assert!(matches!(failed, IndexError::MoveAside { .. }), "{failed}");
+        assert_eq!(there(), names(&["1", "1.gone"]));
+        fs::remove_dir_all(files.join("1.gone")).unwrap();
+        journal.append_blocking((10..15).map(opened).collect()).unwrap();
+        index.compact(&reader, &|_| panic!("tried again at once")).unwrap();
+        let before = index.dump().unwrap();
+
+        journal.append_blocking((15..20).map(opened).collect()).unwrap();
+        index.compact(&reader, &|_| true).unwrap();
+        assert_eq!(there(), names(&["2"]));
+        let after = index.dump().unwrap();
+        assert!(before.iter().filter(|(key, _)| key != keys::APPLIED).all(|pair| after.binary_search(pair).is_ok()));
+        assert!(after.iter().all(|(key, _)| key != b"stray"));
+        // Nothing was forgotten since.
+        index.compact(&reader, &|_| panic!("tried again at once")).unwrap();
     }
 
     #[test]

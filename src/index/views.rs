@@ -120,6 +120,7 @@ impl Index {
     pub fn forget(&self, records: &[Record]) -> Result<(), IndexError> {
         // A copy that is under way must not bring them back.
         let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        records.last().iter().for_each(|last| self.keep_from(last.sequence.saturating_add(1)));
         let mut batch = sled::Batch::default();
         for Record { sequence, entry, .. } in records {
             batch.remove(keys::by_sequence(*sequence));

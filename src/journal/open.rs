@@ -37,7 +37,8 @@ pub struct Options {
     pub batch_bytes: usize,
     /// The writer stops gathering at this many calls for one write.
     pub batch_calls: usize,
-    /// A segment that is longer than this many bytes is followed by a new one.
+    /// A segment that is longer than this many bytes is followed by a new one; one that begins with a snapshot of more
+    /// than 2 MiB only when it is four times as long as that, too.
     pub segment_bytes: u64,
     /// With a new segment the oldest are removed until all that are left have at most so many bytes; for chains
     /// that nothing is restored from.

@@ -24,7 +24,8 @@ pub struct PassClaims {
     pub task: TaskId,
     /// The agent it was issued to.
     pub agent: AgentId,
-    /// The human who answers for the agent.
+    /// On whose behalf the agent acts: the steward who answers for it, or the person whom the task was proven to be
+    /// for.
     pub steward: StewardId,
     /// When it was issued.
     pub issued_at: Timestamp,

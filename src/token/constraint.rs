@@ -121,7 +121,7 @@ impl Constraint {
         .into_iter()
         .flatten();
         match (given.next(), given.next()) {
-            (Some(constraint), None) => constraint.refuse_contradictions(),
+            (Some(constraint), None) => constraint.refuse_contradictions().map(|()| constraint),
             _ => Err("a constraint is exactly one of min/max, in, prefix, equal, under, host"),
         }
     }
@@ -136,8 +136,10 @@ impl Constraint {
         }
     }
 
-    fn refuse_contradictions(self) -> Result<Self, &'static str> {
-        match &self {
+    /// Refuses what no right may hold. What comes of JSON is not like that; what a holder's check says may be.
+    pub(super) fn refuse_contradictions(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Range { min: None, max: None } => Err("a range has `min`, `max` or both"),
             Self::Range { min: Some(min), max: Some(max) } if min > max => Err("`min` is greater than `max`"),
             Self::In(values) if values.is_empty() || values.len() > MAX_VALUES => Err("`in` takes 1 to 100 values"),
             Self::In(values) if !is_uniform(values) => Err("the values of `in` must be of one type"),
@@ -149,7 +151,7 @@ impl Constraint {
             Self::Host(hosts) if !hosts.iter().all(|host| is_canonical_host(host)) => {
                 Err("`host` takes lower-case host names, internationalised ones in A-label form")
             }
-            _ => Ok(self),
+            _ => Ok(()),
         }
     }
 }

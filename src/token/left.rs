@@ -1,5 +1,7 @@
 //! What is left of a pass after every narrowing that hallpass wrote: for showing, never for deciding.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{
@@ -31,7 +33,7 @@ pub struct Left {
 
 impl Left {
     pub(super) fn of(wire: &Wire, claims: &PassClaims, chain: Option<&HolderChain>) -> Self {
-        let mut rights = claims.rights.clone();
+        let mut rights: BTreeSet<NamedRight> = claims.rights.iter().cloned().collect();
         let mut left = Self {
             rights: Vec::new(),
             read_only: false,
@@ -46,7 +48,7 @@ impl Left {
                 Shape::Time { until, .. } => left.expires_at = left.expires_at.min(until),
                 Shape::ReadOnly { target: None } => left.read_only = true,
                 Shape::Only { targets, subtrees } => {
-                    rights = rights.iter().flat_map(|right| intersection(right, &targets, &subtrees)).collect();
+                    rights = narrowed(&rights, &targets, &subtrees);
                 }
                 Shape::Other { .. } => left.other_checks = left.other_checks.saturating_add(1),
                 _ => {}
@@ -57,12 +59,19 @@ impl Left {
     }
 }
 
-/// What of `right` is also among `targets` and `subtrees`.
-pub(super) fn intersection(
-    right: &NamedRight,
+/// What of `rights` is also among `targets` and `subtrees`.
+///
+/// SECURITY: a set, so that however often a holder's checks name one subtree, there are never more than the rights
+/// of block 0 and the subtrees of the checks together.
+pub(super) fn narrowed(
+    rights: &BTreeSet<NamedRight>,
     targets: &[Target],
     subtrees: &[(ServerUri, Vec<String>)],
-) -> Vec<NamedRight> {
+) -> BTreeSet<NamedRight> {
+    rights.iter().flat_map(|right| intersection(right, targets, subtrees)).collect()
+}
+
+fn intersection(right: &NamedRight, targets: &[Target], subtrees: &[(ServerUri, Vec<String>)]) -> Vec<NamedRight> {
     match right {
         NamedRight::Names { server, kind, names } => {
             let allowed = |name: &String| {
@@ -70,8 +79,7 @@ pub(super) fn intersection(
                     .iter()
                     .any(|target| target.server == *server && target.kind == *kind && target.names.contains(name))
             };
-            let names: std::collections::BTreeSet<String> =
-                names.iter().filter(|name| allowed(name)).cloned().collect();
+            let names: BTreeSet<String> = names.iter().filter(|name| allowed(name)).cloned().collect();
             let kept = NamedRight::Names { server: server.clone(), kind: *kind, names };
             if matches!(&kept, NamedRight::Names { names, .. } if names.is_empty()) { Vec::new() } else { vec![kept] }
         }

@@ -45,7 +45,8 @@ pub struct PassContent {
     pub task: TaskId,
     /// The agent.
     pub agent: AgentId,
-    /// The human who answers for the agent.
+    /// On whose behalf the agent acts: the steward who answers for it, or the person whom the task was proven to be
+    /// for.
     pub steward: StewardId,
     /// When it is issued; whole seconds.
     pub issued_at: Timestamp,

@@ -1,6 +1,6 @@
 //! Passes on the way in: unverified, then verified, then asked about one call.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::OnceLock, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use biscuit_auth::{builder::Check, format::SerializedBiscuit};
@@ -79,7 +79,17 @@ impl UnverifiedPass {
         let holder = HolderChain::read(&self.wire, &claims)?;
         let hops = holder.as_ref().map_or(0, |chain| chain.hops().len());
         let is_too_deep = hops > 0 && max_delegations(&self.wire).is_some_and(|most| hops > most);
-        Ok(VerifiedPass { wire: self.wire, claims, blocks, engine, valid_until, foreign_times, holder, is_too_deep })
+        Ok(VerifiedPass {
+            wire: self.wire,
+            claims,
+            blocks,
+            engine,
+            valid_until,
+            foreign_times,
+            holder,
+            is_too_deep,
+            demands: OnceLock::new(),
+        })
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -146,6 +156,7 @@ pub struct VerifiedPass {
     foreign_times: Vec<At>,
     holder: Option<HolderChain>,
     is_too_deep: bool,
+    demands: OnceLock<BTreeSet<Digest>>,
 }
 
 impl VerifiedPass {
@@ -171,17 +182,18 @@ impl VerifiedPass {
     /// The digests of what block 0 demands of calls beside naming them, its times left out: a pass demands no
     /// more than another if its digests are among the other's.
     #[must_use]
-    pub fn demands(&self) -> BTreeSet<Digest> {
-        let checks = (0..self.wire.checks(0).len()).map(|at| self.wire.check(0, at));
+    pub fn demands(&self) -> &BTreeSet<Digest> {
+        let checks = || (0..self.wire.checks(0).len()).map(|at| self.wire.check(0, at));
         let demand = |check: Option<Check>| match check {
             Some(check) => {
                 let is_time = matches!(Shape::of(&check), Shape::Time { .. });
-                (!is_time).then(|| Digest::of(check.to_string().as_bytes()))
+                // SECURITY: not as Datalog, which is printed without escaping: two checks could read alike.
+                (!is_time).then(|| Digest::of(format!("{check:?}").as_bytes()))
             }
             // What cannot be read again is like nothing else.
             None => Some(Digest::of(&self.wire.bytes())),
         };
-        checks.filter_map(demand).collect()
+        self.demands.get_or_init(|| checks().filter_map(demand).collect())
     }
 
     /// Whether the narrowings in time that others than hallpass wrote hold at `now`.

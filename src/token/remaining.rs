@@ -9,7 +9,8 @@ use super::{
     claims::NamedRight,
     constraint::Constraint,
     datalog::Target,
-    left::intersection,
+    delegate::max_delegations,
+    left::narrowed,
     pass::VerifiedPass,
     path::{Pointer, ResourceTree},
     rights::{GrantedDetail, Kind},
@@ -23,8 +24,6 @@ use crate::base::ids::{ServerUri, ToolName};
 pub struct Remaining {
     /// What it allows; every constraint of every detail on a tool holds. Ends and holders are told by the pass.
     pub rights: Vec<GrantedDetail>,
-    /// How often it may still be handed on, where something limits that.
-    pub delegations: Option<usize>,
     /// How many checks there are that rights cannot say: the pass may allow less than `rights` tell.
     pub unsaid: usize,
 }
@@ -35,27 +34,29 @@ impl VerifiedPass {
     pub fn remaining(&self) -> Remaining {
         let wire = self.wire();
         let mut demands = Demands::default();
-        let mut named = self.claims().rights.clone();
+        let mut named: BTreeSet<NamedRight> = self.claims().rights.iter().cloned().collect();
         for ((block, index), _) in wire.every_check() {
             let Some(check) = wire.check(block, index) else {
                 demands.unsaid = demands.unsaid.saturating_add(1);
                 continue;
             };
             match Shape::of(&check) {
-                Shape::Only { targets, subtrees } => {
-                    named = named.iter().flat_map(|right| intersection(right, &targets, &subtrees)).collect();
-                }
+                Shape::Only { targets, subtrees } => named = narrowed(&named, &targets, &subtrees),
                 // Block 0 begins with the pass; a narrowing that begins later says what no right can.
                 Shape::Time { from, .. } => demands.count(from.is_some() && block > 0),
                 Shape::Depth { .. } => {}
                 other => demands.add(other),
             }
         }
-        let hops = self.holder().map(|chain| chain.hops().len());
-        let by_checks = super::delegate::max_delegations(wire).map(|most| most.saturating_sub(hops.unwrap_or(0)));
-        let delegations = if wire.is_sealed() { Some(0) } else { by_checks };
         let unsaid = demands.unsaid;
-        Remaining { rights: demands.of(&named), delegations, unsaid }
+        Remaining { rights: demands.of(&named), unsaid }
+    }
+
+    /// Whether it may be handed on once more, by the checks on its depth that hallpass wrote, and can be.
+    #[must_use]
+    pub fn may_be_handed_on(&self) -> bool {
+        let hops = self.holder().map_or(0, |chain| chain.hops().len());
+        !self.is_sealed() && max_delegations(self.wire()).is_none_or(|most| hops < most)
     }
 }
 
@@ -81,7 +82,10 @@ impl Demands {
             Shape::ReadOnly { target: None } => self.all_read_only = true,
             // Resources and prompts only read by nature.
             Shape::ReadOnly { target: Some(target) } => self.read_only.extend(Some(target).filter(is_tool)),
-            Shape::Constraint { target, pointer, constraint } if is_tool(&target) => {
+            // A holder's may be one that no right can hold: written down, it could not be read again.
+            Shape::Constraint { target, pointer, constraint }
+                if is_tool(&target) && constraint.refuse_contradictions().is_ok() =>
+            {
                 self.constraints.push((target, pointer, constraint));
             }
             Shape::Closed { target, allowed } if is_tool(&target) => self.closed.push((target, allowed)),
@@ -90,7 +94,7 @@ impl Demands {
         }
     }
 
-    fn of(mut self, named: &[NamedRight]) -> Vec<GrantedDetail> {
+    fn of(mut self, named: &BTreeSet<NamedRight>) -> Vec<GrantedDetail> {
         let mut details = names_by_server(named);
         let mut more = Vec::new();
         for base in details.values_mut() {
@@ -169,7 +173,7 @@ impl Demands {
 }
 
 /// The names alone, a detail for each server. A name that no right may have is left out, which only narrows.
-fn names_by_server(named: &[NamedRight]) -> BTreeMap<ServerUri, GrantedDetail> {
+fn names_by_server(named: &BTreeSet<NamedRight>) -> BTreeMap<ServerUri, GrantedDetail> {
     let mut details: BTreeMap<ServerUri, GrantedDetail> = BTreeMap::new();
     for right in named {
         let server = right.server();

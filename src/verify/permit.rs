@@ -100,7 +100,7 @@ impl Permit {
         &self.agent
     }
 
-    /// The human who answers for it.
+    /// On whose behalf it acts: the steward who answers for it, or the person whom the task was proven to be for.
     #[must_use]
     pub const fn steward(&self) -> &StewardId {
         &self.steward

@@ -101,7 +101,7 @@ pub struct CallReport {
     pub task: TaskId,
     /// The agent that it was issued to.
     pub agent: AgentId,
-    /// The human who answers for that agent: an opaque id.
+    /// On whose behalf that agent acts, as the pass says: an opaque id.
     pub steward: StewardId,
     /// The ids of the pass's blocks, block 0 first: who narrowed it, hop by hop. Each revokes it.
     pub chain: Vec<RevocationId>,

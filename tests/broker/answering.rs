@@ -8,7 +8,8 @@ use hallpass::{
 };
 
 use super::{
-    children::{exchange, helper, of, with_helpers},
+    children::{helper, with_helpers},
+    exchanges::{exchange, of},
     *,
 };
 

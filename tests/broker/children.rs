@@ -1,21 +1,21 @@
 //! Child tasks: a pass that was exchanged gives no more than it had, and nothing once it has ended.
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hallpass::{
     base::{holder::HolderKey, ids::TaskId, key::PrivateKey},
-    broker::{DelegationReport, Exchange, ExchangeError},
+    broker::{DelegationReport, ExchangeError},
     token::{Delegation, Narrowing, attenuate, delegate},
     verify::document::KeyDocument,
 };
 
-use super::{support::raw, *};
+use super::{
+    exchanges::{Of, exchange, named, of},
+    support::raw,
+    *,
+};
 
 pub(super) fn helper() -> (Caller, AgentId) {
     named("helper-bot")
-}
-
-fn named(agent: &str) -> (Caller, AgentId) {
-    let agent: AgentId = agent.parse().unwrap();
-    (Caller { actor: Actor::Agent(agent.clone()), ..Caller::broker() }, agent)
 }
 
 /// A broker with two more agents, of another steward, that may read and transfer.
@@ -50,25 +50,6 @@ max_ttl = "10m"
 [grant.constraints.transfer]
 "/currency" = { in = ["EUR", "CHF"] }
 "#;
-
-/// What is to be exchanged, and how.
-#[derive(Clone)]
-pub(super) struct Of<'t> {
-    token: &'t PassToken,
-    proven: Option<HolderKey>,
-    asked: Option<Vec<hallpass::token::RequestedDetail>>,
-}
-
-pub(super) fn of(token: &PassToken) -> Of<'_> {
-    Of { token, proven: None, asked: None }
-}
-
-pub(super) async fn exchange(broker: &Broker, who: &(Caller, AgentId), of: Of<'_>) -> Result<Issued, ExchangeError> {
-    let subject = broker.subject_pass(of.token.expose())?;
-    let asked = of.asked.unwrap_or_else(|| subject.left());
-    let (proven, ttl) = (of.proven, Duration::from_secs(300));
-    broker.exchange(&who.0, &who.1, Exchange { subject: &subject, proven, asked, ttl }).await
-}
 
 async fn child_of(broker: &Broker, token: &PassToken) -> Issued {
     exchange(broker, &helper(), of(token)).await.unwrap()
@@ -269,11 +250,14 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
         let narrowed = attenuate(&parent.token, &narrowing).unwrap();
         let (caller, actor) = helper();
         let child = async || exchange(&broker, &helper(), of(&narrowed.token)).await;
-        let early = futures_util::future::join_all((0..8).map(|_| child()));
+        let mut early: FuturesUnordered<_> = (0..8).map(|_| child()).collect();
         let late = futures_util::future::join_all((0..8).map(|_| child()));
-        let (early, (), late) = tokio::join!(early, end_parent(&broker, how, &parent, narrowed.blocks[1]), late);
+        // One is there when the end begins, the others are on their way.
+        let first = early.next().await.unwrap().unwrap();
+        let end = end_parent(&broker, how, &parent, narrowed.blocks[1]);
+        let (early, (), late) = tokio::join!(early.collect::<Vec<_>>(), end, late);
         let verifier = house.verifier(&broker);
-        for child in early.into_iter().chain(late).flatten() {
+        for child in early.into_iter().chain(late).flatten().chain([first]) {
             assert!(!codes(&verifier, &child).is_empty(), "{how}");
             let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await;
             assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");

@@ -4,11 +4,15 @@ use std::fs;
 
 use hallpass::{
     base::{holder::HolderKey, key::PrivateKey},
-    broker::{Exchange, GivenBack, Introspected, OpenedForClient, PassOwner, TaskClient},
+    broker::{ExchangeError, GivenBack, Introspected, OpenedForClient, PassOwner, TaskClient},
     token::{Holding, Narrowing, RootKey, attenuate},
 };
 
-use super::{support::raw, *};
+use super::{
+    exchanges::{Of, exchange, named, of},
+    support::raw,
+    *,
+};
 
 async fn opened_for_client(broker: &Broker) -> OpenedForClient {
     let (caller, agent) = bot();
@@ -248,16 +252,13 @@ async fn a_pass_that_a_thief_of_the_root_key_made_is_worth_nothing_here() {
         issued_at: now,
         expires_at: now.plus(Duration::from_secs(100)),
         holder: None,
-        rights: vec![support::rights(json!({"tools": ["delete_ledger"]}))],
+        rights: vec![support::rights(json!({"tools": ["read_ledger"]}))],
     };
     let forged = hallpass::token::mint(&root, &content).unwrap().release(&support::receipt());
     assert!(house.verifier(&broker).verify(forged.expose()).is_ok(), "its signature holds");
     assert_eq!(seen(&broker, &forged), None);
-    let (caller, agent) = bot();
-    let subject = broker.subject_pass(forged.expose()).unwrap();
-    let (asked, ttl) = (subject.left(), Duration::from_secs(60));
-    let exchange = Exchange { subject: &subject, proven: None, asked, ttl };
-    assert!(broker.exchange(&caller, &agent, exchange).await.is_err());
+    let answer = exchange(&broker, &bot(), of(&forged)).await;
+    assert!(matches!(answer, Err(ExchangeError::Subject(_))), "{answer:?}");
 }
 
 fn base64_of(text: &str) -> [u8; 32] {
@@ -275,13 +276,8 @@ async fn introspection_names_in_whose_place_a_child_acts_and_to_which_key_it_is_
     let mut token = open_task(&broker, &["read_ledger"]).await.unwrap().token;
     let key = HolderKey::Ed25519(PrivateKey::from_seed(&[31; 32]).public());
     for agent in ["helper-bot", "third-bot"] {
-        let agent: AgentId = agent.parse().unwrap();
-        let caller = Caller { actor: Actor::Agent(agent.clone()), ..Caller::broker() };
-        let proven = (agent.as_str() == "third-bot").then(|| key.clone());
-        let subject = broker.subject_pass(token.expose()).unwrap();
-        let (asked, ttl) = (subject.left(), Duration::from_secs(60));
-        let exchange = Exchange { subject: &subject, proven, asked, ttl };
-        token = broker.exchange(&caller, &agent, exchange).await.unwrap().token;
+        let proven = (agent == "third-bot").then(|| key.clone());
+        token = exchange(&broker, &named(agent), Of { proven, ..of(&token) }).await.unwrap().token;
     }
     let seen = seen(&broker, &token).unwrap();
     let behalf: Vec<_> = seen.on_behalf_of.iter().map(AgentId::as_str).collect();

@@ -7,11 +7,7 @@ use crate::home::Home;
 #[test]
 fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
     let home = Home::serving();
-    home.write(
-        "ledger.json",
-        r#"{"server": "https://ledger.example/mcp", "name": "ledger", "tools": {"read_ledger": {}}}"#,
-    );
-    home.ok(&["server", "add", "https://ledger.example/mcp", "--name", "ledger", "--manifest", "ledger.json"]);
+    home.furnish();
     let rights = ["--server", "ledger", "--tool", "read_*"];
     let added = home.json(&[&["agent", "add", "ci-bot", "--steward", "bob", "--secret"][..], &rights].concat());
     let first = added["client_secret"].as_str().unwrap().to_owned();
@@ -23,6 +19,25 @@ fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
     let second = std::fs::read_to_string(home.path("ci-bot.secret")).unwrap();
     assert_eq!(std::fs::metadata(home.path("ci-bot.secret")).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!told.out.contains(second.trim()) && !told.err.contains(second.trim()));
+    // A name that cannot be had is refused before anything is made.
+    for (arguments, name) in [
+        (&["agent", "secret", "add", "ci-bot", "--secret-out", "ci-bot.secret"][..], "ci-bot.secret"),
+        (&["agent", "add", "lost-bot", "--steward", "bob", "--secret-out", "nowhere/x.secret"], "nowhere/x.secret"),
+        (&["server", "secret", "add", "ledger", "--secret-out", "ci-bot.secret"], "ci-bot.secret"),
+        (
+            &["operator", "add", "carol", "--role", "auditor", "--ttl", "1d", "--token-out", "ci-bot.secret"],
+            "ci-bot.secret",
+        ),
+    ] {
+        let refused = home.run(arguments);
+        assert!(refused.code == 1 && refused.err.contains(name), "{arguments:?}: {}", refused.err);
+    }
+    assert_eq!(std::fs::read_to_string(home.path("ci-bot.secret")).unwrap(), second);
+    assert_eq!(home.run(&["agent", "show", "lost-bot"]).code, 1);
+    assert!(
+        home.json(&["server", "show", "ledger"]).get("secrets").is_none_or(|made| made.as_array().unwrap().is_empty())
+    );
+    assert!(!home.ok(&["operator", "list"]).contains("carol"));
     let third = home.run(&["agent", "secret", "add", "ci-bot"]);
     assert!(third.code == 1 && third.err.contains("at most 2 secrets"), "{}", third.err);
 
@@ -34,6 +49,11 @@ fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
     let id = changed["secrets"][0]["secret_id"].as_str().unwrap();
     assert_eq!(home.json(&["agent", "secret", "remove", "ci-bot", id])["secrets"].as_array().unwrap().len(), 1);
     assert_eq!(home.run(&["agent", "secret", "remove", "ci-bot", "x"]).code, 2);
+    let lone = home.run(&["agent", "change", "ci-bot", "--read-only"]);
+    assert!(lone.code == 2 && lone.err.contains("--server"), "{}", lone.err);
+    home.ok(&["agent", "change", "ci-bot", "--redirect-uri", "https://app.example/cb"]);
+    let shown = home.ok(&["agent", "show", "ci-bot"]);
+    assert!(shown.contains("redirect URIs") && shown.contains("https://app.example/cb"), "{shown}");
     let bare = home.run(&["agent", "add", "bare-bot", "--steward", "bob"]);
     assert!(bare.code == 2 && bare.err.contains("--secret"), "{}", bare.err);
 }

@@ -4,7 +4,7 @@ use hallpass::base::time::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::{
-    home::Home,
+    home::{Home, KEY},
     idp::{Idp, SigningKey},
 };
 
@@ -18,33 +18,14 @@ async fn what_the_settings_trust_opens_tasks_for_people_and_workloads() {
     assert!(effective.contains("oauth.issuer") && effective.contains(idp.issuer()), "{effective}");
     tokio::task::block_in_place(|| {
         home.start();
-        home.write(
-            "ledger.json",
-            r#"{"server": "https://ledger.example/mcp", "name": "ledger", "tools": {"read_ledger": {}}}"#,
-        );
-        home.ok(&["server", "add", "https://ledger.example/mcp", "--name", "ledger", "--manifest", "ledger.json"]);
-        home.ok(&["agent", "add", "deploy-bot", "--steward", "bob", "--workload"]);
+        home.furnish();
+        home.ok(&["agent", "add", "deploy-bot", "--steward", "bob", "--group", "research", "--workload"]);
         let keyless = home.run(&["agent", "add", "other-bot", "--steward", "bob", "--workload"]);
         assert!(keyless.code == 1 && keyless.err.contains("[[oauth.issuer]]"), "{}", keyless.err);
-        home.ok(&["agent", "add", "bot", "--steward", "bob", "--key-out", "bot.key"]);
-        home.ok(&[
-            "policy",
-            "grant",
-            "--id",
-            "reads",
-            "--agents",
-            "bot,deploy-bot",
-            "--server",
-            "ledger",
-            "--tools",
-            "read_*",
-            "--max-ttl",
-            "10m",
-        ]);
         let carol = home.json(&["steward", "add", "Carol", "--identity", idp.issuer(), "00u1"]);
         assert_eq!(carol["identified_by"], json!([idp.issuer()]));
         let token = key.sign(Some("JWT"), &claims(idp.issuer(), json!({"sub": "00u1", "aud": "web-app"})));
-        let open = ["task", "open", "--as", "bot.key", "--purpose", "p", "--ttl", "1m", "--server", "ledger"];
+        let open = ["task", "open", "--as", KEY, "--purpose", "p", "--ttl", "1m", "--server", "ledger"];
         let open = [&open[..], &["--tool", "read_ledger", "--subject-token", "-", "--json"]].concat();
         let opened = home.run_with(&token, &open);
         assert_eq!(opened.code, 0, "{}", opened.err);

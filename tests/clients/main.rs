@@ -2,7 +2,7 @@
 //!
 //! Nothing of ours is installed in them: they find the broker through the server's challenge and metadata,
 //! get a pass at its token endpoint and use it. The packages are fetched once, into `target/clients`; where a
-//! registry cannot be reached the tests say so and skip, except in CI.
+//! registry cannot be reached the tests say so and skip, and where `CI` is `true` they fail.
 //!
 //! Each client is a process of its own that is told what to do, a line at a time (`driver.rs`). What it got
 //! through is a row of the table in `docs/oauth.md` (`table.rs`).
@@ -12,8 +12,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "helpers of tests may fail as tests do, and what is skipped is said loudly"
+    reason = "helpers of tests may fail as tests do"
 )]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
@@ -22,6 +21,8 @@
 mod home;
 #[path = "../../examples/support/ledger.rs"]
 mod ledger;
+#[path = "../support/skip.rs"]
+mod skip;
 
 mod conformance;
 mod consent;

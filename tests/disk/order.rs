@@ -13,6 +13,7 @@ use crate::process::{
     Home,
     faults::Fault,
     load::{Answers, Load, furnish},
+    skip::skipped,
 };
 
 #[tokio::test]
@@ -39,7 +40,7 @@ async fn a_process_that_does_not_sync_is_found_out() {
 /// where no process can be traced.
 async fn traced(home: &Home) -> Option<(String, Answers)> {
     if let Err(why) = can_trace() {
-        eprintln!("\n*** SKIPPED, NOTHING WAS TESTED: strace cannot trace here: {why} ***\n");
+        skipped("the order of syncs and answers", format_args!("strace cannot trace here: {why}"));
         return None;
     }
     let pipe = home.path().join("trace");

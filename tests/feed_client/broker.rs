@@ -47,22 +47,9 @@ impl Broker {
 
     pub(crate) async fn start_tls(document: &KeyDocument, certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
         let (mut broker, router) = Self::new(document);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let key = certified.signing_key.serialize_der().try_into().unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certified.cert.der().clone()], key)
-            .unwrap();
-        let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        broker.address = listener.local_addr().unwrap();
-        broker.scheme = "https";
-        broker.runtime().spawn(async move {
-            axum_server::from_tcp_rustls(listener, config).unwrap().serve(router.into_make_service()).await.unwrap();
-        });
+        let (address, served) = crate::tls::serve(certified, router);
+        (broker.address, broker.scheme) = (address, "https");
+        broker.runtime().spawn(served);
         broker
     }
 

@@ -5,6 +5,8 @@
 mod broker;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tls.rs"]
+mod tls;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

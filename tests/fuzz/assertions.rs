@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallpass::{
     base::{ids::AgentId, time::Timestamp},
     identity::{AssertionError, RegisteredKey, VerifiedAssertion, assertion},
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     corpus,
-    forge::{HOLDER, STRANGER, key},
+    forge::{HOLDER, STRANGER, jws, key},
     fuzz,
     input::Input,
     support::ISSUER,
@@ -40,12 +39,6 @@ impl Scene {
     }
 }
 
-fn signed(by: u8, header: &[u8], claims: &[u8]) -> String {
-    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(key(by).sign(text.as_bytes()));
-    format!("{text}.{signature}")
-}
-
 /// RFC 7523 as hallpass narrows it, once more.
 fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
     // A time that is there and is no whole second is as wrong as one out of range.
@@ -69,7 +62,7 @@ fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
 fn the_seeds_are_good() {
     let scene = Scene::new();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
-    let signed = |seed: &Value| signed(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
+    let signed = |seed: &Value| jws(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
     let believed: Vec<bool> = scene.seeds.iter().map(|seed| scene.verify(&signed(seed)).is_ok()).collect();
     assert_eq!(believed, [false, false, true, true]);
 }
@@ -79,7 +72,7 @@ fn an_assertion_is_believed_only_when_the_agent_signed_the_right_claims() {
     let seeds = corpus::files("assertions").len();
     fuzz!("assertions", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
         let (header, claims) = input.jws_parts(&scene.seeds);
-        let text = signed(HOLDER, &header, &claims);
+        let text = jws(HOLDER, &header, &claims);
         let answer = scene.verify(&text);
         if let Ok(verified) = &answer {
             let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
@@ -91,7 +84,7 @@ fn an_assertion_is_believed_only_when_the_agent_signed_the_right_claims() {
             assert_eq!(verified.agent.as_str(), "research-bot");
             assert!(verified.expires_at > scene.now, "its `jti` would be forgotten while it is good");
         }
-        assert!(scene.verify(&signed(STRANGER, &header, &claims)).is_err(), "somebody else's signature");
+        assert!(scene.verify(&jws(STRANGER, &header, &claims)).is_err(), "somebody else's signature");
         let changed = input.seed(&[text.as_bytes()]);
         let changed = String::from_utf8_lossy(&changed);
         let again = scene.verify(&changed);

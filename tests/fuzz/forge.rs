@@ -1,6 +1,7 @@
 //! Tokens from the bytes of their blocks, signed as they should be: what is wrong with a block is
 //! then seen behind its signature too.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use biscuit_auth::format::schema::{self, SignedBlock, proof::Content};
 use hallpass::{
     base::{
@@ -22,6 +23,13 @@ pub(crate) const STRANGER: u8 = 66;
 
 pub(crate) fn key(seed: u8) -> PrivateKey {
     PrivateKey::from_seed(&[seed; 32])
+}
+
+/// A compact JWS over these bytes, by the key of that seed.
+pub(crate) fn jws(by: u8, header: &[u8], claims: &[u8]) -> String {
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(key(by).sign(text.as_bytes()));
+    format!("{text}.{signature}")
 }
 
 /// One block: its bytes, and for a third-party block whose key signs it.

@@ -1,6 +1,5 @@
 //! Trusted issuers: any key set, any JWT, and changed headers and claims that the issuer's key did sign.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallpass::{
     base::{ids::IssuerUri, time::Timestamp},
     identity::issuer::{ForeignJwt, IdJag, KeySet, Person, TrustedIssuer, TrustedKind, Workload},
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     corpus,
-    forge::{HOLDER, STRANGER, key},
+    forge::{HOLDER, STRANGER, jws, key},
     fuzz,
     input::Input,
     support::ISSUER,
@@ -68,12 +67,6 @@ fn jwk(number: u8, kid: &str) -> Value {
     json!({"kty": jwk.kty, "crv": jwk.crv, "x": jwk.x, "kid": kid, "use": "sig", "alg": "EdDSA", "x5c": ["MIIB"]})
 }
 
-fn signed(by: u8, header: &[u8], claims: &[u8]) -> String {
-    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(key(by).sign(text.as_bytes()));
-    format!("{text}.{signature}")
-}
-
 /// What every kind has to have, once more.
 fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
     let second = |name: &str| claims.get(name).map(|value| value.as_u64().unwrap_or(u64::MAX));
@@ -92,7 +85,7 @@ fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
 fn the_seeds_are_good() {
     let scene = Scene::new();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
-    let signed = |seed: &Value| signed(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
+    let signed = |seed: &Value| jws(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
     let believed: Vec<_> = scene.seeds.iter().map(|seed| scene.believed(&signed(seed))).collect();
     assert_eq!(believed, [vec![Believed::IdJag], vec![Believed::IdToken], vec![], vec![Believed::Workload]]);
 }
@@ -102,7 +95,7 @@ fn a_jwt_is_believed_as_one_kind_and_only_when_the_issuer_signed_the_right_claim
     let seeds = corpus::files("issuers").len();
     fuzz!("issuers", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
         let (header, claims) = input.jws_parts(&scene.seeds);
-        let text = signed(HOLDER, &header, &claims);
+        let text = jws(HOLDER, &header, &claims);
         let believed = scene.believed(&text);
         assert!(believed.len() <= 1, "{believed:?}");
         if !believed.is_empty() {
@@ -112,7 +105,7 @@ fn a_jwt_is_believed_as_one_kind_and_only_when_the_issuer_signed_the_right_claim
             let is_jag = read(&header)["typ"] == "oauth-id-jag+jwt";
             assert_eq!(is_jag, believed == [Believed::IdJag], "{claimed}");
         }
-        assert!(scene.believed(&signed(STRANGER, &header, &claims)).is_empty(), "somebody else's signature");
+        assert!(scene.believed(&jws(STRANGER, &header, &claims)).is_empty(), "somebody else's signature");
         let changed = input.seed(&[text.as_bytes()]);
         let changed = String::from_utf8_lossy(&changed);
         assert!(changed == text || scene.believed(&changed).is_empty(), "nobody signed {changed}");
@@ -132,7 +125,7 @@ fn a_key_set_has_only_what_verifies() {
         let Ok(keys) = KeySet::from_json(&set) else { return };
         let header = br#"{"alg":"EdDSA","kid":"one"}"#;
         let claims = br#"{"iss":"https://idp.example"}"#;
-        let jwt = signed(HOLDER, header, claims);
+        let jwt = jws(HOLDER, header, claims);
         let verified = ForeignJwt::read(&jwt).unwrap().verify((&scene.trusted, TrustedKind::Workload), &keys).is_ok();
         let x = &jwk(HOLDER, "one")["x"];
         let listed = set["keys"].as_array().unwrap().iter().any(|key| key["x"] == *x && key["kid"] == "one");

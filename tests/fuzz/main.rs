@@ -22,6 +22,7 @@ mod support;
 
 mod assertions;
 mod blocks;
+mod clients;
 mod corpus;
 mod cost;
 mod forge;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallpass::{
-    base::{ReasonCode, digest::Digest, key::PrivateKey},
+    base::{ReasonCode, digest::Digest},
     token::PassToken,
     verify::{
         Verifier,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     corpus,
-    forge::{HOLDER, STRANGER, key},
+    forge::{HOLDER, STRANGER, jws, key},
     fuzz,
     input::Input,
     support::{Issuer, SERVER},
@@ -77,12 +77,6 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn signed(by: &PrivateKey, header: &[u8], claims: &[u8]) -> String {
-    let text = format!("{}.{}", encode(header), encode(claims));
-    let signature = encode(by.sign(text.as_bytes()));
-    format!("{text}.{signature}")
-}
-
 /// RFC 9449 once more, by whoever reads the test: what a proof that was taken says.
 fn is_right(scene: &Scene, header: &[u8], claims: &[u8]) -> bool {
     let (Ok(header), Ok(claims)) = (serde_json::from_slice::<Value>(header), serde_json::from_slice::<Value>(claims))
@@ -112,7 +106,7 @@ fn is_right(scene: &Scene, header: &[u8], claims: &[u8]) -> bool {
 fn the_seeds_are_good() {
     let mut scene = Scene::new();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
-    let signed = |seed: &Value| signed(&key(HOLDER), &bytes(&seed["header"]), &bytes(&seed["claims"]));
+    let signed = |seed: &Value| jws(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
     let proofs: Vec<String> = scene.seeds.iter().map(signed).collect();
     for ((name, _), proof) in corpus::files("proofs").iter().zip(&proofs) {
         assert_eq!(scene.takes(proof), !name.starts_with("bad_"), "{name}");
@@ -124,12 +118,12 @@ fn a_proof_is_taken_once_and_only_when_its_holder_signed_what_the_rfc_asks_for()
     let seeds = corpus::files("proofs").len();
     fuzz!("proofs", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
         let (header, claims) = input.jws_parts(&scene.seeds);
-        let proof = signed(&key(HOLDER), &header, &claims);
+        let proof = jws(HOLDER, &header, &claims);
         if scene.takes(&proof) {
             let header = String::from_utf8_lossy(&header);
             assert!(is_right(scene, header.as_bytes(), &claims), "{header}.{}", String::from_utf8_lossy(&claims));
         }
-        assert!(!scene.takes(&signed(&key(STRANGER), &header, &claims)), "somebody else's signature");
+        assert!(!scene.takes(&jws(STRANGER, &header, &claims)), "somebody else's signature");
         // Texts: one that is right, changed anywhere, is another or refused.
         let now = scene.issuer.now();
         let content =

@@ -35,20 +35,6 @@ async fn open(house: &House, body: &Value) -> Value {
     body_of(opened).await
 }
 
-async fn verifier(house: &House) -> Verifier {
-    let document = house.broker.key_document().unwrap();
-    let pinned = document.feed_key.thumbprint();
-    let verifier = Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
-    verifier.accept_key_document(&document).unwrap();
-    tell(house, &verifier).await;
-    verifier
-}
-
-async fn tell(house: &House, verifier: &Verifier) {
-    let frame = house.operator(Method::GET, &format!("/v1/feed?server={}", support::SERVER)).send().await.unwrap();
-    verifier.accept_frame(&frame.text().await.unwrap()).unwrap();
-}
-
 /// The pass as its holder verifies it before handing it on: with the broker's published keys.
 fn genuine(house: &House, token: &str) -> VerifiedPass {
     house.broker.key_document().unwrap().verify(token).unwrap()
@@ -65,7 +51,8 @@ fn use_as(verifier: &Verifier, key: &PrivateKey, token: &str) -> Result<Permit, 
 #[tokio::test]
 async fn a_pass_is_bound_to_the_key_that_is_sent_and_so_are_those_that_follow_in_its_task() {
     let house = House::new().await;
-    let verifier = verifier(&house).await;
+    let verifier = house.verifier().await;
+    house.tell(&verifier).await;
     let issued = open(&house, &bound_task(&house.bot.public_jwk(), 0)).await;
     assert_eq!(issued["token_type"], "DPoP");
     let path = format!("/v1/tasks/{}/tokens", issued["task_id"].as_str().unwrap());
@@ -146,7 +133,8 @@ async fn a_bad_holder_key_or_depth_is_400_and_names_the_field() {
 async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it() {
     for subject in [json!({"agent": "helper"}), json!({"steward": "alice"})] {
         let house = House::new().await;
-        let verifier = verifier(&house).await;
+        let verifier = house.verifier().await;
+        house.tell(&verifier).await;
         let helper = AgentKey::generate("helper".parse().unwrap());
         house.add_agent(&helper).await;
         let issued = open(&house, &bound_task(&house.bot.public_jwk(), 1)).await;
@@ -159,11 +147,11 @@ async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it(
             use_only: false,
         };
         let handed = delegate(&genuine(&house, token), house.bot.key(), &delegation).unwrap();
-        tell(&house, &verifier).await;
+        house.tell(&verifier).await;
         use_as(&verifier, helper.key(), handed.token.expose()).unwrap();
         let revoked = house.operator(Method::POST, "/v1/revocations").json(&subject).send().await.unwrap();
         assert_eq!(revoked.status(), StatusCode::CREATED);
-        tell(&house, &verifier).await;
+        house.tell(&verifier).await;
         let denial = use_as(&verifier, helper.key(), handed.token.expose()).unwrap_err();
         assert!(denial.codes().contains(&ReasonCode::RevokedAgent), "{denial}");
         let still = use_as(&verifier, house.bot.key(), token);
@@ -175,17 +163,17 @@ async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it(
             let later = open(&house, &bound_task(&house.bot.public_jwk(), 1)).await;
             let later = genuine(&house, later["token"].as_str().unwrap());
             let later = delegate(&later, house.bot.key(), &delegation).unwrap();
-            tell(&house, &verifier).await;
+            house.tell(&verifier).await;
             assert!(use_as(&verifier, helper.key(), later.token.expose()).is_err());
             let again = house.operator(Method::POST, "/v1/agents/helper/reinstate").send().await.unwrap();
             assert_eq!(again.status(), StatusCode::OK);
-            tell(&house, &verifier).await;
+            house.tell(&verifier).await;
             use_as(&verifier, helper.key(), later.token.expose()).unwrap();
             assert!(use_as(&verifier, helper.key(), handed.token.expose()).is_err(), "the dead stay dead");
         }
         // So it is after a restart, from the records alone.
         let house = house.restarted().await;
-        tell(&house, &verifier).await;
+        house.tell(&verifier).await;
         assert!(use_as(&verifier, helper.key(), handed.token.expose()).is_err());
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use hallpass::{
     base::{
+        ReasonCode,
         ids::IssuerUri,
         time::{Clock as _, SystemClock},
     },
@@ -19,6 +20,7 @@ use hallpass::{
     http::{self, Observer, Seen, Server},
     identity::AgentKey,
     index::{Filter, Order, Window},
+    verify::{Call, Verifier},
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -163,6 +165,34 @@ impl House {
         body_of(opened).await
     }
 
+    /// Revokes `subject`, `{"agent": "…"}` or another.
+    pub async fn revoke(&self, subject: Value) {
+        let revoked = self.operator(Method::POST, "/v1/revocations").json(&subject).send().await.unwrap();
+        assert_eq!(revoked.status(), StatusCode::CREATED, "{subject}");
+    }
+
+    /// A verifier at the ledger with the published keys, which has heard nothing yet.
+    pub async fn verifier(&self) -> Verifier {
+        let document = body_of(self.request(Method::GET, "/v1/keys.json").send().await.unwrap()).await;
+        let pinned = self.broker.key_document().unwrap().feed_key.thumbprint();
+        let verifier = Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
+        verifier.accept_key_document(&serde_json::from_value(document).unwrap()).unwrap();
+        verifier
+    }
+
+    /// Tells `verifier` what there is to know now.
+    pub async fn tell(&self, verifier: &Verifier) {
+        let path = format!("/v1/feed?server={}", support::SERVER);
+        let frame = self.operator(Method::GET, &path).send().await.unwrap();
+        verifier.accept_frame(&frame.text().await.unwrap()).unwrap();
+    }
+
+    /// Every byte that the journal has of what was recorded.
+    pub fn journal(&self) -> String {
+        let files = std::fs::read_dir(self.directory.path().join("data/journal")).unwrap();
+        files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()).collect()
+    }
+
     /// What was recorded, but for assertions that were used: type to count.
     pub fn records(&self) -> BTreeMap<String, usize> {
         let window = Window { order: Order::OldestFirst, after: None, limit: 100_000 };
@@ -173,6 +203,13 @@ impl House {
         }
         counted
     }
+}
+
+/// Why `verifier` refuses to read the ledger by `token`; empty when it does not.
+pub fn codes(verifier: &Verifier, token: &str) -> Vec<ReasonCode> {
+    let call = Call::tool("read_ledger", None);
+    let answer = verifier.verify(token).and_then(|pass| verifier.clear(&pass, &call).map(drop));
+    answer.err().map(|denial| denial.codes()).unwrap_or_default()
 }
 
 pub fn options() -> http::Options {

@@ -17,6 +17,7 @@ mod support;
 
 mod auth;
 mod bad_input;
+mod erasure;
 mod holder;
 mod house;
 mod idempotency;

@@ -2,11 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::house::{House, assertion, task};
+use crate::{
+    house::{House, assertion, task},
+    support,
+};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -51,6 +54,9 @@ async fn what_was_sent_in_a_wrong_place_is_in_no_answer_and_no_log() {
 /// Sends canaries everywhere; gives the secrets that were used.
 async fn send_canaries() -> Vec<String> {
     let house = House::new().await;
+    let app = json!({"agent": "desk-app", "steward": "alice", "groups": ["research"],
+        "redirect_uris": ["https://desk.example/cb"]});
+    house.operator(Method::POST, "/v1/agents").json(&app).send().await.unwrap();
     let canary = |text: &str| text.replace("CANARY", CANARY);
     let bodies = [
         r#"{"purpose":["CANARY"],"ttl_seconds":1,"authorization_details":[]}"#,
@@ -69,8 +75,7 @@ async fn send_canaries() -> Vec<String> {
     ];
     let mut requests = Vec::new();
     for body in bodies {
-        let open =
-            |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body(canary(body));
+        let open = |request: RequestBuilder| request.header("content-type", "application/json").body(canary(body));
         requests.push(open(house.agent(Method::POST, "/v1/tasks")));
         requests.push(open(house.operator(Method::POST, "/v1/policy/explain")));
         requests.push(open(house.operator(Method::POST, "/v1/revocations")));
@@ -107,6 +112,7 @@ async fn send_canaries() -> Vec<String> {
     ] {
         requests.push(house.agent(Method::POST, "/v1/tasks").header(name, canary(value)).json(&task()));
     }
+    requests.extend(oauth(&house));
     for credential in ["Bearer CANARY", "Basic CANARY", "CANARY", "Bearer CANARY.CANARY.CANARY"] {
         requests.push(house.request(Method::GET, "/v1/agents").header("Authorization", canary(credential)));
     }
@@ -119,11 +125,48 @@ async fn send_canaries() -> Vec<String> {
     let issued = house.open_task().await;
     let used = assertion(&house.bot);
     house.request(Method::GET, "/v1/tasks").bearer_auth(&used).send().await.unwrap();
-    let journal = std::fs::read_dir(house.directory.path().join("data/journal")).unwrap();
-    for file in journal {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        assert!(!text.contains(CANARY));
-        assert!(!text.contains(issued["token"].as_str().unwrap()));
-    }
+    let journal = house.journal();
+    assert!(!journal.contains(CANARY) && !journal.contains(issued["token"].as_str().unwrap()));
     vec![issued["token"].as_str().unwrap().to_owned(), used, house.admin.clone()]
 }
+
+/// What clients and people send to the OAuth door.
+fn oauth(house: &House) -> Vec<RequestBuilder> {
+    let post = |path: &str, form: &[(&str, &str)]| house.request(Method::POST, path).form(form);
+    let client = [("client_id", "research-bot"), ("client_secret", CANARY)];
+    let jwt = format!("{CANARY}.{CANARY}.{CANARY}");
+    let grant = |name: &str, more: &[(&str, &str)]| {
+        post("/oauth/token", &[&[("grant_type", name)], &client[..], more].concat())
+    };
+    let signed = [("client_assertion", &*jwt), ("client_assertion_type", ASSERTION_TYPE)];
+    let subject = [("subject_token", CANARY), ("subject_token_type", ACCESS_TOKEN)];
+    let page = |form: &[(&str, &str)]| post("/oauth/authorize", form).header("origin", support::ISSUER);
+    vec![
+        grant("client_credentials", &[("scope", CANARY)]),
+        grant("authorization_code", &[("code", CANARY), ("code_verifier", CANARY), ("redirect_uri", CANARY)]),
+        grant("refresh_token", &[("refresh_token", CANARY)]),
+        grant("urn:ietf:params:oauth:grant-type:jwt-bearer", &[("assertion", &jwt)]),
+        grant("urn:ietf:params:oauth:grant-type:token-exchange", &subject),
+        post("/oauth/token", &[&[("grant_type", "client_credentials")], &signed[..]].concat()),
+        post("/oauth/token", &[("grant_type", "client_credentials")]).basic_auth("research-bot", Some(CANARY)),
+        post("/oauth/token", &[("grant_type", "client_credentials")]).basic_auth(CANARY, Some(CANARY)),
+        post("/oauth/token", &[("grant_type", CANARY)]),
+        post("/oauth/token", &[("grant_type", "client_credentials")]).header("dpop", &jwt),
+        post("/oauth/revoke", &[&[("token", CANARY)], &client[..]].concat()),
+        post("/oauth/introspect", &[("token", CANARY)]).basic_auth("ledger", Some(CANARY)),
+        house
+            .request(Method::POST, "/oauth/register")
+            .json(&json!({"redirect_uris": [CANARY], "client_secret": CANARY})),
+        house.request(Method::GET, &format!("/oauth/authorize?client_id={CANARY}&state={CANARY}")),
+        page(&[("step", "sign_in"), ("request", CANARY), ("code", CANARY)]),
+        page(&[("step", "sign_in"), ("request", PEOPLES), ("code", CANARY)]),
+        page(&[("step", "allow"), ("form", CANARY)]),
+    ]
+}
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A request of the app that a person is asked about.
+const PEOPLES: &str = "response_type=code&client_id=desk-app&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM\
+                       &code_challenge_method=S256&resource=https://ledger.example/mcp";

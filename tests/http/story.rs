@@ -3,34 +3,16 @@
 use hallpass::{
     base::ReasonCode,
     token::{Narrowing, PassToken, attenuate},
-    verify::{Call, Verifier},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::{
-    house::{House, body_of, refused, task},
-    support,
-};
-
-fn codes(verifier: &Verifier, token: &str) -> Vec<ReasonCode> {
-    let call = Call::tool("read_ledger", None);
-    let answer = verifier.verify(token).and_then(|pass| verifier.clear(&pass, &call).map(drop));
-    answer.err().map(|denial| denial.codes()).unwrap_or_default()
-}
-
-async fn tell(house: &House, verifier: &Verifier) {
-    let frame = house.operator(Method::GET, &format!("/v1/feed?server={}", support::SERVER)).send().await.unwrap();
-    verifier.accept_frame(&frame.text().await.unwrap()).unwrap();
-}
+use crate::house::{House, body_of, codes, refused, task};
 
 #[tokio::test]
 async fn a_pass_is_asked_for_used_narrowed_and_revoked() {
     let house = House::new().await;
-    let document = body_of(house.request(Method::GET, "/v1/keys.json").send().await.unwrap()).await;
-    let pinned = house.broker.key_document().unwrap().feed_key.thumbprint();
-    let verifier = Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
-    verifier.accept_key_document(&serde_json::from_value(document).unwrap()).unwrap();
+    let verifier = house.verifier().await;
     let issued = house.open_task().await;
     assert_eq!(issued["token_type"], "Bearer");
     assert_eq!(issued["decided_by"][0]["grant"], "research-reads");
@@ -38,7 +20,7 @@ async fn a_pass_is_asked_for_used_narrowed_and_revoked() {
     let mut narrowing = Narrowing::default();
     narrowing.read_only = true;
     let narrowed = attenuate(&PassToken::from_text(token.to_owned()), &narrowing).unwrap();
-    tell(&house, &verifier).await;
+    house.tell(&verifier).await;
     assert_eq!(codes(&verifier, token), []);
     assert_eq!(codes(&verifier, narrowed.token.expose()), []);
 
@@ -46,7 +28,7 @@ async fn a_pass_is_asked_for_used_narrowed_and_revoked() {
     let revoked = house.operator(Method::POST, "/v1/revocations").json(&revoke).send().await.unwrap();
     assert_eq!(revoked.status(), StatusCode::CREATED);
     assert_eq!(body_of(revoked).await["task_id"], issued["task_id"]);
-    tell(&house, &verifier).await;
+    house.tell(&verifier).await;
     assert_eq!(codes(&verifier, token), [ReasonCode::RevokedToken]);
     assert_eq!(codes(&verifier, narrowed.token.expose()), [ReasonCode::RevokedToken]);
     let again = house.agent(Method::POST, &format!("/v1/tasks/{}/tokens", issued["task_id"].as_str().unwrap()));
@@ -73,7 +55,7 @@ async fn a_refusal_lists_every_reason() {
 #[tokio::test]
 async fn a_revoked_agent_is_refused_until_it_is_reinstated() {
     let house = House::new().await;
-    house.operator(Method::POST, "/v1/revocations").json(&json!({"agent": "research-bot"})).send().await.unwrap();
+    house.revoke(json!({"agent": "research-bot"})).await;
     let (status, body) = refused(house.agent(Method::POST, "/v1/tasks").json(&task())).await;
     assert_eq!((status, &body["code"]), (403, &json!("suspended")));
     let reinstated = house.operator(Method::POST, "/v1/agents/research-bot/reinstate").send().await.unwrap();

@@ -5,8 +5,6 @@ use std::time::Duration;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use hallpass::verify::Verifier;
-
 use crate::{
     house::{House, body_of, refused},
     support,
@@ -47,15 +45,6 @@ fn feed() -> String {
     format!("/v1/feed?server={}", support::SERVER)
 }
 
-async fn verifier(house: &House) -> Verifier {
-    let document = house.request(Method::GET, "/v1/keys.json").send().await.unwrap();
-    let document = serde_json::from_value(body_of(document).await).unwrap();
-    let pinned = house.broker.key_document().unwrap().feed_key.thumbprint();
-    let verifier = Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
-    verifier.accept_key_document(&document).unwrap();
-    verifier
-}
-
 #[tokio::test]
 async fn a_snapshot_has_a_tag_and_is_not_sent_twice() {
     let house = House::new().await;
@@ -63,7 +52,7 @@ async fn a_snapshot_has_a_tag_and_is_not_sent_twice() {
     assert_eq!(response.headers()["content-type"], "application/jose");
     let tag = response.headers()["etag"].to_str().unwrap().to_owned();
     let text = response.text().await.unwrap();
-    verifier(&house).await.accept_frame(&text).unwrap();
+    house.verifier().await.accept_frame(&text).unwrap();
     let again = || house.operator(Method::GET, &feed()).header("if-none-match", &tag);
     assert_eq!(again().send().await.unwrap().status(), StatusCode::NOT_MODIFIED);
     let epoch = house.broker.state().epoch();
@@ -75,7 +64,7 @@ async fn a_snapshot_has_a_tag_and_is_not_sent_twice() {
 #[tokio::test]
 async fn a_revocation_is_pushed_and_its_sequence_is_that_of_the_answer() {
     let house = House::new().await;
-    let verifier = verifier(&house).await;
+    let verifier = house.verifier().await;
     let task = house.open_task().await["task_id"].clone();
     let token = house.token("ledger-verifier", &["verifier"], &[support::SERVER]).await;
     let mut events = Events::of(house.request(Method::GET, &feed()).bearer_auth(&token)).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect::Policy};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, redirect::Policy};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -39,8 +39,7 @@ impl Shown {
     pub fn told(&self) -> BTreeMap<String, String> {
         let location = self.location.as_deref().unwrap_or_else(|| panic!("{} {}", self.status, self.html));
         assert_eq!(self.status, 303);
-        let (_, query) = location.split_once('?').unwrap();
-        let pairs: Vec<_> = form_urlencoded(query);
+        let pairs: Vec<_> = Url::parse(location).unwrap().query_pairs().into_owned().collect();
         let told: BTreeMap<_, _> = pairs.iter().cloned().collect();
         assert_eq!(told.len(), pairs.len(), "told twice: {location}");
         told
@@ -52,26 +51,6 @@ impl Shown {
         assert_eq!(told["iss"], ISSUER);
         told["error"].clone()
     }
-}
-
-fn form_urlencoded(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let mut bytes = Vec::new();
-        let mut rest = text.bytes();
-        while let Some(byte) = rest.next() {
-            match byte {
-                b'+' => bytes.push(b' '),
-                b'%' => {
-                    let digits = [rest.next().unwrap(), rest.next().unwrap()];
-                    bytes.extend(hex::decode(digits).unwrap());
-                }
-                other => bytes.push(other),
-            }
-        }
-        String::from_utf8(bytes).unwrap()
-    };
-    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (decode(name), decode(value))).unwrap();
-    query.split('&').map(pair).collect()
 }
 
 /// A browser that keeps nothing, goes nowhere by itself, and names its origin with every form.
@@ -135,6 +114,13 @@ pub async fn sign_in_code(house: &House, name: &str) -> String {
     body_of(made).await["code"].as_str().unwrap().to_owned()
 }
 
+/// A broker with [`APP`], a public client of people.
+pub async fn house() -> House {
+    let house = House::new().await;
+    register_app(&house, APP, &["http://127.0.0.1/callback", "https://desk.example/cb"]).await;
+    house
+}
+
 /// Registers `agent` as a public client of people.
 pub async fn register_app(house: &House, agent: &str, redirect_uris: &[&str]) {
     let body = json!({"agent": agent, "steward": "alice", "groups": ["research"], "redirect_uris": redirect_uris});
@@ -185,8 +171,7 @@ pub fn refresh(house: &House, token: &str, more: &[(&str, &str)]) -> RequestBuil
 
 /// The only task of `agent`, as operators see it.
 pub async fn task_of(house: &House, agent: &str) -> Value {
-    let path = format!("/v1/tasks?agent={agent}");
-    let tasks: Value = house.operator(Method::GET, &path).send().await.unwrap().json().await.unwrap();
-    assert_eq!(tasks["items"].as_array().unwrap().len(), 1, "{tasks}");
-    tasks["items"][0].clone()
+    let tasks = house.tasks_of(agent).await;
+    assert_eq!(tasks.len(), 1, "{tasks:?}");
+    tasks[0].clone()
 }

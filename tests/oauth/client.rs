@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::house::{House, body_of};
 
 pub const TOKEN: &str = "/oauth/token";
+pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Registers `agent` with a secret, which is returned, and with rights that it asks for by default.
@@ -31,6 +32,24 @@ pub fn basic(id: &str, secret: &str) -> String {
 pub fn ask(house: &House, parameters: &[(&str, &str)]) -> RequestBuilder {
     let grant = [("grant_type", "client_credentials")];
     house.request(Method::POST, TOKEN).form(&grant.iter().chain(parameters).collect::<Vec<_>>())
+}
+
+/// A request of `client`, an id and a secret, to exchange a token of a type of RFC 8693.
+pub fn exchange(
+    house: &House,
+    (id, secret): (&str, &str),
+    (token, kind): (&str, &str),
+    parameters: &[(&str, &str)],
+) -> RequestBuilder {
+    let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
+    let usual = [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", &kind)];
+    let request = house.request(Method::POST, TOKEN).form(&usual.iter().chain(parameters).collect::<Vec<_>>());
+    request.header("authorization", basic(id, secret))
+}
+
+/// The pass of a good answer.
+pub fn pass_of(answer: &Value) -> String {
+    answer["access_token"].as_str().unwrap().to_owned()
 }
 
 /// A good answer.

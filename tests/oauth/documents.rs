@@ -21,8 +21,9 @@ use serde_json::{Value, json};
 use crate::{
     browser::{Browser, CALLBACK, query, redeem, refresh, steward},
     client::{ASSERTION_TYPE, ask, refused, token},
-    house::{House, body_of, options},
+    house::{House, body_of, options, task},
     support::ISSUER,
+    tls,
 };
 
 /// `app.example` on this machine, with the documents that it has.
@@ -43,10 +44,16 @@ async fn serve(State(documents): State<Documents>, uri: Uri) -> axum::response::
     let found = documents.at.lock().unwrap().get(uri.path()).cloned();
     match found {
         Some(Value::String(elsewhere)) => axum::response::Redirect::temporary(&elsewhere).into_response(),
-        Some(document) => ([("cache-control", "max-age=0")], axum::Json(document)).into_response(),
+        Some(document) => {
+            let keep = if uri.path().starts_with(KEPT) { "max-age=600" } else { "max-age=0" };
+            ([("cache-control", keep)], axum::Json(document)).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
+
+/// What is below may be kept for a while.
+const KEPT: &str = "/kept/";
 
 /// Whatever is asked for is here.
 #[derive(Debug)]
@@ -61,21 +68,11 @@ impl Names for Here {
 impl Site {
     async fn start() -> Self {
         let certified = rcgen::generate_simple_self_signed(vec!["app.example".to_owned()]).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let key = certified.signing_key.serialize_der().try_into().unwrap();
-        let chain = vec![certified.cert.der().clone()];
-        let config = config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
-        let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(config));
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let documents = Documents::default();
         let router = Router::new().fallback(serve).with_state(documents.clone());
-        tokio::spawn(async move {
-            axum_server::from_tcp_rustls(listener, config).unwrap().serve(router.into_make_service()).await
-        });
-        Self { port, certificate: certified.cert.pem(), documents }
+        let (address, served) = tls::serve(&certified, router);
+        tokio::spawn(served);
+        Self { port: address.port(), certificate: certified.cert.pem(), documents }
     }
 
     fn url(&self, path: &str) -> String {
@@ -146,8 +143,7 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
     assert_eq!(agent["steward"], steward(&house, "bob").await);
     assert!(agent["agent"].as_str().unwrap().starts_with("app.example-"), "{agent}");
     // Whoever happened to be the first is one of them, no more.
-    let body = json!({"steward": agent["steward"]});
-    house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
+    house.revoke(json!({"steward": agent["steward"]})).await;
     let ended = refused(refresh(&house, bobs["refresh_token"].as_str().unwrap(), &[client])).await;
     assert_eq!(ended, (400, "invalid_grant".to_owned()));
     let carols = token(refresh(&house, carols["refresh_token"].as_str().unwrap(), &[client])).await;
@@ -186,22 +182,47 @@ async fn a_document_is_believed_about_itself_only() {
     ] {
         let url = site.put(path, change);
         let shown = browser.open(&query(&[("client_id", &url)])).await;
-        assert_eq!((shown.status, shown.location), (400, None), "{path}: {}", shown.html);
+        assert_eq!((shown.status, &shown.location), (400, &None), "{path}: {}", shown.html);
+        assert!(shown.html.contains("describes itself at an address"), "{path}: {}", shown.html);
     }
     site.documents.at.lock().unwrap().insert("/moved".to_owned(), json!(site.url("/good.json")));
     for path in ["/moved", "/absent"] {
-        assert_eq!(browser.open(&query(&[("client_id", &site.url(path))])).await.status, 400, "{path}");
+        let shown = browser.open(&query(&[("client_id", &site.url(path))])).await;
+        assert!(shown.status == 400 && shown.html.contains("describes itself at an address"), "{path}: {}", shown.html);
     }
     let asked = site.documents.asked.load(Ordering::SeqCst);
-    for client in
-        ["https://app.example/", "http://app.example/x", "https://user@app.example/x", "https://app.example/x#y"]
-    {
-        assert_eq!(browser.open(&query(&[("client_id", client)])).await.status, 400, "{client}");
+    for client in [
+        site.put("/", json!({})),
+        site.put("/good.json?x", json!({})),
+        site.url("/good.json#x"),
+        site.url("/good.json").replace("https:", "http:"),
+        site.url("/good.json").replace("app.", "user@app."),
+    ] {
+        let shown = browser.open(&query(&[("client_id", &client)])).await;
+        assert!(shown.status == 400 && shown.html.contains("is not known"), "{client}: {}", shown.html);
     }
     assert_eq!(site.documents.asked.load(Ordering::SeqCst), asked, "what is no client's URL is not fetched");
     // Another redirect URI than the document has now.
     let url = site.put("/good.json", json!({"redirect_uris": ["https://app.example/cb"]}));
     assert_eq!(browser.open(&query(&[("client_id", &url)])).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_document_is_kept_for_as_long_as_its_server_says_and_a_failure_is_not() {
+    let site = Site::start().await;
+    let house = site.house().await;
+    let browser = Browser::new(&house);
+    let open = async |url: &str| browser.open(&query(&[("client_id", url)])).await.status;
+    for (path, fetches) in [("/kept/client.json", 1), ("/client.json", 3)] {
+        let before = site.documents.asked.load(Ordering::SeqCst);
+        // Not there yet; as soon as it is, it is found.
+        assert_eq!(open(&site.url(path)).await, 400, "{path}");
+        let url = site.put(path, json!({}));
+        for _ in 0..3 {
+            assert_eq!(open(&url).await, 200, "{path}");
+        }
+        assert_eq!(site.documents.asked.load(Ordering::SeqCst) - before, 1 + fetches, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -238,12 +259,13 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
     let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
     let client = ("client_id", url.as_str());
     assert_eq!(refused(redeem(&house, &code, &[client])).await, (401, "invalid_client".to_owned()));
-    let signed = |key: &AgentKey| {
+    let signed_as = |name: &str, key: &AgentKey| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let jti = hex::encode(rand_bytes());
-        let claims = json!({"iss": url, "sub": url, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti});
+        let claims = json!({"iss": name, "sub": name, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti});
         hallpass::base::jws::sign(key.key(), "JWT", None, &claims).unwrap()
     };
+    let signed = |key: &AgentKey| signed_as(&url, key);
     let impostor = AgentKey::generate("desk".parse().unwrap());
     let forged = signed(&impostor);
     let proof = |assertion: &'static str| [("client_assertion", assertion), ("client_assertion_type", ASSERTION_TYPE)];
@@ -256,6 +278,15 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
     let own = [&[("scope", "tool:read_ledger"), ("resource", crate::support::SERVER)][..], &proof(signed(&key).leak())];
     let own = refused(ask(&house, &own.concat())).await;
     assert_eq!(own, (400, "invalid_scope".to_owned()));
+    // Nor at the API, by whichever of its names.
+    let known = agents(&house).await;
+    let agent = known.iter().find(|agent| agent["client_document"] == url).unwrap()["agent"].as_str().unwrap();
+    for name in [agent, &url] {
+        let opened = house.request(Method::POST, "/v1/tasks").bearer_auth(signed_as(name, &key)).json(&task());
+        let (status, _) = crate::house::refused(opened).await;
+        assert!(matches!(status, 401 | 403), "{name}: {status}");
+    }
+    assert_eq!(house.tasks_of(agent).await.len(), 1, "the one that bob allowed");
 }
 
 fn rand_bytes() -> [u8; 16] {

@@ -1,5 +1,7 @@
 //! Token exchange: an agent that was handed a pass gets a narrower one of its own, which ends with it.
 
+use std::time::Duration;
+
 use hallpass::{
     base::{holder::HolderKey, key::PrivateKey},
     token::{Narrowing, PassToken, UnverifiedPass, attenuate},
@@ -8,14 +10,14 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{TOKEN, basic, ledger, refused, register, token},
+    client::{exchange, ledger, pass_of, refused, register, token},
     house::{House, body_of, task},
-    introspection::{secret, told},
+    introspection::{secret, told, told_verifier},
+    operator::ARCHIVE,
     proofs::proof,
     support::SERVER,
 };
 
-const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A helper that may read, and a pass of the bot's that may read and search.
@@ -41,19 +43,16 @@ impl Scene {
 
     /// The helper exchanges `pass`.
     fn exchange(&self, pass: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
-        let usual = [("grant_type", GRANT_TYPE), ("subject_token", pass), ("subject_token_type", ACCESS_TOKEN)];
-        let form: Vec<_> = usual.iter().chain(parameters).collect();
-        let request = self.house.request(Method::POST, TOKEN).form(&form);
-        request.header("authorization", basic("helper-bot", &self.helper))
+        self.exchange_as(("helper-bot", &self.helper), pass, parameters)
+    }
+
+    fn exchange_as(&self, client: (&str, &str), pass: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
+        exchange(&self.house, client, (pass, "access_token"), parameters)
     }
 
     async fn told(&self, pass: &str) -> Value {
         told(&self.house, ("ledger", &self.asking), pass).await
     }
-}
-
-fn pass_of(answer: &Value) -> String {
-    answer["access_token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -87,12 +86,7 @@ async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
     let scene = Scene::new().await;
     let third = register(&scene.house, "third-bot", json!([])).await;
     let child = pass_of(&token(scene.exchange(&scene.pass, &[])).await);
-    let by_third = scene.exchange(&child, &[]).header("authorization", "");
-    let mut by_third = by_third.build().unwrap();
-    by_third.headers_mut().insert("authorization", basic("third-bot", &third).parse().unwrap());
-    let answer = scene.house.client.execute(by_third).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let grandchild = pass_of(&body_of(answer).await);
+    let grandchild = pass_of(&token(scene.exchange_as(("third-bot", &third), &child, &[])).await);
     let told = scene.told(&grandchild).await;
     assert_eq!(told["act"], json!({"sub": "third-bot", "act": {"sub": "helper-bot"}}));
     assert_eq!(told["sub"], "research-bot");
@@ -162,11 +156,8 @@ async fn what_is_wrong_with_the_tokens_gets_no_token() {
     assert_eq!(scene.house.records(), before);
     let good = [("actor_token", own.as_str()), type_of("actor_token_type"), ("requested_token_type", ACCESS_TOKEN)];
     token(scene.exchange(&scene.pass, &good)).await;
-    let unproven = scene.exchange(&scene.pass, &[]).build().unwrap();
-    let mut unproven = unproven;
-    unproven.headers_mut().remove("authorization");
-    let answer = scene.house.client.execute(unproven).await.unwrap();
-    assert_eq!(crate::client::error(answer).await, (401, "invalid_client".to_owned()));
+    let unproven = scene.exchange_as(("helper-bot", "x"), &scene.pass, &[]);
+    assert_eq!(refused(unproven).await, (401, "invalid_client".to_owned()));
 }
 
 #[tokio::test]
@@ -183,7 +174,9 @@ async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
     assert_eq!(refused(with(&thief)).await, (400, "invalid_dpop_proof".to_owned()));
     let answer = token(with(&holder)).await;
     assert_eq!(answer["token_type"], "DPoP");
-    assert_eq!(scene.told(&pass_of(&answer)).await, json!({"active": false}), "as bound as its parent");
+    let told = told_verifier(&scene.house, &pass_of(&answer)).await;
+    let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
+    assert_eq!(told["cnf"], json!({"jkt": thumbprint}), "as bound as its parent");
     // A bearer pass may become a bound one.
     let bound = scene.exchange(&scene.pass, &[]).header("dpop", proof(&thief, json!({}), json!({})));
     assert_eq!(token(bound).await["token_type"], "DPoP");
@@ -194,10 +187,44 @@ async fn policy_is_asked_for_the_actor() {
     let scene = Scene::new().await;
     let body = json!({"agent": "poor-bot", "steward": "alice", "secret": true});
     let made = body_of(scene.house.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap()).await;
-    let mut request = scene.exchange(&scene.pass, &[]).build().unwrap();
-    let credential = basic("poor-bot", made["client_secret"].as_str().unwrap());
-    request.headers_mut().insert("authorization", credential.parse().unwrap());
-    let answer = scene.house.client.execute(request).await.unwrap();
-    assert_eq!(crate::client::error(answer).await, (400, "unauthorized_client".to_owned()));
+    let poor = ("poor-bot", made["client_secret"].as_str().unwrap());
+    let answer = refused(scene.exchange_as(poor, &scene.pass, &[])).await;
+    assert_eq!(answer, (400, "unauthorized_client".to_owned()));
     assert_eq!(scene.house.records()["request_refused"], 1);
+}
+
+#[tokio::test]
+async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
+    let scene = Scene::new().await;
+    let mut request = task();
+    (request["ttl_seconds"], request["context"]) = (json!(3600), json!({"ticket": "T-1"}));
+    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let answer = token(scene.exchange(issued["token"].as_str().unwrap(), &[])).await;
+    assert!(answer["expires_in"].as_u64().unwrap() <= 300, "{answer}");
+    let state = scene.house.broker.state();
+    let child = &state.tasks().find(|task| task.record.agent.as_str() == "helper-bot").unwrap().record;
+    assert_eq!(child.purpose, request["purpose"].as_str().unwrap());
+    assert_eq!(serde_json::to_value(&child.context).unwrap(), request["context"]);
+    // `oauth.token_ttl`, as it is when nobody set it.
+    assert_eq!(child.ends_at.since(child.opened_at), Duration::from_secs(300));
+}
+
+#[tokio::test]
+async fn resource_and_audience_add_up() {
+    let scene = Scene::new().await;
+    scene.house.add_archive().await;
+    let mut request = task();
+    let archive = json!({"type": "mcp", "server": ARCHIVE, "tools": ["read"]});
+    request["authorization_details"].as_array_mut().unwrap().push(archive);
+    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let pass = issued["token"].as_str().unwrap();
+    for (parameters, scope) in [
+        (&[("resource", SERVER)][..], "tool:read_ledger"),
+        (&[("audience", "archive")], "tool:read"),
+        (&[("resource", SERVER), ("audience", "archive")], "tool:read tool:read_ledger"),
+        (&[("audience", "ledger"), ("audience", ARCHIVE)], "tool:read tool:read_ledger"),
+        (&[("resource", SERVER), ("audience", SERVER)], "tool:read_ledger"),
+    ] {
+        assert_eq!(token(scene.exchange(pass, parameters)).await["scope"], scope, "{parameters:?}");
+    }
 }

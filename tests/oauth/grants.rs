@@ -1,14 +1,19 @@
 //! The jwt-bearer grant: platforms' tokens for workloads, identity assertions for clients.
 
 use futures_util::future::join_all;
-use hallpass::identity::AgentKey;
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use hallpass::{
+    base::{holder::HolderKey, key::PrivateKey},
+    identity::AgentKey,
+};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::json;
 
 use crate::{
     client::{ASSERTION_TYPE, TOKEN, ask, basic, error, ledger, refused, register, token},
     house::{House, assertion, body_of},
     idp::SigningKey,
+    introspection::told_verifier,
+    proofs::proof,
     provider::{JWT_BEARER, Provider, bearer},
     support::SERVER,
 };
@@ -33,7 +38,7 @@ async fn a_workload_needs_no_secret_of_ours() {
         token(ask(&house, &as_client)).await;
     }
     assert_eq!(platform.idp.fetches(), 1);
-    let tasks = tasks_of(&house, "research-bot").await;
+    let tasks = house.tasks_of("research-bot").await;
     assert_eq!(tasks.len(), 5);
     assert!(tasks.iter().all(|task| task.get("steward_verified_by").is_none()));
     assert_eq!(tasks[4]["purpose"], "OAuth workload token");
@@ -92,8 +97,7 @@ async fn a_workload_that_is_not_believed_gets_nothing() {
         assert_eq!(refused(request).await, (400, told.to_owned()), "{pairs:?}");
     }
     assert_eq!(house.records(), before);
-    let revoke = json!({"agent": "research-bot"});
-    house.operator(Method::POST, "/v1/revocations").json(&revoke).send().await.unwrap();
+    house.revoke(json!({"agent": "research-bot"})).await;
     assert_eq!(refused(bearer(&house, &good, &[READ, AT])).await, (400, "unauthorized_client".to_owned()));
 }
 
@@ -144,7 +148,7 @@ async fn a_client_acts_for_the_person_whom_an_identity_assertion_names() {
     let answer = token(bearer(&house, &jag, &[]).header("authorization", &header)).await;
     assert_eq!(answer["scope"], "tool:read_ledger");
     assert!(answer.get("refresh_token").is_none() && answer.get("authorization_details").is_none());
-    let task = &tasks_of(&house, "build-bot").await[0];
+    let task = &house.tasks_of("build-bot").await[0];
     assert_eq!((&task["steward"], &task["steward_verified_by"]), (&json!(carol), &json!(provider.idp.issuer())));
     assert_eq!(task["purpose"], "OAuth identity assertion");
     let again = bearer(&house, &jag, &[]).header("authorization", &header);
@@ -245,11 +249,27 @@ async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
     let proof = provider.workload(json!({}));
     let parameters = [("client_assertion", &*proof), ("client_assertion_type", ASSERTION_TYPE)];
     token(bearer(&house, &jag, &parameters)).await;
-    let tasks = tasks_of(&house, "research-bot").await;
+    let tasks = house.tasks_of("research-bot").await;
     assert!(tasks.iter().all(|task| task["steward_verified_by"] == provider.idp.issuer()));
 }
 
-async fn tasks_of(house: &House, agent: &str) -> Vec<Value> {
-    let answer = house.operator(Method::GET, &format!("/v1/tasks?agent={agent}")).send().await.unwrap();
-    body_of(answer).await["items"].as_array().unwrap().clone()
+#[tokio::test]
+async fn whoever_proves_a_key_gets_a_bound_pass_and_who_is_named_by_one_must() {
+    let provider = Provider::start().await;
+    let house = provider.house().await;
+    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    provider.link(&house, "carol", "00u1").await;
+    let [holder, thief] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let by = |key: &PrivateKey, request: RequestBuilder| request.header("dpop", proof(key, json!({}), json!({})));
+    let workload = provider.workload(json!({}));
+    assert_eq!(token(by(&holder, bearer(&house, &workload, &[READ, AT]))).await["token_type"], "DPoP");
+    let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
+    let jag = provider.jag(json!({"cnf": {"jkt": thumbprint}}));
+    let with = || bearer(&house, &jag, &[]).header("authorization", basic("build-bot", &secret));
+    assert_eq!(refused(with()).await, (400, "invalid_grant".to_owned()));
+    assert_eq!(refused(by(&thief, with())).await, (400, "invalid_grant".to_owned()));
+    let answer = token(by(&holder, with())).await;
+    assert_eq!(answer["token_type"], "DPoP");
+    let told = told_verifier(&house, answer["access_token"].as_str().unwrap()).await;
+    assert_eq!(told["cnf"], json!({"jkt": thumbprint}));
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{basic, ledger, refused, register},
     house::{House, body_of, task},
+    operator::ARCHIVE,
     support::SERVER,
 };
 
@@ -34,20 +35,20 @@ pub async fn told(house: &House, (name, secret): (&str, &str), pass: &str) -> Va
     body_of(answer).await
 }
 
-fn inactive() -> Value {
-    json!({"active": false})
+/// What the operator of the ledger's verifier is told about `pass`.
+pub async fn told_verifier(house: &House, pass: &str) -> Value {
+    let verifier = house.token("ledger-verifier", &["verifier"], &[SERVER]).await;
+    body_of(about(house, pass).bearer_auth(&verifier).send().await.unwrap()).await
 }
 
-async fn archive(house: &House) {
-    let manifest = json!({"server": "https://archive.example/mcp", "name": "archive", "tools": {"read": {}}});
-    let set = house.operator(Method::PUT, "/v1/servers").json(&manifest).send().await.unwrap();
-    assert_eq!(set.status(), StatusCode::OK);
+fn inactive() -> Value {
+    json!({"active": false})
 }
 
 #[tokio::test]
 async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing() {
     let house = House::new().await;
-    archive(&house).await;
+    house.add_archive().await;
     let (ledger, archive) = (secret(&house, "ledger").await, secret(&house, "archive").await);
     let issued = house.open_task().await;
     let pass = issued["token"].as_str().unwrap();
@@ -67,8 +68,7 @@ async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing()
         assert_eq!(told(&house, ("ledger", &ledger), nothing).await, inactive());
     }
     assert_eq!(told(&house, ("archive", &archive), pass).await, inactive());
-    let revoke = json!({"revocation_id": issued["revocation_id"], "only_token": true});
-    house.operator(Method::POST, "/v1/revocations").json(&revoke).send().await.unwrap();
+    house.revoke(json!({"revocation_id": issued["revocation_id"], "only_token": true})).await;
     assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive(), "at once");
 }
 
@@ -96,19 +96,17 @@ async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
     let issued = body_of(house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
     let pass = issued["token"].as_str().unwrap();
     assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive());
-    let verifier = house.token("ledger-verifier", &["verifier"], &[SERVER]).await;
-    let answer = body_of(about(&house, pass).bearer_auth(&verifier).send().await.unwrap()).await;
+    let answer = told_verifier(&house, pass).await;
     assert_eq!((&answer["token_type"], &answer["cnf"]), (&json!("DPoP"), &json!({"jkt": key.thumbprint()})));
 }
 
 #[tokio::test]
 async fn an_operators_token_asks_for_its_own_servers_alone() {
     let house = House::new().await;
-    archive(&house).await;
-    let archive = "https://archive.example/mcp";
+    house.add_archive().await;
     let pass = house.open_task().await["token"].as_str().unwrap().to_owned();
     let one = house.token("one", &["verifier"], &[SERVER]).await;
-    let two = house.token("two", &["verifier"], &[SERVER, archive]).await;
+    let two = house.token("two", &["verifier"], &[SERVER, ARCHIVE]).await;
     let auditor = house.token("auditor", &["auditor"], &[]).await;
     let ask = |resource: &str, token: &str| {
         let form = [("token", pass.as_str()), ("resource", resource)];
@@ -120,7 +118,7 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
         (SERVER, &one, true),
         ("ledger", &one, true),
         (SERVER, &two, true),
-        (archive, &two, false),
+        (ARCHIVE, &two, false),
         (SERVER, &house.admin, true),
     ] {
         assert_eq!(active(resource, token).await, expected, "{resource}");
@@ -129,7 +127,7 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
     let nowhere = "https://nowhere.example/mcp";
     assert_eq!(refused(ask(nowhere, &house.admin)).await, (400, "invalid_target".to_owned()));
     // Which servers there are besides is not told.
-    for (resource, token) in [(archive, &one), (nowhere, &one), ("nowhere", &one), (SERVER, &auditor)] {
+    for (resource, token) in [(ARCHIVE, &one), (nowhere, &one), ("nowhere", &one), (SERVER, &auditor)] {
         assert_eq!(ask(resource, token).send().await.unwrap().status(), StatusCode::FORBIDDEN, "{resource}");
     }
     let gone = house.operator(Method::DELETE, "/v1/operators/one").send().await.unwrap();

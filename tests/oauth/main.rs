@@ -21,6 +21,8 @@ mod house;
 mod idp;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tls.rs"]
+mod tls;
 
 mod behalf;
 mod browser;
@@ -31,6 +33,8 @@ mod grants;
 mod introspection;
 mod keys;
 mod metadata;
+mod operator;
+mod page;
 mod people;
 mod proofs;
 mod provider;

@@ -5,25 +5,15 @@ use std::sync::Arc;
 use hallpass::{
     base::time::SystemClock,
     broker::{Broker, Options},
-    http::{Observer, Seen, Server},
+    http::Server,
 };
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{house::House, support::ISSUER};
-
-#[derive(Debug)]
-struct Nobody;
-
-impl Observer for Nobody {
-    fn answered(&self, _: &Seen<'_>) {}
-
-    fn panicked(&self) {}
-
-    fn render(&self) -> String {
-        String::new()
-    }
-}
+use crate::{
+    house::{House, Recorder},
+    support::ISSUER,
+};
 
 #[tokio::test]
 async fn the_document_has_what_stock_clients_insist_on() {
@@ -76,7 +66,7 @@ async fn an_issuer_with_a_path_has_it_at_every_form_of_the_well_known_path() {
     let path = |name: &str| directory.path().join(name);
     let options = Options::new(issuer.parse().unwrap(), path("data"), path("policy"));
     let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
-    let server = Server::bind(crate::house::options(), broker, Arc::new(Nobody)).await.unwrap();
+    let server = Server::bind(crate::house::options(), broker, Arc::new(Recorder::default())).await.unwrap();
     let address = server.local_addr();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = tokio::spawn(server.serve(async { drop(stopped.await) }));

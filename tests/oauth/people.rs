@@ -1,21 +1,22 @@
 //! People's clients: consent, codes and refresh tokens, and everything that must not work.
 
-use hallpass::token::UnverifiedPass;
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use hallpass::{
+    base::{holder::HolderKey, key::PrivateKey},
+    token::UnverifiedPass,
+};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::json;
 
 use crate::{
-    browser::{APP, Browser, CALLBACK, VERIFIER, query, redeem, refresh, register_app, sign_in_code, steward, task_of},
+    browser::{
+        APP, Browser, CALLBACK, VERIFIER, house, query, redeem, refresh, register_app, sign_in_code, steward, task_of,
+    },
     client::{ask, ledger, refused, register, token},
-    house::House,
+    house::{GRANT, House},
+    operator::ARCHIVE,
+    proofs::proof,
     support::{ISSUER, SERVER},
 };
-
-async fn house() -> House {
-    let house = House::new().await;
-    register_app(&house, APP, &["http://127.0.0.1/callback", "https://desk.example/cb"]).await;
-    house
-}
 
 /// A code that bob allowed.
 async fn code(house: &House) -> String {
@@ -218,9 +219,7 @@ async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 400]);
     }
-    let path = format!("/v1/tasks?agent={APP}");
-    let tasks: Value = house.operator(Method::GET, &path).send().await.unwrap().json().await.unwrap();
-    let states: Vec<_> = tasks["items"].as_array().unwrap().iter().map(|task| task["state"].clone()).collect();
+    let states: Vec<_> = house.tasks_of(APP).await.iter().map(|task| task["state"].clone()).collect();
     assert_eq!(states, vec![json!("revoked"); 5]);
 }
 
@@ -273,9 +272,7 @@ async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
             "agent" => APP.to_owned(),
             _ => task_of(&house, APP).await["task_id"].as_str().unwrap().to_owned(),
         };
-        let body = json!({ subject: id });
-        let revoked = house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
-        assert_eq!(revoked.status(), StatusCode::CREATED, "{:?}", revoked.text().await);
+        house.revoke(json!({ subject: id })).await;
         let next = answer["refresh_token"].as_str().unwrap();
         assert_eq!(refused(refresh(&house, next, &[])).await, invalid_grant(), "{subject}");
         if subject == "task" {
@@ -295,9 +292,7 @@ async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
     let house = house().await;
     let answer = token(redeem(&house, &code(&house).await, &[])).await;
     let alice = steward(&house, "alice").await;
-    let revoked =
-        house.operator(Method::POST, "/v1/revocations").json(&json!({"steward": alice})).send().await.unwrap();
-    assert_eq!(revoked.status(), StatusCode::CREATED);
+    house.revoke(json!({"steward": alice})).await;
     let next = answer["refresh_token"].as_str().unwrap();
     assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
     let path = format!("/v1/stewards/{alice}/reinstate");
@@ -310,21 +305,31 @@ async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
 async fn policy_is_asked_again_at_every_renewal() {
     let house = house().await;
     let answer = token(redeem(&house, &code(&house).await, &[])).await;
-    let path = house.directory.path().join("policy/reads.toml");
-    let policy = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, policy.replace(", \"search_*\"", "")).unwrap();
-    let reloaded = house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
-    assert!(reloaded.status().is_success());
+    house.set_grants(&GRANT.replace(", \"search_*\"", "")).await;
     let less = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
     assert_eq!(less["scope"], "tool:read_ledger");
-    std::fs::write(&path, "").unwrap();
-    house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    house.set_grants("").await;
     let next = less["refresh_token"].as_str().unwrap();
     assert_eq!(refused(refresh(&house, next, &[])).await, (400, "unauthorized_client".to_owned()));
     // A no of the policy uses nothing up.
-    std::fs::write(&path, policy).unwrap();
-    house.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
+    house.set_grants(GRANT).await;
     token(refresh(&house, next, &[])).await;
+}
+
+#[tokio::test]
+async fn a_client_takes_its_pass_for_some_of_the_servers_that_were_allowed() {
+    let house = house().await;
+    house.add_archive().await;
+    // One `resource` more than the usual one.
+    let asked = format!("{}&resource={ARCHIVE}&scope=tool:read*", query(&[]));
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&house, &code, &[("resource", ARCHIVE)])).await;
+    assert_eq!(answer["scope"], "tool:read");
+    let next = answer["refresh_token"].as_str().unwrap();
+    let other = token(refresh(&house, next, &[("resource", SERVER)])).await;
+    assert_eq!(other["scope"], "tool:read_ledger");
+    let both = token(refresh(&house, other["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(both["scope"], "tool:read tool:read_ledger");
 }
 
 #[tokio::test]
@@ -352,147 +357,6 @@ async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
 }
 
 #[tokio::test]
-async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() {
-    let house = house().await;
-    let browser = Browser::new(&house);
-    for (more, error) in [
-        (vec![("response_type", "")], "invalid_request"),
-        (vec![("response_type", "token")], "unsupported_response_type"),
-        (vec![("code_challenge", "")], "invalid_request"),
-        (vec![("code_challenge_method", "")], "invalid_request"),
-        (vec![("code_challenge_method", "plain"), ("code_challenge", VERIFIER)], "invalid_request"),
-        (vec![("scope", "openid")], "invalid_scope"),
-        (vec![("resource", "https://other.example")], "invalid_target"),
-        (vec![("authorization_details", "[{}]")], "invalid_authorization_details"),
-        (vec![("request", "a.b.c")], "invalid_request"),
-    ] {
-        let sent = browser.open(&query(&more)).await;
-        assert_eq!(sent.told_error(), error, "{more:?}");
-        assert_eq!(sent.told()["state"], "af0ifj&sl=dkj #");
-    }
-    let first = browser.open(&query(&[("prompt", "none"), ("nonce", "x"), ("unknown", "x")])).await;
-    let refusal = browser.post(&[("step", "refuse"), ("request", &first.hidden("request"))]).await;
-    assert_eq!(refusal.told_error(), "access_denied");
-    let second = browser.sign_in(&query(&[]), "bob").await;
-    let form = second.hidden("form");
-    assert_eq!(browser.post(&[("step", "refuse"), ("form", &form)]).await.told_error(), "access_denied");
-    assert_eq!(browser.post(&[("step", "allow"), ("form", &form)]).await.status, 409, "a form is sent once");
-    assert!(!house.records().contains_key("consent_given"));
-}
-
-#[tokio::test]
-async fn nobody_is_sent_anywhere_that_is_not_the_clients() {
-    let house = house().await;
-    let browser = Browser::new(&house);
-    for more in [
-        [("client_id", "")],
-        [("client_id", "unknown")],
-        [("client_id", "research-bot")],
-        [("client_id", "https://app.example/client.json")],
-        [("client_id", "<script>alert(1)</script>")],
-        [("redirect_uri", "")],
-        [("redirect_uri", "http://127.0.0.1:43210/callback/")],
-        [("redirect_uri", "http://127.0.0.1:43210/callback?x=1")],
-        [("redirect_uri", "http://127.0.0.1@evil.example/callback")],
-        [("redirect_uri", "http://localhost:43210/callback")],
-        [("redirect_uri", "https://desk.example:8443/cb")],
-        [("redirect_uri", "https://desk.example/cb#x")],
-        [("redirect_uri", "https://desk.example/cb\\x")],
-        [("redirect_uri", "https://evil.example/cb")],
-        [("redirect_uri", "javascript:alert(1)")],
-    ] {
-        let shown = browser.open(&query(&more)).await;
-        assert_eq!((shown.status, &shown.location), (400, &None), "{more:?}");
-        if more[0].0 == "client_id" && !more[0].1.starts_with("https:") {
-            assert!(shown.html.contains("is not known"), "{more:?}: {}", shown.html);
-        }
-        assert!(shown.headers["content-type"].to_str().unwrap().starts_with("text/html"));
-        assert!(!shown.html.contains("evil") && !shown.html.contains("<script"), "{}", shown.html);
-        let posted = browser.post(&[("step", "refuse"), ("request", &query(&more))]).await;
-        assert_eq!((posted.status, posted.location), (400, None), "{more:?}");
-    }
-    for twice in ["client_id=desk-app", "redirect_uri=https://desk.example/cb", "state=x", "scope=", "code_challenge=x"]
-    {
-        let shown = browser.open(&format!("{}&scope=tool:read_ledger&{twice}", query(&[]))).await;
-        assert_eq!((shown.status, shown.location), (400, None), "{twice}");
-    }
-    assert_eq!(browser.open(&"x".repeat(9000)).await.status, 400);
-}
-
-#[tokio::test]
-async fn the_pages_run_nothing_frame_nowhere_and_post_home() {
-    let house = house().await;
-    let hostile = "https://desk.example/cb";
-    register_app(&house, "hostile-app", &[hostile]).await;
-    let browser = Browser::new(&house);
-    let state = "\"><script>alert(1)</script><input value='";
-    let asked = query(&[("client_id", "hostile-app"), ("redirect_uri", hostile), ("state", state)]);
-    let first = browser.open(&asked).await;
-    let second = browser.sign_in(&asked, "bob").await;
-    for shown in [&first, &second] {
-        assert!(!shown.html.contains("<script"), "{}", shown.html);
-        let policy = shown.headers["content-security-policy"].to_str().unwrap();
-        for directive in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
-            assert!(policy.contains(directive), "{policy}");
-        }
-        assert!(policy.contains("form-action 'self' https://desk.example;"), "{policy}");
-        assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
-        assert_eq!(shown.headers["cache-control"], "no-store");
-        assert_eq!(shown.headers["x-frame-options"], "DENY");
-        assert_eq!(shown.headers["referrer-policy"], "same-origin");
-        assert!(!shown.headers.contains_key("access-control-allow-origin"));
-        assert!(!shown.headers.contains_key("set-cookie"));
-    }
-    // What is posted back is what was asked, to the letter.
-    assert_eq!(first.hidden("request"), asked);
-    let form = second.hidden("form");
-    for origin in ["", "null", "https://evil.example", "http://broker.example", "https://broker.example.evil.example"] {
-        let posted = browser.post_from(origin, &[("step", "allow"), ("form", &form)]).await;
-        assert_eq!(posted.status, 403, "{origin}");
-    }
-    let told = browser.post(&[("step", "allow"), ("form", &form)]).await.told();
-    assert_eq!(told["state"], state);
-}
-
-#[tokio::test]
-async fn a_sign_in_code_is_good_once_and_guesses_are_few() {
-    let house = house().await;
-    let browser = Browser::new(&house);
-    let request = browser.open(&query(&[])).await.hidden("request");
-    let post = async |code: &str| browser.post(&[("step", "sign_in"), ("request", &request), ("code", code)]).await;
-    let replaced = sign_in_code(&house, "bob").await;
-    let code = sign_in_code(&house, "bob").await;
-    assert_eq!(post(&replaced).await.status, 403, "a new one replaces it");
-    assert_eq!(post(&code.to_lowercase().replace('-', " ")).await.status, 200);
-    assert_eq!(post(&code).await.status, 403, "used");
-    let revoked = sign_in_code(&house, "bob").await;
-    let body = json!({"steward": steward(&house, "bob").await});
-    house.operator(Method::POST, "/v1/revocations").json(&body).send().await.unwrap();
-    assert_eq!(post(&revoked).await.status, 403, "its steward is revoked");
-    let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
-    let made = house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap();
-    assert_eq!(made.status(), StatusCode::FORBIDDEN);
-    let mut statuses = Vec::new();
-    for guess in 0..20 {
-        statuses.push(post(&format!("0000-0000-0000-0000-0000-0000-{guess:04}")).await.status);
-    }
-    assert!(statuses[..5].iter().all(|status| *status == 403), "{statuses:?}");
-    assert!(statuses[12..].contains(&429), "{statuses:?}");
-    let signed_in = house.records().get("signed_in").copied();
-    assert_eq!(signed_in, Some(1));
-}
-
-#[tokio::test]
-async fn only_an_admin_makes_sign_in_codes() {
-    let house = house().await;
-    let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
-    let auditor = house.token("eve", &["auditor"], &[]).await;
-    let denied = house.request(Method::POST, &path).bearer_auth(auditor).json(&json!({})).send().await.unwrap();
-    assert_eq!(denied.status(), StatusCode::FORBIDDEN);
-    assert_eq!(house.agent(Method::POST, &path).json(&json!({})).send().await.unwrap().status(), StatusCode::FORBIDDEN);
-}
-
-#[tokio::test]
 async fn no_secret_of_a_person_reaches_the_records() {
     let house = house().await;
     let browser = Browser::new(&house);
@@ -504,7 +368,7 @@ async fn no_secret_of_a_person_reaches_the_records() {
     let answer = token(redeem(&house, &code, &[])).await;
     let next = answer["refresh_token"].as_str().unwrap();
     token(refresh(&house, next, &[])).await;
-    let journal = std::fs::read_to_string(house.directory.path().join("data/journal/000001.jsonl")).unwrap();
+    let journal = house.journal();
     for kind in ["sign_in_code_made", "signed_in", "consent_given", "code_used", "refresh_rotated"] {
         assert!(journal.contains(kind), "{kind}");
     }
@@ -518,4 +382,47 @@ async fn what_people_allowed_gives_their_client_nothing_of_its_own() {
     let house = house().await;
     // A public client has nothing to prove itself by.
     assert_eq!(refused(ask(&house, &[("client_id", APP)])).await, (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn a_code_that_is_bound_to_a_key_needs_its_proof_and_so_does_every_renewal() {
+    let house = house().await;
+    let [holder, thief] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let asked = query(&[("dpop_jkt", &HolderKey::Ed25519(holder.public()).thumbprint())]);
+    let code = async || Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let by = |key: &PrivateKey, request: RequestBuilder| request.header("dpop", proof(key, json!({}), json!({})));
+    for is_proven in [true, false] {
+        let code = code().await;
+        let wrong = redeem(&house, &code, &[]);
+        let wrong = if is_proven { by(&thief, wrong) } else { wrong };
+        assert_eq!(refused(wrong).await, invalid_grant(), "proven: {is_proven}");
+        // Somebody else has it: nobody gets anything for it any more.
+        assert_eq!(refused(by(&holder, redeem(&house, &code, &[]))).await, invalid_grant(), "proven: {is_proven}");
+    }
+    assert!(!house.records().contains_key("token_issued"));
+    let answer = token(by(&holder, redeem(&house, &code().await, &[]))).await;
+    assert_eq!(answer["token_type"], "DPoP");
+    let next = answer["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&house, next, &[])).await, invalid_grant());
+    assert_eq!(refused(by(&thief, refresh(&house, next, &[]))).await, invalid_grant());
+    // Who has the token and not the key ends nothing.
+    assert_eq!(task_of(&house, APP).await["state"], "open");
+    assert_eq!(token(by(&holder, refresh(&house, next, &[]))).await["token_type"], "DPoP");
+}
+
+#[tokio::test]
+async fn a_server_that_grows_gives_the_client_nothing_new() {
+    let house = house().await;
+    let asked = query(&[("scope", "tool:read_*")]);
+    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&house, &code, &[])).await;
+    let mut manifest = serde_json::to_value(crate::support::manifest()).unwrap();
+    manifest["tools"]["read_more"] = json!({"read_only": true});
+    let set = house.operator(Method::PUT, "/v1/servers").json(&manifest).send().await.unwrap();
+    assert_eq!(set.status(), StatusCode::OK);
+    let renewed = token(refresh(&house, answer["refresh_token"].as_str().unwrap(), &[])).await;
+    assert_eq!(renewed["scope"], "tool:read_ledger");
+    // A person who is asked now is shown it, and can allow it.
+    let second = Browser::new(&house).sign_in(&asked, "bob").await;
+    assert!(second.html.contains("read_more"), "{}", second.html);
 }

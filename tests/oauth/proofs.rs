@@ -1,17 +1,16 @@
 //! DPoP at the token endpoint: whoever sends a good proof gets a pass that is bound to its key.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hallpass::base::{
     holder::HolderKey,
     key::PrivateKey,
     time::{Clock as _, SystemClock},
 };
-use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
     client::{TOKEN, ask, basic, ledger, refused, register, token},
+    foreign::{Foreign, b64},
     house::House,
     support::ISSUER,
 };
@@ -20,20 +19,21 @@ use crate::{
 pub fn proof(key: &PrivateKey, header: Value, claims: Value) -> String {
     let holder = HolderKey::Ed25519(key.public()).to_jwk();
     let usual = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": holder});
-    let signed = signed_part(usual, header, claims);
-    let signature = key.sign(signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    let (header, claims) = parts(usual, header, claims);
+    let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
+    format!("{signed}.{}", b64(&key.sign(signed.as_bytes())))
 }
 
-fn signed_part(header: Value, changed: Value, claims: Value) -> String {
-    let jti = URL_SAFE_NO_PAD.encode(PrivateKey::generate().public().as_bytes());
+/// The texts of a proof: its header, and the usual claims with changed ones.
+fn parts(header: Value, changed: Value, claims: Value) -> (String, String) {
+    let jti = b64(PrivateKey::generate().public().as_bytes());
     let usual = json!({"jti": jti, "htm": "POST", "htu": format!("{ISSUER}{TOKEN}"), "iat": now()});
     let merged = |mut usual: Value, changed: Value| {
         usual.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
         usual.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-        URL_SAFE_NO_PAD.encode(usual.to_string())
+        usual.to_string()
     };
-    format!("{}.{}", merged(header, changed), merged(usual, claims))
+    (merged(header, changed), merged(usual, claims))
 }
 
 fn now() -> u64 {
@@ -56,16 +56,12 @@ async fn a_proof_binds_the_pass_to_its_key() {
     let house = House::new().await;
     let bot = Bot { house: &house, secret: register(&house, "build-bot", ledger(&["read_ledger"])).await };
     let key = PrivateKey::from_seed(&[7; 32]);
-    let browser = SigningKey::from_slice(&[9; 32]).unwrap();
-    let point = browser.verifying_key().to_encoded_point(false);
-    let coordinate = |bytes: Option<&p256::FieldBytes>| URL_SAFE_NO_PAD.encode(bytes.unwrap());
-    let jwk = json!({"kty": "EC", "crv": "P-256", "x": coordinate(point.x()), "y": coordinate(point.y())});
-    let signed = signed_part(json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}), json!({}), json!({}));
-    let signature: Signature = browser.sign(signed.as_bytes());
-    let in_browser = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()));
+    let browser = Foreign::p256();
+    let (header, claims) = parts(json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": browser.jwk}), json!({}), json!({}));
+    let in_browser = browser.sign(&header, &claims);
     for (proof, holder) in [
         (proof(&key, json!({}), json!({})), HolderKey::Ed25519(key.public())),
-        (in_browser, HolderKey::from_jwk(&jwk).unwrap()),
+        (in_browser, HolderKey::from_jwk(&browser.jwk).unwrap()),
     ] {
         let answer = token(bot.ask().header("dpop", &proof)).await;
         assert_eq!(answer["token_type"], "DPoP");

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{ASSERTION_TYPE, ask, basic, ledger, refused, register, token},
+    client::{ASSERTION_TYPE, ask, basic, exchange, ledger, pass_of, refused, register, token},
     house::{House, assertion},
     introspection::{secret, told},
     task_clients::{credential, open},
@@ -23,10 +23,6 @@ async fn done(request: RequestBuilder) {
         (&"no-store".parse().unwrap(), &"no-cache".parse().unwrap())
     );
     assert_eq!(answer.text().await.unwrap(), "");
-}
-
-fn pass_of(answer: &Value) -> String {
-    answer["access_token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -116,4 +112,26 @@ async fn whoever_does_not_prove_itself_revokes_nothing() {
     let empty = house.request(Method::POST, "/oauth/revoke").header("authorization", basic("build-bot", &secret));
     assert_eq!(refused(empty.form(&[("token", "")])).await, (400, "invalid_request".to_owned()));
     assert_eq!(house.records().get("revoked"), before.get("revoked"));
+}
+
+#[tokio::test]
+async fn what_came_of_a_pass_by_exchange_dies_when_it_is_given_back() {
+    let house = House::new().await;
+    let asking = secret(&house, "ledger").await;
+    let [build, helper] = [
+        register(&house, "build-bot", ledger(&["read_ledger"])).await,
+        register(&house, "helper-bot", json!([])).await,
+    ];
+    let by_build = |request: RequestBuilder| request.header("authorization", basic("build-bot", &build));
+    let [pass, kept] =
+        [pass_of(&token(by_build(ask(&house, &[]))).await), pass_of(&token(by_build(ask(&house, &[]))).await)];
+    let child =
+        async |of: &str| pass_of(&token(exchange(&house, ("helper-bot", &helper), (of, "access_token"), &[])).await);
+    let (dying, living) = (child(&pass).await, child(&kept).await);
+    done(by_build(give_back(&house, &pass))).await;
+    let active = async |pass: &str| told(&house, ("ledger", &asking), pass).await["active"] == true;
+    assert!(!active(&dying).await && active(&living).await);
+    // The helper gives back its own, and its parent's lives on.
+    done(give_back(&house, &living).header("authorization", basic("helper-bot", &helper))).await;
+    assert!(!active(&living).await && active(&kept).await);
 }

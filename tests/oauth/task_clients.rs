@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{ask, basic, ledger, refused, register, token},
-    house::{House, body_of, problem, task},
+    house::{GRANT, House, body_of, problem, task},
     proofs::proof,
     support::SERVER,
 };
@@ -122,15 +122,14 @@ async fn its_credentials_end_with_the_task() {
     let id = |opened: &Value| opened["task_id"].as_str().unwrap().to_owned();
     let done = house.agent(Method::POST, &format!("/v1/tasks/{}/complete", id(&completed))).send().await.unwrap();
     assert_eq!(done.status(), StatusCode::OK);
-    let revoke = |subject: Value| house.operator(Method::POST, "/v1/revocations").json(&subject).send();
-    revoke(json!({"task": id(&revoked)})).await.unwrap();
+    house.revoke(json!({"task": id(&revoked)})).await;
     for opened in [&completed, &revoked] {
         assert_eq!(refused(ask_as(opened)).await, (401, "invalid_client".to_owned()));
     }
-    revoke(json!({"server": "ledger"})).await.unwrap();
+    house.revoke(json!({"server": "ledger"})).await;
     assert_eq!(refused(ask_as(&suspended)).await, (400, "unauthorized_client".to_owned()));
     house.operator(Method::POST, "/v1/servers/ledger/reinstate").send().await.unwrap();
-    revoke(json!({"agent": "research-bot"})).await.unwrap();
+    house.revoke(json!({"agent": "research-bot"})).await;
     assert_eq!(refused(ask_as(&suspended)).await, (400, "unauthorized_client".to_owned()));
 }
 
@@ -154,4 +153,16 @@ async fn credentials_are_refused_with_every_reason_and_repeated_from_memory_alon
     let (status, body) = problem(once(&house).send().await.unwrap()).await;
     assert_eq!((status, &body["task_id"]), (409, &first["task_id"]));
     token(ask(&house, &[]).header("authorization", credential(&first))).await;
+}
+
+#[tokio::test]
+async fn policy_is_asked_again_for_each_pass() {
+    let house = House::new().await;
+    let opened = open(&house).await;
+    let request = || ask(&house, &[]).header("authorization", credential(&opened));
+    token(request()).await;
+    house.set_grants("").await;
+    assert_eq!(refused(request()).await, (400, "unauthorized_client".to_owned()));
+    house.set_grants(GRANT).await;
+    token(request()).await;
 }

@@ -6,6 +6,8 @@ pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod load;
 pub(crate) mod setup;
+#[path = "../support/skip.rs"]
+pub(crate) mod skip;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -52,7 +54,7 @@ pub(crate) struct Running {
 }
 
 /// A process that does not outlive the test, however that ends.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {

@@ -103,6 +103,16 @@ pub const KINDS: &[Kind] = &[
     },
 ];
 
+/// Checks that allow one subtree, each naming it three times: what remains of the pass is that subtree, once.
+pub const SUBTREE_THRICE: Kind = Kind {
+    name: "one subtree named again and again",
+    code: |size| {
+        let under = r#"call($s, $k, $n), call_path($seg), $s === "https://ledger.example/mcp" && $k === "resource"
+            && $seg.starts_with(["file", "", "srv", "ledger"])"#;
+        format!("check if {under} or {under} or {under};\n").repeat(size)
+    },
+};
+
 /// A text of this many bytes that is dear to search for: Fibonacci's word, which repeats itself at every length.
 pub fn hard_to_find(bytes: usize) -> String {
     let (mut shorter, mut longer) = ("a".to_owned(), "ab".to_owned());

@@ -23,7 +23,7 @@ struct Read {
 
 /// `extract_field_from_www_auth` of Python's `mcp` 1.30 and 2.3: `re.search` over the whole header.
 fn as_python_reads(header: &str) -> Read {
-    read_by(header, |field| format!(r#"{field}=(?:"([^"]+)"|([^\s,]+))"#))
+    read_by_pattern(header)
 }
 
 /// `extractWWWAuthenticateParams` of TypeScript's `@modelcontextprotocol/sdk` 1.32, which knows one scheme, and
@@ -34,12 +34,12 @@ fn as_typescript_reads(header: &str, schemes: &[&str]) -> Read {
     if !schemes.contains(&scheme.as_str()) || words.next().is_none_or(str::is_empty) {
         return Read { error: None, scope: None, resource_metadata: None };
     }
-    read_by(header, |field| format!(r#"{field}=(?:"([^"]+)"|([^\s,]+))"#))
+    read_by_pattern(header)
 }
 
-fn read_by(header: &str, pattern: impl Fn(&str) -> String) -> Read {
+fn read_by_pattern(header: &str) -> Read {
     let field = |name: &str| {
-        let found = Regex::new(&pattern(name)).unwrap().captures(header)?;
+        let found = Regex::new(&format!(r#"{name}=(?:"([^"]+)"|([^\s,]+))"#)).unwrap().captures(header)?;
         found.get(1).or(found.get(2)).map(|value| value.as_str().to_owned())
     };
     Read { error: field("error"), scope: field("scope"), resource_metadata: field("resource_metadata") }
@@ -113,7 +113,7 @@ async fn a_refused_call_tells_every_client_the_scope_that_it_needs() {
         // Clients show the message and keep the data to themselves.
         let error = &answered.json()["error"];
         let (message, reason) = (error["message"].as_str().unwrap(), error["data"]["reason"].as_str().unwrap());
-        assert!(message.starts_with(&format!("the pass does not allow this call: {reason}: ")), "{message}");
+        assert!(message.starts_with(&format!("the pass does not allow this call: {reason} (")), "{message}");
     }
 }
 

@@ -120,7 +120,7 @@ async fn only_initialize_opens_a_session() {
 async fn a_later_task_goes_on_with_the_session_when_it_allows_no_less() {
     let guarded = Guarded::answering(opening("s-1"));
     let opener = json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data/open"],
-        "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}}}});
+        "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}, "/currency": {"in": ["EUR", "CHF"]}}}});
     let with = |name: &str, value: Value| {
         let mut members = opener.clone();
         members[name] = value;
@@ -156,6 +156,8 @@ async fn a_later_task_goes_on_with_the_session_when_it_allows_no_less() {
         ("a narrower subtree", with("resources", json!(["file:///srv/data/open/deep"])), false),
         ("no subtree", with("resources", json!([])), false),
         ("another constraint", with("constraints", json!({"transfer": {"/amount": {"min": 0, "max": 99}}})), false),
+        // Printed as Datalog, it reads like that of the two.
+        ("one text for two", with("constraints", json!({"transfer": {"/currency": {"in": ["CHF\", \"EUR"]}}})), false),
         ("closed arguments", with("closed_arguments", json!(["transfer"])), false),
         ("only reading", with("read_only", json!(true)), false),
         (

@@ -15,6 +15,7 @@ mod clocks;
 mod meaning;
 mod operators;
 mod profile;
+mod remaining;
 #[path = "../support/mod.rs"]
 mod support;
 

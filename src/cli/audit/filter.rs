@@ -8,7 +8,7 @@ use crate::base::{
 };
 
 /// Which records are wanted: those that satisfy every option that is given.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 pub(super) struct Filter {
     /// Only what is about this agent.
     #[arg(long)]
@@ -27,7 +27,7 @@ pub(super) struct Filter {
 }
 
 /// From when and till when.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 pub(super) struct Times {
     /// Only what was decided from then on; calls by the verifiers' clocks.
     #[arg(long, value_name = "TIME")]

@@ -10,7 +10,10 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::check::{evidence, export_fields};
+use super::{
+    check::{evidence, export_fields},
+    filter::given,
+};
 use crate::{
     audit::{self, Claims, ConsistencyEvidence, Evidence, FileState, HeadEvidence, InclusionEvidence},
     base::error::chain,
@@ -125,9 +128,8 @@ pub(super) struct Export {
 impl Export {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
-        let members = [("from", self.first), ("to", self.last)];
-        let query: Vec<_> =
-            members.iter().filter_map(|(name, number)| Some((*name, number.as_ref()?.to_string()))).collect();
+        let text = |number: Option<u64>| number.map(|number| number.to_string());
+        let query = given([("from", text(self.first)), ("to", text(self.last))]);
         if self.file.exists() {
             return Err(self.failed(&io::ErrorKind::AlreadyExists.into()).hint("choose another name, or move it away"));
         }

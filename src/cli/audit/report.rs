@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct Report {
     #[command(flatten)]
     operator: Operator,
-    /// Answer in CSV. A cell that a spreadsheet would take for a formula (it begins with = + - @ or a tab)
-    /// gets a ' before it.
+    /// Answer in CSV. What a spreadsheet would take for a formula gets a ' before it: a cell, or what follows
+    /// a ; in one, that begins with = + - @ or a tab.
     #[arg(long, global = true, conflicts_with = "json")]
     csv: bool,
     /// At most so many lines of the answer.

@@ -81,7 +81,8 @@ pub(in crate::http) struct Introspection {
     sub: Option<String>,
     /// Who acts, the latest outermost (RFC 8693 section 4.1); absent for a pass that came of no exchange.
     act: Option<Actor>,
-    /// Who answers for the agent: an opaque id.
+    /// On whose behalf the agent acts, the steward who answers for it or the person whom the task was proven to be for:
+    /// an opaque id.
     steward: Option<String>,
     iss: Option<String>,
     /// The asking server.

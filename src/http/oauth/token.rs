@@ -23,7 +23,7 @@ use crate::{
     },
     oauth::{Asked, Grant, OAuthError, Presented, TokenRequest},
     token::Holding,
-    verify::possession::{self, IssuingError},
+    verify::possession::IssuingError,
 };
 
 /// One request to the token endpoint, read, with everything that a grant needs to answer it.
@@ -63,8 +63,7 @@ impl Exchange<'_> {
             [one] => one.to_str().map_err(|_| bad("not ASCII".to_owned()))?,
             _ => return Err(bad("more than one proof".to_owned())),
         };
-        let presented = possession::Presented { proof, method: "POST" };
-        let key = self.app.issuing_proofs.key(&presented, agent, self.app.broker.now());
+        let key = self.app.issuing_proofs.key(proof, agent, self.app.broker.now());
         let key = key.map_err(|error| match error {
             IssuingError::Full => Problem::oauth(OAuthError::TemporarilyUnavailable, error.to_string()),
             error => bad(error.to_string()),

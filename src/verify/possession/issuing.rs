@@ -1,7 +1,7 @@
 //! Proofs where tokens are asked for (RFC 9449 section 5): whoever asks brings the key that its pass
 //! is to be bound to, and shows that it has it.
 
-use super::{DEFAULT_ROOM, Expected, Presented, ProofError, ReplayError, ReplayGuard, check, comparable_url};
+use super::{DEFAULT_ROOM, Expected, ProofError, ReplayError, ReplayGuard, check, comparable_url};
 use crate::base::{holder::HolderKey, ids::AgentId, time::Timestamp};
 
 /// What a token endpoint remembers of the proofs that it took.
@@ -21,22 +21,22 @@ impl IssuingProofs {
         Self { endpoints: comparable_url(endpoint).into_iter().collect(), seen }
     }
 
-    /// The key that `presented` proves, for a pass of `agent`. A proof is taken once.
+    /// The key that `proof`, sent with a POST, proves, for a pass of `agent`. A proof is taken once.
     ///
     /// # Errors
     ///
     /// Refuses a proof that is malformed, by a key that no pass can be bound to, for another method or URL, too old,
     /// from the future, or used before; and every one while no more can be remembered.
-    pub fn key(&self, presented: &Presented<'_>, agent: &AgentId, now: Timestamp) -> Result<HolderKey, IssuingError> {
+    pub fn key(&self, proof: &str, agent: &AgentId, now: Timestamp) -> Result<HolderKey, IssuingError> {
         let expected = Expected {
             pass: None,
-            method: presented.method,
+            method: "POST",
             endpoints: &self.endpoints,
             now,
             remembers_since: self.seen.since(),
             nonces: None,
         };
-        let proven = check(presented.proof, &expected)?;
+        let proven = check(proof, &expected)?;
         self.seen.admit(agent, (&proven.holder, &proven.jti), now).map_err(|error| match error {
             ReplayError::Seen => IssuingError::Replayed,
             ReplayError::Full => IssuingError::Full,

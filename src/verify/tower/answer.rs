@@ -133,7 +133,7 @@ pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
 
 /// Stock clients show their users, and models, the message and nothing beside it.
 fn with_reasons(refusals: &[Refusal]) -> String {
-    let reasons: Vec<_> = refusals.iter().map(|refusal| format!("{}: {}", refusal.code, refusal.detail)).collect();
+    let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
     format!("the pass does not allow this call: {}", reasons.join("; "))
 }
 

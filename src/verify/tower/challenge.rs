@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     base::ids::{ServerUri, split_canonical_http_uri},
     token::{manifest::Manifest, rights::Kind, scope::scope_token},
-    verify::{Call, Verifier, possession::ALGORITHMS},
+    verify::{Verifier, possession::ALGORITHMS},
 };
 
 /// One challenge, in the one form that all stock clients read.
@@ -61,11 +61,6 @@ impl<'a> Challenge<'a> {
     }
 }
 
-/// The scope that `call` needs, if its name can be one.
-pub(super) fn scope_of(call: &Call<'_>) -> Option<String> {
-    scope_token(call.kind, call.name)
-}
-
 /// The well-known URL of the server's metadata, in the path-inserted form of RFC 9728 section 3.1.
 pub(super) fn metadata_url(server: &ServerUri) -> String {
     let (origin, path) = origin_and_path(server);
@@ -93,7 +88,7 @@ pub(super) fn metadata(verifier: &Verifier) -> Value {
 fn scopes(manifest: &Manifest) -> Vec<String> {
     let tools = manifest.tools.keys().map(|name| format!("{}:{name}", Kind::Tool));
     let prompts = manifest.prompts.keys().map(|name| format!("{}:{name}", Kind::Prompt));
-    let resources = manifest.resources.iter().filter_map(|root| scope_of(&Call::resource(root.uri.as_str())));
+    let resources = manifest.resources.iter().filter_map(|root| scope_token(Kind::Resource, root.uri.as_str()));
     tools.chain(prompts).chain(resources).collect()
 }
 

@@ -12,7 +12,7 @@ use crate::{
         ReasonCode,
         ids::{ServerUri, is_loopback_host, split_canonical_http_uri},
     },
-    verify::Call,
+    token::{rights::Kind, scope::scope_token},
 };
 
 /// POST carries messages; GET and DELETE belong to the sessions of MCP before 2026-07-28.
@@ -109,13 +109,13 @@ pub(super) fn credential<'p>(parts: &'p Parts, challenge: &Challenge<'_>) -> Res
 fn hinted_scope(headers: &HeaderMap) -> Option<String> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let name = text(&MCP_NAME).and_then(decode_mirrored)?;
-    let call = match text(&MCP_METHOD)? {
-        "tools/call" => Call::tool(&name, None),
-        "prompts/get" => Call::prompt(&name, None),
-        "resources/read" => Call::resource(&name),
+    let kind = match text(&MCP_METHOD)? {
+        "tools/call" => Kind::Tool,
+        "prompts/get" => Kind::Prompt,
+        "resources/read" => Kind::Resource,
         _ => return None,
     };
-    super::challenge::scope_of(&call)
+    scope_token(kind, &name)
 }
 
 fn names_a_token(query: &str) -> bool {

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     base::{ReasonCode, trace::TraceParent},
+    token::scope::scope_token,
     verify::{Pass, possession::Presented},
 };
 
@@ -205,7 +206,7 @@ impl Guard {
         let cleared = self.verifier.clear(pass, &call);
         self.report_call((pass, message, &call), &cleared, caused_by);
         let permit = cleared.map_err(|denial| {
-            let challenge = Challenge::new(&self.metadata_url).with_scope(challenge::scope_of(&call));
+            let challenge = Challenge::new(&self.metadata_url).with_scope(scope_token(call.kind, call.name));
             let challenge = if pass.verified().holder().is_some() { challenge.for_dpop() } else { challenge };
             answer::call_denied(&denial, &challenge).to(message.id())
         })?;

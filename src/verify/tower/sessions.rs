@@ -1,6 +1,6 @@
 //! Whose a session is: before MCP 2026-07-28 a session's id fetches answers of earlier requests.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use quick_cache::sync::Cache;
 
@@ -21,9 +21,9 @@ use crate::{
 /// for the same person, that is bound to the same key if any, names no less and demands no more: a renewed
 /// one, or that of another task, which is what an OAuth client gets whose token has ended. Any other pass finds no session and opens its own.
 #[derive(Debug)]
-pub(super) struct Sessions(Cache<Digest, Owner>);
+pub(super) struct Sessions(Cache<Digest, Arc<Owner>>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Owner {
     agent: AgentId,
     steward: StewardId,
@@ -44,7 +44,7 @@ impl Owner {
             chain: pass.verified().blocks().to_vec(),
             holder: claims.holder.clone(),
             rights: claims.rights.clone(),
-            demands: pass.verified().demands(),
+            demands: pass.verified().demands().clone(),
         }
     }
 
@@ -72,7 +72,7 @@ impl Sessions {
 
     /// The session `id` was opened by `pass`.
     pub(super) fn open(&self, id: &[u8], pass: &Pass) {
-        self.0.insert(Digest::of(id), Owner::of(pass));
+        self.0.insert(Digest::of(id), Arc::new(Owner::of(pass)));
     }
 
     /// Whether the session `id` is known and `pass` may go on with it.
