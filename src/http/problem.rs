@@ -2,7 +2,7 @@
 //!
 //! OAuth clients are told the same in the words of RFC 6749. Two audiences: what is outside never holds a token,
 //! a value that somebody sent, a path of the server's file system or anything of another principal; what is inside
-//! goes to the log, once.
+//! goes to the log, once: at `info` what OAuth clients are told by one fixed text for each code.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -249,7 +249,6 @@ pub(super) fn render(mut response: Response, request: &RequestId, dialect: Diale
     if problem.status.is_server_error() {
         tracing::error!(request.id = %request, code = %problem.code, error = inside, "the request failed");
     } else if dialect == Dialect::OAuth {
-        // Clients are told one fixed text, so whoever runs the broker finds the reason here.
         tracing::info!(request.id = %request, error = %problem.as_oauth(), reason = inside, "the request was refused");
     } else {
         tracing::debug!(request.id = %request, code = %problem.code, reason = inside, "the request was refused");

@@ -307,12 +307,15 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
     narrowing.read_only = true;
     let narrowed = attenuate(&issued.token, &narrowing).unwrap();
     let owner = PassOwner::Agent(agent.clone());
-    assert_eq!(back(&owner, &narrowed.token).await, GivenBack::Revoked(narrowed.blocks[1]));
+    assert_eq!(back(&owner, &narrowed.token).await, GivenBack::Revoked(Subject::RevocationId(narrowed.blocks[1])));
     house.tell(&broker, &verifier);
     assert_eq!(codes_of(&verifier, &narrowed.token), [ReasonCode::RevokedToken]);
     assert_eq!(codes(&verifier, &issued), []);
     assert!(!broker.state().is_revoked_block(&narrowed.blocks[1]), "it is remembered with its task, and no longer");
-    assert_eq!(back(&owner, &issued.token).await, GivenBack::Revoked(issued.record.revocation_id));
+    assert_eq!(
+        back(&owner, &issued.token).await,
+        GivenBack::Revoked(Subject::RevocationId(issued.record.revocation_id))
+    );
     house.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedToken]);
     let again = broker.issue_again(&caller, &agent, (&issued.task.task, IssueAgain::default())).await.unwrap();
@@ -342,7 +345,7 @@ async fn a_tasks_client_gives_its_own_pass_back() {
     let issued = broker.issue_to_task_client(&by_client(&opened), &client, None).await.unwrap();
     let owner = PassOwner::TaskClient(client.clone());
     let given = broker.give_back(&by_client(&opened), &owner, issued.token.expose()).await.unwrap();
-    assert_eq!(given, GivenBack::Revoked(issued.record.revocation_id));
+    assert_eq!(given, GivenBack::Revoked(Subject::RevocationId(issued.record.revocation_id)));
     assert_eq!(codes(&house.verifier(&broker), &issued), [ReasonCode::RevokedToken]);
     assert!(broker.issue_to_task_client(&by_client(&opened), &client, None).await.is_ok(), "the task stays open");
 }

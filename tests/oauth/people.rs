@@ -188,7 +188,7 @@ async fn a_refresh_token_that_is_given_back_ends_what_the_person_allowed() {
         assert_eq!(response.status(), status);
     };
     give_back("nobody", 401).await;
-    give_back("other-app", 200).await;
+    give_back("other-app", 400).await;
     assert_eq!(task_of(&house, APP).await["state"], "open");
     for _ in 0..2 {
         give_back(APP, 200).await;
