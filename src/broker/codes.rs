@@ -298,11 +298,12 @@ fn by_the_broker(caller: &Caller) -> Caller {
 }
 
 /// Whose turn it is: of two requests with one code, the second finds what the first has done.
-pub(super) struct Turns([Mutex<()>; 64]);
+#[derive(Debug)]
+pub(super) struct Turns(Box<[Mutex<()>; 64]>);
 
 impl Turns {
     async fn of(&self, digest: &Digest) -> MutexGuard<'_, ()> {
-        let [first, ..] = &self.0;
+        let [first, ..] = &*self.0;
         let [byte, ..] = digest.as_bytes();
         self.0.get(usize::from(byte % 64)).unwrap_or(first).lock().await
     }
@@ -310,13 +311,7 @@ impl Turns {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
-    }
-}
-
-impl fmt::Debug for Turns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Turns")
+        Self(Box::new(std::array::from_fn(|_| Mutex::default())))
     }
 }
 

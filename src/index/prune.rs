@@ -10,7 +10,8 @@ use crate::base::ids::TaskId;
 
 impl Index {
     /// Removes what tells of records before `first`, except whose the tasks and tokens are that are still
-    /// `live`: later records name them. Does nothing when that was done already. Blocks on the disk, and not the records that are applied meanwhile.
+    /// `live`: later records name them. Does nothing when that was done already. Blocks on the disk, and not the
+    /// records that are applied meanwhile.
     ///
     /// # Errors
     ///

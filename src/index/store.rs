@@ -226,7 +226,7 @@ fn generations(dir: &Path) -> io::Result<Vec<u32>> {
 const GONE: &str = "gone";
 
 /// An index of this size is not worth looking at.
-const SMALL_BYTES: u64 = if cfg!(test) { 0 } else { 32 * 1024 * 1024 };
+const SMALL_BYTES: u64 = if cfg!(test) { 1 } else { 32 * 1024 * 1024 };
 
 /// On the disk so many times what it holds: it is copied.
 const BLOATED: u64 = 3;
