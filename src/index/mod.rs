@@ -345,5 +345,5 @@ fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, IndexError> {
     Ok(kept)
 }
 
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const CATCH_UP_RECORDS: usize = 1000;

@@ -229,7 +229,7 @@ const GONE: &str = "gone";
 const SMALL_BYTES: u64 = if cfg!(test) { 1 } else { 32 * 1024 * 1024 };
 
 /// On the disk so many times what it holds: it is copied.
-const BLOATED: u64 = 3;
+const BLOATED: u64 = 2;
 
 /// Compacting that failed, or had no room, is tried again after so many records. An index that does not grow does
 /// not need it.
