@@ -85,7 +85,7 @@ impl Index {
     /// Waits until everything is applied that was announced.
     pub(super) fn catch_up_with_announced(&self) {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        while applied.sequence < self.announced.load(Ordering::SeqCst) && !self.broken.load(Ordering::SeqCst) {
+        while applied.head.sequence < self.announced.load(Ordering::SeqCst) && !self.broken.load(Ordering::SeqCst) {
             applied = self.moved.wait(applied).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -106,13 +106,13 @@ const MAX_RECORDS_AT_ONCE: usize = 1000;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::{path::Path, sync::mpsc::channel};
 
     use super::*;
     use crate::{
         base::time::Timestamp,
         index::{Filter, Order, Window},
-        journal::{Actor, Entry, Event, Journal, Options},
+        journal::{Actor, Entry, Event, Journal, Options, Recovered},
     };
 
     fn entry(number: u64) -> Entry {
@@ -121,12 +121,16 @@ mod tests {
         Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
     }
 
+    fn opened(dir: &Path) -> (Recovered, Arc<Index>) {
+        let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+        let (index, _) = Index::open(dir, &recovered.reader()).unwrap();
+        (recovered, Arc::new(index))
+    }
+
     #[test]
     fn whoever_was_answered_reads_what_was_answered_and_nothing_is_left_behind_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
-        let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
-        let index = Arc::new(index);
+        let (recovered, index) = opened(dir.path());
         let follower = Follower::start(Arc::clone(&index), |error| panic!("{error}")).unwrap();
         let journal = recovered.start(Box::new(move |records| follower.follow(records))).unwrap();
         let window = |limit| Window { order: Order::NewestFirst, after: None, limit };
@@ -145,9 +149,7 @@ mod tests {
     #[test]
     fn queries_are_refused_and_not_kept_waiting_when_records_were_missed() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
-        let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
-        let index = Arc::new(index);
+        let (recovered, index) = opened(dir.path());
         let (told, failures) = channel();
         let failed = move |error: IndexError| told.send(error.to_string()).unwrap();
         let follower = Follower::start(Arc::clone(&index), failed).unwrap();

@@ -1,16 +1,13 @@
-//! The keys of the index: a view's letter, what it is about, and big-endian numbers, so that
-//! sled's order is the journal's order.
+//! The keys of the index: a view's letter, what it is about, and for most views the chunk of records that tell of it, as
+//! a big-endian number, so that sled's order is the journal's order.
 
-use crate::{
-    base::{
-        digest::Digest,
-        ids::{RevocationId, TaskId},
-        time::Timestamp,
-    },
-    journal::{Head, Place},
+use super::values;
+use crate::base::{
+    digest::Digest,
+    ids::{RevocationId, TaskId},
 };
 
-/// The views whose keys are a subject and the sequence numbers that concern it.
+/// The views that list, for a subject and a chunk, the records of the chunk that concern the subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
     Agent,
@@ -40,33 +37,39 @@ impl View {
 /// The last record that was applied.
 pub(super) const APPLIED: &[u8] = b"!applied";
 
-/// The beginning of the keys of the view by sequence.
+/// The last record of the last chunk that is whole.
+pub(super) const SEALED: &[u8] = b"!sealed";
+
+/// The beginning of the keys of the view that tells where a chunk's records stand.
 pub(super) const BY_SEQUENCE: &[u8] = b"s";
 
-/// The beginning of the keys of the view by time.
-pub(super) const BY_TIME: &[u8] = b"c";
-
-pub(super) fn with_sequence(mut prefix: Vec<u8>, sequence: u64) -> Vec<u8> {
-    prefix.extend_from_slice(&sequence.to_be_bytes());
+pub(super) fn in_chunk(mut prefix: Vec<u8>, chunk: u64) -> Vec<u8> {
+    prefix.extend_from_slice(&chunk.to_be_bytes());
     prefix
 }
 
-pub(super) fn by_sequence(sequence: u64) -> Vec<u8> {
-    with_sequence(BY_SEQUENCE.to_vec(), sequence)
+pub(super) fn by_sequence(chunk: u64) -> Vec<u8> {
+    in_chunk(BY_SEQUENCE.to_vec(), chunk)
 }
 
-pub(super) fn by_time(at: Timestamp, sequence: u64) -> Vec<u8> {
-    let mut key = BY_TIME.to_vec();
-    key.extend_from_slice(&sortable(at));
-    with_sequence(key, sequence)
+/// A chunk's span of time.
+pub(super) fn by_time(chunk: u64) -> Vec<u8> {
+    in_chunk(vec![b'c'], chunk)
+}
+
+/// The chunk at the end of a key of [`in_chunk`].
+pub(super) fn chunk_of(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// What a key is for, as far as it matters for how long it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind<'a> {
+    /// Of the records of this chunk alone.
+    Chunk(u64),
     /// Of this record alone.
     Record(u64),
-    /// Of a task, told by this record.
+    /// Of a task, told by this record, or by records of the chunk that begins with it.
     Task(&'a str, u64),
     /// Of the index as a whole.
     Index,
@@ -77,17 +80,17 @@ pub(super) fn kind<'a>(key: &'a [u8], value: &'a [u8]) -> Option<Kind<'a>> {
     let (letter, rest) = key.split_first()?;
     match letter {
         b'!' => Some(Kind::Index),
-        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'd' => sequence_of(key).map(Kind::Record),
+        b's' | b'c' | b'a' | b'w' | b't' | b'v' | b'd' => chunk_of(key).map(Kind::Chunk),
         b'k' => {
-            let (task, _) = split_text(rest)?;
-            Some(Kind::Task(task, u64::from_be_bytes(value.try_into().ok()?)))
+            let (task, chunk) = split_text(rest)?;
+            Some(Kind::Task(task, u64::from_be_bytes(chunk.try_into().ok()?)))
         }
         b'o' => {
             let task = str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
-            Some(Kind::Task(task, read_numbered(value)?.0))
+            Some(Kind::Task(task, values::read_numbered(value)?.0))
         }
         b'r' | b'i' => {
-            let (sequence, task) = read_numbered(value)?;
+            let (sequence, task) = values::read_numbered(value)?;
             Some(if task.is_empty() { Kind::Record(sequence) } else { Kind::Task(task, sequence) })
         }
         _ => None,
@@ -99,22 +102,10 @@ pub(super) fn owner(task: &TaskId) -> Vec<u8> {
     text_key(b'o', task.as_str())
 }
 
-/// The beginning of the keys of a task's tokens.
+/// The beginning of the keys of a task's tokens. They are listed by their first blocks, so that one whose record is gone
+/// is known but once.
 pub(super) fn tokens_of(task: &TaskId) -> Vec<u8> {
     text_key(b'k', task.as_str())
-}
-
-/// A token of a task to its record. It is found by its block, so that one whose record is gone is known but once.
-pub(super) fn token_of(task: &TaskId, token: &RevocationId) -> Vec<u8> {
-    let mut key = tokens_of(task);
-    key.extend_from_slice(token.as_bytes());
-    key
-}
-
-/// The token in a key of [`token_of`].
-pub(super) fn read_token_of(key: &[u8]) -> Option<RevocationId> {
-    let (_, token) = split_text(key.get(1..)?)?;
-    Some(RevocationId::from_bytes(token.try_into().ok()?))
 }
 
 /// Block of a token to its task.
@@ -131,57 +122,6 @@ pub(super) fn idempotency(digest: &Digest) -> Vec<u8> {
     key
 }
 
-/// Where a record stands and when it was decided.
-pub(super) fn located(place: Place, at: Timestamp) -> Vec<u8> {
-    let mut value = place.segment.to_be_bytes().to_vec();
-    value.extend_from_slice(&place.offset.to_be_bytes());
-    value.extend_from_slice(&at.unix_millis().to_be_bytes());
-    value
-}
-
-pub(super) fn read_located(value: &[u8]) -> Option<(Place, Timestamp)> {
-    let (segment, rest) = value.split_first_chunk()?;
-    let (offset, rest) = rest.split_first_chunk()?;
-    let place = Place { segment: u32::from_be_bytes(*segment), offset: u64::from_be_bytes(*offset) };
-    Some((place, Timestamp::from_unix_millis(i64::from_be_bytes(rest.try_into().ok()?))))
-}
-
-/// A number, then text.
-pub(super) fn numbered(sequence: u64, text: &str) -> Vec<u8> {
-    let mut value = sequence.to_be_bytes().to_vec();
-    value.extend_from_slice(text.as_bytes());
-    value
-}
-
-pub(super) fn read_numbered(value: &[u8]) -> Option<(u64, &str)> {
-    let (sequence, text) = value.split_first_chunk()?;
-    Some((u64::from_be_bytes(*sequence), str::from_utf8(text).ok()?))
-}
-
-pub(super) fn head(head: Head) -> Vec<u8> {
-    let mut value = vec![FORMAT];
-    value.extend_from_slice(&head.sequence.to_be_bytes());
-    value.extend_from_slice(head.hash.as_bytes());
-    value
-}
-
-/// `None` as well for a head that another form of index wrote.
-pub(super) fn read_head(value: &[u8]) -> Option<Head> {
-    let (sequence, hash) = value.strip_prefix(&[FORMAT])?.split_first_chunk()?;
-    let hash = hex::encode(hash).parse().ok()?;
-    Some(Head { sequence: u64::from_be_bytes(*sequence), hash })
-}
-
-/// The sequence number at the end of a key.
-pub(super) fn sequence_of(key: &[u8]) -> Option<u64> {
-    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
-/// Signed milliseconds so that their bytes sort as they do.
-fn sortable(at: Timestamp) -> [u8; 8] {
-    (at.unix_millis() ^ i64::MIN).to_be_bytes()
-}
-
 fn text_key(letter: u8, text: &str) -> Vec<u8> {
     let mut key = vec![letter];
     key.extend_from_slice(text.as_bytes());
@@ -194,6 +134,3 @@ fn split_text(key: &[u8]) -> Option<(&str, &[u8])> {
     let (text, rest) = key.split_at_checked(key.iter().position(|byte| *byte == 0)?)?;
     Some((str::from_utf8(text).ok()?, rest.get(1..)?))
 }
-
-/// Changes with the form of keys or values, or with what is indexed: the index is then rebuilt.
-const FORMAT: u8 = 3;

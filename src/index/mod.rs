@@ -10,23 +10,28 @@
 //! sled 0.34 does not sync when it says that it flushed; nothing here needs it to.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Condvar, Mutex, PoisonError, RwLock,
+        Arc, Condvar, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64},
     },
 };
 
-use self::store::Store;
+use self::{chunk::Chunk, store::Store};
 use crate::journal::{Head, ReadError, Reader, Record};
 
+mod chunk;
+mod compact;
 mod follow;
 mod keys;
 mod prune;
 mod query;
+mod reading;
 mod store;
+mod values;
 mod views;
 
 pub use follow::Follower;
@@ -40,7 +45,7 @@ pub const DIRECTORY: &str = "index";
 pub struct Index {
     store: RwLock<Store>,
     dir: PathBuf,
-    applied: Mutex<Head>,
+    applied: Mutex<Applied>,
     /// More was applied, or nothing will be any more.
     moved: Condvar,
     /// The last record that queries wait for.
@@ -51,6 +56,12 @@ pub struct Index {
     /// Records before this one are removed from it, or are being removed now.
     kept_from: AtomicU64,
     broken: AtomicBool,
+}
+
+/// What was applied, and what of it is not in sled yet.
+struct Applied {
+    head: Head,
+    filling: Arc<Chunk>,
 }
 
 /// One key of the index and its value.
@@ -203,7 +214,7 @@ impl Index {
     /// The last record that was applied.
     #[must_use]
     pub fn applied(&self) -> Head {
-        *self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).head
     }
 
     /// Everything in the index, in order: equal for equal journals.
@@ -213,10 +224,14 @@ impl Index {
     /// When sled fails.
     pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
         self.catch_up_with_announced();
-        self.db()
-            .iter()
-            .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(Into::into))
-            .collect()
+        let reading = self.reading();
+        let mut pairs = BTreeMap::new();
+        for pair in reading.db.iter() {
+            let (key, value) = pair?;
+            pairs.insert(key.to_vec(), value.to_vec());
+        }
+        pairs.extend(reading.filling.pairs().clone());
+        Ok(pairs.into_iter().collect())
     }
 
     /// Hands what sled holds in memory to the operating system, so that the next start catches up faster.
@@ -230,78 +245,99 @@ impl Index {
         Ok(())
     }
 
-    /// Opens what is in `dir` and brings it up to date; returns how many records that took.
+    /// Opens what is in `dir` and brings it up to date; returns how many records it did not know.
     fn open_current(dir: &Path, journal: &Reader, carried: &dyn Fn() -> Vec<Carried>) -> Result<(Self, u64), Failure> {
         let open = || {
-            let (index, last) = Self::open_sound(dir, journal)?;
-            if last.is_none() && journal.first() > 1 {
+            let (index, known) = Self::open_sound(dir, journal)?;
+            let before = journal.first().saturating_sub(1);
+            if known == Head::GENESIS && before > 0 {
                 index.carry(&carried())?;
             }
-            let caught_up = index.catch_up(journal, last.as_ref(), journal.head())?;
-            Ok((index, caught_up))
+            index.catch_up(journal, journal.head())?;
+            Ok((index, journal.head().sequence.saturating_sub(known.sequence.max(before))))
         };
         catch_panic(open).unwrap_or_else(|| Err(Trouble::Unreadable("reading it panicked".to_owned()).into()))
     }
 
-    /// Opens what is in `dir` and compares it with the journal; returns the last record that it knows.
-    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Option<Record>), Failure> {
+    /// Opens what is in `dir` and compares it with the journal; returns the last record that it knew.
+    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Head), Failure> {
         let store = Store::open(dir)?;
-        let applied = store.applied()?;
-        let index = Self::over(store, applied, dir);
+        let (sealed, known) = (store.sealed()?, store.applied()?);
+        let index = Self::over(store, sealed, dir);
         let head = journal.head();
-        if applied.sequence > head.sequence {
+        if known.sequence > head.sequence {
             // SECURITY: what is missing was answered; an index that is built anew would forget that it was.
-            return Err(Failure::Journal(IndexError::Ahead { applied, head, path: dir.to_owned() }));
-        }
-        if applied.sequence == 0 {
-            return Ok((index, None));
+            return Err(Failure::Journal(IndexError::Ahead { applied: known, head, path: dir.to_owned() }));
         }
         let first = journal.first();
-        if applied.sequence < first {
-            return Err(Trouble::Outrun { applied, first }.into());
+        index.keep_from(first);
+        if sealed != Head::GENESIS && sealed.sequence.saturating_add(1) < first {
+            return Err(Trouble::Outrun { applied: sealed, first }.into());
         }
-        let place = index.place(applied.sequence).map_err(|error| Trouble::Unreadable(error.to_string()))?;
-        let place = place.ok_or_else(|| Trouble::Unreadable("it does not know its last record".to_owned()))?;
-        match journal.read_at(applied.sequence, place) {
-            Ok(record) if record.head() == applied => Ok((index, Some(record))),
-            _ => Err(Trouble::OtherHistory { applied }.into()),
+        // Of its own records the last that it sealed and the last that it knew are compared.
+        if sealed.sequence >= first {
+            let place = index.reading().located_still(sealed.sequence)?;
+            let (place, _) = place.ok_or_else(|| Trouble::Unreadable("it does not know its last record".to_owned()))?;
+            if !journal.read_at(sealed.sequence, place).is_ok_and(|record| record.head() == sealed) {
+                return Err(Trouble::OtherHistory { applied: sealed }.into());
+            }
         }
+        if known.sequence > sealed.sequence {
+            let records = index.records_after(journal, sealed)?;
+            let mut records = records.skip_while(|record| record.as_ref().is_ok_and(|r| r.sequence < known.sequence));
+            let found = records.next().transpose().map_err(IndexError::Journal)?;
+            if found.is_none_or(|record| record.head() != known) {
+                return Err(Trouble::OtherHistory { applied: known }.into());
+            }
+        }
+        Ok((index, known))
     }
 
-    /// Applies what follows on `last`, the last record applied, up to `head`; returns how many records that were.
-    fn catch_up(&self, journal: &Reader, last: Option<&Record>, head: Head) -> Result<u64, IndexError> {
-        if last.is_some_and(|last| last.sequence >= head.sequence) {
-            return Ok(0);
+    /// Applies what follows in the journal, up to `head`.
+    fn catch_up(&self, journal: &Reader, head: Head) -> Result<(), IndexError> {
+        let applied = self.applied();
+        if applied.sequence >= head.sequence {
+            return Ok(());
         }
-        let mut records = match last {
-            Some(last) => journal.read_from(last.sequence, Some(last.place))?,
-            None => journal.read_from(1, None)?,
-        };
-        if last.is_some() {
-            records.next().transpose()?;
-        }
-        let before = self.applied().sequence;
         let mut batch: Vec<Record> = Vec::new();
-        let mut count: u64 = 0;
-        for record in records {
+        for record in self.records_after(journal, applied)? {
             let record = record?;
             if record.sequence > head.sequence {
                 break;
             }
-            if count == 0 && before == 0 && record.sequence > 1 {
-                // The journal begins here.
-                let head = Head { sequence: record.sequence.saturating_sub(1), hash: record.prev };
-                *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = head;
+            if applied.sequence == 0 && batch.is_empty() && self.applied().sequence == 0 {
+                self.begin_after(Head { sequence: record.sequence.saturating_sub(1), hash: record.prev });
             }
-            count = count.saturating_add(1);
             batch.push(record);
             if batch.len() >= CATCH_UP_RECORDS {
                 self.apply(&batch)?;
                 batch.clear();
             }
         }
-        self.apply(&batch)?;
-        Ok(count)
+        self.apply(&batch)
+    }
+
+    /// The journal begins after `head`.
+    fn begin_after(&self, head: Head) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Applied::nothing_since(head);
+    }
+
+    /// The records of the journal that follow on `head`; from its first on when that is not known.
+    fn records_after(
+        &self,
+        journal: &Reader,
+        head: Head,
+    ) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, IndexError> {
+        let known = if head.sequence >= journal.first() { self.reading().located_still(head.sequence)? } else { None };
+        let records = journal.read_from(head.sequence.max(1), known.map(|(place, _)| place))?;
+        Ok(records.skip_while(move |record| record.as_ref().is_ok_and(|record| record.sequence <= head.sequence)))
+    }
+}
+
+impl Applied {
+    /// Everything up to `head`, all of which is in sled.
+    fn nothing_since(head: Head) -> Self {
+        Self { head, filling: Arc::new(Chunk::after(head)) }
     }
 }
 

@@ -1,12 +1,17 @@
 //! Forgetting: what the journal does not keep any more, the index does not know any more.
 
-use std::sync::PoisonError;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+};
 
 use super::{
     Index, IndexError,
     keys::{self, Kind},
+    values,
+    views::views_of,
 };
-use crate::base::ids::TaskId;
+use crate::{base::ids::TaskId, journal::Record};
 
 impl Index {
     /// Removes what tells of records before `first`, except whose the tasks and tokens are that are still
@@ -19,8 +24,10 @@ impl Index {
     pub fn prune(&self, first: u64, live: &dyn Fn(&TaskId) -> bool) -> Result<(), IndexError> {
         self.whole()?;
         let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.seal_before(first)?;
+        let cut = self.reading().chunk_of(first)?.unwrap_or(0);
         let oldest = self.db().scan_prefix(keys::BY_SEQUENCE).keys().next().transpose()?;
-        if oldest.and_then(|key| keys::sequence_of(&key)).is_none_or(|oldest| oldest >= first) {
+        if oldest.and_then(|key| keys::chunk_of(&key)).is_none_or(|oldest| oldest >= cut) {
             return Ok(());
         }
         self.keep_from(first);
@@ -36,6 +43,7 @@ impl Index {
                 }
                 let is_gone = match keys::kind(&key, &value).ok_or(IndexError::Damaged)? {
                     Kind::Index => false,
+                    Kind::Chunk(chunk) => chunk < cut,
                     Kind::Record(sequence) => sequence < first,
                     Kind::Task(task, sequence) => sequence < first && is_dead(task),
                 };
@@ -50,6 +58,52 @@ impl Index {
             }
             self.db().apply_batch(batch)?;
         }
+        Ok(())
+    }
+
+    /// Forgets records that the journal is about to remove, and what they alone said. Costs as much as they
+    /// are many, where [`prune`](Self::prune) walks the whole index: for a chain that loses its oldest all the
+    /// time, and names no task that began in it.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn forget(&self, records: &[Record]) -> Result<(), IndexError> {
+        let Some(last) = records.last() else { return Ok(()) };
+        // A copy that is under way must not bring them back.
+        let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let first_kept = last.sequence.saturating_add(1);
+        self.seal_before(first_kept)?;
+        let reading = self.reading();
+        let mut batch = sled::Batch::default();
+        let mut prefixes: BTreeMap<u64, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for Record { sequence, entry, .. } in records {
+            entry.idempotency.iter().for_each(|digest| batch.remove(keys::idempotency(digest)));
+            let Some(chunk) = reading.chunk_of(*sequence)? else { continue };
+            prefixes.entry(chunk).or_default().extend(views_of(&reading.resolve(entry)?, &entry.event));
+        }
+        let cut = reading.chunk_of(first_kept)?.unwrap_or(0);
+        for (chunk, prefixes) in prefixes {
+            for prefix in prefixes {
+                let kept: Vec<u64> =
+                    reading.listed(&prefix, chunk)?.into_iter().filter(|sequence| *sequence >= first_kept).collect();
+                let key = keys::in_chunk(prefix, chunk);
+                if kept.is_empty() {
+                    batch.remove(key)
+                } else {
+                    batch.insert(
+                        key,
+                        kept.iter().flat_map(|sequence| values::offset(chunk, *sequence)).collect::<Vec<_>>(),
+                    )
+                }
+            }
+            if chunk < cut {
+                batch.remove(keys::by_sequence(chunk));
+                batch.remove(keys::by_time(chunk));
+            }
+        }
+        self.keep_from(first_kept);
+        self.db().apply_batch(batch)?;
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! Questions to the index. Answers are sequence numbers and places; the records are in the journal.
 
-use std::{collections::BTreeSet, ops::Bound, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{
     Index, IndexError,
     keys::{self, View},
+    reading::Reading,
+    values,
 };
 use crate::{
     base::{
@@ -123,20 +125,37 @@ impl Index {
     ///
     /// When the index is behind, damaged or fails.
     pub fn query(&self, filter: &Filter, window: Window) -> Result<Vec<u64>, IndexError> {
-        self.whole()?;
+        let reading = self.whole()?;
         let views = views_of(filter);
-        match views.split_first() {
-            None if filter.from.is_some() || filter.to.is_some() => self.query_time(filter, window),
-            None => self.walk(keys::BY_SEQUENCE, window, |_| Ok(true)),
-            Some((first, others)) => self.walk(first, window, |sequence| {
-                for other in others {
-                    if !self.db().contains_key(keys::with_sequence(other.clone(), sequence))? {
-                        return Ok(false);
-                    }
-                }
-                self.is_in_time(filter, sequence)
-            }),
+        let (walked, others) = views.split_first().map_or((keys::BY_SEQUENCE, &[][..]), |(first, rest)| (first, rest));
+        let (low, high) = window.ends();
+        let low = low.max(reading.kept_from);
+        let chunks = (reading.chunk_of(low)?.unwrap_or(0), high);
+        let mut found = Vec::new();
+        for chunk in reading.chunks(walked, chunks, window.order) {
+            if found.len() >= window.limit {
+                break;
+            }
+            let (chunk, value) = chunk?;
+            let mut sequences = match views.is_empty() {
+                true => values::read_located(&value)
+                    .map(|records| (chunk..).zip(records).map(|(sequence, _)| sequence).collect()),
+                false => values::read_offsets(chunk, &value),
+            }
+            .ok_or(IndexError::Damaged)?;
+            for other in others {
+                let listed = reading.listed(other, chunk)?;
+                sequences.retain(|sequence| listed.binary_search(sequence).is_ok());
+            }
+            sequences.retain(|sequence| (low..=high).contains(sequence));
+            reading.retain_in_time(filter, chunk, &mut sequences)?;
+            if window.order == Order::NewestFirst {
+                sequences.reverse();
+            }
+            found.extend(sequences);
         }
+        found.truncate(window.limit);
+        Ok(found)
     }
 
     /// Where the line of record `sequence` stands.
@@ -146,7 +165,7 @@ impl Index {
     /// When the index is damaged or fails.
     pub fn place(&self, sequence: u64) -> Result<Option<Place>, IndexError> {
         self.catch_up_with_announced();
-        Ok(self.located(sequence)?.map(|(place, _)| place))
+        Ok(self.reading().located(sequence)?.map(|(place, _)| place))
     }
 
     /// Record `sequence` of `journal`; `None` when it is not kept any more, perhaps since a moment ago. Blocks on the
@@ -172,8 +191,7 @@ impl Index {
     ///
     /// When the index is behind, damaged or fails.
     pub fn token(&self, token: &RevocationId) -> Result<Option<(TaskId, u64)>, IndexError> {
-        self.whole()?;
-        self.find_token(token)
+        self.whole()?.find_token(token)
     }
 
     /// What is known of a task.
@@ -182,15 +200,13 @@ impl Index {
     ///
     /// When the index is behind, damaged or fails.
     pub fn task(&self, task: &TaskId) -> Result<Option<TaskSummary>, IndexError> {
-        self.whole()?;
-        let Some(owner) = self.owner(task)? else { return Ok(None) };
+        let reading = self.whole()?;
+        let Some(owner) = reading.owner(task)? else { return Ok(None) };
         let mut tokens = Vec::new();
-        for pair in self.db().scan_prefix(keys::tokens_of(task)) {
-            let (key, value) = pair?;
-            let sequence = keys::sequence_of(&value).ok_or(IndexError::Damaged)?;
-            tokens.push((sequence, keys::read_token_of(&key).ok_or(IndexError::Damaged)?));
+        for chunk in reading.chunks(&keys::tokens_of(task), (0, u64::MAX), Order::OldestFirst) {
+            let (chunk, value) = chunk?;
+            tokens.extend(values::read_issued(chunk, &value).ok_or(IndexError::Damaged)?);
         }
-        tokens.sort_unstable_by_key(|(sequence, _)| *sequence);
         Ok(Some(TaskSummary { opened: owner.opened, agent: owner.agent, steward: owner.steward, tokens }))
     }
 
@@ -200,102 +216,50 @@ impl Index {
     ///
     /// When the index is behind, damaged or fails.
     pub fn idempotency(&self, digest: &Digest) -> Result<Option<(u64, Option<TaskId>)>, IndexError> {
-        self.whole()?;
-        let Some(value) = self.db().get(keys::idempotency(digest))? else { return Ok(None) };
-        let (sequence, task) = keys::read_numbered(&value).ok_or(IndexError::Damaged)?;
+        let Some(value) = self.whole()?.get(&keys::idempotency(digest))? else { return Ok(None) };
+        let (sequence, task) = values::read_numbered(&value).ok_or(IndexError::Damaged)?;
         let task = if task.is_empty() { None } else { Some(task.parse().map_err(|_| IndexError::Damaged)?) };
         Ok(Some((sequence, task)))
     }
 
-    /// Refuses when records were missed: a part of an answer looks like the whole.
-    pub(super) fn whole(&self) -> Result<(), IndexError> {
+    /// The index with everything that was announced. Refuses when records were missed: a part of an answer looks like
+    /// the whole.
+    pub(super) fn whole(&self) -> Result<Reading, IndexError> {
         self.catch_up_with_announced();
-        if self.broken.load(Ordering::SeqCst) { Err(IndexError::Behind) } else { Ok(()) }
+        if self.broken.load(Ordering::SeqCst) { Err(IndexError::Behind) } else { Ok(self.reading()) }
     }
+}
 
-    fn located(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
-        let value = self.db().get(keys::by_sequence(sequence))?;
-        value.map(|value| keys::read_located(&value).ok_or(IndexError::Damaged)).transpose()
-    }
-
-    fn is_in_time(&self, filter: &Filter, sequence: u64) -> Result<bool, IndexError> {
-        if filter.from.is_none() && filter.to.is_none() {
-            return Ok(true);
-        }
-        // It may have been removed since the walk found it.
-        let Some((_, at)) = self.located(sequence)? else { return Ok(false) };
-        Ok(filter.from.is_none_or(|from| at >= from) && filter.to.is_none_or(|to| at < to))
-    }
-
-    /// Walks one view whose keys are `prefix` and a sequence number.
-    fn walk(
-        &self,
-        prefix: &[u8],
-        window: Window,
-        wanted: impl Fn(u64) -> Result<bool, IndexError>,
-    ) -> Result<Vec<u64>, IndexError> {
-        let key = |sequence| keys::with_sequence(prefix.to_vec(), sequence);
-        let (low, high) = window.bounds();
-        let mut range = self.db().range::<Vec<u8>, _>((low.map(key), high.map(key))).keys();
-        let mut found = Vec::new();
-        while found.len() < window.limit {
-            let next = match window.order {
-                Order::OldestFirst => range.next(),
-                Order::NewestFirst => range.next_back(),
-            };
-            let Some(key) = next else { break };
-            let sequence = keys::sequence_of(&key?).ok_or(IndexError::Damaged)?;
-            if wanted(sequence)? {
-                found.push(sequence);
-            }
-        }
-        Ok(found)
-    }
-
-    /// By time alone: walks the whole span of time and keeps the records that come first.
+impl Reading {
+    /// Keeps those `sequences` of `chunk` that were decided when `filter` says.
     ///
-    /// A clock may be set back, so the order of times is not the order of records and the walk
-    /// cannot end early.
-    fn query_time(&self, filter: &Filter, window: Window) -> Result<Vec<u64>, IndexError> {
-        let from =
-            filter.from.map_or(Bound::Included(keys::BY_TIME.to_vec()), |at| Bound::Included(keys::by_time(at, 0)));
-        let latest = Timestamp::from_unix_millis(i64::MAX);
-        let to = match filter.to {
-            Some(at) => Bound::Excluded(keys::by_time(at, 0)),
-            None => Bound::Included(keys::by_time(latest, u64::MAX)),
-        };
-        if filter.from.zip(filter.to).is_some_and(|(from, to)| from >= to) {
-            return Ok(Vec::new());
+    /// A clock may be set back, so the order of times is not the order of records and every chunk must be looked at.
+    fn retain_in_time(&self, filter: &Filter, chunk: u64, sequences: &mut Vec<u64>) -> Result<(), IndexError> {
+        let (from, to) = (filter.from, filter.to);
+        if (from, to) == (None, None) || sequences.is_empty() {
+            return Ok(());
         }
-        let (low, high) = window.bounds();
-        let mut found = BTreeSet::new();
-        for key in self.db().range::<Vec<u8>, _>((from, to)).keys() {
-            let sequence = keys::sequence_of(&key?).ok_or(IndexError::Damaged)?;
-            if !std::ops::RangeBounds::contains(&(low, high), &sequence) {
-                continue;
-            }
-            found.insert(sequence);
-            if found.len() > window.limit {
-                match window.order {
-                    Order::OldestFirst => found.pop_last(),
-                    Order::NewestFirst => found.pop_first(),
-                };
-            }
-        }
-        Ok(match window.order {
-            Order::OldestFirst => found.into_iter().collect(),
-            Order::NewestFirst => found.into_iter().rev().collect(),
-        })
+        let span = self.get(&keys::by_time(chunk))?;
+        let span = span.map(|span| values::read_span(&span).ok_or(IndexError::Damaged)).transpose()?;
+        let may_be =
+            span.is_some_and(|(first, last)| from.is_none_or(|from| last >= from) && to.is_none_or(|to| first < to));
+        // It may have been removed since the walk found it.
+        let records = if may_be { self.records_of(chunk)?.unwrap_or_default() } else { Vec::new() };
+        let is_in_time = |at: Timestamp| from.is_none_or(|from| at >= from) && to.is_none_or(|to| at < to);
+        let in_time: Vec<u64> =
+            (chunk..).zip(records).filter(|(_, (_, at))| is_in_time(*at)).map(|(sequence, _)| sequence).collect();
+        sequences.retain(|sequence| in_time.binary_search(sequence).is_ok());
+        Ok(())
     }
 }
 
 impl Window {
-    /// The sequence numbers that it can show.
-    const fn bounds(self) -> (Bound<u64>, Bound<u64>) {
+    /// The first and the last sequence number that it can show.
+    const fn ends(self) -> (u64, u64) {
         match (self.order, self.after) {
-            (Order::OldestFirst, Some(after)) => (Bound::Excluded(after), Bound::Included(u64::MAX)),
-            (Order::NewestFirst, Some(after)) => (Bound::Included(0), Bound::Excluded(after)),
-            (_, None) => (Bound::Included(0), Bound::Included(u64::MAX)),
+            (Order::OldestFirst, Some(after)) => (after.saturating_add(1), u64::MAX),
+            (Order::NewestFirst, Some(after)) => (0, after.saturating_sub(1)),
+            (_, None) => (0, u64::MAX),
         }
     }
 }

@@ -1,20 +1,23 @@
 //! From records to keys: what each record adds to the views.
 
 use std::{
-    collections::HashMap,
-    sync::{PoisonError, atomic::Ordering},
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use super::{
-    Index, IndexError, Verdict,
+    Applied, Index, IndexError, Verdict,
+    chunk::Chunk,
     keys::{self, View},
+    reading::Reading,
+    values,
 };
 use crate::{
     base::{
         ids::{AgentId, RevocationId, StewardId, TaskId},
         time::Timestamp,
     },
-    journal::{Entry, Event, Record, Subjects},
+    journal::{Entry, Event, Head, Record, Subjects},
 };
 
 /// Whose a task is.
@@ -27,11 +30,11 @@ pub(super) struct Owner {
 
 impl Owner {
     fn to_value(&self) -> Vec<u8> {
-        keys::numbered(self.opened, &format!("{}\n{}", self.agent, self.steward))
+        values::numbered(self.opened, &format!("{}\n{}", self.agent, self.steward))
     }
 
     fn from_value(value: &[u8]) -> Option<Self> {
-        let (opened, text) = keys::read_numbered(value)?;
+        let (opened, text) = values::read_numbered(value)?;
         let (agent, steward) = text.split_once('\n')?;
         Some(Self { opened, agent: agent.parse().ok()?, steward: steward.parse().ok()? })
     }
@@ -53,14 +56,6 @@ pub struct Carried {
     pub appended: Vec<RevocationId>,
 }
 
-/// What the records of a batch added that later records of it may ask for.
-#[derive(Default)]
-struct Pending {
-    batch: sled::Batch,
-    owners: HashMap<TaskId, Owner>,
-    tokens: HashMap<RevocationId, TaskId>,
-}
-
 impl Index {
     /// Whom and what `entry` is about, with the agents and stewards of its tasks.
     ///
@@ -68,8 +63,7 @@ impl Index {
     ///
     /// When the index is behind, damaged or fails.
     pub fn subjects(&self, entry: &Entry) -> Result<Subjects, IndexError> {
-        self.whole()?;
-        self.resolve(entry, &Pending::default())
+        self.whole()?.resolve(entry)
     }
 
     /// Takes note of tasks that no record tells of any more.
@@ -78,11 +72,10 @@ impl Index {
             let mut batch = sled::Batch::default();
             let owner = Owner { opened: 0, agent: agent.clone(), steward: steward.clone() };
             batch.insert(keys::owner(task), owner.to_value());
-            for token in tokens {
-                batch.insert(keys::token_of(task, token), &0_u64.to_be_bytes());
-            }
+            let issued = tokens.iter().flat_map(|token| values::issued(0, 0, token)).collect::<Vec<_>>();
+            batch.insert(keys::in_chunk(keys::tokens_of(task), 0), issued);
             for block in tokens.iter().chain(appended) {
-                batch.insert(keys::token(block), keys::numbered(0, task.as_str()));
+                batch.insert(keys::token(block), values::numbered(0, task.as_str()));
             }
             self.db().apply_batch(batch)?;
         }
@@ -92,82 +85,88 @@ impl Index {
     pub(super) fn apply_batch(&self, records: &[Record]) -> Result<(), IndexError> {
         let Some(last) = records.last() else { return Ok(()) };
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut head = *applied;
-        let mut pending = Pending::default();
+        let mut head = applied.head;
         for record in records {
-            if self.broken.load(Ordering::SeqCst)
-                || record.sequence != head.sequence.saturating_add(1)
-                || record.prev != head.hash
-            {
+            if record.sequence != head.sequence.saturating_add(1) || record.prev != head.hash {
                 return Err(IndexError::Behind);
             }
-            self.add(record, &mut pending)?;
             head = record.head();
         }
-        pending.batch.insert(keys::APPLIED, keys::head(last.head()));
-        self.db().apply_batch(pending.batch)?;
-        *applied = head;
-        Ok(())
-    }
-
-    /// Forgets records that the journal is about to remove, and what they alone said. Costs as much as they
-    /// are many, where [`prune`](Self::prune) walks the whole index: for a chain that loses its oldest all the
-    /// time, and names no task that began in it.
-    ///
-    /// # Errors
-    ///
-    /// When sled fails.
-    pub fn forget(&self, records: &[Record]) -> Result<(), IndexError> {
-        // A copy that is under way must not bring them back.
-        let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
-        records.last().iter().for_each(|last| self.keep_from(last.sequence.saturating_add(1)));
-        let mut batch = sled::Batch::default();
-        for Record { sequence, entry, .. } in records {
-            batch.remove(keys::by_sequence(*sequence));
-            batch.remove(keys::by_time(decided_at(entry), *sequence));
-            entry.idempotency.iter().for_each(|digest| batch.remove(keys::idempotency(digest)));
-            for prefix in views_of(&self.resolve(entry, &Pending::default())?, &entry.event) {
-                batch.remove(keys::with_sequence(prefix, *sequence));
-            }
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(IndexError::Behind);
         }
-        self.db().apply_batch(batch)?;
+        // Moved out, so that nothing is copied unless a reader holds it. After a failure nobody reads it.
+        let nothing = Arc::new(Chunk::after(Head::GENESIS));
+        let mut reading = self.reading_with(std::mem::replace(&mut applied.filling, nothing));
+        for record in records {
+            if reading.filling.is_closed_to(record.place) {
+                reading.seal()?;
+            }
+            reading.add(record)?;
+        }
+        reading.db.insert(keys::APPLIED, values::head(head))?;
+        *applied = Applied { head: last.head(), filling: reading.filling };
         Ok(())
     }
 
-    fn add(&self, record: &Record, pending: &mut Pending) -> Result<(), IndexError> {
+    /// Puts the chunk that is being filled into sled when it ends before record `first`.
+    pub(super) fn seal_before(&self, first: u64) -> Result<(), IndexError> {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        if applied.filling.is_empty() || applied.filling.last().sequence >= first {
+            return Ok(());
+        }
+        let mut reading = self.reading_with(Arc::clone(&applied.filling));
+        reading.seal()?;
+        applied.filling = reading.filling;
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn seal(&mut self) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in self.filling.pairs() {
+            batch.insert(key.as_slice(), value.as_slice());
+        }
+        let last = self.filling.last();
+        batch.insert(keys::SEALED, values::head(last));
+        self.db.apply_batch(batch)?;
+        self.filling = Arc::new(Chunk::after(last));
+        Ok(())
+    }
+
+    fn add(&mut self, record: &Record) -> Result<(), IndexError> {
         let (sequence, entry) = (record.sequence, &record.entry);
-        let at = decided_at(entry);
-        pending.batch.insert(keys::by_sequence(sequence), keys::located(record.place, at));
-        pending.batch.insert(keys::by_time(at, sequence), &[]);
-        self.add_lookups(record, pending)?;
-        let subjects = self.resolve(entry, pending)?;
+        self.filling_mut().take(record, decided_at(entry));
+        self.add_lookups(record)?;
+        let subjects = self.resolve(entry)?;
+        let filling = self.filling_mut();
         if let Some(digest) = &entry.idempotency {
             let task = subjects.tasks.first().map_or("", TaskId::as_str);
-            pending.batch.insert(keys::idempotency(digest), keys::numbered(sequence, task));
+            filling.insert(keys::idempotency(digest), values::numbered(sequence, task));
         }
         for prefix in views_of(&subjects, &entry.event) {
-            pending.batch.insert(keys::with_sequence(prefix, sequence), &[]);
+            filling.list(prefix);
         }
         Ok(())
     }
 
-    fn add_lookups(&self, record: &Record, pending: &mut Pending) -> Result<(), IndexError> {
+    fn add_lookups(&mut self, record: &Record) -> Result<(), IndexError> {
         let sequence = record.sequence;
         match &record.entry.event {
             Event::TaskOpened { task } => {
                 let owner = Owner { opened: sequence, agent: task.agent.clone(), steward: task.steward.clone() };
-                pending.batch.insert(keys::owner(&task.task), owner.to_value());
-                pending.owners.insert(task.task.clone(), owner);
+                self.filling_mut().insert(keys::owner(&task.task), owner.to_value());
             }
             Event::TokenIssued { task, token } => {
-                pending.batch.insert(keys::token_of(task, &token.revocation_id), &sequence.to_be_bytes());
-                pending.add_token(&token.revocation_id, sequence, task);
+                self.filling_mut().list_token(keys::tokens_of(task), &token.revocation_id);
+                self.add_token(&token.revocation_id, sequence, task);
             }
             Event::DelegationReported { task, blocks, .. } => {
                 for block in blocks {
                     // SECURITY: an agent's report never takes over a block that is known already.
-                    if self.task_of(block, pending)?.is_none() {
-                        pending.add_token(block, sequence, task);
+                    if self.find_token(block)?.is_none() {
+                        self.add_token(block, sequence, task);
                     }
                 }
             }
@@ -176,19 +175,23 @@ impl Index {
         Ok(())
     }
 
-    fn resolve(&self, entry: &Entry, pending: &Pending) -> Result<Subjects, IndexError> {
+    fn add_token(&mut self, token: &RevocationId, sequence: u64, task: &TaskId) {
+        self.filling_mut().insert(keys::token(token), values::numbered(sequence, task.as_str()));
+    }
+
+    fn filling_mut(&mut self) -> &mut Chunk {
+        Arc::make_mut(&mut self.filling)
+    }
+
+    pub(super) fn resolve(&self, entry: &Entry) -> Result<Subjects, IndexError> {
         let mut subjects = Subjects::of(entry);
         if subjects.tasks.is_empty() {
             for token in &subjects.tokens {
-                subjects.tasks.extend(self.task_of(token, pending)?);
+                subjects.tasks.extend(self.find_token(token)?.map(|(task, _)| task));
             }
         }
         for task in &subjects.tasks {
-            let owner = match pending.owners.get(task) {
-                Some(owner) => Some(owner.clone()),
-                None => self.owner(task)?,
-            };
-            if let Some(owner) = owner {
+            if let Some(owner) = self.owner(task)? {
                 subjects.agents.insert(owner.agent);
                 subjects.stewards.insert(owner.steward);
             }
@@ -197,26 +200,19 @@ impl Index {
     }
 
     pub(super) fn owner(&self, task: &TaskId) -> Result<Option<Owner>, IndexError> {
-        let value = self.db().get(keys::owner(task))?;
+        let value = self.get(&keys::owner(task))?;
         value.map(|value| Owner::from_value(&value).ok_or(IndexError::Damaged)).transpose()
     }
 
-    fn task_of(&self, token: &RevocationId, pending: &Pending) -> Result<Option<TaskId>, IndexError> {
-        match pending.tokens.get(token) {
-            Some(task) => Ok(Some(task.clone())),
-            None => Ok(self.find_token(token)?.map(|(task, _)| task)),
-        }
-    }
-
     pub(super) fn find_token(&self, token: &RevocationId) -> Result<Option<(TaskId, u64)>, IndexError> {
-        let Some(value) = self.db().get(keys::token(token))? else { return Ok(None) };
-        let (sequence, task) = keys::read_numbered(&value).ok_or(IndexError::Damaged)?;
+        let Some(value) = self.get(&keys::token(token))? else { return Ok(None) };
+        let (sequence, task) = values::read_numbered(&value).ok_or(IndexError::Damaged)?;
         Ok(Some((task.parse().map_err(|_| IndexError::Damaged)?, sequence)))
     }
 }
 
 /// The beginnings of the keys under which a record is found.
-fn views_of(subjects: &Subjects, event: &Event) -> Vec<Vec<u8>> {
+pub(super) fn views_of(subjects: &Subjects, event: &Event) -> BTreeSet<Vec<u8>> {
     let agents = subjects.agents.iter().map(|id| View::Agent.prefix(id.as_str()));
     let stewards = subjects.stewards.iter().map(|id| View::Steward.prefix(id.as_str()));
     let tasks = subjects.tasks.iter().chain(&subjects.parents).map(|id| View::Task.prefix(id.as_str()));
@@ -231,12 +227,5 @@ const fn decided_at(entry: &Entry) -> Timestamp {
         Event::CallDecided { call, .. } => call.at,
         Event::ReportsLost { lost } => lost.from,
         _ => entry.at,
-    }
-}
-
-impl Pending {
-    fn add_token(&mut self, token: &RevocationId, sequence: u64, task: &TaskId) {
-        self.batch.insert(keys::token(token), keys::numbered(sequence, task.as_str()));
-        self.tokens.insert(*token, task.clone());
     }
 }

@@ -1,0 +1,101 @@
+//! One reader's view of the index: sled, and the chunk that was being filled when the reader came.
+
+use std::{
+    ops::Bound,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
+
+use sled::IVec;
+
+use super::{Index, IndexError, chunk::Chunk, keys, query::Order, values};
+use crate::{base::time::Timestamp, journal::Place};
+
+/// What a reader reads. Walks do not see what is applied meanwhile.
+pub(super) struct Reading {
+    /// The generation that counted. It is read to the end, even when it was replaced.
+    pub(super) db: sled::Db,
+    /// SECURITY: sled may have this chunk by now, so what sled has from here on does not count.
+    pub(super) filling: Arc<Chunk>,
+    /// Records before this one are gone.
+    pub(super) kept_from: u64,
+}
+
+impl Index {
+    /// The index as it is now, without waiting for what was announced.
+    pub(super) fn reading(&self) -> Reading {
+        // In this order: what is sealed after the chunk was taken is in sled as well, and what was before is in sled.
+        let filling = Arc::clone(&self.applied.lock().unwrap_or_else(PoisonError::into_inner).filling);
+        self.reading_with(filling)
+    }
+
+    pub(super) fn reading_with(&self, filling: Arc<Chunk>) -> Reading {
+        Reading { db: self.db(), filling, kept_from: self.kept_from.load(Ordering::SeqCst) }
+    }
+}
+
+impl Reading {
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, IndexError> {
+        match self.filling.get(key) {
+            Some(value) => Ok(Some(value.into())),
+            None => Ok(self.db.get(key)?),
+        }
+    }
+
+    /// The chunk that record `sequence` would be in.
+    pub(super) fn chunk_of(&self, sequence: u64) -> Result<Option<u64>, IndexError> {
+        if sequence >= self.filling.first() {
+            return Ok(Some(self.filling.first()));
+        }
+        let found = self.db.range(keys::by_sequence(0)..=keys::by_sequence(sequence)).next_back().transpose()?;
+        found.map(|(key, _)| keys::chunk_of(&key).ok_or(IndexError::Damaged)).transpose()
+    }
+
+    /// Where record `sequence` stands and when it was decided; `None` when it is not kept, or not there yet.
+    pub(super) fn located(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
+        if sequence < self.kept_from { Ok(None) } else { self.located_still(sequence) }
+    }
+
+    /// [`located`](Self::located), also for a record that is not kept, as long as its chunk is.
+    pub(super) fn located_still(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
+        let Some(chunk) = self.chunk_of(sequence)? else { return Ok(None) };
+        let offset = usize::try_from(sequence.saturating_sub(chunk)).map_err(|_| IndexError::Damaged)?;
+        Ok(self.records_of(chunk)?.and_then(|records| records.get(offset).copied()))
+    }
+
+    /// The records of `chunk`, in order; `None` when it was removed.
+    pub(super) fn records_of(&self, chunk: u64) -> Result<Option<Vec<(Place, Timestamp)>>, IndexError> {
+        let value = self.get(&keys::by_sequence(chunk))?;
+        value.map(|value| values::read_located(&value).ok_or(IndexError::Damaged)).transpose()
+    }
+
+    /// The records of `chunk` that are listed under `prefix`, in order.
+    pub(super) fn listed(&self, prefix: &[u8], chunk: u64) -> Result<Vec<u64>, IndexError> {
+        let Some(value) = self.get(&keys::in_chunk(prefix.to_vec(), chunk))? else { return Ok(Vec::new()) };
+        values::read_offsets(chunk, &value).ok_or(IndexError::Damaged)
+    }
+
+    /// The values of the keys that are `prefix` and a chunk from `low` to `high`, each with its chunk.
+    pub(super) fn chunks<'r>(
+        &'r self,
+        prefix: &[u8],
+        (low, high): (u64, u64),
+        order: Order,
+    ) -> Box<dyn Iterator<Item = Result<(u64, IVec), IndexError>> + 'r> {
+        let key = |chunk| keys::in_chunk(prefix.to_vec(), chunk);
+        let end = self.filling.first();
+        let filling = if (low..=high).contains(&end) { self.filling.get(&key(end)) } else { None };
+        let filling = filling.map(|value| Ok((end, value.into()))).into_iter();
+        let upper = if high < end { Bound::Included(key(high)) } else { Bound::Excluded(key(end)) };
+        if low > high || low >= end {
+            return Box::new(filling);
+        }
+        let sealed = self.db.range::<Vec<u8>, _>((Bound::Included(key(low)), upper)).map(|pair| {
+            let (key, value) = pair?;
+            Ok((keys::chunk_of(&key).ok_or(IndexError::Damaged)?, value))
+        });
+        match order {
+            Order::OldestFirst => Box::new(sealed.chain(filling)),
+            Order::NewestFirst => Box::new(filling.chain(sealed.rev())),
+        }
+    }
+}
