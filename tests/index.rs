@@ -15,7 +15,7 @@ use std::{collections::HashMap, fs, path::Path, sync::Arc};
 use hallpass::{
     audit::{AuditEvent, Trail},
     base::{digest::Digest, time::Timestamp},
-    index::{Filter, Index, IndexError, Order, Trouble, Window},
+    index::{Carried, Filter, Index, IndexError, Order, Trouble, Window},
     journal::{Entry, Event, Journal, Options, Record, Subjects, event::Subject},
 };
 use proptest::prelude::*;
@@ -254,6 +254,11 @@ fn an_index_that_missed_records_refuses_to_answer() {
     assert!(matches!(index.apply(&last), Err(IndexError::Behind)));
     assert!(matches!(index.query(&Filter::default(), window(Order::default(), None, 9)), Err(IndexError::Behind)));
     assert!(matches!(index.token(&block(10)), Err(IndexError::Behind)));
+    // Where records stand that were applied before is no answer for the whole.
+    drop(index);
+    let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
+    assert!(matches!(index.apply(&last), Err(IndexError::Behind)));
+    assert_eq!(index.place(7).unwrap(), Some(last[0].place));
 }
 
 #[test]
@@ -270,6 +275,33 @@ fn a_record_that_goes_while_it_is_looked_for_is_gone_and_no_damage() {
     assert_eq!(Trail::new(&index, &reader).event(4).unwrap(), None);
     // One that was never there is another matter.
     assert!(matches!(sequence(8), Err(IndexError::Damaged)));
+}
+
+#[test]
+fn a_token_that_was_carried_is_known_once_with_the_record_that_is_kept() {
+    let dir = TempDir::new().unwrap();
+    let (journal, index, _) = open_with(dir.path(), segments_of(1024));
+    for n in 0..10 {
+        journal.append_blocking(vec![note(n)]).unwrap();
+    }
+    let begins = journal.reader().segments().last().unwrap().number;
+    let issued = vec![opened(50, "bot", 1, ""), issued(50, 500, "https://a.example/mcp")];
+    let record = journal.append_blocking(issued).unwrap().sequence();
+    journal.retire(begins, None).unwrap();
+    let reader = journal.reader();
+    assert!(reader.first() > 1 && reader.first() < record);
+    drop((journal, index));
+    fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let carried = Carried {
+        task: id("tsk", 50),
+        agent: "bot".parse().unwrap(),
+        steward: id("stw", 1),
+        tokens: vec![block(499), block(500)],
+        appended: vec![],
+    };
+    let (index, _) = Index::open_with(dir.path(), &reader, &|| vec![carried.clone()]).unwrap();
+    let task = index.task(&id("tsk", 50)).unwrap().unwrap();
+    assert_eq!(task.tokens, [(0, block(499)), (record, block(500))]);
 }
 
 #[test]
@@ -368,14 +400,15 @@ proptest! {
 
     #[test]
     fn answers_do_not_depend_on_batches_or_segments_or_pages_or_restarts(
-        entries in prop::collection::vec(any_entry(), 1..60),
-        cuts in prop::collection::vec(1..6_usize, 60),
+        // The longer ones fill a chunk of the index.
+        entries in prop_oneof![prop::collection::vec(any_entry(), 1..60), prop::collection::vec(any_entry(), 200..600)],
+        cuts in prop::collection::vec(1..30_usize, 60),
         restart in 0..30_usize,
-        // The shorter ones end many chunks of the index, the longest none.
+        // The shorter ones end many chunks, the longest none.
         segment_bytes in prop::sample::select(vec![1024, 8192, 1024 * 1024]),
         from in 0..60_u64,
         length in 0..60_u64,
-        page in 1..7_usize,
+        page in 1..40_usize,
     ) {
         let dir = TempDir::new().unwrap();
         let options = segments_of(segment_bytes);
@@ -391,6 +424,9 @@ proptest! {
             if !batch.is_empty() {
                 journal.append_blocking(batch.to_vec()).unwrap();
             }
+        }
+        if !rest.is_empty() {
+            journal.append_blocking(rest.to_vec()).unwrap();
         }
         let dump = index.dump().unwrap();
         let records: Vec<Record> = journal.reader().read_from(1, None).unwrap().map(Result::unwrap).collect();

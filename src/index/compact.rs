@@ -67,6 +67,7 @@ impl Index {
         let next = Store::at(&self.dir, generation)?;
         old.copy_into(&next)?;
         next.db.insert(keys::SEALED, values::head(sealed))?;
+        next.db.insert(keys::APPLIED, values::head(sealed))?;
         let copy = Self::over(next.clone(), sealed, &self.dir);
         copy.catch_up(journal, self.applied())?;
         // A process that is killed from here on leaves a copy that says how far it goes.
@@ -117,7 +118,7 @@ impl Store {
 }
 
 /// An index of this size is not worth looking at.
-const SMALL_BYTES: u64 = if cfg!(test) { 1 } else { 32 * 1024 * 1024 };
+const SMALL_BYTES: u64 = if cfg!(test) { 1 } else { 16 * 1024 * 1024 };
 
 /// On the disk so many times what it holds: it is copied.
 const BLOATED: u64 = 2;

@@ -3,14 +3,14 @@
 
 use std::{
     sync::{
-        Arc, PoisonError,
+        Arc, MutexGuard, PoisonError,
         atomic::Ordering,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
-use super::{Index, IndexError};
+use super::{Applied, Index, IndexError};
 use crate::journal::Record;
 
 /// Applies records to an index on a thread of its own; ends, with everything applied, when it is dropped.
@@ -83,18 +83,18 @@ impl Drop for Ending<'_> {
 
 impl Index {
     /// Waits until everything is applied that was announced.
-    pub(super) fn catch_up_with_announced(&self) {
+    pub(super) fn catch_up_with_announced(&self) -> MutexGuard<'_, Applied> {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        while applied.head.sequence < self.announced.load(Ordering::SeqCst) && !self.broken.load(Ordering::SeqCst) {
+        while applied.head.sequence < self.announced.load(Ordering::SeqCst) && applied.is_whole {
             applied = self.moved.wait(applied).unwrap_or_else(PoisonError::into_inner);
         }
+        applied
     }
 
     /// Refuses every query from now on: records were missed.
     pub(super) fn give_up(&self) {
         // Under the lock, so that nobody misses it between looking and waiting.
-        let _applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        self.broken.store(true, Ordering::SeqCst);
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner).is_whole = false;
         self.moved.notify_all();
     }
 }

@@ -43,6 +43,9 @@ pub(super) const SEALED: &[u8] = b"!sealed";
 /// The beginning of the keys of the view that tells where a chunk's records stand.
 pub(super) const BY_SEQUENCE: &[u8] = b"s";
 
+/// The beginning of the keys of the view that tells when a chunk's records were decided.
+pub(super) const BY_TIME: &[u8] = b"c";
+
 pub(super) fn in_chunk(mut prefix: Vec<u8>, chunk: u64) -> Vec<u8> {
     prefix.extend_from_slice(&chunk.to_be_bytes());
     prefix
@@ -54,7 +57,7 @@ pub(super) fn by_sequence(chunk: u64) -> Vec<u8> {
 
 /// A chunk's span of time.
 pub(super) fn by_time(chunk: u64) -> Vec<u8> {
-    in_chunk(vec![b'c'], chunk)
+    in_chunk(BY_TIME.to_vec(), chunk)
 }
 
 /// The chunk at the end of a key of [`in_chunk`].
@@ -102,8 +105,7 @@ pub(super) fn owner(task: &TaskId) -> Vec<u8> {
     text_key(b'o', task.as_str())
 }
 
-/// The beginning of the keys of a task's tokens. They are listed by their first blocks, so that one whose record is gone
-/// is known but once.
+/// The beginning of the keys of a task's tokens, which are listed by their first blocks.
 pub(super) fn tokens_of(task: &TaskId) -> Vec<u8> {
     text_key(b'k', task.as_str())
 }

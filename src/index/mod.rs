@@ -14,10 +14,7 @@ use std::{
     fmt, fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use self::{chunk::Chunk, store::Store};
@@ -55,13 +52,14 @@ pub struct Index {
     compact_from: AtomicU64,
     /// Records before this one are removed from it, or are being removed now.
     kept_from: AtomicU64,
-    broken: AtomicBool,
 }
 
 /// What was applied, and what of it is not in sled yet.
 struct Applied {
     head: Head,
     filling: Arc<Chunk>,
+    /// Whether nothing was missed so far.
+    is_whole: bool,
 }
 
 /// One key of the index and its value.
@@ -196,7 +194,7 @@ impl Index {
         }
     }
 
-    /// Applies records that follow on those applied so far, all or none of them.
+    /// Applies records that follow on those applied so far.
     ///
     /// # Errors
     ///
@@ -223,7 +221,7 @@ impl Index {
     ///
     /// When sled fails.
     pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
-        self.catch_up_with_announced();
+        drop(self.catch_up_with_announced());
         let reading = self.reading();
         let mut pairs = BTreeMap::new();
         for pair in reading.db.iter() {
@@ -240,7 +238,7 @@ impl Index {
     ///
     /// When sled fails.
     pub fn flush(&self) -> Result<(), IndexError> {
-        self.catch_up_with_announced();
+        drop(self.catch_up_with_announced());
         self.db().flush()?;
         Ok(())
     }
@@ -271,8 +269,11 @@ impl Index {
         }
         let first = journal.first();
         index.keep_from(first);
-        if sealed != Head::GENESIS && sealed.sequence.saturating_add(1) < first {
-            return Err(Trouble::Outrun { applied: sealed, first }.into());
+        // What a crash kept of an index ends with what it sealed. What follows on that is read from the journal.
+        let has_outrun =
+            if sealed == Head::GENESIS { known.sequence < first } else { sealed.sequence.saturating_add(1) < first };
+        if known != Head::GENESIS && has_outrun {
+            return Err(Trouble::Outrun { applied: known, first }.into());
         }
         // Of its own records the last that it sealed and the last that it knew are compared.
         if sealed.sequence >= first {
@@ -337,7 +338,7 @@ impl Index {
 impl Applied {
     /// Everything up to `head`, all of which is in sled.
     fn nothing_since(head: Head) -> Self {
-        Self { head, filling: Arc::new(Chunk::after(head)) }
+        Self { head, filling: Arc::new(Chunk::after(head)), is_whole: true }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Questions to the index. Answers are sequence numbers and places; the records are in the journal.
 
-use std::sync::atomic::Ordering;
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{
     Index, IndexError,
@@ -126,8 +129,11 @@ impl Index {
     /// When the index is behind, damaged or fails.
     pub fn query(&self, filter: &Filter, window: Window) -> Result<Vec<u64>, IndexError> {
         let reading = self.whole()?;
+        if filter.from.zip(filter.to).is_some_and(|(from, to)| from >= to) {
+            return Ok(Vec::new());
+        }
         let views = views_of(filter);
-        let (walked, others) = views.split_first().map_or((keys::BY_SEQUENCE, &[][..]), |(first, rest)| (first, rest));
+        let walked = views.first().map_or(keys::BY_TIME, Vec::as_slice);
         let (low, high) = window.ends();
         let low = low.max(reading.kept_from);
         let chunks = (reading.chunk_of(low)?.unwrap_or(0), high);
@@ -136,19 +142,9 @@ impl Index {
             if found.len() >= window.limit {
                 break;
             }
-            let (chunk, value) = chunk?;
-            let mut sequences = match views.is_empty() {
-                true => values::read_located(&value)
-                    .map(|records| (chunk..).zip(records).map(|(sequence, _)| sequence).collect()),
-                false => values::read_offsets(chunk, &value),
-            }
-            .ok_or(IndexError::Damaged)?;
-            for other in others {
-                let listed = reading.listed(other, chunk)?;
-                sequences.retain(|sequence| listed.binary_search(sequence).is_ok());
-            }
+            let (chunk, _) = chunk?;
+            let mut sequences = reading.wanted(filter, &views, chunk)?;
             sequences.retain(|sequence| (low..=high).contains(sequence));
-            reading.retain_in_time(filter, chunk, &mut sequences)?;
             if window.order == Order::NewestFirst {
                 sequences.reverse();
             }
@@ -164,7 +160,7 @@ impl Index {
     ///
     /// When the index is damaged or fails.
     pub fn place(&self, sequence: u64) -> Result<Option<Place>, IndexError> {
-        self.catch_up_with_announced();
+        drop(self.catch_up_with_announced());
         Ok(self.reading().located(sequence)?.map(|(place, _)| place))
     }
 
@@ -207,6 +203,10 @@ impl Index {
             let (chunk, value) = chunk?;
             tokens.extend(values::read_issued(chunk, &value).ok_or(IndexError::Damaged)?);
         }
+        // A token that was carried may be told of by a record that is kept.
+        let recorded: HashSet<RevocationId> =
+            tokens.iter().filter(|(record, _)| *record > 0).map(|(_, id)| *id).collect();
+        tokens.retain(|(record, id)| *record > 0 || !recorded.contains(id));
         Ok(Some(TaskSummary { opened: owner.opened, agent: owner.agent, steward: owner.steward, tokens }))
     }
 
@@ -225,31 +225,40 @@ impl Index {
     /// The index with everything that was announced. Refuses when records were missed: a part of an answer looks like
     /// the whole.
     pub(super) fn whole(&self) -> Result<Reading, IndexError> {
-        self.catch_up_with_announced();
-        if self.broken.load(Ordering::SeqCst) { Err(IndexError::Behind) } else { Ok(self.reading()) }
+        let applied = self.catch_up_with_announced();
+        if applied.is_whole { Ok(self.reading_with(Arc::clone(&applied.filling))) } else { Err(IndexError::Behind) }
     }
 }
 
 impl Reading {
-    /// Keeps those `sequences` of `chunk` that were decided when `filter` says.
+    /// The records of `chunk` that are listed in all of `views` and were decided when `filter` says, in order. None when it
+    /// was removed since the walk found it.
     ///
-    /// A clock may be set back, so the order of times is not the order of records and every chunk must be looked at.
-    fn retain_in_time(&self, filter: &Filter, chunk: u64, sequences: &mut Vec<u64>) -> Result<(), IndexError> {
+    /// A clock may be set back, so the order of times is not the order of records, and every chunk is asked for its span.
+    fn wanted(&self, filter: &Filter, views: &[Vec<u8>], chunk: u64) -> Result<Vec<u64>, IndexError> {
         let (from, to) = (filter.from, filter.to);
-        if (from, to) == (None, None) || sequences.is_empty() {
-            return Ok(());
+        let is_timed = from.is_some() || to.is_some();
+        if is_timed {
+            let Some(span) = self.get(&keys::by_time(chunk))? else { return Ok(Vec::new()) };
+            let (first, last) = values::read_span(&span).ok_or(IndexError::Damaged)?;
+            if from.is_some_and(|from| last < from) || to.is_some_and(|to| first >= to) {
+                return Ok(Vec::new());
+            }
         }
-        let span = self.get(&keys::by_time(chunk))?;
-        let span = span.map(|span| values::read_span(&span).ok_or(IndexError::Damaged)).transpose()?;
-        let may_be =
-            span.is_some_and(|(first, last)| from.is_none_or(|from| last >= from) && to.is_none_or(|to| first < to));
-        // It may have been removed since the walk found it.
-        let records = if may_be { self.records_of(chunk)?.unwrap_or_default() } else { Vec::new() };
-        let is_in_time = |at: Timestamp| from.is_none_or(|from| at >= from) && to.is_none_or(|to| at < to);
-        let in_time: Vec<u64> =
-            (chunk..).zip(records).filter(|(_, (_, at))| is_in_time(*at)).map(|(sequence, _)| sequence).collect();
-        sequences.retain(|sequence| in_time.binary_search(sequence).is_ok());
-        Ok(())
+        let mut wanted: Option<Vec<u64>> = None;
+        if is_timed || views.is_empty() {
+            let is_in_time = |at: Timestamp| from.is_none_or(|from| at >= from) && to.is_none_or(|to| at < to);
+            let records = (chunk..).zip(self.records_of(chunk)?.unwrap_or_default());
+            wanted = Some(records.filter(|(_, (_, at))| is_in_time(*at)).map(|(sequence, _)| sequence).collect());
+        }
+        for view in views {
+            let mut listed = self.listed(view, chunk)?;
+            if let Some(wanted) = wanted {
+                listed.retain(|sequence| wanted.binary_search(sequence).is_ok());
+            }
+            wanted = Some(listed);
+        }
+        Ok(wanted.unwrap_or_default())
     }
 }
 

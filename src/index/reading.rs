@@ -99,3 +99,47 @@ impl Reading {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::time::Timestamp,
+        index::{Filter, query::Window},
+        journal::{Actor, Entry, Event, Journal, Options},
+    };
+
+    fn entry(number: usize) -> Entry {
+        let event = Event::StewardAdded { steward: format!("stw_{:032x}", number % 2).parse().unwrap() };
+        let at = Timestamp::from_unix_seconds(1_795_000_000);
+        Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
+    }
+
+    #[test]
+    fn a_reader_sees_each_record_once_while_chunks_are_filled_and_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let index = Arc::new(Index::open(dir.path(), &recovered.reader()).unwrap().0);
+        let applied = Arc::clone(&index);
+        let journal = recovered.start(Box::new(move |records| applied.apply(records).unwrap())).unwrap();
+        journal.append_blocking((0..20).map(entry).collect()).unwrap();
+        let before = index.reading();
+        journal.append_blocking((20..70).map(entry).collect()).unwrap();
+        let listed = |reading: &Reading, order| -> Vec<u64> {
+            let chunks = reading.chunks(keys::BY_TIME, (0, u64::MAX), order);
+            let chunks = chunks.map(|chunk| chunk.unwrap().0);
+            chunks.flat_map(|chunk| (chunk..).take(reading.records_of(chunk).unwrap().unwrap().len())).collect()
+        };
+        assert_eq!(listed(&before, Order::OldestFirst), (1..=20).collect::<Vec<_>>());
+        assert_eq!(before.filling.first(), 17);
+        assert_eq!(index.reading().filling.first(), 65);
+        let steward = Filter { steward: format!("stw_{:032x}", 1).parse().ok(), ..Filter::default() };
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            let window = Window { order, after: None, limit: 100 };
+            let mut found = index.query(&steward, window).unwrap();
+            found.sort_unstable();
+            assert_eq!(found, (1..=70).filter(|sequence| sequence % 2 == 0).collect::<Vec<_>>());
+            assert_eq!(index.query(&Filter::default(), window).unwrap().len(), 70);
+        }
+    }
+}

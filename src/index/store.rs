@@ -7,10 +7,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Condvar, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use super::{Applied, CACHE_BYTES, Index, IndexError, Trouble, keys, values};
@@ -79,7 +76,6 @@ impl Index {
             pruning: Mutex::new(()),
             compact_from: AtomicU64::new(0),
             kept_from: AtomicU64::new(0),
-            broken: AtomicBool::new(false),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn read_span(value: &[u8]) -> Option<(Timestamp, Timestamp)> {
 
 /// One record of a chunk. A subject's value has one of these after the other.
 pub(super) fn offset(chunk: u64, sequence: u64) -> [u8; 2] {
-    // A chunk is never that long: one that were would be found damaged.
+    // A chunk is never that long.
     u16::try_from(sequence.saturating_sub(chunk)).unwrap_or(u16::MAX).to_be_bytes()
 }
 

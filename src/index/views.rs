@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, PoisonError},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
         ids::{AgentId, RevocationId, StewardId, TaskId},
         time::Timestamp,
     },
-    journal::{Entry, Event, Head, Record, Subjects},
+    journal::{Entry, Event, Record, Subjects},
 };
 
 /// Whose a task is.
@@ -85,27 +85,17 @@ impl Index {
     pub(super) fn apply_batch(&self, records: &[Record]) -> Result<(), IndexError> {
         let Some(last) = records.last() else { return Ok(()) };
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut head = applied.head;
-        for record in records {
-            if record.sequence != head.sequence.saturating_add(1) || record.prev != head.hash {
-                return Err(IndexError::Behind);
-            }
-            head = record.head();
-        }
-        if self.broken.load(Ordering::SeqCst) {
+        // SECURITY: until all of it succeeded, not even a panic leaves anything that answers for the whole.
+        if !std::mem::replace(&mut applied.is_whole, false) || !applied.is_followed_by(records) {
             return Err(IndexError::Behind);
         }
-        // Moved out, so that nothing is copied unless a reader holds it. After a failure nobody reads it.
-        let nothing = Arc::new(Chunk::after(Head::GENESIS));
-        let mut reading = self.reading_with(std::mem::replace(&mut applied.filling, nothing));
-        for record in records {
-            if reading.filling.is_closed_to(record.place) {
-                reading.seal()?;
-            }
-            reading.add(record)?;
-        }
-        reading.db.insert(keys::APPLIED, values::head(head))?;
-        *applied = Applied { head: last.head(), filling: reading.filling };
+        // Moved out, so that nothing is copied unless a reader holds it.
+        let nothing = Arc::new(Chunk::after(applied.head));
+        let mut growing = Growing(self.reading_with(std::mem::replace(&mut applied.filling, nothing)));
+        let grown = growing.take(records);
+        applied.filling = growing.0.filling;
+        grown?;
+        (applied.head, applied.is_whole) = (last.head(), true);
         Ok(())
     }
 
@@ -115,23 +105,51 @@ impl Index {
         if applied.filling.is_empty() || applied.filling.last().sequence >= first {
             return Ok(());
         }
-        let mut reading = self.reading_with(Arc::clone(&applied.filling));
-        reading.seal()?;
-        applied.filling = reading.filling;
+        let mut growing = Growing(self.reading_with(Arc::clone(&applied.filling)));
+        growing.seal()?;
+        applied.filling = growing.0.filling;
         Ok(())
     }
 }
 
-impl Reading {
+impl Applied {
+    fn is_followed_by(&self, records: &[Record]) -> bool {
+        let mut head = self.head;
+        records.iter().all(|record| {
+            let follows = record.sequence == head.sequence.saturating_add(1) && record.prev == head.hash;
+            head = record.head();
+            follows
+        })
+    }
+}
+
+/// The index while it grows.
+struct Growing(Reading);
+
+impl Growing {
+    fn take(&mut self, records: &[Record]) -> Result<(), IndexError> {
+        for record in records {
+            if self.0.filling.is_closed_to(record.place) {
+                self.seal()?;
+            }
+            self.add(record)?;
+        }
+        self.0.db.insert(keys::APPLIED, values::head(self.0.filling.last()))?;
+        Ok(())
+    }
+
+    /// Puts the chunk that is being filled into sled.
     fn seal(&mut self) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
-        for (key, value) in self.filling.pairs() {
+        for (key, value) in self.0.filling.pairs() {
             batch.insert(key.as_slice(), value.as_slice());
         }
-        let last = self.filling.last();
+        let last = self.0.filling.last();
+        // SECURITY: together, so that an index never has a record that it does not say it knew.
         batch.insert(keys::SEALED, values::head(last));
-        self.db.apply_batch(batch)?;
-        self.filling = Arc::new(Chunk::after(last));
+        batch.insert(keys::APPLIED, values::head(last));
+        self.0.db.apply_batch(batch)?;
+        self.0.filling = Arc::new(Chunk::after(last));
         Ok(())
     }
 
@@ -139,7 +157,7 @@ impl Reading {
         let (sequence, entry) = (record.sequence, &record.entry);
         self.filling_mut().take(record, decided_at(entry));
         self.add_lookups(record)?;
-        let subjects = self.resolve(entry)?;
+        let subjects = self.0.resolve(entry)?;
         let filling = self.filling_mut();
         if let Some(digest) = &entry.idempotency {
             let task = subjects.tasks.first().map_or("", TaskId::as_str);
@@ -165,7 +183,7 @@ impl Reading {
             Event::DelegationReported { task, blocks, .. } => {
                 for block in blocks {
                     // SECURITY: an agent's report never takes over a block that is known already.
-                    if self.find_token(block)?.is_none() {
+                    if self.0.find_token(block)?.is_none() {
                         self.add_token(block, sequence, task);
                     }
                 }
@@ -180,9 +198,11 @@ impl Reading {
     }
 
     fn filling_mut(&mut self) -> &mut Chunk {
-        Arc::make_mut(&mut self.filling)
+        Arc::make_mut(&mut self.0.filling)
     }
+}
 
+impl Reading {
     pub(super) fn resolve(&self, entry: &Entry) -> Result<Subjects, IndexError> {
         let mut subjects = Subjects::of(entry);
         if subjects.tasks.is_empty() {
