@@ -278,6 +278,28 @@ fn a_record_that_goes_while_it_is_looked_for_is_gone_and_no_damage() {
 }
 
 #[test]
+fn an_index_whose_last_record_was_removed_is_rebuilt_and_not_taken_for_another_history() {
+    let dir = TempDir::new().unwrap();
+    let (journal, index, _) = open_with(dir.path(), segments_of(1024));
+    journal.append_blocking(vec![note(0)]).unwrap();
+    drop((journal, index));
+    let (ours, old) = (dir.path().join("index"), dir.path().join("old"));
+    fs::rename(&ours, &old).unwrap();
+    let (journal, index, _) = open_with(dir.path(), segments_of(1024));
+    for n in 1..10 {
+        journal.append_blocking(vec![note(n)]).unwrap();
+    }
+    journal.retire(u32::MAX, None).unwrap();
+    drop((journal, index));
+    fs::remove_dir_all(&ours).unwrap();
+    fs::rename(&old, &ours).unwrap();
+    let (_journal, index, recovery) = open_with(dir.path(), segments_of(1024));
+    let (trouble, _) = recovery.rebuilt.unwrap();
+    assert!(matches!(trouble, Trouble::Outrun { applied, first } if applied.sequence == 1 && first > 1), "{trouble}");
+    assert!(!index.query(&Filter::default(), window(Order::OldestFirst, None, 9)).unwrap().is_empty());
+}
+
+#[test]
 fn a_token_that_was_carried_is_known_once_with_the_record_that_is_kept() {
     let dir = TempDir::new().unwrap();
     let (journal, index, _) = open_with(dir.path(), segments_of(1024));

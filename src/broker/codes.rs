@@ -331,14 +331,14 @@ const REFRESH_PREFIX: &str = "hpr_";
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, PoisonError};
+    use std::sync::PoisonError;
 
     use serde_json::json;
 
     use super::*;
     use crate::{
-        base::{ids::StewardId, time::SystemClock},
-        broker::{Ask, NewAgent, Options, PersonsClient},
+        base::ids::StewardId,
+        broker::{Ask, NewAgent, PersonsClient},
     };
 
     const GRANT: &str =
@@ -347,10 +347,9 @@ mod tests {
     #[tokio::test]
     async fn a_refresh_in_a_full_task_is_refused_and_not_recorded() {
         let home = tempfile::tempdir().unwrap();
-        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
+        let policy = home.path().join("policy");
         std::fs::create_dir(&policy).unwrap();
-        let options = Options::new("https://broker.example".parse().unwrap(), data, policy.clone());
-        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let broker = Broker::opened_in(home.path()).await;
         let (caller, app) = (Caller::broker(), "app".parse::<AgentId>().unwrap());
         let manifest = json!({"server": "https://s.example/mcp", "name": "s", "tools": {"read": {"read_only": true}}});
         broker.set_server(&caller, serde_json::from_value(manifest).unwrap()).await.unwrap();

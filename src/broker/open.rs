@@ -309,18 +309,24 @@ const FIRST_OPERATOR: &str = "admin";
 const FIRST_OPERATOR_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
+impl Broker {
+    /// One that nobody has asked for anything, below `home`.
+    pub(super) async fn opened_in(home: &std::path::Path) -> Arc<Self> {
+        let options = Options::new("https://broker.example".parse().unwrap(), home.join("data"), home.join("policy"));
+        Self::open(options, Arc::new(crate::base::time::SystemClock::default())).await.unwrap().broker
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::{sync::mpsc, thread};
 
     use super::*;
-    use crate::base::time::SystemClock;
 
     #[tokio::test]
     async fn whoever_holds_the_state_while_the_writer_waits_can_ask_for_the_time() {
         let home = tempfile::tempdir().unwrap();
-        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
-        let options = Options::new("https://broker.example".parse().unwrap(), data, policy);
-        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let broker = Broker::opened_in(home.path()).await;
         let held = broker.state();
         let state = Arc::clone(&broker.state);
         let writer = thread::spawn(move || drop(state.write()));

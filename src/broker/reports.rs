@@ -214,14 +214,11 @@ const LOOK_BACK_RECORDS: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::time::SystemClock, broker::Options};
 
     #[tokio::test]
     async fn no_more_than_a_few_read_through_the_journal_at_once() {
         let home = tempfile::tempdir().unwrap();
-        let (data, policy) = (home.path().join("data"), home.path().join("policy"));
-        let options = Options::new("https://broker.example".parse().unwrap(), data, policy);
-        let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+        let broker = Broker::opened_in(home.path()).await;
         let mut sent_away = 0;
         for _ in 0..2 {
             let first = broker.scan((None, None), |_| {

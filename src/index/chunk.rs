@@ -1,8 +1,8 @@
 //! The chunk: records that follow on one another in one segment, and what the views say of them.
 //!
 //! sled pays for each key, in time, in memory and on the disk. So where a view would have a key for each record it has
-//! one for each chunk, and the chunk of the newest records is filled in memory. It goes to sled in one piece when its
-//! segment ends or when it is full; a start fills it again from the journal.
+//! one for each chunk, and the chunk of the newest records is filled in memory. It is sealed, which is to go to sled in one
+//! piece, before the first record that is not its own; a start fills it again from the journal.
 
 use std::collections::BTreeMap;
 
@@ -88,5 +88,5 @@ impl Chunk {
     }
 }
 
-/// So many records, at most, are read from the journal again at a start.
+/// A chunk's longest: so many records are read from the journal again at a start, and more after a kill.
 const CHUNK_RECORDS: u64 = if cfg!(test) { 16 } else { 256 };

@@ -72,6 +72,8 @@ impl Index {
         copy.catch_up(journal, self.applied())?;
         // A process that is killed from here on leaves a copy that says how far it goes.
         next.db.flush()?;
+        // While the lock is held nothing is applied, so little is left for then.
+        copy.catch_up(journal, self.applied())?;
         let held = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         copy.catch_up(journal, held.head)?;
         // Before the copy counts here, so that it counts at the next start too; and at once, since half of a
@@ -131,13 +133,17 @@ const COPIED_AT_ONCE: usize = 1000;
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, sync::Arc};
+    use std::path::Path;
 
     use super::*;
     use crate::{
         base::time::Timestamp,
-        index::{Pair, store::generations},
-        journal::{Actor, Entry, Event, Journal, Options, event::TaskRecord},
+        index::{
+            Pair,
+            fixture::{entry_of, followed},
+            store::generations,
+        },
+        journal::{Entry, Event, Journal, Options, event::TaskRecord},
     };
 
     fn opened(number: usize) -> Entry {
@@ -159,18 +165,7 @@ mod tests {
             verified: None,
             consented: false,
         };
-        let event = Event::TaskOpened { task };
-        Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
-    }
-
-    /// A journal in `dir` and the index that follows it.
-    fn followed(dir: &Path) -> (Journal, Arc<Index>, Reader) {
-        let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
-        let reader = recovered.reader();
-        let index = Arc::new(Index::open(dir, &reader).unwrap().0);
-        let applied_to = Arc::clone(&index);
-        let journal = recovered.start(Box::new(move |records| applied_to.apply(records).unwrap())).unwrap();
-        (journal, index, reader)
+        entry_of(Event::TaskOpened { task })
     }
 
     /// Whether `after` has everything of `before`, to whose last chunk more may have come.

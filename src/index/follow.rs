@@ -83,7 +83,7 @@ impl Drop for Ending<'_> {
 
 impl Index {
     /// Waits until everything is applied that was announced.
-    pub(super) fn catch_up_with_announced(&self) -> MutexGuard<'_, Applied> {
+    pub(super) fn wait_for_announced(&self) -> MutexGuard<'_, Applied> {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         while applied.head.sequence < self.announced.load(Ordering::SeqCst) && applied.is_whole {
             applied = self.moved.wait(applied).unwrap_or_else(PoisonError::into_inner);
@@ -110,16 +110,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        base::time::Timestamp,
-        index::{Filter, Order, Window},
-        journal::{Actor, Entry, Event, Journal, Options, Recovered},
+        index::{Filter, Order, Window, fixture::entry},
+        journal::{Journal, Options, Recovered},
     };
-
-    fn entry(number: u64) -> Entry {
-        let event = Event::StewardAdded { steward: format!("stw_{number:032x}").parse().unwrap() };
-        let at = Timestamp::from_unix_seconds(1_795_000_000);
-        Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
-    }
 
     fn opened(dir: &Path) -> (Recovered, Arc<Index>) {
         let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();

@@ -7,6 +7,10 @@
 //! journal, where it is checked. sled does not notice every damage to its files while it runs: an
 //! answer that must be complete beyond doubt comes from an index that was built anew.
 //!
+//! Most views list records by [chunks](chunk). The newest chunk is in memory: what was *applied* is in sled up to where it was
+//! *sealed*, and a start reads the rest again. What the journal has *announced* is about to be applied, and queries
+//! wait for it.
+//!
 //! sled 0.34 does not sync when it says that it flushed; nothing here needs it to.
 
 use std::{
@@ -22,6 +26,8 @@ use crate::journal::{Head, ReadError, Reader, Record};
 
 mod chunk;
 mod compact;
+#[cfg(test)]
+mod fixture;
 mod follow;
 mod keys;
 mod prune;
@@ -58,7 +64,7 @@ pub struct Index {
 struct Applied {
     head: Head,
     filling: Arc<Chunk>,
-    /// Whether nothing was missed so far.
+    /// Whether nothing was missed; false as well while more is applied.
     is_whole: bool,
 }
 
@@ -69,7 +75,7 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// How many records were read from the journal to bring it up to date.
+    /// How many records of the journal it did not know.
     pub caught_up: u64,
     /// Why it was built anew, and where the old directory is kept.
     pub rebuilt: Option<(Trouble, PathBuf)>,
@@ -202,9 +208,6 @@ impl Index {
     /// until the next start, since it would answer for a part of the journal only.
     pub fn apply(&self, records: &[Record]) -> Result<(), IndexError> {
         let applied = catch_panic(|| self.apply_batch(records)).unwrap_or(Err(IndexError::Damaged));
-        if applied.is_err() {
-            self.give_up();
-        }
         self.moved.notify_all();
         applied
     }
@@ -221,7 +224,6 @@ impl Index {
     ///
     /// When sled fails.
     pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
-        drop(self.catch_up_with_announced());
         let reading = self.reading();
         let mut pairs = BTreeMap::new();
         for pair in reading.db.iter() {
@@ -238,8 +240,7 @@ impl Index {
     ///
     /// When sled fails.
     pub fn flush(&self) -> Result<(), IndexError> {
-        drop(self.catch_up_with_announced());
-        self.db().flush()?;
+        self.reading().db.flush()?;
         Ok(())
     }
 
@@ -277,7 +278,7 @@ impl Index {
         }
         // Of its own records the last that it sealed and the last that it knew are compared.
         if sealed.sequence >= first {
-            let place = index.reading().located_still(sealed.sequence)?;
+            let place = index.reading().located(sealed.sequence)?;
             let (place, _) = place.ok_or_else(|| Trouble::Unreadable("it does not know its last record".to_owned()))?;
             if !journal.read_at(sealed.sequence, place).is_ok_and(|record| record.head() == sealed) {
                 return Err(Trouble::OtherHistory { applied: sealed }.into());
@@ -306,7 +307,7 @@ impl Index {
             if record.sequence > head.sequence {
                 break;
             }
-            if applied.sequence == 0 && batch.is_empty() && self.applied().sequence == 0 {
+            if batch.is_empty() && self.applied().sequence == 0 {
                 self.begin_after(Head { sequence: record.sequence.saturating_sub(1), hash: record.prev });
             }
             batch.push(record);
@@ -329,7 +330,7 @@ impl Index {
         journal: &Reader,
         head: Head,
     ) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, IndexError> {
-        let known = if head.sequence >= journal.first() { self.reading().located_still(head.sequence)? } else { None };
+        let known = if head.sequence >= journal.first() { self.reading().located(head.sequence)? } else { None };
         let records = journal.read_from(head.sequence.max(1), known.map(|(place, _)| place))?;
         Ok(records.skip_while(move |record| record.as_ref().is_ok_and(|record| record.sequence <= head.sequence)))
     }

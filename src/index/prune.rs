@@ -24,7 +24,6 @@ impl Index {
     pub fn prune(&self, first: u64, live: &dyn Fn(&TaskId) -> bool) -> Result<(), IndexError> {
         self.whole()?;
         let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
-        self.seal_before(first)?;
         let cut = self.reading().chunk_of(first)?.unwrap_or(0);
         let oldest = self.db().scan_prefix(keys::BY_SEQUENCE).keys().next().transpose()?;
         if oldest.and_then(|key| keys::chunk_of(&key)).is_none_or(|oldest| oldest >= cut) {
@@ -73,7 +72,6 @@ impl Index {
         // A copy that is under way must not bring them back.
         let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
         let first_kept = last.sequence.saturating_add(1);
-        self.seal_before(first_kept)?;
         let reading = self.reading();
         let mut batch = sled::Batch::default();
         let mut prefixes: BTreeMap<u64, BTreeSet<Vec<u8>>> = BTreeMap::new();

@@ -160,7 +160,6 @@ impl Index {
     ///
     /// When the index is damaged or fails.
     pub fn place(&self, sequence: u64) -> Result<Option<Place>, IndexError> {
-        drop(self.catch_up_with_announced());
         Ok(self.reading().located(sequence)?.map(|(place, _)| place))
     }
 
@@ -173,7 +172,8 @@ impl Index {
     pub fn record(&self, journal: &Reader, sequence: u64) -> Result<Option<Record>, IndexError> {
         let Some(place) = self.place(sequence)? else {
             let kept_from = self.kept_from.load(Ordering::SeqCst).max(journal.first());
-            return if sequence < kept_from { Ok(None) } else { Err(IndexError::Damaged) };
+            // What was missed is no damage.
+            return if sequence < kept_from { Ok(None) } else { self.whole().and(Err(IndexError::Damaged)) };
         };
         match journal.read_at(sequence, place) {
             Err(ReadError::Archived { .. }) => Ok(None),
@@ -225,7 +225,7 @@ impl Index {
     /// The index with everything that was announced. Refuses when records were missed: a part of an answer looks like
     /// the whole.
     pub(super) fn whole(&self) -> Result<Reading, IndexError> {
-        let applied = self.catch_up_with_announced();
+        let applied = self.wait_for_announced();
         if applied.is_whole { Ok(self.reading_with(Arc::clone(&applied.filling))) } else { Err(IndexError::Behind) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     ops::Bound,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use sled::IVec;
@@ -14,18 +14,17 @@ use crate::{base::time::Timestamp, journal::Place};
 pub(super) struct Reading {
     /// The generation that counted. It is read to the end, even when it was replaced.
     pub(super) db: sled::Db,
-    /// SECURITY: sled may have this chunk by now, so what sled has from here on does not count.
+    /// SECURITY: sled may have this chunk and later ones by now, so a walk through sled ends before it.
     pub(super) filling: Arc<Chunk>,
     /// Records before this one are gone.
     pub(super) kept_from: u64,
 }
 
 impl Index {
-    /// The index as it is now, without waiting for what was announced.
+    /// The index with everything that was announced; perhaps a part of it, when records were missed.
     pub(super) fn reading(&self) -> Reading {
-        // In this order: what is sealed after the chunk was taken is in sled as well, and what was before is in sled.
-        let filling = Arc::clone(&self.applied.lock().unwrap_or_else(PoisonError::into_inner).filling);
-        self.reading_with(filling)
+        let applied = self.wait_for_announced();
+        self.reading_with(Arc::clone(&applied.filling))
     }
 
     pub(super) fn reading_with(&self, filling: Arc<Chunk>) -> Reading {
@@ -52,11 +51,9 @@ impl Reading {
 
     /// Where record `sequence` stands and when it was decided; `None` when it is not kept, or not there yet.
     pub(super) fn located(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
-        if sequence < self.kept_from { Ok(None) } else { self.located_still(sequence) }
-    }
-
-    /// [`located`](Self::located), also for a record that is not kept, as long as its chunk is.
-    pub(super) fn located_still(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
+        if sequence < self.kept_from {
+            return Ok(None);
+        }
         let Some(chunk) = self.chunk_of(sequence)? else { return Ok(None) };
         let offset = usize::try_from(sequence.saturating_sub(chunk)).map_err(|_| IndexError::Damaged)?;
         Ok(self.records_of(chunk)?.and_then(|records| records.get(offset).copied()))
@@ -103,25 +100,16 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        base::time::Timestamp,
-        index::{Filter, query::Window},
-        journal::{Actor, Entry, Event, Journal, Options},
+    use crate::index::{
+        Filter,
+        fixture::{entry, followed},
+        query::Window,
     };
-
-    fn entry(number: usize) -> Entry {
-        let event = Event::StewardAdded { steward: format!("stw_{:032x}", number % 2).parse().unwrap() };
-        let at = Timestamp::from_unix_seconds(1_795_000_000);
-        Entry { at, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
-    }
 
     #[test]
     fn a_reader_sees_each_record_once_while_chunks_are_filled_and_sealed() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
-        let index = Arc::new(Index::open(dir.path(), &recovered.reader()).unwrap().0);
-        let applied = Arc::clone(&index);
-        let journal = recovered.start(Box::new(move |records| applied.apply(records).unwrap())).unwrap();
+        let (journal, index, _) = followed(dir.path());
         journal.append_blocking((0..20).map(entry).collect()).unwrap();
         let before = index.reading();
         journal.append_blocking((20..70).map(entry).collect()).unwrap();

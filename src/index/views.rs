@@ -91,23 +91,11 @@ impl Index {
         }
         // Moved out, so that nothing is copied unless a reader holds it.
         let nothing = Arc::new(Chunk::after(applied.head));
-        let mut growing = Growing(self.reading_with(std::mem::replace(&mut applied.filling, nothing)));
+        let mut growing = Growing { read: self.reading_with(std::mem::replace(&mut applied.filling, nothing)) };
         let grown = growing.take(records);
-        applied.filling = growing.0.filling;
+        applied.filling = growing.read.filling;
         grown?;
         (applied.head, applied.is_whole) = (last.head(), true);
-        Ok(())
-    }
-
-    /// Puts the chunk that is being filled into sled when it ends before record `first`.
-    pub(super) fn seal_before(&self, first: u64) -> Result<(), IndexError> {
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        if applied.filling.is_empty() || applied.filling.last().sequence >= first {
-            return Ok(());
-        }
-        let mut growing = Growing(self.reading_with(Arc::clone(&applied.filling)));
-        growing.seal()?;
-        applied.filling = growing.0.filling;
         Ok(())
     }
 }
@@ -124,32 +112,34 @@ impl Applied {
 }
 
 /// The index while it grows.
-struct Growing(Reading);
+struct Growing {
+    read: Reading,
+}
 
 impl Growing {
     fn take(&mut self, records: &[Record]) -> Result<(), IndexError> {
         for record in records {
-            if self.0.filling.is_closed_to(record.place) {
+            if self.read.filling.is_closed_to(record.place) {
                 self.seal()?;
             }
             self.add(record)?;
         }
-        self.0.db.insert(keys::APPLIED, values::head(self.0.filling.last()))?;
+        self.read.db.insert(keys::APPLIED, values::head(self.read.filling.last()))?;
         Ok(())
     }
 
-    /// Puts the chunk that is being filled into sled.
+    /// Puts the chunk that was filled into sled and begins the next.
     fn seal(&mut self) -> Result<(), IndexError> {
         let mut batch = sled::Batch::default();
-        for (key, value) in self.0.filling.pairs() {
+        for (key, value) in self.read.filling.pairs() {
             batch.insert(key.as_slice(), value.as_slice());
         }
-        let last = self.0.filling.last();
+        let last = self.read.filling.last();
         // SECURITY: together, so that an index never has a record that it does not say it knew.
         batch.insert(keys::SEALED, values::head(last));
         batch.insert(keys::APPLIED, values::head(last));
-        self.0.db.apply_batch(batch)?;
-        self.0.filling = Arc::new(Chunk::after(last));
+        self.read.db.apply_batch(batch)?;
+        self.read.filling = Arc::new(Chunk::after(last));
         Ok(())
     }
 
@@ -157,7 +147,7 @@ impl Growing {
         let (sequence, entry) = (record.sequence, &record.entry);
         self.filling_mut().take(record, decided_at(entry));
         self.add_lookups(record)?;
-        let subjects = self.0.resolve(entry)?;
+        let subjects = self.read.resolve(entry)?;
         let filling = self.filling_mut();
         if let Some(digest) = &entry.idempotency {
             let task = subjects.tasks.first().map_or("", TaskId::as_str);
@@ -183,7 +173,7 @@ impl Growing {
             Event::DelegationReported { task, blocks, .. } => {
                 for block in blocks {
                     // SECURITY: an agent's report never takes over a block that is known already.
-                    if self.0.find_token(block)?.is_none() {
+                    if self.read.find_token(block)?.is_none() {
                         self.add_token(block, sequence, task);
                     }
                 }
@@ -198,7 +188,7 @@ impl Growing {
     }
 
     fn filling_mut(&mut self) -> &mut Chunk {
-        Arc::make_mut(&mut self.0.filling)
+        Arc::make_mut(&mut self.read.filling)
     }
 }
 
@@ -247,5 +237,44 @@ const fn decided_at(entry: &Entry) -> Timestamp {
         Event::CallDecided { call, .. } => call.at,
         Event::ReportsLost { lost } => lost.from,
         _ => entry.at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        index::{
+            Filter, Order, Window,
+            fixture::{entry, entry_of},
+        },
+        journal::{Journal, Options},
+    };
+
+    #[test]
+    fn after_a_failure_nothing_answers_for_the_whole_and_what_was_known_is_still_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let reader = recovered.reader();
+        let (index, _) = Index::open(dir.path(), &reader).unwrap();
+        let journal = recovered.start(Box::new(|_| {})).unwrap();
+        let block = RevocationId::from_bytes([7; 64]);
+        let task = format!("tsk_{:032x}", 1).parse().unwrap();
+        let reported = Event::DelegationReported { task, blocks: vec![block], delegate: None, registered: None };
+        let entries = (0..20).map(entry).chain([entry_of(reported), entry(20)]);
+        journal.append_blocking(entries.collect()).unwrap();
+        let records: Vec<Record> = reader.read_from(1, None).unwrap().map(Result::unwrap).collect();
+        index.apply(&records[..20]).unwrap();
+        index.db().insert(keys::token(&block), b"x").unwrap();
+
+        assert!(matches!(index.apply(&records[20..]), Err(IndexError::Damaged)));
+        assert!(matches!(index.apply(&records[20..]), Err(IndexError::Behind)));
+        let window = Window { order: Order::OldestFirst, after: None, limit: 100 };
+        assert!(matches!(index.query(&Filter::default(), window), Err(IndexError::Behind)));
+        for record in &records[..20] {
+            assert_eq!(index.place(record.sequence).unwrap(), Some(record.place));
+        }
+        // Not damage, for which the index would have to be deleted.
+        assert!(matches!(index.record(&reader, 22), Err(IndexError::Behind)));
     }
 }
