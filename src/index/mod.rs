@@ -7,7 +7,7 @@
 //! journal, where it is checked. sled does not notice every damage to its files while it runs: an
 //! answer that must be complete beyond doubt comes from an index that was built anew.
 //!
-//! Most views list records by [chunks](chunk). The newest chunk is in memory: what was *applied* is in sled up to where it was
+//! Most views list records by chunks. The newest chunk is in memory: what was *applied* is in sled up to where it was
 //! *sealed*, and a start reads the rest again. What the journal has *announced* is about to be applied, and queries
 //! wait for it.
 //!

@@ -83,17 +83,10 @@ impl Index {
         let cut = reading.chunk_of(first_kept)?.unwrap_or(0);
         for (chunk, prefixes) in prefixes {
             for prefix in prefixes {
-                let kept: Vec<u64> =
-                    reading.listed(&prefix, chunk)?.into_iter().filter(|sequence| *sequence >= first_kept).collect();
+                let listed = reading.listed(&prefix, chunk)?.into_iter().filter(|sequence| *sequence >= first_kept);
+                let kept: Vec<u8> = listed.flat_map(|sequence| values::offset(chunk, sequence)).collect();
                 let key = keys::in_chunk(prefix, chunk);
-                if kept.is_empty() {
-                    batch.remove(key)
-                } else {
-                    batch.insert(
-                        key,
-                        kept.iter().flat_map(|sequence| values::offset(chunk, *sequence)).collect::<Vec<_>>(),
-                    )
-                }
+                if kept.is_empty() { batch.remove(key) } else { batch.insert(key, kept) }
             }
             if chunk < cut {
                 batch.remove(keys::by_sequence(chunk));
