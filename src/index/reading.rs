@@ -55,8 +55,10 @@ impl Reading {
             return Ok(None);
         }
         let Some(chunk) = self.chunk_of(sequence)? else { return Ok(None) };
-        let offset = usize::try_from(sequence.saturating_sub(chunk)).map_err(|_| IndexError::Damaged)?;
-        Ok(self.records_of(chunk)?.and_then(|records| records.get(offset).copied()))
+        let distance = usize::try_from(sequence.saturating_sub(chunk)).map_err(|_| IndexError::Damaged)?;
+        let value = self.get(&keys::by_sequence(chunk))?;
+        let located = value.map(|value| values::read_located_at(&value, distance).ok_or(IndexError::Damaged));
+        Ok(located.transpose()?.flatten())
     }
 
     /// The records of `chunk`, in order; `None` when it was removed.

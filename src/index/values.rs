@@ -15,14 +15,21 @@ pub(super) fn located(place: Place, at: Timestamp) -> Vec<u8> {
 
 /// The records of a chunk, in order; `None` when it is damaged.
 pub(super) fn read_located(value: &[u8]) -> Option<Vec<(Place, Timestamp)>> {
-    let (entries, rest) = value.as_chunks::<20>();
-    let read = |entry: &[u8; 20]| {
-        let (segment, rest) = entry.split_first_chunk()?;
-        let (offset, at) = rest.split_first_chunk()?;
-        let place = Place { segment: u32::from_be_bytes(*segment), offset: u64::from_be_bytes(*offset) };
-        Some((place, Timestamp::from_unix_millis(i64::from_be_bytes(at.try_into().ok()?))))
-    };
-    if rest.is_empty() { entries.iter().map(read).collect() } else { None }
+    let (entries, rest) = value.as_chunks();
+    if rest.is_empty() { entries.iter().map(read_one_located).collect() } else { None }
+}
+
+/// The record at this distance from a chunk's first, if there is one; `None` when the chunk is damaged.
+pub(super) fn read_located_at(value: &[u8], distance: usize) -> Option<Option<(Place, Timestamp)>> {
+    let (entries, rest) = value.as_chunks();
+    rest.is_empty().then(|| entries.get(distance).and_then(read_one_located))
+}
+
+fn read_one_located(entry: &[u8; 20]) -> Option<(Place, Timestamp)> {
+    let (segment, rest) = entry.split_first_chunk()?;
+    let (offset, at) = rest.split_first_chunk()?;
+    let place = Place { segment: u32::from_be_bytes(*segment), offset: u64::from_be_bytes(*offset) };
+    Some((place, Timestamp::from_unix_millis(i64::from_be_bytes(at.try_into().ok()?))))
 }
 
 /// The earliest and the latest time of a chunk's records.
