@@ -85,6 +85,7 @@ fn task() -> OpenTask {
         purpose: "close the Q3 books".to_owned(),
         ttl: Duration::from_secs(60),
         details: vec![serde_json::from_value(detail).unwrap()],
+        fixed_rights: false,
         allow_partial: false,
         steward: None,
         verified: None,

@@ -38,6 +38,7 @@ fn entry() -> Entry {
         ends_at: now,
         context: std::iter::once(("ticket".to_owned(), "FIN-4711".into())).collect(),
         asked: Vec::new(),
+        fixed_rights: false,
         allow_partial: false,
         holder: None,
         verified: None,

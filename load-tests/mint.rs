@@ -103,6 +103,7 @@ fn task() -> OpenTask {
         purpose: "close the Q3 books".to_owned(),
         ttl: Duration::from_secs(300),
         details: vec![serde_json::from_value(detail).unwrap()],
+        fixed_rights: false,
         allow_partial: false,
         steward: None,
         verified: None,

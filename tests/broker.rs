@@ -129,6 +129,7 @@ fn wants(tools: &[&str]) -> OpenTask {
         purpose: "close the Q3 books".to_owned(),
         ttl: Duration::from_secs(300),
         details: vec![serde_json::from_value(detail).unwrap()],
+        fixed_rights: false,
         allow_partial: false,
         steward: None,
         verified: None,

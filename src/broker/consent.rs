@@ -248,6 +248,7 @@ fn task_for(
         ends_at,
         context: BTreeMap::new(),
         asked,
+        fixed_rights: true,
         // What policy has taken back meanwhile does not take the rest with it.
         allow_partial: true,
         holder: None,

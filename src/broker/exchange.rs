@@ -231,6 +231,7 @@ impl Broker {
             ends_at,
             context: live.record.context.clone(),
             asked,
+            fixed_rights: true,
             allow_partial: true,
             holder: exchange.proven.clone().map(|key| Holding { key, max_delegations: 0 }),
             verified,

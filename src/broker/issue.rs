@@ -37,6 +37,9 @@ pub struct OpenTask {
     pub ttl: Duration,
     /// What is asked for.
     pub details: Vec<RequestedDetail>,
+    /// Whether `details` also limit every further pass of the task, because another party than the agent set them: the
+    /// scope of an identity assertion, say.
+    pub fixed_rights: bool,
     /// Whether less is good enough.
     pub allow_partial: bool,
     /// For whom, as the agent says: its steward, by id or name; `None` says the same.
@@ -104,8 +107,13 @@ impl Broker {
         }
         if let Some(details) = request.details {
             refuse_bad_details(&details)?;
-            if task.parent.is_some() {
-                let detail = "a task that came of another pass gives what was asked for then: exchange that pass again";
+            // SECURITY: the first pass was limited by more than policy; a further one must not escape that.
+            if task.fixed_rights {
+                let detail = if task.parent.is_some() {
+                    "a task that came of another pass gives what was asked for then: exchange that pass again"
+                } else {
+                    "the rights of this task were fixed when it was opened: leave this out to renew them, or open a new task"
+                };
                 return Err(BrokerError::invalid("authorization_details", detail));
             }
             task.asked = details;
@@ -210,6 +218,7 @@ impl Broker {
             ends_at: opened_at.plus(request.ttl),
             context: request.context,
             asked: request.details,
+            fixed_rights: request.fixed_rights,
             allow_partial: request.allow_partial,
             holder: request.holder,
             verified,

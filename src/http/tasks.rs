@@ -105,6 +105,7 @@ impl OpenRequest {
             purpose: self.purpose,
             ttl: Duration::from_secs(self.ttl_seconds),
             details: self.authorization_details,
+            fixed_rights: false,
             allow_partial: self.allow_partial,
             steward: self.steward,
             verified: None,

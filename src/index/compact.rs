@@ -158,6 +158,7 @@ mod tests {
             ends_at: at,
             context: [].into(),
             asked: Vec::new(),
+            fixed_rights: false,
             allow_partial: false,
             holder: None,
             client_secret: None,

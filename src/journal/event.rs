@@ -462,6 +462,10 @@ pub struct TaskRecord {
     pub context: BTreeMap<String, Value>,
     /// What was asked for, so that a renewal can ask for the same.
     pub asked: Vec<RequestedDetail>,
+    /// Whether a renewal may ask for that and nothing else: another party than the agent set it as a limit when the
+    /// task was opened, and its word (an identity assertion) is not at hand at a renewal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed_rights: bool,
     /// Whether less than that was good enough.
     #[serde(default)]
     pub allow_partial: bool,

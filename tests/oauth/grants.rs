@@ -6,11 +6,11 @@ use hallpass::{
     identity::AgentKey,
 };
 use reqwest::{Method, RequestBuilder, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::{ASSERTION_TYPE, TOKEN, ask, basic, error, ledger, refused, register, token},
-    house::{House, assertion, body_of},
+    house::{House, assertion, body_of, refused as problem},
     idp::SigningKey,
     introspection::told_verifier,
     proofs::proof,
@@ -134,6 +134,32 @@ async fn what_is_good_once_is_good_once_also_after_a_restart() {
     let house = house.restarted_with(platform.trusted()).await;
     assert_eq!(refused(bearer(&house, &proof, &[READ, AT])).await, (400, "invalid_grant".to_owned()));
     token(bearer(&house, &platform.workload(json!({})), &[READ, AT])).await;
+}
+
+#[tokio::test]
+async fn a_renewal_does_not_escape_the_limits_of_an_identity_assertion() {
+    let provider = Provider::start().await;
+    let house = provider.house().await;
+    provider.link(&house, "carol", "00u1").await;
+    // An agent with a key renews over `/v1` what its identity assertion opened at the OAuth endpoint.
+    let proof = assertion(&house.bot);
+    let as_client = [("client_assertion", &*proof), ("client_assertion_type", ASSERTION_TYPE)];
+    let jag = provider.jag(json!({"client_id": "research-bot", "scope": "tool:read_ledger"}));
+    token(bearer(&house, &jag, &as_client)).await;
+    let task = house.tasks_of("research-bot").await[0]["task_id"].as_str().unwrap().to_owned();
+    let renew = |body: Value| house.agent(Method::POST, &format!("/v1/tasks/{task}/tokens")).json(&body);
+    for more in [&["search_ledger"][..], &["read_ledger", "search_ledger"], &["*"], &["read_ledger"]] {
+        let (status, body) = problem(renew(json!({"authorization_details": ledger(more)}))).await;
+        assert_eq!((status, &body["field"]), (400, &json!("authorization_details")), "{more:?}");
+    }
+    let again = renew(json!({})).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::CREATED);
+    assert_eq!(body_of(again).await["authorization_details"], ledger(&["read_ledger"]));
+    // So it is after a restart, too: the limit is in the record.
+    let house = house.restarted_with(provider.trusted()).await;
+    let renew = house.agent(Method::POST, &format!("/v1/tasks/{task}/tokens"));
+    let (status, _) = problem(renew.json(&json!({"authorization_details": ledger(&["search_ledger"])}))).await;
+    assert_eq!(status, 400);
 }
 
 #[tokio::test]

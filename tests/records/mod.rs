@@ -51,6 +51,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
             ends_at: at(3600),
             context: BTreeMap::new(),
             asked: Vec::new(),
+            fixed_rights: false,
             allow_partial: false,
             holder: None,
             client_secret: None,

@@ -17,7 +17,7 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>) -> Result<An
     let (catalogue, defaults) = menu(exchange, &client);
     let holder = exchange.holder(&client.agent)?;
     let details = exchange.asked.resolve(&catalogue, &defaults)?;
-    open(exchange, &client, Opening { purpose: PURPOSE, details, verified: None, holder }).await
+    open(exchange, &client, Opening { purpose: PURPOSE, details, fixed_rights: false, verified: None, holder }).await
 }
 
 const PURPOSE: &str = "OAuth client credentials";

@@ -28,7 +28,12 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
         let (catalogue, defaults) = menu(exchange, &client);
         let holder = exchange.holder(&client.agent)?;
         let details = asked.resolve(&catalogue, &defaults)?;
-        return open(exchange, &client, Opening { purpose: WORKLOAD, details, verified: None, holder }).await;
+        return open(
+            exchange,
+            &client,
+            Opening { purpose: WORKLOAD, details, fixed_rights: false, verified: None, holder },
+        )
+        .await;
     }
     let client = exchange.client().await?;
     let jag = app.trust.id_jag(assertion, (app.broker.issuer(), || app.broker.now())).await;
@@ -43,7 +48,8 @@ pub(in crate::http::oauth) async fn answer(exchange: &Exchange<'_>, assertion: &
     let (catalogue, defaults) = menu(exchange, &client);
     let details = within(&jag, asked, (&catalogue, &defaults))?;
     consume(exchange, &client, &jag).await?;
-    let opening = Opening { purpose: IDENTITY_ASSERTION, details, verified: None, holder };
+    // SECURITY: the assertion is used up now, so its limits must stay with the task.
+    let opening = Opening { purpose: IDENTITY_ASSERTION, details, fixed_rights: true, verified: None, holder };
     let steward = app.broker.steward_of(&jag.person);
     let opening = on_behalf(exchange, &client, (opening, steward, OAuthError::InvalidGrant)).await?;
     open(exchange, &client, opening).await

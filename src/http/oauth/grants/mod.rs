@@ -26,6 +26,8 @@ struct Opening<'p> {
     /// What the task is for, in the words of nobody: the client cannot say.
     purpose: &'p str,
     details: Vec<RequestedDetail>,
+    /// Whether a renewal may ask for nothing else.
+    fixed_rights: bool,
     /// On whose behalf, when somebody proved that.
     verified: Option<VerifiedSteward>,
     /// The key that the pass is bound to.
@@ -45,6 +47,7 @@ impl Opening<'_> {
             purpose: self.purpose.to_owned(),
             ttl: exchange.app.oauth.token_ttl,
             details: self.details,
+            fixed_rights: self.fixed_rights,
             allow_partial: true,
             steward: None,
             verified: self.verified,

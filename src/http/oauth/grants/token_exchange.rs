@@ -55,7 +55,7 @@ async fn of_person(exchange: &Exchange<'_>, presented: &TokenExchange<'_>) -> Re
     let (catalogue, defaults) = menu(exchange, &client);
     let details = asked.resolve(&catalogue, &defaults)?;
     let holder = exchange.holder(&client.agent)?;
-    let opening = Opening { purpose: PERSON, details, verified: None, holder };
+    let opening = Opening { purpose: PERSON, details, fixed_rights: false, verified: None, holder };
     let steward = app.steward_of(&subject).await?;
     let opening = on_behalf(exchange, &client, (opening, steward, OAuthError::InvalidRequest)).await?;
     let issued = opened(exchange, &client, opening).await?;
