@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::base::text::escape_json;
+
 /// Writes lines of CSV: one for each row of cells.
 ///
 /// SECURITY: cells hold words of agents and operators. A spreadsheet takes a cell that begins with
@@ -21,14 +23,14 @@ pub fn csv(rows: impl IntoIterator<Item = Vec<String>>) -> String {
 
 fn guarded(cell: &str) -> Cow<'_, str> {
     if !cell.split(';').any(|piece| formula(piece).is_some()) {
-        return super::view::escape(cell);
+        return escape_json(cell);
     }
     let guard = |piece| match formula(piece) {
         Some((before, formula)) => format!("{before}'{formula}"),
         None => piece.to_owned(),
     };
     let guarded: Vec<_> = cell.split(';').map(guard).collect();
-    Cow::Owned(super::view::escape(&guarded.join(";")).into_owned())
+    Cow::Owned(escape_json(&guarded.join(";")).into_owned())
 }
 
 /// A piece that may be taken for a formula, from where it begins; before it stand blanks, and quotes,

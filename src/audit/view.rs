@@ -1,13 +1,12 @@
 //! Records as people and tools read them: flat, one event one line of JSON.
 
-use std::{borrow::Cow, fmt::Write as _};
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{
         digest::Digest,
         ids::{AgentId, RequestId, ServerUri, StewardId, TaskId},
+        text::escape_json,
         time::Timestamp,
     },
     index::{Filter, Index, IndexError, Window},
@@ -98,27 +97,8 @@ impl AuditEvent {
         // Ids, text and numbers: there is nothing here that JSON could not hold.
         let json = serde_json::to_string(self).unwrap_or_default();
         // Outside a string serde_json writes no such character, so each stands where JSON knows this escape.
-        escape(&json).into_owned()
+        escape_json(&json).into_owned()
     }
-}
-
-/// `text` with what could end a line, drive a terminal or reorder text written as JSON would: `\u001b`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    let is_unsafe = |character: char| character.is_control() || is_invisible(character);
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_unsafe(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        } else {
-            escaped.push(character);
-        }
-    }
-    Cow::Owned(escaped)
 }
 
 /// A page of the audit trail.
@@ -328,12 +308,4 @@ fn agent_words(agent: &AgentRecord) -> String {
 fn list(items: impl IntoIterator<Item = impl ToString>) -> String {
     let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
-}
-
-/// Line and paragraph separators, marks that reorder text, and characters of no width.
-const fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
-    )
 }

@@ -16,6 +16,7 @@ mod receipt;
 pub mod redirect;
 #[cfg(feature = "server")]
 pub mod secret_file;
+pub mod text;
 pub mod time;
 pub mod trace;
 

@@ -4,16 +4,14 @@
 //! could drive a terminal, end a line or reorder the text is escaped here, for people and for
 //! programs alike, so that no caller can forget it.
 
-use std::{
-    fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
-};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::error::CliError;
+use crate::base::text::{escape, escape_json};
 
 /// Where a command's words go.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +39,11 @@ impl Output {
     /// Prints an answer: `document` for programs, `view` for people.
     pub(super) fn show(&self, document: &Value, view: View) -> Result<(), CliError> {
         if self.json {
-            return print(&escape_json(&format!("{document:#}")));
+            return print(&escape_layout(&format!("{document:#}")));
         }
         match view {
             View::Fields(fields) => print(&fields_text(&fields)),
-            View::Lines(lines) => print(&lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")),
+            View::Lines(lines) => print(&lines.iter().map(|line| escape(line)).collect::<Vec<_>>().join("\n")),
             View::Table { rows, empty, .. } if rows.is_empty() => {
                 self.note(empty);
                 Ok(())
@@ -56,7 +54,7 @@ impl Output {
 
     /// Prints one of many answers as it comes: one line of JSON, or one line of text.
     pub(super) fn stream(&self, document: &Value, text: &str) -> Result<(), CliError> {
-        if self.json { print(&escape_json(&document.to_string())) } else { print(&clean(text)) }
+        if self.json { print(&escape_json(&document.to_string())) } else { print(&escape(text)) }
     }
 
     /// Prints text that was made for a file: a completion script, a manifest.
@@ -68,7 +66,7 @@ impl Output {
     #[expect(clippy::unused_self, reason = "every word goes through the one who knows where words go")]
     pub(super) fn note(&self, text: &str) {
         // There is nobody left to tell when stderr is gone.
-        let _ = writeln!(anstream::stderr(), "{}", clean(text));
+        let _ = writeln!(anstream::stderr(), "{}", escape(text));
     }
 
     /// Tells why a command did not do what it was asked.
@@ -102,7 +100,7 @@ impl Output {
             table.set_header(columns.iter().map(|column| Cell::new(column.to_uppercase())));
         }
         for row in rows {
-            table.add_row(row.iter().map(|cell| Cell::new(clean(cell))));
+            table.add_row(row.iter().map(|cell| Cell::new(escape(cell))));
         }
         let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
         // Without borders every line still begins with the padding of a cell.
@@ -121,46 +119,13 @@ fn print(text: &str) -> Result<(), CliError> {
 fn fields_text(fields: &[(&'static str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     // A name that is left empty continues the one above.
-    let line = |(name, value): &(&str, String)| format!("{name:width$}  {}", clean(value)).trim_end().to_owned();
+    let line = |(name, value): &(&str, String)| format!("{name:width$}  {}", escape(value)).trim_end().to_owned();
     fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// `text` with whatever could drive a terminal, end a line or reorder text escaped.
-pub(super) fn clean(text: &str) -> String {
-    let mut cleaned = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_unsafe(character) {
-            cleaned.extend(character.escape_unicode());
-        } else {
-            cleaned.push(character);
-        }
-    }
-    cleaned
-}
-
-/// JSON text with the same characters escaped the way JSON does it; layout between values stays.
-fn escape_json(json: &str) -> String {
-    let mut escaped = String::with_capacity(json.len());
-    for character in json.chars() {
-        // serde_json escapes C0 inside strings itself, so a newline here is layout.
-        if character != '\n' && is_unsafe(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(escaped, "\\u{unit:04x}");
-            }
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
-}
-
-/// Control characters, line and paragraph separators, marks that reorder text, characters of no width.
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
-        )
+/// JSON with layout: every line is escaped by itself, since serde_json writes no newline inside of a string.
+fn escape_layout(json: &str) -> String {
+    json.split('\n').map(escape_json).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -169,9 +134,8 @@ mod tests {
 
     #[test]
     fn nothing_that_is_printed_drives_the_terminal() {
-        assert_eq!(clean("a\u{1b}[31m\nb\u{202e}c"), "a\\u{1b}[31m\\u{a}b\\u{202e}c");
         let json = format!("{:#}", serde_json::json!({"a": "x\u{9b}y\u{202e}\n"}));
-        assert_eq!(escape_json(&json), "{\n  \"a\": \"x\\u009by\\u202e\\n\"\n}");
+        assert_eq!(escape_layout(&json), "{\n  \"a\": \"x\\u009by\\u202e\\n\"\n}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::base::{client_url::ClientUrl, redirect::RedirectUri};
+use crate::base::{client_url::ClientUrl, redirect::RedirectUri, text::is_unsafe_char};
 
 /// How a client will authenticate at the token endpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,13 +164,7 @@ fn must_hold(members: &Map<String, Value>, name: &'static str, needed: &str) -> 
 
 /// `name` as a person may be shown it: without what hides or reorders text, and not long.
 fn shown_name(name: &str) -> Option<String> {
-    let is_shown = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}'
-                | '\u{e0000}'..='\u{e0fff}')
-    };
-    let shown: String = name.chars().filter(is_shown).take(MAX_NAME_CHARS).collect();
+    let shown: String = name.chars().filter(|character| !is_unsafe_char(*character)).take(MAX_NAME_CHARS).collect();
     let shown = shown.trim();
     (!shown.is_empty()).then(|| shown.to_owned())
 }

@@ -23,7 +23,7 @@ use tracing_subscriber::{
     filter::{FilterExt as _, Targets},
     fmt::{
         format::{Writer, debug_fn},
-        writer::BoxMakeWriter,
+        writer::{BoxMakeWriter, MakeWriter},
     },
     layer::SubscriberExt as _,
 };
@@ -32,7 +32,10 @@ pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ReloadOutcome};
 pub use otlp::OtlpError;
 pub use trace_context::TraceContext;
 
-use crate::config::{Log, LogFormat};
+use crate::{
+    base::text::{escape, escape_json},
+    config::{Log, LogFormat},
+};
 use conventions::SCOPE;
 use otlp::Otlp;
 
@@ -139,10 +142,16 @@ fn log_layer(log: &Log, output: Output) -> Result<Box<dyn Layer<Registry> + Send
     // the filter says, only hallpass itself is heard there.
     let limit = Targets::new().with_default(LevelFilter::INFO).with_target(SCOPE, LevelFilter::TRACE);
     let filter = filter.and(limit);
-    let layer = tracing_subscriber::fmt::layer().with_writer(output.writer).with_ansi(output.color);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(output.color);
     Ok(match log.format {
-        LogFormat::Text => layer.fmt_fields(debug_fn(write_field).delimited(" ")).with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
+        LogFormat::Text => {
+            let layer = layer.with_writer(output.writer).fmt_fields(debug_fn(write_field).delimited(" "));
+            layer.with_filter(filter).boxed()
+        }
+        LogFormat::Json => {
+            let layer = layer.with_writer(EscapedJson(output.writer)).json().flatten_event(true);
+            layer.with_span_list(false).with_filter(filter).boxed()
+        }
     })
 }
 
@@ -152,18 +161,35 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     if field.name() != "message" {
         write!(writer, "{field}=")?;
     }
-    for character in format!("{value:?}").chars() {
-        if steers(character) {
-            write!(writer, "{}", character.escape_unicode())?;
-        } else {
-            writer.write_char(character)?;
-        }
-    }
-    Ok(())
+    writer.write_str(&escape(&format!("{value:?}")))
 }
 
-/// Whether `character` does something other than being seen: control, line breaks, direction of text.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Lines of JSON, with the characters escaped that serde_json passes on: marks of direction and what is not seen.
+struct EscapedJson(BoxMakeWriter);
+
+struct EscapedLine<W>(W);
+
+impl<'a> MakeWriter<'a> for EscapedJson {
+    type Writer = EscapedLine<<BoxMakeWriter as MakeWriter<'a>>::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        EscapedLine(self.0.make_writer())
+    }
+}
+
+impl<W: io::Write> io::Write for EscapedLine<W> {
+    /// Takes whole lines, as the layer writes them.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        for piece in text.split_inclusive('\n') {
+            let (json, end) = piece.strip_suffix('\n').map_or((piece, ""), |json| (json, "\n"));
+            self.0.write_all(escape_json(json).as_bytes())?;
+            self.0.write_all(end.as_bytes())?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

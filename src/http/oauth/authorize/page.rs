@@ -18,7 +18,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::asking::Asking;
 use crate::{
-    base::{digest::Digest, ids::ToolName, redirect::RedirectUri},
+    base::{digest::Digest, ids::ToolName, redirect::RedirectUri, text::escape},
     broker::{Ask, Offer},
     http::problem::Page,
     journal::client::ClientOrigin,
@@ -85,7 +85,7 @@ pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> M
         &html! {
             h1 { "This does not go on" }
             p { (reason) }
-            @if !details.is_empty() { ul { @for detail in details { li { (detail) } } } }
+            @if !details.is_empty() { ul { @for detail in details { li { (escape(detail)) } } } }
             @if let Some(back) = back {
                 p { a href=(back) rel="noreferrer" { "Tell the program that sent you here" } }
             } @else {
@@ -174,7 +174,7 @@ fn asked(detail: &RequestedDetail) -> Markup {
         ul {
             @for name in &detail.tools { li { (any("every tool", "tool", name.as_str())) } }
             @for name in &detail.prompts { li { (any("every prompt", "prompt", name.as_str())) } }
-            @for tree in &detail.resources { li { "read everything below " code { (tree) } } }
+            @for tree in &detail.resources { li { "read everything below " code { (escape(&tree.to_string())) } } }
         }
     }
 }
@@ -202,11 +202,11 @@ fn granted<'o>(server: &Manifest, details: impl Iterator<Item = &'o GrantedDetai
             @for (name, limits) in &tools {
                 li {
                     "call " code { (name) } @if let Some(tool) = server.tools.get(*name) { " - " (effect(tool)) }
-                    @for limit in limits { br; span.note { "only with " code { (limit) } } }
+                    @for limit in limits { br; span.note { "only with " code { (escape(limit)) } } }
                 }
             }
             @for name in prompts { li { "fetch the prompt " code { (name) } } }
-            @for tree in resources { li { "read everything below " code { (tree) } } }
+            @for tree in resources { li { "read everything below " code { (escape(&tree.to_string())) } } }
         }
     }
 }
@@ -215,7 +215,7 @@ fn granted<'o>(server: &Manifest, details: impl Iterator<Item = &'o GrantedDetai
 fn effect(tool: &Tool) -> Markup {
     html! {
         @if tool.read_only { "reads only" } @else if tool.irreversible { strong { "cannot be undone" } } @else { "changes things" }
-        @for (name, value) in &tool.labels { "; " (name) ": " (value) }
+        @for (name, value) in &tool.labels { "; " (escape(name)) ": " (escape(value)) }
     }
 }
 
