@@ -17,12 +17,10 @@ use criterion::{Criterion, criterion_group};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hallpass::{
     base::{
-        Receipt,
         ids::{KeyId, ServerUri},
         key::PrivateKey,
         time::{Clock as _, ManualClock, Timestamp},
     },
-    journal::{Actor, Entry, Event, Journal, Options},
     token::{
         Arguments, Evaluation, Narrowing, PassContent, PassToken, RequestFacts, RootKey, UnverifiedPass, attenuate,
         manifest::{Manifest, Tool},
@@ -58,7 +56,7 @@ impl Fixture {
         let root = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[1; 32])).unwrap();
         let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         let content = content(now);
-        let token = mint(&root, &content).unwrap().release(&receipt());
+        let token = mint(&root, &content).unwrap().token;
         let manifest: Manifest = serde_json::from_value(json!({
             "server": SERVER, "name": "ledger",
             "tools": {"transfer": {"irreversible": true}, "read_ledger": {"read_only": true}},
@@ -93,7 +91,7 @@ impl Fixture {
             read_only: true,
             call_proven: false,
         };
-        assert_eq!(pass.evaluate(&request), Evaluation::Allowed);
+        assert_eq!(hallpass::token::evaluate(&pass, hallpass::token::MAX_EVALUATION_TIME, &request), Evaluation::Allowed);
     }
 
     fn warm(&self) {
@@ -154,16 +152,6 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
     };
     verifier.accept_frame(&frame.sign(&feed).unwrap()).unwrap();
     verifier
-}
-
-fn receipt() -> Receipt {
-    let directory = tempfile::tempdir().unwrap();
-    let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
-    let journal = recovered.start(Box::new(|_| {})).unwrap();
-    let event = Event::ServerRemoved { server: SERVER.parse().unwrap() };
-    let entry =
-        Entry { at: Timestamp::EPOCH, actor: Actor::Broker, request: None, trace: None, idempotency: None, event };
-    journal.append_blocking(vec![entry]).unwrap()
 }
 
 type Operation = (&'static str, Option<f64>, Box<dyn FnMut()>);

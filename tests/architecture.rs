@@ -41,7 +41,7 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
 /// Text that may stand only in some places, with the reason.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("biscuit_auth", &["token/"], "one room speaks Biscuit, so that the format can be read in one place"),
-    ("of_durable_record", &["base/receipt.rs", "journal/"], "a receipt is the journal's word that a record is durable"),
+    ("of_durable_records", &["journal/"], "a receipt is the journal's word that a record is durable"),
     ("sled::", &["index/"], "the index is the only thing that is kept in sled"),
     ("ct_merkle", &["audit/merkle.rs"], "one file speaks of the tree's shape"),
     ("csv::", &["audit/"], "one room writes tables for other programs"),

@@ -43,7 +43,7 @@ fn token(roles: &[&str], servers: &[&str]) -> PassToken {
         issued_at: now(),
         expires_at: now().plus(HOUR),
     };
-    mint_operator(&root(5), &content).unwrap().release(&support::receipt())
+    mint_operator(&root(5), &content).unwrap().token
 }
 
 fn authenticate(token: &str) -> Result<OperatorSession, OperatorError> {
@@ -140,12 +140,12 @@ fn revoked_removed_foreign_and_broken_tokens_are_not_accepted() {
         issued_at: now(),
         expires_at: now().plus(HOUR),
     };
-    let foreign = mint_operator(&root(6), &content).unwrap().release(&support::receipt());
+    let foreign = mint_operator(&root(6), &content).unwrap().token;
     assert_eq!(refused(authenticate(foreign.expose())), ReasonCode::TokenSignature);
     // A pass, even under the operators' key, is no operator's token.
     let issuer = support::Issuer::new();
     let rights = vec![support::rights(serde_json::json!({"tools": ["read_ledger"]}))];
-    let pass = hallpass::token::mint(&root(5), &issuer.content(rights)).unwrap().release(&support::receipt());
+    let pass = hallpass::token::mint(&root(5), &issuer.content(rights)).unwrap().token;
     assert_eq!(refused(authenticate(pass.expose())), ReasonCode::TokenFormat);
     for broken in ["", "AA", "e30.e30.AA"] {
         refused(authenticate(broken));

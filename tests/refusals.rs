@@ -100,7 +100,7 @@ fn bytes_cases() -> Vec<Case> {
         (TokenSignature, "another key under the same number", |scene| {
             let foreign = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[66; 32])).unwrap();
             let content = scene.issuer.content(vec![rights(json!({"tools": ["read_ledger"]}))]);
-            scene.read(&token::mint(&foreign, &content).unwrap().release(&support::receipt()))
+            scene.read(&token::mint(&foreign, &content).unwrap().token)
         }),
         (TokenKeyUnknown, "a number that no key has", |scene| {
             let mut wire = raw::wire(&scene.plain());
@@ -382,7 +382,7 @@ fn a_pass_at_the_edge_of_its_size_is_minted_and_one_past_it_is_refused() {
     let issuer = Issuer::new();
     let mint = |values: &[String]| {
         let detail = rights(json!({"tools": ["transfer"], "constraints": {"transfer": {"/owner": {"in": values}}}}));
-        token::mint(&issuer.root, &issuer.content(vec![detail])).map(|draft| draft.release(&support::receipt()))
+        token::mint(&issuer.root, &issuer.content(vec![detail])).map(|draft| draft.token)
     };
     let long = |length: usize| "x".repeat(length);
     let length = |first: usize| mint(&[long(first), "y".repeat(1000)]).map(|pass| pass.expose().len());

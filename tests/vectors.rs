@@ -70,7 +70,7 @@ impl Case {
             read_only: self.read_only,
             call_proven: false,
         };
-        match pass.evaluate(&request) {
+        match hallpass::token::evaluate(&pass, hallpass::token::MAX_EVALUATION_TIME, &request) {
             Evaluation::Allowed => vec!["allowed".to_owned()],
             Evaluation::Refused(failed) => failed.iter().map(|failed| failed.code.to_string()).collect(),
             Evaluation::Fault(fault) => vec![format!("{fault:?}")],

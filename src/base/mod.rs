@@ -11,7 +11,6 @@ pub mod jws;
 pub mod key;
 pub mod random;
 mod reason;
-mod receipt;
 #[cfg(feature = "server")]
 pub mod redirect;
 #[cfg(feature = "server")]
@@ -21,4 +20,3 @@ pub mod time;
 pub mod trace;
 
 pub use reason::ReasonCode;
-pub use receipt::Receipt;

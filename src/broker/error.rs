@@ -1,7 +1,7 @@
 //! Why the broker did not do something.
 
 use super::DecisionsError;
-use crate::{base::ReasonCode, journal::JournalError, policy::Reason, token::MintError};
+use crate::{base::ReasonCode, journal::{JournalError, NotRecorded}, policy::Reason, token::MintError};
 
 /// Why the broker did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +87,13 @@ impl BrokerError {
     }
 }
 
-impl From<MintError> for Reason {
-    fn from(error: MintError) -> Self {
-        Self::new(error.code(), error.to_string())
+impl From<NotRecorded> for BrokerError {
+    fn from(error: NotRecorded) -> Self {
+        Self::Internal(error.to_string())
     }
+}
+
+/// The reason to refuse a request whose pass cannot be minted.
+pub(super) fn not_mintable(error: &MintError) -> Reason {
+    Reason::new(error.code(), error.to_string())
 }

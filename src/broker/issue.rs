@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     Broker, BrokerError, Caller,
+    error::not_mintable,
     exchange::confined,
     lineage::refuse_ended_parent,
     request::{refuse_bad_details, refuse_bad_request},
@@ -20,11 +21,11 @@ use crate::{
         time::Timestamp,
     },
     journal::{
-        Event,
+        Draft, Event,
         event::{AgentRecord, RecordedGrant, RecordedReason, TaskRecord, TokenRecord},
     },
     policy::{Behalf, Decision, Granted, Question, Reason},
-    token::{Draft, Holding, PassContent, PassToken, mint, rights::RequestedDetail},
+    token::{Holding, PassContent, PassToken, mint, rights::RequestedDetail},
 };
 
 /// A request for a task and its first pass.
@@ -198,7 +199,7 @@ impl Broker {
         if let Err(error) = self.refuse_overtaken(agent, &task, &record) {
             return Err(self.record_refusal(caller, &task, false, error).await?);
         }
-        Ok(Issued { task, record, token: draft.release(&receipt), dropped: granted.dropped })
+        Ok(Issued { task, record, token: draft.release(&receipt)?, dropped: granted.dropped })
     }
 
     fn new_task(&self, agent: &AgentRecord, request: OpenTask) -> Result<TaskRecord, BrokerError> {
@@ -273,7 +274,8 @@ impl Broker {
         };
         let keyring = self.keyring();
         let root = keyring.root().map_err(|error| BrokerError::Files(error.to_string()))?;
-        let draft = mint(root, &content).map_err(|error| BrokerError::Refused(vec![error.into()]))?;
+        let minted = mint(root, &content).map_err(|error| BrokerError::Refused(vec![not_mintable(&error)]))?;
+        let draft = Draft::from(minted);
         let decided_by = granted.decided_by.iter().map(|decided| RecordedGrant {
             right: decided.right.to_string(),
             server: decided.right.server.clone(),

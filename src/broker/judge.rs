@@ -13,7 +13,7 @@ use crate::{
     base::ids::ServerUri,
     journal::event::TokenRecord,
     token::VerifiedPass,
-    verify::{Denial, FrameError, Pass, Verifier},
+    verify::{Denial, FrameError, Pass, Verifier, verify_signatures},
 };
 
 /// The judges, by server.
@@ -36,7 +36,7 @@ impl State {
 impl Broker {
     /// The pass that `token` is, when a root key of this broker signed it; whether it lives is another question.
     pub(super) fn genuine(&self, token: &str) -> Result<Option<VerifiedPass>, BrokerError> {
-        Ok(self.key_document()?.verify(token).ok())
+        Ok(verify_signatures(&self.key_document()?, token).ok())
     }
 
     /// The pass that `token` is, when the judge for `server` admits it now, with that judge.
@@ -55,7 +55,7 @@ impl Broker {
             Err(BrokerError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match judge.believe(token).and_then(|pass| judge.admit(&pass).map(|_| pass)) {
+        match judge.verify_without_possession(token).and_then(|pass| judge.admit(&pass).map(|_| pass)) {
             Ok(pass) => Ok(Some((judge, pass))),
             Err(Denial::Refused(_)) => Ok(None),
             Err(fault) => Err(BrokerError::Internal(fault.to_string())),

@@ -98,13 +98,12 @@ pub use self::{
 use crate::{
     audit::Tree,
     base::{
-        Receipt,
         digest::Digest,
         ids::{AgentId, IssuerUri, RequestId},
         time::{Clock, Timestamp},
     },
     index::Index,
-    journal::{Actor, Entry, Event, Journal, Reader},
+    journal::{Actor, Entry, Event, Journal, Reader, Receipt},
 };
 
 /// The broker. Shared behind an [`Arc`].

@@ -10,7 +10,7 @@ use crate::{
         ids::{OperatorId, RevocationId, ServerUri},
         time::Timestamp,
     },
-    journal::{Event, event::Role},
+    journal::{Draft, Event, event::Role},
     token::{OperatorContent, PassToken, mint_operator},
 };
 
@@ -91,14 +91,15 @@ impl Broker {
         let draft = {
             let keyring = self.keyring();
             let root = keyring.operator().map_err(|error| BrokerError::Files(error.to_string()))?;
-            mint_operator(root, &content).map_err(|error| BrokerError::invalid("ttl_seconds", error.to_string()))?
+            let minted = mint_operator(root, &content);
+            Draft::from(minted.map_err(|error| BrokerError::invalid("ttl_seconds", error.to_string()))?)
         };
         let revocation_id = draft.revocation_id();
         let (operator, expires_at) = (new.operator, content.expires_at);
         let (roles, servers) = (new.roles, new.servers);
         let event = Event::OperatorAdded { operator: operator.clone(), roles, revocation_id, expires_at, servers };
         let receipt = self.record(caller, now, vec![event]).await?;
-        Ok(OperatorToken { operator, token: draft.release(&receipt), revocation_id, expires_at })
+        Ok(OperatorToken { operator, token: draft.release(&receipt)?, revocation_id, expires_at })
     }
 
     /// Refuses every token of an operator that was issued up to now.

@@ -20,7 +20,10 @@ use crate::{
     },
     identity::AgentKey,
     token::{Delegation, delegate},
-    verify::possession::{ProofContent, call_digest, sign_proof},
+    verify::{
+        possession::{ProofContent, call_digest, sign_proof},
+        verify_signatures,
+    },
 };
 
 /// `hallpass token delegate`.
@@ -65,7 +68,7 @@ impl Delegate {
             CliError::refused(format!("no pass of `{}`: {denial}", document.iss))
                 .hint("nothing was signed: hand on only what the broker issued")
         };
-        let pass = document.verify(&token).map_err(foreign)?;
+        let pass = verify_signatures(&document, &token).map_err(foreign)?;
         let handed = delegate(&pass, holder.key(), &delegation).map_err(CliError::usage)?;
         let mut fields = vec![("token", handed.token.expose().to_owned())];
         fields.extend(under("revocation ids", handed.blocks.iter().map(ToString::to_string).collect()));

@@ -36,7 +36,6 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::base::Receipt;
 
 pub mod client;
 pub mod consent;
@@ -48,6 +47,7 @@ mod open;
 pub mod parent;
 mod queue;
 mod read;
+mod receipt;
 mod recover;
 mod retire;
 mod roll;
@@ -61,6 +61,7 @@ pub use line::{Chain, Damage, Flaw, Head, HeadError, MAX_ENTRY_BYTES, Place, Rec
 pub use lines::{Line, Lines};
 pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Restore, Torn};
 pub use read::{ReadError, Reader, Records, Segment};
+pub use receipt::{Draft, NotRecorded, Receipt};
 pub use snapshot::{Snapshot, SnapshotError, TakeSnapshot};
 pub use subjects::Subjects;
 pub use writer::{Apply, JournalError, Storage};

@@ -20,11 +20,12 @@ use super::{
     open::Options,
     queue::{Bounds, Next, Queue},
     read::{Durable, Reader},
+    receipt::Receipt,
     recover::mark,
     retire, roll,
     snapshot::{Snapshot, SnapshotError, TakeSnapshot},
 };
-use crate::base::{Receipt, time::Timestamp};
+use crate::base::{ids::RevocationId, time::Timestamp};
 
 /// What is told of every durable batch before its answers.
 pub type Apply = Box<dyn FnMut(&[Record]) + Send>;
@@ -119,6 +120,8 @@ impl Request {
 struct Pending {
     answer: oneshot::Sender<Result<Receipt, JournalError>>,
     last: Head,
+    /// The tokens that they record as made.
+    tokens: Vec<RevocationId>,
 }
 
 /// What the writers hold open.
@@ -235,8 +238,8 @@ impl Writers {
         drop(store);
         self.queue.disk_is_free(batch.calls.len(), self.queue.now().saturating_sub(begun));
         let done = stored.and_then(|()| self.apply(views, &batch.records));
-        for Pending { answer, last } in batch.calls {
-            let receipt = done.clone().map(|()| Receipt::of_durable_record(last.sequence, last.hash));
+        for Pending { answer, last, tokens } in batch.calls {
+            let receipt = done.clone().map(|()| Receipt::of_durable_records(last.sequence, last.hash, tokens));
             // Whoever asked may have stopped waiting; what it asked for happened, or did not.
             let _ = answer.send(receipt);
         }
@@ -371,10 +374,12 @@ impl Views {
 
 impl Gather {
     fn encode(&mut self, request: Request, batch: &mut Batch) {
+        let mut tokens = Vec::new();
         for (entry, body) in request.entries {
+            tokens.extend(Receipt::token_of(&entry.event));
             self.encode_entry(entry, &body, batch);
         }
-        batch.calls.push(Pending { answer: request.answer, last: self.head });
+        batch.calls.push(Pending { answer: request.answer, last: self.head, tokens });
     }
 
     fn encode_entry(&mut self, entry: Entry, body: &Body, batch: &mut Batch) {

@@ -39,7 +39,7 @@ impl HolderChain {
     }
 
     /// Every key that the pass went through, with the block that names it; `None` for the first.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = (Option<usize>, &HolderKey)> {
+    pub fn keys(&self) -> impl Iterator<Item = (Option<usize>, &HolderKey)> {
         std::iter::once((None, &self.first)).chain(self.hops.iter().map(|hop| (Some(hop.block), &hop.key)))
     }
 

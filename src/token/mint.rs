@@ -20,7 +20,7 @@ use super::{
     rights::{GrantedDetail, Kind},
 };
 use crate::base::{
-    ReasonCode, Receipt,
+    ReasonCode,
     holder::HolderKey,
     ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId, ToolName},
     time::Timestamp,
@@ -115,45 +115,14 @@ impl MintError {
     }
 }
 
-/// A minted pass whose bytes nobody has seen.
-///
-/// Shows its id, which the journal records, and is released against the receipt of that record.
-/// There is no other way to the token:
-///
-/// ```compile_fail,E0616
-/// fn unrecorded(draft: hallpass::token::Draft) -> hallpass::token::PassToken {
-///     draft.token
-/// }
-/// ```
-pub struct Draft {
-    token: PassToken,
-    revocation_id: RevocationId,
-}
-
-impl Draft {
-    pub(super) const fn new(token: PassToken, revocation_id: RevocationId) -> Self {
-        Self { token, revocation_id }
-    }
-
-    /// Block 0's id.
-    #[must_use]
-    pub const fn revocation_id(&self) -> RevocationId {
-        self.revocation_id
-    }
-
-    /// Hands the pass out, now that its record is durable.
-    #[must_use]
-    pub fn release(self, receipt: &Receipt) -> PassToken {
-        // The receipt is asked for, not looked at: holding one is the proof.
-        let _ = receipt;
-        self.token
-    }
-}
-
-impl fmt::Debug for Draft {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Draft").field("revocation_id", &self.revocation_id).finish_non_exhaustive()
-    }
+/// A token, just signed. The caller records its id before it lets the text out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Minted {
+    /// The token.
+    pub token: PassToken,
+    /// Block 0's id, to record and revoke it by.
+    pub revocation_id: RevocationId,
 }
 
 /// A token's text: secret, since whoever holds it can use it. Never printed, wiped when dropped.
@@ -185,7 +154,7 @@ impl fmt::Debug for PassToken {
 /// # Errors
 ///
 /// What cannot be expressed or exceeds a size is refused, never dropped: see [`MintError`].
-pub fn mint(root: &RootKey, content: &PassContent) -> Result<Draft, MintError> {
+pub fn mint(root: &RootKey, content: &PassContent) -> Result<Minted, MintError> {
     refuse_what_cannot_be_said(content)?;
     let mut writer = Writer::new();
     identity_facts(content).iter().chain(&holder_fact(content)).try_for_each(|fact| writer.fact(fact))?;
@@ -196,7 +165,7 @@ pub fn mint(root: &RootKey, content: &PassContent) -> Result<Draft, MintError> {
     if token.expose().len() > MAX_PASS_BYTES {
         return Err(MintError::TooLarge(token.expose().len()));
     }
-    Ok(Draft::new(token, revocation_id))
+    Ok(Minted { token, revocation_id })
 }
 
 /// A built Biscuit as text, with block 0's id.
@@ -383,7 +352,7 @@ mod tests {
         assert_eq!(ours.print_block_source(0).unwrap(), theirs.print_block_source(0).unwrap());
         assert_eq!(ours.block_version(0).unwrap(), theirs.block_version(0).unwrap());
         assert_eq!(ours.root_key_id(), theirs.root_key_id());
-        assert_eq!(ours.revocation_identifiers(), [draft.revocation_id().as_bytes().to_vec()]);
+        assert_eq!(ours.revocation_identifiers(), [draft.revocation_id.as_bytes().to_vec()]);
         assert!(UnverifiedPass::parse(draft.token.expose()).is_ok());
     }
 }

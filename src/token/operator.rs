@@ -9,7 +9,7 @@ use super::{
     claims::{ClaimsError, Facts},
     datalog::{self, FORMAT, fact, text},
     keys::{self, RootKey},
-    mint::{CLOCK_SKEW_SECONDS, Draft, MintError, finish},
+    mint::{CLOCK_SKEW_SECONDS, MintError, Minted, finish},
     profile,
 };
 use crate::base::{
@@ -40,7 +40,7 @@ pub struct OperatorContent {
 /// # Errors
 ///
 /// When it would end before it begins, or the engine refuses.
-pub fn mint_operator(root: &RootKey, content: &OperatorContent) -> Result<Draft, MintError> {
+pub fn mint_operator(root: &RootKey, content: &OperatorContent) -> Result<Minted, MintError> {
     if content.expires_at <= content.issued_at {
         return Err(MintError::EndsBeforeItBegins(content.expires_at));
     }
@@ -58,7 +58,7 @@ pub fn mint_operator(root: &RootKey, content: &OperatorContent) -> Result<Draft,
     let builder = facts.into_iter().try_fold(builder, BiscuitBuilder::fact).and_then(|builder| builder.check(window));
     let biscuit = builder.and_then(|builder| builder.build(root.pair())).map_err(|_| MintError::Engine)?;
     let (token, revocation_id) = finish(&biscuit)?;
-    Ok(Draft::new(token, revocation_id))
+    Ok(Minted { token, revocation_id })
 }
 
 /// An operator's token whose signatures are genuine.

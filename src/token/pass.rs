@@ -197,7 +197,7 @@ impl VerifiedPass {
     }
 
     /// Whether the narrowings in time that others than hallpass wrote hold at `now`.
-    pub(crate) fn is_in_foreign_time(&self, now: Timestamp) -> bool {
+    pub fn is_in_foreign_time(&self, now: Timestamp) -> bool {
         self.foreign_times.is_empty()
             || self
                 .engine
@@ -210,7 +210,7 @@ impl VerifiedPass {
     }
 
     /// Whether it was handed on more often than one of its blocks allows.
-    pub(crate) const fn is_too_deep(&self) -> bool {
+    pub const fn is_too_deep(&self) -> bool {
         self.is_too_deep
     }
 
@@ -238,60 +238,8 @@ impl VerifiedPass {
     }
 
     /// Whether the audience and the rights of block 0 name this, which is asked of every call first.
-    pub(crate) fn names(&self, request: &RequestFacts<'_>) -> bool {
+    pub fn names(&self, request: &RequestFacts<'_>) -> bool {
         self.claims.audience.contains(request.me) && self.claims.names(request)
-    }
-
-    /// Asks the audience, the rights of block 0 and every check of every block about one call.
-    #[must_use]
-    pub fn evaluate(&self, request: &RequestFacts<'_>) -> Evaluation {
-        self.evaluate_within(MAX_EVALUATION_TIME, request)
-    }
-
-    /// As [`VerifiedPass::evaluate`], and [`EvaluationFault::RunLimit`] when the checks take longer
-    /// than `max_time`.
-    #[must_use]
-    pub fn evaluate_within(&self, max_time: Duration, request: &RequestFacts<'_>) -> Evaluation {
-        if request.arguments.too_many() && self.engine.mentions("arg") {
-            let detail = format!("more than {} arguments, or a name that is too long", super::request::MAX_ARGUMENTS);
-            return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
-        }
-        if request.arguments.leaves_out() && self.engine.looks_at_any_argument() {
-            let detail = "an argument that cannot be looked at, and a check that looks at every argument".to_owned();
-            return Evaluation::Refused(vec![FailedCheck {
-                block: None,
-                code: ReasonCode::ArgumentConstraint,
-                detail,
-            }]);
-        }
-        if request.name.len() > MAX_TEXT_BYTES {
-            // No right names it, and no check searches it.
-            return Evaluation::Refused(vec![FailedCheck::of_block_0(ReasonCode::NotGranted, "its name is too long")]);
-        }
-        let Ok(answer) = self.engine.ask(max_time, |telling| request.tell(telling, self.holder.as_ref())) else {
-            return Evaluation::Fault(EvaluationFault::RunLimit);
-        };
-        let mut refusals = self.refusals_of_block_0(request);
-        for at in answer.failed {
-            let shape = self.shape(at);
-            let mistyped = shape.as_ref().and_then(|shape| mistyped(shape, at, request));
-            refusals.push(mistyped.unwrap_or_else(|| explain(shape.as_ref(), at, request)));
-        }
-        for at in answer.erred {
-            // An argument of another type than the constraint on this very call takes is a plain no.
-            // Anything else that cannot be compared is something we do not understand.
-            match self.shape(at).and_then(|shape| mistyped(&shape, at, request)) {
-                Some(refusal) => refusals.push(refusal),
-                None => return Evaluation::Fault(EvaluationFault::Engine),
-            }
-        }
-        let expired = |refusal: &FailedCheck| refusal.code == ReasonCode::Expired;
-        if request.time >= self.claims.expires_at && !refusals.iter().any(expired) {
-            // Block 0 has a check that says so too; a pass that was made without it must not live for ever.
-            refusals
-                .push(FailedCheck::of_block_0(ReasonCode::Expired, format!("valid until {}", self.claims.expires_at)));
-        }
-        if refusals.is_empty() { Evaluation::Allowed } else { Evaluation::Refused(refusals) }
     }
 
     /// The audience and the rights, which nothing but block 0 can give.
@@ -311,6 +259,54 @@ impl VerifiedPass {
     fn shape(&self, (block, index): At) -> Option<Shape> {
         self.wire.check(block, index).map(|check| Shape::of(&check))
     }
+}
+
+/// Asks the audience, the rights of block 0 and every check of every block about one call; the engine has `max_time`.
+///
+/// SECURITY: it knows nothing of revocation, of the age of the feed or of possession: the caller of this function says
+/// what is true of the request. So it is no method of the pass, which servers hold; a verifier clears calls.
+#[must_use]
+pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<'_>) -> Evaluation {
+    if request.arguments.too_many() && pass.engine.mentions("arg") {
+        let detail = format!("more than {} arguments, or a name that is too long", super::request::MAX_ARGUMENTS);
+        return Evaluation::Refused(vec![FailedCheck { block: None, code: ReasonCode::ArgumentCount, detail }]);
+    }
+    if request.arguments.leaves_out() && pass.engine.looks_at_any_argument() {
+        let detail = "an argument that cannot be looked at, and a check that looks at every argument".to_owned();
+        return Evaluation::Refused(vec![FailedCheck {
+            block: None,
+            code: ReasonCode::ArgumentConstraint,
+            detail,
+        }]);
+    }
+    if request.name.len() > MAX_TEXT_BYTES {
+        // No right names it, and no check searches it.
+        return Evaluation::Refused(vec![FailedCheck::of_block_0(ReasonCode::NotGranted, "its name is too long")]);
+    }
+    let Ok(answer) = pass.engine.ask(max_time, |telling| request.tell(telling, pass.holder.as_ref())) else {
+        return Evaluation::Fault(EvaluationFault::RunLimit);
+    };
+    let mut refusals = pass.refusals_of_block_0(request);
+    for at in answer.failed {
+        let shape = pass.shape(at);
+        let mistyped = shape.as_ref().and_then(|shape| mistyped(shape, at, request));
+        refusals.push(mistyped.unwrap_or_else(|| explain(shape.as_ref(), at, request)));
+    }
+    for at in answer.erred {
+        // An argument of another type than the constraint on this very call takes is a plain no.
+        // Anything else that cannot be compared is something we do not understand.
+        match pass.shape(at).and_then(|shape| mistyped(&shape, at, request)) {
+            Some(refusal) => refusals.push(refusal),
+            None => return Evaluation::Fault(EvaluationFault::Engine),
+        }
+    }
+    let expired = |refusal: &FailedCheck| refusal.code == ReasonCode::Expired;
+    if request.time >= pass.claims.expires_at && !refusals.iter().any(expired) {
+        // Block 0 has a check that says so too; a pass that was made without it must not live for ever.
+        refusals
+            .push(FailedCheck::of_block_0(ReasonCode::Expired, format!("valid until {}", pass.claims.expires_at)));
+    }
+    if refusals.is_empty() { Evaluation::Allowed } else { Evaluation::Refused(refusals) }
 }
 
 fn explain(shape: Option<&Shape>, (block, _): At, request: &RequestFacts<'_>) -> FailedCheck {

@@ -10,22 +10,19 @@ use crate::{
     token::{UnverifiedPass, VerifiedPass},
 };
 
-impl KeyDocument {
-    /// The pass that is spelled `token`, when one of these keys signed it for this broker.
-    ///
-    /// For holders, who [hand on](crate::token::delegate) only what is genuine. It says nothing of revocation,
-    /// time or any server: a [`Verifier`](super::Verifier) does. The document itself is unsigned: get it from
-    /// the broker, over https.
-    ///
-    /// # Errors
-    ///
-    /// Refuses a token outside the profile, one that none of these keys signed, and another issuer's.
-    pub fn verify(&self, token: &str) -> Result<VerifiedPass, Denial> {
-        let root_key = |id| self.keys.iter().find(|entry| entry.id == id).map(|entry| entry.key);
-        let (pass, _) = genuine(token, root_key)?;
-        refuse_foreign(&pass, &self.iss)?;
-        Ok(pass)
-    }
+/// The pass that is spelled `token`, when one of the root keys of `document` signed it for its broker.
+///
+/// For holders, who [hand on](crate::token::delegate) only what is genuine. It says nothing of revocation, time or any
+/// server: a [`Verifier`](super::Verifier) does. The document itself is unsigned: get it from the broker, over https.
+///
+/// # Errors
+///
+/// Refuses a token outside the profile, one that none of these keys signed, and another issuer's.
+pub fn verify_signatures(document: &KeyDocument, token: &str) -> Result<VerifiedPass, Denial> {
+    let root_key = |id| document.keys.iter().find(|entry| entry.id == id).map(|entry| entry.key);
+    let (pass, _) = genuine(token, root_key)?;
+    refuse_foreign(&pass, &document.iss)?;
+    Ok(pass)
 }
 
 /// The pass, its signatures checked, with the key that they hold under.
@@ -48,5 +45,5 @@ pub(super) fn refuse_foreign(pass: &VerifiedPass, issuer: &IssuerUri) -> Result<
 }
 
 pub(super) fn unknown_key() -> Denial {
-    Denial::because(ReasonCode::TokenKeyUnknown, "signed by no key that is known and current")
+    Denial::because(ReasonCode::TokenKeyUnknown, "signed by an unknown or retired key")
 }

@@ -25,6 +25,7 @@ mod genuine;
 mod permit;
 pub mod possession;
 pub mod report;
+mod reporting;
 mod revocations;
 mod state;
 #[cfg(feature = "verify-tower")]
@@ -33,6 +34,9 @@ mod verifier;
 mod with_proof;
 
 pub use builder::{DEFAULT_STALENESS_BOUND, VerifierBuilder};
-pub use permit::{Call, Denial, Fault, Permit, Refusal, RefusingHop};
+pub use crate::token::Call;
+pub use genuine::verify_signatures;
+pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
+pub use reporting::ReportSink;
 pub use state::{FrameError, Memory};
 pub use verifier::{Pass, Verifier};

@@ -2,13 +2,10 @@
 //!
 //! A report says who called what in which task, through whose hands the pass had gone, and what was
 //! decided. It holds digests of arguments and never the arguments, ids of tokens and never a token, and
-//! no person's name. Reporting decides nothing: a [`ReportSink`] is told after the fact, and never waited for.
-
-use std::fmt;
+//! no person's name.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Denial, Pass, Permit, Verifier};
 use crate::{
     base::{
         ReasonCode,
@@ -18,14 +15,8 @@ use crate::{
         time::Timestamp,
         trace::TraceParent,
     },
-    token::{HolderChain, Hop, MAX_APPENDED_BLOCKS, VerifiedPass, rights::Kind},
+    token::{Call, Hop, MAX_APPENDED_BLOCKS, rights::Kind},
 };
-
-/// Who is told of decisions. It is called on the path of the call, so it must not block.
-pub trait ReportSink: fmt::Debug + Send + Sync {
-    /// A call was decided.
-    fn report(&self, report: CallReport);
-}
 
 /// What one request tells the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +105,18 @@ pub struct CallReport {
     /// The trace and the span in whose course the call was made, as the caller says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caused_by: Option<TraceParent>,
+}
+
+/// Whose pass a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a report names every one of these")]
+pub struct PassIdentity {
+    /// The task that the pass was issued for.
+    pub task: TaskId,
+    /// The agent that it was issued to.
+    pub agent: AgentId,
+    /// On whose behalf that agent acts.
+    pub steward: StewardId,
 }
 
 /// What was decided.
@@ -289,45 +292,22 @@ impl LostReports {
 }
 
 impl CallReport {
-    /// The report that `call` was let through with `permit`.
+    /// A report that `decision` was made at `at`, about a pass of `task`, `agent` and `steward`. The members that say
+    /// more of the pass and the call are set by the caller.
     #[must_use]
-    pub fn allowed(permit: &Permit, call: &Call<'_>) -> Self {
+    pub fn new(server: ServerUri, at: Timestamp, decision: Decision, identity: PassIdentity) -> Self {
         Self {
             id: new_id(),
-            at: permit.cleared_at(),
-            server: permit.server().clone(),
-            decision: Decision::Allowed,
-            call: Some(ReportedCall::of(call)),
-            task: permit.task().clone(),
-            agent: permit.agent().clone(),
-            steward: permit.steward().clone(),
-            chain: permit.chain().to_vec(),
-            delegates: permit.delegates().iter().map(ReportedHop::from).collect(),
-            holder: permit.holder().map(|key| key.thumbprint()),
-            caused_by: None,
-        }
-    }
-
-    /// The report that `verifier` refused `pass`, for `call` when there was one already.
-    #[must_use]
-    pub fn refused(verifier: &Verifier, pass: &Pass, call: Option<&Call<'_>>, denial: &Denial) -> Self {
-        let verified: &VerifiedPass = pass.verified();
-        let claims = verified.claims();
-        let mut reasons = denial.codes();
-        reasons.sort_unstable();
-        reasons.dedup();
-        Self {
-            id: new_id(),
-            at: verifier.now(),
-            server: verifier.server().clone(),
-            decision: Decision::Refused(reasons),
-            call: call.map(ReportedCall::of),
-            task: claims.task.clone(),
-            agent: claims.agent.clone(),
-            steward: claims.steward.clone(),
-            chain: verified.blocks().to_vec(),
-            delegates: verified.holder().map_or(&[][..], HolderChain::hops).iter().map(ReportedHop::from).collect(),
-            holder: verified.holder().map(|chain| chain.leaf().thumbprint()),
+            at,
+            server,
+            decision,
+            call: None,
+            task: identity.task,
+            agent: identity.agent,
+            steward: identity.steward,
+            chain: Vec::new(),
+            delegates: Vec::new(),
+            holder: None,
             caused_by: None,
         }
     }
@@ -369,7 +349,9 @@ impl CallReport {
 }
 
 impl ReportedCall {
-    fn of(call: &Call<'_>) -> Self {
+    /// The call, with the digest of its arguments.
+    #[must_use]
+    pub fn of(call: &Call<'_>) -> Self {
         Self {
             method: CallMethod::of(call.kind),
             kind: call.kind,

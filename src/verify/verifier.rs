@@ -12,7 +12,7 @@ use super::{
     builder::VerifierBuilder,
     document::KeyDocument,
     genuine::{genuine, refuse_foreign, unknown_key},
-    permit::{Call, Denial, Fault, Permit, Refusal},
+    permit::{Denial, Fault, Permit, Refusal},
     possession::{Nonces, ReplayGuard},
     state::{FrameError, Memory, State},
     with_proof::proves_call,
@@ -26,8 +26,8 @@ use crate::{
         time::{Clock, Timestamp},
     },
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Evaluation, EvaluationFault, HolderChain, MAX_PASS_BYTES, RequestFacts,
-        VerifiedPass, manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, MAX_PASS_BYTES, RequestFacts,
+        VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
     },
 };
 
@@ -111,7 +111,7 @@ impl Verifier {
     ///
     /// A refusal with every reason; a fault when the newest word from the broker is too old.
     pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
-        let pass = self.believe(token)?;
+        let pass = self.verify_without_possession(token)?;
         if pass.verified().holder().is_some() {
             let detail = "the pass is bound to a key: present it with a proof of possession (DPoP)";
             return Err(Denial::because(ReasonCode::ProofRequired, detail));
@@ -163,7 +163,7 @@ impl Verifier {
         let (arguments, read_only) = self.in_manifest(call, &manifest)?;
         let call_proven = proves_call(pass, call)?;
         let request = self.request(call, &arguments, (now, read_only, call_proven));
-        match pass.verified().evaluate_within(self.max_evaluation_time, &request) {
+        match evaluate(pass.verified(), self.max_evaluation_time, &request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
             Evaluation::Refused(failed) => {
                 Err(Denial::Refused(failed.into_iter().map(|failed| Refusal::of(pass.verified(), failed)).collect()))
@@ -290,9 +290,15 @@ impl Verifier {
         Ok(state)
     }
 
-    /// The pass, unless something is wrong with it that no proof could mend: for whoever tells others about passes,
-    /// and clears no call of theirs.
-    pub(crate) fn believe(&self, token: &str) -> Result<Pass, Denial> {
+    /// As [`verify`](Self::verify), and **without** a proof of possession of a bound pass: for introspection and
+    /// token exchange, which clear no call.
+    ///
+    /// SECURITY: never clear a call with the result; a stolen token would be enough for it.
+    ///
+    /// # Errors
+    ///
+    /// A refusal with every reason; a fault when the newest word from the broker is too old.
+    pub fn verify_without_possession(&self, token: &str) -> Result<Pass, Denial> {
         drop(self.current_state()?);
         let pass = self.signed(token)?;
         refuse_foreign(pass.verified(), &self.issuer)?;

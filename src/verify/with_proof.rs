@@ -1,11 +1,14 @@
 //! Bound passes at the verifier: the pass first, then the proof that its holder is here.
 
 use super::{
-    permit::{Call, Denial, Fault},
+    permit::{Denial, Fault},
     possession::{self, Expected, Presented, ReplayError},
     verifier::{Pass, Verifier},
 };
-use crate::base::{ReasonCode, time::Timestamp};
+use crate::{
+    base::{ReasonCode, time::Timestamp},
+    token::Call,
+};
 
 impl Verifier {
     /// As [`verify`](Self::verify), for a pass that is bound to a key and comes with a proof of
@@ -19,7 +22,7 @@ impl Verifier {
     /// Also refuses a pass that is bound to no key, and a proof for every reason that the
     /// [module](super::possession) lists; a fault when no more proofs can be remembered.
     pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
-        let mut pass = self.believe(token)?;
+        let mut pass = self.verify_without_possession(token)?;
         let now = self.now();
         let Some(chain) = pass.verified().holder() else {
             let detail = "the pass is bound to no key: present it as a bearer token";

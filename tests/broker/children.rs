@@ -5,7 +5,7 @@ use hallpass::{
     base::{holder::HolderKey, ids::TaskId, key::PrivateKey},
     broker::{DelegationReport, ExchangeError},
     token::{Delegation, Narrowing, attenuate, delegate},
-    verify::document::KeyDocument,
+    verify::{document::KeyDocument, verify_signatures},
 };
 
 use super::{
@@ -325,7 +325,7 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
         may_delegate: 0,
         use_only: false,
     };
-    let handed = delegate(&document.verify(once.token.expose()).unwrap(), &planner, &to).unwrap();
+    let handed = delegate(&verify_signatures(&document, once.token.expose()).unwrap(), &planner, &to).unwrap();
     let proven = Of { proven: Some(key(&actor_key)), ..of(&handed.token) };
     let error = exchange(&broker, &named("third-bot"), proven.clone()).await.unwrap_err();
     assert!(matches!(error, ExchangeError::Subject(_)), "{error}");
@@ -347,7 +347,7 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
     for (from, to, name, may_delegate) in [(&planner, &helpers, "helper-bot", 1), (&helpers, &thirds, "third-bot", 0)] {
         let (agent, narrowing) = (name.parse().unwrap(), Narrowing::default());
         let to = Delegation { agent, key: key(to), narrowing, may_delegate, use_only: false };
-        token = delegate(&document.verify(token.expose()).unwrap(), from, &to).unwrap().token;
+        token = delegate(&verify_signatures(&document, token.expose()).unwrap(), from, &to).unwrap().token;
     }
     let third = named("third-bot");
     let proven = || Of { proven: Some(key(&thirds)), ..of(&token) };

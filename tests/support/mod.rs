@@ -13,12 +13,10 @@ use std::sync::Arc;
 
 use hallpass::{
     base::{
-        Receipt,
         ids::{KeyId, ServerUri},
         key::PrivateKey,
         time::{Clock, ManualClock, Timestamp},
     },
-    journal::{Actor, Entry, Event, Journal, Options},
     token::{self, PassContent, PassToken, RootKey, manifest::Manifest, rights::GrantedDetail},
     verify::{
         Verifier, VerifierBuilder,
@@ -70,7 +68,7 @@ impl Issuer {
     }
 
     pub fn mint_content(&self, content: &PassContent) -> PassToken {
-        token::mint(&self.root, content).unwrap().release(&receipt())
+        token::mint(&self.root, content).unwrap().token
     }
 
     pub fn frame(&self) -> Frame {
@@ -135,28 +133,6 @@ impl Issuer {
         frame.revocations.push(entry);
         self.tell(verifier, frame);
     }
-}
-
-/// A receipt as the journal gives it, from a journal in a temporary directory.
-pub fn receipt() -> Receipt {
-    static RECEIPT: std::sync::LazyLock<Receipt> = std::sync::LazyLock::new(journal_one_record);
-    *RECEIPT
-}
-
-/// On a thread of its own, since a test may call this inside an async runtime.
-fn journal_one_record() -> Receipt {
-    let append = || {
-        let directory = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
-        let journal = recovered.start(Box::new(|_| {})).unwrap();
-        journal.append_blocking(vec![one_entry()]).unwrap()
-    };
-    std::thread::spawn(append).join().unwrap()
-}
-
-fn one_entry() -> Entry {
-    let event = Event::ServerRemoved { server: server() };
-    Entry { at: Timestamp::EPOCH, actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
 }
 
 pub fn manifest() -> Manifest {

@@ -19,18 +19,17 @@ pub use issuing::{IssuingError, IssuingProofs};
 pub use proof::{MAX_PROOF_BYTES, PROOF_LIFETIME, ProofError};
 pub use sign::{ProofContent, sign_proof};
 
-pub(super) use nonce::Nonces;
-pub(super) use proof::{Expected, check, comparable_url};
-pub(super) use replay::{DEFAULT_ROOM, ReplayError, ReplayGuard};
+pub use nonce::Nonces;
+pub use proof::{Expected, Proven, check, comparable_url};
+pub use replay::{DEFAULT_ROOM, ReplayError, ReplayGuard};
 
 use std::fmt;
 
 use serde_json::json;
 
-use super::permit::Call;
 use crate::{
     base::{digest::Digest, json},
-    token::rights::Kind,
+    token::{Call, rights::Kind},
 };
 
 /// A proof as it came with a request.

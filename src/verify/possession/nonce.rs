@@ -11,17 +11,20 @@ use zeroize::Zeroizing;
 use crate::base::{random, time::Timestamp};
 
 /// Gives out one nonce for each minute, the MAC of its number, and knows this minute's and the last.
-pub(in crate::verify) struct Nonces {
+pub struct Nonces {
     secret: Zeroizing<[u8; 32]>,
 }
 
 impl Nonces {
-    pub(in crate::verify) fn generate() -> Self {
+    /// With a secret of its own.
+    #[must_use]
+    pub fn generate() -> Self {
         Self { secret: random::bytes() }
     }
 
     /// The nonce to use from now on.
-    pub(in crate::verify) fn current(&self, now: Timestamp) -> String {
+    #[must_use]
+    pub fn current(&self, now: Timestamp) -> String {
         self.of(now.unix_seconds() / SECONDS)
     }
 

@@ -1,6 +1,6 @@
 //! One proof, held against what it should say. Pure: time and state are handed in.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -25,31 +25,38 @@ pub const PROOF_LIFETIME: Duration = Duration::from_secs(60);
 pub(super) const PROOF_SKEW: Duration = Duration::from_secs(5);
 
 /// What a proof should say.
-pub(in crate::verify) struct Expected<'e> {
+pub struct Expected<'e> {
     /// The token's text, as it was presented, and the key that the pass is bound to now. `None` where a
     /// token is asked for: the proof brings the key then.
-    pub(in crate::verify) pass: Option<(&'e str, &'e HolderKey)>,
+    pub pass: Option<(&'e str, &'e HolderKey)>,
     /// The request's HTTP method.
-    pub(in crate::verify) method: &'e str,
+    pub method: &'e str,
     /// The URLs under which the server is known, each as [`comparable_url`] writes it.
-    pub(in crate::verify) endpoints: &'e [String],
+    pub endpoints: &'e [String],
     /// The time that decides.
-    pub(in crate::verify) now: Timestamp,
+    pub now: Timestamp,
     /// Nobody remembers what was used before.
-    pub(in crate::verify) remembers_since: Timestamp,
+    pub remembers_since: Timestamp,
     /// The nonces that were given out, where proofs must carry one.
-    pub(in crate::verify) nonces: Option<&'e Nonces>,
+    pub nonces: Option<&'e Nonces>,
 }
 
 /// What a good proof adds to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::verify) struct Proven {
+pub struct Proven {
     /// By whom.
-    pub(in crate::verify) holder: HolderKey,
+    pub holder: HolderKey,
     /// Its name, which must not come again.
-    pub(in crate::verify) jti: String,
+    pub jti: String,
     /// The call that it is for, when it names one.
-    pub(in crate::verify) call: Option<Digest>,
+    pub call: Option<Digest>,
+}
+
+impl fmt::Debug for Expected<'_> {
+    /// Never the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expected").field("method", &self.method).field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
 }
 
 /// A proof that was refused.
@@ -97,7 +104,7 @@ impl ProofError {
 /// Holds `proof` against what it should say (RFC 9449 section 4.3).
 ///
 /// Whether its `jti` was used before is the caller's to ask.
-pub(in crate::verify) fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError> {
+pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError> {
     let malformed = ProofError::Malformed;
     if proof.len() > MAX_PROOF_BYTES {
         return Err(malformed("it is too long"));
@@ -217,7 +224,7 @@ impl Claims {
 
 /// An `htu` in the form in which two are compared (RFC 9449 section 4.3, RFC 3986 section 6.2):
 /// scheme and host in lower case, no default port, a path at least, no query, no fragment.
-pub(in crate::verify) fn comparable_url(text: &str) -> Option<String> {
+pub fn comparable_url(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
     let default_port = match scheme.as_str() {

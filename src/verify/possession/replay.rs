@@ -12,7 +12,7 @@ use crate::base::{digest::Digest, holder::HolderKey, ids::AgentId, time::Timesta
 /// Remembers the proofs that were used, in bounded memory, and never forgets one early: when it is
 /// full it says so, and the request is refused.
 #[derive(Debug)]
-pub(in crate::verify) struct ReplayGuard {
+pub struct ReplayGuard {
     seen: Mutex<Seen>,
     room: usize,
 }
@@ -39,7 +39,7 @@ type Name = [u8; 16];
 
 /// Why a proof cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::verify) enum ReplayError {
+pub enum ReplayError {
     /// It was used before.
     Seen,
     /// No more can be remembered, of this holder or at all.
@@ -48,12 +48,12 @@ pub(in crate::verify) enum ReplayError {
 
 impl ReplayGuard {
     /// With room for so many proofs in each generation.
-    pub(in crate::verify) fn new(room: usize) -> Self {
+    pub fn new(room: usize) -> Self {
         Self { seen: Mutex::default(), room }
     }
 
     /// Begins to remember at `now`, the first time that this is called.
-    pub(in crate::verify) fn begin(&self, now: Timestamp) {
+    pub fn begin(&self, now: Timestamp) {
         let mut seen = self.seen();
         if seen.floor.is_none() {
             (seen.floor, seen.begun) = (Some(now.floor_second()), now);
@@ -61,12 +61,12 @@ impl ReplayGuard {
     }
 
     /// What was made before this may have been used unseen.
-    pub(in crate::verify) fn since(&self) -> Timestamp {
+    pub fn since(&self) -> Timestamp {
         self.seen().floor.unwrap_or(Timestamp::from_unix_millis(i64::MAX))
     }
 
     /// Takes note of `jti`, which `holder` uses now for a pass that was issued to `agent`.
-    pub(in crate::verify) fn admit(
+    pub fn admit(
         &self,
         agent: &AgentId,
         (holder, jti): (&HolderKey, &str),
@@ -132,7 +132,7 @@ impl Generation {
 const GENERATION: Duration = PROOF_LIFETIME.saturating_add(PROOF_SKEW);
 
 /// In one generation; about 4,000 a second and 20 MB at the most.
-pub(in crate::verify) const DEFAULT_ROOM: usize = 1 << 18;
+pub const DEFAULT_ROOM: usize = 1 << 18;
 /// The passes of one agent, whoever they were handed to, get this part of the room, so that none can use
 /// up that of all.
 const SHARE: usize = 4;

@@ -72,7 +72,7 @@ use tower_layer::Layer;
 pub use body::ResponseBody;
 pub use service::HallpassService;
 
-use super::{Verifier, report::ReportSink};
+use super::{ReportSink, Verifier};
 use sessions::Sessions;
 
 /// Puts a [`Verifier`] in front of an MCP server. See the [module](self) for what it does.

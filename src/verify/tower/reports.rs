@@ -5,7 +5,7 @@ use crate::{
     base::{ReasonCode, trace::TraceParent},
     verify::{
         Call, Denial, Pass, Permit,
-        report::{CallMethod, CallReport},
+        report::CallMethod,
     },
 };
 
@@ -19,8 +19,8 @@ impl Guard {
     ) {
         let Some(reports) = &self.reports else { return };
         let report = match cleared {
-            Ok(permit) => CallReport::allowed(permit, call),
-            Err(denial) => CallReport::refused(&self.verifier, pass, Some(call), denial),
+            Ok(permit) => permit.report(call),
+            Err(denial) => self.verifier.refusal_report(pass, Some(call), denial),
         };
         reports.report(report.by_method(message.method().and_then(CallMethod::parse)).caused_by(caused_by));
     }
@@ -42,7 +42,7 @@ impl Guard {
     pub(super) fn report_refused_pass(&self, pass: &Pass, denial: &Denial, caused_by: Option<TraceParent>) {
         let Some(reports) = &self.reports else { return };
         if pass.verified().claims().issuer == *self.verifier.issuer() {
-            reports.report(CallReport::refused(&self.verifier, pass, None, denial).caused_by(caused_by));
+            reports.report(self.verifier.refusal_report(pass, None, denial).caused_by(caused_by));
         }
     }
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         es256,
-        support::{self, Issuer, SERVER, raw},
+        support::{Issuer, SERVER, raw},
     },
     model::{self, Case, Chain, Detail, Flaw, Hop, Kind, Made, Moment, Plain, Reasons, Rule, Subject, Who},
 };
@@ -87,7 +87,7 @@ pub(super) fn compare(case: &Case, tally: &RefCell<Tally>) -> Agreement {
     content.expires_at = content.issued_at.plus(seconds(case.life));
     content.holder = case.bound.map(|(who, max_delegations)| Holding { key: key_of(who), max_delegations });
     let Ok(draft) = mint(&issuer.root, &content) else { return Ok(()) };
-    let (token, verifier) = (draft.release(&support::receipt()), issuer.verifier());
+    let (token, verifier) = (draft.token, issuer.verifier());
     let chain = Chain::start(case.bound);
     let mut world = World { case, issuer, start, verifier, token, chain, tally };
     for hop in &case.hops {

@@ -35,8 +35,8 @@ use super::link::Link;
 use crate::{
     base::{ids::ServerUri, time::Timestamp},
     verify::{
-        Verifier,
-        report::{CallReport, Report, ReportSink},
+        ReportSink, Verifier,
+        report::{CallReport, Report},
     },
 };
 
