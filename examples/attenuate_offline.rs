@@ -6,17 +6,21 @@
 //! cargo run --example attenuate_offline -- --server https://ledger.example/mcp --tool read_ledger --ttl 60 < pass
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example speaks to whoever runs it")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to whoever runs it"
+)]
 
 use std::{error::Error, io, time::Duration};
 
 use clap::Parser;
-use hallpass::{
+use hallpass_core::{
     base::{
         ids::{ServerUri, ToolName},
         time::{Clock as _, SystemClock},
     },
-    token::{Narrowing, PassToken, UnverifiedPass, attenuate, rights::GrantedDetail},
+    token::{GrantedDetail, Narrowing, PassToken, UnverifiedPass, attenuate},
 };
 
 /// Narrows the pass on standard input.
@@ -42,7 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut narrowing = Narrowing::default();
     narrowing.read_only = options.read_only;
-    narrowing.expires_at = options.ttl.map(|ttl| SystemClock::default().now().plus(Duration::from_secs(ttl)));
+    narrowing.expires_at = options
+        .ttl
+        .map(|ttl| SystemClock::default().now().plus(Duration::from_secs(ttl)));
     narrowing.rights = options.server.map(|server| {
         let mut detail = GrantedDetail::new(server);
         detail.tools = options.tool;
@@ -53,7 +59,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What the token says, verified by nobody: that is for the server that it is presented to.
     let summary = UnverifiedPass::parse(narrower.token.expose())?.dangerous_unverified_summary();
     for (number, block) in summary.blocks.iter().enumerate() {
-        eprintln!("block {number}, by the {}, revoke it by {}", block.by, block.revocation_id);
+        eprintln!(
+            "block {number}, by the {}, revoke it by {}",
+            block.by, block.revocation_id
+        );
         for requirement in &block.requires {
             eprintln!("  requires: {requirement}");
         }

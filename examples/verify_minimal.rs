@@ -13,15 +13,16 @@
 
 use std::{env, error::Error, fs, io};
 
-use hallpass::{
-    base::json,
-    verify::{Call, Verifier},
-};
+use hallpass_core::{base::json, token::Call};
+use hallpass_verify::Verifier;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [issuer, feed_key, manifest, keys, frame, tool, arguments] = arguments.as_slice() else {
-        return Err("usage: verify_minimal ISSUER FEED_KEY MANIFEST KEYS FRAME TOOL ARGUMENTS < PASS".into());
+        return Err(
+            "usage: verify_minimal ISSUER FEED_KEY MANIFEST KEYS FRAME TOOL ARGUMENTS < PASS"
+                .into(),
+        );
     };
     let manifest = json::parse_as(&fs::read(manifest)?, MAX_BYTES)?;
     let verifier = Verifier::builder(issuer.parse()?, feed_key, manifest).build();
@@ -31,7 +32,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pass = verifier.verify(io::read_to_string(io::stdin())?.trim_end())?;
     let arguments = json::parse(arguments.as_bytes(), MAX_BYTES)?;
     let permit = verifier.clear(&pass, &Call::tool(tool, Some(&arguments)))?;
-    println!("{} may call {} for {} until {}", permit.agent(), permit.name(), permit.task(), permit.valid_until());
+    println!(
+        "{} may call {} for {} until {}",
+        permit.agent(),
+        permit.name(),
+        permit.task(),
+        permit.valid_until()
+    );
     Ok(())
 }
 

@@ -16,14 +16,14 @@ mod ledger;
 use std::{error::Error, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Parser;
-use hallpass::{
+use hallpass_core::{
     base::{ids::IssuerUri, json},
     token::manifest::Manifest,
-    verify::{
-        Verifier,
-        feed::{self, FeedClient},
-        tower::HallpassLayer,
-    },
+};
+use hallpass_verify::{
+    Verifier,
+    feed::{self, FeedClient},
+    tower::HallpassLayer,
 };
 
 /// A small ledger as an MCP server. It verifies passes itself and asks the broker nothing per call.
@@ -57,18 +57,37 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let options = Options::parse();
     let (verifier, client) = follow(&options)?;
-    let reports = options.spool.as_ref().map(|spool| client.reports(spool).spawn()).transpose()?.map(Arc::new);
+    let reports = options
+        .spool
+        .as_ref()
+        .map(|spool| client.reports(spool).spawn())
+        .transpose()?
+        .map(Arc::new);
     let layer = HallpassLayer::builder(Arc::clone(&verifier));
-    let layer = if let Some(reports) = &reports { layer.report_to(reports.clone()) } else { layer }.build();
+    let layer = if let Some(reports) = &reports {
+        layer.report_to(reports.clone())
+    } else {
+        layer
+    }
+    .build();
     let feed = client.spawn();
     let listener = tokio::net::TcpListener::bind(options.listen).await?;
-    eprintln!("{} on {}, waiting for {}", verifier.server(), listener.local_addr()?, verifier.issuer());
+    eprintln!(
+        "{} on {}, waiting for {}",
+        verifier.server(),
+        listener.local_addr()?,
+        verifier.issuer()
+    );
     // Until the broker has spoken every request is answered 503; nothing is let through unverified.
     let _ = tokio::time::timeout(Duration::from_secs(10), feed.ready()).await;
-    axum::serve(listener, ledger::router(layer, &options.hosts)).with_graceful_shutdown(interrupted()).await?;
+    axum::serve(listener, ledger::router(layer, &options.hosts))
+        .with_graceful_shutdown(interrupted())
+        .await?;
     feed.shutdown().await;
     if let Some(reports) = reports {
         reports.shutdown().await;
@@ -80,10 +99,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
 fn follow(options: &Options) -> Result<(Arc<Verifier>, FeedClient), Box<dyn Error>> {
     let manifest: Manifest = json::parse_as(&fs::read(&options.manifest)?, MAX_MANIFEST_BYTES)?;
     let memory = feed::load_memory(&options.state_file, &options.issuer, &manifest.server)?;
-    let verifier = Verifier::builder(options.issuer.clone(), &options.feed_key, manifest).memory(memory).build();
+    let verifier = Verifier::builder(options.issuer.clone(), &options.feed_key, manifest)
+        .memory(memory)
+        .build();
     let verifier = Arc::new(verifier);
     let token = fs::read_to_string(&options.verifier_token_file)?;
-    let client = FeedClient::builder(Arc::clone(&verifier), options.issuer.as_str(), token.trim_end());
+    let client = FeedClient::builder(
+        Arc::clone(&verifier),
+        options.issuer.as_str(),
+        token.trim_end(),
+    );
     Ok((verifier, client.state_file(&options.state_file).build()?))
 }
 

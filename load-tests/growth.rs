@@ -3,7 +3,12 @@
 //! `cargo bench --bench growth -- 1000000 [directory]` opens so many tasks through the broker, on a clock that
 //! moves on by two hours after every two thousand of them, so that what ended is forgotten and old segments go.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods
+)]
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallpass::{
-    base::{ids::AgentId, time::ManualClock},
-    broker::{Broker, Caller, NewAgent, OpenTask, Options, Retention},
-    journal::Actor,
+use hallpass_broker::{
+    Broker, Caller, NewAgent, OpenTask, Options, Retention, domain::event::Actor,
 };
+use hallpass_core::base::{ids::AgentId, time::ManualClock};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -45,7 +49,10 @@ impl House {
                 self.directory.join("policy"),
             )
         };
-        Broker::open(options, self.clock.clone()).await.unwrap().broker
+        Broker::open(options, self.clock.clone())
+            .await
+            .unwrap()
+            .broker
     }
 
     fn bytes(&self, name: &str) -> u64 {
@@ -56,16 +63,25 @@ impl House {
 fn bytes_in(directory: &Path) -> u64 {
     let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap());
     let size = |file: fs::DirEntry| {
-        if file.path().is_dir() { bytes_in(&file.path()) } else { file.metadata().map_or(0, |file| file.len()) }
+        if file.path().is_dir() {
+            bytes_in(&file.path())
+        } else {
+            file.metadata().map_or(0, |file| file.len())
+        }
     };
     files.map(size).sum()
 }
 
 async fn furnish(broker: &Broker) -> AgentId {
-    let manifest = json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
-    broker.set_server(&Caller::broker(), serde_json::from_value(manifest).unwrap()).await.unwrap();
+    let manifest =
+        json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
+    broker
+        .set_server(&Caller::broker(), serde_json::from_value(manifest).unwrap())
+        .await
+        .unwrap();
     let agent: AgentId = "bot".parse().unwrap();
-    let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let key =
+        json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
     let (groups, default_details) = ([].into(), Vec::new());
     let new = NewAgent {
         agent: agent.clone(),
@@ -98,7 +114,10 @@ async fn mint(broker: &Arc<Broker>, agent: &AgentId, tasks: usize) {
     let mut workers = JoinSet::new();
     for worker in 0..AT_ONCE {
         let (broker, agent) = (Arc::clone(broker), agent.clone());
-        let caller = Caller { actor: Actor::Agent(agent.clone()), ..Caller::broker() };
+        let caller = Caller {
+            actor: Actor::Agent(agent.clone()),
+            ..Caller::broker()
+        };
         let share = tasks / AT_ONCE + usize::from(worker < tasks % AT_ONCE);
         workers.spawn(async move {
             for _ in 0..share {
@@ -114,8 +133,17 @@ async fn mint(broker: &Arc<Broker>, agent: &AgentId, tasks: usize) {
 /// A line of `/proc/self/status`, in MiB.
 fn memory(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap();
+    line.trim_start_matches(':')
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
 }
 
 async fn run(tasks: usize, directory: PathBuf) {
@@ -125,7 +153,11 @@ async fn run(tasks: usize, directory: PathBuf) {
     fs::write(house.directory.join("policy/reads.toml"), GRANT).unwrap();
     let broker = house.open().await;
     let agent = furnish(&broker).await;
-    broker.reload_policy(&Caller::broker()).await.unwrap().unwrap();
+    broker
+        .reload_policy(&Caller::broker())
+        .await
+        .unwrap()
+        .unwrap();
     let begun = Instant::now();
     let mut most = 0;
     let steps = tasks.div_ceil(LIVE);
@@ -135,7 +167,9 @@ async fn run(tasks: usize, directory: PathBuf) {
         broker.maintain().await.unwrap();
         mint(&broker, &agent, 1).await;
         let worker = Arc::clone(&broker);
-        tokio::task::spawn_blocking(move || worker.retire().unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || worker.retire().unwrap())
+            .await
+            .unwrap();
         most = most.max(house.bytes("journal") + house.bytes("index"));
         if step % 50 == 0 || step == steps {
             report(&house, &broker, step * LIVE, begun);
@@ -143,12 +177,20 @@ async fn run(tasks: usize, directory: PathBuf) {
     }
     println!("most on the disk after a removal: {} MiB", most / MEBIBYTE);
     let live = serde_json::to_vec(&*broker.state()).unwrap().len();
-    println!("living state as JSON: {} KiB; largest resident size {} MiB", live / 1024, memory("VmHWM"));
+    println!(
+        "living state as JSON: {} KiB; largest resident size {} MiB",
+        live / 1024,
+        memory("VmHWM")
+    );
     broker.close().await.unwrap();
     drop(broker);
     let begun = Instant::now();
     let broker = house.open().await;
-    println!("next start, until ready: {:?}, {} MiB resident", begun.elapsed(), memory("VmRSS"));
+    println!(
+        "next start, until ready: {:?}, {} MiB resident",
+        begun.elapsed(),
+        memory("VmRSS")
+    );
     broker.close().await.unwrap();
     drop(broker);
     fs::remove_dir_all(house.directory.join("data/index")).unwrap();
@@ -170,9 +212,15 @@ fn report(house: &House, broker: &Broker, tasks: usize, begun: Instant) {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let tasks = arguments.next().map_or(20_000, |tasks| tasks.parse().unwrap());
-    let parent = arguments.next().map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
+    let tasks = arguments
+        .next()
+        .map_or(20_000, |tasks| tasks.parse().unwrap());
+    let parent = arguments
+        .next()
+        .map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let directory = tempfile::TempDir::new_in(parent).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(run(tasks, directory.path().to_owned()));

@@ -19,10 +19,11 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hallpass::{
-    base::time::Timestamp,
-    journal::{Actor, Entry, Event, Journal, Options, event::TaskRecord},
+use hallpass_broker::{
+    domain::event::{Actor, Entry, Event, TaskRecord},
+    ledger::file::{Journal, Options},
 };
+use hallpass_core::base::time::Timestamp;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -58,7 +59,8 @@ fn entry() -> Entry {
 }
 
 fn directory() -> TempDir {
-    let parent = std::env::var_os("HALLPASS_BENCH_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let parent = std::env::var_os("HALLPASS_BENCH_DIR")
+        .map_or_else(|| PathBuf::from("target"), PathBuf::from);
     std::fs::create_dir_all(&parent).unwrap();
     TempDir::new_in(parent).unwrap()
 }
@@ -70,7 +72,12 @@ fn line_length() -> usize {
     let journal = recovered.start(Box::new(|_| {})).unwrap();
     journal.append_blocking(vec![entry()]).unwrap();
     drop(journal);
-    usize::try_from(std::fs::metadata(dir.path().join("journal/000001.jsonl")).unwrap().len()).unwrap()
+    usize::try_from(
+        std::fs::metadata(dir.path().join("journal/000001.jsonl"))
+            .unwrap()
+            .len(),
+    )
+    .unwrap()
 }
 
 /// Appends `lines` lines, syncing after every `together` of them.
@@ -93,7 +100,10 @@ async fn grouped(journal: &Arc<Journal>, records: u64, writers: u64) -> Duration
         let (journal, left) = (Arc::clone(journal), Arc::clone(&left));
         tasks.spawn(async move {
             let take = |left: u64| left.checked_sub(1);
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_ok()
+            {
                 journal.append(vec![entry()]).await.unwrap();
             }
         });
@@ -111,16 +121,23 @@ fn append(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for writers in [1, 16, 256] {
         let dir = directory();
-        let mut file = File::options().append(true).create_new(true).open(dir.path().join("bare")).unwrap();
+        let mut file = File::options()
+            .append(true)
+            .create_new(true)
+            .open(dir.path().join("bare"))
+            .unwrap();
         group.bench_function(BenchmarkId::new("bare_fdatasync", writers), |bencher| {
             bencher.iter_custom(|records| {
                 // Whole batches only, so a part of one is counted as such.
                 let whole = records.div_ceil(writers) * writers;
-                bare(&mut file, &line, records, writers)
-                    .mul_f64(f64::from(u32::try_from(records).unwrap()) / f64::from(u32::try_from(whole).unwrap()))
+                bare(&mut file, &line, records, writers).mul_f64(
+                    f64::from(u32::try_from(records).unwrap())
+                        / f64::from(u32::try_from(whole).unwrap()),
+                )
             });
         });
-        let (recovered, _) = Journal::open(&dir.path().join("data"), Options::default(), |_| {}).unwrap();
+        let (recovered, _) =
+            Journal::open(&dir.path().join("data"), Options::default(), |_| {}).unwrap();
         let journal = Arc::new(recovered.start(Box::new(|_| {})).unwrap());
         group.bench_function(BenchmarkId::new("group_commit", writers), |bencher| {
             bencher.iter_custom(|records| runtime.block_on(grouped(&journal, records, writers)));

@@ -9,7 +9,13 @@
 //! assertion signed for each request, asks its policy, records task and pass and mints; OpenBao gets a token that its
 //! policy allows to create others, and creates a service token of five minutes.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 #[path = "../tests/process/mod.rs"]
 mod process;
@@ -24,12 +30,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hallpass::{
-    base::time::{Clock as _, SystemClock},
-    broker::{Broker, Caller, NewAgent, OpenTask, Options},
-    identity::AgentKey,
-    journal::Actor,
+use hallpass_broker::{
+    Broker, Caller, NewAgent, OpenTask, Options, domain::event::Actor, identity::AgentKey,
 };
+use hallpass_core::base::time::{Clock as _, SystemClock};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,9 +43,14 @@ const CLIENTS: usize = 32;
 const ROUNDS: usize = 3;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let seconds = arguments.next().map_or(5, |seconds| seconds.parse().unwrap());
-    let parent = std::env::var_os("HALLPASS_BENCH_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
+    let seconds = arguments
+        .next()
+        .map_or(5, |seconds| seconds.parse().unwrap());
+    let parent = std::env::var_os("HALLPASS_BENCH_DIR")
+        .map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let directory = TempDir::new_in(fs::canonicalize(parent).unwrap()).unwrap();
     let runtime = Runtime::new().unwrap();
     runtime.block_on(at_one_client(directory.path()));
@@ -53,10 +62,20 @@ async fn at_one_client(directory: &Path) {
     let data = directory.join("data");
     fs::create_dir_all(directory.join("policy")).unwrap();
     fs::write(directory.join("policy/reads.toml"), GRANT).unwrap();
-    let options = Options::new("https://broker.example".parse().unwrap(), data.clone(), directory.join("policy"));
-    let broker = Broker::open(options, Arc::new(SystemClock::default())).await.unwrap().broker;
+    let options = Options::new(
+        "https://broker.example".parse().unwrap(),
+        data.clone(),
+        directory.join("policy"),
+    );
+    let broker = Broker::open(options, Arc::new(SystemClock::default()))
+        .await
+        .unwrap()
+        .broker;
     let manifest = serde_json::from_value(process::load::manifest()).unwrap();
-    broker.set_server(&Caller::broker(), manifest).await.unwrap();
+    broker
+        .set_server(&Caller::broker(), manifest)
+        .await
+        .unwrap();
     let key = AgentKey::generate("bot".parse().unwrap());
     let new = NewAgent {
         agent: key.agent().clone(),
@@ -67,13 +86,27 @@ async fn at_one_client(directory: &Path) {
         redirect_uris: Vec::new(),
     };
     broker.add_agent(&Caller::broker(), new).await.unwrap();
-    broker.reload_policy(&Caller::broker()).await.unwrap().unwrap();
-    let caller = Caller { actor: Actor::Agent(key.agent().clone()), ..Caller::broker() };
+    broker
+        .reload_policy(&Caller::broker())
+        .await
+        .unwrap()
+        .unwrap();
+    let caller = Caller {
+        actor: Actor::Agent(key.agent().clone()),
+        ..Caller::broker()
+    };
     let journal = data.join("journal/000001.jsonl");
     let before = fs::metadata(&journal).unwrap().len();
-    broker.open_task(&caller, key.agent(), task()).await.unwrap();
+    broker
+        .open_task(&caller, key.agent(), task())
+        .await
+        .unwrap();
     let bytes = usize::try_from(fs::metadata(&journal).unwrap().len() - before).unwrap();
-    let mut file = File::options().append(true).create_new(true).open(directory.join("bare")).unwrap();
+    let mut file = File::options()
+        .append(true)
+        .create_new(true)
+        .open(directory.join("bare"))
+        .unwrap();
     let lines = vec![b'x'; bytes];
     let (mut bare, mut minted) = (Vec::new(), Vec::new());
     for _ in 0..20 {
@@ -85,7 +118,10 @@ async fn at_one_client(directory: &Path) {
         }
         for _ in 0..50 {
             let begun = Instant::now();
-            broker.open_task(&caller, key.agent(), task()).await.unwrap();
+            broker
+                .open_task(&caller, key.agent(), task())
+                .await
+                .unwrap();
             minted.push(begun.elapsed());
         }
     }
@@ -119,8 +155,13 @@ async fn over_http(directory: &Path, round: Duration) {
     let key = process::load::furnish(&broker).await;
     let mint = |client: &Client| {
         let issuer = process::ISSUER.parse().unwrap();
-        let assertion = key.assertion(&issuer, SystemClock::default().now()).unwrap();
-        client.post(format!("{}/v1/tasks", broker.url())).bearer_auth(assertion).json(&process::load::wants())
+        let assertion = key
+            .assertion(&issuer, SystemClock::default().now())
+            .unwrap();
+        client
+            .post(format!("{}/v1/tasks", broker.url()))
+            .bearer_auth(assertion)
+            .json(&process::load::wants())
     };
     let Some(bao) = std::env::var_os("HALLPASS_BENCH_BAO") else {
         println!("HALLPASS_BENCH_BAO names no binary: hallpass alone");
@@ -133,7 +174,10 @@ async fn over_http(directory: &Path, round: Duration) {
     let create = |client: &Client| {
         let url = format!("{}/v1/auth/token/create", bao.url);
         let body = json!({"policies": ["minter"], "ttl": "5m", "no_default_policy": true});
-        client.post(url).header("X-Vault-Token", &bao.token).json(&body)
+        client
+            .post(url)
+            .header("X-Vault-Token", &bao.token)
+            .json(&body)
     };
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
@@ -146,7 +190,10 @@ async fn over_http(directory: &Path, round: Duration) {
 }
 
 /// How long each request took that was begun within `round`, and all of them together.
-async fn load(request: &(dyn Fn(&Client) -> RequestBuilder + Sync), round: Duration) -> (Vec<Duration>, Duration) {
+async fn load(
+    request: &(dyn Fn(&Client) -> RequestBuilder + Sync),
+    round: Duration,
+) -> (Vec<Duration>, Duration) {
     let begun = Instant::now();
     let client = async || {
         let client = Client::builder().no_proxy().build().unwrap();
@@ -154,13 +201,19 @@ async fn load(request: &(dyn Fn(&Client) -> RequestBuilder + Sync), round: Durat
         while begun.elapsed() < round {
             let sent = Instant::now();
             let answer = request(&client).send().await.unwrap();
-            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+            assert!(
+                answer.status().is_success(),
+                "{}",
+                answer.text().await.unwrap()
+            );
             answer.bytes().await.unwrap();
             took.push(sent.elapsed());
         }
         took
     };
-    let took = futures_util::future::join_all((0..CLIENTS).map(|_| client())).await.concat();
+    let took = futures_util::future::join_all((0..CLIENTS).map(|_| client()))
+        .await
+        .concat();
     (took, begun.elapsed())
 }
 
@@ -198,18 +251,48 @@ impl Bao {
         fs::write(directory.join("bao.json"), config.to_string()).unwrap();
         let log = File::create(directory.join("log")).unwrap();
         let mut command = Command::new(binary);
-        let process = command.arg("server").arg("-config").arg(directory.join("bao.json"));
-        let process = process.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
-        let mut bao = Self { _process: process::Process(process), url, token: String::new() };
+        let process = command
+            .arg("server")
+            .arg("-config")
+            .arg(directory.join("bao.json"));
+        let process = process
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut bao = Self {
+            _process: process::Process(process),
+            url,
+            token: String::new(),
+        };
         let client = Client::builder().no_proxy().build().unwrap();
         bao.answers(&client, &[501, 503]).await;
-        let init = bao.put(&client, "sys/init", json!({"secret_shares": 1, "secret_threshold": 1})).await;
-        bao.put(&client, "sys/unseal", json!({"key": init["keys"][0]})).await;
+        let init = bao
+            .put(
+                &client,
+                "sys/init",
+                json!({"secret_shares": 1, "secret_threshold": 1}),
+            )
+            .await;
+        bao.put(&client, "sys/unseal", json!({"key": init["keys"][0]}))
+            .await;
         bao.answers(&client, &[200]).await;
         bao.token = init["root_token"].as_str().unwrap().to_owned();
         let policy = r#"path "auth/token/create" { capabilities = ["create", "update"] }"#;
-        bao.put(&client, "sys/policies/acl/minter", json!({"policy": policy})).await;
-        let made = bao.put(&client, "auth/token/create", json!({"policies": ["minter"], "ttl": "1h"})).await;
+        bao.put(
+            &client,
+            "sys/policies/acl/minter",
+            json!({"policy": policy}),
+        )
+        .await;
+        let made = bao
+            .put(
+                &client,
+                "auth/token/create",
+                json!({"policies": ["minter"], "ttl": "1h"}),
+            )
+            .await;
         bao.token = made["auth"]["client_token"].as_str().unwrap().to_owned();
         bao
     }
@@ -218,24 +301,37 @@ impl Bao {
     async fn answers(&self, client: &Client, statuses: &[u16]) {
         let begun = Instant::now();
         loop {
-            let answer = client.get(format!("{}/v1/sys/health", self.url)).send().await;
+            let answer = client
+                .get(format!("{}/v1/sys/health", self.url))
+                .send()
+                .await;
             if answer.is_ok_and(|answer| statuses.contains(&answer.status().as_u16())) {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "OpenBao does not start");
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "OpenBao does not start"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     async fn put(&self, client: &Client, path: &str, body: Value) -> Value {
-        let request = client.put(format!("{}/v1/{path}", self.url)).header("X-Vault-Token", &self.token).json(&body);
+        let request = client
+            .put(format!("{}/v1/{path}", self.url))
+            .header("X-Vault-Token", &self.token)
+            .json(&body);
         let answer = request.send().await.unwrap().error_for_status().unwrap();
         serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default()
     }
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 const GRANT: &str = r#"

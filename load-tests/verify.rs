@@ -15,23 +15,22 @@ use std::{
 
 use criterion::{Criterion, criterion_group};
 use ed25519_dalek::{Signer as _, SigningKey};
-use hallpass::{
+use hallpass_core::{
     base::{
         ids::{KeyId, ServerUri},
         key::PrivateKey,
         time::{Clock as _, ManualClock, Timestamp},
     },
     token::{
-        Arguments, Evaluation, Narrowing, PassContent, PassToken, RequestFacts, RootKey, UnverifiedPass, attenuate,
+        Arguments, Call, Evaluation, GrantedDetail, Narrowing, PassContent, PassToken,
+        RequestFacts, RootKey, UnverifiedPass, attenuate,
         manifest::{Manifest, Tool},
         mint,
-        rights::{GrantedDetail, Kind},
+        rights::Kind,
     },
-    verify::{
-        Call, Verifier,
-        document::{Frame, KeyDocument, RootKeyEntry},
-    },
+    wire::document::{Frame, KeyDocument, RootKeyEntry},
 };
+use hallpass_verify::Verifier;
 use serde_json::{Value, json};
 
 const ISSUER: &str = "https://broker.example";
@@ -80,7 +79,10 @@ impl Fixture {
     }
 
     fn cold(&self, token: &PassToken) {
-        let pass = UnverifiedPass::parse(black_box(token.expose())).unwrap().verify(&self.root.public()).unwrap();
+        let pass = UnverifiedPass::parse(black_box(token.expose()))
+            .unwrap()
+            .verify(&self.root.public())
+            .unwrap();
         let arguments = Arguments::flatten(Some(black_box(&self.arguments)), Some(&self.tool));
         let request = RequestFacts {
             time: self.now,
@@ -91,12 +93,26 @@ impl Fixture {
             read_only: true,
             call_proven: false,
         };
-        assert_eq!(hallpass::token::evaluate(&pass, hallpass::token::MAX_EVALUATION_TIME, &request), Evaluation::Allowed);
+        assert_eq!(
+            hallpass_core::token::evaluate(
+                &pass,
+                hallpass_core::token::MAX_EVALUATION_TIME,
+                &request
+            ),
+            Evaluation::Allowed
+        );
     }
 
     fn warm(&self) {
-        let pass = self.verifier.verify(black_box(self.token.expose())).unwrap();
-        black_box(self.verifier.clear(&pass, &Call::tool("transfer", Some(&self.arguments))).unwrap());
+        let pass = self
+            .verifier
+            .verify(black_box(self.token.expose()))
+            .unwrap();
+        black_box(
+            self.verifier
+                .clear(&pass, &Call::tool("transfer", Some(&self.arguments)))
+                .unwrap(),
+        );
     }
 }
 
@@ -123,9 +139,17 @@ fn content(now: Timestamp) -> PassContent {
 fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
     let feed = PrivateKey::from_seed(&[2; 32]);
     let clock = Arc::new(ManualClock::new(now));
-    let verifier =
-        Verifier::builder(ISSUER.parse().unwrap(), feed.public().thumbprint(), manifest).clock(clock.clone()).build();
-    let keys = vec![RootKeyEntry { id: root.id(), key: root.public() }];
+    let verifier = Verifier::builder(
+        ISSUER.parse().unwrap(),
+        feed.public().thumbprint(),
+        manifest,
+    )
+    .clock(clock.clone())
+    .build();
+    let keys = vec![RootKeyEntry {
+        id: root.id(),
+        key: root.public(),
+    }];
     let iss = verifier.issuer().clone();
     let document = KeyDocument {
         iss: iss.clone(),
@@ -164,9 +188,17 @@ fn operations() -> Vec<Operation> {
     let signature = key.sign(&message);
     let mut longer = vec![fixture.token.clone()];
     for _ in 0..3 {
-        longer.push(attenuate(&longer[longer.len() - 1], &fixture.narrowing).unwrap().token);
+        longer.push(
+            attenuate(&longer[longer.len() - 1], &fixture.narrowing)
+                .unwrap()
+                .token,
+        );
     }
-    println!("token: {} bytes; with 3 narrowings {}", longer[0].expose().len(), longer[3].expose().len());
+    println!(
+        "token: {} bytes; with 3 narrowings {}",
+        longer[0].expose().len(),
+        longer[3].expose().len()
+    );
     let with = |run: fn(&Fixture)| {
         let fixture = Arc::clone(&fixture);
         Box::new(move || run(&fixture))
@@ -179,9 +211,17 @@ fn operations() -> Vec<Operation> {
         (
             "V: bare strict verify, 600 B",
             None,
-            Box::new(move || public.verify_strict(black_box(&message), &signature).unwrap()),
+            Box::new(move || {
+                public
+                    .verify_strict(black_box(&message), &signature)
+                    .unwrap()
+            }),
         ),
-        ("verify cold, 1 block, to decision", Some(2.75), cold(&longer[0])),
+        (
+            "verify cold, 1 block, to decision",
+            Some(2.75),
+            cold(&longer[0]),
+        ),
         ("verify cold, 2 blocks", None, cold(&longer[1])),
         ("verify cold, 4 blocks", None, cold(&longer[3])),
         ("clear, signature cached", Some(0.6), with(Fixture::warm)),
@@ -190,7 +230,15 @@ fn operations() -> Vec<Operation> {
             Some(1.55),
             with(|fixture| drop(black_box(mint(&fixture.root, &fixture.content).unwrap()))),
         ),
-        ("attenuate", None, with(|fixture| drop(black_box(attenuate(&fixture.token, &fixture.narrowing).unwrap())))),
+        (
+            "attenuate",
+            None,
+            with(|fixture| {
+                drop(black_box(
+                    attenuate(&fixture.token, &fixture.narrowing).unwrap(),
+                ))
+            }),
+        ),
     ]
 }
 
@@ -206,7 +254,10 @@ fn per_call(run: &mut dyn FnMut(), slice: Duration) -> f64 {
 }
 
 fn rounds() {
-    let rounds = std::env::var("HALLPASS_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(31_usize);
+    let rounds = std::env::var("HALLPASS_BENCH_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(31_usize);
     let mut operations = operations();
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); operations.len()];
     for _ in 0..rounds {
@@ -214,15 +265,27 @@ fn rounds() {
             times.push(per_call(run, Duration::from_millis(20)));
         }
     }
-    println!("{:<36} {:>9} {:>9} {:>8} {:>8}", "operation", "min us", "median us", "x V", "target");
+    println!(
+        "{:<36} {:>9} {:>9} {:>8} {:>8}",
+        "operation", "min us", "median us", "x V", "target"
+    );
     for ((name, target, _), own) in operations.iter().zip(&times) {
-        let mut ratios: Vec<f64> = own.iter().zip(&times[0]).map(|(own, base)| own / base).collect();
+        let mut ratios: Vec<f64> = own
+            .iter()
+            .zip(&times[0])
+            .map(|(own, base)| own / base)
+            .collect();
         let mut own = own.clone();
         for list in [&mut ratios, &mut own] {
             list.sort_by(f64::total_cmp);
         }
         let target = target.map_or(String::new(), |target| format!("{target:.2}"));
-        println!("{name:<36} {:>9.1} {:>9.1} {:>8.2} {target:>8}", own[0], own[rounds / 2], ratios[rounds / 2]);
+        println!(
+            "{name:<36} {:>9.1} {:>9.1} {:>8.2} {target:>8}",
+            own[0],
+            own[rounds / 2],
+            ratios[rounds / 2]
+        );
     }
 }
 

@@ -1,19 +1,13 @@
 //! kill -9 under load: whatever a client was told is there after the restart, the chain verifies,
 //! verifiers refuse what was revoked, and an index deleted by hand comes back with the same answers.
 
-#![cfg(feature = "server")]
-
 mod process;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hallpass::{
-    audit,
-    base::ReasonCode,
-    identity::AgentKey,
-    token::manifest::Manifest,
-    verify::{Verifier, document::KeyDocument},
-};
+use hallpass_broker::{identity::AgentKey, ledger::audit};
+use hallpass_core::{base::ReasonCode, token::manifest::Manifest, wire::document::KeyDocument};
+use hallpass_verify::Verifier;
 use process::{
     Home, ISSUER, Running,
     load::{Answers, Load, Revoked, SERVER, furnish, manifest},
@@ -29,9 +23,15 @@ async fn every_answered_mint_and_revocation_survives_kill_9() {
         let told = survive(round).await;
         (minted, revoked) = (minted + told.minted.len(), revoked + told.revoked.len());
         left -= round;
-        eprintln!("{minted} mints and {revoked} revocations were answered in {} cycles", cycles() - left);
+        eprintln!(
+            "{minted} mints and {revoked} revocations were answered in {} cycles",
+            cycles() - left
+        );
     }
-    assert!(minted > 100 && revoked > 20, "too little load to show anything");
+    assert!(
+        minted > 100 && revoked > 20,
+        "too little load to show anything"
+    );
 }
 
 /// Kills one home's broker so many times; whatever was answered is there, with the index and without.
@@ -66,7 +66,10 @@ async fn survive(cycles: u64) -> Answers {
 
 /// 30 in every test run; `HALLPASS_CRASH_CYCLES=1000` for the long one.
 fn cycles() -> u64 {
-    std::env::var("HALLPASS_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
+    std::env::var("HALLPASS_CRASH_CYCLES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(30)
 }
 
 /// Every start checks everything that went before.
@@ -85,30 +88,61 @@ async fn load_and_kill(running: Running, key: &Arc<AgentKey>, mints: u64) -> Ans
 
 async fn everything_is_there(running: &Running, told: &Answers) {
     for (task, id) in &told.minted {
-        let view = running.as_admin("GET", &format!("/v1/tasks/{task}"), None).await.unwrap();
+        let view = running
+            .as_admin("GET", &format!("/v1/tasks/{task}"), None)
+            .await
+            .unwrap();
         assert_eq!(view["passes"][0]["revocation_id"], **id, "task {task}");
         let revoked = told.revoked.iter().any(|revoked| revoked.id == *id);
         // More may be revoked than was answered; less may not.
-        assert!(!revoked || view["passes"][0]["revoked"] == true, "task {task}");
+        assert!(
+            !revoked || view["passes"][0]["revoked"] == true,
+            "task {task}"
+        );
     }
     let listed = all_of(running, "/v1/revocations?limit=200").await;
-    let listed: BTreeMap<_, _> = listed.iter().map(|entry| (entry["sequence"].as_u64(), &entry["subject"])).collect();
+    let listed: BTreeMap<_, _> = listed
+        .iter()
+        .map(|entry| (entry["sequence"].as_u64(), &entry["subject"]))
+        .collect();
     let verifier = verifier(running).await;
-    for Revoked { id, token, sequence } in &told.revoked {
-        assert_eq!(listed.get(&Some(*sequence)), Some(&&json!({"revocation_id": id})), "sequence {sequence}");
+    for Revoked {
+        id,
+        token,
+        sequence,
+    } in &told.revoked
+    {
+        assert_eq!(
+            listed.get(&Some(*sequence)),
+            Some(&&json!({"revocation_id": id})),
+            "sequence {sequence}"
+        );
         let refused = verifier.verify(token).unwrap_err();
-        assert!(refused.codes().contains(&ReasonCode::RevokedToken), "sequence {sequence}: {refused}");
+        assert!(
+            refused.codes().contains(&ReasonCode::RevokedToken),
+            "sequence {sequence}: {refused}"
+        );
     }
 }
 
 /// A verifier that has heard from this broker.
 async fn verifier(running: &Running) -> Verifier {
-    let keys = running.as_admin("GET", "/v1/keys.json", None).await.unwrap();
+    let keys = running
+        .as_admin("GET", "/v1/keys.json", None)
+        .await
+        .unwrap();
     let keys: KeyDocument = serde_json::from_value(keys).unwrap();
     let manifest: Manifest = serde_json::from_value(manifest()).unwrap();
-    let verifier = Verifier::builder(ISSUER.parse().unwrap(), keys.feed_key.thumbprint(), manifest).build();
+    let verifier = Verifier::builder(
+        ISSUER.parse().unwrap(),
+        keys.feed_key.thumbprint(),
+        manifest,
+    )
+    .build();
     verifier.accept_key_document(&keys).unwrap();
-    verifier.accept_frame(&running.feed_frame(SERVER).await).unwrap();
+    verifier
+        .accept_frame(&running.feed_frame(SERVER).await)
+        .unwrap();
     verifier
 }
 
@@ -121,7 +155,10 @@ async fn all_of(running: &Running, path: &str) -> Vec<Value> {
     let mut all = Vec::new();
     let mut cursor = String::new();
     loop {
-        let mut page = running.as_admin("GET", &format!("{path}{cursor}"), None).await.unwrap();
+        let mut page = running
+            .as_admin("GET", &format!("{path}{cursor}"), None)
+            .await
+            .unwrap();
         all.append(page["items"].as_array_mut().unwrap());
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),

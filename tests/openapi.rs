@@ -1,6 +1,5 @@
 //! The OpenAPI document is what `docs/openapi.json` says; `UPDATE_DOCS=1` writes it anew.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,13 +12,17 @@ use std::{collections::BTreeSet, path::Path};
 use serde_json::Value;
 
 fn document() -> Value {
-    serde_json::from_str(&hallpass::http::openapi()).unwrap()
+    serde_json::from_str(&hallpass::server::openapi()).unwrap()
 }
 
 fn operations(document: &Value) -> Vec<(String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let of = |(path, item): (&String, &'_ Value)| -> Vec<String> {
-        item.as_object().unwrap().keys().map(|method| format!("{method} {path}")).collect()
+        item.as_object()
+            .unwrap()
+            .keys()
+            .map(|method| format!("{method} {path}"))
+            .collect()
     };
     let names = paths.iter().flat_map(of);
     names
@@ -34,12 +37,15 @@ fn operations(document: &Value) -> Vec<(String, &Value)> {
 #[test]
 fn the_document_is_the_committed_one() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
-    let now = hallpass::http::openapi();
+    let now = hallpass::server::openapi();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &now).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == now, "docs/openapi.json is out of date: run `UPDATE_DOCS=1 cargo test --test openapi`");
+    assert!(
+        committed == now,
+        "docs/openapi.json is out of date: run `UPDATE_DOCS=1 cargo test --test openapi`"
+    );
 }
 
 #[test]
@@ -50,18 +56,40 @@ fn every_operation_says_what_it_does_who_may_call_it_and_what_it_answers() {
     assert!(!operations.is_empty());
     let mut ids = BTreeSet::new();
     for (name, operation) in operations {
-        assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{name}");
-        assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{name}: operationId is taken");
+        assert!(
+            operation["summary"]
+                .as_str()
+                .is_some_and(|summary| !summary.is_empty()),
+            "{name}"
+        );
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+            "{name}: operationId is taken"
+        );
         let responses = operation["responses"].as_object().unwrap();
-        assert!(responses.keys().any(|status| status.starts_with('2')), "{name}");
+        assert!(
+            responses.keys().any(|status| status.starts_with('2')),
+            "{name}"
+        );
         if !name.ends_with(".json") {
-            assert!(responses.contains_key("4XX") && responses.contains_key("5XX"), "{name}");
+            assert!(
+                responses.contains_key("4XX") && responses.contains_key("5XX"),
+                "{name}"
+            );
         }
         // RFC 7591 has no such header.
         let creates = responses.contains_key("201") && name != "post /oauth/register";
-        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        let has_key = parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key");
-        assert!(!creates || has_key, "{name} creates and takes no idempotency key");
+        let parameters = operation["parameters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let has_key = parameters
+            .iter()
+            .any(|parameter| parameter["name"] == "Idempotency-Key");
+        assert!(
+            !creates || has_key,
+            "{name} creates and takes no idempotency key"
+        );
     }
 }
 
@@ -82,6 +110,11 @@ fn every_reference_leads_somewhere() {
     references(&document, &mut found);
     assert!(found.len() > 20);
     for reference in found {
-        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        assert!(
+            document
+                .pointer(reference.trim_start_matches('#'))
+                .is_some(),
+            "{reference}"
+        );
     }
 }

@@ -1,8 +1,12 @@
 //! A broker that goes away and comes back: a process that is killed, an MCP server behind the layer
 //! that follows its feed, a stock MCP client.
 
-#![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that fails says where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails says where"
+)]
 
 #[path = "../examples/support/ledger.rs"]
 mod ledger;
@@ -10,19 +14,19 @@ mod process;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use hallpass::{
-    base::time::{Clock as _, ManualClock, SystemClock},
-    verify::{
-        Verifier,
-        feed::{self, FeedClient, FeedHandle},
-        tower::HallpassLayer,
-    },
+use hallpass_core::base::time::{Clock as _, ManualClock, SystemClock};
+use hallpass_verify::{
+    Verifier,
+    feed::{self, FeedClient, FeedHandle},
+    tower::HallpassLayer,
 };
 use process::{Home, ISSUER, setup::Setup};
 use rmcp::{
     ServiceExt as _,
     model::CallToolRequestParams,
-    transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
+    transport::{
+        StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
+    },
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
@@ -45,7 +49,10 @@ async fn a_server_goes_on_without_its_broker_till_the_bound_and_goes_on_alone_wh
     let address = broker.url().trim_start_matches("http://").to_owned();
     broker.kill_9();
     broker.wait().await;
-    timeout(PATIENCE, feed.wait_for(|status| !status.connected)).await.unwrap().unwrap();
+    timeout(PATIENCE, feed.wait_for(|status| !status.connected))
+        .await
+        .unwrap()
+        .unwrap();
     clock.advance(BOUND);
     assert_eq!(call(&url, setup.pass()).await, "cleared");
     clock.advance(Duration::from_millis(1));
@@ -61,24 +68,37 @@ async fn a_server_goes_on_without_its_broker_till_the_bound_and_goes_on_alone_wh
     let (restarted, feed) = follow(&setup, &format!("http://{address}"), &state_file, clock);
     assert_eq!(restarted.memory(), verifier.memory());
     let url = serve(restarted).await;
-    timeout(PATIENCE, feed.wait_for(|status| status.failures > 0)).await.unwrap().unwrap();
+    timeout(PATIENCE, feed.wait_for(|status| status.failures > 0))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(call(&url, setup.pass()).await, "503 feed_stale");
 }
 
 /// A verifier that goes on from its state file and follows the broker at `url`.
-fn follow(setup: &Setup, url: &str, state_file: &Path, clock: Arc<ManualClock>) -> (Arc<Verifier>, FeedHandle) {
+fn follow(
+    setup: &Setup,
+    url: &str,
+    state_file: &Path,
+    clock: Arc<ManualClock>,
+) -> (Arc<Verifier>, FeedHandle) {
     let issuer = ISSUER.parse().unwrap();
     let memory = feed::load_memory(state_file, &issuer, &setup.manifest.server).unwrap();
     let builder = Verifier::builder(issuer, &setup.feed_key, setup.manifest.clone()).memory(memory);
     let verifier = Arc::new(builder.clock(clock).staleness_bound(BOUND).build());
     let client = FeedClient::builder(Arc::clone(&verifier), url, &setup.verifier_token);
-    (verifier, client.state_file(state_file).build().unwrap().spawn())
+    (
+        verifier,
+        client.state_file(state_file).build().unwrap().spawn(),
+    )
 }
 
 async fn serve(verifier: Arc<Verifier>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, ledger::router(HallpassLayer::new(verifier), &[])).await });
+    tokio::spawn(async move {
+        axum::serve(listener, ledger::router(HallpassLayer::new(verifier), &[])).await
+    });
     url
 }
 
@@ -87,17 +107,35 @@ async fn call(url: &str, pass: &str) -> String {
     let config = StreamableHttpClientTransportConfig::with_uri(url).auth_header(pass);
     if let Ok(client) = ().serve(StreamableHttpClientTransport::from_config(config)).await {
         let arguments = json!({"year": 2026}).as_object().unwrap().clone();
-        let answer =
-            client.call_tool(CallToolRequestParams::new("read_ledger").with_arguments(arguments)).await.unwrap();
+        let answer = client
+            .call_tool(CallToolRequestParams::new("read_ledger").with_arguments(arguments))
+            .await
+            .unwrap();
         client.cancel().await.unwrap();
         assert!(format!("{answer:?}").contains("rent"), "{answer:?}");
         return "cleared".to_owned();
     }
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read_ledger"}});
-    let request = reqwest::Client::builder().no_proxy().build().unwrap().post(url).bearer_auth(pass).json(&message);
-    let response = request.header("Accept", "application/json, text/event-stream").send().await.unwrap();
-    let (status, body) = (response.status().as_u16(), response.json::<Value>().await.unwrap());
-    format!("{status} {}", body["error"]["data"]["reason"].as_str().unwrap())
+    let request = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .post(url)
+        .bearer_auth(pass)
+        .json(&message);
+    let response = request
+        .header("Accept", "application/json, text/event-stream")
+        .send()
+        .await
+        .unwrap();
+    let (status, body) = (
+        response.status().as_u16(),
+        response.json::<Value>().await.unwrap(),
+    );
+    format!(
+        "{status} {}",
+        body["error"]["data"]["reason"].as_str().unwrap()
+    )
 }
 
 const BOUND: Duration = Duration::from_secs(30);

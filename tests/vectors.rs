@@ -1,22 +1,29 @@
 //! The vectors of `docs/token-format.md`, read from the page itself. They need the feature `verify`
 //! only, and come out the same with every other.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 use std::collections::BTreeMap;
 
-use hallpass::{
+use hallpass_core::{
     base::{
         ids::{KeyId, RevocationId},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
     },
-    token::{Arguments, Evaluation, RequestFacts, RootKey, UnverifiedPass, manifest::Tool, rights::Kind},
+    token::{
+        Arguments, Evaluation, RequestFacts, RootKey, UnverifiedPass, manifest::Tool, rights::Kind,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-#[cfg(feature = "server")]
 mod support;
 
 #[derive(Serialize, Deserialize)]
@@ -70,9 +77,16 @@ impl Case {
             read_only: self.read_only,
             call_proven: false,
         };
-        match hallpass::token::evaluate(&pass, hallpass::token::MAX_EVALUATION_TIME, &request) {
+        match hallpass_core::token::evaluate(
+            &pass,
+            hallpass_core::token::MAX_EVALUATION_TIME,
+            &request,
+        ) {
             Evaluation::Allowed => vec!["allowed".to_owned()],
-            Evaluation::Refused(failed) => failed.iter().map(|failed| failed.code.to_string()).collect(),
+            Evaluation::Refused(failed) => failed
+                .iter()
+                .map(|failed| failed.code.to_string())
+                .collect(),
             Evaluation::Fault(fault) => vec![format!("{fault:?}")],
         }
     }
@@ -83,9 +97,14 @@ fn root() -> RootKey {
 }
 
 fn ids(text: &str) -> Vec<String> {
-    let Ok(parsed) = UnverifiedPass::parse(text) else { return Vec::new() };
+    let Ok(parsed) = UnverifiedPass::parse(text) else {
+        return Vec::new();
+    };
     let blocks = parsed.dangerous_unverified_summary().blocks;
-    blocks.iter().map(|block: &hallpass::token::BlockSummary| short(&block.revocation_id)).collect()
+    blocks
+        .iter()
+        .map(|block: &hallpass_core::token::BlockSummary| short(&block.revocation_id))
+        .collect()
 }
 
 fn short(id: &RevocationId) -> String {
@@ -100,7 +119,6 @@ fn page() -> Vectors {
 
 #[test]
 fn the_page_is_true() {
-    #[cfg(feature = "server")]
     if std::env::var_os("UPDATE_VECTORS").is_some() {
         new_vectors::print();
     }
@@ -112,9 +130,19 @@ fn the_page_is_true() {
     }
     assert!(vectors.cases.len() >= 10);
     for (index, case) in vectors.cases.iter().enumerate() {
-        assert_eq!(case.decide(&vectors.tokens[&case.token].text, &key), case.answer, "case {index}");
+        assert_eq!(
+            case.decide(&vectors.tokens[&case.token].text, &key),
+            case.answer,
+            "case {index}"
+        );
     }
-    let answers = |wanted: &str| vectors.cases.iter().filter(|case| case.answer == [wanted]).count();
+    let answers = |wanted: &str| {
+        vectors
+            .cases
+            .iter()
+            .filter(|case| case.answer == [wanted])
+            .count()
+    };
     assert!(answers("allowed") >= 3 && answers("token_profile") >= 1);
 }
 
@@ -123,9 +151,8 @@ fn raw_hex(bytes: &[u8]) -> String {
 }
 
 /// Makes new vectors, for which tokens are minted: only a broker can.
-#[cfg(feature = "server")]
 mod new_vectors {
-    use hallpass::token::{Narrowing, PassToken, attenuate};
+    use hallpass_core::token::{Narrowing, PassToken, attenuate};
 
     use super::*;
     use crate::support::{Issuer, SERVER, raw, rights};
@@ -136,7 +163,16 @@ mod new_vectors {
             let (kind, name, arguments) = call;
             let at = start.plus(std::time::Duration::from_secs(seconds));
             let (token, name) = (token.to_owned(), name.to_owned());
-            Self { token, at, server: SERVER.to_owned(), kind, name, arguments, read_only, answer: Vec::new() }
+            Self {
+                token,
+                at,
+                server: SERVER.to_owned(),
+                kind,
+                name,
+                arguments,
+                read_only,
+                answer: Vec::new(),
+            }
         }
     }
 
@@ -150,8 +186,11 @@ mod new_vectors {
         narrowing.read_only = true;
         narrowing.expires_at = Some("2026-11-22T10:01:00Z".parse().unwrap());
         let narrowed = attenuate(&plain, &narrowing).unwrap().token;
-        let forged =
-            raw::append(&plain, &root().public(), &format!(r#"right("{SERVER}", "tool", {{"delete_ledger"}});"#));
+        let forged = raw::append(
+            &plain,
+            &root().public(),
+            &format!(r#"right("{SERVER}", "tool", {{"delete_ledger"}});"#),
+        );
         let mut other_key = raw::wire(&plain);
         other_key.authority.next_key.key[0] ^= 1;
         let tokens = [
@@ -160,26 +199,67 @@ mod new_vectors {
             ("with_a_holders_fact", &forged),
             ("changed", &raw::from_wire(&other_key)),
         ];
-        let token = |token: &PassToken| Token { text: token.expose().to_owned(), blocks: ids(token.expose()) };
-        let tokens: BTreeMap<_, _> = tokens.into_iter().map(|(name, text)| (name.to_owned(), token(text))).collect();
+        let token = |token: &PassToken| Token {
+            text: token.expose().to_owned(),
+            blocks: ids(token.expose()),
+        };
+        let tokens: BTreeMap<_, _> = tokens
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), token(text)))
+            .collect();
         let good = json!({"amount": 100, "path": "/srv/data/a"});
         let transfer = |arguments: &Value| (Kind::Tool, "transfer", arguments.clone());
         let read = || (Kind::Tool, "read_ledger", json!({}));
         let mut cases = vec![
             Case::new("plain", 0, transfer(&good), false),
             Case::new("plain", 0, read(), true),
-            Case::new("plain", 0, (Kind::Resource, "file:///srv/data/a", json!({})), true),
-            Case::new("plain", 0, (Kind::Resource, "file:///srv/database", json!({})), true),
-            Case::new("plain", 0, transfer(&json!({"amount": 101, "path": "/srv/data/a"})), false),
-            Case::new("plain", 0, transfer(&json!({"amount": 1, "Amount": 101, "path": "/srv/data/a"})), false),
-            Case::new("plain", 0, (Kind::Resource, "file:///srv/data/.. ", json!({})), true),
-            Case::new("plain", 0, transfer(&json!({"amount": "100", "path": "/srv/data/../a"})), false),
+            Case::new(
+                "plain",
+                0,
+                (Kind::Resource, "file:///srv/data/a", json!({})),
+                true,
+            ),
+            Case::new(
+                "plain",
+                0,
+                (Kind::Resource, "file:///srv/database", json!({})),
+                true,
+            ),
+            Case::new(
+                "plain",
+                0,
+                transfer(&json!({"amount": 101, "path": "/srv/data/a"})),
+                false,
+            ),
+            Case::new(
+                "plain",
+                0,
+                transfer(&json!({"amount": 1, "Amount": 101, "path": "/srv/data/a"})),
+                false,
+            ),
+            Case::new(
+                "plain",
+                0,
+                (Kind::Resource, "file:///srv/data/.. ", json!({})),
+                true,
+            ),
+            Case::new(
+                "plain",
+                0,
+                transfer(&json!({"amount": "100", "path": "/srv/data/../a"})),
+                false,
+            ),
             Case::new("plain", 0, (Kind::Tool, "delete_ledger", json!({})), false),
             Case::new("plain", 299, read(), true),
             Case::new("plain", 300, read(), true),
             Case::new("narrowed", 59, read(), true),
             Case::new("narrowed", 60, transfer(&good), false),
-            Case::new("with_a_holders_fact", 0, (Kind::Tool, "delete_ledger", json!({})), false),
+            Case::new(
+                "with_a_holders_fact",
+                0,
+                (Kind::Tool, "delete_ledger", json!({})),
+                false,
+            ),
             Case::new("changed", 0, read(), true),
         ];
         let mut elsewhere = Case::new("plain", 0, read(), true);
@@ -188,18 +268,31 @@ mod new_vectors {
         for case in &mut cases {
             case.answer = case.decide(&tokens[&case.token].text, &root().public());
         }
-        let vectors = Vectors { root_key: raw_hex(root().public().as_bytes()), tokens, cases };
+        let vectors = Vectors {
+            root_key: raw_hex(root().public().as_bytes()),
+            tokens,
+            cases,
+        };
         let text = |value: &Value| value.to_string();
         println!("{{\"root_key\": {},", json!(vectors.root_key));
         println!(" \"tokens\": {{");
         let tokens: Vec<String> = vectors
             .tokens
             .iter()
-            .map(|(name, token)| format!("  {}: {}", json!(name), text(&serde_json::to_value(token).unwrap())))
+            .map(|(name, token)| {
+                format!(
+                    "  {}: {}",
+                    json!(name),
+                    text(&serde_json::to_value(token).unwrap())
+                )
+            })
             .collect();
         println!("{}}},", tokens.join(",\n"));
-        let cases: Vec<String> =
-            vectors.cases.iter().map(|case| format!("  {}", text(&serde_json::to_value(case).unwrap()))).collect();
+        let cases: Vec<String> = vectors
+            .cases
+            .iter()
+            .map(|case| format!("  {}", text(&serde_json::to_value(case).unwrap())))
+            .collect();
         println!(" \"cases\": [\n{}]}}", cases.join(",\n"));
     }
 }

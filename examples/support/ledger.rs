@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::{Router, http::request::Parts};
-use hallpass::verify::{Permit, tower::HallpassLayer};
+use hallpass_verify::{Permit, tower::HallpassLayer};
 use rmcp::{
     ErrorData, ServerHandler,
     handler::server::{router::tool::ToolRouter, tool::Extension, wrapper::Parameters},
@@ -27,10 +27,13 @@ use serde::Deserialize;
 pub(crate) fn router(layer: HallpassLayer, hosts: &[String]) -> Router {
     let ledger = Ledger::new();
     let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let config =
-        StreamableHttpServerConfig::default().with_allowed_hosts(local.into_iter().chain(hosts.iter().cloned()));
-    let service =
-        StreamableHttpService::new(move || Ok(ledger.clone()), Arc::new(LocalSessionManager::default()), config);
+    let config = StreamableHttpServerConfig::default()
+        .with_allowed_hosts(local.into_iter().chain(hosts.iter().cloned()));
+    let service = StreamableHttpService::new(
+        move || Ok(ledger.clone()),
+        Arc::new(LocalSessionManager::default()),
+        config,
+    );
     Router::new().route_service("/mcp", service).layer(layer)
 }
 
@@ -66,9 +69,17 @@ struct Transfer {
 #[tool_router]
 impl Ledger {
     fn new() -> Self {
-        let accounts = |amount: i64| BTreeMap::from([("rent".to_owned(), amount), ("travel".to_owned(), 2 * amount)]);
+        let accounts = |amount: i64| {
+            BTreeMap::from([
+                ("rent".to_owned(), amount),
+                ("travel".to_owned(), 2 * amount),
+            ])
+        };
         let books = Books::from([(2025, accounts(120_000)), (2026, accounts(150_000))]);
-        Self { books: Arc::new(Mutex::new(books)), tool_router: Self::tool_router() }
+        Self {
+            books: Arc::new(Mutex::new(books)),
+            tool_router: Self::tool_router(),
+        }
     }
 
     #[tool(description = "Read all accounts of a year")]
@@ -80,9 +91,14 @@ impl Ledger {
     }
 
     #[tool(description = "Find accounts by part of their name")]
-    fn search_ledger(&self, Parameters(Search { text: part }): Parameters<Search>) -> CallToolResult {
+    fn search_ledger(
+        &self,
+        Parameters(Search { text: part }): Parameters<Search>,
+    ) -> CallToolResult {
         self.with_books(|books| {
-            let found = books.iter().flat_map(|(year, accounts)| accounts.keys().map(move |name| (year, name)));
+            let found = books
+                .iter()
+                .flat_map(|(year, accounts)| accounts.keys().map(move |name| (year, name)));
             let found: Vec<_> = found.filter(|(_, name)| name.contains(&part)).collect();
             text(format!("{found:?}"))
         })
@@ -100,11 +116,17 @@ impl Ledger {
         };
         let (agent, task) = (permit.agent(), permit.task());
         Ok(self.with_books(|books| {
-            let balance = books.entry(2026).or_default().entry(account.clone()).or_default();
+            let balance = books
+                .entry(2026)
+                .or_default()
+                .entry(account.clone())
+                .or_default();
             match balance.checked_add(amount) {
                 Some(sum) => {
                     *balance = sum;
-                    text(format!("{account} now has {sum}; booked by {agent} for {task}"))
+                    text(format!(
+                        "{account} now has {sum}; booked by {agent} for {task}"
+                    ))
                 }
                 None => failure("the account cannot hold that much".to_owned()),
             }

@@ -3,13 +3,17 @@
 //!
 //! The pass is that of `verify.rs`: 12 facts, 3 checks, 6 request facts.
 
-#![allow(dead_code, unreachable_pub, reason = "each bench uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench uses its own part of this"
+)]
 
 use std::{sync::Arc, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use biscuit_auth::{Algorithm, BiscuitBuilder, BlockBuilder, KeyPair};
-use hallpass::{
+use hallpass_core::{
     base::{
         holder::HolderKey,
         ids::KeyId,
@@ -17,11 +21,9 @@ use hallpass::{
         time::{ManualClock, Timestamp},
     },
     token::{PassToken, RootKey},
-    verify::{
-        Verifier,
-        document::{Frame, KeyDocument, RootKeyEntry},
-    },
+    wire::document::{Frame, KeyDocument, RootKeyEntry},
 };
+use hallpass_verify::Verifier;
 use serde_json::json;
 
 pub const ISSUER: &str = "https://broker.example";
@@ -38,9 +40,11 @@ pub fn root() -> RootKey {
 /// The pass, bound to `holder` when there is one, which may hand it on four times.
 pub fn pass(holder: Option<&PrivateKey>) -> PassToken {
     let key = |key: &PrivateKey| HolderKey::Ed25519(key.public()).to_string();
-    let bound =
-        holder.map_or(String::new(), |holder| format!("cnf(\"{}\"); check if depth($d), $d <= 4;", key(holder)));
-    let this = format!(r#"call($s, $k, $n), !($s === "{SERVER}" && $k === "tool" && $n === "transfer")"#);
+    let bound = holder.map_or(String::new(), |holder| {
+        format!("cnf(\"{}\"); check if depth($d), $d <= 4;", key(holder))
+    });
+    let this =
+        format!(r#"call($s, $k, $n), !($s === "{SERVER}" && $k === "tool" && $n === "transfer")"#);
     let code = format!(
         r#"hallpass(1); issuer("{ISSUER}"); task("tsk_00000000000000000000000000000001"); agent("research-bot");
         steward("stw_00000000000000000000000000000001"); iat(2026-11-22T10:00:00Z); exp(2026-11-22T10:05:00Z);
@@ -52,16 +56,25 @@ pub fn pass(holder: Option<&PrivateKey>) -> PassToken {
         check all {this} or arg("/amount", $v), $v >= 0, $v <= 100;
         check all {this} or arg("/currency", $v), {{"EUR", "CHF"}}.contains($v);"#
     );
-    let pair = KeyPair::from(&biscuit_auth::PrivateKey::from_bytes(&[1; 32], Algorithm::Ed25519).unwrap());
-    let biscuit = BiscuitBuilder::new().root_key_id(1).code(code).unwrap().build(&pair).unwrap();
+    let pair =
+        KeyPair::from(&biscuit_auth::PrivateKey::from_bytes(&[1; 32], Algorithm::Ed25519).unwrap());
+    let biscuit = BiscuitBuilder::new()
+        .root_key_id(1)
+        .code(code)
+        .unwrap()
+        .build(&pair)
+        .unwrap();
     PassToken::from_text(URL_SAFE_NO_PAD.encode(biscuit.to_vec().unwrap()))
 }
 
 /// The token with one more block of this Datalog, as any holder can write it.
 pub fn append(pass: &PassToken, root: &PublicKey, code: &str) -> PassToken {
     let key = biscuit_auth::PublicKey::from_bytes(root.as_bytes(), Algorithm::Ed25519).unwrap();
-    let biscuit = biscuit_auth::Biscuit::from(URL_SAFE_NO_PAD.decode(pass.expose()).unwrap(), key).unwrap();
-    let longer = biscuit.append(BlockBuilder::new().code(code).unwrap()).unwrap();
+    let biscuit =
+        biscuit_auth::Biscuit::from(URL_SAFE_NO_PAD.decode(pass.expose()).unwrap(), key).unwrap();
+    let longer = biscuit
+        .append(BlockBuilder::new().code(code).unwrap())
+        .unwrap();
     PassToken::from_text(URL_SAFE_NO_PAD.encode(longer.to_vec().unwrap()))
 }
 
@@ -72,10 +85,14 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
         "server": SERVER, "name": "ledger",
         "tools": {"transfer": {"irreversible": true, "path_arguments": ["/path"]}, "read_ledger": {"read_only": true}},
     }));
-    let verifier = Verifier::builder(ISSUER.parse().unwrap(), feed.public().thumbprint(), manifest.unwrap())
-        .clock(Arc::new(ManualClock::new(now())))
-        .cached_signatures(cached_signatures)
-        .build();
+    let verifier = Verifier::builder(
+        ISSUER.parse().unwrap(),
+        feed.public().thumbprint(),
+        manifest.unwrap(),
+    )
+    .clock(Arc::new(ManualClock::new(now())))
+    .cached_signatures(cached_signatures)
+    .build();
     let iss = verifier.issuer().clone();
     let document = KeyDocument {
         iss: iss.clone(),
@@ -94,7 +111,10 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
         since: None,
         sequence: 1,
         at: now(),
-        keys: Some(vec![RootKeyEntry { id: root.id(), key: root.public() }]),
+        keys: Some(vec![RootKeyEntry {
+            id: root.id(),
+            key: root.public(),
+        }]),
         feed_keys: None,
         manifest: None,
         revocations: Vec::new(),
@@ -119,14 +139,20 @@ impl Operation {
             let all = move || (0..count).for_each(|_| run());
             Box::new(all) as Box<dyn FnMut()>
         };
-        Self { name: name.to_owned(), prepare: Box::new(prepare) }
+        Self {
+            name: name.to_owned(),
+            prepare: Box::new(prepare),
+        }
     }
 }
 
 /// Runs every operation in turn, round after round, so that a noisy machine disturbs all alike. Returns,
 /// for each, its times in microseconds and its ratios to the first within a round, both in order.
 pub fn rounds(operations: &mut [Operation], counts: &[usize]) -> Vec<(Vec<f64>, Vec<f64>)> {
-    let rounds = std::env::var("HALLPASS_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(31_usize);
+    let rounds = std::env::var("HALLPASS_BENCH_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(31_usize);
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); operations.len()];
     for _ in 0..rounds {
         for ((operation, count), times) in operations.iter_mut().zip(counts).zip(&mut times) {
@@ -140,8 +166,18 @@ pub fn rounds(operations: &mut [Operation], counts: &[usize]) -> Vec<(Vec<f64>, 
         list.sort_by(f64::total_cmp);
         list
     };
-    let ratios = |own: &Vec<f64>| sorted(own.iter().zip(&times[0]).map(|(own, base)| own / base).collect());
-    times.iter().map(|own| (sorted(own.clone()), ratios(own))).collect()
+    let ratios = |own: &Vec<f64>| {
+        sorted(
+            own.iter()
+                .zip(&times[0])
+                .map(|(own, base)| own / base)
+                .collect(),
+        )
+    };
+    times
+        .iter()
+        .map(|own| (sorted(own.clone()), ratios(own)))
+        .collect()
 }
 
 pub fn median(sorted: &[f64]) -> f64 {

@@ -1,11 +1,14 @@
 //! Why the broker did not do something.
 
-use super::DecisionsError;
-use crate::{base::ReasonCode, journal::{JournalError, NotRecorded}, policy::Reason, token::MintError};
+use crate::{
+    DecisionsError,
+    ledger::{file::JournalError, receipt::NotRecorded},
+    policy::Reason,
+};
+use hallpass_core::{base::ReasonCode, token::MintError};
 
 /// Why the broker did not do something.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum BrokerError {
     /// Policy said no, or the pass cannot be made; every reason.
     #[error("refused: {}", .0.iter().map(|reason| reason.detail.as_str()).collect::<Vec<_>>().join("; "))]
@@ -67,7 +70,9 @@ impl BrokerError {
     #[must_use]
     pub fn code(&self) -> ReasonCode {
         match self {
-            Self::Refused(reasons) => reasons.first().map_or(ReasonCode::NoGrant, |reason| reason.code),
+            Self::Refused(reasons) => reasons
+                .first()
+                .map_or(ReasonCode::NoGrant, |reason| reason.code),
             Self::Invalid { .. } => ReasonCode::InvalidRequest,
             Self::NotFound(_) | Self::Archived(_) => ReasonCode::NotFound,
             Self::Conflict(_) => ReasonCode::Conflict,
@@ -76,14 +81,20 @@ impl BrokerError {
             Self::Replay => ReasonCode::Unauthenticated,
             Self::StorageLow => ReasonCode::StorageLow,
             Self::Internal(_) => ReasonCode::Internal,
-            Self::Journal(_) | Self::Trail(_) | Self::Busy | Self::Full(_) | Self::Decisions(_) | Self::Files(_) => {
-                ReasonCode::Unavailable
-            }
+            Self::Journal(_)
+            | Self::Trail(_)
+            | Self::Busy
+            | Self::Full(_)
+            | Self::Decisions(_)
+            | Self::Files(_) => ReasonCode::Unavailable,
         }
     }
 
-    pub(super) fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
-        Self::Invalid { field, detail: detail.into() }
+    pub(crate) fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
+        Self::Invalid {
+            field,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -94,6 +105,6 @@ impl From<NotRecorded> for BrokerError {
 }
 
 /// The reason to refuse a request whose pass cannot be minted.
-pub(super) fn not_mintable(error: &MintError) -> Reason {
+pub(crate) fn not_mintable(error: &MintError) -> Reason {
     Reason::new(error.code(), error.to_string())
 }

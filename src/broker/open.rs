@@ -12,42 +12,36 @@ use std::{
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{
-    Broker, BrokerError, Caller, Options,
-    assertions::Assertions,
-    codes::Turns,
-    decisions::DECISIONS_DIRECTORY,
-    decisions::Decisions,
-    directory::{Directory, DirectoryError},
-    feed::FeedHub,
-    judge::Judges,
-    key_files::KeyFiles,
-    keyring::{Keyring, KeyringError},
-    operators::NewOperator,
-    policy_store::PolicyStore,
-    reports,
-    saved::{Saved, take_snapshot},
-    space::Space,
-    state::State,
-};
 use crate::{
-    audit::{TREE_DIRECTORY, Tree},
-    base::{
-        ids::KeyId,
-        secret_file::{SecretFileError, write_secret},
-        time::Clock,
+    BrokerError, DECISIONS_DIRECTORY, DirectoryError, KeyringError, NewOperator, Options, State,
+    broker::{Broker, Caller},
+    disk::reserve::Space,
+    domain::{
+        assertions::Assertions,
+        event::{Event, KeyPurpose, KeyState, Role},
+        state::snapshot::{Saved, take_snapshot},
     },
-    index::{Follower, Index, IndexError},
-    journal::{
-        Apply, Event, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
-        event::{KeyPurpose, KeyState, Role},
+    feed::{hub::FeedHub, server_verifiers::Judges},
+    issuing::codes::Turns,
+    keys::{files::KeyFiles, keyring::Keyring},
+    ledger::{
+        file::{Apply, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader},
+        tree::{TREE_DIRECTORY, Tree},
+        views::{Follower, Index, IndexError},
     },
     policy::{Finding, PolicyErrors},
+    policy_store::PolicyStore,
+    registry::directory::Directory,
+    trail::{decisions::Decisions, reports},
+};
+use hallpass_core::base::{
+    ids::KeyId,
+    secret_file::{SecretFileError, write_secret},
+    time::Clock,
 };
 
 /// A started broker, and what its start found and did.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Opened {
     /// The broker.
     pub broker: Arc<Broker>,
@@ -61,7 +55,6 @@ pub struct Opened {
 
 /// Why a broker did not start. Nothing was changed, unless the text says so.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// The journal.
     #[error(transparent)]
@@ -134,10 +127,21 @@ impl Broker {
         let policy_warnings = broker.load_policy_at_start().await?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let issuer = broker.options.issuer.to_string();
-        let event = Event::BrokerStarted { issuer, version, recovery: recovery.clone() };
-        broker.record(&Caller::broker(), broker.now(), vec![event]).await?;
+        let event = Event::BrokerStarted {
+            issuer,
+            version,
+            recovery: recovery.clone(),
+        };
+        broker
+            .record(&Caller::broker(), broker.now(), vec![event])
+            .await?;
         recovery.shrink_to_fit();
-        Ok(Opened { broker: Arc::new(broker), first_start, recovery, policy_warnings })
+        Ok(Opened {
+            broker: Arc::new(broker),
+            first_start,
+            recovery,
+            policy_warnings,
+        })
     }
 
     /// Replays the journal into a state and an index, and starts the writer.
@@ -145,8 +149,17 @@ impl Broker {
         let space = Space::before_opening(&options.data_dir);
         let segment_bytes = options.retention.segment_bytes;
         // A directory for keys may have been made for the broker; a key in it was not.
-        let evidence = vec!["index", TREE_DIRECTORY, DECISIONS_DIRECTORY, "keys/root-1.key"];
-        let journal_options = JournalOptions { segment_bytes, evidence, ..JournalOptions::default() };
+        let evidence = vec![
+            "index",
+            TREE_DIRECTORY,
+            DECISIONS_DIRECTORY,
+            "keys/root-1.key",
+        ];
+        let journal_options = JournalOptions {
+            segment_bytes,
+            evidence,
+            ..JournalOptions::default()
+        };
         let mut saved = Saved::new(&options.data_dir);
         let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
         let (mut state, tree) = saved.into_parts();
@@ -162,13 +175,20 @@ impl Broker {
         let (feed_sequence, _) = watch::channel(state.last_sequence());
         let (sequence, _) = watch::channel(state.last_sequence());
         let last_at = Arc::new(AtomicI64::new(now.unix_millis()));
-        let (state, index, tree) = (Arc::new(RwLock::new(state)), Arc::new(index), Arc::new(tree));
+        let (state, index, tree) = (
+            Arc::new(RwLock::new(state)),
+            Arc::new(index),
+            Arc::new(tree),
+        );
         // The index refuses queries from then on, says so, and is rebuilt at the next start; what decides is the
         // state, so minting and revoking go on.
         let follower = Follower::start(Arc::clone(&index), |error| {
             tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
         })?;
-        let (folded, views) = ((Arc::clone(&state), Arc::clone(&last_at)), (follower, Arc::clone(&tree)));
+        let (folded, views) = (
+            (Arc::clone(&state), Arc::clone(&last_at)),
+            (follower, Arc::clone(&tree)),
+        );
         let apply = applier(folded, views, (feed_sequence.clone(), sequence.clone()));
         let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
         let journal = recovered.with_snapshots(snapshots).start(apply)?;
@@ -184,7 +204,10 @@ impl Broker {
             tree,
             state,
             last_at,
-            keyring: RwLock::new(Keyring::empty(KeyFiles::new(keys, options.keys_at_rest.clone()))),
+            keyring: RwLock::new(Keyring::empty(KeyFiles::new(
+                keys,
+                options.keys_at_rest.clone(),
+            ))),
             directory: Mutex::new(directory),
             policy,
             feed: FeedHub::default(),
@@ -207,10 +230,28 @@ impl Broker {
     /// The first key of every purpose that has none: a crash may have kept a part of the first ones.
     async fn make_first_keys(&self) -> Result<(), StartError> {
         let mut events = Vec::new();
-        let known: BTreeSet<KeyPurpose> = self.state().keys.keys().map(|(purpose, _)| *purpose).collect();
-        for purpose in KeyPurpose::ALL.into_iter().filter(|purpose| !known.contains(purpose)) {
-            let public = self.keyring.write().unwrap_or_else(PoisonError::into_inner).make(purpose, KeyId(1))?;
-            events.push(Event::KeyChanged { purpose, key: KeyId(1), public, state: KeyState::Active, link: None });
+        let known: BTreeSet<KeyPurpose> = self
+            .state()
+            .keys
+            .keys()
+            .map(|(purpose, _)| *purpose)
+            .collect();
+        for purpose in KeyPurpose::ALL
+            .into_iter()
+            .filter(|purpose| !known.contains(purpose))
+        {
+            let public = self
+                .keyring
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .make(purpose, KeyId(1))?;
+            events.push(Event::KeyChanged {
+                purpose,
+                key: KeyId(1),
+                public,
+                state: KeyState::Active,
+                link: None,
+            });
         }
         if !events.is_empty() {
             self.record(&Caller::broker(), self.now(), events).await?;
@@ -229,7 +270,9 @@ impl Broker {
     ///
     /// When it cannot be recorded or written.
     pub async fn write_admin_token(&self) -> Result<PathBuf, StartError> {
-        let operator = FIRST_OPERATOR.parse().map_err(|error| BrokerError::Files(format!("{error}")))?;
+        let operator = FIRST_OPERATOR
+            .parse()
+            .map_err(|error| BrokerError::Files(format!("{error}")))?;
         if self.state().operators.contains_key(&operator) {
             self.remove_operator(&Caller::broker(), &operator).await?;
         }
@@ -248,15 +291,25 @@ impl Broker {
 
 /// SECURITY: an older copy lacks revocations that were answered, and everything that it holds is sound.
 fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), StartError> {
-    let Some(expected) = expected.filter(|expected| *expected != Head::GENESIS) else { return Ok(()) };
+    let Some(expected) = expected.filter(|expected| *expected != Head::GENESIS) else {
+        return Ok(());
+    };
     let found = journal.head();
     if found.sequence < expected.sequence {
         return Err(StartError::OlderCopy { expected, found });
     }
     if expected.sequence < journal.first() {
-        return Err(ReadError::Archived { sequence: expected.sequence, first: journal.first() }.into());
+        return Err(ReadError::Archived {
+            sequence: expected.sequence,
+            first: journal.first(),
+        }
+        .into());
     }
-    match journal.read_from(expected.sequence, None)?.next().transpose()? {
+    match journal
+        .read_from(expected.sequence, None)?
+        .next()
+        .transpose()?
+    {
         Some(record) if record.head() == expected => Ok(()),
         _ => Err(StartError::OtherJournal { expected }),
     }
@@ -295,8 +348,14 @@ fn applier(
 
 fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::MakeDirectory { path: path.to_owned(), source })
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| StartError::MakeDirectory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Where private keys lie, in the data directory.
@@ -311,9 +370,19 @@ const FIRST_OPERATOR_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 #[cfg(test)]
 impl Broker {
     /// One that nobody has asked for anything, below `home`.
-    pub(super) async fn opened_in(home: &std::path::Path) -> Arc<Self> {
-        let options = Options::new("https://broker.example".parse().unwrap(), home.join("data"), home.join("policy"));
-        Self::open(options, Arc::new(crate::base::time::SystemClock::default())).await.unwrap().broker
+    pub(crate) async fn opened_in(home: &std::path::Path) -> Arc<Self> {
+        let options = Options::new(
+            "https://broker.example".parse().unwrap(),
+            home.join("data"),
+            home.join("policy"),
+        );
+        Self::open(
+            options,
+            Arc::new(hallpass_core::base::time::SystemClock::default()),
+        )
+        .await
+        .unwrap()
+        .broker
     }
 }
 

@@ -2,15 +2,11 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use super::{KeysAtRest, Retention};
-use crate::{
-    base::ids::{AgentId, IssuerUri},
-    journal::Head,
-};
+use crate::{KeysAtRest, Retention, ledger::file::Head};
+use hallpass_core::base::ids::{AgentId, IssuerUri};
 
 /// How a broker is run.
 #[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_structs, reason = "whoever starts a broker must say every one of these")]
 pub struct Options {
     /// The issuer that passes name.
     pub issuer: IssuerUri,

@@ -10,23 +10,25 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Broker, BrokerError, Caller, open::StartError};
 use crate::{
-    base::digest::Digest,
-    journal::Event,
-    policy::{Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml},
+    BrokerError, StartError,
+    broker::{Broker, Caller},
+    domain::event::Event,
+    policy::{
+        Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml,
+    },
 };
+use hallpass_core::base::digest::Digest;
 
 /// The policy that is in force.
 #[derive(Debug)]
-pub(super) struct PolicyStore {
+pub(crate) struct PolicyStore {
     directory: PathBuf,
     current: RwLock<Arc<PolicySet>>,
 }
 
 /// The policy, as shown to operators.
 #[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
 pub struct PolicyView {
     /// Digest over all files.
     pub digest: Digest,
@@ -44,7 +46,6 @@ pub struct PolicyView {
 
 /// One grant or guardrail and its place.
 #[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
 pub struct RuleView {
     /// Its id or name.
     pub id: String,
@@ -56,7 +57,6 @@ pub struct RuleView {
 
 /// A grant that was written and is in force.
 #[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
 pub struct GrantWritten {
     /// The file that it was written to.
     pub file: String,
@@ -65,11 +65,14 @@ pub struct GrantWritten {
 }
 
 impl PolicyStore {
-    pub(super) fn new(directory: PathBuf) -> Result<Self, PolicyErrors> {
-        Ok(Self { directory, current: RwLock::new(Arc::new(PolicySet::empty()?)) })
+    pub(crate) fn new(directory: PathBuf) -> Result<Self, PolicyErrors> {
+        Ok(Self {
+            directory,
+            current: RwLock::new(Arc::new(PolicySet::empty()?)),
+        })
     }
 
-    pub(super) fn current(&self) -> Arc<PolicySet> {
+    pub(crate) fn current(&self) -> Arc<PolicySet> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -85,12 +88,22 @@ impl Broker {
         let set = self.policy.current();
         let catalogue = self.state().catalogue();
         let (errors, warnings) = set.check(&catalogue);
-        let rule = |id: String, file: &str, line| RuleView { id, file: file.to_owned(), line };
+        let rule = |id: String, file: &str, line| RuleView {
+            id,
+            file: file.to_owned(),
+            line,
+        };
         PolicyView {
             digest: set.digest(),
             directory: self.policy.directory.display().to_string(),
-            grants: set.grants().map(|(grant, file, line)| rule(grant.id.to_string(), file, line)).collect(),
-            guardrails: set.guardrails().map(|(name, file, line)| rule(name.to_owned(), file, line)).collect(),
+            grants: set
+                .grants()
+                .map(|(grant, file, line)| rule(grant.id.to_string(), file, line))
+                .collect(),
+            guardrails: set
+                .guardrails()
+                .map(|(name, file, line)| rule(name.to_owned(), file, line))
+                .collect(),
             warnings: warnings.iter().map(ToString::to_string).collect(),
             errors: errors.iter().map(ToString::to_string).collect(),
         }
@@ -112,7 +125,10 @@ impl Broker {
     /// # Errors
     ///
     /// Everything that is wrong in any file; or nothing can be recorded.
-    pub async fn reload_policy(&self, caller: &Caller) -> Result<Result<PolicyView, PolicyErrors>, BrokerError> {
+    pub async fn reload_policy(
+        &self,
+        caller: &Caller,
+    ) -> Result<Result<PolicyView, PolicyErrors>, BrokerError> {
         let _changing = self.changes.lock().await;
         let catalogue = self.state().catalogue();
         match PolicySet::load(&self.policy.directory, &catalogue) {
@@ -135,8 +151,11 @@ impl Broker {
         let _changing = self.changes.lock().await;
         let name = format!("{}.toml", grant.id);
         let path = self.policy.directory.join(&name);
-        let text = grant_toml(grant).map_err(|error| BrokerError::invalid("grant", error.to_string()))?;
-        let failed = |error: std::io::Error| BrokerError::Files(format!("cannot write `{}`: {error}", path.display()));
+        let text =
+            grant_toml(grant).map_err(|error| BrokerError::invalid("grant", error.to_string()))?;
+        let failed = |error: std::io::Error| {
+            BrokerError::Files(format!("cannot write `{}`: {error}", path.display()))
+        };
         if path.exists() {
             return Err(BrokerError::Conflict(format!(
                 "`{}` exists: edit it and run `hallpass policy reload`",
@@ -150,7 +169,10 @@ impl Broker {
                 let in_force = self.put_into_force(caller, set).await;
                 // What was not recorded must not come into force with the next start.
                 let policy = in_force.inspect_err(|_| drop(fs::remove_file(&path)))?;
-                Ok(Ok(GrantWritten { file: path.display().to_string(), policy }))
+                Ok(Ok(GrantWritten {
+                    file: path.display().to_string(),
+                    policy,
+                }))
             }
             Err(errors) => {
                 fs::remove_file(&path).map_err(failed)?;
@@ -161,7 +183,7 @@ impl Broker {
 
     /// SECURITY: a guardrail that names what a new manifest calls otherwise would guard nothing, and a
     /// grant that does not check would stop the next start; so the policy is changed first.
-    pub(super) fn refuse_policy_trouble(&self, catalogue: &Catalogue) -> Result<(), BrokerError> {
+    pub(crate) fn refuse_policy_trouble(&self, catalogue: &Catalogue) -> Result<(), BrokerError> {
         let policy = self.policy.current();
         let (new, _) = policy.check(catalogue);
         if new.is_empty() {
@@ -169,25 +191,49 @@ impl Broker {
         }
         let before = self.state().catalogue();
         let (old, _) = policy.check(&before);
-        let more: Vec<_> = new.iter().filter(|finding| !old.contains(finding)).map(ToString::to_string).collect();
+        let more: Vec<_> = new
+            .iter()
+            .filter(|finding| !old.contains(finding))
+            .map(ToString::to_string)
+            .collect();
         if more.is_empty() {
             return Ok(());
         }
-        Err(BrokerError::Conflict(format!("the policy in force does not check with it: {}", more.join("; "))))
+        Err(BrokerError::Conflict(format!(
+            "the policy in force does not check with it: {}",
+            more.join("; ")
+        )))
     }
 
-    async fn put_into_force(&self, caller: &Caller, set: PolicySet) -> Result<PolicyView, BrokerError> {
-        let (digest, grants, guardrails) = (set.digest(), set.grants().len(), set.guardrails().len());
+    async fn put_into_force(
+        &self,
+        caller: &Caller,
+        set: PolicySet,
+    ) -> Result<PolicyView, BrokerError> {
+        let (digest, grants, guardrails) =
+            (set.digest(), set.grants().len(), set.guardrails().len());
         // Recorded first: what decides is never something that the trail does not know.
-        self.record(caller, self.now(), vec![Event::PolicyLoaded { digest, grants, guardrails }]).await?;
+        self.record(
+            caller,
+            self.now(),
+            vec![Event::PolicyLoaded {
+                digest,
+                grants,
+                guardrails,
+            }],
+        )
+        .await?;
         self.policy.replace(set);
         Ok(self.policy())
     }
 
     /// At start: an absent directory is made, with a commented example and the schema.
-    pub(super) async fn load_policy_at_start(&self) -> Result<Vec<Finding>, StartError> {
+    pub(crate) async fn load_policy_at_start(&self) -> Result<Vec<Finding>, StartError> {
         let directory = &self.policy.directory;
-        let made = |source| StartError::MakeDirectory { path: directory.clone(), source };
+        let made = |source| StartError::MakeDirectory {
+            path: directory.clone(),
+            source,
+        };
         if !directory.exists() {
             fs::create_dir_all(directory).map_err(made)?;
             write_new(&directory.join("example.toml"), EXAMPLE_GRANTS).map_err(made)?;
@@ -205,7 +251,11 @@ impl Broker {
 }
 
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -9,23 +9,24 @@ use clap::Args;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{
-    GLOBAL,
-    client::{Bearer, Client, Connection, segment},
-    error::CliError,
-};
 use crate::{
+    cli::{
+        GLOBAL,
+        client::{Bearer, Client, Connection, segment},
+        error::CliError,
+    },
+    server::config::process_environment,
+};
+use hallpass_broker::{OPERATOR_TOKEN_FILE, identity::AgentKey};
+use hallpass_core::{
     base::{
         ids::{IssuerUri, ServerUri},
         json,
         secret_file::read_secret,
         time::{Clock as _, SystemClock},
     },
-    broker::OPERATOR_TOKEN_FILE,
-    config::process_environment,
-    identity::AgentKey,
     token::PassToken,
-    verify::document::KeyDocument,
+    wire::document::KeyDocument,
 };
 
 /// An operator's way to the broker.
@@ -111,7 +112,11 @@ impl Either {
 
     /// A client and the agent's credential when there is `--as`, else the operator's.
     pub(super) async fn open(&self) -> Result<(Client, Bearer), CliError> {
-        if self.agent.key_file.is_some() { self.as_agent().await } else { self.operator.open() }
+        if self.agent.key_file.is_some() {
+            self.as_agent().await
+        } else {
+            self.operator.open()
+        }
     }
 
     pub(super) const fn is_agent(&self) -> bool {
@@ -140,24 +145,32 @@ impl Signer {
         };
         let document = read_key_document(json_file(path)?, path.display())?;
         match &self.issuer {
-            Some(expected) if *expected != document.iss => {
-                Err(CliError::failed(format!("`{}` is of the broker `{}`", path.display(), document.iss)))
-            }
+            Some(expected) if *expected != document.iss => Err(CliError::failed(format!(
+                "`{}` is of the broker `{}`",
+                path.display(),
+                document.iss
+            ))),
             _ => Ok(document),
         }
     }
 }
 
 fn read_key_document(value: Value, of: impl std::fmt::Display) -> Result<KeyDocument, CliError> {
-    serde_json::from_value(value)
-        .map_err(|error| CliError::failed(format!("the key document of `{of}` cannot be read: {error}")))
+    serde_json::from_value(value).map_err(|error| {
+        CliError::failed(format!(
+            "the key document of `{of}` cannot be read: {error}"
+        ))
+    })
 }
 
 /// The key document of the broker, which must call itself by its own origin or by `expected`.
 ///
 /// SECURITY: an assertion is good at whichever issuer it names. A broker that could choose that name
 /// freely would get an assertion for another one.
-pub(super) async fn key_document(client: &Client, expected: Option<&IssuerUri>) -> Result<KeyDocument, CliError> {
+pub(super) async fn key_document(
+    client: &Client,
+    expected: Option<&IssuerUri>,
+) -> Result<KeyDocument, CliError> {
     let value = client.get("/v1/keys.json", &[], &Bearer::NONE).await?;
     let document = read_key_document(value, client.base())?;
     let believed = match expected {
@@ -167,29 +180,59 @@ pub(super) async fn key_document(client: &Client, expected: Option<&IssuerUri>) 
     if believed {
         return Ok(document);
     }
-    Err(CliError::failed(format!("the broker at {} calls itself `{}`", client.base(), document.iss))
-        .hint(format!("if that is the broker you mean, say --issuer {}", document.iss)))
+    Err(CliError::failed(format!(
+        "the broker at {} calls itself `{}`",
+        client.base(),
+        document.iss
+    ))
+    .hint(format!(
+        "if that is the broker you mean, say --issuer {}",
+        document.iss
+    )))
 }
 
-async fn assertion(client: &Client, path: &Path, issuer: Option<&IssuerUri>) -> Result<Bearer, CliError> {
+async fn assertion(
+    client: &Client,
+    path: &Path,
+    issuer: Option<&IssuerUri>,
+) -> Result<Bearer, CliError> {
     let key = AgentKey::read(path).map_err(CliError::failed)?;
     let issuer = key_document(client, issuer).await?.iss;
     let assertion = key.assertion(&issuer, SystemClock::default().now());
-    assertion.map(|text| Bearer::new(Zeroizing::new(text))).map_err(CliError::failed)
+    assertion
+        .map(|text| Bearer::new(Zeroizing::new(text)))
+        .map_err(CliError::failed)
 }
 
 /// The canonical URI of the server that `text`, a URI or a registered name, means.
-pub(super) async fn server_uri(client: &Client, text: &str, operator: &Operator) -> Result<ServerUri, CliError> {
+pub(super) async fn server_uri(
+    client: &Client,
+    text: &str,
+    operator: &Operator,
+) -> Result<ServerUri, CliError> {
     if text.contains("://") {
-        return text.parse().map_err(|error| CliError::usage(format!("--server: {error}")));
+        return text
+            .parse()
+            .map_err(|error| CliError::usage(format!("--server: {error}")));
     }
     let bearer = operator.bearer().map_err(|_| {
-        CliError::failed(format!("`{text}` is a server's short name, which only operators can look up"))
-            .hint("give the server's URI, or an operator token beside the agent's key")
+        CliError::failed(format!(
+            "`{text}` is a server's short name, which only operators can look up"
+        ))
+        .hint("give the server's URI, or an operator token beside the agent's key")
     })?;
-    let server: Value = client.get(&format!("/v1/servers/{}", segment(text)), &[], &bearer).await?;
-    let uri = server.pointer("/manifest/server").and_then(Value::as_str).unwrap_or_default();
-    uri.parse().map_err(|error| CliError::failed(format!("the broker's answer about server `{text}`: {error}")))
+    let server: Value = client
+        .get(&format!("/v1/servers/{}", segment(text)), &[], &bearer)
+        .await?;
+    let uri = server
+        .pointer("/manifest/server")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    uri.parse().map_err(|error| {
+        CliError::failed(format!(
+            "the broker's answer about server `{text}`: {error}"
+        ))
+    })
 }
 
 /// A token given as an argument, or read from stdin for `-`.
@@ -198,32 +241,45 @@ pub(super) fn token_argument(given: &str) -> Result<Zeroizing<String>, CliError>
         return Ok(Zeroizing::new(given.trim().to_owned()));
     }
     let text = read_limited(io::stdin().lock(), MAX_TOKEN_TEXT_BYTES)?;
-    let text = Zeroizing::new(String::from_utf8(text).map_err(|_| CliError::usage("stdin holds no token"))?);
+    let text = Zeroizing::new(
+        String::from_utf8(text).map_err(|_| CliError::usage("stdin holds no token"))?,
+    );
     Ok(Zeroizing::new(text.trim().to_owned()))
 }
 
 /// A pass given as an argument, or read from stdin for `-`.
 pub(super) fn pass_argument(given: &str) -> Result<PassToken, CliError> {
-    Ok(PassToken::from_text(token_argument(given)?.as_str().to_owned()))
+    Ok(PassToken::from_text(
+        token_argument(given)?.as_str().to_owned(),
+    ))
 }
 
 /// The JSON in `path`, or on stdin for `-`.
 pub(super) fn json_file(path: &Path) -> Result<Value, CliError> {
-    let failed = |error: io::Error| CliError::failed(format!("cannot read `{}`: {error}", path.display()));
+    let failed =
+        |error: io::Error| CliError::failed(format!("cannot read `{}`: {error}", path.display()));
     let bytes = if path == Path::new("-") {
         read_limited(io::stdin().lock(), MAX_INPUT_BYTES)?
     } else {
         read_limited(std::fs::File::open(path).map_err(failed)?, MAX_INPUT_BYTES)?
     };
-    json::parse(&bytes, MAX_INPUT_BYTES).map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))
+    json::parse(&bytes, MAX_INPUT_BYTES)
+        .map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))
 }
 
 fn read_limited(source: impl io::Read, max_bytes: usize) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    let one_more = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    source.take(one_more).read_to_end(&mut bytes).map_err(CliError::failed)?;
+    let one_more = u64::try_from(max_bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    source
+        .take(one_more)
+        .read_to_end(&mut bytes)
+        .map_err(CliError::failed)?;
     if bytes.len() > max_bytes {
-        return Err(CliError::usage(format!("the input is longer than {max_bytes} bytes")));
+        return Err(CliError::usage(format!(
+            "the input is longer than {max_bytes} bytes"
+        )));
     }
     Ok(bytes)
 }

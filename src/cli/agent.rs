@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::{Operator, json_file},
     agent_secret::{SECRET, SecretPlace, Secrets},
     client::{Bearer, Client},
@@ -18,12 +18,10 @@ use super::{
     rights::Rights,
     view::{details_words, items, secrets_words, text, under, words},
 };
-use crate::{
-    base::{
-        ids::{AgentId, GroupName},
-        redirect::RedirectUri,
-    },
-    identity::{AgentKey, RegisteredKey},
+use hallpass_broker::identity::{AgentKey, RegisteredKey};
+use hallpass_core::base::{
+    ids::{AgentId, GroupName},
+    redirect::RedirectUri,
 };
 
 /// Register, change and remove agents.
@@ -157,7 +155,9 @@ impl Agents {
         match self.command {
             Command::Add(add) => add.run(&self.operator, broker, output).await,
             Command::List => list(broker, output).await,
-            Command::Show { agent } => show(&client.get(&path(&agent), &[], &bearer).await?, output),
+            Command::Show { agent } => {
+                show(&client.get(&path(&agent), &[], &bearer).await?, output)
+            }
             Command::Change(change) => change.run(&self.operator, broker, output).await,
             Command::Secret(secrets) => secrets.run(broker, output).await,
             Command::Key { agent, key_out } => make_key(&agent, &key_out, output),
@@ -167,7 +167,9 @@ impl Agents {
                 Ok(())
             }
             Command::Reinstate { agent } => {
-                client.post(&format!("{}/reinstate", path(&agent)), &json!({}), &bearer).await?;
+                client
+                    .post(&format!("{}/reinstate", path(&agent)), &json!({}), &bearer)
+                    .await?;
                 output.note(&format!("agent {agent} can be minted for again"));
                 Ok(())
             }
@@ -178,7 +180,10 @@ impl Agents {
 fn make_key(agent: &AgentId, path: &Path, output: Output) -> Result<(), CliError> {
     let key = AgentKey::generate(agent.clone());
     key.create(path).map_err(CliError::failed)?;
-    output.note(&format!("the private key is in {}; what follows is public", path.display()));
+    output.note(&format!(
+        "the private key is in {}; what follows is public",
+        path.display()
+    ));
     let jwk = key.public_jwk();
     let fields = vec![("public key", jwk.to_string())];
     output.show(&jwk, View::Fields(fields))
@@ -192,7 +197,11 @@ impl Add {
         output: Output,
     ) -> Result<(), CliError> {
         let wants_secret = self.secret || self.secret_place.is_named();
-        let defaults = self.defaults.asked((client, operator)).await?.unwrap_or_else(|| json!([]));
+        let defaults = self
+            .defaults
+            .asked((client, operator))
+            .await?
+            .unwrap_or_else(|| json!([]));
         let place = self.secret_place.tried()?;
         let keys = self.keys.public_keys(&self.agent)?;
         if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
@@ -219,16 +228,26 @@ impl Change {
         output: Output,
     ) -> Result<(), CliError> {
         let old = client.get(&path(&self.agent), &[], bearer).await?;
-        let steward = self.steward.clone().unwrap_or_else(|| text(&old, "/steward"));
+        let steward = self
+            .steward
+            .clone()
+            .unwrap_or_else(|| text(&old, "/steward"));
         let groups: BTreeSet<String> = if self.groups.is_empty() && !self.no_groups {
-            items(&old, "/groups").iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            items(&old, "/groups")
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
         } else {
             self.groups.iter().map(ToString::to_string).collect()
         };
         let defaults = self.defaults.asked((client, operator)).await?;
         let defaults = defaults.unwrap_or_else(|| json!(items(&old, "/default_details")));
         let new = self.keys.public_keys(&self.agent)?;
-        let kept = items(&old, "/keys").iter().filter(|_| self.keep_keys || new.is_empty()).cloned();
+        let kept = items(&old, "/keys")
+            .iter()
+            .filter(|_| self.keep_keys || new.is_empty())
+            .cloned();
         let keys: Vec<Value> = kept.chain(new.iter().cloned()).collect();
         let redirect_uris = match self.redirect_uris.as_slice() {
             [] => json!(items(&old, "/redirect_uris")),
@@ -264,17 +283,21 @@ impl KeySource {
         match (answer, &self.key_out) {
             (Err(error), Some(path)) if error.code().is_some() => {
                 let removed = fs::remove_file(path);
-                let left = removed
-                    .err()
-                    .map(|error| format!("`{}` is of no use and could not be removed: {error}", path.display()));
+                let left = removed.err().map(|error| {
+                    format!(
+                        "`{}` is of no use and could not be removed: {error}",
+                        path.display()
+                    )
+                });
                 Err(match left {
                     Some(left) => error.hint(left),
                     None => error,
                 })
             }
-            (Err(error), Some(path)) => {
-                Err(error.hint(format!("`{}` was made and kept: the agent may be registered with it", path.display())))
-            }
+            (Err(error), Some(path)) => Err(error.hint(format!(
+                "`{}` was made and kept: the agent may be registered with it",
+                path.display()
+            ))),
             (answer, _) => answer,
         }
     }
@@ -291,8 +314,8 @@ impl KeySource {
 
 fn public_key(path: &Path) -> Result<Value, CliError> {
     let jwk = json_file(path)?;
-    let key =
-        RegisteredKey::from_jwk(&jwk).map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
+    let key = RegisteredKey::from_jwk(&jwk)
+        .map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
     Ok(key.jwk().clone())
 }
 
@@ -300,21 +323,36 @@ async fn list((client, bearer): (&Client, &Bearer), output: Output) -> Result<()
     let agents = client.list("/v1/agents", (&[], usize::MAX), bearer).await?;
     let rows = agents.iter().map(|agent| {
         let keys = items(agent, "/keys").len().to_string();
-        vec![text(agent, "/agent"), steward(agent), text(agent, "/groups"), keys, state(agent)]
+        vec![
+            text(agent, "/agent"),
+            steward(agent),
+            text(agent, "/groups"),
+            keys,
+            state(agent),
+        ]
     });
     let columns = &["agent", "steward", "groups", "keys", "state"];
-    let view = View::Table { columns, rows: rows.collect(), empty: "no agents: `hallpass agent add` registers one" };
+    let view = View::Table {
+        columns,
+        rows: rows.collect(),
+        empty: "no agents: `hallpass agent add` registers one",
+    };
     output.show(&json!({"items": agents}), view)
 }
 
 /// Shows one agent.
 pub(super) fn show(agent: &Value, output: Output) -> Result<(), CliError> {
-    let keys = items(agent, "/keys").iter().map(|jwk| match RegisteredKey::from_jwk(jwk) {
-        Ok(key) => format!("{} {}", key.algorithm().as_str(), key.thumbprint()),
-        Err(error) => error.to_string(),
-    });
-    let mut fields =
-        vec![("agent", text(agent, "/agent")), ("steward", steward(agent)), ("groups", text(agent, "/groups"))];
+    let keys = items(agent, "/keys")
+        .iter()
+        .map(|jwk| match RegisteredKey::from_jwk(jwk) {
+            Ok(key) => format!("{} {}", key.algorithm().as_str(), key.thumbprint()),
+            Err(error) => error.to_string(),
+        });
+    let mut fields = vec![
+        ("agent", text(agent, "/agent")),
+        ("steward", steward(agent)),
+        ("groups", text(agent, "/groups")),
+    ];
     fields.extend(under("keys", keys.collect()));
     if let Some(secret) = agent.get("client_secret").and_then(Value::as_str) {
         fields.push(("client secret", secret.to_owned()));
@@ -322,16 +360,32 @@ pub(super) fn show(agent: &Value, output: Output) -> Result<(), CliError> {
     fields.extend(under("secrets", secrets_words(items(agent, "/secrets"))));
     // Most agents have none of these.
     let of_clients = [
-        ("default rights", details_words(items(agent, "/default_details"))),
-        ("redirect URIs", items(agent, "/redirect_uris").iter().map(words).collect()),
-        ("client document", agent.get("client_document").map(words).into_iter().collect()),
+        (
+            "default rights",
+            details_words(items(agent, "/default_details")),
+        ),
+        (
+            "redirect URIs",
+            items(agent, "/redirect_uris").iter().map(words).collect(),
+        ),
+        (
+            "client document",
+            agent
+                .get("client_document")
+                .map(words)
+                .into_iter()
+                .collect(),
+        ),
     ];
     for (name, values) in of_clients {
         if !values.is_empty() {
             fields.extend(under(name, values));
         }
     }
-    fields.extend([("registered", text(agent, "/registered_at")), ("state", state(agent))]);
+    fields.extend([
+        ("registered", text(agent, "/registered_at")),
+        ("state", state(agent)),
+    ]);
     output.show(agent, View::Fields(fields))
 }
 
@@ -345,7 +399,11 @@ fn steward(agent: &Value) -> String {
 /// `active` or `revoked`: in words, of whatever can be suspended.
 pub(super) fn state(value: &Value) -> String {
     let suspended = value.get("suspended") == Some(&Value::Bool(true));
-    if suspended { "revoked".to_owned() } else { "active".to_owned() }
+    if suspended {
+        "revoked".to_owned()
+    } else {
+        "active".to_owned()
+    }
 }
 
 /// The agent's path in the API.

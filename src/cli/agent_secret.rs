@@ -5,19 +5,22 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{
+use crate::cli::{
     agent::{path, show},
     client::{Bearer, Client},
     error::CliError,
     output::Output,
     secret_out::{Place, Told},
 };
-use crate::{base::ids::AgentId, journal::client::SecretId};
+use hallpass_broker::domain::client::SecretId;
+use hallpass_core::base::ids::AgentId;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Secrets {
     /// Make another secret, of two at most; the old one stays good until it is removed.
-    #[command(after_help = "Example:\n  hallpass agent secret add build-bot --secret-out build-bot.secret")]
+    #[command(
+        after_help = "Example:\n  hallpass agent secret add build-bot --secret-out build-bot.secret"
+    )]
     Add {
         /// The agent's id.
         agent: AgentId,
@@ -43,16 +46,25 @@ pub(super) struct SecretPlace {
 }
 
 impl Secrets {
-    pub(super) async fn run(self, (client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
+    pub(super) async fn run(
+        self,
+        (client, bearer): (&Client, &Bearer),
+        output: Output,
+    ) -> Result<(), CliError> {
         match self {
             Self::Add { agent, place } => {
                 let place = place.tried()?;
-                let view = client.post(&format!("{}/secrets", path(&agent)), &json!({}), bearer).await?;
+                let view = client
+                    .post(&format!("{}/secrets", path(&agent)), &json!({}), bearer)
+                    .await?;
                 show(&place.keep(&SECRET, view, output)?, output)
             }
-            Self::Remove { agent, secret } => {
-                show(&client.delete(&format!("{}/secrets/{secret}", path(&agent)), bearer).await?, output)
-            }
+            Self::Remove { agent, secret } => show(
+                &client
+                    .delete(&format!("{}/secrets/{secret}", path(&agent)), bearer)
+                    .await?,
+                output,
+            ),
         }
     }
 }

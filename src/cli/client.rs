@@ -7,8 +7,8 @@ use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header,
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{GLOBAL, error::CliError};
-use crate::base::{
+use crate::cli::{GLOBAL, error::CliError};
+use hallpass_core::base::{
     error::chain,
     ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
     json,
@@ -52,13 +52,19 @@ impl Connection {
             CliError::usage(format!("--broker: {error}"))
                 .hint("for example http://127.0.0.1:7400 or https://broker.example")
         })?;
-        Ok(Client { http: http_client(base.as_str(), self.ca_file.as_ref())?, base })
+        Ok(Client {
+            http: http_client(base.as_str(), self.ca_file.as_ref())?,
+            base,
+        })
     }
 }
 
 /// An HTTP client for `url`: no redirects, since a credential goes where it was meant to go, and no
 /// proxy to this machine itself.
-pub(super) fn http_client(url: &str, ca_file: Option<&PathBuf>) -> Result<reqwest::Client, CliError> {
+pub(super) fn http_client(
+    url: &str,
+    ca_file: Option<&PathBuf>,
+) -> Result<reqwest::Client, CliError> {
     let mut builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
@@ -67,13 +73,23 @@ pub(super) fn http_client(url: &str, ca_file: Option<&PathBuf>) -> Result<reqwes
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
-        let pem =
-            fs::read(path).map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
-        let certificates = Certificate::from_pem_bundle(&pem).ok().filter(|certificates| !certificates.is_empty());
-        let none = || CliError::failed(format!("`{}` holds no certificate in PEM form", path.display()));
+        let pem = fs::read(path).map_err(|error| {
+            CliError::failed(format!("cannot read `{}`: {error}", path.display()))
+        })?;
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|certificates| !certificates.is_empty());
+        let none = || {
+            CliError::failed(format!(
+                "`{}` holds no certificate in PEM form",
+                path.display()
+            ))
+        };
         builder = builder.tls_certs_merge(certificates.ok_or_else(none)?);
     }
-    builder.build().map_err(|error| CliError::failed(format!("cannot set up TLS: {}", chain(&error))))
+    builder
+        .build()
+        .map_err(|error| CliError::failed(format!("cannot set up TLS: {}", chain(&error))))
 }
 
 impl Client {
@@ -91,20 +107,39 @@ impl Client {
         origin(&self.base) == origin(issuer)
     }
 
-    pub(super) async fn get(&self, path: &str, query: &[(&str, String)], bearer: &Bearer) -> Result<Value, CliError> {
-        self.answer(self.request(Method::GET, path, bearer).query(query)).await
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        bearer: &Bearer,
+    ) -> Result<Value, CliError> {
+        self.answer(self.request(Method::GET, path, bearer).query(query))
+            .await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value, bearer: &Bearer) -> Result<Value, CliError> {
-        self.answer(self.request(Method::POST, path, bearer).json(body)).await
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        bearer: &Bearer,
+    ) -> Result<Value, CliError> {
+        self.answer(self.request(Method::POST, path, bearer).json(body))
+            .await
     }
 
-    pub(super) async fn put(&self, path: &str, body: &Value, bearer: &Bearer) -> Result<Value, CliError> {
-        self.answer(self.request(Method::PUT, path, bearer).json(body)).await
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        body: &Value,
+        bearer: &Bearer,
+    ) -> Result<Value, CliError> {
+        self.answer(self.request(Method::PUT, path, bearer).json(body))
+            .await
     }
 
     pub(super) async fn delete(&self, path: &str, bearer: &Bearer) -> Result<Value, CliError> {
-        self.answer(self.request(Method::DELETE, path, bearer)).await
+        self.answer(self.request(Method::DELETE, path, bearer))
+            .await
     }
 
     /// Every item of a list, page by page, at most `limit`.
@@ -122,7 +157,7 @@ impl Client {
             query.push(("limit", page.to_string()));
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let answer = self.get(path, &query, bearer).await?;
-            items.extend(super::view::items(&answer, "/items").iter().cloned());
+            items.extend(crate::cli::view::items(&answer, "/items").iter().cloned());
             match answer.get("next").and_then(Value::as_str) {
                 Some(next) => cursor = Some(next.to_owned()),
                 None => break,
@@ -139,7 +174,10 @@ impl Client {
         (query, accept): (&[(&str, String)], &str),
         bearer: &Bearer,
     ) -> Result<String, CliError> {
-        let request = self.request(Method::GET, path, bearer).query(query).header(header::ACCEPT, accept);
+        let request = self
+            .request(Method::GET, path, bearer)
+            .query(query)
+            .header(header::ACCEPT, accept);
         let response = self.send(request.timeout(TIMEOUT)).await?;
         let bytes = body(response, MAX_ANSWER_BYTES).await?;
         String::from_utf8(bytes).map_err(|_| CliError::failed("the broker's answer is not text"))
@@ -167,7 +205,12 @@ impl Client {
         (query, accept): (&[(&str, String)], &str),
         bearer: &Bearer,
     ) -> Result<Response, CliError> {
-        self.send(self.request(Method::GET, path, bearer).query(query).header(header::ACCEPT, accept)).await
+        self.send(
+            self.request(Method::GET, path, bearer)
+                .query(query)
+                .header(header::ACCEPT, accept),
+        )
+        .await
     }
 
     fn request(&self, method: Method, path: &str, bearer: &Bearer) -> RequestBuilder {
@@ -188,7 +231,10 @@ impl Client {
 
     /// The response when it is a success, and the problem in it when it is not.
     async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -196,18 +242,27 @@ impl Client {
         let bytes = body(response, MAX_ANSWER_BYTES).await?;
         match json::parse(&bytes, MAX_ANSWER_BYTES) {
             Ok(problem @ Value::Object(_)) => Err(CliError::problem(status.as_u16(), problem)),
-            _ => Err(CliError::failed(format!("`{}` answered {status}", self.base))
-                .hint("is this the URL of a hallpass broker?")),
+            _ => Err(
+                CliError::failed(format!("`{}` answered {status}", self.base))
+                    .hint("is this the URL of a hallpass broker?"),
+            ),
         }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CliError {
-        let failed = CliError::failed(format!("cannot reach the broker at {}: {}", self.base, chain(error)));
+        let failed = CliError::failed(format!(
+            "cannot reach the broker at {}: {}",
+            self.base,
+            chain(error)
+        ));
         if error.is_connect() {
-            return failed.hint("is `hallpass serve` running? --broker or HALLPASS_BROKER says where");
+            return failed
+                .hint("is `hallpass serve` running? --broker or HALLPASS_BROKER says where");
         }
         if error.is_timeout() {
-            return failed.hint("the request may have been carried out all the same: look before you repeat it");
+            return failed.hint(
+                "the request may have been carried out all the same: look before you repeat it",
+            );
         }
         failed
     }
@@ -229,10 +284,14 @@ pub(super) fn segment(text: &str) -> String {
 /// The body of `response`, refused when it is longer than `max_bytes`.
 pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    let failed = |error: reqwest::Error| CliError::failed(format!("the answer broke off: {}", chain(&error)));
+    let failed = |error: reqwest::Error| {
+        CliError::failed(format!("the answer broke off: {}", chain(&error)))
+    };
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if bytes.len().saturating_add(chunk.len()) > max_bytes {
-            return Err(CliError::failed(format!("the answer is longer than {max_bytes} bytes")));
+            return Err(CliError::failed(format!(
+                "the answer is longer than {max_bytes} bytes"
+            )));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -241,7 +300,8 @@ pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Vec
 
 fn parse(bytes: &[u8]) -> Result<Value, CliError> {
     json::parse(bytes, MAX_ANSWER_BYTES).map_err(|error| {
-        CliError::failed(format!("the answer is not JSON: {error}")).hint("is this the URL of a hallpass broker?")
+        CliError::failed(format!("the answer is not JSON: {error}"))
+            .hint("is this the URL of a hallpass broker?")
     })
 }
 

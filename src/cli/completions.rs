@@ -3,11 +3,13 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Cli, error::CliError, output::Output};
+use crate::cli::{Cli, error::CliError, output::Output};
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hallpass completions bash > ~/.local/share/bash-completion/completions/hallpass")]
+#[command(
+    after_help = "Example:\n  hallpass completions bash > ~/.local/share/bash-completion/completions/hallpass"
+)]
 pub(super) struct Completions {
     /// The shell.
     shell: Shell,

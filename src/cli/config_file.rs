@@ -5,12 +5,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::error::CliError;
 use crate::{
-    base::secret_file::read_secret,
-    broker::{KEYS_DIRECTORY, KeyProtection, KeysAtRest, Options},
-    config::{Config, Overrides, process_environment},
+    cli::error::CliError,
+    server::config::{Config, Overrides, process_environment},
 };
+use hallpass_broker::{KEYS_DIRECTORY, KeyProtection, KeysAtRest, Options};
+use hallpass_core::base::secret_file::read_secret;
 
 /// Where the configuration of a broker on this machine is.
 #[derive(Debug, Clone, Default, Args)]
@@ -56,7 +56,10 @@ impl ConfigFile {
                 "say --data-dir, or start the broker: its first start makes keys, encrypted when that is configured",
             ));
         }
-        Ok(Options { keys_at_rest: change(protection), ..broker_options(&config, config.listen)? })
+        Ok(Options {
+            keys_at_rest: change(protection),
+            ..broker_options(&config, config.listen)?
+        })
     }
 
     pub(super) fn overrides(&self) -> Overrides {
@@ -94,17 +97,26 @@ pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Optio
         expected_head: None,
         retention: config.retention.clone(),
         decisions_bytes: config.limits.decisions_bytes,
-        workloads: config.oauth.issuers.iter().flat_map(|issuer| issuer.agents().cloned()).collect(),
+        workloads: config
+            .oauth
+            .issuers
+            .iter()
+            .flat_map(|issuer| issuer.agents().cloned())
+            .collect(),
     })
 }
 
 /// What private key files are encrypted under: a passphrase in a file, or a key in the environment.
 fn key_protection(config: &Config) -> Result<Option<Arc<KeyProtection>>, CliError> {
-    let key = process_environment(KEY_VARIABLE).filter(|text| !text.is_empty()).map(Zeroizing::new);
+    let key = process_environment(KEY_VARIABLE)
+        .filter(|text| !text.is_empty())
+        .map(Zeroizing::new);
     let protection = match (&config.passphrase_file, key) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => {
-            let both = format!("both `keys.passphrase_file` and {KEY_VARIABLE} are set: leave one of them out");
+            let both = format!(
+                "both `keys.passphrase_file` and {KEY_VARIABLE} are set: leave one of them out"
+            );
             return Err(CliError::failed(both));
         }
         (Some(path), None) => {
@@ -112,9 +124,8 @@ fn key_protection(config: &Config) -> Result<Option<Arc<KeyProtection>>, CliErro
             KeyProtection::passphrase(&passphrase)
                 .map_err(|error| CliError::failed(format!("`{}`: {error}", path.display())))?
         }
-        (None, Some(key)) => {
-            KeyProtection::key(&key).map_err(|error| CliError::failed(format!("{KEY_VARIABLE}: {error}")))?
-        }
+        (None, Some(key)) => KeyProtection::key(&key)
+            .map_err(|error| CliError::failed(format!("{KEY_VARIABLE}: {error}")))?,
     };
     Ok(Some(Arc::new(protection)))
 }

@@ -10,22 +10,26 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    access::Operator,
-    client::{Bearer, Client, http_client},
-    config_file::ConfigFile,
-    error::{CliError, Exit},
-    output::{Output, View},
-};
 use crate::{
+    cli::{
+        access::Operator,
+        client::{Bearer, Client, http_client},
+        config_file::ConfigFile,
+        error::{CliError, Exit},
+        output::{Output, View},
+    },
+    server::config::Config,
+};
+use hallpass_broker::{
+    OPERATOR_TOKEN_FILE,
+    policy::{Catalogue, PolicySet},
+};
+use hallpass_core::{
     base::{
         error::chain,
         time::{Clock as _, SystemClock},
     },
-    broker::OPERATOR_TOKEN_FILE,
-    config::Config,
-    policy::{Catalogue, PolicySet},
-    verify::document::KeyDocument,
+    wire::document::KeyDocument,
 };
 
 /// Look for what is wrong with this installation.
@@ -69,7 +73,12 @@ impl State {
 
 impl Check {
     fn new(name: &'static str, state: State, detail: impl Into<String>) -> Self {
-        Self { name, state, detail: detail.into(), hint: None }
+        Self {
+            name,
+            state,
+            detail: detail.into(),
+            hint: None,
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -79,7 +88,11 @@ impl Check {
 
     fn from_error(name: &'static str, error: &CliError) -> Self {
         let check = Self::new(name, State::Failed, error.message());
-        if error.hints().is_empty() { check } else { check.hint(error.hints().join("; ")) }
+        if error.hints().is_empty() {
+            check
+        } else {
+            check.hint(error.hints().join("; "))
+        }
     }
 }
 
@@ -88,7 +101,11 @@ impl Doctor {
         let mut checks = Vec::new();
         let config = match self.config.load() {
             Ok(config) => {
-                checks.push(Check::new("configuration", State::Ok, "every value is sound"));
+                checks.push(Check::new(
+                    "configuration",
+                    State::Ok,
+                    "every value is sound",
+                ));
                 Some(config)
             }
             Err(error) => {
@@ -115,7 +132,11 @@ impl Doctor {
             Err(error) => return vec![Check::from_error("broker", &error)],
         };
         let Ok(document) = serde_json::from_value::<KeyDocument>(document) else {
-            return vec![Check::new("broker", State::Failed, format!("{} is no hallpass broker", client.base()))];
+            return vec![Check::new(
+                "broker",
+                State::Failed,
+                format!("{} is no hallpass broker", client.base()),
+            )];
         };
         let mut checks = vec![issuer(&client, &document), clock(&document)];
         checks.push(self.operator_token(&client).await);
@@ -127,14 +148,21 @@ impl Doctor {
         let name = "operator token";
         let bearer = match self.operator.bearer() {
             Ok(bearer) => bearer,
-            Err(error) => return Check { state: State::Warning, ..Check::from_error(name, &error) },
+            Err(error) => {
+                return Check {
+                    state: State::Warning,
+                    ..Check::from_error(name, &error)
+                };
+            }
         };
         match client.get("/v1/policy", &[], &bearer).await {
             Ok(_) => Check::new(name, State::Ok, "the broker accepts it"),
             // A narrowed token is a sound one.
-            Err(error) if error.exit() == Exit::Refused => {
-                Check::new(name, State::Ok, "the broker accepts it; it may not read the policy")
-            }
+            Err(error) if error.exit() == Exit::Refused => Check::new(
+                name,
+                State::Ok,
+                "the broker accepts it; it may not read the policy",
+            ),
             Err(error) => Check::from_error(name, &error),
         }
     }
@@ -145,13 +173,17 @@ fn issuer(client: &Client, document: &KeyDocument) -> Check {
     if client.has_origin_of(&document.iss) {
         return Check::new("broker", State::Ok, detail);
     }
-    Check::new("broker", State::Warning, detail).hint(format!("agents must say --issuer {}", document.iss))
+    Check::new("broker", State::Warning, detail)
+        .hint(format!("agents must say --issuer {}", document.iss))
 }
 
 fn clock(document: &KeyDocument) -> Check {
     let now = SystemClock::default().now();
     let apart = now.since(document.at).max(document.at.since(now));
-    let detail = format!("{} apart from the broker's", humantime::format_duration(apart));
+    let detail = format!(
+        "{} apart from the broker's",
+        humantime::format_duration(apart)
+    );
     let check = |state| Check::new("clock", state, detail.clone());
     match apart {
         apart if apart <= SOUND_DIFFERENCE => check(State::Ok),
@@ -166,57 +198,101 @@ async fn ready(client: &Client, config: Option<&Config>) -> Option<Check> {
     let config = config?;
     let own = config.issuer(config.listen).ok()?;
     if !client.has_origin_of(&own) {
-        return Some(Check::new("readiness", State::Skipped, "the broker is not the one that is configured here"));
+        return Some(Check::new(
+            "readiness",
+            State::Skipped,
+            "the broker is not the one that is configured here",
+        ));
     }
-    let scheme = if config.admin_uses_tls() { "https" } else { "http" };
+    let scheme = if config.admin_uses_tls() {
+        "https"
+    } else {
+        "http"
+    };
     let url = format!("{scheme}://{}/readyz", config.admin_listen);
     let http = http_client(&format!("{scheme}://{}", config.admin_listen), None).ok()?;
     Some(match http.get(&url).timeout(TIMEOUT).send().await {
         Ok(answer) if answer.status().is_success() => Check::new("readiness", State::Ok, "ready"),
-        Ok(answer) => Check::new("readiness", State::Failed, format!("{url} answered {}", answer.status()))
-            .hint("the broker's log tells why; a journal that failed needs a restart"),
-        Err(error) => Check::new("readiness", State::Failed, format!("{url}: {}", chain(&error))),
+        Ok(answer) => Check::new(
+            "readiness",
+            State::Failed,
+            format!("{url} answered {}", answer.status()),
+        )
+        .hint("the broker's log tells why; a journal that failed needs a restart"),
+        Err(error) => Check::new(
+            "readiness",
+            State::Failed,
+            format!("{url}: {}", chain(&error)),
+        ),
     })
 }
 
 fn data_directory(path: &Path) -> Check {
     let name = "data directory";
     match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => {
-            Check::new(name, State::Failed, format!("`{}` is no directory", path.display()))
-        }
+        Ok(metadata) if !metadata.is_dir() => Check::new(
+            name,
+            State::Failed,
+            format!("`{}` is no directory", path.display()),
+        ),
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o777;
             let detail = format!("`{}` has mode {mode:03o}", path.display());
             if mode & 0o077 == 0 {
                 return Check::new(name, State::Ok, detail);
             }
-            Check::new(name, State::Failed, detail).hint(format!("run `chmod 700 {}`", path.display()))
+            Check::new(name, State::Failed, detail)
+                .hint(format!("run `chmod 700 {}`", path.display()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Check::new(name, State::Skipped, format!("`{}` is not here: `hallpass serve` makes it", path.display()))
-        }
-        Err(error) => Check::new(name, State::Failed, format!("`{}`: {error}", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Check::new(
+            name,
+            State::Skipped,
+            format!(
+                "`{}` is not here: `hallpass serve` makes it",
+                path.display()
+            ),
+        ),
+        Err(error) => Check::new(
+            name,
+            State::Failed,
+            format!("`{}`: {error}", path.display()),
+        ),
     }
 }
 
 fn secrets(data_dir: &Path) -> Check {
     let name = "secret files";
     let mut files = vec![data_dir.join(OPERATOR_TOKEN_FILE)];
-    let keys = fs::read_dir(data_dir.join("keys")).into_iter().flatten().flatten();
+    let keys = fs::read_dir(data_dir.join("keys"))
+        .into_iter()
+        .flatten()
+        .flatten();
     files.extend(keys.map(|entry| entry.path()));
     files.retain(|path| path.exists());
-    let mode_of = |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
+    let mode_of =
+        |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
     let is_open = |path: &&PathBuf| mode_of(path).map_or(true, |mode| mode & 0o077 != 0);
-    let open: Vec<String> = files.iter().filter(is_open).map(|path| path.display().to_string()).collect();
+    let open: Vec<String> = files
+        .iter()
+        .filter(is_open)
+        .map(|path| path.display().to_string())
+        .collect();
     if files.is_empty() {
         return Check::new(name, State::Skipped, "none here");
     }
     if open.is_empty() {
-        return Check::new(name, State::Ok, format!("{} files, each for its owner alone", files.len()));
+        return Check::new(
+            name,
+            State::Ok,
+            format!("{} files, each for its owner alone", files.len()),
+        );
     }
-    Check::new(name, State::Failed, format!("open to others: {}", open.join(", ")))
-        .hint("run `chmod 600` on them, and rotate what others may have seen")
+    Check::new(
+        name,
+        State::Failed,
+        format!("open to others: {}", open.join(", ")),
+    )
+    .hint("run `chmod 600` on them, and rotate what others may have seen")
 }
 
 fn policy(directory: &Path) -> Check {
@@ -225,24 +301,33 @@ fn policy(directory: &Path) -> Check {
         return Check::new(
             name,
             State::Skipped,
-            format!("`{}` is not here: `hallpass serve` makes it", directory.display()),
+            format!(
+                "`{}` is not here: `hallpass serve` makes it",
+                directory.display()
+            ),
         );
     }
     match PolicySet::load(directory, &Catalogue::default()) {
         Ok((set, _)) => {
             let (grants, guardrails) = (set.grants().len(), set.guardrails().len());
-            Check::new(name, State::Ok, format!("{grants} grants, {guardrails} guardrails"))
+            Check::new(
+                name,
+                State::Ok,
+                format!("{grants} grants, {guardrails} guardrails"),
+            )
         }
         Err(errors) => {
             let found: Vec<_> = errors.findings().iter().map(ToString::to_string).collect();
-            Check::new(name, State::Failed, found.join("; ")).hint("`hallpass policy check` shows them one by one")
+            Check::new(name, State::Failed, found.join("; "))
+                .hint("`hallpass policy check` shows them one by one")
         }
     }
 }
 
 fn show(checks: &[Check], output: Output) -> Result<(), CliError> {
     let document = |check: &Check| {
-        let mut document = json!({"check": check.name, "state": check.state.word(), "detail": check.detail});
+        let mut document =
+            json!({"check": check.name, "state": check.state.word(), "detail": check.detail});
         if let (Some(document), Some(hint)) = (document.as_object_mut(), &check.hint) {
             document.insert("hint".to_owned(), Value::String(hint.clone()));
         }
@@ -252,12 +337,25 @@ fn show(checks: &[Check], output: Output) -> Result<(), CliError> {
     let items: Vec<_> = checks.iter().map(document).collect();
     let row = |check: &Check| {
         let hint = check.hint.clone().unwrap_or_default();
-        vec![check.name.to_owned(), check.state.word().to_owned(), check.detail.clone(), hint]
+        vec![
+            check.name.to_owned(),
+            check.state.word().to_owned(),
+            check.detail.clone(),
+            hint,
+        ]
     };
     let rows = checks.iter().map(row).collect();
-    let view = View::Table { columns: &["check", "state", "detail", "what to do"], rows, empty: "nothing to look at" };
+    let view = View::Table {
+        columns: &["check", "state", "detail", "what to do"],
+        rows,
+        empty: "nothing to look at",
+    };
     output.show(&json!({"ok": is_ok, "items": items}), view)?;
-    if is_ok { Ok(()) } else { Err(CliError::answered(Exit::Failed)) }
+    if is_ok {
+        Ok(())
+    } else {
+        Err(CliError::answered(Exit::Failed))
+    }
 }
 
 const SOUND_DIFFERENCE: Duration = Duration::from_secs(2);

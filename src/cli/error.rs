@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-use super::view::{items, words};
+use crate::cli::view::{items, words};
 
 /// How a command ended, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,17 +63,29 @@ impl CliError {
     /// An answer of the broker other than a success.
     pub(super) fn problem(status: u16, problem: Value) -> Self {
         let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
-        let detail = text("detail").or_else(|| text("title")).unwrap_or_else(|| "no reason given".to_owned());
+        let detail = text("detail")
+            .or_else(|| text("title"))
+            .unwrap_or_else(|| "no reason given".to_owned());
         let message = match text("field") {
             // The reasons follow, so there is nothing else to say here.
             _ if problem.get("reasons").is_some() => "nothing is given".to_owned(),
             Some(field) => format!("`{field}`: {detail}"),
             None => detail,
         };
-        let exit = if status == 403 { Exit::Refused } else { Exit::Failed };
+        let exit = if status == 403 {
+            Exit::Refused
+        } else {
+            Exit::Failed
+        };
         let mut error = Self::new(exit, Some(message));
-        error.0.reasons = items(&problem, "/reasons").iter().map(reason_words).collect();
-        error.0.reasons.extend(items(&problem, "/errors").iter().map(words));
+        error.0.reasons = items(&problem, "/reasons")
+            .iter()
+            .map(reason_words)
+            .collect();
+        error
+            .0
+            .reasons
+            .extend(items(&problem, "/errors").iter().map(words));
         if status == 401 {
             error = error.hint(UNAUTHENTICATED);
         }
@@ -82,7 +94,13 @@ impl CliError {
     }
 
     fn new(exit: Exit, message: Option<String>) -> Self {
-        Self(Box::new(Story { exit, message, reasons: Vec::new(), hints: Vec::new(), problem: None }))
+        Self(Box::new(Story {
+            exit,
+            message,
+            reasons: Vec::new(),
+            hints: Vec::new(),
+            problem: None,
+        }))
     }
 
     #[must_use]
@@ -93,7 +111,9 @@ impl CliError {
 
     #[must_use]
     pub(super) fn because(mut self, reasons: impl IntoIterator<Item = impl fmt::Display>) -> Self {
-        self.0.reasons.extend(reasons.into_iter().map(|reason| reason.to_string()));
+        self.0
+            .reasons
+            .extend(reasons.into_iter().map(|reason| reason.to_string()));
         self
     }
 
@@ -119,12 +139,22 @@ impl CliError {
     /// What to tell people, a line each; nothing when everything was said.
     pub(super) fn lines(&self) -> Vec<String> {
         let story = &self.0;
-        let Some(message) = &story.message else { return Vec::new() };
-        let word = if story.exit == Exit::Refused { "refused" } else { "error" };
+        let Some(message) = &story.message else {
+            return Vec::new();
+        };
+        let word = if story.exit == Exit::Refused {
+            "refused"
+        } else {
+            "error"
+        };
         let mut lines = vec![format!("{word}: {message}")];
         lines.extend(story.reasons.iter().map(|reason| format!("  - {reason}")));
         lines.extend(story.hints.iter().map(|hint| format!("hint: {hint}")));
-        let request = story.problem.as_ref().and_then(|problem| problem.get("request_id")).and_then(Value::as_str);
+        let request = story
+            .problem
+            .as_ref()
+            .and_then(|problem| problem.get("request_id"))
+            .and_then(Value::as_str);
         lines.extend(request.map(|request| format!("request id: {request}")));
         lines
     }
@@ -141,7 +171,8 @@ impl CliError {
             Exit::Usage => "usage",
             Exit::Refused => "refused",
         };
-        let mut document = json!({"code": code, "detail": message, "errors": story.reasons, "hints": story.hints});
+        let mut document =
+            json!({"code": code, "detail": message, "errors": story.reasons, "hints": story.hints});
         if let Some(members) = document.as_object_mut() {
             members.retain(|_, value| !value.as_array().is_some_and(Vec::is_empty));
         }
@@ -162,10 +193,18 @@ impl From<io::Error> for CliError {
 /// One reason of a problem: `no_grant: nothing gives it (tool transfer on …; guardrail x in policy/x.cedar)`.
 pub(super) fn reason_words(reason: &Value) -> String {
     let text = |pointer: &str| reason.pointer(pointer).and_then(Value::as_str);
-    let mut words = [text("/code"), text("/detail")].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    let mut words = [text("/code"), text("/detail")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(": ");
     // The detail names the right as a rule.
-    let right = text("/right").filter(|right| !words.contains(right)).map(str::to_owned);
-    let file = text("/decided_by/file").map(|file| format!(" in {file}")).unwrap_or_default();
+    let right = text("/right")
+        .filter(|right| !words.contains(right))
+        .map(str::to_owned);
+    let file = text("/decided_by/file")
+        .map(|file| format!(" in {file}"))
+        .unwrap_or_default();
     let decided = text("/decided_by/name").map(|name| format!("decided by {name}{file}"));
     let more: Vec<_> = [right, decided].into_iter().flatten().collect();
     if !more.is_empty() {

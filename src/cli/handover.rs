@@ -5,26 +5,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::{Signer, json_file, token_argument},
     error::CliError,
     output::{Output, View},
     token::{CallKind, Narrower, as_call, parse_arguments, parse_call},
     view::under,
 };
-use crate::{
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::{
     base::{
         holder::HolderKey,
         ids::AgentId,
         time::{Clock as _, SystemClock},
     },
-    identity::AgentKey,
+    possession::{ProofContent, call_digest, sign_proof},
     token::{Delegation, delegate},
-    verify::{
-        possession::{ProofContent, call_digest, sign_proof},
-        verify_signatures,
-    },
 };
+use hallpass_verify::verify_signatures;
 
 /// `hallpass token delegate`.
 #[derive(Debug, Args)]
@@ -43,7 +41,12 @@ pub(super) struct Delegate {
     #[command(flatten)]
     narrower: Narrower,
     /// How many times more it may be handed on.
-    #[arg(long, value_name = "TIMES", default_value_t = 0, conflicts_with = "use_only")]
+    #[arg(
+        long,
+        value_name = "TIMES",
+        default_value_t = 0,
+        conflicts_with = "use_only"
+    )]
     may_delegate: u8,
     /// Seal it: the delegate can use it, and neither narrow it nor hand it on.
     #[arg(long)]
@@ -71,10 +74,18 @@ impl Delegate {
         let pass = verify_signatures(&document, &token).map_err(foreign)?;
         let handed = delegate(&pass, holder.key(), &delegation).map_err(CliError::usage)?;
         let mut fields = vec![("token", handed.token.expose().to_owned())];
-        fields.extend(under("revocation ids", handed.blocks.iter().map(ToString::to_string).collect()));
-        output
-            .note(&format!("only the key of {} can use this; revoke its last id to end it and all below it", self.to));
-        output.show(&json!({"token": handed.token.expose(), "revocation_ids": handed.blocks}), View::Fields(fields))
+        fields.extend(under(
+            "revocation ids",
+            handed.blocks.iter().map(ToString::to_string).collect(),
+        ));
+        output.note(&format!(
+            "only the key of {} can use this; revoke its last id to end it and all below it",
+            self.to
+        ));
+        output.show(
+            &json!({"token": handed.token.expose(), "revocation_ids": handed.blocks}),
+            View::Fields(fields),
+        )
     }
 }
 
@@ -109,7 +120,9 @@ impl Prove {
         let key = AgentKey::read(&self.key).map_err(CliError::failed)?;
         let digest = self.call.as_ref().map(|call| {
             let digest = call_digest(&as_call(call, self.arguments.as_ref()));
-            digest.ok_or_else(|| CliError::usage("a number in --arguments cannot be signed for: it is not exact"))
+            digest.ok_or_else(|| {
+                CliError::usage("a number in --arguments cannot be signed for: it is not exact")
+            })
         });
         let content = ProofContent {
             token: &token,
@@ -121,7 +134,10 @@ impl Prove {
         };
         let proof = sign_proof(key.key(), &content).map_err(CliError::failed)?;
         output.note("good for one request within a minute; send it as `DPoP:`, the token as `Authorization: DPoP`");
-        output.show(&json!({"proof": proof}), View::Fields(vec![("proof", proof.clone())]))
+        output.show(
+            &json!({"proof": proof}),
+            View::Fields(vec![("proof", proof.clone())]),
+        )
     }
 }
 
@@ -129,7 +145,10 @@ impl Prove {
 pub(super) fn public_key(path: &Path) -> Result<HolderKey, CliError> {
     let jwk: Value = json_file(path)?;
     HolderKey::from_jwk(&jwk).ok_or_else(|| {
-        CliError::usage(format!("`{}` is no public JWK of Ed25519 or P-256", path.display()))
-            .hint("`hallpass agent key NAME --key-out FILE` makes a key and shows its public half")
+        CliError::usage(format!(
+            "`{}` is no public JWK of Ed25519 or P-256",
+            path.display()
+        ))
+        .hint("`hallpass agent key NAME --key-out FILE` makes a key and shows its public half")
     })
 }

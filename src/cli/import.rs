@@ -3,12 +3,12 @@
 //! What decides is never believed because the server says so: that a tool only reads is taken over
 //! only when the operator says to trust it, and that an argument is a path or a URL is suggested.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{error::CliError, mcp::Offer};
-use crate::{
+use crate::cli::{error::CliError, mcp::Offer};
+use hallpass_core::{
     base::{
         ids::{ServerName, ServerUri, ToolName},
         json::canonical_digest,
@@ -44,7 +44,10 @@ impl Import {
         offer: &Offer,
         annotations: Annotations,
     ) -> Result<Self, CliError> {
-        let mut import = Self { manifest: Manifest::new(server, name), notes: Vec::new() };
+        let mut import = Self {
+            manifest: Manifest::new(server, name),
+            notes: Vec::new(),
+        };
         for tool in &offer.tools {
             import.add_tool(tool, annotations)?;
         }
@@ -59,15 +62,22 @@ impl Import {
     }
 
     fn add_tool(&mut self, tool: &Value, annotations: Annotations) -> Result<(), CliError> {
-        let Some(name) = self.name("tool", tool) else { return Ok(()) };
+        let Some(name) = self.name("tool", tool) else {
+            return Ok(());
+        };
         let pinned = json!({"name": tool.get("name"), "description": tool.get("description"), "inputSchema": tool.get("inputSchema")});
         let digest = canonical_digest(&pinned);
         if digest.is_none() {
-            self.notes.push(format!("tool {name}: its schema has numbers that no digest can pin"));
+            self.notes.push(format!(
+                "tool {name}: its schema has numbers that no digest can pin"
+            ));
         }
         let mut arguments = BTreeSet::new();
-        for (argument, schema) in
-            tool.pointer("/inputSchema/properties").and_then(Value::as_object).into_iter().flatten()
+        for (argument, schema) in tool
+            .pointer("/inputSchema/properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
         {
             let escaped = argument.replace('~', "~0").replace('/', "~1");
             let Ok(pointer) = format!("/{escaped}").parse::<Pointer>() else {
@@ -84,34 +94,49 @@ impl Import {
         }
         self.refuse_twice("tool", &name, self.manifest.tools.contains_key(&name))?;
         let read_only = annotations == Annotations::Trust && says_read_only(tool);
-        self.manifest.tools.insert(name, Tool { schema_digest: digest, arguments, read_only, ..Tool::default() });
+        let mut known = Tool::default();
+        known.schema_digest = digest;
+        known.arguments = arguments;
+        known.read_only = read_only;
+        self.manifest.tools.insert(name, known);
         Ok(())
     }
 
     fn add_prompt(&mut self, prompt: &Value) -> Result<(), CliError> {
-        let Some(name) = self.name("prompt", prompt) else { return Ok(()) };
+        let Some(name) = self.name("prompt", prompt) else {
+            return Ok(());
+        };
         self.refuse_twice("prompt", &name, self.manifest.prompts.contains_key(&name))?;
         self.manifest.prompts.insert(name, Default::default());
         Ok(())
     }
 
     fn add_resource(&mut self, resource: &Value) {
-        let uri = resource.get("uri").and_then(Value::as_str).unwrap_or_default();
+        let uri = resource
+            .get("uri")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         match uri.parse::<ResourceTree>() {
             Ok(tree) if self.manifest.resources.iter().any(|root| root.uri == tree) => {}
             Ok(tree) => {
-                self.manifest.resources.push(ResourceRoot { uri: tree, labels: BTreeMap::new() });
+                self.manifest.resources.push(ResourceRoot::new(tree));
             }
-            Err(error) => self.notes.push(format!("left out, no pass can name it: {error}")),
+            Err(error) => self
+                .notes
+                .push(format!("left out, no pass can name it: {error}")),
         }
     }
 
     fn name(&mut self, kind: &str, entry: &Value) -> Option<ToolName> {
-        let text = entry.get("name").and_then(Value::as_str).unwrap_or_default();
+        let text = entry
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         match text.parse() {
             Ok(name) => Some(name),
             Err(error) => {
-                self.notes.push(format!("left out a {kind}, no pass can name it: {error}"));
+                self.notes
+                    .push(format!("left out a {kind}, no pass can name it: {error}"));
                 None
             }
         }
@@ -150,16 +175,28 @@ fn says_read_only(tool: &Value) -> bool {
 /// What an argument looks like by its name or format: `path` or `url`.
 fn suggested_kind(argument: &str, schema: &Value) -> Option<&'static str> {
     let is_text = schema.get("type").is_none_or(|kind| kind == "string");
-    let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+    let format = schema
+        .get("format")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let name = argument.to_ascii_lowercase();
-    let ends = |word: &str| name == word || name.strip_suffix(word).is_some_and(|rest| rest.ends_with(['_', '-']));
+    let ends = |word: &str| {
+        name == word
+            || name
+                .strip_suffix(word)
+                .is_some_and(|rest| rest.ends_with(['_', '-']))
+    };
     if !is_text {
         return None;
     }
     if matches!(format, "uri" | "url" | "iri") || ends("url") || ends("uri") {
         return Some("url");
     }
-    (format == "path" || ["path", "file", "filename", "dir", "directory"].into_iter().any(ends)).then_some("path")
+    (format == "path"
+        || ["path", "file", "filename", "dir", "directory"]
+            .into_iter()
+            .any(ends))
+    .then_some("path")
 }
 
 #[cfg(test)]
@@ -179,11 +216,20 @@ mod tests {
 
     #[test]
     fn what_a_server_says_of_its_tools_is_not_believed() {
-        let offer = Offer { tools: vec![tool("read")], ..Offer::default() };
+        let offer = Offer {
+            tools: vec![tool("read")],
+            ..Offer::default()
+        };
         let ignoring = import(&offer, Annotations::Ignore).unwrap();
         let read = &ignoring.manifest.tools[&"read".parse().unwrap()];
         assert!(!read.read_only && read.path_arguments.is_empty() && read.schema_digest.is_some());
-        assert_eq!(read.arguments.iter().map(Pointer::as_str).collect::<Vec<_>>(), ["/a~1b", "/file_path", "/url"]);
+        assert_eq!(
+            read.arguments
+                .iter()
+                .map(Pointer::as_str)
+                .collect::<Vec<_>>(),
+            ["/a~1b", "/file_path", "/url"]
+        );
         assert_eq!(ignoring.notes.len(), 2, "{:?}", ignoring.notes);
         let trusting = import(&offer, Annotations::Trust).unwrap();
         assert!(trusting.manifest.tools[&"read".parse().unwrap()].read_only);
@@ -191,17 +237,32 @@ mod tests {
 
     #[test]
     fn what_no_pass_can_name_is_left_out_and_told() {
-        let resources = ["file:///srv/a", "file:///srv/../b", "file:///srv/a"].map(|uri| json!({"uri": uri}));
-        let offer = Offer { tools: vec![tool("läs"), tool("ok")], resources: resources.into(), ..Offer::default() };
+        let resources =
+            ["file:///srv/a", "file:///srv/../b", "file:///srv/a"].map(|uri| json!({"uri": uri}));
+        let offer = Offer {
+            tools: vec![tool("läs"), tool("ok")],
+            resources: resources.into(),
+            ..Offer::default()
+        };
         let import = import(&offer, Annotations::Trust).unwrap();
         assert_eq!(import.manifest.tools.len(), 1);
         assert_eq!(import.manifest.resources.len(), 1);
-        assert_eq!(import.notes.iter().filter(|note| note.contains("left out")).count(), 2);
+        assert_eq!(
+            import
+                .notes
+                .iter()
+                .filter(|note| note.contains("left out"))
+                .count(),
+            2
+        );
     }
 
     #[test]
     fn two_tools_of_one_name_refuse_the_import() {
-        let offer = Offer { tools: vec![tool("a"), tool("a")], ..Offer::default() };
+        let offer = Offer {
+            tools: vec![tool("a"), tool("a")],
+            ..Offer::default()
+        };
         assert!(import(&offer, Annotations::Ignore).is_err());
     }
 }

@@ -5,19 +5,17 @@ use std::sync::Arc;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::{Operator, key_document},
     config_file::ConfigFile,
     error::CliError,
     output::{Output, View},
     view::{items, text},
 };
-use crate::{
-    base::{
-        ids::{IssuerUri, KeyId},
-        time::SystemClock,
-    },
-    broker::{Broker, KeysAtRest, Options},
+use hallpass_broker::{Broker, KeysAtRest, Options};
+use hallpass_core::base::{
+    ids::{IssuerUri, KeyId},
+    time::SystemClock,
 };
 
 /// The broker's keys.
@@ -99,25 +97,59 @@ impl Keys {
                 let (client, bearer) = self.operator.open()?;
                 let keys = client.get("/v1/keys", &[], &bearer).await?;
                 let rows = items(&keys, "/items").iter().map(row).collect();
-                output.show(&keys, View::Table { columns: COLUMNS, rows, empty: "no keys" })
+                output.show(
+                    &keys,
+                    View::Table {
+                        columns: COLUMNS,
+                        rows,
+                        empty: "no keys",
+                    },
+                )
             }
             Command::Rotate { purpose } => {
                 let (client, bearer) = self.operator.open()?;
-                let purpose = purpose.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-                let key = client.post(&format!("/v1/keys/{purpose}/rotate"), &json!({}), &bearer).await?;
-                output.show(&key, View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()))
+                let purpose = purpose
+                    .to_possible_value()
+                    .map(|value| value.get_name().to_owned())
+                    .unwrap_or_default();
+                let key = client
+                    .post(&format!("/v1/keys/{purpose}/rotate"), &json!({}), &bearer)
+                    .await?;
+                output.show(
+                    &key,
+                    View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()),
+                )
             }
             Command::RevokeOperator { id } => {
                 let (client, bearer) = self.operator.open()?;
-                let key = client.post(&format!("/v1/keys/operator/{id}/revoke"), &json!({}), &bearer).await?;
+                let key = client
+                    .post(
+                        &format!("/v1/keys/operator/{id}/revoke"),
+                        &json!({}),
+                        &bearer,
+                    )
+                    .await?;
                 output.note("operators and verifiers whose tokens it signed need new ones");
-                output.show(&key, View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()))
+                output.show(
+                    &key,
+                    View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()),
+                )
             }
             Command::Encrypt { config } => {
-                rewrite(config.options_to_change_keys(KeysAtRest::Sealing)?, "encrypted", output).await
+                rewrite(
+                    config.options_to_change_keys(KeysAtRest::Sealing)?,
+                    "encrypted",
+                    output,
+                )
+                .await
             }
             Command::Decrypt { config } => {
-                rewrite(config.options_to_change_keys(KeysAtRest::Unsealing)?, "decrypted", output).await
+                rewrite(
+                    config.options_to_change_keys(KeysAtRest::Unsealing)?,
+                    "decrypted",
+                    output,
+                )
+                .await
             }
             Command::ShowPin { issuer } => {
                 let client = self.operator.connection.client()?;
@@ -127,7 +159,10 @@ impl Keys {
                 let fields = vec![
                     ("issuer", document.iss.to_string()),
                     ("feed key", thumbprint.clone()),
-                    ("checkpoint key", checkpoint.clone().unwrap_or_else(|| "-".to_owned())),
+                    (
+                        "checkpoint key",
+                        checkpoint.clone().unwrap_or_else(|| "-".to_owned()),
+                    ),
                 ];
                 let pins = json!({"issuer": document.iss, "feed_key": thumbprint, "checkpoint_key": checkpoint});
                 output.show(&pins, View::Fields(fields))
@@ -137,18 +172,26 @@ impl Keys {
 }
 
 async fn rewrite(options: Options, done: &str, output: Output) -> Result<(), CliError> {
-    let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(CliError::failed)?;
+    let opened = Broker::open(options, Arc::new(SystemClock::default()))
+        .await
+        .map_err(CliError::failed)?;
     let written = opened.broker.rewrite_key_files();
     let closed = opened.broker.close().await;
     let count = written.map_err(|error| {
-        CliError::failed(error).hint("some files have the new form and some the old one: try again, both are read")
+        CliError::failed(error)
+            .hint("some files have the new form and some the old one: try again, both are read")
     })?;
     closed.map_err(CliError::failed)?;
-    output.show(&json!({done: count}), View::Fields(vec![("key files", format!("{count} {done}"))]))
+    output.show(
+        &json!({done: count}),
+        View::Fields(vec![("key files", format!("{count} {done}"))]),
+    )
 }
 
 fn row(key: &Value) -> Vec<String> {
-    ["/purpose", "/id", "/state", "/since", "/thumbprint"].map(|pointer| text(key, pointer)).into()
+    ["/purpose", "/id", "/state", "/since", "/thumbprint"]
+        .map(|pointer| text(key, pointer))
+        .into()
 }
 
 const COLUMNS: &[&str] = &["purpose", "id", "state", "since", "thumbprint"];

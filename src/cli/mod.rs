@@ -34,7 +34,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::{
+use crate::cli::{
     error::{CliError, Exit},
     output::Output,
 };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::{Operator, server_uri},
     client::{Bearer, Client},
     config_file::ConfigFile,
@@ -14,13 +14,12 @@ use super::{
     secret_out::{Place, Told},
     view::{text, under},
 };
-use crate::{
+use hallpass_broker::{Broker, identity::Operation};
+use hallpass_core::{
     base::{
         ids::OperatorId,
         time::{Clock as _, SystemClock},
     },
-    broker::Broker,
-    identity::Operation,
     token::{PassToken, attenuate_operator},
 };
 
@@ -114,7 +113,9 @@ impl Operators {
             }
             Command::Remove { operator } => {
                 let (client, bearer) = self.operator.open()?;
-                client.delete(&format!("/v1/operators/{operator}"), &bearer).await?;
+                client
+                    .delete(&format!("/v1/operators/{operator}"), &bearer)
+                    .await?;
                 output.note(&format!("tokens of {operator} are refused from now on"));
                 Ok(())
             }
@@ -133,7 +134,8 @@ impl Add {
         }
         let roles = self.roles.iter().filter_map(ValueEnum::to_possible_value);
         let roles: Vec<String> = roles.map(|role| role.get_name().to_owned()).collect();
-        let mut body = json!({"operator": self.operator, "roles": roles, "ttl_seconds": self.ttl.as_secs()});
+        let mut body =
+            json!({"operator": self.operator, "roles": roles, "ttl_seconds": self.ttl.as_secs()});
         if let (Some(body), false) = (body.as_object_mut(), servers.is_empty()) {
             body.insert("servers".to_owned(), json!(servers));
         }
@@ -147,35 +149,65 @@ impl Add {
             ("expires", "/expires_at"),
         ];
         let fields = names.map(|(name, pointer)| (name, text(&made, pointer)));
-        output.show(&made, View::Fields(fields.into_iter().filter(|(_, value)| value != "-").collect()))
+        output.show(
+            &made,
+            View::Fields(
+                fields
+                    .into_iter()
+                    .filter(|(_, value)| value != "-")
+                    .collect(),
+            ),
+        )
     }
 }
 
 impl Attenuate {
     fn run(self, operator: &Operator, output: Output) -> Result<(), CliError> {
         let token = PassToken::from_text(operator.token()?.as_str().to_owned());
-        let operations: Vec<&str> = self.operations.iter().map(|operation| operation.as_str()).collect();
-        let expires_at = self.ttl.map(|ttl| SystemClock::default().now().plus(ttl).floor_second());
-        let narrowed = attenuate_operator(&token, &operations, expires_at)
-            .map_err(|error| CliError::usage(error).hint("say --operation OPERATION, --ttl TIME, or both"))?;
+        let operations: Vec<&str> = self
+            .operations
+            .iter()
+            .map(|operation| operation.as_str())
+            .collect();
+        let expires_at = self
+            .ttl
+            .map(|ttl| SystemClock::default().now().plus(ttl).floor_second());
+        let narrowed = attenuate_operator(&token, &operations, expires_at).map_err(|error| {
+            CliError::usage(error).hint("say --operation OPERATION, --ttl TIME, or both")
+        })?;
         let mut fields = vec![("token", narrowed.token.expose().to_owned())];
-        fields.extend(under("revocation ids", narrowed.blocks.iter().map(ToString::to_string).collect()));
+        fields.extend(under(
+            "revocation ids",
+            narrowed.blocks.iter().map(ToString::to_string).collect(),
+        ));
         let document = json!({"token": narrowed.token.expose(), "revocation_ids": narrowed.blocks});
         output.show(&document, View::Fields(fields))
     }
 }
 
 async fn list(client: &Client, bearer: &Bearer, output: Output) -> Result<(), CliError> {
-    let operators = client.list("/v1/operators", (&[], usize::MAX), bearer).await?;
-    let row = |operator: &Value| ["/operator", "/roles", "/expires_at"].map(|pointer| text(operator, pointer)).into();
+    let operators = client
+        .list("/v1/operators", (&[], usize::MAX), bearer)
+        .await?;
+    let row = |operator: &Value| {
+        ["/operator", "/roles", "/expires_at"]
+            .map(|pointer| text(operator, pointer))
+            .into()
+    };
     let columns = &["operator", "roles", "expires"];
-    let view = View::Table { columns, rows: operators.iter().map(row).collect(), empty: "no operators" };
+    let view = View::Table {
+        columns,
+        rows: operators.iter().map(row).collect(),
+        empty: "no operators",
+    };
     output.show(&json!({"items": operators}), view)
 }
 
 async fn recover(config: &ConfigFile, output: Output) -> Result<(), CliError> {
     let options = config.broker_options()?;
-    let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(CliError::failed)?;
+    let opened = Broker::open(options, Arc::new(SystemClock::default()))
+        .await
+        .map_err(CliError::failed)?;
     let written = opened.broker.write_admin_token().await;
     let closed = opened.broker.close().await;
     let path = written.map_err(CliError::failed)?;
@@ -189,9 +221,15 @@ async fn recover(config: &ConfigFile, output: Output) -> Result<(), CliError> {
 }
 
 fn operation(text: &str) -> Result<Operation, String> {
-    let found = Operation::ALL.iter().copied().find(|operation| operation.as_str() == text);
+    let found = Operation::ALL
+        .iter()
+        .copied()
+        .find(|operation| operation.as_str() == text);
     found.ok_or_else(|| {
-        let all: Vec<_> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
+        let all: Vec<_> = Operation::ALL
+            .iter()
+            .map(|operation| operation.as_str())
+            .collect();
         format!("expected one of {}", all.join(", "))
     })
 }

@@ -10,8 +10,8 @@ use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::error::CliError;
-use crate::base::text::{escape, escape_json};
+use crate::cli::error::CliError;
+use hallpass_core::base::text::{escape, escape_json};
 
 /// Where a command's words go.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +26,21 @@ pub(super) enum View {
     /// Names and values, a line each: one thing.
     Fields(Vec<(&'static str, String)>),
     /// Rows under columns: many things. The text stands for no rows.
-    Table { columns: &'static [&'static str], rows: Vec<Vec<String>>, empty: &'static str },
+    Table {
+        columns: &'static [&'static str],
+        rows: Vec<Vec<String>>,
+        empty: &'static str,
+    },
     /// Lines as they are.
     Lines(Vec<String>),
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, terminal: io::stdout().is_terminal() }
+        Self {
+            json,
+            terminal: io::stdout().is_terminal(),
+        }
     }
 
     /// Prints an answer: `document` for programs, `view` for people.
@@ -43,7 +50,13 @@ impl Output {
         }
         match view {
             View::Fields(fields) => print(&fields_text(&fields)),
-            View::Lines(lines) => print(&lines.iter().map(|line| escape(line)).collect::<Vec<_>>().join("\n")),
+            View::Lines(lines) => print(
+                &lines
+                    .iter()
+                    .map(|line| escape(line))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
             View::Table { rows, empty, .. } if rows.is_empty() => {
                 self.note(empty);
                 Ok(())
@@ -54,7 +67,11 @@ impl Output {
 
     /// Prints one of many answers as it comes: one line of JSON, or one line of text.
     pub(super) fn stream(&self, document: &Value, text: &str) -> Result<(), CliError> {
-        if self.json { print(&escape_json(&document.to_string())) } else { print(&escape(text)) }
+        if self.json {
+            print(&escape_json(&document.to_string()))
+        } else {
+            print(&escape(text))
+        }
     }
 
     /// Prints text that was made for a file: a completion script, a manifest.
@@ -63,7 +80,10 @@ impl Output {
     }
 
     /// Tells people something beside the answer.
-    #[expect(clippy::unused_self, reason = "every word goes through the one who knows where words go")]
+    #[expect(
+        clippy::unused_self,
+        reason = "every word goes through the one who knows where words go"
+    )]
     pub(super) fn note(&self, text: &str) {
         // There is nobody left to tell when stderr is gone.
         let _ = writeln!(anstream::stderr(), "{}", escape(text));
@@ -93,19 +113,36 @@ impl Output {
     fn table_text(&self, columns: &[&str], rows: &[Vec<String>]) -> String {
         let mut table = Table::new();
         if self.terminal {
-            table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_header(columns.iter().map(|column| Cell::new(column).add_attribute(Attribute::Bold)));
+            table
+                .load_style(presets::UTF8_FULL_CONDENSED)
+                .set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_header(
+                columns
+                    .iter()
+                    .map(|column| Cell::new(column).add_attribute(Attribute::Bold)),
+            );
         } else {
             table.load_style(presets::NOTHING).force_no_tty();
-            table.set_header(columns.iter().map(|column| Cell::new(column.to_uppercase())));
+            table.set_header(
+                columns
+                    .iter()
+                    .map(|column| Cell::new(column.to_uppercase())),
+            );
         }
         for row in rows {
             table.add_row(row.iter().map(|cell| Cell::new(escape(cell))));
         }
-        let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        let lines: Vec<String> = table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
         // Without borders every line still begins with the padding of a cell.
         let unpadded = |line: &String| line.strip_prefix(' ').unwrap_or(line).to_owned();
-        if self.terminal { lines.join("\n") } else { lines.iter().map(unpadded).collect::<Vec<_>>().join("\n") }
+        if self.terminal {
+            lines.join("\n")
+        } else {
+            lines.iter().map(unpadded).collect::<Vec<_>>().join("\n")
+        }
     }
 }
 
@@ -119,13 +156,20 @@ fn print(text: &str) -> Result<(), CliError> {
 fn fields_text(fields: &[(&'static str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     // A name that is left empty continues the one above.
-    let line = |(name, value): &(&str, String)| format!("{name:width$}  {}", escape(value)).trim_end().to_owned();
+    let line = |(name, value): &(&str, String)| {
+        format!("{name:width$}  {}", escape(value))
+            .trim_end()
+            .to_owned()
+    };
     fields.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// JSON with layout: every line is escaped by itself, since serde_json writes no newline inside of a string.
 fn escape_layout(json: &str) -> String {
-    json.split('\n').map(escape_json).collect::<Vec<_>>().join("\n")
+    json.split('\n')
+        .map(escape_json)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -135,13 +179,22 @@ mod tests {
     #[test]
     fn nothing_that_is_printed_drives_the_terminal() {
         let json = format!("{:#}", serde_json::json!({"a": "x\u{9b}y\u{202e}\n"}));
-        assert_eq!(escape_layout(&json), "{\n  \"a\": \"x\\u009by\\u202e\\n\"\n}");
+        assert_eq!(
+            escape_layout(&json),
+            "{\n  \"a\": \"x\\u009by\\u202e\\n\"\n}"
+        );
     }
 
     #[test]
     fn tables_off_a_terminal_have_no_borders_and_no_trailing_blanks() {
-        let output = Output { json: false, terminal: false };
-        let text = output.table_text(&["agent", "groups"], &[vec!["bot".to_owned(), "a, b".to_owned()]]);
+        let output = Output {
+            json: false,
+            terminal: false,
+        };
+        let text = output.table_text(
+            &["agent", "groups"],
+            &[vec!["bot".to_owned(), "a, b".to_owned()]],
+        );
         assert_eq!(text, "AGENT  GROUPS\nbot    a, b");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::cli::{
     access::Operator,
     client::{Bearer, Client},
     error::{CliError, Exit, reason_words},
@@ -19,9 +19,9 @@ use super::{
     task::{context_json, context_value, decided_words},
     view::{details_words, items, text, under, words},
 };
-use crate::{
+use hallpass_broker::policy::{AgentSelector, Catalogue, PolicySet, ServerSelector};
+use hallpass_core::{
     base::ids::{AgentId, GrantId},
-    policy::{AgentSelector, Catalogue, PolicySet, ServerSelector},
     token::{
         path::{Pointer, ResourceTree},
         rights::NamePattern,
@@ -142,7 +142,11 @@ struct Explain {
 
 impl Policy {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        if let Command::Check { directory: Some(directory), manifests } = &self.command {
+        if let Command::Check {
+            directory: Some(directory),
+            manifests,
+        } = &self.command
+        {
             return check_offline(directory, manifests, output);
         }
         let (client, bearer) = self.operator.open()?;
@@ -153,15 +157,28 @@ impl Policy {
                 let lines = |name: &str| items(&found, name).iter().map(words).collect();
                 checked(lines("/errors"), lines("/warnings"), output)
             }
-            Command::Explain(explain) => explain.run((&client, &bearer), &self.operator, output).await,
-            Command::Reload => show(&client.post("/v1/policy/reload", &json!({}), &bearer).await?, output),
+            Command::Explain(explain) => {
+                explain
+                    .run((&client, &bearer), &self.operator, output)
+                    .await
+            }
+            Command::Reload => show(
+                &client
+                    .post("/v1/policy/reload", &json!({}), &bearer)
+                    .await?,
+                output,
+            ),
             Command::Show => show(&client.get("/v1/policy", &[], &bearer).await?, output),
         }
     }
 }
 
 impl NewGrant {
-    async fn run(self, (client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
+    async fn run(
+        self,
+        (client, bearer): (&Client, &Bearer),
+        output: Output,
+    ) -> Result<(), CliError> {
         let mut grant = json!({
             "id": self.id, "agents": self.agents, "server": self.server, "tools": self.tools,
             "resources": self.resources, "prompts": self.prompts,
@@ -177,8 +194,11 @@ impl NewGrant {
         for warning in items(&written, "/policy/warnings") {
             output.note(&format!("warning: {}", words(warning)));
         }
-        let fields =
-            vec![("grant", self.id.to_string()), ("file", text(&written, "/file")), ("in force", "yes".to_owned())];
+        let fields = vec![
+            ("grant", self.id.to_string()),
+            ("file", text(&written, "/file")),
+            ("in force", "yes".to_owned()),
+        ];
         output.show(&written, View::Fields(fields))
     }
 }
@@ -194,18 +214,29 @@ impl Explain {
         body.insert("agent".to_owned(), json!(self.agent));
         body.insert("purpose".to_owned(), json!(self.purpose));
         body.insert("ttl_seconds".to_owned(), json!(self.ttl.as_secs()));
-        body.insert("authorization_details".to_owned(), self.rights.resolved(client, operator).await?);
+        body.insert(
+            "authorization_details".to_owned(),
+            self.rights.resolved(client, operator).await?,
+        );
         if self.allow_partial {
             body.insert("allow_partial".to_owned(), json!(true));
         }
         body.extend(context_json(&self.context)?.map(|context| ("context".to_owned(), context)));
-        let answer = client.post("/v1/policy/explain", &Value::Object(body), bearer).await?;
+        let answer = client
+            .post("/v1/policy/explain", &Value::Object(body), bearer)
+            .await?;
         let granted = answer.get("decision").and_then(Value::as_str) == Some("granted");
         let mut fields = vec![("decision", text(&answer, "/decision"))];
         if granted {
-            fields.extend(under("would give", details_words(items(&answer, "/authorization_details"))));
+            fields.extend(under(
+                "would give",
+                details_words(items(&answer, "/authorization_details")),
+            ));
             fields.extend(under("decided by", decided_words(&answer)));
-            fields.push(("for at most", format!("{} seconds", text(&answer, "/max_ttl_seconds"))));
+            fields.push((
+                "for at most",
+                format!("{} seconds", text(&answer, "/max_ttl_seconds")),
+            ));
         }
         for (name, pointer) in [("left out", "/dropped"), ("because", "/reasons")] {
             let reasons: Vec<_> = items(&answer, pointer).iter().map(reason_words).collect();
@@ -214,17 +245,31 @@ impl Explain {
             }
         }
         output.show(&answer, View::Fields(fields))?;
-        if granted { Ok(()) } else { Err(CliError::answered(Exit::Refused)) }
+        if granted {
+            Ok(())
+        } else {
+            Err(CliError::answered(Exit::Refused))
+        }
     }
 }
 
 fn check_offline(directory: &Path, manifests: &[PathBuf], output: Output) -> Result<(), CliError> {
-    let manifests: Vec<_> =
-        manifests.iter().map(|path| read_manifest(path, None, None).map(Arc::new)).collect::<Result<_, _>>()?;
+    let manifests: Vec<_> = manifests
+        .iter()
+        .map(|path| read_manifest(path, None, None).map(Arc::new))
+        .collect::<Result<_, _>>()?;
     let catalogue = Catalogue::new(manifests).map_err(CliError::usage)?;
     match PolicySet::load(directory, &catalogue) {
-        Ok((_, warnings)) => checked(Vec::new(), warnings.iter().map(ToString::to_string).collect(), output),
-        Err(errors) => checked(errors.findings().iter().map(ToString::to_string).collect(), Vec::new(), output),
+        Ok((_, warnings)) => checked(
+            Vec::new(),
+            warnings.iter().map(ToString::to_string).collect(),
+            output,
+        ),
+        Err(errors) => checked(
+            errors.findings().iter().map(ToString::to_string).collect(),
+            Vec::new(),
+            output,
+        ),
     }
 }
 
@@ -232,19 +277,40 @@ fn check_offline(directory: &Path, manifests: &[PathBuf], output: Output) -> Res
 fn checked(errors: Vec<String>, warnings: Vec<String>, output: Output) -> Result<(), CliError> {
     let is_ok = errors.is_empty();
     let document = json!({"ok": is_ok, "errors": errors, "warnings": warnings});
-    let mut lines: Vec<String> = errors.into_iter().map(|error| format!("error: {error}")).collect();
-    lines.extend(warnings.into_iter().map(|warning| format!("warning: {warning}")));
+    let mut lines: Vec<String> = errors
+        .into_iter()
+        .map(|error| format!("error: {error}"))
+        .collect();
+    lines.extend(
+        warnings
+            .into_iter()
+            .map(|warning| format!("warning: {warning}")),
+    );
     lines.extend(is_ok.then(|| "the policy is sound".to_owned()));
     output.show(&document, View::Lines(lines))?;
-    if is_ok { Ok(()) } else { Err(CliError::answered(Exit::Failed)) }
+    if is_ok {
+        Ok(())
+    } else {
+        Err(CliError::answered(Exit::Failed))
+    }
 }
 
 fn show(policy: &Value, output: Output) -> Result<(), CliError> {
     let rules = |pointer: &str| -> Vec<String> {
-        let rule = |rule: &Value| format!("{} ({}:{})", text(rule, "/id"), text(rule, "/file"), text(rule, "/line"));
+        let rule = |rule: &Value| {
+            format!(
+                "{} ({}:{})",
+                text(rule, "/id"),
+                text(rule, "/file"),
+                text(rule, "/line")
+            )
+        };
         items(policy, pointer).iter().map(rule).collect()
     };
-    let mut fields = vec![("directory", text(policy, "/directory")), ("digest", text(policy, "/digest"))];
+    let mut fields = vec![
+        ("directory", text(policy, "/directory")),
+        ("digest", text(policy, "/digest")),
+    ];
     fields.extend(under("grants", rules("/grants")));
     fields.extend(under("guardrails", rules("/guardrails")));
     for (name, pointer) in [("warnings", "/warnings"), ("errors", "/errors")] {

@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::cli::{
     access::Operator,
     error::CliError,
     output::{Output, View},
     view::{text, words},
 };
-use crate::base::ids::{AgentId, KeyId, RevocationId, TaskId};
+use hallpass_core::base::ids::{AgentId, KeyId, RevocationId, TaskId};
 
 /// Revoke: passes die at every server that follows the broker's feed.
 #[derive(Debug, Args)]
@@ -65,8 +65,13 @@ impl Revoke {
         if self.only_token {
             body.insert("only_token".to_owned(), json!(true));
         }
-        body.extend(self.reason.map(|reason| ("reason".to_owned(), json!(reason))));
-        let revoked = client.post("/v1/revocations", &Value::Object(body), &bearer).await?;
+        body.extend(
+            self.reason
+                .map(|reason| ("reason".to_owned(), json!(reason))),
+        );
+        let revoked = client
+            .post("/v1/revocations", &Value::Object(body), &bearer)
+            .await?;
         let fields = vec![
             ("revoked", subject_words(&revoked)),
             ("sequence", text(&revoked, "/sequence")),
@@ -74,7 +79,15 @@ impl Revoke {
             ("task", text(&revoked, "/task_id")),
             ("reason", text(&revoked, "/reason")),
         ];
-        output.show(&revoked, View::Fields(fields.into_iter().filter(|(_, value)| value != "-").collect()))
+        output.show(
+            &revoked,
+            View::Fields(
+                fields
+                    .into_iter()
+                    .filter(|(_, value)| value != "-")
+                    .collect(),
+            ),
+        )
     }
 }
 
@@ -84,11 +97,17 @@ impl Subject {
             ("revocation_id", self.revocation_id.map(|id| json!(id))),
             ("task", self.task.as_ref().map(|task| json!(task))),
             ("agent", self.agent.as_ref().map(|agent| json!(agent))),
-            ("steward", self.steward.as_ref().map(|steward| json!(steward))),
+            (
+                "steward",
+                self.steward.as_ref().map(|steward| json!(steward)),
+            ),
             ("server", self.server.as_ref().map(|server| json!(server))),
             ("key", self.key.map(|key| json!(key))),
         ];
-        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect()
     }
 }
 
@@ -105,19 +124,33 @@ pub(super) struct Revocations {
 impl Revocations {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
-        let revocations = client.list("/v1/revocations", (&[], self.limit), &bearer).await?;
+        let revocations = client
+            .list("/v1/revocations", (&[], self.limit), &bearer)
+            .await?;
         let row = |revoked: &Value| {
             let subject = subject_words(revoked);
-            vec![text(revoked, "/sequence"), text(revoked, "/cut_off"), subject, text(revoked, "/reason")]
+            vec![
+                text(revoked, "/sequence"),
+                text(revoked, "/cut_off"),
+                subject,
+                text(revoked, "/reason"),
+            ]
         };
         let columns = &["sequence", "cut off", "subject", "reason"];
-        let view = View::Table { columns, rows: revocations.iter().map(row).collect(), empty: "nothing is revoked" };
+        let view = View::Table {
+            columns,
+            rows: revocations.iter().map(row).collect(),
+            empty: "nothing is revoked",
+        };
         output.show(&json!({"items": revocations}), view)
     }
 }
 
 fn subject_words(revoked: &Value) -> String {
     let subject = revoked.get("subject").and_then(Value::as_object);
-    let words = |(kind, value): (&String, &Value)| format!("{} {}", kind.replace('_', " "), words(value));
-    subject.and_then(|subject| subject.iter().next()).map_or_else(|| "-".to_owned(), words)
+    let words =
+        |(kind, value): (&String, &Value)| format!("{} {}", kind.replace('_', " "), words(value));
+    subject
+        .and_then(|subject| subject.iter().next())
+        .map_or_else(|| "-".to_owned(), words)
 }

@@ -5,17 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::cli::{
     access::{Operator, json_file, server_uri},
     client::Client,
     error::CliError,
 };
-use crate::{
+use hallpass_core::{
     base::ids::{ServerUri, ToolName},
-    token::{
-        path::ResourceTree,
-        rights::{NamePattern, RequestedDetail},
-    },
+    token::{RequestedDetail, path::ResourceTree, rights::NamePattern},
 };
 
 /// What is asked for, or narrowed to.
@@ -25,16 +22,30 @@ pub(super) struct Rights {
     #[arg(long, value_name = "SERVER", conflicts_with = "details")]
     server: Option<String>,
     /// A tool, or a pattern in which `*` stands for any characters; may be repeated.
-    #[arg(long = "tool", value_name = "TOOL", requires = "server", value_delimiter = ',')]
+    #[arg(
+        long = "tool",
+        value_name = "TOOL",
+        requires = "server",
+        value_delimiter = ','
+    )]
     tools: Vec<NamePattern>,
     /// A resource subtree such as file:///srv/data/; may be repeated.
     #[arg(long = "resource", value_name = "URI", requires = "server")]
     resources: Vec<ResourceTree>,
     /// A prompt, or a pattern; may be repeated.
-    #[arg(long = "prompt", value_name = "PROMPT", requires = "server", value_delimiter = ',')]
+    #[arg(
+        long = "prompt",
+        value_name = "PROMPT",
+        requires = "server",
+        value_delimiter = ','
+    )]
     prompts: Vec<NamePattern>,
     /// A limit on an argument, such as 'transfer:/amount={"max":100}'; may be repeated.
-    #[arg(long = "constraint", value_name = "TOOL:/ARGUMENT=JSON", requires = "server")]
+    #[arg(
+        long = "constraint",
+        value_name = "TOOL:/ARGUMENT=JSON",
+        requires = "server"
+    )]
     constraints: Vec<ArgumentLimit>,
     /// A tool that may be called with its constrained arguments only; may be repeated.
     #[arg(long = "closed", value_name = "TOOL", requires = "server")]
@@ -63,9 +74,16 @@ impl std::str::FromStr for ArgumentLimit {
         let (tool, rest) = text.split_once(':').ok_or(expected)?;
         // A constraint is an object, so its brace tells where the argument's name ends.
         let (pointer, constraint) = rest.split_once("={").ok_or(expected)?;
-        let constraint = crate::base::json::parse(format!("{{{constraint}").as_bytes(), MAX_CONSTRAINT_BYTES);
+        let constraint = hallpass_core::base::json::parse(
+            format!("{{{constraint}").as_bytes(),
+            MAX_CONSTRAINT_BYTES,
+        );
         let constraint = constraint.map_err(|error| format!("{expected}: {error}"))?;
-        Ok(Self { tool: tool.to_owned(), pointer: pointer.to_owned(), constraint })
+        Ok(Self {
+            tool: tool.to_owned(),
+            pointer: pointer.to_owned(),
+            constraint,
+        })
     }
 }
 
@@ -80,7 +98,10 @@ impl Rights {
     }
 
     /// The authorization details, when any are named: what else is said must be about some.
-    pub(super) async fn asked(&self, (client, operator): (&Client, &Operator)) -> Result<Option<Value>, CliError> {
+    pub(super) async fn asked(
+        &self,
+        (client, operator): (&Client, &Operator),
+    ) -> Result<Option<Value>, CliError> {
         if self.is_empty() && !self.read_only {
             return Ok(None);
         }
@@ -88,7 +109,11 @@ impl Rights {
     }
 
     /// The authorization details; a server's short name is looked up at the broker.
-    pub(super) async fn resolved(&self, client: &Client, operator: &Operator) -> Result<Value, CliError> {
+    pub(super) async fn resolved(
+        &self,
+        client: &Client,
+        operator: &Operator,
+    ) -> Result<Value, CliError> {
         if let Some(details) = self.in_file()? {
             return Ok(details);
         }
@@ -114,7 +139,9 @@ impl Rights {
     }
 
     fn in_file(&self) -> Result<Option<Value>, CliError> {
-        let Some(path) = &self.details else { return Ok(None) };
+        let Some(path) = &self.details else {
+            return Ok(None);
+        };
         let details = match json_file(path)? {
             detail @ Value::Object(_) => Value::Array(vec![detail]),
             details => details,
@@ -135,7 +162,8 @@ impl Rights {
         let shape: Result<RequestedDetail, _> = serde_json::from_value(detail.clone());
         let shape = shape.map_err(|error| CliError::usage(format!("--constraint: {error}")))?;
         if shape.names_nothing() {
-            return Err(CliError::usage("nothing is named on the server").hint("say --tool, --resource or --prompt"));
+            return Err(CliError::usage("nothing is named on the server")
+                .hint("say --tool, --resource or --prompt"));
         }
         Ok(json!([detail]))
     }
@@ -146,11 +174,14 @@ pub(super) fn limits_json(limits: &[ArgumentLimit]) -> Result<Value, CliError> {
     let mut tools = Map::new();
     for limit in limits {
         let arguments = tools.entry(limit.tool.clone()).or_insert_with(|| json!({}));
-        let before = arguments
-            .as_object_mut()
-            .and_then(|arguments| arguments.insert(limit.pointer.clone(), limit.constraint.clone()));
+        let before = arguments.as_object_mut().and_then(|arguments| {
+            arguments.insert(limit.pointer.clone(), limit.constraint.clone())
+        });
         if before.is_some() {
-            return Err(CliError::usage(format!("--constraint names `{}` of `{}` twice", limit.pointer, limit.tool)));
+            return Err(CliError::usage(format!(
+                "--constraint names `{}` of `{}` twice",
+                limit.pointer, limit.tool
+            )));
         }
     }
     Ok(Value::Object(tools))
@@ -176,7 +207,10 @@ mod tests {
     #[test]
     fn a_limit_names_tool_argument_and_constraint() {
         let limit: ArgumentLimit = "files/read:/a=b={\"under\":\"/srv\"}".parse().unwrap();
-        assert_eq!((limit.tool.as_str(), limit.pointer.as_str()), ("files/read", "/a=b"));
+        assert_eq!(
+            (limit.tool.as_str(), limit.pointer.as_str()),
+            ("files/read", "/a=b")
+        );
         assert_eq!(limit.constraint, json!({"under": "/srv"}));
         for bad in [
             "transfer",

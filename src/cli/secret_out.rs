@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{error::CliError, output::Output};
-use crate::base::secret_file::create_secret;
+use crate::cli::{error::CliError, output::Output};
+use hallpass_core::base::secret_file::create_secret;
 
 /// A secret in an answer.
 pub(super) struct Told {
@@ -33,19 +33,33 @@ impl<'p> Place<'p> {
     }
 
     /// `view` as it is to be shown: with the secret that was just made, or without it when that is in its file.
-    pub(super) fn keep(&self, told: &Told, mut view: Value, output: Output) -> Result<Value, CliError> {
+    pub(super) fn keep(
+        &self,
+        told: &Told,
+        mut view: Value,
+        output: Output,
+    ) -> Result<Value, CliError> {
         let Some(file) = self.0 else {
             if view.get(told.member).is_some() {
                 output.note(told.shown);
             }
             return Ok(view);
         };
-        let secret = view.as_object_mut().and_then(|view| view.remove(told.member));
+        let secret = view
+            .as_object_mut()
+            .and_then(|view| view.remove(told.member));
         let Some(Value::String(secret)) = secret else {
-            return Err(CliError::failed(format!("the broker made no {}: nothing was written", told.noun)));
+            return Err(CliError::failed(format!(
+                "the broker made no {}: nothing was written",
+                told.noun
+            )));
         };
         create_secret(file, &secret).map_err(|error| CliError::failed(error).hint(told.lost))?;
-        output.note(&format!("the {} is in `{}` (mode 0600)", told.noun, file.display()));
+        output.note(&format!(
+            "the {} is in `{}` (mode 0600)",
+            told.noun,
+            file.display()
+        ));
         Ok(view)
     }
 }

@@ -9,22 +9,26 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    config_file::{ConfigFile, broker_options, load},
-    error::CliError,
-    output::{Output, View},
-};
 use crate::{
-    base::{
-        ids::split_canonical_http_uri,
-        time::{Clock, SystemClock},
+    cli::{
+        config_file::{ConfigFile, broker_options, load},
+        error::CliError,
+        output::{Output, View},
     },
-    broker::{Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options},
-    config::{Config, LogFormat, Overrides, process_environment},
-    http::{self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles},
-    journal::{Head, event::Subject},
-    outbound::{FetchOptions, Fetcher, Reach, Trust},
-    telemetry::{self, Metrics, ReloadOutcome, TraceContext},
+    server::{
+        self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles,
+        config::{Config, LogFormat, Overrides, process_environment},
+        outbound::{FetchOptions, Fetcher, Reach, Trust},
+        telemetry::{self, Metrics, ReloadOutcome, TraceContext},
+    },
+};
+use hallpass_broker::{
+    Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
+    domain::event::Subject, ledger::file::Head,
+};
+use hallpass_core::base::{
+    ids::split_canonical_http_uri,
+    time::{Clock, SystemClock},
 };
 
 /// Run the broker.
@@ -78,7 +82,8 @@ impl Serve {
             trust(&config, &clock())?;
             return show(&config, output);
         }
-        let mut telemetry = telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
+        let mut telemetry =
+            telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
         let served = serve((&config, self.expect_head), telemetry.metrics(), output).await;
         // Sends what is waiting, which may block.
         let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
@@ -106,18 +111,33 @@ async fn serve(
 ) -> Result<(), CliError> {
     let clock = clock();
     let trust = Arc::new(trust(config, &clock)?);
-    let options = http::Options { trust, client_documents: client_documents(config)?, ..http_options(config) };
+    let options = server::Options {
+        trust,
+        client_documents: client_documents(config)?,
+        ..http_options(config)
+    };
     let listeners = Listeners::bind(options).await.map_err(CliError::failed)?;
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
-    let options = Options { expected_head, ..broker_options(config, address)? };
+    let options = Options {
+        expected_head,
+        ..broker_options(config, address)?
+    };
     let issuer = options.issuer.clone();
     let opened = Broker::open(options, clock).await.map_err(start_failed)?;
     report(&opened);
     opened.broker.count_with(meters(metrics));
     let stop = stop_signal()?;
     let reloading = reload_on_hangup(Arc::clone(&opened.broker), Arc::clone(metrics))?;
-    let server = Server::new(listeners, Arc::clone(&opened.broker), Arc::new(Counting::new(Arc::clone(metrics))));
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let server = Server::new(
+        listeners,
+        Arc::clone(&opened.broker),
+        Arc::new(Counting::new(Arc::clone(metrics))),
+    );
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     tracing::info!(url = %format_args!("{scheme}://{address}"), admin.address = %admin, issuer = %issuer, "listening");
     // A log that machines read holds nothing else.
     if opened.first_start && config.log.format == LogFormat::Text {
@@ -140,10 +160,13 @@ fn meters(metrics: &Arc<Metrics>) -> Meters {
     }
 }
 
-fn http_options(config: &Config) -> http::Options {
-    let mut options = http::Options::new(config.listen, config.admin_listen);
+fn http_options(config: &Config) -> server::Options {
+    let mut options = server::Options::new(config.listen, config.admin_listen);
     let files = config.tls.as_ref();
-    options.tls = files.map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.private_key.clone() });
+    options.tls = files.map(|tls| TlsFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.private_key.clone(),
+    });
     options.rates.per_second = config.limits.requests_per_second;
     options.rates.burst = config.limits.burst;
     // One address, which has half of what all have, is never held to less than one of them may ask.
@@ -152,15 +175,25 @@ fn http_options(config: &Config) -> http::Options {
     options.max_body = config.limits.body_bytes;
     options.max_connections = config.limits.connections;
     options.max_requests = config.limits.concurrent_requests;
-    options.times = Times { request: config.limits.request_timeout, drain: config.drain_timeout, ..options.times };
-    options.oauth =
-        OAuthOptions { token_ttl: config.oauth.token_ttl, dynamic_registration: config.oauth.dynamic_registration };
+    options.times = Times {
+        request: config.limits.request_timeout,
+        drain: config.drain_timeout,
+        ..options.times
+    };
+    options.oauth = OAuthOptions {
+        token_ttl: config.oauth.token_ttl,
+        dynamic_registration: config.oauth.dynamic_registration,
+    };
     options
 }
 
 /// Where anything may be fetched from.
 fn reach(config: &Config) -> Reach {
-    if config.oauth.fetch_loopback { Reach::with_loopback() } else { Reach::public() }
+    if config.oauth.fetch_loopback {
+        Reach::with_loopback()
+    } else {
+        Reach::public()
+    }
 }
 
 fn clock() -> Arc<dyn Clock> {
@@ -182,12 +215,22 @@ fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
     let mut issuers = Vec::new();
     for trusted in &config.oauth.issuers {
         let mut options = FetchOptions::new(here.clone().and(trusted.networks().iter().copied()));
-        let failed = |error: &dyn fmt::Display| CliError::failed(format!("issuer `{}`: {error}", trusted.issuer()));
+        let failed = |error: &dyn fmt::Display| {
+            CliError::failed(format!("issuer `{}`: {error}", trusted.issuer()))
+        };
         if let Some(path) = trusted.root_certificates() {
-            let unreadable = |error| failed(&format_args!("`root_certificates`: `{}`: {error}", path.display()));
+            let unreadable = |error| {
+                failed(&format_args!(
+                    "`root_certificates`: `{}`: {error}",
+                    path.display()
+                ))
+            };
             options.root_certificates = Some(std::fs::read(path).map_err(unreadable)?);
         }
-        issuers.push((trusted.clone(), Fetcher::new(options).map_err(|error| failed(&error))?));
+        issuers.push((
+            trusted.clone(),
+            Fetcher::new(options).map_err(|error| failed(&error))?,
+        ));
     }
     Ok(Trust::new(issuers, clock))
 }
@@ -212,7 +255,10 @@ fn report(opened: &Opened) {
 
 /// Ready on the first SIGTERM or SIGINT. Later ones change nothing: the drain has a time limit of its own.
 fn stop_signal() -> Result<impl Future<Output = ()> + Send, CliError> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
@@ -221,7 +267,10 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send, CliError> {
     })
 }
 
-fn reload_on_hangup(broker: Arc<Broker>, metrics: Arc<Metrics>) -> Result<JoinHandle<()>, CliError> {
+fn reload_on_hangup(
+    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
+) -> Result<JoinHandle<()>, CliError> {
     let mut hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         while hangups.recv().await.is_some() {
@@ -254,8 +303,11 @@ fn origin(issuer: &str) -> &str {
 /// What to type next, on the first start only.
 fn next_steps(config: &Config, issuer: &str, output: Output) {
     let token = config.data_dir.join(OPERATOR_TOKEN_FILE);
-    let broker =
-        if issuer == DEFAULT_BROKER { String::new() } else { format!("export HALLPASS_BROKER={}", origin(issuer)) };
+    let broker = if issuer == DEFAULT_BROKER {
+        String::new()
+    } else {
+        format!("export HALLPASS_BROKER={}", origin(issuer))
+    };
     let policy = config.policy_dir.display();
     let lines = [
         format!("first start: keys are in {}, an example of grants in {policy}", config.data_dir.display()),
@@ -267,21 +319,41 @@ fn next_steps(config: &Config, issuer: &str, output: Output) {
         "hallpass policy grant --id research-reads --agents group:research --server ledger --tools 'read_*' --max-ttl 10m".to_owned(),
         "hallpass task open --as research-bot.key --purpose \"close the Q3 books\" --server ledger --tool read_ledger --ttl 5m".to_owned(),
     ];
-    for (at, line) in lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
-        output.note(&if at < STEPS_BEGIN { line.clone() } else { format!("  {line}") });
+    for (at, line) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+    {
+        output.note(&if at < STEPS_BEGIN {
+            line.clone()
+        } else {
+            format!("  {line}")
+        });
     }
 }
 
 fn show(config: &Config, output: Output) -> Result<(), CliError> {
     let effective = config.effective();
-    let values = effective
-        .iter()
-        .map(|value| json!({"key": value.key, "value": value.value, "origin": value.origin.to_string()}));
+    let values = effective.iter().map(
+        |value| json!({"key": value.key, "value": value.value, "origin": value.origin.to_string()}),
+    );
     let document = json!({"items": values.collect::<Vec<_>>()});
-    let row =
-        |value: &crate::config::Effective| vec![value.key.to_owned(), value.value.clone(), value.origin.to_string()];
+    let row = |value: &server::config::Effective| {
+        vec![
+            value.key.to_owned(),
+            value.value.clone(),
+            value.origin.to_string(),
+        ]
+    };
     let rows = effective.iter().map(row).collect();
-    output.show(&document, View::Table { columns: &["key", "value", "origin"], rows, empty: "no settings" })
+    output.show(
+        &document,
+        View::Table {
+            columns: &["key", "value", "origin"],
+            rows,
+            empty: "no settings",
+        },
+    )
 }
 
 /// Joins what the server tells with what is counted.
@@ -293,18 +365,28 @@ struct Counting {
 
 impl Counting {
     fn new(metrics: Arc<Metrics>) -> Self {
-        let document = crate::base::json::parse(http::openapi().as_bytes(), MAX_OPENAPI_BYTES).unwrap_or_default();
+        let document =
+            hallpass_core::base::json::parse(server::openapi().as_bytes(), MAX_OPENAPI_BYTES)
+                .unwrap_or_default();
         let paths = document.get("paths").and_then(serde_json::Value::as_object);
-        let names = paths.into_iter().flatten().map(|(path, _)| path.clone()).chain(ADMIN_ROUTES.map(str::to_owned));
+        let names = paths
+            .into_iter()
+            .flatten()
+            .map(|(path, _)| path.clone())
+            .chain(ADMIN_ROUTES.map(str::to_owned));
         // As many as there are routes, once in the life of a process.
-        let routes = names.map(|name| &*Box::leak(name.into_boxed_str())).collect();
+        let routes = names
+            .map(|name| &*Box::leak(name.into_boxed_str()))
+            .collect();
         Self { metrics, routes }
     }
 }
 
 impl fmt::Debug for Counting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counting").field("routes", &self.routes.len()).finish_non_exhaustive()
+        f.debug_struct("Counting")
+            .field("routes", &self.routes.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -324,7 +406,11 @@ impl Observer for Counting {
     }
 
     fn policy_loaded(&self, in_force: bool) {
-        self.metrics.policy_reloaded(if in_force { ReloadOutcome::Loaded } else { ReloadOutcome::Refused });
+        self.metrics.policy_reloaded(if in_force {
+            ReloadOutcome::Loaded
+        } else {
+            ReloadOutcome::Refused
+        });
     }
 
     fn followers(&self, followers: usize) {
@@ -332,7 +418,12 @@ impl Observer for Counting {
     }
 
     fn answered(&self, seen: &Seen<'_>) {
-        let route = self.routes.iter().copied().find(|route| *route == seen.route).unwrap_or("unmatched");
+        let route = self
+            .routes
+            .iter()
+            .copied()
+            .find(|route| *route == seen.route)
+            .unwrap_or("unmatched");
         self.metrics.request_answered(route, seen.status, seen.took);
         if let Some(code) = seen.code {
             self.metrics.request_refused(code);
@@ -362,10 +453,14 @@ mod tests {
     #[test]
     fn a_server_that_nobody_configured_has_the_figures_of_the_configuration() {
         let config = Config::load(&Overrides::default(), &|_| None).unwrap();
-        let usual = http::Options::new(config.listen, config.admin_listen);
+        let usual = server::Options::new(config.listen, config.admin_listen);
         assert_eq!(format!("{:?}", http_options(&config)), format!("{usual:?}"));
         let options = broker_options(&config, config.listen).unwrap();
-        let usual = Options::new(options.issuer.clone(), options.data_dir.clone(), options.policy_dir.clone());
+        let usual = Options::new(
+            options.issuer.clone(),
+            options.data_dir.clone(),
+            options.policy_dir.clone(),
+        );
         assert_eq!(format!("{options:?}"), format!("{usual:?}"));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::{MAX_INPUT_BYTES, Operator, json_file, token_argument},
     agent::state,
     agent_secret::{SECRET, SecretPlace},
@@ -16,9 +16,9 @@ use super::{
     output::{Output, View},
     view::{items, secrets_words, text, under},
 };
-use crate::{
+use hallpass_broker::domain::client::SecretId;
+use hallpass_core::{
     base::ids::{ServerName, ServerUri},
-    journal::client::SecretId,
     token::manifest::Manifest,
 };
 
@@ -102,7 +102,13 @@ struct Add {
     #[command(flatten)]
     source: Source,
     /// With --import: a bearer token that the server wants, or `-` to read it from stdin.
-    #[arg(long, value_name = "TOKEN", requires = "import", env = "HALLPASS_IMPORT_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        requires = "import",
+        env = "HALLPASS_IMPORT_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     /// With --import: believe the server when it says that a tool only reads.
     #[arg(long, requires = "import")]
@@ -142,27 +148,42 @@ impl Servers {
             Command::Show { server, toml } => {
                 let (client, bearer) = open()?;
                 let view = client.get(&path(&server), &[], &bearer).await?;
-                if toml { Output::raw(&manifest_toml(&view)?) } else { show(&view, output) }
+                if toml {
+                    Output::raw(&manifest_toml(&view)?)
+                } else {
+                    show(&view, output)
+                }
             }
             Command::Remove { server } => {
                 let (client, bearer) = open()?;
                 client.delete(&path(&server), &bearer).await?;
-                output.note(&format!("server {server} is removed: nothing is minted for it any more"));
+                output.note(&format!(
+                    "server {server} is removed: nothing is minted for it any more"
+                ));
                 Ok(())
             }
             Command::Secret(Secrets::Add { server, place }) => {
                 let place = place.tried()?;
                 let (client, bearer) = open()?;
-                let view = client.post(&format!("{}/secrets", path(&server)), &json!({}), &bearer).await?;
+                let view = client
+                    .post(&format!("{}/secrets", path(&server)), &json!({}), &bearer)
+                    .await?;
                 show(&place.keep(&SECRET, view, output)?, output)
             }
             Command::Secret(Secrets::Remove { server, secret }) => {
                 let (client, bearer) = open()?;
-                show(&client.delete(&format!("{}/secrets/{secret}", path(&server)), &bearer).await?, output)
+                show(
+                    &client
+                        .delete(&format!("{}/secrets/{secret}", path(&server)), &bearer)
+                        .await?,
+                    output,
+                )
             }
             Command::Reinstate { server } => {
                 let (client, bearer) = open()?;
-                client.post(&format!("{}/reinstate", path(&server)), &json!({}), &bearer).await?;
+                client
+                    .post(&format!("{}/reinstate", path(&server)), &json!({}), &bearer)
+                    .await?;
                 output.note(&format!("server {server} can be minted for again"));
                 Ok(())
             }
@@ -187,7 +208,9 @@ impl Add {
             client.post("/v1/servers", &body, &bearer).await
         };
         let answer = answer.map_err(|error| match error.code() {
-            Some("conflict") if !self.replace => error.hint("say --replace to register its manifest anew"),
+            Some("conflict") if !self.replace => {
+                error.hint("say --replace to register its manifest anew")
+            }
             _ => error,
         })?;
         show(&answer, output)
@@ -195,13 +218,27 @@ impl Add {
 
     async fn import(&self, output: Output) -> Result<Manifest, CliError> {
         let (Some(server), Some(name)) = (&self.server, &self.name) else {
-            return Err(CliError::usage("--import needs the server's URI and --name"));
+            return Err(CliError::usage(
+                "--import needs the server's URI and --name",
+            ));
         };
         let token = self.token.as_deref().map(token_argument).transpose()?;
-        let offer = read_offer(&Target { server, token, ca_file: self.server_ca_file.as_ref() }).await?;
-        let annotations = if self.trust_annotations { Annotations::Trust } else { Annotations::Ignore };
+        let offer = read_offer(&Target {
+            server,
+            token,
+            ca_file: self.server_ca_file.as_ref(),
+        })
+        .await?;
+        let annotations = if self.trust_annotations {
+            Annotations::Trust
+        } else {
+            Annotations::Ignore
+        };
         let import = Import::of((server.clone(), name.clone()), &offer, annotations)?;
-        import.notes.iter().for_each(|note| output.note(&format!("note: {note}")));
+        import
+            .notes
+            .iter()
+            .for_each(|note| output.note(&format!("note: {note}")));
         Ok(import.manifest)
     }
 }
@@ -212,26 +249,39 @@ pub(super) fn read_manifest(
     server: Option<&ServerUri>,
     name: Option<&ServerName>,
 ) -> Result<Manifest, CliError> {
-    let wrong = |reason: &dyn std::fmt::Display| CliError::usage(format!("`{}`: {reason}", path.display()));
+    let wrong =
+        |reason: &dyn std::fmt::Display| CliError::usage(format!("`{}`: {reason}", path.display()));
     let mut value = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => {
             let size = std::fs::metadata(path).map(|metadata| metadata.len());
-            if size.is_ok_and(|size| usize::try_from(size).is_ok_and(|size| size > MAX_INPUT_BYTES)) {
+            if size.is_ok_and(|size| usize::try_from(size).is_ok_and(|size| size > MAX_INPUT_BYTES))
+            {
                 return Err(wrong(&format_args!("longer than {MAX_INPUT_BYTES} bytes")));
             }
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                CliError::failed(format!("cannot read `{}`: {error}", path.display()))
+            })?;
             toml::from_str::<Value>(&text).map_err(|error| wrong(&error))?
         }
         Some("json") => json_file(path)?,
         _ => return Err(wrong(&"a manifest is a .toml or a .json file")),
     };
-    let members = value.as_object_mut().ok_or_else(|| wrong(&"a manifest is a table of members"))?;
-    let given = [("server", server.map(|server| json!(server))), ("name", name.map(|name| json!(name)))];
-    for (member, given) in given.into_iter().filter_map(|(member, given)| Some((member, given?))) {
+    let members = value
+        .as_object_mut()
+        .ok_or_else(|| wrong(&"a manifest is a table of members"))?;
+    let given = [
+        ("server", server.map(|server| json!(server))),
+        ("name", name.map(|name| json!(name))),
+    ];
+    for (member, given) in given
+        .into_iter()
+        .filter_map(|(member, given)| Some((member, given?)))
+    {
         let stands = members.entry(member).or_insert_with(|| given.clone());
         if *stands != given {
-            return Err(wrong(&format_args!("`{member}` is {stands} there and {given} on the command line")));
+            return Err(wrong(&format_args!(
+                "`{member}` is {stands} there and {given} on the command line"
+            )));
         }
     }
     serde_json::from_value(value).map_err(|error| wrong(&error))
@@ -244,21 +294,35 @@ fn manifest_toml(view: &Value) -> Result<String, CliError> {
 }
 
 async fn list((client, bearer): (&Client, &Bearer), output: Output) -> Result<(), CliError> {
-    let servers = client.list("/v1/servers", (&[], usize::MAX), bearer).await?;
+    let servers = client
+        .list("/v1/servers", (&[], usize::MAX), bearer)
+        .await?;
     let count = |server: &Value, pointer: &str| match server.pointer(pointer) {
         Some(Value::Object(members)) => members.len().to_string(),
         Some(Value::Array(items)) => items.len().to_string(),
         _ => "0".to_owned(),
     };
     let row = |server: &Value| {
-        let counts =
-            ["/manifest/tools", "/manifest/resources", "/manifest/prompts"].map(|pointer| count(server, pointer));
+        let counts = [
+            "/manifest/tools",
+            "/manifest/resources",
+            "/manifest/prompts",
+        ]
+        .map(|pointer| count(server, pointer));
         let names = ["/manifest/name", "/manifest/server"].map(|pointer| text(server, pointer));
-        names.into_iter().chain(counts).chain([state(server)]).collect()
+        names
+            .into_iter()
+            .chain(counts)
+            .chain([state(server)])
+            .collect()
     };
     let columns = &["name", "server", "tools", "resources", "prompts", "state"];
     let empty = "no servers: `hallpass server add` registers one";
-    let view = View::Table { columns, rows: servers.iter().map(row).collect(), empty };
+    let view = View::Table {
+        columns,
+        rows: servers.iter().map(row).collect(),
+        empty,
+    };
     output.show(&json!({"items": servers}), view)
 }
 
@@ -276,12 +340,25 @@ fn show(server: &Value, output: Output) -> Result<(), CliError> {
     ];
     let optional = optional.map(|(name, pointer)| (name, text(server, pointer)));
     fields.extend(optional.into_iter().filter(|(_, value)| value != "-"));
-    let named = |pointer: &str| server.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    let named = |pointer: &str| {
+        server
+            .pointer(pointer)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+    };
     let tools = named("/manifest/tools").map(|(name, tool)| tool_words(name, tool));
     fields.extend(under("tools", tools.collect()));
-    let roots = items(server, "/manifest/resources").iter().map(|root| text(root, "/uri"));
+    let roots = items(server, "/manifest/resources")
+        .iter()
+        .map(|root| text(root, "/uri"));
     fields.extend(under("resources", roots.collect()));
-    fields.extend(under("prompts", named("/manifest/prompts").map(|(name, _)| name.clone()).collect()));
+    fields.extend(under(
+        "prompts",
+        named("/manifest/prompts")
+            .map(|(name, _)| name.clone())
+            .collect(),
+    ));
     fields.extend(under("secrets", secrets_words(items(server, "/secrets"))));
     output.show(server, View::Fields(fields))
 }
@@ -293,12 +370,27 @@ fn tool_words(name: &str, tool: &Value) -> String {
     words.extend(is("read_only").then(|| "read-only".to_owned()));
     words.extend(is("irreversible").then(|| "irreversible".to_owned()));
     for (word, member) in [("paths", "/path_arguments"), ("URLs", "/url_arguments")] {
-        words.extend((!items(tool, member).is_empty()).then(|| format!("{word} {}", text(tool, member))));
+        words.extend(
+            (!items(tool, member).is_empty()).then(|| format!("{word} {}", text(tool, member))),
+        );
     }
-    let labels = tool.get("labels").and_then(Value::as_object).into_iter().flatten();
-    words.extend(labels.map(|(label, value)| format!("{label} = {}", super::view::words(value))));
-    let arguments =
-        if items(tool, "/arguments").is_empty() { String::new() } else { format!(" ({})", text(tool, "/arguments")) };
-    let words = if words.is_empty() { String::new() } else { format!(": {}", words.join("; ")) };
+    let labels = tool
+        .get("labels")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    words.extend(
+        labels.map(|(label, value)| format!("{label} = {}", crate::cli::view::words(value))),
+    );
+    let arguments = if items(tool, "/arguments").is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", text(tool, "/arguments"))
+    };
+    let words = if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words.join("; "))
+    };
     format!("{name}{arguments}{words}")
 }

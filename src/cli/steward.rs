@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::Operator,
     agent::state,
     client::{Bearer, Client, segment},
@@ -72,41 +72,65 @@ impl Stewards {
             Command::Add { name, identity } => {
                 let mut body = json!({"name": name});
                 if let Some([issuer, subject]) = identity.as_deref() {
-                    body = json!({"name": name, "identity": {"issuer": issuer, "subject": subject}});
+                    body =
+                        json!({"name": name, "identity": {"issuer": issuer, "subject": subject}});
                 }
                 let steward = client.post("/v1/stewards", &body, &bearer).await?;
                 output.show(&steward, View::Fields(fields(&steward)))
             }
             Command::List => {
-                let stewards = client.list("/v1/stewards", (&[], usize::MAX), &bearer).await?;
-                let row = |steward: &Value| vec![text(steward, "/steward"), text(steward, "/name"), state(steward)];
+                let stewards = client
+                    .list("/v1/stewards", (&[], usize::MAX), &bearer)
+                    .await?;
+                let row = |steward: &Value| {
+                    vec![
+                        text(steward, "/steward"),
+                        text(steward, "/name"),
+                        state(steward),
+                    ]
+                };
                 let rows = stewards.iter().map(row).collect();
-                let view = View::Table { columns: &["steward", "name", "state"], rows, empty: "no stewards yet" };
+                let view = View::Table {
+                    columns: &["steward", "name", "state"],
+                    rows,
+                    empty: "no stewards yet",
+                };
                 output.show(&json!({"items": stewards}), view)
             }
             Command::Code { steward } => {
                 let id = find((&client, &bearer), &steward).await?;
-                let made = client.post(&format!("/v1/stewards/{id}/code"), &json!({}), &bearer).await?;
+                let made = client
+                    .post(&format!("/v1/stewards/{id}/code"), &json!({}), &bearer)
+                    .await?;
                 output.show(
                     &made,
-                    View::Fields(vec![("code", text(&made, "/code")), ("good until", text(&made, "/expires_at"))]),
+                    View::Fields(vec![
+                        ("code", text(&made, "/code")),
+                        ("good until", text(&made, "/expires_at")),
+                    ]),
                 )
             }
             Command::Unlink { steward } => {
                 let id = find((&client, &bearer), &steward).await?;
-                client.delete(&format!("/v1/stewards/{id}/identities"), &bearer).await?;
+                client
+                    .delete(&format!("/v1/stewards/{id}/identities"), &bearer)
+                    .await?;
                 output.note(&format!("no ID token is taken for one of {id} any more"));
                 Ok(())
             }
             Command::Erase { steward } => {
                 let id = find((&client, &bearer), &steward).await?;
-                client.delete(&format!("/v1/stewards/{id}/name"), &bearer).await?;
+                client
+                    .delete(&format!("/v1/stewards/{id}/name"), &bearer)
+                    .await?;
                 output.note(&format!("the name of {id} is erased"));
                 Ok(())
             }
             Command::Reinstate { steward } => {
                 let id = find((&client, &bearer), &steward).await?;
-                client.post(&format!("/v1/stewards/{id}/reinstate"), &json!({}), &bearer).await?;
+                client
+                    .post(&format!("/v1/stewards/{id}/reinstate"), &json!({}), &bearer)
+                    .await?;
                 output.note(&format!("the agents of {id} can be minted for again"));
                 Ok(())
             }
@@ -115,7 +139,11 @@ impl Stewards {
 }
 
 fn fields(steward: &Value) -> Vec<(&'static str, String)> {
-    vec![("steward", text(steward, "/steward")), ("name", text(steward, "/name")), ("state", state(steward))]
+    vec![
+        ("steward", text(steward, "/steward")),
+        ("name", text(steward, "/name")),
+        ("state", state(steward)),
+    ]
 }
 
 /// The id of the steward that `given`, an id or a name, means.
@@ -123,9 +151,16 @@ async fn find((client, bearer): (&Client, &Bearer), given: &str) -> Result<Strin
     if given.starts_with("stw_") {
         return Ok(segment(given));
     }
-    let stewards = client.list("/v1/stewards", (&[], usize::MAX), bearer).await?;
-    let found = stewards.iter().find(|steward| steward.get("name").and_then(Value::as_str) == Some(given));
-    found.map(|steward| text(steward, "/steward")).ok_or_else(|| {
-        CliError::failed(format!("there is no steward called `{given}`")).hint("`hallpass steward list` shows them")
-    })
+    let stewards = client
+        .list("/v1/stewards", (&[], usize::MAX), bearer)
+        .await?;
+    let found = stewards
+        .iter()
+        .find(|steward| steward.get("name").and_then(Value::as_str) == Some(given));
+    found
+        .map(|steward| text(steward, "/steward"))
+        .ok_or_else(|| {
+            CliError::failed(format!("there is no steward called `{given}`"))
+                .hint("`hallpass steward list` shows them")
+        })
 }

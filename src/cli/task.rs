@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{
+use crate::cli::{
     access::{Either, token_argument},
     error::CliError,
     handover::public_key,
@@ -13,7 +13,7 @@ use super::{
     rights::Rights,
     view::{details_words, items, text, under, words},
 };
-use crate::{
+use hallpass_core::{
     base::ids::{AgentId, RevocationId, TaskId},
     token::UnverifiedPass,
 };
@@ -148,7 +148,8 @@ impl Tasks {
         match self.command {
             Command::Open(open) => {
                 let (client, bearer) = who.as_agent().await?;
-                let body = open.to_json(open.rights.resolved(&client, &who.operator).await?, who)?;
+                let body =
+                    open.to_json(open.rights.resolved(&client, &who.operator).await?, who)?;
                 let answer = client.post("/v1/tasks", &body, &bearer).await?;
                 if open.credentials {
                     output
@@ -159,22 +160,51 @@ impl Tasks {
             Command::Token { task, rights } => {
                 let (client, bearer) = who.as_agent().await?;
                 let asked = rights.asked((&client, &who.operator)).await?;
-                let body = asked.map_or_else(|| json!({}), |details| json!({"authorization_details": details}));
-                issued(&client.post(&format!("/v1/tasks/{task}/tokens"), &body, &bearer).await?, output)
+                let body = asked.map_or_else(
+                    || json!({}),
+                    |details| json!({"authorization_details": details}),
+                );
+                issued(
+                    &client
+                        .post(&format!("/v1/tasks/{task}/tokens"), &body, &bearer)
+                        .await?,
+                    output,
+                )
             }
             Command::Complete { task } => {
                 let (client, bearer) = who.as_agent().await?;
-                show(&client.post(&format!("/v1/tasks/{task}/complete"), &json!({}), &bearer).await?, output)
+                show(
+                    &client
+                        .post(&format!("/v1/tasks/{task}/complete"), &json!({}), &bearer)
+                        .await?,
+                    output,
+                )
             }
-            Command::Delegations { command: Delegations::Report(report) } => {
+            Command::Delegations {
+                command: Delegations::Report(report),
+            } => {
                 let body = report.to_json()?;
                 let (client, bearer) = who.as_agent().await?;
-                show(&client.post(&format!("/v1/tasks/{}/delegations", report.task), &body, &bearer).await?, output)
+                show(
+                    &client
+                        .post(
+                            &format!("/v1/tasks/{}/delegations", report.task),
+                            &body,
+                            &bearer,
+                        )
+                        .await?,
+                    output,
+                )
             }
             Command::List { agent, limit } => list(who, (agent, limit), output).await,
             Command::Show { task } => {
                 let (client, bearer) = who.open().await?;
-                show(&client.get(&format!("/v1/tasks/{task}"), &[], &bearer).await?, output)
+                show(
+                    &client
+                        .get(&format!("/v1/tasks/{task}"), &[], &bearer)
+                        .await?,
+                    output,
+                )
             }
         }
     }
@@ -192,9 +222,16 @@ impl Open {
         if self.credentials {
             body.insert("credentials".to_owned(), json!("client_secret"));
         }
-        body.extend(self.steward.as_ref().map(|steward| ("steward".to_owned(), json!(steward))));
+        body.extend(
+            self.steward
+                .as_ref()
+                .map(|steward| ("steward".to_owned(), json!(steward))),
+        );
         if let Some(token) = &self.subject_token {
-            body.insert("subject_token".to_owned(), json!(token_argument(token)?.as_str()));
+            body.insert(
+                "subject_token".to_owned(),
+                json!(token_argument(token)?.as_str()),
+            );
         }
         body.extend(context_json(&self.context)?.map(|context| ("context".to_owned(), context)));
         let holder = match &self.holder_key {
@@ -203,11 +240,17 @@ impl Open {
             None => None,
         };
         if self.max_delegations.is_some() && holder.is_none() {
-            return Err(CliError::usage("--max-delegations needs --bound or --holder-key")
-                .hint("only the holder of a bound pass can be made to sign when it hands it on"));
+            return Err(
+                CliError::usage("--max-delegations needs --bound or --holder-key").hint(
+                    "only the holder of a bound pass can be made to sign when it hands it on",
+                ),
+            );
         }
         body.extend(holder.map(|key| ("holder_key".to_owned(), key)));
-        body.extend(self.max_delegations.map(|times| ("max_delegation_depth".to_owned(), json!(times))));
+        body.extend(
+            self.max_delegations
+                .map(|times| ("max_delegation_depth".to_owned(), json!(times))),
+        );
         Ok(Value::Object(body))
     }
 }
@@ -219,12 +262,17 @@ impl Report {
         match &self.chain.token {
             Some(token) => {
                 let token = token_argument(token)?;
-                let pass =
-                    UnverifiedPass::parse(&token).map_err(|error| CliError::usage(format!("not a pass: {error}")))?;
+                let pass = UnverifiedPass::parse(&token)
+                    .map_err(|error| CliError::usage(format!("not a pass: {error}")))?;
                 let blocks = pass.dangerous_unverified_summary().blocks;
-                let ids: Vec<RevocationId> = blocks.iter().map(|block| block.revocation_id).collect();
+                let ids: Vec<RevocationId> =
+                    blocks.iter().map(|block| block.revocation_id).collect();
                 body.insert("blocks".to_owned(), json!(ids));
-                if let Some(hop) = blocks.iter().rev().find_map(|block| block.delegation.as_ref()) {
+                if let Some(hop) = blocks
+                    .iter()
+                    .rev()
+                    .find_map(|block| block.delegation.as_ref())
+                {
                     body.insert("delegate_key".to_owned(), json!(hop.key));
                     delegate.get_or_insert_with(|| hop.to.clone());
                 }
@@ -238,13 +286,21 @@ impl Report {
 
 /// `patient_id=p-123`; a value that reads as an integer, true or false is one, in quotes it is text.
 pub(super) fn context_value(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as patient_id=p-123")?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("expected NAME=VALUE, such as patient_id=p-123")?;
     let value = match value {
         "true" | "false" => json!(value == "true"),
         quoted if quoted.len() >= 2 && quoted.starts_with('"') && quoted.ends_with('"') => {
-            json!(quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')))
+            json!(
+                quoted
+                    .strip_prefix('"')
+                    .and_then(|rest| rest.strip_suffix('"'))
+            )
         }
-        other => other.parse::<i64>().map_or_else(|_| json!(other), |number| json!(number)),
+        other => other
+            .parse::<i64>()
+            .map_or_else(|_| json!(other), |number| json!(number)),
     };
     Ok((name.to_owned(), value))
 }
@@ -275,13 +331,26 @@ fn issued(issued: &Value, output: Output) -> Result<(), CliError> {
         ("expires", "/expires_at"),
         ("task ends", "/task_ends_at"),
     ];
-    let told = names.into_iter().filter(|(_, pointer)| issued.pointer(pointer).is_some());
-    let mut fields: Vec<_> = told.map(|(name, pointer)| (name, text(issued, pointer))).collect();
-    fields.extend(under("granted", details_words(items(issued, "/authorization_details"))));
+    let told = names
+        .into_iter()
+        .filter(|(_, pointer)| issued.pointer(pointer).is_some());
+    let mut fields: Vec<_> = told
+        .map(|(name, pointer)| (name, text(issued, pointer)))
+        .collect();
+    fields.extend(under(
+        "granted",
+        details_words(items(issued, "/authorization_details")),
+    ));
     fields.extend(under("decided by", decided_words(issued)));
     let dropped = items(issued, "/dropped");
     if !dropped.is_empty() {
-        fields.extend(under("left out", dropped.iter().map(super::error::reason_words).collect()));
+        fields.extend(under(
+            "left out",
+            dropped
+                .iter()
+                .map(crate::cli::error::reason_words)
+                .collect(),
+        ));
     }
     output.show(issued, View::Fields(fields))
 }
@@ -289,7 +358,8 @@ fn issued(issued: &Value, output: Output) -> Result<(), CliError> {
 /// What decided, a line each: `tool read_ledger by grant research-reads in policy/research.toml`.
 pub(super) fn decided_words(issued: &Value) -> Vec<String> {
     let words = |decided: &Value| {
-        let [right, grant, file] = ["/right", "/grant", "/file"].map(|pointer| text(decided, pointer));
+        let [right, grant, file] =
+            ["/right", "/grant", "/file"].map(|pointer| text(decided, pointer));
         format!("{right} by grant {grant} in {file}")
     };
     items(issued, "/decided_by").iter().map(words).collect()
@@ -305,30 +375,67 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
         ("opened", "/opened_at"),
         ("ends", "/ends_at"),
     ];
-    let mut fields: Vec<_> = names.into_iter().map(|(name, pointer)| (name, text(task, pointer))).collect();
+    let mut fields: Vec<_> = names
+        .into_iter()
+        .map(|(name, pointer)| (name, text(task, pointer)))
+        .collect();
     if task.get("steward_verified_by").is_some() {
         fields.push(("steward verified by", text(task, "/steward_verified_by")));
     }
     if task.get("has_client") == Some(&Value::Bool(true)) {
-        fields.push(("client", "an OAuth client of its own gets its passes".to_owned()));
+        fields.push((
+            "client",
+            "an OAuth client of its own gets its passes".to_owned(),
+        ));
     }
     if task.get("parent").is_some() {
-        let [agent, parent] = ["/parent/agent", "/parent/task_id"].map(|pointer| text(task, pointer));
-        fields.push(("acts for", format!("agent {agent}, by a pass of {parent}; it ends with that pass")));
+        let [agent, parent] =
+            ["/parent/agent", "/parent/task_id"].map(|pointer| text(task, pointer));
+        fields.push((
+            "acts for",
+            format!("agent {agent}, by a pass of {parent}; it ends with that pass"),
+        ));
     }
-    fields.extend(under("exchanged", items(task, "/children").iter().map(words).collect()));
+    fields.extend(under(
+        "exchanged",
+        items(task, "/children").iter().map(words).collect(),
+    ));
     for pass in items(task, "/passes") {
-        let revoked = if pass.get("revoked") == Some(&Value::Bool(true)) { ", revoked" } else { "" };
+        let revoked = if pass.get("revoked") == Some(&Value::Bool(true)) {
+            ", revoked"
+        } else {
+            ""
+        };
         fields.push(("pass", text(pass, "/revocation_id")));
-        fields
-            .push(("", format!("issued {}, expires {}{revoked}", text(pass, "/issued_at"), text(pass, "/expires_at"))));
-        fields.extend(details_words(items(pass, "/authorization_details")).into_iter().map(|line| ("", line)));
+        fields.push((
+            "",
+            format!(
+                "issued {}, expires {}{revoked}",
+                text(pass, "/issued_at"),
+                text(pass, "/expires_at")
+            ),
+        ));
+        fields.extend(
+            details_words(items(pass, "/authorization_details"))
+                .into_iter()
+                .map(|line| ("", line)),
+        );
     }
     for delegation in items(task, "/delegations") {
-        let revoked = if delegation.get("revoked") == Some(&Value::Bool(true)) { ", revoked" } else { "" };
-        let last = items(delegation, "/blocks").last().map(words).unwrap_or_default();
+        let revoked = if delegation.get("revoked") == Some(&Value::Bool(true)) {
+            ", revoked"
+        } else {
+            ""
+        };
+        let last = items(delegation, "/blocks")
+            .last()
+            .map(words)
+            .unwrap_or_default();
         fields.push(("handed on", last));
-        let to = match delegation.get("registered_delegate").and_then(Value::as_str) {
+        let to = match delegation
+            .get("registered_delegate")
+            .and_then(Value::as_str)
+        {
             Some(agent) => format!("to a key that is registered to agent {agent} (reported)"),
             None => format!("to {} (asserted)", text(delegation, "/asserted_delegate")),
         };
@@ -337,22 +444,36 @@ fn show(task: &Value, output: Output) -> Result<(), CliError> {
     output.show(task, View::Fields(fields))
 }
 
-async fn list(who: &Either, (agent, limit): (Option<AgentId>, usize), output: Output) -> Result<(), CliError> {
+async fn list(
+    who: &Either,
+    (agent, limit): (Option<AgentId>, usize),
+    output: Output,
+) -> Result<(), CliError> {
     let (client, bearer) = who.open().await?;
     if who.is_agent() && limit > AGENT_PAGE {
         // Every page would need an assertion of its own.
-        return Err(CliError::usage(format!("an agent lists at most {AGENT_PAGE} of its tasks")));
+        return Err(CliError::usage(format!(
+            "an agent lists at most {AGENT_PAGE} of its tasks"
+        )));
     }
-    let query: Vec<_> = agent.map(|agent| ("agent", agent.to_string())).into_iter().collect();
+    let query: Vec<_> = agent
+        .map(|agent| ("agent", agent.to_string()))
+        .into_iter()
+        .collect();
     let tasks = client.list("/v1/tasks", (&query, limit), &bearer).await?;
     let row = |task: &Value| {
         let passes = items(task, "/passes").len().to_string();
-        let cells = ["/task_id", "/agent", "/state", "/ends_at", "/purpose"].map(|pointer| text(task, pointer));
+        let cells = ["/task_id", "/agent", "/state", "/ends_at", "/purpose"]
+            .map(|pointer| text(task, pointer));
         let [id, agent, state, ends, purpose] = cells;
         vec![id, agent, state, ends, passes, purpose]
     };
     let columns = &["task", "agent", "state", "ends", "passes", "purpose"];
-    let view = View::Table { columns, rows: tasks.iter().map(row).collect(), empty: "no tasks" };
+    let view = View::Table {
+        columns,
+        rows: tasks.iter().map(row).collect(),
+        empty: "no tasks",
+    };
     output.show(&json!({"items": tasks}), view)
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{
+use crate::cli::{
     access::{Operator, key_document, pass_argument, server_uri, token_argument},
     error::{CliError, Exit},
     handover::{Delegate, Prove},
@@ -13,20 +13,21 @@ use super::{
     rights::Rights,
     view::under,
 };
-use crate::{
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::{
     base::{
         holder::HolderKey,
         ids::{IssuerUri, ServerUri},
         json,
         time::{Clock as _, SystemClock, Timestamp},
     },
-    identity::AgentKey,
-    token::{Left, Narrowing, Summary, UnverifiedPass, attenuate, manifest::Manifest, rights::GrantedDetail},
-    verify::{
-        Call, Denial, Pass, Permit, Verifier,
-        possession::{Presented, ProofContent, call_digest, sign_proof},
+    possession::{Presented, ProofContent, call_digest, sign_proof},
+    token::{
+        Call, GrantedDetail, Left, Narrowing, Summary, UnverifiedPass, attenuate,
+        manifest::Manifest,
     },
 };
+use hallpass_verify::{Denial, Pass, Permit, Verifier};
 
 /// Inspect, narrow and try passes.
 #[derive(Debug, Args)]
@@ -133,7 +134,10 @@ struct Verify {
 }
 
 /// The call named by `--call` and `--arguments`.
-pub(super) fn as_call<'c>((kind, name): &'c (CallKind, String), arguments: Option<&'c Value>) -> Call<'c> {
+pub(super) fn as_call<'c>(
+    (kind, name): &'c (CallKind, String),
+    arguments: Option<&'c Value>,
+) -> Call<'c> {
     match kind {
         CallKind::Tool => Call::tool(name, arguments),
         CallKind::Resource => Call::resource(name),
@@ -163,14 +167,16 @@ impl Tokens {
 
 fn inspect(given: &str, output: Output) -> Result<(), CliError> {
     let token = token_argument(given)?;
-    let pass =
-        UnverifiedPass::parse(&token).map_err(|error| CliError::failed(format!("not a hallpass token: {error}")))?;
+    let pass = UnverifiedPass::parse(&token)
+        .map_err(|error| CliError::failed(format!("not a hallpass token: {error}")))?;
     let summary = pass.dangerous_unverified_summary();
     let mut document = serde_json::to_value(&summary).map_err(CliError::failed)?;
     if let Some(document) = document.as_object_mut() {
         document.insert("verified".to_owned(), json!(false));
     }
-    output.note("unverified: anybody can write a token that says this; `hallpass token verify` checks one");
+    output.note(
+        "unverified: anybody can write a token that says this; `hallpass token verify` checks one",
+    );
     output.show(&document, View::Fields(summary_fields(&summary)))
 }
 
@@ -185,21 +191,43 @@ fn summary_fields(summary: &Summary) -> Vec<(&'static str, String)> {
                 ("steward", claims.steward.clone()),
                 ("issued", claims.issued_at.to_string()),
                 ("expires", ends_words(claims.expires_at)),
-                ("bound to", claims.holder.clone().unwrap_or_else(|| "no key: whoever has it can use it".to_owned())),
+                (
+                    "bound to",
+                    claims
+                        .holder
+                        .clone()
+                        .unwrap_or_else(|| "no key: whoever has it can use it".to_owned()),
+                ),
             ]);
             fields.extend(under("gives", claims.rights.clone()));
         }
         None => fields.push(("claims", "block 0 is not that of a pass".to_owned())),
     }
-    fields.push(("root key", summary.key.map_or_else(|| "-".to_owned(), |key| format!("{key} (a hint)"))));
+    fields.push((
+        "root key",
+        summary
+            .key
+            .map_or_else(|| "-".to_owned(), |key| format!("{key} (a hint)")),
+    ));
     if let Some(left) = &summary.left {
         fields.extend(under("left", left_words(left)));
     }
-    fields.push(("sealed", if summary.sealed { "yes: it cannot be narrowed" } else { "no" }.to_owned()));
+    fields.push((
+        "sealed",
+        if summary.sealed {
+            "yes: it cannot be narrowed"
+        } else {
+            "no"
+        }
+        .to_owned(),
+    ));
     for (number, block) in summary.blocks.iter().enumerate() {
         fields.push(("", String::new()));
         let who = match &block.delegation {
-            Some(hop) => format!("delegated by {} to {} (asserted), key {}", hop.from, hop.to, hop.key),
+            Some(hop) => format!(
+                "delegated by {} to {} (asserted), key {}",
+                hop.from, hop.to, hop.key
+            ),
             None => format!("by {}", block.by),
         };
         fields.push(("block", format!("{number}, {who}")));
@@ -210,12 +238,22 @@ fn summary_fields(summary: &Summary) -> Vec<(&'static str, String)> {
 }
 
 fn left_words(left: &Left) -> Vec<String> {
-    let mut words = if left.rights.is_empty() { vec!["nothing".to_owned()] } else { left.rights.clone() };
+    let mut words = if left.rights.is_empty() {
+        vec!["nothing".to_owned()]
+    } else {
+        left.rights.clone()
+    };
     words.extend(left.read_only.then(|| "read-only".to_owned()));
     words.push(format!("until {}", ends_words(left.expires_at)));
-    words.extend(left.delegations.map(|times| format!("may be handed on {times} times more")));
+    words.extend(
+        left.delegations
+            .map(|times| format!("may be handed on {times} times more")),
+    );
     if left.other_checks > 0 {
-        words.push(format!("and what {} checks that hallpass did not write leave of it", left.other_checks));
+        words.push(format!(
+            "and what {} checks that hallpass did not write leave of it",
+            left.other_checks
+        ));
     }
     words
 }
@@ -233,11 +271,14 @@ impl Narrower {
     pub(super) fn narrowing(&self) -> Result<Narrowing, CliError> {
         let mut narrowing = Narrowing::default();
         let now = SystemClock::default().now();
-        narrowing.expires_at = self.expires_at.or_else(|| self.ttl.map(|ttl| now.plus(ttl).floor_second()));
+        narrowing.expires_at = self
+            .expires_at
+            .or_else(|| self.ttl.map(|ttl| now.plus(ttl).floor_second()));
         if self.rights.is_empty() {
             narrowing.read_only = self.rights.is_read_only();
         } else {
-            let rights: Result<Vec<GrantedDetail>, _> = serde_json::from_value(self.rights.offline()?);
+            let rights: Result<Vec<GrantedDetail>, _> =
+                serde_json::from_value(self.rights.offline()?);
             let rights = rights.map_err(|error| {
                 CliError::usage(error)
                     .hint("a pass is narrowed to exact names: `hallpass token inspect` shows those it has")
@@ -253,9 +294,17 @@ impl Attenuate {
         let token = pass_argument(&self.token)?;
         let narrowed = attenuate(&token, &self.narrower.narrowing()?).map_err(CliError::usage)?;
         let mut fields = vec![("token", narrowed.token.expose().to_owned())];
-        fields.extend(under("revocation ids", narrowed.blocks.iter().map(ToString::to_string).collect()));
-        output.note("whoever gets this can do no more than it says; revoke its last id to end it alone");
-        output.show(&json!({"token": narrowed.token.expose(), "revocation_ids": narrowed.blocks}), View::Fields(fields))
+        fields.extend(under(
+            "revocation ids",
+            narrowed.blocks.iter().map(ToString::to_string).collect(),
+        ));
+        output.note(
+            "whoever gets this can do no more than it says; revoke its last id to end it alone",
+        );
+        output.show(
+            &json!({"token": narrowed.token.expose(), "revocation_ids": narrowed.blocks}),
+            View::Fields(fields),
+        )
     }
 }
 
@@ -266,11 +315,14 @@ impl Verify {
         let server = server_uri(&client, &self.server, &self.operator).await?;
         let document = key_document(&client, self.issuer.as_ref()).await?;
         let query = [("server", server.to_string())];
-        let frame = client.text("/v1/feed", (&query, "application/jose"), &bearer).await?;
+        let frame = client
+            .text("/v1/feed", (&query, "application/jose"), &bearer)
+            .await?;
         let verifier = verifier(server, document.iss.clone(), &self.feed_key)?;
         let foreign = |error| {
-            CliError::failed(error)
-                .hint("does --feed-key hold what `hallpass keys show-pin` shows on the broker's machine?")
+            CliError::failed(error).hint(
+                "does --feed-key hold what `hallpass keys show-pin` shows on the broker's machine?",
+            )
         };
         verifier.accept_key_document(&document).map_err(foreign)?;
         verifier.accept_frame(frame.trim()).map_err(foreign)?;
@@ -278,7 +330,9 @@ impl Verify {
         if self.explain {
             explain_chain(&token, output);
         }
-        let answer = self.verified(&verifier, &token, &call)?.and_then(|pass| verifier.clear(&pass, &call));
+        let answer = self
+            .verified(&verifier, &token, &call)?
+            .and_then(|pass| verifier.clear(&pass, &call));
         match answer {
             Ok(permit) => permitted(&permit, output),
             Err(denial) => denied(&denial, output),
@@ -286,29 +340,63 @@ impl Verify {
     }
 
     /// Verifies as the server would, with a proof of the very call when the holder's key is given.
-    fn verified(&self, verifier: &Verifier, token: &str, call: &Call<'_>) -> Result<Result<Pass, Denial>, CliError> {
-        let Some(key) = &self.key else { return Ok(verifier.verify(token)) };
+    fn verified(
+        &self,
+        verifier: &Verifier,
+        token: &str,
+        call: &Call<'_>,
+    ) -> Result<Result<Pass, Denial>, CliError> {
+        let Some(key) = &self.key else {
+            return Ok(verifier.verify(token));
+        };
         let key = AgentKey::read(key).map_err(CliError::failed)?;
         let (url, now) = (verifier.server().as_str(), SystemClock::default().now());
-        let content = ProofContent { token, method: "POST", url, now, nonce: None, call: call_digest(call) };
+        let content = ProofContent {
+            token,
+            method: "POST",
+            url,
+            now,
+            nonce: None,
+            call: call_digest(call),
+        };
         let proof = sign_proof(key.key(), &content).map_err(CliError::failed)?;
-        Ok(verifier.verify_with_proof(token, &Presented { proof: &proof, method: "POST" }))
+        Ok(verifier.verify_with_proof(
+            token,
+            &Presented {
+                proof: &proof,
+                method: "POST",
+            },
+        ))
     }
 }
 
 /// Who gave the pass to whom, what each hop took away, and what is left, for people.
 fn explain_chain(token: &str, output: Output) {
-    let Ok(pass) = UnverifiedPass::parse(token) else { return };
+    let Ok(pass) = UnverifiedPass::parse(token) else {
+        return;
+    };
     output.note("the chain, as the token says, before it was verified:");
-    for (number, block) in pass.dangerous_unverified_summary().blocks.iter().enumerate() {
+    for (number, block) in pass
+        .dangerous_unverified_summary()
+        .blocks
+        .iter()
+        .enumerate()
+    {
         let who = match &block.delegation {
-            Some(hop) => format!("delegated by `{}` to `{}` (key {})", hop.from, hop.to, hop.key),
+            Some(hop) => format!(
+                "delegated by `{}` to `{}` (key {})",
+                hop.from, hop.to, hop.key
+            ),
             None => format!("by {}", block.by),
         };
         let requires = block.requires.join("; ");
         output.note(&format!(
             "block {number}, {who}: {}",
-            if requires.is_empty() { "takes nothing away" } else { &requires }
+            if requires.is_empty() {
+                "takes nothing away"
+            } else {
+                &requires
+            }
         ));
     }
 }
@@ -328,7 +416,10 @@ fn permitted(permit: &Permit, output: Output) -> Result<(), CliError> {
         "cleared_at": permit.cleared_at(), "valid_until": permit.valid_until(),
     });
     let fields = vec![
-        ("permitted", format!("{} {} on {}", permit.kind(), permit.name(), permit.server())),
+        (
+            "permitted",
+            format!("{} {} on {}", permit.kind(), permit.name(), permit.server()),
+        ),
         ("agent", permit.agent().to_string()),
         ("steward", permit.steward().to_string()),
         ("task", permit.task().to_string()),
@@ -339,11 +430,24 @@ fn permitted(permit: &Permit, output: Output) -> Result<(), CliError> {
 
 fn denied(denial: &Denial, output: Output) -> Result<(), CliError> {
     let (reasons, lines): (Value, Vec<String>) = match denial {
-        Denial::Refused(refusals) => (json!(refusals), refusals.iter().map(ToString::to_string).collect()),
-        Denial::Fault(fault) => (json!([{"code": fault.code(), "detail": fault.to_string()}]), vec![fault.to_string()]),
+        Denial::Refused(refusals) => (
+            json!(refusals),
+            refusals.iter().map(ToString::to_string).collect(),
+        ),
+        Denial::Fault(fault) => (
+            json!([{"code": fault.code(), "detail": fault.to_string()}]),
+            vec![fault.to_string()],
+        ),
     };
-    let decision = if matches!(denial, Denial::Fault(_)) { "fault" } else { "refused" };
-    output.show(&json!({"decision": decision, "reasons": reasons}), View::Fields(under("refused", lines)))?;
+    let decision = if matches!(denial, Denial::Fault(_)) {
+        "fault"
+    } else {
+        "refused"
+    };
+    output.show(
+        &json!({"decision": decision, "reasons": reasons}),
+        View::Fields(under("refused", lines)),
+    )?;
     Err(CliError::answered(Exit::Refused))
 }
 
@@ -357,9 +461,11 @@ pub(super) fn parse_call(text: &str) -> Result<(CallKind, String), String> {
         _ => Err(()),
     };
     let expected = "expected tool:NAME, resource:URI or prompt:NAME";
-    kind.map(|kind| (kind, name.to_owned())).map_err(|()| expected.to_owned())
+    kind.map(|kind| (kind, name.to_owned()))
+        .map_err(|()| expected.to_owned())
 }
 
 pub(super) fn parse_arguments(text: &str) -> Result<Value, String> {
-    json::parse(text.as_bytes(), super::access::MAX_INPUT_BYTES).map_err(|error| error.to_string())
+    json::parse(text.as_bytes(), crate::cli::access::MAX_INPUT_BYTES)
+        .map_err(|error| error.to_string())
 }

@@ -23,12 +23,24 @@ pub(super) fn words(value: &Value) -> String {
 
 /// The items of an array; none when it is not one.
 pub(super) fn items<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Secrets, a line each: `0123456789abcdef since 2026-11-22T10:00:00Z`.
 pub(super) fn secrets_words(secrets: &[Value]) -> Vec<String> {
-    secrets.iter().map(|secret| format!("{} since {}", text(secret, "/secret_id"), text(secret, "/added_at"))).collect()
+    secrets
+        .iter()
+        .map(|secret| {
+            format!(
+                "{} since {}",
+                text(secret, "/secret_id"),
+                text(secret, "/added_at")
+            )
+        })
+        .collect()
 }
 
 /// Authorization details, a line each: `tools a, b on https://…, read-only, /amount of transfer {"max":100}`.
@@ -39,13 +51,27 @@ pub(super) fn details_words(details: &[Value]) -> Vec<String> {
 fn detail_words(detail: &Value) -> String {
     let named = ["tools", "resources", "prompts"].iter().filter_map(|kind| {
         let names = items(detail, &format!("/{kind}"));
-        (!names.is_empty()).then(|| format!("{kind} {}", names.iter().map(words).collect::<Vec<_>>().join(", ")))
+        (!names.is_empty()).then(|| {
+            format!(
+                "{kind} {}",
+                names.iter().map(words).collect::<Vec<_>>().join(", ")
+            )
+        })
     });
-    let mut line = format!("{} on {}", named.collect::<Vec<_>>().join("; "), text(detail, "/server"));
+    let mut line = format!(
+        "{} on {}",
+        named.collect::<Vec<_>>().join("; "),
+        text(detail, "/server")
+    );
     if detail.get("read_only") == Some(&Value::Bool(true)) {
         line.push_str("; read-only");
     }
-    for (tool, arguments) in detail.get("constraints").and_then(Value::as_object).into_iter().flatten() {
+    for (tool, arguments) in detail
+        .get("constraints")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         for (pointer, constraint) in arguments.as_object().into_iter().flatten() {
             line.push_str(&format!("; {tool} {pointer} {constraint}"));
         }
@@ -61,5 +87,9 @@ fn detail_words(detail: &Value) -> String {
 /// `values` under one name: the first beside it, the others below.
 pub(super) fn under(name: &'static str, values: Vec<String>) -> Vec<(&'static str, String)> {
     let names = std::iter::once(name).chain(std::iter::repeat(""));
-    if values.is_empty() { vec![(name, "-".to_owned())] } else { names.zip(values).collect() }
+    if values.is_empty() {
+        vec![(name, "-".to_owned())]
+    } else {
+        names.zip(values).collect()
+    }
 }

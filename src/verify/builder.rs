@@ -7,16 +7,13 @@ use std::{
 
 use quick_cache::sync::Cache;
 
-use super::{
-    possession::{DEFAULT_ROOM, Nonces, ReplayGuard, comparable_url},
-    state::{Memory, State},
-    verifier::{ByLength, Verifier},
-};
-use crate::{
+use crate::{Memory, Verifier, state::State, verifier::ByLength};
+use hallpass_core::{
     base::{
         ids::IssuerUri,
         time::{Clock, SystemClock},
     },
+    possession::{DEFAULT_ROOM, Nonces, ReplayGuard, comparable_url},
     token::{MAX_PASS_BYTES, manifest::Manifest},
 };
 
@@ -46,7 +43,7 @@ impl VerifierBuilder {
             feed_key_pin,
             manifest,
             staleness_bound: DEFAULT_STALENESS_BOUND,
-            max_evaluation_time: crate::token::MAX_EVALUATION_TIME,
+            max_evaluation_time: hallpass_core::token::MAX_EVALUATION_TIME,
             clock: Arc::new(SystemClock::default()),
             memory: Memory::default(),
             cached_signatures: DEFAULT_CACHED_SIGNATURES,
@@ -120,7 +117,11 @@ impl VerifierBuilder {
     /// The verifier. It refuses everything until it has accepted a frame.
     #[must_use]
     pub fn build(self) -> Verifier {
-        let endpoints = self.endpoints.iter().map(String::as_str).chain([self.manifest.server.as_str()]);
+        let endpoints = self
+            .endpoints
+            .iter()
+            .map(String::as_str)
+            .chain([self.manifest.server.as_str()]);
         let endpoints = endpoints.filter_map(comparable_url).collect();
         Verifier {
             issuer: self.issuer,
@@ -135,7 +136,8 @@ impl VerifierBuilder {
             proofs: ReplayGuard::new(self.remembered_proofs),
             signatures: Cache::with_weighter(
                 self.cached_signatures,
-                u64::try_from(self.cached_signatures.saturating_mul(MAX_PASS_BYTES)).unwrap_or(u64::MAX),
+                u64::try_from(self.cached_signatures.saturating_mul(MAX_PASS_BYTES))
+                    .unwrap_or(u64::MAX),
                 ByLength,
             ),
         }

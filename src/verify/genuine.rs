@@ -1,25 +1,32 @@
 //! Genuine passes: signed by a root key that is known, before anything else is asked of them.
 
-use super::{document::KeyDocument, permit::Denial};
-use crate::{
+use crate::Denial;
+use hallpass_core::{
     base::{
         ReasonCode,
         ids::{IssuerUri, KeyId},
         key::PublicKey,
     },
     token::{UnverifiedPass, VerifiedPass},
+    wire::document::KeyDocument,
 };
 
 /// The pass that is spelled `token`, when one of the root keys of `document` signed it for its broker.
 ///
-/// For holders, who [hand on](crate::token::delegate) only what is genuine. It says nothing of revocation, time or any
-/// server: a [`Verifier`](super::Verifier) does. The document itself is unsigned: get it from the broker, over https.
+/// For holders, who [hand on](hallpass_core::token::delegate) only what is genuine. It says nothing of revocation, time or any
+/// server: a [`Verifier`](crate::Verifier) does. The document itself is unsigned: get it from the broker, over https.
 ///
 /// # Errors
 ///
 /// Refuses a token outside the profile, one that none of these keys signed, and another issuer's.
 pub fn verify_signatures(document: &KeyDocument, token: &str) -> Result<VerifiedPass, Denial> {
-    let root_key = |id| document.keys.iter().find(|entry| entry.id == id).map(|entry| entry.key);
+    let root_key = |id| {
+        document
+            .keys
+            .iter()
+            .find(|entry| entry.id == id)
+            .map(|entry| entry.key)
+    };
     let (pass, _) = genuine(token, root_key)?;
     refuse_foreign(&pass, &document.iss)?;
     Ok(pass)
@@ -30,10 +37,13 @@ pub(super) fn genuine(
     token: &str,
     root_key: impl FnOnce(KeyId) -> Option<PublicKey>,
 ) -> Result<(VerifiedPass, (KeyId, PublicKey)), Denial> {
-    let unverified = UnverifiedPass::parse(token).map_err(|error| Denial::because(error.code(), error.to_string()))?;
+    let unverified = UnverifiedPass::parse(token)
+        .map_err(|error| Denial::because(error.code(), error.to_string()))?;
     let id = unverified.key_hint().ok_or_else(unknown_key)?;
     let key = root_key(id).ok_or_else(unknown_key)?;
-    let pass = unverified.verify(&key).map_err(|error| Denial::because(error.code(), error.to_string()))?;
+    let pass = unverified
+        .verify(&key)
+        .map_err(|error| Denial::because(error.code(), error.to_string()))?;
     Ok((pass, (id, key)))
 }
 
@@ -41,9 +51,15 @@ pub(super) fn refuse_foreign(pass: &VerifiedPass, issuer: &IssuerUri) -> Result<
     if pass.claims().issuer == *issuer {
         return Ok(());
     }
-    Err(Denial::because(ReasonCode::TokenIssuer, "issued by another broker"))
+    Err(Denial::because(
+        ReasonCode::TokenIssuer,
+        "issued by another broker",
+    ))
 }
 
 pub(super) fn unknown_key() -> Denial {
-    Denial::because(ReasonCode::TokenKeyUnknown, "signed by an unknown or retired key")
+    Denial::because(
+        ReasonCode::TokenKeyUnknown,
+        "signed by an unknown or retired key",
+    )
 }

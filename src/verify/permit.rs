@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{
+use hallpass_core::{
     base::{
         ReasonCode,
         holder::HolderKey,
@@ -14,11 +14,11 @@ use crate::{
     token::{FailedCheck, Hop, VerifiedPass, rights::Kind},
 };
 
-/// The proof that one call was cleared. Only [`Verifier::clear`](super::Verifier::clear) makes one.
+/// The proof that one call was cleared. Only [`Verifier::clear`](crate::Verifier::clear) makes one.
 ///
 /// ```compile_fail,E0451
-/// fn widen(permit: hallpass::verify::Permit) -> hallpass::verify::Permit {
-///     hallpass::verify::Permit { name: "delete_ledger".to_owned(), ..permit }
+/// fn widen(permit: crate::Permit) -> crate::Permit {
+///     crate::Permit { name: "delete_ledger".to_owned(), ..permit }
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,10 @@ impl Permit {
 
 /// Why a token or a call was not let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "callers should break when a new kind of answer appears")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "callers should break when a new kind of answer appears"
+)]
 pub enum Denial {
     /// A no, with every reason. Never empty.
     Refused(Vec<Refusal>),
@@ -123,7 +126,9 @@ impl Denial {
     #[must_use]
     pub fn code(&self) -> ReasonCode {
         match self {
-            Self::Refused(refusals) => refusals.first().map_or(ReasonCode::Internal, |refusal| refusal.code),
+            Self::Refused(refusals) => refusals
+                .first()
+                .map_or(ReasonCode::Internal, |refusal| refusal.code),
             Self::Fault(fault) => fault.code(),
         }
     }
@@ -180,14 +185,29 @@ pub struct RefusingHop {
 
 impl Refusal {
     pub(super) fn new(code: ReasonCode, block: Option<usize>, detail: impl Into<String>) -> Self {
-        Self { code, block, hop: None, detail: detail.into() }
+        Self {
+            code,
+            block,
+            hop: None,
+            detail: detail.into(),
+        }
     }
 
     /// What refused in `pass`, with the hop that it came from.
     pub(super) fn of(pass: &VerifiedPass, failed: FailedCheck) -> Self {
-        let hop = failed.block.and_then(|block| pass.holder()?.hop_at(block, &pass.claims().agent));
-        let hop = hop.map(|(from, hop)| RefusingHop { from: from.clone(), to: hop.agent.clone() });
-        Self { code: failed.code, block: failed.block, hop, detail: failed.detail }
+        let hop = failed
+            .block
+            .and_then(|block| pass.holder()?.hop_at(block, &pass.claims().agent));
+        let hop = hop.map(|(from, hop)| RefusingHop {
+            from: from.clone(),
+            to: hop.agent.clone(),
+        });
+        Self {
+            code: failed.code,
+            block: failed.block,
+            hop,
+            detail: failed.detail,
+        }
     }
 
     /// Who refused and by which rule, in a sentence: ``block 2 (delegated by `planner` to `researcher`)
@@ -201,7 +221,11 @@ impl Refusal {
             (Some(_), None) => "added by a holder".to_owned(),
         };
         let block = self.block.unwrap_or_default();
-        let says = if self.detail.starts_with("allows only") { "" } else { ":" };
+        let says = if self.detail.starts_with("allows only") {
+            ""
+        } else {
+            ":"
+        };
         format!("block {block} ({who}){says} {}", self.detail)
     }
 }

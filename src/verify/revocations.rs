@@ -2,10 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::{document::RevocationEntry, document::Subjects, permit::Refusal};
-use crate::{
-    base::{ReasonCode, digest::SubjectDigest, ids::KeyId, ids::ServerUri, time::Timestamp},
+use crate::Refusal;
+use hallpass_core::{
+    base::{
+        ReasonCode,
+        digest::SubjectDigest,
+        ids::{KeyId, ServerUri},
+        time::Timestamp,
+    },
     token::{HolderChain, VerifiedPass},
+    wire::document::{RevocationEntry, Subjects},
 };
 
 /// Revoked subjects with their cut-off and the time until which they matter.
@@ -24,7 +30,10 @@ impl Revocations {
     /// Adds entries; the widest cut-off and the latest expiry of a subject win.
     pub(super) fn add(&mut self, entries: &[RevocationEntry]) {
         for entry in entries {
-            let new = Entry { cut_off: entry.cut_off, expires_at: entry.expires_at };
+            let new = Entry {
+                cut_off: entry.cut_off,
+                expires_at: entry.expires_at,
+            };
             let merged = self.entries.get(&entry.subject).map_or(new, |old| Entry {
                 // No cut-off at all is the widest.
                 cut_off: old.cut_off.zip(new.cut_off).map(|(old, new)| old.max(new)),
@@ -49,24 +58,70 @@ impl Revocations {
             return Vec::new();
         }
         let claims = pass.claims();
-        let blocks =
-            pass.blocks().iter().enumerate().map(|(block, id)| {
-                (Subjects::token(id), ReasonCode::RevokedToken, Some(block), "this token was revoked")
-            });
-        let named = [
-            (Subjects::task(&claims.task), ReasonCode::RevokedTask, None, "the task was revoked or is complete"),
-            (Subjects::agent(&claims.agent), ReasonCode::RevokedAgent, None, "the agent was revoked"),
-            (Subjects::steward(&claims.steward), ReasonCode::RevokedSteward, None, "the steward was revoked"),
-            (Subjects::server(me), ReasonCode::RevokedServer, None, "the server was revoked"),
-            (Subjects::key(key), ReasonCode::RevokedKey, None, "the root key was revoked"),
-        ];
-        let keys = pass.holder().into_iter().flat_map(HolderChain::keys).map(|(block, key)| {
-            let detail = if block.is_some() { "this delegate was revoked" } else { "the holder was revoked" };
-            (Subjects::holder(key), ReasonCode::RevokedAgent, block, detail)
+        let blocks = pass.blocks().iter().enumerate().map(|(block, id)| {
+            (
+                Subjects::token(id),
+                ReasonCode::RevokedToken,
+                Some(block),
+                "this token was revoked",
+            )
         });
+        let named = [
+            (
+                Subjects::task(&claims.task),
+                ReasonCode::RevokedTask,
+                None,
+                "the task was revoked or is complete",
+            ),
+            (
+                Subjects::agent(&claims.agent),
+                ReasonCode::RevokedAgent,
+                None,
+                "the agent was revoked",
+            ),
+            (
+                Subjects::steward(&claims.steward),
+                ReasonCode::RevokedSteward,
+                None,
+                "the steward was revoked",
+            ),
+            (
+                Subjects::server(me),
+                ReasonCode::RevokedServer,
+                None,
+                "the server was revoked",
+            ),
+            (
+                Subjects::key(key),
+                ReasonCode::RevokedKey,
+                None,
+                "the root key was revoked",
+            ),
+        ];
+        let keys = pass
+            .holder()
+            .into_iter()
+            .flat_map(HolderChain::keys)
+            .map(|(block, key)| {
+                let detail = if block.is_some() {
+                    "this delegate was revoked"
+                } else {
+                    "the holder was revoked"
+                };
+                (
+                    Subjects::holder(key),
+                    ReasonCode::RevokedAgent,
+                    block,
+                    detail,
+                )
+            });
         let concerned = |subject: &SubjectDigest| {
             let entry = self.entries.get(subject);
-            entry.is_some_and(|entry| entry.cut_off.is_none_or(|cut_off| claims.issued_at <= cut_off))
+            entry.is_some_and(|entry| {
+                entry
+                    .cut_off
+                    .is_none_or(|cut_off| claims.issued_at <= cut_off)
+            })
         };
         blocks
             .chain(named)

@@ -4,12 +4,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    document::{Frame, RootKeyEntry, Subjects},
-    permit::Refusal,
-    revocations::Revocations,
-};
-use crate::{
+use crate::{Refusal, revocations::Revocations};
+use hallpass_core::{
     base::{
         ReasonCode,
         digest::SubjectDigest,
@@ -19,6 +15,7 @@ use crate::{
         time::{Clock, Timestamp},
     },
     token::{VerifiedPass, manifest::Manifest},
+    wire::document::{Frame, RootKeyEntry, Subjects},
 };
 
 /// What a verifier remembers over a restart, so that nothing older is believed afterwards.
@@ -47,7 +44,9 @@ pub enum FrameError {
     #[error("no trusted feed key signed the frame")]
     Signature,
     /// A trusted feed key signed it, and this build cannot read it.
-    #[error("the frame is genuine and not of a form that this build reads: is the broker newer than this verifier?")]
+    #[error(
+        "the frame is genuine and not of a form that this build reads: is the broker newer than this verifier?"
+    )]
     Unreadable,
     /// It is from another broker or for another server.
     #[error("the frame is from another broker or for another server")]
@@ -114,24 +113,38 @@ impl State {
     }
 
     pub(super) fn root_key(&self, id: KeyId) -> Option<&PublicKey> {
-        self.keys.iter().find(|entry| entry.id == id).map(|entry| &entry.key)
+        self.keys
+            .iter()
+            .find(|entry| entry.id == id)
+            .map(|entry| &entry.key)
     }
 
     /// Why a pass that went through a suspended agent's hands is refused.
     pub(super) fn refuse_suspended_holders(&self, pass: &VerifiedPass) -> Vec<Refusal> {
-        let Some(chain) = pass.holder().filter(|_| !self.suspended_holders.is_empty()) else { return Vec::new() };
-        let suspended = chain.keys().filter(|(_, key)| self.suspended_holders.contains(&Subjects::holder(key)));
+        let Some(chain) = pass.holder().filter(|_| !self.suspended_holders.is_empty()) else {
+            return Vec::new();
+        };
+        let suspended = chain
+            .keys()
+            .filter(|(_, key)| self.suspended_holders.contains(&Subjects::holder(key)));
         let detail = "its holder is a revoked agent";
-        suspended.map(|(block, _)| Refusal::new(ReasonCode::RevokedAgent, block, detail)).collect()
+        suspended
+            .map(|(block, _)| Refusal::new(ReasonCode::RevokedAgent, block, detail))
+            .collect()
     }
 
     /// The time that decides: the latest of the local clock and of the broker's time carried
     /// forward by our own monotonic clock. A local clock set back revives nothing; one set
     /// forward refuses until it is corrected.
     pub(super) fn time(&self, clock: &dyn Clock) -> Timestamp {
-        let carried = self.heard.map_or(Timestamp::from_unix_millis(self.memory.signed_at), |heard| {
-            heard.signed_at.plus(clock.monotonic().saturating_sub(heard.monotonic))
-        });
+        let carried = self.heard.map_or(
+            Timestamp::from_unix_millis(self.memory.signed_at),
+            |heard| {
+                heard
+                    .signed_at
+                    .plus(clock.monotonic().saturating_sub(heard.monotonic))
+            },
+        );
         clock.now().max(carried)
     }
 
@@ -145,7 +158,11 @@ impl State {
     }
 
     pub(super) fn verify_frame(&self, text: &str) -> Result<Frame, FrameError> {
-        let answers = self.memory.feed_keys.iter().map(|key| jws::verify(key, Frame::TYP, text));
+        let answers = self
+            .memory
+            .feed_keys
+            .iter()
+            .map(|key| jws::verify(key, Frame::TYP, text));
         let mut worst = FrameError::Signature;
         for answer in answers {
             match answer {
@@ -167,17 +184,33 @@ impl State {
         if (&frame.iss, &frame.aud) != me {
             return Err(FrameError::Address);
         }
-        let have = (self.memory.epoch, self.memory.sequence, self.memory.signed_at);
-        if (frame.epoch, frame.sequence, frame.at.unix_millis()) < have || frame.at.unix_millis() < have.2 {
-            return Err(FrameError::Older { given: frame.sequence, have: have.1 });
+        let have = (
+            self.memory.epoch,
+            self.memory.sequence,
+            self.memory.signed_at,
+        );
+        if (frame.epoch, frame.sequence, frame.at.unix_millis()) < have
+            || frame.at.unix_millis() < have.2
+        {
+            return Err(FrameError::Older {
+                given: frame.sequence,
+                have: have.1,
+            });
         }
         let is_snapshot = frame.since.is_none();
         if let Some(since) = frame.since
             && (self.heard.is_none() || frame.epoch != have.0 || since > have.1)
         {
-            return Err(FrameError::Gap { have: have.1, since });
+            return Err(FrameError::Gap {
+                have: have.1,
+                since,
+            });
         }
-        if frame.manifest.as_ref().is_some_and(|manifest| manifest.server != *me.1) {
+        if frame
+            .manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.server != *me.1)
+        {
             return Err(FrameError::Address);
         }
         if is_snapshot {
@@ -201,7 +234,10 @@ impl State {
         // A frame signed no later than the last says nothing about now: sending it again must not
         // make the state look younger than it is.
         if self.heard.is_none_or(|heard| heard.signed_at < frame.at) {
-            self.heard = Some(Heard { signed_at: frame.at, monotonic: clock.monotonic() });
+            self.heard = Some(Heard {
+                signed_at: frame.at,
+                monotonic: clock.monotonic(),
+            });
         }
         // By the broker's time and not by ours: a local clock that is set forward and corrected
         // later must not have made this forget anything.

@@ -8,16 +8,13 @@ use std::{
 
 use quick_cache::{Weighter, sync::Cache};
 
-use super::{
-    builder::VerifierBuilder,
-    document::KeyDocument,
+use crate::{
+    Denial, Fault, FrameError, Memory, Permit, Refusal, VerifierBuilder,
     genuine::{genuine, refuse_foreign, unknown_key},
-    permit::{Denial, Fault, Permit, Refusal},
-    possession::{Nonces, ReplayGuard},
-    state::{FrameError, Memory, State},
+    state::State,
     with_proof::proves_call,
 };
-use crate::{
+use hallpass_core::{
     base::{
         ReasonCode,
         digest::Digest,
@@ -25,10 +22,12 @@ use crate::{
         key::PublicKey,
         time::{Clock, Timestamp},
     },
+    possession::{Nonces, ReplayGuard},
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, MAX_PASS_BYTES, RequestFacts,
-        VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
+        Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain,
+        MAX_PASS_BYTES, RequestFacts, VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
     },
+    wire::document::KeyDocument,
 };
 
 /// One MCP server's judge: verifies passes and clears calls from memory.
@@ -96,7 +95,11 @@ impl Verifier {
     /// `issuer`, and of it only what the feed key with this JWK thumbprint (RFC 7638) signed, or a
     /// key that one vouched for.
     #[must_use]
-    pub fn builder(issuer: IssuerUri, feed_key_thumbprint: impl Into<String>, manifest: Manifest) -> VerifierBuilder {
+    pub fn builder(
+        issuer: IssuerUri,
+        feed_key_thumbprint: impl Into<String>,
+        manifest: Manifest,
+    ) -> VerifierBuilder {
         VerifierBuilder::new(issuer, feed_key_thumbprint.into(), manifest)
     }
 
@@ -132,20 +135,46 @@ impl Verifier {
         let now = state.time(&*self.clock);
         drop(state);
         let (verified, claims) = (pass.verified(), pass.verified().claims());
-        let begins = claims.issued_at.minus(Duration::from_secs(CLOCK_SKEW_SECONDS));
+        let begins = claims
+            .issued_at
+            .minus(Duration::from_secs(CLOCK_SKEW_SECONDS));
         let reasons = [
-            (now < begins, ReasonCode::NotYetValid, "the pass is not valid yet"),
-            (now >= verified.valid_until(), ReasonCode::Expired, "the pass has ended"),
-            (!verified.is_in_foreign_time(now), ReasonCode::Expired, "a narrowing in time does not hold"),
-            (!claims.audience.contains(&self.server), ReasonCode::Audience, "the pass is for another server"),
-            (verified.is_too_deep(), ReasonCode::DelegationDepth, "handed on more often than a block allows"),
+            (
+                now < begins,
+                ReasonCode::NotYetValid,
+                "the pass is not valid yet",
+            ),
+            (
+                now >= verified.valid_until(),
+                ReasonCode::Expired,
+                "the pass has ended",
+            ),
+            (
+                !verified.is_in_foreign_time(now),
+                ReasonCode::Expired,
+                "a narrowing in time does not hold",
+            ),
+            (
+                !claims.audience.contains(&self.server),
+                ReasonCode::Audience,
+                "the pass is for another server",
+            ),
+            (
+                verified.is_too_deep(),
+                ReasonCode::DelegationDepth,
+                "handed on more often than a block allows",
+            ),
         ];
         let refusals: Vec<_> = reasons
             .into_iter()
             .filter(|(refuses, ..)| *refuses)
             .map(|(_, code, detail)| Refusal::new(code, None, detail))
             .collect();
-        if refusals.is_empty() { Ok(verified.valid_until().since(now)) } else { Err(Denial::Refused(refusals)) }
+        if refusals.is_empty() {
+            Ok(verified.valid_until().since(now))
+        } else {
+            Err(Denial::Refused(refusals))
+        }
     }
 
     /// Decides one call: revocation, time, audience, rights, constraints, every narrowing.
@@ -165,9 +194,12 @@ impl Verifier {
         let request = self.request(call, &arguments, (now, read_only, call_proven));
         match evaluate(pass.verified(), self.max_evaluation_time, &request) {
             Evaluation::Allowed => Ok(self.permit(pass, call, now)),
-            Evaluation::Refused(failed) => {
-                Err(Denial::Refused(failed.into_iter().map(|failed| Refusal::of(pass.verified(), failed)).collect()))
-            }
+            Evaluation::Refused(failed) => Err(Denial::Refused(
+                failed
+                    .into_iter()
+                    .map(|failed| Refusal::of(pass.verified(), failed))
+                    .collect(),
+            )),
             Evaluation::Fault(EvaluationFault::RunLimit) => Err(Denial::Fault(Fault::RunLimit)),
             Evaluation::Fault(_) => Err(Denial::Fault(Fault::Evaluation)),
         }
@@ -180,9 +212,12 @@ impl Verifier {
         if !self.names(pass, kind, name) {
             return false;
         }
-        let call = Call { kind, name, arguments: None };
+        let call = Call::new(kind, name, None);
         // The proof may be for one call; what is shown is not that call.
-        let pass = &Pass { proven_call: None, ..pass.clone() };
+        let pass = &Pass {
+            proven_call: None,
+            ..pass.clone()
+        };
         let about_arguments = |refusal: &Refusal| {
             matches!(
                 refusal.code,
@@ -201,8 +236,12 @@ impl Verifier {
 
     /// Whether the pass is for this server and names this: what can be said without asking any check.
     pub(super) fn names(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
-        let (call, arguments) = (Call { kind, name, arguments: None }, Arguments::default());
-        pass.verified().names(&self.request(&call, &arguments, (pass.verified().claims().issued_at, true, false)))
+        let (call, arguments) = (Call::new(kind, name, None), Arguments::default());
+        pass.verified().names(&self.request(
+            &call,
+            &arguments,
+            (pass.verified().claims().issued_at, true, false),
+        ))
     }
 
     /// Takes over a signed frame from the broker, whole or not at all.
@@ -229,8 +268,17 @@ impl Verifier {
             return Err(FrameError::Address);
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let known: Vec<String> = state.memory().feed_keys.iter().map(PublicKey::thumbprint).collect();
-        let roots = if known.is_empty() { std::slice::from_ref(&self.feed_key_pin) } else { &known };
+        let known: Vec<String> = state
+            .memory()
+            .feed_keys
+            .iter()
+            .map(PublicKey::thumbprint)
+            .collect();
+        let roots = if known.is_empty() {
+            std::slice::from_ref(&self.feed_key_pin)
+        } else {
+            &known
+        };
         let keys = document.feed_keys_from(&self.issuer, roots);
         if keys.is_empty() {
             return Err(FrameError::Signature);
@@ -311,19 +359,35 @@ impl Verifier {
         let digest = Digest::of(token.as_bytes());
         let root_key = |id: KeyId| self.state().root_key(id).copied();
         let current = |signed: &Signed| root_key(signed.key.0) == Some(signed.key.1);
-        if let Some(signed) = self.signatures.get(&digest).filter(|signed| current(signed)) {
-            return Ok(Pass { signed, proven_call: None });
+        if let Some(signed) = self
+            .signatures
+            .get(&digest)
+            .filter(|signed| current(signed))
+        {
+            return Ok(Pass {
+                signed,
+                proven_call: None,
+            });
         }
         let (pass, key) = genuine(token, root_key)?;
-        let signed = Arc::new(Signed { pass, key, text_bytes: token.len() });
+        let signed = Arc::new(Signed {
+            pass,
+            key,
+            text_bytes: token.len(),
+        });
         self.signatures.insert(digest, Arc::clone(&signed));
-        Ok(Pass { signed, proven_call: None })
+        Ok(Pass {
+            signed,
+            proven_call: None,
+        })
     }
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
         let (id, key) = pass.signed.key;
         // Before the key: one that was revoked is published no more.
-        let mut refusals = state.revocations.refusals(pass.verified(), id, &self.server);
+        let mut refusals = state
+            .revocations
+            .refusals(pass.verified(), id, &self.server);
         refusals.extend(state.refuse_suspended_holders(pass.verified()));
         if !refusals.is_empty() {
             return Err(Denial::Refused(refusals));
@@ -335,14 +399,23 @@ impl Verifier {
     }
 
     /// The arguments as the manifest explains them, and whether the call only reads.
-    fn in_manifest(&self, call: &Call<'_>, manifest: &Manifest) -> Result<(Arguments, bool), Denial> {
+    fn in_manifest(
+        &self,
+        call: &Call<'_>,
+        manifest: &Manifest,
+    ) -> Result<(Arguments, bool), Denial> {
         let known = match call.kind {
             Kind::Tool => call
                 .name
                 .parse()
                 .ok()
                 .and_then(|name| manifest.tools.get(&name))
-                .map(|tool| (Arguments::flatten(call.arguments, Some(tool)), tool.read_only)),
+                .map(|tool| {
+                    (
+                        Arguments::flatten(call.arguments, Some(tool)),
+                        tool.read_only,
+                    )
+                }),
             Kind::Prompt => call
                 .name
                 .parse()
@@ -352,8 +425,16 @@ impl Verifier {
             Kind::Resource => Some((Arguments::default(), true)),
         };
         known.ok_or_else(|| {
-            let name: String = call.name.chars().take(128).flat_map(char::escape_debug).collect();
-            Denial::because(ReasonCode::NotInManifest, format!("the server's manifest has no {} `{name}`", call.kind))
+            let name: String = call
+                .name
+                .chars()
+                .take(128)
+                .flat_map(char::escape_debug)
+                .collect();
+            Denial::because(
+                ReasonCode::NotInManifest,
+                format!("the server's manifest has no {} `{name}`", call.kind),
+            )
         })
     }
 
@@ -363,7 +444,15 @@ impl Verifier {
         arguments: &'r Arguments,
         (time, read_only, call_proven): (Timestamp, bool, bool),
     ) -> RequestFacts<'r> {
-        RequestFacts { time, me: &self.server, kind: call.kind, name: call.name, arguments, read_only, call_proven }
+        RequestFacts {
+            time,
+            me: &self.server,
+            kind: call.kind,
+            name: call.name,
+            arguments,
+            read_only,
+            call_proven,
+        }
     }
 
     fn permit(&self, pass: &Pass, call: &Call<'_>, now: Timestamp) -> Permit {
@@ -377,7 +466,10 @@ impl Verifier {
             agent: claims.agent.clone(),
             steward: claims.steward.clone(),
             chain: verified.blocks().to_vec(),
-            delegates: verified.holder().map_or(&[][..], HolderChain::hops).to_vec(),
+            delegates: verified
+                .holder()
+                .map_or(&[][..], HolderChain::hops)
+                .to_vec(),
             holder: verified.holder().map(|chain| chain.leaf().clone()),
             cleared_at: now,
             valid_until: verified.valid_until(),
@@ -387,6 +479,9 @@ impl Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("issuer", &self.issuer).field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Verifier")
+            .field("issuer", &self.issuer)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }

@@ -1,12 +1,9 @@
 //! Bound passes at the verifier: the pass first, then the proof that its holder is here.
 
-use super::{
-    permit::{Denial, Fault},
-    possession::{self, Expected, Presented, ReplayError},
-    verifier::{Pass, Verifier},
-};
-use crate::{
+use crate::{Denial, Fault, Pass, Verifier};
+use hallpass_core::{
     base::{ReasonCode, time::Timestamp},
+    possession::{self, Expected, Presented, ReplayError},
     token::Call,
 };
 
@@ -20,8 +17,12 @@ impl Verifier {
     /// # Errors
     ///
     /// Also refuses a pass that is bound to no key, and a proof for every reason that the
-    /// [module](super::possession) lists; a fault when no more proofs can be remembered.
-    pub fn verify_with_proof(&self, token: &str, presented: &Presented<'_>) -> Result<Pass, Denial> {
+    /// [module](hallpass_core::possession) lists; a fault when no more proofs can be remembered.
+    pub fn verify_with_proof(
+        &self,
+        token: &str,
+        presented: &Presented<'_>,
+    ) -> Result<Pass, Denial> {
         let mut pass = self.verify_without_possession(token)?;
         let now = self.now();
         let Some(chain) = pass.verified().holder() else {
@@ -42,7 +43,10 @@ impl Verifier {
         match self.proofs.admit(agent, (chain.leaf(), &proven.jti), now) {
             Ok(()) => {}
             Err(ReplayError::Seen) => {
-                return Err(Denial::because(ReasonCode::ProofReplayed, "the proof was used before: sign a new one"));
+                return Err(Denial::because(
+                    ReasonCode::ProofReplayed,
+                    "the proof was used before: sign a new one",
+                ));
             }
             Err(ReplayError::Full) => return Err(Denial::Fault(Fault::ProofGuardFull)),
         }
@@ -58,7 +62,9 @@ impl Verifier {
     /// The nonce that the next proof of possession should carry, where they need one.
     #[must_use]
     pub fn proof_nonce(&self) -> Option<String> {
-        self.nonces.as_ref().map(|nonces| nonces.current(self.now()))
+        self.nonces
+            .as_ref()
+            .map(|nonces| nonces.current(self.now()))
     }
 }
 
@@ -68,7 +74,8 @@ pub(super) fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> 
         None => Ok(false),
         Some(proven) if possession::call_digest(call) == Some(proven) => Ok(true),
         Some(_) => {
-            let detail = "the proof is for another call: `hallpass_call` is not the digest of this one";
+            let detail =
+                "the proof is for another call: `hallpass_call` is not the digest of this one";
             Err(Denial::because(ReasonCode::ProofCall, detail))
         }
     }

@@ -1,10 +1,15 @@
 //! Whatever is done to an export, a head or a proof shows with the file and the public key alone.
 
-use hallpass::{
-    audit::{self, Anchor, Claims, Evidence, FileState, KeptError, Signature, Summary, VerifyError},
-    base::key::PrivateKey,
-    journal::{Entry, Flaw},
+use hallpass_broker::{
+    domain::event::Entry,
+    ledger::{
+        audit::{
+            self, Anchor, Claims, Evidence, FileState, KeptError, Signature, Summary, VerifyError,
+        },
+        file::Flaw,
+    },
 };
+use hallpass_core::base::key::PrivateKey;
 
 use crate::{
     Log, lines,
@@ -17,7 +22,9 @@ fn entries() -> Vec<Entry> {
         issued(1, 1, "https://a.example/mcp"),
         delegated(1, &[1, 2], "scout"),
         refused("bot", Some(1), "no grant"),
-        revoked(hallpass::journal::event::Subject::Task(crate::records::id("tsk", 1))),
+        revoked(hallpass_broker::domain::event::Subject::Task(
+            crate::records::id("tsk", 1),
+        )),
         note(7),
         note(8),
     ]
@@ -28,7 +35,11 @@ fn verify(bytes: &[u8], claims: &Claims) -> Result<Summary, VerifyError> {
 }
 
 fn trusting(log: &Log) -> Claims {
-    Claims { anchor: Some(Anchor::key(&log.key.public())), file: FileState::Closed, ..Claims::default() }
+    Claims {
+        anchor: Some(Anchor::key(&log.key.public())),
+        file: FileState::Closed,
+        ..Claims::default()
+    }
 }
 
 /// Where an error says that the damage is: the line, counted from 1.
@@ -43,12 +54,30 @@ fn line_of(error: &VerifyError) -> Option<u64> {
 #[test]
 fn an_export_is_whole_and_says_what_it_holds() {
     let log = Log::of(entries());
-    for (from, to, size) in [(1, 7, 7), (1, 5, 7), (3, 7, 7), (3, 5, 6), (4, 4, 7), (1, 1, 1)] {
+    for (from, to, size) in [
+        (1, 7, 7),
+        (1, 5, 7),
+        (3, 7, 7),
+        (3, 5, 6),
+        (4, 4, 7),
+        (1, 1, 1),
+    ] {
         let summary = verify(&log.export(from, to, size), &trusting(&log)).unwrap();
-        assert_eq!((summary.from, summary.records, summary.head.sequence), (from, to - from + 1, to));
-        assert_eq!(summary.signer.as_ref().unwrap().key, log.key.public().thumbprint());
-        let Signature::Verified(export) = summary.signature else { panic!("{summary:?}") };
-        assert_eq!((export.from, export.to, export.head), (from, to, log.head(size)));
+        assert_eq!(
+            (summary.from, summary.records, summary.head.sequence),
+            (from, to - from + 1, to)
+        );
+        assert_eq!(
+            summary.signer.as_ref().unwrap().key,
+            log.key.public().thumbprint()
+        );
+        let Signature::Verified(export) = summary.signature else {
+            panic!("{summary:?}")
+        };
+        assert_eq!(
+            (export.from, export.to, export.head),
+            (from, to, log.head(size))
+        );
     }
     let unanchored = verify(&log.export(1, 7, 7), &Claims::default()).unwrap();
     assert!(matches!(unanchored.signature, Signature::Unanchored(_)));
@@ -69,7 +98,8 @@ fn every_flipped_bit_is_found_and_its_line_is_named() {
             let line = 1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64;
             // The proof in the seal is held against all the lines, and is itself on the last.
             let is_seal = bytes[at..].iter().filter(|byte| **byte == b'\n').count() == 1;
-            let is_placed = line_of(&found) == Some(line) || (is_seal && matches!(found, VerifyError::Other { .. }));
+            let is_placed = line_of(&found) == Some(line)
+                || (is_seal && matches!(found, VerifyError::Other { .. }));
             assert!(is_placed, "byte {at}, line {line}: {found}");
             flips += 1;
         }
@@ -87,7 +117,10 @@ fn every_removed_swapped_doubled_or_foreign_line_is_found() {
         let text = String::from_utf8(log.export(from, to, 7)).unwrap();
         let lines = lines(&text);
         let mut refuse = |lines: &[String], what: &str| {
-            assert!(verify(lines.concat().as_bytes(), &claims).is_err(), "{what}");
+            assert!(
+                verify(lines.concat().as_bytes(), &claims).is_err(),
+                "{what}"
+            );
             damages += 1;
         };
         for one in 0..lines.len() {
@@ -125,10 +158,20 @@ fn every_cut_is_found_at_both_ends() {
     let log = Log::of(entries());
     let claims = trusting(&log);
     for bytes in [log.export(1, 7, 7), log.export(3, 5, 7)] {
-        let begins = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-        for at in begins.chain((1..bytes.len()).step_by(13)).filter(|at| *at < bytes.len()) {
+        let begins = bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
+        for at in begins
+            .chain((1..bytes.len()).step_by(13))
+            .filter(|at| *at < bytes.len())
+        {
             assert!(verify(&bytes[..at], &claims).is_err(), "cut at byte {at}");
-            assert!(verify(&bytes[at..], &claims).is_err(), "cut up to byte {at}");
+            assert!(
+                verify(&bytes[at..], &claims).is_err(),
+                "cut up to byte {at}"
+            );
         }
     }
 }
@@ -139,18 +182,47 @@ fn a_history_that_was_written_anew_is_not_the_one_that_was_signed() {
     let mut other = entries();
     other[2] = note(99);
     let other = Log::of(other);
-    let seal = lines(&String::from_utf8(log.export(1, 7, 7)).unwrap()).pop().unwrap();
+    let seal = lines(&String::from_utf8(log.export(1, 7, 7)).unwrap())
+        .pop()
+        .unwrap();
     let forged = other.lines().concat() + &seal;
     let found = verify(forged.as_bytes(), &trusting(&log)).unwrap_err();
-    assert!(matches!(found, VerifyError::Other { from: 1, to: 7, .. }), "{found}");
+    assert!(
+        matches!(found, VerifyError::Other { from: 1, to: 7, .. }),
+        "{found}"
+    );
     // A chain by itself shows nothing of it: that is what is not covered without a signature.
-    verify(other.lines().concat().as_bytes(), &Claims { file: FileState::Closed, ..Claims::default() }).unwrap();
+    verify(
+        other.lines().concat().as_bytes(),
+        &Claims {
+            file: FileState::Closed,
+            ..Claims::default()
+        },
+    )
+    .unwrap();
 
     // Signed by somebody else.
-    let Log { dir, reader, records, tree, chain, .. } = other;
-    let theirs = Log { dir, reader, records, tree, chain, key: PrivateKey::from_seed(&[6; 32]) };
+    let Log {
+        dir,
+        reader,
+        records,
+        tree,
+        chain,
+        ..
+    } = other;
+    let theirs = Log {
+        dir,
+        reader,
+        records,
+        tree,
+        chain,
+        key: PrivateKey::from_seed(&[6; 32]),
+    };
     let found = verify(&theirs.export(1, 7, 7), &trusting(&log)).unwrap_err();
-    assert!(matches!(found, VerifyError::Statement { line: 8, .. }), "{found}");
+    assert!(
+        matches!(found, VerifyError::Statement { line: 8, .. }),
+        "{found}"
+    );
 }
 
 #[test]
@@ -166,7 +238,9 @@ fn a_page_cannot_pass_for_more_or_less_than_was_exported() {
     assert!(verify(mixed.as_bytes(), &claims).is_err());
     // A page without its seal is no journal.
     let found = verify(page[..3].concat().as_bytes(), &Claims::default()).unwrap_err();
-    assert!(matches!(found, VerifyError::Damage(damage) if damage.flaw == Flaw::Sequence { expected: 1, found: 3 }));
+    assert!(
+        matches!(found, VerifyError::Damage(damage) if damage.flaw == Flaw::Sequence { expected: 1, found: 3 })
+    );
 }
 
 #[test]
@@ -175,28 +249,43 @@ fn an_earlier_head_finds_a_later_export_that_is_not_its_continuation() {
     let mut other = entries();
     other[2] = note(99);
     let other = Log::of(other);
-    let held = |log: &Log, size| Claims { tree_head: Some(log.head(size)), ..trusting(log) };
+    let held = |log: &Log, size| Claims {
+        tree_head: Some(log.head(size)),
+        ..trusting(log)
+    };
     let export = log.export(1, 6, 6);
     for size in 1..=6 {
         verify(&export, &held(&log, size)).unwrap();
     }
     // Cut and sealed anew at an earlier state, by the broker itself: only what was kept tells.
     let found = verify(&log.export(1, 4, 4), &held(&log, 6)).unwrap_err();
-    assert!(matches!(&found, VerifyError::Ends { ends: 4, .. }), "{found}");
+    assert!(
+        matches!(&found, VerifyError::Ends { ends: 4, .. }),
+        "{found}"
+    );
     // A page of the very tree that was kept ends where it ends; of a later tree, it says nothing of the kept one.
     verify(&log.export(1, 5, 7), &held(&log, 7)).unwrap();
     let found = verify(&log.export(1, 5, 7), &held(&log, 6)).unwrap_err();
-    assert!(matches!(&found, VerifyError::Ends { ends: 5, .. }), "{found}");
+    assert!(
+        matches!(&found, VerifyError::Ends { ends: 5, .. }),
+        "{found}"
+    );
     verify(&log.export(1, 5, 7), &held(&other, 7)).unwrap_err();
     verify(&export, &held(&other, 2)).unwrap();
     for size in 3..=6 {
         let found = verify(&export, &held(&other, size)).unwrap_err();
-        assert!(matches!(found, VerifyError::Damage(damage) if damage.line == size), "{size}");
+        assert!(
+            matches!(found, VerifyError::Damage(damage) if damage.line == size),
+            "{size}"
+        );
     }
     // The same records under another root.
     let mut claims = held(&log, 5);
-    claims.tree_head.as_mut().unwrap().root = hallpass::base::digest::Digest::ZERO;
-    assert!(matches!(verify(&export, &claims), Err(VerifyError::Other { to: 5, .. })));
+    claims.tree_head.as_mut().unwrap().root = hallpass_core::base::digest::Digest::ZERO;
+    assert!(matches!(
+        verify(&export, &claims),
+        Err(VerifyError::Other { to: 5, .. })
+    ));
 }
 
 #[test]
@@ -206,8 +295,14 @@ fn a_page_is_held_against_the_head_right_before_it_and_against_no_older_one() {
     other[2] = note(99);
     let other = Log::of(other);
     let page = log.export(5, 7, 7);
-    let signed = |log: &Log, size| Claims { tree_head: Some(log.head(size)), ..trusting(log) };
-    let plain = |log: &Log, size| Claims { head: Some(log.head(size).chain_head()), ..trusting(log) };
+    let signed = |log: &Log, size| Claims {
+        tree_head: Some(log.head(size)),
+        ..trusting(log)
+    };
+    let plain = |log: &Log, size| Claims {
+        head: Some(log.head(size).chain_head()),
+        ..trusting(log)
+    };
     for size in 4..=7 {
         verify(&page, &signed(&log, size)).unwrap();
         verify(&page, &plain(&log, size)).unwrap();
@@ -222,9 +317,17 @@ fn a_page_is_held_against_the_head_right_before_it_and_against_no_older_one() {
     }
     // What is older is not in the page, whether it would agree or not.
     for size in 1..=3 {
-        for claims in [signed(&log, size), plain(&log, size), signed(&other, size), plain(&other, size)] {
+        for claims in [
+            signed(&log, size),
+            plain(&log, size),
+            signed(&other, size),
+            plain(&other, size),
+        ] {
             let found = verify(&page, &claims).unwrap_err();
-            assert!(matches!(found, VerifyError::Begins { begins: 5, .. }), "{found}");
+            assert!(
+                matches!(found, VerifyError::Begins { begins: 5, .. }),
+                "{found}"
+            );
             assert!(found.to_string().contains("consistency proof"), "{found}");
         }
     }
@@ -233,18 +336,27 @@ fn a_page_is_held_against_the_head_right_before_it_and_against_no_older_one() {
 #[test]
 fn the_head_of_an_export_is_the_kept_one_when_they_are_of_one_size() {
     let log = Log::of(entries());
-    let claims = |head| Claims { tree_head: Some(head), ..trusting(&log) };
+    let claims = |head| Claims {
+        tree_head: Some(head),
+        ..trusting(&log)
+    };
     for page in [log.export(1, 7, 7), log.export(5, 7, 7)] {
         verify(&page, &claims(log.head(7))).unwrap();
         let mut root = log.head(7);
-        root.root = hallpass::base::digest::Digest::ZERO;
+        root.root = hallpass_core::base::digest::Digest::ZERO;
         let found = verify(&page, &claims(root)).unwrap_err();
-        assert!(matches!(found, VerifyError::Kept(KeptError::History { size: 7, .. }) | VerifyError::Other { .. }));
+        assert!(matches!(
+            found,
+            VerifyError::Kept(KeptError::History { size: 7, .. }) | VerifyError::Other { .. }
+        ));
         for size in [6, 7] {
             let mut broker = log.head(size);
             broker.iss = "https://other.example".parse().unwrap();
             let found = verify(&page, &claims(broker)).unwrap_err();
-            assert!(matches!(found, VerifyError::Kept(KeptError::Broker { .. })), "{found}");
+            assert!(
+                matches!(found, VerifyError::Kept(KeptError::Broker { .. })),
+                "{found}"
+            );
         }
     }
 }
@@ -272,7 +384,11 @@ fn every_flipped_bit_of_a_proof_or_a_head_is_found() {
         for at in (0..bytes.len()).step_by(5) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
-            assert!(!holds(&flipped), "byte {at} of {}", String::from_utf8_lossy(&bytes));
+            assert!(
+                !holds(&flipped),
+                "byte {at} of {}",
+                String::from_utf8_lossy(&bytes)
+            );
             assert!(!holds(&bytes[..at]));
             damages += 2;
         }

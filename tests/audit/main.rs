@@ -1,6 +1,12 @@
 //! The audit trail as somebody sees it who has files and a public key, and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
 mod damage;
 #[path = "../records/mod.rs"]
@@ -11,14 +17,18 @@ mod tree;
 
 use std::{fs, path::Path, slice};
 
-use hallpass::{
-    audit::{
-        ConsistencyEvidence, Export, ExportStatement, HeadEvidence, InclusionEvidence, SavedTree, Seal, Signed, Tree,
-        TreeHead,
+use hallpass_broker::{
+    domain::event::Entry,
+    ledger::{
+        audit::{
+            ConsistencyEvidence, Export, ExportStatement, HeadEvidence, InclusionEvidence, Seal,
+            Signed, TreeHead,
+        },
+        file::{Journal, Options, Reader, Record},
+        tree::{SavedTree, Tree},
     },
-    base::key::PrivateKey,
-    journal::{Entry, Journal, Options, Reader, Record},
 };
+use hallpass_core::base::key::PrivateKey;
 use tempfile::TempDir;
 
 const ISSUER: &str = "https://broker.example";
@@ -40,10 +50,23 @@ impl Log {
         let journal = recovered.start(Box::new(|_| {})).unwrap();
         journal.append_blocking(entries).unwrap();
         let reader = journal.reader();
-        let records: Vec<_> = reader.read_from(1, None).unwrap().map(Result::unwrap).collect();
+        let records: Vec<_> = reader
+            .read_from(1, None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         let tree = Tree::new(dir.path(), SavedTree::default());
-        records.iter().for_each(|record| tree.append(slice::from_ref(record)).unwrap());
-        Self { dir, reader, records, tree, key: PrivateKey::from_seed(&[5; 32]), chain: Vec::new() }
+        records
+            .iter()
+            .for_each(|record| tree.append(slice::from_ref(record)).unwrap());
+        Self {
+            dir,
+            reader,
+            records,
+            tree,
+            key: PrivateKey::from_seed(&[5; 32]),
+            chain: Vec::new(),
+        }
     }
 
     /// The lines of the journal.
@@ -54,36 +77,63 @@ impl Log {
     fn head(&self, size: u64) -> TreeHead {
         let record = &self.records[size as usize - 1];
         let (_, root) = self.tree.inclusion((size, record.hash), size).unwrap();
-        TreeHead { iss: ISSUER.parse().unwrap(), at: records::at(size), size, root, hash: record.hash }
+        TreeHead {
+            iss: ISSUER.parse().unwrap(),
+            at: records::at(size),
+            size,
+            root,
+            hash: record.hash,
+        }
     }
 
-    fn signed<S: hallpass::audit::Statement>(&self, statement: &S) -> Signed {
+    fn signed<S: hallpass_broker::ledger::audit::Statement>(&self, statement: &S) -> Signed {
         Signed::new(statement, &self.key, &self.chain).unwrap()
     }
 
     fn head_evidence(&self, size: u64) -> HeadEvidence {
         let head = self.head(size);
         let signed = self.signed(&head);
-        HeadEvidence { sequence: size, hash: head.hash, root: head.root, at: head.at.to_string(), signed }
+        HeadEvidence {
+            sequence: size,
+            hash: head.hash,
+            root: head.root,
+            at: head.at.to_string(),
+            signed,
+        }
     }
 
     fn inclusion(&self, sequence: u64, size: u64) -> InclusionEvidence {
         let record = &self.records[sequence as usize - 1];
         let (inclusion, _) = self.tree.inclusion((sequence, record.hash), size).unwrap();
         let record = self.lines()[sequence as usize - 1].trim_end().to_owned();
-        InclusionEvidence { record, inclusion, signed: Some(self.signed(&self.head(size))) }
+        InclusionEvidence {
+            record,
+            inclusion,
+            signed: Some(self.signed(&self.head(size))),
+        }
     }
 
     fn consistency(&self, from: u64, to: u64) -> ConsistencyEvidence {
         let [earlier, signed] = [from, to].map(|size| Some(self.signed(&self.head(size))));
-        ConsistencyEvidence { consistency: self.tree.consistency(from, to).unwrap(), earlier, signed }
+        ConsistencyEvidence {
+            consistency: self.tree.consistency(from, to).unwrap(),
+            earlier,
+            signed,
+        }
     }
 
     fn export(&self, from: u64, to: u64, size: u64) -> Vec<u8> {
         let record = &self.records[to as usize - 1];
         let (inclusion, _) = self.tree.inclusion((to, record.hash), size).unwrap();
-        let export = self.signed(&ExportStatement { from, to, head: self.head(size) });
-        let records = self.reader.read_from(from, Some(self.records[from as usize - 1].place)).unwrap();
+        let export = self.signed(&ExportStatement {
+            from,
+            to,
+            head: self.head(size),
+        });
+        let records = self
+            .reader
+            .read_from(from, Some(self.records[from as usize - 1].place))
+            .unwrap();
         let mut export = Export::new(records, to - from + 1, &Seal { export, inclusion }).unwrap();
         let mut bytes = Vec::new();
         while let Some(piece) = export.next_piece().unwrap() {

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use hallpass::{
-    audit::{self, AccessRow, AuditEvent, Reach, Refusals},
-    base::{ReasonCode, time::Timestamp},
-    journal::{
-        Entry, Event, Place, Record, Subjects,
-        event::{RecordedGrant, RecordedReason, Subject},
+use hallpass_broker::{
+    domain::{
+        event::{Entry, Event, RecordedGrant, RecordedReason, Subject},
         parent::ParentPass,
+        subjects::Subjects,
+    },
+    ledger::{
+        audit::{self, AccessRow, AuditEvent, Reach, Refusals},
+        file::{Place, Record},
     },
 };
+use hallpass_core::base::{ReasonCode, time::Timestamp};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -20,8 +23,18 @@ const SERVER: &str = "https://a.example/mcp";
 
 fn record(sequence: u64, second: u64, mut entry: Entry) -> Record {
     entry.at = at(second);
-    let [prev, hash] = [sequence - 1, sequence].map(|n| hallpass::base::digest::Digest::of(&n.to_be_bytes()));
-    Record { sequence, prev, hash, place: Place { segment: 1, offset: 0 }, entry }
+    let [prev, hash] =
+        [sequence - 1, sequence].map(|n| hallpass_core::base::digest::Digest::of(&n.to_be_bytes()));
+    Record {
+        sequence,
+        prev,
+        hash,
+        place: Place {
+            segment: 1,
+            offset: 0,
+        },
+        entry,
+    }
 }
 
 /// As the index would tell: tasks below 10 are the bot's, for the steward of the task's number.
@@ -58,68 +71,124 @@ fn pass(task: u64, token: u64) -> Entry {
 #[test]
 fn activity_names_the_grant_of_each_right_the_reason_of_each_refusal_and_each_hop() {
     let rows = |entry: Entry| audit::activity(&record(7, 5, entry.clone()), &subjects(&entry));
-    let issued = rows(granted(3, 9, SERVER, &[("tool read_ledger", "reads"), ("prompt summary", "prompts")]));
+    let issued = rows(granted(
+        3,
+        9,
+        SERVER,
+        &[("tool read_ledger", "reads"), ("prompt summary", "prompts")],
+    ));
     let told: Vec<_> = issued
         .iter()
         .map(|row| {
-            (row.right.as_deref().unwrap(), row.grant.as_ref().unwrap().as_str(), row.server.as_ref().unwrap().as_str())
+            (
+                row.right.as_deref().unwrap(),
+                row.grant.as_ref().unwrap().as_str(),
+                row.server.as_ref().unwrap().as_str(),
+            )
         })
         .collect();
-    assert_eq!(told, [("tool read_ledger", "reads", SERVER), ("prompt summary", "prompts", SERVER)]);
+    assert_eq!(
+        told,
+        [
+            ("tool read_ledger", "reads", SERVER),
+            ("prompt summary", "prompts", SERVER)
+        ]
+    );
     for row in &issued {
-        assert_eq!((row.seq, row.at, row.event.as_str()), (7, at(5), "token_issued"));
-        assert_eq!((row.agent.as_ref().unwrap().as_str(), &row.steward), ("bot", &Some(id("stw", 3))));
+        assert_eq!(
+            (row.seq, row.at, row.event.as_str()),
+            (7, at(5), "token_issued")
+        );
+        assert_eq!(
+            (row.agent.as_ref().unwrap().as_str(), &row.steward),
+            ("bot", &Some(id("stw", 3)))
+        );
         assert_eq!(row.token, Some(block(9)));
     }
     let mut refusal = refused("bot", Some(3), "no grant");
     if let Event::RequestRefused { reasons, .. } = &mut refusal.event {
-        reasons.push(RecordedReason { code: ReasonCode::Suspended, detail: "the steward".to_owned() });
+        reasons.push(RecordedReason {
+            code: ReasonCode::Suspended,
+            detail: "the steward".to_owned(),
+        });
     }
     let details: Vec<_> = rows(refusal).into_iter().map(|row| row.detail).collect();
     assert_eq!(details, ["no_grant: no grant", "suspended: the steward"]);
     let hop = rows(delegated(3, &[9, 10], "scout"));
-    assert_eq!((hop[0].delegate.as_deref(), hop[0].token), (Some("scout"), Some(block(10))));
+    assert_eq!(
+        (hop[0].delegate.as_deref(), hop[0].token),
+        (Some("scout"), Some(block(10)))
+    );
     assert_eq!(rows(opened(3, "bot", 3, "count")).len(), 1);
 }
 
 /// The tokens that reach the tool at `second`, after these entries, one a second.
 fn reaching(second: u64, entries: &[Entry]) -> Vec<u64> {
-    let mut reach = Reach::new(SERVER.parse().unwrap(), "read_ledger".parse().unwrap(), at(second));
+    let mut reach = Reach::new(
+        SERVER.parse().unwrap(),
+        "read_ledger".parse().unwrap(),
+        at(second),
+    );
     for (number, entry) in (1..).zip(entries) {
         let record = record(number, number, entry.clone());
         reach.take(&record, &subjects(&record.entry));
     }
-    let last = |token: &hallpass::base::ids::RevocationId| u64::from(*token.as_bytes().last().unwrap());
+    let last = |token: &hallpass_core::base::ids::RevocationId| {
+        u64::from(*token.as_bytes().last().unwrap())
+    };
     reach.rows().map(|row| last(&row.token)).collect()
 }
 
 #[test]
 fn reach_is_what_was_issued_alive_and_not_revoked_at_that_time() {
-    let passes = [pass(1, 1), pass(2, 2), granted(1, 3, "https://b.example/mcp", &[])];
+    let passes = [
+        pass(1, 1),
+        pass(2, 2),
+        granted(1, 3, "https://b.example/mcp", &[]),
+    ];
     assert_eq!(reaching(10, &passes), [1, 2]);
     assert_eq!(reaching(1, &passes), [1], "the second was issued later");
     assert_eq!(reaching(0, &passes), [0; 0]);
     assert_eq!(reaching(600, &passes), [0; 0], "they end then");
     assert_eq!(reaching(599, &passes), [1, 2]);
-    let completed = entry(Event::TaskCompleted { task: id("tsk", 1), passes_end: at(600) });
+    let completed = entry(Event::TaskCompleted {
+        task: id("tsk", 1),
+        passes_end: at(600),
+    });
     for (end, left) in [
         (revoked(Subject::RevocationId(block(1))), vec![2]),
         (revoked(Subject::RevocationId(block(99))), vec![1, 2]),
         (revoked(Subject::Task(id("tsk", 2))), vec![1]),
         (revoked(Subject::Agent("bot".parse().unwrap())), vec![]),
-        (revoked(Subject::Agent("scout".parse().unwrap())), vec![1, 2]),
+        (
+            revoked(Subject::Agent("scout".parse().unwrap())),
+            vec![1, 2],
+        ),
         (revoked(Subject::Steward(id("stw", 1))), vec![2]),
         (revoked(Subject::Server(SERVER.parse().unwrap())), vec![]),
-        (revoked(Subject::Server("https://b.example/mcp".parse().unwrap())), vec![1, 2]),
-        (revoked(Subject::Key(hallpass::base::ids::KeyId(1))), vec![]),
-        (revoked(Subject::Key(hallpass::base::ids::KeyId(2))), vec![1, 2]),
+        (
+            revoked(Subject::Server("https://b.example/mcp".parse().unwrap())),
+            vec![1, 2],
+        ),
+        (
+            revoked(Subject::Key(hallpass_core::base::ids::KeyId(1))),
+            vec![],
+        ),
+        (
+            revoked(Subject::Key(hallpass_core::base::ids::KeyId(2))),
+            vec![1, 2],
+        ),
         (completed, vec![2]),
     ] {
         let entries = [&passes[..], std::slice::from_ref(&end)].concat();
         assert_eq!(reaching(10, &entries), left, "{end:?}");
         assert_eq!(reaching(3, &entries), [1, 2], "before it was recorded");
         let again = [&entries[..], &[pass(5, 5)]].concat();
-        assert_eq!(reaching(10, &again), [&left[..], &[5]].concat(), "what is issued later is not reached");
+        assert_eq!(
+            reaching(10, &again),
+            [&left[..], &[5]].concat(),
+            "what is issued later is not reached"
+        );
     }
 }
 
@@ -127,12 +196,14 @@ fn reach_is_what_was_issued_alive_and_not_revoked_at_that_time() {
 fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
     let child = |task: u64, parent: u64| {
         let mut opened = opened(task, "helper", 2, "help");
-        let Event::TaskOpened { task } = &mut opened.event else { panic!("{opened:?}") };
+        let Event::TaskOpened { task } = &mut opened.event else {
+            panic!("{opened:?}")
+        };
         task.parent = Some(ParentPass {
             task: id("tsk", parent),
             agent: "bot".parse().unwrap(),
             steward: id("stw", 1),
-            key: hallpass::base::ids::KeyId(7),
+            key: hallpass_core::base::ids::KeyId(7),
             holders: Vec::new(),
             delegates: BTreeSet::from(["courier".parse().unwrap()]),
             answered_for_by: BTreeSet::from([id("stw", 8)]),
@@ -142,19 +213,49 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
         opened
     };
     // Pass 3 came of task 1, and 4 of that; pass 5 of task 2.
-    let passes = [pass(1, 1), pass(2, 2), child(3, 1), pass(3, 3), child(4, 3), pass(4, 4), child(5, 2), pass(5, 5)];
+    let passes = [
+        pass(1, 1),
+        pass(2, 2),
+        child(3, 1),
+        pass(3, 3),
+        child(4, 3),
+        pass(4, 4),
+        child(5, 2),
+        pass(5, 5),
+    ];
     assert_eq!(reaching(20, &passes), [1, 2, 3, 4, 5]);
     for (end, left) in [
-        (entry(Event::TaskCompleted { task: id("tsk", 1), passes_end: at(600) }), vec![2, 5]),
-        (entry(Event::TaskCompleted { task: id("tsk", 3), passes_end: at(600) }), vec![1, 2, 5]),
+        (
+            entry(Event::TaskCompleted {
+                task: id("tsk", 1),
+                passes_end: at(600),
+            }),
+            vec![2, 5],
+        ),
+        (
+            entry(Event::TaskCompleted {
+                task: id("tsk", 3),
+                passes_end: at(600),
+            }),
+            vec![1, 2, 5],
+        ),
         (revoked(Subject::RevocationId(block(1))), vec![2, 5]),
         (revoked(Subject::RevocationId(block(91))), vec![1, 2, 5]),
         (revoked(Subject::Task(id("tsk", 2))), vec![1, 3, 4]),
-        (revoked(Subject::Key(hallpass::base::ids::KeyId(7))), vec![1, 2]),
+        (
+            revoked(Subject::Key(hallpass_core::base::ids::KeyId(7))),
+            vec![1, 2],
+        ),
         // Through whom the passes went, and who answered for those.
-        (revoked(Subject::Agent("courier".parse().unwrap())), vec![1, 2]),
+        (
+            revoked(Subject::Agent("courier".parse().unwrap())),
+            vec![1, 2],
+        ),
         (revoked(Subject::Steward(id("stw", 8))), vec![1, 2]),
-        (revoked(Subject::RevocationId(block(99))), vec![1, 2, 3, 4, 5]),
+        (
+            revoked(Subject::RevocationId(block(99))),
+            vec![1, 2, 3, 4, 5],
+        ),
     ] {
         let entries = [&passes[..], std::slice::from_ref(&end)].concat();
         assert_eq!(reaching(20, &entries), left, "{end:?}");
@@ -164,7 +265,9 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
 #[test]
 fn a_pass_on_anothers_behalf_is_reached_until_who_answers_for_its_agent_is_revoked() {
     let mut opened = opened(1, "bot", 1, "help");
-    let Event::TaskOpened { task } = &mut opened.event else { panic!("{opened:?}") };
+    let Event::TaskOpened { task } = &mut opened.event else {
+        panic!("{opened:?}")
+    };
     task.answered_for_by = Some(id("stw", 8));
     let entries = [opened, pass(1, 1), pass(2, 2)];
     assert_eq!(reaching(20, &entries), [1, 2]);
@@ -174,14 +277,25 @@ fn a_pass_on_anothers_behalf_is_reached_until_who_answers_for_its_agent_is_revok
 
 #[test]
 fn reach_tells_of_delegates_until_their_block_is_revoked() {
-    let entries = [pass(1, 1), delegated(1, &[1, 7], "scout"), delegated(1, &[1, 8], "helper")];
+    let entries = [
+        pass(1, 1),
+        delegated(1, &[1, 7], "scout"),
+        delegated(1, &[1, 8], "helper"),
+    ];
     let delegates = |entries: &[Entry]| {
-        let mut reach = Reach::new(SERVER.parse().unwrap(), "read_ledger".parse().unwrap(), at(100));
+        let mut reach = Reach::new(
+            SERVER.parse().unwrap(),
+            "read_ledger".parse().unwrap(),
+            at(100),
+        );
         for (number, entry) in (1..).zip(entries) {
             reach.take(&record(number, number, entry.clone()), &subjects(entry));
         }
         let row = reach.rows().next().unwrap();
-        assert_eq!((row.grant.unwrap().as_str(), row.agent.unwrap().as_str()), ("reads", "bot"));
+        assert_eq!(
+            (row.grant.unwrap().as_str(), row.agent.unwrap().as_str()),
+            ("reads", "bot")
+        );
         row.delegates
     };
     assert_eq!(delegates(&entries), ["helper", "scout"]);
@@ -194,31 +308,88 @@ fn refusals_are_counted_by_reason_and_agent() {
     let mut refusals = Refusals::default();
     let mut twice = refused("bot", None, "first");
     if let Event::RequestRefused { reasons, .. } = &mut twice.event {
-        reasons.push(RecordedReason { code: ReasonCode::NoGrant, detail: "second".to_owned() });
+        reasons.push(RecordedReason {
+            code: ReasonCode::NoGrant,
+            detail: "second".to_owned(),
+        });
     }
-    for (number, entry) in (1..).zip([twice, pass(1, 1), refused("scout", None, "x"), refused("bot", None, "third")]) {
+    for (number, entry) in (1..).zip([
+        twice,
+        pass(1, 1),
+        refused("scout", None, "x"),
+        refused("bot", None, "third"),
+    ]) {
         refusals.take(&record(number, number, entry));
     }
-    let rows: Vec<_> =
-        refusals.rows().map(|row| (row.agent.to_string(), row.count, row.first, row.last, row.detail)).collect();
+    let rows: Vec<_> = refusals
+        .rows()
+        .map(|row| {
+            (
+                row.agent.to_string(),
+                row.count,
+                row.first,
+                row.last,
+                row.detail,
+            )
+        })
+        .collect();
     let told = |agent: &str, count, first, last, detail: &str| {
-        (agent.to_owned(), count, at(first), at(last), detail.to_owned())
+        (
+            agent.to_owned(),
+            count,
+            at(first),
+            at(last),
+            detail.to_owned(),
+        )
     };
-    assert_eq!(rows, [told("bot", 2, 1, 4, "third"), told("scout", 1, 3, 3, "x")]);
+    assert_eq!(
+        rows,
+        [told("bot", 2, 1, 4, "third"), told("scout", 1, 3, 3, "x")]
+    );
 }
 
 #[test]
 fn access_is_what_live_passes_allow() {
-    let Event::AgentSet { agent } = crate::records::agent_entry(Value::Null).event else { panic!() };
-    let tokens: Vec<_> =
-        [pass(1, 1), granted(1, 2, SERVER, &[("tool read_ledger", "reads"), ("tool transfer", "pays")])]
-            .into_iter()
-            .map(|entry| if let Event::TokenIssued { token, .. } = entry.event { token } else { panic!() })
-            .collect();
+    let Event::AgentSet { agent } = crate::records::agent_entry(Value::Null).event else {
+        panic!()
+    };
+    let tokens: Vec<_> = [
+        pass(1, 1),
+        granted(
+            1,
+            2,
+            SERVER,
+            &[("tool read_ledger", "reads"), ("tool transfer", "pays")],
+        ),
+    ]
+    .into_iter()
+    .map(|entry| {
+        if let Event::TokenIssued { token, .. } = entry.event {
+            token
+        } else {
+            panic!()
+        }
+    })
+    .collect();
     let row = AccessRow::new(&agent, &tokens);
-    assert_eq!((row.live_passes, row.passes_end, row.last_issued), (2, Some(at(600)), Some(at(0))));
-    assert_eq!(row.rights, [format!("tool read_ledger on {SERVER}"), format!("tool transfer on {SERVER}")]);
-    assert_eq!(row.grants.iter().map(ToString::to_string).collect::<Vec<_>>(), ["pays", "reads"]);
+    assert_eq!(
+        (row.live_passes, row.passes_end, row.last_issued),
+        (2, Some(at(600)), Some(at(0)))
+    );
+    assert_eq!(
+        row.rights,
+        [
+            format!("tool read_ledger on {SERVER}"),
+            format!("tool transfer on {SERVER}")
+        ]
+    );
+    assert_eq!(
+        row.grants
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["pays", "reads"]
+    );
     let none = AccessRow::new(&agent, []);
     assert_eq!((none.live_passes, none.last_issued), (0, None::<Timestamp>));
 }
@@ -274,17 +445,26 @@ fn hostile() -> impl Strategy<Value = String> {
         "é",
         "\u{10ffff}",
     ]);
-    prop_oneof![prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat()), any::<String>()]
+    prop_oneof![
+        prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat()),
+        any::<String>()
+    ]
 }
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{feff}' | '\u{200b}')
+        || matches!(
+            character,
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{feff}' | '\u{200b}'
+        )
 }
 
 #[test]
 fn a_lone_surrogate_never_enters() {
     for text in [r#"{"purpose":"\ud800"}"#, r#"{"purpose":"a\udc00b"}"#] {
-        assert!(hallpass::base::json::parse(text.as_bytes(), 1000).is_err(), "{text}");
+        assert!(
+            hallpass_core::base::json::parse(text.as_bytes(), 1000).is_err(),
+            "{text}"
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! Child tasks: a pass that was exchanged gives no more than it had, and nothing once it has ended.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hallpass::{
+use hallpass_broker::{DelegationReport, ExchangeError};
+use hallpass_core::{
     base::{holder::HolderKey, ids::TaskId, key::PrivateKey},
-    broker::{DelegationReport, ExchangeError},
     token::{Delegation, Narrowing, attenuate, delegate},
-    verify::{document::KeyDocument, verify_signatures},
+    wire::document::KeyDocument,
 };
+use hallpass_verify::verify_signatures;
 
 use super::{
     exchanges::{Of, exchange, named, of},
@@ -23,10 +24,18 @@ pub(super) async fn with_helpers(house: &House) -> Arc<Broker> {
     let broker = house.furnished().await;
     for (agent, seed) in [("helper-bot", 21), ("third-bot", 22)] {
         let key = HolderKey::Ed25519(PrivateKey::from_seed(&[seed; 32]).public());
-        let new = NewAgent { steward: "bob".to_owned(), keys: vec![key.to_jwk()], ..new_agent(agent) };
+        let new = NewAgent {
+            steward: "bob".to_owned(),
+            keys: vec![key.to_jwk()],
+            ..new_agent(agent)
+        };
         broker.add_agent(&admin(), new).await.unwrap();
     }
-    std::fs::write(house.directory.path().join("policy/transfers.toml"), TRANSFERS).unwrap();
+    std::fs::write(
+        house.directory.path().join("policy/transfers.toml"),
+        TRANSFERS,
+    )
+    .unwrap();
     broker.reload_policy(&admin()).await.unwrap().unwrap();
     broker
 }
@@ -59,17 +68,30 @@ async fn refused(broker: &Broker, of: Of<'_>) -> ExchangeError {
     exchange(broker, &helper(), of).await.unwrap_err()
 }
 
-fn asked(members: serde_json::Value) -> Option<Vec<hallpass::token::RequestedDetail>> {
+fn asked(members: serde_json::Value) -> Option<Vec<hallpass_core::token::RequestedDetail>> {
     let mut detail = json!({"type": "mcp", "server": support::SERVER});
-    detail.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    detail
+        .as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     Some(vec![serde_json::from_value(detail).unwrap()])
 }
 
-fn codes_of_call(verifier: &Verifier, issued: &Issued, tool: &str, arguments: serde_json::Value) -> Vec<ReasonCode> {
-    let answer = verifier
-        .verify(issued.token.expose())
-        .and_then(|pass| verifier.clear(&pass, &Call::tool(tool, Some(&arguments))).map(drop));
-    answer.err().map(|denial| denial.codes()).unwrap_or_default()
+fn codes_of_call(
+    verifier: &Verifier,
+    issued: &Issued,
+    tool: &str,
+    arguments: serde_json::Value,
+) -> Vec<ReasonCode> {
+    let answer = verifier.verify(issued.token.expose()).and_then(|pass| {
+        verifier
+            .clear(&pass, &Call::tool(tool, Some(&arguments)))
+            .map(drop)
+    });
+    answer
+        .err()
+        .map(|denial| denial.codes())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -85,23 +107,41 @@ async fn a_child_has_what_is_left_of_its_parent_and_is_the_actors() {
     assert_eq!(child.task.agent.as_str(), "helper-bot");
     assert_ne!(child.task.steward, parent.task.steward);
     let link = child.task.parent.as_ref().unwrap();
-    assert_eq!((&link.task, &link.agent, &link.blocks), (&parent.task.task, &parent.task.agent, &narrowed.blocks));
+    assert_eq!(
+        (&link.task, &link.agent, &link.blocks),
+        (&parent.task.task, &parent.task.agent, &narrowed.blocks)
+    );
     assert_eq!(child.record.expires_at, narrowing.expires_at.unwrap());
     let verifier = house.verifier(&broker);
     assert_eq!(codes(&verifier, &child), []);
-    assert!(codes_of_call(&verifier, &child, "search_ledger", json!({})).contains(&ReasonCode::NotGranted));
+    assert!(
+        codes_of_call(&verifier, &child, "search_ledger", json!({}))
+            .contains(&ReasonCode::NotGranted)
+    );
     // The trail tells of it under both tasks.
     for task in [&parent.task.task, &child.task.task] {
-        let filter = Filter { task: Some(task.clone()), ..Filter::default() };
-        let window = Window { order: Order::OldestFirst, after: None, limit: 100 };
+        let filter = Filter {
+            task: Some(task.clone()),
+            ..Filter::default()
+        };
+        let window = Window {
+            order: Order::OldestFirst,
+            after: None,
+            limit: 100,
+        };
         let events = broker.trail().events(&filter, window).unwrap().events;
-        let opened = events.iter().find(|event| event.detail.contains("in the place of agent research-bot"));
+        let opened = events
+            .iter()
+            .find(|event| event.detail.contains("in the place of agent research-bot"));
         assert_eq!(opened.unwrap().task.as_ref(), Some(&child.task.task));
     }
     let view = serde_json::to_value(broker.task(&parent.task.task, None).unwrap()).unwrap();
     assert_eq!(view["children"], json!([child.task.task]));
     let view = serde_json::to_value(broker.task(&child.task.task, None).unwrap()).unwrap();
-    assert_eq!(view["parent"], json!({"task_id": parent.task.task, "agent": "research-bot"}));
+    assert_eq!(
+        view["parent"],
+        json!({"task_id": parent.task.task, "agent": "research-bot"})
+    );
 }
 
 #[tokio::test]
@@ -109,27 +149,55 @@ async fn a_grant_to_the_actor_opens_nothing_that_the_parent_closed() {
     let house = House::new();
     let broker = with_helpers(&house).await;
     let (caller, agent) = bot();
-    let wanted = asked(json!({"tools": ["transfer", "read_ledger"], "closed_arguments": ["transfer"],
-        "constraints": {"transfer": {"/amount": {"max": 100}}}}));
-    let request = OpenTask { details: wanted.unwrap(), ..wants(&[]) };
+    let wanted = asked(
+        json!({"tools": ["transfer", "read_ledger"], "closed_arguments": ["transfer"],
+        "constraints": {"transfer": {"/amount": {"max": 100}}}}),
+    );
+    let request = OpenTask {
+        details: wanted.unwrap(),
+        ..wants(&[])
+    };
     let parent = broker.open_task(&caller, &agent, request).await.unwrap();
     let child = child_of(&broker, &parent.token).await;
     let verifier = house.verifier(&broker);
     let codes = |arguments| codes_of_call(&verifier, &child, "transfer", arguments);
     // The grant demands a currency and the parent takes no argument but the amount: nothing satisfies both.
-    assert_eq!(codes(json!({"amount": 5})), [ReasonCode::ArgumentConstraint]);
-    assert!(codes(json!({"amount": 5, "currency": "EUR"})).contains(&ReasonCode::ArgumentNotAllowed));
-    assert!(codes(json!({"amount": 500, "currency": "EUR"})).contains(&ReasonCode::ArgumentConstraint));
-    assert_eq!(codes_of_call(&verifier, &child, "read_ledger", json!({})), []);
+    assert_eq!(
+        codes(json!({"amount": 5})),
+        [ReasonCode::ArgumentConstraint]
+    );
+    assert!(
+        codes(json!({"amount": 5, "currency": "EUR"})).contains(&ReasonCode::ArgumentNotAllowed)
+    );
+    assert!(
+        codes(json!({"amount": 500, "currency": "EUR"})).contains(&ReasonCode::ArgumentConstraint)
+    );
+    assert_eq!(
+        codes_of_call(&verifier, &child, "read_ledger", json!({})),
+        []
+    );
     // Nor does asking for another pass in the child's task.
     let (caller, actor) = helper();
-    let wider = IssueAgain { details: asked(json!({"tools": ["search_ledger"]})) };
-    let error = broker.issue_again(&caller, &actor, (&child.task.task, wider)).await.unwrap_err();
+    let wider = IssueAgain {
+        details: asked(json!({"tools": ["search_ledger"]})),
+    };
+    let error = broker
+        .issue_again(&caller, &actor, (&child.task.task, wider))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), ReasonCode::InvalidRequest);
-    let again = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await.unwrap();
+    let again = broker
+        .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
+        .await
+        .unwrap();
     assert!(
-        codes_of_call(&verifier, &again, "transfer", json!({"amount": 5, "currency": "EUR"}))
-            .contains(&ReasonCode::ArgumentNotAllowed)
+        codes_of_call(
+            &verifier,
+            &again,
+            "transfer",
+            json!({"amount": 5, "currency": "EUR"})
+        )
+        .contains(&ReasonCode::ArgumentNotAllowed)
     );
 }
 
@@ -138,37 +206,88 @@ async fn what_is_asked_for_is_narrowed_to_what_is_left() {
     let house = House::new();
     let broker = with_helpers(&house).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let all = Of { asked: asked(json!({"tools": ["*"]})), ..of(&parent.token) };
+    let all = Of {
+        asked: asked(json!({"tools": ["*"]})),
+        ..of(&parent.token)
+    };
     let child = exchange(&broker, &helper(), all).await.unwrap();
     assert_eq!(child.record.rights.len(), 1);
-    assert_eq!(child.record.rights[0].tools.iter().map(|tool| tool.as_str()).collect::<Vec<_>>(), ["read_ledger"]);
-    let more = Of { asked: asked(json!({"tools": ["search_ledger"]})), ..of(&parent.token) };
-    assert!(matches!(refused(&broker, more).await, ExchangeError::NothingLeft));
+    assert_eq!(
+        child.record.rights[0]
+            .tools
+            .iter()
+            .map(|tool| tool.as_str())
+            .collect::<Vec<_>>(),
+        ["read_ledger"]
+    );
+    let more = Of {
+        asked: asked(json!({"tools": ["search_ledger"]})),
+        ..of(&parent.token)
+    };
+    assert!(matches!(
+        refused(&broker, more).await,
+        ExchangeError::NothingLeft
+    ));
     for elsewhere in ["https://archive.example/mcp", "https://nowhere.example/mcp"] {
         let mut wanted = asked(json!({"tools": ["read_ledger"]})).unwrap();
         wanted[0].server = elsewhere.parse().unwrap();
-        let elsewhere = Of { asked: Some(wanted), ..of(&parent.token) };
-        assert!(matches!(refused(&broker, elsewhere).await, ExchangeError::Target));
+        let elsewhere = Of {
+            asked: Some(wanted),
+            ..of(&parent.token)
+        };
+        assert!(matches!(
+            refused(&broker, elsewhere).await,
+            ExchangeError::Target
+        ));
     }
     // What policy does not give the actor is refused, whatever the parent has.
-    std::fs::write(house.directory.path().join("policy/reads.toml"), GRANT.replace("group:research", "research-bot"))
-        .unwrap();
+    std::fs::write(
+        house.directory.path().join("policy/reads.toml"),
+        GRANT.replace("group:research", "research-bot"),
+    )
+    .unwrap();
     broker.reload_policy(&admin()).await.unwrap().unwrap();
     let error = refused(&broker, of(&parent.token)).await;
-    assert!(matches!(&error, ExchangeError::Broker(error) if error.code() == ReasonCode::NoGrant), "{error}");
+    assert!(
+        matches!(&error, ExchangeError::Broker(error) if error.code() == ReasonCode::NoGrant),
+        "{error}"
+    );
 }
 
 /// How a parent ends.
-const ENDS: [&str; 8] =
-    ["completed", "task", "only the pass", "pass and task", "appended block", "agent", "steward", "key"];
+const ENDS: [&str; 8] = [
+    "completed",
+    "task",
+    "only the pass",
+    "pass and task",
+    "appended block",
+    "agent",
+    "steward",
+    "key",
+];
 
-async fn end_parent(broker: &Broker, how: &str, parent: &Issued, appended: hallpass::base::ids::RevocationId) {
+async fn end_parent(
+    broker: &Broker,
+    how: &str,
+    parent: &Issued,
+    appended: hallpass_core::base::ids::RevocationId,
+) {
     let (caller, agent) = bot();
     let first = parent.record.revocation_id;
     let what = match how {
-        "completed" => return drop(broker.complete_task(&caller, &agent, &parent.task.task).await.unwrap()),
+        "completed" => {
+            return drop(
+                broker
+                    .complete_task(&caller, &agent, &parent.task.task)
+                    .await
+                    .unwrap(),
+            );
+        }
         "task" => revoke(Subject::Task(parent.task.task.clone())),
-        "only the pass" => Revoke { only_token: true, ..revoke(Subject::RevocationId(first)) },
+        "only the pass" => Revoke {
+            only_token: true,
+            ..revoke(Subject::RevocationId(first))
+        },
         "pass and task" => revoke(Subject::RevocationId(first)),
         "appended block" => revoke(Subject::RevocationId(appended)),
         "agent" => revoke(Subject::Agent(agent)),
@@ -198,7 +317,9 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
             sign_with_another_key(&house, &broker).await;
         }
         let child = child_of(&broker, &narrowed.token).await;
-        let grandchild = exchange(&broker, &named("third-bot"), of(&child.token)).await.unwrap();
+        let grandchild = exchange(&broker, &named("third-bot"), of(&child.token))
+            .await
+            .unwrap();
         // One that came of another pass lives on, unless all of the agent's end.
         let other = open_task(&broker, &["read_ledger"]).await.unwrap();
         let bystander = child_of(&broker, &other.token).await;
@@ -212,17 +333,32 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         assert!(records <= 4, "{how}: {records} records");
         house.tell(&broker, &verifier);
         for dead in [&child, &grandchild] {
-            assert!(codes(&verifier, dead).contains(&ReasonCode::RevokedTask), "{how}: {:?}", codes(&verifier, dead));
+            assert!(
+                codes(&verifier, dead).contains(&ReasonCode::RevokedTask),
+                "{how}: {:?}",
+                codes(&verifier, dead)
+            );
         }
         let all_end = matches!(how, "agent" | "steward");
         assert_eq!(codes(&verifier, &bystander).is_empty(), !all_end, "{how}");
         let (caller, actor) = helper();
-        let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await;
+        let renewed = broker
+            .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
+            .await;
         assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
-        assert!(matches!(refused(&broker, of(&child.token)).await, ExchangeError::Subject(_)), "{how}");
+        assert!(
+            matches!(
+                refused(&broker, of(&child.token)).await,
+                ExchangeError::Subject(_)
+            ),
+            "{how}"
+        );
         // A reinstatement revives nothing, and a start from the records knows the same.
         if matches!(how, "agent") {
-            broker.reinstate(&admin(), Subject::Agent(parent.task.agent.clone())).await.unwrap();
+            broker
+                .reinstate(&admin(), Subject::Agent(parent.task.agent.clone()))
+                .await
+                .unwrap();
         }
         if !matches!(how, "completed" | "appended block" | "agent") {
             continue;
@@ -232,9 +368,14 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         let broker = house.open().await;
         let verifier = house.verifier(&broker);
         for dead in [&child, &grandchild] {
-            assert!(codes(&verifier, dead).contains(&ReasonCode::RevokedTask), "{how}");
+            assert!(
+                codes(&verifier, dead).contains(&ReasonCode::RevokedTask),
+                "{how}"
+            );
         }
-        let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await;
+        let renewed = broker
+            .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
+            .await;
         assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
     }
 }
@@ -259,10 +400,17 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
         let verifier = house.verifier(&broker);
         for child in early.into_iter().chain(late).flatten().chain([first]) {
             assert!(!codes(&verifier, &child).is_empty(), "{how}");
-            let renewed = broker.issue_again(&caller, &actor, (&child.task.task, IssueAgain::default())).await;
+            let renewed = broker
+                .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
+                .await;
             assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
         }
-        assert!(exchange(&broker, &helper(), of(&narrowed.token)).await.is_err(), "{how}");
+        assert!(
+            exchange(&broker, &helper(), of(&narrowed.token))
+                .await
+                .is_err(),
+            "{how}"
+        );
     }
 }
 
@@ -272,29 +420,53 @@ async fn what_is_dead_forged_or_narrowed_beyond_words_is_not_exchanged() {
     let broker = with_helpers(&house).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
     let root = root_key(&broker.key_document().unwrap());
-    let foreign = raw::append(&parent.token, &root, r#"check if call($s, $k, "read_ledger");"#);
+    let foreign = raw::append(
+        &parent.token,
+        &root,
+        r#"check if call($s, $k, "read_ledger");"#,
+    );
     let later = raw::append(
         &parent.token,
         &root,
         r#"check if time($t), $t >= 2026-11-22T10:04:00Z && $t < 2026-11-22T10:05:00Z;"#,
     );
-    let sealed = raw::token(raw::biscuit(&parent.token, &root).seal().unwrap().to_vec().unwrap());
+    let sealed = raw::token(
+        raw::biscuit(&parent.token, &root)
+            .seal()
+            .unwrap()
+            .to_vec()
+            .unwrap(),
+    );
     let own = support::Issuer::new();
     let strange = own.mint(vec![support::rights(json!({"tools": ["read_ledger"]}))]);
     let garbage = PassToken::from_text("AAAA".to_owned());
     let before = broker.state().last_sequence();
-    for (name, token) in
-        [("foreign", &foreign), ("later", &later), ("sealed", &sealed), ("strange", &strange), ("garbage", &garbage)]
-    {
+    for (name, token) in [
+        ("foreign", &foreign),
+        ("later", &later),
+        ("sealed", &sealed),
+        ("strange", &strange),
+        ("garbage", &garbage),
+    ] {
         let error = refused(&broker, of(token)).await;
-        assert!(matches!(error, ExchangeError::Subject(_)), "{name}: {error}");
+        assert!(
+            matches!(error, ExchangeError::Subject(_)),
+            "{name}: {error}"
+        );
     }
-    assert_eq!(broker.state().last_sequence(), before, "nothing is recorded of them");
+    assert_eq!(
+        broker.state().last_sequence(),
+        before,
+        "nothing is recorded of them"
+    );
     house.clock.advance(Duration::from_secs(300));
-    assert!(matches!(refused(&broker, of(&parent.token)).await, ExchangeError::Subject(_)));
+    assert!(matches!(
+        refused(&broker, of(&parent.token)).await,
+        ExchangeError::Subject(_)
+    ));
 }
 
-fn root_key(document: &KeyDocument) -> hallpass::base::key::PublicKey {
+fn root_key(document: &KeyDocument) -> hallpass_core::base::key::PublicKey {
     document.keys[0].key
 }
 
@@ -303,19 +475,51 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
     let house = House::new();
     let broker = with_helpers(&house).await;
     let (caller, agent) = bot();
-    let (planner, actor_key) = (PrivateKey::from_seed(&[7; 32]), PrivateKey::from_seed(&[21; 32]));
+    let (planner, actor_key) = (
+        PrivateKey::from_seed(&[7; 32]),
+        PrivateKey::from_seed(&[21; 32]),
+    );
     let key = |key: &PrivateKey| HolderKey::Ed25519(key.public());
-    let holding = |times| Some(hallpass::token::Holding { key: key(&planner), max_delegations: times });
-    let request = |times| OpenTask { holder: holding(times), ..wants(&["read_ledger"]) };
+    let holding = |times| {
+        Some(hallpass_core::token::Holding {
+            key: key(&planner),
+            max_delegations: times,
+        })
+    };
+    let request = |times| OpenTask {
+        holder: holding(times),
+        ..wants(&["read_ledger"])
+    };
     let once = broker.open_task(&caller, &agent, request(1)).await.unwrap();
     let never = broker.open_task(&caller, &agent, request(0)).await.unwrap();
-    assert!(matches!(refused(&broker, of(&once.token)).await, ExchangeError::Proof));
-    let by_actor = Of { proven: Some(key(&actor_key)), ..of(&once.token) };
-    assert!(matches!(refused(&broker, by_actor).await, ExchangeError::Proof), "not the holder's key");
-    let by_holder = |token| Of { proven: Some(key(&planner)), ..of(token) };
-    assert!(matches!(refused(&broker, by_holder(&never.token)).await, ExchangeError::Subject(_)));
-    let child = exchange(&broker, &helper(), by_holder(&once.token)).await.unwrap();
-    assert_eq!(child.record.holder, Some(key(&planner).thumbprint()), "as bound as its parent");
+    assert!(matches!(
+        refused(&broker, of(&once.token)).await,
+        ExchangeError::Proof
+    ));
+    let by_actor = Of {
+        proven: Some(key(&actor_key)),
+        ..of(&once.token)
+    };
+    assert!(
+        matches!(refused(&broker, by_actor).await, ExchangeError::Proof),
+        "not the holder's key"
+    );
+    let by_holder = |token| Of {
+        proven: Some(key(&planner)),
+        ..of(token)
+    };
+    assert!(matches!(
+        refused(&broker, by_holder(&never.token)).await,
+        ExchangeError::Subject(_)
+    ));
+    let child = exchange(&broker, &helper(), by_holder(&once.token))
+        .await
+        .unwrap();
+    assert_eq!(
+        child.record.holder,
+        Some(key(&planner).thumbprint()),
+        "as bound as its parent"
+    );
     // Handed on to the actor with the holder's signature, it is the actor's to exchange, and no further.
     let document = broker.key_document().unwrap();
     let to = Delegation {
@@ -325,9 +529,19 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
         may_delegate: 0,
         use_only: false,
     };
-    let handed = delegate(&verify_signatures(&document, once.token.expose()).unwrap(), &planner, &to).unwrap();
-    let proven = Of { proven: Some(key(&actor_key)), ..of(&handed.token) };
-    let error = exchange(&broker, &named("third-bot"), proven.clone()).await.unwrap_err();
+    let handed = delegate(
+        &verify_signatures(&document, once.token.expose()).unwrap(),
+        &planner,
+        &to,
+    )
+    .unwrap();
+    let proven = Of {
+        proven: Some(key(&actor_key)),
+        ..of(&handed.token)
+    };
+    let error = exchange(&broker, &named("third-bot"), proven.clone())
+        .await
+        .unwrap_err();
     assert!(matches!(error, ExchangeError::Subject(_)), "{error}");
     let child = exchange(&broker, &helper(), proven).await.unwrap();
     assert_eq!(child.record.holder, Some(key(&actor_key).thumbprint()));
@@ -340,22 +554,69 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
     let (caller, agent) = bot();
     let [planner, helpers, thirds] = [7, 21, 22].map(|seed| PrivateKey::from_seed(&[seed; 32]));
     let key = |key: &PrivateKey| HolderKey::Ed25519(key.public());
-    let holder = Some(hallpass::token::Holding { key: key(&planner), max_delegations: 2 });
-    let parent = broker.open_task(&caller, &agent, OpenTask { holder, ..wants(&["read_ledger"]) }).await.unwrap();
+    let holder = Some(hallpass_core::token::Holding {
+        key: key(&planner),
+        max_delegations: 2,
+    });
+    let parent = broker
+        .open_task(
+            &caller,
+            &agent,
+            OpenTask {
+                holder,
+                ..wants(&["read_ledger"])
+            },
+        )
+        .await
+        .unwrap();
     let document = broker.key_document().unwrap();
     let mut token = parent.token;
-    for (from, to, name, may_delegate) in [(&planner, &helpers, "helper-bot", 1), (&helpers, &thirds, "third-bot", 0)] {
+    for (from, to, name, may_delegate) in [
+        (&planner, &helpers, "helper-bot", 1),
+        (&helpers, &thirds, "third-bot", 0),
+    ] {
         let (agent, narrowing) = (name.parse().unwrap(), Narrowing::default());
-        let to = Delegation { agent, key: key(to), narrowing, may_delegate, use_only: false };
-        token = delegate(&verify_signatures(&document, token.expose()).unwrap(), from, &to).unwrap().token;
+        let to = Delegation {
+            agent,
+            key: key(to),
+            narrowing,
+            may_delegate,
+            use_only: false,
+        };
+        token = delegate(
+            &verify_signatures(&document, token.expose()).unwrap(),
+            from,
+            &to,
+        )
+        .unwrap()
+        .token;
     }
     let third = named("third-bot");
-    let proven = || Of { proven: Some(key(&thirds)), ..of(&token) };
+    let proven = || Of {
+        proven: Some(key(&thirds)),
+        ..of(&token)
+    };
     let child = exchange(&broker, &third, proven()).await.unwrap();
-    broker.revoke(&admin(), revoke(Subject::Agent("helper-bot".parse().unwrap()))).await.unwrap();
-    assert_eq!(broker.task(&child.task.task, None).unwrap().state, "revoked");
+    broker
+        .revoke(
+            &admin(),
+            revoke(Subject::Agent("helper-bot".parse().unwrap())),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        broker.task(&child.task.task, None).unwrap().state,
+        "revoked"
+    );
     exchange(&broker, &third, proven()).await.unwrap_err();
-    broker.issue_again(&third.0, &third.1, (&child.task.task, IssueAgain::default())).await.unwrap_err();
+    broker
+        .issue_again(
+            &third.0,
+            &third.1,
+            (&child.task.task, IssueAgain::default()),
+        )
+        .await
+        .unwrap_err();
 }
 
 #[tokio::test]
@@ -365,7 +626,11 @@ async fn a_pass_comes_of_so_many_exchanges_and_no_more() {
     let mut token = open_task(&broker, &["read_ledger"]).await.unwrap().token;
     let mut generations = 0;
     let error = loop {
-        let actor = if generations % 2 == 0 { helper() } else { named("third-bot") };
+        let actor = if generations % 2 == 0 {
+            helper()
+        } else {
+            named("third-bot")
+        };
         match exchange(&broker, &actor, of(&token)).await {
             Ok(child) => token = child.token,
             Err(error) => break error,
@@ -386,14 +651,28 @@ async fn a_childs_delegation_is_its_own() {
     let (caller, agent) = bot();
     // The parent's agent is told nothing of the child's task, and ends it by ending its own.
     let task: &TaskId = &child.task.task;
-    assert_eq!(broker.task(task, Some(&agent)).unwrap_err().code(), ReasonCode::NotFound);
-    assert_eq!(broker.complete_task(&caller, &agent, task).await.unwrap_err().code(), ReasonCode::NotFound);
+    assert_eq!(
+        broker.task(task, Some(&agent)).unwrap_err().code(),
+        ReasonCode::NotFound
+    );
+    assert_eq!(
+        broker
+            .complete_task(&caller, &agent, task)
+            .await
+            .unwrap_err()
+            .code(),
+        ReasonCode::NotFound
+    );
     let report = DelegationReport {
         blocks: vec![child.record.revocation_id, parent.record.revocation_id],
         ..DelegationReport::default()
     };
     assert_eq!(
-        broker.report_delegation(&caller, &agent, (task, report)).await.unwrap_err().code(),
+        broker
+            .report_delegation(&caller, &agent, (task, report))
+            .await
+            .unwrap_err()
+            .code(),
         ReasonCode::NotFound
     );
 }
@@ -403,11 +682,17 @@ async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
     let house = House::new();
     let broker = with_helpers(&house).await;
     let (caller, agent) = bot();
-    let long = OpenTask { ttl: Duration::from_secs(600), ..wants(&["read_ledger"]) };
+    let long = OpenTask {
+        ttl: Duration::from_secs(600),
+        ..wants(&["read_ledger"])
+    };
     let parent = broker.open_task(&caller, &agent, long).await.unwrap();
     let child = child_of(&broker, &parent.token).await;
     house.clock.advance(Duration::from_secs(300));
-    broker.complete_task(&caller, &agent, &parent.task.task).await.unwrap();
+    broker
+        .complete_task(&caller, &agent, &parent.task.task)
+        .await
+        .unwrap();
     assert_eq!(broker.task(&child.task.task, None).unwrap().state, "over");
 }
 
@@ -415,19 +700,41 @@ async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
 async fn the_restrictions_of_a_parent_do_not_count_as_more_rights() {
     let house = House::new();
     let broker = with_helpers(&house).await;
-    let tools: serde_json::Map<_, _> = (0..101).map(|n| (format!("read_{n}"), json!({"read_only": true}))).collect();
+    let tools: serde_json::Map<_, _> = (0..101)
+        .map(|n| (format!("read_{n}"), json!({"read_only": true})))
+        .collect();
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     manifest["tools"] = tools.into();
     let policy = house.directory.path().join("policy");
     std::fs::remove_file(policy.join("transfers.toml")).unwrap();
-    let grant =
-        "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
+    let grant = "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
     std::fs::write(policy.join("reads.toml"), grant).unwrap();
     broker.reload_policy(&admin()).await.unwrap().unwrap();
-    broker.set_server(&admin(), serde_json::from_value(manifest).unwrap()).await.unwrap();
+    broker
+        .set_server(&admin(), serde_json::from_value(manifest).unwrap())
+        .await
+        .unwrap();
     let (caller, agent) = bot();
     let details = asked(json!({"tools": ["read_*"], "read_only": true})).unwrap();
-    let parent = broker.open_task(&caller, &agent, OpenTask { details, ..wants(&[]) }).await.unwrap();
+    let parent = broker
+        .open_task(
+            &caller,
+            &agent,
+            OpenTask {
+                details,
+                ..wants(&[])
+            },
+        )
+        .await
+        .unwrap();
     let child = child_of(&broker, &parent.token).await;
-    assert_eq!(child.record.rights.iter().map(|right| right.tools.len()).sum::<usize>(), 202);
+    assert_eq!(
+        child
+            .record
+            .rights
+            .iter()
+            .map(|right| right.tools.len())
+            .sum::<usize>(),
+        202
+    );
 }

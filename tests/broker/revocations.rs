@@ -1,10 +1,9 @@
 //! What a revocation reaches, whatever agents, clocks and configuration do meanwhile.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hallpass::{
+use hallpass_broker::{DelegationReport, NewOperator, OperatorToken, domain::event::Role};
+use hallpass_core::{
     base::ids::RevocationId,
-    broker::{DelegationReport, NewOperator, OperatorToken},
-    journal::event::Role,
     token::{Narrowing, attenuate, manifest::Manifest},
 };
 
@@ -21,7 +20,9 @@ async fn with_archive(house: &House) -> Arc<Broker> {
     manifest["aliases"] = json!([]);
     let manifest: Manifest = serde_json::from_value(manifest).unwrap();
     broker.set_server(&admin(), manifest).await.unwrap();
-    let grant = GRANT.replace("research-reads", "archive-reads").replace("\"ledger\"", "\"archive\"");
+    let grant = GRANT
+        .replace("research-reads", "archive-reads")
+        .replace("\"ledger\"", "\"archive\"");
     std::fs::write(house.directory.path().join("policy/archive.toml"), grant).unwrap();
     broker.reload_policy(&admin()).await.unwrap().unwrap();
     broker
@@ -29,16 +30,29 @@ async fn with_archive(house: &House) -> Arc<Broker> {
 
 fn at_archive() -> OpenTask {
     let detail = json!({"type": "mcp", "server": ARCHIVE, "tools": ["read_ledger"]});
-    OpenTask { details: vec![serde_json::from_value(detail).unwrap()], ..wants(&[]) }
+    OpenTask {
+        details: vec![serde_json::from_value(detail).unwrap()],
+        ..wants(&[])
+    }
 }
 
 /// Reports `block` as appended to a pass of a new task at the archive.
 async fn report_at_archive(broker: &Broker, block: RevocationId) {
     let (caller, agent) = bot();
-    let other = broker.open_task(&caller, &agent, at_archive()).await.unwrap();
+    let other = broker
+        .open_task(&caller, &agent, at_archive())
+        .await
+        .unwrap();
     let blocks = vec![other.record.revocation_id, block];
-    let report = DelegationReport { blocks, delegate: None, delegate_key: None };
-    broker.report_delegation(&caller, &agent, (&other.task.task, report)).await.unwrap();
+    let report = DelegationReport {
+        blocks,
+        delegate: None,
+        delegate_key: None,
+    };
+    broker
+        .report_delegation(&caller, &agent, (&other.task.task, report))
+        .await
+        .unwrap();
 }
 
 async fn reopened(house: &House, broker: Arc<Broker>) -> Arc<Broker> {
@@ -51,9 +65,18 @@ async fn reopened(house: &House, broker: Arc<Broker>) -> Arc<Broker> {
 async fn a_reported_delegation_does_not_keep_an_operators_token_alive() {
     let house = House::new();
     let broker = with_archive(&house).await;
-    let stolen = broker.add_operator(&admin(), operator("stolen", Role::Auditor)).await.unwrap();
+    let stolen = broker
+        .add_operator(&admin(), operator("stolen", Role::Auditor))
+        .await
+        .unwrap();
     report_at_archive(&broker, stolen.revocation_id).await;
-    broker.revoke(&admin(), revoke(Subject::RevocationId(stolen.revocation_id))).await.unwrap();
+    broker
+        .revoke(
+            &admin(),
+            revoke(Subject::RevocationId(stolen.revocation_id)),
+        )
+        .await
+        .unwrap();
     assert!(broker.state().is_revoked_block(&stolen.revocation_id));
     let broker = reopened(&house, broker).await;
     assert!(broker.state().is_revoked_block(&stolen.revocation_id));
@@ -70,11 +93,20 @@ async fn a_reported_delegation_does_not_keep_a_revocation_from_the_server_concer
     let block = *narrowed.blocks.last().unwrap();
     report_at_archive(&broker, block).await;
     let verifier = house.verifier(&broker);
-    broker.revoke(&admin(), revoke(Subject::RevocationId(block))).await.unwrap();
+    broker
+        .revoke(&admin(), revoke(Subject::RevocationId(block)))
+        .await
+        .unwrap();
     house.tell(&broker, &verifier);
-    assert_eq!(codes_of(&verifier, &narrowed.token), [ReasonCode::RevokedToken]);
+    assert_eq!(
+        codes_of(&verifier, &narrowed.token),
+        [ReasonCode::RevokedToken]
+    );
     let broker = reopened(&house, broker).await;
-    assert_eq!(codes_of(&house.verifier(&broker), &narrowed.token), [ReasonCode::RevokedToken]);
+    assert_eq!(
+        codes_of(&house.verifier(&broker), &narrowed.token),
+        [ReasonCode::RevokedToken]
+    );
     assert_eq!(codes(&verifier, &issued), []);
 }
 
@@ -82,11 +114,17 @@ fn verifier_at(house: &House, broker: &Broker, server: &str) -> Verifier {
     let document = broker.key_document().unwrap();
     let manifest = broker.server(server).unwrap().manifest;
     let uri = manifest.server.clone();
-    let verifier = Verifier::builder(broker.issuer().clone(), document.feed_key.thumbprint(), manifest)
-        .clock(house.clock.clone())
-        .build();
+    let verifier = Verifier::builder(
+        broker.issuer().clone(),
+        document.feed_key.thumbprint(),
+        manifest,
+    )
+    .clock(house.clock.clone())
+    .build();
     verifier.accept_key_document(&document).unwrap();
-    verifier.accept_frame(&broker.feed_frame(&uri, None).unwrap().text).unwrap();
+    verifier
+        .accept_frame(&broker.feed_frame(&uri, None).unwrap().text)
+        .unwrap();
     verifier
 }
 
@@ -95,10 +133,22 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
     let house = House::new();
     let broker = house.furnished().await;
     let (caller, agent) = bot();
-    let long = OpenTask { ttl: Duration::from_secs(3600), ..wants(&["read_ledger"]) };
-    let task = broker.open_task(&caller, &agent, long).await.unwrap().task.task;
+    let long = OpenTask {
+        ttl: Duration::from_secs(3600),
+        ..wants(&["read_ledger"])
+    };
+    let task = broker
+        .open_task(&caller, &agent, long)
+        .await
+        .unwrap()
+        .task
+        .task;
     house.clock.advance(Duration::from_secs(540));
-    let again = async || broker.issue_again(&caller, &agent, (&task, IssueAgain::default())).await;
+    let again = async || {
+        broker
+            .issue_again(&caller, &agent, (&task, IssueAgain::default()))
+            .await
+    };
     // Each has decided and signed, and waits for its record, when the next begins. One is there when the task is
     // completed, the others are on their way.
     let mut early: FuturesUnordered<_> = (0..10).map(|_| again()).collect();
@@ -107,7 +157,11 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
     let completed = broker.complete_task(&caller, &agent, &task);
     let (early, completed, late) = tokio::join!(early.collect::<Vec<_>>(), completed, late);
     completed.unwrap();
-    assert!(late.iter().all(|answer| matches!(answer, Err(BrokerError::TaskEnded(_)))), "{late:?}");
+    assert!(
+        late.iter()
+            .all(|answer| matches!(answer, Err(BrokerError::TaskEnded(_)))),
+        "{late:?}"
+    );
     // The first pass is over by now, those of the race are not.
     house.clock.advance(Duration::from_secs(120));
     let verifier = house.verifier(&broker);
@@ -122,13 +176,18 @@ async fn a_task_that_is_revoked_while_it_gets_a_pass_for_another_server_is_dead_
     let broker = with_archive(&house).await;
     let (caller, agent) = bot();
     let first = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let wanted = IssueAgain { details: Some(at_archive().details) };
+    let wanted = IssueAgain {
+        details: Some(at_archive().details),
+    };
     let renewal = broker.issue_again(&caller, &agent, (&first.task.task, wanted));
     let admin = admin();
     let revoked = broker.revoke(&admin, revoke(Subject::Task(first.task.task.clone())));
     let (_, revoked) = tokio::join!(renewal, revoked);
     revoked.unwrap();
-    assert_eq!(codes(&house.verifier(&broker), &first), [ReasonCode::RevokedTask]);
+    assert_eq!(
+        codes(&house.verifier(&broker), &first),
+        [ReasonCode::RevokedTask]
+    );
     let verifier = verifier_at(&house, &broker, ARCHIVE);
     assert_eq!(verifier.revocation_count(), 1);
 }
@@ -152,13 +211,27 @@ async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
         let house = House::new();
         let broker = house.furnished().await;
         let agent = Subject::Agent("research-bot".parse().unwrap());
-        let first = if ahead == "agent" { agent.clone() } else { Subject::Server(support::server()) };
-        broker.revoke(&admin(), revoke(first.clone())).await.unwrap();
+        let first = if ahead == "agent" {
+            agent.clone()
+        } else {
+            Subject::Server(support::server())
+        };
+        broker
+            .revoke(&admin(), revoke(first.clone()))
+            .await
+            .unwrap();
         broker.reinstate(&admin(), first).await.unwrap();
         let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
         assert!(issued.record.issued_at > broker.now(), "{ahead}");
-        broker.revoke(&admin(), revoke(agent.clone())).await.unwrap();
-        assert_eq!(codes(&house.verifier(&broker), &issued), [ReasonCode::RevokedAgent], "{ahead}");
+        broker
+            .revoke(&admin(), revoke(agent.clone()))
+            .await
+            .unwrap();
+        assert_eq!(
+            codes(&house.verifier(&broker), &issued),
+            [ReasonCode::RevokedAgent],
+            "{ahead}"
+        );
         broker.reinstate(&admin(), agent).await.unwrap();
         let next = open_task(&broker, &["read_ledger"]).await.unwrap();
         assert_eq!(codes(&house.verifier(&broker), &next), [], "{ahead}");
@@ -167,7 +240,12 @@ async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
 
 fn operator(name: &str, role: Role) -> NewOperator {
     let ttl = Duration::from_secs(3600);
-    NewOperator { operator: name.parse().unwrap(), roles: [role].into(), servers: [].into(), ttl }
+    NewOperator {
+        operator: name.parse().unwrap(),
+        roles: [role].into(),
+        servers: [].into(),
+        ttl,
+    }
 }
 
 #[tokio::test]
@@ -176,11 +254,22 @@ async fn an_operator_that_was_removed_and_made_again_is_listed_and_can_be_remove
     let broker = house.open().await;
     let issued_at = |token: &OperatorToken| token.expires_at.minus(Duration::from_secs(3600));
     let backup = "backup".parse().unwrap();
-    let listed = |broker: &Broker| broker.operators().iter().any(|(operator, ..)| *operator == backup);
-    broker.add_operator(&admin(), operator("backup", Role::Auditor)).await.unwrap();
+    let listed = |broker: &Broker| {
+        broker
+            .operators()
+            .iter()
+            .any(|(operator, ..)| *operator == backup)
+    };
+    broker
+        .add_operator(&admin(), operator("backup", Role::Auditor))
+        .await
+        .unwrap();
     broker.remove_operator(&admin(), &backup).await.unwrap();
     assert!(!listed(&broker));
-    let again = broker.add_operator(&admin(), operator("backup", Role::Auditor)).await.unwrap();
+    let again = broker
+        .add_operator(&admin(), operator("backup", Role::Auditor))
+        .await
+        .unwrap();
     assert!(broker.state().accepts_operator(&backup, issued_at(&again)));
     assert!(listed(&broker));
     broker.remove_operator(&admin(), &backup).await.unwrap();
@@ -192,11 +281,24 @@ async fn an_operator_that_was_removed_and_made_again_is_listed_and_can_be_remove
 async fn a_second_token_of_an_operator_hides_nothing_of_the_first() {
     let house = House::new();
     let broker = house.open().await;
-    let first = broker.add_operator(&admin(), operator("backup", Role::Admin)).await.unwrap();
-    let short = NewOperator { ttl: Duration::from_secs(60), ..operator("backup", Role::Auditor) };
+    let first = broker
+        .add_operator(&admin(), operator("backup", Role::Admin))
+        .await
+        .unwrap();
+    let short = NewOperator {
+        ttl: Duration::from_secs(60),
+        ..operator("backup", Role::Auditor)
+    };
     broker.add_operator(&admin(), short).await.unwrap();
-    let (_, roles, expires_at) = broker.operators().into_iter().find(|(name, ..)| name.as_str() == "backup").unwrap();
-    assert_eq!((roles, expires_at), ([Role::Admin, Role::Auditor].into(), first.expires_at));
+    let (_, roles, expires_at) = broker
+        .operators()
+        .into_iter()
+        .find(|(name, ..)| name.as_str() == "backup")
+        .unwrap();
+    assert_eq!(
+        (roles, expires_at),
+        ([Role::Admin, Role::Auditor].into(), first.expires_at)
+    );
 }
 
 #[tokio::test]
@@ -204,13 +306,25 @@ async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_long
     let house = House::new();
     let broker = house.furnished().await;
     let (caller, agent) = bot();
-    let long = OpenTask { ttl: Duration::from_secs(3600), ..wants(&["read_ledger"]) };
+    let long = OpenTask {
+        ttl: Duration::from_secs(3600),
+        ..wants(&["read_ledger"])
+    };
     let issued = broker.open_task(&caller, &agent, long).await.unwrap();
-    let options = Options { max_pass_ttl: Duration::from_secs(1), ..broker.options().clone() };
+    let options = Options {
+        max_pass_ttl: Duration::from_secs(1),
+        ..broker.options().clone()
+    };
     broker.close().await.unwrap();
     drop(broker);
-    let broker = Broker::open(options, house.clock.clone()).await.unwrap().broker;
-    broker.revoke(&admin(), revoke(Subject::Agent(agent))).await.unwrap();
+    let broker = Broker::open(options, house.clock.clone())
+        .await
+        .unwrap()
+        .broker;
+    broker
+        .revoke(&admin(), revoke(Subject::Agent(agent)))
+        .await
+        .unwrap();
     let verifier = house.verifier(&broker);
     house.clock.advance(Duration::from_secs(599));
     house.tell(&broker, &verifier);

@@ -26,7 +26,11 @@ pub(crate) struct Ran {
 impl Home {
     /// Without a broker.
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), url: None, broker: None }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            url: None,
+            broker: None,
+        }
     }
 
     /// With a broker that listens.
@@ -41,14 +45,27 @@ impl Home {
     }
 
     pub(crate) fn start_with(&mut self, more: &[&str]) {
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"];
-        let mut child =
-            self.command(&[&serve[..], more].concat()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let serve = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ];
+        let mut child = self
+            .command(&[&serve[..], more].concat())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = String::new();
         for line in lines.by_ref() {
             let line = line.unwrap();
-            let event: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+            let event: Value =
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
             if let Some(url) = event.get("url").and_then(Value::as_str) {
                 self.url = Some(url.to_owned());
                 break;
@@ -73,7 +90,13 @@ impl Home {
     }
 
     fn signal(&self, child: &Child, signal: &str) {
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -90,8 +113,16 @@ impl Home {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
-        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
-        for name in ["HALLPASS_BROKER", "HALLPASS_OPERATOR_TOKEN", "HALLPASS_CONFIG", "COLUMNS"] {
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null());
+        for name in [
+            "HALLPASS_BROKER",
+            "HALLPASS_OPERATOR_TOKEN",
+            "HALLPASS_CONFIG",
+            "COLUMNS",
+        ] {
             command.env_remove(name);
         }
         if let Some(url) = &self.url {
@@ -107,8 +138,18 @@ impl Home {
     /// Runs a command with `input` on its stdin.
     pub(crate) fn run_with(&self, input: &str, arguments: &[&str]) -> Ran {
         let mut command = self.command(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         Ran::of(&child.wait_with_output().unwrap())
     }
 
@@ -129,8 +170,26 @@ impl Home {
     /// Registers a server by a manifest, an agent and a grant, without a server to ask.
     pub(crate) fn furnish(&self) {
         self.write("ledger.toml", MANIFEST);
-        self.ok(&["server", "add", "https://ledger.example/mcp", "--name", "ledger", "--manifest", "ledger.toml"]);
-        self.ok(&["agent", "add", "research-bot", "--steward", "alice", "--group", "research", "--key-out", KEY]);
+        self.ok(&[
+            "server",
+            "add",
+            "https://ledger.example/mcp",
+            "--name",
+            "ledger",
+            "--manifest",
+            "ledger.toml",
+        ]);
+        self.ok(&[
+            "agent",
+            "add",
+            "research-bot",
+            "--steward",
+            "alice",
+            "--group",
+            "research",
+            "--key-out",
+            KEY,
+        ]);
         self.ok(&GRANT);
     }
 
@@ -171,7 +230,11 @@ impl Drop for Home {
 impl Ran {
     fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Self { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            code: output.status.code().unwrap(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 }
 
@@ -182,7 +245,10 @@ pub(crate) fn mode(path: &Path) -> u32 {
 }
 
 pub(crate) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {value:#}"))
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no {pointer} in {value:#}"))
 }
 
 pub(crate) const KEY: &str = "research-bot.key";

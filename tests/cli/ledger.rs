@@ -9,8 +9,8 @@ use axum::{
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        ListPromptsResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
-        ServerConfig,
+        ListPromptsResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -33,11 +33,17 @@ pub(crate) async fn listen(answers: Answers, token: Option<&'static str>) -> Str
     let mut config = StreamableHttpServerConfig::default();
     config.legacy_session_mode = answers == Answers::Events;
     config.json_response = answers == Answers::Json;
-    let service = StreamableHttpService::new(|| Ok(Ledger), LocalSessionManager::default().into(), config);
+    let service =
+        StreamableHttpService::new(|| Ok(Ledger), LocalSessionManager::default().into(), config);
     let guard = from_fn(move |request: Request, next: Next| async move {
-        let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let given = request
+            .headers()
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
         match token {
-            Some(token) if given != Some(&format!("Bearer {token}")) => Err(StatusCode::UNAUTHORIZED),
+            Some(token) if given != Some(&format!("Bearer {token}")) => {
+                Err(StatusCode::UNAUTHORIZED)
+            }
             _ => Ok(next.run(request).await),
         }
     });
@@ -53,7 +59,13 @@ struct Ledger;
 
 impl ServerHandler for Ledger {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_prompts().enable_resources().build())
+        ServerConfig::new(
+            ServerCapabilities::builder()
+                .enable_tools()
+                .enable_prompts()
+                .enable_resources()
+                .build(),
+        )
     }
 
     async fn list_tools(
@@ -88,7 +100,9 @@ impl ServerHandler for Ledger {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Ok(of(json!({"resources": [{"uri": "file:///srv/books", "name": "books"}]})))
+        Ok(of(
+            json!({"resources": [{"uri": "file:///srv/books", "name": "books"}]}),
+        ))
     }
 }
 

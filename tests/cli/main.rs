@@ -1,7 +1,5 @@
 //! The `hallpass` command as people and scripts run it: the built binary, a real broker, a real MCP server.
 
-#![cfg(feature = "server")]
-
 #[path = "../foreign/mod.rs"]
 mod foreign;
 #[path = "../support/idp.rs"]

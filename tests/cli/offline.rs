@@ -29,7 +29,10 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
     assert_eq!(ids.len(), 2);
     assert_eq!(ids[0], pass["revocation_id"]);
 
-    let ran = home.run_with(text(&narrowed, "/token"), &["token", "inspect", "-", "--json"]);
+    let ran = home.run_with(
+        text(&narrowed, "/token"),
+        &["token", "inspect", "-", "--json"],
+    );
     let summary: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(summary["verified"], false);
     assert_eq!(summary["blocks"].as_array().unwrap().len(), 2);
@@ -38,11 +41,33 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
     for (arguments, words) in [
         (vec!["token", "attenuate", token], "says nothing"),
         (
-            vec!["token", "attenuate", token, "--server", "https://ledger.example/mcp", "--tool", "read_*"],
+            vec![
+                "token",
+                "attenuate",
+                token,
+                "--server",
+                "https://ledger.example/mcp",
+                "--tool",
+                "read_*",
+            ],
             "exact names",
         ),
-        (vec!["token", "attenuate", token, "--server", "ledger", "--tool", "read_ledger"], "server URI"),
-        (vec!["token", "attenuate", "nonsense", "--read-only"], "token"),
+        (
+            vec![
+                "token",
+                "attenuate",
+                token,
+                "--server",
+                "ledger",
+                "--tool",
+                "read_ledger",
+            ],
+            "server URI",
+        ),
+        (
+            vec!["token", "attenuate", "nonsense", "--read-only"],
+            "token",
+        ),
     ] {
         let ran = home.run(&arguments);
         assert_eq!(ran.code, 2, "{ran:?}");
@@ -62,7 +87,11 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
     ];
     let ran = home.run(&verify);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("is `hallpass serve` running?"), "{}", ran.err);
+    assert!(
+        ran.err.contains("is `hallpass serve` running?"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -99,7 +128,10 @@ fn a_narrowed_pass_can_do_less_and_every_reason_is_told() {
         ])
     };
     let (token, key) = (text(&narrowed, "/token"), text(&pin, "/feed_key"));
-    assert_eq!(verify(token, "tool:read_ledger", "{\"year\":2026}", key).code, 0);
+    assert_eq!(
+        verify(token, "tool:read_ledger", "{\"year\":2026}", key).code,
+        0
+    );
     let refused = verify(token, "tool:read_ledger", "{\"year\":2025}", key);
     assert_eq!(refused.code, 3, "{refused:?}");
     let answer: serde_json::Value = serde_json::from_str(&refused.out).unwrap();
@@ -109,7 +141,12 @@ fn a_narrowed_pass_can_do_less_and_every_reason_is_told() {
     assert_eq!(verify(token, "tool:transfer", "{}", key).code, 3);
     assert_eq!(verify(token, "tool:unheard_of", "{}", key).code, 3);
 
-    let foreign = verify(token, "tool:read_ledger", "{}", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    let foreign = verify(
+        token,
+        "tool:read_ledger",
+        "{}",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    );
     assert_eq!(foreign.code, 1, "{foreign:?}");
     assert!(foreign.err.contains("show-pin"), "{}", foreign.err);
 }
@@ -120,12 +157,21 @@ fn a_journal_is_verified_while_the_broker_runs_and_damage_is_placed() {
     home.furnish();
     let sound = home.json(&["audit", "verify"]);
     assert_eq!(sound["ok"], true);
-    let head = format!("{}:{}", sound["head"]["sequence"], text(&sound, "/head/hash"));
+    let head = format!(
+        "{}:{}",
+        sound["head"]["sequence"],
+        text(&sound, "/head/hash")
+    );
     home.pass();
     let shown = home.ok(&["audit", "verify", "hallpass-data", "--head", &head]);
     assert!(shown.contains("sound"), "{shown}");
     home.stop();
-    home.ok(&["audit", "verify", "hallpass-data/journal/000001.jsonl", "--closed"]);
+    home.ok(&[
+        "audit",
+        "verify",
+        "hallpass-data/journal/000001.jsonl",
+        "--closed",
+    ]);
 
     let mut bytes = fs::read(home.path("hallpass-data/journal/000001.jsonl")).unwrap();
     let at = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 40;
@@ -146,7 +192,11 @@ fn a_journal_is_verified_while_the_broker_runs_and_damage_is_placed() {
     home.ok(&["audit", "verify", "copy.jsonl"]);
     let cut = home.run(&["audit", "verify", "copy.jsonl", "--head", &head]);
     assert_eq!(cut.code, 1, "{cut:?}");
-    assert!(home.run(&["audit", "verify", "nowhere"]).err.contains("nowhere"));
+    assert!(
+        home.run(&["audit", "verify", "nowhere"])
+            .err
+            .contains("nowhere")
+    );
 }
 
 #[test]
@@ -160,7 +210,10 @@ fn a_policy_directory_is_checked_with_file_and_line() {
     let sound = home.json(&["policy", "check", "rules"]);
     assert_eq!(sound["ok"], true);
     assert_eq!(sound["warnings"].as_array().unwrap().len(), 1);
-    home.write("ledger.json", r#"{"server":"https://ledger.example/mcp","name":"ledger","tools":{"read":{}}}"#);
+    home.write(
+        "ledger.json",
+        r#"{"server":"https://ledger.example/mcp","name":"ledger","tools":{"read":{}}}"#,
+    );
     let sound = home.json(&["policy", "check", "rules", "--manifest", "ledger.json"]);
     assert_eq!(sound["warnings"].as_array().unwrap().len(), 0);
     home.write("rules/b.toml", "[[grant]]\nid = \"b\"\nbudget = 3\n");
@@ -175,7 +228,10 @@ fn a_lost_operator_token_is_recovered_while_the_broker_is_stopped() {
     let old = fs::read_to_string(home.path("hallpass-data/operator.token")).unwrap();
     let locked = home.run(&["operator", "recover"]);
     assert_eq!(locked.code, 1, "{locked:?}");
-    assert_eq!(fs::read_to_string(home.path("hallpass-data/operator.token")).unwrap(), old);
+    assert_eq!(
+        fs::read_to_string(home.path("hallpass-data/operator.token")).unwrap(),
+        old
+    );
     home.stop();
     let recovered = home.run(&["operator", "recover"]);
     assert_eq!(recovered.code, 0, "{recovered:?}");
@@ -184,7 +240,11 @@ fn a_lost_operator_token_is_recovered_while_the_broker_is_stopped() {
     assert!(!recovered.out.contains(new.trim()));
     home.start();
     home.ok(&["agent", "list"]);
-    let refused = home.command(&["agent", "list"]).env("HALLPASS_OPERATOR_TOKEN", old.trim()).output().unwrap();
+    let refused = home
+        .command(&["agent", "list"])
+        .env("HALLPASS_OPERATOR_TOKEN", old.trim())
+        .output()
+        .unwrap();
     assert_eq!(refused.status.code(), Some(1));
 }
 
@@ -192,12 +252,31 @@ fn a_lost_operator_token_is_recovered_while_the_broker_is_stopped() {
 fn an_operator_token_is_narrowed_without_a_broker() {
     let home = Home::serving();
     home.furnish();
-    let narrowed = home.json(&["operator", "attenuate", "--operation", "revocations:create", "--ttl", "1h"]);
+    let narrowed = home.json(&[
+        "operator",
+        "attenuate",
+        "--operation",
+        "revocations:create",
+        "--ttl",
+        "1h",
+    ]);
     let as_narrowed = |arguments: &[&str]| {
-        home.command(arguments).env("HALLPASS_OPERATOR_TOKEN", text(&narrowed, "/token")).output().unwrap()
+        home.command(arguments)
+            .env("HALLPASS_OPERATOR_TOKEN", text(&narrowed, "/token"))
+            .output()
+            .unwrap()
     };
     assert_eq!(as_narrowed(&["agent", "list"]).status.code(), Some(3));
-    assert_eq!(as_narrowed(&["revoke", "--agent", "research-bot"]).status.code(), Some(0));
+    assert_eq!(
+        as_narrowed(&["revoke", "--agent", "research-bot"])
+            .status
+            .code(),
+        Some(0)
+    );
     assert_eq!(home.run(&["operator", "attenuate"]).code, 2);
-    assert_eq!(home.run(&["operator", "attenuate", "--operation", "everything"]).code, 2);
+    assert_eq!(
+        home.run(&["operator", "attenuate", "--operation", "everything"])
+            .code,
+        2
+    );
 }

@@ -21,21 +21,40 @@ fn certify(home: &Home, name: &str) {
 fn a_renewed_certificate_is_served_after_a_hang_up_and_a_bad_one_is_not() {
     let mut home = Home::new();
     certify(&home, "first");
-    home.start_with(&["--tls-certificate", "tls.pem", "--tls-private-key", "tls.key"]);
+    home.start_with(&[
+        "--tls-certificate",
+        "tls.pem",
+        "--tls-private-key",
+        "tls.key",
+    ]);
     assert!(home.url().starts_with("https://"), "{}", home.url());
-    let trusts = |certificate: &str| home.run(&["agent", "list", "--json", "--ca-file", certificate]).code == 0;
+    let trusts = |certificate: &str| {
+        home.run(&["agent", "list", "--json", "--ca-file", certificate])
+            .code
+            == 0
+    };
     assert!(trusts("first.pem"));
-    assert_ne!(home.run(&["agent", "list"]).code, 0, "nobody vouches for it");
+    assert_ne!(
+        home.run(&["agent", "list"]).code,
+        0,
+        "nobody vouches for it"
+    );
 
     home.write("tls.pem", "no certificate");
     home.hang_up();
-    assert!(trusts("first.pem"), "the old one stays while the new one cannot be used");
+    assert!(
+        trusts("first.pem"),
+        "the old one stays while the new one cannot be used"
+    );
     certify(&home, "second");
     home.hang_up();
     let deadline = Instant::now() + Duration::from_secs(20);
     // Nothing tells from outside that a certificate was taken over but the next connection.
     while !trusts("second.pem") {
-        assert!(Instant::now() < deadline, "the new certificate is not served");
+        assert!(
+            Instant::now() < deadline,
+            "the new certificate is not served"
+        );
     }
     assert!(!trusts("first.pem"));
 }

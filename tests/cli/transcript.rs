@@ -15,8 +15,17 @@ async fn the_first_minutes_work_as_written() {
     let shown = home.ok(&["server", "add", &server, "--name", "ledger", "--import"]);
     assert!(shown.contains("read_ledger (/year)"), "{shown}");
 
-    let shown =
-        home.ok(&["agent", "add", "research-bot", "--steward", "alice", "--group", "research", "--key-out", KEY]);
+    let shown = home.ok(&[
+        "agent",
+        "add",
+        "research-bot",
+        "--steward",
+        "alice",
+        "--group",
+        "research",
+        "--key-out",
+        KEY,
+    ]);
     assert!(shown.contains("alice (stw_"), "{shown}");
     assert_eq!(mode(&home.path(KEY)), 0o600);
 
@@ -30,7 +39,11 @@ async fn the_first_minutes_work_as_written() {
 
     let inspected = home.run(&["token", "inspect", token]);
     assert_eq!(inspected.code, 0);
-    assert!(inspected.out.contains("research-bot") && inspected.out.contains("read_ledger"), "{}", inspected.out);
+    assert!(
+        inspected.out.contains("research-bot") && inspected.out.contains("read_ledger"),
+        "{}",
+        inspected.out
+    );
     assert!(inspected.out.contains(revocation_id));
     assert!(inspected.err.contains("unverified"), "{}", inspected.err);
 
@@ -57,7 +70,15 @@ async fn the_first_minutes_work_as_written() {
     assert!(refused.out.contains("revoked_token"), "{}", refused.out);
 
     let tail = home.ok(&["audit", "tail"]);
-    for word in ["server_set", "agent_set", "policy_loaded", "task_opened", "token_issued", "revoked", "laptop lost"] {
+    for word in [
+        "server_set",
+        "agent_set",
+        "policy_loaded",
+        "task_opened",
+        "token_issued",
+        "revoked",
+        "laptop lost",
+    ] {
         assert!(tail.contains(word), "no {word} in {tail}");
     }
     assert!(!tail.contains(token));
@@ -71,19 +92,39 @@ fn a_first_start_says_what_to_type_next_and_a_second_does_not() {
     };
     let home = Home::new();
     let first_words = || {
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-        let mut child = home.command(&serve).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let serve = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ];
+        let mut child = home
+            .command(&serve)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         // It serves, and has said what it had to say before.
-        let said: Vec<String> =
-            stderr.lines().map(Result::unwrap).take_while(|line| !line.contains(" serving")).collect();
+        let said: Vec<String> = stderr
+            .lines()
+            .map(Result::unwrap)
+            .take_while(|line| !line.contains(" serving"))
+            .collect();
         child.kill().unwrap();
         assert!(child.wait_with_output().unwrap().stdout.is_empty());
         said.join("\n")
     };
     let said = first_words();
-    assert!(said.contains("hallpass server add https://ledger.example/mcp --name ledger --import"), "{said}");
-    assert!(said.contains("export HALLPASS_BROKER=http://127.0.0.1:"), "{said}");
+    assert!(
+        said.contains("hallpass server add https://ledger.example/mcp --name ledger --import"),
+        "{said}"
+    );
+    assert!(
+        said.contains("export HALLPASS_BROKER=http://127.0.0.1:"),
+        "{said}"
+    );
     let token = std::fs::read_to_string(home.path("hallpass-data/operator.token")).unwrap();
     assert!(!said.contains(token.trim()), "{said}");
     let said = first_words();

@@ -19,9 +19,13 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
-    let Some(fetched) = Packages::Node.fetched() else { return };
+    let Some(fetched) = Packages::Node.fetched() else {
+        return;
+    };
     let house = House::open().await;
-    house.register_app("conformance", "http://127.0.0.1/callback").await;
+    house
+        .register_app("conformance", "http://127.0.0.1/callback")
+        .await;
     let mut said = String::new();
     for _ in 0..ATTEMPTS {
         match run(&fetched, &house).await {
@@ -37,9 +41,25 @@ async fn run(fetched: &Fetched, house: &House) -> Result<(), String> {
     let results = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut suite = fetched.node_binary("conformance");
-    suite.args(["authorization", "--url", house.issuer(), "--client-id", "conformance", "--resource", house.server()]);
-    suite.args(["--port", &port.to_string(), "--output-dir"]).arg(results.path()).current_dir(results.path());
-    let mut child = suite.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    suite.args([
+        "authorization",
+        "--url",
+        house.issuer(),
+        "--client-id",
+        "conformance",
+        "--resource",
+        house.server(),
+    ]);
+    suite
+        .args(["--port", &port.to_string(), "--output-dir"])
+        .arg(results.path())
+        .current_dir(results.path());
+    let mut child = suite
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut process = Process(child);
     let endpoint = format!("{}/oauth/authorize?", house.issuer());
@@ -69,7 +89,10 @@ async fn run(fetched: &Fetched, house: &House) -> Result<(), String> {
     }
     assert!(status.success(), "{said}");
     let checks = checks(results.path());
-    let outcomes: Vec<_> = checks.iter().map(|check| (text(check, "id"), text(check, "status"))).collect();
+    let outcomes: Vec<_> = checks
+        .iter()
+        .map(|check| (text(check, "id"), text(check, "status")))
+        .collect();
     let expected = [
         ("authorization-code-grant", "SUCCESS"),
         ("authorization-server-metadata", "SUCCESS"),
@@ -81,7 +104,9 @@ async fn run(fetched: &Fetched, house: &House) -> Result<(), String> {
 
 /// Every check of every scenario, by name.
 fn checks(directory: &std::path::Path) -> Vec<Value> {
-    let scenarios = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path().join("checks.json"));
+    let scenarios = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("checks.json"));
     let mut checks: Vec<Value> = scenarios
         .filter_map(|path| std::fs::read(path).ok())
         .flat_map(|bytes| serde_json::from_slice::<Vec<Value>>(&bytes).unwrap())
@@ -96,7 +121,11 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 
 /// The suite wants to be told a port; nobody else is given this one meanwhile, as a rule (see [`ATTEMPTS`]).
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// With as many ports, since one may be given to somebody else before the suite listens.

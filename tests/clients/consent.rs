@@ -7,11 +7,21 @@ use crate::house::House;
 
 /// Opens `url` as alice, and allows what the page asks.
 pub(crate) async fn allow(house: &House, url: &str) {
-    let browser = Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let browser = Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .build()
+        .unwrap();
     let code = house.sign_in_code("alice");
     let endpoint = format!("{}/oauth/authorize", house.issuer());
     let post = async |form: &[(&str, &str)]| {
-        browser.post(&endpoint).header("origin", house.issuer()).form(form).send().await.unwrap()
+        browser
+            .post(&endpoint)
+            .header("origin", house.issuer())
+            .form(form)
+            .send()
+            .await
+            .unwrap()
     };
     let request = hidden(browser.get(url).send().await.unwrap(), "request").await;
     let signed_in = post(&[("step", "sign_in"), ("request", &request), ("code", &code)]).await;
@@ -27,6 +37,12 @@ pub(crate) async fn allow(house: &House, url: &str) {
 async fn hidden(page: Response, name: &str) -> String {
     let (status, html) = (page.status(), page.text().await.unwrap());
     let field = Regex::new(&format!(r#"name="{name}" value="([^"]*)""#)).unwrap();
-    let found = field.captures(&html).unwrap_or_else(|| panic!("no field {name}: {status}: {html}"));
-    found[1].replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    let found = field
+        .captures(&html)
+        .unwrap_or_else(|| panic!("no field {name}: {status}: {html}"));
+    found[1]
+        .replace("&quot;", "\"")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&")
 }

@@ -42,7 +42,9 @@ impl Driver {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (tell, answers) = mpsc::unbounded_channel();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut objects = lines.map_while(Result::ok).filter(|line| line.starts_with('{'));
+        let mut objects = lines
+            .map_while(Result::ok)
+            .filter(|line| line.starts_with('{'));
         thread::spawn(move || objects.try_for_each(|line| tell.send(line)));
         let mut stderr = child.stderr.take().unwrap();
         let said = thread::spawn(move || {
@@ -50,15 +52,27 @@ impl Driver {
             let _ = stderr.read_to_end(&mut said);
             String::from_utf8_lossy(&said).into_owned()
         });
-        Self { orders: child.stdin.take(), child: Process(child), answers, said: Some(said) }
+        Self {
+            orders: child.stdin.take(),
+            child: Process(child),
+            answers,
+            said: Some(said),
+        }
     }
 
     /// Gives an order and waits for what comes of it.
     pub(crate) async fn tell(&mut self, order: &Value) -> Result<Value, String> {
         // An order that cannot be given shows in the answer that does not come.
-        let _ = self.orders.as_mut().unwrap().write_all(format!("{order}\n").as_bytes());
+        let _ = self
+            .orders
+            .as_mut()
+            .unwrap()
+            .write_all(format!("{order}\n").as_bytes());
         let answer = self.hear().await;
-        match (answer.get("ok"), answer.get("error").and_then(Value::as_str)) {
+        match (
+            answer.get("ok"),
+            answer.get("error").and_then(Value::as_str),
+        ) {
             (Some(ok), None) => Ok(ok.clone()),
             (None, Some(error)) => Err(error.to_owned()),
             _ => panic!("neither `ok` nor `error`: {answer}"),
@@ -68,9 +82,15 @@ impl Driver {
     /// What the process says next; lines that are no JSON objects are its runtime's.
     pub(crate) async fn hear(&mut self) -> Value {
         match tokio::time::timeout(PATIENCE, self.answers.recv()).await {
-            Ok(Some(line)) => serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}")),
+            Ok(Some(line)) => {
+                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+            }
             Ok(None) => panic!("the client ended:\n{}", self.end()),
-            Err(_) => panic!("the client said nothing for {} s:\n{}", PATIENCE.as_secs(), self.end()),
+            Err(_) => panic!(
+                "the client said nothing for {} s:\n{}",
+                PATIENCE.as_secs(),
+                self.end()
+            ),
         }
     }
 
@@ -82,7 +102,9 @@ impl Driver {
     }
 
     pub(crate) async fn call(&mut self, tool: &str, arguments: Value) -> Result<String, String> {
-        let text = self.tell(&json!({"do": "call", "tool": tool, "arguments": arguments})).await?;
+        let text = self
+            .tell(&json!({"do": "call", "tool": tool, "arguments": arguments}))
+            .await?;
         Ok(text.as_str().unwrap().to_owned())
     }
 
@@ -93,13 +115,19 @@ impl Driver {
     /// The version of a package that the client is made of.
     pub(crate) async fn version(&mut self, package: &str) -> String {
         let versions = self.tell(&json!({"do": "versions"})).await.unwrap();
-        versions[package].as_str().unwrap_or_else(|| panic!("no {package} in {versions}")).to_owned()
+        versions[package]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {package} in {versions}"))
+            .to_owned()
     }
 
     /// Ends the process: what it said on stderr.
     fn end(&mut self) -> String {
         self.child.end();
-        self.said.take().map(|said| said.join().unwrap()).unwrap_or_default()
+        self.said
+            .take()
+            .map(|said| said.join().unwrap())
+            .unwrap_or_default()
     }
 }
 

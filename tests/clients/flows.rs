@@ -26,44 +26,92 @@ pub(crate) struct Stock {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_mcp_1_gets_through() {
-    let Some(fetched) = Packages::Mcp1.fetched() else { return };
-    let broken = Some(("client_secret_post", "invalid_request", "no: it sends no `client_id`"));
+    let Some(fetched) = Packages::Mcp1.fetched() else {
+        return;
+    };
+    let broken = Some((
+        "client_secret_post",
+        "invalid_request",
+        "no: it sends no `client_id`",
+    ));
     let flows = &[BASIC, "private_key_jwt"];
-    let stock = Stock { client: "Python `mcp` 1", package: "mcp", flows, task_flow: BASIC, broken };
+    let stock = Stock {
+        client: "Python `mcp` 1",
+        package: "mcp",
+        flows,
+        task_flow: BASIC,
+        broken,
+    };
     walk_through(&stock, Driver::start(fetched.python("mcp1.py"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn python_mcp_2_gets_through() {
-    let Some(fetched) = Packages::Mcp2.fetched() else { return };
-    let flows = &["client_secret_basic", "client_secret_post", "private_key_jwt", "id_jag"];
-    let stock = Stock { client: "Python `mcp` 2", package: "mcp", flows, task_flow: BASIC, broken: None };
+    let Some(fetched) = Packages::Mcp2.fetched() else {
+        return;
+    };
+    let flows = &[
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+        "id_jag",
+    ];
+    let stock = Stock {
+        client: "Python `mcp` 2",
+        package: "mcp",
+        flows,
+        task_flow: BASIC,
+        broken: None,
+    };
     walk_through(&stock, Driver::start(fetched.python("mcp2.py"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fastmcp_gets_through() {
-    let Some(fetched) = Packages::Mcp2.fetched() else { return };
-    let stock =
-        Stock { client: "`fastmcp`", package: "fastmcp", flows: &SECRETS_AND_JWT, task_flow: BASIC, broken: None };
+    let Some(fetched) = Packages::Mcp2.fetched() else {
+        return;
+    };
+    let stock = Stock {
+        client: "`fastmcp`",
+        package: "fastmcp",
+        flows: &SECRETS_AND_JWT,
+        task_flow: BASIC,
+        broken: None,
+    };
     walk_through(&stock, Driver::start(fetched.python("fastmcp_client.py"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_sdk_1_gets_through() {
-    let Some(fetched) = Packages::Node.fetched() else { return };
+    let Some(fetched) = Packages::Node.fetched() else {
+        return;
+    };
     let package = "@modelcontextprotocol/sdk";
     let flows = &["client_secret_basic", "private_key_jwt"];
-    let stock = Stock { client: "`@modelcontextprotocol/sdk`", package, flows, task_flow: BASIC, broken: None };
+    let stock = Stock {
+        client: "`@modelcontextprotocol/sdk`",
+        package,
+        flows,
+        task_flow: BASIC,
+        broken: None,
+    };
     walk_through(&stock, Driver::start(fetched.node("sdk1.mjs"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn typescript_client_2_gets_through() {
-    let Some(fetched) = Packages::Node.fetched() else { return };
+    let Some(fetched) = Packages::Node.fetched() else {
+        return;
+    };
     let package = "@modelcontextprotocol/client";
     let flows = &["client_secret_basic", "private_key_jwt", "id_jag", "dpop"];
-    let stock = Stock { client: "`@modelcontextprotocol/client`", package, flows, task_flow: BASIC, broken: None };
+    let stock = Stock {
+        client: "`@modelcontextprotocol/client`",
+        package,
+        flows,
+        task_flow: BASIC,
+        broken: None,
+    };
     walk_through(&stock, Driver::start(fetched.node("client2.mjs"))).await;
 }
 
@@ -75,17 +123,29 @@ pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
     let agent = house.register_agent("stock-client").await;
     let mut row = Row::of(stock.client, &driver.version(stock.package).await);
     for flow in stock.flows {
-        row.note(column(flow), gets_through(&mut driver, &order(&house, &agent, Some(&idp), flow)).await);
+        row.note(
+            column(flow),
+            gets_through(&mut driver, &order(&house, &agent, Some(&idp), flow)).await,
+        );
     }
     if let Some((flow, answer, note)) = stock.broken {
-        let refused = driver.tell(&of_era(&order(&house, &agent, None, flow), ERAS[0])).await.unwrap_err();
+        let refused = driver
+            .tell(&of_era(&order(&house, &agent, None, flow), ERAS[0]))
+            .await
+            .unwrap_err();
         assert!(refused.contains(answer), "{flow}: {refused}");
         row.note(column(flow), note);
     }
-    row.note("task client", uses_a_task(&house, &agent, &mut driver, stock.task_flow).await);
+    row.note(
+        "task client",
+        uses_a_task(&house, &agent, &mut driver, stock.task_flow).await,
+    );
     let plain = order(&house, &agent, None, stock.task_flow);
     row.note("renewal", renews(&house, &agent, &mut driver, &plain).await);
-    row.note("what a refused call says", is_refused(&mut driver, &plain).await);
+    row.note(
+        "what a refused call says",
+        is_refused(&mut driver, &plain).await,
+    );
     row.note("step-up", steps_up(&house, &mut driver, plain).await);
     row.conclude();
 }
@@ -96,8 +156,15 @@ async fn gets_through(driver: &mut Driver, order: &Value) -> String {
     let mut spoken = Vec::new();
     for era in ERAS {
         let protocol = connected(driver, order, era).await;
-        assert_eq!(driver.list().await.unwrap(), ["read_ledger"], "{flow}, {era}");
-        let read = driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
+        assert_eq!(
+            driver.list().await.unwrap(),
+            ["read_ledger"],
+            "{flow}, {era}"
+        );
+        let read = driver
+            .call("read_ledger", json!({"year": 2026}))
+            .await
+            .unwrap();
         assert!(read.contains("rent"), "{flow}, {era}: {read}");
         driver.close().await;
         if !spoken.contains(&protocol) {
@@ -110,8 +177,14 @@ async fn gets_through(driver: &mut Driver, order: &Value) -> String {
 /// Connects, and tells the revision of MCP that is spoken.
 async fn connected(driver: &mut Driver, order: &Value, era: &str) -> String {
     let order = of_era(order, era);
-    let opened = driver.tell(&order).await.unwrap_or_else(|error| panic!("{}, {era}: {error}", order["flow"]));
-    opened["protocol"].as_str().unwrap_or_else(|| panic!("{}, {era}: {opened}", order["flow"])).to_owned()
+    let opened = driver
+        .tell(&order)
+        .await
+        .unwrap_or_else(|error| panic!("{}, {era}: {error}", order["flow"]));
+    opened["protocol"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{}, {era}: {opened}", order["flow"]))
+        .to_owned()
 }
 
 /// A task's own credentials get exactly its pass, with no scope configured, and nothing once it has ended.
@@ -122,7 +195,9 @@ async fn uses_a_task(house: &House, agent: &Agent, driver: &mut Driver, flow: &s
     let order = json!({"do": "connect", "flow": flow, "url": house.server(), "issuer": house.issuer(),
         "client_id": task["client_id"], "client_secret": task["client_secret"]});
     let protocol = gets_through(driver, &order).await;
-    house.complete_task(agent, task["task_id"].as_str().unwrap()).await;
+    house
+        .complete_task(agent, task["task_id"].as_str().unwrap())
+        .await;
     let refused = driver.tell(&of_era(&order, ERAS[0])).await.unwrap_err();
     assert!(refused.contains("invalid_client"), "{refused}");
     protocol
@@ -133,7 +208,10 @@ async fn renews(house: &House, agent: &Agent, driver: &mut Driver, order: &Value
     let mut outcomes = Vec::new();
     for era in ERAS {
         connected(driver, order, era).await;
-        driver.call("read_ledger", json!({"year": 2026})).await.unwrap();
+        driver
+            .call("read_ledger", json!({"year": 2026}))
+            .await
+            .unwrap();
         house.end_newest_task(agent).await;
         outcomes.push(driver.call("read_ledger", json!({"year": 2026})).await);
         driver.close().await;
@@ -148,7 +226,10 @@ async fn renews(house: &House, agent: &Agent, driver: &mut Driver, order: &Value
 /// What the client's error says of a call that is not granted.
 async fn is_refused(driver: &mut Driver, order: &Value) -> String {
     connected(driver, order, ERAS[0]).await;
-    let refused = driver.call("search_ledger", json!({"text": "rent"})).await.unwrap_err();
+    let refused = driver
+        .call("search_ledger", json!({"text": "rent"}))
+        .await
+        .unwrap_err();
     let says = if refused.contains("not_granted") {
         "our reason"
     } else if refused.contains("tool:search_ledger") {
@@ -160,21 +241,42 @@ async fn is_refused(driver: &mut Driver, order: &Value) -> String {
     } else {
         panic!("the client's error says nothing of use: {refused}")
     };
-    let goes_on = driver.call("read_ledger", json!({"year": 2026})).await.is_ok();
+    let goes_on = driver
+        .call("read_ledger", json!({"year": 2026}))
+        .await
+        .is_ok();
     if goes_on {
         driver.close().await;
     }
-    format!("{says}{}", if goes_on { "" } else { ", and its session ends" })
+    format!(
+        "{says}{}",
+        if goes_on {
+            ""
+        } else {
+            ", and its session ends"
+        }
+    )
 }
 
 /// Whether a call gets through that was granted after the pass was given.
 async fn steps_up(house: &House, driver: &mut Driver, mut order: Value) -> &'static str {
-    if gets_through_once_granted(house, driver, &order, ("search_ledger", json!({"text": "rent"}))).await {
+    if gets_through_once_granted(
+        house,
+        driver,
+        &order,
+        ("search_ledger", json!({"text": "rent"})),
+    )
+    .await
+    {
         return "yes";
     }
     order["scope"] = Value::Null;
     let transfer = ("transfer", json!({"amount": 1, "account": "rent"}));
-    if gets_through_once_granted(house, driver, &order, transfer).await { "when no scope is configured" } else { "no" }
+    if gets_through_once_granted(house, driver, &order, transfer).await {
+        "when no scope is configured"
+    } else {
+        "no"
+    }
 }
 
 async fn gets_through_once_granted(
@@ -220,7 +322,10 @@ fn column(flow: &str) -> &'static str {
 
 /// The broker's settings under which it believes `idp`.
 fn trusting(idp: &Idp) -> String {
-    format!("[[oauth.issuer]]\nissuer = \"{}\"\nkinds = [\"id_jag\"]\nnetworks = [\"127.0.0.0/8\"]\n", idp.url())
+    format!(
+        "[[oauth.issuer]]\nissuer = \"{}\"\nkinds = [\"id_jag\"]\nnetworks = [\"127.0.0.0/8\"]\n",
+        idp.url()
+    )
 }
 
 /// MCP as the client speaks it best, and as all did before 2026-07-28.

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hallpass::{
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::{
     base::time::{Clock as _, SystemClock},
-    identity::AgentKey,
-    verify::{
-        Verifier,
-        document::KeyDocument,
-        feed::{FeedClient, FeedHandle},
-        tower::HallpassLayer,
-    },
+    wire::document::KeyDocument,
+};
+use hallpass_verify::{
+    Verifier,
+    feed::{FeedClient, FeedHandle},
+    tower::HallpassLayer,
 };
 use rcgen::KeyPair;
 use reqwest::Method;
@@ -80,11 +80,25 @@ impl House {
     }
 
     async fn furnished(home: Home, issuer: String) -> Self {
-        let admin = std::fs::read_to_string(home.path("hallpass-data/operator.token")).unwrap().trim().to_owned();
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let admin = std::fs::read_to_string(home.path("hallpass-data/operator.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let mut house = Self { home, issuer, http, admin, server, guarded: None };
+        let mut house = Self {
+            home,
+            issuer,
+            http,
+            admin,
+            server,
+            guarded: None,
+        };
         house.register_server(&house.server, "ledger", &TOOLS).await;
         house.grant("reads", &["read_*"]).await;
         house.guarded = Some(house.guard(listener).await);
@@ -106,8 +120,16 @@ impl House {
     }
 
     pub(crate) async fn register_server(&self, uri: &str, name: &str, tools: &[&str]) {
-        let tools: serde_json::Map<_, _> = tools.iter().map(|tool| ((*tool).to_owned(), json!({}))).collect();
-        self.as_admin(Method::POST, "/v1/servers", &json!({"server": uri, "name": name, "tools": tools})).await;
+        let tools: serde_json::Map<_, _> = tools
+            .iter()
+            .map(|tool| ((*tool).to_owned(), json!({})))
+            .collect();
+        self.as_admin(
+            Method::POST,
+            "/v1/servers",
+            &json!({"server": uri, "name": name, "tools": tools}),
+        )
+        .await;
     }
 
     /// Lets [`CLIENTS`] use `tools` of the ledger.
@@ -119,17 +141,26 @@ impl House {
     pub(crate) async fn grant_at(&self, server: &str, id: &str, tools: &[&str]) {
         let group = format!("group:{CLIENTS}");
         let grant = json!({"id": id, "agents": [group], "server": server, "tools": tools, "max_ttl": "10m"});
-        self.as_admin(Method::POST, "/v1/policy/grants", &grant).await;
+        self.as_admin(Method::POST, "/v1/policy/grants", &grant)
+            .await;
     }
 
     /// Registers one of [`CLIENTS`], with a secret and two keys. Without a scope it asks for all of the ledger.
     pub(crate) async fn register_agent(&self, id: &str) -> Agent {
-        let (key, own) = (KeyPair::generate().unwrap(), AgentKey::generate(id.parse().unwrap()));
+        let (key, own) = (
+            KeyPair::generate().unwrap(),
+            AgentKey::generate(id.parse().unwrap()),
+        );
         let all = json!({"type": "mcp", "server": self.server, "tools": TOOLS});
         let agent = json!({"agent": id, "steward": "alice", "groups": [CLIENTS], "secret": true,
             "keys": [public_jwk(&key), own.public_jwk()], "default_details": [all]});
         let made = self.as_admin(Method::POST, "/v1/agents", &agent).await;
-        Agent { id: id.to_owned(), secret: made["client_secret"].as_str().unwrap().to_owned(), key, own }
+        Agent {
+            id: id.to_owned(),
+            secret: made["client_secret"].as_str().unwrap().to_owned(),
+            key,
+            own,
+        }
     }
 
     /// Registers one of [`CLIENTS`] that people use: it has nothing to prove itself with, and a redirect URI.
@@ -142,24 +173,43 @@ impl House {
 
     /// A secret with which a server asks about passes.
     pub(crate) fn server_secret(&self, server: &str) -> String {
-        self.home.json(&["server", "secret", "add", server])["client_secret"].as_str().unwrap().to_owned()
+        self.home.json(&["server", "secret", "add", server])["client_secret"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Registers a steward who is `subject` at the identity provider `issuer`.
     pub(crate) fn register_person(&self, steward: &str, issuer: &str, subject: &str) {
-        self.home.ok(&["steward", "add", steward, "--identity", issuer, subject]);
+        self.home
+            .ok(&["steward", "add", steward, "--identity", issuer, subject]);
     }
 
     /// What a person signs in with, as the operator gets it on the command line.
     pub(crate) fn sign_in_code(&self, steward: &str) -> String {
-        self.home.json(&["steward", "code", steward])["code"].as_str().unwrap().to_owned()
+        self.home.json(&["steward", "code", steward])["code"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// A pass for `server`, from the token endpoint.
     pub(crate) async fn token(&self, agent: &Agent, server: &str, scope: &str) -> String {
-        let form = [("grant_type", "client_credentials"), ("resource", server), ("scope", scope)];
-        let request = self.http.post(format!("{}/oauth/token", self.issuer())).form(&form);
-        let answer = self.send("a token", request.basic_auth(&agent.id, Some(&agent.secret))).await;
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("resource", server),
+            ("scope", scope),
+        ];
+        let request = self
+            .http
+            .post(format!("{}/oauth/token", self.issuer()))
+            .form(&form);
+        let answer = self
+            .send(
+                "a token",
+                request.basic_auth(&agent.id, Some(&agent.secret)),
+            )
+            .await;
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
@@ -172,14 +222,19 @@ impl House {
     }
 
     pub(crate) async fn complete_task(&self, agent: &Agent, task: &str) {
-        self.as_agent(agent, &format!("/v1/tasks/{task}/complete"), &json!({})).await;
+        self.as_agent(agent, &format!("/v1/tasks/{task}/complete"), &json!({}))
+            .await;
     }
 
     /// Revokes the task that the agent opened last, and waits until the MCP server has heard of it.
     pub(crate) async fn end_newest_task(&self, agent: &Agent) {
         let path = format!("/v1/tasks?agent={}&limit=200", agent.id);
         let tasks = self.as_admin(Method::GET, &path, &Value::Null).await;
-        let ids = tasks["items"].as_array().unwrap().iter().filter_map(|task| task["task_id"].as_str());
+        let ids = tasks["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|task| task["task_id"].as_str());
         // The ids of tasks begin with their time.
         self.revoke(&json!({"task": ids.max().unwrap()})).await;
     }
@@ -193,21 +248,46 @@ impl House {
 
     /// Revokes, and waits until the MCP server has heard of it.
     pub(crate) async fn revoke(&self, subject: &Value) {
-        let revoked = self.as_admin(Method::POST, "/v1/revocations", subject).await;
+        let revoked = self
+            .as_admin(Method::POST, "/v1/revocations", subject)
+            .await;
         let sequence = revoked["sequence"].as_u64().unwrap();
         let Guarded { verifier, feed } = self.guarded.as_ref().unwrap();
         let has_heard = |_: &_| verifier.memory().sequence >= sequence;
-        tokio::time::timeout(PATIENCE, feed.wait_for(has_heard)).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, feed.wait_for(has_heard))
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     pub(crate) async fn as_admin(&self, method: Method, path: &str, body: &Value) -> Value {
-        let request = self.http.request(method, format!("{}{path}", self.home.url())).bearer_auth(&self.admin);
-        self.send(path, if body.is_null() { request } else { request.json(body) }).await
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.home.url()))
+            .bearer_auth(&self.admin);
+        self.send(
+            path,
+            if body.is_null() {
+                request
+            } else {
+                request.json(body)
+            },
+        )
+        .await
     }
 
     async fn as_agent(&self, agent: &Agent, path: &str, body: &Value) -> Value {
-        let assertion = agent.own.assertion(&self.issuer().parse().unwrap(), SystemClock::default().now()).unwrap();
-        let request = self.http.post(format!("{}{path}", self.home.url())).bearer_auth(assertion);
+        let assertion = agent
+            .own
+            .assertion(
+                &self.issuer().parse().unwrap(),
+                SystemClock::default().now(),
+            )
+            .unwrap();
+        let request = self
+            .http
+            .post(format!("{}{path}", self.home.url()))
+            .bearer_auth(assertion);
         self.send(path, request.json(body)).await
     }
 
@@ -221,14 +301,30 @@ impl House {
     /// Serves the ledger behind the layer, once its verifier has heard from the broker.
     async fn guard(&self, listener: TcpListener) -> Guarded {
         let token = self.verifier_token(&self.server, "ledger-verifier").await;
-        let manifest = self.as_admin(Method::GET, "/v1/servers/ledger", &Value::Null).await["manifest"].take();
-        let keys = self.as_admin(Method::GET, "/v1/keys.json", &Value::Null).await;
+        let manifest = self
+            .as_admin(Method::GET, "/v1/servers/ledger", &Value::Null)
+            .await["manifest"]
+            .take();
+        let keys = self
+            .as_admin(Method::GET, "/v1/keys.json", &Value::Null)
+            .await;
         let keys: KeyDocument = serde_json::from_value(keys).unwrap();
         let manifest = serde_json::from_value(manifest).unwrap();
-        let verifier = Verifier::builder(self.issuer().parse().unwrap(), keys.feed_key.thumbprint(), manifest).build();
+        let verifier = Verifier::builder(
+            self.issuer().parse().unwrap(),
+            keys.feed_key.thumbprint(),
+            manifest,
+        )
+        .build();
         let verifier = Arc::new(verifier);
-        let feed = FeedClient::builder(Arc::clone(&verifier), self.home.url(), &token).build().unwrap().spawn();
-        tokio::time::timeout(PATIENCE, feed.ready()).await.unwrap().unwrap();
+        let feed = FeedClient::builder(Arc::clone(&verifier), self.home.url(), &token)
+            .build()
+            .unwrap()
+            .spawn();
+        tokio::time::timeout(PATIENCE, feed.ready())
+            .await
+            .unwrap()
+            .unwrap();
         let router = ledger::router(HallpassLayer::new(Arc::clone(&verifier)), &[]);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Guarded { verifier, feed }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Form, Json, Router, extract::State, http::StatusCode, routing};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use hallpass::base::time::{Clock as _, SystemClock};
+use hallpass_core::base::time::{Clock as _, SystemClock};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -23,10 +23,16 @@ impl Idp {
     pub(crate) async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let idp = Self(Arc::new(Content { url, key: KeyPair::generate().unwrap() }));
+        let idp = Self(Arc::new(Content {
+            url,
+            key: KeyPair::generate().unwrap(),
+        }));
         let router = Router::new()
             .route("/.well-known/openid-configuration", routing::get(metadata))
-            .route("/.well-known/oauth-authorization-server", routing::get(metadata))
+            .route(
+                "/.well-known/oauth-authorization-server",
+                routing::get(metadata),
+            )
             .route("/jwks", routing::get(keys))
             .route("/token", routing::post(exchange))
             .with_state(idp.clone());
@@ -62,7 +68,12 @@ impl Idp {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(typ.to_owned());
         header.kid = Some(KEY_ID.to_owned());
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(self.0.key.serialized_der())).unwrap()
+        jsonwebtoken::encode(
+            &header,
+            &claims,
+            &EncodingKey::from_ec_der(self.0.key.serialized_der()),
+        )
+        .unwrap()
     }
 }
 
@@ -88,22 +99,45 @@ async fn keys(State(idp): State<Idp>) -> Json<Value> {
 }
 
 /// RFC 8693: the person's ID token for an assertion to one application about one resource.
-async fn exchange(State(idp): State<Idp>, Form(form): Form<Vec<(String, String)>>) -> (StatusCode, Json<Value>) {
-    let get = |name: &str| form.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+async fn exchange(
+    State(idp): State<Idp>,
+    Form(form): Form<Vec<(String, String)>>,
+) -> (StatusCode, Json<Value>) {
+    let get = |name: &str| {
+        form.iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
+    };
     let expected = [
         ("grant_type", TOKEN_EXCHANGE),
         ("requested_token_type", ID_JAG),
-        ("subject_token_type", "urn:ietf:params:oauth:token-type:id_token"),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:id_token",
+        ),
         ("client_secret", APPLICATION_SECRET),
     ];
     let is_ours = get("subject_token").is_some_and(|token| token.split('.').count() == 3);
-    let (Some(client), Some(audience), Some(resource)) = (get("client_id"), get("audience"), get("resource")) else {
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_request"})));
+    let (Some(client), Some(audience), Some(resource)) =
+        (get("client_id"), get("audience"), get("resource"))
+    else {
+        return (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"error": "invalid_request"})),
+        );
     };
-    if !is_ours || expected.iter().any(|(name, value)| get(name) != Some(value)) {
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_grant"})));
+    if !is_ours
+        || expected
+            .iter()
+            .any(|(name, value)| get(name) != Some(value))
+    {
+        return (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"error": "invalid_grant"})),
+        );
     }
-    let mut claims = json!({"sub": PERSON, "aud": audience, "resource": resource, "client_id": client});
+    let mut claims =
+        json!({"sub": PERSON, "aud": audience, "resource": resource, "client_id": client});
     let mut answer = json!({"issued_token_type": ID_JAG, "token_type": "N_A", "expires_in": 300});
     if let Some(scope) = get("scope") {
         claims["scope"] = json!(scope);

@@ -51,17 +51,24 @@ async fn with_notes(house: &House, fetched: &Fetched) -> (Driver, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked_one() {
-    let Some(fetched) = Packages::Mcp2.fetched() else { return };
+    let Some(fetched) = Packages::Mcp2.fetched() else {
+        return;
+    };
     let house = House::open().await;
     let (_server, url) = with_notes(&house, &fetched).await;
     let agent = house.register_agent("reader").await;
 
     let pass = house.token(&agent, &url, "tool:read_note").await;
     let (status, text) = call(&house, &url, &pass).await;
-    assert!(status == 200 && text.contains("the note rent"), "{status}: {text}");
+    assert!(
+        status == 200 && text.contains("the note rent"),
+        "{status}: {text}"
+    );
 
     // A pass of the same agent for another server.
-    let foreign = house.token(&agent, house.server(), "tool:read_ledger").await;
+    let foreign = house
+        .token(&agent, house.server(), "tool:read_ledger")
+        .await;
     assert_eq!(call(&house, &url, &foreign).await.0, 401);
     assert_eq!(call(&house, &url, "no-pass-at-all").await.0, 401);
 
@@ -74,7 +81,9 @@ async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked
 /// the one they were sent to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_client_finds_the_broker_through_a_fastmcp_server_and_calls_a_tool() {
-    let Some(fetched) = Packages::Mcp2.fetched() else { return };
+    let Some(fetched) = Packages::Mcp2.fetched() else {
+        return;
+    };
     let house = House::open_with_path().await;
     let (_server, url) = with_notes(&house, &fetched).await;
     let agent = house.register_agent("reader").await;
@@ -83,6 +92,12 @@ async fn a_stock_client_finds_the_broker_through_a_fastmcp_server_and_calls_a_to
         "client_id": agent.id, "client_secret": agent.secret, "era": "newest"});
     client.tell(&order).await.unwrap();
     assert_eq!(client.list().await.unwrap(), ["read_note"]);
-    assert_eq!(client.call("read_note", json!({"name": "rent"})).await.unwrap(), "the note rent");
+    assert_eq!(
+        client
+            .call("read_note", json!({"name": "rent"}))
+            .await
+            .unwrap(),
+        "the note rent"
+    );
     client.close().await;
 }

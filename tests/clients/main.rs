@@ -7,7 +7,6 @@
 //! Each client is a process of its own that is told what to do, a line at a time (`driver.rs`). What it got
 //! through is a row of the table in `docs/oauth.md` (`table.rs`).
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

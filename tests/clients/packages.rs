@@ -74,8 +74,13 @@ impl Packages {
     /// What an earlier list of packages had installed.
     fn clear_older(self, shelf: &Path, newest: &Path) {
         let mine = format!("{}-", self.name());
-        let directories = fs::read_dir(shelf).unwrap().map(|entry| entry.unwrap().path());
-        let is_mine = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&mine));
+        let directories = fs::read_dir(shelf)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let is_mine = |path: &PathBuf| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&mine))
+        };
         for older in directories.filter(|path| is_mine(path) && path != newest) {
             fs::remove_dir_all(older).unwrap();
         }
@@ -86,19 +91,39 @@ impl Packages {
             Self::Mcp1 | Self::Mcp2 => {
                 found("python3", "--version")?;
                 let environment = directory.join("venv");
-                installed(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+                installed(
+                    Command::new("python3")
+                        .args(["-m", "venv"])
+                        .arg(&environment),
+                )?;
                 let requirements = directory.join("requirements.txt");
                 fs::write(&requirements, self.specification()[0]).unwrap();
                 let mut pip = Command::new(environment.join("bin/python"));
-                pip.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--no-deps", "-r"]);
+                pip.args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--only-binary",
+                    ":all:",
+                    "--no-deps",
+                    "-r",
+                ]);
                 installed(pip.arg(requirements))
             }
             Self::Node => {
                 found("npm", "--version")?;
-                for (name, text) in ["package.json", "package-lock.json"].iter().zip(self.specification()) {
+                for (name, text) in ["package.json", "package-lock.json"]
+                    .iter()
+                    .zip(self.specification())
+                {
                     fs::write(directory.join(name), text).unwrap();
                 }
-                installed(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory))
+                installed(
+                    Command::new("npm")
+                        .args(["ci", "--no-audit", "--no-fund"])
+                        .current_dir(directory),
+                )
             }
         }
     }
@@ -115,7 +140,10 @@ impl Packages {
         match self {
             Self::Mcp2 => vec![include_str!("python/requirements-mcp2.txt")],
             Self::Mcp1 => vec![include_str!("python/requirements-mcp1.txt")],
-            Self::Node => vec![include_str!("node/package.json"), include_str!("node/package-lock.json")],
+            Self::Node => vec![
+                include_str!("node/package.json"),
+                include_str!("node/package-lock.json"),
+            ],
         }
     }
 }
@@ -124,7 +152,9 @@ impl Fetched {
     /// A command that runs a script of `tests/clients/python`.
     pub(crate) fn python(&self, script: &str) -> Command {
         let mut command = Command::new(self.0.join("venv/bin/python"));
-        command.arg(scripts().join("python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+            .arg(scripts().join("python").join(script))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 
@@ -190,7 +220,10 @@ fn lay_out_scripts(directory: &Path) {
 }
 
 fn found(program: &'static str, argument: &str) -> Result<(), String> {
-    let asked = Command::new(program).arg(argument).stdin(Stdio::null()).output();
+    let asked = Command::new(program)
+        .arg(argument)
+        .stdin(Stdio::null())
+        .output();
     match asked {
         Ok(output) if output.status.success() => Ok(()),
         _ => Err(format!("{program} is not installed")),
@@ -202,7 +235,10 @@ fn installed(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    Err(format!(
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
 }
 
 /// For one installation; some hundred packages over a slow network.

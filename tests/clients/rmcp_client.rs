@@ -10,7 +10,8 @@ use rmcp::{
     transport::{
         StreamableHttpClientTransport,
         auth::{
-            AuthClient, ClientCredentialsConfig, JwtSigningAlgorithm, OAuthState, default_oauth_http_client,
+            AuthClient, ClientCredentialsConfig, JwtSigningAlgorithm, OAuthState,
+            default_oauth_http_client,
             enterprise::{EmaAuthorizationServer, EmaClientAuthentication, EmaExchangeRequest},
         },
         streamable_http_client::StreamableHttpClientTransportConfig,
@@ -33,7 +34,9 @@ async fn rmcp_gets_through() {
         return serve().await;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "rmcp_client::rmcp_gets_through", "--nocapture"]).env(DRIVEN, "");
+    command
+        .args(["--exact", "rmcp_client::rmcp_gets_through", "--nocapture"])
+        .env(DRIVEN, "");
     walk_through(&RMCP, Driver::start(command)).await;
 }
 
@@ -45,7 +48,10 @@ async fn serve() {
         let order: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let done = follow(&order, &mut client).await;
         // On a line of its own, whatever the test runner has begun to print.
-        println!("\n{}", done.map_or_else(|error| json!({"error": error}), |ok| json!({"ok": ok})));
+        println!(
+            "\n{}",
+            done.map_or_else(|error| json!({"error": error}), |ok| json!({"ok": ok}))
+        );
     }
 }
 
@@ -55,7 +61,9 @@ async fn follow(order: &Value, client: &mut Option<Client>) -> Result<Value> {
         "versions" => Ok(json!({"rmcp": version()})),
         "connect" => {
             let opened = open(order).await?;
-            let protocol = opened.peer_info().map(|info| info.protocol_version.to_string());
+            let protocol = opened
+                .peer_info()
+                .map(|info| info.protocol_version.to_string());
             *client = Some(opened);
             Ok(json!({"protocol": protocol}))
         }
@@ -65,9 +73,13 @@ async fn follow(order: &Value, client: &mut Option<Client>) -> Result<Value> {
         }
         "call" => {
             let arguments = order["arguments"].as_object().cloned().unwrap_or_default();
-            let call = CallToolRequestParams::new(text(order, "tool").to_owned()).with_arguments(arguments);
+            let call = CallToolRequestParams::new(text(order, "tool").to_owned())
+                .with_arguments(arguments);
             let answer = there_is()?.call_tool(call).await.map_err(told)?;
-            let texts = answer.content.iter().filter_map(|content| content.as_text().map(|text| text.text.as_str()));
+            let texts = answer
+                .content
+                .iter()
+                .filter_map(|content| content.as_text().map(|text| text.text.as_str()));
             Ok(json!(texts.collect::<Vec<_>>().join(" ")))
         }
         "close" => {
@@ -83,24 +95,35 @@ async fn follow(order: &Value, client: &mut Option<Client>) -> Result<Value> {
 async fn open(order: &Value) -> Result<Client> {
     let url = text(order, "url");
     let config = StreamableHttpClientTransportConfig::with_uri(url);
-    let http = reqwest::Client::builder().no_proxy().build().map_err(told)?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .map_err(told)?;
     if text(order, "flow") == "id_jag" {
         let token = enterprise_token(order).await?;
         let transport = StreamableHttpClientTransport::with_client(http, config.auth_header(token));
         return ().serve_with_lifecycle(transport, lifecycle(order)).await.map_err(told);
     }
     let mut state = OAuthState::new(url, None).await.map_err(told)?;
-    state.authenticate_client_credentials(credentials(order)).await.map_err(told)?;
+    state
+        .authenticate_client_credentials(credentials(order))
+        .await
+        .map_err(told)?;
     let manager = state.into_authorization_manager().ok_or("not authorized")?;
-    let transport = StreamableHttpClientTransport::with_client(AuthClient::new(http, manager), config);
-    ().serve_with_lifecycle(transport, lifecycle(order)).await.map_err(told)
+    let transport =
+        StreamableHttpClientTransport::with_client(AuthClient::new(http, manager), config);
+    ().serve_with_lifecycle(transport, lifecycle(order))
+        .await
+        .map_err(told)
 }
 
 fn lifecycle(order: &Value) -> ClientLifecycleMode {
     if text(order, "era") == "legacy" {
         return ClientLifecycleMode::Initialize;
     }
-    ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
+    ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+    }
 }
 
 fn credentials(order: &Value) -> ClientCredentialsConfig {
@@ -118,7 +141,12 @@ fn credentials(order: &Value) -> ClientCredentialsConfig {
         }
     } else {
         let client_secret = text(order, "client_secret").to_owned();
-        ClientCredentialsConfig::ClientSecret { client_id, client_secret, scopes, resource }
+        ClientCredentialsConfig::ClientSecret {
+            client_id,
+            client_secret,
+            scopes,
+            resource,
+        }
     }
 }
 
@@ -126,7 +154,9 @@ fn credentials(order: &Value) -> ClientCredentialsConfig {
 async fn enterprise_token(order: &Value) -> Result<String> {
     let (idp, client_id) = (&order["idp"], text(order, "client_id"));
     let issuer = text(order, "issuer");
-    let secret = |secret: &str| EmaClientAuthentication::ClientSecretPost(ClientSecret::new(secret.to_owned()));
+    let secret = |secret: &str| {
+        EmaClientAuthentication::ClientSecretPost(ClientSecret::new(secret.to_owned()))
+    };
     let http = default_oauth_http_client().map_err(told)?;
     let token = EmaExchangeRequest::new_with_id_token(
         EmaAuthorizationServer::new(text(idp, "issuer"), text(idp, "token_endpoint"), client_id)
@@ -144,7 +174,12 @@ async fn enterprise_token(order: &Value) -> Result<String> {
 }
 
 fn scopes(order: &Value) -> Vec<String> {
-    order["scope"].as_str().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    order["scope"]
+        .as_str()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn text<'o>(order: &'o Value, name: &str) -> &'o str {
@@ -160,7 +195,10 @@ fn told(error: impl std::fmt::Debug) -> String {
 fn version() -> String {
     let lock: toml::Value = toml::from_str(include_str!("../../Cargo.lock")).unwrap();
     let packages = lock["package"].as_array().unwrap();
-    let rmcp = packages.iter().find(|package| package["name"].as_str() == Some("rmcp")).unwrap();
+    let rmcp = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some("rmcp"))
+        .unwrap();
     rmcp["version"].as_str().unwrap().to_owned()
 }
 

@@ -31,7 +31,9 @@ fn with(mut report: Value, pointer: &str, value: Value) -> Value {
 /// A house with a verifier's token, and a task with its steward.
 async fn furnished() -> (House, String, Value) {
     let house = House::new().await;
-    let token = house.token("ledger-verifier", &["verifier"], &[SERVER]).await;
+    let token = house
+        .token("ledger-verifier", &["verifier"], &[SERVER])
+        .await;
     let task = task(&house).await;
     (house, token, task)
 }
@@ -45,7 +47,10 @@ async fn task(house: &House) -> Value {
 }
 
 fn post(house: &House, token: &str, reports: &[Value]) -> reqwest::RequestBuilder {
-    house.request(Method::POST, "/v1/decisions").bearer_auth(token).json(&json!({"reports": reports}))
+    house
+        .request(Method::POST, "/v1/decisions")
+        .bearer_auth(token)
+        .json(&json!({"reports": reports}))
 }
 
 /// How many were recorded and how many were known.
@@ -53,11 +58,18 @@ async fn recorded(request: reqwest::RequestBuilder) -> (u64, u64) {
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
     let body = body_of(answer).await;
-    (body["recorded"].as_u64().unwrap(), body["known"].as_u64().unwrap())
+    (
+        body["recorded"].as_u64().unwrap(),
+        body["known"].as_u64().unwrap(),
+    )
 }
 
 async fn list(house: &House, query: &str) -> Vec<Value> {
-    let answer = house.operator(Method::GET, &format!("/v1/decisions?order=oldest{query}")).send().await.unwrap();
+    let answer = house
+        .operator(Method::GET, &format!("/v1/decisions?order=oldest{query}"))
+        .send()
+        .await
+        .unwrap();
     body_of(answer).await["items"].as_array().unwrap().clone()
 }
 
@@ -69,7 +81,10 @@ async fn a_report_counts_once_however_often_it_is_sent() {
     assert_eq!(recorded(keyed()).await, (2, 0));
     // The same batch gets the same answer; under another key its reports are known.
     assert_eq!(recorded(keyed()).await, (2, 0));
-    assert_eq!(recorded(post(&house, &token, &[call(2, &task), call(3, &task)])).await, (1, 1));
+    assert_eq!(
+        recorded(post(&house, &token, &[call(2, &task), call(3, &task)])).await,
+        (1, 1)
+    );
     let (one, two) = tokio::join!(
         recorded(post(&house, &token, &[call(4, &task)])),
         recorded(post(&house, &token, &[call(4, &task), call(4 + 1, &task)])),
@@ -83,35 +98,89 @@ async fn a_report_counts_once_however_often_it_is_sent() {
 #[tokio::test]
 async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
     let (house, token, task) = furnished().await;
-    let foreign = with(call(2, &task), "/server", json!("https://other.example/mcp"));
+    let foreign = with(
+        call(2, &task),
+        "/server",
+        json!("https://other.example/mcp"),
+    );
     let (status, problem) = refused(post(&house, &token, &[call(1, &task), foreign.clone()])).await;
-    assert_eq!((status, &problem["field"]), (403, &json!("reports[1].server")));
+    assert_eq!(
+        (status, &problem["field"]),
+        (403, &json!("reports[1].server"))
+    );
     let gap = json!({"type": "lost", "id": format!("rpt_{:032x}", 9), "server": "https://other.example/mcp",
         "from": "2026-11-22T10:00:00Z", "to": "2026-11-22T10:00:01Z"});
     assert_eq!(refused(post(&house, &token, &[gap])).await.0, 403);
     let auditor = house.token("auditor", &["auditor"], &[]).await;
-    assert_eq!(refused(post(&house, &auditor, &[call(1, &task)])).await.0, 403);
-    let agent = house.agent(Method::POST, "/v1/decisions").json(&json!({"reports": [call(1, &task)]}));
+    assert_eq!(
+        refused(post(&house, &auditor, &[call(1, &task)])).await.0,
+        403
+    );
+    let agent = house
+        .agent(Method::POST, "/v1/decisions")
+        .json(&json!({"reports": [call(1, &task)]}));
     assert_eq!(refused(agent).await.0, 403);
-    assert_eq!(refused(house.request(Method::GET, "/v1/decisions").bearer_auth(&token)).await.0, 403);
+    assert_eq!(
+        refused(
+            house
+                .request(Method::GET, "/v1/decisions")
+                .bearer_auth(&token)
+        )
+        .await
+        .0,
+        403
+    );
     assert_eq!(list(&house, "").await, [Value::Null; 0]);
     // Another server's ids are its own.
     let server = json!({"server": "https://other.example/mcp", "name": "other"});
-    house.operator(Method::POST, "/v1/servers").json(&server).send().await.unwrap();
-    let other = house.token("other-verifier", &["verifier"], &["https://other.example/mcp"]).await;
-    assert_eq!(recorded(post(&house, &other, &[with(foreign, "/id", call(1, &task)["id"].clone())])).await, (1, 0));
-    assert_eq!(recorded(post(&house, &token, &[call(1, &task)])).await, (1, 0));
+    house
+        .operator(Method::POST, "/v1/servers")
+        .json(&server)
+        .send()
+        .await
+        .unwrap();
+    let other = house
+        .token(
+            "other-verifier",
+            &["verifier"],
+            &["https://other.example/mcp"],
+        )
+        .await;
+    assert_eq!(
+        recorded(post(
+            &house,
+            &other,
+            &[with(foreign, "/id", call(1, &task)["id"].clone())]
+        ))
+        .await,
+        (1, 0)
+    );
+    assert_eq!(
+        recorded(post(&house, &token, &[call(1, &task)])).await,
+        (1, 0)
+    );
 }
 
 #[tokio::test]
 async fn a_batch_is_about_few_servers() {
     let (house, _, task) = furnished().await;
-    let about = |n: u32| with(call(n, &task), "/server", json!(format!("https://s{n}.example/mcp")));
+    let about = |n: u32| {
+        with(
+            call(n, &task),
+            "/server",
+            json!(format!("https://s{n}.example/mcp")),
+        )
+    };
     let many: Vec<Value> = (0..65).map(about).collect();
     let (status, problem) = refused(post(&house, &house.admin, &many)).await;
-    assert_eq!((status, &problem["field"]), (400, &json!("reports[64].server")));
-    let again: Vec<Value> =
-        (0..64).chain(100..103).map(|n| with(about(n % 64), "/id", call(n, &task)["id"].clone())).collect();
+    assert_eq!(
+        (status, &problem["field"]),
+        (400, &json!("reports[64].server"))
+    );
+    let again: Vec<Value> = (0..64)
+        .chain(100..103)
+        .map(|n| with(about(n % 64), "/id", call(n, &task)["id"].clone()))
+        .collect();
     assert_eq!(recorded(post(&house, &house.admin, &again)).await, (67, 0));
 }
 
@@ -131,7 +200,10 @@ async fn a_batch_with_one_bad_report_is_refused_whole_and_the_report_is_named() 
         ("/call/arguments", json!({"year": 2026})),
         ("/chain", json!([])),
         ("/chain", Value::Array(vec![block; 10])),
-        ("/delegates", json!([{"block": 1, "agent": "scout", "key": "x"}])),
+        (
+            "/delegates",
+            json!([{"block": 1, "agent": "scout", "key": "x"}]),
+        ),
         ("/holder", json!("x".repeat(5000))),
         ("/caused_by", json!("00-zz")),
         ("/token", json!("hp_secret")),
@@ -141,18 +213,32 @@ async fn a_batch_with_one_bad_report_is_refused_whole_and_the_report_is_named() 
         let report = with(call(2, &task), pointer, value.clone());
         let (status, problem) = refused(post(&house, &token, &[call(1, &task), report])).await;
         let field = problem["field"].as_str().unwrap_or_default();
-        assert!(status == 400 && field.starts_with("reports[1]"), "{pointer} {value}: {problem}");
+        assert!(
+            status == 400 && field.starts_with("reports[1]"),
+            "{pointer} {value}: {problem}"
+        );
     }
     let twice = refused(post(&house, &token, &[call(1, &task), call(1, &task)])).await;
     assert_eq!((twice.0, &twice.1["field"]), (400, &json!("reports[1].id")));
     let many: Vec<Value> = (0..501).map(|n| call(n, &task)).collect();
-    assert_eq!(refused(post(&house, &token, &many)).await.1["field"], "reports");
-    assert_eq!(refused(post(&house, &token, &[])).await.1["field"], "reports");
+    assert_eq!(
+        refused(post(&house, &token, &many)).await.1["field"],
+        "reports"
+    );
+    assert_eq!(
+        refused(post(&house, &token, &[])).await.1["field"],
+        "reports"
+    );
     let long = with(call(1, &task), "/padding", json!("x".repeat(1024 * 1024)));
     assert_eq!(refused(post(&house, &token, &[long])).await.0, 413);
-    let raw =
-        house.request(Method::POST, "/v1/decisions").bearer_auth(&token).header("content-type", "application/json");
-    assert_eq!(refused(raw.body(r#"{"reports":[],"reports":[]}"#)).await.0, 400);
+    let raw = house
+        .request(Method::POST, "/v1/decisions")
+        .bearer_auth(&token)
+        .header("content-type", "application/json");
+    assert_eq!(
+        refused(raw.body(r#"{"reports":[],"reports":[]}"#)).await.0,
+        400
+    );
     assert_eq!(list(&house, "").await, [Value::Null; 0]);
     assert_eq!(recorded(post(&house, &token, &many[..500])).await, (500, 0));
 }
@@ -162,19 +248,45 @@ async fn what_the_records_do_not_bear_out_is_kept_and_flagged() {
     let (house, token, task) = furnished().await;
     let another = house.open_task().await;
     let other_server = json!({"server": "https://other.example/mcp", "name": "other"});
-    house.operator(Method::POST, "/v1/servers").json(&other_server).send().await.unwrap();
-    let both = house.token("both", &["verifier"], &[SERVER, "https://other.example/mcp"]).await;
+    house
+        .operator(Method::POST, "/v1/servers")
+        .json(&other_server)
+        .send()
+        .await
+        .unwrap();
+    let both = house
+        .token(
+            "both",
+            &["verifier"],
+            &[SERVER, "https://other.example/mcp"],
+        )
+        .await;
     let cases = [
         ("confirmed", "/task", task["task_id"].clone()),
-        ("unknown_task", "/task", json!("tsk_000000000000000000000000000000ff")),
+        (
+            "unknown_task",
+            "/task",
+            json!("tsk_000000000000000000000000000000ff"),
+        ),
         ("other_agent", "/agent", json!("somebody")),
-        ("other_steward", "/steward", json!("stw_000000000000000000000000000000ff")),
+        (
+            "other_steward",
+            "/steward",
+            json!("stw_000000000000000000000000000000ff"),
+        ),
         ("other_pass", "/chain", json!([another["revocation_id"]])),
         ("other_pass", "/chain", json!(["ab".repeat(64)])),
-        ("other_server", "/server", json!("https://other.example/mcp")),
+        (
+            "other_server",
+            "/server",
+            json!("https://other.example/mcp"),
+        ),
     ];
-    let reports: Vec<Value> =
-        cases.iter().zip(0..).map(|((_, pointer, value), n)| with(call(n, &task), pointer, value.clone())).collect();
+    let reports: Vec<Value> = cases
+        .iter()
+        .zip(0..)
+        .map(|((_, pointer, value), n)| with(call(n, &task), pointer, value.clone()))
+        .collect();
     assert_eq!(recorded(post(&house, &both, &reports)).await, (7, 0));
     let kept = list(&house, "").await;
     for ((expected, pointer, value), kept) in cases.iter().zip(&kept) {
@@ -186,13 +298,23 @@ async fn what_the_records_do_not_bear_out_is_kept_and_flagged() {
     assert_eq!(kept[1].get("purpose"), None);
     // To refuse a pass at the wrong server is what a verifier is for.
     let wrong = with(
-        with(call(8, &task), "/server", json!("https://other.example/mcp")),
+        with(
+            call(8, &task),
+            "/server",
+            json!("https://other.example/mcp"),
+        ),
         "/decision",
         json!({"refused": ["audience"]}),
     );
     assert_eq!(recorded(post(&house, &both, &[wrong])).await, (1, 0));
-    assert_eq!(list(&house, "&decision=refused").await[0]["attribution"], "confirmed");
-    assert_eq!(recorded(post(&house, &token, &[call(9, &task)])).await, (1, 0));
+    assert_eq!(
+        list(&house, "&decision=refused").await[0]["attribution"],
+        "confirmed"
+    );
+    assert_eq!(
+        recorded(post(&house, &token, &[call(9, &task)])).await,
+        (1, 0)
+    );
 }
 
 #[tokio::test]
@@ -200,14 +322,22 @@ async fn calls_are_found_by_what_they_are_about_page_by_page() {
     let (house, token, first) = furnished().await;
     let second = task(&house).await;
     let at = |n: u32| json!(format!("2026-11-22T10:00:{n:02}Z"));
-    let mut reports: Vec<Value> =
-        (0..6).map(|n| with(call(n, if n < 4 { &first } else { &second }), "/at", at(n))).collect();
-    reports[1] = with(reports[1].clone(), "/decision", json!({"refused": ["not_granted", "expired"]}));
+    let mut reports: Vec<Value> = (0..6)
+        .map(|n| with(call(n, if n < 4 { &first } else { &second }), "/at", at(n)))
+        .collect();
+    reports[1] = with(
+        reports[1].clone(),
+        "/decision",
+        json!({"refused": ["not_granted", "expired"]}),
+    );
     // Later calls come first: an outage reorders them.
     reports.reverse();
     reports.push(json!({"type": "lost", "id": format!("rpt_{:032x}", 99), "server": SERVER, "count": 3, "from": at(1), "to": at(2)}));
     assert_eq!(recorded(post(&house, &token, &reports)).await, (7, 0));
-    let (one, two) = (first["task_id"].as_str().unwrap(), second["task_id"].as_str().unwrap());
+    let (one, two) = (
+        first["task_id"].as_str().unwrap(),
+        second["task_id"].as_str().unwrap(),
+    );
     for (query, expected) in [
         (String::new(), 7),
         (format!("&task={one}"), 4),
@@ -219,7 +349,10 @@ async fn calls_are_found_by_what_they_are_about_page_by_page() {
         ("&server=ledger".to_owned(), 7),
         ("&decision=allowed".to_owned(), 5),
         ("&decision=lost".to_owned(), 1),
-        ("&from=2026-11-22T10:00:01Z&to=2026-11-22T10:00:03Z".to_owned(), 3),
+        (
+            "&from=2026-11-22T10:00:01Z&to=2026-11-22T10:00:03Z".to_owned(),
+            3,
+        ),
         (format!("&task={two}&from=2026-11-22T10:00:05Z"), 1),
     ] {
         let found = list(&house, &query).await;
@@ -230,13 +363,29 @@ async fn calls_are_found_by_what_they_are_about_page_by_page() {
     loop {
         let path = format!("/v1/decisions?limit=2&server=ledger{cursor}");
         let page = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
-        seen.extend(page["items"].as_array().unwrap().iter().map(|call| call["seq"].as_u64().unwrap()));
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|call| call["seq"].as_u64().unwrap()),
+        );
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }
     assert_eq!(seen, (1..=7).collect());
-    assert_eq!(refused(house.operator(Method::GET, "/v1/decisions?decision=perhaps")).await.1["field"], "decision");
-    assert_eq!(refused(house.operator(Method::GET, "/v1/decisions?verdict=lost")).await.0, 400);
+    assert_eq!(
+        refused(house.operator(Method::GET, "/v1/decisions?decision=perhaps"))
+            .await
+            .1["field"],
+        "decision"
+    );
+    assert_eq!(
+        refused(house.operator(Method::GET, "/v1/decisions?verdict=lost"))
+            .await
+            .0,
+        400
+    );
 }

@@ -3,13 +3,11 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use hallpass::{
-    base::time::{Clock as _, ManualClock, SystemClock},
-    verify::{
-        Verifier,
-        feed::{FeedClient, FeedHandle, Reports, ReportsStatus},
-        tower::{HallpassLayer, HallpassService},
-    },
+use hallpass_core::base::time::{Clock as _, ManualClock, SystemClock};
+use hallpass_verify::{
+    Verifier,
+    feed::{FeedClient, FeedHandle, Reports, ReportsStatus},
+    tower::{HallpassLayer, HallpassService},
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -31,7 +29,9 @@ pub struct Ledger {
     pub verifier: Arc<Verifier>,
     pub feed: FeedHandle,
     pub reports: Arc<Reports>,
-    service: HallpassService<BoxCloneService<Request<Full<Bytes>>, Response<Full<Bytes>>, std::convert::Infallible>>,
+    service: HallpassService<
+        BoxCloneService<Request<Full<Bytes>>, Response<Full<Bytes>>, std::convert::Infallible>,
+    >,
 }
 
 impl Ledger {
@@ -40,26 +40,60 @@ impl Ledger {
         Self::start_with(setup, (broker, spool), 1_000_000).await
     }
 
-    pub async fn start_with(setup: &Setup, (broker, spool): (&str, &Path), max_spool_bytes: u64) -> Self {
+    pub async fn start_with(
+        setup: &Setup,
+        (broker, spool): (&str, &Path),
+        max_spool_bytes: u64,
+    ) -> Self {
         let ledger = Self::start_blind(setup, (broker, spool), max_spool_bytes);
-        timeout(PATIENCE, ledger.feed.ready()).await.unwrap().unwrap();
+        timeout(PATIENCE, ledger.feed.ready())
+            .await
+            .unwrap()
+            .unwrap();
         ledger
     }
 
     /// Starts it and waits for nothing.
-    pub fn start_blind(setup: &Setup, (broker, spool): (&str, &Path), max_spool_bytes: u64) -> Self {
+    pub fn start_blind(
+        setup: &Setup,
+        (broker, spool): (&str, &Path),
+        max_spool_bytes: u64,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new(SystemClock::default().now()));
-        let builder = Verifier::builder(ISSUER.parse().unwrap(), &setup.feed_key, setup.manifest.clone());
+        let builder = Verifier::builder(
+            ISSUER.parse().unwrap(),
+            &setup.feed_key,
+            setup.manifest.clone(),
+        );
         let verifier = Arc::new(builder.clock(clock.clone()).staleness_bound(BOUND).build());
-        let client = FeedClient::builder(Arc::clone(&verifier), broker, &setup.verifier_token).build().unwrap();
-        let reports = Arc::new(client.reports(spool).max_spool_bytes(max_spool_bytes).spawn().unwrap());
+        let client = FeedClient::builder(Arc::clone(&verifier), broker, &setup.verifier_token)
+            .build()
+            .unwrap();
+        let reports = Arc::new(
+            client
+                .reports(spool)
+                .max_spool_bytes(max_spool_bytes)
+                .spawn()
+                .unwrap(),
+        );
         let inner = service_fn(|_: Request<Full<Bytes>>| async {
             let body = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}}).to_string();
-            Ok(Response::builder().header("content-type", "application/json").body(Full::from(body)).unwrap())
+            Ok(Response::builder()
+                .header("content-type", "application/json")
+                .body(Full::from(body))
+                .unwrap())
         });
-        let layer = HallpassLayer::builder(Arc::clone(&verifier)).report_to(reports.clone()).build();
+        let layer = HallpassLayer::builder(Arc::clone(&verifier))
+            .report_to(reports.clone())
+            .build();
         let service = layer.layer(BoxCloneService::new(inner));
-        Self { clock, verifier, feed: client.spawn(), reports, service }
+        Self {
+            clock,
+            verifier,
+            feed: client.spawn(),
+            reports,
+            service,
+        }
     }
 
     /// Calls a tool: `cleared`, or why not.
@@ -100,7 +134,14 @@ impl Ledger {
 
 /// What the broker has of the calls that the query asks for, the oldest first.
 pub async fn calls(broker: &Running, query: &str) -> Vec<Value> {
-    let page = broker.as_admin("GET", &format!("/v1/decisions?limit=200&order=oldest{query}"), None).await.unwrap();
+    let page = broker
+        .as_admin(
+            "GET",
+            &format!("/v1/decisions?limit=200&order=oldest{query}"),
+            None,
+        )
+        .await
+        .unwrap();
     assert!(page["next"].is_null(), "{page}");
     page["items"].as_array().unwrap().clone()
 }

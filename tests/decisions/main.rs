@@ -1,6 +1,5 @@
 //! What verifiers decide, from the call to the auditor: reported, spooled, recorded, read.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,7 +9,11 @@
     clippy::disallowed_methods,
     reason = "a test that cannot go on fails"
 )]
-#![allow(unreachable_pub, dead_code, reason = "a test binary is nobody's library, and shares helpers with others")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "a test binary is nobody's library, and shares helpers with others"
+)]
 
 #[path = "../http/house.rs"]
 mod house;

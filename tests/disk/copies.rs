@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use hallpass::audit;
+use hallpass_broker::ledger::audit;
 
 use crate::process::{
     Home,
@@ -16,7 +16,10 @@ async fn a_second_broker_on_a_directory_is_refused_and_the_first_goes_on() {
     let key = furnish(&running).await;
     let said = home.refusal();
     let owner = running.id().as_raw_nonzero();
-    assert!(said.contains("is in use by another hallpass") && said.contains(&owner.to_string()), "{said}");
+    assert!(
+        said.contains("is in use by another hallpass") && said.contains(&owner.to_string()),
+        "{said}"
+    );
     running.as_agent(&key, "/v1/tasks", wants()).await.unwrap();
     running.stop().await;
     home.serve().await.stop().await;
@@ -34,8 +37,13 @@ async fn an_older_copy_is_refused_against_the_last_head_that_was_noted() {
     copy(&home.path().join("policy"), &old.path().join("policy"));
 
     let running = home.serve().await;
-    revoke(&running, issued["revocation_id"].as_str().unwrap()).await.unwrap();
-    let head = running.as_admin("GET", "/v1/audit/head", None).await.unwrap();
+    revoke(&running, issued["revocation_id"].as_str().unwrap())
+        .await
+        .unwrap();
+    let head = running
+        .as_admin("GET", "/v1/audit/head", None)
+        .await
+        .unwrap();
     let head = format!("{}:{}", head["sequence"], head["hash"].as_str().unwrap());
     running.stop().await;
 
@@ -45,8 +53,16 @@ async fn an_older_copy_is_refused_against_the_last_head_that_was_noted() {
     restored.arguments(&["--expect-head", &head]);
     let journal = fs::read(restored.journal()).unwrap();
     let said = restored.refusal();
-    assert!(said.contains("this is an older copy") && said.contains("revoke again what was revoked since"), "{said}");
-    assert_eq!(fs::read(restored.journal()).unwrap(), journal, "a refused start changed the journal");
+    assert!(
+        said.contains("this is an older copy")
+            && said.contains("revoke again what was revoked since"),
+        "{said}"
+    );
+    assert_eq!(
+        fs::read(restored.journal()).unwrap(),
+        journal,
+        "a refused start changed the journal"
+    );
 
     // One that went its own way from there on has as many records, and others.
     restored.arguments(&[]);

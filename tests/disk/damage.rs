@@ -8,9 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use hallpass::{
-    index::{Index, IndexError},
-    journal::{Entry, Journal, OpenError, Options, Record, event::Subject},
+use hallpass_broker::{
+    domain::event::{Entry, Subject},
+    ledger::{
+        file::{Journal, OpenError, Options, Record},
+        views::{Index, IndexError},
+    },
 };
 use tempfile::TempDir;
 
@@ -27,10 +30,16 @@ fn damage_anywhere_is_recovered_from_or_refused_by_its_place() {
         copy(sound.path(), dir.path());
         let damage = Damage::at(place, sound.path(), &files);
         damage.apply(dir.path());
-        seen.note(&damage, outcome(dir.path(), &truth).unwrap_or_else(|why| panic!("{damage:?}: {why}")));
+        seen.note(
+            &damage,
+            outcome(dir.path(), &truth).unwrap_or_else(|why| panic!("{damage:?}: {why}")),
+        );
     }
     eprintln!("{seen:?}");
-    assert!(seen.refused > 0 && seen.rebuilt > 0 && seen.unharmed > 0, "{seen:?}");
+    assert!(
+        seen.refused > 0 && seen.rebuilt > 0 && seen.unharmed > 0,
+        "{seen:?}"
+    );
 }
 
 /// How often what came of it.
@@ -57,15 +66,23 @@ impl Seen {
         let of_journal = damage.file.starts_with("journal");
         match outcome {
             Outcome::Refused(file) => {
-                assert!(of_journal && file.ends_with(&damage.file), "{damage:?} is refused as {}", file.display());
+                assert!(
+                    of_journal && file.ends_with(&damage.file),
+                    "{damage:?} is refused as {}",
+                    file.display()
+                );
                 self.refused += 1;
             }
             Outcome::Rebuilt => self.rebuilt += 1,
             // A byte may have become what it was before, and the marker is made again when it is gone; no
             // other damage to the journal passes.
             Outcome::Unharmed => {
-                let is_remade = damage.file.ends_with("format") && matches!(damage.kind, Kind::Delete);
-                assert!(!of_journal || damage.is_none || is_remade, "{damage:?} was not noticed");
+                let is_remade =
+                    damage.file.ends_with("format") && matches!(damage.kind, Kind::Delete);
+                assert!(
+                    !of_journal || damage.is_none || is_remade,
+                    "{damage:?} was not noticed"
+                );
                 self.unharmed += 1;
             }
         }
@@ -75,10 +92,16 @@ impl Seen {
 /// Opens what is left, as a broker does, and compares every answer with the truth.
 fn outcome(dir: &Path, truth: &[Record]) -> Result<Outcome, String> {
     let mut records = Vec::new();
-    let opened = Journal::open(dir, Options::default(), |record| records.push(record.clone()));
+    let opened = Journal::open(dir, Options::default(), |record| {
+        records.push(record.clone())
+    });
     let (recovered, recovery) = match opened {
         Ok(opened) => opened,
-        Err(OpenError::Damaged { file, .. } | OpenError::Missing { file, .. } | OpenError::Unknown { file }) => {
+        Err(
+            OpenError::Damaged { file, .. }
+            | OpenError::Missing { file, .. }
+            | OpenError::Unknown { file },
+        ) => {
             return Ok(Outcome::Refused(file));
         }
         Err(other) => return Err(format!("refused without a place: {other}")),
@@ -89,19 +112,29 @@ fn outcome(dir: &Path, truth: &[Record]) -> Result<Outcome, String> {
     let reader = recovered.reader();
     let (index, found) = match Index::open(dir, &reader) {
         Ok(opened) => opened,
-        Err(IndexError::Ahead { .. }) => return Ok(Outcome::Refused(dir.join("journal/000001.jsonl"))),
+        Err(IndexError::Ahead { .. }) => {
+            return Ok(Outcome::Refused(dir.join("journal/000001.jsonl")));
+        }
         Err(other) => return Err(format!("the index: {other}")),
     };
     // The index knows every record, so even a last line that looks like an interrupted write is missed.
     if records.len() < truth.len() || recovery.torn.is_some() {
-        return Err(format!("{} records of {} are enough to start with", records.len(), truth.len()));
+        return Err(format!(
+            "{} records of {} are enough to start with",
+            records.len(),
+            truth.len()
+        ));
     }
     let anew = TempDir::new().unwrap();
     let (anew, _) = Index::open(anew.path(), &reader).map_err(|error| error.to_string())?;
     if index.dump().map_err(|error| error.to_string())? != anew.dump().unwrap() {
         return Err("the index answers otherwise than one that is built anew".to_owned());
     }
-    Ok(if found.rebuilt.is_some() { Outcome::Rebuilt } else { Outcome::Unharmed })
+    Ok(if found.rebuilt.is_some() {
+        Outcome::Rebuilt
+    } else {
+        Outcome::Unharmed
+    })
 }
 
 /// One damage, the same for the same number.
@@ -127,27 +160,48 @@ impl Damage {
         let mut chance = Chance(place);
         // The journal, as often as everything else.
         let journal = PathBuf::from("journal/000001.jsonl");
-        let file =
-            if chance.below(2) == 0 { journal } else { files[chance.below(files.len() as u64) as usize].clone() };
+        let file = if chance.below(2) == 0 {
+            journal
+        } else {
+            files[chance.below(files.len() as u64) as usize].clone()
+        };
         let before = fs::read(sound.join(&file)).unwrap();
         let length = (before.len() as u64).max(1);
         let at = chance.below(length);
         let kind = match chance.below(20) {
             0 => Kind::Delete,
             1..4 => Kind::Truncate { to: at },
-            4..7 => Kind::Zero { at, bytes: (chance.below(512) + 1).min(length - at) as usize },
-            _ => Kind::Flip { at, bit: chance.below(8) as u8 },
+            4..7 => Kind::Zero {
+                at,
+                bytes: (chance.below(512) + 1).min(length - at) as usize,
+            },
+            _ => Kind::Flip {
+                at,
+                bit: chance.below(8) as u8,
+            },
         };
         let is_none = match kind {
-            Kind::Zero { at, bytes } => before.iter().skip(at as usize).take(bytes).all(|byte| *byte == 0),
+            Kind::Zero { at, bytes } => before
+                .iter()
+                .skip(at as usize)
+                .take(bytes)
+                .all(|byte| *byte == 0),
             _ => before.is_empty(),
         };
-        Self { file, kind, is_none }
+        Self {
+            file,
+            kind,
+            is_none,
+        }
     }
 
     fn apply(&self, dir: &Path) {
         let path = dir.join(&self.file);
-        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
         match self.kind {
             Kind::Flip { at, bit } => {
                 let mut byte = [0];
@@ -158,7 +212,8 @@ impl Damage {
             Kind::Truncate { to } => file.set_len(to).unwrap(),
             Kind::Zero { at, bytes } => {
                 let there = file.metadata().unwrap().len();
-                file.write_all_at(&vec![0; bytes.min((there - at.min(there)) as usize)], at).unwrap();
+                file.write_all_at(&vec![0; bytes.min((there - at.min(there)) as usize)], at)
+                    .unwrap();
             }
             Kind::Delete => fs::remove_file(path).unwrap(),
         }
@@ -183,12 +238,19 @@ fn write(dir: &Path) -> Vec<Record> {
     let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
     let index = Arc::new(Index::open(dir, &recovered.reader()).unwrap().0);
     let applied = Arc::clone(&index);
-    let journal = recovered.start(Box::new(move |records| applied.apply(records).unwrap())).unwrap();
+    let journal = recovered
+        .start(Box::new(move |records| applied.apply(records).unwrap()))
+        .unwrap();
     for n in 0..60 {
         journal.append_blocking(story(n)).unwrap();
     }
     index.flush().unwrap();
-    let records = journal.reader().read_from(1, None).unwrap().map(Result::unwrap).collect();
+    let records = journal
+        .reader()
+        .read_from(1, None)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     drop(journal);
     records
 }
@@ -211,7 +273,11 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
         for entry in fs::read_dir(dir.join(&directory)).unwrap() {
             let entry = entry.unwrap();
             let path = directory.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() { directories.push(path) } else { files.push(path) }
+            if entry.file_type().unwrap().is_dir() {
+                directories.push(path)
+            } else {
+                files.push(path)
+            }
         }
     }
     files.retain(|file| file != Path::new("lock"));
@@ -228,5 +294,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// 50 in every test run; `HALLPASS_DAMAGED_PLACES=1000` for the long one.
 fn places() -> u64 {
-    std::env::var("HALLPASS_DAMAGED_PLACES").ok().and_then(|text| text.parse().ok()).unwrap_or(50)
+    std::env::var("HALLPASS_DAMAGED_PLACES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(50)
 }

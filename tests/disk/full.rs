@@ -18,7 +18,9 @@ use crate::process::{
 
 #[tokio::test]
 async fn minting_ends_first_and_revoking_last() {
-    let Some(disk) = Disk::new(MEBIBYTES) else { return };
+    let Some(disk) = Disk::new(MEBIBYTES) else {
+        return;
+    };
     let home = Home::at(&disk.path());
     let reserve = home.data().join("reserve");
     let running = home.serve().await;
@@ -31,43 +33,78 @@ async fn minting_ends_first_and_revoking_last() {
         told.minted.push((text("task_id"), text("revocation_id")));
     }
     let minted = told.minted.clone();
-    let revoked = |at: usize, sequence| Revoked { id: minted[at].1.clone(), token: String::new(), sequence };
+    let revoked = |at: usize, sequence| Revoked {
+        id: minted[at].1.clone(),
+        token: String::new(),
+        sequence,
+    };
 
     // Less than the reserve lies beside it.
     let filler = Filler::leave(&disk, 14 << 20);
-    let refused = running.as_agent(&key, "/v1/tasks", wants()).await.unwrap_err();
-    assert!(refused.starts_with("503") && refused.contains(r#""code":"storage_low""#), "{refused}");
+    let refused = running
+        .as_agent(&key, "/v1/tasks", wants())
+        .await
+        .unwrap_err();
+    assert!(
+        refused.starts_with("503") && refused.contains(r#""code":"storage_low""#),
+        "{refused}"
+    );
     let (status, told_probe) = running.probe("/readyz").await;
-    assert_eq!((status, told_probe.contains("no passes")), (200, true), "{told_probe}");
-    told.revoked.push(revoked(0, revoke(&running, &minted[0].1).await.unwrap()));
+    assert_eq!(
+        (status, told_probe.contains("no passes")),
+        (200, true),
+        "{told_probe}"
+    );
+    told.revoked
+        .push(revoked(0, revoke(&running, &minted[0].1).await.unwrap()));
     let complete = format!("/v1/tasks/{}/complete", minted[1].0);
     running.as_agent(&key, &complete, json!({})).await.unwrap();
     assert!(reserve.exists());
 
     // Nothing is left beside it.
     filler.take_the_rest();
-    told.revoked.push(revoked(2, revoke(&running, &minted[2].1).await.unwrap()));
+    told.revoked
+        .push(revoked(2, revoke(&running, &minted[2].1).await.unwrap()));
     assert!(!reserve.exists(), "the reserve was not given up");
-    assert!(running.as_agent(&key, "/v1/tasks", wants()).await.unwrap_err().contains("storage_low"));
+    assert!(
+        running
+            .as_agent(&key, "/v1/tasks", wants())
+            .await
+            .unwrap_err()
+            .contains("storage_low")
+    );
     // Nor does an agent use up by ending tasks what was given up for revoking.
     let complete = format!("/v1/tasks/{}/complete", minted[5].0);
-    assert!(running.as_agent(&key, &complete, json!({})).await.unwrap_err().contains("storage_low"));
+    assert!(
+        running
+            .as_agent(&key, &complete, json!({}))
+            .await
+            .unwrap_err()
+            .contains("storage_low")
+    );
     running.kill_9();
     running.wait().await;
 
     // A start, and what a start is for.
     let running = home.serve().await;
-    told.revoked.push(revoked(3, revoke(&running, &minted[3].1).await.unwrap()));
+    told.revoked
+        .push(revoked(3, revoke(&running, &minted[3].1).await.unwrap()));
     running.stop().await;
 
     // Somebody takes the reserve's room as well: it ends, and says what to do.
     let running = home.serve().await;
     filler.take_the_rest();
     let refused = revoke_till_refused(&running, &minted[4].1).await;
-    assert!(refused.starts_with("503") && refused.contains("unavailable"), "{refused}");
+    assert!(
+        refused.starts_with("503") && refused.contains("unavailable"),
+        "{refused}"
+    );
     let (status, said) = running.ended().await;
     assert_eq!(status.code(), Some(1));
-    assert!(said.contains("No space left on device") && said.contains("make room on it"), "{said}");
+    assert!(
+        said.contains("No space left on device") && said.contains("make room on it"),
+        "{said}"
+    );
 
     filler.give_back();
     assert_eq!(missing(home.path(), &told).await, Ok(Vec::new()));
@@ -79,13 +116,18 @@ async fn minting_ends_first_and_revoking_last() {
 
 #[tokio::test]
 async fn a_disk_that_fills_up_at_once_loses_nothing_and_starts_again() {
-    let Some(disk) = Disk::new(MEBIBYTES) else { return };
+    let Some(disk) = Disk::new(MEBIBYTES) else {
+        return;
+    };
     let home = Home::at(&disk.path());
     let running = home.serve().await;
     let key = furnish(&running).await;
     let issued = running.as_agent(&key, "/v1/tasks", wants()).await.unwrap();
     let text = |name: &str| issued[name].as_str().unwrap().to_owned();
-    let told = Answers { minted: vec![(text("task_id"), text("revocation_id"))], revoked: Vec::new() };
+    let told = Answers {
+        minted: vec![(text("task_id"), text("revocation_id"))],
+        revoked: Vec::new(),
+    };
     running.kill_9();
     running.wait().await;
     // It was not running while the disk filled up to the last byte; the reserve is all there is.
@@ -93,10 +135,24 @@ async fn a_disk_that_fills_up_at_once_loses_nothing_and_starts_again() {
     filler.take_the_rest();
     let running = home.serve().await;
     let sequence = revoke(&running, &told.minted[0].1).await.unwrap();
-    let revoked = Revoked { id: told.minted[0].1.clone(), token: String::new(), sequence };
+    let revoked = Revoked {
+        id: told.minted[0].1.clone(),
+        token: String::new(),
+        sequence,
+    };
     running.stop().await;
     filler.give_back();
-    assert_eq!(missing(home.path(), &Answers { revoked: vec![revoked], ..told }).await, Ok(Vec::new()));
+    assert_eq!(
+        missing(
+            home.path(),
+            &Answers {
+                revoked: vec![revoked],
+                ..told
+            }
+        )
+        .await,
+        Ok(Vec::new())
+    );
 }
 
 /// Every revocation is one record more, until there is no room for one.
@@ -116,9 +172,17 @@ struct Filler {
 
 impl Filler {
     fn leave(disk: &Disk, bytes: u64) -> Self {
-        let filler = Self { path: disk.path().join("filler") };
+        let filler = Self {
+            path: disk.path().join("filler"),
+        };
         let file = File::create(&filler.path).unwrap();
-        fallocate(&file, FallocateFlags::empty(), 0, free(&disk.path()) - bytes).unwrap();
+        fallocate(
+            &file,
+            FallocateFlags::empty(),
+            0,
+            free(&disk.path()) - bytes,
+        )
+        .unwrap();
         filler
     }
 

@@ -1,8 +1,6 @@
 //! The broker and its disk: a process as operators run it, on a disk that loses power, fails, fills up,
 //! or is an older copy of itself.
 
-#![cfg(feature = "server")]
-
 mod copies;
 mod damage;
 mod faults;

@@ -14,7 +14,9 @@ use crate::process::{
 
 #[tokio::test]
 async fn every_answer_before_a_power_loss_at_any_moment_is_kept() {
-    let Some(disk) = Disk::new(MEBIBYTES) else { return };
+    let Some(disk) = Disk::new(MEBIBYTES) else {
+        return;
+    };
     let mut home = Home::at(&disk.path());
     // The least that there is, so that cuts fall on the journal's going on to another segment too.
     home.set("HALLPASS_JOURNAL_SEGMENT_BYTES", "65536");
@@ -30,18 +32,35 @@ async fn every_answer_before_a_power_loss_at_any_moment_is_kept() {
         running.signal(Signal::STOP);
         let dark = disk.after_power_loss();
         running.signal(Signal::CONT);
-        assert_eq!(missing(&dark.path(), &told).await, Ok(Vec::new()), "cut {cut}");
+        assert_eq!(
+            missing(&dark.path(), &told).await,
+            Ok(Vec::new()),
+            "cut {cut}"
+        );
     }
     let told = load.end().await;
-    assert!(told.minted.len() > 10 && !told.revoked.is_empty(), "too little load to show anything");
-    assert!(home.data().join("journal/000003.jsonl").exists(), "the journal has hardly been split");
-    eprintln!("{} mints, {} revocations, {} cuts", told.minted.len(), told.revoked.len(), cuts());
+    assert!(
+        told.minted.len() > 10 && !told.revoked.is_empty(),
+        "too little load to show anything"
+    );
+    assert!(
+        home.data().join("journal/000003.jsonl").exists(),
+        "the journal has hardly been split"
+    );
+    eprintln!(
+        "{} mints, {} revocations, {} cuts",
+        told.minted.len(),
+        told.revoked.len(),
+        cuts()
+    );
 }
 
 #[tokio::test]
 async fn a_power_loss_between_any_two_steps_of_a_commit_keeps_every_answer() {
     for fault in ["write:stop", "fdatasync:stop"] {
-        let Some(disk) = Disk::new(MEBIBYTES) else { return };
+        let Some(disk) = Disk::new(MEBIBYTES) else {
+            return;
+        };
         let mut home = Home::at(&disk.path());
         let fault = Fault::of(&mut home, fault);
         let running = Arc::new(home.serve().await);
@@ -65,7 +84,9 @@ async fn a_power_loss_between_any_two_steps_of_a_commit_keeps_every_answer() {
 
 #[tokio::test]
 async fn a_power_loss_between_any_two_steps_of_the_first_start_leaves_a_directory_that_opens() {
-    let Some(disk) = Disk::new(MEBIBYTES) else { return };
+    let Some(disk) = Disk::new(MEBIBYTES) else {
+        return;
+    };
     let mut home = Home::at(&disk.path());
     let fault = Fault::of(&mut home, "any:stop");
     fault.on();
@@ -80,7 +101,11 @@ async fn a_power_loss_between_any_two_steps_of_the_first_start_leaves_a_director
         }
         steps += 1;
         let dark = disk.after_power_loss();
-        assert_eq!(missing(&dark.path(), &Answers::default()).await, Ok(Vec::new()), "step {steps}");
+        assert_eq!(
+            missing(&dark.path(), &Answers::default()).await,
+            Ok(Vec::new()),
+            "step {steps}"
+        );
         rustix::process::kill_process(process, Signal::CONT).unwrap();
     };
     eprintln!("{steps} steps");
@@ -91,7 +116,9 @@ async fn a_power_loss_between_any_two_steps_of_the_first_start_leaves_a_director
 /// The test of the test: a broker whose commits do not sync, and that is otherwise the same.
 #[tokio::test]
 async fn a_broker_that_does_not_sync_is_found_out() {
-    let Some(disk) = Disk::new(MEBIBYTES) else { return };
+    let Some(disk) = Disk::new(MEBIBYTES) else {
+        return;
+    };
     let mut home = Home::at(&disk.path());
     let fault = Fault::of(&mut home, "fdatasync:skip");
     let running: Arc<Running> = Arc::new(home.serve().await);
@@ -112,7 +139,10 @@ async fn a_broker_that_does_not_sync_is_found_out() {
 
 /// 10 in every test run; `HALLPASS_POWER_CUTS=200` for the long one.
 fn cuts() -> u64 {
-    std::env::var("HALLPASS_POWER_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+    std::env::var("HALLPASS_POWER_CUTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10)
 }
 
 const MEBIBYTES: u64 = 128;

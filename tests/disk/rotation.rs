@@ -10,7 +10,12 @@ use std::{
     },
 };
 
-use hallpass::journal::{Event, Journal, Options, Record, Recovered, Recovery, Restore, Snapshot, SnapshotError};
+use hallpass_broker::{
+    domain::event::Event,
+    ledger::file::{
+        Journal, Options, Record, Recovered, Recovery, Restore, Snapshot, SnapshotError,
+    },
+};
 use rustix::process::Signal;
 
 use crate::{
@@ -23,12 +28,19 @@ use crate::{
 };
 
 #[tokio::test]
-#[expect(clippy::zombie_processes, reason = "`stopped` waits for it until it has ended")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "`stopped` waits for it until it has ended"
+)]
 async fn a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer() {
     if let (Ok(data), Ok(answers)) = (std::env::var(DATA), std::env::var(ANSWERS)) {
-        return tokio::task::spawn_blocking(move || write(Path::new(&data), Path::new(&answers))).await.unwrap();
+        return tokio::task::spawn_blocking(move || write(Path::new(&data), Path::new(&answers)))
+            .await
+            .unwrap();
     }
-    let Some(disk) = Disk::new(MEBIBYTES) else { return };
+    let Some(disk) = Disk::new(MEBIBYTES) else {
+        return;
+    };
     let answers = tempfile::NamedTempFile::new().unwrap();
     let mut home = Home::at(&disk.path());
     let fault = Fault::of(&mut home, "any:stop");
@@ -37,16 +49,23 @@ async fn a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer() {
     let mut writer = Command::new(std::env::current_exe().unwrap());
     let test = "rotation::a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer";
     writer.args(["--exact", test]).envs(home.environment());
-    writer.env(DATA, disk.path()).env(ANSWERS, answers.path()).stdout(Stdio::null());
+    writer
+        .env(DATA, disk.path())
+        .env(ANSWERS, answers.path())
+        .stdout(Stdio::null());
     let child = writer.spawn().unwrap();
     let process = rustix::process::Pid::from_child(&child);
     let mut steps = 0;
     let mut last = 0;
     while stopped(process).await {
         steps += 1;
-        let answered = fs::read_to_string(answers.path()).unwrap().parse().unwrap_or(0);
+        let answered = fs::read_to_string(answers.path())
+            .unwrap()
+            .parse()
+            .unwrap_or(0);
         let dark = disk.after_power_loss();
-        last = what_is_left(&dark.path(), answered).unwrap_or_else(|why| panic!("step {steps}: {why}"));
+        last = what_is_left(&dark.path(), answered)
+            .unwrap_or_else(|why| panic!("step {steps}: {why}"));
         rustix::process::kill_process(process, Signal::CONT).unwrap();
     }
     assert!(last >= 4, "only {last} segments");
@@ -57,11 +76,20 @@ async fn a_power_loss_between_any_two_steps_of_a_rotation_keeps_every_answer() {
 fn what_is_left(dir: &Path, answered: u64) -> Result<usize, String> {
     let (recovered, recovery, count) = open(dir).map_err(|error| error.to_string())?;
     if recovery.head.sequence < answered {
-        return Err(format!("record {answered} was answered, and the journal ends with {}", recovery.head));
+        return Err(format!(
+            "record {answered} was answered, and the journal ends with {}",
+            recovery.head
+        ));
     }
     let reader = recovered.reader();
-    let records = reader.read_from(1, None).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let notes = records.map_err(|error| error.to_string())?.iter().filter(|record| is_note(record)).count() as u64;
+    let records = reader
+        .read_from(1, None)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let notes = records
+        .map_err(|error| error.to_string())?
+        .iter()
+        .filter(|record| is_note(record))
+        .count() as u64;
     if notes != count.0 {
         return Err(format!("{notes} notes are read and {} are known", count.0));
     }
@@ -82,7 +110,10 @@ fn write(data: &Path, answers: &Path) {
         let notes = records.iter().filter(|record| is_note(record)).count() as u64;
         applied.fetch_add(notes, Ordering::SeqCst);
     };
-    let journal = recovered.with_snapshots(Box::new(take)).start(Box::new(apply)).unwrap();
+    let journal = recovered
+        .with_snapshots(Box::new(take))
+        .start(Box::new(apply))
+        .unwrap();
     for n in 0..14 {
         let receipt = journal.append_blocking(vec![note(n)]).unwrap();
         fs::write(answers, receipt.sequence().to_string()).unwrap();
@@ -94,7 +125,9 @@ struct Count(u64);
 
 impl Restore for Count {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        self.0 = snapshot.get("count")?.ok_or_else(|| SnapshotError::new("it has no count"))?;
+        self.0 = snapshot
+            .get("count")?
+            .ok_or_else(|| SnapshotError::new("it has no count"))?;
         Ok(())
     }
 
@@ -107,7 +140,9 @@ fn is_note(record: &Record) -> bool {
     !matches!(record.entry.event, Event::SegmentBegun { .. })
 }
 
-fn open(dir: &Path) -> Result<(Recovered, Recovery, Count), hallpass::journal::OpenError> {
+fn open(
+    dir: &Path,
+) -> Result<(Recovered, Recovery, Count), hallpass_broker::ledger::file::OpenError> {
     let mut options = Options::default();
     options.segment_bytes = 1500;
     let mut count = Count(0);

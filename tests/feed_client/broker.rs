@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use hallpass::verify::document::KeyDocument;
+use hallpass_core::wire::document::KeyDocument;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -39,13 +39,23 @@ impl Broker {
 
     pub(crate) async fn start_at(address: SocketAddr, document: &KeyDocument) -> Self {
         let (mut broker, router) = Self::new(document);
-        let listener = broker.runtime().spawn(TcpListener::bind(address)).await.unwrap().unwrap();
+        let listener = broker
+            .runtime()
+            .spawn(TcpListener::bind(address))
+            .await
+            .unwrap()
+            .unwrap();
         broker.address = listener.local_addr().unwrap();
-        broker.runtime().spawn(async move { axum::serve(listener, router).await.unwrap() });
+        broker
+            .runtime()
+            .spawn(async move { axum::serve(listener, router).await.unwrap() });
         broker
     }
 
-    pub(crate) async fn start_tls(document: &KeyDocument, certified: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
+    pub(crate) async fn start_tls(
+        document: &KeyDocument,
+        certified: &rcgen::CertifiedKey<rcgen::KeyPair>,
+    ) -> Self {
         let (mut broker, router) = Self::new(document);
         let (address, served) = crate::tls::serve(certified, router);
         (broker.address, broker.scheme) = (address, "https");
@@ -60,9 +70,22 @@ impl Broker {
             .route("/v1/keys.json", get(answer_keys))
             .route("/v1/feed", get(answer_feed))
             .with_state((Arc::clone(&keys), sender));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let address = (Ipv4Addr::LOCALHOST, 0).into();
-        (Self { address, scheme: "http", keys, asked, runtime: Some(runtime) }, router)
+        (
+            Self {
+                address,
+                scheme: "http",
+                keys,
+                asked,
+                runtime: Some(runtime),
+            },
+            router,
+        )
     }
 
     fn runtime(&self) -> &Runtime {
@@ -70,7 +93,11 @@ impl Broker {
     }
 
     pub(crate) fn url(&self) -> String {
-        let host = if self.scheme == "https" { "localhost".to_owned() } else { self.address.ip().to_string() };
+        let host = if self.scheme == "https" {
+            "localhost".to_owned()
+        } else {
+            self.address.ip().to_string()
+        };
         format!("{}://{host}:{}", self.scheme, self.address.port())
     }
 
@@ -84,13 +111,18 @@ impl Broker {
 
     /// The next request for the feed.
     pub(crate) async fn asked(&mut self) -> Asked {
-        timeout(LONG, self.asked.recv()).await.expect("nobody asked for the feed").unwrap()
+        timeout(LONG, self.asked.recv())
+            .await
+            .expect("nobody asked for the feed")
+            .unwrap()
     }
 
     /// Ends the broker and every connection; returns its address, which is then free.
     pub(crate) async fn kill(&mut self) -> SocketAddr {
         let runtime = self.runtime.take().unwrap();
-        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(LONG)).await.unwrap();
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(LONG))
+            .await
+            .unwrap();
         self.address
     }
 }
@@ -106,8 +138,15 @@ impl Drop for Broker {
 type Shared = (Arc<Mutex<String>>, mpsc::UnboundedSender<Asked>);
 
 async fn answer_keys(State((keys, _)): State<Shared>, headers: HeaderMap) -> Response {
-    assert!(!headers.contains_key(header::AUTHORIZATION), "the key document is public");
-    ([(header::CONTENT_TYPE, "application/json")], keys.lock().unwrap().clone()).into_response()
+    assert!(
+        !headers.contains_key(header::AUTHORIZATION),
+        "the key document is public"
+    );
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        keys.lock().unwrap().clone(),
+    )
+        .into_response()
 }
 
 async fn answer_feed(
@@ -116,8 +155,16 @@ async fn answer_feed(
     headers: HeaderMap,
 ) -> Response {
     let (reply, answer) = oneshot::channel();
-    sender.send(Asked { query, headers, reply }).unwrap();
-    answer.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    sender
+        .send(Asked {
+            query,
+            headers,
+            reply,
+        })
+        .unwrap();
+    answer
+        .await
+        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// A request for the feed, which the test answers.
@@ -129,7 +176,10 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn since(&self) -> Option<u64> {
-        self.query.iter().find(|(name, _)| name == "since").map(|(_, value)| value.parse().unwrap())
+        self.query
+            .iter()
+            .find(|(name, _)| name == "since")
+            .map(|(_, value)| value.parse().unwrap())
     }
 
     pub(crate) fn answer(self, response: Response) {
@@ -138,9 +188,16 @@ impl Asked {
 
     pub(crate) fn stream(self) -> Stream {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let chunks =
-            futures_util::stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
-        self.answer(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(chunks)).into_response());
+        let chunks = futures_util::stream::unfold(receiver, async |mut receiver| {
+            Some((receiver.recv().await?, receiver))
+        });
+        self.answer(
+            (
+                [(header::CONTENT_TYPE, "text/event-stream")],
+                Body::from_stream(chunks),
+            )
+                .into_response(),
+        );
         Stream(sender)
     }
 }

@@ -1,6 +1,11 @@
 //! Agents outside hallpass: keys of every kind that is registered, and a standard library to sign with.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of this"
+)]
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -83,20 +88,34 @@ impl Foreign {
     }
 
     pub fn all() -> [Self; 5] {
-        [Self::ed25519(), Self::p256(), Self::rsa(), Self::p384(), Self::pss()]
+        [
+            Self::ed25519(),
+            Self::p256(),
+            Self::rsa(),
+            Self::p384(),
+            Self::pss(),
+        ]
     }
 
     pub fn sign(&self, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", b64(header.as_bytes()), b64(claims.as_bytes()));
         let signature = match &self.private {
-            Private::Library(key) => jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap(),
+            Private::Library(key) => {
+                jsonwebtoken::crypto::sign(signed.as_bytes(), key, self.algorithm).unwrap()
+            }
             Private::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 let padding: &dyn signature::RsaEncoding = match self.algorithm {
                     Algorithm::PS256 => &signature::RSA_PSS_SHA256,
                     _ => &signature::RSA_PKCS1_SHA256,
                 };
-                pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+                pair.sign(
+                    padding,
+                    &SystemRandom::new(),
+                    signed.as_bytes(),
+                    &mut signature,
+                )
+                .unwrap();
                 b64(&signature)
             }
         };

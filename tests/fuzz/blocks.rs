@@ -9,9 +9,19 @@ use crate::input::Input;
 /// A block, mostly inside the profile or just beyond it. `known` are the symbols that it need not
 /// declare: those of the first-party blocks before it, and none for a third-party block.
 pub(crate) fn any(input: &mut Input<'_>, known: &[String]) -> schema::Block {
-    let version = if input.one_in(8) { 3 + input.below(4) as u32 } else { 6 };
-    let mut block = schema::Block { version: Some(version), ..schema::Block::default() };
-    let mut names = Names { known, declared: Vec::new() };
+    let version = if input.one_in(8) {
+        3 + input.below(4) as u32
+    } else {
+        6
+    };
+    let mut block = schema::Block {
+        version: Some(version),
+        ..schema::Block::default()
+    };
+    let mut names = Names {
+        known,
+        declared: Vec::new(),
+    };
     let most = if input.one_in(8) { 40 } else { 4 };
     let queries = 1 + input.below(most);
     let mut left = queries;
@@ -19,13 +29,25 @@ pub(crate) fn any(input: &mut Input<'_>, known: &[String]) -> schema::Block {
         let count = 1 + input.below(left.min(3));
         left = left.saturating_sub(count);
         let queries = (0..count).map(|_| query(input, &mut names)).collect();
-        let kind = if input.one_in(2) { check::Kind::One } else { check::Kind::All };
-        block.checks.push(schema::Check { queries, kind: Some(kind as i32) });
+        let kind = if input.one_in(2) {
+            check::Kind::One
+        } else {
+            check::Kind::All
+        };
+        block.checks.push(schema::Check {
+            queries,
+            kind: Some(kind as i32),
+        });
     }
     if input.one_in(4) {
-        let terms = vec![text(&mut names, "helper"), text(&mut names, KEYS[input.below(KEYS.len())])];
+        let terms = vec![
+            text(&mut names, "helper"),
+            text(&mut names, KEYS[input.below(KEYS.len())]),
+        ];
         let name = names.index("delegate");
-        block.facts.push(schema::Fact { predicate: schema::Predicate { name, terms } });
+        block.facts.push(schema::Fact {
+            predicate: schema::Predicate { name, terms },
+        });
     }
     block.symbols = names.declared;
     block
@@ -42,10 +64,15 @@ impl Names<'_> {
         if let Some(own) = LIBRARY.iter().position(|own| *own == name) {
             return own as u64;
         }
-        let at = self.known.iter().chain(&self.declared).position(|known| known == name).unwrap_or_else(|| {
-            self.declared.push(name.to_owned());
-            self.known.len() + self.declared.len() - 1
-        });
+        let at = self
+            .known
+            .iter()
+            .chain(&self.declared)
+            .position(|known| known == name)
+            .unwrap_or_else(|| {
+                self.declared.push(name.to_owned());
+                self.known.len() + self.declared.len() - 1
+            });
         FIRST_DECLARED + at as u64
     }
 }
@@ -54,32 +81,67 @@ impl Names<'_> {
 const FIRST_DECLARED: u64 = 1024;
 
 fn query(input: &mut Input<'_>, names: &mut Names<'_>) -> schema::Rule {
-    let body = (0..input.below(3)).map(|_| predicate(input, names)).collect();
+    let body = (0..input.below(3))
+        .map(|_| predicate(input, names))
+        .collect();
     let size = if input.one_in(8) { 60 } else { 3 };
-    let expressions = (0..input.below(3)).map(|_| schema::Expression { ops: boolean(input, names, 3, size) }).collect();
-    schema::Rule { head: schema::Predicate { name: 27, terms: Vec::new() }, body, expressions, scope: Vec::new() }
+    let expressions = (0..input.below(3))
+        .map(|_| schema::Expression {
+            ops: boolean(input, names, 3, size),
+        })
+        .collect();
+    schema::Rule {
+        head: schema::Predicate {
+            name: 27,
+            terms: Vec::new(),
+        },
+        body,
+        expressions,
+        scope: Vec::new(),
+    }
 }
 
 fn predicate(input: &mut Input<'_>, names: &mut Names<'_>) -> schema::Predicate {
     let (name, arity) = PREDICATES[input.below(PREDICATES.len())];
-    let terms = (0..arity).map(|_| if input.one_in(4) { literal(input, names, 3) } else { variable(input) });
+    let terms = (0..arity).map(|_| {
+        if input.one_in(4) {
+            literal(input, names, 3)
+        } else {
+            variable(input)
+        }
+    });
     let terms = terms.collect();
-    schema::Predicate { name: names.index(name), terms }
+    schema::Predicate {
+        name: names.index(name),
+        terms,
+    }
 }
 
 fn variable(input: &mut Input<'_>) -> schema::Term {
     // Names of variables are symbols as others are; these the library has.
-    schema::Term { content: Some(term::Content::Variable(VARIABLES[input.below(VARIABLES.len())])) }
+    schema::Term {
+        content: Some(term::Content::Variable(
+            VARIABLES[input.below(VARIABLES.len())],
+        )),
+    }
 }
 
 fn text(names: &mut Names<'_>, text: &str) -> schema::Term {
-    schema::Term { content: Some(term::Content::String(names.index(text))) }
+    schema::Term {
+        content: Some(term::Content::String(names.index(text))),
+    }
 }
 
 fn literal(input: &mut Input<'_>, names: &mut Names<'_>, size: usize) -> schema::Term {
     let several = |input: &mut Input<'_>, names: &mut Names<'_>| {
         (0..input.below(size * 8))
-            .map(|at| if input.one_in(2) { number(at as i64) } else { text(names, TEXTS[at % TEXTS.len()]) })
+            .map(|at| {
+                if input.one_in(2) {
+                    number(at as i64)
+                } else {
+                    text(names, TEXTS[at % TEXTS.len()])
+                }
+            })
             .collect::<Vec<_>>()
     };
     let content = match input.below(8) {
@@ -93,18 +155,29 @@ fn literal(input: &mut Input<'_>, names: &mut Names<'_>, size: usize) -> schema:
             set.dedup();
             term::Content::Set(schema::TermSet { set })
         }
-        6 => term::Content::Array(schema::Array { array: several(input, names) }),
+        6 => term::Content::Array(schema::Array {
+            array: several(input, names),
+        }),
         _ => term::Content::Null(schema::Empty {}),
     };
-    schema::Term { content: Some(content) }
+    schema::Term {
+        content: Some(content),
+    }
 }
 
 fn number(value: i64) -> schema::Term {
-    schema::Term { content: Some(term::Content::Integer(value)) }
+    schema::Term {
+        content: Some(term::Content::Integer(value)),
+    }
 }
 
 /// Operations that leave one value, a boolean if all goes well.
-fn boolean(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usize) -> Vec<schema::Op> {
+fn boolean(
+    input: &mut Input<'_>,
+    names: &mut Names<'_>,
+    depth: usize,
+    size: usize,
+) -> Vec<schema::Op> {
     let mut ops = operand(input, names, depth, size);
     for _ in 0..input.below(1 + size / 2) {
         match input.below(4) {
@@ -117,8 +190,11 @@ fn boolean(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usi
                     2 => (Binary::LazyAnd, Vec::new()),
                     _ => (Binary::LazyOr, Vec::new()),
                 };
-                let inner =
-                    if depth == 0 { operand(input, names, 0, 1) } else { boolean(input, names, depth - 1, size / 2) };
+                let inner = if depth == 0 {
+                    operand(input, names, 0, 1)
+                } else {
+                    boolean(input, names, depth - 1, size / 2)
+                };
                 ops.push(op(Op::Closure(schema::OpClosure { params, ops: inner })));
                 ops.push(binary(kind));
             }
@@ -131,8 +207,17 @@ fn boolean(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usi
     ops
 }
 
-fn operand(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usize) -> Vec<schema::Op> {
-    let value = if input.one_in(2) { variable(input) } else { literal(input, names, size + depth) };
+fn operand(
+    input: &mut Input<'_>,
+    names: &mut Names<'_>,
+    depth: usize,
+    size: usize,
+) -> Vec<schema::Op> {
+    let value = if input.one_in(2) {
+        variable(input)
+    } else {
+        literal(input, names, size + depth)
+    };
     let mut ops = vec![op(Op::Value(value))];
     if input.one_in(4) {
         ops.push(unary(input));
@@ -141,16 +226,24 @@ fn operand(input: &mut Input<'_>, names: &mut Names<'_>, depth: usize, size: usi
 }
 
 fn op(content: Op) -> schema::Op {
-    schema::Op { content: Some(content) }
+    schema::Op {
+        content: Some(content),
+    }
 }
 
 fn binary(kind: Binary) -> schema::Op {
-    op(Op::Binary(schema::OpBinary { kind: kind as i32, ffi_name: None }))
+    op(Op::Binary(schema::OpBinary {
+        kind: kind as i32,
+        ffi_name: None,
+    }))
 }
 
 fn unary(input: &mut Input<'_>) -> schema::Op {
     let kind = [Unary::Negate, Unary::Parens, Unary::Length, Unary::TypeOf][input.below(4)];
-    op(Op::Unary(schema::OpUnary { kind: kind as i32, ffi_name: None }))
+    op(Op::Unary(schema::OpUnary {
+        kind: kind as i32,
+        ffi_name: None,
+    }))
 }
 
 /// What a verifier says of a call, and what block 0 and others may say.

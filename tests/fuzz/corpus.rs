@@ -10,7 +10,12 @@ pub(crate) fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(&dir)
         .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
         .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read(entry.path()).unwrap(),
+            )
+        })
         .collect();
     files.sort();
     assert!(!files.is_empty(), "no seeds for {target}");
@@ -22,7 +27,10 @@ pub(crate) fn contents(target: &str) -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn json(target: &str) -> Vec<Value> {
-    contents(target).iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect()
+    contents(target)
+        .iter()
+        .map(|bytes| serde_json::from_slice(bytes).unwrap())
+        .collect()
 }
 
 /// Whether the seeds of tokens, frames and journals are to be written anew, before they are looked at:
@@ -33,5 +41,7 @@ pub(crate) fn is_to_be_written() -> bool {
 
 /// Where the seeds of a target lie.
 pub(crate) fn directory(target: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz/corpus")
+        .join(target)
 }

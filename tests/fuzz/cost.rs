@@ -1,7 +1,7 @@
 //! What a token costs is counted before any of it runs, and is bounded whatever the token holds.
 
 use biscuit_auth::format::schema::{self, op::Content as Op};
-use hallpass::{
+use hallpass_core::{
     base::ReasonCode,
     token::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, PassToken, ProfileError, UnverifiedPass},
 };
@@ -35,19 +35,44 @@ fn is_within_bounds(token: &PassToken) {
     let wire = raw::wire(token);
     assert!(bytes.len() <= MAX_TOKEN_BYTES && wire.blocks.len() <= MAX_APPENDED_BLOCKS);
     let mut symbols = 0;
-    for (number, signed) in std::iter::once(&wire.authority).chain(&wire.blocks).enumerate() {
+    for (number, signed) in std::iter::once(&wire.authority)
+        .chain(&wire.blocks)
+        .enumerate()
+    {
         let block = schema::Block::decode(signed.block.as_slice()).unwrap();
         symbols += block.symbols.len();
-        assert!(block.symbols.iter().all(|symbol| symbol.len() <= MAX_SYMBOL_BYTES) && block.rules.is_empty());
+        assert!(
+            block
+                .symbols
+                .iter()
+                .all(|symbol| symbol.len() <= MAX_SYMBOL_BYTES)
+                && block.rules.is_empty()
+        );
         if number == 0 {
             continue;
         }
-        assert!(block.facts.len() <= MAX_FACTS && (block.facts.is_empty() || signed.external_signature.is_some()));
-        let queries: Vec<_> = block.checks.iter().flat_map(|check| &check.queries).collect();
+        assert!(
+            block.facts.len() <= MAX_FACTS
+                && (block.facts.is_empty() || signed.external_signature.is_some())
+        );
+        let queries: Vec<_> = block
+            .checks
+            .iter()
+            .flat_map(|check| &check.queries)
+            .collect();
         assert!(queries.len() <= MAX_QUERIES);
-        assert!(queries.iter().all(|query| query.body.len() <= MAX_PREDICATES));
+        assert!(
+            queries
+                .iter()
+                .all(|query| query.body.len() <= MAX_PREDICATES)
+        );
         let expressions = queries.iter().flat_map(|query| &query.expressions);
-        assert!(expressions.map(|expression| operations(&expression.ops)).sum::<usize>() <= MAX_OPERATIONS);
+        assert!(
+            expressions
+                .map(|expression| operations(&expression.ops))
+                .sum::<usize>()
+                <= MAX_OPERATIONS
+        );
     }
     assert!(symbols <= MAX_SYMBOLS, "{symbols} symbols");
 }
@@ -72,31 +97,44 @@ fn unsigned(token: &PassToken) -> PassToken {
 #[test]
 fn a_token_with_any_blocks_is_within_the_bounds_or_refused_before_its_signatures() {
     let issuer = Issuer::new();
-    let base = forge::parts(&issuer.mint(vec![rights(json!({"tools": ["read_ledger", "transfer"]}))]));
+    let base =
+        forge::parts(&issuer.mint(vec![rights(json!({"tools": ["read_ledger", "transfer"]}))]));
     let state = (base, issuer.root.public());
-    fuzz!("cost", 1, state, |(base, root): &mut (Vec<Part>, _), input: &mut Input<'_>| {
-        let mut parts = base.clone();
-        let mut cost = 0;
-        for _ in 0..=input.below(10) {
-            let signer = [None, None, Some(HOLDER), Some(DELEGATE), Some(STRANGER)][input.below(5)];
-            let data = forge::encoded(&blocks::any(input, &forge::known_to(&parts, signer)));
-            parts.push(Part { data, signer });
-            let token = forge::token(&parts);
-            let parsed = UnverifiedPass::parse(token.expose());
-            let verdict = |parsed: &Result<_, ProfileError>| parsed.as_ref().map(|_| ()).map_err(ProfileError::code);
-            assert_eq!(
-                verdict(&parsed),
-                verdict(&UnverifiedPass::parse(unsigned(&token).expose())),
-                "the signatures are looked at before the profile"
-            );
-            let Ok(parsed) = parsed else { break };
-            is_within_bounds(&token);
-            if let Ok(pass) = parsed.verify(root) {
-                assert!((cost..=MAX_COST).contains(&pass.cost()), "{} after {cost}", pass.cost());
-                cost = pass.cost();
+    fuzz!(
+        "cost",
+        1,
+        state,
+        |(base, root): &mut (Vec<Part>, _), input: &mut Input<'_>| {
+            let mut parts = base.clone();
+            let mut cost = 0;
+            for _ in 0..=input.below(10) {
+                let signer =
+                    [None, None, Some(HOLDER), Some(DELEGATE), Some(STRANGER)][input.below(5)];
+                let data = forge::encoded(&blocks::any(input, &forge::known_to(&parts, signer)));
+                parts.push(Part { data, signer });
+                let token = forge::token(&parts);
+                let parsed = UnverifiedPass::parse(token.expose());
+                let verdict = |parsed: &Result<_, ProfileError>| {
+                    parsed.as_ref().map(|_| ()).map_err(ProfileError::code)
+                };
+                assert_eq!(
+                    verdict(&parsed),
+                    verdict(&UnverifiedPass::parse(unsigned(&token).expose())),
+                    "the signatures are looked at before the profile"
+                );
+                let Ok(parsed) = parsed else { break };
+                is_within_bounds(&token);
+                if let Ok(pass) = parsed.verify(root) {
+                    assert!(
+                        (cost..=MAX_COST).contains(&pass.cost()),
+                        "{} after {cost}",
+                        pass.cost()
+                    );
+                    cost = pass.cost();
+                }
             }
         }
-    });
+    );
 }
 
 #[test]
@@ -108,16 +146,35 @@ fn each_kind_of_work_grows_to_the_limit_and_no_further() {
         let Kind { name, .. } = kind;
         let (dearest, refused) = kind.grown(&pass, &root);
         is_within_bounds(&dearest);
-        let cost = UnverifiedPass::parse(dearest.expose()).unwrap().verify(&root).unwrap().cost();
+        let cost = UnverifiedPass::parse(dearest.expose())
+            .unwrap()
+            .verify(&root)
+            .unwrap()
+            .cost();
         assert!((1..=MAX_COST).contains(&cost), "{name} costs {cost}");
         // It is refused as it is and by whatever signatures: they are not looked at.
         for refused in [unsigned(&refused), refused] {
-            let code = UnverifiedPass::parse(refused.expose()).err().map(|error| error.code());
-            assert!(matches!(code, Some(ReasonCode::TokenProfile | ReasonCode::TokenTooLarge)), "{name}: {code:?}");
+            let code = UnverifiedPass::parse(refused.expose())
+                .err()
+                .map(|error| error.code());
+            assert!(
+                matches!(
+                    code,
+                    Some(ReasonCode::TokenProfile | ReasonCode::TokenTooLarge)
+                ),
+                "{name}: {code:?}"
+            );
         }
         let unsigned = UnverifiedPass::parse(unsigned(&dearest).expose()).unwrap();
-        assert_eq!(unsigned.verify(&root).err().map(|error| error.code()), Some(ReasonCode::TokenSignature), "{name}");
-        println!("{cost:>8} units, {:>6} bytes: {name}", raw::bytes(&dearest).len());
+        assert_eq!(
+            unsigned.verify(&root).err().map(|error| error.code()),
+            Some(ReasonCode::TokenSignature),
+            "{name}"
+        );
+        println!(
+            "{cost:>8} units, {:>6} bytes: {name}",
+            raw::bytes(&dearest).len()
+        );
     }
 }
 
@@ -132,7 +189,8 @@ fn sixteen_kibibytes_of_anything_are_decoded_once_and_a_byte_more_not_at_all() {
             let missing = bytes - raw::bytes(&token).len();
             // In the context, a text that nothing looks at.
             let length = block.context.as_ref().map_or(0, String::len);
-            block.context = Some("x".repeat(length + missing.div_ceil(if length == 0 { 2 } else { 1 }).max(1)));
+            block.context =
+                Some("x".repeat(length + missing.div_ceil(if length == 0 { 2 } else { 1 }).max(1)));
             token = raw::append_by_hand(&pass, &block);
         }
         token
@@ -141,7 +199,13 @@ fn sixteen_kibibytes_of_anything_are_decoded_once_and_a_byte_more_not_at_all() {
     assert_eq!(raw::bytes(&longest).len(), MAX_TOKEN_BYTES);
     assert!(UnverifiedPass::parse(longest.expose()).is_ok());
     let longer = of_length(MAX_TOKEN_BYTES + 1);
-    assert_eq!(UnverifiedPass::parse(longer.expose()).err(), Some(ProfileError::TooLarge));
+    assert_eq!(
+        UnverifiedPass::parse(longer.expose()).err(),
+        Some(ProfileError::TooLarge)
+    );
     // Nor is anything that long decoded from base64.
-    assert_eq!(UnverifiedPass::parse(&"_".repeat(1 << 20)).err(), Some(ProfileError::TooLarge));
+    assert_eq!(
+        UnverifiedPass::parse(&"_".repeat(1 << 20)).err(),
+        Some(ProfileError::TooLarge)
+    );
 }

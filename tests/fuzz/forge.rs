@@ -3,12 +3,15 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use biscuit_auth::format::schema::{self, SignedBlock, proof::Content};
-use hallpass::{
+use hallpass_core::{
     base::{
         ids::ServerUri,
         key::{PrivateKey, PublicKey},
     },
-    token::{Arguments, Evaluation, PassToken, RequestFacts, VerifiedPass, manifest::Manifest, rights::Kind},
+    token::{
+        Arguments, Evaluation, PassToken, RequestFacts, VerifiedPass, manifest::Manifest,
+        rights::Kind,
+    },
 };
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -27,7 +30,11 @@ pub(crate) fn key(seed: u8) -> PrivateKey {
 
 /// A compact JWS over these bytes, by the key of that seed.
 pub(crate) fn jws(by: u8, header: &[u8], claims: &[u8]) -> String {
-    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let text = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
     let signature = URL_SAFE_NO_PAD.encode(key(by).sign(text.as_bytes()));
     format!("{text}.{signature}")
 }
@@ -50,7 +57,10 @@ pub(crate) fn parts(token: &PassToken) -> Vec<Part> {
             *known.iter().find(is_by).unwrap_or(&STRANGER)
         }),
     };
-    std::iter::once(&wire.authority).chain(&wire.blocks).map(part).collect()
+    std::iter::once(&wire.authority)
+        .chain(&wire.blocks)
+        .map(part)
+        .collect()
 }
 
 /// The token of these blocks: block 0 signed by the root key, the others by those who held it.
@@ -64,8 +74,15 @@ pub(crate) fn token(parts: &[Part]) -> PassToken {
         by = next;
     }
     let authority = signed.remove(0);
-    let proof = schema::Proof { content: Some(Content::NextSecret(by.dangerous_seed().to_vec())) };
-    raw::from_wire(&schema::Biscuit { root_key_id: Some(1), authority, blocks: signed, proof })
+    let proof = schema::Proof {
+        content: Some(Content::NextSecret(by.dangerous_seed().to_vec())),
+    };
+    raw::from_wire(&schema::Biscuit {
+        root_key_id: Some(1),
+        authority,
+        blocks: signed,
+        proof,
+    })
 }
 
 fn sign(part: &Part, by: &PrivateKey, next: &PublicKey, previous: Option<&[u8]>) -> SignedBlock {
@@ -96,13 +113,21 @@ fn sign(part: &Part, by: &PrivateKey, next: &PublicKey, previous: Option<&[u8]>)
         payload.extend(&external.signature);
     }
     let signature = by.sign(&payload).to_vec();
-    SignedBlock { block: part.data.clone(), next_key: next, signature, external_signature: external, version: Some(1) }
+    SignedBlock {
+        block: part.data.clone(),
+        next_key: next,
+        signature,
+        external_signature: external,
+        version: Some(1),
+    }
 }
 
 /// The symbols that a block after `parts` need not declare: for a first-party block, those of the
 /// first-party blocks.
 pub(crate) fn known_to(parts: &[Part], signer: Option<u8>) -> Vec<String> {
-    let first_party = parts.iter().filter(|part| part.signer.is_none() && signer.is_none());
+    let first_party = parts
+        .iter()
+        .filter(|part| part.signer.is_none() && signer.is_none());
     let block = |part: &Part| schema::Block::decode(part.data.as_slice()).unwrap_or_default();
     first_party.flat_map(|part| block(part).symbols).collect()
 }
@@ -137,10 +162,18 @@ pub(crate) fn questions() -> Vec<Question> {
             after: 10,
         }
     };
-    let resource =
-        |name| Question { kind: Kind::Resource, name, read_only: true, ..question("read_ledger", json!({})) };
-    let transfer =
-        || question("transfer", json!({"amount": 42, "path": "/srv/data/a", "url": "https://api.example.com/x"}));
+    let resource = |name| Question {
+        kind: Kind::Resource,
+        name,
+        read_only: true,
+        ..question("read_ledger", json!({}))
+    };
+    let transfer = || {
+        question(
+            "transfer",
+            json!({"amount": 42, "path": "/srv/data/a", "url": "https://api.example.com/x"}),
+        )
+    };
     let mut many = serde_json::Map::new();
     for index in 0..60 {
         many.insert(format!("argument{index}"), json!("value".repeat(1 + index)));
@@ -149,28 +182,48 @@ pub(crate) fn questions() -> Vec<Question> {
         question("read_ledger", json!({})),
         question("read_ledger", Value::Object(many)),
         transfer(),
-        Question { call_proven: true, ..transfer() },
-        question("transfer", json!({"amount": 1_000, "path": "/etc", "paths": ["/srv/../etc"]})),
+        Question {
+            call_proven: true,
+            ..transfer()
+        },
+        question(
+            "transfer",
+            json!({"amount": 1_000, "path": "/etc", "paths": ["/srv/../etc"]}),
+        ),
         question("transfer", json!({"amount": "42"})),
         question("delete_ledger", json!({})),
         resource("file:///srv/data/a"),
         resource("file:///etc/passwd"),
-        Question { server: "https://other.example/mcp".parse().unwrap(), ..question("read_ledger", json!({})) },
-        Question { after: 3_600, ..question("read_ledger", json!({})) },
+        Question {
+            server: "https://other.example/mcp".parse().unwrap(),
+            ..question("read_ledger", json!({}))
+        },
+        Question {
+            after: 3_600,
+            ..question("read_ledger", json!({}))
+        },
     ]
 }
 
 impl Question {
     /// What `pass` says to it at its time, issued at `issued`.
-    pub(crate) fn ask(&self, pass: &VerifiedPass, issued: hallpass::base::time::Timestamp) -> Evaluation {
-        hallpass::token::evaluate(pass, hallpass::token::MAX_EVALUATION_TIME, &RequestFacts {
-            time: issued.plus(std::time::Duration::from_secs(self.after)),
-            me: &self.server,
-            kind: self.kind,
-            name: self.name,
-            arguments: &self.arguments,
-            read_only: self.read_only,
-            call_proven: self.call_proven,
-        })
+    pub(crate) fn ask(
+        &self,
+        pass: &VerifiedPass,
+        issued: hallpass_core::base::time::Timestamp,
+    ) -> Evaluation {
+        hallpass_core::token::evaluate(
+            pass,
+            hallpass_core::token::MAX_EVALUATION_TIME,
+            &RequestFacts {
+                time: issued.plus(std::time::Duration::from_secs(self.after)),
+                me: &self.server,
+                kind: self.kind,
+                name: self.name,
+                arguments: &self.arguments,
+                read_only: self.read_only,
+                call_proven: self.call_proven,
+            },
+        )
     }
 }

@@ -1,13 +1,11 @@
 //! Feed frames: any text, and frames with a changed payload that the feed key did sign.
 
-use hallpass::{
+use hallpass_core::{
     base::jws,
-    token::PassToken,
-    verify::{
-        Call, Verifier,
-        document::{Frame, Subjects},
-    },
+    token::{Call, PassToken},
+    wire::document::{Frame, Subjects},
 };
+use hallpass_verify::Verifier;
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,7 +41,9 @@ impl Scene {
     /// A verifier that knows the first seed, which revokes the task of the pass.
     fn renew(&mut self) {
         self.verifier = self.issuer.silent_verifier();
-        self.verifier.accept_frame(&self.signed(&self.seeds[0])).unwrap();
+        self.verifier
+            .accept_frame(&self.signed(&self.seeds[0]))
+            .unwrap();
         assert!(self.verifier.verify(self.revoked.expose()).is_err());
     }
 
@@ -55,13 +55,20 @@ impl Scene {
     /// Everything that can be seen of a verifier.
     fn state(&self) -> impl PartialEq + std::fmt::Debug + use<> {
         let verifier = &self.verifier;
-        (verifier.memory(), verifier.revocation_count(), verifier.manifest(), verifier.is_ready(), self.refused())
+        (
+            verifier.memory(),
+            verifier.revocation_count(),
+            verifier.manifest(),
+            verifier.is_ready(),
+            self.refused(),
+        )
     }
 
     /// Why the revoked pass is refused, if it is.
     fn refused(&self) -> Option<&'static str> {
         let pass = self.verifier.verify(self.revoked.expose());
-        let permit = pass.and_then(|pass| self.verifier.clear(&pass, &Call::tool("read_ledger", None)));
+        let permit =
+            pass.and_then(|pass| self.verifier.clear(&pass, &Call::tool("read_ledger", None)));
         permit.err().map(|denial| denial.code().as_str())
     }
 
@@ -92,48 +99,59 @@ fn the_seeds_are_good() {
 #[test]
 fn a_frame_is_taken_whole_or_not_at_all_and_never_takes_the_verifier_back() {
     let seeds = corpus::files("frames").len();
-    fuzz!("frames", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
-        scene.renew();
-        let payload = input.json_seed(&scene.seeds);
-        let by_stranger = jws::sign(&key(STRANGER), Frame::TYP, None, &payload).unwrap();
-        assert!(!scene.accepts(&by_stranger), "nobody trusted signed it");
-        let wrong_type = jws::sign(&scene.issuer.feed, "hallpass-keys+jwt", None, &payload).unwrap();
-        assert!(!scene.accepts(&wrong_type), "a document of another kind");
-        let text = scene.signed(&payload);
-        let changed = input.seed(&[text.as_bytes()]);
-        let changed = String::from_utf8_lossy(&changed);
-        assert!(changed == text || !scene.accepts(&changed), "nobody signed {changed}");
-        assert!(!scene.accepts(&String::from_utf8_lossy(input.rest())));
-
-        let before = scene.verifier.memory();
-        if scene.accepts(&text) {
-            let after = scene.verifier.memory();
+    fuzz!(
+        "frames",
+        seeds,
+        Scene::new(),
+        |scene: &mut Scene, input: &mut Input<'_>| {
+            scene.renew();
+            let payload = input.json_seed(&scene.seeds);
+            let by_stranger = jws::sign(&key(STRANGER), Frame::TYP, None, &payload).unwrap();
+            assert!(!scene.accepts(&by_stranger), "nobody trusted signed it");
+            let wrong_type =
+                jws::sign(&scene.issuer.feed, "hallpass-keys+jwt", None, &payload).unwrap();
+            assert!(!scene.accepts(&wrong_type), "a document of another kind");
+            let text = scene.signed(&payload);
+            let changed = input.seed(&[text.as_bytes()]);
+            let changed = String::from_utf8_lossy(&changed);
             assert!(
-                (after.epoch, after.sequence) >= (before.epoch, before.sequence) && after.signed_at >= before.signed_at
+                changed == text || !scene.accepts(&changed),
+                "nobody signed {changed}"
             );
-            assert!(payload["iss"] == ISSUER && payload["aud"] == SERVER);
-            // A delta only adds.
-            let is_delta = payload.get("since").is_some_and(|since| !since.is_null());
-            assert!(!is_delta || scene.refused().is_some(), "a delta brought a revoked pass back: {payload}");
+            assert!(!scene.accepts(&String::from_utf8_lossy(input.rest())));
+
+            let before = scene.verifier.memory();
+            if scene.accepts(&text) {
+                let after = scene.verifier.memory();
+                assert!(
+                    (after.epoch, after.sequence) >= (before.epoch, before.sequence)
+                        && after.signed_at >= before.signed_at
+                );
+                assert!(payload["iss"] == ISSUER && payload["aud"] == SERVER);
+                // A delta only adds.
+                let is_delta = payload.get("since").is_some_and(|since| !since.is_null());
+                assert!(
+                    !is_delta || scene.refused().is_some(),
+                    "a delta brought a revoked pass back: {payload}"
+                );
+            }
+            assert_eq!(scene.verifier.server().as_str(), SERVER);
         }
-        assert_eq!(scene.verifier.server().as_str(), SERVER);
-    });
+    );
 }
 
 /// Writes the seeds anew; the subjects are digests, which nobody writes by hand.
 fn write_seeds() {
     let issuer = Issuer::new();
     let task = Subjects::task(&"tsk_00000000000000000000000000000001".parse().unwrap());
-    let entry =
-        |subject, cut_off: Value| json!({"subject": subject, "cut_off": cut_off, "expires_at": "2026-11-22T11:00:00Z"});
+    let entry = |subject, cut_off: Value| json!({"subject": subject, "cut_off": cut_off, "expires_at": "2026-11-22T11:00:00Z"});
     let snapshot = || {
         let mut frame = serde_json::to_value(issuer.frame()).unwrap();
         frame["revocations"] = json!([entry(task, json!("2026-11-22T10:00:00Z"))]);
         frame
     };
     let other = Subjects::agent(&"helper".parse().unwrap());
-    let delta =
-        json!({"iss": ISSUER, "aud": SERVER, "epoch": 1, "since": 2, "sequence": 3, "at": "2026-11-22T10:00:01Z"});
+    let delta = json!({"iss": ISSUER, "aud": SERVER, "epoch": 1, "since": 2, "sequence": 3, "at": "2026-11-22T10:00:01Z"});
     let with = |name: &str, value: Value| {
         let mut delta = delta.clone();
         delta[name] = value;
@@ -144,7 +162,10 @@ fn write_seeds() {
     let seeds = [
         ("a_snapshot", snapshot()),
         ("delta_heartbeat", delta.clone()),
-        ("delta_revokes", with("revocations", json!([entry(other, json!(null))]))),
+        (
+            "delta_revokes",
+            with("revocations", json!([entry(other, json!(null))])),
+        ),
         ("delta_manifest", with("manifest", manifest)),
         ("delta_keys", with("keys", json!([]))),
         ("later_snapshot", {
@@ -157,6 +178,10 @@ fn write_seeds() {
     std::fs::create_dir_all(corpus::directory("frames")).unwrap();
     for (name, seed) in seeds {
         let text = serde_json::to_string_pretty(&seed).unwrap();
-        std::fs::write(corpus::directory("frames").join(format!("{name}.json")), text + "\n").unwrap();
+        std::fs::write(
+            corpus::directory("frames").join(format!("{name}.json")),
+            text + "\n",
+        )
+        .unwrap();
     }
 }

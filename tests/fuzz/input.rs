@@ -31,7 +31,9 @@ impl<'i> Input<'i> {
     }
 
     pub(crate) fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.rest.split_first() else { return 0 };
+        let Some((first, rest)) = self.rest.split_first() else {
+            return 0;
+        };
         self.rest = rest;
         *first
     }
@@ -56,7 +58,11 @@ impl<'i> Input<'i> {
         let seed = self.json_seed(seeds);
         let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
         let (header, claims) = (bytes(&seed["header"]), bytes(&seed["claims"]));
-        if self.one_in(4) { (self.seed(&[header]), self.seed(&[claims])) } else { (header, claims) }
+        if self.one_in(4) {
+            (self.seed(&[header]), self.seed(&[claims]))
+        } else {
+            (header, claims)
+        }
     }
 
     /// A seed, and where the next decisions say so, changed.
@@ -135,7 +141,10 @@ impl<'i> Input<'i> {
                 *text = String::from_utf8_lossy(&bytes).into_owned();
             }
             (3, Value::Number(number)) => {
-                let nearby = number.as_i64().unwrap_or_default().wrapping_add(i64::from(self.byte()) - 128);
+                let nearby = number
+                    .as_i64()
+                    .unwrap_or_default()
+                    .wrapping_add(i64::from(self.byte()) - 128);
                 *number = nearby.into();
             }
             (4, value) => *value = other.clone(),
@@ -217,5 +226,18 @@ const WORDS: &[&[u8]] = &[
     b"\"method\":\"tools/call\",",
 ];
 
-const NAMES: &[&str] =
-    &["", "id", "name", "arguments", "crit", "b64", "jwk", "alg", "kid", "nonce", "hallpass_call", "since", "manifest"];
+const NAMES: &[&str] = &[
+    "",
+    "id",
+    "name",
+    "arguments",
+    "crit",
+    "b64",
+    "jwk",
+    "alg",
+    "kid",
+    "nonce",
+    "hallpass_call",
+    "since",
+    "manifest",
+];

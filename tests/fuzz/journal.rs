@@ -3,10 +3,11 @@
 
 use std::{fs, path::Path};
 
-use hallpass::{
-    base::digest::Digest,
-    journal::{Journal, OpenError, Options, Record, Recovery, event::Subject},
+use hallpass_broker::{
+    domain::event::Subject,
+    ledger::file::{Journal, OpenError, Options, Record, Recovery},
 };
+use hallpass_core::base::digest::Digest;
 use serde_json::Value;
 
 use crate::{corpus, fuzz, input::Input, records};
@@ -21,7 +22,12 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let files = corpus::contents("journal");
-        let lines = |file: &Vec<u8>| String::from_utf8_lossy(file).lines().map(str::to_owned).collect::<Vec<_>>();
+        let lines = |file: &Vec<u8>| {
+            String::from_utf8_lossy(file)
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         let entry = |line: String| {
             let mut entry: Value = serde_json::from_str(&line).unwrap();
             for name in ["seq", "prev", "hash"] {
@@ -32,7 +38,11 @@ impl Scene {
         let entries = lines(&files[0]).into_iter().map(entry).collect();
         let records = Opened::of(&files[0]).answer.unwrap().1;
         assert!(records.len() > 5);
-        Self { files, entries, records }
+        Self {
+            files,
+            entries,
+            records,
+        }
     }
 }
 
@@ -52,10 +62,17 @@ impl Opened {
         let left = fs::read(&segment).unwrap();
         match &answer {
             Ok((recovery, records)) => {
-                let kept = recovery.torn.as_ref().map_or(Vec::new(), |torn| fs::read(&torn.kept_at).unwrap());
+                let kept = recovery
+                    .torn
+                    .as_ref()
+                    .map_or(Vec::new(), |torn| fs::read(&torn.kept_at).unwrap());
                 assert_eq!([left.as_slice(), &kept].concat(), bytes, "bytes were lost");
                 assert_eq!(recovery.head.sequence, records.len() as u64);
-                assert!((1..).zip(records).all(|(number, record)| record.sequence == number));
+                assert!(
+                    (1..)
+                        .zip(records)
+                        .all(|(number, record)| record.sequence == number)
+                );
                 // What was mended needs no mending.
                 let (again, same) = Self::open(directory.path()).unwrap();
                 assert!(again.torn.is_none() && again.head == recovery.head && same == *records);
@@ -67,8 +84,9 @@ impl Opened {
 
     fn open(directory: &Path) -> Result<(Recovery, Vec<Record>), OpenError> {
         let mut records = Vec::new();
-        let (_recovered, recovery) =
-            Journal::open(directory, Options::default(), |record| records.push(record.clone()))?;
+        let (_recovered, recovery) = Journal::open(directory, Options::default(), |record| {
+            records.push(record.clone())
+        })?;
         Ok((recovery, records))
     }
 }
@@ -78,7 +96,11 @@ fn chained(entries: &[Value]) -> Vec<u8> {
     let (mut lines, mut prev) = (String::new(), Digest::ZERO);
     for (number, entry) in (1..).zip(entries) {
         let members = entry.to_string();
-        let members = members.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(&members).to_owned();
+        let members = members
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'))
+            .unwrap_or(&members)
+            .to_owned();
         let line = format!("{{\"seq\":{number},\"prev\":\"{prev}\",{members}");
         prev = Digest::of(line.as_bytes());
         lines += &format!("{line},\"hash\":\"{prev}\"}}\n");
@@ -92,7 +114,11 @@ fn the_seeds_are_good() {
         write_seeds();
     }
     let whole = Scene::new().records;
-    let opened = |name: &str| Opened::of(&fs::read(corpus::directory("journal").join(name)).unwrap()).answer.unwrap();
+    let opened = |name: &str| {
+        Opened::of(&fs::read(corpus::directory("journal").join(name)).unwrap())
+            .answer
+            .unwrap()
+    };
     let (recovery, records) = opened("torn.jsonl");
     assert!(recovery.torn.is_some() && records == whole[..whole.len() - 1]);
     assert!(opened("a_whole.jsonl").0.torn.is_none());
@@ -101,22 +127,30 @@ fn the_seeds_are_good() {
 #[test]
 fn a_journal_is_opened_with_the_records_that_were_written_or_not_at_all() {
     let seeds = corpus::files("journal").len();
-    fuzz!("journal", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
-        // Nobody can make a record of their own that continues the chain.
-        let bytes = input.seed(&scene.files);
-        let opened = Opened::of(&bytes);
-        assert!(bytes.starts_with(&opened.left));
-        if let Ok((_, records)) = opened.answer {
-            assert!(scene.records.starts_with(&records), "a record that nobody wrote");
+    fuzz!(
+        "journal",
+        seeds,
+        Scene::new(),
+        |scene: &mut Scene, input: &mut Input<'_>| {
+            // Nobody can make a record of their own that continues the chain.
+            let bytes = input.seed(&scene.files);
+            let opened = Opened::of(&bytes);
+            assert!(bytes.starts_with(&opened.left));
+            if let Ok((_, records)) = opened.answer {
+                assert!(
+                    scene.records.starts_with(&records),
+                    "a record that nobody wrote"
+                );
+            }
+            let mut entries = scene.entries.clone();
+            let at = input.below(entries.len());
+            entries[at] = input.json_seed(&scene.entries);
+            if let Ok((recovery, records)) = Opened::of(&chained(&entries)).answer {
+                assert!(records.len() == entries.len() && recovery.torn.is_none());
+            }
+            Opened::of(input.rest());
         }
-        let mut entries = scene.entries.clone();
-        let at = input.below(entries.len());
-        entries[at] = input.json_seed(&scene.entries);
-        if let Ok((recovery, records)) = Opened::of(&chained(&entries)).answer {
-            assert!(records.len() == entries.len() && recovery.torn.is_none());
-        }
-        Opened::of(input.rest());
-    });
+    );
 }
 
 /// Writes the seed anew, one record of each kind that the tests know.

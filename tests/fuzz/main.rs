@@ -5,7 +5,6 @@
 //! nothing panics: what nobody signed is never believed, what was refused changed nothing, and no
 //! block that a holder adds allows anything.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -44,16 +43,20 @@ macro_rules! fuzz {
     ($name:literal, $seeds:expr, $state:expr, $each:expr) => {{
         let (mut state, each) = ($state, $each);
         for seed in 0..$seeds {
-            each(&mut state, &mut crate::input::Input::new(&crate::input::picking(seed)));
+            each(
+                &mut state,
+                &mut crate::input::Input::new(&crate::input::picking(seed)),
+            );
         }
         let mut target = std::panic::AssertUnwindSafe((state, each));
-        bolero::check!(name = $name).with_test_time(crate::input::BRIEFLY).with_max_len(768).for_each(
-            move |bytes: &[u8]| {
+        bolero::check!(name = $name)
+            .with_test_time(crate::input::BRIEFLY)
+            .with_max_len(768)
+            .for_each(move |bytes: &[u8]| {
                 let target = &mut target;
                 let (state, each) = &mut target.0;
                 each(state, &mut crate::input::Input::new(bytes));
-            },
-        );
+            });
     }};
 }
 pub(crate) use fuzz;

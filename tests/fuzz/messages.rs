@@ -3,10 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use hallpass::{
-    base::json,
-    verify::tower::{HallpassLayer, HallpassService},
-};
+use hallpass_core::base::json;
+use hallpass_verify::tower::{HallpassLayer, HallpassService};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -44,12 +42,24 @@ impl Scene {
                 let message = request.into_body().collect().await.unwrap().to_bytes();
                 record.lock().unwrap().push(message);
                 let body = json!({"jsonrpc": "2.0", "id": 1, "result": {}}).to_string();
-                Ok(Response::builder().header("content-type", "application/json").body(Full::new(body.into())).unwrap())
+                Ok(Response::builder()
+                    .header("content-type", "application/json")
+                    .body(Full::new(body.into()))
+                    .unwrap())
             }
         });
-        let service = HallpassLayer::new(Arc::new(issuer.verifier())).layer(BoxCloneService::new(inner));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { token, service, reached, runtime, seeds: corpus::json("messages") }
+        let service =
+            HallpassLayer::new(Arc::new(issuer.verifier())).layer(BoxCloneService::new(inner));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        Self {
+            token,
+            service,
+            reached,
+            runtime,
+            seeds: corpus::json("messages"),
+        }
     }
 
     /// What the server gets to see when a client sends `body`.
@@ -64,7 +74,10 @@ impl Scene {
             let response = self.service.clone().oneshot(request).await.unwrap();
             response.into_body().collect().await.unwrap().to_bytes()
         });
-        assert!(!String::from_utf8_lossy(&answer).contains(&self.token), "the pass comes back in the answer");
+        assert!(
+            !String::from_utf8_lossy(&answer).contains(&self.token),
+            "the pass comes back in the answer"
+        );
         let mut reached = self.reached.lock().unwrap();
         assert!(reached.len() <= 1);
         reached.pop()
@@ -74,17 +87,27 @@ impl Scene {
 /// Whether the pass of the scene allows the message, said once more and simply.
 fn is_allowed(message: &Value) -> bool {
     let params = &message["params"];
-    let names = |names: &[&str]| params["name"].as_str().is_some_and(|name| names.contains(&name));
-    let is_open =
-        |uri: &Value| uri.as_str().is_some_and(|uri| uri.starts_with("file:///srv/data/open") && !uri.contains(".."));
+    let names = |names: &[&str]| {
+        params["name"]
+            .as_str()
+            .is_some_and(|name| names.contains(&name))
+    };
+    let is_open = |uri: &Value| {
+        uri.as_str()
+            .is_some_and(|uri| uri.starts_with("file:///srv/data/open") && !uri.contains(".."))
+    };
     match message["method"].as_str() {
-        Some("tools/call") if params["name"] == "transfer" => {
-            params["arguments"]["amount"].as_i64().is_some_and(|amount| (0..=100).contains(&amount))
-        }
+        Some("tools/call") if params["name"] == "transfer" => params["arguments"]["amount"]
+            .as_i64()
+            .is_some_and(|amount| (0..=100).contains(&amount)),
         Some("tools/call") => names(&["read_ledger"]),
         Some("prompts/get") => names(&["summary"]),
-        Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => is_open(&params["uri"]),
-        Some("completion/complete") => params["ref"]["name"] == "summary" || is_open(&params["ref"]["uri"]),
+        Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
+            is_open(&params["uri"])
+        }
+        Some("completion/complete") => {
+            params["ref"]["name"] == "summary" || is_open(&params["ref"]["uri"])
+        }
         Some(method) => !method.contains("call") && !method.contains("read"),
         None => message.get("result").is_some() != message.get("error").is_some(),
     }
@@ -93,28 +116,56 @@ fn is_allowed(message: &Value) -> bool {
 #[test]
 fn the_seeds_are_good() {
     let scene = Scene::new();
-    let reaches = |name: &str, text: Vec<u8>| scene.forwarded(text).is_some().then(|| name.to_owned());
-    let reached: Vec<String> =
-        corpus::files("messages").into_iter().filter_map(|(name, text)| reaches(&name, text)).collect();
-    let refused = ["batch.json", "call_delete.json", "call_too_much.json", "subscribe.json"];
-    assert_eq!(reached.len(), corpus::files("messages").len() - refused.len(), "{reached:?}");
-    assert!(refused.iter().all(|name| !reached.iter().any(|reached| reached == name)), "{reached:?}");
+    let reaches =
+        |name: &str, text: Vec<u8>| scene.forwarded(text).is_some().then(|| name.to_owned());
+    let reached: Vec<String> = corpus::files("messages")
+        .into_iter()
+        .filter_map(|(name, text)| reaches(&name, text))
+        .collect();
+    let refused = [
+        "batch.json",
+        "call_delete.json",
+        "call_too_much.json",
+        "subscribe.json",
+    ];
+    assert_eq!(
+        reached.len(),
+        corpus::files("messages").len() - refused.len(),
+        "{reached:?}"
+    );
+    assert!(
+        refused
+            .iter()
+            .all(|name| !reached.iter().any(|reached| reached == name)),
+        "{reached:?}"
+    );
 }
 
 #[test]
 fn only_one_strict_message_that_the_pass_allows_reaches_the_server() {
     assert!(SERVER.starts_with("https://"));
     let seeds = corpus::files("messages").len();
-    fuzz!("messages", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
-        let message = input.json_seed(&scene.seeds);
-        let text = serde_json::to_vec(&message).unwrap();
-        for body in [text.clone(), input.seed(&[text]), input.rest().to_vec()] {
-            let Some(forwarded) = scene.forwarded(body.clone()) else { continue };
-            // What the server reads is what was judged: no member twice, nothing after the value.
-            let read = json::parse(&forwarded, 2_000_000).unwrap();
-            assert_eq!(read, json::parse(&body, 2_000_000).unwrap(), "something else than was sent");
-            assert!(read.is_object() && read["jsonrpc"] == "2.0");
-            assert!(is_allowed(&read), "{read}");
+    fuzz!(
+        "messages",
+        seeds,
+        Scene::new(),
+        |scene: &mut Scene, input: &mut Input<'_>| {
+            let message = input.json_seed(&scene.seeds);
+            let text = serde_json::to_vec(&message).unwrap();
+            for body in [text.clone(), input.seed(&[text]), input.rest().to_vec()] {
+                let Some(forwarded) = scene.forwarded(body.clone()) else {
+                    continue;
+                };
+                // What the server reads is what was judged: no member twice, nothing after the value.
+                let read = json::parse(&forwarded, 2_000_000).unwrap();
+                assert_eq!(
+                    read,
+                    json::parse(&body, 2_000_000).unwrap(),
+                    "something else than was sent"
+                );
+                assert!(read.is_object() && read["jsonrpc"] == "2.0");
+                assert!(is_allowed(&read), "{read}");
+            }
         }
-    });
+    );
 }

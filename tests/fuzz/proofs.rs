@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use hallpass::{
+use hallpass_core::{
     base::{ReasonCode, digest::Digest},
+    possession::{Presented, ProofContent, sign_proof},
     token::PassToken,
-    verify::{
-        Verifier,
-        possession::{Presented, ProofContent, sign_proof},
-    },
 };
+use hallpass_verify::Verifier;
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,17 +37,34 @@ impl Scene {
         for seed in &mut seeds {
             seed["claims"]["ath"] = json!(encode(Digest::of(token.expose().as_bytes()).as_bytes()));
         }
-        Self { issuer, verifier, taken: 0, token, seeds }
+        Self {
+            issuer,
+            verifier,
+            taken: 0,
+            token,
+            seeds,
+        }
     }
 
     fn takes(&mut self, proof: &str) -> bool {
-        let presented = Presented { proof, method: "POST" };
-        let answer = self.verifier.verify_with_proof(self.token.expose(), &presented);
+        let presented = Presented {
+            proof,
+            method: "POST",
+        };
+        let answer = self
+            .verifier
+            .verify_with_proof(self.token.expose(), &presented);
         if let Err(denial) = &answer {
-            assert!(denial.code() != ReasonCode::ProofRequired && !denial.to_string().contains(proof_or_all(proof)));
+            assert!(
+                denial.code() != ReasonCode::ProofRequired
+                    && !denial.to_string().contains(proof_or_all(proof))
+            );
             return false;
         }
-        let again = self.verifier.verify_with_proof(self.token.expose(), &presented).unwrap_err();
+        let again = self
+            .verifier
+            .verify_with_proof(self.token.expose(), &presented)
+            .unwrap_err();
         assert_eq!(again.code(), ReasonCode::ProofReplayed);
         self.taken += 1;
         if self.taken.is_multiple_of(10_000) {
@@ -70,7 +85,11 @@ fn a_minute_old() -> (Issuer, Verifier) {
 
 /// A part of a proof long enough not to be in a sentence by chance.
 fn proof_or_all(proof: &str) -> &str {
-    if proof.len() > 40 { proof } else { "\u{10ffff}" }
+    if proof.len() > 40 {
+        proof
+    } else {
+        "\u{10ffff}"
+    }
 }
 
 fn encode(bytes: impl AsRef<[u8]>) -> String {
@@ -79,16 +98,25 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 
 /// RFC 9449 once more, by whoever reads the test: what a proof that was taken says.
 fn is_right(scene: &Scene, header: &[u8], claims: &[u8]) -> bool {
-    let (Ok(header), Ok(claims)) = (serde_json::from_slice::<Value>(header), serde_json::from_slice::<Value>(claims))
-    else {
+    let (Ok(header), Ok(claims)) = (
+        serde_json::from_slice::<Value>(header),
+        serde_json::from_slice::<Value>(claims),
+    ) else {
         return false;
     };
     let now = scene.issuer.now().unix_seconds() as f64;
     let own = serde_json::to_value(key(HOLDER).public().to_jwk()).unwrap();
     let jwk = &header["jwk"];
-    let is_own = ["kty", "crv", "x"].iter().all(|name| jwk[name] == own[name]);
+    let is_own = ["kty", "crv", "x"]
+        .iter()
+        .all(|name| jwk[name] == own[name]);
     let url = claims["htu"].as_str().unwrap_or_default();
-    let url = url.split(['?', '#']).next().unwrap().to_ascii_lowercase().replacen(":443/", "/", 1);
+    let url = url
+        .split(['?', '#'])
+        .next()
+        .unwrap()
+        .to_ascii_lowercase()
+        .replacen(":443/", "/", 1);
     header["typ"] == "dpop+jwt"
         && (header["alg"] == "EdDSA" || header["alg"] == "Ed25519")
         && header.get("crit").is_none()
@@ -98,8 +126,12 @@ fn is_right(scene: &Scene, header: &[u8], claims: &[u8]) -> bool {
         && claims["htm"] == "POST"
         && url == SERVER
         && claims["ath"] == encode(Digest::of(scene.token.expose().as_bytes()).as_bytes())
-        && claims["iat"].as_f64().is_some_and(|iat| iat >= now - 60.0 && iat < now + 5.001)
-        && claims["jti"].as_str().is_some_and(|jti| (1..=256).contains(&jti.len()))
+        && claims["iat"]
+            .as_f64()
+            .is_some_and(|iat| iat >= now - 60.0 && iat < now + 5.001)
+        && claims["jti"]
+            .as_str()
+            .is_some_and(|jti| (1..=256).contains(&jti.len()))
 }
 
 #[test]
@@ -116,23 +148,41 @@ fn the_seeds_are_good() {
 #[test]
 fn a_proof_is_taken_once_and_only_when_its_holder_signed_what_the_rfc_asks_for() {
     let seeds = corpus::files("proofs").len();
-    fuzz!("proofs", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
-        let (header, claims) = input.jws_parts(&scene.seeds);
-        let proof = jws(HOLDER, &header, &claims);
-        if scene.takes(&proof) {
-            let header = String::from_utf8_lossy(&header);
-            assert!(is_right(scene, header.as_bytes(), &claims), "{header}.{}", String::from_utf8_lossy(&claims));
+    fuzz!(
+        "proofs",
+        seeds,
+        Scene::new(),
+        |scene: &mut Scene, input: &mut Input<'_>| {
+            let (header, claims) = input.jws_parts(&scene.seeds);
+            let proof = jws(HOLDER, &header, &claims);
+            if scene.takes(&proof) {
+                let header = String::from_utf8_lossy(&header);
+                assert!(
+                    is_right(scene, header.as_bytes(), &claims),
+                    "{header}.{}",
+                    String::from_utf8_lossy(&claims)
+                );
+            }
+            assert!(
+                !scene.takes(&jws(STRANGER, &header, &claims)),
+                "somebody else's signature"
+            );
+            // Texts: one that is right, changed anywhere, is another or refused.
+            let now = scene.issuer.now();
+            let content = ProofContent {
+                token: scene.token.expose(),
+                method: "POST",
+                url: SERVER,
+                now,
+                nonce: None,
+                call: None,
+            };
+            let right = sign_proof(&key(HOLDER), &content).unwrap();
+            let changed = input.seed(&[right.as_bytes()]);
+            let changed = String::from_utf8_lossy(&changed).into_owned();
+            let taken = scene.takes(&changed);
+            assert_eq!(taken, changed == right, "{changed}");
+            assert!(!scene.takes(&String::from_utf8_lossy(input.rest())));
         }
-        assert!(!scene.takes(&jws(STRANGER, &header, &claims)), "somebody else's signature");
-        // Texts: one that is right, changed anywhere, is another or refused.
-        let now = scene.issuer.now();
-        let content =
-            ProofContent { token: scene.token.expose(), method: "POST", url: SERVER, now, nonce: None, call: None };
-        let right = sign_proof(&key(HOLDER), &content).unwrap();
-        let changed = input.seed(&[right.as_bytes()]);
-        let changed = String::from_utf8_lossy(&changed).into_owned();
-        let taken = scene.takes(&changed);
-        assert_eq!(taken, changed == right, "{changed}");
-        assert!(!scene.takes(&String::from_utf8_lossy(input.rest())));
-    });
+    );
 }

@@ -1,11 +1,11 @@
 //! Tokens: any bytes, real ones with changed bytes, and changed blocks signed anew.
 
 use biscuit_auth::format::schema;
-use hallpass::{
+use hallpass_core::{
     base::{holder::HolderKey, key::PublicKey, time::Timestamp},
     token::{
-        Delegation, Evaluation, Holding, MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, NamedRight, Narrowing, PassToken,
-        UnverifiedPass, VerifiedPass, attenuate, delegate, rights::Kind,
+        Delegation, Evaluation, Holding, MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, NamedRight,
+        Narrowing, PassToken, UnverifiedPass, VerifiedPass, attenuate, delegate, rights::Kind,
     },
 };
 use serde_json::json;
@@ -46,22 +46,33 @@ impl Scene {
     }
 
     fn verified(&self, token: &PassToken) -> Option<VerifiedPass> {
-        UnverifiedPass::parse(token.expose()).ok()?.verify(&self.root).ok()
+        UnverifiedPass::parse(token.expose())
+            .ok()?
+            .verify(&self.root)
+            .ok()
     }
 
     /// Whether each question is answered with yes.
     fn answers(&self, pass: &VerifiedPass) -> Vec<bool> {
-        self.questions.iter().map(|question| question.ask(pass, self.issued) == Evaluation::Allowed).collect()
+        self.questions
+            .iter()
+            .map(|question| question.ask(pass, self.issued) == Evaluation::Allowed)
+            .collect()
     }
 
     /// What holds of whatever a stranger hands in: nothing but the seeds themselves is believed.
     fn is_a_seed_or_refused(&self, text: &str) {
-        let Ok(parsed) = UnverifiedPass::parse(text) else { return };
+        let Ok(parsed) = UnverifiedPass::parse(text) else {
+            return;
+        };
         std::hint::black_box(parsed.dangerous_unverified_summary());
         assert!(text.len() <= MAX_TOKEN_BYTES.div_ceil(3) * 4);
         if let Ok(pass) = parsed.verify(&self.root) {
             let blocks = pass.blocks();
-            let is_of = |seed: &PassToken| self.verified(seed).is_some_and(|seed| seed.blocks() == blocks);
+            let is_of = |seed: &PassToken| {
+                self.verified(seed)
+                    .is_some_and(|seed| seed.blocks() == blocks)
+            };
             assert!(self.tokens.iter().any(is_of), "nobody signed {text}");
         }
     }
@@ -70,7 +81,9 @@ impl Scene {
     fn is_bounded(&self, token: &PassToken) -> Option<VerifiedPass> {
         let parsed = UnverifiedPass::parse(token.expose()).ok()?;
         std::hint::black_box(parsed.dangerous_unverified_summary());
-        let foreign = UnverifiedPass::parse(token.expose()).ok()?.verify(&self.foreign);
+        let foreign = UnverifiedPass::parse(token.expose())
+            .ok()?
+            .verify(&self.foreign);
         assert!(foreign.is_err(), "another broker's token was believed");
         let pass = parsed.verify(&self.root).ok()?;
         assert!(pass.cost() <= MAX_COST && pass.blocks().len() <= MAX_APPENDED_BLOCKS + 1);
@@ -81,10 +94,14 @@ impl Scene {
 
 fn names(pass: &VerifiedPass, question: &Question) -> bool {
     pass.claims().rights.iter().any(|right| match right {
-        NamedRight::Names { server, kind, names } => {
-            *server == question.server && *kind == question.kind && names.contains(question.name)
+        NamedRight::Names {
+            server,
+            kind,
+            names,
+        } => *server == question.server && *kind == question.kind && names.contains(question.name),
+        NamedRight::Subtree { server, .. } => {
+            *server == question.server && question.kind == Kind::Resource
         }
-        NamedRight::Subtree { server, .. } => *server == question.server && question.kind == Kind::Resource,
         _ => false,
     })
 }
@@ -92,7 +109,10 @@ fn names(pass: &VerifiedPass, question: &Question) -> bool {
 #[test]
 fn bytes_that_nobody_signed_are_never_believed() {
     let seeds = corpus::contents("tokens").len();
-    fuzz!("token_bytes", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
+    fuzz!("token_bytes", seeds, Scene::new(), |scene: &mut Scene,
+                                               input: &mut Input<
+        '_,
+    >| {
         let text = input.seed(&scene.seeds);
         scene.is_a_seed_or_refused(&String::from_utf8_lossy(&text));
         // The same below the base64, and bytes out of nowhere.
@@ -106,18 +126,31 @@ fn bytes_that_nobody_signed_are_never_believed() {
 #[test]
 fn a_token_of_any_content_allows_what_its_block_0_names_and_nothing_else() {
     let seeds = corpus::contents("tokens").len();
-    fuzz!("token_content", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
+    fuzz!("token_content", seeds, Scene::new(), |scene: &mut Scene,
+                                                 input: &mut Input<
+        '_,
+    >| {
         let token = scene.tokens[input.below(scene.tokens.len())].clone();
         let mut parts = forge::parts(&token);
         let at = input.below(parts.len());
         parts[at].data = input.seed(&[parts[at].data.clone()]);
-        let Some(pass) = scene.is_bounded(&forge::token(&parts)) else { return };
+        let Some(pass) = scene.is_bounded(&forge::token(&parts)) else {
+            return;
+        };
         for question in &scene.questions {
             let answer = question.ask(&pass, scene.issued);
-            assert_eq!(answer, question.ask(&pass, scene.issued), "the same question, another answer");
+            assert_eq!(
+                answer,
+                question.ask(&pass, scene.issued),
+                "the same question, another answer"
+            );
             if answer == Evaluation::Allowed {
-                assert!(pass.claims().audience.contains(&question.server) && names(&pass, question));
-                let time = scene.issued.plus(std::time::Duration::from_secs(question.after));
+                assert!(
+                    pass.claims().audience.contains(&question.server) && names(&pass, question)
+                );
+                let time = scene
+                    .issued
+                    .plus(std::time::Duration::from_secs(question.after));
                 assert!(time < pass.claims().expires_at);
             }
         }
@@ -127,41 +160,67 @@ fn a_token_of_any_content_allows_what_its_block_0_names_and_nothing_else() {
 #[test]
 fn no_block_that_a_holder_appends_allows_anything() {
     let seeds = corpus::contents("tokens").len();
-    fuzz!("appended_blocks", seeds, Scene::new(), |scene: &mut Scene, input: &mut Input<'_>| {
-        let mut parts = forge::parts(&scene.tokens[input.below(scene.tokens.len())]);
-        let Some(shorter) = scene.is_bounded(&forge::token(&parts)) else { return };
-        let others: Vec<Vec<u8>> = scene
-            .tokens
-            .iter()
-            .flat_map(|token| forge::parts(token).into_iter().skip(1))
-            .map(|part| part.data)
-            .collect();
-        for _ in 0..=input.below(3) {
-            let signer = [None, None, Some(HOLDER), Some(DELEGATE), Some(STRANGER)][input.below(5)];
-            let data = match input.below(3) {
-                0 => input.seed(&others),
-                1 => forge::encoded(&blocks::any(input, &forge::known_to(&parts, signer))),
-                _ => input.seed(&[forge::encoded(&schema::Block { version: Some(6), ..schema::Block::default() })]),
+    fuzz!(
+        "appended_blocks",
+        seeds,
+        Scene::new(),
+        |scene: &mut Scene, input: &mut Input<'_>| {
+            let mut parts = forge::parts(&scene.tokens[input.below(scene.tokens.len())]);
+            let Some(shorter) = scene.is_bounded(&forge::token(&parts)) else {
+                return;
             };
-            parts.push(Part { data, signer });
+            let others: Vec<Vec<u8>> = scene
+                .tokens
+                .iter()
+                .flat_map(|token| forge::parts(token).into_iter().skip(1))
+                .map(|part| part.data)
+                .collect();
+            for _ in 0..=input.below(3) {
+                let signer =
+                    [None, None, Some(HOLDER), Some(DELEGATE), Some(STRANGER)][input.below(5)];
+                let data = match input.below(3) {
+                    0 => input.seed(&others),
+                    1 => forge::encoded(&blocks::any(input, &forge::known_to(&parts, signer))),
+                    _ => input.seed(&[forge::encoded(&schema::Block {
+                        version: Some(6),
+                        ..schema::Block::default()
+                    })]),
+                };
+                parts.push(Part { data, signer });
+            }
+            let Some(longer) = scene.is_bounded(&forge::token(&parts)) else {
+                return;
+            };
+            assert_eq!(longer.claims(), shorter.claims());
+            assert!(longer.valid_until() <= shorter.valid_until());
+            assert!(longer.cost() >= shorter.cost());
+            let leaf = |pass: &VerifiedPass| pass.holder().map(|chain| chain.leaf().clone());
+            if leaf(&longer) != leaf(&shorter) {
+                let before = leaf(&shorter).and_then(|leaf| leaf.ed25519().copied());
+                let first = parts
+                    .iter()
+                    .skip(shorter.blocks().len())
+                    .filter_map(|part| part.signer);
+                let is_by_holder = |by: u8| Some(key(by).public()) == before;
+                assert!(
+                    first.into_iter().any(is_by_holder),
+                    "somebody else than its holder handed the pass on"
+                );
+            }
+            for ((now, before), question) in scene
+                .answers(&longer)
+                .into_iter()
+                .zip(scene.answers(&shorter))
+                .zip(&scene.questions)
+            {
+                assert!(
+                    before || !now,
+                    "{} is allowed by an appended block",
+                    question.name
+                );
+            }
         }
-        let Some(longer) = scene.is_bounded(&forge::token(&parts)) else { return };
-        assert_eq!(longer.claims(), shorter.claims());
-        assert!(longer.valid_until() <= shorter.valid_until());
-        assert!(longer.cost() >= shorter.cost());
-        let leaf = |pass: &VerifiedPass| pass.holder().map(|chain| chain.leaf().clone());
-        if leaf(&longer) != leaf(&shorter) {
-            let before = leaf(&shorter).and_then(|leaf| leaf.ed25519().copied());
-            let first = parts.iter().skip(shorter.blocks().len()).filter_map(|part| part.signer);
-            let is_by_holder = |by: u8| Some(key(by).public()) == before;
-            assert!(first.into_iter().any(is_by_holder), "somebody else than its holder handed the pass on");
-        }
-        for ((now, before), question) in
-            scene.answers(&longer).into_iter().zip(scene.answers(&shorter)).zip(&scene.questions)
-        {
-            assert!(before || !now, "{} is allowed by an appended block", question.name);
-        }
-    });
+    );
 }
 
 #[test]
@@ -172,10 +231,19 @@ fn the_seeds_are_good() {
     let scene = Scene::new();
     for token in &scene.tokens {
         let pass = scene.is_bounded(token).unwrap();
-        assert!(scene.answers(&pass).contains(&true), "{:?}", scene.answers(&pass));
+        assert!(
+            scene.answers(&pass).contains(&true),
+            "{:?}",
+            scene.answers(&pass)
+        );
         // Signing their blocks anew changes nothing but the signatures.
-        let forged = scene.is_bounded(&forge::token(&forge::parts(token))).unwrap();
-        assert_eq!((pass.claims(), scene.answers(&pass)), (forged.claims(), scene.answers(&forged)));
+        let forged = scene
+            .is_bounded(&forge::token(&forge::parts(token)))
+            .unwrap();
+        assert_eq!(
+            (pass.claims(), scene.answers(&pass)),
+            (forged.claims(), scene.answers(&forged))
+        );
     }
 }
 
@@ -199,7 +267,10 @@ fn write_seeds() {
     narrowing.rights = Some(vec![rights(json!({"tools": ["read_ledger"]}))]);
     let holder = |seed: u8| HolderKey::Ed25519(key(seed).public());
     let mut content = issuer.content(details());
-    content.holder = Some(Holding { key: holder(HOLDER), max_delegations: 2 });
+    content.holder = Some(Holding {
+        key: holder(HOLDER),
+        max_delegations: 2,
+    });
     let bound = issuer.mint_content(&content);
     let hand_on = |use_only: bool| Delegation {
         agent: "helper".parse().unwrap(),
@@ -208,22 +279,43 @@ fn write_seeds() {
         may_delegate: u8::from(!use_only),
         use_only,
     };
-    let mut proven = issuer.content(vec![rights(json!({"tools": ["transfer"], "call_proof": ["transfer"]}))]);
-    proven.holder = Some(Holding { key: holder(HOLDER), max_delegations: 0 });
+    let mut proven = issuer.content(vec![rights(
+        json!({"tools": ["transfer"], "call_proof": ["transfer"]}),
+    )]);
+    proven.holder = Some(Holding {
+        key: holder(HOLDER),
+        max_delegations: 0,
+    });
     let approved = r#"approved("i","t","s","tool","n","d",2026-11-22T10:00:00Z,"w"); check if read_only(true);"#;
     let root = issuer.root.public();
-    let verified = UnverifiedPass::parse(bound.expose()).unwrap().verify(&root).unwrap();
+    let verified = UnverifiedPass::parse(bound.expose())
+        .unwrap()
+        .verify(&root)
+        .unwrap();
     let foreign = r#"check if time($t), $t < 2026-11-22T10:01:00Z; check if arg($p, $v), $p.starts_with("/") or read_only(true);
         check if arg_names($a), $a.all($n -> $n.length() < 20);"#;
     let tokens = [
         ("plain", plain.clone()),
         ("narrowed", attenuate(&plain, &narrowing).unwrap().token),
         ("foreign_checks", raw::append(&plain, &root, foreign)),
-        ("approved", raw::append_third_party(&plain, &root, &raw::key_pair(STRANGER), approved)),
+        (
+            "approved",
+            raw::append_third_party(&plain, &root, &raw::key_pair(STRANGER), approved),
+        ),
         ("sealed", raw::seal(&plain, &root)),
         ("bound", bound.clone()),
-        ("delegated", delegate(&verified, &key(HOLDER), &hand_on(false)).unwrap().token),
-        ("use_only", delegate(&verified, &key(HOLDER), &hand_on(true)).unwrap().token),
+        (
+            "delegated",
+            delegate(&verified, &key(HOLDER), &hand_on(false))
+                .unwrap()
+                .token,
+        ),
+        (
+            "use_only",
+            delegate(&verified, &key(HOLDER), &hand_on(true))
+                .unwrap()
+                .token,
+        ),
         ("call_proof", issuer.mint_content(&proven)),
     ];
     let directory = corpus::directory("tokens");

@@ -1,9 +1,9 @@
 //! A holder with a P-256 key, as browsers have: a stock DPoP client.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use hallpass::{
+use hallpass_core::{
     base::{digest::Digest, holder::HolderKey},
-    verify::possession::ProofContent,
+    possession::ProofContent,
 };
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use serde_json::{Value, json};

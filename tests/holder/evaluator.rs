@@ -22,7 +22,8 @@ const ORDINARY: usize = 100_000;
 const ROUND: u32 = 25;
 
 fn wanted() -> usize {
-    std::env::var("HALLPASS_EVALUATOR_CASES").map_or(ORDINARY, |text| text.parse().expect("a number of cases"))
+    std::env::var("HALLPASS_EVALUATOR_CASES")
+        .map_or(ORDINARY, |text| text.parse().expect("a number of cases"))
 }
 
 /// Generates chains till `asked` has reached `wanted`.
@@ -38,7 +39,8 @@ fn run(wanted: usize, asked: &AtomicUsize) -> Tally {
             rng_algorithm: RngAlgorithm::XorShift,
             ..Config::default()
         };
-        let result = TestRunner::new(config).run(&generate::case(), |case| world::compare(&case, &tally));
+        let result =
+            TestRunner::new(config).run(&generate::case(), |case| world::compare(&case, &tally));
         if let Err(failure) = result {
             panic!("verifier and evaluator disagree: {failure}");
         }
@@ -52,9 +54,15 @@ fn the_verifier_decides_as_the_evaluator_does() {
     let (wanted, asked) = (wanted(), AtomicUsize::new(0));
     let mut tally = Tally::default();
     std::thread::scope(|scope| {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        let runners: Vec<_> = (0..threads).map(|_| scope.spawn(|| run(wanted, &asked))).collect();
-        runners.into_iter().for_each(|runner| tally.add(runner.join().unwrap()));
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(8);
+        let runners: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| run(wanted, &asked)))
+            .collect();
+        runners
+            .into_iter()
+            .for_each(|runner| tally.add(runner.join().unwrap()));
     });
     println!("{tally:#?}");
     assert!(tally.asked >= wanted);
@@ -62,16 +70,41 @@ fn the_verifier_decides_as_the_evaluator_does() {
         return;
     }
     let refused = tally.asked - tally.allowed;
-    assert!(tally.allowed > ORDINARY / 20 && refused > ORDINARY / 20, "{tally:?}");
-    assert!(tally.allowed_below > ORDINARY / 100, "few were allowed to delegates: {tally:?}");
+    assert!(
+        tally.allowed > ORDINARY / 20 && refused > ORDINARY / 20,
+        "{tally:?}"
+    );
+    assert!(
+        tally.allowed_below > ORDINARY / 100,
+        "few were allowed to delegates: {tally:?}"
+    );
     for reason in REASONS {
         let count = tally.reasons.get(reason).copied().unwrap_or(0);
-        assert!(count >= 10, "`{reason}` was reached {count} times: {tally:?}");
+        assert!(
+            count >= 10,
+            "`{reason}` was reached {count} times: {tally:?}"
+        );
     }
-    let unheard: Vec<_> = tally.reasons.keys().filter(|reason| !REASONS.contains(reason)).collect();
+    let unheard: Vec<_> = tally
+        .reasons
+        .keys()
+        .filter(|reason| !REASONS.contains(reason))
+        .collect();
     assert!(unheard.is_empty(), "{unheard:?}");
-    for made in ["Yes", "Empty", "Sealed", "BrokenChain", "Unbound", "NotHolder", "CannotDelegate", "TooDeep"] {
-        assert!(tally.made.get(made).is_some_and(|count| *count >= 5), "`{made}` was not reached: {tally:?}");
+    for made in [
+        "Yes",
+        "Empty",
+        "Sealed",
+        "BrokenChain",
+        "Unbound",
+        "NotHolder",
+        "CannotDelegate",
+        "TooDeep",
+    ] {
+        assert!(
+            tally.made.get(made).is_some_and(|count| *count >= 5),
+            "`{made}` was not reached: {tally:?}"
+        );
     }
 }
 

@@ -1,7 +1,11 @@
 //! Passes that are bound to a key: proofs of possession, signed delegation, and what a thief gets.
 
-#![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -15,21 +19,19 @@ mod vectors;
 
 use std::time::Duration;
 
-use hallpass::{
+use hallpass_core::{
     base::{
         ReasonCode,
         holder::HolderKey,
         key::{PrivateKey, PublicKey},
     },
+    possession::{Presented, ProofContent, call_digest, sign_proof},
     token::{
-        Attenuated, Delegation, Holding, Narrowing, PassToken, UnverifiedPass, VerifiedPass, delegate,
-        rights::GrantedDetail,
-    },
-    verify::{
-        Call, Denial, Permit, Verifier,
-        possession::{Presented, ProofContent, call_digest, sign_proof},
+        Attenuated, Call, Delegation, GrantedDetail, Holding, Narrowing, PassToken, UnverifiedPass,
+        VerifiedPass, delegate,
     },
 };
+use hallpass_verify::{Denial, Permit, Verifier};
 use serde_json::{Value, json};
 
 use support::{Issuer, SERVER, rights};
@@ -49,7 +51,14 @@ impl Scene {
         let issuer = Issuer::new();
         let verifier = issuer.verifier();
         let key = |seed| PrivateKey::from_seed(&[seed; 32]);
-        Self { issuer, verifier, planner: key(11), researcher: key(12), helper: key(13), thief: key(66) }
+        Self {
+            issuer,
+            verifier,
+            planner: key(11),
+            researcher: key(12),
+            helper: key(13),
+            thief: key(66),
+        }
     }
 
     fn root(&self) -> PublicKey {
@@ -61,16 +70,26 @@ impl Scene {
         self.issuer.tell(&self.verifier, self.issuer.frame());
     }
 
-    fn bound_to(&self, key: HolderKey, max_delegations: u8, details: Vec<GrantedDetail>) -> PassToken {
+    fn bound_to(
+        &self,
+        key: HolderKey,
+        max_delegations: u8,
+        details: Vec<GrantedDetail>,
+    ) -> PassToken {
         let mut content = self.issuer.content(details);
-        content.holder = Some(Holding { key, max_delegations });
+        content.holder = Some(Holding {
+            key,
+            max_delegations,
+        });
         self.issuer.mint_content(&content)
     }
 
     /// A pass of the planner's that may be handed on twice.
     fn pass(&self) -> PassToken {
-        let details = vec![rights(json!({"tools": ["read_ledger", "search_ledger", "transfer"],
-            "constraints": {"transfer": {"/amount": {"max": 100}}}}))];
+        let details = vec![rights(
+            json!({"tools": ["read_ledger", "search_ledger", "transfer"],
+            "constraints": {"transfer": {"/amount": {"max": 100}}}}),
+        )];
         self.bound_to(holder(&self.planner), 2, details)
     }
 
@@ -80,18 +99,40 @@ impl Scene {
 
     fn content<'t>(&self, token: &'t PassToken) -> ProofContent<'t> {
         let now = self.issuer.now();
-        ProofContent { token: token.expose(), method: "POST", url: SERVER, now, nonce: None, call: None }
+        ProofContent {
+            token: token.expose(),
+            method: "POST",
+            url: SERVER,
+            now,
+            nonce: None,
+            call: None,
+        }
     }
 
     fn present(&self, token: &PassToken, proof: &str, call: &Call<'_>) -> Result<Permit, Denial> {
-        let pass = self.verifier.verify_with_proof(token.expose(), &Presented { proof, method: "POST" })?;
+        let pass = self.verifier.verify_with_proof(
+            token.expose(),
+            &Presented {
+                proof,
+                method: "POST",
+            },
+        )?;
         self.verifier.clear(&pass, call)
     }
 
     /// Uses `token` as its rightful holder would.
-    fn call_as(&self, key: &PrivateKey, token: &PassToken, tool: &str, arguments: Value) -> Result<Permit, Denial> {
+    fn call_as(
+        &self,
+        key: &PrivateKey,
+        token: &PassToken,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Permit, Denial> {
         let call = Call::tool(tool, Some(&arguments));
-        let content = ProofContent { call: call_digest(&call), ..self.content(token) };
+        let content = ProofContent {
+            call: call_digest(&call),
+            ..self.content(token)
+        };
         self.present(token, &sign_proof(key, &content).unwrap(), &call)
     }
 
@@ -106,7 +147,13 @@ fn holder(key: &PrivateKey) -> HolderKey {
 
 /// A delegation of everything to `to`, which may hand it on `may_delegate` times.
 fn to(agent: &str, key: HolderKey, may_delegate: u8) -> Delegation {
-    Delegation { agent: agent.parse().unwrap(), key, narrowing: Narrowing::default(), may_delegate, use_only: false }
+    Delegation {
+        agent: agent.parse().unwrap(),
+        key,
+        narrowing: Narrowing::default(),
+        may_delegate,
+        use_only: false,
+    }
 }
 
 fn tools(names: &[&str]) -> Narrowing {
@@ -121,7 +168,10 @@ fn hand(token: &PassToken, by: &PrivateKey, delegation: &Delegation) -> Attenuat
 
 /// The pass, its signatures checked against the one root key of these tests.
 fn verified(token: &PassToken) -> VerifiedPass {
-    UnverifiedPass::parse(token.expose()).unwrap().verify(&Issuer::new().root.public()).unwrap()
+    UnverifiedPass::parse(token.expose())
+        .unwrap()
+        .verify(&Issuer::new().root.public())
+        .unwrap()
 }
 
 fn code<T: std::fmt::Debug>(answer: Result<T, Denial>) -> ReasonCode {
@@ -129,6 +179,8 @@ fn code<T: std::fmt::Debug>(answer: Result<T, Denial>) -> ReasonCode {
 }
 
 /// What the holder of a token can read off it.
-fn summary(token: &PassToken) -> hallpass::token::Summary {
-    UnverifiedPass::parse(token.expose()).unwrap().dangerous_unverified_summary()
+fn summary(token: &PassToken) -> hallpass_core::token::Summary {
+    UnverifiedPass::parse(token.expose())
+        .unwrap()
+        .dangerous_unverified_summary()
 }

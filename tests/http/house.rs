@@ -10,18 +10,21 @@ use std::{
     time::Duration,
 };
 
-use hallpass::{
+use hallpass::server::{self, Observer, Seen, Server};
+use hallpass_broker::{
+    Broker, Options,
+    identity::AgentKey,
+    ledger::views::{Filter, Order, Window},
+};
+use hallpass_core::{
     base::{
         ReasonCode,
         ids::IssuerUri,
         time::{Clock as _, SystemClock},
     },
-    broker::{Broker, Options},
-    http::{self, Observer, Seen, Server},
-    identity::AgentKey,
-    index::{Filter, Order, Window},
-    verify::{Call, Verifier},
+    token::Call,
 };
+use hallpass_verify::Verifier;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -38,7 +41,7 @@ pub struct House {
     pub bot: Arc<AgentKey>,
     pub recorder: Arc<Recorder>,
     stop: Option<oneshot::Sender<()>>,
-    served: JoinHandle<Result<(), http::ServeError>>,
+    served: JoinHandle<Result<(), server::ServeError>>,
 }
 
 /// What the server told.
@@ -50,7 +53,11 @@ pub struct Recorder {
 
 impl Observer for Recorder {
     fn answered(&self, seen: &Seen<'_>) {
-        self.seen.lock().unwrap().push((seen.method.to_owned(), seen.route.to_owned(), seen.status));
+        self.seen.lock().unwrap().push((
+            seen.method.to_owned(),
+            seen.route.to_owned(),
+            seen.status,
+        ));
     }
 
     fn panicked(&self) {
@@ -68,20 +75,29 @@ impl House {
         Self::with(options()).await
     }
 
-    pub async fn with(options: http::Options) -> Self {
+    pub async fn with(options: server::Options) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let policy = directory.path().join("policy");
         std::fs::create_dir(&policy).unwrap();
         std::fs::write(policy.join("reads.toml"), GRANT).unwrap();
         let bot = Arc::new(AgentKey::generate("research-bot".parse().unwrap()));
         let house = Self::open(directory, bot, options).await;
-        let set = house.operator(Method::PUT, "/v1/servers").json(&support::manifest()).send().await.unwrap();
+        let set = house
+            .operator(Method::PUT, "/v1/servers")
+            .json(&support::manifest())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(set.status(), StatusCode::OK);
         house.add_agent(&house.bot).await;
         house
     }
 
-    async fn open(directory: Arc<tempfile::TempDir>, bot: Arc<AgentKey>, options: http::Options) -> Self {
+    async fn open(
+        directory: Arc<tempfile::TempDir>,
+        bot: Arc<AgentKey>,
+        options: server::Options,
+    ) -> Self {
         let opened = Broker::open(
             Options::new(
                 support::ISSUER.parse().unwrap(),
@@ -91,16 +107,32 @@ impl House {
             Arc::new(SystemClock::default()),
         );
         let broker = opened.await.unwrap().broker;
-        let admin = std::fs::read_to_string(directory.path().join("data/operator.token")).unwrap().trim().to_owned();
+        let admin = std::fs::read_to_string(directory.path().join("data/operator.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
         let recorder = Arc::new(Recorder::default());
         let observer: Arc<dyn Observer> = recorder.clone();
-        let server = Server::bind(options, Arc::clone(&broker), observer).await.unwrap();
+        let server = Server::bind(options, Arc::clone(&broker), observer)
+            .await
+            .unwrap();
         let (address, admin_address) = (server.local_addr(), server.admin_addr());
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(server.serve(async { drop(stopped.await) }));
         let client = Client::builder().no_proxy().build().unwrap();
         let stop = Some(stop);
-        Self { directory, broker, address, admin_address, client, admin, bot, recorder, stop, served }
+        Self {
+            directory,
+            broker,
+            address,
+            admin_address,
+            client,
+            admin,
+            bot,
+            recorder,
+            stop,
+            served,
+        }
     }
 
     /// Asks the server to stop, without waiting for it.
@@ -109,9 +141,19 @@ impl House {
     }
 
     pub async fn stopped(self) -> (Arc<tempfile::TempDir>, Arc<AgentKey>) {
-        let Self { served, directory, bot, broker, .. } = self;
+        let Self {
+            served,
+            directory,
+            bot,
+            broker,
+            ..
+        } = self;
         drop(broker);
-        tokio::time::timeout(Duration::from_secs(30), served).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(30), served)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         (directory, bot)
     }
 
@@ -121,7 +163,7 @@ impl House {
     }
 
     /// As [`Self::restarted`], run otherwise.
-    pub async fn restarted_with(mut self, options: http::Options) -> Self {
+    pub async fn restarted_with(mut self, options: server::Options) -> Self {
         self.begin_stop();
         let (directory, bot) = self.stopped().await;
         Self::open(directory, bot, options).await
@@ -144,39 +186,72 @@ impl House {
     }
 
     pub async fn add_agent(&self, key: &AgentKey) -> Response {
-        let body =
-            json!({"agent": key.agent(), "steward": "alice", "groups": ["research"], "keys": [key.public_jwk()]});
-        let added = self.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap();
+        let body = json!({"agent": key.agent(), "steward": "alice", "groups": ["research"], "keys": [key.public_jwk()]});
+        let added = self
+            .operator(Method::POST, "/v1/agents")
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(added.status(), StatusCode::CREATED);
         added
     }
 
     /// A token for another operator.
     pub async fn token(&self, operator: &str, roles: &[&str], servers: &[&str]) -> String {
-        let body = json!({"operator": operator, "roles": roles, "servers": servers, "ttl_seconds": 3600});
-        let made = self.operator(Method::POST, "/v1/operators").json(&body).send().await.unwrap();
+        let body =
+            json!({"operator": operator, "roles": roles, "servers": servers, "ttl_seconds": 3600});
+        let made = self
+            .operator(Method::POST, "/v1/operators")
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(made.status(), StatusCode::CREATED);
         body_of(made).await["token"].as_str().unwrap().to_owned()
     }
 
     pub async fn open_task(&self) -> Value {
-        let opened = self.agent(Method::POST, "/v1/tasks").json(&task()).send().await.unwrap();
+        let opened = self
+            .agent(Method::POST, "/v1/tasks")
+            .json(&task())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(opened.status(), StatusCode::CREATED);
         body_of(opened).await
     }
 
     /// Revokes `subject`, `{"agent": "…"}` or another.
     pub async fn revoke(&self, subject: Value) {
-        let revoked = self.operator(Method::POST, "/v1/revocations").json(&subject).send().await.unwrap();
+        let revoked = self
+            .operator(Method::POST, "/v1/revocations")
+            .json(&subject)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(revoked.status(), StatusCode::CREATED, "{subject}");
     }
 
     /// A verifier at the ledger with the published keys, which has heard nothing yet.
     pub async fn verifier(&self) -> Verifier {
-        let document = body_of(self.request(Method::GET, "/v1/keys.json").send().await.unwrap()).await;
+        let document = body_of(
+            self.request(Method::GET, "/v1/keys.json")
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await;
         let pinned = self.broker.key_document().unwrap().feed_key.thumbprint();
-        let verifier = Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
-        verifier.accept_key_document(&serde_json::from_value(document).unwrap()).unwrap();
+        let verifier = Verifier::builder(
+            support::ISSUER.parse().unwrap(),
+            pinned,
+            support::manifest(),
+        )
+        .build();
+        verifier
+            .accept_key_document(&serde_json::from_value(document).unwrap())
+            .unwrap();
         verifier
     }
 
@@ -190,15 +265,31 @@ impl House {
     /// Every byte that the journal has of what was recorded.
     pub fn journal(&self) -> String {
         let files = std::fs::read_dir(self.directory.path().join("data/journal")).unwrap();
-        files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()).collect()
+        files
+            .map(|file| {
+                String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()
+            })
+            .collect()
     }
 
     /// What was recorded, but for assertions that were used: type to count.
     pub fn records(&self) -> BTreeMap<String, usize> {
-        let window = Window { order: Order::OldestFirst, after: None, limit: 100_000 };
-        let page = self.broker.trail().events(&Filter::default(), window).unwrap();
+        let window = Window {
+            order: Order::OldestFirst,
+            after: None,
+            limit: 100_000,
+        };
+        let page = self
+            .broker
+            .trail()
+            .events(&Filter::default(), window)
+            .unwrap();
         let mut counted = BTreeMap::new();
-        for event in page.events.into_iter().filter(|event| event.event_type != "assertion_used") {
+        for event in page
+            .events
+            .into_iter()
+            .filter(|event| event.event_type != "assertion_used")
+        {
             *counted.entry(event.event_type).or_insert(0) += 1;
         }
         counted
@@ -208,18 +299,24 @@ impl House {
 /// Why `verifier` refuses to read the ledger by `token`; empty when it does not.
 pub fn codes(verifier: &Verifier, token: &str) -> Vec<ReasonCode> {
     let call = Call::tool("read_ledger", None);
-    let answer = verifier.verify(token).and_then(|pass| verifier.clear(&pass, &call).map(drop));
-    answer.err().map(|denial| denial.codes()).unwrap_or_default()
+    let answer = verifier
+        .verify(token)
+        .and_then(|pass| verifier.clear(&pass, &call).map(drop));
+    answer
+        .err()
+        .map(|denial| denial.codes())
+        .unwrap_or_default()
 }
 
-pub fn options() -> http::Options {
+pub fn options() -> server::Options {
     let any = "127.0.0.1:0".parse().unwrap();
-    http::Options::new(any, any)
+    server::Options::new(any, any)
 }
 
 pub fn assertion(key: &AgentKey) -> String {
     let issuer: IssuerUri = support::ISSUER.parse().unwrap();
-    key.assertion(&issuer, SystemClock::default().now()).unwrap()
+    key.assertion(&issuer, SystemClock::default().now())
+        .unwrap()
 }
 
 pub fn task() -> Value {
@@ -239,12 +336,22 @@ pub async fn body_of(response: Response) -> Value {
 /// A problem: its status and its members.
 pub async fn problem(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
-    assert_eq!(response.headers()["content-type"], "application/problem+json", "{status}");
-    let request = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json",
+        "{status}"
+    );
+    let request = response.headers()["x-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["status"], status);
     assert_eq!(body["request_id"], request);
-    assert_eq!(body["type"], format!("urn:hallpass:problem:{}", body["code"].as_str().unwrap()));
+    assert_eq!(
+        body["type"],
+        format!("urn:hallpass:problem:{}", body["code"].as_str().unwrap())
+    );
     (status, body)
 }
 

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use hallpass::http::Options;
+use hallpass::server::Options;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::house::{House, body_of, options, problem, refused, task};
 
 fn open(house: &House, key: &str) -> RequestBuilder {
-    house.agent(Method::POST, "/v1/tasks").header("idempotency-key", key)
+    house
+        .agent(Method::POST, "/v1/tasks")
+        .header("idempotency-key", key)
 }
 
 fn opened(house: &House) -> usize {
@@ -38,7 +40,10 @@ async fn the_same_key_for_another_body_is_refused() {
     let mut other = task();
     other["ttl_seconds"] = json!(301);
     let (status, body) = refused(open(&house, "k").json(&other)).await;
-    assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("idempotency_conflict"))
+    );
     assert_eq!(opened(&house), 1);
 }
 
@@ -63,14 +68,21 @@ async fn after_a_restart_the_key_names_the_task_and_mints_nothing() {
     let first = body_of(open(&house, "k").json(&task()).send().await.unwrap()).await;
     let house = house.restarted().await;
     let (status, body) = refused(open(&house, "k").json(&task())).await;
-    assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("idempotency_conflict"))
+    );
     assert_eq!(body["task_id"], first["task_id"]);
     assert_eq!(opened(&house), 1);
 }
 
 #[tokio::test]
 async fn once_the_answer_is_forgotten_the_key_names_the_task_and_mints_nothing() {
-    let house = House::with(Options { repeat_answers: Duration::from_millis(200), ..options() }).await;
+    let house = House::with(Options {
+        repeat_answers: Duration::from_millis(200),
+        ..options()
+    })
+    .await;
     let first = body_of(open(&house, "k").json(&task()).send().await.unwrap()).await;
     let forgotten = async {
         loop {
@@ -81,8 +93,13 @@ async fn once_the_answer_is_forgotten_the_key_names_the_task_and_mints_nothing()
             assert_eq!(body_of(answer).await["token"], first["token"]);
         }
     };
-    let (status, body) = tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
-    assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
+    let (status, body) = tokio::time::timeout(Duration::from_secs(20), forgotten)
+        .await
+        .unwrap();
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("idempotency_conflict"))
+    );
     assert_eq!((&body["task_id"], opened(&house)), (&first["task_id"], 1));
 }
 
@@ -92,19 +109,41 @@ async fn a_refused_request_leaves_the_key_free() {
     let mut refused_task = task();
     refused_task["authorization_details"][0]["tools"] = json!(["delete_ledger"]);
     assert_eq!(refused(open(&house, "k").json(&refused_task)).await.0, 403);
-    assert_eq!(open(&house, "k").json(&task()).send().await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(
+        open(&house, "k")
+            .json(&task())
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::CREATED
+    );
 }
 
 #[tokio::test]
 async fn operators_creations_are_done_once_too() {
     let house = House::new().await;
     let cases: [(&str, Value, &str); 3] = [
-        ("/v1/revocations", json!({"agent": "research-bot"}), "revoked"),
-        ("/v1/operators", json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60}), "operator_added"),
+        (
+            "/v1/revocations",
+            json!({"agent": "research-bot"}),
+            "revoked",
+        ),
+        (
+            "/v1/operators",
+            json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60}),
+            "operator_added",
+        ),
         ("/v1/keys/root/rotate", json!({}), "key_changed"),
     ];
     for (path, body, event) in cases {
-        let send = || house.operator(Method::POST, path).header("idempotency-key", "k").json(&body).send();
+        let send = || {
+            house
+                .operator(Method::POST, path)
+                .header("idempotency-key", "k")
+                .json(&body)
+                .send()
+        };
         let before = house.records().get(event).copied().unwrap_or(0);
         let first = send().await.unwrap().bytes().await.unwrap();
         let second = send().await.unwrap();
@@ -119,10 +158,24 @@ async fn a_key_is_one_short_visible_word() {
     let house = House::new().await;
     for bad in ["", "a b", &"k".repeat(129)] {
         let (status, body) = refused(open(&house, bad).json(&task())).await;
-        assert_eq!((status, &body["field"]), (400, &json!("Idempotency-Key")), "{bad}");
+        assert_eq!(
+            (status, &body["field"]),
+            (400, &json!("Idempotency-Key")),
+            "{bad}"
+        );
     }
-    let twice = open(&house, "a").header("idempotency-key", "b").json(&task());
+    let twice = open(&house, "a")
+        .header("idempotency-key", "b")
+        .json(&task());
     assert_eq!(refused(twice).await.0, 400);
-    assert_eq!(open(&house, &"k".repeat(128)).json(&task()).send().await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(
+        open(&house, &"k".repeat(128))
+            .json(&task())
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::CREATED
+    );
     assert_eq!(opened(&house), 1);
 }

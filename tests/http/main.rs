@@ -1,6 +1,5 @@
 //! The broker over HTTP: real sockets, real records.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

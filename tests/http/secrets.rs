@@ -39,12 +39,18 @@ const CANARY: &str = "canary-7f3a9c";
 async fn what_was_sent_in_a_wrong_place_is_in_no_answer_and_no_log() {
     let log = Log::default();
     // Other crates' lines are not ours to write; the default filter leaves them out at this level.
-    let subscriber = tracing_subscriber::fmt().with_env_filter("hallpass=trace").with_writer(log.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("hallpass=trace")
+        .with_writer(log.clone())
+        .finish();
     // For the whole process: a subscriber of one thread may miss what others were first to reach.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let tokens = send_canaries().await;
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("answered") && logged.contains("the request was refused"), "nothing was logged");
+    assert!(
+        logged.contains("answered") && logged.contains("the request was refused"),
+        "nothing was logged"
+    );
     for secret in tokens.iter().map(String::as_str).chain([CANARY]) {
         let found = logged.lines().find(|line| line.contains(secret));
         assert!(found.is_none(), "{found:?}");
@@ -56,7 +62,12 @@ async fn send_canaries() -> Vec<String> {
     let house = House::new().await;
     let app = json!({"agent": "desk-app", "steward": "alice", "groups": ["research"],
         "redirect_uris": ["https://desk.example/cb"]});
-    house.operator(Method::POST, "/v1/agents").json(&app).send().await.unwrap();
+    house
+        .operator(Method::POST, "/v1/agents")
+        .json(&app)
+        .send()
+        .await
+        .unwrap();
     let canary = |text: &str| text.replace("CANARY", CANARY);
     let bodies = [
         r#"{"purpose":["CANARY"],"ttl_seconds":1,"authorization_details":[]}"#,
@@ -75,7 +86,11 @@ async fn send_canaries() -> Vec<String> {
     ];
     let mut requests = Vec::new();
     for body in bodies {
-        let open = |request: RequestBuilder| request.header("content-type", "application/json").body(canary(body));
+        let open = |request: RequestBuilder| {
+            request
+                .header("content-type", "application/json")
+                .body(canary(body))
+        };
         requests.push(open(house.agent(Method::POST, "/v1/tasks")));
         requests.push(open(house.operator(Method::POST, "/v1/policy/explain")));
         requests.push(open(house.operator(Method::POST, "/v1/revocations")));
@@ -110,24 +125,50 @@ async fn send_canaries() -> Vec<String> {
         ("cookie", "CANARY"),
         ("x-api-key", "CANARY"),
     ] {
-        requests.push(house.agent(Method::POST, "/v1/tasks").header(name, canary(value)).json(&task()));
+        requests.push(
+            house
+                .agent(Method::POST, "/v1/tasks")
+                .header(name, canary(value))
+                .json(&task()),
+        );
     }
     requests.extend(oauth(&house));
-    for credential in ["Bearer CANARY", "Basic CANARY", "CANARY", "Bearer CANARY.CANARY.CANARY"] {
-        requests.push(house.request(Method::GET, "/v1/agents").header("Authorization", canary(credential)));
+    for credential in [
+        "Bearer CANARY",
+        "Basic CANARY",
+        "CANARY",
+        "Bearer CANARY.CANARY.CANARY",
+    ] {
+        requests.push(
+            house
+                .request(Method::GET, "/v1/agents")
+                .header("Authorization", canary(credential)),
+        );
     }
     for request in requests {
         let response = request.send().await.unwrap();
         let headers = format!("{:?}", response.headers());
         let (status, text) = (response.status(), response.text().await.unwrap());
-        assert!(!headers.contains(CANARY) && !text.contains(CANARY), "{status} {headers} {text}");
+        assert!(
+            !headers.contains(CANARY) && !text.contains(CANARY),
+            "{status} {headers} {text}"
+        );
     }
     let issued = house.open_task().await;
     let used = assertion(&house.bot);
-    house.request(Method::GET, "/v1/tasks").bearer_auth(&used).send().await.unwrap();
+    house
+        .request(Method::GET, "/v1/tasks")
+        .bearer_auth(&used)
+        .send()
+        .await
+        .unwrap();
     let journal = house.journal();
     assert!(!journal.contains(CANARY) && !journal.contains(issued["token"].as_str().unwrap()));
-    vec![issued["token"].as_str().unwrap().to_owned(), used, house.admin.clone()]
+    vec![
+        issued["token"].as_str().unwrap().to_owned(),
+        used,
+        house.admin.clone(),
+    ]
 }
 
 /// What clients and people send to the OAuth door.
@@ -136,28 +177,59 @@ fn oauth(house: &House) -> Vec<RequestBuilder> {
     let client = [("client_id", "research-bot"), ("client_secret", CANARY)];
     let jwt = format!("{CANARY}.{CANARY}.{CANARY}");
     let grant = |name: &str, more: &[(&str, &str)]| {
-        post("/oauth/token", &[&[("grant_type", name)], &client[..], more].concat())
+        post(
+            "/oauth/token",
+            &[&[("grant_type", name)], &client[..], more].concat(),
+        )
     };
-    let signed = [("client_assertion", &*jwt), ("client_assertion_type", ASSERTION_TYPE)];
-    let subject = [("subject_token", CANARY), ("subject_token_type", ACCESS_TOKEN)];
-    let page = |form: &[(&str, &str)]| post("/oauth/authorize", form).header("origin", support::ISSUER);
+    let signed = [
+        ("client_assertion", &*jwt),
+        ("client_assertion_type", ASSERTION_TYPE),
+    ];
+    let subject = [
+        ("subject_token", CANARY),
+        ("subject_token_type", ACCESS_TOKEN),
+    ];
+    let page =
+        |form: &[(&str, &str)]| post("/oauth/authorize", form).header("origin", support::ISSUER);
     vec![
         grant("client_credentials", &[("scope", CANARY)]),
-        grant("authorization_code", &[("code", CANARY), ("code_verifier", CANARY), ("redirect_uri", CANARY)]),
+        grant(
+            "authorization_code",
+            &[
+                ("code", CANARY),
+                ("code_verifier", CANARY),
+                ("redirect_uri", CANARY),
+            ],
+        ),
         grant("refresh_token", &[("refresh_token", CANARY)]),
-        grant("urn:ietf:params:oauth:grant-type:jwt-bearer", &[("assertion", &jwt)]),
+        grant(
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            &[("assertion", &jwt)],
+        ),
         grant("urn:ietf:params:oauth:grant-type:token-exchange", &subject),
-        post("/oauth/token", &[&[("grant_type", "client_credentials")], &signed[..]].concat()),
-        post("/oauth/token", &[("grant_type", "client_credentials")]).basic_auth("research-bot", Some(CANARY)),
-        post("/oauth/token", &[("grant_type", "client_credentials")]).basic_auth(CANARY, Some(CANARY)),
+        post(
+            "/oauth/token",
+            &[&[("grant_type", "client_credentials")], &signed[..]].concat(),
+        ),
+        post("/oauth/token", &[("grant_type", "client_credentials")])
+            .basic_auth("research-bot", Some(CANARY)),
+        post("/oauth/token", &[("grant_type", "client_credentials")])
+            .basic_auth(CANARY, Some(CANARY)),
         post("/oauth/token", &[("grant_type", CANARY)]),
         post("/oauth/token", &[("grant_type", "client_credentials")]).header("dpop", &jwt),
-        post("/oauth/revoke", &[&[("token", CANARY)], &client[..]].concat()),
+        post(
+            "/oauth/revoke",
+            &[&[("token", CANARY)], &client[..]].concat(),
+        ),
         post("/oauth/introspect", &[("token", CANARY)]).basic_auth("ledger", Some(CANARY)),
         house
             .request(Method::POST, "/oauth/register")
             .json(&json!({"redirect_uris": [CANARY], "client_secret": CANARY})),
-        house.request(Method::GET, &format!("/oauth/authorize?client_id={CANARY}&state={CANARY}")),
+        house.request(
+            Method::GET,
+            &format!("/oauth/authorize?client_id={CANARY}&state={CANARY}"),
+        ),
         page(&[("step", "sign_in"), ("request", CANARY), ("code", CANARY)]),
         page(&[("step", "sign_in"), ("request", PEOPLES), ("code", CANARY)]),
         page(&[("step", "allow"), ("form", CANARY)]),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hallpass::journal::{Flaw, OpenError};
+use hallpass_broker::ledger::file::{Flaw, OpenError};
 use tempfile::TempDir;
 
 use crate::{open, records::note, segment, written};
@@ -11,15 +11,25 @@ use crate::{open, records::note, segment, written};
 fn a_tail_torn_at_any_byte_is_cut_kept_and_reported() {
     let dir = TempDir::new().unwrap();
     let bytes = written(dir.path(), 3);
-    let start = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    let start = bytes[..bytes.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
     for cut in start + 1..bytes.len() {
         fs::write(segment(dir.path()), &bytes[..cut]).unwrap();
         let (journal, recovery, seen) = open(dir.path()).unwrap();
         let torn = recovery.torn.unwrap();
-        assert_eq!((torn.offset, torn.bytes), (start as u64, (cut - start) as u64));
+        assert_eq!(
+            (torn.offset, torn.bytes),
+            (start as u64, (cut - start) as u64)
+        );
         assert_eq!(fs::read(&torn.kept_at).unwrap(), &bytes[start..cut]);
         assert_eq!((seen.len(), recovery.head.sequence), (2, 2));
-        assert_eq!(journal.append_blocking(vec![note(7)]).unwrap().sequence(), 3);
+        assert_eq!(
+            journal.append_blocking(vec![note(7)]).unwrap().sequence(),
+            3
+        );
         drop(journal);
         let (_, recovery, _) = open(dir.path()).unwrap();
         assert_eq!((recovery.torn, recovery.head.sequence), (None, 3));
@@ -35,7 +45,10 @@ fn zeros_after_the_last_record_are_a_torn_tail() {
         bytes.resize(bytes.len() + zeros, 0);
         fs::write(segment(dir.path()), &bytes).unwrap();
         let (_, recovery, _) = open(dir.path()).unwrap();
-        assert_eq!((recovery.head.sequence, recovery.torn.unwrap().bytes), (2, zeros as u64));
+        assert_eq!(
+            (recovery.head.sequence, recovery.torn.unwrap().bytes),
+            (2, zeros as u64)
+        );
     }
 }
 
@@ -56,7 +69,11 @@ fn a_flipped_bit_anywhere_stops_the_start_and_names_the_line() {
             }
             other => panic!("byte {at}: {:?}", other.map(|(_, recovery, _)| recovery)),
         }
-        assert_eq!(fs::read(&path).unwrap(), damaged, "a refused journal is left alone");
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            damaged,
+            "a refused journal is left alone"
+        );
     }
 }
 
@@ -67,7 +84,9 @@ fn an_overlong_line_is_damage_and_no_torn_tail() {
     bytes.resize(bytes.len() + 5 * 1024 * 1024, b'x');
     bytes.push(b'\n');
     fs::write(segment(dir.path()), &bytes).unwrap();
-    assert!(matches!(open(dir.path()), Err(OpenError::Damaged { damage, .. }) if damage.flaw == Flaw::TooLong));
+    assert!(
+        matches!(open(dir.path()), Err(OpenError::Damaged { damage, .. }) if damage.flaw == Flaw::TooLong)
+    );
 }
 
 #[test]
@@ -117,6 +136,9 @@ fn a_member_that_this_build_does_not_know_stops_the_start() {
     for pointer in ["", "/event", "/event/task"] {
         let mut value = entry.clone();
         value.pointer_mut(pointer).unwrap()["later"] = serde_json::json!(true);
-        assert!(serde_json::from_value::<hallpass::journal::Entry>(value).is_err(), "{pointer}");
+        assert!(
+            serde_json::from_value::<hallpass_broker::domain::event::Entry>(value).is_err(),
+            "{pointer}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use hallpass::journal::{Journal, JournalError, Options, Record, Storage};
+use hallpass_broker::ledger::file::{Journal, JournalError, Options, Record, Storage};
 use tempfile::TempDir;
 
 use crate::{open, records::note};
@@ -46,8 +46,12 @@ impl Write for FaultyStorage {
         self.writes += 1;
         match self.fault {
             Fault::NoSpace(n) if n == self.writes => Err(io::ErrorKind::StorageFull.into()),
-            Fault::ShortThenError(n) if n == self.writes => self.file.write(&bytes[..bytes.len() / 2]),
-            Fault::ShortThenError(n) if n + 1 == self.writes => Err(io::Error::other("broken disk")),
+            Fault::ShortThenError(n) if n == self.writes => {
+                self.file.write(&bytes[..bytes.len() / 2])
+            }
+            Fault::ShortThenError(n) if n + 1 == self.writes => {
+                Err(io::Error::other("broken disk"))
+            }
             Fault::Interrupted if self.writes % 2 == 1 => Err(io::ErrorKind::Interrupted.into()),
             Fault::ShortButFine => self.file.write(&bytes[..bytes.len().div_ceil(3)]),
             _ => self.file.write(bytes),
@@ -80,9 +84,23 @@ fn faulty(dir: &Path, fault: Fault, gate: Option<Gate>) -> (Journal, Arc<AtomicU
     let applied = Applied::default();
     let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
     let (counted, seen) = (Arc::clone(&syncs), Arc::clone(&applied));
-    let storage = |file| Box::new(FaultyStorage { file, fault, writes: 0, syncs: counted, gate }) as Box<dyn Storage>;
+    let storage = |file| {
+        Box::new(FaultyStorage {
+            file,
+            fault,
+            writes: 0,
+            syncs: counted,
+            gate,
+        }) as Box<dyn Storage>
+    };
     let apply = move |records: &[Record]| seen.lock().unwrap().extend_from_slice(records);
-    (recovered.start_with_storage(storage, Box::new(apply)).unwrap(), syncs, applied)
+    (
+        recovered
+            .start_with_storage(storage, Box::new(apply))
+            .unwrap(),
+        syncs,
+        applied,
+    )
 }
 
 #[test]
@@ -92,18 +110,39 @@ fn failed_sync_acknowledges_nothing() {
         let (journal, syncs, applied) = faulty(dir.path(), fault, None);
         journal.append_blocking(vec![note(1)]).unwrap();
         let head = journal.head();
-        assert!(matches!(journal.append_blocking(vec![note(2)]), Err(JournalError::Failed { .. })), "{fault:?}");
+        assert!(
+            matches!(
+                journal.append_blocking(vec![note(2)]),
+                Err(JournalError::Failed { .. })
+            ),
+            "{fault:?}"
+        );
         assert!(!journal.is_healthy());
         let syncs_then = syncs.load(Ordering::SeqCst);
-        assert!(matches!(journal.append_blocking(vec![note(3)]), Err(JournalError::Failed { .. })));
-        assert_eq!(syncs.load(Ordering::SeqCst), syncs_then, "a failed sync is never repeated");
+        assert!(matches!(
+            journal.append_blocking(vec![note(3)]),
+            Err(JournalError::Failed { .. })
+        ));
+        assert_eq!(
+            syncs.load(Ordering::SeqCst),
+            syncs_then,
+            "a failed sync is never repeated"
+        );
         assert_eq!((journal.head(), applied.lock().unwrap().len()), (head, 1));
-        let read: Vec<_> = journal.reader().read_from(1, None).unwrap().map(Result::unwrap).collect();
+        let read: Vec<_> = journal
+            .reader()
+            .read_from(1, None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(read.len(), 1, "a reader sees durable records only");
         drop(journal);
 
         let (journal, recovery, seen) = open(dir.path()).unwrap();
-        assert!((1..=2).contains(&recovery.head.sequence) && seen[0].head() == head, "{fault:?}: {recovery:?}");
+        assert!(
+            (1..=2).contains(&recovery.head.sequence) && seen[0].head() == head,
+            "{fault:?}: {recovery:?}"
+        );
         journal.append_blocking(vec![note(4)]).unwrap();
     }
 }
@@ -148,7 +187,11 @@ async fn nobody_is_answered_before_the_sync_and_waiting_calls_share_the_next() {
     for other in others {
         other.await.unwrap().unwrap();
     }
-    assert_eq!(syncs.load(Ordering::SeqCst), 2, "twenty calls waited during one sync and shared the next");
+    assert_eq!(
+        syncs.load(Ordering::SeqCst),
+        2,
+        "twenty calls waited during one sync and shared the next"
+    );
 
     // The third sync fails under a whole batch: each of its calls hears so.
     let failing: Vec<_> = (0..10).map(spawn).collect();
@@ -157,9 +200,15 @@ async fn nobody_is_answered_before_the_sync_and_waiting_calls_share_the_next() {
     }
     allow.send(()).unwrap();
     for call in failing {
-        assert!(matches!(call.await.unwrap(), Err(JournalError::Failed { .. })));
+        assert!(matches!(
+            call.await.unwrap(),
+            Err(JournalError::Failed { .. })
+        ));
     }
-    assert!(matches!(journal.close().await, Err(JournalError::Failed { .. })));
+    assert!(matches!(
+        journal.close().await,
+        Err(JournalError::Failed { .. })
+    ));
     assert_eq!(applied.lock().unwrap().len(), 21);
 }
 
@@ -167,10 +216,18 @@ async fn nobody_is_answered_before_the_sync_and_waiting_calls_share_the_next() {
 fn a_panic_while_applying_stops_the_journal() {
     let dir = TempDir::new().unwrap();
     let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
-    let journal = recovered.start(Box::new(|_| panic!("a bug in a view"))).unwrap();
-    assert!(matches!(journal.append_blocking(vec![note(1)]), Err(JournalError::Failed { .. })));
+    let journal = recovered
+        .start(Box::new(|_| panic!("a bug in a view")))
+        .unwrap();
+    assert!(matches!(
+        journal.append_blocking(vec![note(1)]),
+        Err(JournalError::Failed { .. })
+    ));
     assert!(!journal.is_healthy());
-    assert!(matches!(journal.append_blocking(vec![note(2)]), Err(JournalError::Failed { .. })));
+    assert!(matches!(
+        journal.append_blocking(vec![note(2)]),
+        Err(JournalError::Failed { .. })
+    ));
     drop(journal);
     assert_eq!(open(dir.path()).unwrap().1.head.sequence, 1);
 }

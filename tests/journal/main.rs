@@ -1,6 +1,5 @@
 //! The journal through its public face: what it acknowledges, survives, cuts and refuses.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hallpass::journal::{Journal, OpenError, Options, Record, Recovery};
+use hallpass_broker::ledger::file::{Journal, OpenError, Options, Record, Recovery};
 
 mod appending;
 mod damage;
@@ -30,7 +29,8 @@ use records::note;
 
 fn open(dir: &Path) -> Result<(Journal, Recovery, Vec<Record>), OpenError> {
     let mut seen = Vec::new();
-    let (recovered, recovery) = Journal::open(dir, Options::default(), |record| seen.push(record.clone()))?;
+    let (recovered, recovery) =
+        Journal::open(dir, Options::default(), |record| seen.push(record.clone()))?;
     Ok((recovered.start(Box::new(|_| {}))?, recovery, seen))
 }
 

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use hallpass::{
+use hallpass_broker::ledger::{
     audit::{self, Claims, FileState, VerifyError},
-    journal::{Flaw, Head},
+    file::{Flaw, Head},
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -15,8 +15,19 @@ use crate::{
     segment,
 };
 
-fn verify(bytes: &[u8], head: Option<Head>, file: FileState) -> Result<audit::Summary, VerifyError> {
-    audit::verify(bytes, &Claims { head, file, ..Claims::default() })
+fn verify(
+    bytes: &[u8],
+    head: Option<Head>,
+    file: FileState,
+) -> Result<audit::Summary, VerifyError> {
+    audit::verify(
+        bytes,
+        &Claims {
+            head,
+            file,
+            ..Claims::default()
+        },
+    )
 }
 
 #[test]
@@ -25,12 +36,21 @@ fn a_live_journal_is_checked_without_its_lock() {
     let (journal, ..) = open(dir.path()).unwrap();
     journal.append_blocking(vec![note(1), note(2)]).unwrap();
     let summary = audit::verify_file(&segment(dir.path()), &Claims::default()).unwrap();
-    assert_eq!((summary.records, summary.head, summary.in_flight), (2, journal.head(), false));
+    assert_eq!(
+        (summary.records, summary.head, summary.in_flight),
+        (2, journal.head(), false)
+    );
     let mut bytes = fs::read(segment(dir.path())).unwrap();
     bytes.extend_from_slice(b"{\"seq\":3,");
     assert!(verify(&bytes, None, FileState::Live).unwrap().in_flight);
-    assert!(matches!(verify(&bytes, None, FileState::Closed), Err(VerifyError::Damage(_))));
-    assert_eq!(verify(b"", None, FileState::Closed).unwrap().head, Head::GENESIS);
+    assert!(matches!(
+        verify(&bytes, None, FileState::Closed),
+        Err(VerifyError::Damage(_))
+    ));
+    assert_eq!(
+        verify(b"", None, FileState::Closed).unwrap().head,
+        Head::GENESIS
+    );
 }
 
 #[test]
@@ -38,12 +58,20 @@ fn a_record_that_was_rewritten_with_a_hash_of_its_own_breaks_the_chain_after_it(
     let chain = |second: u64| {
         let dir = TempDir::new().unwrap();
         let (journal, ..) = open(dir.path()).unwrap();
-        journal.append_blocking(vec![note(1), note(second), note(3)]).unwrap();
+        journal
+            .append_blocking(vec![note(1), note(second), note(3)])
+            .unwrap();
         fs::read_to_string(segment(dir.path())).unwrap()
     };
     let (ours, theirs) = (chain(2), chain(22));
-    let forged: String =
-        [0, 1, 2].map(|n| if n == 1 { &theirs } else { &ours }.split_inclusive('\n').nth(n).unwrap()).concat();
+    let forged: String = [0, 1, 2]
+        .map(|n| {
+            if n == 1 { &theirs } else { &ours }
+                .split_inclusive('\n')
+                .nth(n)
+                .unwrap()
+        })
+        .concat();
     let Err(VerifyError::Damage(damage)) = verify(forged.as_bytes(), None, FileState::Live) else {
         panic!("not found")
     };
@@ -95,7 +123,7 @@ proptest! {
     #[test]
     fn another_chain_is_recognised_by_a_head(ours in any_entry(), theirs in any_entry()) {
         prop_assume!(ours != theirs);
-        let chain = |entry: &hallpass::journal::Entry| {
+        let chain = |entry: &hallpass_broker::domain::event::Entry| {
             let dir = TempDir::new().unwrap();
             let (journal, ..) = open(dir.path()).unwrap();
             journal.append_blocking(vec![entry.clone()]).unwrap();

@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hallpass::journal::{
-    Event, Flaw, Journal, OpenError, Options, ReadError, Record, Storage, segment_name, segment_number,
+use hallpass_broker::{
+    domain::event::Event,
+    ledger::file::{
+        Flaw, Journal, OpenError, Options, ReadError, Record, Storage, segment_name, segment_number,
+    },
 };
 use tempfile::TempDir;
 
@@ -32,7 +35,9 @@ fn file(dir: &Path, number: u32) -> PathBuf {
 }
 
 fn files(dir: &Path) -> Vec<u32> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut numbers: Vec<_> = names.filter_map(|path| segment_number(&path)).collect();
     numbers.sort_unstable();
     numbers
@@ -57,20 +62,49 @@ fn records_are_read_across_segments() {
     let (journal, seen) = open(dir.path()).unwrap();
     let reader = journal.reader();
     assert_eq!(seen.last().unwrap().place.segment, last);
-    assert!((1..).zip(&seen).all(|(sequence, record)| record.sequence == sequence));
-    let read = |from| reader.read_from(from, None).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    assert!(
+        (1..)
+            .zip(&seen)
+            .all(|(sequence, record)| record.sequence == sequence)
+    );
+    let read = |from| {
+        reader
+            .read_from(from, None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>()
+    };
     for (from, record) in seen.iter().enumerate() {
         assert_eq!(read(record.sequence), seen[from..]);
-        assert_eq!(reader.read_at(record.sequence, record.place).unwrap(), *record);
+        assert_eq!(
+            reader.read_at(record.sequence, record.place).unwrap(),
+            *record
+        );
         let begins = record.place.offset == 0 && record.place.segment > 1;
-        assert_eq!(matches!(record.entry.event, Event::SegmentBegun { snapshot: None }), begins);
+        assert_eq!(
+            matches!(record.entry.event, Event::SegmentBegun { snapshot: None }),
+            begins
+        );
     }
-    let notes = seen.iter().filter(|record| !matches!(record.entry.event, Event::SegmentBegun { .. }));
-    assert_eq!(notes.map(|record| record.entry.clone()).collect::<Vec<_>>(), (0..20).map(note).collect::<Vec<_>>());
+    let notes = seen
+        .iter()
+        .filter(|record| !matches!(record.entry.event, Event::SegmentBegun { .. }));
+    assert_eq!(
+        notes.map(|record| record.entry.clone()).collect::<Vec<_>>(),
+        (0..20).map(note).collect::<Vec<_>>()
+    );
     for segment in reader.segments() {
-        let length = fs::metadata(file(dir.path(), segment.number)).unwrap().len();
+        let length = fs::metadata(file(dir.path(), segment.number))
+            .unwrap()
+            .len();
         assert!(segment.number == last || length >= SEGMENT_BYTES);
-        assert_eq!(seen.iter().find(|record| record.place.segment == segment.number).unwrap().sequence, segment.first);
+        assert_eq!(
+            seen.iter()
+                .find(|record| record.place.segment == segment.number)
+                .unwrap()
+                .sequence,
+            segment.first
+        );
     }
 }
 
@@ -84,8 +118,13 @@ fn damage_in_any_segment_stops_the_start_and_names_file_and_line() {
         let mut flipped = bytes.clone();
         flipped[second + 40] ^= 1;
         fs::write(&path, &flipped).unwrap();
-        let Err(OpenError::Damaged { file, damage }) = open(dir.path()) else { panic!("{number} was not looked at") };
-        assert_eq!((file, damage.segment, damage.line, damage.flaw), (path.clone(), number, 2, Flaw::Hash));
+        let Err(OpenError::Damaged { file, damage }) = open(dir.path()) else {
+            panic!("{number} was not looked at")
+        };
+        assert_eq!(
+            (file, damage.segment, damage.line, damage.flaw),
+            (path.clone(), number, 2, Flaw::Hash)
+        );
         fs::write(&path, &bytes).unwrap();
     }
     open(dir.path()).unwrap();
@@ -104,9 +143,15 @@ fn only_the_last_segment_can_be_torn() {
             matches!(open(dir.path()), Err(OpenError::Damaged { file, damage }) if file == path && damage.flaw == Flaw::Unterminated)
         );
     }
-    let whole_line_less = bytes[..bytes.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    let whole_line_less = bytes[..bytes.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
     fs::write(&path, &bytes[..whole_line_less]).unwrap();
-    assert!(matches!(open(dir.path()), Err(OpenError::Damaged { damage, .. }) if damage.segment == last));
+    assert!(
+        matches!(open(dir.path()), Err(OpenError::Damaged { damage, .. }) if damage.segment == last)
+    );
     fs::write(&path, &bytes).unwrap();
     let torn = file(dir.path(), last);
     let bytes = fs::read(&torn).unwrap();
@@ -164,7 +209,10 @@ fn old_segments_go_to_the_archive_and_are_no_longer_read() {
     let dir = TempDir::new().unwrap();
     let archive = dir.path().join("archive");
     let numbers = written(dir.path());
-    let old: Vec<_> = numbers[..2].iter().map(|number| fs::read(file(dir.path(), *number)).unwrap()).collect();
+    let old: Vec<_> = numbers[..2]
+        .iter()
+        .map(|number| fs::read(file(dir.path(), *number)).unwrap())
+        .collect();
     let (journal, seen) = open(dir.path()).unwrap();
     let reader = journal.reader();
     let mut whole = reader.read_from(1, None).unwrap();
@@ -173,31 +221,63 @@ fn old_segments_go_to_the_archive_and_are_no_longer_read() {
     fs::create_dir(&archive).unwrap();
     fs::write(archive.join("000001.copying"), b"half").unwrap();
     fs::write(archive.join(segment_name(2)), b"another").unwrap();
-    assert!(matches!(journal.retire(3, Some(&archive)), Err(OpenError::Io { action: "archive", .. })));
-    assert_eq!((files(&archive), reader.first()), (vec![1, 2], reader.segments()[0].first));
+    assert!(matches!(
+        journal.retire(3, Some(&archive)),
+        Err(OpenError::Io {
+            action: "archive",
+            ..
+        })
+    ));
+    assert_eq!(
+        (files(&archive), reader.first()),
+        (vec![1, 2], reader.segments()[0].first)
+    );
     assert_eq!(reader.segments()[0].number, 2);
     fs::remove_file(archive.join(segment_name(2))).unwrap();
     assert_eq!(journal.retire(3, Some(&archive)).unwrap(), [2]);
-    assert_eq!(old, [1, 2].map(|number| fs::read(archive.join(segment_name(number))).unwrap()));
+    assert_eq!(
+        old,
+        [1, 2].map(|number| fs::read(archive.join(segment_name(number))).unwrap())
+    );
 
     let first = reader.first();
-    let kept: Vec<_> = seen.iter().filter(|record| record.sequence >= first).cloned().collect();
-    assert_eq!(reader.read_from(1, None).unwrap().map(Result::unwrap).collect::<Vec<_>>(), kept);
+    let kept: Vec<_> = seen
+        .iter()
+        .filter(|record| record.sequence >= first)
+        .cloned()
+        .collect();
+    assert_eq!(
+        reader
+            .read_from(1, None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>(),
+        kept
+    );
     for record in &seen {
         match reader.read_at(record.sequence, record.place) {
             Ok(read) => assert!(read == *record && read.sequence >= first),
-            Err(ReadError::Archived { sequence, first: told }) => assert!(sequence < first && told == first),
+            Err(ReadError::Archived {
+                sequence,
+                first: told,
+            }) => assert!(sequence < first && told == first),
             Err(error) => panic!("{error}"),
         }
     }
-    assert!(whole.any(|record| matches!(record, Err(ReadError::Archived { .. }))), "a reader on its way hears of it");
+    assert!(
+        whole.any(|record| matches!(record, Err(ReadError::Archived { .. }))),
+        "a reader on its way hears of it"
+    );
     // The last segment always stays.
     journal.retire(u32::MAX, None).unwrap();
     assert_eq!(reader.segments().len(), 1);
     let head = journal.append_blocking(vec![note(99)]).unwrap().hash();
     drop(journal);
     let (journal, seen) = open(dir.path()).unwrap();
-    assert_eq!((journal.head().hash, seen.last().unwrap().entry.clone()), (head, note(99)));
+    assert_eq!(
+        (journal.head().hash, seen.last().unwrap().entry.clone()),
+        (head, note(99))
+    );
 }
 
 #[test]
@@ -211,13 +291,21 @@ fn a_quota_drops_the_oldest_segments() {
         for n in 0..60 {
             journal.append_blocking(vec![note(n)]).unwrap();
             let lengths = files(&dir.path().join("journal")).into_iter();
-            let total: u64 = lengths.map(|number| fs::metadata(file(dir.path(), number)).unwrap().len()).sum();
+            let total: u64 = lengths
+                .map(|number| fs::metadata(file(dir.path(), number)).unwrap().len())
+                .sum();
             assert!(total <= 8000 + SEGMENT_BYTES + 1000, "{total}");
         }
         assert!(journal.reader().first() > 1);
     }
     let (_, seen) = open(dir.path()).unwrap();
-    assert!(seen.len() > 5 && seen.iter().zip(&seen[1..]).all(|(before, after)| after.prev == before.hash));
+    assert!(
+        seen.len() > 5
+            && seen
+                .iter()
+                .zip(&seen[1..])
+                .all(|(before, after)| after.prev == before.hash)
+    );
 }
 
 /// Writes to the file that it was given and follows to no other.
@@ -243,9 +331,14 @@ impl Storage for OneFile {
 fn a_segment_that_cannot_be_begun_costs_nothing() {
     let dir = TempDir::new().unwrap();
     let (recovered, _) = Journal::open(dir.path(), options(), |_| {}).unwrap();
-    let journal = recovered.start_with_storage(|file| Box::new(OneFile(file)), Box::new(|_| {})).unwrap();
+    let journal = recovered
+        .start_with_storage(|file| Box::new(OneFile(file)), Box::new(|_| {}))
+        .unwrap();
     for n in 0..20 {
-        assert_eq!(journal.append_blocking(vec![note(n)]).unwrap().sequence(), n + 1);
+        assert_eq!(
+            journal.append_blocking(vec![note(n)]).unwrap().sequence(),
+            n + 1
+        );
         assert_eq!(files(&dir.path().join("journal")), [1]);
     }
     drop(journal);

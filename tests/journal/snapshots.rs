@@ -6,8 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use hallpass::journal::{
-    Entry, Event, Journal, OpenError, Options, Record, Recovery, Restore, Snapshot, SnapshotError,
+use hallpass_broker::{
+    domain::event::{Entry, Event},
+    ledger::file::{
+        Journal, OpenError, Options, Record, Recovery, Restore, Snapshot, SnapshotError,
+    },
 };
 use tempfile::TempDir;
 
@@ -28,7 +31,9 @@ impl Restore for Entries {
         }
         assert_eq!(snapshot.get::<u8>("of_nobody").unwrap(), None);
         assert!(snapshot.get::<u8>("entries").is_err());
-        self.all = snapshot.get("entries")?.ok_or_else(|| SnapshotError::new("it has no entries"))?;
+        self.all = snapshot
+            .get("entries")?
+            .ok_or_else(|| SnapshotError::new("it has no entries"))?;
         Ok(())
     }
 
@@ -60,8 +65,18 @@ fn open_as(dir: &Path, mut entries: Entries) -> Result<Opened, OpenError> {
         snapshot.set("other", &1)?;
         Ok(snapshot)
     };
-    let apply = move |records: &[Record]| records.iter().for_each(|record| shared.lock().unwrap().take(record));
-    Ok((recovered.with_snapshots(Box::new(take)).start(Box::new(apply))?, recovery, entries))
+    let apply = move |records: &[Record]| {
+        records
+            .iter()
+            .for_each(|record| shared.lock().unwrap().take(record))
+    };
+    Ok((
+        recovered
+            .with_snapshots(Box::new(take))
+            .start(Box::new(apply))?,
+        recovery,
+        entries,
+    ))
 }
 
 fn open(dir: &Path) -> Result<Opened, OpenError> {
@@ -79,9 +94,15 @@ fn written(dir: &Path) -> Vec<Entry> {
 
 /// The snapshots that are kept, newest first.
 fn snapshots(dir: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(dir.join("journal")).unwrap().map(|entry| entry.unwrap().path());
-    let mut snapshots: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "snapshot")).collect();
+    let files = fs::read_dir(dir.join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut snapshots: Vec<_> = files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "snapshot")
+        })
+        .collect();
     snapshots.sort_unstable_by(|a, b| b.cmp(a));
     snapshots
 }
@@ -93,7 +114,10 @@ fn only_what_follows_the_newest_snapshot_is_replayed() {
     let (journal, recovery, restored) = open(dir.path()).unwrap();
     assert_eq!(restored.all, entries);
     assert!(restored.replayed < 5, "{}", restored.replayed);
-    assert_eq!(recovery.replayed_from, journal.reader().segments().last().unwrap().first);
+    assert_eq!(
+        recovery.replayed_from,
+        journal.reader().segments().last().unwrap().first
+    );
     assert!(recovery.words().is_empty());
     assert_eq!(snapshots(dir.path()).len(), 2);
     // Whoever wants all records still gets them.
@@ -113,8 +137,15 @@ fn a_snapshot_that_is_not_as_it_was_written_is_passed_over_while_all_is_kept() {
     flipped[bytes.len() / 2] ^= 1;
     fs::write(&newest, flipped).unwrap();
     let (_, recovery, restored) = open(dir.path()).unwrap();
-    assert_eq!((restored.all.clone(), recovery.words().len()), (entries.clone(), 1));
-    assert!(recovery.words()[0].contains("digest"), "{:?}", recovery.words());
+    assert_eq!(
+        (restored.all.clone(), recovery.words().len()),
+        (entries.clone(), 1)
+    );
+    assert!(
+        recovery.words()[0].contains("digest"),
+        "{:?}",
+        recovery.words()
+    );
     assert!(restored.replayed < entries.len() / 2);
     // That of another place is not taken for this one's.
     fs::copy(&older, &newest).unwrap();
@@ -122,14 +153,28 @@ fn a_snapshot_that_is_not_as_it_was_written_is_passed_over_while_all_is_kept() {
     fs::remove_file(&newest).unwrap();
     fs::remove_file(&older).unwrap();
     let (journal, recovery, restored) = open(dir.path()).unwrap();
-    assert_eq!((restored.all, recovery.replayed_from, recovery.words().len() > 1), (entries.clone(), 1, true));
+    assert_eq!(
+        (
+            restored.all,
+            recovery.replayed_from,
+            recovery.words().len() > 1
+        ),
+        (entries.clone(), 1, true)
+    );
     drop(journal);
     // One that the chain vouches for and this build cannot read.
     fs::write(&newest, bytes).unwrap();
-    let refusing = Entries { refuses: true, ..Entries::default() };
+    let refusing = Entries {
+        refuses: true,
+        ..Entries::default()
+    };
     let (_, recovery, restored) = open_as(dir.path(), refusing).unwrap();
     assert_eq!(restored.all, entries);
-    assert!(recovery.words()[0].contains("of another form"), "{:?}", recovery.words());
+    assert!(
+        recovery.words()[0].contains("of another form"),
+        "{:?}",
+        recovery.words()
+    );
 }
 
 #[test]
@@ -148,7 +193,9 @@ fn without_a_snapshot_a_shortened_journal_is_not_opened() {
     fs::remove_file(&newest).unwrap();
     assert_eq!(open(dir.path()).unwrap().2.all, entries);
     fs::write(&older, &old[..old.len() - 1]).unwrap();
-    let Err(OpenError::Snapshot { detail, .. }) = open(dir.path()) else { panic!("it was opened") };
+    let Err(OpenError::Snapshot { detail, .. }) = open(dir.path()) else {
+        panic!("it was opened")
+    };
     assert!(detail.contains("digest"), "{detail}");
     fs::remove_file(&older).unwrap();
     assert!(matches!(open(dir.path()), Err(OpenError::Snapshot { .. })));
@@ -171,7 +218,10 @@ fn a_snapshot_that_cannot_be_taken_is_tried_again_and_costs_nothing() {
             _ => Ok(Snapshot::default()),
         }
     };
-    let journal = recovered.with_snapshots(Box::new(take)).start(Box::new(|_| {})).unwrap();
+    let journal = recovered
+        .with_snapshots(Box::new(take))
+        .start(Box::new(|_| {}))
+        .unwrap();
     for n in 0..20 {
         journal.append_blocking(vec![note(n)]).unwrap();
     }

@@ -30,16 +30,31 @@ impl Shown {
     /// The value of a hidden field.
     pub fn hidden(&self, name: &str) -> String {
         let start = format!("<input type=\"hidden\" name=\"{name}\" value=\"");
-        let rest = self.html.split(&start).nth(1).unwrap_or_else(|| panic!("no field {name} in {}", self.html));
+        let rest = self
+            .html
+            .split(&start)
+            .nth(1)
+            .unwrap_or_else(|| panic!("no field {name} in {}", self.html));
         let value = rest.split('"').next().unwrap();
-        value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        value
+            .replace("&quot;", "\"")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&")
     }
 
     /// What the client is told at its redirect URI, each parameter once.
     pub fn told(&self) -> BTreeMap<String, String> {
-        let location = self.location.as_deref().unwrap_or_else(|| panic!("{} {}", self.status, self.html));
+        let location = self
+            .location
+            .as_deref()
+            .unwrap_or_else(|| panic!("{} {}", self.status, self.html));
         assert_eq!(self.status, 303);
-        let pairs: Vec<_> = Url::parse(location).unwrap().query_pairs().into_owned().collect();
+        let pairs: Vec<_> = Url::parse(location)
+            .unwrap()
+            .query_pairs()
+            .into_owned()
+            .collect();
         let told: BTreeMap<_, _> = pairs.iter().cloned().collect();
         assert_eq!(told.len(), pairs.len(), "told twice: {location}");
         told
@@ -61,18 +76,36 @@ pub struct Browser<'h> {
 
 impl<'h> Browser<'h> {
     pub fn new(house: &'h House) -> Self {
-        Self { house, client: Client::builder().no_proxy().redirect(Policy::none()).build().unwrap() }
+        Self {
+            house,
+            client: Client::builder()
+                .no_proxy()
+                .redirect(Policy::none())
+                .build()
+                .unwrap(),
+        }
     }
 
     async fn send(&self, request: RequestBuilder) -> Shown {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let location = headers.get("location").map(|it| it.to_str().unwrap().to_owned());
-        Shown { status, headers, location, html: response.text().await.unwrap() }
+        let location = headers
+            .get("location")
+            .map(|it| it.to_str().unwrap().to_owned());
+        Shown {
+            status,
+            headers,
+            location,
+            html: response.text().await.unwrap(),
+        }
     }
 
     pub async fn open(&self, query: &str) -> Shown {
-        self.send(self.client.get(self.house.url(&format!("/oauth/authorize?{query}")))).await
+        self.send(
+            self.client
+                .get(self.house.url(&format!("/oauth/authorize?{query}"))),
+        )
+        .await
     }
 
     pub async fn post(&self, fields: &[(&str, &str)]) -> Shown {
@@ -80,8 +113,16 @@ impl<'h> Browser<'h> {
     }
 
     pub async fn post_from(&self, origin: &str, fields: &[(&str, &str)]) -> Shown {
-        let request = self.client.post(self.house.url("/oauth/authorize")).form(fields);
-        self.send(if origin.is_empty() { request } else { request.header("origin", origin) }).await
+        let request = self
+            .client
+            .post(self.house.url("/oauth/authorize"))
+            .form(fields);
+        self.send(if origin.is_empty() {
+            request
+        } else {
+            request.header("origin", origin)
+        })
+        .await
     }
 
     /// Opens the page and signs in with a new code of `steward`.
@@ -89,27 +130,43 @@ impl<'h> Browser<'h> {
         let first = self.open(query).await;
         assert_eq!(first.status, 200, "{}", first.html);
         let code = sign_in_code(self.house, steward).await;
-        self.post(&[("step", "sign_in"), ("request", &first.hidden("request")), ("code", &code)]).await
+        self.post(&[
+            ("step", "sign_in"),
+            ("request", &first.hidden("request")),
+            ("code", &code),
+        ])
+        .await
     }
 
     /// Opens the page, signs in and allows what is shown.
     pub async fn allow(&self, query: &str, steward: &str) -> Shown {
         let second = self.sign_in(query, steward).await;
         assert_eq!(second.status, 200, "{}", second.html);
-        self.post(&[("step", "allow"), ("form", &second.hidden("form"))]).await
+        self.post(&[("step", "allow"), ("form", &second.hidden("form"))])
+            .await
     }
 }
 
 /// The id of the steward of this name, registered when new.
 pub async fn steward(house: &House, name: &str) -> String {
-    let made = house.operator(Method::POST, "/v1/stewards").json(&json!({"name": name})).send().await.unwrap();
+    let made = house
+        .operator(Method::POST, "/v1/stewards")
+        .json(&json!({"name": name}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(made.status(), StatusCode::CREATED);
     body_of(made).await["steward"].as_str().unwrap().to_owned()
 }
 
 pub async fn sign_in_code(house: &House, name: &str) -> String {
     let path = format!("/v1/stewards/{}/code", steward(house, name).await);
-    let made = house.operator(Method::POST, &path).json(&json!({})).send().await.unwrap();
+    let made = house
+        .operator(Method::POST, &path)
+        .json(&json!({}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(made.status(), StatusCode::CREATED);
     body_of(made).await["code"].as_str().unwrap().to_owned()
 }
@@ -117,15 +174,30 @@ pub async fn sign_in_code(house: &House, name: &str) -> String {
 /// A broker with [`APP`], a public client of people.
 pub async fn house() -> House {
     let house = House::new().await;
-    register_app(&house, APP, &["http://127.0.0.1/callback", "https://desk.example/cb"]).await;
+    register_app(
+        &house,
+        APP,
+        &["http://127.0.0.1/callback", "https://desk.example/cb"],
+    )
+    .await;
     house
 }
 
 /// Registers `agent` as a public client of people.
 pub async fn register_app(house: &House, agent: &str, redirect_uris: &[&str]) {
     let body = json!({"agent": agent, "steward": "alice", "groups": ["research"], "redirect_uris": redirect_uris});
-    let added = house.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap();
-    assert_eq!(added.status(), StatusCode::CREATED, "{:?}", added.text().await);
+    let added = house
+        .operator(Method::POST, "/v1/agents")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        added.status(),
+        StatusCode::CREATED,
+        "{:?}",
+        added.text().await
+    );
 }
 
 pub fn challenge(verifier: &str) -> String {
@@ -144,10 +216,23 @@ pub fn query(more: &[(&str, &str)]) -> String {
         ("code_challenge_method", "S256"),
         ("resource", SERVER),
     ];
-    let kept = usual.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    let pairs: Vec<_> = kept.chain(more).filter(|(_, value)| !value.is_empty()).collect();
-    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
-    pairs.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
+    let kept = usual
+        .iter()
+        .filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+    let pairs: Vec<_> = kept
+        .chain(more)
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    let encode = |text: &str| {
+        text.bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect::<String>()
+    };
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", encode(value)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// The request that redeems `code`, with other parameters replaced.
@@ -159,14 +244,26 @@ pub fn redeem(house: &House, code: &str, more: &[(&str, &str)]) -> RequestBuilde
         ("redirect_uri", CALLBACK),
         ("code_verifier", VERIFIER),
     ];
-    let kept = usual.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    house.request(Method::POST, TOKEN).form(&kept.chain(more).collect::<Vec<_>>())
+    let kept = usual
+        .iter()
+        .filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+    house
+        .request(Method::POST, TOKEN)
+        .form(&kept.chain(more).collect::<Vec<_>>())
 }
 
 pub fn refresh(house: &House, token: &str, more: &[(&str, &str)]) -> RequestBuilder {
-    let usual = [("grant_type", "refresh_token"), ("refresh_token", token), ("client_id", APP)];
-    let kept = usual.iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    house.request(Method::POST, TOKEN).form(&kept.chain(more).collect::<Vec<_>>())
+    let usual = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token),
+        ("client_id", APP),
+    ];
+    let kept = usual
+        .iter()
+        .filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+    house
+        .request(Method::POST, TOKEN)
+        .form(&kept.chain(more).collect::<Vec<_>>())
 }
 
 /// The only task of `agent`, as operators see it.

@@ -14,9 +14,17 @@ pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jw
 pub async fn register(house: &House, agent: &str, default_details: Value) -> String {
     let body = json!({"agent": agent, "steward": "alice", "groups": ["research"], "secret": true,
         "default_details": default_details});
-    let added = house.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap();
+    let added = house
+        .operator(Method::POST, "/v1/agents")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(added.status(), StatusCode::CREATED);
-    body_of(added).await["client_secret"].as_str().unwrap().to_owned()
+    body_of(added).await["client_secret"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// Rights on the ledger, as authorization details.
@@ -31,7 +39,9 @@ pub fn basic(id: &str, secret: &str) -> String {
 /// A token request with the grant type and `parameters`.
 pub fn ask(house: &House, parameters: &[(&str, &str)]) -> RequestBuilder {
     let grant = [("grant_type", "client_credentials")];
-    house.request(Method::POST, TOKEN).form(&grant.iter().chain(parameters).collect::<Vec<_>>())
+    house
+        .request(Method::POST, TOKEN)
+        .form(&grant.iter().chain(parameters).collect::<Vec<_>>())
 }
 
 /// A request of `client`, an id and a secret, to exchange a token of a type of RFC 8693.
@@ -42,8 +52,14 @@ pub fn exchange(
     parameters: &[(&str, &str)],
 ) -> RequestBuilder {
     let kind = format!("urn:ietf:params:oauth:token-type:{kind}");
-    let usual = [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", &kind)];
-    let request = house.request(Method::POST, TOKEN).form(&usual.iter().chain(parameters).collect::<Vec<_>>());
+    let usual = [
+        ("grant_type", EXCHANGE),
+        ("subject_token", token),
+        ("subject_token_type", &kind),
+    ];
+    let request = house
+        .request(Method::POST, TOKEN)
+        .form(&usual.iter().chain(parameters).collect::<Vec<_>>());
     request.header("authorization", basic(id, secret))
 }
 
@@ -55,7 +71,12 @@ pub fn pass_of(answer: &Value) -> String {
 /// A good answer.
 pub async fn token(request: RequestBuilder) -> Value {
     let response = request.send().await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK, "{:?}", response.text().await);
+    assert_eq!(
+        response.status(),
+        StatusCode::OK,
+        "{:?}",
+        response.text().await
+    );
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(response.headers()["pragma"], "no-cache");
     body_of(response).await
@@ -66,8 +87,14 @@ pub async fn error(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(response.headers()["pragma"], "no-cache");
-    let challenge = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
-    assert_eq!(challenge, (status == 401).then(|| "Basic realm=\"hallpass\"".to_owned()));
+    let challenge = response
+        .headers()
+        .get("www-authenticate")
+        .map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(
+        challenge,
+        (status == 401).then(|| "Basic realm=\"hallpass\"".to_owned())
+    );
     let body = body_of(response).await;
     let members: Vec<_> = body.as_object().unwrap().keys().collect();
     assert_eq!(members, ["error", "error_description"]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hallpass::{
+use hallpass_core::{
     base::{holder::HolderKey, key::PrivateKey},
     token::{Narrowing, PassToken, UnverifiedPass, attenuate},
 };
@@ -36,9 +36,24 @@ impl Scene {
         let asking = secret(&house, "ledger").await;
         let mut request = task();
         request["authorization_details"][0]["tools"] = json!(["read_ledger", "search_ledger"]);
-        let issued = body_of(house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
-        let [pass, task] = ["token", "task_id"].map(|name| issued[name].as_str().unwrap().to_owned());
-        Self { house, helper, asking, pass, task }
+        let issued = body_of(
+            house
+                .agent(Method::POST, "/v1/tasks")
+                .json(&request)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await;
+        let [pass, task] =
+            ["token", "task_id"].map(|name| issued[name].as_str().unwrap().to_owned());
+        Self {
+            house,
+            helper,
+            asking,
+            pass,
+            task,
+        }
     }
 
     /// The helper exchanges `pass`.
@@ -46,7 +61,12 @@ impl Scene {
         self.exchange_as(("helper-bot", &self.helper), pass, parameters)
     }
 
-    fn exchange_as(&self, client: (&str, &str), pass: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
+    fn exchange_as(
+        &self,
+        client: (&str, &str),
+        pass: &str,
+        parameters: &[(&str, &str)],
+    ) -> RequestBuilder {
         exchange(&self.house, client, (pass, "access_token"), parameters)
     }
 
@@ -58,26 +78,64 @@ impl Scene {
 #[tokio::test]
 async fn an_exchange_gives_a_narrower_pass_of_the_actors() {
     let scene = Scene::new().await;
-    let answer = token(scene.exchange(&scene.pass, &[("scope", "tool:read_ledger tool:delete_ledger")])).await;
+    let answer = token(scene.exchange(
+        &scene.pass,
+        &[("scope", "tool:read_ledger tool:delete_ledger")],
+    ))
+    .await;
     assert_eq!(answer["issued_token_type"], ACCESS_TOKEN);
-    assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("tool:read_ledger")));
+    assert_eq!(
+        (&answer["token_type"], &answer["scope"]),
+        (&json!("Bearer"), &json!("tool:read_ledger"))
+    );
     assert!(answer.get("refresh_token").is_none() && answer["expires_in"].as_u64().unwrap() <= 300);
     let pass = pass_of(&answer);
-    let claims = UnverifiedPass::parse(&pass).unwrap().dangerous_unverified_summary().claims.unwrap();
+    let claims = UnverifiedPass::parse(&pass)
+        .unwrap()
+        .dangerous_unverified_summary()
+        .claims
+        .unwrap();
     assert_eq!(claims.agent, "helper-bot");
     assert_ne!(claims.task, scene.task);
     let told = scene.told(&pass).await;
-    assert_eq!((&told["client_id"], &told["sub"]), (&json!("helper-bot"), &json!("research-bot")));
-    assert_eq!((&told["act"], &told["scope"]), (&json!({"sub": "helper-bot"}), &json!("tool:read_ledger")));
+    assert_eq!(
+        (&told["client_id"], &told["sub"]),
+        (&json!("helper-bot"), &json!("research-bot"))
+    );
+    assert_eq!(
+        (&told["act"], &told["scope"]),
+        (&json!({"sub": "helper-bot"}), &json!("tool:read_ledger"))
+    );
     // Everything that is left, where nothing is asked for; by name or URI of the server.
-    for parameters in [&[][..], &[("resource", SERVER)], &[("audience", SERVER)], &[("audience", "ledger")]] {
+    for parameters in [
+        &[][..],
+        &[("resource", SERVER)],
+        &[("audience", SERVER)],
+        &[("audience", "ledger")],
+    ] {
         let answer = token(scene.exchange(&scene.pass, parameters)).await;
-        assert_eq!(answer["scope"], "tool:read_ledger tool:search_ledger", "{parameters:?}");
+        assert_eq!(
+            answer["scope"], "tool:read_ledger tool:search_ledger",
+            "{parameters:?}"
+        );
     }
     // Both tasks tell of each other.
-    let view = scene.house.operator(Method::GET, &format!("/v1/tasks/{}", claims.task)).send().await.unwrap();
-    assert_eq!(body_of(view).await["parent"], json!({"task_id": scene.task, "agent": "research-bot"}));
-    let view = scene.house.operator(Method::GET, &format!("/v1/tasks/{}", scene.task)).send().await.unwrap();
+    let view = scene
+        .house
+        .operator(Method::GET, &format!("/v1/tasks/{}", claims.task))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        body_of(view).await["parent"],
+        json!({"task_id": scene.task, "agent": "research-bot"})
+    );
+    let view = scene
+        .house
+        .operator(Method::GET, &format!("/v1/tasks/{}", scene.task))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(body_of(view).await["children"].as_array().unwrap().len(), 5);
 }
 
@@ -88,13 +146,28 @@ async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
     let child = pass_of(&token(scene.exchange(&scene.pass, &[])).await);
     let grandchild = pass_of(&token(scene.exchange_as(("third-bot", &third), &child, &[])).await);
     let told = scene.told(&grandchild).await;
-    assert_eq!(told["act"], json!({"sub": "third-bot", "act": {"sub": "helper-bot"}}));
+    assert_eq!(
+        told["act"],
+        json!({"sub": "third-bot", "act": {"sub": "helper-bot"}})
+    );
     assert_eq!(told["sub"], "research-bot");
     let complete = format!("/v1/tasks/{}/complete", scene.task);
-    assert_eq!(scene.house.agent(Method::POST, &complete).send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        scene
+            .house
+            .agent(Method::POST, &complete)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
     for dead in [&scene.pass, &child, &grandchild] {
         assert_eq!(scene.told(dead).await, json!({"active": false}));
-        assert_eq!(refused(scene.exchange(dead, &[])).await, (400, "invalid_request".to_owned()));
+        assert_eq!(
+            refused(scene.exchange(dead, &[])).await,
+            (400, "invalid_request".to_owned())
+        );
     }
 }
 
@@ -102,11 +175,19 @@ async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
 async fn an_exchange_never_widens() {
     let scene = Scene::new().await;
     let mut narrowing = Narrowing::default();
-    narrowing.rights = Some(vec![crate::support::rights(json!({"tools": ["read_ledger"],
-        "constraints": {"read_ledger": {"/year": {"equal": 2026}}}}))]);
-    let narrowed = attenuate(&PassToken::from_text(scene.pass.clone()), &narrowing).unwrap().token;
+    narrowing.rights = Some(vec![crate::support::rights(
+        json!({"tools": ["read_ledger"],
+        "constraints": {"read_ledger": {"/year": {"equal": 2026}}}}),
+    )]);
+    let narrowed = attenuate(&PassToken::from_text(scene.pass.clone()), &narrowing)
+        .unwrap()
+        .token;
     let wide = ledger(&["read_ledger", "search_ledger"]).to_string();
-    for parameters in [&[][..], &[("scope", "tool:*")], &[("authorization_details", wide.as_str())]] {
+    for parameters in [
+        &[][..],
+        &[("scope", "tool:*")],
+        &[("authorization_details", wide.as_str())],
+    ] {
         let answer = token(scene.exchange(narrowed.expose(), parameters)).await;
         assert_eq!(answer["scope"], "tool:read_ledger", "{parameters:?}");
         let told = scene.told(&pass_of(&answer)).await;
@@ -118,9 +199,11 @@ async fn an_exchange_never_widens() {
         refused(scene.exchange(narrowed.expose(), &[("scope", "tool:search_ledger")])).await,
         (400, "invalid_scope".to_owned())
     );
-    for (name, value) in
-        [("resource", "https://other.example/mcp"), ("audience", "other"), ("audience", "https://other.example/mcp")]
-    {
+    for (name, value) in [
+        ("resource", "https://other.example/mcp"),
+        ("audience", "other"),
+        ("audience", "https://other.example/mcp"),
+    ] {
         assert_eq!(
             refused(scene.exchange(&scene.pass, &[(name, value)])).await,
             (400, "invalid_target".to_owned()),
@@ -144,17 +227,40 @@ async fn what_is_wrong_with_the_tokens_gets_no_token() {
         (&scene.pass, vec![("requested_token_type", id_token)]),
         (&scene.pass, vec![("actor_token", own.as_str())]),
         (&scene.pass, vec![type_of("actor_token_type")]),
-        (&scene.pass, vec![("actor_token", own.as_str()), ("actor_token_type", id_token)]),
+        (
+            &scene.pass,
+            vec![
+                ("actor_token", own.as_str()),
+                ("actor_token_type", id_token),
+            ],
+        ),
         // Somebody else's.
-        (&scene.pass, vec![("actor_token", scene.pass.as_str()), type_of("actor_token_type")]),
-        (&scene.pass, vec![("actor_token", "x"), type_of("actor_token_type")]),
+        (
+            &scene.pass,
+            vec![
+                ("actor_token", scene.pass.as_str()),
+                type_of("actor_token_type"),
+            ],
+        ),
+        (
+            &scene.pass,
+            vec![("actor_token", "x"), type_of("actor_token_type")],
+        ),
         (&scene.pass, vec![("subject_token_type", ACCESS_TOKEN)]),
     ] {
         let answer = refused(scene.exchange(pass, &parameters)).await;
-        assert_eq!(answer, (400, "invalid_request".to_owned()), "{parameters:?}");
+        assert_eq!(
+            answer,
+            (400, "invalid_request".to_owned()),
+            "{parameters:?}"
+        );
     }
     assert_eq!(scene.house.records(), before);
-    let good = [("actor_token", own.as_str()), type_of("actor_token_type"), ("requested_token_type", ACCESS_TOKEN)];
+    let good = [
+        ("actor_token", own.as_str()),
+        type_of("actor_token_type"),
+        ("requested_token_type", ACCESS_TOKEN),
+    ];
     token(scene.exchange(&scene.pass, &good)).await;
     let unproven = scene.exchange_as(("helper-bot", "x"), &scene.pass, &[]);
     assert_eq!(refused(unproven).await, (401, "invalid_client".to_owned()));
@@ -163,22 +269,50 @@ async fn what_is_wrong_with_the_tokens_gets_no_token() {
 #[tokio::test]
 async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
     let scene = Scene::new().await;
-    let (holder, thief) = (PrivateKey::from_seed(&[7; 32]), PrivateKey::from_seed(&[8; 32]));
+    let (holder, thief) = (
+        PrivateKey::from_seed(&[7; 32]),
+        PrivateKey::from_seed(&[8; 32]),
+    );
     let mut request = task();
     request["holder_key"] = HolderKey::Ed25519(holder.public()).to_jwk();
     request["max_delegation_depth"] = json!(1);
-    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let issued = body_of(
+        scene
+            .house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let pass = issued["token"].as_str().unwrap();
-    let with = |key: &PrivateKey| scene.exchange(pass, &[]).header("dpop", proof(key, json!({}), json!({})));
-    assert_eq!(refused(scene.exchange(pass, &[])).await, (400, "invalid_dpop_proof".to_owned()));
-    assert_eq!(refused(with(&thief)).await, (400, "invalid_dpop_proof".to_owned()));
+    let with = |key: &PrivateKey| {
+        scene
+            .exchange(pass, &[])
+            .header("dpop", proof(key, json!({}), json!({})))
+    };
+    assert_eq!(
+        refused(scene.exchange(pass, &[])).await,
+        (400, "invalid_dpop_proof".to_owned())
+    );
+    assert_eq!(
+        refused(with(&thief)).await,
+        (400, "invalid_dpop_proof".to_owned())
+    );
     let answer = token(with(&holder)).await;
     assert_eq!(answer["token_type"], "DPoP");
     let told = told_verifier(&scene.house, &pass_of(&answer)).await;
     let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
-    assert_eq!(told["cnf"], json!({"jkt": thumbprint}), "as bound as its parent");
+    assert_eq!(
+        told["cnf"],
+        json!({"jkt": thumbprint}),
+        "as bound as its parent"
+    );
     // A bearer pass may become a bound one.
-    let bound = scene.exchange(&scene.pass, &[]).header("dpop", proof(&thief, json!({}), json!({})));
+    let bound = scene
+        .exchange(&scene.pass, &[])
+        .header("dpop", proof(&thief, json!({}), json!({})));
     assert_eq!(token(bound).await["token_type"], "DPoP");
 }
 
@@ -186,7 +320,16 @@ async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
 async fn policy_is_asked_for_the_actor() {
     let scene = Scene::new().await;
     let body = json!({"agent": "poor-bot", "steward": "alice", "secret": true});
-    let made = body_of(scene.house.operator(Method::POST, "/v1/agents").json(&body).send().await.unwrap()).await;
+    let made = body_of(
+        scene
+            .house
+            .operator(Method::POST, "/v1/agents")
+            .json(&body)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let poor = ("poor-bot", made["client_secret"].as_str().unwrap());
     let answer = refused(scene.exchange_as(poor, &scene.pass, &[])).await;
     assert_eq!(answer, (400, "unauthorized_client".to_owned()));
@@ -198,15 +341,34 @@ async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
     let scene = Scene::new().await;
     let mut request = task();
     (request["ttl_seconds"], request["context"]) = (json!(3600), json!({"ticket": "T-1"}));
-    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let issued = body_of(
+        scene
+            .house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let answer = token(scene.exchange(issued["token"].as_str().unwrap(), &[])).await;
     assert!(answer["expires_in"].as_u64().unwrap() <= 300, "{answer}");
     let state = scene.house.broker.state();
-    let child = &state.tasks().find(|task| task.record.agent.as_str() == "helper-bot").unwrap().record;
+    let child = &state
+        .tasks()
+        .find(|task| task.record.agent.as_str() == "helper-bot")
+        .unwrap()
+        .record;
     assert_eq!(child.purpose, request["purpose"].as_str().unwrap());
-    assert_eq!(serde_json::to_value(&child.context).unwrap(), request["context"]);
+    assert_eq!(
+        serde_json::to_value(&child.context).unwrap(),
+        request["context"]
+    );
     // `oauth.token_ttl`, as it is when nobody set it.
-    assert_eq!(child.ends_at.since(child.opened_at), Duration::from_secs(300));
+    assert_eq!(
+        child.ends_at.since(child.opened_at),
+        Duration::from_secs(300)
+    );
 }
 
 #[tokio::test]
@@ -215,16 +377,41 @@ async fn resource_and_audience_add_up() {
     scene.house.add_archive().await;
     let mut request = task();
     let archive = json!({"type": "mcp", "server": ARCHIVE, "tools": ["read"]});
-    request["authorization_details"].as_array_mut().unwrap().push(archive);
-    let issued = body_of(scene.house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    request["authorization_details"]
+        .as_array_mut()
+        .unwrap()
+        .push(archive);
+    let issued = body_of(
+        scene
+            .house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let pass = issued["token"].as_str().unwrap();
     for (parameters, scope) in [
         (&[("resource", SERVER)][..], "tool:read_ledger"),
         (&[("audience", "archive")], "tool:read"),
-        (&[("resource", SERVER), ("audience", "archive")], "tool:read tool:read_ledger"),
-        (&[("audience", "ledger"), ("audience", ARCHIVE)], "tool:read tool:read_ledger"),
-        (&[("resource", SERVER), ("audience", SERVER)], "tool:read_ledger"),
+        (
+            &[("resource", SERVER), ("audience", "archive")],
+            "tool:read tool:read_ledger",
+        ),
+        (
+            &[("audience", "ledger"), ("audience", ARCHIVE)],
+            "tool:read tool:read_ledger",
+        ),
+        (
+            &[("resource", SERVER), ("audience", SERVER)],
+            "tool:read_ledger",
+        ),
     ] {
-        assert_eq!(token(scene.exchange(pass, parameters)).await["scope"], scope, "{parameters:?}");
+        assert_eq!(
+            token(scene.exchange(pass, parameters)).await["scope"],
+            scope,
+            "{parameters:?}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Introspection: what a server that cannot verify passes is told, and who is told anything at all.
 
-use hallpass::{base::key::PrivateKey, identity::AgentKey};
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::base::key::PrivateKey;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -15,7 +16,11 @@ const INTROSPECT: &str = "/oauth/introspect";
 
 /// Gives the server `name` a secret.
 pub async fn secret(house: &House, name: &str) -> String {
-    let made = house.operator(Method::POST, &format!("/v1/servers/{name}/secrets")).send().await.unwrap();
+    let made = house
+        .operator(Method::POST, &format!("/v1/servers/{name}/secrets"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(made.status(), StatusCode::CREATED);
     let made = body_of(made).await;
     assert_eq!(made["client_id"], name);
@@ -24,12 +29,18 @@ pub async fn secret(house: &House, name: &str) -> String {
 
 fn about(house: &House, pass: &str) -> RequestBuilder {
     // As fastmcp's verifier sends it.
-    house.request(Method::POST, INTROSPECT).form(&[("token", pass), ("token_type_hint", "access_token")])
+    house
+        .request(Method::POST, INTROSPECT)
+        .form(&[("token", pass), ("token_type_hint", "access_token")])
 }
 
 /// What the server `name` is told about `pass`.
 pub async fn told(house: &House, (name, secret): (&str, &str), pass: &str) -> Value {
-    let answer = about(house, pass).header("authorization", basic(name, secret)).send().await.unwrap();
+    let answer = about(house, pass)
+        .header("authorization", basic(name, secret))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["cache-control"], "no-store");
     body_of(answer).await
@@ -37,8 +48,17 @@ pub async fn told(house: &House, (name, secret): (&str, &str), pass: &str) -> Va
 
 /// What the operator of the ledger's verifier is told about `pass`.
 pub async fn told_verifier(house: &House, pass: &str) -> Value {
-    let verifier = house.token("ledger-verifier", &["verifier"], &[SERVER]).await;
-    body_of(about(house, pass).bearer_auth(&verifier).send().await.unwrap()).await
+    let verifier = house
+        .token("ledger-verifier", &["verifier"], &[SERVER])
+        .await;
+    body_of(
+        about(house, pass)
+            .bearer_auth(&verifier)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await
 }
 
 fn inactive() -> Value {
@@ -49,13 +69,19 @@ fn inactive() -> Value {
 async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing() {
     let house = House::new().await;
     house.add_archive().await;
-    let (ledger, archive) = (secret(&house, "ledger").await, secret(&house, "archive").await);
+    let (ledger, archive) = (
+        secret(&house, "ledger").await,
+        secret(&house, "archive").await,
+    );
     let issued = house.open_task().await;
     let pass = issued["token"].as_str().unwrap();
     let answer = told(&house, ("ledger", &ledger), pass).await;
     let steward = answer["steward"].as_str().unwrap().to_owned();
     assert!(steward.starts_with("stw_"), "{steward}");
-    let (exp, iat) = (answer["exp"].as_u64().unwrap(), answer["iat"].as_u64().unwrap());
+    let (exp, iat) = (
+        answer["exp"].as_u64().unwrap(),
+        answer["iat"].as_u64().unwrap(),
+    );
     assert!((290..=300).contains(&(exp - iat)), "{answer}");
     let details = &issued["authorization_details"];
     assert_eq!(
@@ -68,8 +94,14 @@ async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing()
         assert_eq!(told(&house, ("ledger", &ledger), nothing).await, inactive());
     }
     assert_eq!(told(&house, ("archive", &archive), pass).await, inactive());
-    house.revoke(json!({"revocation_id": issued["revocation_id"], "only_token": true})).await;
-    assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive(), "at once");
+    house
+        .revoke(json!({"revocation_id": issued["revocation_id"], "only_token": true}))
+        .await;
+    assert_eq!(
+        told(&house, ("ledger", &ledger), pass).await,
+        inactive(),
+        "at once"
+    );
 }
 
 #[tokio::test]
@@ -78,41 +110,80 @@ async fn what_names_cannot_say_is_not_in_the_scope() {
     let ledger = secret(&house, "ledger").await;
     let mut request = task();
     request["authorization_details"][0]["tools"] = json!(["read_ledger", "search_ledger"]);
-    request["authorization_details"][0]["constraints"] = json!({"read_ledger": {"/year": {"equal": 2026}}});
-    let issued = body_of(house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
-    let answer = told(&house, ("ledger", &ledger), issued["token"].as_str().unwrap()).await;
+    request["authorization_details"][0]["constraints"] =
+        json!({"read_ledger": {"/year": {"equal": 2026}}});
+    let issued = body_of(
+        house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let answer = told(
+        &house,
+        ("ledger", &ledger),
+        issued["token"].as_str().unwrap(),
+    )
+    .await;
     assert_eq!(answer["scope"], "tool:search_ledger");
     let details = answer["authorization_details"].as_array().unwrap();
-    assert!(details.iter().any(|detail| detail["constraints"]["read_ledger"]["/year"]["equal"] == 2026), "{answer}");
+    assert!(
+        details
+            .iter()
+            .any(|detail| detail["constraints"]["read_ledger"]["/year"]["equal"] == 2026),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
     let house = House::new().await;
     let ledger = secret(&house, "ledger").await;
-    let key = hallpass::base::holder::HolderKey::Ed25519(PrivateKey::from_seed(&[7; 32]).public());
+    let key =
+        hallpass_core::base::holder::HolderKey::Ed25519(PrivateKey::from_seed(&[7; 32]).public());
     let mut request = task();
     request["holder_key"] = key.to_jwk();
-    let issued = body_of(house.agent(Method::POST, "/v1/tasks").json(&request).send().await.unwrap()).await;
+    let issued = body_of(
+        house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
     let pass = issued["token"].as_str().unwrap();
     assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive());
     let answer = told_verifier(&house, pass).await;
-    assert_eq!((&answer["token_type"], &answer["cnf"]), (&json!("DPoP"), &json!({"jkt": key.thumbprint()})));
+    assert_eq!(
+        (&answer["token_type"], &answer["cnf"]),
+        (&json!("DPoP"), &json!({"jkt": key.thumbprint()}))
+    );
 }
 
 #[tokio::test]
 async fn an_operators_token_asks_for_its_own_servers_alone() {
     let house = House::new().await;
     house.add_archive().await;
-    let pass = house.open_task().await["token"].as_str().unwrap().to_owned();
+    let pass = house.open_task().await["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let one = house.token("one", &["verifier"], &[SERVER]).await;
     let two = house.token("two", &["verifier"], &[SERVER, ARCHIVE]).await;
     let auditor = house.token("auditor", &["auditor"], &[]).await;
     let ask = |resource: &str, token: &str| {
         let form = [("token", pass.as_str()), ("resource", resource)];
-        house.request(Method::POST, INTROSPECT).form(&form).bearer_auth(token)
+        house
+            .request(Method::POST, INTROSPECT)
+            .form(&form)
+            .bearer_auth(token)
     };
-    let active = async |resource, token| body_of(ask(resource, token).send().await.unwrap()).await["active"].clone();
+    let active = async |resource, token| {
+        body_of(ask(resource, token).send().await.unwrap()).await["active"].clone()
+    };
     for (resource, token, expected) in [
         ("", &one, true),
         (SERVER, &one, true),
@@ -123,16 +194,39 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
     ] {
         assert_eq!(active(resource, token).await, expected, "{resource}");
     }
-    assert_eq!(refused(ask("", &two)).await, (400, "invalid_request".to_owned()), "it must say for which");
+    assert_eq!(
+        refused(ask("", &two)).await,
+        (400, "invalid_request".to_owned()),
+        "it must say for which"
+    );
     let nowhere = "https://nowhere.example/mcp";
-    assert_eq!(refused(ask(nowhere, &house.admin)).await, (400, "invalid_target".to_owned()));
+    assert_eq!(
+        refused(ask(nowhere, &house.admin)).await,
+        (400, "invalid_target".to_owned())
+    );
     // Which servers there are besides is not told.
-    for (resource, token) in [(ARCHIVE, &one), (nowhere, &one), ("nowhere", &one), (SERVER, &auditor)] {
-        assert_eq!(ask(resource, token).send().await.unwrap().status(), StatusCode::FORBIDDEN, "{resource}");
+    for (resource, token) in [
+        (ARCHIVE, &one),
+        (nowhere, &one),
+        ("nowhere", &one),
+        (SERVER, &auditor),
+    ] {
+        assert_eq!(
+            ask(resource, token).send().await.unwrap().status(),
+            StatusCode::FORBIDDEN,
+            "{resource}"
+        );
     }
-    let gone = house.operator(Method::DELETE, "/v1/operators/one").send().await.unwrap();
+    let gone = house
+        .operator(Method::DELETE, "/v1/operators/one")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(gone.status(), StatusCode::NO_CONTENT);
-    assert_eq!(refused(ask(SERVER, &one)).await, (401, "invalid_client".to_owned()));
+    assert_eq!(
+        refused(ask(SERVER, &one)).await,
+        (401, "invalid_client".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -140,7 +234,10 @@ async fn whoever_is_no_server_learns_nothing() {
     let house = House::new().await;
     let ledger_secret = secret(&house, "ledger").await;
     let build = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let pass = house.open_task().await["token"].as_str().unwrap().to_owned();
+    let pass = house.open_task().await["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let stranger = AgentKey::generate("stranger".parse().unwrap());
     let headers = [
         None,
@@ -159,13 +256,33 @@ async fn whoever_is_no_server_learns_nothing() {
             Some(header) => request.header("authorization", header),
             None => request,
         };
-        assert_eq!(refused(request).await, (401, "invalid_client".to_owned()), "{header:?}");
+        assert_eq!(
+            refused(request).await,
+            (401, "invalid_client".to_owned()),
+            "{header:?}"
+        );
     }
-    let good = || house.request(Method::POST, INTROSPECT).header("authorization", basic("ledger", &ledger_secret));
-    assert_eq!(refused(good().form(&[("x", "y")])).await, (400, "invalid_request".to_owned()));
-    assert_eq!(refused(good().form(&[("token", &pass), ("token", &pass)])).await, (400, "invalid_request".to_owned()));
-    let page = good().header("origin", "https://page.example").form(&[("token", &pass)]);
-    assert_eq!(page.send().await.unwrap().status(), StatusCode::FORBIDDEN, "no browser asks");
+    let good = || {
+        house
+            .request(Method::POST, INTROSPECT)
+            .header("authorization", basic("ledger", &ledger_secret))
+    };
+    assert_eq!(
+        refused(good().form(&[("x", "y")])).await,
+        (400, "invalid_request".to_owned())
+    );
+    assert_eq!(
+        refused(good().form(&[("token", &pass), ("token", &pass)])).await,
+        (400, "invalid_request".to_owned())
+    );
+    let page = good()
+        .header("origin", "https://page.example")
+        .form(&[("token", &pass)]);
+    assert_eq!(
+        page.send().await.unwrap().status(),
+        StatusCode::FORBIDDEN,
+        "no browser asks"
+    );
 }
 
 #[tokio::test]
@@ -173,23 +290,70 @@ async fn a_servers_secrets_rotate_and_end() {
     let house = House::new().await;
     let first = secret(&house, "ledger").await;
     let second = secret(&house, "ledger").await;
-    let third = house.operator(Method::POST, "/v1/servers/ledger/secrets").send().await.unwrap();
+    let third = house
+        .operator(Method::POST, "/v1/servers/ledger/secrets")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(third.status(), StatusCode::CONFLICT);
-    let view = body_of(house.operator(Method::GET, "/v1/servers/ledger").send().await.unwrap()).await;
-    let ids: Vec<_> = view["secrets"].as_array().unwrap().iter().map(|kept| kept["secret_id"].clone()).collect();
+    let view = body_of(
+        house
+            .operator(Method::GET, "/v1/servers/ledger")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let ids: Vec<_> = view["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kept| kept["secret_id"].clone())
+        .collect();
     assert!(!view.to_string().contains(&first) && ids.len() == 2);
-    let pass = house.open_task().await["token"].as_str().unwrap().to_owned();
+    let pass = house.open_task().await["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     for good in [&first, &second] {
         assert_eq!(told(&house, ("ledger", good), &pass).await["active"], true);
     }
     let path = format!("/v1/servers/ledger/secrets/{}", ids[0].as_str().unwrap());
-    assert_eq!(house.operator(Method::DELETE, &path).send().await.unwrap().status(), StatusCode::OK);
-    assert_eq!(house.operator(Method::DELETE, &path).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        house
+            .operator(Method::DELETE, &path)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        house
+            .operator(Method::DELETE, &path)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::NOT_FOUND
+    );
     let gone = about(&house, &pass).header("authorization", basic("ledger", &first));
     assert_eq!(refused(gone).await, (401, "invalid_client".to_owned()));
     let house = house.restarted().await;
-    assert_eq!(told(&house, ("ledger", &second), &pass).await["active"], true, "over a restart");
-    house.operator(Method::DELETE, "/v1/servers/ledger").send().await.unwrap();
+    assert_eq!(
+        told(&house, ("ledger", &second), &pass).await["active"],
+        true,
+        "over a restart"
+    );
+    house
+        .operator(Method::DELETE, "/v1/servers/ledger")
+        .send()
+        .await
+        .unwrap();
     let gone = about(&house, &pass).header("authorization", basic("ledger", &second));
-    assert_eq!(refused(gone).await, (401, "invalid_client".to_owned()), "with its server");
+    assert_eq!(
+        refused(gone).await,
+        (401, "invalid_client".to_owned()),
+        "with its server"
+    );
 }

@@ -1,6 +1,5 @@
 //! The OAuth door: what clients that know nothing of ours send, and what they are told.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -11,24 +11,48 @@ pub const ARCHIVE: &str = "https://archive.example/mcp";
 impl House {
     /// The tasks of `agent` as operators see them, the newest first.
     pub async fn tasks_of(&self, agent: &str) -> Vec<Value> {
-        let listed = self.operator(Method::GET, &format!("/v1/tasks?agent={agent}")).send().await.unwrap();
+        let listed = self
+            .operator(Method::GET, &format!("/v1/tasks?agent={agent}"))
+            .send()
+            .await
+            .unwrap();
         body_of(listed).await["items"].as_array().unwrap().clone()
     }
 
     /// Puts `grants` in the place of [`GRANT`], and has them read.
     pub async fn set_grants(&self, grants: &str) {
         std::fs::write(self.directory.path().join("policy/reads.toml"), grants).unwrap();
-        let reloaded = self.operator(Method::POST, "/v1/policy/reload").json(&json!({})).send().await.unwrap();
-        assert!(reloaded.status().is_success(), "{:?}", reloaded.text().await);
+        let reloaded = self
+            .operator(Method::POST, "/v1/policy/reload")
+            .json(&json!({}))
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            reloaded.status().is_success(),
+            "{:?}",
+            reloaded.text().await
+        );
     }
 
     /// Registers a server beside the ledger, at [`ARCHIVE`], and grants reading there.
     pub async fn add_archive(&self) {
-        let manifest = json!({"server": ARCHIVE, "name": "archive", "tools": {"read": {"read_only": true}}});
-        let set = self.operator(Method::PUT, "/v1/servers").json(&manifest).send().await.unwrap();
+        let manifest =
+            json!({"server": ARCHIVE, "name": "archive", "tools": {"read": {"read_only": true}}});
+        let set = self
+            .operator(Method::PUT, "/v1/servers")
+            .json(&manifest)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(set.status(), StatusCode::OK);
-        let grants =
-            format!("{GRANT}{}", GRANT.replace("research-reads", "archive").replace("\"ledger\"", "\"archive\""));
-        self.set_grants(&grants.replace("\"read_*\"", "\"read*\"")).await;
+        let grants = format!(
+            "{GRANT}{}",
+            GRANT
+                .replace("research-reads", "archive")
+                .replace("\"ledger\"", "\"archive\"")
+        );
+        self.set_grants(&grants.replace("\"read_*\"", "\"read*\""))
+            .await;
     }
 }

@@ -1,6 +1,6 @@
 //! DPoP at the token endpoint: whoever sends a good proof gets a pass that is bound to its key.
 
-use hallpass::base::{
+use hallpass_core::base::{
     holder::HolderKey,
     key::PrivateKey,
     time::{Clock as _, SystemClock},
@@ -29,8 +29,14 @@ fn parts(header: Value, changed: Value, claims: Value) -> (String, String) {
     let jti = b64(PrivateKey::generate().public().as_bytes());
     let usual = json!({"jti": jti, "htm": "POST", "htu": format!("{ISSUER}{TOKEN}"), "iat": now()});
     let merged = |mut usual: Value, changed: Value| {
-        usual.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
-        usual.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        usual
+            .as_object_mut()
+            .unwrap()
+            .extend(changed.as_object().unwrap().clone());
+        usual
+            .as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
         usual.to_string()
     };
     (merged(header, changed), merged(usual, claims))
@@ -54,19 +60,32 @@ impl Bot<'_> {
 #[tokio::test]
 async fn a_proof_binds_the_pass_to_its_key() {
     let house = House::new().await;
-    let bot = Bot { house: &house, secret: register(&house, "build-bot", ledger(&["read_ledger"])).await };
+    let bot = Bot {
+        house: &house,
+        secret: register(&house, "build-bot", ledger(&["read_ledger"])).await,
+    };
     let key = PrivateKey::from_seed(&[7; 32]);
     let browser = Foreign::p256();
-    let (header, claims) = parts(json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": browser.jwk}), json!({}), json!({}));
+    let (header, claims) = parts(
+        json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": browser.jwk}),
+        json!({}),
+        json!({}),
+    );
     let in_browser = browser.sign(&header, &claims);
     for (proof, holder) in [
-        (proof(&key, json!({}), json!({})), HolderKey::Ed25519(key.public())),
+        (
+            proof(&key, json!({}), json!({})),
+            HolderKey::Ed25519(key.public()),
+        ),
         (in_browser, HolderKey::from_jwk(&browser.jwk).unwrap()),
     ] {
         let answer = token(bot.ask().header("dpop", &proof)).await;
         assert_eq!(answer["token_type"], "DPoP");
         let state = house.broker.state();
-        let bound = state.tasks().find(|task| task.tokens[0].holder == Some(holder.thumbprint())).unwrap();
+        let bound = state
+            .tasks()
+            .find(|task| task.tokens[0].holder == Some(holder.thumbprint()))
+            .unwrap();
         assert_eq!(bound.record.holder.as_ref().unwrap().max_delegations, 0);
     }
 }
@@ -74,8 +93,14 @@ async fn a_proof_binds_the_pass_to_its_key() {
 #[tokio::test]
 async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
     let house = House::new().await;
-    let bot = Bot { house: &house, secret: register(&house, "build-bot", ledger(&["read_ledger"])).await };
-    let (key, other) = (PrivateKey::from_seed(&[7; 32]), PrivateKey::from_seed(&[8; 32]));
+    let bot = Bot {
+        house: &house,
+        secret: register(&house, "build-bot", ledger(&["read_ledger"])).await,
+    };
+    let (key, other) = (
+        PrivateKey::from_seed(&[7; 32]),
+        PrivateKey::from_seed(&[8; 32]),
+    );
     let good = || proof(&key, json!({}), json!({}));
     let used = good();
     token(bot.ask().header("dpop", &used)).await;
@@ -91,7 +116,11 @@ async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
         cut[..cut.len() - 4].to_owned(),
         proof(&key, json!({"jwk": foreign}), json!({})),
         proof(&key, json!({"jwk": private}), json!({})),
-        proof(&key, json!({"jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"}}), json!({})),
+        proof(
+            &key,
+            json!({"jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"}}),
+            json!({}),
+        ),
         proof(&key, json!({"jwk": null}), json!({})),
         proof(&key, json!({"alg": "none"}), json!({})),
         proof(&key, json!({"alg": "HS256"}), json!({})),
@@ -100,7 +129,11 @@ async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
         proof(&key, json!({"crit": ["b64"]}), json!({})),
         proof(&key, json!({}), json!({"htm": "GET"})),
         proof(&key, json!({}), json!({"htu": ISSUER})),
-        proof(&key, json!({}), json!({"htu": "https://other.example/oauth/token"})),
+        proof(
+            &key,
+            json!({}),
+            json!({"htu": "https://other.example/oauth/token"}),
+        ),
         proof(&key, json!({}), json!({"iat": now() - 120})),
         proof(&key, json!({}), json!({"iat": now() + 120})),
         proof(&key, json!({}), json!({"iat": null})),
@@ -108,7 +141,11 @@ async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
         proof(&key, json!({}), json!({"jti": ""})),
     ];
     for (at, proof) in bad.iter().enumerate() {
-        assert_eq!(refused(bot.ask().header("dpop", proof)).await, (400, "invalid_dpop_proof".to_owned()), "{at}");
+        assert_eq!(
+            refused(bot.ask().header("dpop", proof)).await,
+            (400, "invalid_dpop_proof".to_owned()),
+            "{at}"
+        );
     }
     let two = bot.ask().header("dpop", good()).header("dpop", good());
     assert_eq!(refused(two).await.1, "invalid_dpop_proof");
@@ -118,11 +155,16 @@ async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
 #[tokio::test]
 async fn one_of_twenty_requests_with_one_proof_is_served() {
     let house = House::new().await;
-    let bot = Bot { house: &house, secret: register(&house, "build-bot", ledger(&["read_ledger"])).await };
+    let bot = Bot {
+        house: &house,
+        secret: register(&house, "build-bot", ledger(&["read_ledger"])).await,
+    };
     let proof = proof(&PrivateKey::from_seed(&[7; 32]), json!({}), json!({}));
     let sent = (0..20).map(|_| bot.ask().header("dpop", &proof).send());
     let answers = futures_util::future::join_all(sent).await;
-    let served = answers.iter().filter(|answer| answer.as_ref().unwrap().status() == StatusCode::OK);
+    let served = answers
+        .iter()
+        .filter(|answer| answer.as_ref().unwrap().status() == StatusCode::OK);
     assert_eq!(served.count(), 1);
 }
 
@@ -132,10 +174,24 @@ async fn what_a_grant_gives_to_bound_passes_only_needs_a_proof() {
     let secret = register(&house, "build-bot", ledger(&["delete_ledger"])).await;
     let grant = json!({"id": "deletes", "agents": ["group:research"], "server": "ledger", "tools": ["delete_ledger"],
         "max_ttl": "10m", "require_proof": true});
-    let granted = house.operator(Method::POST, "/v1/policy/grants").json(&grant).send().await.unwrap();
+    let granted = house
+        .operator(Method::POST, "/v1/policy/grants")
+        .json(&grant)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(granted.status(), StatusCode::CREATED);
-    let bot = Bot { house: &house, secret };
-    assert_eq!(refused(bot.ask()).await, (400, "unauthorized_client".to_owned()));
+    let bot = Bot {
+        house: &house,
+        secret,
+    };
+    assert_eq!(
+        refused(bot.ask()).await,
+        (400, "unauthorized_client".to_owned())
+    );
     let proof = proof(&PrivateKey::from_seed(&[7; 32]), json!({}), json!({}));
-    assert_eq!(token(bot.ask().header("dpop", &proof)).await["scope"], "tool:delete_ledger");
+    assert_eq!(
+        token(bot.ask().header("dpop", &proof)).await["scope"],
+        "tool:delete_ledger"
+    );
 }

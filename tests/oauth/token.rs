@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use hallpass::{identity::AgentKey, token::UnverifiedPass};
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::token::UnverifiedPass;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::json;
 
@@ -21,27 +22,56 @@ async fn a_secret_gets_a_pass_however_it_is_sent() {
     let requests = [
         ask(&house, &[]).header("authorization", basic("build-bot", &secret)),
         ask(&house, &[]).header("authorization", basic("build%2Dbot", &encoded)),
-        ask(&house, &[("client_id", "build-bot")]).header("authorization", basic("build-bot", &secret)),
-        ask(&house, &[("client_id", "build-bot"), ("client_secret", &secret)]),
+        ask(&house, &[("client_id", "build-bot")])
+            .header("authorization", basic("build-bot", &secret)),
+        ask(
+            &house,
+            &[("client_id", "build-bot"), ("client_secret", &secret)],
+        ),
         // What nobody knows is ignored, what is empty is absent.
-        ask(&house, &[("client_id", "build-bot"), ("client_secret", &secret), ("audience", SERVER), ("scope", "")]),
+        ask(
+            &house,
+            &[
+                ("client_id", "build-bot"),
+                ("client_secret", &secret),
+                ("audience", SERVER),
+                ("scope", ""),
+            ],
+        ),
     ];
     let count = requests.len();
     for request in requests {
         let answer = token(request).await;
-        assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("tool:read_ledger")));
+        assert_eq!(
+            (&answer["token_type"], &answer["scope"]),
+            (&json!("Bearer"), &json!("tool:read_ledger"))
+        );
         // Who asked for no details is told none.
         let members: Vec<_> = answer.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["access_token", "token_type", "expires_in", "scope"]);
-        assert!(matches!(answer["expires_in"].as_u64(), Some(290..=300)), "{}", answer["expires_in"]);
+        assert_eq!(
+            members,
+            ["access_token", "token_type", "expires_in", "scope"]
+        );
+        assert!(
+            matches!(answer["expires_in"].as_u64(), Some(290..=300)),
+            "{}",
+            answer["expires_in"]
+        );
         UnverifiedPass::parse(answer["access_token"].as_str().unwrap()).unwrap();
     }
     let after = house.records();
     for kind in ["task_opened", "token_issued"] {
-        assert_eq!(after[kind] - before.get(kind).copied().unwrap_or(0), count, "{kind}");
+        assert_eq!(
+            after[kind] - before.get(kind).copied().unwrap_or(0),
+            count,
+            "{kind}"
+        );
     }
     let tasks = house.tasks_of("build-bot").await;
-    assert_eq!((tasks.len(), &tasks[0]["purpose"]), (count, &json!("OAuth client credentials")));
+    assert_eq!(
+        (tasks.len(), &tasks[0]["purpose"]),
+        (count, &json!("OAuth client credentials"))
+    );
 }
 
 #[tokio::test]
@@ -54,10 +84,15 @@ async fn whoever_does_not_prove_itself_learns_nothing() {
     let with = |assertion: &str, client_id: &str| {
         ask(
             &house,
-            &[("client_assertion", assertion), ("client_assertion_type", ASSERTION_TYPE), ("client_id", client_id)],
+            &[
+                ("client_assertion", assertion),
+                ("client_assertion_type", ASSERTION_TYPE),
+                ("client_id", client_id),
+            ],
         )
     };
-    let post = |id: &str, secret: &str| ask(&house, &[("client_id", id), ("client_secret", secret)]);
+    let post =
+        |id: &str, secret: &str| ask(&house, &[("client_id", id), ("client_secret", secret)]);
     let header = |value: &str| ask(&house, &[]).header("authorization", value);
     let replayed = assertion(&house.bot);
     let first = with(&replayed, "").send().await.unwrap();
@@ -91,7 +126,11 @@ async fn whoever_does_not_prove_itself_learns_nothing() {
     let mut answers = Vec::new();
     for (at, attempt) in attempts.into_iter().enumerate() {
         let response = attempt.send().await.unwrap();
-        let mut headers: Vec<_> = response.headers().iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
+        let mut headers: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {value:?}"))
+            .collect();
         headers.retain(|header| !header.starts_with("x-request-id") && !header.starts_with("date"));
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "attempt {at}");
         answers.push((headers, response.text().await.unwrap()));
@@ -121,22 +160,48 @@ async fn an_assertion_gets_one_token() {
         };
         assert_eq!(token(with()).await["scope"], "tool:read_ledger");
         assert_eq!(refused(with()).await, (401, "invalid_client".to_owned()));
-        let api = house.request(Method::GET, "/v1/tasks").bearer_auth(&text).send().await.unwrap();
+        let api = house
+            .request(Method::GET, "/v1/tasks")
+            .bearer_auth(&text)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(api.status(), StatusCode::UNAUTHORIZED);
     }
     // One whose request was refused is used up, too, and over a restart.
     let text = assertion(&house.bot);
     let house = {
-        let with =
-            ask(&house, &[("client_assertion", &text), ("client_assertion_type", ASSERTION_TYPE), ("scope", "openid")]);
+        let with = ask(
+            &house,
+            &[
+                ("client_assertion", &text),
+                ("client_assertion_type", ASSERTION_TYPE),
+                ("scope", "openid"),
+            ],
+        );
         assert_eq!(refused(with).await, (400, "invalid_scope".to_owned()));
-        let with = ask(&house, &[("client_assertion", &text), ("client_assertion_type", ASSERTION_TYPE)]);
-        assert_eq!(refused(with).await, (400, "invalid_scope".to_owned()), "a malformed request does not use it up");
+        let with = ask(
+            &house,
+            &[
+                ("client_assertion", &text),
+                ("client_assertion_type", ASSERTION_TYPE),
+            ],
+        );
+        assert_eq!(
+            refused(with).await,
+            (400, "invalid_scope".to_owned()),
+            "a malformed request does not use it up"
+        );
         house.restarted().await
     };
     let with = ask(
         &house,
-        &[("client_assertion", &text), ("client_assertion_type", ASSERTION_TYPE), read, ("resource", SERVER)],
+        &[
+            ("client_assertion", &text),
+            ("client_assertion_type", ASSERTION_TYPE),
+            read,
+            ("resource", SERVER),
+        ],
     );
     assert_eq!(refused(with).await, (401, "invalid_client".to_owned()));
 }
@@ -152,54 +217,120 @@ async fn malformed_requests_get_the_codes_of_the_rfcs() {
         ("", "invalid_request"),
         ("scope=tool:read_ledger", "invalid_request"),
         ("grant_type=", "invalid_request"),
-        ("grant_type=client_credentials&grant_type=client_credentials", "invalid_request"),
-        ("grant_type=client_credentials&scope=tool:read_ledger&scope=tool:read_ledger", "invalid_request"),
-        ("grant_type=client_credentials&client_secret=x", "invalid_request"),
-        ("grant_type=client_credentials&client_id=other-bot", "invalid_request"),
-        ("grant_type=client_credentials&client_assertion=a.b.c", "invalid_request"),
+        (
+            "grant_type=client_credentials&grant_type=client_credentials",
+            "invalid_request",
+        ),
+        (
+            "grant_type=client_credentials&scope=tool:read_ledger&scope=tool:read_ledger",
+            "invalid_request",
+        ),
+        (
+            "grant_type=client_credentials&client_secret=x",
+            "invalid_request",
+        ),
+        (
+            "grant_type=client_credentials&client_id=other-bot",
+            "invalid_request",
+        ),
+        (
+            "grant_type=client_credentials&client_assertion=a.b.c",
+            "invalid_request",
+        ),
         ("grant_type=client_credentials&x=%zz", "invalid_request"),
-        ("grant_type=password&username=a&password=b", "unsupported_grant_type"),
+        (
+            "grant_type=password&username=a&password=b",
+            "unsupported_grant_type",
+        ),
         ("grant_type=Client_Credentials", "unsupported_grant_type"),
-        ("grant_type=client_credentials&scope=openid", "invalid_scope"),
-        ("grant_type=client_credentials&scope=tool:read_ledger+offline_access", "invalid_scope"),
-        ("grant_type=client_credentials&scope=tool:delete_ledger", "invalid_scope"),
-        ("grant_type=client_credentials&scope=tool:nothing", "invalid_scope"),
-        ("grant_type=client_credentials&resource=https://other.example/mcp", "invalid_target"),
-        ("grant_type=client_credentials&resource=https://ledger.example/mcp/", "invalid_target"),
-        ("grant_type=client_credentials&resource=ledger", "invalid_target"),
+        (
+            "grant_type=client_credentials&scope=openid",
+            "invalid_scope",
+        ),
+        (
+            "grant_type=client_credentials&scope=tool:read_ledger+offline_access",
+            "invalid_scope",
+        ),
+        (
+            "grant_type=client_credentials&scope=tool:delete_ledger",
+            "invalid_scope",
+        ),
+        (
+            "grant_type=client_credentials&scope=tool:nothing",
+            "invalid_scope",
+        ),
+        (
+            "grant_type=client_credentials&resource=https://other.example/mcp",
+            "invalid_target",
+        ),
+        (
+            "grant_type=client_credentials&resource=https://ledger.example/mcp/",
+            "invalid_target",
+        ),
+        (
+            "grant_type=client_credentials&resource=ledger",
+            "invalid_target",
+        ),
         (
             "grant_type=client_credentials&resource=https://ledger.example/mcp&resource=https://x.example",
             "invalid_target",
         ),
-        ("grant_type=client_credentials&authorization_details=[]", "invalid_authorization_details"),
-        (&format!("grant_type=client_credentials&{unknown_member}"), "invalid_authorization_details"),
+        (
+            "grant_type=client_credentials&authorization_details=[]",
+            "invalid_authorization_details",
+        ),
+        (
+            &format!("grant_type=client_credentials&{unknown_member}"),
+            "invalid_authorization_details",
+        ),
     ] {
-        let request = house.request(Method::POST, TOKEN).header("authorization", &authorization);
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body.to_owned());
+        let request = house
+            .request(Method::POST, TOKEN)
+            .header("authorization", &authorization);
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.to_owned());
         assert_eq!(refused(request).await, (400, code.to_owned()), "{body}");
     }
     let after = house.records();
-    let mut issued: Vec<_> = after.keys().filter(|kind| after.get(*kind) != before.get(*kind)).collect();
+    let mut issued: Vec<_> = after
+        .keys()
+        .filter(|kind| after.get(*kind) != before.get(*kind))
+        .collect();
     issued.sort();
-    assert_eq!(issued, ["request_refused"], "what policy refuses is recorded, and nothing else happened");
+    assert_eq!(
+        issued,
+        ["request_refused"],
+        "what policy refuses is recorded, and nothing else happened"
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_token_request_is_refused_in_oauth_words() {
     let house = House::new().await;
     let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let request =
-        |method: Method, path: &str| house.request(method, path).header("authorization", basic("build-bot", &secret));
+    let request = |method: Method, path: &str| {
+        house
+            .request(method, path)
+            .header("authorization", basic("build-bot", &secret))
+    };
     let body = "grant_type=client_credentials";
     let json = request(Method::POST, TOKEN).json(&json!({"grant_type": "client_credentials"}));
     assert_eq!(refused(json).await, (415, "invalid_request".to_owned()));
-    assert_eq!(refused(request(Method::POST, TOKEN).body(body)).await, (415, "invalid_request".to_owned()));
-    assert_eq!(refused(request(Method::GET, TOKEN)).await, (405, "invalid_request".to_owned()));
-    let in_url =
-        request(Method::POST, &format!("{TOKEN}?client_secret={secret}")).form(&[("grant_type", "client_credentials")]);
+    assert_eq!(
+        refused(request(Method::POST, TOKEN).body(body)).await,
+        (415, "invalid_request".to_owned())
+    );
+    assert_eq!(
+        refused(request(Method::GET, TOKEN)).await,
+        (405, "invalid_request".to_owned())
+    );
+    let in_url = request(Method::POST, &format!("{TOKEN}?client_secret={secret}"))
+        .form(&[("grant_type", "client_credentials")]);
     assert_eq!(refused(in_url).await, (400, "invalid_request".to_owned()));
     let long = "x".repeat(300 * 1024);
-    let long = request(Method::POST, TOKEN).form(&[("grant_type", "client_credentials"), ("x", &long)]);
+    let long =
+        request(Method::POST, TOKEN).form(&[("grant_type", "client_credentials"), ("x", &long)]);
     assert_eq!(refused(long).await, (413, "invalid_request".to_owned()));
 }
 
@@ -207,24 +338,45 @@ async fn what_is_no_token_request_is_refused_in_oauth_words() {
 async fn scope_resource_and_details_say_what_the_token_allows_and_policy_decides() {
     let house = House::new().await;
     let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let ask =
-        |parameters: &[(&str, &str)]| ask(&house, parameters).header("authorization", basic("build-bot", &secret));
+    let ask = |parameters: &[(&str, &str)]| {
+        ask(&house, parameters).header("authorization", basic("build-bot", &secret))
+    };
     let scope = async |parameters: &[(&str, &str)]| token(ask(parameters)).await["scope"].clone();
     assert_eq!(scope(&[]).await, "tool:read_ledger");
     assert_eq!(scope(&[("resource", SERVER)]).await, "tool:read_ledger");
-    assert_eq!(scope(&[("scope", "tool:search_*")]).await, "tool:search_ledger");
+    assert_eq!(
+        scope(&[("scope", "tool:search_*")]).await,
+        "tool:search_ledger"
+    );
     // What is not granted is left out, and the answer says so.
-    let asked = [("resource", SERVER), ("scope", "tool:delete_ledger tool:search_ledger tool:read_*")];
+    let asked = [
+        ("resource", SERVER),
+        ("scope", "tool:delete_ledger tool:search_ledger tool:read_*"),
+    ];
     assert_eq!(scope(&asked).await, "tool:read_ledger tool:search_ledger");
     let details = json!([{"type": "mcp", "server": SERVER, "tools": ["read_*", "search_*"],
         "constraints": {"read_ledger": {"/year": {"equal": 2026}}}}]);
     let text = details.to_string();
-    let answer = token(ask(&[("authorization_details", &text), ("resource", SERVER)])).await;
-    assert_eq!(answer["authorization_details"][0]["constraints"], details[0]["constraints"]);
+    let answer = token(ask(&[
+        ("authorization_details", &text),
+        ("resource", SERVER),
+    ]))
+    .await;
+    assert_eq!(
+        answer["authorization_details"][0]["constraints"],
+        details[0]["constraints"]
+    );
     assert_eq!(answer["scope"], "tool:read_ledger tool:search_ledger");
-    let narrowed = token(ask(&[("authorization_details", &text), ("scope", "tool:read_*")])).await;
+    let narrowed = token(ask(&[
+        ("authorization_details", &text),
+        ("scope", "tool:read_*"),
+    ]))
+    .await;
     assert_eq!(narrowed["scope"], "tool:read_ledger");
-    assert_eq!(narrowed["authorization_details"][0]["constraints"], details[0]["constraints"]);
+    assert_eq!(
+        narrowed["authorization_details"][0]["constraints"],
+        details[0]["constraints"]
+    );
 }
 
 #[tokio::test]
@@ -233,8 +385,15 @@ async fn a_revoked_agent_gets_nothing_until_it_is_reinstated() {
     let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
     let request = || ask(&house, &[]).header("authorization", basic("build-bot", &secret));
     house.revoke(json!({"agent": "build-bot"})).await;
-    assert_eq!(refused(request()).await, (400, "unauthorized_client".to_owned()));
-    let back = house.operator(Method::POST, "/v1/agents/build-bot/reinstate").send().await.unwrap();
+    assert_eq!(
+        refused(request()).await,
+        (400, "unauthorized_client".to_owned())
+    );
+    let back = house
+        .operator(Method::POST, "/v1/agents/build-bot/reinstate")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(back.status(), StatusCode::OK);
     token(request()).await;
 }
@@ -243,12 +402,22 @@ async fn a_revoked_agent_gets_nothing_until_it_is_reinstated() {
 async fn without_defaults_a_client_must_say_what_it_wants() {
     let house = House::new().await;
     let secret = register(&house, "build-bot", json!([])).await;
-    let ask =
-        |parameters: &[(&str, &str)]| ask(&house, parameters).header("authorization", basic("build-bot", &secret));
+    let ask = |parameters: &[(&str, &str)]| {
+        ask(&house, parameters).header("authorization", basic("build-bot", &secret))
+    };
     assert_eq!(refused(ask(&[])).await.1, "invalid_scope");
-    assert_eq!(refused(ask(&[("resource", SERVER)])).await.1, "invalid_scope");
-    assert_eq!(refused(ask(&[("scope", "tool:read_ledger")])).await.1, "invalid_target");
-    assert_eq!(token(ask(&[("scope", "tool:read_ledger"), ("resource", SERVER)])).await["scope"], "tool:read_ledger");
+    assert_eq!(
+        refused(ask(&[("resource", SERVER)])).await.1,
+        "invalid_scope"
+    );
+    assert_eq!(
+        refused(ask(&[("scope", "tool:read_ledger")])).await.1,
+        "invalid_target"
+    );
+    assert_eq!(
+        token(ask(&[("scope", "tool:read_ledger"), ("resource", SERVER)])).await["scope"],
+        "tool:read_ledger"
+    );
 }
 
 #[tokio::test]
@@ -271,15 +440,33 @@ async fn a_client_has_its_rate_and_a_guesser_the_failures_of_its_address() {
     };
     assert!(served >= 5, "{served}");
     assert!(limited.headers().contains_key("retry-after"));
-    assert_eq!(error(limited).await, (429, "temporarily_unavailable".to_owned()));
+    assert_eq!(
+        error(limited).await,
+        (429, "temporarily_unavailable".to_owned())
+    );
     // Guessing uses up what the address may get wrong, whatever is guessed; then nothing is looked at.
     let (began, mut failed) = (Instant::now(), 0);
     for at in 0.. {
         let guess = match at % 4 {
-            0 => ask(&house, &[("client_id", "build-bot"), ("client_secret", "guess")]),
-            1 => ask(&house, &[("client_id", &format!("bot-{at}")), ("client_secret", "guess")]),
+            0 => ask(
+                &house,
+                &[("client_id", "build-bot"), ("client_secret", "guess")],
+            ),
+            1 => ask(
+                &house,
+                &[
+                    ("client_id", &format!("bot-{at}")),
+                    ("client_secret", "guess"),
+                ],
+            ),
             2 => ask(&house, &[]).header("authorization", "Basic !"),
-            _ => ask(&house, &[("client_assertion", "a.b.c"), ("client_assertion_type", ASSERTION_TYPE)]),
+            _ => ask(
+                &house,
+                &[
+                    ("client_assertion", "a.b.c"),
+                    ("client_assertion_type", ASSERTION_TYPE),
+                ],
+            ),
         };
         if refused(guess).await.0 == 429 {
             break;
@@ -288,6 +475,10 @@ async fn a_client_has_its_rate_and_a_guesser_the_failures_of_its_address() {
         assert!(failed <= 6 + began.elapsed().as_secs(), "{failed}");
     }
     assert!(failed >= 5, "{failed}");
-    let right = house.operator(Method::GET, "/v1/agents").send().await.unwrap();
+    let right = house
+        .operator(Method::GET, "/v1/agents")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(right.status(), StatusCode::TOO_MANY_REQUESTS);
 }

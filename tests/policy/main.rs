@@ -1,6 +1,4 @@
 //! Policy as its callers see it: files and manifests in, decisions with their reasons out.
-#![cfg(feature = "server")]
-
 mod decisions;
 mod files;
 mod obligations;
@@ -11,12 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use hallpass::{
+use hallpass_broker::policy::{
+    Behalf, Catalogue, Decision, Granted, PolicyFile, PolicySet, Question, Reason,
+};
+use hallpass_core::{
     base::ReasonCode,
-    policy::{Behalf, Catalogue, Decision, Granted, PolicyFile, PolicySet, Question, Reason},
     token::{
+        RequestedDetail,
         manifest::{Manifest, Prompt, ResourceRoot, Tool},
-        rights::RequestedDetail,
     },
 };
 use serde_json::{Value, json};
@@ -26,13 +26,18 @@ pub(crate) const LEDGER: &str = "https://ledger.example/mcp";
 /// The ledger: reads, searches, one transfer of high risk, files under two roots.
 pub(crate) fn ledger() -> Manifest {
     let mut manifest = Manifest::new(LEDGER.parse().unwrap(), "ledger".parse().unwrap());
-    manifest.aliases.insert("https://ledger-alias.example/mcp".parse().unwrap());
+    manifest
+        .aliases
+        .insert("https://ledger-alias.example/mcp".parse().unwrap());
     manifest.region = Some("eu".to_owned());
     let tool = |read_only: bool, risk: &str, arguments: &[&str]| {
         let mut tool = Tool::default();
         tool.read_only = read_only;
         tool.labels = BTreeMap::from([("risk".to_owned(), risk.to_owned())]);
-        tool.arguments = arguments.iter().map(|argument| argument.parse().unwrap()).collect();
+        tool.arguments = arguments
+            .iter()
+            .map(|argument| argument.parse().unwrap())
+            .collect();
         tool
     };
     let mut export = tool(true, "low", &["/path", "/url", "/customer_id"]);
@@ -42,15 +47,25 @@ pub(crate) fn ledger() -> Manifest {
         ("read_ledger", tool(true, "low", &["/year", "/customer_id"])),
         ("read_secrets", tool(true, "high", &["/year"])),
         ("search_entries", tool(true, "low", &["/query"])),
-        ("transfer", tool(false, "high", &["/amount", "/currency", "/customer_id"])),
+        (
+            "transfer",
+            tool(false, "high", &["/amount", "/currency", "/customer_id"]),
+        ),
         ("export", export),
     ] {
         manifest.tools.insert(name.parse().unwrap(), tool);
     }
-    manifest.prompts.insert("summary".parse().unwrap(), Prompt::default());
-    for (uri, risk) in [("file:///srv/data", "low"), ("file:///srv/data/secret", "high"), ("file:///srv/logs", "low")] {
+    manifest
+        .prompts
+        .insert("summary".parse().unwrap(), Prompt::default());
+    for (uri, risk) in [
+        ("file:///srv/data", "low"),
+        ("file:///srv/data/secret", "high"),
+        ("file:///srv/logs", "low"),
+    ] {
         let labels = BTreeMap::from([("risk".to_owned(), risk.to_owned())]);
-        let root: ResourceRoot = serde_json::from_value(json!({ "uri": uri, "labels": labels })).unwrap();
+        let root: ResourceRoot =
+            serde_json::from_value(json!({ "uri": uri, "labels": labels })).unwrap();
         manifest.resources.push(root);
     }
     manifest
@@ -61,7 +76,13 @@ pub(crate) fn catalogue() -> Catalogue {
 }
 
 pub(crate) fn files(texts: &[(&str, &str)]) -> Vec<PolicyFile> {
-    texts.iter().map(|(name, text)| PolicyFile { name: format!("policy/{name}"), text: (*text).to_owned() }).collect()
+    texts
+        .iter()
+        .map(|(name, text)| PolicyFile {
+            name: format!("policy/{name}"),
+            text: (*text).to_owned(),
+        })
+        .collect()
 }
 
 pub(crate) fn set(texts: &[(&str, &str)]) -> PolicySet {
@@ -73,12 +94,17 @@ pub(crate) fn set(texts: &[(&str, &str)]) -> PolicySet {
 
 /// What is wrong with these files, one finding a line.
 pub(crate) fn errors(texts: &[(&str, &str)]) -> String {
-    PolicySet::from_files(files(texts), &catalogue()).err().map(|errors| errors.to_string()).unwrap_or_default()
+    PolicySet::from_files(files(texts), &catalogue())
+        .err()
+        .map(|errors| errors.to_string())
+        .unwrap_or_default()
 }
 
 /// A grant of `body` to everyone on the ledger.
 pub(crate) fn grant(id: &str, body: &str) -> String {
-    format!("[[grant]]\nid = \"{id}\"\nagents = [\"*\"]\nserver = \"ledger\"\nmax_ttl = \"10m\"\n{body}\n")
+    format!(
+        "[[grant]]\nid = \"{id}\"\nagents = [\"*\"]\nserver = \"ledger\"\nmax_ttl = \"10m\"\n{body}\n"
+    )
 }
 
 pub(crate) fn question(requested: Value) -> Question {

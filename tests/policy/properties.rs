@@ -1,15 +1,19 @@
 //! What holds for every policy and every request.
 
-use hallpass::{
-    policy::{Decision, Right, RightName},
-    token::rights::NamePattern,
-};
+use hallpass_broker::policy::{Decision, Right, RightName};
+use hallpass_core::token::rights::NamePattern;
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::{ask, catalogue, grant, question, set};
 
-const TOOLS: [&str; 5] = ["read_ledger", "read_secrets", "search_entries", "transfer", "export"];
+const TOOLS: [&str; 5] = [
+    "read_ledger",
+    "read_secrets",
+    "search_entries",
+    "transfer",
+    "export",
+];
 
 fn pattern() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -78,7 +82,7 @@ proptest! {
             for by in &granted.decided_by {
                 let Right { name: RightName::Resource(tree), .. } = &by.right else { panic!("{by:?}") };
                 prop_assert!(manifest.root_of(tree).is_some());
-                let outer: hallpass::token::path::ResourceTree = granted_tree.parse().unwrap();
+                let outer: hallpass_core::token::path::ResourceTree = granted_tree.parse().unwrap();
                 prop_assert!(outer.contains(tree));
                 prop_assert_eq!(tree.as_str(), asked.as_str());
             }

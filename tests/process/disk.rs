@@ -31,7 +31,10 @@ impl Disk {
         match Self::format(directory.path(), mebibytes).and_then(|()| Self::mount(directory)) {
             Ok(disk) => Some(disk),
             Err(why) => {
-                let loops = OpenOptions::new().read(true).write(true).open("/dev/loop-control");
+                let loops = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/loop-control");
                 let could = rustix::process::geteuid().is_root() && loops.is_ok();
                 let what = "a disk of its own";
                 let why = format!("no image can be mounted here: {why}");
@@ -47,10 +50,14 @@ impl Disk {
 
     fn format(directory: &Path, mebibytes: u64) -> Result<(), String> {
         let image = directory.join(IMAGE);
-        File::create(&image).and_then(|file| file.set_len(mebibytes * 1024 * 1024)).unwrap();
+        File::create(&image)
+            .and_then(|file| file.set_len(mebibytes * 1024 * 1024))
+            .unwrap();
         // Whatever could be written later, in the background, is written now.
         let complete = "lazy_itable_init=0,lazy_journal_init=0";
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-E", complete]).arg(image))
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-m", "0", "-E", complete])
+            .arg(image))
     }
 
     fn mount(directory: tempfile::TempDir) -> Result<Self, String> {
@@ -59,7 +66,10 @@ impl Disk {
         // Nothing is written out by time, nor because a file was renamed over another: what lasts, lasts
         // because the broker synced it.
         let options = "loop,noatime,commit=300,noauto_da_alloc";
-        run(Command::new("mount").args(["-t", "ext4", "-o", options]).arg(directory.path().join(IMAGE)).arg(place))?;
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", options])
+            .arg(directory.path().join(IMAGE))
+            .arg(place))?;
         Ok(Self { directory })
     }
 
@@ -120,11 +130,16 @@ fn written(file: &File) -> Vec<(u64, Vec<u8>)> {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    Err(format!(
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    ))
 }
 
 const IMAGE: &str = "disk.img";

@@ -21,13 +21,24 @@ impl Fault {
         let library = directory.path().join("faults.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/faults.c");
         let mut compiler = Command::new("cc");
-        let compiled = compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+        let compiled = compiler
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .status();
         // Rust links by the same compiler: where this test runs there is one.
-        assert!(compiled.unwrap().success(), "the library of faults does not compile");
+        assert!(
+            compiled.unwrap().success(),
+            "the library of faults does not compile"
+        );
         let fault_is_on = Self { directory };
         home.set("LD_PRELOAD", library.to_str().unwrap());
         home.set("HALLPASS_FAULT", fault);
-        home.set("HALLPASS_FAULT_WHEN", fault_is_on.switch().to_str().unwrap());
+        home.set(
+            "HALLPASS_FAULT_WHEN",
+            fault_is_on.switch().to_str().unwrap(),
+        );
         home.set("HALLPASS_FAULT_PATH", "/journal");
         fault_is_on
     }
@@ -47,8 +58,13 @@ impl Fault {
 
 /// Waits until every thread of the process has stopped; `false` when it ended instead.
 pub(crate) async fn stopped(process: rustix::process::Pid) -> bool {
-    let wait = move || rustix::process::waitpid(Some(process), rustix::process::WaitOptions::UNTRACED);
-    let (_, status) = tokio::task::spawn_blocking(wait).await.unwrap().unwrap().unwrap();
+    let wait =
+        move || rustix::process::waitpid(Some(process), rustix::process::WaitOptions::UNTRACED);
+    let (_, status) = tokio::task::spawn_blocking(wait)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     status.stopped()
 }
 

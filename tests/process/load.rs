@@ -9,12 +9,8 @@ use std::{
     time::Duration,
 };
 
-use hallpass::{
-    base::time::SystemClock,
-    broker::{Broker, Options},
-    identity::AgentKey,
-    journal::event::Subject,
-};
+use hallpass_broker::{Broker, Options, domain::event::Subject, identity::AgentKey};
+use hallpass_core::base::time::SystemClock;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -52,18 +48,29 @@ impl Load {
         let sender = Arc::new(sender);
         let client = |_| {
             let (running, key) = (Arc::clone(running), Arc::clone(key));
-            let (told, stopped, sender) = (Arc::clone(&told), Arc::clone(&stopped), Arc::clone(&sender));
-            tokio::spawn(async move { mint_and_revoke((&running, &key), &told, (&stopped, &sender)).await })
+            let (told, stopped, sender) =
+                (Arc::clone(&told), Arc::clone(&stopped), Arc::clone(&sender));
+            tokio::spawn(async move {
+                mint_and_revoke((&running, &key), &told, (&stopped, &sender)).await
+            })
         };
         let clients = (0..8).map(client).collect();
-        Self { told, count, stopped, clients }
+        Self {
+            told,
+            count,
+            stopped,
+            clients,
+        }
     }
 
     /// Returns at the moment in which `mints` more were answered than when it was called.
     pub(crate) async fn answered(&mut self, mints: u64) {
         let enough = *self.count.borrow() + mints;
         let reached = self.count.wait_for(|count| *count >= enough);
-        tokio::time::timeout(PATIENCE, reached).await.expect("the broker hardly answers").unwrap();
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .expect("the broker hardly answers")
+            .unwrap();
     }
 
     /// What was told up to now.
@@ -94,10 +101,17 @@ async fn mint_and_revoke(
             continue;
         };
         let text = |name: &str| issued[name].as_str().unwrap().to_owned();
-        told.lock().unwrap().minted.push((text("task_id"), text("revocation_id")));
+        told.lock()
+            .unwrap()
+            .minted
+            .push((text("task_id"), text("revocation_id")));
         count.send_modify(|count| *count += 1);
         if revokes && let Ok(sequence) = revoke(running, &text("revocation_id")).await {
-            let revoked = Revoked { id: text("revocation_id"), token: text("token"), sequence };
+            let revoked = Revoked {
+                id: text("revocation_id"),
+                token: text("token"),
+                sequence,
+            };
             told.lock().unwrap().revoked.push(revoked);
         }
         revokes = !revokes;
@@ -106,19 +120,33 @@ async fn mint_and_revoke(
 
 /// Revokes a pass; returns where that is recorded.
 pub(crate) async fn revoke(running: &Running, id: &str) -> Result<u64, String> {
-    let answer = running.as_admin("POST", "/v1/revocations", Some(json!({"revocation_id": id}))).await?;
+    let answer = running
+        .as_admin(
+            "POST",
+            "/v1/revocations",
+            Some(json!({"revocation_id": id})),
+        )
+        .await?;
     Ok(answer["sequence"].as_u64().unwrap())
 }
 
 /// A server, an agent with a new key and a grant: what minting needs.
 pub(crate) async fn furnish(running: &Running) -> Arc<AgentKey> {
     let key = AgentKey::generate("crash-bot".parse().unwrap());
-    running.as_admin("POST", "/v1/servers", Some(manifest())).await.unwrap();
+    running
+        .as_admin("POST", "/v1/servers", Some(manifest()))
+        .await
+        .unwrap();
     let agent = json!({"agent": "crash-bot", "steward": "alice", "keys": [key.public_jwk()]});
-    running.as_admin("POST", "/v1/agents", Some(agent)).await.unwrap();
-    let grant =
-        json!({"id": "reads", "agents": ["crash-bot"], "server": "ledger", "tools": ["read_*"], "max_ttl": "1h"});
-    running.as_admin("POST", "/v1/policy/grants", Some(grant)).await.unwrap();
+    running
+        .as_admin("POST", "/v1/agents", Some(agent))
+        .await
+        .unwrap();
+    let grant = json!({"id": "reads", "agents": ["crash-bot"], "server": "ledger", "tools": ["read_*"], "max_ttl": "1h"});
+    running
+        .as_admin("POST", "/v1/policy/grants", Some(grant))
+        .await
+        .unwrap();
     Arc::new(key)
 }
 
@@ -137,15 +165,25 @@ pub(crate) fn wants() -> Value {
 ///
 /// When it does not open, with the reason.
 pub(crate) async fn missing(home: &Path, told: &Answers) -> Result<Vec<String>, String> {
-    let options = Options::new(ISSUER.parse().unwrap(), home.join("data"), home.join("policy"));
-    let opened = Broker::open(options, Arc::new(SystemClock::default())).await.map_err(|error| error.to_string())?;
+    let options = Options::new(
+        ISSUER.parse().unwrap(),
+        home.join("data"),
+        home.join("policy"),
+    );
+    let opened = Broker::open(options, Arc::new(SystemClock::default()))
+        .await
+        .map_err(|error| error.to_string())?;
     let broker = opened.broker;
     let mut missing = Vec::new();
     {
         let state = broker.state();
         for (task, id) in &told.minted {
             let live = state.task(&task.parse().unwrap());
-            if live.is_none_or(|live| live.tokens.iter().all(|token| token.revocation_id.to_string() != *id)) {
+            if live.is_none_or(|live| {
+                live.tokens
+                    .iter()
+                    .all(|token| token.revocation_id.to_string() != *id)
+            }) {
                 missing.push(format!("pass {id} of task {task}"));
             }
         }
@@ -153,7 +191,10 @@ pub(crate) async fn missing(home: &Path, told: &Answers) -> Result<Vec<String>, 
     let listed = broker.revocations(None, usize::MAX);
     for Revoked { id, sequence, .. } in &told.revoked {
         let subject = Subject::RevocationId(id.parse().unwrap());
-        if !listed.iter().any(|revoked| revoked.sequence == *sequence && revoked.view.subject == subject) {
+        if !listed
+            .iter()
+            .any(|revoked| revoked.sequence == *sequence && revoked.view.subject == subject)
+        {
             missing.push(format!("revocation {sequence} of {id}"));
         }
     }

@@ -17,12 +17,10 @@ use std::{
     time::Duration,
 };
 
-use hallpass::{
-    base::{
-        secret_file::read_secret,
-        time::{Clock as _, SystemClock},
-    },
-    identity::AgentKey,
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::base::{
+    secret_file::read_secret,
+    time::{Clock as _, SystemClock},
 };
 use serde_json::Value;
 
@@ -75,7 +73,12 @@ impl Home {
     /// On a directory that somebody else keeps.
     pub(crate) fn at(directory: &Path) -> Self {
         let directory = directory.to_owned();
-        Self { directory, owned: None, arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            directory,
+            owned: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// Brokers that are started here from now on get `name` in their environment.
@@ -90,7 +93,9 @@ impl Home {
 
     /// What brokers get in their environment.
     pub(crate) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -122,14 +127,20 @@ impl Home {
 
     /// Starts `hallpass serve` at `address` and waits for nothing.
     pub(crate) fn start(&self, address: &str) -> Starting {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
-        self.start_as(command.arg("serve"), address)
+        self.start_as(Command::new(binary()).arg("serve"), address)
     }
 
     /// As [`Home::start`], by a command that ends in `hallpass serve`.
     pub(crate) fn start_as(&self, command: &mut Command, address: &str) -> Starting {
         let mut child = command
-            .args(["--listen", address, "--admin-listen", "127.0.0.1:0", "--log-format", "json"])
+            .args([
+                "--listen",
+                address,
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
             // The issuer outlives the port, which differs from start to start.
             .args(["--issuer", ISSUER])
             .args(&self.arguments)
@@ -148,7 +159,11 @@ impl Home {
             .spawn()
             .unwrap();
         let stderr = child.stderr.take().unwrap();
-        Starting { child: Process(child), stderr, data: self.data() }
+        Starting {
+            child: Process(child),
+            stderr,
+            data: self.data(),
+        }
     }
 }
 
@@ -159,11 +174,31 @@ impl Starting {
 
     /// Waits until it says where it listens.
     pub(crate) async fn listening(self) -> Running {
-        let Self { child, stderr, data } = self;
-        let ((url, health), log) = tokio::task::spawn_blocking(move || listening(stderr)).await.unwrap();
-        let admin = read_secret(&data.join("operator.token")).unwrap().trim().to_owned();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
-        Running { child, log, url, health, admin, http }
+        let Self {
+            child,
+            stderr,
+            data,
+        } = self;
+        let ((url, health), log) = tokio::task::spawn_blocking(move || listening(stderr))
+            .await
+            .unwrap();
+        let admin = read_secret(&data.join("operator.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Running {
+            child,
+            log,
+            url,
+            health,
+            admin,
+            http,
+        }
     }
 
     fn refusal(mut self) -> String {
@@ -176,15 +211,40 @@ impl Starting {
 }
 
 impl Running {
-    pub(crate) async fn as_admin(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, String> {
-        let request =
-            self.http.request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(&self.admin);
-        send(if let Some(body) = body { request.json(&body) } else { request }).await
+    pub(crate) async fn as_admin(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, String> {
+        let request = self
+            .http
+            .request(method.parse().unwrap(), format!("{}{path}", self.url))
+            .bearer_auth(&self.admin);
+        send(if let Some(body) = body {
+            request.json(&body)
+        } else {
+            request
+        })
+        .await
     }
 
-    pub(crate) async fn as_agent(&self, key: &AgentKey, path: &str, body: Value) -> Result<Value, String> {
-        let assertion = key.assertion(&ISSUER.parse().unwrap(), SystemClock::default().now()).unwrap();
-        send(self.http.post(format!("{}{path}", self.url)).bearer_auth(assertion).json(&body)).await
+    pub(crate) async fn as_agent(
+        &self,
+        key: &AgentKey,
+        path: &str,
+        body: Value,
+    ) -> Result<Value, String> {
+        let assertion = key
+            .assertion(&ISSUER.parse().unwrap(), SystemClock::default().now())
+            .unwrap();
+        send(
+            self.http
+                .post(format!("{}{path}", self.url))
+                .bearer_auth(assertion)
+                .json(&body),
+        )
+        .await
     }
 
     /// Where it listens.
@@ -199,13 +259,29 @@ impl Running {
 
     /// What a verifier of `server` is told.
     pub(crate) async fn feed_frame(&self, server: &str) -> String {
-        let request = self.http.get(format!("{}/v1/feed?server={server}", self.url)).bearer_auth(&self.admin);
-        request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+        let request = self
+            .http
+            .get(format!("{}/v1/feed?server={server}", self.url))
+            .bearer_auth(&self.admin);
+        request
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     /// What a probe is told: the status and the text.
     pub(crate) async fn probe(&self, path: &str) -> (u16, String) {
-        let response = self.http.get(format!("{}{path}", self.health)).send().await.unwrap();
+        let response = self
+            .http
+            .get(format!("{}{path}", self.health))
+            .send()
+            .await
+            .unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
@@ -245,7 +321,11 @@ async fn send(request: reqwest::RequestBuilder) -> Result<Value, String> {
     let response = request.send().await.map_err(|error| error.to_string())?;
     let status = response.status();
     let body: Value = response.json().await.map_err(|error| error.to_string())?;
-    if status.is_success() { Ok(body) } else { Err(format!("{status}: {body}")) }
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(format!("{status}: {body}"))
+    }
 }
 
 /// Reads the log until the broker says where it listens, and goes on reading so that it never blocks.
@@ -256,11 +336,17 @@ fn listening(stderr: ChildStderr) -> ((String, String), JoinHandle<String>) {
         let line = line.unwrap();
         seen.push_str(&line);
         seen.push('\n');
-        let Ok(entry) = serde_json::from_str::<Value>(&line) else { continue };
+        let Ok(entry) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
         if entry["message"] == "listening" {
             let text = |name: &str| entry[name].as_str().unwrap().to_owned();
             let urls = (text("url"), format!("http://{}", text("admin.address")));
-            let rest = move || lines.map_while(Result::ok).fold(seen, |said, line| said + &line + "\n");
+            let rest = move || {
+                lines
+                    .map_while(Result::ok)
+                    .fold(seen, |said, line| said + &line + "\n")
+            };
             return (urls, std::thread::spawn(rest));
         }
     }
@@ -268,3 +354,17 @@ fn listening(stderr: ChildStderr) -> ((String, String), JoinHandle<String>) {
 }
 
 pub(crate) const ISSUER: &str = "https://broker.example";
+
+/// The `hallpass` command: Cargo builds it for tests; for benchmarks it must lie in their target directory already.
+pub(crate) fn binary() -> PathBuf {
+    if let Some(binary) = option_env!("CARGO_BIN_EXE_hallpass") {
+        return binary.into();
+    }
+    let own = std::env::current_exe().unwrap();
+    let beside = own.ancestors().nth(2).unwrap().join("hallpass");
+    assert!(
+        beside.exists(),
+        "build the command first: cargo build --release"
+    );
+    beside
+}

@@ -1,6 +1,7 @@
 //! A broker that knows a server, its verifier, an agent and a grant.
 
-use hallpass::{identity::AgentKey, token::manifest::Manifest, verify::document::KeyDocument};
+use hallpass_broker::identity::AgentKey;
+use hallpass_core::{token::manifest::Manifest, wire::document::KeyDocument};
 use serde_json::{Value, json};
 
 use super::{Running, load::SERVER};
@@ -21,13 +22,25 @@ impl Setup {
             "tools": {"read_ledger": {"read_only": true}, "delete_ledger": {}}});
         let agent = AgentKey::generate("research-bot".parse().unwrap());
         let grant = json!({"id": "reads", "agents": ["*"], "server": "ledger", "tools": ["read_*"], "max_ttl": "10m"});
-        let operator =
-            json!({"operator": "ledger-verifier", "roles": ["verifier"], "servers": [SERVER], "ttl_seconds": 3600});
-        let registered = json!({"agent": "research-bot", "steward": "alice", "keys": [agent.public_jwk()]});
-        broker.as_admin("POST", "/v1/servers", Some(manifest.clone())).await.unwrap();
-        broker.as_admin("POST", "/v1/agents", Some(registered)).await.unwrap();
-        broker.as_admin("POST", "/v1/policy/grants", Some(grant)).await.unwrap();
-        let made = broker.as_admin("POST", "/v1/operators", Some(operator)).await.unwrap();
+        let operator = json!({"operator": "ledger-verifier", "roles": ["verifier"], "servers": [SERVER], "ttl_seconds": 3600});
+        let registered =
+            json!({"agent": "research-bot", "steward": "alice", "keys": [agent.public_jwk()]});
+        broker
+            .as_admin("POST", "/v1/servers", Some(manifest.clone()))
+            .await
+            .unwrap();
+        broker
+            .as_admin("POST", "/v1/agents", Some(registered))
+            .await
+            .unwrap();
+        broker
+            .as_admin("POST", "/v1/policy/grants", Some(grant))
+            .await
+            .unwrap();
+        let made = broker
+            .as_admin("POST", "/v1/operators", Some(operator))
+            .await
+            .unwrap();
         let keys = broker.as_admin("GET", "/v1/keys.json", None).await.unwrap();
         let keys: KeyDocument = serde_json::from_value(keys).unwrap();
         let task = json!({"purpose": "close the Q3 books", "ttl_seconds": 600,

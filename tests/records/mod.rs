@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallpass::{
+use hallpass_broker::domain::event::{
+    Actor, AgentRecord, Entry, Event, RecordedReason, RevocationRecord, Subject, TaskRecord,
+    TokenRecord,
+};
+use hallpass_core::{
     base::{ReasonCode, digest::Digest, ids::RevocationId, time::Timestamp},
-    journal::{
-        Actor, Entry, Event,
-        event::{AgentRecord, RecordedReason, RevocationRecord, Subject, TaskRecord, TokenRecord},
-    },
-    token::rights::GrantedDetail,
+    token::GrantedDetail,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -31,7 +31,14 @@ pub(crate) fn block(n: u64) -> RevocationId {
 }
 
 pub(crate) fn entry(event: Event) -> Entry {
-    Entry { at: at(0), actor: Actor::Broker, request: None, trace: None, idempotency: None, event }
+    Entry {
+        at: at(0),
+        actor: Actor::Broker,
+        request: None,
+        trace: None,
+        idempotency: None,
+        event,
+    }
 }
 
 /// A small entry that is told apart by `n`.
@@ -69,7 +76,7 @@ pub(crate) fn issued(task: u64, token: u64, server: &str) -> Entry {
         task: id("tsk", task),
         token: TokenRecord {
             revocation_id: block(token),
-            key: hallpass::base::ids::KeyId(1),
+            key: hallpass_core::base::ids::KeyId(1),
             issued_at: at(0),
             expires_at: at(600),
             rights: vec![right],
@@ -114,7 +121,10 @@ pub(crate) fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
         steward: id("stw", 1),
         task: task.map(|n| id("tsk", n)),
         asked: Vec::new(),
-        reasons: vec![RecordedReason { code: ReasonCode::NoGrant, detail: detail.to_owned() }],
+        reasons: vec![RecordedReason {
+            code: ReasonCode::NoGrant,
+            detail: detail.to_owned(),
+        }],
     })
 }
 
@@ -138,13 +148,19 @@ pub(crate) fn any_entry() -> impl Strategy<Value = Entry> {
     let agent = || prop::sample::select(vec!["bot", "scout", "bot2"]);
     let server = || prop::sample::select(vec!["https://a.example/mcp", "https://b.example/mcp"]);
     let event = prop_oneof![
-        (0..5_u64, agent(), 0..3_u64, any::<String>()).prop_map(|(t, a, s, text)| opened(t, a, s, &text)),
+        (0..5_u64, agent(), 0..3_u64, any::<String>())
+            .prop_map(|(t, a, s, text)| opened(t, a, s, &text)),
         (0..5_u64, 0..9_u64, server()).prop_map(|(t, token, server)| issued(t, token, server)),
         (0..9_u64).prop_map(|n| revoked(Subject::RevocationId(block(n)))),
         (0..5_u64).prop_map(|n| revoked(Subject::Task(id("tsk", n)))),
-        (0..5_u64, prop::collection::vec(0..9_u64, 1..4), any::<String>())
+        (
+            0..5_u64,
+            prop::collection::vec(0..9_u64, 1..4),
+            any::<String>()
+        )
             .prop_map(|(t, blocks, to)| delegated(t, &blocks, &to)),
-        (agent(), prop::option::of(0..5_u64), any::<String>()).prop_map(|(a, t, text)| refused(a, t, &text)),
+        (agent(), prop::option::of(0..5_u64), any::<String>())
+            .prop_map(|(a, t, text)| refused(a, t, &text)),
         any::<String>().prop_map(|text| agent_entry(Value::String(text))),
     ];
     let actor = prop_oneof![
@@ -152,10 +168,12 @@ pub(crate) fn any_entry() -> impl Strategy<Value = Entry> {
         agent().prop_map(|agent| Actor::Agent(agent.parse().unwrap())),
         Just(Actor::Operator("root".parse().unwrap())),
     ];
-    (event, actor, 0..60_u64, prop::option::of(0..4_u8)).prop_map(|(entry, actor, second, key)| Entry {
-        at: at(second),
-        actor,
-        idempotency: key.map(|key| Digest::of(&[key])),
-        ..entry
+    (event, actor, 0..60_u64, prop::option::of(0..4_u8)).prop_map(|(entry, actor, second, key)| {
+        Entry {
+            at: at(second),
+            actor,
+            idempotency: key.map(|key| Digest::of(&[key])),
+            ..entry
+        }
     })
 }

@@ -3,7 +3,7 @@
 
 #![allow(unreachable_pub, reason = "a test or bench has no outside")]
 
-use hallpass::{
+use hallpass_core::{
     base::key::PublicKey,
     token::{PassToken, UnverifiedPass},
 };
@@ -26,15 +26,27 @@ pub const KINDS: &[Kind] = &[
         name: "searching every argument for another",
         code: |size| each("arg($p, $v), arg(\"/a\", $w)", "!$v.contains($w)", size),
     },
-    Kind { name: "beginnings of every argument", code: |size| each("arg($p, $v)", "!$p.starts_with($v)", size) },
-    Kind { name: "types of every argument", code: |size| each("arg($p, $v)", "$v.type() === \"string\"", size) },
+    Kind {
+        name: "beginnings of every argument",
+        code: |size| each("arg($p, $v)", "!$p.starts_with($v)", size),
+    },
+    Kind {
+        name: "types of every argument",
+        code: |size| each("arg($p, $v)", "$v.type() === \"string\"", size),
+    },
     Kind {
         name: "searching every argument for a text",
         code: |size| each("arg($p, $v)", "!$v.contains(\"zz\")", size),
     },
     Kind {
         name: "searching every argument for a long text",
-        code: |size| each("arg($p, $v)", &format!("!$v.contains(\"{}\")", hard_to_find(3_990)), size),
+        code: |size| {
+            each(
+                "arg($p, $v)",
+                &format!("!$v.contains(\"{}\")", hard_to_find(3_990)),
+                size,
+            )
+        },
     },
     Kind {
         name: "going through a literal set",
@@ -42,21 +54,41 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "searching a set for each of its elements",
-        code: |size| format!("check if !{{{0}}}.all($x -> {{{0}}}.contains($x));", numbers(size * 4)),
+        code: |size| {
+            format!(
+                "check if !{{{0}}}.all($x -> {{{0}}}.contains($x));",
+                numbers(size * 4)
+            )
+        },
     },
     Kind {
         name: "a set for every argument",
-        code: |size| format!("check if arg($p, $v), {{{}}}.contains(-1);", numbers(size * 16)),
+        code: |size| {
+            format!(
+                "check if arg($p, $v), {{{}}}.contains(-1);",
+                numbers(size * 16)
+            )
+        },
     },
     Kind {
         name: "unions of a set",
         code: |size| {
-            format!("check if arg($p, $v), {{{}}}{}.length() < 0;", numbers(size * 4), ".union({1})".repeat(size))
+            format!(
+                "check if arg($p, $v), {{{}}}{}.length() < 0;",
+                numbers(size * 4),
+                ".union({1})".repeat(size)
+            )
         },
     },
     Kind {
         name: "a closure over a path's segments",
-        code: |size| each("arg_path(\"/path\", $s)", "$s.all($x -> $s.length() > 0)", size),
+        code: |size| {
+            each(
+                "arg_path(\"/path\", $s)",
+                "$s.all($x -> $s.length() > 0)",
+                size,
+            )
+        },
     },
     Kind {
         name: "a closure over the names of all arguments",
@@ -64,7 +96,13 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "the rights of block 0",
-        code: |size| each("right($s, $k, $set), call($s, $k, $n)", "$set.contains($n) || true", size),
+        code: |size| {
+            each(
+                "right($s, $k, $set), call($s, $k, $n)",
+                "$set.contains($n) || true",
+                size,
+            )
+        },
     },
     Kind {
         name: "lazy operators in one another",
@@ -73,31 +111,52 @@ pub const KINDS: &[Kind] = &[
             each("arg($p, $v), arg(\"/a\", $w)", &nested, size)
         },
     },
-    Kind { name: "nothing but ways to match", code: |size| "check all arg($p, $v), arg(\"/a\", $w);\n".repeat(size) },
+    Kind {
+        name: "nothing but ways to match",
+        code: |size| "check all arg($p, $v), arg(\"/a\", $w);\n".repeat(size),
+    },
     Kind {
         name: "a closure for every argument",
         code: |size| each("arg($p, $v), arg_names($a)", "$a.all($n -> true)", size),
     },
     Kind {
         name: "many small sets for every argument",
-        code: |size| format!("check if arg($p, $v), [{}].contains(-1);", vec!["{1}"; size].join(", ")),
+        code: |size| {
+            format!(
+                "check if arg($p, $v), [{}].contains(-1);",
+                vec!["{1}"; size].join(", ")
+            )
+        },
     },
-    Kind { name: "many queries", code: |size| vec!["check if arg($p, $v), $v == 1;"; size].join("\n") },
+    Kind {
+        name: "many queries",
+        code: |size| vec!["check if arg($p, $v), $v == 1;"; size].join("\n"),
+    },
     Kind {
         name: "one query with many ways",
-        code: |size| format!("check if {};", vec!["arg($p, $v), $v == 1"; size].join(" or ")),
+        code: |size| {
+            format!(
+                "check if {};",
+                vec!["arg($p, $v), $v == 1"; size].join(" or ")
+            )
+        },
     },
     Kind {
         name: "a long text named many times",
         code: |size| {
             let text = format!("\"{}\"", "\u{1}".repeat(2_000));
-            format!("check if arg_path(\"/path\", $s), $s.starts_with([{}]);", vec![text; size].join(", "))
+            format!(
+                "check if arg_path(\"/path\", $s), $s.starts_with([{}]);",
+                vec![text; size].join(", ")
+            )
         },
     },
     Kind {
         name: "many symbols",
         code: |size| {
-            let names: Vec<String> = (0..size * 16).map(|index| format!("\"symbol {index}\"")).collect();
+            let names: Vec<String> = (0..size * 16)
+                .map(|index| format!("\"symbol {index}\""))
+                .collect();
             format!("check if me($m), {{{}}}.contains($m);", names.join(", "))
         },
     },
@@ -123,11 +182,17 @@ pub fn hard_to_find(bytes: usize) -> String {
 }
 
 fn numbers(count: usize) -> String {
-    (0..count.max(1)).map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+    (0..count.max(1))
+        .map(|number| number.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn each(body: &str, expression: &str, size: usize) -> String {
-    format!("check if {body}, {}, 1 > 2;", vec![expression; size].join(", "))
+    format!(
+        "check if {body}, {}, 1 > 2;",
+        vec![expression; size].join(", ")
+    )
 }
 
 impl Kind {
@@ -145,7 +210,11 @@ impl Kind {
             }
             while outside - inside > 1 {
                 let middle = usize::midpoint(inside, outside);
-                if is_inside(&middle) { inside = middle } else { outside = middle }
+                if is_inside(&middle) {
+                    inside = middle
+                } else {
+                    outside = middle
+                }
             }
             if inside == 0 {
                 // A smaller one of this kind does not fit any more.

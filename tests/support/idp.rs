@@ -64,7 +64,11 @@ impl Site {
     pub async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let site = Self { url, state: Arc::default(), asked: Arc::default() };
+        let site = Self {
+            url,
+            state: Arc::default(),
+            asked: Arc::default(),
+        };
         let here = site.clone();
         tokio::spawn(async move {
             loop {
@@ -82,7 +86,11 @@ impl Site {
     }
 
     pub fn set(&self, path: &str, reply: Reply) {
-        self.state.lock().unwrap().replies.insert(path.to_owned(), reply);
+        self.state
+            .lock()
+            .unwrap()
+            .replies
+            .insert(path.to_owned(), reply);
     }
 
     /// The paths that were asked for.
@@ -124,7 +132,9 @@ impl Site {
             Some(Reply::Flood) => {
                 stream.write_all(ENDLESS).await?;
                 loop {
-                    stream.write_all(&[&b"1000\r\n"[..], &[b' '; 0x1000], b"\r\n"].concat()).await?;
+                    stream
+                        .write_all(&[&b"1000\r\n"[..], &[b' '; 0x1000], b"\r\n"].concat())
+                        .await?;
                 }
             }
             Some(Reply::Held(go, json)) => {
@@ -132,21 +142,35 @@ impl Site {
                 stream.write_all(&ok(&json)).await
             }
             Some(Reply::Silence) => std::future::pending().await,
-            None => stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await,
+            None => {
+                stream
+                    .write_all(
+                        b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                    )
+                    .await
+            }
         }
     }
 }
 
 pub fn ok(json: &Value) -> Vec<u8> {
-    raw("200 OK", "content-type: application/json\r\n", &json.to_string())
+    raw(
+        "200 OK",
+        "content-type: application/json\r\n",
+        &json.to_string(),
+    )
 }
 
 pub fn raw(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
-const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+const ENDLESS: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// An issuer that publishes its keys at a site.
 pub struct Idp {
@@ -156,9 +180,12 @@ pub struct Idp {
 impl Idp {
     /// With these keys.
     pub async fn start(keys: &[&SigningKey]) -> Self {
-        let idp = Self { site: Site::start().await };
+        let idp = Self {
+            site: Site::start().await,
+        };
         let document = json!({"issuer": idp.issuer(), "jwks_uri": idp.site.at("/keys")});
-        idp.site.set("/.well-known/openid-configuration", Reply::Json(document));
+        idp.site
+            .set("/.well-known/openid-configuration", Reply::Json(document));
         idp.publish(keys);
         idp
     }
@@ -173,7 +200,11 @@ impl Idp {
 
     /// How often its keys were asked for.
     pub fn fetches(&self) -> usize {
-        self.site.log().iter().filter(|path| *path == "/keys").count()
+        self.site
+            .log()
+            .iter()
+            .filter(|path| *path == "/keys")
+            .count()
     }
 }
 
@@ -210,7 +241,10 @@ impl SigningKey {
     pub fn rsa(kid: &str) -> Self {
         let mut key = Self::new(kid, Foreign::rsa());
         let usual = json!({"use": "sig", "alg": "RS256", "x5c": ["MIIB"], "x5t": "AAAA", "issuer": "whatever"});
-        key.jwk.as_object_mut().unwrap().extend(usual.as_object().unwrap().clone());
+        key.jwk
+            .as_object_mut()
+            .unwrap()
+            .extend(usual.as_object().unwrap().clone());
         key
     }
 

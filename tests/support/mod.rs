@@ -11,18 +11,16 @@
 
 use std::sync::Arc;
 
-use hallpass::{
+use hallpass_core::{
     base::{
         ids::{KeyId, ServerUri},
         key::PrivateKey,
         time::{Clock, ManualClock, Timestamp},
     },
-    token::{self, PassContent, PassToken, RootKey, manifest::Manifest, rights::GrantedDetail},
-    verify::{
-        Verifier, VerifierBuilder,
-        document::{Frame, KeyDocument, RevocationEntry, RootKeyEntry},
-    },
+    token::{self, GrantedDetail, PassContent, PassToken, RootKey, manifest::Manifest},
+    wire::document::{Frame, KeyDocument, RevocationEntry, RootKeyEntry},
 };
+use hallpass_verify::{Verifier, VerifierBuilder};
 use serde_json::{Value, json};
 
 pub mod hostile;
@@ -43,7 +41,12 @@ impl Issuer {
     pub fn new() -> Self {
         let root = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[1; 32])).unwrap();
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
-        Self { root, feed: PrivateKey::from_seed(&[2; 32]), clock, sequence: std::cell::Cell::new(1) }
+        Self {
+            root,
+            feed: PrivateKey::from_seed(&[2; 32]),
+            clock,
+            sequence: std::cell::Cell::new(1),
+        }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -57,7 +60,10 @@ impl Issuer {
             agent: "research-bot".parse().unwrap(),
             steward: "stw_00000000000000000000000000000001".parse().unwrap(),
             issued_at: self.now().floor_second(),
-            expires_at: self.now().floor_second().plus(std::time::Duration::from_secs(300)),
+            expires_at: self
+                .now()
+                .floor_second()
+                .plus(std::time::Duration::from_secs(300)),
             holder: None,
             rights,
         }
@@ -80,7 +86,10 @@ impl Issuer {
             since: None,
             sequence: self.sequence.get(),
             at: self.now(),
-            keys: Some(vec![RootKeyEntry { id: self.root.id(), key: self.root.public() }]),
+            keys: Some(vec![RootKeyEntry {
+                id: self.root.id(),
+                key: self.root.public(),
+            }]),
             feed_keys: Some(vec![self.feed.public()]),
             manifest: None,
             revocations: Vec::new(),
@@ -105,8 +114,15 @@ impl Issuer {
         self.silent_verifier_with(|builder| builder)
     }
 
-    fn silent_verifier_with(&self, set: impl FnOnce(VerifierBuilder) -> VerifierBuilder) -> Verifier {
-        let builder = Verifier::builder(ISSUER.parse().unwrap(), self.feed.public().thumbprint(), manifest());
+    fn silent_verifier_with(
+        &self,
+        set: impl FnOnce(VerifierBuilder) -> VerifierBuilder,
+    ) -> Verifier {
+        let builder = Verifier::builder(
+            ISSUER.parse().unwrap(),
+            self.feed.public().thumbprint(),
+            manifest(),
+        );
         let verifier = set(builder.clock(self.clock.clone())).build();
         verifier.accept_key_document(&self.key_document()).unwrap();
         verifier
@@ -125,7 +141,9 @@ impl Issuer {
     }
 
     pub fn tell(&self, verifier: &Verifier, frame: Frame) {
-        verifier.accept_frame(&frame.sign(&self.feed).unwrap()).unwrap();
+        verifier
+            .accept_frame(&frame.sign(&self.feed).unwrap())
+            .unwrap();
     }
 
     pub fn revoke(&self, verifier: &Verifier, entry: RevocationEntry) {
@@ -159,6 +177,9 @@ pub fn server() -> ServerUri {
 /// Rights on the ledger from JSON, without `type` and `server`.
 pub fn rights(members: Value) -> GrantedDetail {
     let mut detail = json!({"type": "mcp", "server": SERVER});
-    detail.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    detail
+        .as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     serde_json::from_value(detail).unwrap()
 }

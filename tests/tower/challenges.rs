@@ -1,7 +1,7 @@
 //! Challenges as stock clients read them: by the patterns in their sources, and by rmcp's own reader.
 
 use bytes::Bytes;
-use hallpass::verify::document::{RevocationEntry, Subjects};
+use hallpass_core::wire::document::{RevocationEntry, Subjects};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use regex::Regex;
@@ -32,17 +32,30 @@ fn as_typescript_reads(header: &str, schemes: &[&str]) -> Read {
     let mut words = header.split(' ');
     let scheme = words.next().unwrap().to_lowercase();
     if !schemes.contains(&scheme.as_str()) || words.next().is_none_or(str::is_empty) {
-        return Read { error: None, scope: None, resource_metadata: None };
+        return Read {
+            error: None,
+            scope: None,
+            resource_metadata: None,
+        };
     }
     read_by_pattern(header)
 }
 
 fn read_by_pattern(header: &str) -> Read {
     let field = |name: &str| {
-        let found = Regex::new(&format!(r#"{name}=(?:"([^"]+)"|([^\s,]+))"#)).unwrap().captures(header)?;
-        found.get(1).or(found.get(2)).map(|value| value.as_str().to_owned())
+        let found = Regex::new(&format!(r#"{name}=(?:"([^"]+)"|([^\s,]+))"#))
+            .unwrap()
+            .captures(header)?;
+        found
+            .get(1)
+            .or(found.get(2))
+            .map(|value| value.as_str().to_owned())
     };
-    Read { error: field("error"), scope: field("scope"), resource_metadata: field("resource_metadata") }
+    Read {
+        error: field("error"),
+        scope: field("scope"),
+        resource_metadata: field("resource_metadata"),
+    }
 }
 
 fn as_rmcp_reads(header: &str) -> Read {
@@ -56,7 +69,10 @@ fn as_rmcp_reads(header: &str) -> Read {
 
 /// Every client reads `error` and `scope`, and where the metadata is, from the one challenge there is.
 fn assert_read(answered: &Answered, error: Option<&str>, scope: Option<&str>) {
-    assert_eq!(answered.headers.get_all("www-authenticate").iter().count(), 1);
+    assert_eq!(
+        answered.headers.get_all("www-authenticate").iter().count(),
+        1
+    );
     let header = answered.header("www-authenticate");
     let expected = Read {
         error: error.map(str::to_owned),
@@ -64,8 +80,16 @@ fn assert_read(answered: &Answered, error: Option<&str>, scope: Option<&str>) {
         resource_metadata: Some(METADATA.to_owned()),
     };
     assert_eq!(as_python_reads(header), expected, "{header}");
-    assert_eq!(as_typescript_reads(header, &["bearer"]), expected, "{header}");
-    assert_eq!(as_typescript_reads(header, &["bearer", "dpop"]), expected, "{header}");
+    assert_eq!(
+        as_typescript_reads(header, &["bearer"]),
+        expected,
+        "{header}"
+    );
+    assert_eq!(
+        as_typescript_reads(header, &["bearer", "dpop"]),
+        expected,
+        "{header}"
+    );
     assert_eq!(as_rmcp_reads(header), expected, "{header}");
 }
 
@@ -73,7 +97,10 @@ fn without_token(headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
     let mut request = request("", call("read_ledger", &json!({})));
     request.headers_mut().remove("authorization");
     for (name, value) in headers {
-        request.headers_mut().insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        request.headers_mut().insert(
+            http::HeaderName::try_from(*name).unwrap(),
+            value.parse().unwrap(),
+        );
     }
     request
 }
@@ -84,9 +111,21 @@ async fn without_a_token_every_client_finds_the_metadata_and_the_scope_of_its_ca
     let hints: [(&[_], _); 5] = [
         (&[], None),
         (&[("mcp-method", "server/discover")], None),
-        (&[("mcp-method", "tools/call"), ("mcp-name", "read_ledger")], Some("tool:read_ledger")),
-        (&[("mcp-method", "resources/read"), ("mcp-name", "file:///srv/a,b")], Some("resource:file:///srv/a,b")),
-        (&[("mcp-method", "tools/call"), ("mcp-name", "x\", error=\"y")], None),
+        (
+            &[("mcp-method", "tools/call"), ("mcp-name", "read_ledger")],
+            Some("tool:read_ledger"),
+        ),
+        (
+            &[
+                ("mcp-method", "resources/read"),
+                ("mcp-name", "file:///srv/a,b"),
+            ],
+            Some("resource:file:///srv/a,b"),
+        ),
+        (
+            &[("mcp-method", "tools/call"), ("mcp-name", "x\", error=\"y")],
+            None,
+        ),
     ];
     for (headers, scope) in hints {
         let answered = guarded.send(without_token(headers)).await;
@@ -99,12 +138,30 @@ async fn without_a_token_every_client_finds_the_metadata_and_the_scope_of_its_ca
 async fn a_refused_call_tells_every_client_the_scope_that_it_needs() {
     let guarded = Guarded::new();
     let cases = [
-        (call("delete_ledger", &json!({})), Some("tool:delete_ledger")),
-        (call("transfer", &json!({"amount": 101})), Some("tool:transfer")),
-        (message("prompts/get", &json!({"name": "other"})), Some("prompt:other")),
-        (message("resources/read", &json!({"uri": "file:///srv/shut"})), Some("resource:file:///srv/shut")),
-        (message("resources/read", &json!({"uri": "file:///srv/a, scope=b"})), None),
-        (message("resources/read", &json!({"uri": "file:///srv/error=\"x\""})), None),
+        (
+            call("delete_ledger", &json!({})),
+            Some("tool:delete_ledger"),
+        ),
+        (
+            call("transfer", &json!({"amount": 101})),
+            Some("tool:transfer"),
+        ),
+        (
+            message("prompts/get", &json!({"name": "other"})),
+            Some("prompt:other"),
+        ),
+        (
+            message("resources/read", &json!({"uri": "file:///srv/shut"})),
+            Some("resource:file:///srv/shut"),
+        ),
+        (
+            message("resources/read", &json!({"uri": "file:///srv/a, scope=b"})),
+            None,
+        ),
+        (
+            message("resources/read", &json!({"uri": "file:///srv/error=\"x\""})),
+            None,
+        ),
     ];
     for (body, scope) in cases {
         let answered = guarded.send(request(&guarded.pass(), body)).await;
@@ -112,8 +169,14 @@ async fn a_refused_call_tells_every_client_the_scope_that_it_needs() {
         assert_read(&answered, Some("insufficient_scope"), scope);
         // Clients show the message and keep the data to themselves.
         let error = &answered.json()["error"];
-        let (message, reason) = (error["message"].as_str().unwrap(), error["data"]["reason"].as_str().unwrap());
-        assert!(message.starts_with(&format!("the pass does not allow this call: {reason} (")), "{message}");
+        let (message, reason) = (
+            error["message"].as_str().unwrap(),
+            error["data"]["reason"].as_str().unwrap(),
+        );
+        assert!(
+            message.starts_with(&format!("the pass does not allow this call: {reason} (")),
+            "{message}"
+        );
     }
 }
 
@@ -124,12 +187,28 @@ async fn a_pass_that_ended_and_a_malformed_request_are_told_apart_by_every_clien
     let mut in_query = request(&pass, call("read_ledger", &json!({})));
     *in_query.uri_mut() = "/mcp?access_token=x".parse().unwrap();
     assert_read(&guarded.send(in_query).await, Some("invalid_request"), None);
-    assert_read(&guarded.send(request("x", "")).await, Some("invalid_token"), None);
+    assert_read(
+        &guarded.send(request("x", "")).await,
+        Some("invalid_token"),
+        None,
+    );
 
-    let expires_at = guarded.issuer.now().plus(std::time::Duration::from_secs(600));
+    let expires_at = guarded
+        .issuer
+        .now()
+        .plus(std::time::Duration::from_secs(600));
     let subject = Subjects::task(&guarded.issuer.content(vec![]).task);
-    guarded.issuer.revoke(&guarded.verifier, RevocationEntry { subject, cut_off: None, expires_at });
-    let answered = guarded.send(request(&pass, call("read_ledger", &json!({})))).await;
+    guarded.issuer.revoke(
+        &guarded.verifier,
+        RevocationEntry {
+            subject,
+            cut_off: None,
+            expires_at,
+        },
+    );
+    let answered = guarded
+        .send(request(&pass, call("read_ledger", &json!({}))))
+        .await;
     assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
     assert_read(&answered, Some("invalid_token"), None);
 }
@@ -138,10 +217,16 @@ async fn a_pass_that_ended_and_a_malformed_request_are_told_apart_by_every_clien
 async fn a_client_that_spoke_dpop_reads_its_challenge() {
     let guarded = Guarded::new();
     let mut unproven = request(&guarded.pass(), call("read_ledger", &json!({})));
-    unproven.headers_mut().insert("authorization", format!("DPoP {}", guarded.pass()).parse().unwrap());
+    unproven.headers_mut().insert(
+        "authorization",
+        format!("DPoP {}", guarded.pass()).parse().unwrap(),
+    );
     let answered = guarded.send(unproven).await;
     assert_eq!(answered.status, StatusCode::UNAUTHORIZED);
     let read = as_typescript_reads(answered.header("www-authenticate"), &["bearer", "dpop"]);
-    assert_eq!((read.error.as_deref(), read.scope), (Some("invalid_dpop_proof"), None));
+    assert_eq!(
+        (read.error.as_deref(), read.scope),
+        (Some("invalid_dpop_proof"), None)
+    );
     assert_eq!(read.resource_metadata.as_deref(), Some(METADATA));
 }

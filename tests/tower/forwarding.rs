@@ -1,6 +1,6 @@
 //! What the server gets to see of a request.
 
-use hallpass::verify::{Pass, Permit};
+use hallpass_verify::{Pass, Permit};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -28,7 +28,10 @@ async fn what_was_cleared_is_written_out_anew() {
         assert!(text.contains(exact), "{text}");
     }
     assert!(!text.contains([' ', '\n', '\\']), "{text}");
-    assert_eq!(parts.headers["content-length"], forwarded.len().to_string().as_str());
+    assert_eq!(
+        parts.headers["content-length"],
+        forwarded.len().to_string().as_str()
+    );
 }
 
 #[tokio::test]
@@ -50,26 +53,63 @@ async fn the_server_never_sees_the_clients_credentials() {
     }
     assert_eq!(guarded.send(request).await.status, StatusCode::OK);
     let reached = guarded.reached();
-    let mut names: Vec<_> = reached[0].0.headers.keys().map(|name| name.as_str()).collect();
+    let mut names: Vec<_> = reached[0]
+        .0
+        .headers
+        .keys()
+        .map(|name| name.as_str())
+        .collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept", "content-length", "content-type", "mcp-param-year", "x-kept"]);
+    assert_eq!(
+        names,
+        [
+            "accept",
+            "content-length",
+            "content-type",
+            "mcp-param-year",
+            "x-kept"
+        ]
+    );
 }
 
 #[tokio::test]
 async fn a_call_carries_its_permit_and_every_request_its_pass() {
     let guarded = Guarded::new();
     guarded.post(call("transfer", &json!({"amount": 5}))).await;
-    guarded.post(message("prompts/get", &json!({"name": "summary"}))).await;
-    guarded.post(message("resources/read", &json!({"uri": "file:///srv/data/open/x"}))).await;
-    guarded.post(message("completion/complete", &json!({"ref": {"type": "ref/prompt", "name": "summary"}}))).await;
+    guarded
+        .post(message("prompts/get", &json!({"name": "summary"})))
+        .await;
+    guarded
+        .post(message(
+            "resources/read",
+            &json!({"uri": "file:///srv/data/open/x"}),
+        ))
+        .await;
+    guarded
+        .post(message(
+            "completion/complete",
+            &json!({"ref": {"type": "ref/prompt", "name": "summary"}}),
+        ))
+        .await;
     guarded.post(message("tools/list", &json!({}))).await;
     let reached = guarded.reached();
-    let permits: Vec<_> = reached.iter().map(|(parts, _)| parts.extensions.get::<Permit>()).collect();
-    let named: Vec<_> = permits.iter().map(|permit| permit.map(|permit| permit.name().to_owned())).collect();
-    let expected = ["transfer", "summary", "file:///srv/data/open/x", "summary"].map(|name| Some(name.to_owned()));
+    let permits: Vec<_> = reached
+        .iter()
+        .map(|(parts, _)| parts.extensions.get::<Permit>())
+        .collect();
+    let named: Vec<_> = permits
+        .iter()
+        .map(|permit| permit.map(|permit| permit.name().to_owned()))
+        .collect();
+    let expected = ["transfer", "summary", "file:///srv/data/open/x", "summary"]
+        .map(|name| Some(name.to_owned()));
     assert_eq!((&named[..4], &named[4]), (&expected[..], &None));
     assert_eq!(permits[0].unwrap().agent().as_str(), "research-bot");
-    assert!(reached.iter().all(|(parts, _)| parts.extensions.get::<Pass>().is_some()));
+    assert!(
+        reached
+            .iter()
+            .all(|(parts, _)| parts.extensions.get::<Pass>().is_some())
+    );
 }
 
 #[tokio::test]
@@ -86,7 +126,8 @@ async fn what_calls_nothing_needs_a_verified_pass_only() {
         message("logging/setLevel", &json!({"level": "info"})),
         r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#.to_owned(),
         r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned(),
-        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#
+            .to_owned(),
         r#"{"jsonrpc":"2.0","id":7,"result":{"roots":[]}}"#.to_owned(),
         r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"no"}}"#.to_owned(),
     ];
@@ -101,8 +142,13 @@ async fn what_calls_nothing_needs_a_verified_pass_only() {
 async fn the_metadata_is_public_and_says_who_issues_passes() {
     let guarded = Guarded::new();
     assert_eq!(guarded.layer.resource_metadata_url(), METADATA);
-    for path in ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"] {
-        let answered = guarded.send(Request::get(path).body(Full::default()).unwrap()).await;
+    for path in [
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/mcp",
+    ] {
+        let answered = guarded
+            .send(Request::get(path).body(Full::default()).unwrap())
+            .await;
         assert_eq!(answered.status, StatusCode::OK);
         assert_eq!(answered.header("access-control-allow-origin"), "*");
         assert_eq!(
@@ -121,8 +167,14 @@ async fn the_metadata_is_public_and_says_who_issues_passes() {
         );
         assert_eq!(answered.json(), guarded.layer.resource_metadata());
     }
-    for other in ["/.well-known/oauth-protected-resource/", "/.well-known/oauth-protected-resource/other", "/mcp"] {
-        let answered = guarded.send(Request::get(other).body(Full::default()).unwrap()).await;
+    for other in [
+        "/.well-known/oauth-protected-resource/",
+        "/.well-known/oauth-protected-resource/other",
+        "/mcp",
+    ] {
+        let answered = guarded
+            .send(Request::get(other).body(Full::default()).unwrap())
+            .await;
         assert_eq!(answered.status, StatusCode::UNAUTHORIZED, "{other}");
     }
     assert!(guarded.reached().is_empty());

@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use hallpass::{
-    base::json,
-    verify::{
-        Verifier,
-        tower::{HallpassLayer, HallpassService},
-    },
+use hallpass_core::base::json;
+use hallpass_verify::{
+    Verifier,
+    tower::{HallpassLayer, HallpassService},
 };
 use http::{HeaderMap, Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt as _, Full};
@@ -42,10 +40,17 @@ impl Guarded {
         Self::answering(|_| json_response(&json!({"jsonrpc": "2.0", "id": 1, "result": {}})))
     }
 
-    pub fn answering(answer: impl Fn(&Parts) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+    pub fn answering(
+        answer: impl Fn(&Parts) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
         let issuer = Issuer::new();
         let verifier = Arc::new(issuer.verifier());
-        Self::with_layer(issuer, HallpassLayer::new(Arc::clone(&verifier)), verifier, answer)
+        Self::with_layer(
+            issuer,
+            HallpassLayer::new(Arc::clone(&verifier)),
+            verifier,
+            answer,
+        )
     }
 
     pub fn with_layer(
@@ -67,7 +72,13 @@ impl Guarded {
             }
         });
         let service = layer.layer(BoxCloneService::new(inner));
-        Self { issuer, verifier, layer, reached, service }
+        Self {
+            issuer,
+            verifier,
+            layer,
+            reached,
+            service,
+        }
     }
 
     /// A pass for reading and searching the ledger, transfers up to 100, a subtree and the prompt.
@@ -85,7 +96,11 @@ impl Guarded {
         let response = self.service.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answered { status: parts.status, headers: parts.headers, text: String::from_utf8(body.to_vec()).unwrap() }
+        Answered {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).unwrap(),
+        }
     }
 
     /// Sends `body` with the usual headers and a good pass.
@@ -112,17 +127,23 @@ impl Answered {
     }
 
     pub fn reason(&self) -> String {
-        self.json()["error"]["data"]["reason"].as_str().unwrap_or("none").to_owned()
+        self.json()["error"]["data"]["reason"]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned()
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// One JSON value, strictly: what the layer writes has no member twice.
 pub fn strict(bytes: &[u8]) -> Value {
-    json::parse(bytes, 4_000_000).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
+    json::parse(bytes, 4_000_000)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }
 
 /// A POST of `body` as a stock client sends it.
@@ -149,7 +170,10 @@ pub fn json_response(body: &Value) -> Response<Full<Bytes>> {
 }
 
 pub fn response(content_type: &str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    Response::builder().header("content-type", content_type).body(Full::new(body.into())).unwrap()
+    Response::builder()
+        .header("content-type", content_type)
+        .body(Full::new(body.into()))
+        .unwrap()
 }
 
 /// A pass for another server of the same broker.
@@ -164,7 +188,14 @@ pub const METADATA: &str = "https://ledger.example/.well-known/oauth-protected-r
 #[tokio::test]
 async fn a_good_call_reaches_the_server() {
     let guarded = Guarded::new();
-    let answered = guarded.post(call("read_ledger", &json!({"year": 2026}))).await;
-    assert_eq!((answered.status, guarded.reached().len()), (StatusCode::OK, 1), "{}", answered.text);
+    let answered = guarded
+        .post(call("read_ledger", &json!({"year": 2026})))
+        .await;
+    assert_eq!(
+        (answered.status, guarded.reached().len()),
+        (StatusCode::OK, 1),
+        "{}",
+        answered.text
+    );
     assert_eq!(guarded.verifier.server().as_str(), support::SERVER);
 }

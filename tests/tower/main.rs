@@ -1,6 +1,5 @@
 //! The tower layer, from outside: what it refuses, what it hands on, what it lets back.
 
-#![cfg(feature = "server")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,12 +1,12 @@
 //! Bound passes at the layer: how they are presented, and how RFC 9449 wants them refused.
 
 use bytes::Bytes;
-use hallpass::{
+use hallpass_core::{
     base::{holder::HolderKey, key::PrivateKey},
-    token::Holding,
-    verify::possession::{ProofContent, call_digest, sign_proof},
-    verify::{Call, VerifierBuilder, tower::HallpassLayer},
+    possession::{ProofContent, call_digest, sign_proof},
+    token::{Call, Holding},
 };
+use hallpass_verify::{VerifierBuilder, tower::HallpassLayer};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -23,7 +23,10 @@ fn key() -> PrivateKey {
 fn bound(issuer: &Issuer) -> String {
     let detail = rights(json!({"tools": ["read_ledger", "transfer"], "call_proof": ["transfer"]}));
     let mut content = issuer.content(vec![detail]);
-    content.holder = Some(Holding { key: HolderKey::Ed25519(key().public()), max_delegations: 0 });
+    content.holder = Some(Holding {
+        key: HolderKey::Ed25519(key().public()),
+        max_delegations: 0,
+    });
     issuer.mint_content(&content).expose().to_owned()
 }
 
@@ -42,7 +45,9 @@ fn proof(issuer: &Issuer, token: &str, call: Option<&Call<'_>>, nonce: Option<&s
 /// A POST of `body` with the token in the `DPoP` scheme and these proofs.
 fn presented(token: &str, proofs: &[&str], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     let mut request = request(token, body);
-    request.headers_mut().insert("authorization", format!("DPoP {token}").parse().unwrap());
+    request
+        .headers_mut()
+        .insert("authorization", format!("DPoP {token}").parse().unwrap());
     for proof in proofs {
         request.headers_mut().append("dpop", proof.parse().unwrap());
     }
@@ -58,15 +63,37 @@ async fn a_bound_pass_with_its_proof_reaches_the_server_and_the_proof_does_not()
     let guarded = Guarded::new();
     let token = bound(&guarded.issuer);
     let proof = proof(&guarded.issuer, &token, None, None);
-    let answered = guarded.send(presented(&token, &[&proof], call("read_ledger", &json!({})))).await;
+    let answered = guarded
+        .send(presented(
+            &token,
+            &[&proof],
+            call("read_ledger", &json!({})),
+        ))
+        .await;
     assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
     let reached = guarded.reached();
-    assert!(reached[0].0.headers.get("dpop").is_none() && reached[0].0.headers.get("authorization").is_none());
-    let permit = reached[0].0.extensions.get::<hallpass::verify::Permit>().unwrap();
+    assert!(
+        reached[0].0.headers.get("dpop").is_none()
+            && reached[0].0.headers.get("authorization").is_none()
+    );
+    let permit = reached[0]
+        .0
+        .extensions
+        .get::<hallpass_verify::Permit>()
+        .unwrap();
     assert_eq!(permit.holder(), Some(&HolderKey::Ed25519(key().public())));
     // The same proof once more.
-    let answered = guarded.send(presented(&token, &[&proof], call("read_ledger", &json!({})))).await;
-    assert_eq!((answered.status, answered.reason().as_str()), (StatusCode::UNAUTHORIZED, "proof_replayed"));
+    let answered = guarded
+        .send(presented(
+            &token,
+            &[&proof],
+            call("read_ledger", &json!({})),
+        ))
+        .await;
+    assert_eq!(
+        (answered.status, answered.reason().as_str()),
+        (StatusCode::UNAUTHORIZED, "proof_replayed")
+    );
     assert!(guarded.reached().is_empty());
 }
 
@@ -77,11 +104,20 @@ async fn a_bound_pass_as_a_bearer_token_is_refused_with_a_proof_beside_it_or_wit
     let plain = request(&token, call("read_ledger", &json!({})));
     let mut with_proof = request(&token, call("read_ledger", &json!({})));
     let proof = proof(&guarded.issuer, &token, None, None);
-    with_proof.headers_mut().insert("dpop", proof.parse().unwrap());
+    with_proof
+        .headers_mut()
+        .insert("dpop", proof.parse().unwrap());
     for request in [plain, with_proof] {
         let answered = guarded.send(request).await;
-        assert_eq!((answered.status, answered.reason().as_str()), (StatusCode::UNAUTHORIZED, "proof_required"));
-        assert!(challenge(&answered).starts_with("Bearer error=\"invalid_token\""), "{}", challenge(&answered));
+        assert_eq!(
+            (answered.status, answered.reason().as_str()),
+            (StatusCode::UNAUTHORIZED, "proof_required")
+        );
+        assert!(
+            challenge(&answered).starts_with("Bearer error=\"invalid_token\""),
+            "{}",
+            challenge(&answered)
+        );
     }
     assert!(guarded.reached().is_empty());
 }
@@ -93,7 +129,14 @@ async fn a_bad_proof_is_401_with_the_error_of_rfc_9449() {
     let good = proof(&guarded.issuer, &token, None, None);
     let thief = {
         let now = guarded.issuer.now();
-        let content = ProofContent { token: &token, method: "POST", url: SERVER, now, nonce: None, call: None };
+        let content = ProofContent {
+            token: &token,
+            method: "POST",
+            url: SERVER,
+            now,
+            nonce: None,
+            call: None,
+        };
         sign_proof(&PrivateKey::from_seed(&[66; 32]), &content).unwrap()
     };
     let read = call("read_ledger", &json!({}));
@@ -104,7 +147,10 @@ async fn a_bad_proof_is_401_with_the_error_of_rfc_9449() {
         (vec![thief.as_str()], "proof_key"),
     ] {
         let answered = guarded.send(presented(&token, &proofs, read.clone())).await;
-        assert_eq!((answered.status, answered.reason().as_str()), (StatusCode::UNAUTHORIZED, reason));
+        assert_eq!(
+            (answered.status, answered.reason().as_str()),
+            (StatusCode::UNAUTHORIZED, reason)
+        );
         let expected = format!(
             "DPoP error=\"invalid_dpop_proof\", resource_metadata=\"{METADATA}\", \
              error_description=\"sign a new proof for this request\", algs=\"EdDSA ES256\""
@@ -124,21 +170,56 @@ async fn an_irreversible_tool_wants_a_proof_of_the_very_call() {
     let arguments = json!({"amount": 10});
     let transfer = Call::tool("transfer", Some(&arguments));
     let send = async |proof: String, arguments: &Value| {
-        guarded.send(presented(&token, &[&proof], call("transfer", arguments))).await
+        guarded
+            .send(presented(&token, &[&proof], call("transfer", arguments)))
+            .await
     };
     let none = send(proof(&guarded.issuer, &token, None, None), &arguments).await;
-    assert_eq!((none.status, none.reason().as_str()), (StatusCode::UNAUTHORIZED, "call_proof_required"));
-    let other = send(proof(&guarded.issuer, &token, Some(&transfer), None), &json!({"amount": 11})).await;
-    assert_eq!((other.status, other.reason().as_str()), (StatusCode::UNAUTHORIZED, "proof_call"));
-    assert!(challenge(&other).starts_with("DPoP error=\"invalid_dpop_proof\""), "{}", challenge(&other));
+    assert_eq!(
+        (none.status, none.reason().as_str()),
+        (StatusCode::UNAUTHORIZED, "call_proof_required")
+    );
+    let other = send(
+        proof(&guarded.issuer, &token, Some(&transfer), None),
+        &json!({"amount": 11}),
+    )
+    .await;
+    assert_eq!(
+        (other.status, other.reason().as_str()),
+        (StatusCode::UNAUTHORIZED, "proof_call")
+    );
+    assert!(
+        challenge(&other).starts_with("DPoP error=\"invalid_dpop_proof\""),
+        "{}",
+        challenge(&other)
+    );
     assert!(guarded.reached().is_empty());
-    let good = send(proof(&guarded.issuer, &token, Some(&transfer), None), &arguments).await;
-    assert_eq!((good.status, guarded.reached().len()), (StatusCode::OK, 1), "{}", good.text);
+    let good = send(
+        proof(&guarded.issuer, &token, Some(&transfer), None),
+        &arguments,
+    )
+    .await;
+    assert_eq!(
+        (good.status, guarded.reached().len()),
+        (StatusCode::OK, 1),
+        "{}",
+        good.text
+    );
     // What is not granted at all stays a matter of scope.
     let proof = proof(&guarded.issuer, &token, None, None);
-    let answered = guarded.send(presented(&token, &[&proof], call("delete_ledger", &json!({})))).await;
+    let answered = guarded
+        .send(presented(
+            &token,
+            &[&proof],
+            call("delete_ledger", &json!({})),
+        ))
+        .await;
     assert_eq!(answered.status, StatusCode::FORBIDDEN);
-    assert!(challenge(&answered).starts_with("DPoP error=\"insufficient_scope\""), "{}", challenge(&answered));
+    assert!(
+        challenge(&answered).starts_with("DPoP error=\"insufficient_scope\""),
+        "{}",
+        challenge(&answered)
+    );
 }
 
 #[tokio::test]
@@ -151,12 +232,26 @@ async fn the_nonce_comes_with_every_answer_where_proofs_need_one() {
     let token = bound(&guarded.issuer);
     let ask = async |nonce: Option<&str>| {
         let proof = proof(&guarded.issuer, &token, None, nonce);
-        guarded.send(presented(&token, &[&proof], message("ping", &json!({})))).await
+        guarded
+            .send(presented(&token, &[&proof], message("ping", &json!({}))))
+            .await
     };
     let first = ask(None).await;
-    assert_eq!((first.status, first.reason().as_str()), (StatusCode::UNAUTHORIZED, "proof_nonce"));
-    assert!(challenge(&first).starts_with("DPoP error=\"use_dpop_nonce\""), "{}", challenge(&first));
+    assert_eq!(
+        (first.status, first.reason().as_str()),
+        (StatusCode::UNAUTHORIZED, "proof_nonce")
+    );
+    assert!(
+        challenge(&first).starts_with("DPoP error=\"use_dpop_nonce\""),
+        "{}",
+        challenge(&first)
+    );
     let nonce = first.header("dpop-nonce").to_owned();
     let second = ask(Some(&nonce)).await;
-    assert_eq!((second.status, second.header("dpop-nonce")), (StatusCode::OK, nonce.as_str()), "{}", second.text);
+    assert_eq!(
+        (second.status, second.header("dpop-nonce")),
+        (StatusCode::OK, nonce.as_str()),
+        "{}",
+        second.text
+    );
 }

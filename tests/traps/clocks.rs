@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use hallpass::{
+use hallpass_core::{
     base::{ReasonCode, time::Timestamp},
     token::PassToken,
-    verify::{
-        FrameError, Verifier,
-        document::{Frame, RevocationEntry, Subjects},
-    },
+    wire::document::{Frame, RevocationEntry, Subjects},
 };
+use hallpass_verify::{FrameError, Verifier};
 use serde_json::json;
 
 use super::{
@@ -28,7 +26,11 @@ impl Scene {
         let issuer = Issuer::new();
         let verifier = issuer.verifier();
         let pass = issuer.mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
-        Self { issuer, verifier, pass }
+        Self {
+            issuer,
+            verifier,
+            pass,
+        }
     }
 
     fn read(&self, pass: &PassToken) -> Option<ReasonCode> {
@@ -42,13 +44,25 @@ impl Scene {
     fn heartbeat(&self) -> Frame {
         let since = Some(self.issuer.sequence.get());
         let frame = self.issuer.frame();
-        Frame { since, keys: None, feed_keys: None, ..frame }
+        Frame {
+            since,
+            keys: None,
+            feed_keys: None,
+            ..frame
+        }
     }
 
     fn revoke_agent(&self, cut_off: Option<Timestamp>) {
         let expires_at = self.issuer.now().plus(Duration::from_secs(900));
         let subject = Subjects::agent(&"research-bot".parse().unwrap());
-        self.issuer.revoke(&self.verifier, RevocationEntry { subject, cut_off, expires_at });
+        self.issuer.revoke(
+            &self.verifier,
+            RevocationEntry {
+                subject,
+                cut_off,
+                expires_at,
+            },
+        );
     }
 }
 
@@ -75,18 +89,28 @@ fn a_clock_set_back_revives_nothing() {
 #[test]
 fn a_clock_set_forward_refuses_until_it_is_corrected_and_forgets_nothing() {
     let scene = Scene::new();
-    let other = scene.issuer.mint_content(&hallpass::token::PassContent {
-        agent: "other-bot".parse().unwrap(),
-        ..scene.issuer.content(vec![rights(json!({"tools": ["read_ledger"]}))])
-    });
+    let other = scene
+        .issuer
+        .mint_content(&hallpass_core::token::PassContent {
+            agent: "other-bot".parse().unwrap(),
+            ..scene
+                .issuer
+                .content(vec![rights(json!({"tools": ["read_ledger"]}))])
+        });
     scene.revoke_agent(None);
     let heartbeat = scene.heartbeat();
-    scene.issuer.clock.set(scene.issuer.now().plus(minutes(60 * 24)));
+    scene
+        .issuer
+        .clock
+        .set(scene.issuer.now().plus(minutes(60 * 24)));
     assert_eq!(scene.read(&other), Some(ReasonCode::FeedStale));
     // Word comes while the clock is wrong.
     scene.issuer.tell(&scene.verifier, heartbeat);
     assert_eq!(scene.read(&other), Some(ReasonCode::FeedStale));
-    scene.issuer.clock.set("2026-11-22T10:00:01Z".parse().unwrap());
+    scene
+        .issuer
+        .clock
+        .set("2026-11-22T10:00:01Z".parse().unwrap());
     assert_eq!(scene.read(&other), None);
     assert_eq!(scene.read(&scene.pass), Some(ReasonCode::RevokedAgent));
 }
@@ -126,12 +150,16 @@ fn a_pass_minted_after_a_revocation_lives_and_one_of_the_same_second_does_not() 
     scene.issuer.clock.advance(Duration::from_millis(10_400));
     let cut_off = scene.issuer.now();
     scene.issuer.clock.advance(Duration::from_millis(300));
-    let same_second = scene.issuer.mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
+    let same_second = scene
+        .issuer
+        .mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
     scene.revoke_agent(Some(cut_off));
     assert_eq!(scene.read(&scene.pass), Some(ReasonCode::RevokedAgent));
     assert_eq!(scene.read(&same_second), Some(ReasonCode::RevokedAgent));
     scene.issuer.clock.advance(Duration::from_millis(300));
-    let later = scene.issuer.mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
+    let later = scene
+        .issuer
+        .mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
     assert_eq!(scene.read(&later), None);
     // The wider of two revocations holds, in whatever order they come.
     scene.revoke_agent(None);
@@ -145,17 +173,33 @@ fn a_restarted_verifier_refuses_until_the_broker_speaks_and_believes_nothing_old
     let old = scene.issuer.frame().sign(&scene.issuer.feed).unwrap();
     scene.issuer.clock.advance(Duration::from_secs(1));
     scene.revoke_agent(None);
-    let restarted =
-        Verifier::builder(scene.verifier.issuer().clone(), scene.issuer.feed.public().thumbprint(), manifest())
-            .clock(scene.issuer.clock.clone())
-            .memory(scene.verifier.memory())
-            .build();
-    assert_eq!(code(&restarted, &scene.pass, "read_ledger", &json!({})), Some(ReasonCode::FeedStale));
-    assert!(matches!(restarted.accept_frame(&old), Err(FrameError::Older { .. })));
+    let restarted = Verifier::builder(
+        scene.verifier.issuer().clone(),
+        scene.issuer.feed.public().thumbprint(),
+        manifest(),
+    )
+    .clock(scene.issuer.clock.clone())
+    .memory(scene.verifier.memory())
+    .build();
+    assert_eq!(
+        code(&restarted, &scene.pass, "read_ledger", &json!({})),
+        Some(ReasonCode::FeedStale)
+    );
+    assert!(matches!(
+        restarted.accept_frame(&old),
+        Err(FrameError::Older { .. })
+    ));
     let delta = scene.heartbeat().sign(&scene.issuer.feed).unwrap();
-    assert!(matches!(restarted.accept_frame(&delta), Err(FrameError::Gap { .. })));
+    assert!(matches!(
+        restarted.accept_frame(&delta),
+        Err(FrameError::Gap { .. })
+    ));
     scene.issuer.tell(&restarted, scene.issuer.frame());
-    assert_eq!(code(&restarted, &scene.pass, "read_ledger", &json!({})), None, "a snapshot replaces all");
+    assert_eq!(
+        code(&restarted, &scene.pass, "read_ledger", &json!({})),
+        None,
+        "a snapshot replaces all"
+    );
 }
 
 #[test]
@@ -166,10 +210,21 @@ fn a_frame_that_is_not_for_us_changes_nothing() {
         let mut frame = scene.issuer.frame();
         frame.keys = Some(Vec::new());
         change(&mut frame);
-        assert_eq!(scene.verifier.accept_frame(&frame.sign(&scene.issuer.feed).unwrap()), Err(expected));
+        assert_eq!(
+            scene
+                .verifier
+                .accept_frame(&frame.sign(&scene.issuer.feed).unwrap()),
+            Err(expected)
+        );
     };
-    refused(|frame| frame.iss = "https://other.example".parse().unwrap(), FrameError::Address);
-    refused(|frame| frame.aud = "https://b.example/mcp".parse().unwrap(), FrameError::Address);
+    refused(
+        |frame| frame.iss = "https://other.example".parse().unwrap(),
+        FrameError::Address,
+    );
+    refused(
+        |frame| frame.aud = "https://b.example/mcp".parse().unwrap(),
+        FrameError::Address,
+    );
     refused(
         |frame| {
             let mut foreign = manifest();
@@ -181,12 +236,29 @@ fn a_frame_that_is_not_for_us_changes_nothing() {
     let mut frame = scene.issuer.frame();
     frame.at = frame.at.minus(Duration::from_millis(1));
     let older = frame.sign(&scene.issuer.feed).unwrap();
-    assert!(matches!(scene.verifier.accept_frame(&older), Err(FrameError::Older { .. })));
-    let foreign = scene.issuer.frame().sign(&hallpass::base::key::PrivateKey::from_seed(&[8; 32])).unwrap();
-    assert_eq!(scene.verifier.accept_frame(&foreign), Err(FrameError::Signature));
-    let gap = Frame { since: Some(1_000), sequence: 1_001, ..scene.issuer.frame() };
+    assert!(matches!(
+        scene.verifier.accept_frame(&older),
+        Err(FrameError::Older { .. })
+    ));
+    let foreign = scene
+        .issuer
+        .frame()
+        .sign(&hallpass_core::base::key::PrivateKey::from_seed(&[8; 32]))
+        .unwrap();
+    assert_eq!(
+        scene.verifier.accept_frame(&foreign),
+        Err(FrameError::Signature)
+    );
+    let gap = Frame {
+        since: Some(1_000),
+        sequence: 1_001,
+        ..scene.issuer.frame()
+    };
     let gap = gap.sign(&scene.issuer.feed).unwrap();
-    assert!(matches!(scene.verifier.accept_frame(&gap), Err(FrameError::Gap { .. })));
+    assert!(matches!(
+        scene.verifier.accept_frame(&gap),
+        Err(FrameError::Gap { .. })
+    ));
     assert_eq!(scene.verifier.memory(), before);
     assert_eq!(scene.read(&scene.pass), None);
 }
@@ -207,7 +279,11 @@ fn a_narrowing_in_time_that_others_wrote_ends_all_use() {
         scene.issuer.clock.advance(Duration::from_secs(30));
         assert!(scene.verifier.admit(&pass).is_ok(), "{code}");
         scene.issuer.clock.advance(Duration::from_secs(1));
-        assert_eq!(scene.verifier.admit(&pass).unwrap_err().codes(), [ReasonCode::Expired], "{code}");
+        assert_eq!(
+            scene.verifier.admit(&pass).unwrap_err().codes(),
+            [ReasonCode::Expired],
+            "{code}"
+        );
         assert!(scene.read(&token).is_some(), "{code}");
     }
 }

@@ -1,13 +1,18 @@
 //! The traps of Biscuit and of the ground around it, each stepped into on purpose.
 
-#![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
-use hallpass::{
+use hallpass_core::{
     base::ReasonCode,
-    token::{PassToken, UnverifiedPass, VerifiedPass},
-    verify::{Call, Denial, Permit, Verifier},
+    token::{Call, PassToken, UnverifiedPass, VerifiedPass},
 };
+use hallpass_verify::{Denial, Permit, Verifier};
 use serde_json::Value;
 
 mod bytes;
@@ -21,14 +26,28 @@ mod support;
 
 fn verified(issuer: &support::Issuer, token: &PassToken) -> Result<VerifiedPass, ReasonCode> {
     let parsed = UnverifiedPass::parse(token.expose()).map_err(|error| error.code())?;
-    parsed.verify(&issuer.root.public()).map_err(|error| error.code())
+    parsed
+        .verify(&issuer.root.public())
+        .map_err(|error| error.code())
 }
 
-fn call(verifier: &Verifier, token: &PassToken, tool: &str, arguments: &Value) -> Result<Permit, Denial> {
+fn call(
+    verifier: &Verifier,
+    token: &PassToken,
+    tool: &str,
+    arguments: &Value,
+) -> Result<Permit, Denial> {
     let pass = verifier.verify(token.expose())?;
     verifier.clear(&pass, &Call::tool(tool, Some(arguments)))
 }
 
-fn code(verifier: &Verifier, token: &PassToken, tool: &str, arguments: &Value) -> Option<ReasonCode> {
-    call(verifier, token, tool, arguments).err().map(|denial| denial.code())
+fn code(
+    verifier: &Verifier,
+    token: &PassToken,
+    tool: &str,
+    arguments: &Value,
+) -> Option<ReasonCode> {
+    call(verifier, token, tool, arguments)
+        .err()
+        .map(|denial| denial.code())
 }

@@ -3,13 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use biscuit_auth::format::schema;
-use hallpass::{
+use hallpass_core::{
     base::{
         ReasonCode,
         ids::KeyId,
         key::{PrivateKey, PublicKey},
     },
-    token::{OperatorContent, PassToken, RootKey, VerifiedOperator, attenuate_operator, mint_operator},
+    token::{
+        OperatorContent, PassToken, RootKey, VerifiedOperator, attenuate_operator, mint_operator,
+    },
 };
 use serde_json::json;
 
@@ -39,11 +41,23 @@ fn neither_is_taken_for_the_other_whatever_key_signs() {
     let operators = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[3; 32])).unwrap();
     let pass = issuer.mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
     let admin = operator(&issuer, &operators);
-    assert_eq!(verified(&issuer, &admin).err(), Some(ReasonCode::TokenSignature));
-    assert_eq!(verify(&pass, &operators.public()).err(), Some(ReasonCode::TokenSignature));
+    assert_eq!(
+        verified(&issuer, &admin).err(),
+        Some(ReasonCode::TokenSignature)
+    );
+    assert_eq!(
+        verify(&pass, &operators.public()).err(),
+        Some(ReasonCode::TokenSignature)
+    );
     // Even where somebody used one key for both.
-    assert_eq!(verified(&issuer, &operator(&issuer, &issuer.root)).err(), Some(ReasonCode::TokenFormat));
-    assert_eq!(verify(&pass, &issuer.root.public()).err(), Some(ReasonCode::TokenFormat));
+    assert_eq!(
+        verified(&issuer, &operator(&issuer, &issuer.root)).err(),
+        Some(ReasonCode::TokenFormat)
+    );
+    assert_eq!(
+        verify(&pass, &issuer.root.public()).err(),
+        Some(ReasonCode::TokenFormat)
+    );
     // Nor can one token be both.
     let both = raw::mint(
         &issuer,
@@ -52,8 +66,14 @@ fn neither_is_taken_for_the_other_whatever_key_signs() {
         iat(2026-11-22T10:00:00Z); exp(2026-11-22T11:00:00Z); aud({"https://ledger.example/mcp"});
         check if time($t), $t < 2026-11-22T11:00:00Z && true;"#,
     );
-    assert_eq!(verified(&issuer, &both).err(), Some(ReasonCode::TokenFormat));
-    assert_eq!(verify(&both, &issuer.root.public()).err(), Some(ReasonCode::TokenFormat));
+    assert_eq!(
+        verified(&issuer, &both).err(),
+        Some(ReasonCode::TokenFormat)
+    );
+    assert_eq!(
+        verify(&both, &issuer.root.public()).err(),
+        Some(ReasonCode::TokenFormat)
+    );
 }
 
 #[test]
@@ -66,9 +86,23 @@ fn an_operator_may_what_its_role_may_until_it_ends() {
     assert!(admin.permits("agents.write", &["admin", "auditor"], now));
     assert!(!admin.permits("agents.write", &["auditor"], now));
     assert!(!admin.permits("agents.write", &[], now));
-    assert!(!admin.permits("agents.write", &["admin"], now.plus(Duration::from_secs(3600))));
-    assert!(!admin.permits("agents.write", &["admin"], now.minus(Duration::from_secs(6))));
-    let script = attenuate_operator(&token, &["audit.read"], Some(now.plus(Duration::from_secs(60)))).unwrap().token;
+    assert!(!admin.permits(
+        "agents.write",
+        &["admin"],
+        now.plus(Duration::from_secs(3600))
+    ));
+    assert!(!admin.permits(
+        "agents.write",
+        &["admin"],
+        now.minus(Duration::from_secs(6))
+    ));
+    let script = attenuate_operator(
+        &token,
+        &["audit.read"],
+        Some(now.plus(Duration::from_secs(60))),
+    )
+    .unwrap()
+    .token;
     let script = verify(&script, &root.public()).unwrap();
     assert!(script.permits("audit.read", &["admin"], now));
     assert!(!script.permits("agents.write", &["admin"], now));
@@ -80,11 +114,19 @@ fn what_is_printed_for_debugging_holds_no_secret() {
     let issuer = Issuer::new();
     let root = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[3; 32])).unwrap();
     let token = operator(&issuer, &root);
-    let Some(schema::proof::Content::NextSecret(secret)) = raw::wire(&token).proof.content else { panic!("sealed") };
+    let Some(schema::proof::Content::NextSecret(secret)) = raw::wire(&token).proof.content else {
+        panic!("sealed")
+    };
     let printed = format!("{:?}", verify(&token, &root.public()).unwrap());
     let decimal = format!("{secret:?}");
-    assert!(!printed.contains(decimal.trim_matches(['[', ']'])), "{printed}");
-    assert!(printed.contains("alice") && printed.len() < 300, "{printed}");
+    assert!(
+        !printed.contains(decimal.trim_matches(['[', ']'])),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("alice") && printed.len() < 300,
+        "{printed}"
+    );
 }
 
 #[test]
@@ -92,10 +134,21 @@ fn a_holders_block_gives_no_role() {
     let issuer = Issuer::new();
     let root = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[3; 32])).unwrap();
     let token = operator(&issuer, &root);
-    for code in [r#"role("root");"#, r#"role("root") <- role($r);"#, r#"follows("https://b.example/mcp");"#] {
+    for code in [
+        r#"role("root");"#,
+        r#"role("root") <- role($r);"#,
+        r#"follows("https://b.example/mcp");"#,
+    ] {
         let widened = raw::append(&token, &root.public(), code);
-        assert_eq!(verify(&widened, &root.public()).err(), Some(ReasonCode::TokenProfile), "{code}");
+        assert_eq!(
+            verify(&widened, &root.public()).err(),
+            Some(ReasonCode::TokenProfile),
+            "{code}"
+        );
     }
     let huge = PassToken::from_text("A".repeat(30_000));
-    assert_eq!(verify(&huge, &root.public()).err(), Some(ReasonCode::TokenTooLarge));
+    assert_eq!(
+        verify(&huge, &root.public()).err(),
+        Some(ReasonCode::TokenTooLarge)
+    );
 }

@@ -1,6 +1,6 @@
 //! What remains of a pass, said again as rights, when its holder wrote checks that look like ours.
 
-use hallpass::token::{PassToken, Remaining, rights::GrantedDetail};
+use hallpass_core::token::{GrantedDetail, PassToken, Remaining};
 use serde_json::json;
 
 use super::{
@@ -9,7 +9,9 @@ use super::{
 };
 
 fn pass(issuer: &Issuer) -> PassToken {
-    issuer.mint(vec![rights(json!({"tools": ["transfer"], "resources": ["file:///srv"]}))])
+    issuer.mint(vec![rights(
+        json!({"tools": ["transfer"], "resources": ["file:///srv"]}),
+    )])
 }
 
 fn remaining(issuer: &Issuer, token: &PassToken) -> Remaining {
@@ -30,13 +32,25 @@ fn a_subtree_that_is_named_again_and_again_remains_once() {
     let left = remaining(&issuer, &token);
     assert_eq!(left.unsaid, 0);
     assert_eq!(left.rights, [rights(json!({"resources": ["file:///srv"]}))]);
-    let told = hallpass::token::UnverifiedPass::parse(token.expose()).unwrap().dangerous_unverified_summary();
-    assert_eq!(told.left.unwrap().rights, [format!("resources under file:///srv on {SERVER}")]);
+    let told = hallpass_core::token::UnverifiedPass::parse(token.expose())
+        .unwrap()
+        .dangerous_unverified_summary();
+    assert_eq!(
+        told.left.unwrap().rights,
+        [format!("resources under file:///srv on {SERVER}")]
+    );
 
     // One within another remains beside it, and what is elsewhere does not.
     let some = format!(
         "check if {};",
-        [r#""srv", "a""#, r#""srv", "a", "b""#, r#""etc""#, r#""srv", "a""#].map(under).join(" or ")
+        [
+            r#""srv", "a""#,
+            r#""srv", "a", "b""#,
+            r#""etc""#,
+            r#""srv", "a""#
+        ]
+        .map(under)
+        .join(" or ")
     );
     let token = raw::append(&token, &issuer.root.public(), &some);
     let resources = json!({"resources": ["file:///srv/a", "file:///srv/a/b"]});
@@ -46,9 +60,14 @@ fn a_subtree_that_is_named_again_and_again_remains_once() {
 #[test]
 fn a_constraint_that_no_right_can_hold_is_counted_and_not_said() {
     let issuer = Issuer::new();
-    let another = format!(r#"call($s, $k, $n), !($s === "{SERVER}" && $k === "tool" && $n === "transfer")"#);
+    let another =
+        format!(r#"call($s, $k, $n), !($s === "{SERVER}" && $k === "tool" && $n === "transfer")"#);
     let constrained = |query: &str| {
-        let token = raw::append(&pass(&issuer), &issuer.root.public(), &format!("check all {another} or {query};"));
+        let token = raw::append(
+            &pass(&issuer),
+            &issuer.root.public(),
+            &format!("check all {another} or {query};"),
+        );
         remaining(&issuer, &token)
     };
     for sound in [
@@ -59,7 +78,11 @@ fn a_constraint_that_no_right_can_hold_is_counted_and_not_said() {
         r#"arg_host("/url", $h), {"api.example"}.contains($h)"#,
     ] {
         let left = constrained(sound);
-        assert_eq!((left.unsaid, left.rights[0].constraints.len()), (0, 1), "{sound}");
+        assert_eq!(
+            (left.unsaid, left.rights[0].constraints.len()),
+            (0, 1),
+            "{sound}"
+        );
     }
     for unsound in [
         r#"arg("/amount", $v)"#,
@@ -70,9 +93,17 @@ fn a_constraint_that_no_right_can_hold_is_counted_and_not_said() {
         r#"arg_host("/url", $h), {"API.example"}.contains($h)"#,
     ] {
         let left = constrained(unsound);
-        assert_eq!((left.unsaid, left.rights[0].constraints.len()), (1, 0), "{unsound}");
+        assert_eq!(
+            (left.unsaid, left.rights[0].constraints.len()),
+            (1, 0),
+            "{unsound}"
+        );
         // Whatever is said can be read again.
         let written = serde_json::to_value(&left.rights).unwrap();
-        assert_eq!(serde_json::from_value::<Vec<GrantedDetail>>(written).unwrap(), left.rights, "{unsound}");
+        assert_eq!(
+            serde_json::from_value::<Vec<GrantedDetail>>(written).unwrap(),
+            left.rights,
+            "{unsound}"
+        );
     }
 }

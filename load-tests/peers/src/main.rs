@@ -10,14 +10,8 @@ mod lean;
 use std::{collections::HashMap, hint::black_box, rc::Rc, time::Duration};
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use hallpass::{
-    base::{holder::HolderKey, key::PrivateKey},
-    token::{Delegation, Narrowing, PassToken, UnverifiedPass, delegate},
-    verify::{
-        Call, Verifier,
-        possession::{Presented, ProofContent, sign_proof},
-    },
-};
+use hallpass_core::{base::{holder::HolderKey, key::PrivateKey}, token::{Delegation, Narrowing, PassToken, UnverifiedPass, delegate}, possession::{Presented, ProofContent, sign_proof}};
+use hallpass_verify::{Call, Verifier};
 use lean::{Operation, SERVER, median, now, pass, root, verifier};
 use serde_json::{Value, json};
 use tenuo::{Authorizer, ConstraintSet, ConstraintValue, Exact, Pattern, Range, SigningKey as TenuoKey, Warrant, wire};

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::filter::{Filter, given};
 use crate::cli::{
     access::Operator,
+    audit::filter::{Filter, given},
     error::CliError,
     output::{Output, View},
     view::{items, text},
@@ -30,20 +30,36 @@ impl Calls {
         let (client, bearer) = self.operator.open()?;
         let mut query = self.filter.query();
         query.extend(given([("decision", self.decision)]));
-        let mut calls = client.list("/v1/decisions", (&query, self.lines), &bearer).await?;
+        let mut calls = client
+            .list("/v1/decisions", (&query, self.lines), &bearer)
+            .await?;
         calls.reverse();
         let rows = calls.iter().map(row).collect();
-        let columns = &["at", "server", "call", "decision", "agent", "steward", "task", "purpose", "grant", "note"];
-        let view = View::Table { columns, rows, empty: "no calls were reported that fit" };
+        let columns = &[
+            "at", "server", "call", "decision", "agent", "steward", "task", "purpose", "grant",
+            "note",
+        ];
+        let view = View::Table {
+            columns,
+            rows,
+            empty: "no calls were reported that fit",
+        };
         output.show(&Value::Array(calls), view)
     }
 }
 
 fn row(call: &Value) -> Vec<String> {
     let of = |pointer: &str| text(call, pointer);
-    let named =
-        if call.get("call").is_some() { format!("{} {}", of("/call/kind"), of("/call/name")) } else { of("/call") };
-    let steward = if call.get("steward_name").is_some() { of("/steward_name") } else { of("/steward") };
+    let named = if call.get("call").is_some() {
+        format!("{} {}", of("/call/kind"), of("/call/name"))
+    } else {
+        of("/call")
+    };
+    let steward = if call.get("steward_name").is_some() {
+        of("/steward_name")
+    } else {
+        of("/steward")
+    };
     let (task, purpose) = (of("/task"), of("/purpose"));
     vec![
         of("/at"),
@@ -65,7 +81,10 @@ fn note(call: &Value) -> String {
     if !items(call, "/reasons").is_empty() {
         notes.push(text(call, "/reasons"));
     }
-    let delegates: Vec<_> = items(call, "/delegates").iter().map(|hop| text(hop, "/agent")).collect();
+    let delegates: Vec<_> = items(call, "/delegates")
+        .iter()
+        .map(|hop| text(hop, "/agent"))
+        .collect();
     if !delegates.is_empty() {
         notes.push(format!("through {}", delegates.join(", ")));
     }
@@ -73,8 +92,17 @@ fn note(call: &Value) -> String {
         notes.push(format!("NOT attributed: {}", text(call, "/attribution")));
     }
     if call.get("lost").is_some() {
-        let count = call.pointer("/lost/count").map_or_else(|| "an unknown number of".to_owned(), ToString::to_string);
-        notes.push(format!("{count} reports lost till {}", text(call, "/lost/to")));
+        let count = call
+            .pointer("/lost/count")
+            .map_or_else(|| "an unknown number of".to_owned(), ToString::to_string);
+        notes.push(format!(
+            "{count} reports lost till {}",
+            text(call, "/lost/to")
+        ));
     }
-    if notes.is_empty() { "-".to_owned() } else { notes.join("; ") }
+    if notes.is_empty() {
+        "-".to_owned()
+    } else {
+        notes.join("; ")
+    }
 }

@@ -9,16 +9,21 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use crate::{
-    audit::{self, Anchor, Claims, Evidence, FileState, Signature, Signer, Standing, Summary, TreeHead, VerifyError},
-    base::{error::chain, json, key::PublicKey, time::Timestamp},
-    cli::{
-        access::DATA_DIRECTORY,
-        error::CliError,
-        output::{Output, View},
+use crate::cli::{
+    access::DATA_DIRECTORY,
+    error::CliError,
+    output::{Output, View},
+};
+use hallpass_broker::ledger::{
+    audit::{
+        self, Anchor, Claims, Evidence, FileState, Signature, Signer, Standing, Summary, TreeHead,
+        VerifyError,
     },
-    journal::{DIRECTORY, Head, segments_of},
-    verify::document::KeyDocument,
+    file::{DIRECTORY, Head, segments_of},
+};
+use hallpass_core::{
+    base::{error::chain, json, key::PublicKey, time::Timestamp},
+    wire::document::KeyDocument,
 };
 
 /// What is to be checked, and what is known.
@@ -51,45 +56,82 @@ impl Verify {
         };
         if is_evidence(&self.path)? {
             if head.is_some() {
-                return Err(CliError::usage("--head: a proof is held against the file of a signed head"));
+                return Err(CliError::usage(
+                    "--head: a proof is held against the file of a signed head",
+                ));
             }
             return self.evidence(anchor.as_ref(), tree_head.as_ref(), output);
         }
         let inside = self.path.join(DIRECTORY);
-        let path = if inside.is_dir() { inside } else { self.path.clone() };
+        let path = if inside.is_dir() {
+            inside
+        } else {
+            self.path.clone()
+        };
         let segments = segments_of(&path).map_err(|error| unreadable(&path, &error))?;
         if segments.is_empty() {
-            return Err(CliError::failed(format!("`{}` holds no journal", path.display())));
+            return Err(CliError::failed(format!(
+                "`{}` holds no journal",
+                path.display()
+            )));
         }
         let mut files = Vec::with_capacity(segments.len());
         let mut bytes: u64 = 0;
         for (number, path) in &segments {
             let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-            bytes = bytes.saturating_add(file.metadata().map_err(|error| unreadable(path, &error))?.len());
+            bytes = bytes.saturating_add(
+                file.metadata()
+                    .map_err(|error| unreadable(path, &error))?
+                    .len(),
+            );
             files.push((*number, file));
         }
         let bar = output.progress(bytes);
-        let file = if self.closed { FileState::Closed } else { FileState::Live };
+        let file = if self.closed {
+            FileState::Closed
+        } else {
+            FileState::Live
+        };
         let reader = |file| BufReader::with_capacity(READ_BUFFER_BYTES, bar.wrap_read(file));
-        let readers = files.into_iter().map(|(number, file)| Ok((number, reader(file))));
-        let claims = Claims { head, tree_head, follows: self.follows, anchor, file };
+        let readers = files
+            .into_iter()
+            .map(|(number, file)| Ok((number, reader(file))));
+        let claims = Claims {
+            head,
+            tree_head,
+            follows: self.follows,
+            anchor,
+            file,
+        };
         let verified = audit::verify_segments(readers, &claims);
         bar.finish_and_clear();
         match verified {
             Ok(summary) => sound(&path, &summary, output),
             Err(VerifyError::Damage(damage)) => {
-                let damaged = segments.iter().find(|(number, _)| *number == damage.segment);
+                let damaged = segments
+                    .iter()
+                    .find(|(number, _)| *number == damage.segment);
                 let path = damaged.map_or(&path, |(_, path)| path);
                 Err(CliError::failed(format!("`{}` is damaged at {damage}", path.display()))
                     .hint("what stands before that place is sound; compare with a copy from elsewhere"))
             }
-            Err(error) => Err(CliError::failed(format!("`{}`: {}", path.display(), chain(&error)))),
+            Err(error) => Err(CliError::failed(format!(
+                "`{}`: {}",
+                path.display(),
+                chain(&error)
+            ))),
         }
     }
 
-    fn evidence(&self, anchor: Option<&Anchor>, known: Option<&TreeHead>, output: Output) -> Result<(), CliError> {
-        let bad =
-            |error: audit::EvidenceError| CliError::failed(format!("`{}`: {}", self.path.display(), chain(&error)));
+    fn evidence(
+        &self,
+        anchor: Option<&Anchor>,
+        known: Option<&TreeHead>,
+        output: Output,
+    ) -> Result<(), CliError> {
+        let bad = |error: audit::EvidenceError| {
+            CliError::failed(format!("`{}`: {}", self.path.display(), chain(&error)))
+        };
         let mut fields = vec![("file", self.path.display().to_string())];
         let evidence = evidence(&self.path)?;
         let signer = evidence.signed().map(|signed| signed.signer(anchor));
@@ -97,18 +139,27 @@ impl Verify {
             Evidence::Head(head) => head.verify(anchor, known).map_err(bad)?,
             Evidence::Inclusion(inclusion) => {
                 let head = inclusion.verify(anchor, known).map_err(bad)?;
-                fields.push(("proves", format!("record {} is in the journal", inclusion.inclusion.sequence)));
+                fields.push((
+                    "proves",
+                    format!("record {} is in the journal", inclusion.inclusion.sequence),
+                ));
                 fields.push(("line", inclusion.record));
                 head
             }
             Evidence::Consistency(consistency) => {
                 let (earlier, later) = consistency.verify(anchor, known).map_err(bad)?;
                 let (from, at) = (earlier.size, earlier.at);
-                fields.push(("proves", format!("records 1 to {from} are those of the head signed at {at}")));
+                fields.push((
+                    "proves",
+                    format!("records 1 to {from} are those of the head signed at {at}"),
+                ));
                 later
             }
         };
-        fields.push(("signed", if anchor.is_some() { "yes" } else { UNANCHORED }.to_owned()));
+        fields.push((
+            "signed",
+            if anchor.is_some() { "yes" } else { UNANCHORED }.to_owned(),
+        ));
         fields.extend(signer.as_ref().map(signer_field));
         fields.extend(head_fields(&head));
         let document = json!({"ok": true, "file": self.path.display().to_string(),
@@ -120,21 +171,31 @@ impl Verify {
 /// Reads the evidence in a file.
 pub(super) fn evidence(path: &Path) -> Result<Evidence, CliError> {
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    Evidence::read(&bytes).map_err(|error| CliError::failed(format!("`{}`: {error}", path.display())))
+    Evidence::read(&bytes)
+        .map_err(|error| CliError::failed(format!("`{}`: {error}", path.display())))
 }
 
 /// Who stands for an export, in words.
 pub(super) fn export_fields(summary: &Summary) -> Vec<(&'static str, String)> {
     let (word, export) = match &summary.signature {
         Signature::None => {
-            return vec![("signed", "no: whoever can write the file can write another sound one".to_owned())];
+            return vec![(
+                "signed",
+                "no: whoever can write the file can write another sound one".to_owned(),
+            )];
         }
         Signature::Unanchored(export) => (UNANCHORED, export),
         Signature::Verified(export) => ("yes", export),
     };
     let mut fields = vec![("signed", word.to_owned())];
     fields.extend(summary.signer.as_ref().map(signer_field));
-    fields.push(("holds", format!("records {} to {} of {}", export.from, export.to, export.head.size)));
+    fields.push((
+        "holds",
+        format!(
+            "records {} to {} of {}",
+            export.from, export.to, export.head.size
+        ),
+    ));
     fields.extend(head_fields(&export.head));
     fields
 }
@@ -150,7 +211,9 @@ fn signer_field(signer: &Signer) -> (&'static str, String) {
             "a checkpoint key that the key document does not list: get the newest document; a key that is in none \
              was vouched for by somebody who has an earlier one"
         }
-        Standing::Unknown => "whether that is the current checkpoint key, a key document says: --key KEYS.JSON",
+        Standing::Unknown => {
+            "whether that is the current checkpoint key, a key document says: --key KEYS.JSON"
+        }
     };
     ("signed by", format!("{}; {words}", signer.key))
 }
@@ -186,7 +249,13 @@ fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError>
         ("head", head),
     ];
     if summary.from > 1 && summary.signature == Signature::None {
-        fields.push(("begins", format!("with record {}: those before it were archived", summary.from)));
+        fields.push((
+            "begins",
+            format!(
+                "with record {}: those before it were archived",
+                summary.from
+            ),
+        ));
     }
     if summary.in_flight {
         fields.push(("in flight", "a record is being written".to_owned()));
@@ -197,7 +266,11 @@ fn sound(path: &Path, summary: &Summary, output: Output) -> Result<(), CliError>
 
 /// Whether a file holds a head or a proof; a journal and an export have one record a line.
 fn is_evidence(path: &Path) -> Result<bool, CliError> {
-    if path.is_dir() || path.extension().is_some_and(|extension| extension == "jsonl") {
+    if path.is_dir()
+        || path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+    {
         return Ok(false);
     }
     let mut begin = Vec::new();
@@ -219,24 +292,36 @@ fn read_anchor(text: &str) -> Result<Anchor, CliError> {
     let path = Path::new(text);
     if !path.exists() {
         return Anchor::thumbprint(text).ok_or_else(|| {
-            CliError::usage(format!("--key: `{text}` is neither a file nor the thumbprint of a key"))
-                .hint("`hallpass keys show-pin` prints the thumbprint of the checkpoint key")
+            CliError::usage(format!(
+                "--key: `{text}` is neither a file nor the thumbprint of a key"
+            ))
+            .hint("`hallpass keys show-pin` prints the thumbprint of the checkpoint key")
         });
     }
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let value = json::parse(&bytes, MAX_KEY_BYTES).map_err(|error| CliError::usage(format!("`{text}`: {error}")))?;
+    let value = json::parse(&bytes, MAX_KEY_BYTES)
+        .map_err(|error| CliError::usage(format!("`{text}`: {error}")))?;
     let anchor = if value.get("kty").is_some() {
-        serde_json::from_value::<PublicKey>(value).ok().map(|key| Anchor::key(&key))
+        serde_json::from_value::<PublicKey>(value)
+            .ok()
+            .map(|key| Anchor::key(&key))
     } else {
-        serde_json::from_value::<KeyDocument>(value).ok().and_then(|document| Anchor::document(&document))
+        serde_json::from_value::<KeyDocument>(value)
+            .ok()
+            .and_then(|document| Anchor::document(&document))
     };
     anchor.ok_or_else(|| {
-        CliError::usage(format!("`{text}` holds neither a public key (JWK) nor a key document with a checkpoint key"))
+        CliError::usage(format!(
+            "`{text}` holds neither a public key (JWK) nor a key document with a checkpoint key"
+        ))
     })
 }
 
 /// `SEQUENCE:HASH`, or the file of a signed head.
-fn read_head(text: &str, anchor: Option<&Anchor>) -> Result<(Option<Head>, Option<TreeHead>), CliError> {
+fn read_head(
+    text: &str,
+    anchor: Option<&Anchor>,
+) -> Result<(Option<Head>, Option<TreeHead>), CliError> {
     let path = Path::new(text);
     if !path.exists() {
         return text
@@ -247,7 +332,9 @@ fn read_head(text: &str, anchor: Option<&Anchor>) -> Result<(Option<Head>, Optio
     let Evidence::Head(head) = evidence(path)? else {
         return Err(CliError::usage(format!("--head: `{text}` is not a head")));
     };
-    let head = head.verify(anchor, None).map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
+    let head = head
+        .verify(anchor, None)
+        .map_err(|error| CliError::failed(format!("`{text}`: {}", chain(&error))))?;
     Ok((None, Some(head)))
 }
 

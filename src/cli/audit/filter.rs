@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::base::{
+use hallpass_core::base::{
     ids::{AgentId, TaskId},
     time::Timestamp,
 };
@@ -52,11 +52,19 @@ impl Filter {
 
 impl Times {
     pub(super) fn query(&self) -> Vec<(&'static str, String)> {
-        given([("from", self.from.map(|at| at.to_string())), ("to", self.to.map(|at| at.to_string()))])
+        given([
+            ("from", self.from.map(|at| at.to_string())),
+            ("to", self.to.map(|at| at.to_string())),
+        ])
     }
 }
 
 /// The members that have a value.
-pub(super) fn given<const N: usize>(members: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
-    members.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+pub(super) fn given<const N: usize>(
+    members: [(&'static str, Option<String>); N],
+) -> Vec<(&'static str, String)> {
+    members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }

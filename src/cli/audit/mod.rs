@@ -9,7 +9,7 @@ mod tail;
 
 use clap::{Args, Subcommand};
 
-use super::{error::CliError, output::Output};
+use crate::cli::{error::CliError, output::Output};
 
 /// What happened.
 #[derive(Debug, Args)]

@@ -10,20 +10,20 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{
-    check::{evidence, export_fields},
-    filter::given,
-};
-use crate::{
-    audit::{self, Claims, ConsistencyEvidence, Evidence, FileState, HeadEvidence, InclusionEvidence},
-    base::error::chain,
-    cli::{
-        access::Operator,
-        client::{Bearer, Client},
-        error::CliError,
-        output::{Output, View},
+use crate::cli::{
+    access::Operator,
+    audit::{
+        check::{evidence, export_fields},
+        filter::given,
     },
+    client::{Bearer, Client},
+    error::CliError,
+    output::{Output, View},
 };
+use hallpass_broker::ledger::audit::{
+    self, Claims, ConsistencyEvidence, Evidence, FileState, HeadEvidence, InclusionEvidence,
+};
+use hallpass_core::base::error::chain;
 
 /// The signed head.
 #[derive(Debug, Args)]
@@ -71,19 +71,32 @@ impl Prove {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
         let (path, query, earlier) = match (self.what.sequence, &self.what.since) {
-            (Some(sequence), _) => ("/v1/audit/proofs/inclusion", [("sequence", sequence.to_string())], None),
+            (Some(sequence), _) => (
+                "/v1/audit/proofs/inclusion",
+                [("sequence", sequence.to_string())],
+                None,
+            ),
             (None, Some(path)) => {
                 let Evidence::Head(head) = evidence(path)? else {
-                    return Err(CliError::usage(format!("`{}` is not a head", path.display()))
-                        .hint("`hallpass audit head --json` prints one"));
+                    return Err(
+                        CliError::usage(format!("`{}` is not a head", path.display()))
+                            .hint("`hallpass audit head --json` prints one"),
+                    );
                 };
-                ("/v1/audit/proofs/consistency", [("from", head.sequence.to_string())], Some(head.signed))
+                (
+                    "/v1/audit/proofs/consistency",
+                    [("from", head.sequence.to_string())],
+                    Some(head.signed),
+                )
             }
             (None, None) => return Err(CliError::usage("say --sequence or --since")),
         };
         let mut document = client.get(path, &query, &bearer).await?;
         if let (Some(earlier), Some(members)) = (earlier, document.as_object_mut()) {
-            members.insert("earlier".to_owned(), serde_json::to_value(earlier).map_err(CliError::failed)?);
+            members.insert(
+                "earlier".to_owned(),
+                serde_json::to_value(earlier).map_err(CliError::failed)?,
+            );
         }
         // Shown only if it holds: a proof that does not is no answer.
         output.show(&document, View::Fields(proven(&document)?))
@@ -93,7 +106,9 @@ impl Prove {
 fn proven(document: &Value) -> Result<Vec<(&'static str, String)>, CliError> {
     if document.get("inclusion").is_some() {
         let evidence: InclusionEvidence = shaped(document)?;
-        let head = evidence.verify(None, None).map_err(|error| bad_answer(&error))?;
+        let head = evidence
+            .verify(None, None)
+            .map_err(|error| bad_answer(&error))?;
         return Ok(vec![
             ("record", evidence.inclusion.sequence.to_string()),
             ("is among", format!("{} records", head.size)),
@@ -102,7 +117,9 @@ fn proven(document: &Value) -> Result<Vec<(&'static str, String)>, CliError> {
         ]);
     }
     let evidence: ConsistencyEvidence = shaped(document)?;
-    let (earlier, later) = evidence.verify(None, None).map_err(|error| bad_answer(&error))?;
+    let (earlier, later) = evidence
+        .verify(None, None)
+        .map_err(|error| bad_answer(&error))?;
     Ok(vec![
         ("unchanged", format!("records 1 to {}", earlier.size)),
         ("are among", format!("{} records", later.size)),
@@ -131,12 +148,20 @@ impl Export {
         let text = |number: Option<u64>| number.map(|number| number.to_string());
         let query = given([("from", text(self.first)), ("to", text(self.last))]);
         if self.file.exists() {
-            return Err(self.failed(&io::ErrorKind::AlreadyExists.into()).hint("choose another name, or move it away"));
+            return Err(self
+                .failed(&io::ErrorKind::AlreadyExists.into())
+                .hint("choose another name, or move it away"));
         }
         // Under another name until it is whole, so that nobody takes a part for it.
         let part = partial(&self.file);
-        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
-        let file = open.map_err(|error| CliError::failed(format!("cannot write `{}`: {error}", part.display())))?;
+        let open = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part);
+        let file = open.map_err(|error| {
+            CliError::failed(format!("cannot write `{}`: {error}", part.display()))
+        })?;
         let written = self.write((file, &part), (&client, &bearer), &query).await;
         let summary = written.inspect_err(|_| {
             // What is left over is no export; that it stays behind is no second failure.
@@ -157,19 +182,32 @@ impl Export {
         (client, bearer): (&Client, &Bearer),
         query: &[(&str, String)],
     ) -> Result<audit::Summary, CliError> {
-        let mut response = client.stream("/v1/audit/export", (query, "application/jsonl"), bearer).await?;
+        let mut response = client
+            .stream("/v1/audit/export", (query, "application/jsonl"), bearer)
+            .await?;
         let failed = |error: io::Error| self.failed(&error);
-        let broke = |error: reqwest::Error| CliError::failed(format!("the export broke off: {}", chain(&error)));
+        let broke = |error: reqwest::Error| {
+            CliError::failed(format!("the export broke off: {}", chain(&error)))
+        };
         while let Some(piece) = response.chunk().await.map_err(broke)? {
             file.write_all(&piece).map_err(failed)?;
         }
         file.sync_all().map_err(failed)?;
-        let claims = Claims { file: FileState::Closed, ..Claims::default() };
+        let claims = Claims {
+            file: FileState::Closed,
+            ..Claims::default()
+        };
         let reader = io::BufReader::new(File::open(part).map_err(failed)?);
-        let summary = audit::verify(reader, &claims)
-            .map_err(|error| CliError::failed(format!("what the broker sent is no export: {}", chain(&error))))?;
+        let summary = audit::verify(reader, &claims).map_err(|error| {
+            CliError::failed(format!(
+                "what the broker sent is no export: {}",
+                chain(&error)
+            ))
+        })?;
         if summary.signature == audit::Signature::None {
-            return Err(CliError::failed("what the broker sent is no export: it has no seal"));
+            return Err(CliError::failed(
+                "what the broker sent is no export: it has no seal",
+            ));
         }
         Ok(summary)
     }
@@ -188,14 +226,19 @@ fn partial(file: &Path) -> PathBuf {
 async fn signed_head(client: &Client, bearer: &Bearer) -> Result<(Value, HeadEvidence), CliError> {
     let document = client.get("/v1/audit/head", &[], bearer).await?;
     let head: HeadEvidence = shaped(&document)?;
-    head.verify(None, None).map_err(|error| bad_answer(&error))?;
+    head.verify(None, None)
+        .map_err(|error| bad_answer(&error))?;
     Ok((document, head))
 }
 
 fn shaped<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, CliError> {
-    T::deserialize(document).map_err(|error| CliError::failed(format!("the broker's answer cannot be read: {error}")))
+    T::deserialize(document)
+        .map_err(|error| CliError::failed(format!("the broker's answer cannot be read: {error}")))
 }
 
 fn bad_answer(error: &dyn std::error::Error) -> CliError {
-    CliError::failed(format!("the broker's answer proves nothing: {}", chain(error)))
+    CliError::failed(format!(
+        "the broker's answer proves nothing: {}",
+        chain(error)
+    ))
 }

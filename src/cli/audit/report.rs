@@ -3,17 +3,15 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::filter::{Filter, Times, given};
-use crate::{
-    audit::csv,
-    base::{ids::ToolName, time::Timestamp},
-    cli::{
-        access::Operator,
-        error::CliError,
-        output::{Output, View},
-        view::text,
-    },
+use crate::cli::{
+    access::Operator,
+    audit::filter::{Filter, Times, given},
+    error::CliError,
+    output::{Output, View},
+    view::text,
 };
+use hallpass_broker::ledger::audit::csv;
+use hallpass_core::base::{ids::ToolName, time::Timestamp};
 
 /// A question.
 #[derive(Debug, Args)]
@@ -73,23 +71,41 @@ impl Report {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let (client, bearer) = self.operator.open()?;
         let (form, query) = self.question.asks();
-        let rows = client.list(form.path, (&query, self.lines.saturating_add(1)), &bearer).await?;
+        let rows = client
+            .list(form.path, (&query, self.lines.saturating_add(1)), &bearer)
+            .await?;
         let more = rows.len() > self.lines;
         let rows = rows.get(..self.lines).unwrap_or(&rows);
-        let cells = |row: &Value| form.columns.iter().map(|column| cell(row, column)).collect::<Vec<_>>();
+        let cells = |row: &Value| {
+            form.columns
+                .iter()
+                .map(|column| cell(row, column))
+                .collect::<Vec<_>>()
+        };
         if self.csv {
-            let header = form.columns.iter().map(|column| (*column).to_owned()).collect();
+            let header = form
+                .columns
+                .iter()
+                .map(|column| (*column).to_owned())
+                .collect();
             Output::raw(&csv(std::iter::once(header).chain(rows.iter().map(cells))))?;
         } else {
             let document = Value::Array(rows.to_vec());
             let empty = "nothing of the kind";
             output.show(
                 &document,
-                View::Table { columns: form.columns, rows: rows.iter().map(cells).collect(), empty },
+                View::Table {
+                    columns: form.columns,
+                    rows: rows.iter().map(cells).collect(),
+                    empty,
+                },
             )?;
         }
         if more {
-            output.note(&format!("there is more than {} lines: ask for more with -n", self.lines));
+            output.note(&format!(
+                "there is more than {} lines: ask for more with -n",
+                self.lines
+            ));
         }
         Ok(())
     }
@@ -105,7 +121,14 @@ impl Question {
             }
             Self::Reach { server, tool, at } => {
                 let at = at.map(|at| at.to_string());
-                (REACH, given([("server", Some(server.clone())), ("tool", Some(tool.to_string())), ("at", at)]))
+                (
+                    REACH,
+                    given([
+                        ("server", Some(server.clone())),
+                        ("tool", Some(tool.to_string())),
+                        ("at", at),
+                    ]),
+                )
             }
             Self::Refusals { times } => (REFUSALS, times.query()),
             Self::Access { steward } => (ACCESS, given([("steward", steward.clone())])),
@@ -115,24 +138,39 @@ impl Question {
 
 /// What a row says under `column`; nothing where it says nothing.
 fn cell(row: &Value, column: &str) -> String {
-    if row.get(column).is_none_or(Value::is_null) { String::new() } else { text(row, &format!("/{column}")) }
+    if row.get(column).is_none_or(Value::is_null) {
+        String::new()
+    } else {
+        text(row, &format!("/{column}"))
+    }
 }
 
 const ACTIVITY: Form = Form {
     path: "/v1/audit/reports/activity",
     columns: &[
-        "at", "seq", "event", "actor", "agent", "steward", "task", "server", "right", "grant", "delegate", "detail",
-        "token",
+        "at", "seq", "event", "actor", "agent", "steward", "task", "server", "right", "grant",
+        "delegate", "detail", "token",
     ],
 };
 
 const REACH: Form = Form {
     path: "/v1/audit/reports/reach",
-    columns: &["agent", "steward", "task", "grant", "issued_at", "expires_at", "delegates", "token"],
+    columns: &[
+        "agent",
+        "steward",
+        "task",
+        "grant",
+        "issued_at",
+        "expires_at",
+        "delegates",
+        "token",
+    ],
 };
 
-const REFUSALS: Form =
-    Form { path: "/v1/audit/reports/refusals", columns: &["code", "agent", "count", "first", "last", "detail"] };
+const REFUSALS: Form = Form {
+    path: "/v1/audit/reports/refusals",
+    columns: &["code", "agent", "count", "first", "last", "detail"],
+};
 
 const ACCESS: Form = Form {
     path: "/v1/audit/reports/access",

@@ -4,17 +4,15 @@ use clap::Args;
 use serde_json::Value;
 use sse_stream::SseStream;
 
-use super::filter::Filter;
-use crate::{
-    base::{error::chain, json::parse},
-    cli::{
-        access::Operator,
-        client::{Bearer, Client},
-        error::CliError,
-        output::Output,
-        view::text,
-    },
+use crate::cli::{
+    access::Operator,
+    audit::filter::Filter,
+    client::{Bearer, Client},
+    error::CliError,
+    output::Output,
+    view::text,
 };
+use hallpass_core::base::{error::chain, json::parse};
 
 #[derive(Debug, Args)]
 pub(super) struct Tail {
@@ -37,15 +35,24 @@ impl Tail {
         let mut query = filter.clone();
         query.push(("order", "newest".to_owned()));
         // Asked first: what happens between this and the list is in the list.
-        let head = if self.follow { client.get("/v1/audit/head", &[], &bearer).await? } else { Value::Null };
-        let events = client.list("/v1/audit", (&query, self.lines), &bearer).await?;
+        let head = if self.follow {
+            client.get("/v1/audit/head", &[], &bearer).await?
+        } else {
+            Value::Null
+        };
+        let events = client
+            .list("/v1/audit", (&query, self.lines), &bearer)
+            .await?;
         for event in events.iter().rev() {
             output.stream(event, &event_line(event))?;
         }
         if !self.follow {
             return Ok(());
         }
-        let seen = events.first().and_then(|event| event.get("seq")).and_then(Value::as_u64);
+        let seen = events
+            .first()
+            .and_then(|event| event.get("seq"))
+            .and_then(Value::as_u64);
         let seen = seen.max(head.get("sequence").and_then(Value::as_u64));
         follow((&client, &bearer), (filter, seen), output).await
     }
@@ -56,11 +63,24 @@ async fn follow(
     (filter, mut seen): (Vec<(&'static str, String)>, Option<u64>),
     output: Output,
 ) -> Result<(), CliError> {
-    let response = client.events("/v1/audit", (&filter, seen.map(|seen| seen.to_string())), bearer).await?;
+    let response = client
+        .events(
+            "/v1/audit",
+            (&filter, seen.map(|seen| seen.to_string())),
+            bearer,
+        )
+        .await?;
     let mut events = SseStream::from_bytes_stream(response.bytes_stream());
     while let Some(event) = futures_util::StreamExt::next(&mut events).await {
-        let event = event.map_err(|error| CliError::failed(format!("the stream broke off: {}", chain(&error))))?;
-        let Some(data) = event.data.filter(|_| event.event.as_deref() == Some("audit")) else { continue };
+        let event = event.map_err(|error| {
+            CliError::failed(format!("the stream broke off: {}", chain(&error)))
+        })?;
+        let Some(data) = event
+            .data
+            .filter(|_| event.event.as_deref() == Some("audit"))
+        else {
+            continue;
+        };
         let event = parse(data.as_bytes(), MAX_EVENT_BYTES).map_err(CliError::failed)?;
         let sequence = event.get("seq").and_then(Value::as_u64);
         // What was shown before the stream began is not shown again.
@@ -69,7 +89,8 @@ async fn follow(
             seen = sequence;
         }
     }
-    Err(CliError::failed("the broker ended the stream").hint("it may be restarting: run this again"))
+    Err(CliError::failed("the broker ended the stream")
+        .hint("it may be restarting: run this again"))
 }
 
 /// `17 2026-11-22T10:00:00Z revoked by operator admin: token … (task tsk_…)`.

@@ -4,10 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{
-    base::time::{Clock as _, SystemClock},
-    verify::Verifier,
-};
+use crate::Verifier;
+use hallpass_core::base::time::{Clock as _, SystemClock};
 
 /// A running feed client. Dropping it stops the client; the verifier then refuses everything once
 /// its staleness bound has passed.
@@ -26,7 +24,13 @@ impl FeedHandle {
         follower: JoinHandle<()>,
         writer: Option<JoinHandle<()>>,
     ) -> Self {
-        Self { verifier, clock, progress, follower, writer }
+        Self {
+            verifier,
+            clock,
+            progress,
+            follower,
+            writer,
+        }
     }
 
     /// Waits until the verifier is current, for as long as it takes: put a timeout around it.
@@ -43,7 +47,10 @@ impl FeedHandle {
     /// # Errors
     ///
     /// When the client has stopped before that.
-    pub async fn wait_for(&self, condition: impl Fn(&FeedStatus) -> bool) -> Result<FeedStatus, FeedStopped> {
+    pub async fn wait_for(
+        &self,
+        condition: impl Fn(&FeedStatus) -> bool,
+    ) -> Result<FeedStatus, FeedStopped> {
         let mut progress = self.progress.clone();
         loop {
             let status = self.status_of(&progress.borrow_and_update());
@@ -76,7 +83,9 @@ impl FeedHandle {
             connected: progress.connected && !self.follower.is_finished(),
             frames: progress.frames,
             failures: progress.failures,
-            since_last_frame: progress.last_frame.map(|at| self.clock.monotonic().saturating_sub(at)),
+            since_last_frame: progress
+                .last_frame
+                .map(|at| self.clock.monotonic().saturating_sub(at)),
             last_error: progress.last_error.clone(),
             state_file_error: progress.state_file_error.clone(),
         }
@@ -92,7 +101,9 @@ impl Drop for FeedHandle {
 
 impl fmt::Debug for FeedHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedHandle").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("FeedHandle")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 

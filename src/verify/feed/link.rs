@@ -18,15 +18,15 @@ use reqwest::{
 };
 use sse_stream::{Sse, SseByteStream};
 
-use super::FeedError;
-use crate::{
+use crate::{FrameError, feed::FeedError};
+use hallpass_core::{
     base::{
         error::chain,
         ids::{IssuerUri, ServerUri},
         json::{self, JsonError},
         jws,
     },
-    verify::{FrameError, document::KeyDocument},
+    wire::document::KeyDocument,
 };
 
 /// Where the broker is and how it is asked.
@@ -47,10 +47,16 @@ impl Link {
         idle_timeout: Duration,
     ) -> Result<Self, FeedError> {
         let url = |path: &str| {
-            Url::parse(&format!("{broker}{path}")).map_err(|error| FeedError::Http(format!("`{broker}`: {error}")))
+            Url::parse(&format!("{broker}{path}"))
+                .map_err(|error| FeedError::Http(format!("`{broker}`: {error}")))
         };
-        let (keys, mut feed, decisions) = (url("/v1/keys.json")?, url("/v1/feed")?, url("/v1/decisions")?);
-        feed.query_pairs_mut().append_pair("server", server.as_str());
+        let (keys, mut feed, decisions) = (
+            url("/v1/keys.json")?,
+            url("/v1/feed")?,
+            url("/v1/decisions")?,
+        );
+        feed.query_pairs_mut()
+            .append_pair("server", server.as_str());
         let roots = match root_certificate {
             Some(pem) => Some(authorities(pem)?),
             // Plain http on loopback never opens TLS; a machine without certificates can still use it.
@@ -58,7 +64,14 @@ impl Link {
             None => None,
         };
         let (http, authorization) = (client(roots, idle_timeout)?, bearer(token)?);
-        Ok(Self { http, keys, feed, decisions, authorization, idle_timeout })
+        Ok(Self {
+            http,
+            keys,
+            feed,
+            decisions,
+            authorization,
+            idle_timeout,
+        })
     }
 
     /// Asks for the key document, which is public: the token is not sent.
@@ -69,41 +82,68 @@ impl Link {
             json::parse_as(&body, MAX_KEY_DOCUMENT_BYTES).map_err(Failure::KeyDocumentShape)
         };
         // SECURITY: a broker that sends one byte a second passes every idle timeout.
-        tokio::time::timeout(self.idle_timeout, answer).await.map_err(|_| Failure::Silent)?
+        tokio::time::timeout(self.idle_timeout, answer)
+            .await
+            .map_err(|_| Failure::Silent)?
     }
 
     /// Subscribes to the frames for the server: a snapshot first, or what is new `since`.
     pub(super) async fn subscribe(&self, since: Option<u64>) -> Result<Frames, Failure> {
         let mut url = self.feed.clone();
         if let Some(since) = since {
-            url.query_pairs_mut().append_pair("since", &since.to_string());
+            url.query_pairs_mut()
+                .append_pair("since", &since.to_string());
         }
-        let request = self.http.get(url).header(AUTHORIZATION, self.authorization.clone());
-        Ok(Frames::new(expect(request, "text/event-stream").await?, self.idle_timeout))
+        let request = self
+            .http
+            .get(url)
+            .header(AUTHORIZATION, self.authorization.clone());
+        Ok(Frames::new(
+            expect(request, "text/event-stream").await?,
+            self.idle_timeout,
+        ))
     }
 
     /// Sends a batch of reports, under a key by which the broker knows it when it comes again.
     ///
     /// The answer is a success, or a problem that says why not.
     pub(super) async fn send_reports(&self, key: &str, body: Vec<u8>) -> Result<Reply, Failure> {
-        let request = self.http.post(self.decisions.clone()).header(AUTHORIZATION, self.authorization.clone());
-        let request = request.header("idempotency-key", key).header(CONTENT_TYPE, "application/json").body(body);
+        let request = self
+            .http
+            .post(self.decisions.clone())
+            .header(AUTHORIZATION, self.authorization.clone());
+        let request = request
+            .header("idempotency-key", key)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
         let exchange = async {
-            let response = request.header(ACCEPT, "application/json").send().await.map_err(Failure::http)?;
+            let response = request
+                .header(ACCEPT, "application/json")
+                .send()
+                .await
+                .map_err(Failure::http)?;
             let (status, headers) = (response.status(), response.headers().clone());
             if status.is_success() && !is_of(&response, "application/json") {
                 return Err(Failure::ContentType("application/json"));
             }
-            Ok(Reply { status, headers, body: read(response, MAX_REPLY_BYTES).await? })
+            Ok(Reply {
+                status,
+                headers,
+                body: read(response, MAX_REPLY_BYTES).await?,
+            })
         };
         // SECURITY: a broker that sends one byte a second passes every idle timeout.
-        tokio::time::timeout(self.idle_timeout, exchange).await.map_err(|_| Failure::Silent)?
+        tokio::time::timeout(self.idle_timeout, exchange)
+            .await
+            .map_err(|_| Failure::Silent)?
     }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("feed", &self.feed.as_str()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("feed", &self.feed.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,18 +176,29 @@ impl Frames {
             Ok(chunk)
         });
         let deadline = idle_timeout.saturating_mul(FRAME_DEADLINE_FACTOR);
-        Self { events: Box::pin(SseByteStream::new(bytes)), received, deadline }
+        Self {
+            events: Box::pin(SseByteStream::new(bytes)),
+            received,
+            deadline,
+        }
     }
 
     /// The next frame, not yet believed.
     pub(super) async fn next(&mut self) -> Result<String, Failure> {
         // SECURITY: comments, other events and single bytes pass the idle timeout and are no word from the broker.
-        tokio::time::timeout(self.deadline, self.next_frame()).await.map_err(|_| Failure::Silent)?
+        tokio::time::timeout(self.deadline, self.next_frame())
+            .await
+            .map_err(|_| Failure::Silent)?
     }
 
     async fn next_frame(&mut self) -> Result<String, Failure> {
         loop {
-            let event = self.events.next().await.ok_or(Failure::Ended)?.map_err(Failure::stream)?;
+            let event = self
+                .events
+                .next()
+                .await
+                .ok_or(Failure::Ended)?
+                .map_err(Failure::stream)?;
             self.received.store(0, Ordering::Relaxed);
             // Events of other names belong to a later broker.
             if event.event.as_deref() == Some("frame") {
@@ -218,19 +269,38 @@ fn key_document_problem(error: &FrameError) -> &'static str {
 
 /// Sends `request` and returns its answer when that is a success of this content type.
 async fn expect(request: RequestBuilder, content_type: &'static str) -> Result<Response, Failure> {
-    let response = request.header(ACCEPT, content_type).send().await.map_err(Failure::http)?;
+    let response = request
+        .header(ACCEPT, content_type)
+        .send()
+        .await
+        .map_err(Failure::http)?;
     match response.status() {
         StatusCode::OK => {}
-        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(Failure::Denied(status)),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            return Err(Failure::Denied(status));
+        }
         status if status.is_redirection() => return Err(Failure::Redirect(status)),
         status => return Err(Failure::Status(status)),
     }
-    if is_of(&response, content_type) { Ok(response) } else { Err(Failure::ContentType(content_type)) }
+    if is_of(&response, content_type) {
+        Ok(response)
+    } else {
+        Err(Failure::ContentType(content_type))
+    }
 }
 
 fn is_of(response: &Response, content_type: &str) -> bool {
-    let given = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(content_type)
+    let given = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case(content_type)
 }
 
 /// The whole body, when it is not longer than `max` bytes.
@@ -262,19 +332,26 @@ fn client(roots: Option<Vec<Certificate>>, idle_timeout: Duration) -> Result<Cli
     if let Some(roots) = roots {
         client = client.tls_certs_only(roots);
     }
-    client.build().map_err(|error| FeedError::Http(chain(&error)))
+    client
+        .build()
+        .map_err(|error| FeedError::Http(chain(&error)))
 }
 
 fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, FeedError> {
     let all = Certificate::from_pem_bundle(pem).map_err(|_| FeedError::RootCertificate)?;
-    if all.is_empty() { Err(FeedError::RootCertificate) } else { Ok(all) }
+    if all.is_empty() {
+        Err(FeedError::RootCertificate)
+    } else {
+        Ok(all)
+    }
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, FeedError> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(FeedError::Token);
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| FeedError::Token)?;
+    let mut header =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| FeedError::Token)?;
     // Keeps it out of what the HTTP libraries print.
     header.set_sensitive(true);
     Ok(header)

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! # use std::{path::Path, sync::Arc, time::Duration};
-//! # use hallpass::{base::ids::IssuerUri, token::manifest::Manifest, verify::{Verifier, feed::{self, FeedClient}}};
+//! # use hallpass_verify::{IssuerUri, Manifest, Verifier, feed::{self, FeedClient}};
 //! # async fn start(issuer: IssuerUri, manifest: Manifest, token: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let state_file = Path::new("/var/lib/ledger/hallpass-feed.json");
 //! let memory = feed::load_memory(state_file, &issuer, &manifest.server)?;
@@ -39,18 +39,20 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
-use self::{
-    handle::Progress,
-    link::{Failure, Link},
-    state_file::StateFile,
-};
-pub use self::{
+pub use crate::feed::{
     handle::{FeedHandle, FeedStatus, FeedStopped},
     reports::{Reports, ReportsBuilder, ReportsStatus, ReportsStopped, SpoolError},
     state_file::{StateFileError, load_memory},
 };
-use super::{FrameError, Memory, Verifier};
-use crate::base::{
+use crate::{
+    FrameError, Memory, Verifier,
+    feed::{
+        handle::Progress,
+        link::{Failure, Link},
+        state_file::StateFile,
+    },
+};
+use hallpass_core::base::{
     ids::{IdError, IssuerUri},
     time::{Clock as _, SystemClock},
 };
@@ -81,7 +83,10 @@ impl FeedClient {
     /// be sent is kept in files in the directory `spool`.
     #[must_use]
     pub fn reports(&self, spool: impl AsRef<Path>) -> ReportsBuilder {
-        ReportsBuilder::new((Arc::clone(&self.verifier), Arc::clone(&self.link)), spool.as_ref().to_owned())
+        ReportsBuilder::new(
+            (Arc::clone(&self.verifier), Arc::clone(&self.link)),
+            spool.as_ref().to_owned(),
+        )
     }
 
     /// Starts to follow the feed on a task of its own, until the handle is dropped.
@@ -94,7 +99,9 @@ impl FeedClient {
         let clock = Arc::new(SystemClock::default());
         let (progress, seen) = watch::channel(Progress::default());
         let (memory, memories) = watch::channel(self.verifier.memory());
-        let writer = self.state_file.map(|file| tokio::spawn(file.keep(memories, progress.clone())));
+        let writer = self
+            .state_file
+            .map(|file| tokio::spawn(file.keep(memories, progress.clone())));
         let follower = Follower {
             verifier: Arc::clone(&self.verifier),
             link: self.link,
@@ -106,13 +113,21 @@ impl FeedClient {
             was_ready: false,
             waits: waits(),
         };
-        FeedHandle::new((self.verifier, clock), seen, tokio::spawn(follower.run()), writer)
+        FeedHandle::new(
+            (self.verifier, clock),
+            seen,
+            tokio::spawn(follower.run()),
+            writer,
+        )
     }
 }
 
 impl fmt::Debug for FeedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedClient").field("verifier", &self.verifier).field("link", &self.link).finish_non_exhaustive()
+        f.debug_struct("FeedClient")
+            .field("verifier", &self.verifier)
+            .field("link", &self.link)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,15 +179,29 @@ impl FeedClientBuilder {
         // The shape of an issuer's URI is what a broker's address needs: no user, no query, no plain http.
         let broker: IssuerUri = self.broker.parse()?;
         let ends = (&broker, self.verifier.server());
-        let link = Link::new(ends, &self.token, self.root_certificate.as_deref(), self.idle_timeout)?;
-        let state_file = self.state_file.map(|path| StateFile::open(path, &self.verifier)).transpose()?;
-        Ok(FeedClient { verifier: self.verifier, link: Arc::new(link), state_file })
+        let link = Link::new(
+            ends,
+            &self.token,
+            self.root_certificate.as_deref(),
+            self.idle_timeout,
+        )?;
+        let state_file = self
+            .state_file
+            .map(|path| StateFile::open(path, &self.verifier))
+            .transpose()?;
+        Ok(FeedClient {
+            verifier: self.verifier,
+            link: Arc::new(link),
+            state_file,
+        })
     }
 }
 
 impl fmt::Debug for FeedClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedClientBuilder").field("verifier", &self.verifier).finish_non_exhaustive()
+        f.debug_struct("FeedClientBuilder")
+            .field("verifier", &self.verifier)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,10 +213,14 @@ pub enum FeedError {
     #[error("the broker's address cannot be used: {0}")]
     Broker(#[from] IdError),
     /// The verifier token is empty or holds characters that no HTTP header can carry.
-    #[error("the verifier token is empty or holds characters that no header can carry: give it without line ends")]
+    #[error(
+        "the verifier token is empty or holds characters that no header can carry: give it without line ends"
+    )]
     Token,
     /// The certificate bundle cannot be read.
-    #[error("the root certificate is no PEM bundle with at least one certificate: give the authority's certificate")]
+    #[error(
+        "the root certificate is no PEM bundle with at least one certificate: give the authority's certificate"
+    )]
     RootCertificate,
     /// The HTTP client cannot be set up.
     #[error("cannot set up the HTTP client: {0}")]
@@ -226,13 +259,16 @@ impl Follower {
     async fn follow(&mut self) -> Result<Infallible, Failure> {
         if self.needs_keys {
             let document = self.link.key_document().await?;
-            self.verifier.accept_key_document(&document).map_err(Failure::KeyDocument)?;
+            self.verifier
+                .accept_key_document(&document)
+                .map_err(Failure::KeyDocument)?;
             self.needs_keys = false;
         }
         let since = self.has_snapshot.then(|| self.verifier.memory().sequence);
         let mut frames = self.link.subscribe(since).await?;
         info!(server = %self.verifier.server(), since, "feed: connected to the broker");
-        self.progress.send_modify(|progress| progress.connected = true);
+        self.progress
+            .send_modify(|progress| progress.connected = true);
         loop {
             let frame = frames.next().await?;
             self.take(&frame)?;
@@ -262,7 +298,11 @@ impl Follower {
     }
 
     fn wait_after(&mut self, failure: &Failure) -> Duration {
-        if failure.is_denial() { DENIED_WAIT } else { self.waits.next().unwrap_or(MAX_STEP) }
+        if failure.is_denial() {
+            DENIED_WAIT
+        } else {
+            self.waits.next().unwrap_or(MAX_STEP)
+        }
     }
 
     /// Logs a failure and publishes it.
@@ -271,7 +311,9 @@ impl Follower {
         let text = failure.to_string();
         let is_news = self.progress.borrow().last_error.as_deref() != Some(text.as_str());
         match failure {
-            Failure::Frame(_) | Failure::KeyDocument(_) => warn!(%server, "feed: not believed: {text}"),
+            Failure::Frame(_) | Failure::KeyDocument(_) => {
+                warn!(%server, "feed: not believed: {text}")
+            }
             _ if failure.is_denial() => error!(%server, "feed: {text}"),
             // An outage of hours is one line, not one for each attempt.
             _ if is_news => warn!(%server, "feed: {text}; trying again until it works"),
@@ -317,6 +359,11 @@ mod tests {
         let all: Vec<Duration> = waits().take(200).collect();
         assert_eq!(all.len(), 200);
         assert!(all[0] >= MIN_STEP && all[0] < MIN_STEP * 2, "{:?}", all[0]);
-        assert!(all.iter().skip(10).all(|wait| (MAX_STEP..MAX_STEP * 2).contains(wait)), "{all:?}");
+        assert!(
+            all.iter()
+                .skip(10)
+                .all(|wait| (MAX_STEP..MAX_STEP * 2).contains(wait)),
+            "{all:?}"
+        );
     }
 }

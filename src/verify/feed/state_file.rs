@@ -11,37 +11,49 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use super::handle::Progress;
-use crate::{
-    base::{
-        ids::{IssuerUri, ServerUri},
-        json,
-    },
-    verify::{Memory, Verifier},
+use crate::{Memory, Verifier, feed::handle::Progress};
+use hallpass_core::base::{
+    ids::{IssuerUri, ServerUri},
+    json,
 };
 
 /// Reads what an earlier verifier of `server`, believing `issuer`, remembered.
 ///
-/// Give it to [`VerifierBuilder::memory`](crate::verify::VerifierBuilder::memory). When there is
+/// Give it to [`VerifierBuilder::memory`](crate::VerifierBuilder::memory). When there is
 /// no file, as at the first start, nothing is remembered.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, is damaged or is another verifier's is an error and never ignored:
 /// without what it holds, an old frame would be believed again.
-pub fn load_memory(path: impl AsRef<Path>, issuer: &IssuerUri, server: &ServerUri) -> Result<Memory, StateFileError> {
+pub fn load_memory(
+    path: impl AsRef<Path>,
+    issuer: &IssuerUri,
+    server: &ServerUri,
+) -> Result<Memory, StateFileError> {
     let path = path.as_ref();
-    let Some(bytes) = read(path).map_err(|source| StateFileError::Unreadable { path: path.to_owned(), source })? else {
+    let Some(bytes) = read(path).map_err(|source| StateFileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?
+    else {
         return Ok(Memory::default());
     };
-    let damaged = |problem: String| StateFileError::Damaged { path: path.to_owned(), problem };
-    let content: Content = json::parse_as(&bytes, MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |problem: String| StateFileError::Damaged {
+        path: path.to_owned(),
+        problem,
+    };
+    let content: Content =
+        json::parse_as(&bytes, MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
     if content.format != FORMAT {
         return Err(damaged(format!("unknown format {}", content.format)));
     }
     if (&content.iss, &content.aud) != (issuer, server) {
         let whose = format!("`{}` at `{}`", content.iss, content.aud);
-        return Err(StateFileError::Foreign { path: path.to_owned(), whose });
+        return Err(StateFileError::Foreign {
+            path: path.to_owned(),
+            whose,
+        });
     }
     Ok(content.memory)
 }
@@ -112,15 +124,28 @@ impl StateFile {
         if rank(&stored) > rank(&written) {
             return Err(StateFileError::Forgotten { path });
         }
-        let file = Self { path, iss, aud, written };
-        write(&file.path, &file.content(&file.written))
-            .map_err(|source| StateFileError::Unwritable { path: file.path.clone(), source })?;
+        let file = Self {
+            path,
+            iss,
+            aud,
+            written,
+        };
+        write(&file.path, &file.content(&file.written)).map_err(|source| {
+            StateFileError::Unwritable {
+                path: file.path.clone(),
+                source,
+            }
+        })?;
         Ok(file)
     }
 
     /// Writes what matters at once and a mere passing of time every [`TIME_INTERVAL`], until the
     /// other side is gone; then what is newest.
-    pub(super) async fn keep(self, mut memories: watch::Receiver<Memory>, progress: watch::Sender<Progress>) {
+    pub(super) async fn keep(
+        self,
+        mut memories: watch::Receiver<Memory>,
+        progress: watch::Sender<Progress>,
+    ) {
         let mut tried = self.written.clone();
         loop {
             while *memories.borrow_and_update() == tried {
@@ -140,11 +165,17 @@ impl StateFile {
     async fn write(&self, memory: &Memory, progress: &watch::Sender<Progress>) {
         let (path, content) = (self.path.clone(), self.content(memory));
         let done = tokio::task::spawn_blocking(move || write(&path, &content)).await;
-        let problem = done.map_err(io::Error::other).flatten().err().map(|error| error.to_string());
+        let problem = done
+            .map_err(io::Error::other)
+            .flatten()
+            .err()
+            .map(|error| error.to_string());
         let path = self.path.display();
         match (&problem, &progress.borrow().state_file_error) {
             (Some(now), before) if before.as_ref() != Some(now) => {
-                error!("feed: cannot write the state file `{path}`: {now}; a restart would believe older frames");
+                error!(
+                    "feed: cannot write the state file `{path}`: {now}; a restart would believe older frames"
+                );
             }
             (None, Some(_)) => info!("feed: the state file `{path}` can be written again"),
             _ => {}
@@ -153,7 +184,12 @@ impl StateFile {
     }
 
     fn content(&self, memory: &Memory) -> Content {
-        Content { format: FORMAT, iss: self.iss.clone(), aud: self.aud.clone(), memory: memory.clone() }
+        Content {
+            format: FORMAT,
+            iss: self.iss.clone(),
+            aud: self.aud.clone(),
+            memory: memory.clone(),
+        }
     }
 }
 
@@ -188,8 +224,14 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Replaces the file whole: after a power cut it is the old one or the new one.
 fn write(path: &Path, content: &Content) -> io::Result<()> {
     let bytes = serde_json::to_vec(content)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
     name.push(".tmp");
     let temporary = directory.join(name);
     match fs::remove_file(&temporary) {
@@ -224,16 +266,29 @@ const READ_AT_MOST: u64 = 128 * 1024 + 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::key::PrivateKey;
+    use hallpass_core::base::key::PrivateKey;
 
     fn ends() -> (IssuerUri, ServerUri) {
-        ("https://broker.example".parse().unwrap(), "https://ledger.example/mcp".parse().unwrap())
+        (
+            "https://broker.example".parse().unwrap(),
+            "https://ledger.example/mcp".parse().unwrap(),
+        )
     }
 
     fn content(sequence: u64) -> Content {
         let (iss, aud) = ends();
         let feed_keys = vec![PrivateKey::from_seed(&[2; 32]).public()];
-        Content { format: FORMAT, iss, aud, memory: Memory { epoch: 1, sequence, signed_at: 5, feed_keys } }
+        Content {
+            format: FORMAT,
+            iss,
+            aud,
+            memory: Memory {
+                epoch: 1,
+                sequence,
+                signed_at: 5,
+                feed_keys,
+            },
+        }
     }
 
     fn load(path: &Path) -> Result<Memory, StateFileError> {
@@ -253,7 +308,11 @@ mod tests {
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         #[cfg(unix)]
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions())
+                & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -267,12 +326,18 @@ mod tests {
         let more = good.replace(r#""epoch""#, r#""era":1,"epoch""#);
         for bad in ["", "{}", &good[..good.len() - 1], &long, &later, &more] {
             fs::write(&path, bad).unwrap();
-            assert!(matches!(load(&path), Err(StateFileError::Damaged { .. })), "{bad:.80}");
+            assert!(
+                matches!(load(&path), Err(StateFileError::Damaged { .. })),
+                "{bad:.80}"
+            );
         }
         fs::write(&path, good.replace("ledger", "payroll")).unwrap();
         assert!(matches!(load(&path), Err(StateFileError::Foreign { .. })));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(matches!(load(&path), Err(StateFileError::Unreadable { .. })));
+        assert!(matches!(
+            load(&path),
+            Err(StateFileError::Unreadable { .. })
+        ));
     }
 }

@@ -7,11 +7,8 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::challenge::Challenge;
-use crate::{
-    base::ReasonCode,
-    verify::{Denial, Fault, Refusal},
-};
+use crate::{Denial, Fault, Refusal, tower::challenge::Challenge};
+use hallpass_core::base::ReasonCode;
 
 /// A no, ready to be sent. It says what the caller may know and nothing else.
 #[derive(Debug)]
@@ -29,9 +26,20 @@ struct Content {
 
 impl Answer {
     /// An answer with the JSON-RPC error `code`.
-    pub(super) fn error(status: StatusCode, code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn error(
+        status: StatusCode,
+        code: i64,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
         let (message, reasons, headers) = (message.into(), Vec::new(), Vec::new());
-        Self(Box::new(Content { status, code, message, reasons, headers, id: Value::Null }))
+        Self(Box::new(Content {
+            status,
+            code,
+            message,
+            reasons,
+            headers,
+            id: Value::Null,
+        }))
     }
 
     /// Adds a reason.
@@ -62,7 +70,10 @@ impl Answer {
 
     /// The first reason: what the answer is counted and logged under.
     pub(super) fn reason(&self) -> ReasonCode {
-        self.0.reasons.first().map_or(ReasonCode::Internal, |reason| reason.code)
+        self.0
+            .reasons
+            .first()
+            .map_or(ReasonCode::Internal, |reason| reason.code)
     }
 
     /// The JSON-RPC error message.
@@ -84,7 +95,10 @@ impl Answer {
         let mut response = Response::new(Full::from(self.to_json().to_string()));
         *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.0.headers);
         response
@@ -98,15 +112,24 @@ impl Answer {
 pub(super) fn pass_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer {
     match denial {
         Denial::Fault(fault) => cannot_decide(*fault),
-        Denial::Refused(refusals) if refusals.iter().all(|refusal| is_about_proof(refusal.code)) => {
+        Denial::Refused(refusals)
+            if refusals.iter().all(|refusal| is_about_proof(refusal.code)) =>
+        {
             proof_denied(refusals, challenge)
         }
-        Denial::Refused(refusals) if refusals.iter().all(|refusal| presupposes_signature(refusal.code)) => {
+        Denial::Refused(refusals)
+            if refusals
+                .iter()
+                .all(|refusal| presupposes_signature(refusal.code)) =>
+        {
             invalid_token(challenge, refusals.clone())
         }
         Denial::Refused(_) => {
             let detail = "the token is not one that this server accepts".to_owned();
-            invalid_token(challenge, vec![Refusal::new(ReasonCode::TokenInvalid, None, detail)])
+            invalid_token(
+                challenge,
+                vec![Refusal::new(ReasonCode::TokenInvalid, None, detail)],
+            )
         }
     }
 }
@@ -119,11 +142,14 @@ pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer 
             pass_denied(denial, challenge)
         }
         // What another proof would cure is no matter of scope.
-        Denial::Refused(refusals) if refusals.iter().all(|refusal| is_about_proof(refusal.code)) => {
+        Denial::Refused(refusals)
+            if refusals.iter().all(|refusal| is_about_proof(refusal.code)) =>
+        {
             proof_denied(refusals, challenge)
         }
         Denial::Refused(refusals) => {
-            let challenge = challenge.with_error("insufficient_scope", "the pass does not allow this call");
+            let challenge =
+                challenge.with_error("insufficient_scope", "the pass does not allow this call");
             let mut answer = Answer::error(StatusCode::FORBIDDEN, REFUSED, with_reasons(refusals));
             answer.0.reasons = refusals.clone();
             answer.challenge(&challenge)
@@ -139,20 +165,40 @@ fn with_reasons(refusals: &[Refusal]) -> String {
 
 /// A fault of the layer or of the server behind it: refused, and said so.
 pub(super) fn broken(detail: &'static str) -> Answer {
-    Answer::error(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL_ERROR, "internal error")
-        .because(ReasonCode::Internal, detail)
+    Answer::error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        INTERNAL_ERROR,
+        "internal error",
+    )
+    .because(ReasonCode::Internal, detail)
 }
 
 /// The answer to a proof of possession that is not one, or not for this request (RFC 9449).
 pub(super) fn proof_refused(challenge: &Challenge<'_>) -> Answer {
     let challenge = challenge.with_error("invalid_dpop_proof", "sign a new proof for this request");
-    Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "the proof of possession is not valid").challenge(&challenge)
+    Answer::error(
+        StatusCode::UNAUTHORIZED,
+        REFUSED,
+        "the proof of possession is not valid",
+    )
+    .challenge(&challenge)
 }
 
 fn proof_denied(refusals: &[Refusal], challenge: &Challenge<'_>) -> Answer {
-    let mut answer = if refusals.iter().any(|refusal| refusal.code == ReasonCode::ProofNonce) {
-        let challenge = challenge.with_error("use_dpop_nonce", "sign a new proof with the nonce of this answer");
-        Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "the proof of possession needs a nonce").challenge(&challenge)
+    let mut answer = if refusals
+        .iter()
+        .any(|refusal| refusal.code == ReasonCode::ProofNonce)
+    {
+        let challenge = challenge.with_error(
+            "use_dpop_nonce",
+            "sign a new proof with the nonce of this answer",
+        );
+        Answer::error(
+            StatusCode::UNAUTHORIZED,
+            REFUSED,
+            "the proof of possession needs a nonce",
+        )
+        .challenge(&challenge)
     } else {
         proof_refused(challenge)
     };
@@ -168,9 +214,13 @@ fn invalid_token(challenge: &Challenge<'_>, reasons: Vec<Refusal>) -> Answer {
 }
 
 fn cannot_decide(fault: Fault) -> Answer {
-    Answer::error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "cannot decide now")
-        .because(fault.code(), fault.to_string())
-        .header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
+    Answer::error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        UNAVAILABLE,
+        "cannot decide now",
+    )
+    .because(fault.code(), fault.to_string())
+    .header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
 }
 
 /// Codes that only a token with genuine signatures can get.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::{events::EventFilter, filter::ListFilter};
+use crate::tower::{events::EventFilter, filter::ListFilter};
 
 /// The body of a response that passed the layer: the server's own, a filtered one, or a refusal.
 #[derive(Debug)]
@@ -116,7 +116,9 @@ fn poll_filtered<RB: Body<Data = Bytes>>(
             None => return Poll::Ready((to_frame(filter.finish()), false)),
         };
         // Trailers of an event stream mean nothing to a client.
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if filter.is_over() {
             return Poll::Ready((None, false));
         }

@@ -3,10 +3,11 @@
 use http::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::Verifier;
+use hallpass_core::{
     base::ids::{ServerUri, split_canonical_http_uri},
+    possession::ALGORITHMS,
     token::{manifest::Manifest, rights::Kind, scope::scope_token},
-    verify::{Verifier, possession::ALGORITHMS},
 };
 
 /// One challenge, in the one form that all stock clients read.
@@ -26,7 +27,12 @@ pub(super) struct Challenge<'a> {
 impl<'a> Challenge<'a> {
     /// Points to the metadata at `metadata_url`.
     pub(super) const fn new(metadata_url: &'a str) -> Self {
-        Self { metadata_url, scope: None, error: None, is_dpop: false }
+        Self {
+            metadata_url,
+            scope: None,
+            error: None,
+            is_dpop: false,
+        }
     }
 
     /// Names the scope that is needed; `None` leaves it out.
@@ -43,18 +49,26 @@ impl<'a> Challenge<'a> {
 
     /// Names the error and describes it.
     pub(super) fn with_error(&self, error: &'static str, description: &'static str) -> Self {
-        Self { error: Some((error, description)), ..self.clone() }
+        Self {
+            error: Some((error, description)),
+            ..self.clone()
+        }
     }
 
     /// The header's value; `None` only if it held a character that no header may hold.
     pub(super) fn value(&self) -> Option<HeaderValue> {
         let parameters = [
             self.error.map(|(error, _)| format!("error=\"{error}\"")),
-            self.scope.as_ref().map(|scope| format!("scope=\"{scope}\"")),
+            self.scope
+                .as_ref()
+                .map(|scope| format!("scope=\"{scope}\"")),
             Some(format!("resource_metadata=\"{}\"", self.metadata_url)),
-            self.error.map(|(_, description)| format!("error_description=\"{description}\"")),
+            self.error
+                .map(|(_, description)| format!("error_description=\"{description}\"")),
         ];
-        let algorithms = self.is_dpop.then(|| format!("algs=\"{}\"", ALGORITHMS.join(" ")));
+        let algorithms = self
+            .is_dpop
+            .then(|| format!("algs=\"{}\"", ALGORITHMS.join(" ")));
         let parameters: Vec<_> = parameters.into_iter().flatten().chain(algorithms).collect();
         let scheme = if self.is_dpop { "DPoP" } else { "Bearer" };
         HeaderValue::from_str(&format!("{scheme} {}", parameters.join(", "))).ok()
@@ -69,7 +83,8 @@ pub(super) fn metadata_url(server: &ServerUri) -> String {
 
 /// Whether `path` is one at which the metadata of `server` is looked for.
 pub(super) fn is_metadata_path(server: &ServerUri, path: &str) -> bool {
-    path.strip_prefix(WELL_KNOWN).is_some_and(|rest| rest.is_empty() || rest == origin_and_path(server).1)
+    path.strip_prefix(WELL_KNOWN)
+        .is_some_and(|rest| rest.is_empty() || rest == origin_and_path(server).1)
 }
 
 /// The metadata document of RFC 9728.
@@ -86,9 +101,18 @@ pub(super) fn metadata(verifier: &Verifier) -> Value {
 }
 
 fn scopes(manifest: &Manifest) -> Vec<String> {
-    let tools = manifest.tools.keys().map(|name| format!("{}:{name}", Kind::Tool));
-    let prompts = manifest.prompts.keys().map(|name| format!("{}:{name}", Kind::Prompt));
-    let resources = manifest.resources.iter().filter_map(|root| scope_token(Kind::Resource, root.uri.as_str()));
+    let tools = manifest
+        .tools
+        .keys()
+        .map(|name| format!("{}:{name}", Kind::Tool));
+    let prompts = manifest
+        .prompts
+        .keys()
+        .map(|name| format!("{}:{name}", Kind::Prompt));
+    let resources = manifest
+        .resources
+        .iter()
+        .filter_map(|root| scope_token(Kind::Resource, root.uri.as_str()));
     tools.chain(prompts).chain(resources).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Server-sent events, cut at their ends: enough to filter the messages inside.
 
-use super::filter::{ListFilter, Unfilterable};
+use crate::tower::filter::{ListFilter, Unfilterable};
 
 /// Filters the messages in an event stream, event by event. Comments, ids and retry hints are
 /// sent on as they came; only an event whose message held a list is written anew.
@@ -20,7 +20,15 @@ impl EventFilter {
     /// Holds back at most `max_bytes` of one event.
     pub(super) const fn new(filter: ListFilter, max_bytes: usize) -> Self {
         let ends = Ends::new();
-        Self { filter, max_bytes, farewell: Vec::new(), buffer: Vec::new(), ends, begun: false, failed: false }
+        Self {
+            filter,
+            max_bytes,
+            farewell: Vec::new(),
+            buffer: Vec::new(),
+            ends,
+            begun: false,
+            failed: false,
+        }
     }
 
     /// The message to send in place of one that cannot be filtered, before the stream ends.
@@ -39,7 +47,11 @@ impl EventFilter {
     pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = bytes;
-        while let Some((end, next)) = self.ends.find(rest).and_then(|end| rest.split_at_checked(end)) {
+        while let Some((end, next)) = self
+            .ends
+            .find(rest)
+            .and_then(|end| rest.split_at_checked(end))
+        {
             self.buffer.extend_from_slice(end);
             let event = std::mem::take(&mut self.buffer);
             self.pass_on(&event, &mut out);
@@ -75,7 +87,10 @@ impl EventFilter {
     fn write(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), Unfilterable> {
         // A byte order mark is allowed once, at the very start, and hides the first field's name.
         let is_first = !std::mem::replace(&mut self.begun, true);
-        let event = event.strip_prefix(b"\xef\xbb\xbf").filter(|_| is_first).unwrap_or(event);
+        let event = event
+            .strip_prefix(b"\xef\xbb\xbf")
+            .filter(|_| is_first)
+            .unwrap_or(event);
         let lines: Vec<&[u8]> = Lines { rest: event }.collect();
         let data: Vec<&[u8]> = lines.iter().filter_map(|line| data_of(line)).collect();
         let message = data.join(&b'\n');
@@ -86,7 +101,9 @@ impl EventFilter {
         match self.filter.apply(&message, self.max_bytes)? {
             None => out.extend_from_slice(event),
             Some(filtered) => {
-                let others = lines.iter().filter(|line| !line.is_empty() && data_of(line).is_none());
+                let others = lines
+                    .iter()
+                    .filter(|line| !line.is_empty() && data_of(line).is_none());
                 for line in others {
                     out.extend_from_slice(line);
                     out.push(b'\n');
@@ -121,7 +138,10 @@ struct Ends {
 
 impl Ends {
     const fn new() -> Self {
-        Self { line_is_empty: true, after_cr: false }
+        Self {
+            line_is_empty: true,
+            after_cr: false,
+        }
     }
 
     /// How many of `bytes`, which follow those seen before, belong to the event that has begun;
@@ -140,7 +160,9 @@ impl Ends {
             }
             match byte {
                 b'\r' => self.after_cr = true,
-                b'\n' if std::mem::replace(&mut self.line_is_empty, true) => return Some(at.saturating_add(1)),
+                b'\n' if std::mem::replace(&mut self.line_is_empty, true) => {
+                    return Some(at.saturating_add(1));
+                }
                 b'\n' => {}
                 _ => self.line_is_empty = false,
             }
@@ -161,9 +183,16 @@ impl<'b> Iterator for Lines<'b> {
         if self.rest.is_empty() {
             return None;
         }
-        let end = self.rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .iter()
+            .position(|byte| matches!(byte, b'\r' | b'\n'))
+            .unwrap_or(self.rest.len());
         let (line, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest.strip_prefix(b"\r\n").or_else(|| rest.split_first().map(|(_, rest)| rest)).unwrap_or(rest);
+        self.rest = rest
+            .strip_prefix(b"\r\n")
+            .or_else(|| rest.split_first().map(|(_, rest)| rest))
+            .unwrap_or(rest);
         Some(line)
     }
 }
@@ -186,17 +215,30 @@ mod tests {
             for cut in 0..end {
                 let (mut ends, (before, after)) = (Ends::new(), text.split_at(cut));
                 assert_eq!(ends.find(before.as_bytes()), None, "{before:?}");
-                assert_eq!(ends.find(after.as_bytes()), Some(end - cut), "{text:?} {cut}");
+                assert_eq!(
+                    ends.find(after.as_bytes()),
+                    Some(end - cut),
+                    "{text:?} {cut}"
+                );
             }
         }
-        for open in ["", "data: 1", "data: 1\n", "data: 1\r\n", "data: 1\r\n\r", "data: 1\r\r"] {
+        for open in [
+            "",
+            "data: 1",
+            "data: 1\n",
+            "data: 1\r\n",
+            "data: 1\r\n\r",
+            "data: 1\r\r",
+        ] {
             assert_eq!(Ends::new().find(open.as_bytes()), None, "{open:?}");
         }
     }
 
     #[test]
     fn only_data_lines_hold_data() {
-        let of = |line: &'static str| data_of(line.as_bytes()).map(|data| String::from_utf8_lossy(data).into_owned());
+        let of = |line: &'static str| {
+            data_of(line.as_bytes()).map(|data| String::from_utf8_lossy(data).into_owned())
+        };
         assert_eq!(of("data: x"), Some("x".to_owned()));
         assert_eq!(of("data:  x"), Some(" x".to_owned()));
         assert_eq!(of("data:x"), Some("x".to_owned()));

@@ -8,10 +8,10 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{
+use crate::{Pass, Verifier};
+use hallpass_core::{
     base::json,
     token::{NamedRight, path::resource_segments, rights::Kind},
-    verify::{Pass, Verifier},
 };
 
 /// Filters lists for the holder of one pass.
@@ -40,25 +40,42 @@ impl ListFilter {
     /// # Errors
     ///
     /// When it is not one JSON object, strictly read, or a list in it is none.
-    pub(super) fn apply(&self, message: &[u8], max_bytes: usize) -> Result<Option<Vec<u8>>, Unfilterable> {
-        let Value::Object(mut members) = json::parse(message, max_bytes).map_err(|_| Unfilterable)? else {
+    pub(super) fn apply(
+        &self,
+        message: &[u8],
+        max_bytes: usize,
+    ) -> Result<Option<Vec<u8>>, Unfilterable> {
+        let Value::Object(mut members) =
+            json::parse(message, max_bytes).map_err(|_| Unfilterable)?
+        else {
             return Err(Unfilterable);
         };
-        let Some(Value::Object(result)) = members.get_mut("result") else { return Ok(None) };
+        let Some(Value::Object(result)) = members.get_mut("result") else {
+            return Ok(None);
+        };
         if !self.filter(result)? {
             return Ok(None);
         }
         self.keep_private(result);
-        serde_json::to_vec(&members).map(Some).map_err(|_| Unfilterable)
+        serde_json::to_vec(&members)
+            .map(Some)
+            .map_err(|_| Unfilterable)
     }
 
     /// Filters every list that a result may hold; whether it held one.
     fn filter(&self, result: &mut Map<String, Value>) -> Result<bool, Unfilterable> {
         let mut is_list = false;
-        let viewing = Viewing { filter: self, left: Cell::new(MAX_LIST_COST) };
+        let viewing = Viewing {
+            filter: self,
+            left: Cell::new(MAX_LIST_COST),
+        };
         for (member, shows) in LISTS {
-            let Some(list) = result.get_mut(*member) else { continue };
-            list.as_array_mut().ok_or(Unfilterable)?.retain(|entry| shows(&viewing, entry));
+            let Some(list) = result.get_mut(*member) else {
+                continue;
+            };
+            list.as_array_mut()
+                .ok_or(Unfilterable)?
+                .retain(|entry| shows(&viewing, entry));
             is_list = true;
         }
         Ok(is_list)
@@ -85,7 +102,8 @@ struct Viewing<'f> {
 
 impl Viewing<'_> {
     fn shows(&self, kind: Kind, name: Option<&Value>) -> bool {
-        name.and_then(Value::as_str).is_some_and(|name| self.may_show(kind, name))
+        name.and_then(Value::as_str)
+            .is_some_and(|name| self.may_show(kind, name))
     }
 
     fn may_show(&self, kind: Kind, name: &str) -> bool {
@@ -105,15 +123,29 @@ impl Viewing<'_> {
     /// Whether some resource that the template can stand for could be read. Judged by its fixed
     /// beginning: either that lies in what may be read, or a subtree of the pass lies in it.
     fn shows_template(&self, template: Option<&Value>) -> bool {
-        let Some(template) = template.and_then(Value::as_str) else { return false };
+        let Some(template) = template.and_then(Value::as_str) else {
+            return false;
+        };
         let fixed = template.split('{').next().unwrap_or_default();
-        let directory = fixed.rfind('/').and_then(|end| fixed.get(..end)).unwrap_or_default();
-        let Some(beginning) = resource_segments(directory) else { return false };
+        let directory = fixed
+            .rfind('/')
+            .and_then(|end| fixed.get(..end))
+            .unwrap_or_default();
+        let Some(beginning) = resource_segments(directory) else {
+            return false;
+        };
         let ListFilter { verifier, pass } = self.filter;
-        let inside = pass.verified().claims().rights.iter().filter_map(|right| match right {
-            NamedRight::Subtree { server, segments } if server == verifier.server() => Some(segments),
-            _ => None,
-        });
+        let inside = pass
+            .verified()
+            .claims()
+            .rights
+            .iter()
+            .filter_map(|right| match right {
+                NamedRight::Subtree { server, segments } if server == verifier.server() => {
+                    Some(segments)
+                }
+                _ => None,
+            });
         self.may_show(Kind::Resource, directory)
             || inside
                 .filter(|segments| segments.starts_with(&beginning))
@@ -131,10 +163,18 @@ type Shows = fn(&Viewing<'_>, &Value) -> bool;
 
 /// The members of a result that are lists, and what shows an entry of each.
 const LISTS: &[(&str, Shows)] = &[
-    ("tools", |viewing, entry| viewing.shows(Kind::Tool, entry.get("name"))),
-    ("prompts", |viewing, entry| viewing.shows(Kind::Prompt, entry.get("name"))),
-    ("resources", |viewing, entry| viewing.shows(Kind::Resource, entry.get("uri"))),
-    ("resourceTemplates", |viewing, entry| viewing.shows_template(entry.get("uriTemplate"))),
+    ("tools", |viewing, entry| {
+        viewing.shows(Kind::Tool, entry.get("name"))
+    }),
+    ("prompts", |viewing, entry| {
+        viewing.shows(Kind::Prompt, entry.get("name"))
+    }),
+    ("resources", |viewing, entry| {
+        viewing.shows(Kind::Resource, entry.get("uri"))
+    }),
+    ("resourceTemplates", |viewing, entry| {
+        viewing.shows_template(entry.get("uriTemplate"))
+    }),
 ];
 
 /// A filtered list is stale at the latest after this: the pass may have been narrowed or revoked.

@@ -2,12 +2,12 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
-use super::{
+use crate::tower::{
     answer::{self, Answer, REFUSED},
     challenge::Challenge,
     message::{MCP_METHOD, MCP_NAME, decode_mirrored},
 };
-use crate::{
+use hallpass_core::{
     base::{
         ReasonCode,
         ids::{ServerUri, is_loopback_host, split_canonical_http_uri},
@@ -24,9 +24,16 @@ pub(super) fn admit_method(method: &Method) -> Result<(), Answer> {
     if matches!(*method, Method::POST | Method::GET | Method::DELETE) {
         return Ok(());
     }
-    Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, REFUSED, "method not allowed")
-        .because(ReasonCode::HttpMethodNotAllowed, "this server takes POST, GET and DELETE")
-        .header(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE")))
+    Err(Answer::error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        REFUSED,
+        "method not allowed",
+    )
+    .because(
+        ReasonCode::HttpMethodNotAllowed,
+        "this server takes POST, GET and DELETE",
+    )
+    .header(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE")))
 }
 
 /// SECURITY: a page in a browser may reach servers that its author cannot (DNS rebinding). It
@@ -35,9 +42,15 @@ pub(super) fn admit_method(method: &Method) -> Result<(), Answer> {
 /// # Errors
 ///
 /// Refuses an origin that is not the server's own, of this machine, or in `allowed`.
-pub(super) fn admit_origin(headers: &HeaderMap, server: &ServerUri, allowed: &[String]) -> Result<(), Answer> {
+pub(super) fn admit_origin(
+    headers: &HeaderMap,
+    server: &ServerUri,
+    allowed: &[String],
+) -> Result<(), Answer> {
     let is_known = |origin: &HeaderValue| {
-        let Ok(origin) = origin.to_str() else { return false };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
         let own = split_canonical_http_uri(server.as_str()).map(|(_, host, ..)| host);
         allowed.iter().any(|allowed| allowed == origin)
             || origin_host(origin).is_some_and(|host| Some(host) == own || is_loopback_host(host))
@@ -46,8 +59,12 @@ pub(super) fn admit_origin(headers: &HeaderMap, server: &ServerUri, allowed: &[S
     match (origins.next(), origins.next()) {
         (None, _) => Ok(()),
         (Some(origin), None) if is_known(origin) => Ok(()),
-        _ => Err(Answer::error(StatusCode::FORBIDDEN, REFUSED, "origin not allowed")
-            .because(ReasonCode::Forbidden, "requests from pages of this origin are not taken")),
+        _ => Err(
+            Answer::error(StatusCode::FORBIDDEN, REFUSED, "origin not allowed").because(
+                ReasonCode::Forbidden,
+                "requests from pages of this origin are not taken",
+            ),
+        ),
     }
 }
 
@@ -60,7 +77,9 @@ fn origin_host(origin: &str) -> Option<&str> {
         authority.find(':')
     };
     let (host, port) = authority.split_at_checked(port_at.unwrap_or(authority.len()))?;
-    let port_is_valid = port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_ok());
+    let port_is_valid = port
+        .strip_prefix(':')
+        .is_none_or(|port| port.parse::<u16>().is_ok());
     (matches!(scheme, "http" | "https") && port_is_valid).then_some(host)
 }
 
@@ -76,31 +95,57 @@ pub(super) enum Credential<'p> {
 ///
 /// Refuses a token anywhere else, more than one such header, the absence of a token, and of a proof
 /// where the scheme promises one.
-pub(super) fn credential<'p>(parts: &'p Parts, challenge: &Challenge<'_>) -> Result<Credential<'p>, Answer> {
+pub(super) fn credential<'p>(
+    parts: &'p Parts,
+    challenge: &Challenge<'_>,
+) -> Result<Credential<'p>, Answer> {
     if parts.uri.query().is_some_and(names_a_token) {
-        return Err(bad_request(challenge, "send the token in the `Authorization` header, never in the URL"));
+        return Err(bad_request(
+            challenge,
+            "send the token in the `Authorization` header, never in the URL",
+        ));
     }
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {
-        return Err(bad_request(challenge, "more than one `Authorization` header"));
+        return Err(bad_request(
+            challenge,
+            "more than one `Authorization` header",
+        ));
     }
-    let credential = first.and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
+    let credential = first
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '));
     match credential {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
             Ok(Credential::Bearer(token.trim_matches(' ')))
         }
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("dpop") => {
             let mut proofs = parts.headers.get_all(&DPOP).iter();
-            match (proofs.next().and_then(|proof| proof.to_str().ok()), proofs.next()) {
-                (Some(proof), None) => Ok(Credential::Dpop { token: token.trim_matches(' '), proof }),
-                _ => Err(answer::proof_refused(&challenge.clone().for_dpop())
-                    .because(ReasonCode::ProofInvalid, "send exactly one `DPoP` header with a proof of possession")),
+            match (
+                proofs.next().and_then(|proof| proof.to_str().ok()),
+                proofs.next(),
+            ) {
+                (Some(proof), None) => Ok(Credential::Dpop {
+                    token: token.trim_matches(' '),
+                    proof,
+                }),
+                _ => Err(
+                    answer::proof_refused(&challenge.clone().for_dpop()).because(
+                        ReasonCode::ProofInvalid,
+                        "send exactly one `DPoP` header with a proof of possession",
+                    ),
+                ),
             }
         }
-        _ => Err(Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "a pass is needed")
-            .because(ReasonCode::TokenMissing, "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one")
-            .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers)))),
+        _ => Err(
+            Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "a pass is needed")
+                .because(
+                    ReasonCode::TokenMissing,
+                    "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one",
+                )
+                .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers))),
+        ),
     }
 }
 
@@ -119,18 +164,28 @@ fn hinted_scope(headers: &HeaderMap) -> Option<String> {
 }
 
 fn names_a_token(query: &str) -> bool {
-    let names = query.split(['&', ';']).map(|pair| pair.split('=').next().unwrap_or_default());
-    names.into_iter().any(|name| percent_decoded(name).eq_ignore_ascii_case(b"access_token"))
+    let names = query
+        .split(['&', ';'])
+        .map(|pair| pair.split('=').next().unwrap_or_default());
+    names
+        .into_iter()
+        .any(|name| percent_decoded(name).eq_ignore_ascii_case(b"access_token"))
 }
 
 fn percent_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let escaped = if *first == b'%' { after.split_at_checked(2) } else { None };
+        let escaped = if *first == b'%' {
+            after.split_at_checked(2)
+        } else {
+            None
+        };
         let byte = escaped.and_then(|(digits, after)| {
             let mut byte = [0; 1];
-            hex::decode_to_slice(digits, &mut byte).ok().map(|()| (byte, after))
+            hex::decode_to_slice(digits, &mut byte)
+                .ok()
+                .map(|()| (byte, after))
         });
         match byte {
             Some(([byte], after)) => {
@@ -161,7 +216,12 @@ pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
     if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(());
     }
-    Err(Answer::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, REFUSED, "unsupported media type").because(
+    Err(Answer::error(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        REFUSED,
+        "unsupported media type",
+    )
+    .because(
         ReasonCode::UnsupportedMediaType,
         "send one `Content-Type: application/json`, in UTF-8 and not compressed",
     ))
@@ -169,10 +229,13 @@ pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
 
 fn is_json_in_utf8(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let is_json = parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     let is_utf8 = |parameter: &str| {
         parameter.split_once('=').is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("charset") && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            name.eq_ignore_ascii_case("charset")
+                && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
         })
     };
     is_json && parts.all(is_utf8)

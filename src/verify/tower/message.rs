@@ -6,14 +6,13 @@
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::{Map, Value};
 
-use super::answer::{self, Answer};
-use crate::{
+use crate::tower::answer::{self, Answer};
+use hallpass_core::{
     base::{
         ReasonCode, json,
         trace::{TRACEPARENT, TraceParent},
     },
-    token::rights::Kind,
-    verify::Call,
+    token::{Call, rights::Kind},
 };
 
 /// One request, notification or response, as strictly as JSON-RPC 2.0 and MCP define it.
@@ -44,7 +43,8 @@ impl Message {
     /// Refuses what is not one strict JSON-RPC 2.0 message, and every method that is not known to
     /// be harmless or to be clearable.
     pub(super) fn read(body: &[u8], max_bytes: usize) -> Result<Self, Answer> {
-        let value = json::parse(body, max_bytes).map_err(|error| malformed(PARSE_ERROR, error.to_string()))?;
+        let value = json::parse(body, max_bytes)
+            .map_err(|error| malformed(PARSE_ERROR, error.to_string()))?;
         let members = match value {
             Value::Object(members) => members,
             Value::Array(_) => return Err(invalid("a batch: send one message per request")),
@@ -62,10 +62,14 @@ impl Message {
             return Err(invalid("`jsonrpc` must be \"2.0\""));
         }
         if members.get("id").is_some_and(|id| !is_id(id)) {
-            return Err(invalid("`id` must be an integer, or a string of at most 256 bytes"));
+            return Err(invalid(
+                "`id` must be an integer, or a string of at most 256 bytes",
+            ));
         }
         if !members.values().all(keeps_its_digits) {
-            return Err(invalid("a number that cannot be carried exactly: send it as a string"));
+            return Err(invalid(
+                "a number that cannot be carried exactly: send it as a string",
+            ));
         }
         let purpose = match members.get("method") {
             Some(Value::String(method)) => request_purpose(method, &members)?,
@@ -96,7 +100,9 @@ impl Message {
 
     /// The call to clear, when the message makes one.
     pub(super) fn call(&self) -> Option<Call<'_>> {
-        let Purpose::Names(kind, name) = &self.purpose else { return None };
+        let Purpose::Names(kind, name) = &self.purpose else {
+            return None;
+        };
         let arguments = self.params().and_then(|params| params.get("arguments"));
         Some(match kind {
             Kind::Tool => Call::tool(name, arguments),
@@ -107,7 +113,8 @@ impl Message {
 
     /// The message written out anew: what the server gets to see.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Answer> {
-        serde_json::to_vec(&self.members).map_err(|_| answer::broken("the message cannot be written"))
+        serde_json::to_vec(&self.members)
+            .map_err(|_| answer::broken("the message cannot be written"))
     }
 
     /// Holds the headers of MCP 2026-07-28 that repeat parts of the body against the body.
@@ -116,7 +123,9 @@ impl Message {
     ///
     /// Refuses a header that says something else, and one that is there twice.
     pub(super) fn agree_with(&self, headers: &HeaderMap) -> Result<(), Answer> {
-        let mirrored = headers.keys().filter(|name| name.as_str().starts_with("mcp-"));
+        let mirrored = headers
+            .keys()
+            .filter(|name| name.as_str().starts_with("mcp-"));
         for name in mirrored {
             single(headers, name).map_err(|answer| answer.to(self.id()))?;
         }
@@ -129,12 +138,25 @@ impl Message {
         // A completion names its prompt or resource inside `ref`, which no header repeats.
         let is_mirrored = kind.is_some() && method != Some("completion/complete");
         self.agree(headers, &MCP_NAME, named.filter(|_| is_mirrored))?;
-        let version = self.params().and_then(|params| params.get("_meta")?.get(VERSION_META)?.as_str());
-        if version.is_some() { self.agree(headers, &MCP_PROTOCOL_VERSION, version) } else { Ok(()) }
+        let version = self
+            .params()
+            .and_then(|params| params.get("_meta")?.get(VERSION_META)?.as_str());
+        if version.is_some() {
+            self.agree(headers, &MCP_PROTOCOL_VERSION, version)
+        } else {
+            Ok(())
+        }
     }
 
-    fn agree(&self, headers: &HeaderMap, name: &HeaderName, expected: Option<&str>) -> Result<(), Answer> {
-        let Some(given) = single(headers, name).map_err(|answer| answer.to(self.id()))? else { return Ok(()) };
+    fn agree(
+        &self,
+        headers: &HeaderMap,
+        name: &HeaderName,
+        expected: Option<&str>,
+    ) -> Result<(), Answer> {
+        let Some(given) = single(headers, name).map_err(|answer| answer.to(self.id()))? else {
+            return Ok(());
+        };
         if expected.is_some() && decode_mirrored(given).as_deref() == expected {
             return Ok(());
         }
@@ -153,13 +175,22 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     if values.next().is_some() {
         return Err(mismatch(format!("the header `{name}` is there twice")));
     }
-    first.map(|value| value.to_str().map_err(|_| mismatch(format!("the header `{name}` is not ASCII")))).transpose()
+    first
+        .map(|value| {
+            value
+                .to_str()
+                .map_err(|_| mismatch(format!("the header `{name}` is not ASCII")))
+        })
+        .transpose()
 }
 
 /// A header value as MCP 2026-07-28 writes it: plain, or base64 between `=?base64?` and `?=`.
 pub(super) fn decode_mirrored(value: &str) -> Option<String> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
-    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+    match value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+    {
         Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok(),
         None => Some(value.to_owned()),
     }
@@ -176,9 +207,13 @@ fn request_purpose(method: &str, members: &Map<String, Value>) -> Result<Purpose
     let purpose = match method {
         "tools/call" => named(Kind::Tool, params, "name")?,
         "prompts/get" => named(Kind::Prompt, params, "name")?,
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => named(Kind::Resource, params, "uri")?,
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+            named(Kind::Resource, params, "uri")?
+        }
         "completion/complete" => completed(params)?,
-        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => Purpose::Lists,
+        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+            Purpose::Lists
+        }
         "initialize" => Purpose::Initializes,
         "ping" | "server/discover" | "logging/setLevel" => Purpose::Neutral,
         _ if NOTIFICATIONS.contains(&method) => Purpose::Neutral,
@@ -199,13 +234,18 @@ fn response_purpose(members: &Map<String, Value>) -> Result<Purpose, Answer> {
     match outcome {
         _ if !members.contains_key("id") => Err(invalid("neither a `method` nor an `id`")),
         (Some(Value::Object(_)), None) | (None, Some(Value::Object(_))) => Ok(Purpose::Neutral),
-        _ => Err(invalid("a response carries either `result` or `error`, as an object")),
+        _ => Err(invalid(
+            "a response carries either `result` or `error`, as an object",
+        )),
     }
 }
 
 fn named(kind: Kind, params: &Map<String, Value>, member: &'static str) -> Result<Purpose, Answer> {
     plain_members(params)?;
-    if params.get("arguments").is_some_and(|arguments| !arguments.is_object()) {
+    if params
+        .get("arguments")
+        .is_some_and(|arguments| !arguments.is_object())
+    {
         return Err(bad_params("`arguments` must be an object"));
     }
     match params.get(member) {
@@ -222,7 +262,9 @@ fn completed(params: &Map<String, Value>) -> Result<Purpose, Answer> {
     match reference.get("type").and_then(Value::as_str) {
         Some("ref/prompt") => named(Kind::Prompt, reference, "name"),
         Some("ref/resource") => named(Kind::Resource, reference, "uri"),
-        _ => Err(bad_params("`params.ref.type` must be ref/prompt or ref/resource")),
+        _ => Err(bad_params(
+            "`params.ref.type` must be ref/prompt or ref/resource",
+        )),
     }
 }
 
@@ -241,10 +283,14 @@ fn only_members(members: &Map<String, Value>, known: &[&str]) -> Result<(), Answ
 fn plain_members(params: &Map<String, Value>) -> Result<(), Answer> {
     let is_spoof = |name: &String| {
         !name.bytes().all(|byte| byte.is_ascii_graphic())
-            || DECISIVE.iter().any(|decisive| name.eq_ignore_ascii_case(decisive) && name != decisive)
+            || DECISIVE
+                .iter()
+                .any(|decisive| name.eq_ignore_ascii_case(decisive) && name != decisive)
     };
     if params.keys().any(is_spoof) {
-        return Err(bad_params("`params` has a member that could be taken for another"));
+        return Err(bad_params(
+            "`params` has a member that could be taken for another",
+        ));
     }
     Ok(())
 }
@@ -261,7 +307,9 @@ fn is_id(id: &Value) -> bool {
 /// would get another number than the client sent.
 fn keeps_its_digits(value: &Value) -> bool {
     match value {
-        Value::Number(number) if number.is_f64() => number.as_f64().is_some_and(|double| double.abs() < LARGEST_DOUBLE),
+        Value::Number(number) if number.is_f64() => number
+            .as_f64()
+            .is_some_and(|double| double.abs() < LARGEST_DOUBLE),
         Value::Array(items) => items.iter().all(keeps_its_digits),
         Value::Object(members) => members.values().all(keeps_its_digits),
         _ => true,
@@ -269,8 +317,12 @@ fn keeps_its_digits(value: &Value) -> bool {
 }
 
 fn malformed(code: i64, detail: impl Into<String>) -> Answer {
-    Answer::error(StatusCode::BAD_REQUEST, code, "not a message this server takes")
-        .because(ReasonCode::MessageMalformed, detail)
+    Answer::error(
+        StatusCode::BAD_REQUEST,
+        code,
+        "not a message this server takes",
+    )
+    .because(ReasonCode::MessageMalformed, detail)
 }
 
 fn invalid(detail: impl Into<String>) -> Answer {
@@ -283,13 +335,21 @@ fn bad_params(detail: impl Into<String>) -> Answer {
 
 fn unknown_method() -> Answer {
     // Not 404: before MCP 2026-07-28 that tells the client that its session is gone.
-    Answer::error(StatusCode::FORBIDDEN, METHOD_NOT_FOUND, "method not allowed")
-        .because(ReasonCode::MethodNotAllowed, "no pass allows this method")
+    Answer::error(
+        StatusCode::FORBIDDEN,
+        METHOD_NOT_FOUND,
+        "method not allowed",
+    )
+    .because(ReasonCode::MethodNotAllowed, "no pass allows this method")
 }
 
 fn mismatch(detail: impl Into<String>) -> Answer {
-    Answer::error(StatusCode::BAD_REQUEST, HEADER_MISMATCH, "header and body differ")
-        .because(ReasonCode::HeaderMismatch, detail)
+    Answer::error(
+        StatusCode::BAD_REQUEST,
+        HEADER_MISMATCH,
+        "header and body differ",
+    )
+    .because(ReasonCode::HeaderMismatch, detail)
 }
 
 pub(super) const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");

@@ -6,7 +6,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use hallpass::verify::{Verifier, tower::HallpassLayer};
+//! use hallpass_verify::{Verifier, tower::HallpassLayer};
 //! use tower_layer::Layer;
 //!
 //! fn guarded<S>(server: S, verifier: Arc<Verifier>) -> impl Sized {
@@ -23,12 +23,12 @@
 //! 4. refused for its content type, its length, or a body that is not one strict JSON-RPC message;
 //! 5. cleared, when its method names a tool, prompt or resource; unknown methods are refused;
 //! 6. written out anew and handed on, without the client's credentials, with the
-//!    [`Pass`](super::Pass) and, for a call, its [`Permit`](super::Permit) in the request's extensions.
+//!    [`Pass`](crate::Pass) and, for a call, its [`Permit`](crate::Permit) in the request's extensions.
 //!
 //! All of it, and the server's work, runs in one `tracing` span with the agent, the task, the method,
 //! the tool that was cleared and the reason of a refusal; arguments and results stay out. The W3C
 //! trace context in `params._meta`, or else that of the HTTP request, is in the extensions as a
-//! [`TraceParent`](crate::base::trace::TraceParent), for servers that go on with the trace. An HTTP
+//! [`TraceParent`](hallpass_core::base::trace::TraceParent), for servers that go on with the trace. An HTTP
 //! context beside one in `_meta` stays in its header: a link, not the parent.
 //!
 //! [`HallpassLayerBuilder::report_to`] has every decision told, for the broker's chain of decisions.
@@ -72,7 +72,7 @@ use tower_layer::Layer;
 pub use body::ResponseBody;
 pub use service::HallpassService;
 
-use super::{ReportSink, Verifier};
+use crate::{ReportSink, Verifier};
 use sessions::Sessions;
 
 /// Puts a [`Verifier`] in front of an MCP server. See the [module](self) for what it does.
@@ -105,8 +105,16 @@ impl HallpassLayer {
     /// Starts to build a layer with other limits.
     #[must_use]
     pub const fn builder(verifier: Arc<Verifier>) -> HallpassLayerBuilder {
-        let limits = Limits { message_bytes: DEFAULT_MAX_MESSAGE_BYTES, list_bytes: DEFAULT_MAX_LIST_BYTES };
-        HallpassLayerBuilder { verifier, limits, origins: Vec::new(), reports: None }
+        let limits = Limits {
+            message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            list_bytes: DEFAULT_MAX_LIST_BYTES,
+        };
+        HallpassLayerBuilder {
+            verifier,
+            limits,
+            origins: Vec::new(),
+            reports: None,
+        }
     }
 
     /// The server's OAuth protected resource metadata (RFC 9728): which broker issues passes for

@@ -15,23 +15,26 @@ use serde_json::Value;
 use tower_service::Service;
 use tracing::{Instrument as _, Span};
 
-use super::{
-    Guard, ResponseBody,
-    answer::{self, Answer, REFUSED},
-    challenge::{self, Challenge},
-    events::EventFilter,
-    filter::ListFilter,
-    gate::{self, Credential},
-    message::{Message, Purpose},
-    trace, unread,
-};
 use crate::{
+    Pass,
+    tower::{
+        Guard, ResponseBody,
+        answer::{self, Answer, REFUSED},
+        challenge::{self, Challenge},
+        events::EventFilter,
+        filter::ListFilter,
+        gate::{self, Credential},
+        message::{Message, Purpose},
+        trace, unread,
+    },
+};
+use hallpass_core::{
     base::{ReasonCode, trace::TraceParent},
+    possession::Presented,
     token::scope::scope_token,
-    verify::{Pass, possession::Presented},
 };
 
-/// An MCP server behind a [`HallpassLayer`](super::HallpassLayer).
+/// An MCP server behind a [`HallpassLayer`](crate::tower::HallpassLayer).
 #[derive(Debug, Clone)]
 pub struct HallpassService<S> {
     inner: S,
@@ -95,13 +98,19 @@ type Refused = Box<Response<Full<Bytes>>>;
 
 impl Guard {
     /// Judges a request; what comes out may be handed to the server.
-    async fn judge<B>(&self, request: Request<B>, span: &Span) -> Result<(Request<Full<Bytes>>, Visit), Refused>
+    async fn judge<B>(
+        &self,
+        request: Request<B>,
+        span: &Span,
+    ) -> Result<(Request<Full<Bytes>>, Visit), Refused>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (mut parts, body) = request.into_parts();
-        if parts.method == Method::GET && challenge::is_metadata_path(self.verifier.server(), parts.uri.path()) {
+        if parts.method == Method::GET
+            && challenge::is_metadata_path(self.verifier.server(), parts.uri.path())
+        {
             return Err(Box::new(self.metadata_response()));
         }
         let mut unread = Some(body);
@@ -111,7 +120,9 @@ impl Guard {
                 trace::tell_refusal(span, &answer);
                 let mut response = answer.into_response();
                 if !unread::is_over(unread).await {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    response
+                        .headers_mut()
+                        .insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 Err(Box::new(response))
             }
@@ -140,15 +151,27 @@ impl Guard {
             caused_by = message.trace_parent().or(caused_by);
             self.clear(parts, (&pass, &message), caused_by)?;
             trace::tell_message(span, &message);
-            (Bytes::from(message.to_bytes()?), message.id(), message.purpose().clone())
+            (
+                Bytes::from(message.to_bytes()?),
+                message.id(),
+                message.purpose().clone(),
+            )
         } else {
             (Bytes::new(), Value::Null, Purpose::Neutral)
         };
         gate::strip(&mut parts.headers);
         if !bytes.is_empty() {
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            parts
+                .headers
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
-        let visit = Visit { pass: pass.clone(), id, purpose, method: parts.method.clone(), session };
+        let visit = Visit {
+            pass: pass.clone(),
+            id,
+            purpose,
+            method: parts.method.clone(),
+            session,
+        };
         if visit.is_filtered() {
             // A compressed list could not be read.
             parts.headers.remove(header::ACCEPT_ENCODING);
@@ -168,8 +191,15 @@ impl Guard {
         let (token, verified, challenge) = match gate::credential(parts, &challenge)? {
             Credential::Bearer(token) => (token, self.verifier.verify(token), challenge),
             Credential::Dpop { token, proof } => {
-                let presented = Presented { proof, method: parts.method.as_str() };
-                (token, self.verifier.verify_with_proof(token, &presented), challenge.for_dpop())
+                let presented = Presented {
+                    proof,
+                    method: parts.method.as_str(),
+                };
+                (
+                    token,
+                    self.verifier.verify_with_proof(token, &presented),
+                    challenge.for_dpop(),
+                )
             }
         };
         let pass = verified.map_err(|denial| {
@@ -184,14 +214,22 @@ impl Guard {
     }
 
     /// The session that the request is in, if any: it must be one that this pass may go on with.
-    fn judge_session(&self, headers: &HeaderMap, pass: &Pass) -> Result<Option<HeaderValue>, Answer> {
+    fn judge_session(
+        &self,
+        headers: &HeaderMap,
+        pass: &Pass,
+    ) -> Result<Option<HeaderValue>, Answer> {
         let mut ids = headers.get_all(SESSION_HEADER).iter();
         match (ids.next(), ids.next()) {
             (None, _) => Ok(None),
             (Some(id), None) if self.sessions.may_use(id.as_bytes(), pass) => Ok(Some(id.clone())),
             // 404 is how a client learns that it must open a new session.
-            _ => Err(Answer::error(StatusCode::NOT_FOUND, REFUSED, "session not found")
-                .because(ReasonCode::NotFound, "no such session for this pass: open a new one")),
+            _ => Err(
+                Answer::error(StatusCode::NOT_FOUND, REFUSED, "session not found").because(
+                    ReasonCode::NotFound,
+                    "no such session for this pass: open a new one",
+                ),
+            ),
         }
     }
 
@@ -202,12 +240,19 @@ impl Guard {
         (pass, message): (&Pass, &Message),
         caused_by: Option<TraceParent>,
     ) -> Result<(), Answer> {
-        let Some(call) = message.call() else { return Ok(()) };
+        let Some(call) = message.call() else {
+            return Ok(());
+        };
         let cleared = self.verifier.clear(pass, &call);
         self.report_call((pass, message, &call), &cleared, caused_by);
         let permit = cleared.map_err(|denial| {
-            let challenge = Challenge::new(&self.metadata_url).with_scope(scope_token(call.kind, call.name));
-            let challenge = if pass.verified().holder().is_some() { challenge.for_dpop() } else { challenge };
+            let challenge =
+                Challenge::new(&self.metadata_url).with_scope(scope_token(call.kind, call.name));
+            let challenge = if pass.verified().holder().is_some() {
+                challenge.for_dpop()
+            } else {
+                challenge
+            };
             answer::call_denied(&denial, &challenge).to(message.id())
         })?;
         parts.extensions.insert(permit);
@@ -219,12 +264,17 @@ impl Guard {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Some(body) = body else { return Ok(Bytes::new()) };
+        let Some(body) = body else {
+            return Ok(Bytes::new());
+        };
         let max = self.limits.message_bytes;
         // What is left of it is not waited for, so nothing may follow it.
         let too_large = || {
             Answer::error(StatusCode::PAYLOAD_TOO_LARGE, REFUSED, "message too large")
-                .because(ReasonCode::MessageTooLarge, format!("longer than {max} bytes"))
+                .because(
+                    ReasonCode::MessageTooLarge,
+                    format!("longer than {max} bytes"),
+                )
                 .header(header::CONNECTION, HeaderValue::from_static("close"))
         };
         // An honest `Content-Length` saves both sides the transfer.
@@ -234,8 +284,10 @@ impl Guard {
         match Limited::new(body, max).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-            Err(_) => Err(Answer::error(StatusCode::BAD_REQUEST, REFUSED, "message incomplete")
-                .because(ReasonCode::MessageMalformed, "the body broke off")),
+            Err(_) => Err(
+                Answer::error(StatusCode::BAD_REQUEST, REFUSED, "message incomplete")
+                    .because(ReasonCode::MessageMalformed, "the body broke off"),
+            ),
         }
     }
 
@@ -251,9 +303,11 @@ impl Guard {
         match (media_type(response.headers()), visit.is_filtered()) {
             // What is compressed although nobody asked for that cannot be read.
             (Media::Json | Media::Events, true) if is_encoded => unfilterable(&visit),
-            (Media::Events, true) => {
-                filtered_events(response, EventFilter::new(filter, self.limits.list_bytes), &visit)
-            }
+            (Media::Events, true) => filtered_events(
+                response,
+                EventFilter::new(filter, self.limits.list_bytes),
+                &visit,
+            ),
             (Media::Events, false) => response.map(|body| ResponseBody::watched(body, filter)),
             (Media::Json, true) => self.filtered_list(response, &filter, &visit).await,
             (Media::Other, _) if visit.must_be_a_list(&response) => unfilterable(&visit),
@@ -266,7 +320,9 @@ impl Guard {
             return;
         }
         match (&visit.session, response.headers().get(SESSION_HEADER)) {
-            (None, Some(id)) if visit.purpose == Purpose::Initializes => self.sessions.open(id.as_bytes(), &visit.pass),
+            (None, Some(id)) if visit.purpose == Purpose::Initializes => {
+                self.sessions.open(id.as_bytes(), &visit.pass)
+            }
             (Some(id), _) if visit.method == Method::DELETE => self.sessions.close(id.as_bytes()),
             _ => {}
         }
@@ -284,7 +340,9 @@ impl Guard {
     {
         let (mut parts, body) = response.into_parts();
         let max = self.limits.list_bytes;
-        let Ok(collected) = Limited::new(body, max).collect().await else { return unfilterable(visit) };
+        let Ok(collected) = Limited::new(body, max).collect().await else {
+            return unfilterable(visit);
+        };
         let bytes = collected.to_bytes();
         let bytes = match filter.apply(&bytes, max) {
             Ok(Some(filtered)) => filtered.into(),
@@ -297,7 +355,10 @@ impl Guard {
 
     /// Tells the client the nonce for its next proof, where proofs need one (RFC 9449 section 8.2).
     fn with_nonce<RB>(&self, mut response: Response<RB>) -> Response<RB> {
-        let nonce = self.verifier.proof_nonce().and_then(|nonce| HeaderValue::from_str(&nonce).ok());
+        let nonce = self
+            .verifier
+            .proof_nonce()
+            .and_then(|nonce| HeaderValue::from_str(&nonce).ok());
         if let Some(nonce) = nonce {
             response.headers_mut().insert(DPOP_NONCE, nonce);
         }
@@ -305,11 +366,21 @@ impl Guard {
     }
 
     fn metadata_response(&self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(challenge::metadata(&self.verifier).to_string()));
+        let mut response =
+            Response::new(Full::from(challenge::metadata(&self.verifier).to_string()));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=300"),
+        );
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("*"),
+        );
         response
     }
 }
@@ -322,20 +393,31 @@ impl Visit {
 
     /// Whether `response` has a body where a list is due.
     fn must_be_a_list<RB: Body>(&self, response: &Response<RB>) -> bool {
-        self.purpose == Purpose::Lists && response.status().is_success() && !response.body().is_end_stream()
+        self.purpose == Purpose::Lists
+            && response.status().is_success()
+            && !response.body().is_end_stream()
     }
 }
 
-fn filtered_events<RB>(mut response: Response<RB>, filter: EventFilter, visit: &Visit) -> Response<ResponseBody<RB>> {
+fn filtered_events<RB>(
+    mut response: Response<RB>,
+    filter: EventFilter,
+    visit: &Visit,
+) -> Response<ResponseBody<RB>> {
     settle_headers(response.headers_mut());
-    let filter =
-        if visit.purpose == Purpose::Lists { filter.with_farewell(&cannot_filter(visit).to_json()) } else { filter };
+    let filter = if visit.purpose == Purpose::Lists {
+        filter.with_farewell(&cannot_filter(visit).to_json())
+    } else {
+        filter
+    };
     response.map(|body| ResponseBody::filtered(body, filter))
 }
 
 /// SECURITY: a list that cannot be read is not sent on unfiltered.
 fn unfilterable<RB>(visit: &Visit) -> Response<ResponseBody<RB>> {
-    cannot_filter(visit).into_response().map(ResponseBody::whole)
+    cannot_filter(visit)
+        .into_response()
+        .map(ResponseBody::whole)
 }
 
 fn cannot_filter(visit: &Visit) -> Answer {
@@ -345,7 +427,12 @@ fn cannot_filter(visit: &Visit) -> Answer {
 /// The server's statements about the bytes of its body no longer hold, and the list is for one
 /// holder only.
 fn settle_headers(headers: &mut HeaderMap) {
-    for name in [header::CONTENT_LENGTH, header::ETAG, header::LAST_MODIFIED, header::EXPIRES] {
+    for name in [
+        header::CONTENT_LENGTH,
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::EXPIRES,
+    ] {
         headers.remove(name);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -358,8 +445,12 @@ enum Media {
 }
 
 fn media_type(headers: &HeaderMap) -> Media {
-    let essence = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = essence.and_then(|value| value.split(';').next()).map(|value| value.trim().to_ascii_lowercase());
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = essence
+        .and_then(|value| value.split(';').next())
+        .map(|value| value.trim().to_ascii_lowercase());
     match essence.as_deref() {
         Some("application/json") => Media::Json,
         Some("text/event-stream") => Media::Events,

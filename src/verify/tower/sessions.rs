@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use quick_cache::sync::Cache;
 
-use crate::{
+use crate::Pass;
+use hallpass_core::{
     base::{
         digest::Digest,
         holder::HolderKey,
         ids::{AgentId, RevocationId, StewardId, TaskId},
     },
     token::NamedRight,
-    verify::Pass,
 };
 
 /// The owner of every session that was opened through the layer: an agent that acts for a person.
@@ -51,7 +51,8 @@ impl Owner {
     fn lets(&self, pass: &Pass) -> bool {
         let claims = pass.verified().claims();
         claims.agent == self.agent
-            && (claims.task == self.task && self.chain.starts_with(pass.verified().blocks()) || self.is_no_less(pass))
+            && (claims.task == self.task && self.chain.starts_with(pass.verified().blocks())
+                || self.is_no_less(pass))
     }
 
     /// Whether nobody narrowed it, and it allows no less than the pass that opened the session.
@@ -60,7 +61,10 @@ impl Owner {
         blocks.len() == 1
             && claims.steward == self.steward
             && claims.holder == self.holder
-            && self.rights.iter().all(|right| claims.rights.iter().any(|wider| wider.covers(right)))
+            && self
+                .rights
+                .iter()
+                .all(|right| claims.rights.iter().any(|wider| wider.covers(right)))
             && pass.verified().demands().is_subset(&self.demands)
     }
 }
@@ -77,7 +81,9 @@ impl Sessions {
 
     /// Whether the session `id` is known and `pass` may go on with it.
     pub(super) fn may_use(&self, id: &[u8], pass: &Pass) -> bool {
-        self.0.get(&Digest::of(id)).is_some_and(|owner| owner.lets(pass))
+        self.0
+            .get(&Digest::of(id))
+            .is_some_and(|owner| owner.lets(pass))
     }
 
     /// The session `id` was ended.

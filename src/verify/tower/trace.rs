@@ -3,14 +3,16 @@
 use http::{HeaderMap, HeaderValue};
 use tracing::{Span, field::Empty};
 
-use super::{
-    answer::Answer,
-    message::{Message, Purpose},
-};
 use crate::{
+    Pass,
+    tower::{
+        answer::Answer,
+        message::{Message, Purpose},
+    },
+};
+use hallpass_core::{
     base::trace::{TRACEPARENT, TraceParent},
     token::rights::Kind,
-    verify::Pass,
 };
 
 /// The span of one request. What it is about is told when it is known: nothing that a peer chose
@@ -30,13 +32,19 @@ pub(super) fn span() -> Span {
 
 /// The context that the HTTP request came with.
 pub(super) fn carried(headers: &HeaderMap) -> Option<TraceParent> {
-    TraceParent::only(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes))
+    TraceParent::only(
+        headers
+            .get_all(TRACEPARENT)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
 }
 
 /// Tells the span whose pass it is.
 pub(super) fn tell_pass(span: &Span, pass: &Pass) {
     let claims = pass.verified().claims();
-    span.record("agent.id", claims.agent.as_str()).record("task.id", claims.task.as_str());
+    span.record("agent.id", claims.agent.as_str())
+        .record("task.id", claims.task.as_str());
 }
 
 /// Tells the span what was cleared.
@@ -45,7 +53,8 @@ pub(super) fn tell_message(span: &Span, message: &Message) {
         span.record("mcp.method.name", method);
     }
     if let Purpose::Names(Kind::Tool, name) = message.purpose() {
-        span.record("gen_ai.operation.name", "execute_tool").record("gen_ai.tool.name", name.as_str());
+        span.record("gen_ai.operation.name", "execute_tool")
+            .record("gen_ai.tool.name", name.as_str());
     }
 }
 

@@ -11,7 +11,11 @@ use http_body::Body;
 pub(super) async fn is_over<B: Body>(body: Option<B>) -> bool {
     let Some(body) = body else { return true };
     // SECURITY: what is long, or of unknown length, is not waited for: nobody has proven anything yet.
-    if body.size_hint().upper().is_none_or(|bytes| bytes > MAX_DISCARDED_BYTES) {
+    if body
+        .size_hint()
+        .upper()
+        .is_none_or(|bytes| bytes > MAX_DISCARDED_BYTES)
+    {
         return body.is_end_stream();
     }
     let (mut body, mut turns) = (pin!(body), 0_u8);

@@ -96,7 +96,13 @@ pub(super) struct Narrowing {
 #[derive(Debug, Clone)]
 pub(super) enum Hop {
     Narrow(Narrowing),
-    Delegate { by: Option<Who>, to: Who, narrowing: Narrowing, further: u8, seals: bool },
+    Delegate {
+        by: Option<Who>,
+        to: Who,
+        narrowing: Narrowing,
+        further: u8,
+        seals: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +202,11 @@ pub(super) enum Made {
 impl Chain {
     pub(super) fn start(bound: Option<(Who, u8)>) -> Self {
         let (holders, deepest) = bound.into_iter().unzip();
-        Self { holders, deepest, ..Self::default() }
+        Self {
+            holders,
+            deepest,
+            ..Self::default()
+        }
     }
 
     /// Who may use it now.
@@ -221,9 +231,16 @@ impl Chain {
         self.blocks += 1;
         match hop {
             Hop::Narrow(narrowing) => self.narrowings.push(narrowing.clone()),
-            Hop::Delegate { to, narrowing, further, seals, .. } => {
+            Hop::Delegate {
+                to,
+                narrowing,
+                further,
+                seals,
+                ..
+            } => {
                 self.holders.push(*to);
-                self.deepest.push(u8::try_from(self.depth()).unwrap() + further);
+                self.deepest
+                    .push(u8::try_from(self.depth()).unwrap() + further);
                 self.narrowings.push(narrowing.clone());
                 self.is_sealed = *seals;
             }
@@ -240,12 +257,32 @@ impl Chain {
                 _ => Made::Sealed,
             };
         }
-        let Hop::Delegate { by, to, further, seals, .. } = hop else {
-            let Hop::Narrow(narrowing) = hop else { unreachable!() };
-            return if narrowing.is_empty() { Made::Empty } else { Made::Yes };
+        let Hop::Delegate {
+            by,
+            to,
+            further,
+            seals,
+            ..
+        } = hop
+        else {
+            let Hop::Narrow(narrowing) = hop else {
+                unreachable!()
+            };
+            return if narrowing.is_empty() {
+                Made::Empty
+            } else {
+                Made::Yes
+            };
         };
-        let left = self.deepest.iter().map(|most| usize::from(*most)).min().unwrap_or(usize::MAX);
-        let left = left.saturating_sub(self.depth()).min(MOST_BLOCKS - self.blocks);
+        let left = self
+            .deepest
+            .iter()
+            .map(|most| usize::from(*most))
+            .min()
+            .unwrap_or(usize::MAX);
+        let left = left
+            .saturating_sub(self.depth())
+            .min(MOST_BLOCKS - self.blocks);
         match self.leaf() {
             _ if self.is_broken => Made::BrokenChain,
             None => Made::Unbound,
@@ -271,7 +308,12 @@ impl Narrowing {
 }
 
 /// Whether the pass is taken from whoever presents it. `now` is in milliseconds after the story begins.
-pub(super) fn present(case: &Case, chain: &Chain, moment: &Moment, presented: Presented) -> Reasons {
+pub(super) fn present(
+    case: &Case,
+    chain: &Chain,
+    moment: &Moment,
+    presented: Presented,
+) -> Reasons {
     if moment.silence > STALE_AFTER_MS {
         return Reasons::from(["feed_stale"]);
     }
@@ -332,12 +374,22 @@ pub(super) fn clear(
         return Reasons::from(["proof_call"]);
     }
     let asked = Asked::new(call, proven.is_some());
-    let mut all = case.granted.iter().chain(chain.narrowings.iter().flat_map(|step| step.rights.iter().flatten()));
-    if asked.too_many && all.any(|detail| !detail.constraints.is_empty() || detail.closed.is_some()) {
+    let mut all = case.granted.iter().chain(
+        chain
+            .narrowings
+            .iter()
+            .flat_map(|step| step.rights.iter().flatten()),
+    );
+    if asked.too_many && all.any(|detail| !detail.constraints.is_empty() || detail.closed.is_some())
+    {
         return Reasons::from(["argument_count"]);
     }
     let mut reasons = by_block_0(case, now, &asked);
-    if chain.deepest.iter().any(|most| chain.depth() > usize::from(*most)) {
+    if chain
+        .deepest
+        .iter()
+        .any(|most| chain.depth() > usize::from(*most))
+    {
         reasons.insert("delegation_depth");
     }
     for narrowing in &chain.narrowings {
@@ -355,10 +407,17 @@ fn revocations(case: &Case, chain: &Chain, moment: &Moment) -> Reasons {
         Subject::Steward => Some("revoked_steward"),
         Subject::Server => Some("revoked_server"),
         Subject::Root => Some("revoked_key"),
-        Subject::Key(who) => (case.bound.is_some() && chain.holders.contains(&who)).then_some("revoked_agent"),
+        Subject::Key(who) => {
+            (case.bound.is_some() && chain.holders.contains(&who)).then_some("revoked_agent")
+        }
         Subject::Strangers => None,
     };
-    moment.revoked.iter().filter(ends).filter_map(code).collect()
+    moment
+        .revoked
+        .iter()
+        .filter(ends)
+        .filter_map(code)
+        .collect()
 }
 
 fn by_block_0(case: &Case, now: i64, asked: &Asked<'_>) -> Reasons {
@@ -381,7 +440,10 @@ fn by_block_0(case: &Case, now: i64, asked: &Asked<'_>) -> Reasons {
 
 fn by_narrowing(narrowing: &Narrowing, now: i64, asked: &Asked<'_>) -> Reasons {
     let mut reasons = Reasons::new();
-    if narrowing.until.is_some_and(|until| now.div_euclid(1000) >= until) {
+    if narrowing
+        .until
+        .is_some_and(|until| now.div_euclid(1000) >= until)
+    {
         reasons.insert("expired");
     }
     if narrowing.read_only && !asked.reads {
@@ -402,10 +464,23 @@ fn by_details(details: &[Detail], asked: &Asked<'_>) -> Reasons {
     }
     for detail in here().filter(|_| asked.call.kind == Kind::Tool) {
         let tool = asked.call.name;
-        let constraints = || detail.constraints.iter().filter(move |((of, _), _)| *of == tool);
-        reasons.extend(constraints().filter_map(|((_, pointer), rule)| asked.refuses(pointer, rule)));
-        let allowed: BTreeSet<String> = constraints().flat_map(|((_, pointer), _)| way_to(pointer)).collect();
-        if detail.closed == Some(tool) && !asked.pointers.iter().all(|pointer| allowed.contains(pointer)) {
+        let constraints = || {
+            detail
+                .constraints
+                .iter()
+                .filter(move |((of, _), _)| *of == tool)
+        };
+        reasons
+            .extend(constraints().filter_map(|((_, pointer), rule)| asked.refuses(pointer, rule)));
+        let allowed: BTreeSet<String> = constraints()
+            .flat_map(|((_, pointer), _)| way_to(pointer))
+            .collect();
+        if detail.closed == Some(tool)
+            && !asked
+                .pointers
+                .iter()
+                .all(|pointer| allowed.contains(pointer))
+        {
             reasons.insert("argument_not_allowed");
         }
         if detail.call_proof == Some(tool) && !asked.is_proven {
@@ -453,7 +528,14 @@ struct Asked<'c> {
 impl<'c> Asked<'c> {
     fn new(call: &'c Call, is_proven: bool) -> Self {
         let reads = call.kind != Kind::Tool || READING.contains(&call.name);
-        let mut asked = Self { call, reads, is_proven, too_many: false, pointers: Vec::new(), values: BTreeMap::new() };
+        let mut asked = Self {
+            call,
+            reads,
+            is_proven,
+            too_many: false,
+            pointers: Vec::new(),
+            values: BTreeMap::new(),
+        };
         match &call.arguments {
             None => {}
             Some(Value::Object(_)) => asked.take_apart("", call.arguments.as_ref().unwrap(), false),
@@ -465,16 +547,28 @@ impl<'c> Asked<'c> {
 
     fn take_apart(&mut self, at: &str, value: &Value, in_doubt: bool) {
         let members: Vec<(String, &Value)> = match value {
-            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), value)).collect(),
-            Value::Array(items) => items.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.clone(), value))
+                .collect(),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(at, value)| (at.to_string(), value))
+                .collect(),
             _ => return,
         };
-        let folded: Vec<String> = members.iter().map(|(name, _)| name.to_lowercase()).collect();
+        let folded: Vec<String> = members
+            .iter()
+            .map(|(name, _)| name.to_lowercase())
+            .collect();
         for ((name, value), own) in members.iter().zip(&folded) {
             let in_doubt = in_doubt || folded.iter().filter(|other| *other == own).count() > 1;
             let pointer = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
             self.pointers.push(pointer.clone());
-            if let Some(plain) = plain(value).filter(|plain| !in_doubt && self.is_clear(&pointer, plain)) {
+            if let Some(plain) =
+                plain(value).filter(|plain| !in_doubt && self.is_clear(&pointer, plain))
+            {
                 self.values.insert(pointer.clone(), plain);
             }
             self.take_apart(&pointer, value, in_doubt);
@@ -495,22 +589,37 @@ impl<'c> Asked<'c> {
     }
 
     fn refuses(&self, pointer: &str, rule: &Rule) -> Option<&'static str> {
-        let Some(value) = self.values.get(pointer) else { return Some("argument_constraint") };
-        let text = if let Plain::Text(text) = value { Some(text.as_str()) } else { None };
-        let number = if let Plain::Int(number) = value { Some(*number) } else { None };
+        let Some(value) = self.values.get(pointer) else {
+            return Some("argument_constraint");
+        };
+        let text = if let Plain::Text(text) = value {
+            Some(text.as_str())
+        } else {
+            None
+        };
+        let number = if let Plain::Int(number) = value {
+            Some(*number)
+        } else {
+            None
+        };
         let (fits_type, holds) = match rule {
             Rule::Between(least, most) => (
                 number.is_some(),
                 number.is_some_and(|number| {
-                    least.is_none_or(|least| least <= number) && most.is_none_or(|most| number <= most)
+                    least.is_none_or(|least| least <= number)
+                        && most.is_none_or(|most| number <= most)
                 }),
             ),
             Rule::OneOf(values) => (is_of_a_type(value, &values[0]), values.contains(value)),
             Rule::Exactly(wanted) => (is_of_a_type(value, wanted), value == wanted),
-            Rule::Begins(with) => (text.is_some(), text.is_some_and(|text| text.starts_with(with))),
+            Rule::Begins(with) => (
+                text.is_some(),
+                text.is_some_and(|text| text.starts_with(with)),
+            ),
             Rule::Under(path) => {
                 let (path, found) = (steps(path).unwrap(), text.and_then(steps));
-                let inside = found.is_some_and(|found| found.iter().take(path.len()).eq(path.iter()));
+                let inside =
+                    found.is_some_and(|found| found.iter().take(path.len()).eq(path.iter()));
                 (text.is_some(), self.declares(pointer, &PATHS) && inside)
             }
             Rule::Host(hosts) => {
@@ -546,7 +655,11 @@ fn plain(value: &Value) -> Option<Plain> {
 /// The steps of an absolute path that every program reads alike.
 fn steps(path: &str) -> Option<Vec<&str>> {
     let rest = path.strip_prefix('/')?;
-    let steps: Vec<&str> = if rest.is_empty() { Vec::new() } else { rest.split('/').collect() };
+    let steps: Vec<&str> = if rest.is_empty() {
+        Vec::new()
+    } else {
+        rest.split('/').collect()
+    };
     let is_plain = |step: &&str| {
         let before_parameters = step.split(';').next().unwrap();
         !before_parameters.chars().all(|letter| letter == '.')
@@ -564,16 +677,28 @@ fn place(uri: &str) -> Option<Vec<&str>> {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let is_plain = |text: &str| text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '.');
-    let steps = if path.is_empty() { Vec::new() } else { steps(path)? };
+    let is_plain = |text: &str| {
+        text.chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '.')
+    };
+    let steps = if path.is_empty() {
+        Vec::new()
+    } else {
+        steps(path)?
+    };
     let known = is_plain(scheme) && is_plain(authority) && !uri.contains(['?', '#']);
     known.then(|| [scheme, authority].into_iter().chain(steps).collect())
 }
 
 /// The host of a web address that every program reads alike.
 fn host(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
     let host = rest.split(['/', '?', '#', ':']).next()?;
-    let is_plain = !host.is_empty() && host.chars().all(|letter| letter.is_ascii_lowercase() || letter == '.');
+    let is_plain = !host.is_empty()
+        && host
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '.');
     (is_plain && !url.contains(['@', '\\']) && !host.ends_with('.')).then_some(host)
 }

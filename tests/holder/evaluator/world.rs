@@ -2,18 +2,16 @@
 
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
-use hallpass::{
+use hallpass_core::{
     base::{holder::HolderKey, key::PrivateKey, time::Timestamp},
+    possession::{Presented, ProofContent, call_digest, sign_proof},
     token::{
-        AttenuateError, Attenuated, DelegateError, Delegation, Holding, Narrowing, PassError, PassToken,
-        UnverifiedPass, attenuate, delegate, mint, rights::GrantedDetail,
+        AttenuateError, Attenuated, Call, DelegateError, Delegation, GrantedDetail, Holding,
+        Narrowing, PassError, PassToken, UnverifiedPass, attenuate, delegate, mint,
     },
-    verify::{
-        Call, Denial, Pass, Verifier,
-        document::{RevocationEntry, Subjects},
-        possession::{Presented, ProofContent, call_digest, sign_proof},
-    },
+    wire::document::{RevocationEntry, Subjects},
 };
+use hallpass_verify::{Denial, Pass, Verifier};
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 
@@ -22,7 +20,10 @@ use super::{
         es256,
         support::{Issuer, SERVER, raw},
     },
-    model::{self, Case, Chain, Detail, Flaw, Hop, Kind, Made, Moment, Plain, Reasons, Rule, Subject, Who},
+    model::{
+        self, Case, Chain, Detail, Flaw, Hop, Kind, Made, Moment, Plain, Reasons, Rule, Subject,
+        Who,
+    },
 };
 
 /// What was asked and how it was answered, over all cases.
@@ -49,8 +50,14 @@ impl Tally {
         self.asked += other.asked;
         self.allowed += other.allowed;
         self.allowed_below += other.allowed_below;
-        other.reasons.into_iter().for_each(|(name, count)| *self.reasons.entry(name).or_default() += count);
-        other.made.into_iter().for_each(|(name, count)| *self.made.entry(name).or_default() += count);
+        other
+            .reasons
+            .into_iter()
+            .for_each(|(name, count)| *self.reasons.entry(name).or_default() += count);
+        other
+            .made
+            .into_iter()
+            .for_each(|(name, count)| *self.made.entry(name).or_default() += count);
     }
 }
 
@@ -70,12 +77,18 @@ pub(super) struct World<'c> {
 
 type Agreement = Result<(), TestCaseError>;
 
-fn agree<T: PartialEq + std::fmt::Debug>(verifier: &T, evaluator: &T, about: impl FnOnce() -> String) -> Agreement {
+fn agree<T: PartialEq + std::fmt::Debug>(
+    verifier: &T,
+    evaluator: &T,
+    about: impl FnOnce() -> String,
+) -> Agreement {
     if verifier == evaluator {
         return Ok(());
     }
     let about = about();
-    Err(TestCaseError::fail(format!("verifier: {verifier:?}, evaluator: {evaluator:?}, {about}")))
+    Err(TestCaseError::fail(format!(
+        "verifier: {verifier:?}, evaluator: {evaluator:?}, {about}"
+    )))
 }
 
 /// Builds the case and asks everything of it. Whatever does not fit into a pass is left out.
@@ -85,11 +98,24 @@ pub(super) fn compare(case: &Case, tally: &RefCell<Tally>) -> Agreement {
     let mut content = issuer.content(case.granted.iter().map(granted).collect());
     content.issued_at = start.plus(seconds(case.issued));
     content.expires_at = content.issued_at.plus(seconds(case.life));
-    content.holder = case.bound.map(|(who, max_delegations)| Holding { key: key_of(who), max_delegations });
-    let Ok(draft) = mint(&issuer.root, &content) else { return Ok(()) };
+    content.holder = case.bound.map(|(who, max_delegations)| Holding {
+        key: key_of(who),
+        max_delegations,
+    });
+    let Ok(draft) = mint(&issuer.root, &content) else {
+        return Ok(());
+    };
     let (token, verifier) = (draft.token, issuer.verifier());
     let chain = Chain::start(case.bound);
-    let mut world = World { case, issuer, start, verifier, token, chain, tally };
+    let mut world = World {
+        case,
+        issuer,
+        start,
+        verifier,
+        token,
+        chain,
+        tally,
+    };
     for hop in &case.hops {
         world.lengthen(hop)?;
     }
@@ -104,12 +130,29 @@ pub(super) fn compare(case: &Case, tally: &RefCell<Tally>) -> Agreement {
 impl World<'_> {
     fn lengthen(&mut self, hop: &Hop) -> Agreement {
         let (answer, token) = match hop {
-            Hop::Narrow(narrowing) => told(attenuate(&self.token, &self.narrowing(narrowing)).map_err(Into::into)),
-            Hop::Delegate { by, to, narrowing, further, seals } => {
+            Hop::Narrow(narrowing) => {
+                told(attenuate(&self.token, &self.narrowing(narrowing)).map_err(Into::into))
+            }
+            Hop::Delegate {
+                by,
+                to,
+                narrowing,
+                further,
+                seals,
+            } => {
                 let (by, narrowing) = (self.signer(*by), self.narrowing(narrowing));
                 let (agent, key) = (format!("agent-{}", to.0).parse().unwrap(), key_of(*to));
-                let onward = Delegation { agent, key, narrowing, may_delegate: *further, use_only: *seals };
-                match UnverifiedPass::parse(self.token.expose()).unwrap().verify(&self.issuer.root.public()) {
+                let onward = Delegation {
+                    agent,
+                    key,
+                    narrowing,
+                    may_delegate: *further,
+                    use_only: *seals,
+                };
+                match UnverifiedPass::parse(self.token.expose())
+                    .unwrap()
+                    .verify(&self.issuer.root.public())
+                {
                     Ok(pass) => told(delegate(&pass, &ed25519(by), &onward)),
                     // A delegation in a pass that is bound to nobody breaks the chain too.
                     Err(PassError::Chain(_)) => (Some(Made::BrokenChain), None),
@@ -132,7 +175,8 @@ impl World<'_> {
             let by = self.signer(*by);
             let code = format!("delegate(\"agent-{}\", \"{}\");", to.0, key_of(*to));
             let signer = raw::key_pair(seed(by));
-            self.token = raw::append_third_party(&self.token, &self.issuer.root.public(), &signer, &code);
+            self.token =
+                raw::append_third_party(&self.token, &self.issuer.root.public(), &signer, &code);
             self.chain.force(by, *to);
         }
         Ok(())
@@ -140,7 +184,9 @@ impl World<'_> {
 
     /// Whoever is rightful, when nobody is named; the first, when the rightful one cannot sign.
     fn signer(&self, by: Option<Who>) -> Who {
-        by.or_else(|| self.chain.leaf()).filter(|who| !who.is_p256()).unwrap_or(Who(0))
+        by.or_else(|| self.chain.leaf())
+            .filter(|who| !who.is_p256())
+            .unwrap_or(Who(0))
     }
 
     fn live(&self, moment: &Moment, before: &mut Taken) -> Agreement {
@@ -149,7 +195,11 @@ impl World<'_> {
         if !moment.publishes_root {
             frame.keys = Some(Vec::new());
         }
-        frame.revocations = moment.revoked.iter().map(|revoked| self.revocation(*revoked)).collect();
+        frame.revocations = moment
+            .revoked
+            .iter()
+            .map(|revoked| self.revocation(*revoked))
+            .collect();
         self.issuer.tell(&self.verifier, frame);
         self.issuer.clock.advance(millis(moment.silence));
         for presented in &moment.presented {
@@ -165,21 +215,36 @@ impl World<'_> {
         Ok(())
     }
 
-    fn present(&self, moment: &Moment, presented: model::Presented) -> Result<Taken, TestCaseError> {
+    fn present(
+        &self,
+        moment: &Moment,
+        presented: model::Presented,
+    ) -> Result<Taken, TestCaseError> {
         let (answer, proven) = match presented {
             model::Presented::Proof { by, flaw, call } => {
                 let call = call.map(|index| index % self.case.calls.len());
                 let proof = self.proof(by.or(self.chain.leaf()).unwrap_or(Who(0)), flaw, call);
-                let presented = Presented { proof: &proof, method: "POST" };
+                let presented = Presented {
+                    proof: &proof,
+                    method: "POST",
+                };
                 if flaw == Flaw::Twice {
-                    let _ = self.verifier.verify_with_proof(self.token.expose(), &presented);
+                    let _ = self
+                        .verifier
+                        .verify_with_proof(self.token.expose(), &presented);
                 }
-                (self.verifier.verify_with_proof(self.token.expose(), &presented), call)
+                (
+                    self.verifier
+                        .verify_with_proof(self.token.expose(), &presented),
+                    call,
+                )
             }
             _ => (self.verifier.verify(self.token.expose()), None),
         };
         let expected = model::present(self.case, &self.chain, moment, presented);
-        agree(&reasons(&answer), &expected, || format!("{presented:?} at {moment:?}"))?;
+        agree(&reasons(&answer), &expected, || {
+            format!("{presented:?} at {moment:?}")
+        })?;
         if !expected.is_empty() {
             self.tally.borrow_mut().count(&expected);
         }
@@ -189,12 +254,16 @@ impl World<'_> {
     fn call(&self, moment: &Moment, pass: &Pass, proven: Option<usize>) -> Agreement {
         let now = self.issuer.now().unix_millis() - self.start.unix_millis();
         // A proof of one call is held against that one and a few others, which it is not for.
-        let (from, to) = proven.map_or((0, usize::MAX), |index| (index.saturating_sub(1), index + 2));
+        let (from, to) = proven.map_or((0, usize::MAX), |index| {
+            (index.saturating_sub(1), index + 2)
+        });
         let proven = proven.map(|index| &self.case.calls[index]);
         for call in self.case.calls.iter().take(to).skip(from) {
             let answer = self.verifier.clear(pass, &of_model(call));
             let expected = model::clear(self.case, &self.chain, moment, now, proven, call);
-            agree(&reasons(&answer), &expected, || format!("{call:?} at {moment:?}"))?;
+            agree(&reasons(&answer), &expected, || {
+                format!("{call:?} at {moment:?}")
+            })?;
             let mut tally = self.tally.borrow_mut();
             tally.count(&expected);
             if let Ok(permit) = answer {
@@ -209,9 +278,16 @@ impl World<'_> {
         let content = self.issuer.content(Vec::new());
         let subject = match revoked.subject {
             Subject::Block(block) => {
-                let blocks = UnverifiedPass::parse(self.token.expose()).unwrap().dangerous_unverified_summary().blocks;
-                let none = || hallpass::base::ids::RevocationId::from_bytes([7; 64]);
-                Subjects::token(&blocks.get(block).map_or_else(none, |block| block.revocation_id))
+                let blocks = UnverifiedPass::parse(self.token.expose())
+                    .unwrap()
+                    .dangerous_unverified_summary()
+                    .blocks;
+                let none = || hallpass_core::base::ids::RevocationId::from_bytes([7; 64]);
+                Subjects::token(
+                    &blocks
+                        .get(block)
+                        .map_or_else(none, |block| block.revocation_id),
+                )
             }
             Subject::Task => Subjects::task(&content.task),
             Subject::Agent => Subjects::agent(&content.agent),
@@ -222,16 +298,34 @@ impl World<'_> {
             Subject::Strangers => Subjects::agent(&"agent-1".parse().unwrap()),
         };
         let issued = self.start.plus(seconds(self.case.issued));
-        let cut_off = revoked.cut_off.map(|after| Timestamp::from_unix_millis(issued.unix_millis() + after * 1000));
-        RevocationEntry { subject, cut_off, expires_at: self.start.plus(Duration::from_secs(100_000)) }
+        let cut_off = revoked
+            .cut_off
+            .map(|after| Timestamp::from_unix_millis(issued.unix_millis() + after * 1000));
+        RevocationEntry {
+            subject,
+            cut_off,
+            expires_at: self.start.plus(Duration::from_secs(100_000)),
+        }
     }
 
     fn proof(&self, by: Who, flaw: Flaw, call: Option<usize>) -> String {
         let now = self.issuer.now();
         let content = ProofContent {
-            token: if flaw == Flaw::OtherToken { "another" } else { self.token.expose() },
-            method: if flaw == Flaw::OtherMethod { "GET" } else { "POST" },
-            url: if flaw == Flaw::OtherUrl { model::ELSEWHERE } else { SERVER },
+            token: if flaw == Flaw::OtherToken {
+                "another"
+            } else {
+                self.token.expose()
+            },
+            method: if flaw == Flaw::OtherMethod {
+                "GET"
+            } else {
+                "POST"
+            },
+            url: if flaw == Flaw::OtherUrl {
+                model::ELSEWHERE
+            } else {
+                SERVER
+            },
             now: match flaw {
                 Flaw::Old => now.minus(Duration::from_secs(61)),
                 Flaw::Future => now.plus(Duration::from_secs(7)),
@@ -240,13 +334,20 @@ impl World<'_> {
             nonce: None,
             call: call.and_then(|index| call_digest(&of_model(&self.case.calls[index]))),
         };
-        if by.is_p256() { es256::sign_proof(&content) } else { sign_proof(&ed25519(by), &content).unwrap() }
+        if by.is_p256() {
+            es256::sign_proof(&content)
+        } else {
+            sign_proof(&ed25519(by), &content).unwrap()
+        }
     }
 
     fn narrowing(&self, narrowing: &model::Narrowing) -> Narrowing {
         let mut all = Narrowing::default();
         all.expires_at = narrowing.until.map(|until| self.start.plus(seconds(until)));
-        all.rights = narrowing.rights.as_ref().map(|rights| rights.iter().map(granted).collect());
+        all.rights = narrowing
+            .rights
+            .as_ref()
+            .map(|rights| rights.iter().map(granted).collect());
         all.read_only = narrowing.read_only;
         all
     }
@@ -269,7 +370,14 @@ fn told(answer: Result<Attenuated, DelegateError>) -> (Option<Made>, Option<Pass
 }
 
 fn reasons<T>(answer: &Result<T, Denial>) -> Reasons {
-    answer.as_ref().err().map(Denial::codes).unwrap_or_default().iter().map(|code| code.as_str()).collect()
+    answer
+        .as_ref()
+        .err()
+        .map(Denial::codes)
+        .unwrap_or_default()
+        .iter()
+        .map(|code| code.as_str())
+        .collect()
 }
 
 fn of_model(call: &model::Call) -> Call<'_> {
@@ -301,7 +409,10 @@ fn json_of(rule: &Rule) -> Value {
     match rule {
         Rule::Between(min, max) => {
             let bounds = [("min", min), ("max", max)];
-            bounds.into_iter().filter_map(|(name, bound)| Some((name.to_owned(), json!((*bound)?)))).collect()
+            bounds
+                .into_iter()
+                .filter_map(|(name, bound)| Some((name.to_owned(), json!((*bound)?))))
+                .collect()
         }
         Rule::OneOf(values) => json!({"in": values.iter().map(plain).collect::<Vec<_>>()}),
         Rule::Exactly(value) => json!({"equal": plain(value)}),
@@ -329,5 +440,9 @@ fn ed25519(who: Who) -> PrivateKey {
 }
 
 fn key_of(who: Who) -> HolderKey {
-    if who.is_p256() { es256::holder() } else { HolderKey::Ed25519(ed25519(who).public()) }
+    if who.is_p256() {
+        es256::holder()
+    } else {
+        HolderKey::Ed25519(ed25519(who).public())
+    }
 }

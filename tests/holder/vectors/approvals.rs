@@ -3,7 +3,7 @@
 //! No verifier of this version tells the digest of the arguments, so the broker of these vectors
 //! wrote the one digest that it wants into its check.
 
-use hallpass::token::PassToken;
+use hallpass_core::token::PassToken;
 use serde_json::json;
 
 use super::{
@@ -37,7 +37,14 @@ fn needs(key: u8) -> String {
 }
 
 fn approved(tool: &str) -> Approval<'_> {
-    Approval { task: TASK, server: SERVER, kind: "tool", tool, digest: "d1", until: "10:04:00" }
+    Approval {
+        task: TASK,
+        server: SERVER,
+        kind: "tool",
+        tool,
+        digest: "d1",
+        until: "10:04:00",
+    }
 }
 
 struct Approval<'a> {
@@ -51,7 +58,14 @@ struct Approval<'a> {
 
 impl Approval<'_> {
     fn text(&self) -> String {
-        let Self { task, server, kind, tool, digest, until } = self;
+        let Self {
+            task,
+            server,
+            kind,
+            tool,
+            digest,
+            until,
+        } = self;
         format!(
             r#"approved("a1", "{task}", "{server}", "{kind}", "{tool}", "{digest}", 2026-11-22T{until}Z, "alice");"#
         )
@@ -68,10 +82,25 @@ pub(super) fn write(book: &mut Book) {
         let asked = transfer().refused_anyway();
         book.refuse_in((name, about), token, asked, 0, DENIED);
     };
-    book.allow("H00 a call that needs no approval", "", &pass, read().allowed_anyway());
-    refuse(book, "H01 an approval is needed and there is none", "", &pass);
+    book.allow(
+        "H00 a call that needs no approval",
+        "",
+        &pass,
+        read().allowed_anyway(),
+    );
+    refuse(
+        book,
+        "H01 an approval is needed and there is none",
+        "",
+        &pass,
+    );
     let genuine = book.signed(&pass, ONE, &approved("transfer").text());
-    book.allow("H02 approved by the key that block 0 trusts", "", &genuine, transfer().allowed_anyway());
+    book.allow(
+        "H02 approved by the key that block 0 trusts",
+        "",
+        &genuine,
+        transfer().allowed_anyway(),
+    );
     let by_holder = book.appended(&pass, &approved("transfer").text());
     let ask = transfer().refused_anyway();
     book.refuse(
@@ -81,9 +110,22 @@ pub(super) fn write(book: &mut Book) {
         ask,
         "token_profile",
     );
-    refuse(book, "H04 an approval by another key", "", &book.signed(&pass, ATTACKER, &approved("transfer").text()));
-    let digest = Approval { digest: "d2", ..approved("transfer") };
-    refuse(book, "H05 an approval of other arguments", "", &book.signed(&pass, ONE, &digest.text()));
+    refuse(
+        book,
+        "H04 an approval by another key",
+        "",
+        &book.signed(&pass, ATTACKER, &approved("transfer").text()),
+    );
+    let digest = Approval {
+        digest: "d2",
+        ..approved("transfer")
+    };
+    refuse(
+        book,
+        "H05 an approval of other arguments",
+        "",
+        &book.signed(&pass, ONE, &digest.text()),
+    );
     let other = book.signed(&pass, ONE, &approved("delete_ledger").text());
     refuse(
         book,
@@ -93,14 +135,44 @@ pub(super) fn write(book: &mut Book) {
     );
     let delete = tool("delete_ledger", json!({})).allowed_anyway();
     book.allow("H06a and for that tool it is one", "", &other, delete);
-    let server = Approval { server: super::book::ELSEWHERE, ..approved("transfer") };
-    refuse(book, "H06b an approval for the same tool of another server", "", &book.signed(&pass, ONE, &server.text()));
-    let kind = Approval { kind: "prompt", ..approved("transfer") };
-    refuse(book, "H06c an approval for a prompt of that name", "", &book.signed(&pass, ONE, &kind.text()));
-    let task = Approval { task: "tsk_00000000000000000000000000000002", ..approved("transfer") };
-    refuse(book, "H06d an approval for another task", "", &book.signed(&pass, ONE, &task.text()));
+    let server = Approval {
+        server: super::book::ELSEWHERE,
+        ..approved("transfer")
+    };
+    refuse(
+        book,
+        "H06b an approval for the same tool of another server",
+        "",
+        &book.signed(&pass, ONE, &server.text()),
+    );
+    let kind = Approval {
+        kind: "prompt",
+        ..approved("transfer")
+    };
+    refuse(
+        book,
+        "H06c an approval for a prompt of that name",
+        "",
+        &book.signed(&pass, ONE, &kind.text()),
+    );
+    let task = Approval {
+        task: "tsk_00000000000000000000000000000002",
+        ..approved("transfer")
+    };
+    refuse(
+        book,
+        "H06d an approval for another task",
+        "",
+        &book.signed(&pass, ONE, &task.text()),
+    );
     let late = transfer().at("10:04:00").refused_anyway();
-    book.refuse_in(("H07 an approval that has ended", ""), &genuine, late, 0, DENIED);
+    book.refuse_in(
+        ("H07 an approval that has ended", ""),
+        &genuine,
+        late,
+        0,
+        DENIED,
+    );
     quorum(book, &issuer);
     let sibling = raw::mint(&issuer, &block_0(&needs(ONE)));
     let mut wire = raw::wire(&genuine);
@@ -122,23 +194,63 @@ pub(super) fn write(book: &mut Book) {
         &careless,
         transfer().allowed_anyway(),
     );
-    let nine: String = (0..9).map(|index| approved("transfer").text().replace("a1", &format!("a{index}"))).collect();
+    let nine: String = (0..9)
+        .map(|index| {
+            approved("transfer")
+                .text()
+                .replace("a1", &format!("a{index}"))
+        })
+        .collect();
     let nine = book.signed(&pass, ONE, &nine);
-    book.refuse("H13 nine approvals in one block", "", &nine, transfer(), "token_profile");
-    let long = approved("transfer").text().replace("alice", &"x".repeat(257));
+    book.refuse(
+        "H13 nine approvals in one block",
+        "",
+        &nine,
+        transfer(),
+        "token_profile",
+    );
+    let long = approved("transfer")
+        .text()
+        .replace("alice", &"x".repeat(257));
     let long = book.signed(&pass, ONE, &long);
-    book.refuse("H14 an approval with a long text", "", &long, transfer(), "token_profile");
+    book.refuse(
+        "H14 an approval with a long text",
+        "",
+        &long,
+        transfer(),
+        "token_profile",
+    );
 }
 
 fn quorum(book: &mut Book, issuer: &Issuer) {
     let both = raw::mint(issuer, &block_0(&(needs(ONE) + &needs(TWO))));
     let text = approved("transfer").text();
-    let (once, twice) = (book.signed(&both, ONE, &text), book.signed(&both, ONE, &text));
+    let (once, twice) = (
+        book.signed(&both, ONE, &text),
+        book.signed(&both, ONE, &text),
+    );
     let twice = book.signed(&twice, ONE, &text.replace("a1", "a2"));
     let transfer = || tool("transfer", json!({}));
     let needs_two = "two checks, each trusting one key";
-    book.refuse_in(("H08 one of two approvals", needs_two), &once, transfer().refused_anyway(), 0, DENIED);
-    book.refuse_in(("H09 the same approver twice", needs_two), &twice, transfer().refused_anyway(), 0, DENIED);
+    book.refuse_in(
+        ("H08 one of two approvals", needs_two),
+        &once,
+        transfer().refused_anyway(),
+        0,
+        DENIED,
+    );
+    book.refuse_in(
+        ("H09 the same approver twice", needs_two),
+        &twice,
+        transfer().refused_anyway(),
+        0,
+        DENIED,
+    );
     let two = book.signed(&once, TWO, &text);
-    book.allow("H10 both approvals", needs_two, &two, transfer().allowed_anyway());
+    book.allow(
+        "H10 both approvals",
+        needs_two,
+        &two,
+        transfer().allowed_anyway(),
+    );
 }

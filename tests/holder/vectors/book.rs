@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use hallpass::{
+use hallpass_core::{
     base::{holder::HolderKey, key::PrivateKey, time::Timestamp},
-    token::{Narrowing, PassToken, UnverifiedPass, manifest::Tool, rights::Kind},
-    verify::{
-        Call,
-        document::RootKeyEntry,
-        possession::{ProofContent, call_digest, sign_proof},
-    },
+    possession::{ProofContent, call_digest, sign_proof},
+    token::{Call, Narrowing, PassToken, UnverifiedPass, manifest::Tool, rights::Kind},
+    wire::document::RootKeyEntry,
 };
 use serde_json::{Value, json};
 
@@ -46,10 +43,19 @@ pub(super) fn call(kind: Kind, name: &str, arguments: Option<Value>) -> Ask {
         kind,
         name: name.to_owned(),
         arguments,
-        tool: if kind == Kind::Tool { known().map(shown) } else { None },
+        tool: if kind == Kind::Tool {
+            known().map(shown)
+        } else {
+            None
+        },
         proof: None,
     };
-    Ask { request, keys: None, revocations: Vec::new(), without_profile: None }
+    Ask {
+        request,
+        keys: None,
+        revocations: Vec::new(),
+        without_profile: None,
+    }
 }
 
 /// Only what decides.
@@ -89,13 +95,18 @@ impl Ask {
     }
 
     pub(super) fn revoked(mut self, kind: &str, subject: &str) -> Self {
-        self.revocations.push(Revocation { kind: kind.to_owned(), subject: subject.to_owned(), cut_off: None });
+        self.revocations.push(Revocation {
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            cut_off: None,
+        });
         self
     }
 
     pub(super) fn revoked_until(self, kind: &str, subject: &str, cut_off: &str) -> Self {
         let mut ask = self.revoked(kind, subject);
-        ask.revocations.last_mut().unwrap().cut_off = Some(format!("2026-11-22T{cut_off}Z").parse().unwrap());
+        ask.revocations.last_mut().unwrap().cut_off =
+            Some(format!("2026-11-22T{cut_off}Z").parse().unwrap());
         ask
     }
 
@@ -118,19 +129,30 @@ impl Ask {
 
     /// With a proof of possession by `key` for this very call.
     pub(super) fn for_this_call(self, key: &PrivateKey, token: &PassToken) -> Self {
-        let (kind, name, arguments) = (self.request.kind, self.request.name.as_str(), self.request.arguments.as_ref());
+        let (kind, name, arguments) = (
+            self.request.kind,
+            self.request.name.as_str(),
+            self.request.arguments.as_ref(),
+        );
         let asked = match kind {
             Kind::Tool => Call::tool(name, arguments),
             Kind::Prompt => Call::prompt(name, arguments),
             Kind::Resource => Call::resource(name),
         };
-        let content = ProofContent { call: call_digest(&asked), ..self.content(token) };
+        let content = ProofContent {
+            call: call_digest(&asked),
+            ..self.content(token)
+        };
         let proof = sign_proof(key, &content).unwrap();
         self.proof(proof)
     }
 
     pub(super) fn proof(mut self, jws: String) -> Self {
-        self.request.proof = Some(Proof { jws, method: "POST".to_owned(), used_before: false });
+        self.request.proof = Some(Proof {
+            jws,
+            method: "POST".to_owned(),
+            used_before: false,
+        });
         self
     }
 
@@ -159,12 +181,23 @@ impl Ask {
 
 impl Book {
     pub(super) fn new() -> Self {
-        Self { scene: Scene::new(), vectors: Vec::new() }
+        Self {
+            scene: Scene::new(),
+            vectors: Vec::new(),
+        }
     }
 
     pub(super) fn into_vectors(self, about: &str) -> Vectors {
-        let key = RootKeyEntry { id: self.scene.issuer.root.id(), key: self.scene.root() };
-        Vectors { about: about.to_owned(), issuer: ISSUER.parse().unwrap(), keys: vec![key], vectors: self.vectors }
+        let key = RootKeyEntry {
+            id: self.scene.issuer.root.id(),
+            key: self.scene.root(),
+        };
+        Vectors {
+            about: about.to_owned(),
+            issuer: ISSUER.parse().unwrap(),
+            keys: vec![key],
+            vectors: self.vectors,
+        }
     }
 
     /// A pass for what `members` of a detail on the ledger say.
@@ -187,12 +220,23 @@ impl Book {
     }
 
     pub(super) fn allow(&mut self, name: &str, about: &str, token: &PassToken, ask: Ask) {
-        let expected = Expected { decision: Decision::Allow, codes: BTreeSet::new(), block: None };
+        let expected = Expected {
+            decision: Decision::Allow,
+            codes: BTreeSet::new(),
+            block: None,
+        };
         self.add((name, about), token, ask, expected);
     }
 
     /// Refused without a block to blame.
-    pub(super) fn refuse(&mut self, name: &str, about: &str, token: &PassToken, ask: Ask, code: &str) {
+    pub(super) fn refuse(
+        &mut self,
+        name: &str,
+        about: &str,
+        token: &PassToken,
+        ask: Ask,
+        code: &str,
+    ) {
         self.refuse_in((name, about), token, ask, None, &[code]);
     }
 
@@ -206,13 +250,42 @@ impl Book {
         codes: &[&str],
     ) {
         let codes = codes.iter().map(ToString::to_string).collect();
-        self.add(names, token, ask, Expected { decision: Decision::Refuse, codes, block: block.into() });
+        self.add(
+            names,
+            token,
+            ask,
+            Expected {
+                decision: Decision::Refuse,
+                codes,
+                block: block.into(),
+            },
+        );
     }
 
-    fn add(&mut self, (name, about): (&str, &str), token: &PassToken, ask: Ask, expected: Expected) {
-        let Ask { request, keys, revocations, without_profile } = ask;
+    fn add(
+        &mut self,
+        (name, about): (&str, &str),
+        token: &PassToken,
+        ask: Ask,
+        expected: Expected,
+    ) {
+        let Ask {
+            request,
+            keys,
+            revocations,
+            without_profile,
+        } = ask;
         let (name, about, token) = (name.to_owned(), about.to_owned(), token.expose().to_owned());
-        self.vectors.push(Vector { name, about, token, keys, request, revocations, expected, without_profile });
+        self.vectors.push(Vector {
+            name,
+            about,
+            token,
+            keys,
+            request,
+            revocations,
+            expected,
+            without_profile,
+        });
     }
 }
 
@@ -222,7 +295,9 @@ pub(super) fn narrowing(members: Value) -> Narrowing {
 
 /// The id of a block of `token`, as text.
 pub(super) fn block_id(token: &PassToken, block: usize) -> String {
-    let summary = UnverifiedPass::parse(token.expose()).unwrap().dangerous_unverified_summary();
+    let summary = UnverifiedPass::parse(token.expose())
+        .unwrap()
+        .dangerous_unverified_summary();
     summary.blocks[block].revocation_id.to_string()
 }
 

@@ -4,7 +4,7 @@ use biscuit_auth::{
     AuthorizerBuilder, AuthorizerLimits,
     builder::{Term, date, fact, int, string},
 };
-use hallpass::{
+use hallpass_core::{
     base::key::PublicKey,
     token::{
         PassToken,
@@ -24,20 +24,29 @@ pub(super) fn decide(token: &PassToken, root: &PublicKey, request: &Request) -> 
     let mut facts = vec![
         fact("time", &[date(&at)]),
         fact("me", std::slice::from_ref(&server)),
-        fact("call", &[server, string(request.kind.as_str()), string(&request.name)]),
+        fact(
+            "call",
+            &[server, string(request.kind.as_str()), string(&request.name)],
+        ),
         fact("read_only", &[Term::Bool(reads)]),
         fact("call_proven", &[Term::Bool(false)]),
         fact("depth", &[int(0)]),
         fact("args_digest", &[string(DIGEST)]),
     ];
-    if let Some(segments) = resource_segments(&request.name).filter(|_| request.kind == Kind::Resource) {
+    if let Some(segments) =
+        resource_segments(&request.name).filter(|_| request.kind == Kind::Resource)
+    {
         facts.push(fact("call_path", &[Term::Array(strings(&segments))]));
     }
     let mut names = Vec::new();
     // The calls of these vectors have plain arguments at the top only.
-    for (name, value) in request.arguments.iter().flat_map(|all| all.as_object().unwrap()) {
+    for (name, value) in request
+        .arguments
+        .iter()
+        .flat_map(|all| all.as_object().unwrap())
+    {
         let pointer = format!("/{name}");
-        let declares = |list: &std::collections::BTreeSet<hallpass::token::path::Pointer>| {
+        let declares = |list: &std::collections::BTreeSet<hallpass_core::token::path::Pointer>| {
             list.iter().any(|declared| declared.as_str() == pointer)
         };
         match value {
@@ -47,7 +56,10 @@ pub(super) fn decide(token: &PassToken, root: &PublicKey, request: &Request) -> 
                     && let Some(segments) = path_segments(text)
                 {
                     let segments = [vec!["file".to_owned(), String::new()], segments].concat();
-                    facts.push(fact("arg_path", &[string(&pointer), Term::Array(strings(&segments))]));
+                    facts.push(fact(
+                        "arg_path",
+                        &[string(&pointer), Term::Array(strings(&segments))],
+                    ));
                 }
                 if tool.is_some_and(|tool| declares(&tool.url_arguments))
                     && let Some(host) = url_host(text)
@@ -55,17 +67,38 @@ pub(super) fn decide(token: &PassToken, root: &PublicKey, request: &Request) -> 
                     facts.push(fact("arg_host", &[string(&pointer), string(host)]));
                 }
             }
-            Value::Number(number) => facts.push(fact("arg", &[string(&pointer), int(number.as_i64().unwrap())])),
+            Value::Number(number) => facts.push(fact(
+                "arg",
+                &[string(&pointer), int(number.as_i64().unwrap())],
+            )),
             other => panic!("{other}"),
         }
         names.push(pointer);
     }
-    facts.push(fact("arg_names", &[Term::Set(strings(&names).into_iter().collect())]));
-    let limits = AuthorizerLimits { max_time: std::time::Duration::from_secs(10), ..AuthorizerLimits::default() };
-    let verifier = AuthorizerBuilder::new().set_limits(limits).code(raw::VERIFIER).unwrap();
-    let verifier = facts.into_iter().fold(verifier, |verifier, fact| verifier.fact(fact).unwrap());
-    let answer = verifier.build(&raw::biscuit(token, root)).unwrap().authorize();
-    if answer.is_ok() { Decision::Allow } else { Decision::Refuse }
+    facts.push(fact(
+        "arg_names",
+        &[Term::Set(strings(&names).into_iter().collect())],
+    ));
+    let limits = AuthorizerLimits {
+        max_time: std::time::Duration::from_secs(10),
+        ..AuthorizerLimits::default()
+    };
+    let verifier = AuthorizerBuilder::new()
+        .set_limits(limits)
+        .code(raw::VERIFIER)
+        .unwrap();
+    let verifier = facts
+        .into_iter()
+        .fold(verifier, |verifier, fact| verifier.fact(fact).unwrap());
+    let answer = verifier
+        .build(&raw::biscuit(token, root))
+        .unwrap()
+        .authorize();
+    if answer.is_ok() {
+        Decision::Allow
+    } else {
+        Decision::Refuse
+    }
 }
 
 /// What a verifier that knew `args_digest` would tell of the calls in these vectors.

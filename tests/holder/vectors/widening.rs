@@ -4,7 +4,7 @@
 //! own authorizer with no profile, which must not be widened either.
 
 use biscuit_auth::{BlockBuilder, builder::Scope};
-use hallpass::token::PassToken;
+use hallpass_core::token::PassToken;
 use serde_json::json;
 
 use super::{
@@ -21,8 +21,18 @@ pub(super) fn write(book: &mut Book) {
     let pass = book.pass(json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data"],
         "constraints": {"transfer": {"/owner": {"equal": "acme"}, "/path": {"under": "/srv/data"}}}}));
     let good = json!({"owner": "acme", "path": "/srv/data/a"});
-    book.allow("W00 a call that is granted", "a positive", &pass, read().allowed_anyway());
-    book.allow("W00a another one", "", &pass, tool("transfer", good).allowed_anyway());
+    book.allow(
+        "W00 a call that is granted",
+        "a positive",
+        &pass,
+        read().allowed_anyway(),
+    );
+    book.allow(
+        "W00a another one",
+        "",
+        &pass,
+        tool("transfer", good).allowed_anyway(),
+    );
     attempts(book, &pass);
     narrowings(book, &pass);
     scopes(book, &pass);
@@ -92,10 +102,22 @@ fn attempts(book: &mut Book, pass: &PassToken) {
     for (name, code, ask) in cases {
         let own = book.appended(pass, &code);
         let about = "in a block that any holder can append";
-        book.refuse(name, about, &own, ask.clone().refused_anyway(), "token_profile");
+        book.refuse(
+            name,
+            about,
+            &own,
+            ask.clone().refused_anyway(),
+            "token_profile",
+        );
         let signed = book.signed(pass, ATTACKER, &code);
         let about = "in a block signed by an attacker's own key";
-        book.refuse(&format!("{name}, signed"), about, &signed, ask.refused_anyway(), "token_profile");
+        book.refuse(
+            &format!("{name}, signed"),
+            about,
+            &signed,
+            ask.refused_anyway(),
+            "token_profile",
+        );
         // Nor does it spoil what is granted, for the one who is judged without the profile.
         let granted = read().allowed_anyway();
         book.refuse(
@@ -112,7 +134,10 @@ fn attempts(book: &mut Book, pass: &PassToken) {
 fn narrowings(book: &mut Book, pass: &PassToken) {
     let delete = || tool("delete_ledger", json!({})).refused_anyway();
     for (name, code) in [
-        ("W10 a check that holds for everything", "check if true;".to_owned()),
+        (
+            "W10 a check that holds for everything",
+            "check if true;".to_owned(),
+        ),
         (
             "W10b a check that names what is not granted",
             format!(r#"check if call("{SERVER}", "tool", "delete_ledger");"#),
@@ -121,16 +146,36 @@ fn narrowings(book: &mut Book, pass: &PassToken) {
             "W10c a check that looks at the broker's rights",
             "check if right($s, $k, $set), call($s, $k, $n);".to_owned(),
         ),
-        ("W10d an `or` with a truth", r#"check if call("x", "y", "z") or true;"#.to_owned()),
+        (
+            "W10d an `or` with a truth",
+            r#"check if call("x", "y", "z") or true;"#.to_owned(),
+        ),
     ] {
         let token = book.appended(pass, &code);
-        book.refuse_in((name, "no check adds a right"), &token, delete(), 0, &["not_granted"]);
+        book.refuse_in(
+            (name, "no check adds a right"),
+            &token,
+            delete(),
+            0,
+            &["not_granted"],
+        );
     }
     let only = format!(r#"check if call("{SERVER}", "tool", "delete_ledger");"#);
     let none = book.appended(pass, &only);
-    book.refuse_in(("W10e and takes the granted ones away", ""), &none, read().refused_anyway(), 1, &["attenuation"]);
+    book.refuse_in(
+        ("W10e and takes the granted ones away", ""),
+        &none,
+        read().refused_anyway(),
+        1,
+        &["attenuation"],
+    );
     let harmless = book.appended(pass, "check if true;");
-    book.allow("W10f a check that holds", "takes nothing away", &harmless, read().allowed_anyway());
+    book.allow(
+        "W10f a check that holds",
+        "takes nothing away",
+        &harmless,
+        read().allowed_anyway(),
+    );
     let signed = book.signed(pass, ATTACKER, "check if true;");
     book.allow(
         "W10g a check that somebody signed",
@@ -142,20 +187,41 @@ fn narrowings(book: &mut Book, pass: &PassToken) {
 
 fn scopes(book: &mut Book, pass: &PassToken) {
     let delete = || tool("delete_ledger", json!({})).refused_anyway();
-    let block = BlockBuilder::new().scope(Scope::Previous).code("check if read_only(true);").unwrap();
+    let block = BlockBuilder::new()
+        .scope(Scope::Previous)
+        .code("check if read_only(true);")
+        .unwrap();
     let scoped = raw::append_block(pass, &book.scene.root(), block);
-    book.refuse("W17 a block scope", "`BlockBuilder::code` would drop it", &scoped, delete(), "token_profile");
+    book.refuse(
+        "W17 a block scope",
+        "`BlockBuilder::code` would drop it",
+        &scoped,
+        delete(),
+        "token_profile",
+    );
     let approver = raw::key_pair(APPROVER).public();
     let block = BlockBuilder::new()
         .scope(Scope::PublicKey(approver))
         .code(r#"right($s, $k, {"delete_ledger"}) <- call($s, $k, $n);"#)
         .unwrap();
     let scoped = raw::append_block(pass, &book.scene.root(), block);
-    book.refuse("W17b a block scope that names an approver, and a rule", "", &scoped, delete(), "token_profile");
+    book.refuse(
+        "W17b a block scope that names an approver, and a rule",
+        "",
+        &scoped,
+        delete(),
+        "token_profile",
+    );
     for (name, scope) in [("previous", "previous"), ("authority", "authority")] {
         let token = book.appended(pass, &format!("check if read_only(true) trusting {scope};"));
         let name = format!("W18 a check that trusts `{name}`");
-        book.refuse(&name, "scopes are for block 0", &token, delete(), "token_profile");
+        book.refuse(
+            &name,
+            "scopes are for block 0",
+            &token,
+            delete(),
+            "token_profile",
+        );
     }
 }
 
@@ -184,7 +250,10 @@ fn approvers(book: &mut Book) {
     );
     book.refuse_in(known, &genuine, transfer(), 0, denied);
     let other = book.signed(&pass, APPROVER, &approval("delete_ledger", DIGEST));
-    let laundered = book.appended(&other, &format!("{} check if true || false;", approval("transfer", DIGEST)));
+    let laundered = book.appended(
+        &other,
+        &format!("{} check if true || false;", approval("transfer", DIGEST)),
+    );
     book.refuse(
         "W11 a holder's approval after a genuine one for another tool",
         "",
@@ -196,10 +265,26 @@ fn approvers(book: &mut Book) {
         r#"approved($i, $t, $s, $k, "transfer", $d, $u, $w) <- approved($i, $t, $s, $k, $n, $d, $u, $w) trusting {approver};"#
     );
     let rewritten = book.appended(&other, &rule);
-    book.refuse("W11b a rule that renames a genuine one", "", &rewritten, transfer().refused_anyway(), "token_profile");
-    let smuggled = book.signed(&pass, APPROVER, &format!(r#"right("{SERVER}", "tool", {{"search_ledger"}});"#));
+    book.refuse(
+        "W11b a rule that renames a genuine one",
+        "",
+        &rewritten,
+        transfer().refused_anyway(),
+        "token_profile",
+    );
+    let smuggled = book.signed(
+        &pass,
+        APPROVER,
+        &format!(r#"right("{SERVER}", "tool", {{"search_ledger"}});"#),
+    );
     let search = tool("search_ledger", json!({})).refused_anyway();
-    book.refuse("W12 an approver hands out rights", "an approver is no issuer", &smuggled, search, "token_profile");
+    book.refuse(
+        "W12 an approver hands out rights",
+        "an approver is no issuer",
+        &smuggled,
+        search,
+        "token_profile",
+    );
     let faked = approval("transfer", "other") + r#" args_digest("other");"#;
     let faked = book.signed(&pass, APPROVER, &faked);
     book.refuse(
@@ -209,7 +294,11 @@ fn approvers(book: &mut Book) {
         transfer().allowed_anyway(),
         "token_profile",
     );
-    let attacker = book.signed(&pass, ATTACKER, &(approval("transfer", "other") + r#" args_digest("other");"#));
+    let attacker = book.signed(
+        &pass,
+        ATTACKER,
+        &(approval("transfer", "other") + r#" args_digest("other");"#),
+    );
     book.refuse(
         "W13t the same by an attacker",
         "whom no check trusts",

@@ -1,9 +1,9 @@
 //! A batch: reports that are written down and sent together, as one line of JSON.
 
-use super::{Times, losses::Loss};
-use crate::{
+use crate::feed::reports::{Times, losses::Loss};
+use hallpass_core::{
     base::{digest::Digest, json},
-    verify::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
+    wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
 /// Reports that are gathered, each as its JSON.
@@ -20,14 +20,22 @@ impl Batch {
     }
 
     pub(super) fn has_room_for(&self, report: &Report) -> bool {
-        !self.is_full() && self.bytes.saturating_add(encoded(report).map_or(0, |json| json.len())) <= MAX_BYTES
+        !self.is_full()
+            && self
+                .bytes
+                .saturating_add(encoded(report).map_or(0, |json| json.len()))
+                <= MAX_BYTES
     }
 
     /// Adds a report; `false` when it cannot be written as JSON.
     pub(super) fn add(&mut self, report: &Report) -> bool {
-        let (Some(json), Report::Call(call)) = (encoded(report), report) else { return false };
+        let (Some(json), Report::Call(call)) = (encoded(report), report) else {
+            return false;
+        };
         self.bytes = self.bytes.saturating_add(json.len()).saturating_add(1);
-        self.times = Some(self.times.map_or((call.at, call.at), |(from, to)| (from.min(call.at), to.max(call.at))));
+        self.times = Some(self.times.map_or((call.at, call.at), |(from, to)| {
+            (from.min(call.at), to.max(call.at))
+        }));
         self.reports.push(json);
         true
     }
@@ -71,22 +79,30 @@ pub(super) struct Held {
 impl Held {
     /// How many reports.
     pub(super) fn reports(&self) -> u64 {
-        self.calls.map_or(0, |(count, _)| count).saturating_add(u64::from(self.gap.is_some()))
+        self.calls
+            .map_or(0, |(count, _)| count)
+            .saturating_add(u64::from(self.gap.is_some()))
     }
 }
 
 /// A line of the spool, read back; `None` when it is not one, as after damage to the disk.
 pub(super) fn of_line(line: &[u8]) -> Option<Held> {
-    let ReportBatch { reports } = json::parse_as(line, line.len()).ok()?;
+    let ReportBatch { reports, .. } = json::parse_as(line, line.len()).ok()?;
     let mut held = Held::default();
     for report in &reports {
         match report {
             Report::Call(call) => {
                 let (count, (from, to)) = held.calls.unwrap_or((0, (call.at, call.at)));
-                held.calls = Some((count.saturating_add(1), (from.min(call.at), to.max(call.at))));
+                held.calls = Some((
+                    count.saturating_add(1),
+                    (from.min(call.at), to.max(call.at)),
+                ));
             }
             Report::Lost(lost) => {
-                let loss = Loss { count: lost.count, times: (lost.from, lost.to) };
+                let loss = Loss {
+                    count: lost.count,
+                    times: (lost.from, lost.to),
+                };
                 held.gap = Some(held.gap.map_or(loss, |gap| gap.and(loss)));
             }
         }
@@ -108,7 +124,7 @@ const MAX_BYTES: usize = 512 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::time::Timestamp, verify::report::LostReports};
+    use hallpass_core::{base::time::Timestamp, wire::report::LostReports};
 
     #[test]
     fn a_gap_in_a_line_keeps_its_number() {
@@ -119,8 +135,23 @@ mod tests {
             of_line(&Batch::default().to_line(Some(&lost)).unwrap()).unwrap()
         };
         let held = gap(Some(5_000));
-        assert_eq!((held.calls, held.gap), (None, Some(Loss { count: Some(5_000), times: (at(1), at(2)) })));
-        assert_eq!(gap(None).gap, Some(Loss { count: None, times: (at(1), at(2)) }));
+        assert_eq!(
+            (held.calls, held.gap),
+            (
+                None,
+                Some(Loss {
+                    count: Some(5_000),
+                    times: (at(1), at(2))
+                })
+            )
+        );
+        assert_eq!(
+            gap(None).gap,
+            Some(Loss {
+                count: None,
+                times: (at(1), at(2))
+            })
+        );
         assert!(of_line(b"{\"reports\":[]}\n").is_none() && of_line(b"torn").is_none());
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Times;
-use crate::{
+use crate::feed::reports::Times;
+use hallpass_core::{
     base::{ids::ServerUri, time::Timestamp},
-    verify::report::LostReports,
+    wire::report::LostReports,
 };
 
 /// What was lost and is in no batch yet; shared by reference.
@@ -32,8 +32,14 @@ impl Loss {
     }
 
     pub(super) fn and(self, other: Self) -> Self {
-        let count = self.count.zip(other.count).map(|(one, other)| one.saturating_add(other));
-        let times = (self.times.0.min(other.times.0), self.times.1.max(other.times.1));
+        let count = self
+            .count
+            .zip(other.count)
+            .map(|(one, other)| one.saturating_add(other));
+        let times = (
+            self.times.0.min(other.times.0),
+            self.times.1.max(other.times.1),
+        );
         Self { count, times }
     }
 }
@@ -43,12 +49,18 @@ impl Losses {
     pub(super) fn add(&self, count: u64, times: Times) {
         let mut counted = self.lock();
         counted.total = counted.total.saturating_add(count);
-        counted.merge(Loss { count: Some(count), times });
+        counted.merge(Loss {
+            count: Some(count),
+            times,
+        });
     }
 
     /// Some were lost, or perhaps none.
     pub(super) fn add_unknown(&self, from: Timestamp, to: Timestamp) {
-        self.lock().merge(Loss { count: None, times: (from.min(to), to) });
+        self.lock().merge(Loss {
+            count: None,
+            times: (from.min(to), to),
+        });
     }
 
     /// What is to be told.
@@ -100,11 +112,23 @@ mod tests {
         losses.add(2, (at(5), at(7)));
         losses.add(1, (at(4), at(4)));
         let taken = losses.take();
-        assert_eq!(taken, Some(Loss { count: Some(3), times: (at(4), at(7)) }));
+        assert_eq!(
+            taken,
+            Some(Loss {
+                count: Some(3),
+                times: (at(4), at(7))
+            })
+        );
         assert_eq!((losses.take(), losses.total()), (None, 3));
         losses.put_back(taken);
         losses.add_unknown(at(1), at(2));
-        assert_eq!(losses.take(), Some(Loss { count: None, times: (at(1), at(7)) }));
+        assert_eq!(
+            losses.take(),
+            Some(Loss {
+                count: None,
+                times: (at(1), at(7))
+            })
+        );
         assert_eq!(losses.total(), 3);
     }
 }

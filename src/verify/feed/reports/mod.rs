@@ -24,20 +24,22 @@ use tokio::{
 };
 use tracing::{error, info};
 
-pub use self::spool::SpoolError;
-use self::{
-    batch::Batch,
-    losses::Losses,
-    sender::Sender,
-    spool::{Left, Spool, Unspooled},
-};
-use super::link::Link;
+pub use crate::feed::reports::spool::SpoolError;
 use crate::{
-    base::{ids::ServerUri, time::Timestamp},
-    verify::{
-        ReportSink, Verifier,
-        report::{CallReport, Report},
+    ReportSink, Verifier,
+    feed::{
+        link::Link,
+        reports::{
+            batch::Batch,
+            losses::Losses,
+            sender::Sender,
+            spool::{Left, Spool, Unspooled},
+        },
     },
+};
+use hallpass_core::{
+    base::{ids::ServerUri, time::Timestamp},
+    wire::report::{CallReport, Report},
 };
 
 /// Builds [`Reports`].
@@ -50,7 +52,12 @@ pub struct ReportsBuilder {
 
 impl ReportsBuilder {
     pub(super) fn new((verifier, link): (Arc<Verifier>, Arc<Link>), dir: PathBuf) -> Self {
-        Self { verifier, link, dir, max_bytes: DEFAULT_MAX_SPOOL_BYTES }
+        Self {
+            verifier,
+            link,
+            dir,
+            max_bytes: DEFAULT_MAX_SPOOL_BYTES,
+        }
     }
 
     /// Keeps at most `bytes` on disk for a broker that cannot be reached; 64 MiB by default.
@@ -71,9 +78,12 @@ impl ReportsBuilder {
     /// Outside a tokio runtime, as [`tokio::spawn`] does.
     pub fn spawn(self) -> Result<Reports, SpoolError> {
         let server = self.verifier.server().clone();
-        let (spool, left) = Spool::open(&self.dir, (self.verifier.issuer(), &server), self.max_bytes)?;
-        let (progress, seen) =
-            watch::channel(ReportsStatus { waiting_bytes: spool.waiting(), ..ReportsStatus::default() });
+        let (spool, left) =
+            Spool::open(&self.dir, (self.verifier.issuer(), &server), self.max_bytes)?;
+        let (progress, seen) = watch::channel(ReportsStatus {
+            waiting_bytes: spool.waiting(),
+            ..ReportsStatus::default()
+        });
         let shared = Arc::new(Shared {
             server,
             spool: Mutex::new(spool),
@@ -89,9 +99,22 @@ impl ReportsBuilder {
         let (inlet, inbox) = mpsc::channel(QUEUE);
         let (closing, closed) = watch::channel(false);
         let losses = Arc::clone(&shared.losses);
-        let keeper = tokio::spawn(Keeper { inbox, closed, shared: Arc::clone(&shared) }.run());
+        let keeper = tokio::spawn(
+            Keeper {
+                inbox,
+                closed,
+                shared: Arc::clone(&shared),
+            }
+            .run(),
+        );
         let worker = tokio::spawn(Sender::new(self.link, shared).run(keeper));
-        Ok(Reports { inlet, closing, losses, seen, worker: tokio::sync::Mutex::new(Some(worker)) })
+        Ok(Reports {
+            inlet,
+            closing,
+            losses,
+            seen,
+            worker: tokio::sync::Mutex::new(Some(worker)),
+        })
     }
 }
 
@@ -144,7 +167,10 @@ impl Reports {
         condition: impl FnMut(&ReportsStatus) -> bool,
     ) -> Result<ReportsStatus, ReportsStopped> {
         let mut seen = self.seen.clone();
-        seen.wait_for(condition).await.map(|status| status.clone()).map_err(|_| ReportsStopped)
+        seen.wait_for(condition)
+            .await
+            .map(|status| status.clone())
+            .map_err(|_| ReportsStopped)
     }
 
     /// Takes no more reports (what is told later is lost), writes down those that it has, and sends what waits until it is sent or the
@@ -160,7 +186,9 @@ impl Reports {
 
 impl fmt::Debug for Reports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reports").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("Reports")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,12 +240,15 @@ impl Shared {
             (Some(now), before) if before.as_ref() != Some(now) => {
                 error!(server = %self.server, "reports: {now}; decisions are lost until there is room, and counted");
             }
-            (None, Some(_)) => info!(server = %self.server, "reports: the spool can be written again"),
+            (None, Some(_)) => {
+                info!(server = %self.server, "reports: the spool can be written again")
+            }
             _ => {}
         }
         let lost = self.losses.total();
         self.progress.send_modify(|status| {
-            (status.waiting_bytes, status.spool_error, status.lost) = (waiting_bytes, problem, lost);
+            (status.waiting_bytes, status.spool_error, status.lost) =
+                (waiting_bytes, problem, lost);
         });
     }
 }
@@ -289,7 +320,9 @@ impl Keeper {
     async fn write(&self, batch: Batch, append: Append) {
         let loss = self.shared.losses.take();
         let gap = loss.map(|loss| Report::Lost(loss.report(self.shared.server.clone())));
-        let Some(line) = batch.to_line(gap.as_ref()) else { return };
+        let Some(line) = batch.to_line(gap.as_ref()) else {
+            return;
+        };
         let shared = Arc::clone(&self.shared);
         let written = tokio::task::spawn_blocking(move || {
             let mut spool = shared.spool();
@@ -307,7 +340,8 @@ impl Keeper {
                 self.shared.losses.add(batch.len(), times);
             }
         }
-        self.shared.note_spool(waiting, written.err().map(|error| error.to_string()));
+        self.shared
+            .note_spool(waiting, written.err().map(|error| error.to_string()));
         self.shared.spooled.notify_one();
     }
 }

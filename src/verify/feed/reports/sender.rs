@@ -7,15 +7,13 @@ use reqwest::{StatusCode, header::RETRY_AFTER};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
-use super::{Shared, batch};
-use crate::{
-    base::{json, time::Timestamp},
-    verify::feed::{
-        DENIED_WAIT, MAX_STEP,
-        link::{Failure, Link, Reply},
-        waits,
-    },
+use crate::feed::{
+    DENIED_WAIT, MAX_STEP,
+    link::{Failure, Link, Reply},
+    reports::{Shared, batch},
+    waits,
 };
+use hallpass_core::base::{json, time::Timestamp};
 
 pub(super) struct Sender {
     link: Arc<Link>,
@@ -37,7 +35,12 @@ enum Outcome {
 
 impl Sender {
     pub(super) fn new(link: Arc<Link>, shared: Arc<Shared>) -> Self {
-        Self { link, shared, waits: waits(), pending: None }
+        Self {
+            link,
+            shared,
+            waits: waits(),
+            pending: None,
+        }
     }
 
     /// Until `keeper` has written down the last report; then what waits is tried once more.
@@ -70,9 +73,15 @@ impl Sender {
         let line = match self.next().await {
             Ok(Some(line)) => line,
             Ok(None) => return Outcome::Idle,
-            Err(problem) => return self.later(&format!("the spool cannot be read: {problem}"), None),
+            Err(problem) => {
+                return self.later(&format!("the spool cannot be read: {problem}"), None);
+            }
         };
-        match self.link.send_reports(&batch::key_of(&line), line.clone()).await {
+        match self
+            .link
+            .send_reports(&batch::key_of(&line), line.clone())
+            .await
+        {
             Ok(answer) => self.take_answer(line, answer).await,
             Err(failure) => {
                 self.pending = Some(line);
@@ -103,17 +112,24 @@ impl Sender {
                     // What it told of was counted when it was lost.
                     self.shared.losses.put_back(held.gap);
                 }
-                None => self.shared.losses.add_unknown(Timestamp::EPOCH, Timestamp::EPOCH),
+                None => self
+                    .shared
+                    .losses
+                    .add_unknown(Timestamp::EPOCH, Timestamp::EPOCH),
             }
             // Whoever refuses everything would have the gap, and the next one, at once.
             return match self.settle(line).await {
-                Outcome::Settled => self.later(&format!("the last batch was refused ({status})"), None),
+                Outcome::Settled => {
+                    self.later(&format!("the last batch was refused ({status})"), None)
+                }
                 other => other,
             };
         }
         let wait = match status {
             // Only an administrator can change that.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Some(DENIED_WAIT),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                Some(DENIED_WAIT)
+            }
             _ => retry_after(&answer),
         };
         let failure = match status {
@@ -131,7 +147,9 @@ impl Sender {
             return Ok(Some(line));
         }
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || shared.spool().next()).await.map_err(std::io::Error::other)?
+        tokio::task::spawn_blocking(move || shared.spool().next())
+            .await
+            .map_err(std::io::Error::other)?
     }
 
     /// The batch need not be kept any more.
@@ -143,8 +161,12 @@ impl Sender {
         });
         match removed.await {
             Ok((removed, waiting)) => {
-                self.shared
-                    .note_spool(waiting, removed.err().map(|error| format!("the spool cannot be emptied: {error}")));
+                self.shared.note_spool(
+                    waiting,
+                    removed
+                        .err()
+                        .map(|error| format!("the spool cannot be emptied: {error}")),
+                );
                 if self.shared.losses.is_open() {
                     self.shared.freed.notify_one();
                 }
@@ -172,17 +194,32 @@ impl Sender {
 
 /// Whether the broker will never take the same batch.
 fn is_final(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
+    )
 }
 
 /// What the broker says of a batch that it refuses; it names members and repeats nothing.
 fn detail(answer: &Reply) -> String {
     let problem = json::parse(&answer.body, answer.body.len()).unwrap_or_default();
-    let text = |member: &str| problem.get(member).and_then(serde_json::Value::as_str).unwrap_or("-").to_owned();
+    let text = |member: &str| {
+        problem
+            .get(member)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or("-")
+            .to_owned()
+    };
     format!("`{}`: {}", text("field"), text("detail"))
 }
 
 fn retry_after(answer: &Reply) -> Option<Duration> {
-    let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    let seconds = answer
+        .headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds).min(DENIED_WAIT))
 }

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::base::{
+use hallpass_core::base::{
     digest::Digest,
     ids::{IssuerUri, ServerUri},
     time::Timestamp,
@@ -85,30 +85,55 @@ impl Spool {
     ) -> Result<(Self, Left), SpoolError> {
         let failed = |action, path: &Path| {
             let path = path.to_owned();
-            move |source| SpoolError::Io { action, path, source }
+            move |source| SpoolError::Io {
+                action,
+                path,
+                source,
+            }
         };
         create_private(dir).map_err(failed("create", dir))?;
-        let whose = Digest::of_parts(&[issuer.as_str().as_bytes(), &[0], server.as_str().as_bytes()]).to_string();
+        let whose =
+            Digest::of_parts(&[issuer.as_str().as_bytes(), &[0], server.as_str().as_bytes()])
+                .to_string();
         let prefix = whose.chars().take(PREFIX_DIGITS).collect::<String>();
         let path = dir.join(format!("{prefix}.lock"));
-        let lock = private(OpenOptions::new().read(true).write(true).create(true).truncate(false))
-            .open(&path)
-            .map_err(failed("open", &path))?;
+        let lock = private(
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false),
+        )
+        .open(&path)
+        .map_err(failed("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse(dir.to_owned())),
             Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
         }
         let files = parts(dir, &prefix).map_err(failed("read", dir))?;
-        let spool = Self { dir: dir.to_owned(), prefix, max_bytes, lock, files, writer: None, offset: 0 };
+        let spool = Self {
+            dir: dir.to_owned(),
+            prefix,
+            max_bytes,
+            lock,
+            files,
+            writer: None,
+            offset: 0,
+        };
         let left = spool.left().map_err(failed("read", &path))?;
-        (&spool.lock).write_all(b"in use\n").map_err(failed("write", &path))?;
+        (&spool.lock)
+            .write_all(b"in use\n")
+            .map_err(failed("write", &path))?;
         Ok((spool, left))
     }
 
     /// How many bytes wait.
     pub(super) fn waiting(&self) -> u64 {
-        self.files.iter().fold(0_u64, |sum, part| sum.saturating_add(part.bytes)).saturating_sub(self.offset)
+        self.files
+            .iter()
+            .fold(0_u64, |sum, part| sum.saturating_add(part.bytes))
+            .saturating_sub(self.offset)
     }
 
     /// Appends one line, durably.
@@ -124,7 +149,9 @@ impl Spool {
     /// The oldest line that was not delivered, with its newline.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let Some(part) = self.files.front() else { return Ok(None) };
+            let Some(part) = self.files.front() else {
+                return Ok(None);
+            };
             let mut file = BufReader::new(File::open(self.path(part.number))?);
             file.seek(SeekFrom::Start(self.offset))?;
             let mut line = Vec::new();
@@ -144,7 +171,11 @@ impl Spool {
     /// The line that [`next`](Self::next) gave need not be kept any more.
     pub(super) fn delivered(&mut self, line: &[u8]) -> io::Result<()> {
         self.offset = self.offset.saturating_add(length(line));
-        if self.files.front().is_some_and(|part| self.offset >= part.bytes) {
+        if self
+            .files
+            .front()
+            .is_some_and(|part| self.offset >= part.bytes)
+        {
             self.remove_oldest()?;
         }
         Ok(())
@@ -158,11 +189,19 @@ impl Spool {
     }
 
     fn append_within(&mut self, line: &[u8], max_bytes: u64) -> Result<(), Unspooled> {
-        let on_disk = self.files.iter().fold(length(line), |sum, part| sum.saturating_add(part.bytes));
+        let on_disk = self
+            .files
+            .iter()
+            .fold(length(line), |sum, part| sum.saturating_add(part.bytes));
         if on_disk > max_bytes {
             return Err(Unspooled::Full);
         }
-        if self.writer.is_none() || self.files.back().is_none_or(|part| part.bytes >= PART_BYTES) {
+        if self.writer.is_none()
+            || self
+                .files
+                .back()
+                .is_none_or(|part| part.bytes >= PART_BYTES)
+        {
             self.begin_part()?;
         }
         let (Some(writer), Some(part)) = (&mut self.writer, self.files.back_mut()) else {
@@ -182,8 +221,12 @@ impl Spool {
     }
 
     fn begin_part(&mut self) -> io::Result<()> {
-        let number = self.files.back().map_or(1, |part| part.number.saturating_add(1));
-        let writer = private(OpenOptions::new().append(true).create_new(true)).open(self.path(number))?;
+        let number = self
+            .files
+            .back()
+            .map_or(1, |part| part.number.saturating_add(1));
+        let writer =
+            private(OpenOptions::new().append(true).create_new(true)).open(self.path(number))?;
         File::open(&self.dir)?.sync_all()?;
         self.files.push_back(Part { number, bytes: 0 });
         self.writer = Some(writer);
@@ -216,7 +259,8 @@ impl Spool {
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(format!("{}-{number:012}.{EXTENSION}", self.prefix))
+        self.dir
+            .join(format!("{}-{number:012}.{EXTENSION}", self.prefix))
     }
 }
 
@@ -226,11 +270,17 @@ fn parts(dir: &Path, prefix: &str) -> io::Result<VecDeque<Part>> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(prefix)?.strip_prefix('-')?.strip_suffix(EXTENSION)?.strip_suffix('.'));
+        let number = name.to_str().and_then(|name| {
+            name.strip_prefix(prefix)?
+                .strip_prefix('-')?
+                .strip_suffix(EXTENSION)?
+                .strip_suffix('.')
+        });
         if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
-            found.push(Part { number, bytes: entry.metadata()?.len() });
+            found.push(Part {
+                number,
+                bytes: entry.metadata()?.len(),
+            });
         }
     }
     found.sort_unstable_by_key(|part| part.number);
@@ -275,7 +325,14 @@ mod tests {
     use super::*;
 
     fn open_with(dir: &Path, server: &str, max_bytes: u64) -> Result<(Spool, Left), SpoolError> {
-        Spool::open(dir, (&"https://broker.example".parse().unwrap(), &server.parse().unwrap()), max_bytes)
+        Spool::open(
+            dir,
+            (
+                &"https://broker.example".parse().unwrap(),
+                &server.parse().unwrap(),
+            ),
+            max_bytes,
+        )
     }
 
     fn open(dir: &Path) -> (Spool, Left) {
@@ -292,8 +349,11 @@ mod tests {
     }
 
     fn files(dir: &Path) -> Vec<PathBuf> {
-        let all = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        all.filter(|path| path.extension().unwrap() == EXTENSION).collect()
+        let all = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        all.filter(|path| path.extension().unwrap() == EXTENSION)
+            .collect()
     }
 
     #[test]
@@ -325,7 +385,10 @@ mod tests {
         let (mut spool, _) = open(home.path());
         spool.append(b"one\n").unwrap();
         drop(spool);
-        let mut file = OpenOptions::new().append(true).open(&files(home.path())[0]).unwrap();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(&files(home.path())[0])
+            .unwrap();
         file.write_all(b"tw").unwrap();
         let (mut spool, left) = open(home.path());
         assert!(matches!(left, Left::Abruptly(at) if at > Timestamp::EPOCH));
@@ -341,7 +404,10 @@ mod tests {
         spool.append(b"1234567\n").unwrap();
         assert!(matches!(spool.append(b"\n"), Err(Unspooled::Full)));
         spool.append_last(b"lost\n").unwrap();
-        assert!(matches!(spool.append_last(&vec![b'x'; 5000]), Err(Unspooled::Full)));
+        assert!(matches!(
+            spool.append_last(&vec![b'x'; 5000]),
+            Err(Unspooled::Full)
+        ));
         assert_eq!(drained(&mut spool), ["1234567\n", "lost\n"]);
         spool.append(b"again\n").unwrap();
     }
@@ -350,11 +416,17 @@ mod tests {
     fn one_directory_serves_many_and_one_spool_serves_one() {
         let home = tempfile::tempdir().unwrap();
         let (mut ledger, _) = open(home.path());
-        assert!(matches!(open_with(home.path(), "https://ledger.example/mcp", 9), Err(SpoolError::InUse(_))));
+        assert!(matches!(
+            open_with(home.path(), "https://ledger.example/mcp", 9),
+            Err(SpoolError::InUse(_))
+        ));
         let (mut payroll, left) = open_with(home.path(), "https://payroll.example/mcp", 9).unwrap();
         assert_eq!(left, Left::Clean);
         ledger.append(b"ledger\n").unwrap();
-        assert_eq!((drained(&mut payroll).len(), drained(&mut ledger).len()), (0, 1));
+        assert_eq!(
+            (drained(&mut payroll).len(), drained(&mut ledger).len()),
+            (0, 1)
+        );
     }
 
     #[test]

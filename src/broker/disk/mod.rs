@@ -1,0 +1,3 @@
+//! Room on the disk.
+
+pub(crate) mod reserve;

@@ -1,0 +1,119 @@
+//! Clients: what an agent's record says beside its keys when it comes through the OAuth door.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::AgentRecord;
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        ids::{IdError, StewardId},
+        time::Timestamp,
+    },
+    token::RequestedDetail,
+};
+
+/// A secret of an agent, a server or a task, by its digest alone: 256 random bits need no salt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSecret {
+    /// SHA-256 of its text.
+    pub digest: Digest,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+impl ClientSecret {
+    /// The id by which operators name it.
+    #[must_use]
+    pub fn id(&self) -> SecretId {
+        SecretId(
+            self.digest
+                .to_string()
+                .chars()
+                .take(SECRET_ID_CHARS)
+                .collect(),
+        )
+    }
+}
+
+/// What operators call a secret: the first 16 hex digits of its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SecretId(String);
+
+impl FromStr for SecretId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() == SECRET_ID_CHARS && text.bytes().all(is_digit) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(IdError::new("secret id", text, "16 lower-case hex digits"))
+    }
+}
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an agent is as an OAuth client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientProfile {
+    /// What a token request asks for that names no scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub default_details: Vec<RequestedDetail>,
+    /// Where authorization codes may be sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// How it came to be registered.
+    #[serde(default)]
+    pub origin: ClientOrigin,
+}
+
+impl AgentRecord {
+    /// Who answers for what it does; nobody for a client that people brought: who consented first is one
+    /// of them, no more.
+    #[must_use]
+    pub fn answered_for_by(&self) -> Option<&StewardId> {
+        let is_registered = self
+            .client
+            .as_ref()
+            .is_none_or(|client| client.origin == ClientOrigin::Registered);
+        is_registered.then_some(&self.steward)
+    }
+
+    /// Who answers for what it does for `steward`, where that is another.
+    #[must_use]
+    pub fn answered_for_beside(&self, steward: &StewardId) -> Option<StewardId> {
+        self.answered_for_by()
+            .filter(|own| *own != steward)
+            .cloned()
+    }
+}
+
+/// How a client came to be registered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ClientOrigin {
+    /// By an operator.
+    #[default]
+    Registered,
+    /// By the metadata document that its id is the URL of.
+    MetadataDocument {
+        /// The URL.
+        url: String,
+    },
+    /// By itself (RFC 7591).
+    Dynamic,
+}
+
+/// An agent has at most this many secrets: enough for an overlap while they rotate.
+pub const MAX_SECRETS: usize = 2;
+
+const SECRET_ID_CHARS: usize = 16;

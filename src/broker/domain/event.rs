@@ -1,0 +1,590 @@
+//! Events: everything that happened, each with enough to rebuild the state from.
+//!
+//! An event never holds a token, a proof, a private key or a person's name. New members are optional: an older
+//! build's journal can be read. A member that a build does not know stops its start: it could be a restriction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{
+    client::{ClientProfile, ClientSecret},
+    consent::{ConsentRecord, RegistrationRecord},
+    parent::ParentPass,
+};
+use hallpass_core::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        ids::{
+            AgentId, GrantId, GroupName, KeyId, OperatorId, RequestId, RevocationId, ServerUri,
+            StewardId, TaskId,
+        },
+        key::PublicKey,
+        time::Timestamp,
+    },
+    token::{GrantedDetail, RequestedDetail, manifest::Manifest},
+    wire::report::{CallReport, LostReports},
+};
+
+/// Who caused an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "snake_case",
+    tag = "kind",
+    content = "id",
+    deny_unknown_fields
+)]
+pub enum Actor {
+    /// The broker itself, by schedule or at start.
+    Broker,
+    /// An agent that proved its key, knew its secret or was proven by its platform; or a public client with a code or
+    /// token of a person's.
+    Agent(AgentId),
+    /// An operator that presented a token.
+    Operator(OperatorId),
+    /// A task's own OAuth client, that presented its secret.
+    TaskClient(TaskId),
+    /// A steward who signed in.
+    Steward(StewardId),
+}
+
+/// An event on its way into the journal, with who caused it and by which request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// When the broker decided it.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The HTTP request, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// The W3C trace id of that request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// Digest over the actor and its idempotency key, so that a replay is known after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Digest>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
+pub enum Event {
+    /// The broker started; names its issuer and version.
+    BrokerStarted {
+        /// The issuer.
+        issuer: String,
+        /// The version of the software.
+        version: String,
+        /// What recovery found and did, in words; empty after a clean stop.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        recovery: Vec<String>,
+    },
+    /// A segment of the journal begins here; the first record of every segment but the first.
+    SegmentBegun {
+        /// Digest over the file that holds all that the records before it add up to, where one is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<Digest>,
+    },
+    /// A key was made or moved to another state.
+    KeyChanged {
+        /// What the key signs.
+        purpose: KeyPurpose,
+        /// Its number, unique per purpose.
+        key: KeyId,
+        /// The public half.
+        public: PublicKey,
+        /// Its state from now on.
+        state: KeyState,
+        /// For a new feed or checkpoint key: the old one's signed word for it, so that a pinned key leads to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
+    },
+    /// An operator's token was made.
+    OperatorAdded {
+        /// The operator.
+        operator: OperatorId,
+        /// What it may do.
+        roles: BTreeSet<Role>,
+        /// Block 0's id, to revoke it by.
+        revocation_id: RevocationId,
+        /// When the token ends.
+        expires_at: Timestamp,
+        /// For a verifier's token: the servers whose feed it may read.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        servers: BTreeSet<ServerUri>,
+    },
+    /// An operator's tokens are refused from now on.
+    OperatorRemoved {
+        /// The operator.
+        operator: OperatorId,
+    },
+    /// A steward was registered; the name is in the directory only.
+    StewardAdded {
+        /// The opaque id.
+        steward: StewardId,
+    },
+    /// A steward's name was erased from the directory.
+    StewardErased {
+        /// The opaque id.
+        steward: StewardId,
+    },
+    /// A steward was linked to a person whom an issuer knows; whom, is in the directory only.
+    StewardIdentified {
+        /// The opaque id.
+        steward: StewardId,
+        /// The issuer whose ID tokens of that person count.
+        issuer: String,
+    },
+    /// A steward is known by no issuer any more.
+    StewardUnidentified {
+        /// The opaque id.
+        steward: StewardId,
+    },
+    /// An agent was registered or changed; carries its whole record.
+    AgentSet {
+        /// The record.
+        agent: AgentRecord,
+    },
+    /// An agent was removed; its id stays taken.
+    AgentRemoved {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A server was registered or changed; carries its whole manifest.
+    ServerSet {
+        /// The manifest.
+        manifest: Manifest,
+    },
+    /// A server's secrets to ask about passes with were changed; carries all that it has.
+    ServerSecretsSet {
+        /// The server.
+        server: ServerUri,
+        /// What is kept of them.
+        secrets: Vec<ClientSecret>,
+    },
+    /// A server was removed.
+    ServerRemoved {
+        /// The server.
+        server: ServerUri,
+    },
+    /// A policy set was loaded.
+    PolicyLoaded {
+        /// Digest over all files.
+        digest: Digest,
+        /// How many grants.
+        grants: usize,
+        /// How many guardrails.
+        guardrails: usize,
+    },
+    /// A task was opened.
+    TaskOpened {
+        /// The task.
+        task: TaskRecord,
+    },
+    /// A token was minted; it is released once this is durable.
+    TokenIssued {
+        /// The task.
+        task: TaskId,
+        /// The token.
+        token: TokenRecord,
+    },
+    /// A request for rights was refused.
+    RequestRefused {
+        /// The agent that asked.
+        agent: AgentId,
+        /// The steward it would have acted for.
+        steward: StewardId,
+        /// The task, when it was one already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+        /// What was asked.
+        asked: Vec<RequestedDetail>,
+        /// Every reason.
+        reasons: Vec<RecordedReason>,
+    },
+    /// A task ended because its agent said so: its passes die.
+    TaskCompleted {
+        /// The task.
+        task: TaskId,
+        /// When the last of its passes would have ended.
+        passes_end: Timestamp,
+    },
+    /// An agent reported blocks that it appended.
+    DelegationReported {
+        /// The task.
+        task: TaskId,
+        /// The block ids of the longer token, block 0 first.
+        blocks: Vec<RevocationId>,
+        /// To whom, when the agent says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegate: Option<String>,
+        /// The registered agent that has the key that was reported, when there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        registered: Option<AgentId>,
+    },
+    /// Something was revoked.
+    Revoked {
+        /// What.
+        revocation: RevocationRecord,
+    },
+    /// Minting for a suspended agent, steward or server is allowed again.
+    Reinstated {
+        /// Whom or what.
+        subject: Subject,
+    },
+    /// An assertion was used and will not be accepted again.
+    AssertionUsed {
+        /// Whose.
+        agent: AgentId,
+        /// Digest of its `jti`.
+        jti: Digest,
+        /// Until when it must be remembered.
+        expires_at: Timestamp,
+    },
+    /// A code was made with which a steward signs in once.
+    SignInCodeMade {
+        /// The steward.
+        steward: StewardId,
+        /// Digest of the code.
+        code: Digest,
+        /// When it ends.
+        expires_at: Timestamp,
+    },
+    /// A steward signed in: the code is used up.
+    SignedIn {
+        /// The steward.
+        steward: StewardId,
+        /// Digest of the code.
+        code: Digest,
+    },
+    /// A steward allowed a client to act for them; it was sent an authorization code.
+    ConsentGiven {
+        /// What was allowed.
+        consent: ConsentRecord,
+    },
+    /// An authorization code is used up.
+    CodeUsed {
+        /// Digest of the code.
+        code: Digest,
+        /// The client that it was made for.
+        agent: AgentId,
+        /// Who had allowed it.
+        steward: StewardId,
+        /// What it opens; none, when it came from where it should not have been.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<TaskId>,
+        /// Digest of the refresh token that was made with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refresh: Option<Digest>,
+    },
+    /// The refresh token of a task was used, and replaced.
+    RefreshRotated {
+        /// The task.
+        task: TaskId,
+        /// Digest of the one that counts now.
+        next: Digest,
+    },
+    /// A client registered itself; it is no agent until somebody consents.
+    ClientRegistered {
+        /// What was registered.
+        registration: RegistrationRecord,
+    },
+    /// A verifier told of a call that it decided. In the chain of decisions only, as is the next.
+    CallDecided {
+        /// What it told.
+        call: Box<CallReport>,
+        /// Whether that agrees with what the broker has recorded.
+        attribution: Attribution,
+    },
+    /// A verifier told that reports were lost before they were sent.
+    ReportsLost {
+        /// What it told.
+        lost: LostReports,
+    },
+}
+
+/// Whether a reported call agrees with the broker's own records. What does not is kept as it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attribution {
+    /// The task, its agent, its steward and the pass are as recorded.
+    Confirmed,
+    /// No such task was opened here.
+    UnknownTask,
+    /// The task is another agent's.
+    OtherAgent,
+    /// The task is for another steward.
+    OtherSteward,
+    /// The task has no such pass.
+    OtherPass,
+    /// Allowed, by a pass that has no rights at this server.
+    OtherServer,
+}
+
+impl Attribution {
+    /// As records spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::UnknownTask => "unknown_task",
+            Self::OtherAgent => "other_agent",
+            Self::OtherSteward => "other_steward",
+            Self::OtherPass => "other_pass",
+            Self::OtherServer => "other_server",
+        }
+    }
+}
+
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPurpose {
+    /// Passes.
+    Root,
+    /// Feed frames and key documents.
+    Feed,
+    /// Operators' tokens.
+    Operator,
+    /// Tree heads and exports of the audit trail.
+    Checkpoint,
+}
+
+impl KeyPurpose {
+    /// Every purpose.
+    pub const ALL: [Self; 4] = [Self::Root, Self::Feed, Self::Operator, Self::Checkpoint];
+
+    /// The purpose as paths and file names spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Feed => "feed",
+            Self::Operator => "operator",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// Where a key is in its life; only an active key signs, active and retiring ones verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Published, not signing yet.
+    Pending,
+    /// Signs.
+    Active,
+    /// Signs no more; what it signed still verifies.
+    Retiring,
+    /// What it signed is refused.
+    Revoked,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Read everything.
+    Auditor,
+    /// Approve requests.
+    Approver,
+    /// Follow the feed of its servers.
+    Verifier,
+}
+
+impl Role {
+    /// The role as operators' tokens spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Auditor => "auditor",
+            Self::Approver => "approver",
+            Self::Verifier => "verifier",
+        }
+    }
+}
+
+/// An agent, as registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRecord {
+    /// Its id.
+    pub agent: AgentId,
+    /// Who answers for it; of a client that people brought: who consented first, and answers for nothing.
+    pub steward: StewardId,
+    /// The groups that grants can name.
+    #[serde(default)]
+    pub groups: BTreeSet<GroupName>,
+    /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. May be none, when it has a secret, a place
+    /// where authorization codes are sent, or a platform that proves it to be its workload.
+    pub keys: Vec<Value>,
+    /// When it was registered first.
+    pub registered_at: Timestamp,
+    /// Its secrets, at most [`MAX_SECRETS`](crate::domain::client::MAX_SECRETS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<ClientSecret>,
+    /// What it is as an OAuth client, when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientProfile>,
+}
+
+/// A task, as opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRecord {
+    /// Its id.
+    pub task: TaskId,
+    /// Whose.
+    pub agent: AgentId,
+    /// For whom.
+    pub steward: StewardId,
+    /// Who answered for the agent when it was opened, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_for_by: Option<StewardId>,
+    /// What for.
+    pub purpose: String,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it is over.
+    pub ends_at: Timestamp,
+    /// Values that grants may pin arguments to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub context: BTreeMap<String, Value>,
+    /// What was asked for, so that a renewal can ask for the same.
+    pub asked: Vec<RequestedDetail>,
+    /// Whether a renewal may ask for that and nothing else: another party than the agent set it as a limit when the
+    /// task was opened, and its word (an identity assertion) is not at hand at a renewal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed_rights: bool,
+    /// Whether less than that was good enough.
+    #[serde(default)]
+    pub allow_partial: bool,
+    /// To which key its passes are bound, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<hallpass_core::token::Holding>,
+    /// The secret by which its own OAuth client gets its passes, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<ClientSecret>,
+    /// The pass that was exchanged for it, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentPass>,
+    /// Whether its steward allowed it in person, or the pass that it came of; they may be another than the agent's
+    /// then. Only refresh tokens renew a task that came of no pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub consented: bool,
+    /// How the steward proved to be that person; `None` when the agent said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedBy>,
+}
+
+/// How a steward proved to be that person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifiedBy {
+    /// The issuer that said so.
+    pub issuer: String,
+    /// The groups that it has the person in.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+}
+
+/// A token, as minted: its ids and its content, never its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRecord {
+    /// Block 0's id.
+    pub revocation_id: RevocationId,
+    /// The root key that signed it.
+    pub key: KeyId,
+    /// Its `iat`.
+    pub issued_at: Timestamp,
+    /// Its `exp`.
+    pub expires_at: Timestamp,
+    /// What it allows.
+    pub rights: Vec<GrantedDetail>,
+    /// The thumbprint (RFC 7638) of the key that it is bound to, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// Which grant allowed what.
+    pub decided_by: Vec<RecordedGrant>,
+    /// Digest over the policy set that decided.
+    pub policy: Digest,
+}
+
+/// Which grant allowed one right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedGrant {
+    /// The right, in words: `tool read_ledger`.
+    pub right: String,
+    /// The server.
+    pub server: ServerUri,
+    /// The grant.
+    pub grant: GrantId,
+    /// The file it stands in.
+    pub file: String,
+}
+
+/// One reason of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedReason {
+    /// The code.
+    pub code: ReasonCode,
+    /// What it was about and what decided, in words.
+    pub detail: String,
+}
+
+/// What can be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A block of a token, and everything appended after it.
+    RevocationId(RevocationId),
+    /// A task.
+    Task(TaskId),
+    /// An agent: every pass issued up to now, and minting until it is reinstated.
+    Agent(AgentId),
+    /// A steward, likewise.
+    Steward(StewardId),
+    /// A server, likewise.
+    Server(ServerUri),
+    /// A root key.
+    Key(KeyId),
+}
+
+/// A revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationRecord {
+    /// What.
+    pub subject: Subject,
+    /// Passes issued up to then die (subjects with a cut-off).
+    pub cut_off: Timestamp,
+    /// Until when verifiers must know it: after that no pass that it concerns can be alive.
+    pub expires_at: Timestamp,
+    /// Whether the task of a revoked block 0 stays open for renewal.
+    #[serde(default)]
+    pub only_token: bool,
+    /// Why, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The task that it is or belongs to, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// For a block that was appended: block 0 of its genuine pass, which was presented with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appended_to: Option<RevocationId>,
+    /// The servers concerned, when that is known; empty means all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub servers: BTreeSet<ServerUri>,
+}

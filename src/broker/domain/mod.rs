@@ -1,0 +1,12 @@
+//! What is recorded, and what the records add up to. Pure.
+
+pub(crate) mod assertions;
+pub mod client;
+pub mod consent;
+pub(crate) mod eligibility;
+pub mod event;
+pub(crate) mod lineage;
+pub(crate) mod one_time_secret;
+pub mod parent;
+pub mod state;
+pub mod subjects;

@@ -1,0 +1,227 @@
+//! Revoking: durable first, then told to every verifier concerned.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::{
+    BrokerError, LiveTask, State,
+    broker::{Broker, Caller},
+    domain::{
+        event::{Event, KeyPurpose, KeyState, RevocationRecord, Subject},
+        state::AFTERLIFE,
+    },
+};
+use hallpass_core::base::{
+    ids::{KeyId, ServerUri, TaskId},
+    time::Timestamp,
+};
+
+/// What is to be revoked.
+#[derive(Debug, Clone)]
+pub struct Revoke {
+    /// What.
+    pub subject: Subject,
+    /// Leave the task of a pass open for renewal.
+    pub only_token: bool,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+}
+
+/// A revocation, durable.
+#[derive(Debug, Clone, Serialize)]
+pub struct Revoked {
+    /// Its place in the journal and the feed: a verifier that has this sequence knows of it.
+    pub sequence: u64,
+    /// What was recorded.
+    #[serde(flatten)]
+    pub view: RevocationView,
+}
+
+/// A revocation, as shown to operators.
+#[derive(Debug, Clone, Serialize)]
+pub struct RevocationView {
+    /// What was revoked.
+    pub subject: Subject,
+    /// Passes issued up to then died.
+    pub cut_off: Timestamp,
+    /// Until when verifiers remember it.
+    pub expires_at: Timestamp,
+    /// Whether the task stayed open.
+    pub only_token: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The task that it is or belongs to, when known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+}
+
+impl Broker {
+    /// Revokes. When it returns, no crash can undo it, and verifiers are being told.
+    ///
+    /// A block's id need not be known: a pass may have been narrowed offline. Everything else must
+    /// be registered.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such subject, it is the only root key, or it cannot be recorded.
+    pub async fn revoke(&self, caller: &Caller, revoke: Revoke) -> Result<Revoked, BrokerError> {
+        let _changing = self.changes.lock().await;
+        if revoke
+            .reason
+            .as_ref()
+            .is_some_and(|reason| reason.len() > MAX_REASON_BYTES)
+        {
+            return Err(BrokerError::invalid(
+                "reason",
+                format!("at most {MAX_REASON_BYTES} bytes"),
+            ));
+        }
+        if revoke.only_token && !matches!(revoke.subject, Subject::RevocationId(_)) {
+            return Err(BrokerError::invalid(
+                "only_token",
+                "goes with `revocation_id` only",
+            ));
+        }
+        let now = self.now();
+        let revocation = self.describe(revoke, now)?;
+        let mut events = Vec::new();
+        if let Subject::Key(key) = revocation.subject {
+            events = retire_at_once(&self.state(), key)?;
+        }
+        events.push(Event::Revoked {
+            revocation: revocation.clone(),
+        });
+        let receipt = self.record(caller, now, events).await?;
+        if matches!(revocation.subject, Subject::Key(_)) {
+            self.follow_keys()?;
+        }
+        // As it was applied: it may reach more than was known when it was asked for.
+        let sequence = receipt.sequence();
+        let view = self
+            .state()
+            .revocations
+            .get(&sequence)
+            .map_or_else(|| view(&revocation), view);
+        Ok(Revoked { sequence, view })
+    }
+
+    /// Allows minting again for a revoked agent, steward or server. What died stays dead.
+    ///
+    /// # Errors
+    ///
+    /// When it is not revoked, or it cannot be recorded.
+    pub async fn reinstate(&self, caller: &Caller, subject: Subject) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        if !self.state().is_suspended(&subject) {
+            return Err(BrokerError::Conflict("it is not revoked".to_owned()));
+        }
+        self.record(caller, self.now(), vec![Event::Reinstated { subject }])
+            .await
+            .map(drop)
+    }
+
+    /// Revocations that still matter, newest first, those before sequence `before`, at most `limit`.
+    #[must_use]
+    pub fn revocations(&self, before: Option<u64>, limit: usize) -> Vec<Revoked> {
+        let state = self.state();
+        let older = state.revocations.range(..before.unwrap_or(u64::MAX)).rev();
+        older
+            .take(limit)
+            .map(|(sequence, revocation)| Revoked {
+                sequence: *sequence,
+                view: view(revocation),
+            })
+            .collect()
+    }
+
+    fn describe(&self, revoke: Revoke, now: Timestamp) -> Result<RevocationRecord, BrokerError> {
+        let state = self.state();
+        let missing = |what: String| BrokerError::NotFound(what);
+        let mut task: Option<&LiveTask> = None;
+        match &revoke.subject {
+            // SECURITY: only a block that was minted here says whom a revocation concerns. Any other may
+            // have been appended offline, or be an operator's; what an agent reported of it narrows nothing.
+            Subject::RevocationId(id) => task = state.task_of(id),
+            Subject::Task(id) => {
+                task = Some(
+                    state
+                        .task(id)
+                        .ok_or_else(|| missing(format!("task `{id}`")))?,
+                )
+            }
+            Subject::Agent(id)
+                if !state.agents.contains_key(id) && !state.removed_agents.contains(id) =>
+            {
+                return Err(missing(format!("agent `{id}`")));
+            }
+            Subject::Steward(id) if !state.stewards.contains(id) => {
+                return Err(missing(format!("steward `{id}`")));
+            }
+            Subject::Server(id) if !state.servers.contains_key(id) => {
+                return Err(missing(format!("server `{id}`")));
+            }
+            Subject::Key(_) | Subject::Agent(_) | Subject::Steward(_) | Subject::Server(_) => {}
+        }
+        let servers: BTreeSet<ServerUri> = match &revoke.subject {
+            Subject::Server(server) => BTreeSet::from([server.clone()]),
+            _ => task.map(LiveTask::servers).unwrap_or_default(),
+        };
+        let longest = now.plus(self.options.max_pass_ttl).plus(AFTERLIFE);
+        Ok(RevocationRecord {
+            subject: revoke.subject,
+            cut_off: now,
+            // A task may be renewed in this very moment, so its end counts and not its last pass's.
+            expires_at: task.map_or(longest, |task| task.record.ends_at.plus(AFTERLIFE)),
+            only_token: revoke.only_token,
+            reason: revoke.reason,
+            task: task.map(|task| task.record.task.clone()),
+            appended_to: None,
+            servers,
+        })
+    }
+}
+
+/// The key is revoked now. Were it the one that signs, a pending one takes over without waiting until
+/// every verifier has heard of it: better refused for a moment than signed with a key that leaked.
+fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<Event>, BrokerError> {
+    let purpose = KeyPurpose::Root;
+    let changed = |key, public, state| Event::KeyChanged {
+        purpose,
+        key,
+        public,
+        state,
+        link: None,
+    };
+    let mut live = state.live_keys(purpose);
+    let (_, entry) = live
+        .find(|(id, _)| *id == key)
+        .ok_or_else(|| BrokerError::NotFound(format!("root key {key}")))?;
+    let mut events = Vec::new();
+    if entry.state == KeyState::Active {
+        let next = state
+            .live_keys(purpose)
+            .find(|(_, entry)| entry.state == KeyState::Pending);
+        let (id, next) = next.ok_or_else(|| {
+            let first = "make another first with `hallpass keys rotate root`; it will sign at once";
+            BrokerError::Conflict(format!("root key {key} is the one that signs: {first}"))
+        })?;
+        events.push(changed(id, next.public, KeyState::Active));
+    }
+    events.push(changed(key, entry.public, KeyState::Revoked));
+    Ok(events)
+}
+
+fn view(revocation: &RevocationRecord) -> RevocationView {
+    RevocationView {
+        subject: revocation.subject.clone(),
+        cut_off: revocation.cut_off,
+        expires_at: revocation.expires_at,
+        only_token: revocation.only_token,
+        reason: revocation.reason.clone(),
+        task_id: revocation.task.clone(),
+    }
+}
+
+const MAX_REASON_BYTES: usize = 500;

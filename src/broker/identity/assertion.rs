@@ -1,0 +1,414 @@
+//! Agents' assertions: short-lived JWTs in the shape of RFC 7523, signed with a registered key.
+//!
+//! One JWT is one request: the caller must remember [`VerifiedAssertion::jti`] until
+//! [`VerifiedAssertion::expires_at`] and refuse it a second time.
+//!
+//! An unknown agent and a known one with a bad signature cannot be told apart from outside: the
+//! text is the same, and so is the number of signatures that are checked.
+
+use std::{fmt, sync::Arc, sync::LazyLock, time::Duration};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::identity::{
+    RegisteredKey,
+    jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT},
+    jwt::{Compact, Times, Untimely, present},
+};
+use hallpass_core::base::{
+    ReasonCode,
+    client_url::agent_of_client,
+    digest::Digest,
+    ids::{AgentId, IssuerUri},
+    json,
+    time::Timestamp,
+};
+
+/// An assertion whose signature, audience and times were verified; its single use is the caller's to enforce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedAssertion {
+    /// The agent that signed it.
+    pub agent: AgentId,
+    /// Digest over the agent and its `jti`.
+    pub jti: Digest,
+    /// Until when the `jti` must be remembered: from then on the assertion is expired for everybody.
+    pub expires_at: Timestamp,
+}
+
+/// Verifies the compact JWT `assertion` of an agent that `lookup` knows, made for `issuer`.
+///
+/// # Errors
+///
+/// Refuses
+/// - more than [`MAX_ASSERTION_BYTES`], anything but three parts of unpadded base64url, JSON that is not strict;
+/// - header members other than `alg`, `typ` and `kid` (so `crit`, `jku`, `jwk`, `x5u`, `x5c`), a `typ` other than
+///   `JWT` and `client-authentication+jwt`, an `alg` that is not that of a registered key;
+/// - `iss` other than `sub`, either other than a registered agent's id or the URL by which it is a client, `aud` other
+///   than `issuer` as one string or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
+/// - `exp` that is past or more than [`MAX_LIFETIME`] ahead, `nbf` or `iat` ahead, `iat` more than
+///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`], and every claim of another type;
+/// - a signature that no registered key made.
+pub fn verify(
+    assertion: &str,
+    lookup: impl Fn(&AgentId) -> Option<Arc<[RegisteredKey]>>,
+    issuer: &IssuerUri,
+    now: Timestamp,
+) -> Result<VerifiedAssertion, AssertionError> {
+    let parts = Parts::split(assertion)?;
+    let claims = Claims::read(&parts.payload)?;
+    let keys = lookup(&claims.agent);
+    let checked = check_signature(&parts, keys.as_deref());
+    if !checked.matches {
+        return Err(if keys.is_some() {
+            AssertionReason::Signature
+        } else {
+            AssertionReason::UnknownAgent
+        }
+        .into());
+    }
+    if !issuer.is_spelled(&claims.audience) {
+        return Err(AssertionReason::Audience.into());
+    }
+    Ok(VerifiedAssertion {
+        jti: Digest::of_parts(&[
+            claims.agent.as_str().as_bytes(),
+            &[0],
+            claims.jti.as_bytes(),
+        ]),
+        expires_at: claims
+            .times
+            .hold(MAX_LIFETIME, now)
+            .map_err(AssertionReason::from)?,
+        agent: claims.agent,
+    })
+}
+
+/// An assertion that was refused.
+///
+/// Its text is the same for every reason, so that it may be shown to whoever sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AssertionError {
+    reason: AssertionReason,
+}
+
+impl AssertionError {
+    /// Why, for the log: not to be shown outside.
+    #[must_use]
+    pub const fn reason(&self) -> AssertionReason {
+        self.reason
+    }
+
+    /// The code for whoever sent it.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        ReasonCode::Unauthenticated
+    }
+}
+
+impl fmt::Display for AssertionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(OUTSIDE_TEXT)
+    }
+}
+
+impl std::error::Error for AssertionError {}
+
+impl From<AssertionReason> for AssertionError {
+    fn from(reason: AssertionReason) -> Self {
+        Self { reason }
+    }
+}
+
+/// Why an assertion was refused: for logs and metrics; never holds anything of the assertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum AssertionReason {
+    /// Too long.
+    #[error("longer than {MAX_ASSERTION_BYTES} bytes")]
+    TooLong,
+    /// Not a compact JWS.
+    #[error("not three parts of unpadded base64url")]
+    Malformed,
+    /// The header is not strict JSON, or has members that are not believed.
+    #[error("the header is not an object of `alg`, `typ` and `kid`")]
+    Header,
+    /// Not one of the algorithms.
+    #[error("`alg` is none of EdDSA, ES256, ES384, RS256, PS256")]
+    Algorithm,
+    /// Another kind of JWT.
+    #[error("`typ` is neither absent nor JWT nor client-authentication+jwt")]
+    Type,
+    /// The payload is not a strict JSON object.
+    #[error("the payload is not a strict JSON object")]
+    Payload,
+    /// A claim is absent or of the wrong type.
+    #[error("the claim `{0}` is absent or of the wrong type")]
+    Claim(&'static str),
+    /// `iss` and `sub` differ.
+    #[error("`iss` and `sub` differ")]
+    Subject,
+    /// No such agent.
+    #[error("no such agent")]
+    UnknownAgent,
+    /// No registered key of the header's algorithm made the signature.
+    #[error("no registered key made the signature")]
+    Signature,
+    /// Meant for somebody else.
+    #[error("`aud` is not this issuer")]
+    Audience,
+    /// Past its `exp`.
+    #[error("expired")]
+    Expired,
+    /// Valid for longer than is accepted.
+    #[error("valid for more than {} seconds", MAX_LIFETIME.as_secs())]
+    TooLongLived,
+    /// `nbf` or `iat` lie ahead.
+    #[error("`nbf` or `iat` lie ahead")]
+    NotYetValid,
+}
+
+impl From<Untimely> for AssertionReason {
+    fn from(reason: Untimely) -> Self {
+        match reason {
+            Untimely::Expired => Self::Expired,
+            Untimely::TooLongLived => Self::TooLongLived,
+            Untimely::NotYetValid => Self::NotYetValid,
+        }
+    }
+}
+
+struct Parts<'a> {
+    signed: &'a str,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    algorithm: KeyAlgorithm,
+    kid: Option<String>,
+}
+
+impl<'a> Parts<'a> {
+    fn split(assertion: &'a str) -> Result<Self, AssertionReason> {
+        if assertion.len() > MAX_ASSERTION_BYTES {
+            return Err(AssertionReason::TooLong);
+        }
+        let Compact {
+            signed,
+            header,
+            payload,
+            signature,
+        } = Compact::split(assertion).ok_or(AssertionReason::Malformed)?;
+        let header: Header =
+            json::parse_as(&header, MAX_ASSERTION_BYTES).map_err(|_| AssertionReason::Header)?;
+        if !matches!(
+            header.typ.as_deref(),
+            None | Some("JWT" | "client-authentication+jwt")
+        ) {
+            return Err(AssertionReason::Type);
+        }
+        let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(AssertionReason::Algorithm)?;
+        Ok(Self {
+            signed,
+            payload,
+            signature,
+            algorithm,
+            kid: header.kid,
+        })
+    }
+}
+
+/// SECURITY: closed, so that no header names a key, a certificate or an extension (RFC 8725 section 3.10).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "present")]
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<String>,
+}
+
+struct Claims {
+    agent: AgentId,
+    audience: String,
+    jti: String,
+    times: Times,
+}
+
+impl Claims {
+    /// Reads the claims' types; what they say is not held against anything yet.
+    fn read(payload: &[u8]) -> Result<Self, AssertionReason> {
+        let payload =
+            json::parse(payload, MAX_ASSERTION_BYTES).map_err(|_| AssertionReason::Payload)?;
+        let claims = payload.as_object().ok_or(AssertionReason::Payload)?;
+        let subject = text(claims, "sub")?;
+        if text(claims, "iss")? != subject {
+            return Err(AssertionReason::Subject);
+        }
+        let jti = text(claims, "jti")?;
+        if !(1..=MAX_JTI_CHARS).contains(&jti.chars().count()) {
+            return Err(AssertionReason::Claim("jti"));
+        }
+        Ok(Self {
+            agent: agent_of_client(subject).ok_or(AssertionReason::Claim("sub"))?,
+            audience: audience(claims)?.to_owned(),
+            jti: jti.to_owned(),
+            times: Times::read(claims).map_err(AssertionReason::Claim)?,
+        })
+    }
+}
+
+fn text<'a>(
+    claims: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<&'a str, AssertionReason> {
+    claims
+        .get(name)
+        .and_then(Value::as_str)
+        .ok_or(AssertionReason::Claim(name))
+}
+
+/// One audience, as a text or alone in an array (RFC 7519 section 4.1.3).
+///
+/// SECURITY: never one of several: whoever else is named could use the assertion here.
+fn audience(claims: &Map<String, Value>) -> Result<&str, AssertionReason> {
+    let one = match claims
+        .get("aud")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    {
+        Some([one]) => one.as_str(),
+        Some(_) => None,
+        None => return text(claims, "aud"),
+    };
+    one.ok_or(AssertionReason::Claim("aud"))
+}
+
+struct Checked {
+    matches: bool,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "what the test of equal work counts")
+    )]
+    signatures: usize,
+}
+
+/// SECURITY: every refusal costs [`MAX_KEYS_PER_AGENT`] signature checks of the algorithm that the
+/// sender chose, against registered keys first and a decoy's afterwards, so that the time does not
+/// tell which agents exist or which keys they have (CVE-2025-6011).
+fn check_signature(parts: &Parts<'_>, keys: Option<&[RegisteredKey]>) -> Checked {
+    let of_algorithm = |key: &&RegisteredKey| key.algorithm() == parts.algorithm;
+    let keys: Vec<_> = keys
+        .unwrap_or_default()
+        .iter()
+        .filter(of_algorithm)
+        .take(MAX_KEYS_PER_AGENT)
+        .collect();
+    let named: Vec<_> = keys
+        .iter()
+        .copied()
+        .filter(|key| parts.kid.as_deref().is_some_and(|kid| key.answers_to(kid)))
+        .collect();
+    let candidates = if named.is_empty() { keys } else { named };
+    let mut signatures = 0_usize;
+    for key in candidates {
+        signatures = signatures.saturating_add(1);
+        if key.verifies(parts.signed.as_bytes(), &parts.signature) {
+            return Checked {
+                matches: true,
+                signatures,
+            };
+        }
+    }
+    let decoy = DECOYS.iter().find(|key| key.algorithm() == parts.algorithm);
+    while let Some(decoy) = decoy
+        && signatures < MAX_KEYS_PER_AGENT
+    {
+        signatures = signatures.saturating_add(1);
+        // The result is thrown away: the decoys are nobody's keys.
+        std::hint::black_box(decoy.verifies(parts.signed.as_bytes(), &parts.signature));
+    }
+    Checked {
+        matches: false,
+        signatures,
+    }
+}
+
+/// An assertion is at most this long, in bytes.
+pub const MAX_ASSERTION_BYTES: usize = 8 * 1024;
+
+/// An assertion lives at most this long.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// How far an agent's clock may be off.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// The longest `jti`, in characters.
+pub const MAX_JTI_CHARS: usize = 128;
+
+/// What everybody outside is told.
+const OUTSIDE_TEXT: &str = "the assertion was not accepted";
+
+/// Public keys that nobody registers, one per algorithm.
+static DECOYS: LazyLock<Vec<RegisteredKey>> = LazyLock::new(|| {
+    let jwks = [
+        json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+        json!({
+            "kty": "EC", "crv": "P-256", "x": "W-iPMRn5jJ03o4kbgd5bWsCyQBQNv2A6JPDnUL05hrY",
+            "y": "xuRyjYN0jYPZLiHvuX7kuSm91I7AwWRcvXN8V9TJ8_4",
+        }),
+        json!({
+            "kty": "EC", "crv": "P-384", "x": "j4PhDFpELmZwUCxyaf6eL3UcQdTAQau3yw5nyXyIvSAblU9CmX1i09ksa-PYEDGO",
+            "y": "RvpB7J4TL29pjg6GmOR4JlnyuO7nn0G9Y_oPm4Irj0ygSkWM_M_0WjElepRyckIz",
+        }),
+        json!({"kty": "RSA", "e": "AQAB", "n": DECOY_MODULUS}),
+        json!({"kty": "RSA", "e": "AQAB", "n": DECOY_MODULUS, "alg": "PS256"}),
+    ];
+    jwks.iter()
+        .filter_map(|jwk| RegisteredKey::from_jwk(jwk).ok())
+        .collect()
+});
+
+const DECOY_MODULUS: &str = "vYX9YPiAKM16TntBCBidgpgnTZyQstJkTqFYftrr-YFw9fs7iMpHJea8TUnWbESFNy2D330LILsx1Nwh7gCG4E66A_h\
+    3gex-mLy-VjQNwqiBF2yqfcjVW4n7ubkEelpM55aEsytIG5pP2hCVNOD6HFLNbdg3qU80STVnLSqe8nUie924tYPZvfBCM5RT6EipsFB0n2LjPMXf0d5\
+    GsbBVY9M_Pj1-WdaE8rfJzJWTa7sIB5OgKTNI0cvfgPVa1x3DOuoIBbQLwKKuhvrWWqo7ZYw3HolQC-LSGg2-Hej9Rqh2X-nv7h-cF9vGyoj1lxRPHUu\
+    eK7yWikxFTEJmKj4QVw";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_checks_as_many_signatures() {
+        assert_eq!(
+            DECOYS
+                .iter()
+                .map(RegisteredKey::algorithm)
+                .collect::<Vec<_>>(),
+            KeyAlgorithm::ALL
+        );
+        let signature_lengths = KeyAlgorithm::ALL.map(|algorithm| match algorithm {
+            KeyAlgorithm::EdDsa | KeyAlgorithm::Es256 => (algorithm, 64),
+            KeyAlgorithm::Es384 => (algorithm, 96),
+            KeyAlgorithm::Rs256 | KeyAlgorithm::Ps256 => (algorithm, 256),
+        });
+        for (algorithm, length) in signature_lengths {
+            for kid in [
+                None,
+                Some("nobody".to_owned()),
+                Some(DECOYS[0].thumbprint().to_owned()),
+            ] {
+                let parts = Parts {
+                    signed: "e30.e30",
+                    payload: Vec::new(),
+                    signature: vec![7; length],
+                    algorithm,
+                    kid,
+                };
+                for keys in [None, Some(&[][..]), Some(&DECOYS[..1]), Some(&DECOYS[..])] {
+                    let checked = check_signature(&parts, keys);
+                    assert!(!checked.matches);
+                    assert_eq!(checked.signatures, MAX_KEYS_PER_AGENT, "{algorithm:?}");
+                }
+            }
+        }
+    }
+}

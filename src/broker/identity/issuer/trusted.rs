@@ -1,0 +1,239 @@
+//! Trusted issuers: whose JWTs are believed, and for what, as the settings say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::identity::{issuer::subject::SubjectPattern, jwk::KeyAlgorithm};
+use hallpass_core::base::ids::{AgentId, IssuerUri, is_loopback_host};
+
+/// One `[[oauth.issuer]]` of the settings, before anything of it is believed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerSettings {
+    /// The `iss` of its JWTs, to the letter.
+    pub issuer: String,
+    /// What its JWTs are believed for.
+    pub kinds: BTreeSet<TrustedKind>,
+    /// Where its keys are; absent: where its discovery document says.
+    #[serde(default)]
+    pub jwks_uri: Option<String>,
+    /// The algorithms of its signatures; absent: all that are known.
+    #[serde(default)]
+    pub algorithms: Option<BTreeSet<String>>,
+    /// The `aud` of workloads' tokens; absent: the broker's issuer.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// The clients whose ID tokens are accepted, as their `aud` names them.
+    #[serde(default)]
+    pub client_ids: BTreeSet<String>,
+    /// Which agent a workload is, by a pattern of its `sub`.
+    #[serde(default)]
+    pub subjects: BTreeMap<String, AgentId>,
+    /// Whether a workload's token is accepted once only.
+    #[serde(default)]
+    pub single_use: bool,
+    /// How long one of its JWTs may live; absent: ten minutes for an ID-JAG, an hour for others.
+    #[serde(default)]
+    pub max_lifetime: Option<String>,
+    /// Networks beyond the public ones in which it may be asked for its keys.
+    #[serde(default)]
+    pub networks: BTreeSet<String>,
+    /// The file with the authorities of its TLS certificate, in PEM form; absent: the machine's.
+    #[serde(default)]
+    pub root_certificates: Option<PathBuf>,
+}
+
+/// What an issuer's JWTs are believed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustedKind {
+    /// A person's ID token (OpenID Connect): on whose behalf an agent acts.
+    IdToken,
+    /// A workload's token: which agent it is.
+    Workload,
+    /// An identity assertion authorization grant (ID-JAG): an agent, and on whose behalf it acts.
+    IdJag,
+}
+
+/// An issuer that is trusted; if it exists, its settings hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedIssuer {
+    pub(super) issuer: Box<str>,
+    pub(super) kinds: BTreeSet<TrustedKind>,
+    pub(super) algorithms: Vec<KeyAlgorithm>,
+    pub(super) audience: Option<Box<str>>,
+    pub(super) client_ids: BTreeSet<String>,
+    pub(super) subjects: Vec<(SubjectPattern, AgentId)>,
+    pub(super) single_use: bool,
+    max_lifetime: Option<Duration>,
+    jwks_uri: Option<Box<str>>,
+    networks: Vec<IpNet>,
+    root_certificates: Option<PathBuf>,
+}
+
+impl TrustedIssuer {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong: a URL that is none, an unknown algorithm, a kind that lacks what it needs or
+    /// has what belongs to another.
+    pub fn new(settings: IssuerSettings) -> Result<Self, String> {
+        let issuer = url(&settings.issuer).map_err(|expected| format!("`issuer`: {expected}"))?;
+        let jwks_uri = settings.jwks_uri.as_deref().map(url).transpose();
+        let jwks_uri = jwks_uri.map_err(|expected| format!("`jwks_uri`: {expected}"))?;
+        let is = |kind| settings.kinds.contains(&kind);
+        if settings.kinds.is_empty() {
+            return Err("`kinds`: name at least one of id_token, workload, id_jag".to_owned());
+        }
+        if is(TrustedKind::IdToken) == settings.client_ids.is_empty() {
+            return Err(
+                "`client_ids` goes with the kind id_token, which needs at least one".to_owned(),
+            );
+        }
+        if is(TrustedKind::Workload) == settings.subjects.is_empty() {
+            return Err(
+                "`subjects` goes with the kind workload, which needs at least one".to_owned(),
+            );
+        }
+        if !is(TrustedKind::Workload) && (settings.audience.is_some() || settings.single_use) {
+            return Err("`audience` and `single_use` go with the kind workload".to_owned());
+        }
+        if settings.audience.as_ref().is_some_and(String::is_empty)
+            || settings.client_ids.contains("")
+        {
+            return Err("`audience` and `client_ids` are not empty".to_owned());
+        }
+        // SECURITY: a person's token for that client would be a workload's; nothing else tells the two apart.
+        if settings
+            .audience
+            .as_ref()
+            .is_some_and(|audience| settings.client_ids.contains(audience))
+        {
+            return Err("`audience` is one of `client_ids`: workloads' tokens need an audience of their own".to_owned());
+        }
+        let pattern =
+            |(text, agent): (String, AgentId)| Ok((text.parse::<SubjectPattern>()?, agent));
+        let subjects: Result<Vec<_>, String> = settings.subjects.into_iter().map(pattern).collect();
+        let network = |text: &String| {
+            text.parse::<IpNet>()
+                .map_err(|_| format!("`networks`: `{text}` is no network"))
+        };
+        Ok(Self {
+            issuer,
+            kinds: settings.kinds,
+            algorithms: settings
+                .algorithms
+                .as_ref()
+                .map_or_else(|| Ok(KeyAlgorithm::ALL.into()), algorithms)?,
+            audience: settings.audience.map(Into::into),
+            client_ids: settings.client_ids,
+            subjects: subjects.map_err(|error| format!("`subjects`: {error}"))?,
+            single_use: settings.single_use,
+            max_lifetime: settings.max_lifetime.as_deref().map(lifetime).transpose()?,
+            jwks_uri,
+            networks: settings
+                .networks
+                .iter()
+                .map(network)
+                .collect::<Result<_, _>>()?,
+            root_certificates: settings.root_certificates,
+        })
+    }
+
+    /// The `iss` of its JWTs.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Whether its JWTs are believed for `kind`.
+    #[must_use]
+    pub fn is_for(&self, kind: TrustedKind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// The agents that its workloads can be.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.subjects.iter().map(|(_, agent)| agent)
+    }
+
+    /// Where its keys are, when that does not have to be discovered.
+    #[must_use]
+    pub fn jwks_uri(&self) -> Option<&str> {
+        self.jwks_uri.as_deref()
+    }
+
+    /// Networks beyond the public ones in which it may be asked.
+    #[must_use]
+    pub fn networks(&self) -> &[IpNet] {
+        &self.networks
+    }
+
+    /// The file with the authorities of its TLS certificate, when they are not the machine's.
+    #[must_use]
+    pub const fn root_certificates(&self) -> Option<&PathBuf> {
+        self.root_certificates.as_ref()
+    }
+
+    /// Whether its workloads' tokens for the broker `own` have this `aud`.
+    pub(super) fn is_audience(&self, audience: &str, own: &IssuerUri) -> bool {
+        self.audience
+            .as_deref()
+            .map_or_else(|| own.is_spelled(audience), |expected| expected == audience)
+    }
+
+    pub(super) fn max_lifetime(&self, kind: TrustedKind) -> Duration {
+        self.max_lifetime.unwrap_or(match kind {
+            TrustedKind::IdJag => Duration::from_secs(600),
+            TrustedKind::IdToken | TrustedKind::Workload => Duration::from_secs(3600),
+        })
+    }
+}
+
+fn algorithms(names: &BTreeSet<String>) -> Result<Vec<KeyAlgorithm>, String> {
+    let known = KeyAlgorithm::NAMES.join(", ");
+    let algorithm = |name: &String| KeyAlgorithm::from_alg(name).ok_or(());
+    match names.iter().map(algorithm).collect::<Result<Vec<_>, _>>() {
+        Ok(algorithms) if !algorithms.is_empty() => Ok(algorithms),
+        _ => Err(format!("`algorithms`: name one or more of {known}")),
+    }
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).ok();
+    let lifetime =
+        lifetime.filter(|lifetime| (SHORTEST_LIFETIME..=LONGEST_LIFETIME).contains(lifetime));
+    lifetime
+        .ok_or_else(|| "`max_lifetime`: expected a duration of 10s to 1day, such as 1h".to_owned())
+}
+
+/// An https URL without user, query and fragment, or an http one of this machine.
+fn url(text: &str) -> Result<Box<str>, &'static str> {
+    let here = |rest: &&str| is_loopback_host(rest.split(['/', ':']).next().unwrap_or_default());
+    let after_scheme = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://").filter(here));
+    let is_plain = |rest: &str| {
+        !rest.is_empty()
+            && text.len() <= MAX_URL_BYTES
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'@' | b'\\'))
+    };
+    if after_scheme.is_some_and(is_plain) {
+        Ok(text.into())
+    } else {
+        Err("expected an https URL without user, query and fragment")
+    }
+}
+
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(10);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const MAX_URL_BYTES: usize = 512;

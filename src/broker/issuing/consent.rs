@@ -1,0 +1,352 @@
+//! Consent: a person allows a client to do for them what policy allows it, and no more.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    BrokerError, OneTime,
+    broker::{Broker, Caller},
+    domain::{
+        client::{ClientOrigin, ClientProfile, ClientSecret},
+        consent::ConsentRecord,
+        event::{Actor, AgentRecord, Event, TaskRecord},
+    },
+    issuing::{issue::question, narrow, tasks::new_task_id},
+    policy::{Question, Reason},
+};
+use hallpass_core::{
+    base::{
+        ReasonCode,
+        client_url::ClientUrl,
+        digest::Digest,
+        ids::{AgentId, StewardId},
+        redirect::RedirectUri,
+        time::Timestamp,
+    },
+    token::{GrantedDetail, RequestedDetail},
+};
+
+/// A client that asks a person, as it is known now.
+#[derive(Debug, Clone)]
+pub enum PersonsClient {
+    /// An agent that is registered, or a client that registered itself.
+    Known(AgentId),
+    /// A client with a metadata document, as fetched.
+    Document {
+        /// The document's URL.
+        url: ClientUrl,
+        /// Its redirect URIs.
+        redirect_uris: Vec<RedirectUri>,
+        /// Its keys as JWKs, already looked at by the caller.
+        keys: Vec<Value>,
+    },
+}
+
+/// What a client asks a person for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The client.
+    pub client: PersonsClient,
+    /// The redirect URI, when the request named one.
+    pub redirect_uri: Option<String>,
+    /// What the SHA-256 of the verifier must be.
+    pub challenge: Digest,
+    /// The thumbprint of the key that the code is to be bound to.
+    pub holder: Option<String>,
+    /// Whether the request named its rights in full.
+    pub in_detail: bool,
+    /// What it asks for.
+    pub details: Vec<RequestedDetail>,
+}
+
+/// What a person is asked to allow: no more than policy does.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Who would allow it.
+    pub steward: StewardId,
+    /// What was asked, with `details` narrowed to the exact names that policy allows.
+    pub ask: Ask,
+    /// What policy makes of that, with its constraints.
+    pub granted: Vec<GrantedDetail>,
+    /// How long one pass lives at most.
+    pub pass_ttl: Duration,
+    /// How long the client may renew it.
+    pub lasts: Duration,
+    shown: Shown,
+}
+
+/// A client as it was when the page was made.
+#[derive(Debug, Clone)]
+struct Shown {
+    /// What was recorded of it, if anything.
+    known: Option<AgentRecord>,
+    /// What a consent would record.
+    agent: AgentRecord,
+}
+
+impl Shown {
+    /// Whether a consent to what was shown still meets the client whose record is `now`: keys and redirect URIs that
+    /// changed meanwhile are not undone by an old page.
+    fn is_still(&self, now: Option<&AgentRecord>) -> bool {
+        let Some(now) = now else { return true };
+        let uris = |agent: &AgentRecord| {
+            agent
+                .client
+                .as_ref()
+                .map(|client| client.redirect_uris.clone())
+        };
+        self.known.as_ref() == Some(now)
+            || (now.keys == self.agent.keys && uris(now) == uris(&self.agent))
+    }
+}
+
+impl Broker {
+    /// What `steward` could allow of what is asked, as policy stands now.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Refused`] with every reason when policy allows nothing of it, or more than fits into a pass;
+    /// when there is no such client, its id is another's, or it, the steward or a server is revoked.
+    pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
+        let known = self.state().agent(&agent_of(&ask.client)?).cloned();
+        let agent = self.client_record(&ask.client, steward)?;
+        self.refuse_suspended_people(&agent, steward)?;
+        let (lasts, now) = (self.options.max_task_ttl, self.now());
+        let asked = (ask.details.clone(), now.floor_second().plus(lasts));
+        let task = task_for((&agent, steward), asked, now);
+        // As it would be minted, so that nobody is shown what cannot be.
+        let granted = match &ask.holder {
+            None => self.assess(&agent, &task, now)?.granted,
+            // Of the key there is only the thumbprint.
+            Some(_) => {
+                let (granted, _) = self.decide(&Question {
+                    holder_bound: true,
+                    ..question(&agent, &task, now)
+                })?;
+                self.issue_time((&agent, &task), &granted)?;
+                granted
+            }
+        };
+        let catalogue = self.state().catalogue();
+        let details = narrow::to_exact(&ask.details, &granted.rights, &catalogue);
+        if details.is_empty() {
+            let detail = "nothing of what was asked for can be given by name";
+            return Err(BrokerError::Refused(vec![Reason::new(
+                ReasonCode::NoGrant,
+                detail,
+            )]));
+        }
+        let (ask, pass_ttl) = (
+            Ask { details, ..ask },
+            granted.max_ttl.min(self.options.max_pass_ttl),
+        );
+        let (steward, granted) = (steward.clone(), granted.rights);
+        Ok(Offer {
+            steward,
+            ask,
+            granted,
+            pass_ttl,
+            lasts,
+            shown: Shown { known, agent },
+        })
+    }
+
+    /// Records that the steward allowed an offer, and makes the authorization code that is redeemed for
+    /// it within [`CODE_LIVES`]. A client that nobody consented to before becomes an agent by this.
+    ///
+    /// # Errors
+    ///
+    /// When the client is gone, its keys or redirect URIs are others than when the page was made, it or the steward
+    /// was revoked meanwhile, or it cannot be recorded.
+    pub async fn consent(&self, caller: &Caller, offer: Offer) -> Result<OneTime, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let Offer {
+            steward,
+            ask,
+            lasts,
+            shown,
+            ..
+        } = offer;
+        let agent = self.client_record(&ask.client, &steward)?;
+        if !shown.is_still(self.state().agent(&agent.agent)) {
+            return Err(missing(&agent.agent));
+        }
+        self.refuse_suspended_people(&agent, &steward)?;
+        let (code, now) = (OneTime::token(CODE_PREFIX), self.now());
+        let consent = ConsentRecord {
+            code: code.digest(),
+            agent: agent.agent.clone(),
+            steward: steward.clone(),
+            redirect_uri: ask.redirect_uri,
+            challenge: ask.challenge,
+            holder: ask.holder,
+            in_detail: ask.in_detail,
+            details: ask.details,
+            expires_at: now.plus(CODE_LIVES),
+            ends_at: now.floor_second().plus(lasts),
+        };
+        let mut events = Vec::new();
+        if self.state().agent(&agent.agent) != Some(&agent) {
+            events.push(Event::AgentSet { agent });
+        }
+        events.push(Event::ConsentGiven { consent });
+        let caller = Caller {
+            actor: Actor::Steward(steward),
+            ..caller.clone()
+        };
+        self.record(&caller, now, events).await?;
+        Ok(code)
+    }
+
+    /// The client's record as a consent of `steward` would leave it.
+    fn client_record(
+        &self,
+        client: &PersonsClient,
+        steward: &StewardId,
+    ) -> Result<AgentRecord, BrokerError> {
+        let now = self.now();
+        let state = self.state();
+        let id = &agent_of(client)?;
+        let (group, client, keys, secrets) = match client {
+            PersonsClient::Known(_) => {
+                if let Some(known) = state.agent(id) {
+                    return Ok(known.clone());
+                }
+                let registration = state
+                    .people
+                    .registration(id, now)
+                    .ok_or_else(|| missing(id))?;
+                let secret = registration.secret.map(|digest| ClientSecret {
+                    digest,
+                    added_at: now,
+                });
+                let redirect_uris = registration.redirect_uris.clone();
+                let client = ClientProfile {
+                    redirect_uris,
+                    origin: ClientOrigin::Dynamic,
+                    ..ClientProfile::default()
+                };
+                (
+                    REGISTERED_CLIENTS,
+                    client,
+                    Vec::new(),
+                    secret.into_iter().collect(),
+                )
+            }
+            PersonsClient::Document {
+                url,
+                redirect_uris,
+                keys,
+            } => {
+                let origin = ClientOrigin::MetadataDocument {
+                    url: url.to_string(),
+                };
+                let redirect_uris = redirect_uris.iter().map(ToString::to_string).collect();
+                let client = ClientProfile {
+                    redirect_uris,
+                    origin,
+                    ..ClientProfile::default()
+                };
+                (CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
+            }
+        };
+        if let Some(known) = state.agent(id) {
+            // SECURITY: an operator may have given the id to somebody else.
+            let known_client = known
+                .client
+                .as_ref()
+                .filter(|known| known.origin == client.origin);
+            let default_details = known_client
+                .ok_or_else(|| missing(id))?
+                .default_details
+                .clone();
+            let client = Some(ClientProfile {
+                default_details,
+                ..client
+            });
+            return Ok(AgentRecord {
+                keys,
+                client,
+                ..known.clone()
+            });
+        }
+        if state.removed_agents.contains(id) {
+            return Err(missing(id));
+        }
+        let group = group
+            .parse()
+            .map_err(|error| BrokerError::Internal(format!("{error}")))?;
+        Ok(AgentRecord {
+            agent: id.clone(),
+            steward: steward.clone(),
+            groups: [group].into(),
+            keys,
+            registered_at: now,
+            secrets,
+            client: Some(client),
+        })
+    }
+}
+
+/// The id that a client has or will have as an agent.
+fn agent_of(client: &PersonsClient) -> Result<AgentId, BrokerError> {
+    match client {
+        PersonsClient::Known(id) => Ok(id.clone()),
+        PersonsClient::Document { url, .. } => url
+            .agent()
+            .ok_or_else(|| BrokerError::NotFound(format!("agent of `{url}`"))),
+    }
+}
+
+fn missing(agent: &AgentId) -> BrokerError {
+    BrokerError::NotFound(format!("agent `{agent}`"))
+}
+
+/// The task that a consent opens.
+pub(crate) fn task_of(consent: &ConsentRecord, agent: &AgentRecord, now: Timestamp) -> TaskRecord {
+    task_for(
+        (agent, &consent.steward),
+        (consent.details.clone(), consent.ends_at),
+        now,
+    )
+}
+
+fn task_for(
+    (agent, steward): (&AgentRecord, &StewardId),
+    (asked, ends_at): (Vec<RequestedDetail>, Timestamp),
+    now: Timestamp,
+) -> TaskRecord {
+    TaskRecord {
+        task: new_task_id(),
+        agent: agent.agent.clone(),
+        steward: steward.clone(),
+        answered_for_by: agent.answered_for_beside(steward),
+        purpose: PURPOSE.to_owned(),
+        opened_at: now.floor_second(),
+        ends_at,
+        context: BTreeMap::new(),
+        asked,
+        fixed_rights: true,
+        // What policy has taken back meanwhile does not take the rest with it.
+        allow_partial: true,
+        holder: None,
+        verified: None,
+        client_secret: None,
+        parent: None,
+        consented: true,
+    }
+}
+
+/// How long an authorization code lives.
+pub const CODE_LIVES: Duration = Duration::from_secs(60);
+
+/// The group of clients with a metadata document.
+pub const CLIENT_DOCUMENTS: &str = "client-documents";
+
+/// The group of clients that registered themselves.
+pub const REGISTERED_CLIENTS: &str = "registered-clients";
+
+const CODE_PREFIX: &str = "hpc_";
+
+const PURPOSE: &str = "what its steward allowed on the consent page";

@@ -1,0 +1,490 @@
+//! Exchange: a pass for a narrower one of another agent's, in a task of its own that ends with the pass (RFC 8693).
+//!
+//! The child allows no more than was left of the parent by construction: every restriction of the parent is
+//! appended, as it was, to whatever policy grants the child.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    BrokerError, Issued, State,
+    broker::{Broker, Caller},
+    domain::{
+        event::{AgentRecord, Event, TaskRecord},
+        parent::ParentPass,
+    },
+    issuing::{request::refuse_bad_details, tasks::new_task_id},
+    policy::Reason,
+};
+use hallpass_core::{
+    base::{
+        ReasonCode,
+        holder::HolderKey,
+        ids::{AgentId, KeyId, ServerUri, ToolName},
+    },
+    token::{
+        GrantedDetail, HolderChain, Holding, PassToken, Remaining, RequestedDetail, VerifiedPass,
+        path::ResourceTree, rights::NamePattern,
+    },
+};
+
+/// A genuine pass that somebody wants to exchange, read. Whether it lives is asked when it is exchanged.
+pub struct SubjectPass {
+    token: PassToken,
+    pass: VerifiedPass,
+    remaining: Remaining,
+}
+
+impl SubjectPass {
+    /// What is left of it, by exact names: what is asked for when nothing else is.
+    #[must_use]
+    pub fn left(&self) -> Vec<RequestedDetail> {
+        let servers: BTreeSet<&ServerUri> = self
+            .remaining
+            .rights
+            .iter()
+            .map(|detail| &detail.server)
+            .collect();
+        let all = servers
+            .into_iter()
+            .map(|server| Left::of(&self.remaining.rights, server).all(server));
+        all.filter(|detail| !detail.names_nothing()).collect()
+    }
+
+    /// The agent whose pass it is.
+    #[must_use]
+    pub const fn agent(&self) -> &AgentId {
+        &self.pass.claims().agent
+    }
+}
+
+/// Never the pass.
+impl std::fmt::Debug for SubjectPass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.pass.fmt(f)
+    }
+}
+
+/// An exchange that is asked for.
+#[derive(Debug)]
+pub struct Exchange<'e> {
+    /// The pass.
+    pub subject: &'e SubjectPass,
+    /// The key that the actor proved to hold with this very request, if it did: the new pass is bound to it.
+    pub proven: Option<HolderKey>,
+    /// What is asked for; as far as it is left, the new pass gets it.
+    pub asked: Vec<RequestedDetail>,
+    /// How long the new task lasts at most.
+    pub ttl: Duration,
+}
+
+/// Why a pass was not exchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The pass is not one that lives, or not one to be exchanged; the words are for whoever presents it.
+    #[error("the subject token cannot be exchanged: {0}")]
+    Subject(&'static str),
+    /// It is bound to a key, which the actor did not prove to hold.
+    #[error("the subject token is bound to a key: send a DPoP proof by it")]
+    Proof,
+    /// It is not for a server that is asked for.
+    #[error("the subject token is not for a server that is asked for")]
+    Target,
+    /// Nothing of what is asked for is left of it.
+    #[error("nothing of what is asked for is left of the subject token")]
+    NothingLeft,
+    /// The broker said no.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+impl Broker {
+    /// Reads a pass that is to be exchanged.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what no root key of this broker signed.
+    pub fn subject_pass(&self, token: &str) -> Result<SubjectPass, ExchangeError> {
+        let pass = self
+            .genuine(token)?
+            .ok_or(ExchangeError::Subject(NOT_ALIVE))?;
+        let remaining = pass.remaining();
+        Ok(SubjectPass {
+            token: PassToken::from_text(token.to_owned()),
+            pass,
+            remaining,
+        })
+    }
+
+    /// Whether `pass` is alive at some server, and `agent`'s own: what an actor token must be.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or it cannot be decided.
+    pub fn refuse_foreign_actor(
+        &self,
+        pass: &SubjectPass,
+        agent: &AgentId,
+    ) -> Result<(), ExchangeError> {
+        if pass.agent() != agent {
+            return Err(ExchangeError::Subject("the actor token is somebody else's"));
+        }
+        self.alive_at(pass, pass.pass.claims().audience.clone())
+            .map(drop)
+    }
+
+    /// Exchanges a pass for one of `actor`'s, in a new task that ends with it. Policy is asked for the actor.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExchangeError`]. Nothing is recorded of a pass that is not exchanged but what policy refused.
+    pub async fn exchange(
+        &self,
+        caller: &Caller,
+        actor: &AgentId,
+        exchange: Exchange<'_>,
+    ) -> Result<Issued, ExchangeError> {
+        let record = self.registered(actor)?;
+        let SubjectPass {
+            pass, remaining, ..
+        } = exchange.subject;
+        let asked = self.in_canonical_names(&exchange.asked, pass)?;
+        let servers = asked.iter().map(|detail| detail.server.clone()).collect();
+        let alive = self.alive_at(exchange.subject, servers)?;
+        self.refuse_without_possession(pass, actor, exchange.proven.as_ref())?;
+        if remaining.unsaid > 0 {
+            return Err(ExchangeError::Subject(
+                "it was narrowed in a way that cannot be carried over",
+            ));
+        }
+        let left: Vec<_> = remaining
+            .rights
+            .iter()
+            .filter(|detail| alive.contains(&detail.server))
+            .cloned()
+            .collect();
+        let asked: Vec<_> = asked
+            .iter()
+            .map(|detail| Left::of(&left, &detail.server).within(detail))
+            .collect();
+        let asked: Vec<_> = asked
+            .into_iter()
+            .filter(|detail| !detail.names_nothing())
+            .collect();
+        if asked.is_empty() {
+            return Err(ExchangeError::NothingLeft);
+        }
+        // A server of which nothing is asked does not end the child.
+        let left = left
+            .into_iter()
+            .filter(|limit| asked.iter().any(|detail| detail.server == limit.server))
+            .collect();
+        let task = self.child_task(pass, (left, asked), &record, &exchange)?;
+        let standing = self.refuse_without_standing(&record, &task, None);
+        let opened = vec![Event::TaskOpened { task: task.clone() }];
+        Ok(self
+            .issue(caller, &record, (task, standing), opened)
+            .await?)
+    }
+
+    /// What is asked for, at servers that the pass is for.
+    fn in_canonical_names(
+        &self,
+        asked: &[RequestedDetail],
+        pass: &VerifiedPass,
+    ) -> Result<Vec<RequestedDetail>, ExchangeError> {
+        refuse_bad_details(asked)?;
+        let catalogue = self.state().catalogue();
+        let canonical = |detail: &RequestedDetail| {
+            let server = catalogue.canonical(&detail.server)?.clone();
+            let is_meant = pass.claims().audience.contains(&server);
+            is_meant.then(|| {
+                let mut detail = detail.clone();
+                detail.server = server;
+                detail
+            })
+        };
+        asked
+            .iter()
+            .map(canonical)
+            .collect::<Option<_>>()
+            .ok_or(ExchangeError::Target)
+    }
+
+    /// Those of `servers` whose own judges admit the pass.
+    fn alive_at(
+        &self,
+        subject: &SubjectPass,
+        servers: BTreeSet<ServerUri>,
+    ) -> Result<BTreeSet<ServerUri>, ExchangeError> {
+        let mut alive = BTreeSet::new();
+        for server in servers {
+            alive.extend(
+                self.admitted(&server, subject.token.expose())?
+                    .map(|_| server),
+            );
+        }
+        if alive.is_empty() {
+            Err(ExchangeError::Subject(NOT_ALIVE))
+        } else {
+            Ok(alive)
+        }
+    }
+
+    /// Refuses an actor that did not prove to be the holder of a bound pass, and one that the holder may not hand
+    /// it on to.
+    fn refuse_without_possession(
+        &self,
+        pass: &VerifiedPass,
+        actor: &AgentId,
+        proven: Option<&HolderKey>,
+    ) -> Result<(), ExchangeError> {
+        let leaf = pass.holder().map(HolderChain::leaf);
+        if leaf.is_some() && leaf != proven {
+            return Err(ExchangeError::Proof);
+        }
+        let stays = match (leaf, pass.holder()) {
+            // The actor was handed it already, and keeps it.
+            (Some(leaf), Some(chain)) if !chain.hops().is_empty() => self
+                .state()
+                .agents_with_key(&leaf.thumbprint())
+                .any(|agent| agent.agent == *actor),
+            _ => pass.claims().agent == *actor,
+        };
+        match pass.may_be_handed_on() {
+            false if !stays => Err(ExchangeError::Subject("it may not be handed on")),
+            _ if pass.is_sealed() => Err(ExchangeError::Subject(
+                "it is sealed: it can be used and not narrowed",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn child_task(
+        &self,
+        pass: &VerifiedPass,
+        (left, asked): (Vec<GrantedDetail>, Vec<RequestedDetail>),
+        actor: &AgentRecord,
+        exchange: &Exchange<'_>,
+    ) -> Result<TaskRecord, ExchangeError> {
+        let opened_at = self.now().floor_second();
+        let ends_at = opened_at
+            .plus(exchange.ttl.min(self.options.max_task_ttl))
+            .min(pass.valid_until());
+        let state = self.state();
+        let not_alive = || ExchangeError::Subject(NOT_ALIVE);
+        let (live, issued) = state
+            .issued(pass)
+            .filter(|_| ends_at > opened_at)
+            .ok_or_else(not_alive)?;
+        if state.ancestors(&live.record).len() >= MAX_GENERATIONS {
+            return Err(ExchangeError::Subject("it came of too many exchanges"));
+        }
+        // On whoever's behalf the pass was proven to be, so is what comes of it.
+        let TaskRecord {
+            verified,
+            consented,
+            ..
+        } = live.record.clone();
+        let behalf = if consented || verified.is_some() {
+            &live.record.steward
+        } else {
+            &actor.steward
+        };
+        Ok(TaskRecord {
+            task: new_task_id(),
+            agent: actor.agent.clone(),
+            steward: behalf.clone(),
+            answered_for_by: actor.answered_for_beside(behalf),
+            purpose: live.record.purpose.clone(),
+            opened_at,
+            ends_at,
+            context: live.record.context.clone(),
+            asked,
+            fixed_rights: true,
+            allow_partial: true,
+            holder: exchange.proven.clone().map(|key| Holding {
+                key,
+                max_delegations: 0,
+            }),
+            verified,
+            consented,
+            client_secret: None,
+            parent: Some(state.parent((pass, &live.record), issued.key, left)),
+        })
+    }
+}
+
+impl State {
+    /// The record of a pass of `task` that is exchanged: all by which its end is known.
+    fn parent(
+        &self,
+        (pass, task): (&VerifiedPass, &TaskRecord),
+        key: KeyId,
+        left: Vec<GrantedDetail>,
+    ) -> ParentPass {
+        let keys = pass.holder().into_iter().flat_map(HolderChain::keys);
+        let holders: Vec<String> = keys.map(|(_, key)| key.thumbprint()).collect();
+        let delegates: Vec<&AgentRecord> = holders
+            .iter()
+            .flat_map(|key| self.agents_with_key(key))
+            .collect();
+        let answer = |agent: &AgentRecord| agent.answered_for_beside(&task.steward);
+        let answered_for_by = delegates
+            .iter()
+            .copied()
+            .chain(self.agent(&task.agent))
+            .filter_map(answer);
+        ParentPass {
+            task: task.task.clone(),
+            agent: task.agent.clone(),
+            steward: task.steward.clone(),
+            key,
+            blocks: pass.blocks().to_vec(),
+            delegates: delegates.iter().map(|agent| agent.agent.clone()).collect(),
+            answered_for_by: answered_for_by
+                .chain(task.answered_for_by.clone())
+                .collect(),
+            holders,
+            limits: left,
+        }
+    }
+
+    /// The agents in whose places `task` acts, the next first.
+    pub(crate) fn ancestors(&self, task: &TaskRecord) -> Vec<AgentId> {
+        let mut agents = Vec::new();
+        let mut parent = task.parent.as_ref();
+        while let Some(pass) = parent.filter(|_| agents.len() <= MAX_GENERATIONS) {
+            agents.push(pass.agent.clone());
+            parent = self
+                .task(&pass.task)
+                .and_then(|live| live.record.parent.as_ref());
+        }
+        agents
+    }
+}
+
+/// What was granted to a task that came of a pass, with every restriction of that pass.
+pub(crate) fn confined(
+    task: &TaskRecord,
+    granted: Vec<GrantedDetail>,
+) -> Result<Vec<GrantedDetail>, BrokerError> {
+    let Some(parent) = &task.parent else {
+        return Ok(granted);
+    };
+    if let Some(detail) = granted
+        .iter()
+        .find(|detail| !is_within(detail, &parent.limits))
+    {
+        let reason = format!(
+            "not everything granted on `{}` is left of the pass that was exchanged",
+            detail.server
+        );
+        return Err(BrokerError::Refused(vec![Reason::new(
+            ReasonCode::NotGranted,
+            reason,
+        )]));
+    }
+    let mut all = granted.clone();
+    all.extend(
+        parent
+            .limits
+            .iter()
+            .filter_map(|limit| restriction(limit, &granted)),
+    );
+    Ok(all)
+}
+
+/// Whether `limits` name all that `detail` does.
+fn is_within(detail: &GrantedDetail, limits: &[GrantedDetail]) -> bool {
+    let here = || limits.iter().filter(|limit| limit.server == detail.server);
+    let under = |tree: &ResourceTree| {
+        here().any(|limit| limit.resources.iter().any(|outer| outer.contains(tree)))
+    };
+    detail
+        .tools
+        .iter()
+        .all(|tool| here().any(|limit| limit.tools.contains(tool)))
+        && detail
+            .prompts
+            .iter()
+            .all(|prompt| here().any(|limit| limit.prompts.contains(prompt)))
+        && detail.resources.iter().all(under)
+}
+
+/// What `limit` demands of the tools that were granted; `None` when that is nothing.
+fn restriction(limit: &GrantedDetail, granted: &[GrantedDetail]) -> Option<GrantedDetail> {
+    let is_granted = |tool: &ToolName| {
+        granted
+            .iter()
+            .any(|detail| detail.server == limit.server && detail.tools.contains(tool))
+    };
+    let mut kept = limit.clone();
+    (kept.prompts, kept.resources) = (Vec::new(), Vec::new());
+    kept.tools.retain(is_granted);
+    kept.retain_demands(is_granted);
+    let demands = kept.read_only
+        || !(kept.constraints.is_empty()
+            && kept.closed_arguments.is_empty()
+            && kept.call_proof.is_empty());
+    (demands && !kept.tools.is_empty()).then_some(kept)
+}
+
+/// What is named of one server.
+#[derive(Default)]
+struct Left<'l> {
+    tools: BTreeSet<&'l ToolName>,
+    prompts: BTreeSet<&'l ToolName>,
+    resources: Vec<ResourceTree>,
+}
+
+impl<'l> Left<'l> {
+    fn of(left: &'l [GrantedDetail], server: &ServerUri) -> Self {
+        let mut names = Self::default();
+        for detail in left.iter().filter(|detail| detail.server == *server) {
+            names.tools.extend(&detail.tools);
+            names.prompts.extend(&detail.prompts);
+            names.resources.extend(detail.resources.iter().cloned());
+        }
+        names
+    }
+
+    fn all(&self, server: &ServerUri) -> RequestedDetail {
+        let mut all = RequestedDetail::new(server.clone());
+        let exact = |names: &BTreeSet<&ToolName>| {
+            names
+                .iter()
+                .map(|name| NamePattern::from((*name).clone()))
+                .collect()
+        };
+        (all.tools, all.prompts) = (exact(&self.tools), exact(&self.prompts));
+        all.resources.clone_from(&self.resources);
+        all
+    }
+
+    /// `detail` with exact names that are left, and with every demand that it makes of them.
+    fn within(&self, detail: &RequestedDetail) -> RequestedDetail {
+        let meant = |patterns: &[NamePattern], names: &BTreeSet<&ToolName>| {
+            let is_meant = |name: &ToolName| patterns.iter().any(|pattern| pattern.matches(name));
+            names
+                .iter()
+                .filter(|name| is_meant(name))
+                .map(|name| NamePattern::from((*name).clone()))
+                .collect()
+        };
+        let mut kept = detail.clone();
+        kept.tools = meant(&detail.tools, &self.tools);
+        kept.prompts = meant(&detail.prompts, &self.prompts);
+        kept.resources = ResourceTree::intersection(&detail.resources, &self.resources);
+        // A demand on a tool that is asked for and not left is moot; any other stays, for policy to refuse.
+        let is_moot = |tool: &ToolName| {
+            detail.tools.iter().any(|pattern| pattern.matches(tool)) && !self.tools.contains(tool)
+        };
+        kept.retain_demands(|tool| !is_moot(tool));
+        kept
+    }
+}
+
+const NOT_ALIVE: &str = "it is no pass of this broker that is alive";
+
+/// A pass comes of at most this many exchanges.
+const MAX_GENERATIONS: usize = 8;

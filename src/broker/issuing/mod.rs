@@ -1,0 +1,11 @@
+//! From a request to a pass.
+
+pub(crate) mod codes;
+pub(crate) mod consent;
+pub(crate) mod exchange;
+pub(crate) mod issue;
+pub(crate) mod narrow;
+pub(crate) mod request;
+pub(crate) mod revoke_token;
+pub(crate) mod task_clients;
+pub(crate) mod tasks;

@@ -1,0 +1,132 @@
+//! Task clients: a task that hands out credentials of its own OAuth client instead of a pass, so that any stock
+//! client gets exactly the task's passes. They end with the task.
+
+use crate::{
+    BrokerError, Issued, OneTime, OpenTask,
+    broker::{Broker, Caller},
+    domain::event::{Event, RecordedGrant, TaskRecord},
+    issuing::issue::Opening,
+    policy::Reason,
+    registry::client_secrets::is_one_of,
+};
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        holder::HolderKey,
+        ids::{AgentId, TaskId},
+    },
+    token::{GrantedDetail, Holding},
+};
+
+/// A task that was opened for a client of its own.
+#[derive(Debug)]
+pub struct OpenedForClient {
+    /// The task; its id is the client's.
+    pub task: TaskRecord,
+    /// The client's secret, which nobody keeps.
+    pub secret: OneTime,
+    /// What its passes will allow, as policy is now.
+    pub rights: Vec<GrantedDetail>,
+    /// Which grant allowed what.
+    pub decided_by: Vec<RecordedGrant>,
+    /// What was asked for and left out, and why.
+    pub dropped: Vec<Reason>,
+}
+
+/// The client of a task, that proved itself with its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskClient {
+    /// Its task.
+    pub task: TaskId,
+    /// The agent that opened it.
+    pub agent: AgentId,
+}
+
+impl Broker {
+    /// Opens a task for a client of its own. Policy is asked now, and again for each pass.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_task`](Self::open_task).
+    pub async fn open_task_for_client(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        request: OpenTask,
+    ) -> Result<OpenedForClient, BrokerError> {
+        let Opening {
+            record,
+            task,
+            standing,
+        } = self.opening(agent, request)?;
+        let (secret, now) = (OneTime::token(""), self.now());
+        let task = TaskRecord {
+            client_secret: Some(secret.recorded(now)),
+            ..task
+        };
+        // What the first pass would be; it is dropped, and no record tells of it.
+        let prepared = match standing.and_then(|()| self.assess(&record, &task, now)) {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.record_refusal(caller, &task, true, error).await?),
+        };
+        self.record(caller, now, vec![Event::TaskOpened { task: task.clone() }])
+            .await?;
+        let (rights, decided_by) = (prepared.record.rights, prepared.record.decided_by);
+        Ok(OpenedForClient {
+            task,
+            secret,
+            rights,
+            decided_by,
+            dropped: prepared.granted.dropped,
+        })
+    }
+
+    /// The client of `task`, when `secret` is its secret and the task has not ended.
+    ///
+    /// A client that is not known takes as long as one that is.
+    #[must_use]
+    pub fn authenticate_task_client(&self, task: &TaskId, secret: &str) -> Option<TaskClient> {
+        let presented = Digest::of(secret.as_bytes());
+        let now = self.now();
+        let state = self.state();
+        let live = state.task(task);
+        let kept = live.and_then(|live| live.record.client_secret.as_ref());
+        let is_good = is_one_of(&presented, kept);
+        let live = live.filter(|live| live.end.is_none() && live.record.ends_at > now)?;
+        is_good.then(|| TaskClient {
+            task: task.clone(),
+            agent: live.record.agent.clone(),
+        })
+    }
+
+    /// Mints a pass for a task's own client; bound to `proven`, the key that it proved to hold, if it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`issue_again`](Self::issue_again), and when the task is bound to another key.
+    pub async fn issue_to_task_client(
+        &self,
+        caller: &Caller,
+        client: &TaskClient,
+        proven: Option<HolderKey>,
+    ) -> Result<Issued, BrokerError> {
+        let record = self.registered(&client.agent)?;
+        let mut task = self.task_of(&client.agent, &client.task)?;
+        match (&task.holder, proven) {
+            (Some(holding), Some(key)) if holding.key != key => {
+                return Err(BrokerError::invalid(
+                    "holder_key",
+                    "the task is bound to another key",
+                ));
+            }
+            (None, Some(key)) => {
+                task.holder = Some(Holding {
+                    key,
+                    max_delegations: 0,
+                })
+            }
+            _ => {}
+        }
+        self.issue_in(caller, &record, task).await
+    }
+}

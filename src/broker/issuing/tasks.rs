@@ -1,0 +1,434 @@
+//! Tasks: completing them, reporting what was handed on, looking at them.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::{
+    BrokerError, LiveTask, TaskEnd,
+    broker::{Broker, Caller},
+    domain::event::{Event, TaskRecord},
+    ledger::{
+        audit::Trail,
+        file::Record,
+        views::{Filter, Order, Window},
+    },
+    trail::proofs::trail,
+};
+use hallpass_core::{
+    base::{
+        ids::{AgentId, RevocationId, StewardId, TaskId},
+        time::Timestamp,
+    },
+    token::{GrantedDetail, MAX_APPENDED_BLOCKS},
+};
+
+/// A task, as its agent and operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskView {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Whose.
+    pub agent: AgentId,
+    /// For whom.
+    pub steward: StewardId,
+    /// The issuer through which that person proved it; absent when the agent said so, and when they consented.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steward_verified_by: Option<String>,
+    /// Whether the steward allowed it in person, on the consent page.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub consented: bool,
+    /// What for.
+    pub purpose: String,
+    /// `open`, `completed`, `revoked` or `over`.
+    pub state: &'static str,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it is or was over.
+    pub ends_at: Timestamp,
+    /// Its passes.
+    pub passes: Vec<PassView>,
+    /// What its agent reported to have handed on.
+    pub delegations: Vec<DelegationView>,
+    /// Whether an OAuth client of its own gets its passes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_client: bool,
+    /// Of which task's pass it came, when it came of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentView>,
+    /// Tasks that came of its passes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<TaskId>,
+}
+
+/// The task by one of whose passes another one was opened.
+#[derive(Debug, Clone, Serialize)]
+pub struct ParentView {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Its agent, in whose place the other acts.
+    pub agent: AgentId,
+}
+
+/// A pass of a task.
+#[derive(Debug, Clone, Serialize)]
+pub struct PassView {
+    /// The first block's id: what to revoke it by.
+    pub revocation_id: RevocationId,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Whether it was revoked by that id.
+    pub revoked: bool,
+    /// What it allows.
+    pub authorization_details: Vec<GrantedDetail>,
+}
+
+/// Something that was handed on.
+#[derive(Debug, Clone, Serialize)]
+pub struct DelegationView {
+    /// The longer token's blocks, block 0 first; revoke the last to end it alone.
+    pub blocks: Vec<RevocationId>,
+    /// To whom, as the agent says: nobody checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asserted_delegate: Option<String>,
+    /// Which registered agent has the key that the pass was handed to, as the agent reports it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registered_delegate: Option<AgentId>,
+    /// Whether one of its own blocks was revoked.
+    pub revoked: bool,
+}
+
+/// What an agent reports to have handed on.
+#[derive(Debug, Clone, Default)]
+pub struct DelegationReport {
+    /// The longer token's block ids, block 0 first.
+    pub blocks: Vec<RevocationId>,
+    /// To whom, in the agent's words.
+    pub delegate: Option<String>,
+    /// The thumbprint (RFC 7638) of the key that it was handed to.
+    pub delegate_key: Option<String>,
+}
+
+impl Broker {
+    /// Ends a task: its passes die everywhere. Ending it twice is ending it once.
+    ///
+    /// # Errors
+    ///
+    /// When it is not this agent's, or was revoked or over before.
+    pub async fn complete_task(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        task: &TaskId,
+    ) -> Result<TaskView, BrokerError> {
+        let _changing = self.changes.lock().await;
+        let live = self
+            .state()
+            .task(task)
+            .filter(|live| live.record.agent == *agent)
+            .cloned();
+        let live = live.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+        if matches!(live.end, Some((TaskEnd::Completed, _))) {
+            self.note(caller).await?;
+        } else {
+            self.refuse_ended_task(agent, task)?;
+            let event = Event::TaskCompleted {
+                task: task.clone(),
+                passes_end: live.passes_end(),
+            };
+            self.record(caller, self.now(), vec![event]).await?;
+        }
+        self.task(task, Some(agent))
+    }
+
+    /// Records blocks that an agent appended, so that they can be revoked before anybody saw them.
+    ///
+    /// # Errors
+    ///
+    /// When the task is not this agent's, or the chain does not begin with one of its passes.
+    pub async fn report_delegation(
+        &self,
+        caller: &Caller,
+        agent: &AgentId,
+        (task, report): (&TaskId, DelegationReport),
+    ) -> Result<TaskView, BrokerError> {
+        let DelegationReport {
+            blocks,
+            delegate,
+            delegate_key,
+        } = report;
+        self.refuse_ended_task(agent, task)?;
+        if !(2..=MAX_APPENDED_BLOCKS.saturating_add(1)).contains(&blocks.len()) {
+            return Err(BrokerError::invalid(
+                "blocks",
+                format!("name block 0 and 1 to {MAX_APPENDED_BLOCKS} appended ones"),
+            ));
+        }
+        if blocks.iter().collect::<BTreeSet<_>>().len() != blocks.len() {
+            return Err(BrokerError::invalid("blocks", "a block is named twice"));
+        }
+        if delegate
+            .as_ref()
+            .is_some_and(|delegate| delegate.is_empty() || delegate.len() > 128)
+        {
+            return Err(BrokerError::invalid(
+                "delegate",
+                "a name has 1 to 128 bytes",
+            ));
+        }
+        let registered = {
+            let state = self.state();
+            let live = state
+                .task(task)
+                .ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+            if !live
+                .tokens
+                .iter()
+                .any(|token| blocks.first() == Some(&token.revocation_id))
+            {
+                return Err(BrokerError::invalid(
+                    "blocks",
+                    "the first block is not that of a pass of this task",
+                ));
+            }
+            if live.delegations.len() >= MAX_DELEGATIONS {
+                return Err(BrokerError::Conflict(format!(
+                    "a task reports at most {MAX_DELEGATIONS} delegations"
+                )));
+            }
+            delegate_key.and_then(|thumbprint| {
+                Some(state.agents_with_key(&thumbprint).next()?.agent.clone())
+            })
+        };
+        let event = Event::DelegationReported {
+            task: task.clone(),
+            blocks,
+            delegate,
+            registered,
+        };
+        self.record(caller, self.now(), vec![event]).await?;
+        self.task(task, Some(agent))
+    }
+
+    /// One task; with `agent` only when it is that agent's. Tasks that memory has forgotten are
+    /// told from the journal.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the journal cannot be read.
+    pub fn task(&self, task: &TaskId, agent: Option<&AgentId>) -> Result<TaskView, BrokerError> {
+        let known = {
+            let state = self.state();
+            state.task(task).map(|live| {
+                (
+                    live.clone(),
+                    state.lineage.children(task).cloned().collect(),
+                )
+            })
+        };
+        let live = match known {
+            Some(known) => Some(known),
+            None => self.recall_task(task)?,
+        };
+        let live = live.filter(|(live, _)| agent.is_none_or(|agent| live.record.agent == *agent));
+        let view = live.map(|(live, children)| self.view(&live, children));
+        view.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))
+    }
+
+    /// Tasks that are not forgotten, newest first, those after `after`, at most `limit`.
+    #[must_use]
+    pub fn tasks(
+        &self,
+        agent: Option<&AgentId>,
+        after: Option<&TaskId>,
+        limit: usize,
+    ) -> Vec<TaskView> {
+        let found: Vec<(LiveTask, Vec<TaskId>)> = {
+            let state = self.state();
+            // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
+            let of_agent = state
+                .tasks()
+                .filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
+            let later = of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after));
+            let mut later: Vec<&LiveTask> = later.collect();
+            let newest_first =
+                |left: &&LiveTask, right: &&LiveTask| right.record.task.cmp(&left.record.task);
+            if limit < later.len() {
+                later.select_nth_unstable_by(limit, newest_first);
+                later.truncate(limit);
+            }
+            later.sort_unstable_by(newest_first);
+            let children =
+                |live: &LiveTask| state.lineage.children(&live.record.task).cloned().collect();
+            later
+                .into_iter()
+                .map(|live| (live.clone(), children(live)))
+                .collect()
+        };
+        found
+            .into_iter()
+            .map(|(live, children)| self.view(&live, children))
+            .collect()
+    }
+
+    /// The record of a task of `agent`, ended or not.
+    pub(crate) fn task_of(
+        &self,
+        agent: &AgentId,
+        task: &TaskId,
+    ) -> Result<TaskRecord, BrokerError> {
+        let state = self.state();
+        let live = state.task(task).filter(|live| live.record.agent == *agent);
+        live.map(|live| live.record.clone())
+            .ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))
+    }
+
+    /// Refuses a task that is not `agent`'s, or in which it cannot mint any more.
+    pub(crate) fn refuse_ended_task(
+        &self,
+        agent: &AgentId,
+        task: &TaskId,
+    ) -> Result<(), BrokerError> {
+        let now = self.now();
+        let state = self.state();
+        let live = state.task(task).filter(|live| live.record.agent == *agent);
+        let live = live.ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))?;
+        match live.end {
+            Some((TaskEnd::Completed, _)) => Err(BrokerError::TaskEnded(
+                "the task is complete: open a new one".to_owned(),
+            )),
+            Some((TaskEnd::Revoked, _)) => {
+                Err(BrokerError::TaskEnded("the task was revoked".to_owned()))
+            }
+            None if live.record.ends_at <= now => Err(BrokerError::TaskEnded(
+                "the task is over: open a new one".to_owned(),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The task and its children, as the journal tells of them.
+    fn recall_task(&self, task: &TaskId) -> Result<Option<(LiveTask, Vec<TaskId>)>, BrokerError> {
+        let mut live: Option<LiveTask> = None;
+        let mut children = Vec::new();
+        for record in self.recall(task)? {
+            match (&record.entry.event, live.as_mut()) {
+                (Event::TaskOpened { task: opened }, _) if opened.task != *task => {
+                    children.push(opened.task.clone())
+                }
+                (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
+                (event, Some(live)) => live.note(event, record.entry.at),
+                (_, None) => {}
+            }
+        }
+        if let Some(live) = live.as_mut().filter(|live| live.end.is_none()) {
+            live.end = self.recall_end_of_parent(&live.record)?;
+        }
+        Ok(live.map(|live| (live, children)))
+    }
+
+    /// How a task ended because the pass did that it came of, as far as the records of that one's task tell; no
+    /// record of its own does.
+    fn recall_end_of_parent(
+        &self,
+        task: &TaskRecord,
+    ) -> Result<Option<(TaskEnd, Timestamp)>, BrokerError> {
+        let Some(parent) = &task.parent else {
+            return Ok(None);
+        };
+        let records = self.recall(&parent.task)?;
+        let end = records
+            .iter()
+            .find(|record| parent.is_ended_by(&record.entry.event))
+            .map(|record| record.entry.at);
+        let end = match end {
+            Some(at) => Some(at),
+            // It may have come of a pass itself.
+            None => self
+                .recall_task(&parent.task)?
+                .and_then(|(live, _)| live.end)
+                .map(|(_, at)| at),
+        };
+        Ok(end
+            .filter(|at| *at < task.ends_at)
+            .map(|at| (TaskEnd::Revoked, at)))
+    }
+
+    /// The first records about a task that are still kept.
+    fn recall(&self, task: &TaskId) -> Result<Vec<Record>, BrokerError> {
+        let filter = Filter {
+            task: Some(task.clone()),
+            ..Filter::default()
+        };
+        let window = Window {
+            order: Order::OldestFirst,
+            after: None,
+            limit: MAX_RECALLED,
+        };
+        let sequences = self.index.query(&filter, window).map_err(trail)?;
+        let kept = sequences
+            .into_iter()
+            .filter_map(|sequence| self.index.record(&self.reader, sequence).transpose());
+        kept.collect::<Result<_, _>>().map_err(trail)
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn trail(&self) -> Trail<'_> {
+        Trail::new(&self.index, &self.reader)
+    }
+
+    fn view(&self, live: &LiveTask, children: Vec<TaskId>) -> TaskView {
+        let now = self.now();
+        let state = self.state();
+        let revoked = |id: &RevocationId| live.revoked.contains(id) || state.is_revoked_block(id);
+        let passes = live.tokens.iter().map(|token| PassView {
+            revocation_id: token.revocation_id,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+            revoked: revoked(&token.revocation_id),
+            authorization_details: token.rights.clone(),
+        });
+        let delegations = live.delegations.iter().map(|reported| DelegationView {
+            blocks: reported.blocks.clone(),
+            asserted_delegate: reported.asserted.clone(),
+            registered_delegate: reported.registered.clone(),
+            revoked: reported.blocks.iter().any(revoked),
+        });
+        let parent = live.record.parent.as_ref();
+        TaskView {
+            task_id: live.record.task.clone(),
+            agent: live.record.agent.clone(),
+            steward: live.record.steward.clone(),
+            steward_verified_by: live.record.verified.as_ref().map(|by| by.issuer.clone()),
+            consented: live.record.consented,
+            purpose: live.record.purpose.clone(),
+            state: match live.end {
+                Some((TaskEnd::Completed, _)) => "completed",
+                Some((TaskEnd::Revoked, _)) => "revoked",
+                None if live.record.ends_at <= now => "over",
+                None => "open",
+            },
+            opened_at: live.record.opened_at,
+            ends_at: live.record.ends_at,
+            passes: passes.collect(),
+            delegations: delegations.collect(),
+            has_client: live.record.client_secret.is_some(),
+            parent: parent.map(|parent| ParentView {
+                task_id: parent.task.clone(),
+                agent: parent.agent.clone(),
+            }),
+            children,
+        }
+    }
+}
+
+/// The id of a task that is opened now: later ones are greater.
+pub(crate) fn new_task_id() -> TaskId {
+    TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes())
+}
+
+const MAX_DELEGATIONS: usize = 1000;
+const MAX_RECALLED: usize = 5000;

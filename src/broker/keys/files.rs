@@ -1,0 +1,130 @@
+//! Key files: where private keys lie on disk, one file each, mode 0600, encrypted when that is wanted.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use zeroize::Zeroizing;
+
+use crate::{KeyProtection, ProtectionError, keys::protection::is_sealed};
+use hallpass_core::base::{
+    key::PrivateKey,
+    secret_file::{SecretFileError, read_secret, write_secret},
+};
+
+/// How private key files are kept.
+#[derive(Debug, Clone, Default)]
+pub enum KeysAtRest {
+    /// Readable by their owner. An encrypted one is refused.
+    #[default]
+    Plain,
+    /// Encrypted. One that is not is refused: somebody may have put it there.
+    Sealed(Arc<KeyProtection>),
+    /// Encrypted from now on; both forms are read. For [`Broker::rewrite_key_files`](crate::broker::Broker::rewrite_key_files).
+    Sealing(Arc<KeyProtection>),
+    /// Readable from now on; both forms are read. For [`Broker::rewrite_key_files`](crate::broker::Broker::rewrite_key_files).
+    Unsealing(Arc<KeyProtection>),
+}
+
+/// A key file that could not be read, written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Its content.
+    #[error("`{}` is not a private key file (a JWK with kty, crv, x and d)", .0.display())]
+    Content(PathBuf),
+    /// It is encrypted, and nothing was given to decrypt it with.
+    #[error("`{}` is encrypted: name the file with the passphrase in `keys.passphrase_file`, or set HALLPASS_KEY_ENCRYPTION_KEY", .0.display())]
+    Sealed(PathBuf),
+    /// It is not encrypted, though key files should be.
+    #[error("`{}` is not encrypted, though key files are to be: if you put it there, run `hallpass keys encrypt`", .0.display())]
+    NotSealed(PathBuf),
+    /// It was not encrypted or decrypted.
+    #[error("`{}`: {error}", path.display())]
+    Protection {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: ProtectionError,
+    },
+}
+
+/// The directory of key files.
+#[derive(Debug)]
+pub(crate) struct KeyFiles {
+    directory: PathBuf,
+    at_rest: KeysAtRest,
+}
+
+impl KeyFiles {
+    pub(crate) const fn new(directory: PathBuf, at_rest: KeysAtRest) -> Self {
+        Self { directory, at_rest }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.key"))
+    }
+
+    pub(crate) fn write(&self, name: &str, key: &PrivateKey) -> Result<(), KeyFileError> {
+        let (path, jwk) = (self.path(name), key.dangerous_jwk(None));
+        let text = match &self.at_rest {
+            KeysAtRest::Plain | KeysAtRest::Unsealing(_) => jwk,
+            KeysAtRest::Sealed(protection) | KeysAtRest::Sealing(protection) => Zeroizing::new(
+                protection
+                    .seal(&jwk)
+                    .map_err(|error| not_opened(&path, error))?,
+            ),
+        };
+        write_secret(&path, &text).map_err(KeyFileError::from)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Result<PrivateKey, KeyFileError> {
+        let path = self.path(name);
+        let text = read_secret(&path)?;
+        let open = |protection: &KeyProtection| {
+            protection
+                .open(&text)
+                .map_err(|error| not_opened(&path, error))
+        };
+        let jwk = match (&self.at_rest, is_sealed(&text)) {
+            (KeysAtRest::Plain, true) => return Err(KeyFileError::Sealed(path)),
+            (KeysAtRest::Sealed(_), false) => return Err(KeyFileError::NotSealed(path)),
+            (KeysAtRest::Plain | KeysAtRest::Sealing(_) | KeysAtRest::Unsealing(_), false) => text,
+            (
+                KeysAtRest::Sealed(protection)
+                | KeysAtRest::Sealing(protection)
+                | KeysAtRest::Unsealing(protection),
+                true,
+            ) => open(protection)?,
+        };
+        PrivateKey::from_jwk(&jwk)
+            .map(|(key, _)| key)
+            .ok_or(KeyFileError::Content(path))
+    }
+
+    /// Removes the file of a key that nothing may be signed with any more. What is not there is removed.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), KeyFileError> {
+        let path = self.path(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(SecretFileError::Io {
+                action: "remove",
+                path,
+                source: error,
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_opened(path: &Path, error: ProtectionError) -> KeyFileError {
+    KeyFileError::Protection {
+        path: path.to_owned(),
+        error,
+    }
+}

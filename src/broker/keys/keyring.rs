@@ -1,0 +1,522 @@
+//! The keyring: secret keys on disk, and their life from pending to revoked.
+//!
+//! A new key is published before it signs, so that every verifier knows it by then, and an old one
+//! stays published until the last thing that it signed has ended. Only the active key of a purpose
+//! signs.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    BrokerError, KeyFileError, State,
+    broker::{Broker, Caller},
+    domain::{
+        event::{Event, KeyPurpose, KeyState},
+        state::KeyEntry,
+    },
+    keys::files::KeyFiles,
+};
+use hallpass_core::{
+    base::{
+        ids::KeyId,
+        key::{PrivateKey, PublicKey},
+        time::Timestamp,
+    },
+    token::RootKey,
+    wire::document::KeyLink,
+};
+
+/// The secret keys that are on disk.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    files: KeyFiles,
+    keys: BTreeMap<(KeyPurpose, KeyId), PrivateKey>,
+    /// The active root and operator keys in the engine's form.
+    root: Option<RootKey>,
+    operator: Option<RootKey>,
+    /// The active key of every purpose.
+    active: BTreeMap<KeyPurpose, KeyId>,
+}
+
+/// A key that could not be read, written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// Its file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// The file holds another key than the records name.
+    #[error("`{}` does not hold the key that the journal names: restore it from a copy", .0.display())]
+    Other(PathBuf),
+    /// A purpose has no active key.
+    #[error("there is no active {0} key")]
+    NoneActive(&'static str),
+}
+
+/// A key, as shown to operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyView {
+    /// What it signs.
+    pub purpose: KeyPurpose,
+    /// Its number.
+    pub id: KeyId,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The JWK thumbprint of its public half: for a feed or checkpoint key, what others pin.
+    pub thumbprint: String,
+}
+
+impl Keyring {
+    pub(crate) const fn empty(files: KeyFiles) -> Self {
+        Self {
+            files,
+            keys: BTreeMap::new(),
+            root: None,
+            operator: None,
+            active: BTreeMap::new(),
+        }
+    }
+
+    /// Makes a key and writes its file; it counts for nothing until the journal knows it.
+    pub(crate) fn make(
+        &mut self,
+        purpose: KeyPurpose,
+        id: KeyId,
+    ) -> Result<PublicKey, KeyringError> {
+        let key = PrivateKey::generate();
+        let public = key.public();
+        self.files.write(&name(purpose, id), &key)?;
+        self.keys.insert((purpose, id), key);
+        Ok(public)
+    }
+
+    /// Reads every key that the records say is alive, takes up the active ones, and destroys those that
+    /// are revoked.
+    pub(crate) fn follow(&mut self, state: &State) -> Result<(), KeyringError> {
+        let of_purpose = |purpose| {
+            state
+                .live_keys(purpose)
+                .map(move |(id, entry)| (purpose, id, entry))
+        };
+        let live: Vec<_> = KeyPurpose::ALL.into_iter().flat_map(of_purpose).collect();
+        for (purpose, id, _) in &live {
+            if !self.keys.contains_key(&(*purpose, *id)) {
+                self.keys
+                    .insert((*purpose, *id), self.files.read(&name(*purpose, *id))?);
+            }
+        }
+        let mut active = BTreeMap::new();
+        for (purpose, id, entry) in live {
+            let key = self
+                .keys
+                .get(&(purpose, id))
+                .filter(|key| key.public() == entry.public);
+            let key =
+                key.ok_or_else(|| KeyringError::Other(self.files.path(&name(purpose, id))))?;
+            if entry.state == KeyState::Active {
+                // In the order of their numbers, so the latest stays.
+                active.insert(purpose, (id, key));
+            }
+        }
+        if let Some(none) = KeyPurpose::ALL
+            .into_iter()
+            .find(|purpose| !active.contains_key(purpose))
+        {
+            return Err(KeyringError::NoneActive(none.as_str()));
+        }
+        let root_key = |purpose: KeyPurpose| {
+            let (id, key) = active
+                .get(&purpose)
+                .ok_or(KeyringError::NoneActive(purpose.as_str()))?;
+            RootKey::new(*id, key)
+                .map_err(|_| KeyringError::Other(self.files.path(&name(purpose, *id))))
+        };
+        let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
+        let active = active
+            .into_iter()
+            .map(|(purpose, (id, _))| (purpose, id))
+            .collect();
+        (self.root, self.operator, self.active) = (Some(root), Some(operator), active);
+        let revoked = state
+            .keys
+            .iter()
+            .filter(|(_, entry)| entry.state == KeyState::Revoked);
+        for ((purpose, id), _) in revoked {
+            self.keys.remove(&(*purpose, *id));
+            self.files.remove(&name(*purpose, *id))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the file of every key anew, in the form that files should have; how many there were.
+    fn rewrite(&self) -> Result<usize, KeyringError> {
+        for ((purpose, id), key) in &self.keys {
+            self.files.write(&name(*purpose, *id), key)?;
+        }
+        Ok(self.keys.len())
+    }
+
+    /// Whether the keys that sign are others than the records say.
+    fn is_behind(&self, state: &State) -> bool {
+        let active = |purpose| {
+            let active = state
+                .live_keys(purpose)
+                .filter(|(_, entry)| entry.state == KeyState::Active);
+            active.map(|(id, _)| id).max()
+        };
+        KeyPurpose::ALL
+            .into_iter()
+            .any(|purpose| active(purpose) != self.active.get(&purpose).copied())
+    }
+
+    pub(crate) fn root(&self) -> Result<&RootKey, KeyringError> {
+        self.root.as_ref().ok_or(KeyringError::NoneActive("root"))
+    }
+
+    pub(crate) fn operator(&self) -> Result<&RootKey, KeyringError> {
+        self.operator
+            .as_ref()
+            .ok_or(KeyringError::NoneActive("operator"))
+    }
+
+    pub(crate) fn feed(&self) -> Result<&PrivateKey, KeyringError> {
+        self.active(KeyPurpose::Feed)
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<&PrivateKey, KeyringError> {
+        self.active(KeyPurpose::Checkpoint)
+    }
+
+    fn active(&self, purpose: KeyPurpose) -> Result<&PrivateKey, KeyringError> {
+        let key = self
+            .active
+            .get(&purpose)
+            .and_then(|id| self.keys.get(&(purpose, *id)));
+        key.ok_or(KeyringError::NoneActive(purpose.as_str()))
+    }
+}
+
+/// The name of a key's file.
+fn name(purpose: KeyPurpose, id: KeyId) -> String {
+    format!("{}-{id}", purpose.as_str())
+}
+
+impl Broker {
+    /// Every key that there ever was, with where it is in its life.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyView> {
+        let state = self.state();
+        let view = |((purpose, id), entry): (&(KeyPurpose, KeyId), &KeyEntry)| KeyView {
+            purpose: *purpose,
+            id: *id,
+            state: entry.state,
+            since: entry.since,
+            thumbprint: entry.public.thumbprint(),
+        };
+        state.keys.iter().map(view).collect()
+    }
+
+    /// Begins a rotation: makes a new key of `purpose` and publishes it. It signs once every
+    /// verifier had time to hear of it, or at once when the purpose has no verifiers elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When a rotation is under way, or the key cannot be written or recorded.
+    pub async fn rotate_key(
+        &self,
+        caller: &Caller,
+        purpose: KeyPurpose,
+    ) -> Result<KeyView, BrokerError> {
+        let changing = self.changes.lock().await;
+        let (next, pending) = {
+            let state = self.state();
+            let last = state
+                .keys
+                .keys()
+                .filter(|(of, _)| *of == purpose)
+                .map(|(_, id)| id.0)
+                .max();
+            let pending = state
+                .live_keys(purpose)
+                .any(|(_, entry)| entry.state == KeyState::Pending);
+            (KeyId(last.unwrap_or(0).saturating_add(1)), pending)
+        };
+        if pending {
+            let overlap = self.options.rotation_overlap.as_secs();
+            return Err(BrokerError::Conflict(format!(
+                "a new {} key is pending already; it signs {overlap} s after it was made",
+                purpose.as_str()
+            )));
+        }
+        if !self.is_healthy() {
+            // The record of an earlier try may turn up at the next start: its key must not be written over.
+            return Err(BrokerError::Files(
+                "the journal has stopped, so no key is made: restart hallpass".to_owned(),
+            ));
+        }
+        self.space.make_room();
+        let public = self.make_key(purpose, next)?;
+        let link = self.link_to(purpose, public)?;
+        let state = KeyState::Pending;
+        let event = Event::KeyChanged {
+            purpose,
+            key: next,
+            public,
+            state,
+            link,
+        };
+        let at = self.now();
+        self.record(caller, at, vec![event]).await?;
+        drop(changing);
+        self.advance_keys().await?;
+        let view = self
+            .keys()
+            .into_iter()
+            .find(|key| (key.purpose, key.id) == (purpose, next));
+        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", purpose.as_str())))
+    }
+
+    /// Moves keys on: pending ones that verifiers know by now become active, the active one before
+    /// them retires, and retired ones whose last signature has ended are revoked.
+    pub(crate) async fn advance_keys(&self) -> Result<(), BrokerError> {
+        let _changing = self.changes.lock().await;
+        let now = self.now();
+        let events = next_states(&self.state(), now, self.options.rotation_overlap);
+        if !events.is_empty() {
+            self.record(&Caller::broker(), now, events).await?;
+            return self.follow_keys();
+        }
+        // A key that somebody changed and did not come round to follow.
+        let is_behind = self.keyring().is_behind(&self.state());
+        if is_behind {
+            self.follow_keys()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Begins the rotations that are due: of each purpose whose active key has signed long enough.
+    pub(crate) async fn rotate_due_keys(&self) -> Result<(), BrokerError> {
+        let Some(after) = self.options.rotate_keys_after else {
+            return Ok(());
+        };
+        let now = self.now();
+        let due = {
+            let state = self.state();
+            KeyPurpose::ALL
+                .into_iter()
+                .filter(|purpose| is_due(&state, *purpose, (now, after)))
+                .collect::<Vec<_>>()
+        };
+        let mut done = Ok(());
+        for purpose in due {
+            match self.rotate_key(&Caller::broker(), purpose).await {
+                // Somebody else began it meanwhile.
+                Ok(_) | Err(BrokerError::Conflict(_)) => {}
+                Err(error) => done = done.and(Err(error)),
+            }
+        }
+        done
+    }
+
+    /// Revokes an operator key that retires: tokens that it signed are refused from now on, and the
+    /// streams that were opened with them end.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a key that signs or will sign (rotate first), and the one that signed the caller's own
+    /// token, `own`: whoever is locked out could not finish what they began.
+    pub async fn revoke_operator_key(
+        &self,
+        caller: &Caller,
+        (id, own): (KeyId, Option<KeyId>),
+    ) -> Result<KeyView, BrokerError> {
+        let changing = self.changes.lock().await;
+        let entry = self.state().keys.get(&(KeyPurpose::Operator, id)).cloned();
+        let entry = entry.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))?;
+        match entry.state {
+            KeyState::Retiring if own == Some(id) => {
+                return Err(BrokerError::Conflict(format!(
+                    "your own token is signed with operator key {id}: make yourself a new one first, with \
+                     `hallpass operator add`, or offline with `hallpass operator recover`"
+                )));
+            }
+            KeyState::Retiring => {}
+            KeyState::Revoked => {
+                return Err(BrokerError::Conflict(format!(
+                    "operator key {id} is revoked already"
+                )));
+            }
+            KeyState::Pending | KeyState::Active => {
+                return Err(BrokerError::Conflict(format!(
+                    "operator key {id} signs: rotate first, with `hallpass keys rotate operator`"
+                )));
+            }
+        }
+        let (purpose, state) = (KeyPurpose::Operator, KeyState::Revoked);
+        let event = Event::KeyChanged {
+            purpose,
+            key: id,
+            public: entry.public,
+            state,
+            link: None,
+        };
+        self.record(caller, self.now(), vec![event]).await?;
+        drop(changing);
+        self.follow_keys()?;
+        let view = self
+            .keys()
+            .into_iter()
+            .find(|key| (key.purpose, key.id) == (purpose, id));
+        view.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))
+    }
+
+    /// Writes every key file anew in the form that [`Options::keys_at_rest`](crate::Options) says; how
+    /// many there are.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be written. Those before it have the new form then, and the rest the old one:
+    /// try again.
+    pub fn rewrite_key_files(&self) -> Result<usize, KeyringError> {
+        self.keyring().rewrite()
+    }
+
+    pub(crate) fn follow_keys(&self) -> Result<(), BrokerError> {
+        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        keyring
+            .follow(&self.state())
+            .map_err(|error| BrokerError::Files(error.to_string()))
+    }
+
+    fn make_key(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, BrokerError> {
+        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        keyring
+            .make(purpose, id)
+            .map_err(|error| BrokerError::Files(error.to_string()))
+    }
+
+    fn link_to(&self, purpose: KeyPurpose, new: PublicKey) -> Result<Option<String>, BrokerError> {
+        let typ = match purpose {
+            KeyPurpose::Feed => KeyLink::FEED_TYP,
+            KeyPurpose::Checkpoint => KeyLink::CHECKPOINT_TYP,
+            KeyPurpose::Root | KeyPurpose::Operator => return Ok(None),
+        };
+        let keyring = self.keyring();
+        let files = |error: String| BrokerError::Files(error);
+        let old = keyring
+            .active(purpose)
+            .map_err(|error| files(error.to_string()))?;
+        let link = KeyLink {
+            iss: self.options.issuer.clone(),
+            old: old.public(),
+            new,
+        };
+        link.sign(typ, old)
+            .map(Some)
+            .map_err(|error| files(error.to_string()))
+    }
+}
+
+/// Whether the newest active key of `purpose` signs for `after` and nothing is to follow it yet.
+fn is_due(state: &State, purpose: KeyPurpose, (now, after): (Timestamp, Duration)) -> bool {
+    let newest = state.live_keys(purpose).max_by_key(|(id, _)| *id);
+    newest.is_some_and(|(_, entry)| {
+        entry.state == KeyState::Active && now.since(entry.since) >= after
+    })
+}
+
+/// What time alone changes about the keys.
+fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
+    let mut events = Vec::new();
+    for purpose in KeyPurpose::ALL {
+        let changed = |id, entry: &KeyEntry, state| Event::KeyChanged {
+            purpose,
+            key: id,
+            public: entry.public,
+            state,
+            link: None,
+        };
+        // Operators' tokens are verified by the broker alone, which knows its keys at once.
+        let overlap = if purpose == KeyPurpose::Operator {
+            Duration::ZERO
+        } else {
+            overlap
+        };
+        let known = |entry: &KeyEntry| {
+            entry.state == KeyState::Pending && now.since(entry.since) >= overlap
+        };
+        let next = state.live_keys(purpose).find(|(_, entry)| known(entry));
+        // The new one first: a crash may keep the first of two records, and then there are two active
+        // keys, of which the later signs, and not none.
+        events.extend(next.map(|(id, entry)| changed(id, entry, KeyState::Active)));
+        let actives = || {
+            state
+                .live_keys(purpose)
+                .filter(|(_, entry)| entry.state == KeyState::Active)
+        };
+        let signs = next
+            .map(|(id, _)| id)
+            .max(actives().map(|(id, _)| id).max());
+        let before = actives().filter(|(id, _)| Some(*id) != signs);
+        events.extend(before.map(|(id, entry)| changed(id, entry, KeyState::Retiring)));
+        let over = |entry: &KeyEntry| match purpose {
+            KeyPurpose::Root => now > entry.last_expiry.plus(overlap),
+            KeyPurpose::Feed | KeyPurpose::Checkpoint => now.since(entry.since) > overlap,
+            // What an operator key signed ends when its operator is removed or its time is over.
+            KeyPurpose::Operator => state
+                .operators
+                .values()
+                .all(|operator| !operator.is_accepted() || operator.expires_at < now),
+        };
+        let retired = state
+            .live_keys(purpose)
+            .filter(|(_, entry)| entry.state == KeyState::Retiring && over(entry));
+        events.extend(retired.map(|(id, entry)| changed(id, entry, KeyState::Revoked)));
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: KeyState) -> KeyEntry {
+        let public = PrivateKey::generate().public();
+        KeyEntry {
+            public,
+            state,
+            since: Timestamp::EPOCH,
+            last_expiry: Timestamp::EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_rotation_that_is_cut_after_any_record_leaves_a_key_that_signs() {
+        let mut state = State::default();
+        state
+            .keys
+            .insert((KeyPurpose::Root, KeyId(1)), entry(KeyState::Active));
+        state
+            .keys
+            .insert((KeyPurpose::Root, KeyId(2)), entry(KeyState::Pending));
+        let next = |state: &State| {
+            let events = next_states(state, Timestamp::EPOCH, Duration::ZERO);
+            let states = events.into_iter().filter_map(|event| match event {
+                Event::KeyChanged { key, state, .. } => Some((key, state)),
+                _ => None,
+            });
+            states.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            next(&state),
+            [(KeyId(2), KeyState::Active), (KeyId(1), KeyState::Retiring)]
+        );
+        state
+            .keys
+            .insert((KeyPurpose::Root, KeyId(2)), entry(KeyState::Active));
+        assert_eq!(next(&state), [(KeyId(1), KeyState::Retiring)]);
+    }
+}

@@ -1,0 +1,5 @@
+//! The broker's signing keys, and their files.
+
+pub(crate) mod files;
+pub(crate) mod keyring;
+pub(crate) mod protection;

@@ -1,0 +1,362 @@
+//! Reading durable records while the journal is being written.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use crate::ledger::file::{
+    Chain, Damage, Flaw, Head, JournalError, Line, Lines, Place, Record, files,
+};
+
+/// Reads a journal; cheap to clone, and independent of the writers.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    dir: PathBuf,
+    shared: Arc<Shared>,
+}
+
+/// A segment that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its number, counted from 1.
+    pub number: u32,
+    /// Its first record's sequence number.
+    pub first: u64,
+}
+
+/// Why a record was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// The segment.
+        path: PathBuf,
+        /// The answer of the operating system.
+        source: io::Error,
+    },
+    /// What stands there is not the record that should.
+    #[error("the journal `{}` is damaged: {damage}", path.display())]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// The place.
+        damage: Damage,
+    },
+    /// Its segment is not kept any more.
+    #[error("record {sequence} was archived: this journal begins with record {first}")]
+    Archived {
+        /// The record.
+        sequence: u64,
+        /// The first record that is kept.
+        first: u64,
+    },
+}
+
+impl Reader {
+    pub(super) const fn new(dir: PathBuf, shared: Arc<Shared>) -> Self {
+        Self { dir, shared }
+    }
+
+    /// The file of segment `number`.
+    pub(super) fn path(&self, number: u32) -> PathBuf {
+        self.dir.join(files::segment_name(number))
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The last durable record.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.shared.lock().head
+    }
+
+    /// The segments that are kept, oldest first. A segment ends where the next begins.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Segment> {
+        self.shared.lock().segments.clone()
+    }
+
+    /// How long a segment is; 0 when it is not kept any more. Blocks on the disk.
+    #[must_use]
+    pub fn bytes(&self, segment: Segment) -> u64 {
+        std::fs::metadata(self.path(segment.number)).map_or(0, |file| file.len())
+    }
+
+    /// The first record that is kept; 1 unless older segments were removed.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.shared.lock().first()
+    }
+
+    /// Reads record `sequence`, whose line stands at `place`. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When another record or none stands there, or its segment is not kept any more.
+    pub fn read_at(&self, sequence: u64, place: Place) -> Result<Record, ReadError> {
+        let mut records = self.records_at(sequence, place)?;
+        let missing = records.chain.damage(Flaw::NotARecord);
+        let path = self.path(place.segment);
+        records.next().unwrap_or_else(|| {
+            Err(ReadError::Damaged {
+                path,
+                damage: missing,
+            })
+        })
+    }
+
+    /// The durable records from `sequence` on, or from the first that is kept, up to the head at the time of
+    /// this call. Knowing where the first stands saves reading those before it. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened. The iterator ends with the first record that is not right, or that
+    /// is removed meanwhile.
+    pub fn read_from(&self, sequence: u64, place: Option<Place>) -> Result<Records, ReadError> {
+        if let Some(place) = place {
+            return self.records_at(sequence, place);
+        }
+        let segments = self.segments();
+        let within = segments
+            .iter()
+            .rev()
+            .find(|segment| segment.first <= sequence);
+        let begin = within.or(segments.first()).copied().unwrap_or(Segment {
+            number: 1,
+            first: 1,
+        });
+        let mut records = self.records_at(
+            begin.first,
+            Place {
+                segment: begin.number,
+                offset: 0,
+            },
+        )?;
+        records.first = sequence;
+        Ok(records)
+    }
+
+    fn records_at(&self, sequence: u64, place: Place) -> Result<Records, ReadError> {
+        let (end, segment) = {
+            let durable = self.shared.lock();
+            (
+                durable.end,
+                durable
+                    .segments
+                    .iter()
+                    .find(|segment| segment.number == place.segment)
+                    .copied(),
+            )
+        };
+        let archived = || ReadError::Archived {
+            sequence,
+            first: self.first(),
+        };
+        let first = match segment {
+            Some(segment) => segment.first,
+            None if place.segment <= end.segment => return Err(archived()),
+            // Nothing stands there, which is told as damage.
+            None => sequence,
+        };
+        let chain = Chain::from_middle(sequence, place, first);
+        let lines = self.open(place, end, sequence)?;
+        Ok(Records {
+            reader: self.clone(),
+            end,
+            lines,
+            chain,
+            first: sequence,
+            done: false,
+        })
+    }
+
+    fn open(
+        &self,
+        place: Place,
+        end: Place,
+        sequence: u64,
+    ) -> Result<Lines<BufReader<io::Take<File>>>, ReadError> {
+        let path = self.path(place.segment);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.keeps(place.segment) => {
+                return Err(ReadError::Archived {
+                    sequence,
+                    first: self.first(),
+                });
+            }
+            Err(source) => return Err(ReadError::Io { path, source }),
+        };
+        file.seek(SeekFrom::Start(place.offset))
+            .map_err(|source| ReadError::Io { path, source })?;
+        // SECURITY: bytes past the durable end may vanish in a crash; nobody may act on them.
+        let length = if place.segment < end.segment {
+            u64::MAX
+        } else {
+            end.offset
+        };
+        Ok(Lines::new(BufReader::new(
+            file.take(length.saturating_sub(place.offset)),
+        )))
+    }
+
+    fn keeps(&self, number: u32) -> bool {
+        self.shared
+            .lock()
+            .segments
+            .iter()
+            .any(|segment| segment.number == number)
+    }
+}
+
+/// The records of a journal, in order, each checked against the one before.
+#[derive(Debug)]
+pub struct Records {
+    reader: Reader,
+    end: Place,
+    lines: Lines<BufReader<io::Take<File>>>,
+    chain: Chain,
+    first: u64,
+    done: bool,
+}
+
+impl Records {
+    /// The exact bytes of the record that came last, without their newline.
+    #[must_use]
+    pub fn line(&self) -> &[u8] {
+        self.lines.last_line()
+    }
+
+    fn read_on(&mut self) -> Result<Option<Record>, ReadError> {
+        loop {
+            let path = self.reader.path(self.chain.next_place().segment);
+            let record = match self.lines.next_line() {
+                Ok(Line::Complete(line)) => self.chain.accept(line),
+                Ok(Line::TooLong) => Err(self.chain.damage(Flaw::TooLong)),
+                Ok(Line::Unterminated(_)) => Err(self.chain.damage(Flaw::Unterminated)),
+                Ok(Line::End) if self.chain.next_place().segment < self.end.segment => {
+                    self.chain.begin_segment();
+                    let sequence = self.chain.head().sequence.saturating_add(1);
+                    self.lines = self
+                        .reader
+                        .open(self.chain.next_place(), self.end, sequence)?;
+                    continue;
+                }
+                Ok(Line::End) => return Ok(None),
+                Err(source) => return Err(ReadError::Io { path, source }),
+            };
+            let record = record.map_err(|damage| ReadError::Damaged { path, damage })?;
+            if record.sequence >= self.first {
+                return Ok(Some(record));
+            }
+        }
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let next = self.read_on().transpose();
+        self.done = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
+
+/// What the writers tell everyone else.
+#[derive(Debug)]
+pub(super) struct Shared {
+    durable: Mutex<Durable>,
+    fault: OnceLock<JournalError>,
+    retiring: Mutex<()>,
+}
+
+/// What would survive a loss of power.
+#[derive(Debug, Clone)]
+pub(super) struct Durable {
+    /// The last record.
+    pub(super) head: Head,
+    /// Where its line ends.
+    pub(super) end: Place,
+    /// The segments that are kept, oldest first.
+    pub(super) segments: Vec<Segment>,
+    /// The segment that a start could begin with even if the newest snapshot were lost: those before it may go.
+    pub(super) restorable: u32,
+}
+
+impl Durable {
+    /// The first record that is kept.
+    pub(super) fn first(&self) -> u64 {
+        self.segments.first().map_or(1, |segment| segment.first)
+    }
+}
+
+impl Shared {
+    pub(super) const fn new(durable: Durable) -> Self {
+        Self {
+            durable: Mutex::new(durable),
+            fault: OnceLock::new(),
+            retiring: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn durable(&self) -> Durable {
+        self.lock().clone()
+    }
+
+    pub(super) fn set_durable(&self, head: Head, end: Place) {
+        let mut durable = self.lock();
+        (durable.head, durable.end) = (head, end);
+    }
+
+    /// Goes on with the segment that begins with `head`.
+    pub(super) fn begin_segment(&self, head: Head, end: Place, restorable: u32) {
+        let mut durable = self.lock();
+        (durable.head, durable.end, durable.restorable) = (head, end, restorable);
+        durable.segments.push(Segment {
+            number: end.segment,
+            first: head.sequence,
+        });
+    }
+
+    /// The turn to remove segments.
+    pub(super) fn retiring(&self) -> MutexGuard<'_, ()> {
+        self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Durable> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing is acknowledged any more, once that is so.
+    pub(super) fn fault(&self) -> Option<JournalError> {
+        self.fault.get().cloned()
+    }
+
+    /// Stops the journal for good; the first fault is the one that is told.
+    pub(super) fn fail(&self, reason: String) -> JournalError {
+        self.fault
+            .get_or_init(|| JournalError::Failed {
+                reason: reason.into(),
+            })
+            .clone()
+    }
+
+    /// Why the writer does not answer.
+    pub(super) fn why_stopped(&self) -> JournalError {
+        self.fault().unwrap_or(JournalError::Closed)
+    }
+}

@@ -1,0 +1,9 @@
+//! Where records become durable, and what is derived from them.
+
+pub mod audit;
+pub mod file;
+pub(crate) mod receipt;
+pub mod tree;
+pub mod views;
+
+pub use receipt::{Draft, NotRecorded, Receipt};

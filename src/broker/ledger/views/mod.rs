@@ -1,0 +1,458 @@
+//! The index: views over the journal in sled, by sequence, agent, steward, task, server, time,
+//! token and idempotency key.
+//!
+//! It holds nothing that the journal does not. It is brought up to date at every start, and an
+//! index that cannot be read or tells of another history is moved aside and built anew, so deleting
+//! its directory loses nothing. One that knows more than the journal shows that the journal was cut. No decision depends on it alone: what it finds is read from the
+//! journal, where it is checked. sled does not notice every damage to its files while it runs: an
+//! answer that must be complete beyond doubt comes from an index that was built anew.
+//!
+//! Most views list records by chunks. The newest chunk is in memory: what was *applied* is in sled up to where it was
+//! *sealed*, and a start reads the rest again. What the journal has *announced* is about to be applied, and queries
+//! wait for it.
+//!
+//! sled 0.34 does not sync when it says that it flushed; nothing here needs it to.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
+};
+
+use crate::ledger::{
+    file::{Head, ReadError, Reader, Record},
+    views::{chunk::Chunk, store::Store},
+};
+
+mod chunk;
+mod compact;
+#[cfg(test)]
+mod fixture;
+mod follow;
+mod keys;
+mod prune;
+mod query;
+mod reading;
+mod store;
+mod values;
+mod views;
+
+pub use follow::Follower;
+pub use query::{Filter, Order, TaskSummary, Verdict, Window};
+pub use views::Carried;
+
+/// The index's directory inside the data directory.
+pub const DIRECTORY: &str = "index";
+
+/// The views; shared by reference.
+pub struct Index {
+    store: RwLock<Store>,
+    dir: PathBuf,
+    applied: Mutex<Applied>,
+    /// More was applied, or nothing will be any more.
+    moved: Condvar,
+    /// The last record that queries wait for.
+    announced: AtomicU64,
+    pruning: Mutex<()>,
+    /// The record from which on it is worth looking whether it must be compacted.
+    compact_from: AtomicU64,
+    /// Records before this one are removed from it, or are being removed now.
+    kept_from: AtomicU64,
+}
+
+/// What was applied, and what of it is not in sled yet.
+struct Applied {
+    head: Head,
+    filling: Arc<Chunk>,
+    /// Whether nothing was missed; false as well while more is applied.
+    is_whole: bool,
+}
+
+/// One key of the index and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// What opening the index found and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// How many records of the journal it did not know.
+    pub caught_up: u64,
+    /// Why it was built anew, and where the old directory is kept.
+    pub rebuilt: Option<(Trouble, PathBuf)>,
+}
+
+impl Recovery {
+    /// What the journal should say about it; nothing when the index was sound.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let words = |(trouble, kept): &(Trouble, PathBuf)| {
+            let kept = kept.is_dir().then(|| {
+                format!(
+                    "; kept as {}",
+                    kept.file_name().unwrap_or_default().display()
+                )
+            });
+            format!("rebuilt the index, {trouble}{}", kept.unwrap_or_default())
+        };
+        self.rebuilt.iter().map(words).collect()
+    }
+}
+
+/// Why an index was not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// sled could not open or read it.
+    #[error("which could not be read: {0}")]
+    Unreadable(String),
+    /// It ends before the records that the journal still has.
+    #[error("which ended with {applied} while the journal begins with record {first}")]
+    Outrun {
+        /// The last record the index knew.
+        applied: Head,
+        /// The first record of the journal.
+        first: u64,
+    },
+    /// It was built from another journal.
+    #[error("which knew {applied} where the journal has another")]
+    OtherHistory {
+        /// The last record the index knew.
+        applied: Head,
+    },
+}
+
+/// Why the index did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// sled failed.
+    #[error("the index failed: {0}: restart to rebuild it")]
+    Store(#[from] sled::Error),
+    /// It holds something that it never writes.
+    #[error("the index is damaged: stop hallpass, delete its directory and start again")]
+    Damaged,
+    /// A batch was not applied, so it no longer answers for the whole journal.
+    #[error("the index missed records: restart to bring it up to date")]
+    Behind,
+    /// The journal could not be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// The index knows records that the journal does not have. Records are indexed only once they are
+    /// durable, so the journal was cut, or is an older copy: revocations that were answered may be missing.
+    #[error(
+        "the journal ends with {head} and its index knew {applied}: the journal was cut or is an older copy, so \
+         revocations may be missing. Restore a newer one; where there is none, delete `{}`, start, and revoke again \
+         what was revoked since",
+        path.display()
+    )]
+    Ahead {
+        /// The last record the index knew.
+        applied: Head,
+        /// The last record of the journal.
+        head: Head,
+        /// The index's directory.
+        path: PathBuf,
+    },
+    /// The directory could not be moved aside or removed.
+    #[error("cannot move `{}` out of the way", path.display())]
+    MoveAside {
+        /// The directory.
+        path: PathBuf,
+        /// The answer of the operating system.
+        source: std::io::Error,
+    },
+    /// There is no thread to follow the journal on.
+    #[error("cannot follow the journal: {0}")]
+    NoThread(#[source] std::io::Error),
+    /// It could not be opened, not even empty.
+    #[error("cannot build the index: it is one {0}")]
+    Unusable(Trouble),
+}
+
+impl Index {
+    /// Opens the index in `data_dir` and brings it up to `journal`'s head; builds it anew when it
+    /// is missing, unreadable or of another history. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read or was cut, or when not even an empty index can be opened.
+    pub fn open(data_dir: &Path, journal: &Reader) -> Result<(Self, Recovery), IndexError> {
+        Self::open_with(data_dir, journal, &Vec::new)
+    }
+
+    /// [`open`](Self::open) for a journal whose older segments may be gone: `carried` are the tasks that live on,
+    /// which an index that is built anew could not know from the records that are left.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        data_dir: &Path,
+        journal: &Reader,
+        carried: &dyn Fn() -> Vec<Carried>,
+    ) -> Result<(Self, Recovery), IndexError> {
+        let dir = data_dir.join(DIRECTORY);
+        let trouble = match Self::open_current(&dir, journal, carried) {
+            Ok((index, caught_up)) => {
+                return Ok((
+                    index,
+                    Recovery {
+                        caught_up,
+                        rebuilt: None,
+                    },
+                ));
+            }
+            Err(Failure::Journal(error)) => return Err(error),
+            Err(Failure::Index(trouble)) => trouble,
+        };
+        let kept = move_aside(data_dir, &dir)?;
+        match Self::open_current(&dir, journal, carried) {
+            Ok((index, caught_up)) => Ok((
+                index,
+                Recovery {
+                    caught_up,
+                    rebuilt: Some((trouble, kept)),
+                },
+            )),
+            Err(Failure::Journal(error)) => Err(error),
+            Err(Failure::Index(trouble)) => Err(IndexError::Unusable(trouble)),
+        }
+    }
+
+    /// Applies records that follow on those applied so far.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails or records are missing before these. The index then refuses every query
+    /// until the next start, since it would answer for a part of the journal only.
+    pub fn apply(&self, records: &[Record]) -> Result<(), IndexError> {
+        let applied = catch_panic(|| self.apply_batch(records)).unwrap_or(Err(IndexError::Damaged));
+        self.moved.notify_all();
+        applied
+    }
+
+    /// The last record that was applied.
+    #[must_use]
+    pub fn applied(&self) -> Head {
+        self.applied
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .head
+    }
+
+    /// Everything in the index, in order: equal for equal journals.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
+        let reading = self.reading();
+        let mut pairs = BTreeMap::new();
+        for pair in reading.db.iter() {
+            let (key, value) = pair?;
+            pairs.insert(key.to_vec(), value.to_vec());
+        }
+        pairs.extend(reading.filling.pairs().clone());
+        Ok(pairs.into_iter().collect())
+    }
+
+    /// Hands what sled holds in memory to the operating system, so that the next start catches up faster.
+    ///
+    /// # Errors
+    ///
+    /// When sled fails.
+    pub fn flush(&self) -> Result<(), IndexError> {
+        self.reading().db.flush()?;
+        Ok(())
+    }
+
+    /// Opens what is in `dir` and brings it up to date; returns how many records it did not know.
+    fn open_current(
+        dir: &Path,
+        journal: &Reader,
+        carried: &dyn Fn() -> Vec<Carried>,
+    ) -> Result<(Self, u64), Failure> {
+        let open = || {
+            let (index, known) = Self::open_sound(dir, journal)?;
+            let before = journal.first().saturating_sub(1);
+            if known == Head::GENESIS && before > 0 {
+                index.carry(&carried())?;
+            }
+            index.catch_up(journal, journal.head())?;
+            Ok((
+                index,
+                journal
+                    .head()
+                    .sequence
+                    .saturating_sub(known.sequence.max(before)),
+            ))
+        };
+        catch_panic(open)
+            .unwrap_or_else(|| Err(Trouble::Unreadable("reading it panicked".to_owned()).into()))
+    }
+
+    /// Opens what is in `dir` and compares it with the journal; returns the last record that it knew.
+    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Head), Failure> {
+        let store = Store::open(dir)?;
+        let (sealed, known) = (store.sealed()?, store.applied()?);
+        let index = Self::over(store, sealed, dir);
+        let head = journal.head();
+        if known.sequence > head.sequence {
+            // SECURITY: what is missing was answered; an index that is built anew would forget that it was.
+            return Err(Failure::Journal(IndexError::Ahead {
+                applied: known,
+                head,
+                path: dir.to_owned(),
+            }));
+        }
+        let first = journal.first();
+        index.keep_from(first);
+        // What a crash kept of an index ends with what it sealed. What follows on that is read from the journal.
+        let has_outrun = if sealed == Head::GENESIS {
+            known.sequence < first
+        } else {
+            sealed.sequence.saturating_add(1) < first
+        };
+        if known != Head::GENESIS && has_outrun {
+            return Err(Trouble::Outrun {
+                applied: known,
+                first,
+            }
+            .into());
+        }
+        // Of its own records the last that it sealed and the last that it knew are compared.
+        if sealed.sequence >= first {
+            let place = index.reading().located(sealed.sequence)?;
+            let (place, _) = place.ok_or_else(|| {
+                Trouble::Unreadable("it does not know its last record".to_owned())
+            })?;
+            if !journal
+                .read_at(sealed.sequence, place)
+                .is_ok_and(|record| record.head() == sealed)
+            {
+                return Err(Trouble::OtherHistory { applied: sealed }.into());
+            }
+        }
+        if known.sequence > sealed.sequence {
+            let records = index.records_after(journal, sealed)?;
+            let mut records = records
+                .skip_while(|record| record.as_ref().is_ok_and(|r| r.sequence < known.sequence));
+            let found = records.next().transpose().map_err(IndexError::Journal)?;
+            if found.is_none_or(|record| record.head() != known) {
+                return Err(Trouble::OtherHistory { applied: known }.into());
+            }
+        }
+        Ok((index, known))
+    }
+
+    /// Applies what follows in the journal, up to `head`.
+    fn catch_up(&self, journal: &Reader, head: Head) -> Result<(), IndexError> {
+        let applied = self.applied();
+        if applied.sequence >= head.sequence {
+            return Ok(());
+        }
+        let mut batch: Vec<Record> = Vec::new();
+        for record in self.records_after(journal, applied)? {
+            let record = record?;
+            if record.sequence > head.sequence {
+                break;
+            }
+            if batch.is_empty() && self.applied().sequence == 0 {
+                self.begin_after(Head {
+                    sequence: record.sequence.saturating_sub(1),
+                    hash: record.prev,
+                });
+            }
+            batch.push(record);
+            if batch.len() >= CATCH_UP_RECORDS {
+                self.apply(&batch)?;
+                batch.clear();
+            }
+        }
+        self.apply(&batch)
+    }
+
+    /// The journal begins after `head`.
+    fn begin_after(&self, head: Head) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Applied::nothing_since(head);
+    }
+
+    /// The records of the journal that follow on `head`; from its first on when that is not known.
+    fn records_after(
+        &self,
+        journal: &Reader,
+        head: Head,
+    ) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, IndexError> {
+        let known = if head.sequence >= journal.first() {
+            self.reading().located(head.sequence)?
+        } else {
+            None
+        };
+        let records = journal.read_from(head.sequence.max(1), known.map(|(place, _)| place))?;
+        Ok(records.skip_while(move |record| {
+            record
+                .as_ref()
+                .is_ok_and(|record| record.sequence <= head.sequence)
+        }))
+    }
+}
+
+impl Applied {
+    /// Everything up to `head`, all of which is in sled.
+    fn nothing_since(head: Head) -> Self {
+        Self {
+            head,
+            filling: Arc::new(Chunk::after(head)),
+            is_whole: true,
+        }
+    }
+}
+
+/// Which of the two is at fault.
+enum Failure {
+    Journal(IndexError),
+    Index(Trouble),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Index(trouble)
+    }
+}
+
+impl From<IndexError> for Failure {
+    fn from(error: IndexError) -> Self {
+        match error {
+            error @ IndexError::Journal(_) => Self::Journal(error),
+            other => Self::Index(Trouble::Unreadable(other.to_string())),
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index")
+            .field("applied", &self.applied())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs `work`; `None` when it panicked, as sled does on some damaged files.
+fn catch_panic<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn move_aside(data_dir: &Path, dir: &Path) -> Result<PathBuf, IndexError> {
+    let failed = |source| IndexError::MoveAside {
+        path: dir.to_owned(),
+        source,
+    };
+    let kept = (1..u32::MAX)
+        .map(|n| data_dir.join(format!("{DIRECTORY}.broken-{n}")))
+        .find(|path| !path.exists());
+    let kept = kept.ok_or_else(|| failed(std::io::ErrorKind::AlreadyExists.into()))?;
+    fs::rename(dir, &kept).map_err(failed)?;
+    Ok(kept)
+}
+
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CATCH_UP_RECORDS: usize = 1000;

@@ -1,0 +1,82 @@
+//! The broker without HTTP: what is recorded, what may be issued, how it is revoked.
+//!
+//! **This crate makes no promise about its API.** It is the inside of the `hallpass` command.
+//!
+//! | room | what lives there |
+//! | --- | --- |
+//! | [`domain`] | records and events, and the state that they add up to |
+//! | [`ledger`] | where records become durable: the journal's files, the views over it, the Merkle tree, the audit trail |
+//! | [`policy`] | grants and guardrails; what may be given |
+//! | [`identity`] | who is asking |
+//! | `issuing` | from a request to a pass: tasks, exchange, consent, codes |
+//! | `registry` | agents, servers, stewards, operators, clients |
+//! | `keys`, `feed`, `trail`, `disk` | signing keys; what verifiers follow; what is told of the past; room on the disk |
+
+#![allow(
+    clippy::exhaustive_enums,
+    reason = "an inside crate: a new variant should break every match"
+)]
+
+mod broker;
+mod disk;
+pub mod domain;
+mod error;
+mod feed;
+pub mod identity;
+mod issuing;
+mod keys;
+pub mod ledger;
+mod open;
+mod options;
+pub mod policy;
+mod policy_store;
+mod registry;
+mod trail;
+
+pub use crate::{
+    domain::{
+        one_time_secret::OneTime,
+        state::{
+            State,
+            live_task::{LiveTask, TaskEnd},
+        },
+    },
+    error::BrokerError,
+    feed::{
+        hub::{HEARTBEAT, SignedFrame, Subscription},
+        introspect::Introspected,
+        revoke::{RevocationView, Revoke, Revoked},
+    },
+    issuing::{
+        codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
+        consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
+        exchange::{Exchange, ExchangeError, SubjectPass},
+        issue::{IssueAgain, Issued, OpenTask},
+        revoke_token::{GivenBack, PassOwner},
+        task_clients::{OpenedForClient, TaskClient},
+        tasks::{DelegationReport, TaskView},
+    },
+    keys::{
+        files::{KeyFileError, KeysAtRest},
+        keyring::{KeyView, KeyringError},
+        protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
+    },
+    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
+    options::Options,
+    policy_store::{GrantWritten, PolicyView},
+    registry::{
+        agents::{AgentView, NewAgent, ServerView},
+        client_secrets::SecretView,
+        directory::{DirectoryError, Identity},
+        dynamic_clients::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
+        operators::{NewOperator, OperatorToken},
+        sign_in::SIGN_IN_LIVES,
+        stewards::{StewardView, VerifiedSteward},
+    },
+    trail::{
+        calls::{CallPage, CallView},
+        decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
+        retention::Retention,
+    },
+};
+pub use broker::{Broker, Caller, Meters, UsedAssertion};

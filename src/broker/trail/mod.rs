@@ -1,0 +1,7 @@
+//! What is shown of the past, and how long it is kept.
+
+pub(crate) mod calls;
+pub(crate) mod decisions;
+pub(crate) mod proofs;
+pub(crate) mod reports;
+pub(crate) mod retention;

@@ -1,0 +1,145 @@
+//! Client URLs: ids of clients that describe themselves at the URL that is their id.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{
+    digest::Digest,
+    ids::{AgentId, IdError, split_authority, text_id},
+};
+
+text_id!(
+    /// The URL of a client metadata document, which is the client's id.
+    ///
+    /// `https`, a lower-case host, a path, no `.` or `..` in it, no user, no query, no fragment.
+    ClientUrl, "client URL", is_client_url,
+    "https, a lower-case host, a path without `.` and `..`; no user, query or fragment; at most 512 bytes"
+);
+
+impl ClientUrl {
+    /// Whether `client_id` is meant to be one: no agent's id is.
+    #[must_use]
+    pub fn is_meant(client_id: &str) -> bool {
+        client_id.contains("://")
+    }
+
+    /// The host, with its port when it has one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let rest = self.0.strip_prefix("https://").unwrap_or_default();
+        rest.split('/').next().unwrap_or_default()
+    }
+
+    /// The id of the agent that such a client is: its host, for people to recognise, and a digest of
+    /// the whole URL, which is what tells it from others.
+    #[must_use]
+    pub fn agent(&self) -> Option<AgentId> {
+        let host: String = self
+            .host()
+            .chars()
+            .map(|c| if c == ':' { '-' } else { c })
+            .take(MAX_HOST_SHOWN)
+            .collect();
+        let digest = Digest::of(self.0.as_bytes()).to_string();
+        format!("{host}-{}", digest.get(..DIGITS)?).parse().ok()
+    }
+}
+
+/// The agent that a client's id names: itself, or the one that stands for the URL.
+#[must_use]
+pub fn agent_of_client(client_id: &str) -> Option<AgentId> {
+    if ClientUrl::is_meant(client_id) {
+        return client_id.parse::<ClientUrl>().ok()?.agent();
+    }
+    client_id.parse().ok()
+}
+
+fn is_client_url(text: &str) -> bool {
+    let Some((authority, path)) = text
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let is_named = |(host, port): (&str, Option<u16>)| !host.starts_with('[') && port != Some(443);
+    let is_segment = |segment: &str| {
+        let is_path =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&byte);
+        // A browser reads `%2e` as a dot; so that nobody has to, none is encoded.
+        segment.bytes().all(is_path)
+            && segment != "."
+            && segment != ".."
+            && !segment.to_ascii_lowercase().contains("%2e")
+    };
+    text.len() <= MAX_URL_BYTES
+        && split_authority(authority).is_some_and(is_named)
+        && !path.is_empty()
+        && path.split('/').all(is_segment)
+}
+
+const MAX_URL_BYTES: usize = 512;
+const MAX_HOST_SHOWN: usize = 36;
+
+/// 96 bits: nobody finds another URL with the same digits.
+const DIGITS: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://app.example/oauth/client.json";
+
+    #[test]
+    fn a_client_url_has_one_reading() {
+        for good in [
+            URL,
+            "https://app.example/x",
+            "https://app.example:8443/a/b/",
+            "https://app.example/a%20b",
+        ] {
+            assert!(good.parse::<ClientUrl>().is_ok(), "{good}");
+        }
+        for bad in [
+            "http://app.example/x",
+            "https://app.example",
+            "https://app.example/",
+            "https://App.example/x",
+            "https://app.example:443/x",
+            "https://app.example:08443/x",
+            "https://user@app.example/x",
+            "https://app.example/x?y",
+            "https://app.example/x#y",
+            "https://app.example/a/../x",
+            "https://app.example/./x",
+            "https://app.example/%2E%2e/x",
+            "https://app.example/a\\b",
+            "https://0x7f.1/x",
+            "https:///x",
+            "https://[::1]/x",
+        ] {
+            assert!(bad.parse::<ClientUrl>().is_err(), "{bad}");
+        }
+        assert!(
+            format!("https://app.example/{}", "x".repeat(512))
+                .parse::<ClientUrl>()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn the_agent_of_a_client_is_told_from_others_by_its_whole_url() {
+        let agent = |url: &str| url.parse::<ClientUrl>().unwrap().agent().unwrap();
+        assert!(agent(URL).as_str().starts_with("app.example-"));
+        assert_ne!(agent(URL), agent("https://app.example/oauth/client2.json"));
+        assert_ne!(
+            agent("https://app.example:8443/x"),
+            agent("https://app.example/x")
+        );
+        let long = format!(
+            "https://{}.example/x",
+            "a-".repeat(31).trim_end_matches('-')
+        );
+        assert!(agent(&long).as_str().len() <= 64);
+    }
+}

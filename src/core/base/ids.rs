@@ -1,0 +1,413 @@
+//! Identifiers: parsed once at the edge, valid ever after.
+//!
+//! Each is a newtype over text with one canonical spelling, so that two parts of the system can
+//! never disagree whether two names are the same. Nothing is normalised: what is not canonical
+//! is refused, with what would have been accepted.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// An identifier that was refused: what kind it was to be, and what is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is no {kind}: expected {expected}")]
+pub struct IdError {
+    kind: &'static str,
+    given: String,
+    expected: &'static str,
+}
+
+impl IdError {
+    /// `given` is shortened, since it is foreign text that may be long.
+    #[must_use]
+    pub fn new(kind: &'static str, given: &str, expected: &'static str) -> Self {
+        let given = given
+            .chars()
+            .take(80)
+            .flat_map(char::escape_debug)
+            .collect();
+        Self {
+            kind,
+            given,
+            expected,
+        }
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $valid:expr, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The identifier's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.into())) } else { Err(IdError::new($kind, text, $expected)) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "issuer")]
+pub(super) use text_id;
+
+text_id!(
+    /// A non-human identity with keys of its own. Lower case only, so that no two agents differ by case.
+    AgentId, "agent id", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
+);
+text_id!(
+    /// A set of agents that grants can name.
+    GroupName, "group name", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
+);
+text_id!(
+    /// An operator: whoever administers, audits or approves.
+    OperatorId, "operator id", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
+);
+text_id!(
+    /// A server's short name, for people and command lines; policy and tokens use its [`ServerUri`].
+    ServerName, "server name", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
+);
+text_id!(
+    /// The id of a grant, unique over all grant files.
+    GrantId, "grant id", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
+);
+text_id!(
+    /// A human who answers for an agent or on whose behalf one acts, as tokens and the journal name them: opaque, so
+    /// that a person's name stays in the erasable directory alone.
+    StewardId, "steward id", |text| is_prefixed_hex(text, "stw_"), "stw_ and 32 lower-case hex digits"
+);
+text_id!(
+    /// One piece of work: the unit of issuing, renewing, completing and revoking.
+    TaskId, "task id", |text| is_prefixed_hex(text, "tsk_"), "tsk_ and 32 lower-case hex digits"
+);
+text_id!(
+    /// A request's id in logs, problems and the audit trail.
+    RequestId, "request id", |text| is_prefixed_hex(text, "req_"), "req_ and 32 lower-case hex digits"
+);
+text_id!(
+    /// What a verifier reports, such as one call that it decided: told again, it is known by this.
+    ReportId, "report id", |text| is_prefixed_hex(text, "rpt_"), "rpt_ and 32 lower-case hex digits"
+);
+text_id!(
+    /// The name of a tool or prompt, exactly as the server lists it.
+    ToolName, "tool name", is_tool_name, "1 to 128 of A-Z a-z 0-9 _ - . /"
+);
+text_id!(
+    /// An MCP server, named by its canonical resource URI (RFC 8707).
+    ServerUri, "server URI", is_canonical_http_uri,
+    "an absolute https URI (http only on loopback) in canonical form: lower-case host, no user, no default port, no query, no fragment, no trailing slash"
+);
+text_id!(
+    /// The broker that issued a pass (RFC 8414 issuer identifier).
+    IssuerUri, "issuer URI", is_canonical_http_uri,
+    "an absolute https URI (http only on loopback) in canonical form: lower-case host, no user, no default port, no query, no fragment, no trailing slash"
+);
+
+impl IssuerUri {
+    /// Whether `text` is this URI, or the other spelling that URL libraries give a bare host: with a
+    /// slash (RFC 3986 section 6.2.3).
+    #[must_use]
+    pub fn is_spelled(&self, text: &str) -> bool {
+        let has_path =
+            split_canonical_http_uri(self.as_str()).is_none_or(|(.., path)| !path.is_empty());
+        text == self.as_str() || (!has_path && text.strip_suffix('/') == Some(self.as_str()))
+    }
+}
+
+impl StewardId {
+    /// A new opaque id from 16 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(format!("stw_{}", hex::encode(bytes)).into())
+    }
+}
+
+impl TaskId {
+    /// A task's id from 16 bytes, as a version 7 UUID gives them: sortable by time.
+    #[must_use]
+    pub fn from_uuid_bytes(bytes: [u8; 16]) -> Self {
+        Self(format!("tsk_{}", hex::encode(bytes)).into())
+    }
+}
+
+impl RequestId {
+    /// A request's id from 16 bytes.
+    #[must_use]
+    pub fn from_uuid_bytes(bytes: [u8; 16]) -> Self {
+        Self(format!("req_{}", hex::encode(bytes)).into())
+    }
+}
+
+impl ReportId {
+    /// A new id from 16 random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(format!("rpt_{}", hex::encode(bytes)).into())
+    }
+}
+
+/// The id by which a block of a token is revoked: its 64-byte Ed25519 signature, as 128 hex digits.
+///
+/// A token's identity is its block ids, never a hash of its bytes: the outer encoding is unsigned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RevocationId([u8; 64]);
+
+impl RevocationId {
+    /// The id made of a block's signature.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// The signature's bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl FromStr for RevocationId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut bytes = [0; 64];
+        if text.bytes().any(|byte| byte.is_ascii_uppercase())
+            || hex::decode_to_slice(text, &mut bytes).is_err()
+        {
+            return Err(IdError::new(
+                "revocation id",
+                text,
+                "128 lower-case hex digits",
+            ));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl TryFrom<String> for RevocationId {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<RevocationId> for String {
+    fn from(id: RevocationId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for RevocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for RevocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RevocationId({self})")
+    }
+}
+
+/// The number of a root key. A token carries it outside its signature, so it is a hint for
+/// picking the key and never a statement about the token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyId(pub u32);
+
+impl FromStr for KeyId {
+    type Err = IdError;
+
+    /// Reads what [`Display`](fmt::Display) writes, and no other spelling of the number.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = text
+            .parse()
+            .ok()
+            .map(Self)
+            .filter(|id| id.to_string() == text);
+        id.ok_or_else(|| IdError::new("key number", text, "a whole number"))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether `host` names this machine only.
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    host == "localhost"
+        || host == "[::1]"
+        || host
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Splits a canonical URI into scheme, host, port and path; `None` when `text` is not canonical.
+///
+/// Deliberately narrower than RFC 3986: a URI that two parsers could read differently has no
+/// place in a token.
+#[must_use]
+pub fn split_canonical_http_uri(text: &str) -> Option<(&str, &str, Option<u16>, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let path_start = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(path_start)?;
+    let (host, port) = split_authority(authority)?;
+    let default_port = match scheme {
+        "https" => 443,
+        "http" if is_loopback_host(host) => 80,
+        _ => return None,
+    };
+    let canonical =
+        port != Some(default_port) && is_canonical_path(path) && text.len() <= MAX_URI_BYTES;
+    canonical.then_some((scheme, host, port, path))
+}
+
+/// Host and port of an authority without a user, both in their one spelling; an IPv6 address stands in brackets.
+pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => {
+            let (inside, after) = v6.split_once(']')?;
+            let ip: std::net::Ipv6Addr = inside.parse().ok()?;
+            if ip.to_string() != inside {
+                return None;
+            }
+            let host = authority.get(..inside.len().checked_add(2)?)?;
+            (
+                host,
+                if after.is_empty() {
+                    None
+                } else {
+                    Some(after.strip_prefix(':')?)
+                },
+            )
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if !host.starts_with('[') && !is_canonical_host(host) {
+        return None;
+    }
+    let Some(digits) = port else {
+        return Some((host, None));
+    };
+    let port: u16 = digits.parse().ok()?;
+    (port != 0 && port.to_string() == digits).then_some((host, Some(port)))
+}
+
+/// Whether `host` is a lower-case DNS name in A-label form, or an IPv4 address.
+#[must_use]
+pub fn is_canonical_host(host: &str) -> bool {
+    let labels_are_valid = host.split('.').all(|label| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    });
+    // A name whose last label is a number would be read as an IPv4 address by some (WHATWG URL), so it must be one.
+    let last_is_number = host.rsplit('.').next().is_some_and(|label| {
+        label.bytes().all(|byte| byte.is_ascii_digit())
+            || label
+                .strip_prefix("0x")
+                .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    });
+    host.len() <= 253
+        && labels_are_valid
+        && (!last_is_number
+            || host
+                .parse::<std::net::Ipv4Addr>()
+                .is_ok_and(|ip| ip.to_string() == host))
+}
+
+fn is_canonical_http_uri(text: &str) -> bool {
+    split_canonical_http_uri(text).is_some()
+}
+
+fn is_canonical_path(path: &str) -> bool {
+    if path.is_empty() {
+        return true;
+    }
+    let Some(inside) = path.strip_prefix('/') else {
+        return false;
+    };
+    inside.split('/').all(|segment| {
+        !segment.is_empty()
+            && segment.bytes().any(|byte| byte != b'.')
+            && segment
+                .bytes()
+                .all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'))
+    })
+}
+
+fn is_slug(text: &str) -> bool {
+    let alphanumeric = |byte: Option<u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        && alphanumeric(text.bytes().next())
+        && alphanumeric(text.bytes().last())
+}
+
+fn is_tool_name(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'/'))
+}
+
+fn is_prefixed_hex(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|hex| {
+        hex.len() == 32
+            && hex
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// A server or issuer URI is at most this long, in bytes.
+const MAX_URI_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Compact JWS with Ed25519 for hallpass's own documents: feed frames, key documents, agents' assertions.
+//!
+//! One algorithm (`EdDSA`), one header shape, the type checked first: a document of one kind can
+//! never be taken for another (RFC 8725 section 3.11).
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::base::{
+    json,
+    key::{PrivateKey, PublicKey},
+};
+
+/// A JWS that was refused. It says nothing about the content, which is not to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JwsError {
+    /// Not three base64url parts, or a header that is not exactly ours.
+    #[error("not a compact EdDSA JWS of the expected type")]
+    Malformed,
+    /// The signature does not match the key.
+    #[error("the signature does not match")]
+    Signature,
+    /// The signature matches; the payload does not have the expected shape.
+    #[error("the signed payload does not have the expected shape")]
+    Payload,
+}
+
+/// Signs `payload` as a compact JWS whose header names `typ` and, when given, `kid`.
+///
+/// # Errors
+///
+/// Only when `payload` cannot be written as JSON.
+pub fn sign<T: Serialize>(
+    key: &PrivateKey,
+    typ: &str,
+    kid: Option<&str>,
+    payload: &T,
+) -> Result<String, JwsError> {
+    let header = Header {
+        alg: EDDSA.to_owned(),
+        typ: typ.to_owned(),
+        kid: kid.map(str::to_owned),
+    };
+    let header = serde_json::to_vec(&header).map_err(|_| JwsError::Malformed)?;
+    let payload = serde_json::to_vec(payload).map_err(|_| JwsError::Payload)?;
+    let mut text = URL_SAFE_NO_PAD.encode(header);
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(payload, &mut text);
+    let signature = key.sign(text.as_bytes());
+    text.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+    Ok(text)
+}
+
+/// Checks `text` against `key` and returns its payload.
+///
+/// # Errors
+///
+/// Refuses every header but `alg` `EdDSA` with exactly this `typ`, unknown header members
+/// (so also `crit`), any other number of parts, text over [`MAX_JWS_BYTES`], a signature that
+/// does not match, and a payload that is not strict JSON of the shape `T`.
+pub fn verify<T: DeserializeOwned>(key: &PublicKey, typ: &str, text: &str) -> Result<T, JwsError> {
+    if text.len() > MAX_JWS_BYTES {
+        return Err(JwsError::Malformed);
+    }
+    let (signed, signature) = text.rsplit_once('.').ok_or(JwsError::Malformed)?;
+    let (header, payload) = signed.split_once('.').ok_or(JwsError::Malformed)?;
+    let header: Header =
+        json::parse_as(&decode(header)?, MAX_HEADER_BYTES).map_err(|_| JwsError::Malformed)?;
+    if header.alg != EDDSA || header.typ != typ {
+        return Err(JwsError::Malformed);
+    }
+    if !key.verifies(signed.as_bytes(), &decode(signature)?) {
+        return Err(JwsError::Signature);
+    }
+    json::parse_signed_as(&decode(payload)?, MAX_JWS_BYTES).map_err(|_| JwsError::Payload)
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    typ: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, JwsError> {
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| JwsError::Malformed)
+}
+
+const EDDSA: &str = "EdDSA";
+
+/// A document is at most this long, in bytes: a snapshot of about 400,000 revocations.
+pub const MAX_JWS_BYTES: usize = 32 * 1024 * 1024;
+
+const MAX_HEADER_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_document_verifies_under_its_key_and_type_only() {
+        let key = PrivateKey::from_seed(&[7; 32]);
+        let text = sign(&key, "hallpass-feed+jwt", None, &json!({"a": 1})).unwrap();
+        assert_eq!(
+            verify::<Value>(&key.public(), "hallpass-feed+jwt", &text).unwrap(),
+            json!({"a": 1})
+        );
+        assert_eq!(
+            verify::<Value>(&key.public(), "hallpass-keys+jwt", &text).unwrap_err(),
+            JwsError::Malformed
+        );
+        let other = PrivateKey::from_seed(&[8; 32]).public();
+        assert_eq!(
+            verify::<Value>(&other, "hallpass-feed+jwt", &text).unwrap_err(),
+            JwsError::Signature
+        );
+    }
+
+    #[test]
+    fn every_changed_character_is_refused() {
+        let key = PrivateKey::from_seed(&[7; 32]);
+        let text = sign(&key, "t", None, &json!({"a": 1})).unwrap();
+        for place in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).unwrap();
+            assert!(
+                verify::<Value>(&key.public(), "t", &changed).is_err(),
+                "character {place}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_algorithms_and_critical_headers_are_refused() {
+        let key = PrivateKey::from_seed(&[7; 32]);
+        for header in [
+            r#"{"alg":"none","typ":"t"}"#,
+            r#"{"alg":"HS256","typ":"t"}"#,
+            r#"{"alg":"EdDSA","typ":"t","crit":["b64"]}"#,
+            r#"{"alg":"EdDSA"}"#,
+        ] {
+            let signed = format!(
+                "{}.{}",
+                URL_SAFE_NO_PAD.encode(header),
+                URL_SAFE_NO_PAD.encode("{}")
+            );
+            let signature = key.sign(signed.as_bytes());
+            let text = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+            assert_eq!(
+                verify::<Value>(&key.public(), "t", &text).unwrap_err(),
+                JwsError::Malformed,
+                "{header}"
+            );
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The words that everything else speaks. No policy, no tokens, and no I/O but for
+//! secret files.
+
+#[cfg(feature = "issuer")]
+pub mod client_url;
+pub mod digest;
+pub mod error;
+pub mod holder;
+pub mod ids;
+pub mod json;
+pub mod jws;
+pub mod key;
+pub mod random;
+mod reason;
+#[cfg(feature = "issuer")]
+pub mod redirect;
+#[cfg(feature = "issuer")]
+pub mod secret_file;
+pub mod text;
+pub mod time;
+pub mod trace;
+
+pub use reason::ReasonCode;

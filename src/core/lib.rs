@@ -1,0 +1,15 @@
+//! The words that hallpass's own crates share: ids, keys, strict JSON, tokens, proofs of possession, signed documents.
+//!
+//! **This crate makes no promise about its API.** MCP servers use `hallpass-verify`, which re-exports what they need.
+//!
+//! | room | what lives there |
+//! | --- | --- |
+//! | [`base`] | ids, time and clock, strict JSON, digests, keys, JWS, reason codes |
+//! | [`token`] | the only room that names `biscuit_auth`: rights, constraints, manifests; mint, attenuate, parse, evaluate |
+//! | [`possession`] | proofs that the holder of a bound pass sends (DPoP, RFC 9449) |
+//! | [`wire`] | what broker and verifier send each other: feed frames, key documents, decision reports |
+
+pub mod base;
+pub mod possession;
+pub mod token;
+pub mod wire;

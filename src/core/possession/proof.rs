@@ -1,0 +1,330 @@
+//! One proof, held against what it should say. Pure: time and state are handed in.
+
+use std::{fmt, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        holder::{HolderKey, PRIVATE_MEMBERS},
+        json,
+        time::Timestamp,
+    },
+    possession::Nonces,
+};
+
+/// A longer proof is refused unread, in bytes.
+pub const MAX_PROOF_BYTES: usize = 4096;
+
+/// A proof may be this old.
+pub const PROOF_LIFETIME: Duration = Duration::from_secs(60);
+
+/// A proof may be from this far in the future: clocks differ.
+pub(super) const PROOF_SKEW: Duration = Duration::from_secs(5);
+
+/// What a proof should say.
+pub struct Expected<'e> {
+    /// The token's text, as it was presented, and the key that the pass is bound to now. `None` where a
+    /// token is asked for: the proof brings the key then.
+    pub pass: Option<(&'e str, &'e HolderKey)>,
+    /// The request's HTTP method.
+    pub method: &'e str,
+    /// The URLs under which the server is known, each as [`comparable_url`] writes it.
+    pub endpoints: &'e [String],
+    /// The time that decides.
+    pub now: Timestamp,
+    /// Nobody remembers what was used before.
+    pub remembers_since: Timestamp,
+    /// The nonces that were given out, where proofs must carry one.
+    pub nonces: Option<&'e Nonces>,
+}
+
+/// What a good proof adds to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// By whom.
+    pub holder: HolderKey,
+    /// Its name, which must not come again.
+    pub jti: String,
+    /// The call that it is for, when it names one.
+    pub call: Option<Digest>,
+}
+
+impl fmt::Debug for Expected<'_> {
+    /// Never the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expected")
+            .field("method", &self.method)
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A proof that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// Not a DPoP proof.
+    #[error("not a DPoP proof: {0}")]
+    Malformed(&'static str),
+    /// The signature does not match.
+    #[error("the proof's signature does not match its key")]
+    Signature,
+    /// By another key than the holder's.
+    #[error("the proof is by another key than the one that the pass is bound to")]
+    Key,
+    /// For another token.
+    #[error("the proof is for another token: `ath` is not its digest")]
+    Token,
+    /// For another method or URL.
+    #[error("the proof is for another request: `{0}` differs")]
+    Target(&'static str),
+    /// Too old, from the future, or from before this server can remember.
+    #[error("{0}: is the client's clock right?")]
+    Time(&'static str),
+    /// Without a nonce of this server, or with an old one.
+    #[error("the proof needs the nonce from this answer's `DPoP-Nonce` header")]
+    Nonce,
+}
+
+impl ProofError {
+    /// The stable reason code.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        match self {
+            Self::Malformed(_) | Self::Signature => ReasonCode::ProofInvalid,
+            Self::Key => ReasonCode::ProofKey,
+            Self::Token => ReasonCode::ProofToken,
+            Self::Target(_) => ReasonCode::ProofTarget,
+            Self::Time(_) => ReasonCode::ProofTime,
+            Self::Nonce => ReasonCode::ProofNonce,
+        }
+    }
+}
+
+/// Holds `proof` against what it should say (RFC 9449 section 4.3).
+///
+/// Whether its `jti` was used before is the caller's to ask.
+pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError> {
+    let malformed = ProofError::Malformed;
+    if proof.len() > MAX_PROOF_BYTES {
+        return Err(malformed("it is too long"));
+    }
+    let parts = proof
+        .rsplit_once('.')
+        .and_then(|(signed, signature)| Some((signed, signed.split_once('.')?, signature)));
+    let (signed, (header, payload), signature) = parts.ok_or(malformed("not three parts"))?;
+    let decoded = |part: &str| {
+        URL_SAFE_NO_PAD
+            .decode(part)
+            .map_err(|_| malformed("not base64url without padding"))
+    };
+    let header = json::parse(&decoded(header)?, MAX_PROOF_BYTES)
+        .map_err(|_| malformed("the header is not JSON"))?;
+    let holder = admit_header(&header, expected.pass.map(|(_, holder)| holder))?;
+    if !holder.verifies(signed.as_bytes(), &decoded(signature)?) {
+        return Err(ProofError::Signature);
+    }
+    let claims: Claims = json::parse_as(&decoded(payload)?, MAX_PROOF_BYTES)
+        .map_err(|_| malformed("a claim is absent or malformed"))?;
+    claims.agree_with(expected)?;
+    let call = claims
+        .hallpass_call
+        .map(|text| Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is no digest")));
+    Ok(Proven {
+        holder,
+        jti: claims.jti,
+        call: call.transpose()?,
+    })
+}
+
+/// The key that the proof is by: `holder`, where that is known.
+fn admit_header(header: &Value, holder: Option<&HolderKey>) -> Result<HolderKey, ProofError> {
+    let malformed = ProofError::Malformed;
+    let members = header
+        .as_object()
+        .ok_or(malformed("the header is no object"))?;
+    let text = |name: &str| members.get(name).and_then(Value::as_str);
+    if text("typ") != Some("dpop+jwt") {
+        return Err(malformed("`typ` is not `dpop+jwt`"));
+    }
+    if members.contains_key("crit") || members.contains_key("b64") {
+        return Err(malformed("`crit` and `b64` are not understood"));
+    }
+    let embedded = members.get("jwk").unwrap_or(&Value::Null);
+    let jwk = embedded.as_object().ok_or(malformed("no embedded `jwk`"))?;
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+        return Err(malformed("`jwk` holds a private key: consider it lost"));
+    }
+    // A holder's key that is known need not be read, the embedded one must only be the same.
+    let holder = match holder {
+        Some(holder) => holder.clone(),
+        None => {
+            HolderKey::from_jwk(embedded).ok_or(malformed("`jwk` is neither Ed25519 nor P-256"))?
+        }
+    };
+    let own = holder.to_jwk();
+    let is_own = own
+        .as_object()
+        .is_some_and(|own| own.iter().all(|(name, value)| jwk.get(name) == Some(value)));
+    if !is_own {
+        return Err(ProofError::Key);
+    }
+    match (&holder, text("alg")) {
+        // RFC 9864 gives EdDSA over Ed25519 a name of its own.
+        (HolderKey::Ed25519(_), Some("EdDSA" | "Ed25519"))
+        | (HolderKey::P256(_), Some("ES256")) => Ok(holder),
+        _ => Err(malformed("`alg` is not that of the key")),
+    }
+}
+
+/// RFC 9449 section 4.2. What else there is says nothing to us.
+#[derive(Deserialize)]
+struct Claims {
+    jti: String,
+    htm: String,
+    htu: String,
+    iat: f64,
+    #[serde(default)]
+    ath: Option<String>,
+    #[serde(default)]
+    nonce: Option<String>,
+    #[serde(default)]
+    hallpass_call: Option<String>,
+}
+
+impl Claims {
+    fn agree_with(&self, expected: &Expected<'_>) -> Result<(), ProofError> {
+        if self.jti.is_empty() || self.jti.len() > MAX_JTI_BYTES {
+            return Err(ProofError::Malformed("`jti` has 1 to 256 bytes"));
+        }
+        if let Some((token, _)) = expected.pass {
+            let ath = self
+                .ath
+                .as_deref()
+                .ok_or(ProofError::Malformed("a claim is absent or malformed"))?;
+            if Digest::from_base64url(ath) != Some(Digest::of(token.as_bytes())) {
+                return Err(ProofError::Token);
+            }
+        }
+        // Methods are case-sensitive (RFC 9110 section 9.1).
+        if self.htm != expected.method {
+            return Err(ProofError::Target("htm"));
+        }
+        let htu = comparable_url(&self.htu).ok_or(ProofError::Target("htu"))?;
+        if !expected.endpoints.contains(&htu) {
+            return Err(ProofError::Target("htu"));
+        }
+        self.is_timely(expected)?;
+        let nonce_is_good = |nonces: &Nonces| {
+            self.nonce
+                .as_deref()
+                .is_some_and(|nonce| nonces.knows(nonce, expected.now))
+        };
+        if expected.nonces.is_some_and(|nonces| !nonce_is_good(nonces)) {
+            return Err(ProofError::Nonce);
+        }
+        Ok(())
+    }
+
+    fn is_timely(&self, expected: &Expected<'_>) -> Result<(), ProofError> {
+        // A NumericDate may have a fraction (RFC 7519 section 2); no date that matters is inexact.
+        if !self.iat.is_finite() || self.iat < 0.0 || self.iat > LATEST_SECOND {
+            return Err(ProofError::Malformed("`iat` is no date"));
+        }
+        #[expect(
+            clippy::as_conversions,
+            clippy::cast_possible_truncation,
+            reason = "in range, as was just seen"
+        )]
+        let made_at = Timestamp::from_unix_millis((self.iat * 1000.0) as i64);
+        if made_at > expected.now.plus(PROOF_SKEW) {
+            return Err(ProofError::Time("the proof is from the future"));
+        }
+        if made_at.plus(PROOF_LIFETIME) < expected.now {
+            return Err(ProofError::Time("the proof is too old"));
+        }
+        if made_at < expected.remembers_since {
+            return Err(ProofError::Time(
+                "the proof is from before this server began to remember proofs",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An `htu` in the form in which two are compared (RFC 9449 section 4.3, RFC 3986 section 6.2):
+/// scheme and host in lower case, no default port, a path at least, no query, no fragment.
+pub fn comparable_url(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let default_port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    let rest = rest.split(['?', '#']).next()?;
+    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
+    if authority.is_empty() || authority.contains('@') {
+        return None;
+    }
+    let authority = authority.to_ascii_lowercase();
+    let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
+    Some(format!(
+        "{scheme}://{authority}{}",
+        if path.is_empty() { "/" } else { path }
+    ))
+}
+
+const MAX_JTI_BYTES: usize = 256;
+
+/// The year 9999.
+const LATEST_SECOND: f64 = 253_402_300_799.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_compared_without_what_does_not_matter() {
+        let same = |one: &str, two: &str| {
+            comparable_url(one).is_some() && comparable_url(one) == comparable_url(two)
+        };
+        assert!(same(
+            "HTTPS://Ledger.Example:443/mcp?x=1#y",
+            "https://ledger.example/mcp"
+        ));
+        assert!(same("http://127.0.0.1:80", "http://127.0.0.1/"));
+        assert!(same("http://[::1]:8080/mcp", "http://[::1]:8080/mcp"));
+        assert!(!same(
+            "https://ledger.example/mcp",
+            "https://ledger.example/MCP"
+        ));
+        assert!(!same(
+            "https://ledger.example/mcp",
+            "https://ledger.example/mcp/"
+        ));
+        assert!(!same(
+            "https://ledger.example/mcp",
+            "http://ledger.example/mcp"
+        ));
+        assert!(!same(
+            "https://ledger.example:444/mcp",
+            "https://ledger.example/mcp"
+        ));
+        for no_url in [
+            "",
+            "ledger.example/mcp",
+            "ftp://x/",
+            "https://",
+            "https://u@ledger.example/mcp",
+            "https:///mcp",
+        ] {
+            assert_eq!(comparable_url(no_url), None, "{no_url}");
+        }
+    }
+}

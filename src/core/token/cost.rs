@@ -1,0 +1,442 @@
+//! Cost: an upper bound of the work that a holder's checks ask of a verifier, known before any runs.
+//!
+//! The engine looks at its clock only between queries, and a query over two `arg` facts with a
+//! closure over two literal sets has billions of steps inside one. So the product is taken here,
+//! from the wire form: how many facts a query can match, times what its expressions do for each.
+//!
+//! A unit is 20 to 35 ns of a slow core in the dearest kinds of work, which `load-tests/hostile.rs`
+//! measures, and less in others.
+
+use std::collections::{HashMap, HashSet};
+
+use biscuit_auth::{
+    datalog::SymbolTable,
+    format::schema::{self, op::Content, op_binary::Kind as Binary, op_unary::Kind as Unary},
+};
+
+use crate::token::{
+    MAX_ARGUMENTS, MAX_RIGHTS, path::MAX_SEGMENTS, profile::MAX_TEXT_BYTES, wire::Wire,
+};
+
+/// All appended blocks of a token together may cost this much: up to about four milliseconds.
+pub(super) const MAX_COST: usize = 100_000;
+
+/// The names and texts in the checks of all appended blocks together may be this long, each counted
+/// as often as it is named: a check is spelled out when it is loaded, and when a refusal names it.
+pub(super) const MAX_CHECK_TEXT: usize = 64 * 1024;
+
+/// What the checks of one token's appended blocks cost, block by block, in units.
+pub(super) struct Costs<'w> {
+    wire: &'w Wire,
+    /// Of the facts of block 0, by name: how many there are, and how much the largest of them holds.
+    stated: HashMap<&'w str, (usize, usize)>,
+    /// How many different symbols all blocks declare.
+    symbols: usize,
+}
+
+impl<'w> Costs<'w> {
+    pub(super) fn of(wire: &'w Wire) -> Self {
+        let mut stated: HashMap<&str, (usize, usize)> = HashMap::new();
+        for predicate in wire.facts(0).iter().map(|fact| &fact.predicate) {
+            let Some(name) = wire.symbol(0, predicate.name) else {
+                continue;
+            };
+            let (count, largest) = stated.entry(name).or_default();
+            *count = count.saturating_add(1);
+            let sizes = predicate
+                .terms
+                .iter()
+                .map(|term| elements_of(term, &Variables::default()));
+            *largest = sizes.fold(*largest, usize::max);
+        }
+        let own = (1..wire.block_count()).filter_map(|block| wire.own_symbols(block));
+        let symbols: HashSet<String> = std::iter::once(wire.symbols())
+            .chain(own)
+            .flat_map(SymbolTable::strings)
+            .collect();
+        Self {
+            wire,
+            stated,
+            symbols: symbols.len(),
+        }
+    }
+
+    /// The cost of one block's checks, and of the symbols that it declares.
+    pub(super) fn of_block(&self, block: usize) -> usize {
+        let symbols = self
+            .wire
+            .declares(block)
+            .saturating_mul(SYMBOL)
+            .saturating_add(self.of_translation(block));
+        queries(self.wire, block)
+            .map(|query| self.of_query(block, query))
+            .fold(symbols, usize::saturating_add)
+    }
+
+    /// A third-party block stands alone: whatever it names is looked for among the symbols of the
+    /// others when it is loaded, each time that it is named.
+    fn of_translation(&self, block: usize) -> usize {
+        if !self.wire.is_third_party(block) {
+            return 0;
+        }
+        let mut named = 0_usize;
+        symbols_of_block(self.wire, block, |_| named = named.saturating_add(1));
+        named.saturating_mul(self.symbols / SYMBOLS_PASSED)
+    }
+
+    fn of_query(&self, block: usize, query: &schema::Rule) -> usize {
+        let mut bindings = 1_usize;
+        let mut cost = LOAD;
+        let mut variables = Variables::default();
+        for predicate in &query.body {
+            // Every fact is looked at once for each way in which the predicates before matched.
+            cost = cost.saturating_add(bindings.saturating_mul(SCAN));
+            bindings = bindings.saturating_mul(self.matches(block, predicate));
+            let name = self.wire.symbol(block, predicate.name);
+            variables.bind(predicate, |position| self.collection_at(name, position));
+        }
+        let code = Code {
+            wire: self.wire,
+            block,
+            variables: &variables,
+        };
+        let mut each = variables.copied().saturating_add(MATCH);
+        for expression in &query.expressions {
+            each = each.saturating_add(code.of_expression(&expression.ops));
+            cost = cost.saturating_add(literals_of(&expression.ops).saturating_mul(LITERAL));
+        }
+        cost.saturating_add(bindings.saturating_mul(each))
+    }
+
+    /// How many facts a predicate can match.
+    fn matches(&self, block: usize, predicate: &schema::Predicate) -> usize {
+        use schema::term::Content;
+
+        let name = self.wire.symbol(block, predicate.name);
+        let is_literal =
+            |term: &schema::Term| !matches!(term.content, None | Some(Content::Variable(_)));
+        let told = match name {
+            // One pointer has one fact of each kind.
+            Some("arg" | "arg_path" | "arg_host")
+                if predicate.terms.first().is_some_and(is_literal) =>
+            {
+                1
+            }
+            Some("arg" | "arg_path" | "arg_host" | "used" | "ctx") | None => MAX_ARGUMENTS,
+            Some(_) => 1,
+        };
+        let stated = name
+            .and_then(|name| self.stated.get(name))
+            .map_or(0, |(count, _)| *count);
+        let own = self
+            .wire
+            .facts(block)
+            .iter()
+            .filter(|fact| fact.predicate.name == predicate.name)
+            .count();
+        told.max(stated.saturating_add(own))
+    }
+
+    /// How much the verifier's fact, or that of block 0, can hold at this place; `None` for a scalar.
+    fn collection_at(&self, name: Option<&str>, position: usize) -> Option<usize> {
+        match (name, position) {
+            (Some("call_path"), 0) | (Some("arg_path"), 1) => {
+                Some(MAX_SEGMENTS + SCHEME_AND_AUTHORITY)
+            }
+            (Some("arg_names"), 0) => Some(MAX_ARGUMENTS),
+            (Some(name @ "aud"), 0) | (Some(name @ ("right" | "right_path")), 2) => {
+                Some(self.stated.get(name).map_or(1, |(_, largest)| *largest))
+            }
+            (Some("history" | "will_mask") | None, _) => Some(MAX_RIGHTS),
+            _ => None,
+        }
+    }
+}
+
+/// How long the names and texts in one block's checks are, each as often as it is named.
+pub(super) fn text_of_block(wire: &Wire, block: usize) -> usize {
+    let mut bytes = 0_usize;
+    symbols_of_block(wire, block, |symbol| {
+        bytes = bytes.saturating_add(wire.symbol(block, symbol).map_or(0, str::len));
+    });
+    bytes
+}
+
+/// Every name and text in one block's checks, each as often as it is named.
+fn symbols_of_block(wire: &Wire, block: usize, mut found: impl FnMut(u64)) {
+    for query in queries(wire, block) {
+        for predicate in &query.body {
+            found(predicate.name);
+            predicate
+                .terms
+                .iter()
+                .for_each(|term| symbols_of_term(term, &mut found));
+        }
+        query
+            .expressions
+            .iter()
+            .for_each(|expression| symbols_of(&expression.ops, &mut found));
+    }
+}
+
+fn queries(wire: &Wire, block: usize) -> impl Iterator<Item = &schema::Rule> {
+    wire.checks(block).iter().flat_map(|check| &check.queries)
+}
+
+/// The variables that a query binds, and how many elements each can hold; `None` for a scalar.
+#[derive(Default)]
+struct Variables {
+    bound: HashMap<u32, Option<usize>>,
+    /// How often one is bound, and the elements of all.
+    count: usize,
+    size: usize,
+}
+
+impl Variables {
+    fn bind(
+        &mut self,
+        predicate: &schema::Predicate,
+        collection_at: impl Fn(usize) -> Option<usize>,
+    ) {
+        for (position, term) in predicate.terms.iter().enumerate() {
+            let Some(schema::term::Content::Variable(variable)) = term.content else {
+                continue;
+            };
+            let elements = collection_at(position);
+            self.count = self.count.saturating_add(1);
+            self.size = self.size.saturating_add(elements.unwrap_or(1));
+            // Bound twice, it matches where both are equal: a scalar is no set.
+            let bound = self.bound.entry(variable).or_insert(elements);
+            *bound = bound.and_then(|largest| elements.map(|elements| largest.max(elements)));
+        }
+    }
+
+    /// A closure's own parameter is one element of what the closure runs over, and all of them
+    /// together are no more than that.
+    fn of(&self, variable: u32) -> usize {
+        self.bound.get(&variable).copied().flatten().unwrap_or(1)
+    }
+
+    /// Whether it stands for a set or an array, in which nothing is searched for a text.
+    fn is_collection(&self, variable: u32) -> bool {
+        self.bound.get(&variable).is_some_and(Option::is_some)
+    }
+
+    /// What it costs to make them out of matching facts: each is put into a table, twice.
+    fn copied(&self) -> usize {
+        self.size.saturating_add(self.count.saturating_mul(BIND))
+    }
+}
+
+/// The expressions of one query.
+struct Code<'c> {
+    wire: &'c Wire,
+    block: usize,
+    variables: &'c Variables,
+}
+
+impl Code<'_> {
+    fn of_expression(&self, ops: &[schema::Op]) -> usize {
+        self.of_operations(ops, size_of(ops, self.variables))
+            .saturating_add(START)
+    }
+
+    /// What the operations cost; `elements` is the size of the whole expression that they are part of.
+    fn of_operations(&self, ops: &[schema::Op], elements: usize) -> usize {
+        let each = ops.iter().enumerate().map(|(at, op)| match &op.content {
+            Some(Content::Value(value)) => elements_of(value, self.variables),
+            Some(Content::Unary(unary)) => match Unary::from_i32(unary.kind) {
+                Some(Unary::TypeOf) => LOOK_UP,
+                _ => 1,
+            },
+            Some(Content::Binary(binary)) => match Binary::from_i32(binary.kind) {
+                Some(Binary::Contains) => self.of_search(ops.get(..at).unwrap_or_default()),
+                Some(Binary::Prefix | Binary::Suffix) => COMPARE,
+                // A set is built anew, of all that went into it before.
+                Some(Binary::Union | Binary::Intersection) => elements,
+                // The engine copies every variable before it looks at a closure.
+                Some(Binary::LazyAnd | Binary::LazyOr | Binary::All | Binary::Any) => {
+                    self.variables.size.saturating_add(1)
+                }
+                _ => 1,
+            },
+            Some(Content::Closure(closure)) => {
+                // The engine copies a closure when it meets it, and once more each time it runs it.
+                let copied = size_of(&closure.ops, &Variables::default());
+                let once = self
+                    .of_operations(&closure.ops, elements)
+                    .saturating_add(copied)
+                    .saturating_add(START);
+                let rounds = if closure.params.is_empty() {
+                    1
+                } else {
+                    elements
+                };
+                once.saturating_mul(rounds).saturating_add(copied)
+            }
+            None => 1,
+        });
+        each.fold(0, usize::saturating_add)
+    }
+
+    /// One `contains`, of what the operations before it leave: whether a set or an array holds
+    /// something, whose elements are counted where they stand; or a text searched for another.
+    fn of_search(&self, before: &[schema::Op]) -> usize {
+        use schema::term::Content as Term;
+
+        let value = |op: &schema::Op| match &op.content {
+            Some(Content::Value(value)) => value.content.clone(),
+            _ => None,
+        };
+        let (searched, sought) = match before {
+            // Two operands that are no more than values stand right before it.
+            [.., searched, sought] if value(sought).is_some() => (value(searched), value(sought)),
+            _ => (None, None),
+        };
+        match searched {
+            Some(Term::Set(_) | Term::Array(_) | Term::Map(_)) => return COMPARE,
+            Some(Term::Variable(variable)) if self.variables.is_collection(variable) => {
+                return COMPARE;
+            }
+            _ => {}
+        }
+        let longest = match sought {
+            Some(Term::String(symbol)) => self
+                .wire
+                .symbol(self.block, symbol)
+                .map_or(MAX_TEXT_BYTES, str::len),
+            _ => MAX_TEXT_BYTES,
+        };
+        SEARCH.saturating_add(longest / SOUGHT_BYTES)
+    }
+}
+
+/// The operations in `ops` and the elements of their literals and variables: at least as many as
+/// a closure over one of these has rounds.
+fn size_of(ops: &[schema::Op], variables: &Variables) -> usize {
+    let each = ops.iter().map(|op| match &op.content {
+        Some(Content::Value(value)) => elements_of(value, variables),
+        Some(Content::Closure(closure)) => size_of(&closure.ops, variables).saturating_add(1),
+        _ => 1,
+    });
+    each.fold(0, usize::saturating_add)
+}
+
+/// The literals in `ops`, with all that is in them.
+fn literals_of(ops: &[schema::Op]) -> usize {
+    let is_variable =
+        |value: &schema::Term| matches!(value.content, Some(schema::term::Content::Variable(_)));
+    let each = ops.iter().map(|op| match &op.content {
+        Some(Content::Value(value)) if !is_variable(value) => {
+            elements_of(value, &Variables::default())
+        }
+        Some(Content::Closure(closure)) => literals_of(&closure.ops),
+        _ => 0,
+    });
+    each.fold(0, usize::saturating_add)
+}
+
+fn elements_of(term: &schema::Term, variables: &Variables) -> usize {
+    use schema::term::Content;
+
+    let of = |term: &schema::Term| elements_of(term, variables);
+    let inside =
+        |terms: &[schema::Term]| terms.iter().map(of).fold(COLLECTION, usize::saturating_add);
+    match &term.content {
+        Some(Content::Variable(variable)) => variables.of(*variable),
+        Some(Content::Set(set)) => inside(&set.set),
+        Some(Content::Array(array)) => inside(&array.array),
+        Some(Content::Map(map)) => map
+            .entries
+            .iter()
+            .map(|entry| of(&entry.value).saturating_add(1))
+            .fold(COLLECTION, usize::saturating_add),
+        Some(Content::Bytes(bytes)) => (bytes.len() / BYTES).saturating_add(1),
+        _ => 1,
+    }
+}
+
+fn symbols_of(ops: &[schema::Op], found: &mut impl FnMut(u64)) {
+    for op in ops {
+        match &op.content {
+            Some(Content::Value(value)) => symbols_of_term(value, found),
+            Some(Content::Closure(closure)) => {
+                closure
+                    .params
+                    .iter()
+                    .for_each(|param| found(u64::from(*param)));
+                symbols_of(&closure.ops, found);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn symbols_of_term(term: &schema::Term, found: &mut impl FnMut(u64)) {
+    use schema::{map_key, term::Content};
+
+    match &term.content {
+        Some(Content::Variable(symbol)) => found(u64::from(*symbol)),
+        Some(Content::String(symbol)) => found(*symbol),
+        Some(Content::Set(set)) => set.set.iter().for_each(|term| symbols_of_term(term, found)),
+        Some(Content::Array(array)) => array
+            .array
+            .iter()
+            .for_each(|term| symbols_of_term(term, found)),
+        Some(Content::Map(map)) => {
+            for entry in &map.entries {
+                if let Some(map_key::Content::String(symbol)) = entry.key.content {
+                    found(symbol);
+                }
+                symbols_of_term(&entry.value, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reading one query when the token is verified, and spelling it out when it refuses.
+const LOAD: usize = 128;
+
+/// Reading and spelling out one literal, or one element of it.
+const LITERAL: usize = 12;
+
+/// One more symbol: every text that is read or told is looked for among all of them.
+const SYMBOL: usize = 16;
+
+/// As many symbols are passed for a unit where one is looked for.
+const SYMBOLS_PASSED: usize = 8;
+
+/// Looking at all facts once: some hundreds, some nanoseconds each.
+const SCAN: usize = 128;
+
+/// One match of a query, without its variables.
+const MATCH: usize = 2;
+
+/// One variable of a match.
+const BIND: usize = 2;
+
+/// Beginning to evaluate an expression or a closure.
+const START: usize = 3;
+
+/// One `contains`: the longest text that is told or declared, searched for another.
+const SEARCH: usize = MAX_TEXT_BYTES / 16;
+
+/// As many bytes of what is searched for cost a unit: before it searches, the engine looks for
+/// what repeats in there.
+const SOUGHT_BYTES: usize = 4;
+
+/// A set, an array or a map, however little is in it.
+const COLLECTION: usize = 2;
+
+/// As many bytes of a literal cost a unit.
+const BYTES: usize = 16;
+
+/// One `starts_with` or `ends_with` of such texts, or looking into a set.
+const COMPARE: usize = SEARCH / 16;
+
+/// One `type()`: the engine looks for the type's name in all symbols, one after the other.
+const LOOK_UP: usize = crate::token::profile::MAX_SYMBOLS / SYMBOLS_PASSED;
+
+/// What a resource's segments begin with.
+const SCHEME_AND_AUTHORITY: usize = 2;

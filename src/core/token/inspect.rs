@@ -1,0 +1,173 @@
+//! Inspection: what a token says, for the people who hold it. Verified by nobody.
+
+use serde::Serialize;
+
+use crate::{
+    base::{
+        holder::HolderKey,
+        ids::{KeyId, RevocationId},
+        time::Timestamp,
+    },
+    token::{
+        HolderChain, Left, NamedRight, PassClaims,
+        shape::{Shape, show_uri},
+        wire::Wire,
+    },
+};
+
+/// What a token says, block by block.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The root key's number: a hint.
+    pub key: Option<KeyId>,
+    /// Who issued it, for what and whom; `None` when block 0 is not that of a pass.
+    pub claims: Option<ClaimsSummary>,
+    /// Whether it can be narrowed further.
+    pub sealed: bool,
+    /// What is left after every block, in words; `None` when block 0 is not that of a pass, or the
+    /// delegations are not in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+    /// Block 0 and every appended block.
+    pub blocks: Vec<BlockSummary>,
+}
+
+/// Block 0 in words.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ClaimsSummary {
+    /// The issuer.
+    pub issuer: String,
+    /// The task.
+    pub task: String,
+    /// The agent.
+    pub agent: String,
+    /// The steward.
+    pub steward: String,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The thumbprint (RFC 7638) of the key that the broker bound it to, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// What it names, in words.
+    pub rights: Vec<String>,
+}
+
+/// One block in words.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct BlockSummary {
+    /// Revoke this to end the pass from this block on.
+    pub revocation_id: RevocationId,
+    /// Who wrote it: `broker`, `holder` (anybody who held the token), `delegation` (the holder, signed)
+    /// or `third party`.
+    pub by: &'static str,
+    /// Who handed the pass to whom in this block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<DelegationSummary>,
+    /// What it requires, in words.
+    pub requires: Vec<String>,
+}
+
+/// One hop of a holder chain in words.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DelegationSummary {
+    /// Who handed it on: the agent, or the delegate before.
+    pub from: String,
+    /// To whom, as `from` calls it: asserted, unless the broker knows the key.
+    pub to: String,
+    /// The thumbprint of the delegate's key.
+    pub key: String,
+}
+
+impl Summary {
+    pub(super) fn of(wire: &Wire) -> Self {
+        let claims = PassClaims::read(wire).ok();
+        let chain = claims
+            .as_ref()
+            .map(|claims| HolderChain::read(wire, claims));
+        let left = match (&claims, &chain) {
+            (Some(claims), Some(Ok(chain))) => Some(Left::of(wire, claims, chain.as_ref())),
+            _ => None,
+        };
+        let chain = chain.and_then(Result::ok).flatten();
+        let delegation = |block: usize| {
+            let (chain, claims) = (chain.as_ref()?, claims.as_ref()?);
+            let (from, hop) = chain.hop_at(block, &claims.agent)?;
+            Some(DelegationSummary {
+                from: from.to_string(),
+                to: hop.agent.to_string(),
+                key: hop.key.thumbprint(),
+            })
+        };
+        let blocks = wire
+            .revocation_ids()
+            .into_iter()
+            .enumerate()
+            .map(|(block, revocation_id)| {
+                let delegation = delegation(block);
+                let by = match block {
+                    0 => "broker",
+                    _ if delegation.is_some() => "delegation",
+                    _ if wire.is_third_party(block) => "third party",
+                    _ => "holder",
+                };
+                let checks =
+                    (0..wire.checks(block).len()).filter_map(|check| wire.check(block, check));
+                BlockSummary {
+                    revocation_id,
+                    by,
+                    delegation,
+                    requires: checks.map(|check| Shape::of(&check).to_string()).collect(),
+                }
+            });
+        Self {
+            key: wire.key_hint(),
+            claims: claims.as_ref().map(ClaimsSummary::of),
+            left,
+            sealed: wire.is_sealed(),
+            blocks: blocks.collect(),
+        }
+    }
+}
+
+impl ClaimsSummary {
+    fn of(claims: &PassClaims) -> Self {
+        Self {
+            issuer: claims.issuer.to_string(),
+            task: claims.task.to_string(),
+            agent: claims.agent.to_string(),
+            steward: claims.steward.to_string(),
+            issued_at: claims.issued_at,
+            expires_at: claims.expires_at,
+            holder: claims.holder.as_ref().map(HolderKey::thumbprint),
+            rights: claims.rights.iter().map(NamedRight::to_words).collect(),
+        }
+    }
+}
+
+impl NamedRight {
+    /// `tool read_ledger, search_ledger on https://ledger.example/mcp`.
+    pub(super) fn to_words(&self) -> String {
+        match self {
+            Self::Names {
+                server,
+                kind,
+                names,
+            } => {
+                let names: Vec<_> = names
+                    .iter()
+                    .map(|name| name.escape_debug().to_string())
+                    .collect();
+                format!("{kind} {} on {server}", names.join(", "))
+            }
+            Self::Subtree { server, segments } => {
+                format!("resources under {} on {server}", show_uri(segments))
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Manifests: what an MCP server offers, as pinned by an operator.
+//!
+//! Whether a tool only reads, and which arguments are paths or URLs, decides what a pass allows;
+//! so it comes from here and never from what the server or the caller says at run time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{
+        digest::Digest,
+        ids::{ServerName, ServerUri, ToolName},
+    },
+    token::path::{Pointer, ResourceTree},
+};
+
+/// What one MCP server offers, as registered. Unknown members are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// The server's canonical resource URI: what passes name.
+    pub server: ServerUri,
+    /// A short name for people.
+    pub name: ServerName,
+    /// Other URIs under which clients reach the same server.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub aliases: BTreeSet<ServerUri>,
+    /// The tools, by exact name.
+    #[serde(default)]
+    pub tools: BTreeMap<ToolName, Tool>,
+    /// The prompts, by exact name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompts: BTreeMap<ToolName, Prompt>,
+    /// Resource roots; a pass's subtree lies inside exactly one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceRoot>,
+    /// Where the server runs, for guardrails: `eu`, `us-east`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// What its verifier can do beyond offline checks.
+    #[serde(default, skip_serializing_if = "Capabilities::is_none")]
+    pub verifier: Capabilities,
+}
+
+impl Manifest {
+    /// A server that offers nothing yet.
+    #[must_use]
+    pub fn new(server: ServerUri, name: ServerName) -> Self {
+        Self {
+            server,
+            name,
+            aliases: BTreeSet::new(),
+            tools: BTreeMap::new(),
+            prompts: BTreeMap::new(),
+            resources: Vec::new(),
+            region: None,
+            verifier: Capabilities::default(),
+        }
+    }
+
+    /// The root that `tree` lies in, when it is exactly one and no other root lies inside `tree`.
+    ///
+    /// A subtree that held another root would step over that root's labels, and so over the
+    /// guardrails that look at them.
+    #[must_use]
+    pub fn root_of(&self, tree: &ResourceTree) -> Option<&ResourceRoot> {
+        let inner_root = self
+            .resources
+            .iter()
+            .any(|root| tree.contains(&root.uri) && root.uri != *tree);
+        if inner_root {
+            return None;
+        }
+        // Roots may nest; the innermost one that holds the tree is the one whose labels apply.
+        self.resources
+            .iter()
+            .filter(|root| root.uri.contains(tree))
+            .max_by_key(|root| root.uri.segments().len())
+    }
+}
+
+/// A tool, as pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Tool {
+    /// SHA-256 over the canonical JSON of name, description and input schema when it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_digest: Option<Digest>,
+    /// Names of the arguments at the top level, when the schema was known: what `pin` looks at.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub arguments: BTreeSet<Pointer>,
+    /// Whether it changes nothing.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Whether what it does cannot be undone.
+    #[serde(default)]
+    pub irreversible: bool,
+    /// Arguments that are file system paths.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub path_arguments: BTreeSet<Pointer>,
+    /// Arguments that are URLs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub url_arguments: BTreeSet<Pointer>,
+    /// Labels for guardrails, such as `risk = "high"`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A prompt, as pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Prompt {
+    /// Labels for guardrails.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A resource root, as pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ResourceRoot {
+    /// The subtree.
+    pub uri: ResourceTree,
+    /// Labels for guardrails.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ResourceRoot {
+    /// The root of the tree `uri`, without labels.
+    #[must_use]
+    pub const fn new(uri: ResourceTree) -> Self {
+        Self {
+            uri,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a server's verifier can do beyond offline checks. None of it exists without a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// It masks result fields.
+    #[serde(default)]
+    pub mask: bool,
+    /// It counts calls per task.
+    #[serde(default)]
+    pub count: bool,
+    /// It remembers which tools a task has called.
+    #[serde(default)]
+    pub history: bool,
+}
+
+impl Capabilities {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subtree_that_holds_another_root_has_no_root() {
+        let mut manifest = Manifest::new(
+            "https://a.example/mcp".parse().unwrap(),
+            "a".parse().unwrap(),
+        );
+        for uri in ["file:///srv", "file:///srv/data/secret"] {
+            manifest.resources.push(ResourceRoot {
+                uri: uri.parse().unwrap(),
+                labels: BTreeMap::new(),
+            });
+        }
+        let root = |uri: &str| {
+            manifest
+                .root_of(&uri.parse().unwrap())
+                .map(|root| root.uri.to_string())
+        };
+        assert_eq!(root("file:///srv/other").as_deref(), Some("file:///srv"));
+        assert_eq!(root("file:///srv/data"), None);
+        assert_eq!(root("file:///srv"), None);
+        assert_eq!(
+            root("file:///srv/data/secret/x").as_deref(),
+            Some("file:///srv/data/secret")
+        );
+        assert_eq!(root("file:///etc"), None);
+    }
+}

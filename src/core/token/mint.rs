@@ -1,0 +1,475 @@
+//! Minting: from granted rights to a signed pass, released only when its record is durable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use biscuit_auth::{
+    Biscuit,
+    builder::{Check, Fact, Term},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    base::{
+        ReasonCode,
+        holder::HolderKey,
+        ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId, ToolName},
+        time::Timestamp,
+    },
+    token::{
+        GrantedDetail, RootKey,
+        datalog::{self, Target, fact, text},
+        encode::Writer,
+        path::Pointer,
+        rights::Kind,
+    },
+};
+
+/// A pass names at most this many tools, prompts and resource subtrees.
+pub const MAX_RIGHTS: usize = 200;
+
+/// A pass is at most this long as text, in bytes, so that it fits into a header everywhere.
+pub const MAX_PASS_BYTES: usize = 4096;
+
+/// A pass is accepted this long before its `iat`, in seconds: clocks differ.
+pub const CLOCK_SKEW_SECONDS: u64 = 5;
+
+/// What a pass is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "whoever mints must say every one of these"
+)]
+pub struct PassContent {
+    /// The broker.
+    pub issuer: IssuerUri,
+    /// The task.
+    pub task: TaskId,
+    /// The agent.
+    pub agent: AgentId,
+    /// On whose behalf the agent acts: the steward who answers for it, or the person whom the task was proven to be
+    /// for.
+    pub steward: StewardId,
+    /// When it is issued; whole seconds.
+    pub issued_at: Timestamp,
+    /// When it ends; whole seconds.
+    pub expires_at: Timestamp,
+    /// The key that it is bound to; `None` for a pass that whoever has it can use.
+    pub holder: Option<Holding>,
+    /// What it allows. Details on one server add up in what they name; every constraint of every
+    /// detail on a tool holds.
+    pub rights: Vec<GrantedDetail>,
+}
+
+/// To whom a pass is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "whoever mints must say every one of these"
+)]
+pub struct Holding {
+    /// The key whose proof every use needs.
+    pub key: HolderKey,
+    /// How many times it may be handed on.
+    pub max_delegations: u8,
+}
+
+/// A pass that was refused instead of being minted with less than was granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MintError {
+    /// Nothing is named.
+    #[error("the pass would name no tool, resource or prompt")]
+    Empty,
+    /// More than [`MAX_RIGHTS`] names.
+    #[error(
+        "the pass would name {0} tools, resources and prompts; at most {MAX_RIGHTS} fit: ask for fewer"
+    )]
+    TooManyRights(usize),
+    /// Longer than [`MAX_PASS_BYTES`].
+    #[error(
+        "the pass would be {0} bytes long; at most {MAX_PASS_BYTES} fit: ask for fewer rights or constraints"
+    )]
+    TooLarge(usize),
+    /// A mask, a budget or a sequence: no verifier of this build can honour it.
+    #[error("`{0}` needs a gateway, which this build does not have")]
+    Unsupported(&'static str),
+    /// A constraint on a tool that the same detail does not name.
+    #[error("a constraint on `{0}`, which the rights do not name")]
+    StrayConstraint(String),
+    /// A call that needs a proof, in a pass that nobody can prove to hold.
+    #[error(
+        "calls of `{0}` need a proof of possession, and the pass is bound to no key: send `holder_key`"
+    )]
+    HolderNeeded(String),
+    /// It would end before it begins.
+    #[error("the pass would end at {0}, before it begins")]
+    EndsBeforeItBegins(Timestamp),
+    /// The engine refused; never for content that passed the checks above.
+    #[error("the token engine refused the pass")]
+    Engine,
+}
+
+impl MintError {
+    /// The stable reason code.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        match self {
+            Self::Empty | Self::EndsBeforeItBegins(_) => ReasonCode::InvalidRequest,
+            Self::TooManyRights(_) | Self::TooLarge(_) => ReasonCode::PassTooLarge,
+            Self::Unsupported(_) => ReasonCode::UnsupportedObligation,
+            Self::HolderNeeded(_) => ReasonCode::HolderKeyRequired,
+            Self::StrayConstraint(_) => ReasonCode::ConstraintMismatch,
+            Self::Engine => ReasonCode::Internal,
+        }
+    }
+}
+
+/// A token, just signed. The caller records its id before it lets the text out.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Minted {
+    /// The token.
+    pub token: PassToken,
+    /// Block 0's id, to record and revoke it by.
+    pub revocation_id: RevocationId,
+}
+
+/// A token's text: secret, since whoever holds it can use it. Never printed, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PassToken(Zeroizing<String>);
+
+impl PassToken {
+    /// Takes over a token's text, unparsed.
+    #[must_use]
+    pub fn from_text(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text, for the one place that sends or stores it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PassToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PassToken(…)")
+    }
+}
+
+/// Mints a pass.
+///
+/// # Errors
+///
+/// What cannot be expressed or exceeds a size is refused, never dropped: see [`MintError`].
+pub fn mint(root: &RootKey, content: &PassContent) -> Result<Minted, MintError> {
+    refuse_what_cannot_be_said(content)?;
+    let mut writer = Writer::new();
+    identity_facts(content)
+        .iter()
+        .chain(&holder_fact(content))
+        .try_for_each(|fact| writer.fact(fact))?;
+    right_facts(&content.rights)
+        .iter()
+        .try_for_each(|fact| writer.fact(fact))?;
+    checks(content)?
+        .iter()
+        .try_for_each(|check| writer.check(check))?;
+    let (bytes, revocation_id) = writer.sign(root)?;
+    let token = encode(&bytes);
+    if token.expose().len() > MAX_PASS_BYTES {
+        return Err(MintError::TooLarge(token.expose().len()));
+    }
+    Ok(Minted {
+        token,
+        revocation_id,
+    })
+}
+
+/// A built Biscuit as text, with block 0's id.
+pub(super) fn finish(biscuit: &Biscuit) -> Result<(PassToken, RevocationId), MintError> {
+    let bytes = biscuit.to_vec().map_err(|_| MintError::Engine)?;
+    let id = biscuit.revocation_identifiers().into_iter().next();
+    let id: [u8; 64] = id
+        .and_then(|id| id.try_into().ok())
+        .ok_or(MintError::Engine)?;
+    Ok((encode(&bytes), RevocationId::from_bytes(id)))
+}
+
+pub(super) fn encode(bytes: &[u8]) -> PassToken {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    PassToken::from_text(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
+    if content.expires_at <= content.issued_at {
+        return Err(MintError::EndsBeforeItBegins(content.expires_at));
+    }
+    // Each name once, as the facts say it: the same one in several details is one right.
+    let named: BTreeSet<(&ServerUri, Kind, &str)> =
+        content.rights.iter().flat_map(names_of).collect();
+    let named = named.len();
+    if named == 0 {
+        return Err(MintError::Empty);
+    }
+    if named > MAX_RIGHTS {
+        return Err(MintError::TooManyRights(named));
+    }
+    for detail in &content.rights {
+        if let Some(obligation) = detail.gateway_obligation() {
+            return Err(MintError::Unsupported(obligation));
+        }
+        let constrained = detail
+            .constraints
+            .keys()
+            .chain(&detail.closed_arguments)
+            .chain(&detail.call_proof);
+        if let Some(stray) = constrained
+            .into_iter()
+            .find(|tool| !detail.tools.contains(tool))
+        {
+            return Err(MintError::StrayConstraint(stray.to_string()));
+        }
+        if let Some(tool) = detail
+            .call_proof
+            .first()
+            .filter(|_| content.holder.is_none())
+        {
+            return Err(MintError::HolderNeeded(tool.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn names_of(detail: &GrantedDetail) -> impl Iterator<Item = (&ServerUri, Kind, &str)> {
+    let tools = detail.tools.iter().map(|name| (Kind::Tool, name.as_str()));
+    let prompts = detail
+        .prompts
+        .iter()
+        .map(|name| (Kind::Prompt, name.as_str()));
+    let trees = detail
+        .resources
+        .iter()
+        .map(|tree| (Kind::Resource, tree.as_str()));
+    tools
+        .chain(prompts)
+        .chain(trees)
+        .map(|(kind, name)| (&detail.server, kind, name))
+}
+
+fn identity_facts(content: &PassContent) -> [Fact; 8] {
+    let audience: BTreeSet<&str> = content
+        .rights
+        .iter()
+        .map(|detail| detail.server.as_str())
+        .collect();
+    [
+        fact("hallpass", vec![Term::Integer(datalog::FORMAT)]),
+        fact("issuer", vec![text(content.issuer.as_str())]),
+        fact("task", vec![text(content.task.as_str())]),
+        fact("agent", vec![text(content.agent.as_str())]),
+        fact("steward", vec![text(content.steward.as_str())]),
+        fact("iat", vec![datalog::date(content.issued_at)]),
+        fact("exp", vec![datalog::date(content.expires_at)]),
+        fact("aud", vec![datalog::texts(audience)]),
+    ]
+}
+
+fn holder_fact(content: &PassContent) -> Option<Fact> {
+    content
+        .holder
+        .as_ref()
+        .map(|holding| fact("cnf", vec![text(&holding.key.to_string())]))
+}
+
+fn right_facts(rights: &[GrantedDetail]) -> Vec<Fact> {
+    let mut named: BTreeMap<(&ServerUri, Kind), BTreeSet<&str>> = BTreeMap::new();
+    let mut subtrees = BTreeSet::new();
+    for detail in rights {
+        let tools = detail.tools.iter().map(|name| (Kind::Tool, name));
+        for (kind, name) in tools.chain(detail.prompts.iter().map(|name| (Kind::Prompt, name))) {
+            named
+                .entry((&detail.server, kind))
+                .or_default()
+                .insert(name.as_str());
+        }
+        subtrees.extend(
+            detail
+                .resources
+                .iter()
+                .map(|tree| (&detail.server, tree.segments())),
+        );
+    }
+    let names = named.into_iter().map(|((server, kind), names)| {
+        fact(
+            "right",
+            vec![
+                text(server.as_str()),
+                text(kind.as_str()),
+                datalog::texts(names),
+            ],
+        )
+    });
+    let trees = subtrees.into_iter().map(|(server, segments)| {
+        let resource = text(Kind::Resource.as_str());
+        fact(
+            "right_path",
+            vec![text(server.as_str()), resource, datalog::segments(segments)],
+        )
+    });
+    names.chain(trees).collect()
+}
+
+fn checks(content: &PassContent) -> Result<Vec<Check>, MintError> {
+    let skew = std::time::Duration::from_secs(CLOCK_SKEW_SECONDS);
+    let mut checks = vec![datalog::time_window(
+        content.issued_at.minus(skew),
+        content.expires_at,
+    )];
+    checks.extend(
+        content
+            .holder
+            .as_ref()
+            .map(|holding| datalog::depth(holding.max_delegations)),
+    );
+    let read_only_everywhere = content.rights.iter().all(|detail| detail.read_only);
+    if read_only_everywhere {
+        checks.push(datalog::read_only(None));
+    }
+    for detail in &content.rights {
+        checks.extend(argument_checks(detail).ok_or(MintError::Engine)?);
+        if detail.read_only && !read_only_everywhere && !detail.tools.is_empty() {
+            checks.push(datalog::read_only(Some(&tools_of(detail))));
+        }
+    }
+    // Details with the same constraint (one grant, several requests) say it once.
+    let mut distinct: Vec<Check> = Vec::with_capacity(checks.len());
+    for check in checks {
+        if !distinct.contains(&check) {
+            distinct.push(check);
+        }
+    }
+    Ok(distinct)
+}
+
+/// The checks on arguments that a detail asks for; the same in a pass and in an attenuation.
+pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
+    let mut checks = Vec::new();
+    for (tool, constraints) in &detail.constraints {
+        let target = Target::one(&detail.server, Kind::Tool, tool.as_str());
+        for (pointer, constraint) in constraints {
+            checks.push(datalog::constraint(&target, pointer, constraint)?);
+        }
+    }
+    for tool in &detail.closed_arguments {
+        let target = Target::one(&detail.server, Kind::Tool, tool.as_str());
+        let constrained = detail
+            .constraints
+            .get(tool)
+            .into_iter()
+            .flatten()
+            .map(|(pointer, _)| pointer);
+        let allowed: BTreeSet<&str> = constrained.flat_map(Pointer::with_ancestors).collect();
+        checks.push(datalog::closed_arguments(&target, allowed));
+    }
+    if !detail.call_proof.is_empty() {
+        checks.push(datalog::call_proven(&tools_named(
+            detail,
+            &detail.call_proof,
+        )));
+    }
+    Some(checks)
+}
+
+/// The tools of a detail as what a check is about. Resources and prompts only read by nature.
+pub(super) fn tools_of(detail: &GrantedDetail) -> Target {
+    tools_named(detail, &detail.tools)
+}
+
+fn tools_named<'n>(
+    detail: &GrantedDetail,
+    names: impl IntoIterator<Item = &'n ToolName>,
+) -> Target {
+    let names = names
+        .into_iter()
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    Target {
+        server: detail.server.clone(),
+        kind: Kind::Tool,
+        names,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use biscuit_auth::BiscuitBuilder;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        base::{ids::KeyId, key::PrivateKey},
+        token::{UnverifiedPass, keys::to_biscuit},
+    };
+
+    #[test]
+    fn a_pass_says_what_the_librarys_builder_would_say() {
+        let root = RootKey::new(KeyId(7), &PrivateKey::from_seed(&[1; 32])).unwrap();
+        let details = json!([
+            {"type": "mcp", "server": "https://a.example/mcp", "tools": ["x", "y"], "prompts": ["p"],
+             "resources": ["file:///srv/data"], "closed_arguments": ["y"], "read_only": true, "call_proof": ["x"],
+             "constraints": {"x": {"/a": {"min": -1, "max": 9}, "/b": {"in": ["A", "B"]}, "/c": {"prefix": "Q"},
+                 "/d": {"equal": true}, "/e": {"under": "/srv"}, "/f": {"host": ["h.example"]}}}},
+            {"type": "mcp", "server": "https://b.example/mcp", "tools": ["x"], "constraints": {"x": {"/n": {"in": [1, 2]}}}},
+        ]);
+        let issued_at: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let content = PassContent {
+            issuer: "https://broker.example".parse().unwrap(),
+            task: "tsk_00000000000000000000000000000001".parse().unwrap(),
+            agent: "bot".parse().unwrap(),
+            steward: "stw_00000000000000000000000000000001".parse().unwrap(),
+            issued_at,
+            expires_at: issued_at.plus(std::time::Duration::from_secs(60)),
+            holder: Some(Holding {
+                key: HolderKey::Ed25519(root.public()),
+                max_delegations: 2,
+            }),
+            rights: serde_json::from_value(details).unwrap(),
+        };
+        let draft = mint(&root, &content).unwrap();
+        let ours = Biscuit::from_base64(draft.token.expose(), to_biscuit(&root.public()).unwrap())
+            .unwrap();
+        let facts = identity_facts(&content)
+            .into_iter()
+            .chain(holder_fact(&content))
+            .chain(right_facts(&content.rights));
+        let builder = facts.fold(BiscuitBuilder::new(), |builder, fact| {
+            builder.fact(fact).unwrap()
+        });
+        let builder = checks(&content)
+            .unwrap()
+            .into_iter()
+            .fold(builder, |builder, check| builder.check(check).unwrap());
+        let theirs = builder.root_key_id(7).build(root.pair()).unwrap();
+        assert_eq!(
+            ours.print_block_source(0).unwrap(),
+            theirs.print_block_source(0).unwrap()
+        );
+        assert_eq!(
+            ours.block_version(0).unwrap(),
+            theirs.block_version(0).unwrap()
+        );
+        assert_eq!(ours.root_key_id(), theirs.root_key_id());
+        assert_eq!(
+            ours.revocation_identifiers(),
+            [draft.revocation_id.as_bytes().to_vec()]
+        );
+        assert!(UnverifiedPass::parse(draft.token.expose()).is_ok());
+    }
+}

@@ -1,0 +1,59 @@
+//! Floor 1: what a pass may say, and the only room that speaks Biscuit.
+//!
+//! - [`mint`] makes a pass from granted rights.
+//! - [`attenuate`] narrows one, offline; [`delegate`] hands one on with its holder's signature.
+//! - [`UnverifiedPass::parse`] holds a token against the structural profile,
+//!   [`UnverifiedPass::verify`] checks its signatures, [`evaluate`] asks it about a call.
+//!
+//! No Biscuit type leaves this room. `docs/token-format.md` is the format.
+
+mod attenuate;
+mod call;
+mod claims;
+mod cost;
+mod datalog;
+mod delegate;
+mod encode;
+mod engine;
+mod holder;
+mod inspect;
+mod keys;
+mod left;
+mod mint;
+mod operator;
+mod pass;
+mod profile;
+mod remaining;
+mod request;
+mod shape;
+mod short;
+mod signer;
+mod wire;
+
+pub mod constraint;
+pub mod manifest;
+pub mod path;
+pub mod rights;
+pub mod scope;
+
+pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
+pub use call::Call;
+pub use claims::{ClaimsError, NamedRight, PassClaims};
+pub use delegate::{DelegateError, Delegation, delegate};
+pub use engine::MAX_EVALUATION_TIME;
+pub use holder::{ChainError, HolderChain, Hop};
+pub use inspect::{BlockSummary, ClaimsSummary, DelegationSummary, Summary};
+pub use keys::{KeyError, RootKey};
+pub use left::Left;
+pub use mint::{
+    CLOCK_SKEW_SECONDS, Holding, MAX_PASS_BYTES, MAX_RIGHTS, MintError, Minted, PassContent,
+    PassToken, mint,
+};
+pub use operator::{OperatorContent, VerifiedOperator, mint_operator};
+pub use pass::{
+    Evaluation, EvaluationFault, FailedCheck, PassError, UnverifiedPass, VerifiedPass, evaluate,
+};
+pub use profile::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, ProfileError};
+pub use remaining::Remaining;
+pub use request::{Arguments, MAX_ARGUMENTS, RequestFacts};
+pub use rights::{GrantedDetail, RequestedDetail};

@@ -1,0 +1,459 @@
+//! Passes on the way in: unverified, then verified, then asked about one call.
+
+use std::{collections::BTreeSet, fmt, sync::OnceLock, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use biscuit_auth::{builder::Check, format::SerializedBiscuit};
+
+use crate::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        ids::{KeyId, RevocationId},
+        key::PublicKey,
+        time::Timestamp,
+    },
+    token::{
+        ChainError, ClaimsError, HolderChain, MAX_EVALUATION_TIME, MAX_TOKEN_BYTES, PassClaims,
+        ProfileError, RequestFacts,
+        delegate::max_delegations,
+        engine::{Answer, At, Engine},
+        keys,
+        profile::{self, MAX_TEXT_BYTES},
+        shape::Shape,
+        short::shortened,
+        wire::Wire,
+    },
+};
+
+/// A token that is inside the profile and whose signatures nobody has checked: believe nothing.
+///
+/// What it says is out of reach till [`UnverifiedPass::verify`]:
+///
+/// ```compile_fail,E0599
+/// fn believe(pass: &crate::token::UnverifiedPass) -> &crate::token::PassClaims {
+///     pass.claims()
+/// }
+/// ```
+pub struct UnverifiedPass {
+    bytes: Vec<u8>,
+    wire: Wire,
+}
+
+impl UnverifiedPass {
+    /// Decodes a token's text and holds it against the structural profile.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what is not base64url without padding, is larger than the cap, or is outside the
+    /// profile (`docs/token-format.md`).
+    pub fn parse(text: &str) -> Result<Self, ProfileError> {
+        if text.len() > MAX_TOKEN_BYTES.div_ceil(3).saturating_mul(4) {
+            return Err(ProfileError::TooLarge);
+        }
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| ProfileError::Malformed)?;
+        let wire = profile::admit(&bytes)?;
+        Ok(Self { bytes, wire })
+    }
+
+    /// The root key's number, from outside the signature: a hint for picking the key.
+    #[must_use]
+    pub fn key_hint(&self) -> Option<KeyId> {
+        self.wire.key_hint()
+    }
+
+    /// Checks every signature against `key` and reads block 0.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a signature that does not match, and a block 0 that is not that of a pass of format 1.
+    pub fn verify(self, key: &PublicKey) -> Result<VerifiedPass, PassError> {
+        let key = keys::to_biscuit(key).ok_or(PassError::Signature)?;
+        SerializedBiscuit::from_slice(&self.bytes, key).map_err(|_| PassError::Signature)?;
+        let claims = PassClaims::read(&self.wire)?;
+        let blocks = self.wire.revocation_ids();
+        if blocks.len() != self.wire.block_count() {
+            return Err(PassError::Signature);
+        }
+        let engine = Engine::load(&self.wire).map_err(|_| PassError::Checks)?;
+        let (valid_until, foreign_times) = times(&self.wire, claims.expires_at);
+        let holder = HolderChain::read(&self.wire, &claims)?;
+        let hops = holder.as_ref().map_or(0, |chain| chain.hops().len());
+        let is_too_deep = hops > 0 && max_delegations(&self.wire).is_some_and(|most| hops > most);
+        Ok(VerifiedPass {
+            wire: self.wire,
+            claims,
+            blocks,
+            engine,
+            valid_until,
+            foreign_times,
+            holder,
+            is_too_deep,
+            demands: OnceLock::new(),
+        })
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.wire.is_sealed()
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// What block 0 and the appended blocks say, unverified: for showing to people who hold the
+    /// token, never for deciding.
+    #[must_use]
+    pub fn dangerous_unverified_summary(&self) -> crate::token::Summary {
+        crate::token::Summary::of(&self.wire)
+    }
+}
+
+impl fmt::Debug for UnverifiedPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedPass")
+            .field("blocks", &self.wire.block_count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a pass was not verified.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassError {
+    /// A signature does not match.
+    #[error("a signature does not match")]
+    Signature,
+    /// Block 0 is not that of a pass of format 1.
+    #[error("not a pass of format 1: {0}")]
+    Claims(#[from] ClaimsError),
+    /// The delegations are not signed hop by hop by the pass's holders.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A check that cannot be loaded, for instance because it names a symbol that does not exist.
+    #[error("a check that cannot be read")]
+    Checks,
+}
+
+impl PassError {
+    /// The stable reason code.
+    #[must_use]
+    pub const fn code(&self) -> ReasonCode {
+        match self {
+            Self::Signature => ReasonCode::TokenSignature,
+            Self::Claims(_) => ReasonCode::TokenFormat,
+            Self::Chain(_) => ReasonCode::HolderChain,
+            Self::Checks => ReasonCode::TokenProfile,
+        }
+    }
+}
+
+/// A pass whose signatures are genuine. Whether it is revoked, in time, or allows a call is
+/// another question.
+pub struct VerifiedPass {
+    wire: Wire,
+    claims: PassClaims,
+    blocks: Vec<RevocationId>,
+    engine: Engine,
+    valid_until: Timestamp,
+    foreign_times: Vec<At>,
+    holder: Option<HolderChain>,
+    is_too_deep: bool,
+    demands: OnceLock<BTreeSet<Digest>>,
+}
+
+impl VerifiedPass {
+    /// What block 0 says.
+    #[must_use]
+    pub const fn claims(&self) -> &PassClaims {
+        &self.claims
+    }
+
+    /// Every block's id, block 0 first. Revoking any of them ends this pass.
+    #[must_use]
+    pub fn blocks(&self) -> &[RevocationId] {
+        &self.blocks
+    }
+
+    /// When it ends, every narrowing that hallpass wrote included. What others wrote may end it
+    /// earlier.
+    #[must_use]
+    pub const fn valid_until(&self) -> Timestamp {
+        self.valid_until
+    }
+
+    /// The digests of what block 0 demands of calls beside naming them, its times left out: a pass demands no
+    /// more than another if its digests are among the other's.
+    #[must_use]
+    pub fn demands(&self) -> &BTreeSet<Digest> {
+        let checks = || (0..self.wire.checks(0).len()).map(|at| self.wire.check(0, at));
+        let demand = |check: Option<Check>| match check {
+            Some(check) => {
+                let is_time = matches!(Shape::of(&check), Shape::Time { .. });
+                // SECURITY: not as Datalog, which is printed without escaping: two checks could read alike.
+                (!is_time).then(|| Digest::of(format!("{check:?}").as_bytes()))
+            }
+            // What cannot be read again is like nothing else.
+            None => Some(Digest::of(&self.wire.bytes())),
+        };
+        self.demands
+            .get_or_init(|| checks().filter_map(demand).collect())
+    }
+
+    /// Whether the narrowings in time that others than hallpass wrote hold at `now`.
+    pub fn is_in_foreign_time(&self, now: Timestamp) -> bool {
+        self.foreign_times.is_empty()
+            || self
+                .engine
+                .ask_those(
+                    |at| self.foreign_times.contains(&at),
+                    MAX_EVALUATION_TIME,
+                    |telling| RequestFacts::tell_time(now, telling),
+                )
+                .is_ok_and(|answer| answer == Answer::default())
+    }
+
+    /// Whether it was handed on more often than one of its blocks allows.
+    pub const fn is_too_deep(&self) -> bool {
+        self.is_too_deep
+    }
+
+    /// Whether it can be used and not narrowed.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.wire.is_sealed()
+    }
+
+    /// The keys that it is bound to, when it is; `None` for a pass that whoever has it can use.
+    #[must_use]
+    pub const fn holder(&self) -> Option<&HolderChain> {
+        self.holder.as_ref()
+    }
+
+    /// What the checks of its appended blocks cost for each call, at most, in units of up to
+    /// 35 nanoseconds: 100,000 is as much as the profile allows.
+    #[must_use]
+    pub const fn cost(&self) -> usize {
+        self.wire.cost()
+    }
+
+    pub(super) const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Whether the audience and the rights of block 0 name this, which is asked of every call first.
+    pub fn names(&self, request: &RequestFacts<'_>) -> bool {
+        self.claims.audience.contains(request.me) && self.claims.names(request)
+    }
+
+    /// The audience and the rights, which nothing but block 0 can give.
+    fn refusals_of_block_0(&self, request: &RequestFacts<'_>) -> Vec<FailedCheck> {
+        let mut refusals = Vec::new();
+        // The audience first: it explains all that follows.
+        if !self.claims.audience.contains(request.me) {
+            refusals.push(FailedCheck::of_block_0(
+                ReasonCode::Audience,
+                "the pass is for another server",
+            ));
+        }
+        if !self.claims.names(request) {
+            refusals.push(FailedCheck::of_block_0(
+                ReasonCode::NotGranted,
+                "the pass does not name it",
+            ));
+        }
+        refusals
+    }
+
+    /// What a check says, spelled out: dear, so only for one that refuses.
+    fn shape(&self, (block, index): At) -> Option<Shape> {
+        self.wire.check(block, index).map(|check| Shape::of(&check))
+    }
+}
+
+/// Asks the audience, the rights of block 0 and every check of every block about one call; the engine has `max_time`.
+///
+/// SECURITY: it knows nothing of revocation, of the age of the feed or of possession: the caller of this function says
+/// what is true of the request. So it is no method of the pass, which servers hold; a verifier clears calls.
+#[must_use]
+pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<'_>) -> Evaluation {
+    if request.arguments.too_many() && pass.engine.mentions("arg") {
+        let detail = format!(
+            "more than {} arguments, or a name that is too long",
+            crate::token::MAX_ARGUMENTS
+        );
+        return Evaluation::Refused(vec![FailedCheck {
+            block: None,
+            code: ReasonCode::ArgumentCount,
+            detail,
+        }]);
+    }
+    if request.arguments.leaves_out() && pass.engine.looks_at_any_argument() {
+        let detail =
+            "an argument that cannot be looked at, and a check that looks at every argument"
+                .to_owned();
+        return Evaluation::Refused(vec![FailedCheck {
+            block: None,
+            code: ReasonCode::ArgumentConstraint,
+            detail,
+        }]);
+    }
+    if request.name.len() > MAX_TEXT_BYTES {
+        // No right names it, and no check searches it.
+        return Evaluation::Refused(vec![FailedCheck::of_block_0(
+            ReasonCode::NotGranted,
+            "its name is too long",
+        )]);
+    }
+    let Ok(answer) = pass.engine.ask(max_time, |telling| {
+        request.tell(telling, pass.holder.as_ref())
+    }) else {
+        return Evaluation::Fault(EvaluationFault::RunLimit);
+    };
+    let mut refusals = pass.refusals_of_block_0(request);
+    for at in answer.failed {
+        let shape = pass.shape(at);
+        let mistyped = shape
+            .as_ref()
+            .and_then(|shape| mistyped(shape, at, request));
+        refusals.push(mistyped.unwrap_or_else(|| explain(shape.as_ref(), at, request)));
+    }
+    for at in answer.erred {
+        // An argument of another type than the constraint on this very call takes is a plain no.
+        // Anything else that cannot be compared is something we do not understand.
+        match pass
+            .shape(at)
+            .and_then(|shape| mistyped(&shape, at, request))
+        {
+            Some(refusal) => refusals.push(refusal),
+            None => return Evaluation::Fault(EvaluationFault::Engine),
+        }
+    }
+    let expired = |refusal: &FailedCheck| refusal.code == ReasonCode::Expired;
+    if request.time >= pass.claims.expires_at && !refusals.iter().any(expired) {
+        // Block 0 has a check that says so too; a pass that was made without it must not live for ever.
+        refusals.push(FailedCheck::of_block_0(
+            ReasonCode::Expired,
+            format!("valid until {}", pass.claims.expires_at),
+        ));
+    }
+    if refusals.is_empty() {
+        Evaluation::Allowed
+    } else {
+        Evaluation::Refused(refusals)
+    }
+}
+
+fn explain(shape: Option<&Shape>, (block, _): At, request: &RequestFacts<'_>) -> FailedCheck {
+    let (code, detail) = match shape {
+        Some(shape) => (shape.code(request.time), shortened(shape)),
+        None => (ReasonCode::Attenuation, "a check".to_owned()),
+    };
+    FailedCheck {
+        block: Some(block),
+        code,
+        detail,
+    }
+}
+
+/// The refusal, when the check is a constraint on this very call whose argument is there and
+/// of a type that the constraint does not take.
+fn mistyped(shape: &Shape, (block, _): At, request: &RequestFacts<'_>) -> Option<FailedCheck> {
+    let Shape::Constraint {
+        pointer,
+        constraint,
+        ..
+    } = shape
+    else {
+        return None;
+    };
+    let found = request.arguments.scalar(pointer.as_str())?;
+    let wanted = constraint.type_name();
+    if !shape.concerns(request.me, request.kind, request.name) || found.type_name() == wanted {
+        return None;
+    }
+    let detail = shortened(format_args!(
+        "argument `{}` must be of type {wanted}",
+        pointer.as_str().escape_debug()
+    ));
+    Some(FailedCheck {
+        block: Some(block),
+        code: ReasonCode::ArgumentType,
+        detail,
+    })
+}
+
+impl fmt::Debug for VerifiedPass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedPass")
+            .field("claims", &self.claims)
+            .field("blocks", &self.blocks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the engine said about one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "callers should break when a new kind of answer appears"
+)]
+pub enum Evaluation {
+    /// Every check holds and a right names the call.
+    Allowed,
+    /// No, and every reason.
+    Refused(Vec<FailedCheck>),
+    /// It cannot be said: refuse.
+    Fault(EvaluationFault),
+}
+
+/// Why the engine could not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EvaluationFault {
+    /// It ran out of its limits.
+    RunLimit,
+    /// It could not evaluate a check, for instance one that compares values of two types.
+    Engine,
+}
+
+/// One thing that refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedCheck {
+    /// The block that refused; `None` for what no block says.
+    pub block: Option<usize>,
+    /// The stable reason code.
+    pub code: ReasonCode,
+    /// What it says, for people.
+    pub detail: String,
+}
+
+impl FailedCheck {
+    fn of_block_0(code: ReasonCode, detail: impl Into<String>) -> Self {
+        Self {
+            block: Some(0),
+            code,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// When the narrowings in time that hallpass wrote end the pass, and the checks by which others did,
+/// which the engine is asked.
+fn times(wire: &Wire, expires_at: Timestamp) -> (Timestamp, Vec<At>) {
+    let (mut valid_until, mut foreign) = (expires_at, Vec::new());
+    for ((block, index), check) in wire
+        .every_check()
+        .filter(|((block, _), check)| wire.is_about_time(*block, check))
+    {
+        match wire.check(block, index).map(|check| Shape::of(&check)) {
+            Some(Shape::Time { until, .. }) => valid_until = valid_until.min(until),
+            _ if wire.is_only_about_time(block, check) => foreign.push((block, index)),
+            _ => {}
+        }
+    }
+    (valid_until, foreign)
+}

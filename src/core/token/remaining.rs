@@ -1,0 +1,268 @@
+//! What remains of a verified pass, said again as rights: so that another pass can be made that allows no more.
+//!
+//! Every narrowing that hallpass wrote is taken into account. What others wrote has no form among rights: it is
+//! counted, and whoever makes a pass of this must refuse when there is any.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    base::ids::{ServerUri, ToolName},
+    token::{
+        GrantedDetail, NamedRight, VerifiedPass,
+        constraint::Constraint,
+        datalog::Target,
+        delegate::max_delegations,
+        left::narrowed,
+        path::{Pointer, ResourceTree},
+        rights::Kind,
+        shape::Shape,
+    },
+};
+
+/// What remains of a pass after every narrowing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Remaining {
+    /// What it allows; every constraint of every detail on a tool holds. Ends and holders are told by the pass.
+    pub rights: Vec<GrantedDetail>,
+    /// How many checks there are that rights cannot say: the pass may allow less than `rights` tell.
+    pub unsaid: usize,
+}
+
+impl VerifiedPass {
+    /// What remains of it, said as rights.
+    #[must_use]
+    pub fn remaining(&self) -> Remaining {
+        let wire = self.wire();
+        let mut demands = Demands::default();
+        let mut named: BTreeSet<NamedRight> = self.claims().rights.iter().cloned().collect();
+        for ((block, index), _) in wire.every_check() {
+            let Some(check) = wire.check(block, index) else {
+                demands.unsaid = demands.unsaid.saturating_add(1);
+                continue;
+            };
+            match Shape::of(&check) {
+                Shape::Only { targets, subtrees } => named = narrowed(&named, &targets, &subtrees),
+                // Block 0 begins with the pass; a narrowing that begins later says what no right can.
+                Shape::Time { from, .. } => demands.count(from.is_some() && block > 0),
+                Shape::Depth { .. } => {}
+                other => demands.add(other),
+            }
+        }
+        let unsaid = demands.unsaid;
+        Remaining {
+            rights: demands.of(&named),
+            unsaid,
+        }
+    }
+
+    /// Whether it may be handed on once more, by the checks on its depth that hallpass wrote, and can be.
+    #[must_use]
+    pub fn may_be_handed_on(&self) -> bool {
+        let hops = self.holder().map_or(0, |chain| chain.hops().len());
+        !self.is_sealed() && max_delegations(self.wire()).is_none_or(|most| hops < most)
+    }
+}
+
+/// What the checks of a pass demand of calls of tools.
+#[derive(Debug, Default)]
+struct Demands {
+    constraints: Vec<(Target, Pointer, Constraint)>,
+    closed: Vec<(Target, BTreeSet<String>)>,
+    read_only: Vec<Target>,
+    all_read_only: bool,
+    call_proven: Vec<Target>,
+    unsaid: usize,
+}
+
+impl Demands {
+    fn count(&mut self, is_unsaid: bool) {
+        self.unsaid = self.unsaid.saturating_add(usize::from(is_unsaid));
+    }
+
+    fn add(&mut self, shape: Shape) {
+        let is_tool = |target: &Target| target.kind == Kind::Tool;
+        match shape {
+            Shape::ReadOnly { target: None } => self.all_read_only = true,
+            // Resources and prompts only read by nature.
+            Shape::ReadOnly {
+                target: Some(target),
+            } => self.read_only.extend(Some(target).filter(is_tool)),
+            // A holder's may be one that no right can hold: written down, it could not be read again.
+            Shape::Constraint {
+                target,
+                pointer,
+                constraint,
+            } if is_tool(&target) && constraint.refuse_contradictions().is_ok() => {
+                self.constraints.push((target, pointer, constraint));
+            }
+            Shape::Closed { target, allowed } if is_tool(&target) => {
+                self.closed.push((target, allowed))
+            }
+            Shape::CallProven { target } if is_tool(&target) => self.call_proven.push(target),
+            _ => self.count(true),
+        }
+    }
+
+    fn of(mut self, named: &BTreeSet<NamedRight>) -> Vec<GrantedDetail> {
+        let mut details = names_by_server(named);
+        let mut more = Vec::new();
+        for base in details.values_mut() {
+            self.constrain(base, &mut more);
+            self.close(base, &mut more);
+            self.keep_read_only(base, &mut more);
+            let tools = base.tools.clone();
+            base.call_proof = tools
+                .into_iter()
+                .filter(|tool| concerns(&self.call_proven, &base.server, tool))
+                .collect();
+        }
+        details
+            .into_values()
+            .chain(more)
+            .filter(|detail| !detail.names_nothing())
+            .collect()
+    }
+
+    /// Holds every constraint in the first detail in which its argument has no other yet.
+    fn constrain(&self, base: &mut GrantedDetail, more: &mut Vec<GrantedDetail>) {
+        let server = base.server.clone();
+        for (target, pointer, constraint) in self
+            .constraints
+            .iter()
+            .filter(|(to, ..)| to.server == server)
+        {
+            for tool in base
+                .tools
+                .clone()
+                .into_iter()
+                .filter(|tool| target.names.contains(tool.as_str()))
+            {
+                let place = |detail: &GrantedDetail| {
+                    let held = detail
+                        .constraints
+                        .get(&tool)
+                        .and_then(|arguments| arguments.get(pointer));
+                    held.is_none_or(|held| held == constraint)
+                };
+                let here =
+                    |detail: &&mut GrantedDetail| detail.server == target.server && place(detail);
+                let mut all = std::iter::once(&mut *base).chain(more.iter_mut());
+                match all.find(here) {
+                    Some(detail) => hold(detail, &tool, pointer, constraint),
+                    None => {
+                        let mut next = GrantedDetail::new(target.server.clone());
+                        hold(&mut next, &tool, pointer, constraint);
+                        more.push(next);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes the arguments of tools: in a detail whose constraints name exactly what a closed list allows.
+    fn close(&mut self, base: &mut GrantedDetail, more: &mut Vec<GrantedDetail>) {
+        let mut unsaid = 0_usize;
+        let server = base.server.clone();
+        for (target, allowed) in self.closed.iter().filter(|(to, _)| to.server == server) {
+            for tool in base
+                .tools
+                .clone()
+                .into_iter()
+                .filter(|tool| target.names.contains(tool.as_str()))
+            {
+                if closed_list(base, &tool) == *allowed {
+                    base.closed_arguments.insert(tool);
+                    continue;
+                }
+                let mut closed = GrantedDetail::new(target.server.clone());
+                closed.tools.push(tool.clone());
+                let own = self.constraints.iter().filter(|(to, ..)| {
+                    to.server == target.server && to.names.contains(tool.as_str())
+                });
+                for (_, pointer, constraint) in
+                    own.filter(|(_, pointer, _)| allowed.contains(pointer.as_str()))
+                {
+                    hold(&mut closed, &tool, pointer, constraint);
+                }
+                // An argument that is allowed and constrained by nothing cannot be said: only others write so.
+                unsaid =
+                    unsaid.saturating_add(usize::from(closed_list(&closed, &tool) != *allowed));
+                closed.closed_arguments.insert(tool);
+                more.push(closed);
+            }
+        }
+        self.unsaid = self.unsaid.saturating_add(unsaid);
+    }
+
+    fn keep_read_only(&self, base: &mut GrantedDetail, more: &mut Vec<GrantedDetail>) {
+        let is_read_only =
+            |tool: &&ToolName| self.all_read_only || concerns(&self.read_only, &base.server, tool);
+        let tools: Vec<ToolName> = base.tools.iter().filter(is_read_only).cloned().collect();
+        if tools.len() == base.tools.len() {
+            base.read_only = self.all_read_only || !tools.is_empty();
+        } else if !tools.is_empty() {
+            let mut read_only = GrantedDetail::new(base.server.clone());
+            (read_only.tools, read_only.read_only) = (tools, true);
+            more.push(read_only);
+        }
+    }
+}
+
+/// The names alone, a detail for each server. A name that no right may have is left out, which only narrows.
+fn names_by_server(named: &BTreeSet<NamedRight>) -> BTreeMap<ServerUri, GrantedDetail> {
+    let mut details: BTreeMap<ServerUri, GrantedDetail> = BTreeMap::new();
+    for right in named {
+        let server = right.server();
+        let detail = details
+            .entry(server.clone())
+            .or_insert_with(|| GrantedDetail::new(server.clone()));
+        match right {
+            NamedRight::Names { kind, names, .. } => {
+                let names = names
+                    .iter()
+                    .filter_map(|name| name.parse::<ToolName>().ok());
+                let of_kind = if *kind == Kind::Prompt {
+                    &mut detail.prompts
+                } else {
+                    &mut detail.tools
+                };
+                of_kind.extend(names);
+            }
+            NamedRight::Subtree { segments, .. } => detail.resources.extend(tree(segments)),
+        }
+    }
+    details
+}
+
+fn tree(segments: &[String]) -> Option<ResourceTree> {
+    let (scheme, rest) = segments.split_first()?;
+    let tree: ResourceTree = format!("{scheme}://{}", rest.join("/")).parse().ok()?;
+    (tree.segments() == segments).then_some(tree)
+}
+
+fn hold(detail: &mut GrantedDetail, tool: &ToolName, pointer: &Pointer, constraint: &Constraint) {
+    if !detail.tools.contains(tool) {
+        detail.tools.push(tool.clone());
+    }
+    detail
+        .constraints
+        .entry(tool.clone())
+        .or_default()
+        .insert(pointer.clone(), constraint.clone());
+}
+
+/// The arguments that `tool` may have in `detail` once they are closed.
+fn closed_list(detail: &GrantedDetail, tool: &ToolName) -> BTreeSet<String> {
+    let constrained = detail.constraints.get(tool).into_iter().flatten();
+    constrained
+        .flat_map(|(pointer, _)| pointer.with_ancestors())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn concerns(targets: &[Target], server: &ServerUri, tool: &ToolName) -> bool {
+    targets
+        .iter()
+        .any(|target| target.server == *server && target.names.contains(tool.as_str()))
+}

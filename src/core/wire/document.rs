@@ -1,0 +1,297 @@
+//! Documents: what the broker signs and verifiers believe.
+//!
+//! Keys and revocations share one sequence, that of the journal, within an epoch, the age of the
+//! journal. Every document is a compact JWS (EdDSA) with a `typ` of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{
+        digest::SubjectDigest,
+        holder::HolderKey,
+        ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
+        jws::{self, JwsError},
+        key::{PrivateKey, PublicKey},
+        time::Timestamp,
+    },
+    token::manifest::Manifest,
+};
+
+/// A feed frame: a snapshot, a delta or a heartbeat for one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the broker writes and the verifier reads every member"
+)]
+pub struct Frame {
+    /// The broker.
+    pub iss: IssuerUri,
+    /// The server that the frame is for.
+    pub aud: ServerUri,
+    /// Which journal the sequence counts; a later journal has a greater epoch.
+    pub epoch: i64,
+    /// The sequence that the receiver must have; `None` makes it a snapshot, which replaces all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// The sequence that the receiver then has.
+    pub sequence: u64,
+    /// When the broker signed it.
+    pub at: Timestamp,
+    /// The root keys, when they changed or in a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Vec<RootKeyEntry>>,
+    /// The feed keys to trust from now on, when they changed or in a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed_keys: Option<Vec<PublicKey>>,
+    /// The server's manifest, when it changed or in a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
+    /// What was revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<RevocationEntry>,
+    /// The keys of every agent that is revoked and not reinstated, when they changed or in a
+    /// snapshot. Nobody can hand such an agent a pass, whenever that was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_holders: Option<Vec<SubjectDigest>>,
+}
+
+impl Frame {
+    /// The JWS `typ` of a frame.
+    pub const TYP: &'static str = "hallpass-feed+jwt";
+
+    /// Signs the frame with the feed key.
+    ///
+    /// # Errors
+    ///
+    /// Only when it cannot be written as JSON.
+    pub fn sign(&self, key: &PrivateKey) -> Result<String, JwsError> {
+        jws::sign(key, Self::TYP, Some(&key.public().thumbprint()), self)
+    }
+}
+
+/// A root key that passes may be signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the broker writes and the verifier reads every member"
+)]
+pub struct RootKeyEntry {
+    /// Its number.
+    pub id: KeyId,
+    /// The public half.
+    pub key: PublicKey,
+}
+
+/// One revoked subject, as small as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the broker writes and the verifier reads every member"
+)]
+pub struct RevocationEntry {
+    /// Digest of kind and name.
+    pub subject: SubjectDigest,
+    /// Passes issued up to then die; `None`: all, whenever issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<Timestamp>,
+    /// Until when it must be remembered.
+    pub expires_at: Timestamp,
+}
+
+/// How each kind of subject is digested: the same at the broker and at every verifier.
+#[derive(Debug, Clone, Copy)]
+pub struct Subjects;
+
+impl Subjects {
+    /// A block of a token.
+    #[must_use]
+    pub fn token(id: &RevocationId) -> SubjectDigest {
+        SubjectDigest::new("token", &id.to_string())
+    }
+
+    /// A task.
+    #[must_use]
+    pub fn task(task: &TaskId) -> SubjectDigest {
+        SubjectDigest::new("task", task.as_str())
+    }
+
+    /// An agent.
+    #[must_use]
+    pub fn agent(agent: &AgentId) -> SubjectDigest {
+        SubjectDigest::new("agent", agent.as_str())
+    }
+
+    /// A registered agent's key, wherever it stands in a chain of delegations.
+    #[must_use]
+    pub fn holder(key: &HolderKey) -> SubjectDigest {
+        SubjectDigest::new("holder", &key.thumbprint())
+    }
+
+    /// A steward.
+    #[must_use]
+    pub fn steward(steward: &StewardId) -> SubjectDigest {
+        SubjectDigest::new("steward", steward.as_str())
+    }
+
+    /// A server.
+    #[must_use]
+    pub fn server(server: &ServerUri) -> SubjectDigest {
+        SubjectDigest::new("server", server.as_str())
+    }
+
+    /// A root key.
+    #[must_use]
+    pub fn key(key: KeyId) -> SubjectDigest {
+        SubjectDigest::new("key", &key.to_string())
+    }
+}
+
+/// The key document at `/v1/keys.json`: public, and what a new verifier starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the broker writes and the verifier reads every member"
+)]
+pub struct KeyDocument {
+    /// The broker.
+    pub iss: IssuerUri,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The root keys that passes may be signed with.
+    pub keys: Vec<RootKeyEntry>,
+    /// The feed key that signs now.
+    pub feed_key: PublicKey,
+    /// Every change of the feed key, oldest first: from a pinned key to the current one.
+    pub feed_key_chain: Vec<String>,
+    /// The key that signs heads and exports of the audit trail now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_key: Option<PublicKey>,
+    /// Every change of the checkpoint key, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoint_key_chain: Vec<String>,
+}
+
+/// One link of a chain of keys: the old key vouches for the new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the broker writes and the verifier reads every member"
+)]
+pub struct KeyLink {
+    /// The broker.
+    pub iss: IssuerUri,
+    /// The key that signs this link.
+    pub old: PublicKey,
+    /// The key that it vouches for.
+    pub new: PublicKey,
+}
+
+impl KeyLink {
+    /// The JWS `typ` of a link from one feed key to the next.
+    pub const FEED_TYP: &'static str = "hallpass-feed-key+jwt";
+
+    /// The JWS `typ` of a link from one checkpoint key to the next.
+    pub const CHECKPOINT_TYP: &'static str = "hallpass-checkpoint-key+jwt";
+
+    /// Signs the link, of the type `typ`, with the old key.
+    ///
+    /// # Errors
+    ///
+    /// Only when it cannot be written as JSON.
+    pub fn sign(&self, typ: &str, old: &PrivateKey) -> Result<String, JwsError> {
+        jws::sign(old, typ, None, self)
+    }
+
+    /// The link in `text`, when the old key that it names signed it as one of the type `typ`.
+    #[must_use]
+    pub fn read(typ: &str, text: &str) -> Option<Self> {
+        let claimed: Self = peek(text)?;
+        jws::verify(&claimed.old, typ, text).ok()
+    }
+}
+
+impl KeyDocument {
+    /// The feed keys that this document proves to somebody who trusts the keys with these
+    /// `thumbprints`, oldest first.
+    ///
+    /// The document itself is unsigned: nothing in it is believed but what a trusted key, or one
+    /// vouched for by it, signed. Empty when no trusted key leads anywhere.
+    #[must_use]
+    pub fn feed_keys_from(&self, issuer: &IssuerUri, thumbprints: &[String]) -> Vec<PublicKey> {
+        let is_root = |key: &PublicKey| thumbprints.contains(&key.thumbprint());
+        let links = self.feed_key_chain.iter().filter_map(|text| {
+            KeyLink::read(KeyLink::FEED_TYP, text).filter(|link| link.iss == *issuer)
+        });
+        let mut trusted: Vec<PublicKey> = Vec::new();
+        for link in links {
+            if is_root(&link.old) && !trusted.contains(&link.old) {
+                trusted.push(link.old);
+            }
+            if trusted.contains(&link.old) && !trusted.contains(&link.new) {
+                trusted.push(link.new);
+            }
+        }
+        if is_root(&self.feed_key) && !trusted.contains(&self.feed_key) {
+            trusted.push(self.feed_key);
+        }
+        trusted
+    }
+}
+
+/// The payload of a JWS before its signature is checked: only to find the key to check it with.
+fn peek<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let payload = text.split('.').nth(1)?;
+    crate::base::json::parse_as(&URL_SAFE_NO_PAD.decode(payload).ok()?, jws::MAX_JWS_BYTES).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_leads_to_later_feed_keys_and_to_no_foreign_one() {
+        let issuer: IssuerUri = "https://broker.example".parse().unwrap();
+        let [first, second, third, foreign] =
+            [1, 2, 3, 9].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+        let link = |old: &PrivateKey, new: &PrivateKey, signer: &PrivateKey| {
+            let link = KeyLink {
+                iss: issuer.clone(),
+                old: old.public(),
+                new: new.public(),
+            };
+            link.sign(KeyLink::FEED_TYP, signer).unwrap()
+        };
+        let mut document = KeyDocument {
+            iss: issuer.clone(),
+            at: Timestamp::EPOCH,
+            keys: Vec::new(),
+            feed_key: third.public(),
+            feed_key_chain: vec![
+                link(&first, &second, &first),
+                link(&second, &third, &second),
+            ],
+            checkpoint_key: None,
+            checkpoint_key_chain: Vec::new(),
+        };
+        let keys = |document: &KeyDocument, pin: &PrivateKey| {
+            document.feed_keys_from(&issuer, &[pin.public().thumbprint()])
+        };
+        assert_eq!(
+            keys(&document, &first),
+            [first.public(), second.public(), third.public()]
+        );
+        assert_eq!(keys(&document, &second), [second.public(), third.public()]);
+        assert_eq!(keys(&document, &third), [third.public()]);
+        assert_eq!(keys(&document, &foreign), []);
+        document
+            .feed_key_chain
+            .push(link(&third, &foreign, &foreign));
+        assert!(!keys(&document, &first).contains(&foreign.public()));
+    }
+}

@@ -1,0 +1,423 @@
+//! Decision reports: what a verifier tells its broker about the calls that it decided.
+//!
+//! A report says who called what in which task, through whose hands the pass had gone, and what was
+//! decided. It holds digests of arguments and never the arguments, ids of tokens and never a token, and
+//! no person's name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{
+        ReasonCode,
+        digest::Digest,
+        ids::{AgentId, ReportId, RevocationId, ServerUri, StewardId, TaskId},
+        json, random,
+        time::Timestamp,
+        trace::TraceParent,
+    },
+    token::{Call, Hop, MAX_APPENDED_BLOCKS, rights::Kind},
+};
+
+/// What one request tells the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportBatch {
+    /// At most [`MAX_BATCH_REPORTS`], each about a server that the reporting verifier is for.
+    pub reports: Vec<Report>,
+}
+
+/// What is sent to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "broker and verifier handle every kind"
+)]
+pub enum Report {
+    /// A call was decided.
+    Call(Box<CallReport>),
+    /// Reports were lost before they could be sent.
+    Lost(LostReports),
+}
+
+impl Report {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> &ReportId {
+        match self {
+            Self::Call(call) => &call.id,
+            Self::Lost(lost) => &lost.id,
+        }
+    }
+
+    /// The server that it is about.
+    #[must_use]
+    pub const fn server(&self) -> &ServerUri {
+        match self {
+            Self::Call(call) => &call.server,
+            Self::Lost(lost) => &lost.server,
+        }
+    }
+
+    /// What no verifier would send: the member, and what is expected there.
+    ///
+    /// # Errors
+    ///
+    /// The first member that is out of its bounds.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self::Call(call) => call.check(),
+            Self::Lost(lost) if lost.from > lost.to => Err(("to", "not before `from`")),
+            Self::Lost(lost) if lost.count == Some(0) => {
+                Err(("count", "at least 1, or absent when it is not known"))
+            }
+            Self::Lost(_) => Ok(()),
+        }
+    }
+}
+
+/// One call that was decided, or a request with a genuine pass that was refused before its call was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CallReport {
+    /// Unique for each decision, so that a report that is sent twice counts once.
+    pub id: ReportId,
+    /// When it was decided, by the verifier's clock.
+    pub at: Timestamp,
+    /// Where.
+    pub server: ServerUri,
+    /// What was decided.
+    pub decision: Decision,
+    /// What was called; absent when the request was refused before its body was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<ReportedCall>,
+    /// The task that the pass was issued for.
+    pub task: TaskId,
+    /// The agent that it was issued to.
+    pub agent: AgentId,
+    /// On whose behalf that agent acts, as the pass says: an opaque id.
+    pub steward: StewardId,
+    /// The ids of the pass's blocks, block 0 first: who narrowed it, hop by hop. Each revokes it.
+    pub chain: Vec<RevocationId>,
+    /// Who was given the pass, as each holder before signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegates: Vec<ReportedHop>,
+    /// The thumbprint (RFC 7638) of the key that may use the pass; absent when it is bound to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// The trace and the span in whose course the call was made, as the caller says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<TraceParent>,
+}
+
+/// Whose pass a report is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a report names every one of these"
+)]
+pub struct PassIdentity {
+    /// The task that the pass was issued for.
+    pub task: TaskId,
+    /// The agent that it was issued to.
+    pub agent: AgentId,
+    /// On whose behalf that agent acts.
+    pub steward: StewardId,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a call is let through or it is not"
+)]
+pub enum Decision {
+    /// Let through.
+    Allowed,
+    /// Not let through, with every reason. Never empty.
+    Refused(Vec<ReasonCode>),
+}
+
+/// What was called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportedCall {
+    /// The MCP method.
+    pub method: CallMethod,
+    /// What kind of thing it names.
+    pub kind: Kind,
+    /// Which.
+    pub name: CalledName,
+    /// SHA-256 over the canonical JSON (RFC 8785) of the arguments; absent when there are none, or when a
+    /// number in them has no canonical form. Whoever can guess the arguments can tell that they were these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Digest>,
+}
+
+/// The MCP methods that name a thing of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CallMethod {
+    /// Calls a tool.
+    #[serde(rename = "tools/call")]
+    ToolsCall,
+    /// Fetches a prompt.
+    #[serde(rename = "prompts/get")]
+    PromptsGet,
+    /// Reads a resource.
+    #[serde(rename = "resources/read")]
+    ResourcesRead,
+    /// Asks to be told when a resource changes.
+    #[serde(rename = "resources/subscribe")]
+    ResourcesSubscribe,
+    /// Asks to be told no more.
+    #[serde(rename = "resources/unsubscribe")]
+    ResourcesUnsubscribe,
+    /// Asks what an argument of a prompt or of a resource template could be.
+    #[serde(rename = "completion/complete")]
+    CompletionComplete,
+}
+
+impl CallMethod {
+    /// As MCP spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ToolsCall => "tools/call",
+            Self::PromptsGet => "prompts/get",
+            Self::ResourcesRead => "resources/read",
+            Self::ResourcesSubscribe => "resources/subscribe",
+            Self::ResourcesUnsubscribe => "resources/unsubscribe",
+            Self::CompletionComplete => "completion/complete",
+        }
+    }
+
+    /// The method that `text` spells, when it is one that names a thing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "tools/call" => Self::ToolsCall,
+            "prompts/get" => Self::PromptsGet,
+            "resources/read" => Self::ResourcesRead,
+            "resources/subscribe" => Self::ResourcesSubscribe,
+            "resources/unsubscribe" => Self::ResourcesUnsubscribe,
+            "completion/complete" => Self::CompletionComplete,
+            _ => return None,
+        })
+    }
+
+    const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Tool => Self::ToolsCall,
+            Kind::Prompt => Self::PromptsGet,
+            Kind::Resource => Self::ResourcesRead,
+        }
+    }
+}
+
+/// The name of what was called: what a client sent, and so bounded. A name that is too long, empty or
+/// holds control characters stands as `sha256:` and its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CalledName(Box<str>);
+
+impl CalledName {
+    /// The name to report for `name`.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if is_plain(name) {
+            Self(name.into())
+        } else {
+            Self(format!("sha256:{}", Digest::of(name.as_bytes())).into())
+        }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+impl TryFrom<String> for CalledName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if is_plain(&text) {
+            Ok(Self(text.into()))
+        } else {
+            Err("expected 1 to 1024 bytes without control characters")
+        }
+    }
+}
+
+impl From<CalledName> for String {
+    fn from(name: CalledName) -> Self {
+        name.0.into()
+    }
+}
+
+/// One delegation of the pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReportedHop {
+    /// The block that says so, counted from 0.
+    pub block: usize,
+    /// Who was given the pass, as the holder before calls it.
+    pub agent: AgentId,
+    /// The thumbprint (RFC 7638) of the key that it was bound to.
+    pub key: String,
+}
+
+impl From<&Hop> for ReportedHop {
+    fn from(hop: &Hop) -> Self {
+        Self {
+            block: hop.block,
+            agent: hop.agent.clone(),
+            key: hop.key.thumbprint(),
+        }
+    }
+}
+
+/// Reports that nobody will ever see: their number, and when their calls were decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LostReports {
+    /// Unique for each gap.
+    pub id: ReportId,
+    /// At which server.
+    pub server: ServerUri,
+    /// How many; absent when that is not known, as after a crash, when there may have been none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// None was lost before.
+    pub from: Timestamp,
+    /// None was lost after.
+    pub to: Timestamp,
+}
+
+impl LostReports {
+    /// A gap with an id of its own.
+    #[must_use]
+    pub fn new(server: ServerUri, count: Option<u64>, (from, to): (Timestamp, Timestamp)) -> Self {
+        Self {
+            id: new_id(),
+            server,
+            count,
+            from,
+            to,
+        }
+    }
+}
+
+impl CallReport {
+    /// A report that `decision` was made at `at`, about a pass of `task`, `agent` and `steward`. The members that say
+    /// more of the pass and the call are set by the caller.
+    #[must_use]
+    pub fn new(
+        server: ServerUri,
+        at: Timestamp,
+        decision: Decision,
+        identity: PassIdentity,
+    ) -> Self {
+        Self {
+            id: new_id(),
+            at,
+            server,
+            decision,
+            call: None,
+            task: identity.task,
+            agent: identity.agent,
+            steward: identity.steward,
+            chain: Vec::new(),
+            delegates: Vec::new(),
+            holder: None,
+            caused_by: None,
+        }
+    }
+
+    /// Says in the course of what the call was made.
+    #[must_use]
+    pub fn caused_by(mut self, parent: Option<TraceParent>) -> Self {
+        self.caused_by = parent;
+        self
+    }
+
+    /// Says by which method, where it is not the usual one for what was called.
+    #[must_use]
+    pub fn by_method(mut self, method: Option<CallMethod>) -> Self {
+        if let (Some(call), Some(method)) = (&mut self.call, method) {
+            call.method = method;
+        }
+        self
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let blocks = MAX_APPENDED_BLOCKS.saturating_add(1);
+        let keys = self
+            .delegates
+            .iter()
+            .map(|hop| &hop.key)
+            .chain(&self.holder);
+        let mut last = 0;
+        let rising = self
+            .delegates
+            .iter()
+            .all(|hop| std::mem::replace(&mut last, hop.block) < hop.block);
+        match &self.decision {
+            Decision::Refused(reasons) if !(1..=ReasonCode::ALL.len()).contains(&reasons.len()) => {
+                Err(("decision", "a refusal has at least one reason, each once"))
+            }
+            Decision::Allowed if self.call.is_none() => Err(("call", "what was allowed is a call")),
+            _ if !(1..=blocks).contains(&self.chain.len()) => {
+                Err(("chain", "1 to 9 ids of blocks"))
+            }
+            _ if !rising || last >= self.chain.len() => {
+                Err(("delegates", "blocks of the chain, in their order"))
+            }
+            _ if !keys
+                .into_iter()
+                .all(|key| Digest::from_base64url(key).is_some()) =>
+            {
+                Err(("holder", "thumbprints of keys (RFC 7638)"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ReportedCall {
+    /// The call, with the digest of its arguments.
+    #[must_use]
+    pub fn of(call: &Call<'_>) -> Self {
+        Self {
+            method: CallMethod::of(call.kind),
+            kind: call.kind,
+            name: CalledName::of(call.name),
+            arguments: call.arguments.and_then(json::canonical_digest),
+        }
+    }
+}
+
+fn new_id() -> ReportId {
+    ReportId::from_random(*random::bytes())
+}
+
+/// A broker takes at most so many reports at once.
+pub const MAX_BATCH_REPORTS: usize = 500;
+
+/// A longer name is reported as its digest.
+const MAX_NAME_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests;

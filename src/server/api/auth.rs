@@ -1,0 +1,403 @@
+//! Who is asking: sessions as extractors, so that a route's signature says who may call it.
+//!
+//! One `Authorization` header with one credential. An assertion is used up before anything else
+//! happens, and some record tells of it before the answer leaves (see the front).
+
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use moka::sync::Cache;
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::server::{
+    App,
+    edge::{
+        context::{Context, Here},
+        problem::Problem,
+    },
+};
+use hallpass_broker::{
+    Caller, UsedAssertion,
+    domain::event::Actor,
+    identity::{
+        Credential, Operation, OperatorError, OperatorSession, OperatorStanding, RegisteredKey,
+        assertion,
+    },
+};
+use hallpass_core::base::{
+    ReasonCode,
+    ids::{AgentId, OperatorId, ServerUri},
+};
+
+/// An agent that proved its key with this request.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) agent: AgentId,
+    pub(crate) caller: Caller,
+}
+
+/// An operator whose token allows the operation `N`.
+#[derive(Debug)]
+pub(crate) struct Operator<N> {
+    pub(crate) caller: Caller,
+    pub(crate) session: OperatorSession,
+    needs: PhantomData<fn() -> N>,
+}
+
+/// An agent about its own, or an operator whose token allows the operation `N`.
+#[derive(Debug)]
+pub(crate) enum Reader<N> {
+    Agent(Box<Agent>),
+    Operator(#[expect(dead_code, reason = "that there is one is what counts")] Box<Operator<N>>),
+}
+
+impl<N> Reader<N> {
+    /// The agent to whose things the answer is confined.
+    pub(crate) fn confined_to(&self) -> Option<&AgentId> {
+        match self {
+            Self::Agent(agent) => Some(&agent.agent),
+            Self::Operator(_) => None,
+        }
+    }
+}
+
+/// The operation that a route needs.
+pub(crate) trait Needs {
+    /// As operators' tokens name it.
+    const OPERATION: Operation;
+}
+
+/// One type for each operation, so that extractors can name them.
+pub(crate) mod needs {
+    use super::{Needs, Operation};
+
+    macro_rules! needs {
+        ($($name:ident),+ $(,)?) => {$(
+            #[derive(Debug)]
+            pub(crate) struct $name;
+
+            impl Needs for $name {
+                const OPERATION: Operation = Operation::$name;
+            }
+        )+};
+    }
+
+    needs!(
+        AgentsRead,
+        AgentsWrite,
+        AgentsDelete,
+        ServersRead,
+        ServersWrite,
+        ServersDelete,
+        StewardsRead,
+        StewardsWrite,
+        StewardsDelete,
+        StewardsSignIn,
+        OperatorsRead,
+        OperatorsWrite,
+        OperatorsDelete,
+        KeysRead,
+        KeysRotate,
+        PolicyRead,
+        PolicyExplain,
+        PolicyWrite,
+        PolicyReload,
+        TasksRead,
+        RevocationsRead,
+        RevocationsCreate,
+        RevocationsReinstate,
+        AuditRead,
+        DecisionsCreate,
+    );
+}
+
+impl FromRequestParts<Arc<App>> for Agent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        match credential(&parts.headers, app, &context)? {
+            Credential::Assertion(text) => app.agent(text, &context),
+            Credential::OperatorToken(text) => {
+                let known = app.operator(text, &context).map(drop);
+                Err(known
+                    .err()
+                    .unwrap_or_else(|| Problem::forbidden("this route is for agents")))
+            }
+        }
+    }
+}
+
+impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        let session = match credential(&parts.headers, app, &context)? {
+            Credential::OperatorToken(text) => app.operator(text, &context)?,
+            // An agent is told what it is not allowed only once it proved who it is.
+            Credential::Assertion(text) => {
+                return Err(app
+                    .agent(text, &context)
+                    .err()
+                    .unwrap_or_else(for_operators));
+            }
+        };
+        session
+            .clear(N::OPERATION, app.broker.now())
+            .map_err(|error| app.refused(error, &context))?;
+        let caller = context.caller(Actor::Operator(session.operator().clone()));
+        Ok(Self {
+            caller,
+            session,
+            needs: PhantomData,
+        })
+    }
+}
+
+impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        if let Credential::Assertion(text) = credential(&parts.headers, app, &context)? {
+            return app
+                .agent(text, &context)
+                .map(|agent| Self::Agent(Box::new(agent)));
+        }
+        Operator::from_request_parts(parts, app)
+            .await
+            .map(|operator| Self::Operator(Box::new(operator)))
+    }
+}
+
+/// An operator, for routes where what is needed depends on the parameters.
+#[derive(Debug)]
+pub(crate) struct Follower(OperatorSession);
+
+impl FromRequestParts<Arc<App>> for Follower {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        match credential(&parts.headers, app, &context)? {
+            Credential::OperatorToken(text) => app.operator(text, &context).map(Self),
+            Credential::Assertion(text) => Err(app
+                .agent(text, &context)
+                .err()
+                .unwrap_or_else(for_operators)),
+        }
+    }
+}
+
+impl Follower {
+    /// Who.
+    pub(crate) const fn operator(&self) -> &OperatorId {
+        self.0.operator()
+    }
+
+    /// Whether it may follow `server`; for `None`, a server that is not registered, whether it may
+    /// know that.
+    pub(crate) fn clear(&self, app: &App, server: Option<&ServerUri>) -> Result<(), Problem> {
+        let now = app.broker.now();
+        let cleared = match server {
+            Some(server) => self.0.clear_at(Operation::FeedRead, server, now),
+            None => self.0.clear(Operation::ServersRead, now),
+        };
+        cleared.map_err(outside)
+    }
+
+    /// Whether it still may: its operator may have been removed, or its time be over.
+    pub(crate) fn still_follows(&self, app: &App, server: &ServerUri) -> bool {
+        app.stands(&self.0)
+            && self
+                .0
+                .clear_at(Operation::FeedRead, server, app.broker.now())
+                .is_ok()
+    }
+}
+
+impl App {
+    /// The agent that signed the assertion `text`, which is used up by this.
+    pub(crate) fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
+        let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
+        let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
+        let verified = verified
+            .map_err(|error| self.not_authenticated(context, error.reason().to_string()))?;
+        let used = UsedAssertion {
+            agent: verified.agent,
+            jti: verified.jti,
+            expires_at: verified.expires_at,
+        };
+        // SECURITY: first, so that a used assertion that somebody caught uses up the sender's quota and
+        // not the agent's.
+        self.broker
+            .use_assertion(&used)
+            .inspect_err(|_| self.limits.note_failure(context.peer))?;
+        self.admit_principal(&format!("agent {}", used.agent), context)?;
+        let agent = used.agent.clone();
+        let caller = Caller {
+            assertion: Some(used),
+            ..context.caller(Actor::Agent(agent.clone()))
+        };
+        context.used_assertion(caller.clone());
+        Ok(Agent { agent, caller })
+    }
+
+    /// The operator that presents the token `text`.
+    pub(crate) fn operator(
+        &self,
+        text: &str,
+        context: &Context,
+    ) -> Result<OperatorSession, Problem> {
+        let session = self.authenticate(text);
+        let session = session
+            .map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
+        self.admit_principal(&format!("operator {}", session.operator()), context)?;
+        Ok(session)
+    }
+
+    /// Counts a request of somebody who proved to be `principal`, often and at once.
+    pub(crate) fn admit_principal(
+        &self,
+        principal: &String,
+        context: &Context,
+    ) -> Result<(), Problem> {
+        self.limits.admit_principal(principal)?;
+        let share = self.request_shares.take(principal);
+        context.hold(share.ok_or_else(|| Problem::rate_limited(Duration::from_secs(1)))?);
+        Ok(())
+    }
+
+    /// A permit that is kept for operators who may revoke: nobody must be able to keep them out.
+    pub(crate) fn reserved(
+        &self,
+        headers: &HeaderMap,
+        context: &Context,
+    ) -> Option<OwnedSemaphorePermit> {
+        let Some(Credential::OperatorToken(text)) = one_credential(headers) else {
+            return None;
+        };
+        let session = self
+            .authenticate(text)
+            .inspect_err(|_| self.limits.note_failure(context.peer))
+            .ok()?;
+        session
+            .clear(Operation::RevocationsCreate, self.broker.now())
+            .ok()?;
+        Arc::clone(&self.reserve).try_acquire_owned().ok()
+    }
+
+    fn authenticate(&self, text: &str) -> Result<OperatorSession, ReasonCode> {
+        let broker = &self.broker;
+        let standing = OperatorStanding {
+            key: &|id| broker.state().operator_key(id),
+            is_revoked: &|block| broker.state().is_revoked_block(block),
+            is_accepted: &|operator, issued_at| {
+                broker.state().accepts_operator(operator, issued_at)
+            },
+        };
+        OperatorSession::authenticate(text, &standing).map_err(|error| error.reason())
+    }
+
+    /// Whether a session that was good still is: neither its token, nor its operator, nor the key
+    /// that signed it was revoked.
+    fn stands(&self, session: &OperatorSession) -> bool {
+        let state = self.broker.state();
+        let token = session.token();
+        state.accepts_operator(session.operator(), token.issued_at())
+            && state.operator_key(token.key()).is_some()
+            && !token
+                .blocks()
+                .iter()
+                .any(|block| state.is_revoked_block(block))
+    }
+
+    /// Whether the operator of a session may still read the audit trail.
+    pub(crate) fn still_accepts(&self, session: &OperatorSession) -> bool {
+        self.stands(session)
+            && session
+                .clear(Operation::AuditRead, self.broker.now())
+                .is_ok()
+    }
+
+    fn refused(&self, error: OperatorError, context: &Context) -> Problem {
+        match error.code() {
+            ReasonCode::Unauthenticated => {
+                self.not_authenticated(context, error.reason().as_str().to_owned())
+            }
+            _ => outside(error),
+        }
+    }
+
+    fn not_authenticated(&self, context: &Context, inside: String) -> Problem {
+        self.limits.note_failure(context.peer);
+        Problem::unauthenticated(inside)
+    }
+}
+
+/// Agents' keys, parsed; an entry counts as long as the agent's record holds the same JWKs.
+pub(crate) struct AgentKeys(Cache<AgentId, (Vec<Value>, Arc<[RegisteredKey]>)>);
+
+impl AgentKeys {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(MAX_AGENTS))
+    }
+
+    fn of(&self, app: &App, agent: &AgentId) -> Option<Arc<[RegisteredKey]>> {
+        let state = app.broker.state();
+        let record = state.agent(agent)?;
+        if let Some((jwks, keys)) = self.0.get(agent)
+            && jwks == record.keys
+        {
+            return Some(keys);
+        }
+        let keys: Arc<[RegisteredKey]> = RegisteredKey::from_jwks(&record.keys).ok()?.into();
+        self.0
+            .insert(agent.clone(), (record.keys.clone(), Arc::clone(&keys)));
+        Some(keys)
+    }
+}
+
+impl fmt::Debug for AgentKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentKeys")
+    }
+}
+
+/// The one bearer credential of a request.
+pub(crate) fn one_credential(headers: &HeaderMap) -> Option<Credential<'_>> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().and_then(|value| value.to_str().ok());
+    value
+        .filter(|_| values.next().is_none())
+        .and_then(Credential::from_authorization)
+}
+
+/// The same, where there must be one.
+fn credential<'h>(
+    headers: &'h HeaderMap,
+    app: &App,
+    context: &Context,
+) -> Result<Credential<'h>, Problem> {
+    one_credential(headers).ok_or_else(|| {
+        app.not_authenticated(context, "not exactly one bearer credential".to_owned())
+    })
+}
+
+pub(crate) fn outside(error: OperatorError) -> Problem {
+    match error.code() {
+        ReasonCode::Forbidden => Problem::forbidden(error.to_string()),
+        _ => Problem::unauthenticated(error.reason().as_str()),
+    }
+}
+
+fn for_operators() -> Problem {
+    Problem::forbidden("this route is for operators")
+}
+
+const MAX_AGENTS: u64 = 10_000;

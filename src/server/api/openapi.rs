@@ -1,0 +1,117 @@
+//! The OpenAPI document's frame, and what every operation in it shares.
+
+#![expect(
+    dead_code,
+    reason = "some of these types describe JSON and are never made"
+)]
+
+use utoipa::{
+    IntoParams, IntoResponses, Modify, ToSchema,
+    openapi::{
+        OpenApi,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use crate::server::edge::problem::{OAuthErrorBody, ProblemBody};
+
+/// The document, without its routes.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "hallpass",
+        description = "Just-in-time credential broker for AI agents.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    modifiers(&Security),
+    tags(
+        (name = "tasks", description = "Agents open tasks and get passes"),
+        (name = "revocations", description = "Ending what was handed out"),
+        (name = "registry", description = "Agents, servers, stewards and operators"),
+        (name = "keys", description = "The broker's keys"),
+        (name = "policy", description = "What decides"),
+        (name = "oauth", description = "The OAuth 2.1 door"),
+        (name = "audit", description = "What happened"),
+        (name = "feed", description = "What verifiers follow"),
+    ),
+)]
+pub(crate) struct Document;
+
+/// Who may call, and that anything may go wrong.
+pub(crate) struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut OpenApi) {
+        let agent = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("An agent's assertion (RFC 7523 shape), used once"))
+            .build();
+        let operator = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("Biscuit")
+            .description(Some("An operator's token, maybe attenuated"))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("agent", SecurityScheme::Http(agent));
+        components.add_security_scheme("operator", SecurityScheme::Http(operator));
+        let client = Http::builder()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some(
+                "An agent's id and secret; or both in the body, or a client assertion (RFC 7523)",
+            ))
+            .build();
+        components.add_security_scheme("client", SecurityScheme::Http(client));
+        let none: [&str; 0] = [];
+        let either = ["agent", "operator"].map(|name| SecurityRequirement::new(name, none));
+        document.security = Some(either.into());
+    }
+}
+
+/// What may go wrong with any request.
+#[derive(IntoResponses)]
+pub(crate) enum Problems {
+    /// A problem with the request.
+    #[response(status = "4XX", content_type = "application/problem+json")]
+    Theirs(#[to_schema] ProblemBody),
+    /// A problem of the broker's.
+    #[response(status = "5XX", content_type = "application/problem+json")]
+    Ours(#[to_schema] ProblemBody),
+}
+
+/// What may go wrong with a request to an OAuth endpoint (RFC 6749 section 5.2).
+#[derive(IntoResponses)]
+pub(crate) enum OAuthProblems {
+    /// A problem with the request.
+    #[response(status = "4XX", content_type = "application/json")]
+    Theirs(#[to_schema] OAuthErrorBody),
+    /// A problem of the broker's.
+    #[response(status = "5XX", content_type = "application/json")]
+    Ours(#[to_schema] OAuthErrorBody),
+}
+
+/// Which page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Paging {
+    /// 1 to 200 items; 50 when absent.
+    limit: Option<u8>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// One key, one effect, one answer.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyKey {
+    /// 1 to 128 visible ASCII characters. The same request under the same key has no second effect.
+    #[param(rename = "Idempotency-Key")]
+    key: Option<String>,
+}
+
+/// This very document.
+#[derive(ToSchema)]
+pub(crate) struct OpenApiDocument {
+    /// `3.1.0`.
+    openapi: String,
+}

@@ -1,0 +1,196 @@
+//! Servers: their manifests, pinned by an operator.
+
+use std::{str::FromStr, sync::Arc};
+
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::server::{
+    App,
+    api::{
+        auth::{
+            Operator,
+            needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
+        },
+        openapi::{IdempotencyKey, Paging, Problems},
+        schema,
+    },
+    edge::{
+        answer::{Answer, Page},
+        extract::{Input, Named, NamedPair, NoInput, Params},
+        idempotency::Once,
+        problem::Problem,
+    },
+};
+use hallpass_broker::{
+    ServerView,
+    domain::{client::SecretId, event::Subject},
+};
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        ids::{IdError, ServerName, ServerUri},
+    },
+    token::manifest::Manifest,
+};
+
+/// A server's short name or, percent-encoded in a path, its URI.
+#[derive(Debug)]
+pub(crate) struct ServerText(String);
+
+impl FromStr for ServerText {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.contains(':') {
+            text.parse::<ServerUri>()?;
+        } else {
+            text.parse::<ServerName>()?;
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Registers a server, or replaces its manifest.
+#[utoipa::path(put, path = "/v1/servers", operation_id = "servers_set", tag = "registry", security(("operator" = [])),
+    request_body = schema::Manifest,
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(crate) async fn set(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    input: Input<Manifest>,
+) -> Result<Answer, Problem> {
+    Answer::ok(&app.broker.set_server(&operator.caller, input.value).await?)
+}
+
+/// Registers a server that is not registered yet.
+#[utoipa::path(post, path = "/v1/servers", operation_id = "servers_create",
+    tag = "registry", security(("operator" = [])),
+    params(IdempotencyKey), request_body = schema::Manifest,
+    responses((status = 201, description = "The server", body = schema::ServerView), Problems))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    once: Once,
+    input: Input<Manifest>,
+) -> Result<Answer, Problem> {
+    let work = async |caller| Answer::created(&app.broker.add_server(&caller, input.value).await?);
+    once.run(&app, (operator.caller, input.digest), work).await
+}
+
+/// Servers in the order of their URIs.
+#[utoipa::path(get, path = "/v1/servers", operation_id = "servers_list",
+    tag = "registry", security(("operator" = [])), params(Paging),
+    responses((status = 200, description = "A page", body = Page<schema::ServerView>), Problems))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    _: Operator<ServersRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["limit", "cursor"])?;
+    let (list, limit) = (params.list("servers"), params.limit()?);
+    let items = app
+        .broker
+        .servers(params.after(&list)?.as_ref(), limit.saturating_add(1));
+    Page::answer(&list, items, limit, |server| server.manifest.server.clone())
+}
+
+/// One server.
+#[utoipa::path(get, path = "/v1/servers/{name}", operation_id = "servers_show",
+    tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path)),
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    _: Operator<ServersRead>,
+    Named(ServerText(server)): Named<ServerText>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    params.only(&[])?;
+    Answer::ok(&app.broker.server(&server)?)
+}
+
+/// A server with the secret that was just made for it.
+#[derive(Serialize)]
+struct WithSecret<'a> {
+    #[serde(flatten)]
+    server: &'a ServerView,
+    client_id: &'a ServerName,
+    client_secret: &'a str,
+}
+
+/// Gives a server another secret, of two at most, to ask about passes with; the old one stays good until it is
+/// removed.
+#[utoipa::path(post, path = "/v1/servers/{name}/secrets", operation_id = "servers_add_secret",
+    tag = "registry", security(("operator" = [])), params(("name" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The server and its secret", body = schema::ServerView), Problems))]
+pub(crate) async fn add_secret(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    Named(ServerText(server)): Named<ServerText>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let (server, secret) = app.broker.add_server_secret(&caller, &server).await?;
+        let (client_id, client_secret) = (&server.manifest.name, secret.expose());
+        Answer::created(&WithSecret {
+            server: &server,
+            client_id,
+            client_secret,
+        })
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Takes a secret from a server.
+#[utoipa::path(delete, path = "/v1/servers/{name}/secrets/{secret_id}", operation_id = "servers_remove_secret",
+    tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path), ("secret_id" = String, Path)),
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(crate) async fn remove_secret(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersWrite>,
+    NamedPair(ServerText(server), secret): NamedPair<ServerText, SecretId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    Answer::ok(
+        &app.broker
+            .remove_server_secret(&operator.caller, &server, &secret)
+            .await?,
+    )
+}
+
+/// Removes a server: nothing is minted for it any more.
+#[utoipa::path(delete, path = "/v1/servers/{name}", operation_id = "servers_remove",
+    tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path)), responses((status = 204, description = "Done"), Problems))]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    operator: Operator<ServersDelete>,
+    Named(ServerText(server)): Named<ServerText>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker.remove_server(&operator.caller, &server).await?;
+    Ok(Answer::done())
+}
+
+/// Lets a revoked server be minted for again.
+#[utoipa::path(post, path = "/v1/servers/{name}/reinstate", operation_id = "servers_reinstate",
+    tag = "registry", security(("operator" = [])),
+    params(("name" = String, Path), IdempotencyKey),
+    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+pub(crate) async fn reinstate(
+    State(app): State<Arc<App>>,
+    operator: Operator<RevocationsReinstate>,
+    Named(ServerText(server)): Named<ServerText>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let subject = Subject::Server(app.broker.server(&server)?.manifest.server);
+        app.broker.reinstate(&caller, subject).await?;
+        Answer::ok(&app.broker.server(&server)?)
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}

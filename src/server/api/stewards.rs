@@ -1,0 +1,183 @@
+//! Stewards: the people who answer for agents, and the erasing of their names.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::server::{
+    App,
+    api::{
+        auth::{
+            Operator,
+            needs::{
+                RevocationsReinstate, StewardsDelete, StewardsRead, StewardsSignIn, StewardsWrite,
+            },
+        },
+        openapi::{IdempotencyKey, Paging, Problems},
+        schema,
+    },
+    edge::{
+        answer::{Answer, Page},
+        extract::{Input, Named, NoInput, Params},
+        idempotency::Once,
+        problem::Problem,
+    },
+};
+use hallpass_broker::{Identity, domain::event::Subject, identity::issuer::TrustedKind};
+use hallpass_core::base::{digest::Digest, ids::StewardId, time::Timestamp};
+
+/// A steward to be registered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StewardRequest {
+    /// The person's name; it stays in the directory, from which it can be erased.
+    name: String,
+    /// How a trusted issuer names the person; it stays in the directory too.
+    #[serde(default)]
+    identity: Option<IdentityRequest>,
+}
+
+#[derive(Serialize)]
+struct CodeBody<'a> {
+    steward: &'a StewardId,
+    code: &'a str,
+    expires_at: Timestamp,
+}
+
+/// How a trusted issuer names a person.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentityRequest {
+    /// The `iss` of its tokens.
+    issuer: String,
+    /// The person's `sub`.
+    subject: String,
+}
+
+/// Registers a steward, or finds the one who has the name, and links an identity to it.
+#[utoipa::path(post, path = "/v1/stewards", operation_id = "stewards_create",
+    tag = "registry", security(("operator" = [])),
+    params(IdempotencyKey), request_body = StewardRequest,
+    responses((status = 201, description = "The steward", body = schema::StewardView), Problems))]
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsWrite>,
+    once: Once,
+    input: Input<StewardRequest>,
+) -> Result<Answer, Problem> {
+    let StewardRequest { name, identity } = input.value;
+    let identity = identity.map(|IdentityRequest { issuer, subject }| Identity { issuer, subject });
+    let knows = |issuer: &str| {
+        [TrustedKind::IdToken, TrustedKind::IdJag]
+            .iter()
+            .any(|kind| app.trust.is_trusted(issuer, *kind))
+    };
+    if identity
+        .as_ref()
+        .is_some_and(|identity| !knows(&identity.issuer))
+    {
+        let detail = "no issuer of this name is trusted for ID tokens or ID-JAGs: see `[[oauth.issuer]]` of the settings";
+        return Err(Problem::invalid("identity.issuer", detail));
+    }
+    let work =
+        async |caller| Answer::created(&app.broker.add_steward(&caller, (&name, identity)).await?);
+    // The broker names the member as agents' registration does.
+    once.run(&app, (operator.caller, input.digest), work)
+        .await
+        .map_err(|problem| problem.renamed("steward", "name"))
+}
+
+/// Stewards in the order of their ids.
+#[utoipa::path(get, path = "/v1/stewards", operation_id = "stewards_list",
+    tag = "registry", security(("operator" = [])), params(Paging),
+    responses((status = 200, description = "A page", body = Page<schema::StewardView>), Problems))]
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    _: Operator<StewardsRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["limit", "cursor"])?;
+    let (list, limit) = (params.list("stewards"), params.limit()?);
+    let items = app
+        .broker
+        .stewards(params.after(&list)?.as_ref(), limit.saturating_add(1));
+    Page::answer(&list, items, limit, |steward| steward.steward.clone())
+}
+
+/// Erases a steward's name. The opaque id stays, and every proof valid.
+#[utoipa::path(delete, path = "/v1/stewards/{steward}/name", operation_id = "stewards_erase",
+    tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path)), responses((status = 204, description = "Done"), Problems))]
+pub(crate) async fn erase(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsDelete>,
+    Named(steward): Named<StewardId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker.erase_steward(&operator.caller, &steward).await?;
+    Ok(Answer::done())
+}
+
+/// Unlinks a steward from every identity: nobody proves to be that person any more. Tasks that were opened
+/// stay; revoke the steward to end them.
+#[utoipa::path(delete, path = "/v1/stewards/{steward}/identities", operation_id = "stewards_unidentify",
+    tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path)), responses((status = 204, description = "Done"), Problems))]
+pub(crate) async fn unidentify(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsWrite>,
+    Named(steward): Named<StewardId>,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    app.broker
+        .unidentify_steward(&operator.caller, &steward)
+        .await?;
+    Ok(Answer::done())
+}
+
+/// Lets a revoked steward's agents be minted for again.
+#[utoipa::path(post, path = "/v1/stewards/{steward}/reinstate", operation_id = "stewards_reinstate",
+    tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path), IdempotencyKey),
+    responses((status = 204, description = "Done"), Problems))]
+pub(crate) async fn reinstate(
+    State(app): State<Arc<App>>,
+    operator: Operator<RevocationsReinstate>,
+    Named(steward): Named<StewardId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let steward = app.broker.find_steward(steward.as_str())?;
+        app.broker
+            .reinstate(&caller, Subject::Steward(steward))
+            .await?;
+        Ok(Answer::done())
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}
+
+/// Makes a code with which the steward signs in once, on the page where clients ask for consent.
+#[utoipa::path(post, path = "/v1/stewards/{steward}/code", operation_id = "stewards_code",
+    tag = "registry", security(("operator" = [])),
+    params(("steward" = String, Path), IdempotencyKey),
+    responses((status = 201, description = "The code", body = schema::SignInCode), Problems))]
+pub(crate) async fn code(
+    State(app): State<Arc<App>>,
+    operator: Operator<StewardsSignIn>,
+    Named(steward): Named<StewardId>,
+    once: Once,
+    _: NoInput,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let (code, expires_at) = app.broker.make_sign_in_code(&caller, &steward).await?;
+        Answer::created(&CodeBody {
+            steward: &steward,
+            code: code.expose(),
+            expires_at,
+        })
+    };
+    once.run(&app, (operator.caller, Digest::ZERO), work).await
+}

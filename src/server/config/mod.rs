@@ -1,0 +1,299 @@
+//! Configuration: flags over environment over file over defaults, parsed once, whole or not at all.
+//!
+//! Nothing downstream checks a value again. Unknown keys, values of another kind, values out of
+//! range and contradictions are all refused, with file, line and key; each value remembers where
+//! it came from. `docs/configuration.md` is made from [`SETTINGS`].
+
+mod parse;
+mod raw;
+mod settings;
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use raw::RawConfig;
+pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
+pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
+
+use hallpass_broker::{Retention, identity::issuer::TrustedIssuer};
+use hallpass_core::base::ids::IssuerUri;
+
+/// The configuration of a broker; if it exists, it holds together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Address of the API.
+    pub listen: SocketAddr,
+    /// Address of health and metrics.
+    pub admin_listen: SocketAddr,
+    /// Where journal, index and keys live.
+    pub data_dir: PathBuf,
+    /// Where grants and guardrails live.
+    pub policy_dir: PathBuf,
+    /// Certificate and key of the API.
+    pub tls: Option<Tls>,
+    /// How long a stopping broker waits for requests in flight.
+    pub drain_timeout: Duration,
+    /// What requests may cost.
+    pub limits: Limits,
+    /// A new key is published this long before it signs.
+    pub rotation_overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub rotate_keys_after: Option<Duration>,
+    /// The file with the passphrase that private key files are encrypted under, if they are.
+    pub passphrase_file: Option<PathBuf>,
+    /// How the journal is split, and which of its past is kept.
+    pub retention: Retention,
+    /// The OAuth door.
+    pub oauth: OAuth,
+    /// What is logged, and how.
+    pub log: Log,
+    issuer: Option<IssuerUri>,
+    effective: Vec<Effective>,
+}
+
+/// Where TLS material lives; the files are read by whoever listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub private_key: PathBuf,
+}
+
+/// What requests may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest body, in bytes.
+    pub body_bytes: usize,
+    /// Requests a second, per principal.
+    pub requests_per_second: NonZeroU32,
+    /// Requests at once before the rate holds, per principal.
+    pub burst: NonZeroU32,
+    /// Requests worked on at once, over all.
+    pub concurrent_requests: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Longest time for one request.
+    pub request_timeout: Duration,
+    /// Longest task.
+    pub max_task_ttl: Duration,
+    /// Longest pass; never longer than a task.
+    pub max_pass_ttl: Duration,
+    /// Longest chain of decisions, in bytes.
+    pub decisions_bytes: u64,
+}
+
+/// The OAuth door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth {
+    /// How long the task of a token request lasts.
+    pub token_ttl: Duration,
+    /// Whether clients may describe themselves in documents at their ids.
+    pub client_documents: bool,
+    /// Whether clients may register themselves.
+    pub dynamic_registration: bool,
+    /// Whether this machine itself may be asked for keys and documents, over plain http too.
+    pub fetch_loopback: bool,
+    /// The issuers of whose people and workloads something is believed.
+    pub issuers: Vec<TrustedIssuer>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Directives that `tracing_subscriber::EnvFilter` accepts.
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What the command line says, before anything of it is believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--issuer`.
+    pub issuer: Option<String>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--admin-listen`.
+    pub admin_listen: Option<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<String>,
+    /// `--policy-dir`.
+    pub policy_dir: Option<String>,
+    /// `--dangerous-plain-http`.
+    pub dangerous_plain_http: bool,
+    /// `--tls-certificate`.
+    pub tls_certificate: Option<String>,
+    /// `--tls-private-key`.
+    pub tls_private_key: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<String>,
+    /// `--log-filter`.
+    pub log_filter: Option<String>,
+}
+
+impl Overrides {
+    fn value(&self, key: &str) -> Option<String> {
+        let value = match key {
+            "issuer" => &self.issuer,
+            "listen" => &self.listen,
+            "admin_listen" => &self.admin_listen,
+            "data_dir" => &self.data_dir,
+            "policy_dir" => &self.policy_dir,
+            "dangerous_plain_http" => return self.dangerous_plain_http.then(|| "true".to_owned()),
+            "tls.certificate" => &self.tls_certificate,
+            "tls.private_key" => &self.tls_private_key,
+            "log.format" => &self.log_format,
+            "log.filter" => &self.log_filter,
+            _ => return None,
+        };
+        value.clone()
+    }
+
+    #[cfg(test)]
+    fn all_set_to(text: &str) -> Self {
+        let text = || Some(text.to_owned());
+        Self {
+            config: None,
+            issuer: text(),
+            listen: text(),
+            admin_listen: text(),
+            data_dir: text(),
+            policy_dir: text(),
+            dangerous_plain_http: true,
+            tls_certificate: text(),
+            tls_private_key: text(),
+            log_format: text(),
+            log_filter: text(),
+        }
+    }
+}
+
+/// One value in force, as `--check-config` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// The key.
+    pub key: &'static str,
+    /// The value as text; in brackets, what holds for want of one. No setting holds a secret.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Config {
+    /// Reads the configuration; `environment` looks up a variable, as [`process_environment`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is not TOML of the right shape, and for every value that is
+    /// refused or contradicts another.
+    pub fn load(
+        overrides: &Overrides,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        RawConfig::gather(overrides, environment)?.try_into()
+    }
+
+    /// The issuer: the configured one, or the URL of `bound`, the address that the API got.
+    ///
+    /// # Errors
+    ///
+    /// When none is configured and `bound` has no URL that others could use: it stands for every
+    /// address, or speaks plain http beyond loopback.
+    pub fn issuer(&self, bound: SocketAddr) -> Result<IssuerUri, ConfigError> {
+        if let Some(issuer) = &self.issuer {
+            return Ok(issuer.clone());
+        }
+        let (scheme, default_port) = if self.tls.is_some() {
+            ("https", 443)
+        } else {
+            ("http", 80)
+        };
+        let url = if bound.port() == default_port {
+            // Only the host of a socket address, in its URL form.
+            let text = bound.to_string();
+            let host = text
+                .rsplit_once(':')
+                .map_or(text.as_str(), |(host, _)| host);
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{bound}")
+        };
+        match url.parse() {
+            Ok(issuer) if !bound.ip().is_unspecified() => Ok(issuer),
+            _ => Err(ConfigError::NoIssuer(bound)),
+        }
+    }
+
+    /// Whether health and metrics are served with TLS: beyond loopback, when there is a certificate.
+    #[must_use]
+    pub const fn admin_uses_tls(&self) -> bool {
+        self.tls.is_some() && !self.admin_listen.ip().is_loopback()
+    }
+
+    /// Every value in force with its origin, in the order of the reference page.
+    #[must_use]
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+}
+
+/// Looks up a variable in the environment of this process.
+#[must_use]
+pub fn process_environment(name: &str) -> Option<String> {
+    // What is not UTF-8 is kept in a form that no setting accepts, so that it is refused and not skipped.
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// A configuration that was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or with a key that there is not.
+    #[error("{} line {line}: {message}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Values that are refused, all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Values(Vec<Problem>),
+    /// The listener's address is no URL for others.
+    #[error("`issuer` must be set: others cannot reach the broker at `{0}` by a URL that is safe")]
+    NoIssuer(SocketAddr),
+}
+
+/// One value that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` = `{given}` ({origin}): {detail}")]
+pub struct Problem {
+    /// The key.
+    pub key: &'static str,
+    /// The value, as text.
+    pub given: String,
+    /// Where it was given.
+    pub origin: Origin,
+    /// What was expected.
+    pub detail: String,
+}

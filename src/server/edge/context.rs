@@ -1,0 +1,96 @@
+//! The context of one request: its id, its trace, its peer, and the assertion that it used.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, Request},
+    http::{HeaderValue, request::Parts},
+};
+
+use crate::server::{
+    App,
+    edge::{problem::Problem, share::Share},
+};
+use hallpass_broker::{Caller, domain::event::Actor};
+use hallpass_core::base::{
+    ids::RequestId,
+    trace::{TRACEPARENT, TraceParent},
+};
+
+/// The context of one request; made by the front, found by handlers in the request's extensions.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Made here: an id that somebody sends is not believed.
+    pub(crate) id: RequestId,
+    /// The W3C trace id that came with it.
+    pub(crate) trace: Option<String>,
+    pub(crate) peer: IpAddr,
+    /// Whoever used an assertion.
+    user: Mutex<Option<Caller>>,
+    /// A piece of the share of whoever asks, held until the request is done.
+    share: Mutex<Option<Share>>,
+}
+
+impl Context {
+    pub(crate) fn new(request: &Request) -> Self {
+        let parents = request.headers().get_all(TRACEPARENT);
+        let trace = TraceParent::only(parents.iter().map(HeaderValue::as_bytes));
+        let peer = request
+            .extensions()
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|info| info.0.ip());
+        Self {
+            id: RequestId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes()),
+            trace: trace.map(|parent| parent.trace_id()),
+            peer: peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            user: Mutex::new(None),
+            share: Mutex::new(None),
+        }
+    }
+
+    /// The caller `actor` of this request.
+    pub(crate) fn caller(&self, actor: Actor) -> Caller {
+        let (request, trace) = (Some(self.id.clone()), self.trace.clone());
+        Caller {
+            actor,
+            request,
+            trace,
+            idempotency: None,
+            assertion: None,
+        }
+    }
+
+    /// Holds `share` until the request is done.
+    pub(crate) fn hold(&self, share: Share) {
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+    }
+
+    /// Notes that `caller` used an assertion, which some record must tell of before the answer.
+    pub(crate) fn used_assertion(&self, caller: Caller) {
+        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
+    }
+
+    /// Whoever used an assertion.
+    pub(crate) fn take_user(&self) -> Option<Caller> {
+        self.user
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+/// The context as an extractor.
+#[derive(Debug, Clone)]
+pub(crate) struct Here(pub(crate) Arc<Context>);
+
+impl FromRequestParts<Arc<App>> for Here {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let found = parts.extensions.get::<Self>().cloned();
+        found.ok_or_else(|| Problem::internal("a route without the front layer"))
+    }
+}

@@ -1,0 +1,237 @@
+//! Idempotency: one key, one effect, one answer.
+//!
+//! For ten minutes (`Options::repeat_answers`) the same request gets the very same answer from memory; requests that come
+//! while the first is under way wait for it. Afterwards, or after a restart, the journal still
+//! knows the key, and the answer, which may have held a token, is gone: 409 says so and names the task.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{self, Arc, PoisonError, Weak},
+    time::Duration,
+};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, StatusCode, request::Parts},
+};
+use moka::{policy::EvictionPolicy, sync::Cache};
+use tokio::sync::Mutex;
+
+use crate::server::{
+    App,
+    edge::{answer::Answer, problem::Problem},
+};
+use hallpass_broker::{Caller, domain::event::Actor};
+use hallpass_core::base::{ReasonCode, digest::Digest};
+
+/// The request's idempotency key with its route, when it has one.
+#[derive(Debug)]
+pub(crate) struct Once {
+    key: Option<String>,
+    route: String,
+}
+
+impl FromRequestParts<Arc<App>> for Once {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        let route = format!("{} {}", parts.method, parts.uri.path());
+        Ok(Self {
+            key: read_key(&parts.headers)?,
+            route,
+        })
+    }
+}
+
+impl Once {
+    /// Does `work` unless it was done under this key before. `body` is the digest of what was sent.
+    pub(crate) async fn run<F>(
+        self,
+        app: &App,
+        (caller, body): (Caller, Digest),
+        work: impl FnOnce(Caller) -> F,
+    ) -> Result<Answer, Problem>
+    where
+        F: Future<Output = Result<Answer, Problem>>,
+    {
+        let Some(key) = self.key else {
+            return work(caller).await;
+        };
+        let principal = match &caller.actor {
+            Actor::Agent(agent) => format!("agent {agent}"),
+            Actor::Operator(operator) => format!("operator {operator}"),
+            Actor::TaskClient(task) => format!("task client {task}"),
+            Actor::Steward(steward) => format!("steward {steward}"),
+            Actor::Broker => "broker".to_owned(),
+        };
+        let digest = Digest::of_parts(&[
+            principal.as_bytes(),
+            &[0],
+            self.route.as_bytes(),
+            &[0],
+            key.as_bytes(),
+        ]);
+        let turn = app.answers.turn(digest);
+        let _turn = turn.lock().await;
+        if let Some((of, answer)) = app.answers.made.get(&digest) {
+            let detail = "this key was used for another request: use a new key";
+            return if of == body {
+                Ok(answer)
+            } else {
+                Err(conflict(detail))
+            };
+        }
+        refuse_known(app, digest).await?;
+        let made = work(Caller {
+            idempotency: Some(digest),
+            ..caller
+        })
+        .await?;
+        app.answers.made.insert(digest, (body, made.clone()));
+        Ok(made)
+    }
+}
+
+/// The answers that are remembered, and whose turn it is.
+pub(crate) struct Answers {
+    /// What was asked under a key, and the answer. A request that fails leaves nothing, and whoever
+    /// waited for it tries for itself.
+    made: Cache<Digest, (Digest, Answer)>,
+    /// SECURITY: the keys of requests under way are not in the cache: whatever it forgets, two requests
+    /// with one key never work at once.
+    turns: sync::Mutex<HashMap<Digest, Weak<Mutex<()>>>>,
+}
+
+impl Answers {
+    pub(crate) fn new(repeated: Duration) -> Self {
+        let weigh = |_: &Digest, (_, answer): &(Digest, Answer)| {
+            u32::try_from(answer.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(ENTRY_BYTES)
+        };
+        // The oldest leave first: an answer that was just made is the one that is asked for again.
+        let made = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(weigh);
+        let made = made
+            .max_capacity(MAX_ANSWER_BYTES)
+            .time_to_live(repeated)
+            .build();
+        Self {
+            made,
+            turns: sync::Mutex::default(),
+        }
+    }
+
+    /// The turn of a key: who has its lock works.
+    fn turn(&self, digest: Digest) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() >= MANY_TURNS {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::default();
+        turns.insert(digest, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answers")
+    }
+}
+
+/// Refuses a key that the journal knows: its answer was in memory only.
+async fn refuse_known(app: &App, digest: Digest) -> Result<(), Problem> {
+    let broker = Arc::clone(&app.broker);
+    let found = tokio::task::spawn_blocking(move || broker.index().idempotency(&digest)).await;
+    let failed = |inside: String| {
+        Problem::unavailable("whether this was done before cannot be told now", inside)
+    };
+    let found = found
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))?;
+    match found {
+        Some((_, task)) => {
+            let detail = "this was done before and its answer is gone; `task_id` names the task, when there is one";
+            Err(conflict(detail).task(task))
+        }
+        None => Ok(()),
+    }
+}
+
+fn read_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let bad = || {
+        Problem::invalid(
+            HEADER,
+            format!("give one key of 1 to {MAX_KEY_CHARS} visible ASCII characters"),
+        )
+    };
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let is_key = |text: &&str| {
+        (1..=MAX_KEY_CHARS).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let key = value.to_str().ok().filter(is_key).ok_or_else(bad)?;
+    if values.next().is_some() {
+        Err(bad())
+    } else {
+        Ok(Some(key.to_owned()))
+    }
+}
+
+fn conflict(detail: &'static str) -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        ReasonCode::IdempotencyConflict,
+        detail,
+    )
+    .field(HEADER)
+}
+
+const HEADER: &str = "Idempotency-Key";
+const MAX_KEY_CHARS: usize = 128;
+
+/// Answers take at most this much room; the journal answers for those that were pushed out.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// What an answer takes besides its own bytes.
+const ENTRY_BYTES: u32 = 200;
+/// More turns than requests can be under way: those that are over are forgotten.
+const MANY_TURNS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_under_way_keeps_its_turn_whatever_else_is_asked() {
+        let answers = Answers::new(Duration::from_secs(600));
+        let key = |number: usize| Digest::of(&number.to_be_bytes());
+        let turn = answers.turn(key(0));
+        for number in 1..3 * MANY_TURNS {
+            drop(answers.turn(key(number)));
+        }
+        assert!(Arc::ptr_eq(&turn, &answers.turn(key(0))));
+        assert!(answers.turns.lock().unwrap().len() <= MANY_TURNS + 1);
+    }
+
+    #[test]
+    fn the_latest_answer_is_remembered_however_many_there_are() {
+        let answers = Answers::new(Duration::from_secs(600));
+        let answer = Answer::ok(&"x".repeat(1024 * 1024)).unwrap();
+        for number in 0..200_usize {
+            let key = Digest::of(&number.to_be_bytes());
+            answers.made.insert(key, (key, answer.clone()));
+            answers.made.run_pending_tasks();
+            assert!(answers.made.contains_key(&key), "{number}");
+        }
+        assert!(answers.made.weighted_size() <= MAX_ANSWER_BYTES);
+    }
+}

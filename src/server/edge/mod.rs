@@ -1,0 +1,14 @@
+//! HTTP plumbing that knows no route: limits, TLS, connections, extractors, problems, streams.
+
+pub(crate) mod answer;
+pub(crate) mod connections;
+pub(crate) mod context;
+pub(crate) mod cursor;
+pub(crate) mod extract;
+pub(crate) mod idempotency;
+pub(crate) mod limit;
+pub(crate) mod problem;
+pub(crate) mod share;
+pub(crate) mod stream;
+pub(crate) mod times;
+pub(crate) mod tls;

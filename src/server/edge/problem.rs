@@ -1,0 +1,492 @@
+//! Problems: how everything that goes wrong is told outside (RFC 9457), rendered in one place.
+//!
+//! OAuth clients are told the same in the words of RFC 6749. Two audiences: what is outside never holds a token,
+//! a value that somebody sent, a path of the server's file system or anything of another principal; what is inside
+//! goes to the log, once: at `info` what OAuth clients are told by one fixed text for each code.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::server::oauth::grammar::OAuthError;
+use hallpass_broker::{
+    BrokerError, DecisionsError,
+    policy::{PolicyErrors, Reason},
+};
+use hallpass_core::base::{
+    ReasonCode,
+    ids::{RequestId, TaskId},
+};
+
+/// Something that went wrong, on its way to whoever asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem(Box<Told>);
+
+#[derive(Debug, Clone)]
+struct Told {
+    status: StatusCode,
+    code: ReasonCode,
+    detail: Cow<'static, str>,
+    field: Option<String>,
+    reasons: Vec<ReasonBody>,
+    errors: Vec<String>,
+    task: Option<TaskId>,
+    retry_after: Option<Duration>,
+    /// What an OAuth client is told; `None`: whatever fits the status.
+    oauth: Option<OAuthError>,
+    /// For the log.
+    inside: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: ReasonCode,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self(Box::new(Told {
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            reasons: Vec::new(),
+            errors: Vec::new(),
+            task: None,
+            retry_after: None,
+            oauth: None,
+            inside: None,
+        }))
+    }
+
+    /// A refusal of an OAuth endpoint; `inside` is for the log.
+    pub(crate) fn oauth(error: OAuthError, inside: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let code = match error {
+            OAuthError::InvalidClient => ReasonCode::Unauthenticated,
+            OAuthError::UnauthorizedClient | OAuthError::AccessDenied => ReasonCode::Forbidden,
+            OAuthError::TemporarilyUnavailable => ReasonCode::Unavailable,
+            OAuthError::ServerError => ReasonCode::Internal,
+            _ => ReasonCode::InvalidRequest,
+        };
+        let mut problem = Self::new(status, code, error.description())
+            .inside(format!("{error}: {}", inside.into()));
+        problem.0.oauth = Some(error);
+        problem.0.retry_after =
+            (error == OAuthError::TemporarilyUnavailable).then_some(RETRY_AFTER);
+        problem
+    }
+
+    /// A member, parameter or header is wrong.
+    pub(crate) fn invalid(field: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ReasonCode::InvalidRequest, detail).field(field)
+    }
+
+    /// The credential is missing or does not verify; one text for every reason.
+    pub(crate) fn unauthenticated(inside: impl Into<String>) -> Self {
+        let detail = "present one credential that is valid now: `Authorization: Bearer …`";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            ReasonCode::Unauthenticated,
+            detail,
+        )
+        .inside(inside)
+    }
+
+    pub(crate) fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ReasonCode::Forbidden, detail)
+    }
+
+    /// No such thing, or not the caller's to see: the two look the same.
+    pub(crate) fn not_found(what: &str) -> Self {
+        let detail = format!("there is no such {what}, or it is not yours to see");
+        Self::new(StatusCode::NOT_FOUND, ReasonCode::NotFound, detail)
+    }
+
+    pub(crate) fn rate_limited(wait: Duration) -> Self {
+        let detail = "too many requests: wait as long as Retry-After says";
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ReasonCode::RateLimited,
+            detail,
+        )
+        .retry_after(wait)
+    }
+
+    pub(crate) fn unavailable(detail: &'static str, inside: impl Into<String>) -> Self {
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ReasonCode::Unavailable,
+            detail,
+        );
+        problem.retry_after(RETRY_AFTER).inside(inside)
+    }
+
+    fn storage_low(inside: impl Into<String>) -> Self {
+        let detail =
+            "the broker's disk is nearly full: until there is room, it only revokes and ends";
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ReasonCode::StorageLow,
+            detail,
+        );
+        problem.retry_after(RETRY_AFTER).inside(inside)
+    }
+
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        let detail = "it took too long; what was asked for may have been done";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, ReasonCode::Timeout, detail).retry_after(limit)
+    }
+
+    pub(crate) fn internal(inside: impl Into<String>) -> Self {
+        let detail = "a fault of the broker: its log tells more under this request id";
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ReasonCode::Internal,
+            detail,
+        )
+        .inside(inside)
+    }
+
+    /// Policy files that do not check, told to operators.
+    pub(crate) fn policy(errors: &PolicyErrors) -> Self {
+        let detail = "the policy does not check, so the one in force stays";
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            ReasonCode::InvalidRequest,
+            detail,
+        );
+        problem.0.errors = errors.findings().iter().map(ToString::to_string).collect();
+        problem
+    }
+
+    pub(crate) fn field(mut self, field: impl Into<String>) -> Self {
+        self.0.field = Some(field.into());
+        self
+    }
+
+    /// Names the member as this route's body spells it, where the broker names it otherwise.
+    pub(crate) fn renamed(self, broker: &str, here: &str) -> Self {
+        if self.0.field.as_deref() == Some(broker) {
+            self.field(here)
+        } else {
+            self
+        }
+    }
+
+    pub(crate) fn task(mut self, task: Option<TaskId>) -> Self {
+        self.0.task = task;
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    pub(crate) fn inside(mut self, inside: impl Into<String>) -> Self {
+        self.0.inside = Some(inside.into());
+        self
+    }
+}
+
+impl From<OAuthError> for Problem {
+    fn from(error: OAuthError) -> Self {
+        Self::oauth(error, error.description())
+    }
+}
+
+impl Told {
+    /// What an OAuth client is told.
+    fn as_oauth(&self) -> OAuthError {
+        self.oauth.unwrap_or(match self.status {
+            StatusCode::UNAUTHORIZED => OAuthError::InvalidClient,
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => OAuthError::TemporarilyUnavailable,
+            status if status.is_server_error() => OAuthError::ServerError,
+            _ => OAuthError::InvalidRequest,
+        })
+    }
+
+    fn body(&self, request: &RequestId) -> ProblemBody {
+        ProblemBody {
+            problem_type: format!("urn:hallpass:problem:{}", self.code),
+            title: self.code.as_str().replace('_', " "),
+            status: self.status.as_u16(),
+            detail: self.detail.to_string(),
+            code: self.code.as_str().to_owned(),
+            request_id: request.to_string(),
+            field: self.field.clone(),
+            reasons: self.reasons.clone(),
+            errors: self.errors.clone(),
+            task_id: self.task.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl From<BrokerError> for Problem {
+    fn from(error: BrokerError) -> Self {
+        let code = error.code();
+        let inside = error.to_string();
+        match error {
+            BrokerError::Refused(reasons) => {
+                let mut problem = Self::new(
+                    StatusCode::FORBIDDEN,
+                    code,
+                    "refused: `reasons` lists every one",
+                );
+                problem.0.reasons = reasons.iter().map(ReasonBody::from).collect();
+                problem
+            }
+            BrokerError::Invalid { field, detail } => Self::invalid(field, detail),
+            // What was asked for is the caller's word, which may be anything: it is not logged either.
+            BrokerError::NotFound(what) => Self::not_found(kind_of(&what)),
+            BrokerError::Conflict(detail) => Self::new(StatusCode::CONFLICT, code, detail),
+            BrokerError::Suspended(detail) => Self::new(StatusCode::FORBIDDEN, code, detail),
+            BrokerError::TaskEnded(detail) => Self::new(StatusCode::CONFLICT, code, detail),
+            BrokerError::Archived(detail) => Self::new(StatusCode::GONE, code, detail),
+            BrokerError::Replay => Self::unauthenticated(inside),
+            BrokerError::Journal(_) => {
+                Self::unavailable("nothing can be recorded now, so nothing was done", inside)
+            }
+            BrokerError::StorageLow => Self::storage_low(inside),
+            BrokerError::Trail(_) => {
+                Self::unavailable("the audit trail cannot be read now", inside)
+            }
+            BrokerError::Full(_) => Self::unavailable(
+                "there are as many as there may be now: ask again later",
+                inside,
+            ),
+            BrokerError::Internal(_) => Self::internal(inside),
+            BrokerError::Busy => {
+                Self::unavailable("too many reports are being made: ask again later", inside)
+            }
+            BrokerError::Decisions(DecisionsError::Busy) => {
+                Self::unavailable("too many reports wait: send them again later", inside)
+            }
+            BrokerError::Decisions(_) => {
+                Self::unavailable("the chain of decisions cannot be used now", inside)
+            }
+            BrokerError::Files(_) => {
+                Self::unavailable("the broker cannot reach its files now", inside)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The body is written by [`render`], which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.0.status;
+        response.extensions_mut().insert(Arc::new(*self.0));
+        response
+    }
+}
+
+/// Gives a response its problem as a body, where it is one; logs what is for inside.
+///
+/// Errors that a library answered with (no route, wrong method) become problems too.
+pub(crate) fn render(
+    mut response: Response,
+    request: &RequestId,
+    dialect: Dialect,
+) -> (Response, Option<ReasonCode>) {
+    if response.extensions_mut().remove::<Page>().is_some() {
+        return (response, None);
+    }
+    let problem = response.extensions_mut().remove::<Arc<Told>>();
+    let problem = problem.or_else(|| foreign(&response).map(|problem| Arc::new(*problem.0)));
+    let Some(problem) = problem else {
+        return (response, None);
+    };
+    let inside = problem.inside.as_deref().unwrap_or_default();
+    if problem.status.is_server_error() {
+        tracing::error!(request.id = %request, code = %problem.code, error = inside, "the request failed");
+    } else if dialect == Dialect::OAuth {
+        tracing::info!(request.id = %request, error = %problem.as_oauth(), reason = inside, "the request was refused");
+    } else {
+        tracing::debug!(request.id = %request, code = %problem.code, reason = inside, "the request was refused");
+    }
+    // Plain strings and numbers: there is nothing here that JSON could not hold.
+    let (body, content_type, challenge) = match dialect {
+        Dialect::Problem => (
+            serde_json::to_vec(&problem.body(request)),
+            PROBLEM_JSON,
+            "Bearer realm=\"hallpass\"",
+        ),
+        Dialect::OAuth => {
+            let error = problem.as_oauth();
+            let body = OAuthErrorBody {
+                error: error.as_str(),
+                error_description: error.description(),
+            };
+            (
+                serde_json::to_vec(&body),
+                "application/json",
+                "Basic realm=\"hallpass\"",
+            )
+        }
+    };
+    let body = body.unwrap_or_default();
+    let (mut parts, _) = response.into_parts();
+    let headers = &mut parts.headers;
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if problem.status == StatusCode::UNAUTHORIZED {
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        );
+    }
+    if let Some(wait) = problem.retry_after {
+        // Whole seconds, rounded up: never asks somebody back too early.
+        let seconds = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0))
+            .max(1);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    (
+        Response::from_parts(parts, Body::from(body)),
+        Some(problem.code),
+    )
+}
+
+fn foreign(response: &Response) -> Option<Problem> {
+    let status = response.status();
+    let problem = match status {
+        StatusCode::NOT_FOUND => {
+            Problem::new(status, ReasonCode::NotFound, "there is no such route")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            status,
+            ReasonCode::HttpMethodNotAllowed,
+            "`Allow` lists the methods of this route",
+        ),
+        _ if status.is_client_error() => Problem::new(
+            status,
+            ReasonCode::InvalidRequest,
+            "the request is malformed",
+        ),
+        _ if status.is_server_error() => Problem::internal("a library answered with an error"),
+        _ => return None,
+    };
+    Some(problem)
+}
+
+/// `task` of "open task `tsk_…`": the kind without the name, which may be anything that was sent.
+fn kind_of(what: &str) -> &str {
+    let kind = what.split('`').next().unwrap_or_default().trim();
+    kind.strip_prefix("such ").unwrap_or(kind)
+}
+
+/// Marks a response that tells a person what is wrong by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Page;
+
+/// In which words a problem is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// RFC 9457, for the API.
+    Problem,
+    /// RFC 6749 section 5.2, for OAuth endpoints.
+    OAuth,
+}
+
+/// An error of an OAuth endpoint (RFC 6749 section 5.2).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OAuthError)]
+pub(crate) struct OAuthErrorBody {
+    /// The code.
+    error: &'static str,
+    /// The code in words.
+    error_description: &'static str,
+}
+
+/// A problem (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody {
+    /// `urn:hallpass:problem:` and the code.
+    #[serde(rename = "type")]
+    problem_type: String,
+    /// The code in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong and what would be right.
+    detail: String,
+    /// One stable word.
+    code: String,
+    /// The request, as the broker's log knows it.
+    request_id: String,
+    /// The member, parameter or header that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// Every reason of a refusal.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<ReasonBody>,
+    /// What is wrong with the policy: file, line and reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<String>,
+    /// The task that an earlier request with this idempotency key opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+}
+
+/// One reason of a refusal.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Reason)]
+pub(crate) struct ReasonBody {
+    /// One stable word.
+    code: String,
+    /// What it is about and what decided, in words.
+    detail: String,
+    /// The right that is refused, when it is about one: `tool read_ledger`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    right: Option<String>,
+    /// The server of that right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    /// The grant or guardrail that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_by: Option<RuleBody>,
+}
+
+/// A grant or guardrail.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = DecidingRule)]
+struct RuleBody {
+    /// Its name.
+    name: String,
+    /// Its file, under the policy directory.
+    file: String,
+}
+
+impl From<&Reason> for ReasonBody {
+    fn from(reason: &Reason) -> Self {
+        let source = reason.decided_by.as_ref();
+        Self {
+            code: reason.code.as_str().to_owned(),
+            detail: reason.detail.clone(),
+            right: reason.right.as_ref().map(ToString::to_string),
+            server: reason.right.as_ref().map(|right| right.server.to_string()),
+            decided_by: source.map(|source| RuleBody {
+                name: source.name.clone(),
+                file: source.file.clone(),
+            }),
+        }
+    }
+}
+
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// When the broker cannot do something, trying again sooner is of no use.
+const RETRY_AFTER: Duration = Duration::from_secs(5);

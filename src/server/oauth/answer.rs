@@ -1,0 +1,98 @@
+//! Answers of the token endpoint (RFC 6749 section 5).
+
+use serde::Serialize;
+
+use crate::server::{
+    edge::{answer::Answer, problem::Problem},
+    oauth::grammar::{Asked, OAuthError, exchange::ACCESS_TOKEN},
+};
+use hallpass_broker::{BrokerError, Handed, Issued};
+use hallpass_core::{
+    base::time::Timestamp,
+    token::{GrantedDetail, scope},
+};
+
+/// A token, handed out once.
+#[derive(Serialize)]
+struct Body<'a> {
+    access_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<&'a [GrantedDetail]>,
+}
+
+/// The pass that was `issued` to whoever `asked`, told at `now`.
+pub(super) fn token(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Answer, Problem> {
+    told(issued, (None, None, asked.details.is_some()), now)
+}
+
+/// The pass that was `issued` for another token, told at `now` (RFC 8693 section 2.2.1).
+pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Answer, Problem> {
+    told(
+        issued,
+        (Some(ACCESS_TOKEN), None, asked.details.is_some()),
+        now,
+    )
+}
+
+/// The pass that was handed to a person's client, with what renews it.
+pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Answer, Problem> {
+    told(
+        &handed.issued,
+        (None, Some(handed.refresh.expose()), handed.in_detail),
+        now,
+    )
+}
+
+fn told(
+    issued: &Issued,
+    (issued_token_type, refresh_token, in_detail): (Option<&'static str>, Option<&str>, bool),
+    now: Timestamp,
+) -> Result<Answer, Problem> {
+    Answer::ok(&Body {
+        access_token: issued.token.expose(),
+        issued_token_type,
+        token_type: if issued.record.holder.is_some() {
+            "DPoP"
+        } else {
+            "Bearer"
+        },
+        expires_in: issued.record.expires_at.since(now).as_secs(),
+        refresh_token,
+        scope: scope::granted(&issued.record.rights),
+        // RFC 9396 section 7: for those who sent some. Some stock clients take no answer with members
+        // that they did not ask for.
+        authorization_details: in_detail.then_some(issued.record.rights.as_slice()),
+    })
+}
+
+/// Why the broker gave no token, as the client is told: the reasons are in the audit trail.
+pub(super) fn refusal(error: BrokerError, asked: &Asked) -> Problem {
+    let inside = error.to_string();
+    let refused = if asked.names_scope() {
+        OAuthError::InvalidScope
+    } else {
+        OAuthError::UnauthorizedClient
+    };
+    let told = match &error {
+        BrokerError::Refused(_) => refused,
+        BrokerError::Invalid {
+            field: "authorization_details",
+            ..
+        } if asked.details.is_some() => OAuthError::InvalidAuthorizationDetails,
+        BrokerError::Invalid { .. } => refused,
+        BrokerError::Suspended(_) => OAuthError::UnauthorizedClient,
+        BrokerError::TaskEnded(_) | BrokerError::Conflict(_) => OAuthError::InvalidGrant,
+        BrokerError::NotFound(_) | BrokerError::Replay => OAuthError::InvalidClient,
+        // What keeps the broker from recording is told with its own status, and when to come back.
+        _ => return error.into(),
+    };
+    Problem::oauth(told, inside)
+}

@@ -1,0 +1,314 @@
+//! The authorization endpoint (RFC 6749 section 3.1): a person is shown who asks for what, signs in, and
+//! allows or refuses it.
+//!
+//! Two pages, both forms without a script or a cookie. The first is made of the request alone and needs no
+//! memory; the second is made once somebody has signed in, and is good once. Until the client and its
+//! redirect URI are known, whatever is wrong is told on a page; from then on it is told to the client.
+
+mod asking;
+mod documents;
+mod page;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::Response,
+};
+use moka::sync::Cache;
+
+pub(crate) use crate::server::oauth::authorize::documents::Documents;
+use crate::server::{
+    App,
+    api::openapi::Problems,
+    edge::{
+        context::{Context, Here},
+        extract::FormInput,
+        problem::Problem,
+    },
+    oauth::{
+        authorize::{
+            asking::{Asking, Unknown},
+            page::{decide, respond, sign_in, stopped},
+        },
+        grammar::{Form, OAuthError},
+    },
+};
+use hallpass_broker::{BrokerError, Offer, OneTime, domain::event::Actor};
+use hallpass_core::base::digest::Digest;
+
+/// What the pages need beside the broker.
+pub(crate) struct Desk {
+    /// Where clients describe themselves; `None` when that is off.
+    documents: Option<Documents>,
+    /// Forms of the second page, by the digest of the secret in them.
+    open: Cache<Digest, Arc<Open>>,
+}
+
+/// The second page, as it was shown to somebody who had signed in.
+struct Open {
+    asking: Asking,
+    offer: Offer,
+}
+
+impl Desk {
+    pub(crate) fn new(documents: Option<Documents>) -> Self {
+        Self {
+            documents,
+            open: Cache::builder()
+                .max_capacity(MAX_OPEN)
+                .time_to_live(OPEN_FOR)
+                .build(),
+        }
+    }
+
+    /// Whether clients may describe themselves in documents.
+    pub(crate) const fn reads_documents(&self) -> bool {
+        self.documents.is_some()
+    }
+
+    /// Takes out what the form `secret` stands for: it is sent once, however often it is clicked.
+    fn take(&self, secret: &str) -> Option<Arc<Open>> {
+        let digest = Digest::of(secret.as_bytes());
+        // The cache gives nothing that is too old; taking out alone would not look.
+        self.open.get(&digest)?;
+        self.open.remove(&digest)
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("documents", &self.documents)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shows a person who asks for what.
+#[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
+    responses((status = 200, description = "A page to sign in on", body = String, content_type = "text/html"),
+        (status = 303, description = "To the client, which is told what is wrong; what nobody is told is on a page"),
+        Problems))]
+pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default();
+    match Asking::read((&app, context.peer), query).await {
+        Ok(asking) => match asking.ask(&app) {
+            Ok(ask) => {
+                let shown = sign_in(&asking, &ask, (query, None));
+                respond(StatusCode::OK, shown, Some(&asking.redirect))
+            }
+            Err(error) => refuse(&app, &asking, error),
+        },
+        Err(unknown) => nobody(unknown),
+    }
+}
+
+/// Takes what a person filled in: the code to sign in with, or the decision.
+#[utoipa::path(post, path = "/oauth/authorize", operation_id = "oauth_decide", tag = "oauth", security(()),
+    responses((status = 200, description = "A page to allow or refuse on", body = String, content_type = "text/html"),
+        (status = 303, description = "To the client, with a code or an error; what the person did wrong is on a page"),
+        Problems))]
+pub(crate) async fn take(
+    State(app): State<Arc<App>>,
+    Here(context): Here,
+    headers: HeaderMap,
+    FormInput(form): FormInput,
+) -> Result<Response, Problem> {
+    // SECURITY: the front has refused every other origin; browsers send their own with every form.
+    if !headers.contains_key(header::ORIGIN) {
+        return Err(
+            Problem::forbidden("this form is for browsers, which send an Origin").field("Origin"),
+        );
+    }
+    match (form.text("step"), form.text("form"), form.text("request")) {
+        (Some("sign_in"), None, Some(request)) => signed_in(&app, &context, (&form, request)).await,
+        (Some("allow"), Some(open), None) => allowed(&app, &context, open).await,
+        (Some("refuse"), Some(open), None) => Ok(match app.desk.take(open) {
+            Some(open) => denied(&app, &open.asking),
+            None => over(),
+        }),
+        (Some("refuse"), None, Some(request)) => {
+            Ok(match Asking::read((&app, context.peer), request).await {
+                Ok(asking) => denied(&app, &asking),
+                Err(unknown) => nobody(unknown),
+            })
+        }
+        _ => Ok(over()),
+    }
+}
+
+async fn signed_in(
+    app: &App,
+    context: &Context,
+    (form, request): (&Form, &str),
+) -> Result<Response, Problem> {
+    let asking = match Asking::read((app, context.peer), request).await {
+        Ok(asking) => asking,
+        Err(unknown) => return Ok(nobody(unknown)),
+    };
+    let ask = match asking.ask(app) {
+        Ok(ask) => ask,
+        Err(error) => return Ok(refuse(app, &asking, error)),
+    };
+    app.limits.admit_try(context.peer)?;
+    let caller = context.caller(Actor::Broker);
+    let steward = match app
+        .broker
+        .sign_in(&caller, form.text("code").unwrap_or_default())
+        .await
+    {
+        Ok(steward) => steward,
+        Err(BrokerError::NotFound(_)) => {
+            app.limits.note_failure(context.peer);
+            let again = sign_in(&asking, &ask, (request, Some(WRONG_CODE)));
+            return Ok(respond(
+                StatusCode::FORBIDDEN,
+                again,
+                Some(&asking.redirect),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let offer = match app.broker.offer(&steward, ask) {
+        Ok(offer) => offer,
+        Err(error) => return nothing_to_offer(app, &asking, error),
+    };
+    let secret = OneTime::token("");
+    let servers = app.broker.state().catalogue();
+    let name = app.broker.steward_name(&steward);
+    let shown = decide(
+        &asking,
+        (&offer, name.as_deref()),
+        (&servers, secret.expose()),
+    );
+    let response = respond(StatusCode::OK, shown, Some(&asking.redirect));
+    app.desk
+        .open
+        .insert(secret.digest(), Arc::new(Open { asking, offer }));
+    Ok(response)
+}
+
+async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, Problem> {
+    let Some(open) = app.desk.take(open) else {
+        return Ok(over());
+    };
+    let caller = context.caller(Actor::Broker);
+    match app.broker.consent(&caller, open.offer.clone()).await {
+        Ok(code) => Ok(answer(app, &open.asking, &[("code", code.expose())])),
+        Err(error) => nothing_to_offer(app, &open.asking, error),
+    }
+}
+
+/// The person is told why, and tells the client with a click: nobody else would.
+fn nothing_to_offer(app: &App, asking: &Asking, error: BrokerError) -> Result<Response, Problem> {
+    let (reason, details) = match &error {
+        BrokerError::Refused(reasons) => {
+            let told = reasons
+                .iter()
+                .take(MAX_REASONS)
+                .map(|reason| reason.detail.clone());
+            (
+                "This program can be given nothing of what it asks for.",
+                told.collect(),
+            )
+        }
+        BrokerError::NotFound(_) => ("This program is not known any more.", Vec::new()),
+        BrokerError::Suspended(_) => (
+            "This program, or you, may be given nothing now.",
+            Vec::new(),
+        ),
+        _ => return Err(error.into()),
+    };
+    let back = asking.redirect.with(&parameters(
+        app,
+        asking,
+        &error_of(OAuthError::AccessDenied),
+    ));
+    Ok(respond(
+        StatusCode::FORBIDDEN,
+        stopped(reason, &details, Some(&back)),
+        Some(&asking.redirect),
+    ))
+}
+
+/// There is nobody whom an answer could be sent to.
+fn nobody(unknown: Unknown) -> Response {
+    respond(
+        StatusCode::BAD_REQUEST,
+        stopped(&unknown.to_string(), &[], None),
+        None,
+    )
+}
+
+/// The second page is gone: used, ten minutes old, or made before a restart.
+fn over() -> Response {
+    let reason = "This page was used already, or is too old. Start again where you came from.";
+    respond(StatusCode::CONFLICT, stopped(reason, &[], None), None)
+}
+
+fn denied(app: &App, asking: &Asking) -> Response {
+    answer(app, asking, &error_of(OAuthError::AccessDenied))
+}
+
+/// Tells the client what is wrong with its request, by the browser.
+fn refuse(app: &App, asking: &Asking, error: OAuthError) -> Response {
+    if asking.may_send_unseen() {
+        return answer(app, asking, &error_of(error));
+    }
+    let back = asking
+        .redirect
+        .with(&parameters(app, asking, &error_of(error)));
+    let reason = "The program that sent you here asks for something that it cannot have, or not in the right way.";
+    let details = [error.description().to_owned()];
+    respond(
+        StatusCode::BAD_REQUEST,
+        stopped(reason, &details, Some(&back)),
+        Some(&asking.redirect),
+    )
+}
+
+const fn error_of(error: OAuthError) -> [(&'static str, &'static str); 2] {
+    [
+        ("error", error.as_str()),
+        ("error_description", error.description()),
+    ]
+}
+
+/// Sends the browser to the client. 303: what it sent here must not be sent there.
+fn answer(app: &App, asking: &Asking, told: &[(&str, &str)]) -> Response {
+    let location = asking.redirect.with(&parameters(app, asking, told));
+    let Ok(location) = HeaderValue::from_str(&location) else {
+        return over();
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    response
+}
+
+/// What the client is told, with what it gave us to give back, and who says so (RFC 9207).
+fn parameters<'p>(
+    app: &'p App,
+    asking: &'p Asking,
+    told: &[(&'p str, &'p str)],
+) -> Vec<(&'p str, &'p str)> {
+    let state = asking.state.as_deref().map(|state| ("state", state));
+    told.iter()
+        .copied()
+        .chain(state)
+        .chain([("iss", app.broker.issuer().as_str())])
+        .collect()
+}
+
+const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask whoever runs this broker for another, and mind where you type it.";
+
+const MAX_REASONS: usize = 20;
+const MAX_OPEN: u64 = 10_000;
+const OPEN_FOR: Duration = Duration::from_secs(10 * 60);

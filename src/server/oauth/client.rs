@@ -1,0 +1,172 @@
+//! Clients: who sends a token request, proven by whatever credential it presents.
+
+use axum::http::{HeaderMap, header};
+
+use crate::server::{
+    App,
+    edge::{context::Context, limit::network, problem::Problem},
+    oauth::grammar::{Form, OAuthError, Presented, client_auth::IdAndSecret},
+};
+use hallpass_broker::{Caller, TaskClient, domain::event::Actor};
+use hallpass_core::base::{
+    client_url::agent_of_client,
+    ids::{AgentId, TaskId},
+};
+
+/// A client that proved itself.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    /// The agent that it is.
+    pub(super) agent: AgentId,
+    /// Whom records are attributed to.
+    pub(super) caller: Caller,
+}
+
+/// Whoever proved itself with its credential.
+#[derive(Debug)]
+pub(super) enum Proven {
+    /// An agent.
+    Agent(Client),
+    /// A task's own client, whom records are attributed to as such.
+    Task(TaskClient, Caller),
+}
+
+impl App {
+    /// Who presents this credential: an agent or a task's own client.
+    pub(super) async fn proven(
+        &self,
+        presented: &Presented<'_>,
+        context: &Context,
+    ) -> Result<Proven, Problem> {
+        if let Presented::Secret { readings } = presented {
+            // An agent is looked for besides when it is none, so that the time does not tell which it was.
+            let client = first_known(readings, |read| {
+                let task: TaskId = read.id.parse().ok()?;
+                self.broker.authenticate_task_client(&task, &read.secret)
+            });
+            if let Some(client) = client {
+                self.admit_principal(&format!("agent {}", client.agent), context)?;
+                let caller = context.caller(Actor::TaskClient(client.task.clone()));
+                return Ok(Proven::Task(client, caller));
+            }
+        }
+        self.client(presented, context).await.map(Proven::Agent)
+    }
+
+    /// The credential that a request presents, not looked at yet.
+    pub(super) fn presented<'f>(
+        &self,
+        headers: &HeaderMap,
+        form: &'f Form,
+        context: &Context,
+    ) -> Result<Presented<'f>, Problem> {
+        let values = headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .map(|value| value.to_str().ok());
+        let Some(values) = values.collect::<Option<Vec<_>>>() else {
+            return Err(self.not_a_client(context, "a credential that is not ASCII"));
+        };
+        Presented::read(&values, form).map_err(|error| match error {
+            OAuthError::InvalidClient => {
+                self.not_a_client(context, "no way of authentication that there is")
+            }
+            other => other.into(),
+        })
+    }
+
+    /// The client that presents this credential.
+    ///
+    /// Whatever is wrong with a credential is told in one way, after the same work; each failure counts
+    /// against the peer, each success against the client.
+    pub(super) async fn client(
+        &self,
+        presented: &Presented<'_>,
+        context: &Context,
+    ) -> Result<Client, Problem> {
+        match presented {
+            Presented::Assertion {
+                assertion,
+                client_id,
+            } if self.trust.is_of_platform(assertion) => {
+                self.workload(assertion, *client_id, (OAuthError::InvalidClient, context))
+                    .await
+            }
+            Presented::Assertion {
+                assertion,
+                client_id,
+            } => {
+                let agent = self.agent(assertion, context)?;
+                if client_id.is_some_and(|id| agent_of_client(id).as_ref() != Some(&agent.agent)) {
+                    return Err(
+                        self.not_a_client(context, "`client_id` is not the assertion's `sub`")
+                    );
+                }
+                Ok(Client {
+                    agent: agent.agent,
+                    caller: agent.caller,
+                })
+            }
+            Presented::Secret { readings } => {
+                let agent = first_known(readings, |read| {
+                    self.broker.client_with_secret(&read.id, &read.secret)
+                });
+                let agent = agent.ok_or_else(|| {
+                    self.not_a_client(context, "no client has this id and secret")
+                })?;
+                self.admit_principal(&format!("agent {agent}"), context)?;
+                let caller = context.caller(Actor::Agent(agent.clone()));
+                Ok(Client { agent, caller })
+            }
+            _ => Err(self.not_a_client(context, "no credential")),
+        }
+    }
+
+    /// The client that presents this credential, or that says who it is and can do no more: a code or
+    /// token that it was given, and nobody else, is then what it proves itself by.
+    pub(super) async fn persons_client(
+        &self,
+        presented: &Presented<'_>,
+        context: &Context,
+    ) -> Result<Client, Problem> {
+        let Presented::Nothing {
+            client_id: Some(client_id),
+        } = presented
+        else {
+            return self.client(presented, context).await;
+        };
+        let agent = self.broker.public_client(client_id);
+        let agent =
+            agent.ok_or_else(|| self.not_a_client(context, "no public client has this id"))?;
+        // SECURITY: who knows the id and nothing else uses up what its own network has, and nobody else's.
+        self.admit_principal(
+            &format!("agent {agent} at {}", network(context.peer)),
+            context,
+        )?;
+        let caller = context.caller(Actor::Agent(agent.clone()));
+        Ok(Client { agent, caller })
+    }
+
+    fn not_a_client(&self, context: &Context, inside: &str) -> Problem {
+        self.unproven(context, OAuthError::InvalidClient, inside)
+    }
+
+    /// What was presented proves nothing: counts against the peer, and is told as `error`.
+    pub(super) fn unproven(
+        &self,
+        context: &Context,
+        error: OAuthError,
+        inside: impl Into<String>,
+    ) -> Problem {
+        self.limits.note_failure(context.peer);
+        Problem::oauth(error, inside)
+    }
+}
+
+/// Who is `known` by one of the readings. Every one is tried, so that the time does not tell which was right.
+pub(super) fn first_known<T>(
+    readings: &[IdAndSecret],
+    known: impl Fn(&IdAndSecret) -> Option<T>,
+) -> Option<T> {
+    readings.iter().map(known).fold(None, Option::or)
+}

@@ -1,0 +1,85 @@
+//! The OAuth door (RFC 6749, OAuth 2.1): forms in, JSON out, for clients that know nothing of ours.
+//!
+//! A token request is answered in three steps: read ([`crate::server::oauth::grammar`]), prove the client ([`client`]), ask
+//! the broker, one file in [`grants`] for each grant type. Whatever the broker decides here is a task and
+//! a pass like any other.
+
+mod answer;
+pub(super) mod authorize;
+mod client;
+mod door;
+mod foreign;
+pub mod grammar;
+mod grants;
+mod introspect;
+mod metadata;
+mod register;
+mod revoke;
+mod schema;
+mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, routing::get};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) use crate::server::oauth::door::Door;
+use crate::server::{App, oauth::grammar::metadata::WELL_KNOWN};
+use hallpass_core::base::ids::{IssuerUri, split_canonical_http_uri};
+
+/// How the OAuth door is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OAuthOptions {
+    /// The task that a token request opens lasts this long, and its pass no longer.
+    pub token_ttl: Duration,
+    /// Whether clients may register themselves.
+    pub dynamic_registration: bool,
+}
+
+impl Default for OAuthOptions {
+    fn default() -> Self {
+        Self {
+            token_ttl: Duration::from_secs(300),
+            dynamic_registration: false,
+        }
+    }
+}
+
+/// The routes of the door.
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(token::token))
+        .routes(routes!(revoke::revoke))
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(authorize::show, authorize::take))
+        .routes(routes!(register::register))
+        .routes(routes!(metadata::authorization_server))
+        .routes(routes!(metadata::openid_configuration))
+        .routes(routes!(metadata::keys))
+}
+
+/// The same for an issuer with a path: below that path, and metadata where RFC 8414 puts the path behind the
+/// well-known one.
+pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
+    let path = path_of(issuer);
+    if path.is_empty() {
+        return Router::new();
+    }
+    let [oauth, openid] = WELL_KNOWN;
+    let (router, _) = routes().split_for_parts();
+    Router::new()
+        .nest(path, router)
+        .route(
+            &format!("{oauth}{path}"),
+            get(metadata::authorization_server),
+        )
+        .route(
+            &format!("{openid}{path}"),
+            get(metadata::openid_configuration),
+        )
+}
+
+/// The path of the issuer's URI; empty for a bare host.
+fn path_of(issuer: &IssuerUri) -> &str {
+    split_canonical_http_uri(issuer.as_str()).map_or("", |(.., path)| path)
+}

@@ -1,0 +1,90 @@
+//! Dynamic registration (RFC 7591), where it is on: an id for whoever asks for one. It is worth nothing
+//! until a person consents.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::server::{
+    App,
+    api::openapi::OAuthProblems,
+    edge::{answer::Answer, context::Here, extract::Input, problem::Problem},
+    oauth::{
+        grammar::{
+            OAuthError,
+            client_document::{ClientKeys, ClientMetadata, MetadataError},
+            grant::{AUTHORIZATION_CODE, REFRESH_TOKEN},
+        },
+        schema,
+    },
+};
+use hallpass_broker::{NewClient, OneTime, domain::event::Actor};
+use hallpass_core::base::redirect::RedirectUri;
+
+/// What was registered, as it will be held against the client.
+#[derive(Serialize)]
+struct Registered<'a> {
+    client_id: &'a str,
+    client_id_issued_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<&'a str>,
+    /// Zero: never. RFC 7591 wants it where there is a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret_expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_name: Option<&'a str>,
+    redirect_uris: &'a [RedirectUri],
+    grant_types: [&'static str; 2],
+    response_types: [&'static str; 1],
+    token_endpoint_auth_method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_type: Option<&'a str>,
+}
+
+/// Registers a client that nobody vouches for.
+#[utoipa::path(post, path = "/oauth/register", operation_id = "oauth_register", tag = "oauth", security(()),
+    request_body = schema::ClientRegistration,
+    responses((status = 201, description = "The client", body = schema::RegisteredClient), OAuthProblems))]
+pub(crate) async fn register(
+    State(app): State<Arc<App>>,
+    Here(context): Here,
+    input: Input<Value>,
+) -> Result<Answer, Problem> {
+    if !app.oauth.dynamic_registration {
+        return Err(Problem::not_found("route"));
+    }
+    app.limits.admit_try(context.peer)?;
+    let metadata = ClientMetadata::of_registration(&input.value).map_err(refused)?;
+    let new = NewClient {
+        name: metadata.name.clone(),
+        redirect_uris: metadata.redirect_uris.clone(),
+        with_secret: metadata.keys == ClientKeys::Secret,
+    };
+    let made = app
+        .broker
+        .register_client(&context.caller(Actor::Broker), new)
+        .await?;
+    let secret = made.secret.as_ref().map(OneTime::expose);
+    Answer::created(&Registered {
+        client_id: made.agent.as_str(),
+        client_id_issued_at: made.registered_at.unix_seconds(),
+        client_secret: secret,
+        client_secret_expires_at: secret.map(|_| 0),
+        client_name: metadata.name.as_deref(),
+        redirect_uris: &metadata.redirect_uris,
+        grant_types: [AUTHORIZATION_CODE, REFRESH_TOKEN],
+        response_types: ["code"],
+        token_endpoint_auth_method: &metadata.auth_method,
+        application_type: metadata.application_type.as_deref(),
+    })
+}
+
+fn refused(error: MetadataError) -> Problem {
+    let told = match error {
+        MetadataError::RedirectUri => OAuthError::InvalidRedirectUri,
+        _ => OAuthError::InvalidClientMetadata,
+    };
+    Problem::oauth(told, error.to_string())
+}

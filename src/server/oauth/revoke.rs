@@ -1,0 +1,65 @@
+//! Revocation (RFC 7009): a client gives back what it was given.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+
+use crate::server::{
+    App,
+    api::openapi::OAuthProblems,
+    edge::{context::Here, extract::FormInput, problem::Problem},
+    oauth::{
+        client::Proven,
+        grammar::{OAuthError, Presented},
+        schema,
+    },
+};
+use hallpass_broker::{GivenBack, PassOwner};
+
+/// Revokes a token of the client's.
+///
+/// Of a pass that was narrowed it is what was appended last that dies, and no more; the task stays open. A refresh
+/// token ends what a person allowed: its family, and the task with every pass. A token that is none, or is dead
+/// already, and another client's refresh token are answered alike. What became of the token is in no answer.
+#[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = []), ()),
+    request_body(content = schema::RevocationRequest, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "It is of no use any more"), OAuthProblems))]
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    Here(context): Here,
+    headers: HeaderMap,
+    FormInput(form): FormInput,
+) -> Result<StatusCode, Problem> {
+    let presented = app.presented(&headers, &form, &context)?;
+    let token = form.text("token").ok_or(OAuthError::InvalidRequest)?;
+    // A client that has nothing to prove itself by proves by the token that it was given it.
+    let proven = match presented {
+        Presented::Nothing { .. } => Proven::Agent(app.persons_client(&presented, &context).await?),
+        _ => app.proven(&presented, &context).await?,
+    };
+    let (owner, caller) = match proven {
+        Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),
+        Proven::Task(client, caller) => (PassOwner::TaskClient(client), caller),
+    };
+    let mut given_back = app.broker.give_back(&caller, &owner, token).await?;
+    if let (GivenBack::Nothing, PassOwner::Agent(agent)) = (&given_back, &owner) {
+        given_back = app
+            .broker
+            .revoke_refresh_token(&caller, agent, token)
+            .await?;
+    }
+    match given_back {
+        GivenBack::Revoked(subject) => app.observer.revoked(&subject),
+        GivenBack::Nothing => {}
+        GivenBack::NotYours => {
+            return Err(Problem::oauth(
+                OAuthError::InvalidGrant,
+                "the token was issued to somebody else",
+            ));
+        }
+    }
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,16 @@
+//! Floor 4: outbound. Every fetch that the broker makes because of what somebody sent goes through here.
+//!
+//! [`Fetcher`] is the one client, and [`Reach`] says what it may dial. [`KeySource`] keeps the keys of one
+//! issuer and decides when they are asked for again; [`Trust`] verifies JWTs of the trusted issuers with them.
+
+mod address;
+mod client;
+mod keys;
+mod trust;
+
+pub use crate::server::outbound::{
+    address::Reach,
+    client::{Addresses, FetchError, FetchOptions, Fetched, Fetcher, Names},
+    keys::{COOL_DOWN, FRESH_FOR, KEPT_FOR, KeyError, KeySource, RETRY_AFTER},
+    trust::{Trust, TrustError},
+};

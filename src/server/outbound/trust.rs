@@ -1,0 +1,132 @@
+//! Trust: JWTs of the trusted issuers, verified with the keys that those have now.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::server::outbound::{Fetcher, KeyError, KeySource};
+use hallpass_broker::identity::issuer::{
+    ForeignJwt, GenuineJwt, IdJag, JwtReason, Person, TrustedIssuer, TrustedKind, Workload,
+};
+use hallpass_core::base::{
+    ids::IssuerUri,
+    time::{Clock, Timestamp},
+};
+
+/// The trusted issuers, by their `iss`. Shared behind an [`Arc`].
+///
+/// SECURITY: whoever asks brings the clock, which is read when the keys are there: by then a JWT may have expired
+/// that had not when it came, and be forgotten by those who remember that it was used.
+#[derive(Debug, Default)]
+pub struct Trust {
+    issuers: BTreeMap<Box<str>, (TrustedIssuer, KeySource)>,
+}
+
+impl Trust {
+    /// Trusts these issuers, each asked for its keys by a client of its own; of two with one name, the last.
+    #[must_use]
+    pub fn new(
+        issuers: impl IntoIterator<Item = (TrustedIssuer, Fetcher)>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let source = |(trusted, fetcher): (TrustedIssuer, Fetcher)| {
+            let keys = KeySource::new(
+                (trusted.issuer(), trusted.jwks_uri()),
+                fetcher,
+                Arc::clone(clock),
+            );
+            (trusted.issuer().into(), (trusted, keys))
+        };
+        Self {
+            issuers: issuers.into_iter().map(source).collect(),
+        }
+    }
+
+    /// Whether any issuer is trusted for `kind`.
+    #[must_use]
+    pub fn has(&self, kind: TrustedKind) -> bool {
+        self.issuers
+            .values()
+            .any(|(trusted, _)| trusted.is_for(kind))
+    }
+
+    /// Whether `issuer` is trusted for `kind`.
+    #[must_use]
+    pub fn is_trusted(&self, issuer: &str, kind: TrustedKind) -> bool {
+        self.issuers
+            .get(issuer)
+            .is_some_and(|(trusted, _)| trusted.is_for(kind))
+    }
+
+    /// Whether `text` says that it is a workload's token of an issuer that is trusted for those.
+    #[must_use]
+    pub fn is_of_platform(&self, text: &str) -> bool {
+        let kind = TrustedKind::Workload;
+        self.has(kind)
+            && ForeignJwt::read(text).is_ok_and(|jwt| self.is_trusted(jwt.issuer(), kind))
+    }
+
+    /// The person whose ID token `text` is.
+    ///
+    /// # Errors
+    ///
+    /// As [`ForeignJwt::read`], [`ForeignJwt::verify`] and [`Person::of_id_token`], and when the issuer's keys
+    /// cannot be had.
+    pub async fn id_token(
+        &self,
+        text: &str,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<Person, TrustError> {
+        let jwt = self.genuine(text, TrustedKind::IdToken).await?;
+        Ok(Person::of_id_token(&jwt, now())?)
+    }
+
+    /// The workload whose token `text` is, made for the broker `own`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ForeignJwt::read`], [`ForeignJwt::verify`] and [`Workload::read`], and when the issuer's keys cannot
+    /// be had.
+    pub async fn workload(
+        &self,
+        text: &str,
+        (own, now): (&IssuerUri, impl Fn() -> Timestamp),
+    ) -> Result<Workload, TrustError> {
+        let jwt = self.genuine(text, TrustedKind::Workload).await?;
+        Ok(Workload::read(&jwt, own, now())?)
+    }
+
+    /// The identity assertion authorization grant `text`, made for the broker `own`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ForeignJwt::read`], [`ForeignJwt::verify`] and [`IdJag::read`], and when the issuer's keys cannot be had.
+    pub async fn id_jag(
+        &self,
+        text: &str,
+        (own, now): (&IssuerUri, impl Fn() -> Timestamp),
+    ) -> Result<IdJag, TrustError> {
+        let jwt = self.genuine(text, TrustedKind::IdJag).await?;
+        Ok(IdJag::read(&jwt, own, now())?)
+    }
+
+    /// SECURITY: only an issuer that is trusted for this kind is ever asked for anything.
+    async fn genuine(&self, text: &str, kind: TrustedKind) -> Result<GenuineJwt<'_>, TrustError> {
+        let jwt = ForeignJwt::read(text)?;
+        let (trusted, keys) = self.issuers.get(jwt.issuer()).ok_or(JwtReason::Issuer)?;
+        if !trusted.is_for(kind) {
+            return Err(JwtReason::Issuer.into());
+        }
+        let keys = keys.keys(jwt.kid()).await?;
+        Ok(jwt.verify((trusted, kind), &keys)?)
+    }
+}
+
+/// Why a JWT of an issuer is not believed: for the log, and never with anything of the JWT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// It was refused.
+    #[error(transparent)]
+    Refused(#[from] JwtReason),
+    /// It cannot be verified.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}

@@ -1,0 +1,45 @@
+//! Verifying passes and clearing calls, offline.
+//!
+//! To **verify** is to check a token's bytes; to **clear** is to allow one call. A [`Verifier`]
+//! does both from memory: it performs no I/O, reads time from the clock it is given, and learns
+//! keys and revocations from signed frames that somebody hands it (feature
+//! `feed` does). While its newest frame is older than the staleness bound it refuses
+//! everything.
+//!
+//! ```
+//! use hallpass_verify::{Call, Denial, Verifier};
+//!
+//! fn serve(verifier: &Verifier, bearer: &str, arguments: &serde_json::Value) -> Result<(), Denial> {
+//!     let pass = verifier.verify(bearer)?;
+//!     let permit = verifier.clear(&pass, &Call::tool("read_ledger", Some(arguments)))?;
+//!     println!("{} for task {}", permit.agent(), permit.task());
+//!     Ok(())
+//! }
+//! ```
+
+mod builder;
+#[cfg(feature = "feed")]
+pub mod feed;
+mod genuine;
+mod permit;
+mod reporting;
+mod revocations;
+mod state;
+#[cfg(feature = "tower")]
+pub mod tower;
+mod verifier;
+mod with_proof;
+
+pub use builder::{DEFAULT_STALENESS_BOUND, VerifierBuilder};
+pub use genuine::verify_signatures;
+pub use hallpass_core::{
+    base::{
+        ReasonCode,
+        ids::{IssuerUri, ServerUri},
+    },
+    token::{Call, manifest::Manifest, rights::Kind},
+};
+pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
+pub use reporting::ReportSink;
+pub use state::{FrameError, Memory};
+pub use verifier::{Pass, Verifier};
