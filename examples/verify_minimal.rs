@@ -13,7 +13,7 @@
 
 use std::{env, error::Error, fs, io};
 
-use hallpass_core::{base::json, token::Call};
+use hallpass_core::{base::json, token::Call, wire::document::KeyDocument};
 use hallpass_verify::Verifier;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let manifest = json::parse_as(&fs::read(manifest)?, MAX_BYTES)?;
     let verifier = Verifier::builder(issuer.parse()?, feed_key, manifest).build();
-    verifier.accept_key_document(&json::parse_as(&fs::read(keys)?, MAX_BYTES)?)?;
+    verifier.accept_key_document(&KeyDocument::parse(&fs::read(keys)?)?)?;
     verifier.accept_frame(fs::read_to_string(frame)?.trim_end())?;
 
     let pass = verifier.verify(io::read_to_string(io::stdin())?.trim_end())?;

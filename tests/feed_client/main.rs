@@ -340,6 +340,7 @@ async fn a_changed_feed_key_is_learned_from_the_key_document() {
 
     let old = std::mem::replace(&mut issuer.feed, PrivateKey::from_seed(&[3; 32]));
     let link = KeyLink {
+        v: hallpass_core::base::format::Format::One,
         iss: ISSUER.parse().unwrap(),
         old: old.public(),
         new: issuer.feed.public(),

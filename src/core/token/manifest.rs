@@ -10,16 +10,23 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{
         digest::Digest,
+        format::Format,
         ids::{ServerName, ServerUri, ToolName},
     },
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered. Unknown members are refused.
+/// What one MCP server offers, as registered.
+///
+/// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
+/// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The format that it is written in; 1 where it says nothing.
+    #[serde(default, skip_serializing)]
+    pub v: Format,
     /// The server's canonical resource URI: what passes name.
     pub server: ServerUri,
     /// A short name for people.
@@ -49,6 +56,7 @@ impl Manifest {
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
         Self {
+            v: Format::One,
             server,
             name,
             aliases: BTreeSet::new(),

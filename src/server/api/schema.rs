@@ -276,6 +276,8 @@ pub(crate) struct ServerView {
 /// What an MCP server offers, as pinned.
 #[derive(ToSchema)]
 pub(crate) struct Manifest {
+    /// The format, 1; absent means 1, and it is not answered.
+    v: Option<u32>,
     /// The canonical resource URI.
     server: String,
     /// A short name.
@@ -370,6 +372,8 @@ pub(crate) struct KeyView {
 /// The public keys: what a new verifier starts from.
 #[derive(ToSchema)]
 pub(crate) struct KeyDocument {
+    /// The format: 1.
+    v: u32,
     /// The issuer.
     iss: String,
     at: String,

@@ -18,7 +18,10 @@ use crate::server::{
     edge::{cursor::ListId, problem::Problem},
     oauth::grammar::{Form, OAuthError},
 };
-use hallpass_core::base::{ReasonCode, digest::Digest, json};
+use hallpass_core::{
+    base::{ReasonCode, digest::Digest, format::Format, json},
+    wire::DocumentError,
+};
 
 /// A JSON body of the shape `T`, with the digest of its bytes.
 #[derive(Debug)]
@@ -229,18 +232,46 @@ impl Params {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Whoever read the bytes has bounded them.
     let value = json::parse(bytes, bytes.len()).map_err(|error| not_json(&error.to_string()))?;
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let message = error.inner().to_string();
-        let path = error.path().to_string();
-        let field = match (named(&message), path.as_str()) {
-            (Some(name), "." | "") => name,
-            (Some(name), path) if path.ends_with(&name) => path.to_owned(),
-            (Some(name), path) => format!("{path}.{name}"),
-            (None, "." | "") => "body".to_owned(),
-            (None, path) => path.to_owned(),
-        };
-        Problem::invalid(shown(&field), expectation(&message))
-    })
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| misshapen(&error.path().to_string(), &error.inner().to_string()))
+}
+
+/// What is answered for the member at `path` and what serde says of it.
+fn misshapen(path: &str, message: &str) -> Problem {
+    let field = match (named(message), path) {
+        (Some(name), "." | "") => name,
+        (Some(name), path) if path.ends_with(&name) => path.to_owned(),
+        (Some(name), path) => format!("{path}.{name}"),
+        (None, "." | "") => "body".to_owned(),
+        (None, path) => path.to_owned(),
+    };
+    Problem::invalid(shown(&field), expectation(message))
+}
+
+/// What is answered for a document that cannot be read. The field ends in `v` or `crit` when a later build
+/// of the broker could read it, and in nothing else then: verifiers keep such reports.
+pub(crate) fn unreadable(error: &DocumentError) -> Problem {
+    match error {
+        DocumentError::Format { at, .. } => {
+            let known = Format::ALL.map(|format| format.to_string()).join(" or ");
+            Problem::invalid(shown(at), format!("expected {known}: upgrade the broker"))
+        }
+        DocumentError::Critical { at } => {
+            let (object, member) = at.rsplit_once('.').unwrap_or(("", at));
+            let dot = if object.is_empty() { "" } else { "." };
+            let member = shown(member);
+            Problem::invalid(
+                shown(&format!("{object}{dot}crit")),
+                format!("it names `{member}`, which is not known here: upgrade the broker"),
+            )
+        }
+        DocumentError::CriticalList { at, problem } => {
+            let object = at.rsplit_once('.').map_or("body", |(object, _)| object);
+            Problem::invalid(shown(object), format!("`crit`: {problem}"))
+        }
+        DocumentError::Shape { at, message } => misshapen(at, message),
+        other => Problem::invalid("body", other.to_string()),
+    }
 }
 
 fn not_json(message: &str) -> Problem {

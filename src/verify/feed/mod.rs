@@ -281,7 +281,11 @@ impl Follower {
                 FrameError::Gap { .. } => self.has_snapshot = false,
                 // Perhaps the feed key was changed while we were away: its successor is in the key document.
                 FrameError::Signature => self.needs_keys = true,
-                FrameError::Address | FrameError::Older { .. } | FrameError::Unreadable => {}
+                FrameError::Address
+                | FrameError::Older { .. }
+                | FrameError::Unreadable { .. }
+                | FrameError::Format { .. }
+                | FrameError::Critical { .. } => {}
             }
             return Err(Failure::Frame(error));
         }

@@ -5,7 +5,8 @@ mod shapes;
 use std::{collections::HashSet, sync::Arc};
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::server::{
@@ -20,7 +21,7 @@ use crate::server::{
     },
     edge::{
         answer::{Answer, Page},
-        extract::{Input, Params},
+        extract::{Input, Params, unreadable},
         idempotency::Once,
         problem::Problem,
     },
@@ -31,16 +32,18 @@ use hallpass_broker::{
 };
 use hallpass_core::{
     base::time::Timestamp,
-    wire::report::{MAX_BATCH_REPORTS, Report},
+    wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
 /// What a verifier decided: 1 to 500 reports about at most 64 servers, all of them or none.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// A document of `docs/wire.md`: unknown members are ignored unless `crit` names them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes JSON and is never made")]
 pub(crate) struct DecisionsRequest {
+    /// The format, 1; absent means 1.
+    v: Option<u32>,
     /// Calls and gaps, about servers that the verifier's token names.
-    #[schema(value_type = Vec<shapes::DecisionReport>)]
-    reports: Vec<Report>,
+    reports: Vec<shapes::DecisionReport>,
 }
 
 /// What was done with the reports.
@@ -61,9 +64,10 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<DecisionsCreate>,
     once: Once,
-    input: Input<DecisionsRequest>,
+    input: Input<Value>,
 ) -> Result<Answer, Problem> {
-    let reports = input.value.reports;
+    let ReportBatch { reports, .. } =
+        ReportBatch::read(input.value).map_err(|error| unreadable(&error))?;
     if !(1..=MAX_BATCH_REPORTS).contains(&reports.len()) {
         return Err(Problem::invalid(
             "reports",
