@@ -40,7 +40,11 @@ async fn a_verifier_becomes_ready_and_follows_the_deltas() {
     assert!(!feed.status().ready);
 
     let asked = broker.asked().await;
-    assert_eq!(asked.query, [("server".to_owned(), SERVER.to_owned())]);
+    let query = [("server", SERVER), ("format", "1")];
+    assert_eq!(
+        asked.query,
+        query.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
     assert_eq!(
         asked.headers[header::AUTHORIZATION],
         format!("Bearer {TOKEN}")

@@ -254,7 +254,7 @@ pub(crate) fn unreadable(error: &DocumentError) -> Problem {
     match error {
         DocumentError::Format { at, .. } => {
             let known = Format::ALL.map(|format| format.to_string()).join(" or ");
-            Problem::invalid(shown(at), format!("expected {known}: upgrade the broker"))
+            Problem::invalid(shown(at), format!("expected {known}"))
         }
         DocumentError::Critical { at } => {
             let (object, member) = at.rsplit_once('.').unwrap_or(("", at));
@@ -262,7 +262,7 @@ pub(crate) fn unreadable(error: &DocumentError) -> Problem {
             let member = shown(member);
             Problem::invalid(
                 shown(&format!("{object}{dot}crit")),
-                format!("it names `{member}`, which is not known here: upgrade the broker"),
+                format!("it names `{member}`, which this broker does not know"),
             )
         }
         DocumentError::CriticalList { at, problem } => {

@@ -281,9 +281,15 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the broker knows us not: nothing changes until an administrator acts.
-    pub(super) const fn is_denial(&self) -> bool {
-        matches!(self, Self::Denied(_))
+    /// Whether nothing changes until an administrator acts: gives another token, or upgrades the older side.
+    pub(super) const fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied(_)
+                | Self::Format(_)
+                | Self::Frame(FrameError::Format { .. } | FrameError::Critical { .. })
+                | Self::KeyDocument(FrameError::Format { .. } | FrameError::Critical { .. })
+        )
     }
 
     /// A key document that a later build can read is named as such.

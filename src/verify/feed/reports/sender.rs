@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use crate::feed::{
-    DENIED_WAIT, MAX_STEP,
+    LASTING_WAIT, MAX_STEP,
     link::{Failure, Link, Problem, Reply},
     reports::{Shared, batch},
     waits,
@@ -109,7 +109,7 @@ impl Sender {
                 &format!(
                     "the broker cannot read these reports (`{field}`: {detail}): upgrade the broker"
                 ),
-                Some(DENIED_WAIT),
+                Some(LASTING_WAIT),
             );
         }
         if is_final(status) {
@@ -139,7 +139,7 @@ impl Sender {
         let wait = match status {
             // Only an administrator can change that.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-                Some(DENIED_WAIT)
+                Some(LASTING_WAIT)
             }
             _ => retry_after(&answer),
         };
@@ -226,5 +226,5 @@ fn retry_after(answer: &Reply) -> Option<Duration> {
         .ok()?
         .parse()
         .ok()?;
-    Some(Duration::from_secs(seconds).min(DENIED_WAIT))
+    Some(Duration::from_secs(seconds).min(LASTING_WAIT))
 }
