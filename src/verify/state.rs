@@ -2,8 +2,6 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{Refusal, revocations::Revocations};
 use hallpass_core::{
     base::{
@@ -22,13 +20,12 @@ use hallpass_core::{
 
 /// What a verifier remembers over a restart, so that nothing older is believed afterwards.
 ///
-/// A build that adds a member here reads files without it, and names it in `crit` when an earlier build
-/// must not start without it.
+/// `feed::load_memory` reads it from a state file, which the feed client writes. A program without the feed
+/// client keeps the members itself.
 ///
 /// It holds no revocations and no permission to clear anything: a restarted verifier refuses
 /// until its broker has spoken.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
     /// The greatest epoch accepted.

@@ -18,6 +18,7 @@ use hallpass_core::{
         format::Format,
         ids::{IssuerUri, ServerUri},
         json,
+        key::PublicKey,
     },
     wire::{self, Document, DocumentError},
 };
@@ -64,7 +65,7 @@ pub fn load_memory(
             whose,
         });
     }
-    Ok(content.memory)
+    Ok(content.memory.into())
 }
 
 /// A state file that cannot be used.
@@ -209,7 +210,7 @@ impl StateFile {
             v: Format::One,
             iss: self.iss.clone(),
             aud: self.aud.clone(),
-            memory: memory.clone(),
+            memory: Remembered::from(memory),
         }
     }
 }
@@ -220,7 +221,40 @@ struct Content {
     v: Format,
     iss: IssuerUri,
     aud: ServerUri,
-    memory: Memory,
+    memory: Remembered,
+}
+
+/// A [`Memory`], as it is written. A build that adds a member reads files without it, and names it in `crit`
+/// when an earlier build must not start without it: `docs/wire.md`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    epoch: i64,
+    sequence: u64,
+    signed_at: i64,
+    feed_keys: Vec<PublicKey>,
+}
+
+impl From<&Memory> for Remembered {
+    fn from(memory: &Memory) -> Self {
+        Self {
+            epoch: memory.epoch,
+            sequence: memory.sequence,
+            signed_at: memory.signed_at,
+            feed_keys: memory.feed_keys.clone(),
+        }
+    }
+}
+
+impl From<Remembered> for Memory {
+    fn from(memory: Remembered) -> Self {
+        Self {
+            epoch: memory.epoch,
+            sequence: memory.sequence,
+            signed_at: memory.signed_at,
+            feed_keys: memory.feed_keys,
+        }
+    }
 }
 
 impl Document for Content {}
@@ -313,7 +347,7 @@ mod tests {
             v: Format::One,
             iss,
             aud,
-            memory: Memory {
+            memory: Remembered {
                 epoch: 1,
                 sequence,
                 signed_at: 5,
@@ -335,7 +369,7 @@ mod tests {
         fs::write(directory.path().join("feed.json.tmp"), "cut off").unwrap();
         for sequence in [7, 8] {
             write(&path, &content(sequence)).unwrap();
-            assert_eq!(load(&path).unwrap(), content(sequence).memory);
+            assert_eq!(load(&path).unwrap(), content(sequence).memory.into());
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         #[cfg(unix)]
@@ -397,7 +431,7 @@ mod tests {
         let later = more.replace(r#""v":1"#, r#""v":2"#);
         for read in [&more, &later] {
             fs::write(&path, read).unwrap();
-            assert_eq!(load(&path).unwrap(), content(7).memory);
+            assert_eq!(load(&path).unwrap(), content(7).memory.into());
         }
         for (member, crit) in [
             ("memory.era", r#""crit":["era"],"epoch""#),
@@ -414,6 +448,6 @@ mod tests {
         // What this build writes over it is a file of this build.
         fs::write(&path, &later).unwrap();
         write(&path, &content(8)).unwrap();
-        assert_eq!(load(&path).unwrap(), content(8).memory);
+        assert_eq!(load(&path).unwrap(), content(8).memory.into());
     }
 }
