@@ -17,10 +17,10 @@
     clippy::disallowed_methods
 )]
 
-#[allow(dead_code, reason = "the tests use the rest of it")]
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest of it")]
 #[path = "../tests/support/process/mod.rs"]
 mod process;
-#[allow(dead_code, reason = "the tests use the rest of it")]
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest of it")]
 #[path = "../tests/support/skip.rs"]
 mod skip;
 
