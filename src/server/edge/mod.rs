@@ -8,6 +8,7 @@ pub(crate) mod extract;
 pub(crate) mod idempotency;
 pub(crate) mod limit;
 pub(crate) mod problem;
+mod shape;
 pub(crate) mod share;
 pub(crate) mod stream;
 pub(crate) mod times;
