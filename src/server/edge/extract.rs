@@ -13,10 +13,13 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::server::{
-    App,
-    edge::{cursor::ListId, problem::Problem, shape},
-    oauth::grammar::{Form, OAuthError},
+use crate::{
+    api::shape,
+    server::{
+        App,
+        edge::{cursor::ListId, describe::Described, problem::Problem},
+        oauth::grammar::{Form, OAuthError},
+    },
 };
 use hallpass_core::base::{ReasonCode, digest::Digest, json};
 
@@ -224,6 +227,13 @@ impl Params {
         ListId::new(kind, &filter)
     }
 }
+
+impl<T> Described for Input<T> {}
+impl Described for NoInput {}
+impl Described for FormInput {}
+impl<T> Described for Named<T> {}
+impl<A, B> Described for NamedPair<A, B> {}
+impl Described for Params {}
 
 /// Parses a strict JSON value of the shape `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
