@@ -21,11 +21,13 @@ use crate::{
 /// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
 /// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
-    /// The format that it is written in; 1 where it says nothing.
+    /// The format that it is written in; absent means 1, and it is not answered.
     #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
     pub v: Format,
     /// The server's canonical resource URI: what passes name.
     pub server: ServerUri,
@@ -91,6 +93,7 @@ impl Manifest {
 
 /// A tool, as pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Tool {
@@ -119,6 +122,7 @@ pub struct Tool {
 
 /// A prompt, as pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Prompt {
@@ -129,6 +133,7 @@ pub struct Prompt {
 
 /// A resource root, as pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ResourceRoot {
@@ -152,6 +157,7 @@ impl ResourceRoot {
 
 /// What a server's verifier can do beyond offline checks. None of it exists without a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Capabilities {

@@ -13,8 +13,8 @@ use std::{collections::BTreeSet, fmt, vec};
 use serde::{
     Deserializer,
     de::{
-        DeserializeOwned, DeserializeSeed, Error as _, IntoDeserializer as _, MapAccess, SeqAccess,
-        Unexpected, Visitor,
+        self, DeserializeOwned, DeserializeSeed, Error as _, Expected, IntoDeserializer as _,
+        MapAccess, SeqAccess, Unexpected, Visitor, value::MapAccessDeserializer,
     },
     forward_to_deserialize_any,
 };
@@ -29,8 +29,8 @@ use crate::base::{
 
 /// A type that travels as a document. Its objects are structs, and its maps hold names that are data.
 ///
-/// A struct with a field `v` must be of a format that this build reads. Enums with members of their
-/// own are read by serde alone, and so strictly.
+/// A struct with a field `v` must be of a format that this build reads. Enums that a member tells apart
+/// (`#[serde(tag)]`) cannot be read so: serde does not say which struct it reads.
 pub trait Document: DeserializeOwned {}
 
 /// Reads a document from JSON that was parsed by [`json`].
@@ -106,12 +106,12 @@ pub enum DocumentError {
         problem: &'static str,
     },
     /// A member is missing, or is not of the form that it should have.
-    #[error("{}{message}", Prefix(.at))]
+    #[error("{}{expectation}", Prefix(.at))]
     Shape {
         /// Where; empty when it is the document itself.
         at: String,
-        /// What is wrong.
-        message: String,
+        /// What would be right, without what stands there.
+        expectation: String,
     },
 }
 
@@ -144,16 +144,46 @@ impl DocumentError {
         self.within(&format!("[{index}]"))
     }
 
-    fn shape(error: serde_json::Error) -> Self {
-        Self::custom(error)
+    fn expected(expected: impl fmt::Display) -> Self {
+        Self::Shape {
+            at: String::new(),
+            expectation: format!("expected {expected}"),
+        }
     }
 }
 
-impl serde::de::Error for DocumentError {
+impl de::Error for DocumentError {
+    /// The types of hallpass say in their errors what was given first, and what is expected last.
     fn custom<T: fmt::Display>(message: T) -> Self {
+        match message.to_string().rsplit_once("expected ") {
+            Some((_, expected)) => Self::expected(expected),
+            None => Self::Shape {
+                at: String::new(),
+                expectation: "not a value that this member takes".to_owned(),
+            },
+        }
+    }
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::expected(expected)
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::expected(expected)
+    }
+
+    fn invalid_length(_: usize, expected: &dyn Expected) -> Self {
+        Self::expected(expected)
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::expected(format_args!("one of `{}`", expected.join("`, `")))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
         Self::Shape {
-            at: String::new(),
-            message: message.to_string(),
+            at: field.to_owned(),
+            expectation: "required".to_owned(),
         }
     }
 }
@@ -219,7 +249,7 @@ impl<'de> Deserializer<'de> for Reader {
                 };
                 let read = visitor.visit_seq(&mut items)?;
                 match items.left.next() {
-                    Some(_) => Err(DocumentError::custom("too many items")),
+                    Some(_) => Err(DocumentError::expected("fewer items")),
                     None => Ok(read),
                 }
             }
@@ -228,7 +258,15 @@ impl<'de> Deserializer<'de> for Reader {
                 known: None,
                 current: None,
             }),
-            leaf => leaf.deserialize_any(visitor).map_err(DocumentError::shape),
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(value),
+            Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
+                (Some(value), _, _) => visitor.visit_u64(value),
+                (_, Some(value), _) => visitor.visit_i64(value),
+                (_, _, Some(value)) => visitor.visit_f64(value),
+                (None, None, None) => Err(DocumentError::expected("a number")),
+            },
+            Value::String(text) => visitor.visit_string(text),
         }
     }
 
@@ -264,19 +302,29 @@ impl<'de> Deserializer<'de> for Reader {
                 })
             }
             Value::Array(_) => Err(DocumentError::invalid_type(Unexpected::Seq, &visitor)),
-            leaf => leaf.deserialize_any(visitor).map_err(DocumentError::shape),
+            leaf => Self::of(leaf).deserialize_any(visitor),
         }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DocumentError> {
-        self.value
-            .deserialize_enum(name, variants, visitor)
-            .map_err(DocumentError::shape)
+        match self.value {
+            Value::String(variant) => visitor.visit_enum(variant.into_deserializer()),
+            Value::Object(members) if members.len() == 1 => {
+                visitor.visit_enum(MapAccessDeserializer::new(Members {
+                    left: members.into_iter(),
+                    known: None,
+                    current: None,
+                }))
+            }
+            _ => Err(DocumentError::expected(
+                "a word, or an object with one member",
+            )),
+        }
     }
 
     forward_to_deserialize_any! {
@@ -397,7 +445,7 @@ impl<'de> MapAccess<'de> for Members {
         let (name, value) = self
             .current
             .take()
-            .ok_or_else(|| DocumentError::custom("a value without a name"))?;
+            .ok_or_else(|| DocumentError::expected("a name before a value"))?;
         seed.deserialize(Reader::of(value))
             .map_err(|error| error.within(&name))
     }
@@ -522,7 +570,7 @@ mod tests {
             assert!(matches!(error, DocumentError::Shape { .. }), "{bad}");
         }
         let message = read::<Outer>(json!({})).unwrap_err().to_string();
-        assert_eq!(message, "missing field `v`");
+        assert_eq!(message, "`v`: required");
     }
 
     #[test]
@@ -530,15 +578,12 @@ mod tests {
         for (value, message) in [
             (
                 json!({"v": 1, "list": [{"a": 1}, {"a": "x"}]}),
-                "`list[1].a`: ",
+                "`list[1].a`: expected u8",
             ),
             (json!({"v": 1, "inner": [1]}), "`inner`: "),
-            (
-                json!({"v": 1, "named": {"n": {}}}),
-                "`named.n`: missing field `a`",
-            ),
-            (json!([1]), "invalid type: sequence"),
-            (json!(7), "invalid type: integer"),
+            (json!({"v": 1, "named": {"n": {}}}), "`named.n.a`: required"),
+            (json!([1]), "expected struct Outer"),
+            (json!(7), "expected struct Outer"),
         ] {
             let error = read::<Outer>(value).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");

@@ -21,13 +21,18 @@ use crate::{
     wire::read::{self, Document, DocumentError},
 };
 
-/// What one request tells the broker.
+/// What a verifier decided: 1 to 500 reports about at most 64 servers, all of them or none.
+///
+/// A document of `docs/wire.md`: unknown members are ignored unless `crit` names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecisionsRequest))]
 #[non_exhaustive]
 pub struct ReportBatch {
-    /// The format.
+    /// The format; absent means 1.
+    #[cfg_attr(feature = "schema", schema(value_type = u64, required = false))]
     pub v: Format,
-    /// At most [`MAX_BATCH_REPORTS`], each about a server that the reporting verifier is for.
+    /// Calls and gaps, about servers that the verifier's token names.
     pub reports: Vec<Report>,
 }
 
@@ -61,6 +66,8 @@ impl Document for Unread {}
 
 /// What is sent to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecisionReport))]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[expect(
     clippy::exhaustive_enums,
@@ -76,20 +83,16 @@ pub enum Report {
 impl Report {
     fn read(mut report: Value) -> Result<Self, DocumentError> {
         const TAG: &str = "type";
-        let wrong = |message: &str| {
-            Err(DocumentError::Shape {
-                at: TAG.to_owned(),
-                message: message.to_owned(),
-            })
-        };
         let kind = report
             .as_object_mut()
             .and_then(|members| members.remove(TAG));
         match kind.as_ref().and_then(Value::as_str) {
             Some("call") => Ok(Self::Call(read::read_tagged(report, TAG)?)),
             Some("lost") => Ok(Self::Lost(read::read_tagged(report, TAG)?)),
-            Some(_) => wrong("expected `call` or `lost`"),
-            None => wrong("missing, or no string: expected `call` or `lost`"),
+            _ => Err(DocumentError::Shape {
+                at: TAG.to_owned(),
+                expectation: "expected `call` or `lost`".to_owned(),
+            }),
         }
     }
 
@@ -130,6 +133,7 @@ impl Report {
 
 /// One call that was decided, or a request with a genuine pass that was refused before its call was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CallReport {
@@ -180,6 +184,7 @@ pub struct PassIdentity {
 
 /// What was decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -194,6 +199,7 @@ pub enum Decision {
 
 /// What was called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReportedCall {
@@ -211,6 +217,7 @@ pub struct ReportedCall {
 
 /// The MCP methods that name a thing of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum CallMethod {
     /// Calls a tool.
@@ -318,6 +325,7 @@ impl From<CalledName> for String {
 
 /// One delegation of the pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReportedHop {
@@ -341,6 +349,7 @@ impl From<&Hop> for ReportedHop {
 
 /// Reports that nobody will ever see: their number, and when their calls were decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LostReports {

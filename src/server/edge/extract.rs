@@ -13,10 +13,13 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::server::{
-    App,
-    edge::{cursor::ListId, problem::Problem},
-    oauth::grammar::{Form, OAuthError},
+use crate::{
+    api::shape,
+    server::{
+        App,
+        edge::{cursor::ListId, describe::Described, problem::Problem},
+        oauth::grammar::{Form, OAuthError},
+    },
 };
 use hallpass_core::{
     base::{ReasonCode, digest::Digest, format::Format, json},
@@ -228,28 +231,26 @@ impl Params {
     }
 }
 
+impl<T> Described for Input<T> {}
+impl Described for NoInput {}
+impl Described for FormInput {}
+impl<T> Described for Named<T> {}
+impl<A, B> Described for NamedPair<A, B> {}
+impl Described for Params {}
+
 /// Parses a strict JSON value of the shape `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Whoever read the bytes has bounded them.
-    let value = json::parse(bytes, bytes.len()).map_err(|error| not_json(&error.to_string()))?;
-    serde_path_to_error::deserialize(value)
-        .map_err(|error| misshapen(&error.path().to_string(), &error.inner().to_string()))
+    // The bytes were bounded when they were read.
+    let value = json::parse(bytes, bytes.len()).map_err(|error| match error.duplicate() {
+        Some(name) => Problem::invalid(shown(name), "given twice"),
+        // The parser's own words hold places and no content.
+        None => Problem::invalid("body", format!("not one strict JSON value: {error}")),
+    })?;
+    shape::read(value).map_err(|wrong| Problem::invalid(shown(&wrong.field), wrong.expectation))
 }
 
-/// What is answered for the member at `path` and what serde says of it.
-fn misshapen(path: &str, message: &str) -> Problem {
-    let field = match (named(message), path) {
-        (Some(name), "." | "") => name,
-        (Some(name), path) if path.ends_with(&name) => path.to_owned(),
-        (Some(name), path) => format!("{path}.{name}"),
-        (None, "." | "") => "body".to_owned(),
-        (None, path) => path.to_owned(),
-    };
-    Problem::invalid(shown(&field), expectation(message))
-}
-
-/// What is answered for a document that cannot be read. The field ends in `v` or `crit` when a later build
-/// of the broker could read it, and in nothing else then: verifiers keep such reports.
+/// What is answered for a document that cannot be read. The field is `v` or ends in `crit` when a later build
+/// of the broker could read it, and in no other case: verifiers keep such reports.
 pub(crate) fn unreadable(error: &DocumentError) -> Problem {
     match error {
         DocumentError::Format { at, .. } => {
@@ -269,44 +270,12 @@ pub(crate) fn unreadable(error: &DocumentError) -> Problem {
             let object = at.rsplit_once('.').map_or("body", |(object, _)| object);
             Problem::invalid(shown(object), format!("`crit`: {problem}"))
         }
-        DocumentError::Shape { at, message } => misshapen(at, message),
+        DocumentError::Shape { at, expectation } => {
+            let field = if at.is_empty() { "body" } else { at };
+            Problem::invalid(shown(field), expectation.clone())
+        }
         other => Problem::invalid("body", other.to_string()),
     }
-}
-
-fn not_json(message: &str) -> Problem {
-    let duplicate = message
-        .strip_prefix("duplicate member ")
-        .and_then(|rest| rest.split('"').nth(1));
-    match duplicate {
-        Some(name) => Problem::invalid(shown(name), "given twice"),
-        // The parser's own words hold places and no content.
-        None => Problem::invalid("body", format!("not one strict JSON value: {message}")),
-    }
-}
-
-/// The member that a message of serde's names because it is missing or unknown.
-fn named(message: &str) -> Option<String> {
-    let rest = message
-        .strip_prefix("missing field `")
-        .or_else(|| message.strip_prefix("unknown field `"))?;
-    rest.split('`').next().map(str::to_owned)
-}
-
-/// What would have been right, without what was sent.
-fn expectation(message: &str) -> String {
-    if message.starts_with("missing field") {
-        return "required".to_owned();
-    }
-    if message.starts_with("unknown field") {
-        return "not a member that is known here".to_owned();
-    }
-    // What was sent comes first in these messages, what is expected last.
-    let expected = message.rfind("expected ").and_then(|at| message.get(at..));
-    expected.map_or_else(
-        || "not a value that this member takes".to_owned(),
-        str::to_owned,
-    )
 }
 
 /// A member's or parameter's name as an answer may repeat it: short, and of plain characters.
