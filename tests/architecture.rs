@@ -30,7 +30,8 @@ const FLOORS: &[(&str, &str, u8)] = &[
     ("core", "wire", 2),
     ("verify", "verifier", 0),
     ("verify", "feed", 1),
-    ("verify", "tower", 1),
+    ("verify", "mcp", 1),
+    ("verify", "tower", 2),
     ("broker", "identity", 0),
     ("broker", "policy", 0),
     ("broker", "domain", 1),
@@ -119,6 +120,11 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "one room writes tables for other programs",
     ),
     ("cedar_policy", &["broker/policy/"], "one room speaks Cedar"),
+    (
+        "http::",
+        &["server/", "cli/serve.rs", "verify/tower/"],
+        "MCP messages and decisions know no transport",
+    ),
     ("axum::", &["server/"], "one room answers HTTP"),
     ("hyper::", &["server/"], "one room answers HTTP"),
     (

@@ -21,6 +21,7 @@ mod builder;
 #[cfg(feature = "feed")]
 pub mod feed;
 mod genuine;
+pub mod mcp;
 mod permit;
 mod reporting;
 mod revocations;

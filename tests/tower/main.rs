@@ -23,3 +23,4 @@ mod proofs;
 mod refusals;
 mod sessions;
 mod traces;
+mod transforms;
