@@ -17,30 +17,63 @@
 //! }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[doc(hidden)]
+pub mod broker_side;
 mod builder;
 #[cfg(feature = "feed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "feed")))]
 pub mod feed;
 mod genuine;
+pub mod holder;
 pub mod mcp;
 mod permit;
 mod reporting;
 mod revocations;
 mod state;
 #[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub mod tower;
 mod verifier;
 mod with_proof;
 
 pub use builder::{DEFAULT_STALENESS_BOUND, VerifierBuilder};
-pub use genuine::verify_signatures;
 pub use hallpass_core::{
     base::{
         ReasonCode,
-        ids::{IssuerUri, ServerUri},
+        digest::Digest,
+        holder::{HolderKey, P256Key},
+        ids::{AgentId, IdError, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
+        json::JsonError,
+        key::{PublicJwk, PublicKey},
+        time::{Clock, SystemClock, Timestamp},
+        trace::TraceParent,
     },
-    token::{Call, manifest::Manifest, rights::Kind},
+    possession::Presented,
+    token::{Call, Hop, manifest::Manifest, rights::Kind},
+    wire::document::{KeyDocument, RootKeyEntry},
 };
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
 pub use reporting::ReportSink;
 pub use state::{FrameError, Memory};
 pub use verifier::{Pass, Verifier};
+
+/// What a server offers: the parts of a [`Manifest`].
+pub mod manifest {
+    pub use hallpass_core::{
+        base::ids::{ServerName, ToolName},
+        token::{
+            manifest::{Capabilities, Prompt, ResourceRoot, Tool},
+            path::{Pointer, ResourceTree},
+        },
+    };
+}
+
+/// Decision reports: what a [`ReportSink`] receives.
+pub mod report {
+    pub use hallpass_core::{
+        base::ids::ReportId,
+        wire::report::{CallMethod, CallReport, CalledName, Decision, ReportedCall, ReportedHop},
+    };
+}

@@ -110,13 +110,9 @@ impl Scene {
     }
 
     fn present(&self, token: &PassToken, proof: &str, call: &Call<'_>) -> Result<Permit, Denial> {
-        let pass = self.verifier.verify_with_proof(
-            token.expose(),
-            &Presented {
-                proof,
-                method: "POST",
-            },
-        )?;
+        let pass = self
+            .verifier
+            .verify_with_proof(token.expose(), &Presented::new(proof, "POST"))?;
         self.verifier.clear(&pass, call)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     base::{
         digest::Digest,
         ids::{ServerName, ServerUri, ToolName},
+        json::{self, JsonError},
     },
     token::path::{Pointer, ResourceTree},
 };
@@ -45,6 +46,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Reads a manifest from JSON, as registered with the broker: strictly, and at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Refuses duplicate member names, unknown members, and what is not a manifest.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse_as(bytes, MAX_MANIFEST_BYTES)
+    }
+
     /// A server that offers nothing yet.
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
@@ -163,6 +173,8 @@ impl Capabilities {
         *self == Self::default()
     }
 }
+
+const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use crate::{
         digest::SubjectDigest,
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
+        json::{self, JsonError},
         jws::{self, JwsError},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
@@ -216,6 +217,15 @@ impl KeyLink {
 }
 
 impl KeyDocument {
+    /// Reads what the broker answers at `/v1/keys.json`: strictly, and at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Refuses duplicate member names, and what is not a key document.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse_as(bytes, MAX_KEY_DOCUMENT_BYTES)
+    }
+
     /// The feed keys that this document proves to somebody who trusts the keys with these
     /// `thumbprints`, oldest first.
     ///
@@ -247,8 +257,10 @@ impl KeyDocument {
 fn peek<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let payload = text.split('.').nth(1)?;
-    crate::base::json::parse_as(&URL_SAFE_NO_PAD.decode(payload).ok()?, jws::MAX_JWS_BYTES).ok()
+    json::parse_as(&URL_SAFE_NO_PAD.decode(payload).ok()?, jws::MAX_JWS_BYTES).ok()
 }
+
+const MAX_KEY_DOCUMENT_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -190,7 +190,7 @@ impl Guard {
             Credential::Dpop { token, proof } => (token, Some(proof), challenge.for_dpop()),
         };
         let method = parts.method.as_str();
-        let presented = proof.map(|proof| Presented { proof, method });
+        let presented = proof.map(|proof| Presented::new(proof, method));
         self.decider
             .admit(token, presented.as_ref(), caused_by)
             .map_err(|denial| answer::pass_denied(&denial, &challenge))
