@@ -43,7 +43,7 @@ pub use hallpass_core::{
         AttenuateError, Attenuated, BlockSummary, ClaimsSummary, DelegateError, DelegationSummary,
         GrantedDetail, Left, Narrowing, PassToken, ProfileError, Summary, attenuate,
         constraint::{Constraint, Scalar},
-        rights::DetailType,
+        rights::{AuthorizationDetail, DetailType},
     },
 };
 

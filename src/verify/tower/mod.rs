@@ -28,10 +28,10 @@
 //! All of it, and the server's work, runs in one `tracing` span with the agent, the task, the method,
 //! the tool that was cleared and the reason of a refusal; arguments and results stay out. The W3C
 //! trace context in `params._meta`, or else that of the HTTP request, is in the extensions as a
-//! [`TraceParent`](hallpass_core::base::trace::TraceParent), for servers that go on with the trace. An HTTP
+//! [`TraceParent`](crate::TraceParent), for servers that go on with the trace. An HTTP
 //! context beside one in `_meta` stays in its header: a link, not the parent.
 //!
-//! [`HallpassLayerBuilder::report_to`] has every decision told, for the broker's chain of decisions.
+//! [`HallpassLayerBuilder::report_to`] sends a report of every decision, for the broker's chain of decisions.
 //!
 //! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
 //! An event stream ends with the first event after the pass ended, was revoked, or the verifier
