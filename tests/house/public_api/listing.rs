@@ -407,6 +407,9 @@ impl<'w> Members<'w> {
             let own = std::mem::replace(&mut self.named.module, path.clone());
             for item in &module.items {
                 let Item::Impl(block) = item else { continue };
+                if !is_built(&path, &block.attrs) {
+                    continue;
+                }
                 let Type::Path(of) = &*block.self_ty else {
                     continue;
                 };
@@ -440,7 +443,11 @@ impl<'w> Members<'w> {
         }
         for member in &block.items {
             match member {
-                ImplItem::Fn(method) if is_public(&method.vis) && !is_hidden(&method.attrs) => {
+                ImplItem::Fn(method)
+                    if is_public(&method.vis)
+                        && !is_hidden(&method.attrs)
+                        && is_built(&self.named.module, &method.attrs) =>
+                {
                     let needs = condition(&method.attrs).map(|condition| format!(" [{condition}]"));
                     self.method(&method.sig, &needs.unwrap_or_default());
                 }
@@ -454,6 +461,11 @@ impl<'w> Members<'w> {
             }
         }
     }
+}
+
+/// Whether it is there for users: they get the other crates without features, which are for the broker.
+fn is_built(module: &[String], attributes: &[Attribute]) -> bool {
+    module[0] == "hallpass_verify" || condition(attributes).is_none()
 }
 
 /// Collects the types of our crates that a signature names.
