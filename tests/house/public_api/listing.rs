@@ -13,7 +13,7 @@ use syn::{
 };
 
 use super::source::{
-    Place, World, attributes, condition, has, is_hidden, is_public, leaves, made_by,
+    Place, World, attributes, condition, has, is_built, is_hidden, is_public, leaves, made_by,
 };
 
 /// The public interface of one crate.
@@ -461,11 +461,6 @@ impl<'w> Members<'w> {
             }
         }
     }
-}
-
-/// Whether it is there for users: they get the other crates without features, which are for the broker.
-fn is_built(module: &[String], attributes: &[Attribute]) -> bool {
-    module[0] == "hallpass_verify" || condition(attributes).is_none()
 }
 
 /// Collects the types of our crates that a signature names.

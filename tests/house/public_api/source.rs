@@ -39,12 +39,22 @@ impl World {
             .try_fold(self.0.get(first)?, |module, name| module.modules.get(name))
     }
 
-    /// Every module of the crate that `path` is in, with its path.
+    /// Every module of the crate that `path` is in, with its path, but those behind a feature of a crate below.
     pub(crate) fn all_modules<'w>(&'w self, path: &[String]) -> Vec<(Vec<String>, &'w Module)> {
         let mut found = Vec::new();
         let mut open = vec![(vec![path[0].clone()], &self.0[&path[0]])];
         while let Some((path, module)) = open.pop() {
             for (name, inner) in &module.modules {
+                let declares =
+                    |item: &&Item| matches!(item, Item::Mod(inner) if inner.ident == name);
+                let declared = module
+                    .items
+                    .iter()
+                    .find(declares)
+                    .map_or(&[][..], attributes);
+                if !is_built(&path, declared) {
+                    continue;
+                }
                 open.push(([path.clone(), vec![name.clone()]].concat(), inner));
             }
             found.push((path, module));
@@ -237,6 +247,11 @@ pub(crate) fn condition(attributes: &[Attribute]) -> Option<String> {
         .filter(|attribute| attribute.path().is_ident("cfg"))
         .find_map(|attribute| attribute.meta.require_list().ok())?;
     Some(list.tokens.to_string())
+}
+
+/// Whether it is there for users: they get the other crates without features, which are for the broker.
+pub(crate) fn is_built(module: &[String], attributes: &[Attribute]) -> bool {
+    module[0] == "hallpass_verify" || condition(attributes).is_none()
 }
 
 pub(crate) fn has(attributes: &[Attribute], name: &str) -> bool {
