@@ -329,7 +329,9 @@ impl Verifier {
         };
         let keys = document.feed_keys_from(&self.issuer, roots);
         if keys.is_empty() {
-            return Err(FrameError::Signature);
+            return Err(document
+                .newer_link()
+                .map_or(FrameError::Signature, FrameError::from));
         }
         state.trust_feed_keys(&keys);
         Ok(())

@@ -10,18 +10,26 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{
         digest::Digest,
+        format::Format,
         ids::{ServerName, ServerUri, ToolName},
         json::{self, JsonError},
     },
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered. Unknown members are refused.
+/// What one MCP server offers, as registered.
+///
+/// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
+/// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The format that it is written in; absent means 1, and it is not answered.
+    #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
+    pub v: Format,
     /// The server's canonical resource URI: what passes name.
     pub server: ServerUri,
     /// A short name for people.
@@ -60,6 +68,7 @@ impl Manifest {
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
         Self {
+            v: Format::One,
             server,
             name,
             aliases: BTreeSet::new(),

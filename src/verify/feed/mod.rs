@@ -281,7 +281,11 @@ impl Follower {
                 FrameError::Gap { .. } => self.has_snapshot = false,
                 // Perhaps the feed key was changed while we were away: its successor is in the key document.
                 FrameError::Signature => self.needs_keys = true,
-                FrameError::Address | FrameError::Older { .. } | FrameError::Unreadable => {}
+                FrameError::Address
+                | FrameError::Older { .. }
+                | FrameError::Unreadable { .. }
+                | FrameError::Format { .. }
+                | FrameError::Critical { .. } => {}
             }
             return Err(Failure::Frame(error));
         }
@@ -298,8 +302,8 @@ impl Follower {
     }
 
     fn wait_after(&mut self, failure: &Failure) -> Duration {
-        if failure.is_denial() {
-            DENIED_WAIT
+        if failure.is_lasting() {
+            LASTING_WAIT
         } else {
             self.waits.next().unwrap_or(MAX_STEP)
         }
@@ -311,10 +315,10 @@ impl Follower {
         let text = failure.to_string();
         let is_news = self.progress.borrow().last_error.as_deref() != Some(text.as_str());
         match failure {
+            _ if failure.is_lasting() => error!(%server, "feed: {text}"),
             Failure::Frame(_) | Failure::KeyDocument(_) => {
                 warn!(%server, "feed: not believed: {text}")
             }
-            _ if failure.is_denial() => error!(%server, "feed: {text}"),
             // An outage of hours is one line, not one for each attempt.
             _ if is_news => warn!(%server, "feed: {text}; trying again until it works"),
             _ => debug!(%server, "feed: {text}"),
@@ -344,8 +348,9 @@ const MIN_STEP: Duration = Duration::from_millis(100);
 /// that is being opened and its timeout.
 const MAX_STEP: Duration = Duration::from_millis(1500);
 
-/// The wait after the broker refused the token: only an administrator can change that.
-const DENIED_WAIT: Duration = Duration::from_secs(30);
+/// The wait after the broker refused the token, or one side is too old for the other: only an administrator can
+/// change that.
+const LASTING_WAIT: Duration = Duration::from_secs(30);
 
 /// Three heartbeats of the broker.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
