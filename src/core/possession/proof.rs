@@ -2,7 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -12,6 +11,7 @@ use crate::{
         digest::Digest,
         holder::{HolderKey, PRIVATE_MEMBERS},
         json,
+        jws::{self, CompactError},
         time::Timestamp,
     },
     possession::Nonces,
@@ -106,30 +106,25 @@ impl ProofError {
     }
 }
 
+impl From<CompactError> for ProofError {
+    fn from(error: CompactError) -> Self {
+        Self::Malformed(error.detail())
+    }
+}
+
 /// Holds `proof` against what it should say (RFC 9449 section 4.3).
 ///
 /// Whether its `jti` was used before is the caller's to ask.
 pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError> {
     let malformed = ProofError::Malformed;
-    if proof.len() > MAX_PROOF_BYTES {
-        return Err(malformed("it is too long"));
-    }
-    let parts = proof
-        .rsplit_once('.')
-        .and_then(|(signed, signature)| Some((signed, signed.split_once('.')?, signature)));
-    let (signed, (header, payload), signature) = parts.ok_or(malformed("not three parts"))?;
-    let decoded = |part: &str| {
-        URL_SAFE_NO_PAD
-            .decode(part)
-            .map_err(|_| malformed("not base64url without padding"))
-    };
-    let header = json::parse(&decoded(header)?, MAX_PROOF_BYTES)
+    let jws = jws::split(proof, MAX_PROOF_BYTES)?;
+    let header = json::parse(&jws.header()?, MAX_PROOF_BYTES)
         .map_err(|_| malformed("the header is not JSON"))?;
     let holder = admit_header(&header, expected.pass.map(|(_, holder)| holder))?;
-    if !holder.verifies(signed.as_bytes(), &decoded(signature)?) {
+    if !holder.verifies(jws.signed().as_bytes(), &jws.signature()?) {
         return Err(ProofError::Signature);
     }
-    let claims: Claims = json::parse_as(&decoded(payload)?, MAX_PROOF_BYTES)
+    let claims: Claims = json::parse_as(&jws.payload()?, MAX_PROOF_BYTES)
         .map_err(|_| malformed("a claim is absent or malformed"))?;
     claims.agree_with(expected)?;
     let call = claims

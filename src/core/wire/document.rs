@@ -10,6 +10,7 @@ use crate::{
         digest::SubjectDigest,
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
+        json,
         jws::{self, JwsError},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
@@ -245,9 +246,8 @@ impl KeyDocument {
 
 /// The payload of a JWS before its signature is checked: only to find the key to check it with.
 fn peek<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let payload = text.split('.').nth(1)?;
-    crate::base::json::parse_as(&URL_SAFE_NO_PAD.decode(payload).ok()?, jws::MAX_JWS_BYTES).ok()
+    let payload = jws::split(text, jws::MAX_JWS_BYTES).ok()?.payload().ok()?;
+    json::parse_as(&payload, jws::MAX_JWS_BYTES).ok()
 }
 
 #[cfg(test)]
