@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 use crate::cli::{GLOBAL, error::CliError};
 use hallpass_core::base::{
     error::chain,
-    ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
+    ids::IssuerUri,
     json,
+    uri::{HttpUri, is_loopback_host},
 };
 
 /// How to reach the broker.
@@ -69,7 +70,7 @@ pub(super) fn http_client(
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
-    if split_canonical_http_uri(url).is_some_and(|(_, host, _, _)| is_loopback_host(host)) {
+    if HttpUri::split(url).is_some_and(|uri| is_loopback_host(uri.host)) {
         builder = builder.no_proxy();
     }
     if let Some(path) = ca_file {
@@ -100,11 +101,7 @@ impl Client {
 
     /// Whether `issuer` has this broker's scheme, host and port.
     pub(super) fn has_origin_of(&self, issuer: &IssuerUri) -> bool {
-        let origin = |uri: &IssuerUri| {
-            split_canonical_http_uri(uri.as_str())
-                .map(|(scheme, host, port, _)| (scheme.to_owned(), host.to_owned(), port))
-        };
-        origin(&self.base) == origin(issuer)
+        self.base.parts().origin == issuer.parts().origin
     }
 
     pub(super) async fn get(

@@ -12,8 +12,9 @@ use hallpass_core::{
     base::{
         ids::IssuerUri,
         time::{Clock, SystemClock},
+        uri::comparable_url,
     },
-    possession::{DEFAULT_ROOM, Nonces, ReplayGuard, comparable_url},
+    possession::{DEFAULT_ROOM, Nonces, ReplayGuard},
     token::{MAX_PASS_BYTES, manifest::Manifest},
 };
 

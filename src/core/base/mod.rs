@@ -19,5 +19,6 @@ pub mod secret_file;
 pub mod text;
 pub mod time;
 pub mod trace;
+pub mod uri;
 
 pub use reason::ReasonCode;

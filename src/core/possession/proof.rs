@@ -13,6 +13,7 @@ use crate::{
         json,
         jws::{self, CompactError},
         time::Timestamp,
+        uri::comparable_url,
     },
     possession::Nonces,
 };
@@ -252,74 +253,7 @@ impl Claims {
     }
 }
 
-/// An `htu` in the form in which two are compared (RFC 9449 section 4.3, RFC 3986 section 6.2):
-/// scheme and host in lower case, no default port, a path at least, no query, no fragment.
-pub fn comparable_url(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let scheme = scheme.to_ascii_lowercase();
-    let default_port = match scheme.as_str() {
-        "https" => ":443",
-        "http" => ":80",
-        _ => return None,
-    };
-    let rest = rest.split(['?', '#']).next()?;
-    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-    if authority.is_empty() || authority.contains('@') {
-        return None;
-    }
-    let authority = authority.to_ascii_lowercase();
-    let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
-    Some(format!(
-        "{scheme}://{authority}{}",
-        if path.is_empty() { "/" } else { path }
-    ))
-}
-
 const MAX_JTI_BYTES: usize = 256;
 
 /// The year 9999.
 const LATEST_SECOND: f64 = 253_402_300_799.0;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_compared_without_what_does_not_matter() {
-        let same = |one: &str, two: &str| {
-            comparable_url(one).is_some() && comparable_url(one) == comparable_url(two)
-        };
-        assert!(same(
-            "HTTPS://Ledger.Example:443/mcp?x=1#y",
-            "https://ledger.example/mcp"
-        ));
-        assert!(same("http://127.0.0.1:80", "http://127.0.0.1/"));
-        assert!(same("http://[::1]:8080/mcp", "http://[::1]:8080/mcp"));
-        assert!(!same(
-            "https://ledger.example/mcp",
-            "https://ledger.example/MCP"
-        ));
-        assert!(!same(
-            "https://ledger.example/mcp",
-            "https://ledger.example/mcp/"
-        ));
-        assert!(!same(
-            "https://ledger.example/mcp",
-            "http://ledger.example/mcp"
-        ));
-        assert!(!same(
-            "https://ledger.example:444/mcp",
-            "https://ledger.example/mcp"
-        ));
-        for no_url in [
-            "",
-            "ledger.example/mcp",
-            "ftp://x/",
-            "https://",
-            "https://u@ledger.example/mcp",
-            "https:///mcp",
-        ] {
-            assert_eq!(comparable_url(no_url), None, "{no_url}");
-        }
-    }
-}

@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::ids::{IdError, is_canonical_host};
+use crate::base::{
+    ids::IdError,
+    uri::{Authority, Uri, is_canonical_host},
+};
 
 /// A JSON pointer (RFC 6901) to an argument: `/amount`, `/customer/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,28 +127,23 @@ pub fn path_segments(path: &str) -> Option<Vec<String>> {
 /// upper-case scheme or host.
 #[must_use]
 pub fn resource_segments(uri: &str) -> Option<Vec<String>> {
-    if uri.len() > MAX_PATH_BYTES || uri.contains(['?', '#']) {
+    if uri.len() > MAX_PATH_BYTES {
         return None;
     }
-    let (scheme, rest) = uri.split_once("://")?;
-    let scheme_is_valid = scheme
-        .bytes()
-        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
-        && scheme
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_lowercase());
-    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-    let (host, port) = authority.split_once(':').unwrap_or((authority, "1"));
-    let port_is_valid = port
-        .parse::<u16>()
-        .is_ok_and(|number| number > 0 && number.to_string() == port);
-    if !scheme_is_valid || !port_is_valid || !(authority.is_empty() || is_canonical_host(host)) {
+    let uri = Uri::split(uri)?;
+    let authority = uri.authority?;
+    // A host in brackets is refused: no tree is rooted at an IPv6 address.
+    let has_named_host =
+        |authority: Authority<'_>| authority.is_canonical() && is_canonical_host(authority.host);
+    let is_canonical = uri.has_canonical_scheme()
+        && uri.ends_with_path()
+        && (authority.is_empty() || Authority::split(authority).is_some_and(has_named_host));
+    if !is_canonical {
         return None;
     }
-    let mut segments = vec![scheme.to_owned(), authority.to_owned()];
-    if !path.is_empty() {
-        segments.extend(path_segments(path)?);
+    let mut segments = vec![uri.scheme.to_owned(), authority.to_owned()];
+    if !uri.path.is_empty() {
+        segments.extend(path_segments(uri.path)?);
     }
     Some(segments)
 }
@@ -163,16 +161,13 @@ pub fn url_host(url: &str) -> Option<&str> {
     if doubtful {
         return None;
     }
-    let (scheme, rest) = url.split_once("://")?;
-    if !matches!(scheme, "http" | "https") {
+    let uri = Uri::split(url)?;
+    if !matches!(uri.scheme, "http" | "https") {
         return None;
     }
-    let authority = rest.get(..rest.find(['/', '?', '#']).unwrap_or(rest.len()))?;
-    let (host, port) = authority.split_once(':').unwrap_or((authority, "1"));
-    let port_is_valid = port
-        .parse::<u16>()
-        .is_ok_and(|number| number.to_string() == port);
-    (port_is_valid && is_canonical_host(host)).then_some(host)
+    let authority = Authority::split(uri.authority?)?;
+    let port_is_valid = authority.port.is_none() || authority.port_number().is_some();
+    (port_is_valid && is_canonical_host(authority.host)).then_some(authority.host)
 }
 
 /// A resource subtree: every resource whose URI lies at or under it, by whole segments.

@@ -25,7 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use crate::server::oauth::door::Door;
 use crate::server::{App, oauth::grammar::metadata::WELL_KNOWN};
-use hallpass_core::base::ids::{IssuerUri, split_canonical_http_uri};
+use hallpass_core::base::ids::IssuerUri;
 
 /// How the OAuth door is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,5 +81,5 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
 
 /// The path of the issuer's URI; empty for a bare host.
 fn path_of(issuer: &IssuerUri) -> &str {
-    split_canonical_http_uri(issuer.as_str()).map_or("", |(.., path)| path)
+    issuer.parts().path
 }

@@ -10,7 +10,8 @@ use crate::tower::{
 use hallpass_core::{
     base::{
         ReasonCode,
-        ids::{ServerUri, is_loopback_host, split_canonical_http_uri},
+        ids::ServerUri,
+        uri::{Authority, Uri, is_loopback_host},
     },
     token::{rights::Kind, scope::scope_token},
 };
@@ -51,9 +52,9 @@ pub(super) fn admit_origin(
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let own = split_canonical_http_uri(server.as_str()).map(|(_, host, ..)| host);
         allowed.iter().any(|allowed| allowed == origin)
-            || origin_host(origin).is_some_and(|host| Some(host) == own || is_loopback_host(host))
+            || origin_host(origin)
+                .is_some_and(|host| host == server.parts().host || is_loopback_host(host))
     };
     let mut origins = headers.get_all(header::ORIGIN).iter();
     match (origins.next(), origins.next()) {
@@ -70,17 +71,13 @@ pub(super) fn admit_origin(
 
 /// The host of an `Origin` header; `None` for `null` and for what is no origin.
 fn origin_host(origin: &str) -> Option<&str> {
-    let (scheme, authority) = origin.split_once("://")?;
-    let port_at = if authority.starts_with('[') {
-        authority.find("]:").map(|at| at.saturating_add(1))
-    } else {
-        authority.find(':')
-    };
-    let (host, port) = authority.split_at_checked(port_at.unwrap_or(authority.len()))?;
-    let port_is_valid = port
-        .strip_prefix(':')
+    let uri = Uri::split(origin)?;
+    let is_origin = matches!(uri.scheme, "http" | "https") && uri.path.is_empty();
+    let authority = Authority::split(uri.authority?)?;
+    let port_is_valid = authority
+        .port
         .is_none_or(|port| port.parse::<u16>().is_ok());
-    (matches!(scheme, "http" | "https") && port_is_valid).then_some(host)
+    (is_origin && uri.ends_with_path() && port_is_valid).then_some(authority.host)
 }
 
 /// The token of a request, with its proof of possession when it came as `DPoP` (RFC 9449).
@@ -280,3 +277,22 @@ static STRIPPED: [HeaderName; 12] = [
     header::EXPECT,
     header::CONTENT_LENGTH,
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_the_vectors_of_uris_say() {
+        let rows = include_str!("../../core/base/uri/vectors.json");
+        let rows: Vec<Value> = serde_json::from_str(rows).unwrap();
+        let own = |host: &&str| *host == "ledger.example" || is_loopback_host(host);
+        for row in &rows {
+            let text = row["text"].as_str().unwrap();
+            let host = row.get("origin").and_then(Value::as_str);
+            assert_eq!(origin_host(text).filter(own), host, "{text:?}");
+        }
+    }
+}
