@@ -124,6 +124,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     (
         "fs::",
         &[
+            "core/base/private_file.rs",
             "core/base/secret_file.rs",
             "verify/feed/",
             "broker/policy/source.rs",

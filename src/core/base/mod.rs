@@ -1,5 +1,5 @@
 //! The words that everything else speaks. No policy, no tokens, and no I/O but for
-//! secret files.
+//! private files.
 
 #[cfg(feature = "issuer")]
 pub mod client_url;
@@ -10,6 +10,7 @@ pub mod ids;
 pub mod json;
 pub mod jws;
 pub mod key;
+pub mod private_file;
 pub mod random;
 mod reason;
 #[cfg(feature = "issuer")]
