@@ -41,7 +41,7 @@ pub use crate::{
             live_task::{LiveTask, TaskEnd},
         },
     },
-    error::BrokerError,
+    error::{BrokerError, Missing, ObjectKind},
     feed::{
         hub::{HEARTBEAT, SignedFrame, Subscription},
         introspect::Introspected,

@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    BrokerError, KeyringError, State,
+    BrokerError, KeyringError, ObjectKind, State,
     broker::Broker,
     domain::{
         event::{KeyPurpose, KeyState},
@@ -109,7 +109,7 @@ impl Broker {
             // Under the state's lock and never twice the same way back: a later state has a later time.
             let at = self.feed.signing_time(self.now());
             if !state.servers.contains_key(server) {
-                return Err(BrokerError::NotFound(format!("server `{server}`")));
+                return Err(BrokerError::not_found(ObjectKind::Server, server));
             }
             let since = since.filter(|since| state.remembers_since(*since));
             (build_frame(&state, (self.issuer(), server), since, at), at)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::{
-    BrokerError, LiveTask, State,
+    BrokerError, LiveTask, ObjectKind, State,
     broker::{Broker, Caller},
     domain::{
         event::{Event, KeyPurpose, KeyState, RevocationRecord, Subject},
@@ -138,7 +138,6 @@ impl Broker {
 
     fn describe(&self, revoke: Revoke, now: Timestamp) -> Result<RevocationRecord, BrokerError> {
         let state = self.state();
-        let missing = |what: String| BrokerError::NotFound(what);
         let mut task: Option<&LiveTask> = None;
         match &revoke.subject {
             // SECURITY: only a block that was minted here says whom a revocation concerns. Any other may
@@ -148,19 +147,19 @@ impl Broker {
                 task = Some(
                     state
                         .task(id)
-                        .ok_or_else(|| missing(format!("task `{id}`")))?,
+                        .ok_or_else(|| BrokerError::not_found(ObjectKind::Task, id))?,
                 )
             }
             Subject::Agent(id)
                 if !state.agents.contains_key(id) && !state.removed_agents.contains(id) =>
             {
-                return Err(missing(format!("agent `{id}`")));
+                return Err(BrokerError::not_found(ObjectKind::Agent, id));
             }
             Subject::Steward(id) if !state.stewards.contains(id) => {
-                return Err(missing(format!("steward `{id}`")));
+                return Err(BrokerError::not_found(ObjectKind::Steward, id));
             }
             Subject::Server(id) if !state.servers.contains_key(id) => {
-                return Err(missing(format!("server `{id}`")));
+                return Err(BrokerError::not_found(ObjectKind::Server, id));
             }
             Subject::Key(_) | Subject::Agent(_) | Subject::Steward(_) | Subject::Server(_) => {}
         }
@@ -197,7 +196,7 @@ fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<Event>, BrokerError> 
     let mut live = state.live_keys(purpose);
     let (_, entry) = live
         .find(|(id, _)| *id == key)
-        .ok_or_else(|| BrokerError::NotFound(format!("root key {key}")))?;
+        .ok_or_else(|| BrokerError::no_such(ObjectKind::Key(purpose, key)))?;
     let mut events = Vec::new();
     if entry.state == KeyState::Active {
         let next = state

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, VerifiedSteward,
+    BrokerError, ObjectKind, VerifiedSteward,
     broker::{Broker, Caller},
     domain::{
         eligibility::{refuse_suspended, subjects},
@@ -420,7 +420,7 @@ impl Broker {
 
     pub(crate) fn registered(&self, agent: &AgentId) -> Result<AgentRecord, BrokerError> {
         let record = self.state().agent(agent).cloned();
-        record.ok_or_else(|| BrokerError::NotFound(format!("agent `{agent}`")))
+        record.ok_or_else(|| BrokerError::not_found(ObjectKind::Agent, agent))
     }
 }
 

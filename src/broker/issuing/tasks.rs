@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::{
-    BrokerError, LiveTask, TaskEnd,
+    BrokerError, LiveTask, ObjectKind, TaskEnd,
     broker::{Broker, Caller},
     domain::event::{Event, TaskRecord},
     ledger::{
@@ -129,7 +129,7 @@ impl Broker {
             .task(task)
             .filter(|live| live.record.agent == *agent)
             .cloned();
-        let live = live.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+        let live = live.ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))?;
         if matches!(live.end, Some((TaskEnd::Completed, _))) {
             self.note(caller).await?;
         } else {
@@ -182,7 +182,7 @@ impl Broker {
             let state = self.state();
             let live = state
                 .task(task)
-                .ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+                .ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))?;
             if !live
                 .tokens
                 .iter()
@@ -234,7 +234,7 @@ impl Broker {
         };
         let live = live.filter(|(live, _)| agent.is_none_or(|agent| live.record.agent == *agent));
         let view = live.map(|(live, children)| self.view(&live, children));
-        view.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))
+        view.ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))
     }
 
     /// Tasks that are not forgotten, newest first, those after `after`, at most `limit`.
@@ -282,7 +282,7 @@ impl Broker {
         let state = self.state();
         let live = state.task(task).filter(|live| live.record.agent == *agent);
         live.map(|live| live.record.clone())
-            .ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))
+            .ok_or_else(|| BrokerError::not_found(ObjectKind::OpenTask, task))
     }
 
     /// Refuses a task that is not `agent`'s, or in which it cannot mint any more.
@@ -294,7 +294,7 @@ impl Broker {
         let now = self.now();
         let state = self.state();
         let live = state.task(task).filter(|live| live.record.agent == *agent);
-        let live = live.ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))?;
+        let live = live.ok_or_else(|| BrokerError::not_found(ObjectKind::OpenTask, task))?;
         match live.end {
             Some((TaskEnd::Completed, _)) => Err(BrokerError::TaskEnded(
                 "the task is complete: open a new one".to_owned(),

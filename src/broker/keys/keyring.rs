@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duratio
 use serde::Serialize;
 
 use crate::{
-    BrokerError, KeyFileError, State,
+    BrokerError, KeyFileError, ObjectKind, State,
     broker::{Broker, Caller},
     domain::{
         event::{Event, KeyPurpose, KeyState},
@@ -275,7 +275,7 @@ impl Broker {
             .keys()
             .into_iter()
             .find(|key| (key.purpose, key.id) == (purpose, next));
-        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {next}", purpose.as_str())))
+        view.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(purpose, next)))
     }
 
     /// Moves keys on: pending ones that verifiers know by now become active, the active one before
@@ -335,7 +335,8 @@ impl Broker {
     ) -> Result<KeyView, BrokerError> {
         let changing = self.changes.lock().await;
         let entry = self.state().keys.get(&(KeyPurpose::Operator, id)).cloned();
-        let entry = entry.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))?;
+        let entry =
+            entry.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(KeyPurpose::Operator, id)))?;
         match entry.state {
             KeyState::Retiring if own == Some(id) => {
                 return Err(BrokerError::Conflict(format!(
@@ -370,7 +371,7 @@ impl Broker {
             .keys()
             .into_iter()
             .find(|key| (key.purpose, key.id) == (purpose, id));
-        view.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))
+        view.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(KeyPurpose::Operator, id)))
     }
 
     /// Writes every key file anew in the form that [`Options::keys_at_rest`](crate::Options) says; how

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    BrokerError, SecretView, State,
+    BrokerError, ObjectKind, SecretView, State,
     broker::{Broker, Caller},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
@@ -230,7 +230,7 @@ impl Broker {
         let state = self.state();
         let manifest = state
             .server(server)
-            .ok_or_else(|| BrokerError::NotFound(format!("server `{}`", server.escape_debug())))?;
+            .ok_or_else(|| BrokerError::not_found(ObjectKind::Server, server.escape_debug()))?;
         Ok(view_server(&state, manifest))
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
-    AgentView, BrokerError, NewAgent, OneTime,
+    AgentView, BrokerError, NewAgent, ObjectKind, OneTime,
     broker::{Broker, Caller},
     domain::{
         client::{ClientOrigin, ClientSecret, MAX_SECRETS, SecretId},
@@ -169,7 +169,7 @@ pub(crate) fn remove_secret(
     if kept.len() < before {
         Ok(())
     } else {
-        Err(BrokerError::NotFound(format!("secret `{secret}`")))
+        Err(BrokerError::not_found(ObjectKind::Secret, secret))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError,
+    BrokerError, ObjectKind,
     broker::{Broker, Caller},
     domain::event::{Event, Role},
     ledger::receipt::Draft,
@@ -140,7 +140,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let _changing = self.changes.lock().await;
         if !self.state().operators.contains_key(operator) {
-            return Err(BrokerError::NotFound(format!("operator `{operator}`")));
+            return Err(BrokerError::not_found(ObjectKind::Operator, operator));
         }
         let event = Event::OperatorRemoved {
             operator: operator.clone(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    BrokerError, OneTime,
+    BrokerError, ObjectKind, OneTime,
     broker::{Broker, Caller},
     domain::{
         event::{Actor, Event, Subject},
@@ -26,7 +26,7 @@ impl Broker {
     ) -> Result<(OneTime, Timestamp), BrokerError> {
         let _changing = self.changes.lock().await;
         if !self.state().stewards.contains(steward) {
-            return Err(BrokerError::NotFound("such steward".to_owned()));
+            return Err(BrokerError::no_such(ObjectKind::Steward));
         }
         if self
             .state()
@@ -54,7 +54,7 @@ impl Broker {
     /// [`BrokerError::NotFound`], alike for what is no code, was never made, was used, replaced or ended,
     /// and for a steward who is revoked; and when it cannot be recorded.
     pub async fn sign_in(&self, caller: &Caller, typed: &str) -> Result<StewardId, BrokerError> {
-        let unknown = || BrokerError::NotFound("such sign-in code".to_owned());
+        let unknown = || BrokerError::no_such(ObjectKind::SignInCode);
         let code = digest_of_typed(typed).ok_or_else(unknown)?;
         let known = || {
             let now = self.now();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::{
-    BrokerError, DirectoryError, Identity,
+    BrokerError, DirectoryError, Identity, ObjectKind,
     broker::{Broker, Caller},
     domain::event::{Event, Subject, VerifiedBy},
     identity::issuer::Person,
@@ -81,9 +81,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let _changing = self.changes.lock().await;
         if self.directory().identities(steward).is_empty() {
-            return Err(BrokerError::NotFound(format!(
-                "identity of steward `{steward}`"
-            )));
+            return Err(BrokerError::not_found(ObjectKind::StewardIdentity, steward));
         }
         // SECURITY: the file first: a record of what a crash then left undone would be believed.
         self.directory()
@@ -109,9 +107,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let _changing = self.changes.lock().await;
         if self.directory().name(steward).is_none() {
-            return Err(BrokerError::NotFound(format!(
-                "name for steward `{steward}`"
-            )));
+            return Err(BrokerError::not_found(ObjectKind::StewardName, steward));
         }
         let event = Event::StewardErased {
             steward: steward.clone(),
@@ -132,7 +128,7 @@ impl Broker {
         let found = self
             .directory()
             .find(text, |steward| self.state().stewards.contains(steward));
-        found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
+        found.ok_or_else(|| BrokerError::no_such(ObjectKind::Steward))
     }
 
     /// The steward's name, unless it was erased: for that person's own eyes.

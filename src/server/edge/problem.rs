@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use crate::server::oauth::grammar::OAuthError;
 use hallpass_broker::{
-    BrokerError, DecisionsError,
+    BrokerError, DecisionsError, ObjectKind,
     policy::{PolicyErrors, Reason},
 };
 use hallpass_core::base::{
@@ -103,7 +103,7 @@ impl Problem {
     }
 
     /// No such thing, or not the caller's to see: the two look the same.
-    pub(crate) fn not_found(what: &str) -> Self {
+    pub(crate) fn not_found(what: ObjectKind) -> Self {
         let detail = format!("there is no such {what}, or it is not yours to see");
         Self::new(StatusCode::NOT_FOUND, ReasonCode::NotFound, detail)
     }
@@ -246,7 +246,7 @@ impl From<BrokerError> for Problem {
             }
             BrokerError::Invalid { field, detail } => Self::invalid(field, detail),
             // What was asked for is the caller's word, which may be anything: it is not logged either.
-            BrokerError::NotFound(what) => Self::not_found(kind_of(&what)),
+            BrokerError::NotFound(missing) => Self::not_found(missing.kind),
             BrokerError::Conflict(detail) => Self::new(StatusCode::CONFLICT, code, detail),
             BrokerError::Suspended(detail) => Self::new(StatusCode::FORBIDDEN, code, detail),
             BrokerError::TaskEnded(detail) => Self::new(StatusCode::CONFLICT, code, detail),
@@ -379,12 +379,6 @@ fn foreign(response: &Response) -> Option<Problem> {
         _ => return None,
     };
     Some(problem)
-}
-
-/// `task` of "open task `tsk_…`": the kind without the name, which may be anything that was sent.
-fn kind_of(what: &str) -> &str {
-    let kind = what.split('`').next().unwrap_or_default().trim();
-    kind.strip_prefix("such ").unwrap_or(kind)
 }
 
 /// Marks a response that tells a person what is wrong by itself.

@@ -53,7 +53,7 @@ pub(crate) async fn register(
     input: Input<Value>,
 ) -> Result<Answer, Problem> {
     if !app.oauth.dynamic_registration {
-        return Err(Problem::not_found("route"));
+        return Err(Problem::not_found(hallpass_broker::ObjectKind::Route));
     }
     app.limits.admit_try(context.peer)?;
     let metadata = ClientMetadata::of_registration(&input.value).map_err(refused)?;
