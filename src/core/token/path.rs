@@ -8,9 +8,12 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::{
-    ids::IdError,
-    uri::{Authority, Uri, is_canonical_host},
+use crate::{
+    base::{
+        ids::IdError,
+        uri::{Authority, Uri, is_canonical_host},
+    },
+    token::limits::MAX_SEGMENTS,
 };
 
 /// A JSON pointer (RFC 6901) to an argument: `/amount`, `/customer/name`.
@@ -284,8 +287,6 @@ fn is_plain_segment(segment: &str) -> bool {
 
 const MAX_POINTER_BYTES: usize = 256;
 const MAX_PATH_BYTES: usize = 4096;
-/// A path of more segments than this has no canonical form.
-pub(super) const MAX_SEGMENTS: usize = 128;
 
 #[cfg(test)]
 mod tests {
