@@ -257,4 +257,4 @@ fn is_canonical_path(path: &str) -> bool {
 const MAX_HTTP_URI_BYTES: usize = 256;
 
 #[cfg(all(test, feature = "issuer"))]
-mod tests;
+pub(crate) mod tests;

@@ -331,6 +331,20 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "issuer")]
+    #[test]
+    fn uris_are_read_as_the_vectors_of_uris_say() {
+        use serde_json::json;
+
+        for row in crate::base::uri::tests::Row::all() {
+            let text = &row.text;
+            row.compare("resource", resource_segments(text).map(|all| json!(all)));
+            let tree = text.parse::<ResourceTree>().ok();
+            row.compare("tree", tree.map(|tree| json!(tree.as_str())));
+            row.compare("argument", url_host(text).map(|host| json!(host)));
+        }
+    }
+
     #[test]
     fn a_path_of_very_many_segments_has_no_form() {
         let path = |segments: usize| "/a".repeat(segments);

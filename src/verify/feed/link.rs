@@ -18,7 +18,7 @@ use reqwest::{
 };
 use sse_stream::{Sse, SseByteStream};
 
-use crate::{FrameError, feed::FeedError};
+use crate::{FrameError, feed::error::FeedError};
 use hallpass_core::{
     base::{
         error::chain,

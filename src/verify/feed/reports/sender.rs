@@ -8,10 +8,9 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use crate::feed::{
-    DENIED_WAIT, MAX_STEP,
     link::{Failure, Link, Reply},
-    reports::{Shared, batch},
-    waits,
+    reports::{batch, shared::Shared},
+    waits::{DENIED_WAIT, MAX_STEP, waits},
 };
 use hallpass_core::base::{json, time::Timestamp};
 
