@@ -61,7 +61,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// The same for an issuer with a path: below that path, and metadata where RFC 8414 puts the path behind the
 /// well-known one.
 pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
-    let path = path_of(issuer);
+    let path = issuer.parts().path;
     if path.is_empty() {
         return Router::new();
     }
@@ -77,9 +77,4 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
             &format!("{openid}{path}"),
             get(metadata::openid_configuration),
         )
-}
-
-/// The path of the issuer's URI; empty for a bare host.
-fn path_of(issuer: &IssuerUri) -> &str {
-    issuer.parts().path
 }
