@@ -25,6 +25,7 @@ const CRATES: [(&str, &str); 4] = [
 /// The rooms of each crate and their floors. A room uses rooms on lower floors of its crate, and itself.
 const FLOORS: &[(&str, &str, u8)] = &[
     ("core", "base", 0),
+    ("core", "net", 1),
     ("core", "token", 1),
     ("core", "possession", 2),
     ("core", "wire", 2),
@@ -155,7 +156,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ),
     (
         "reqwest::",
-        &["server/", "cli/", "main.rs", "verify/feed"],
+        &["core/net.rs", "server/", "cli/", "main.rs", "verify/feed"],
         "decisions make no requests",
     ),
     (

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod json;
 pub mod jws;
 pub mod key;
+pub mod media_type;
 pub mod private_file;
 pub mod random;
 mod reason;

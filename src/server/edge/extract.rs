@@ -18,7 +18,7 @@ use crate::server::{
     edge::{cursor::ListId, problem::Problem},
     oauth::grammar::{Form, OAuthError},
 };
-use hallpass_core::base::{ReasonCode, digest::Digest, json};
+use hallpass_core::base::{ReasonCode, digest::Digest, json, media_type::MediaType};
 
 /// A JSON body of the shape `T`, with the digest of its bytes.
 #[derive(Debug)]
@@ -338,14 +338,7 @@ fn refuse_other_types(headers: &HeaderMap, expected: &str) -> Result<(), Problem
         return Err(refuse("Content-Encoding"));
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let is_expected = |value: &str| {
-        let (essence, parameters) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
-        let utf8 = ["charset=utf-8", "charset=\"utf-8\""];
-        essence.trim().eq_ignore_ascii_case(expected)
-            && utf8
-                .iter()
-                .any(|known| parameters.trim().eq_ignore_ascii_case(known))
-    };
+    let is_expected = |value: &str| MediaType::split(value).is_in_utf8(expected);
     match (
         types.next().and_then(|value| value.to_str().ok()),
         types.next(),

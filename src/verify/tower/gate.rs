@@ -11,6 +11,7 @@ use hallpass_core::{
     base::{
         ReasonCode,
         ids::ServerUri,
+        media_type::MediaType,
         uri::{Authority, Uri, is_loopback_host},
     },
     token::{rights::Kind, scope::scope_token},
@@ -225,17 +226,7 @@ pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
 }
 
 fn is_json_in_utf8(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    let is_utf8 = |parameter: &str| {
-        parameter.split_once('=').is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("charset")
-                && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
-    };
-    is_json && parts.all(is_utf8)
+    MediaType::split(content_type).is_in_utf8("application/json")
 }
 
 /// Removes what is for the layer or for one connection: the server behind must not be able to use
