@@ -1,5 +1,5 @@
 //! Shapes for the OpenAPI document. Types of the lower floors know nothing of OpenAPI, so what they
-//! look like as JSON is said here; `tests/http` holds real answers against these shapes.
+//! look like as JSON is said here; `tests/server/http` holds real answers against these shapes.
 
 #![expect(dead_code, reason = "these types describe JSON and are never made")]
 
