@@ -14,5 +14,7 @@ pub mod base;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod possession;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod token;
 pub mod wire;
