@@ -21,6 +21,7 @@ const FLOORS: &[(&str, &str, u8)] = &[
     ("core", "token", 1),
     ("core", "possession", 2),
     ("core", "wire", 2),
+    ("core", "schema", 3),
     ("verify", "verifier", 0),
     ("verify", "feed", 1),
     ("verify", "tower", 1),
@@ -29,8 +30,9 @@ const FLOORS: &[(&str, &str, u8)] = &[
     ("broker", "domain", 1),
     ("broker", "ledger", 2),
     ("broker", "use cases", 3),
-    ("app", "server", 0),
-    ("app", "cli", 1),
+    ("app", "api", 0),
+    ("app", "server", 1),
+    ("app", "cli", 2),
 ];
 
 /// Files and folders that together are one room.

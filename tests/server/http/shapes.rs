@@ -15,21 +15,6 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
             place,
         );
     }
-    if let Some(choices) = schema["oneOf"].as_array() {
-        let choice = choices
-            .iter()
-            .find(|choice| choice["type"] != "null")
-            .unwrap();
-        if !value.is_null() {
-            holds(document, choice, value, place);
-        }
-        return;
-    }
-    let types = match &schema["type"] {
-        Value::Array(types) => types.clone(),
-        Value::Null => return,
-        one => vec![one.clone()],
-    };
     let kind = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -37,6 +22,27 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    };
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let is_it = |choice: &&Value| {
+            let choice = match choice["$ref"].as_str() {
+                Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+                None => *choice,
+            };
+            let mut required = choice["required"].as_array().into_iter().flatten();
+            (choice["type"] == kind || choice["oneOf"].is_array())
+                && required.all(|name| value.get(name.as_str().unwrap()).is_some())
+        };
+        let choice = choices
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{place} is none of its choices: {value}"));
+        return holds(document, choice, value, place);
+    }
+    let types = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        Value::Null => return,
+        one => vec![one.clone()],
     };
     assert!(
         types.iter().any(|of| of == kind),

@@ -1,31 +1,31 @@
 //! Decisions: verifiers report them, auditors read them.
 
-mod shapes;
-
 use std::{collections::HashSet, sync::Arc};
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use crate::server::{
-    App,
-    api::{
-        audit::{filter, order},
-        auth::{
-            Operator,
-            needs::{AuditRead, DecisionsCreate},
+use crate::{
+    api::{Page, decisions::DecisionsRequest},
+    server::{
+        App,
+        api::{
+            audit::{filter, order},
+            auth::{
+                Operator,
+                needs::{AuditRead, DecisionsCreate},
+            },
+            openapi::{Paging, Problems},
         },
-        openapi::{IdempotencyKey, Paging, Problems},
-    },
-    edge::{
-        answer::{Answer, Page},
-        extract::{Input, Params},
-        idempotency::Once,
-        problem::Problem,
+        edge::{
+            answer::Answer,
+            extract::{Input, Params},
+            idempotency::Once,
+            problem::Problem,
+        },
     },
 };
 use hallpass_broker::{
+    CallView, RecordedReports,
     identity::{Operation, OperatorSession},
     ledger::views::{Filter, Verdict, Window},
 };
@@ -34,29 +34,10 @@ use hallpass_core::{
     wire::report::{MAX_BATCH_REPORTS, Report},
 };
 
-/// What a verifier decided: 1 to 500 reports about at most 64 servers, all of them or none.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DecisionsRequest {
-    /// Calls and gaps, about servers that the verifier's token names.
-    #[schema(value_type = Vec<shapes::DecisionReport>)]
-    reports: Vec<Report>,
-}
-
-/// What was done with the reports.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct DecisionsRecorded {
-    /// How many are recorded now.
-    recorded: usize,
-    /// How many were known by their ids.
-    known: usize,
-}
-
 /// Records what a verifier decided.
 #[utoipa::path(post, path = "/v1/decisions", operation_id = "decisions_create",
     tag = "audit", security(("operator" = [])), request_body = DecisionsRequest,
-    params(IdempotencyKey),
-    responses((status = 201, description = "Durable", body = DecisionsRecorded), Problems))]
+    responses((status = 201, description = "Durable", body = RecordedReports), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<DecisionsCreate>,
@@ -82,10 +63,7 @@ pub(crate) async fn create(
         .await??;
     let work = async |caller| {
         let done = app.broker.record_reports(caller, reports).await?;
-        Answer::created(&DecisionsRecorded {
-            recorded: done.recorded,
-            known: done.known,
-        })
+        Answer::created(&done)
     };
     once.run(&app, (caller, input.digest), work).await
 }
@@ -134,7 +112,7 @@ fn check((session, now): (&OperatorSession, Timestamp), reports: &[Report]) -> R
         ("order" = Option<String>, Query, description = "Of recording: `newest` (first, the default) or `oldest`"),
         Paging,
     ),
-    responses((status = 200, description = "A page", body = Page<shapes::DecidedCall>), Problems))]
+    responses((status = 200, description = "A page", body = Page<CallView>), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
