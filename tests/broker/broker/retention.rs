@@ -210,7 +210,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
         }
         let view = broker.task(&lives.task.task, None).unwrap();
         assert_eq!(
-            (view.state, view.passes.len()),
+            (&*view.state, view.passes.len()),
             ("open", 1 + usize::from(rebuild))
         );
         let verifier = house.verifier(&broker);
