@@ -146,7 +146,7 @@ pub mod manifest {
     pub use hallpass_core::{
         base::ids::{ServerName, ToolName},
         token::{
-            manifest::{Capabilities, Prompt, ResourceRoot, Tool},
+            manifest::{Prompt, ResourceRoot, Tool},
             path::{Pointer, ResourceTree},
         },
     };

@@ -49,9 +49,6 @@ pub struct Manifest {
     /// Where the server runs, for guardrails: `eu`, `us-east`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// What its verifier can do beyond offline checks.
-    #[serde(default, skip_serializing_if = "Capabilities::is_none")]
-    pub verifier: Capabilities,
 }
 
 impl Manifest {
@@ -76,7 +73,6 @@ impl Manifest {
             prompts: BTreeMap::new(),
             resources: Vec::new(),
             region: None,
-            verifier: Capabilities::default(),
         }
     }
 
@@ -162,29 +158,6 @@ impl ResourceRoot {
             uri,
             labels: BTreeMap::new(),
         }
-    }
-}
-
-/// What a server's verifier can do beyond offline checks. None of it exists without a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// It masks result fields.
-    #[serde(default)]
-    pub mask: bool,
-    /// It counts calls per task.
-    #[serde(default)]
-    pub count: bool,
-    /// It remembers which tools a task has called.
-    #[serde(default)]
-    pub history: bool,
-}
-
-impl Capabilities {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
     }
 }
 
