@@ -259,7 +259,7 @@ impl House {
             .await?
             .bytes()
             .await?;
-        let keys = KeyDocument::parse(&keys)?;
+        let keys = KeyDocument::from_json(&keys)?;
         // The one thing that an operator carries over by hand: which broker, and which feed key.
         let pin = keys.feed_key.thumbprint();
         let verifier = Arc::new(

@@ -22,7 +22,7 @@ use hallpass_core::{
     possession::{ProofContent, call_digest, sign_proof},
     token::{Delegation, delegate},
 };
-use hallpass_verify::verify_signatures;
+use hallpass_verify::broker_side::verify_signatures;
 
 /// `hallpass token delegate`.
 #[derive(Debug, Args)]

@@ -97,8 +97,6 @@ enum Role {
     Admin,
     /// Reading everything.
     Auditor,
-    /// Approving what needs approval.
-    Approver,
     /// Following the feed of its servers.
     Verifier,
 }

@@ -398,8 +398,6 @@ pub enum Role {
     Admin,
     /// Read everything.
     Auditor,
-    /// Approve requests.
-    Approver,
     /// Follow the feed of its servers.
     Verifier,
 }
@@ -411,7 +409,6 @@ impl Role {
         match self {
             Self::Admin => "admin",
             Self::Auditor => "auditor",
-            Self::Approver => "approver",
             Self::Verifier => "verifier",
         }
     }
@@ -426,7 +423,6 @@ pub struct AgentRecord {
     /// Who answers for it; of a client that people brought: who consented first, and answers for nothing.
     pub steward: StewardId,
     /// The groups that grants can name.
-    #[serde(default)]
     pub groups: BTreeSet<GroupName>,
     /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. May be none, when it has a secret, a place
     /// where authorization codes are sent, or a platform that proves it to be its workload.
@@ -470,7 +466,6 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixed_rights: bool,
     /// Whether less than that was good enough.
-    #[serde(default)]
     pub allow_partial: bool,
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -580,7 +575,6 @@ pub struct RevocationRecord {
     /// Until when verifiers must know it: after that no pass that it concerns can be alive.
     pub expires_at: Timestamp,
     /// Whether the task of a revoked block 0 stays open for renewal.
-    #[serde(default)]
     pub only_token: bool,
     /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,8 @@
 //! One algorithm (`EdDSA`), one header shape, the type checked first: a document of one kind can
 //! never be taken for another (RFC 8725 section 3.11).
 
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
@@ -61,20 +63,124 @@ pub fn sign<T: Serialize>(
 /// (so also `crit`), any other number of parts, text over [`MAX_JWS_BYTES`], and a signature that
 /// does not match.
 pub fn verify(key: &PublicKey, typ: &str, text: &str) -> Result<Vec<u8>, JwsError> {
-    if text.len() > MAX_JWS_BYTES {
-        return Err(JwsError::Malformed);
-    }
-    let (signed, signature) = text.rsplit_once('.').ok_or(JwsError::Malformed)?;
-    let (header, payload) = signed.split_once('.').ok_or(JwsError::Malformed)?;
+    let jws = split(text, MAX_JWS_BYTES)?;
     let header: Header =
-        json::parse_as(&decode(header)?, MAX_HEADER_BYTES).map_err(|_| JwsError::Malformed)?;
+        json::parse_as(&jws.header()?, MAX_HEADER_BYTES).map_err(|_| JwsError::Malformed)?;
     if header.alg != EDDSA || header.typ != typ {
         return Err(JwsError::Malformed);
     }
-    if !key.verifies(signed.as_bytes(), &decode(signature)?) {
+    if !key.verifies(jws.signed().as_bytes(), &jws.signature()?) {
         return Err(JwsError::Signature);
     }
-    decode(payload)
+    Ok(jws.payload()?)
+}
+
+/// Splits the compact form of a JWS (RFC 7515 section 7.1) into its three parts. Verifies nothing.
+///
+/// # Errors
+///
+/// Refuses text of more than `max_bytes`, and any other number of parts than three.
+pub fn split(text: &str, max_bytes: usize) -> Result<Compact<'_>, CompactError> {
+    if text.len() > max_bytes {
+        return Err(CompactError::TooLong);
+    }
+    let (signed, signature) = text.rsplit_once('.').ok_or(CompactError::Parts)?;
+    let (header, payload) = signed.split_once('.').ok_or(CompactError::Parts)?;
+    if payload.contains('.') {
+        return Err(CompactError::Parts);
+    }
+    Ok(Compact {
+        signed,
+        header,
+        payload,
+        signature,
+    })
+}
+
+/// The three parts of a compact JWS. Nothing in them is verified.
+///
+/// Each part is decoded when it is asked for, so that a caller can check the header before it decodes the rest.
+#[derive(Clone, Copy)]
+pub struct Compact<'t> {
+    signed: &'t str,
+    header: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> Compact<'t> {
+    /// The bytes that the signature is over: the encoded header and payload with the dot between them.
+    #[must_use]
+    pub const fn signed(&self) -> &'t str {
+        self.signed
+    }
+
+    /// The decoded header.
+    ///
+    /// # Errors
+    ///
+    /// [`CompactError::Encoding`] when it is not base64url without padding.
+    pub fn header(&self) -> Result<Vec<u8>, CompactError> {
+        decode(self.header)
+    }
+
+    /// The decoded payload.
+    ///
+    /// # Errors
+    ///
+    /// [`CompactError::Encoding`] when it is not base64url without padding.
+    pub fn payload(&self) -> Result<Vec<u8>, CompactError> {
+        decode(self.payload)
+    }
+
+    /// The decoded signature.
+    ///
+    /// # Errors
+    ///
+    /// [`CompactError::Encoding`] when it is not base64url without padding.
+    pub fn signature(&self) -> Result<Vec<u8>, CompactError> {
+        decode(self.signature)
+    }
+}
+
+impl fmt::Debug for Compact<'_> {
+    /// Never the content: a JWS may be a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compact").finish_non_exhaustive()
+    }
+}
+
+/// Text that is not the compact form of a JWS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactError {
+    /// Longer than the caller's limit.
+    #[error("{}", Self::TooLong.detail())]
+    TooLong,
+    /// Not three parts with a dot between them.
+    #[error("{}", Self::Parts.detail())]
+    Parts,
+    /// A part is not strict base64url.
+    #[error("{}", Self::Encoding.detail())]
+    Encoding,
+}
+
+impl CompactError {
+    /// What is wrong, as a fixed text.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::TooLong => "it is too long",
+            Self::Parts => "not three parts",
+            Self::Encoding => "not base64url without padding",
+        }
+    }
+}
+
+impl From<CompactError> for JwsError {
+    fn from(_: CompactError) -> Self {
+        Self::Malformed
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,10 +192,10 @@ struct Header {
     kid: Option<String>,
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, JwsError> {
+fn decode(part: &str) -> Result<Vec<u8>, CompactError> {
     URL_SAFE_NO_PAD
         .decode(part)
-        .map_err(|_| JwsError::Malformed)
+        .map_err(|_| CompactError::Encoding)
 }
 
 const EDDSA: &str = "EdDSA";
@@ -137,6 +243,29 @@ mod tests {
                 "character {place}"
             );
         }
+    }
+
+    #[test]
+    fn the_compact_form_has_exactly_three_parts_of_strict_base64url() {
+        let parts =
+            |text| split(text, 16).map(|jws| (jws.header(), jws.payload(), jws.signature()));
+        assert_eq!(
+            parts("YQ.Yg.Yw"),
+            Ok((Ok(b"a".into()), Ok(b"b".into()), Ok(b"c".into())))
+        );
+        assert_eq!(split("YQ.Yg.Yw", 16).unwrap().signed(), "YQ.Yg");
+        assert_eq!(parts(".."), Ok((Ok(vec![]), Ok(vec![]), Ok(vec![]))));
+        for no_parts in ["", "YQ", "YQ.Yg", "YQ.Yg.Yw.ZA", "...", "YQ.Yg.Yw."] {
+            assert_eq!(split(no_parts, 16).unwrap_err(), CompactError::Parts);
+        }
+        assert_eq!(split("YQ.Yg.Yw", 7).unwrap_err(), CompactError::TooLong);
+        // Padding, the other alphabet, blanks, an impossible length, and bits beyond the last byte.
+        for part in ["YQ==", "+_8", "a/8", "Y Q", "YQ\n", "Y", "YR"] {
+            let text = format!("{part}.Yg.Yw");
+            let jws = split(&text, 16).unwrap();
+            assert_eq!(jws.header(), Err(CompactError::Encoding), "{part}");
+        }
+        assert_eq!(format!("{:?}", split("YQ.Yg.Yw", 16)), "Ok(Compact { .. })");
     }
 
     #[test]

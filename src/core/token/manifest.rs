@@ -12,6 +12,7 @@ use crate::{
         digest::Digest,
         format::Format,
         ids::{ServerName, ServerUri, ToolName},
+        json::{self, JsonError},
     },
     token::path::{Pointer, ResourceTree},
 };
@@ -47,9 +48,6 @@ pub struct Manifest {
     /// Where the server runs, for guardrails: `eu`, `us-east`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// What its verifier can do beyond offline checks.
-    #[serde(default, skip_serializing_if = "Capabilities::is_none")]
-    pub verifier: Capabilities,
 }
 
 /// A manifest does not write its format: a frame that it travels in does, and nothing else needs it.
@@ -58,6 +56,15 @@ const fn its_document_says_so(_: &Format) -> bool {
 }
 
 impl Manifest {
+    /// Reads a manifest from JSON, as registered with the broker: strictly, and at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Refuses duplicate member names, unknown members, and what is not a manifest.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse_as(bytes, MAX_MANIFEST_BYTES)
+    }
+
     /// A server that offers nothing yet.
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
@@ -70,7 +77,6 @@ impl Manifest {
             prompts: BTreeMap::new(),
             resources: Vec::new(),
             region: None,
-            verifier: Capabilities::default(),
         }
     }
 
@@ -159,28 +165,7 @@ impl ResourceRoot {
     }
 }
 
-/// What a server's verifier can do beyond offline checks. None of it exists without a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// It masks result fields.
-    #[serde(default)]
-    pub mask: bool,
-    /// It counts calls per task.
-    #[serde(default)]
-    pub count: bool,
-    /// It remembers which tools a task has called.
-    #[serde(default)]
-    pub history: bool,
-}
-
-impl Capabilities {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-}
+const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -280,7 +280,7 @@ impl KeyDocument {
     /// # Errors
     ///
     /// When it is longer than [`Self::MAX_BYTES`], or this build cannot read it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+    pub fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
         read::parse(bytes, Self::MAX_BYTES)
     }
 
@@ -327,13 +327,11 @@ impl KeyDocument {
 
 /// The payload of a JWS, whoever signed it.
 fn peek<T: Document>(text: &str) -> Result<T, SignedError> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let payload = text
-        .split('.')
-        .nth(1)
-        .and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok())
-        .ok_or(JwsError::Malformed)?;
-    Ok(read::parse(&payload, jws::MAX_JWS_BYTES)?)
+    let payload = jws::split(text, jws::MAX_JWS_BYTES).and_then(|jws| jws.payload());
+    Ok(read::parse(
+        &payload.map_err(JwsError::from)?,
+        jws::MAX_JWS_BYTES,
+    )?)
 }
 
 #[cfg(test)]

@@ -382,7 +382,8 @@ impl LostReports {
 
 impl CallReport {
     /// A report that `decision` was made at `at`, about a pass of `task`, `agent` and `steward`. The members that say
-    /// more of the pass and the call are set by the caller.
+    /// more of the pass and the call are set by the caller, which is a verifier.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(
         server: ServerUri,

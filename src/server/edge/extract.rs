@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use hallpass_core::{
-    base::{ReasonCode, digest::Digest, format::Format, json},
+    base::{ReasonCode, digest::Digest, format::Format, json, media_type::MediaType},
     wire::DocumentError,
 };
 
@@ -338,14 +338,7 @@ fn refuse_other_types(headers: &HeaderMap, expected: &str) -> Result<(), Problem
         return Err(refuse("Content-Encoding"));
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let is_expected = |value: &str| {
-        let (essence, parameters) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
-        let utf8 = ["charset=utf-8", "charset=\"utf-8\""];
-        essence.trim().eq_ignore_ascii_case(expected)
-            && utf8
-                .iter()
-                .any(|known| parameters.trim().eq_ignore_ascii_case(known))
-    };
+    let is_expected = |value: &str| MediaType::split(value).is_in_utf8(expected);
     match (
         types.next().and_then(|value| value.to_str().ok()),
         types.next(),

@@ -12,20 +12,21 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _};
 use reqwest::{
-    Certificate, Client, RequestBuilder, Response, StatusCode, Url,
+    Client, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
-    redirect, retry,
 };
 use sse_stream::{Sse, SseByteStream};
 
-use crate::{FrameError, feed::FeedError};
+use crate::{FrameError, feed::error::FeedError};
 use hallpass_core::{
     base::{
         error::chain,
         format::Format,
         ids::{IssuerUri, ServerUri},
         json, jws,
+        media_type::MediaType,
     },
+    net::{self, ClientSettings, Connections, Proxies, ReadError, Roots},
     wire::{DocumentError, document::KeyDocument},
 };
 
@@ -59,10 +60,10 @@ impl Link {
             .append_pair("server", server.as_str())
             .append_pair("format", &FORMAT.to_string());
         let roots = match root_certificate {
-            Some(pem) => Some(authorities(pem)?),
+            Some(pem) => Roots::Only(net::certificates(pem).ok_or(FeedError::RootCertificate)?),
             // Plain http on loopback never opens TLS; a machine without certificates can still use it.
-            None if keys.scheme() == "http" => Some(Vec::new()),
-            None => None,
+            None if keys.scheme() == "http" => Roots::Only(Vec::new()),
+            None => Roots::Machine,
         };
         let (http, authorization) = (client(roots, idle_timeout)?, bearer(token)?);
         Ok(Self {
@@ -80,7 +81,7 @@ impl Link {
         let answer = async {
             let response = expect(self.http.get(self.keys.clone()), "application/json").await?;
             let body = read(response, KeyDocument::MAX_BYTES).await?;
-            KeyDocument::parse(&body).map_err(Failure::key_document)
+            KeyDocument::from_json(&body).map_err(Failure::key_document)
         };
         // SECURITY: a broker that sends one byte a second passes every idle timeout.
         tokio::time::timeout(self.idle_timeout, answer)
@@ -364,55 +365,29 @@ fn is_of(response: &Response, content_type: &str) -> bool {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case(content_type)
+    MediaType::split(given).is(content_type)
 }
 
 /// The whole body, when it is not longer than `max` bytes.
 async fn read(response: Response, max: usize) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk.map_err(Failure::http)?);
-        if body.len() > max {
-            return Err(Failure::TooLarge(max));
-        }
-    }
-    Ok(body)
+    net::read(response, max).await.map_err(|error| match error {
+        ReadError::TooLong => Failure::TooLarge(max),
+        ReadError::Broken(error) => Failure::http(error),
+    })
 }
 
-fn client(roots: Option<Vec<Certificate>>, idle_timeout: Duration) -> Result<Client, FeedError> {
-    let mut client = Client::builder()
-        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
-        // SECURITY: the token goes to the configured broker and to nobody it, or the environment, points at.
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .retry(retry::never())
-        .http1_only()
-        // Every round opens its own connection: a pooled one may be dead without saying so.
-        .pool_max_idle_per_host(0)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(idle_timeout);
-    if let Some(roots) = roots {
-        client = client.tls_certs_only(roots);
-    }
-    client
+/// SECURITY: the token is sent to the configured broker alone, and not to where the environment points.
+fn client(roots: Roots, idle_timeout: Duration) -> Result<Client, FeedError> {
+    let settings = ClientSettings {
+        roots,
+        proxies: Proxies::Never,
+        connections: Connections::OneEach,
+        connect_timeout: CONNECT_TIMEOUT,
+        read_timeout: Some(idle_timeout),
+    };
+    net::client(settings)
         .build()
         .map_err(|error| FeedError::Http(chain(&error)))
-}
-
-fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, FeedError> {
-    let all = Certificate::from_pem_bundle(pem).map_err(|_| FeedError::RootCertificate)?;
-    if all.is_empty() {
-        Err(FeedError::RootCertificate)
-    } else {
-        Ok(all)
-    }
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, FeedError> {

@@ -1,8 +1,8 @@
 //! The state file: what a verifier remembers over a restart, so that nothing older is believed.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use hallpass_core::{
         ids::{IssuerUri, ServerUri},
         json,
         key::PublicKey,
+        private_file::{self, IfExists},
     },
     wire::{self, Document, DocumentError},
 };
@@ -291,31 +292,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Replaces the file whole: after a power cut it is the old one or the new one.
 fn write(path: &Path, content: &Content) -> io::Result<()> {
     let bytes = serde_json::to_vec(content)?;
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_owned();
-    name.push(".tmp");
-    let temporary = directory.join(name);
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
-    file.write_all(&bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    #[cfg(unix)]
-    File::open(directory)?.sync_all()?;
-    Ok(())
+    Ok(private_file::write(path, &bytes, IfExists::Replace)?)
 }
 
 /// How often a newer signed time alone is written: with it only the time below which no clock is
@@ -330,6 +307,8 @@ const READ_AT_MOST: u64 = 128 * 1024 + 1;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use hallpass_core::base::key::PrivateKey;
 
@@ -366,7 +345,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("feed.json");
         assert_eq!(load(&path).unwrap(), Memory::default());
-        fs::write(directory.path().join("feed.json.tmp"), "cut off").unwrap();
+        fs::write(directory.path().join("feed.json.new"), "cut off").unwrap();
         for sequence in [7, 8] {
             write(&path, &content(sequence)).unwrap();
             assert_eq!(load(&path).unwrap(), content(sequence).memory.into());

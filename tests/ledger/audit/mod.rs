@@ -20,6 +20,7 @@ use hallpass_broker::{
 };
 use hallpass_core::base::key::PrivateKey;
 use support::records;
+use support::records::AppendBlocking as _;
 use tempfile::TempDir;
 
 const ISSUER: &str = "https://broker.example";

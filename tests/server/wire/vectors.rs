@@ -100,7 +100,7 @@ impl Vector {
     }
 
     fn keys(&self) -> (Value, Value) {
-        let document = match KeyDocument::parse(self.document.as_bytes()) {
+        let document = match KeyDocument::from_json(self.document.as_bytes()) {
             Ok(document) => document,
             Err(error) => return (of_document(&error), Value::Null),
         };

@@ -412,7 +412,6 @@ const fn role_word(role: Role) -> &'static str {
     match role {
         Role::Admin => "admin",
         Role::Auditor => "auditor",
-        Role::Approver => "approver",
         Role::Verifier => "verifier",
     }
 }

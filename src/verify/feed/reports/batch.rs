@@ -1,6 +1,6 @@
 //! A batch: reports that are written down and sent together, as one line of JSON.
 
-use crate::feed::reports::{Times, losses::Loss};
+use crate::feed::reports::losses::{Loss, Times};
 use hallpass_core::{
     base::{digest::Digest, format::Format, json},
     wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},

@@ -8,10 +8,9 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use crate::feed::{
-    LASTING_WAIT, MAX_STEP,
     link::{Failure, Link, Problem, Reply},
-    reports::{Shared, batch},
-    waits,
+    reports::{batch, shared::Shared},
+    waits::{LASTING_WAIT, MAX_STEP, waits},
 };
 use hallpass_core::base::time::Timestamp;
 
