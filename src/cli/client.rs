@@ -4,10 +4,14 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header, redirect};
+use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::{GLOBAL, error::CliError};
+use crate::{
+    api::{Page, shape},
+    cli::{GLOBAL, error::CliError},
+};
 use hallpass_core::base::{
     error::chain,
     ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
@@ -26,7 +30,7 @@ pub(super) struct Connection {
 }
 
 /// A client of one broker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: IssuerUri,
@@ -120,7 +124,7 @@ impl Client {
     pub(super) async fn post(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         bearer: &Bearer,
     ) -> Result<Value, CliError> {
         self.answer(self.request(Method::POST, path, bearer).json(body))
@@ -130,7 +134,7 @@ impl Client {
     pub(super) async fn put(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         bearer: &Bearer,
     ) -> Result<Value, CliError> {
         self.answer(self.request(Method::PUT, path, bearer).json(body))
@@ -157,10 +161,11 @@ impl Client {
             query.push(("limit", page.to_string()));
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let answer = self.get(path, &query, bearer).await?;
-            items.extend(crate::cli::view::items(&answer, "/items").iter().cloned());
-            match answer.get("next").and_then(Value::as_str) {
-                Some(next) => cursor = Some(next.to_owned()),
-                None => break,
+            let page: Page<Value> = shape::read_known(answer).map_err(unreadable)?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
             }
         }
         items.truncate(limit);
@@ -296,6 +301,11 @@ pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Vec
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+/// The broker's answer has another shape than this program knows.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> CliError {
+    CliError::failed(format!("the broker's answer cannot be read: {error}"))
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, CliError> {
