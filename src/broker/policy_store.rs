@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, StartError,
@@ -28,7 +28,8 @@ pub(crate) struct PolicyStore {
 }
 
 /// The policy, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PolicyView {
     /// Digest over all files.
     pub digest: Digest,
@@ -45,7 +46,8 @@ pub struct PolicyView {
 }
 
 /// One grant or guardrail and its place.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RuleView {
     /// Its id or name.
     pub id: String,
@@ -56,7 +58,8 @@ pub struct RuleView {
 }
 
 /// A grant that was written and is in force.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GrantWritten {
     /// The file that it was written to.
     pub file: String,

@@ -311,6 +311,7 @@ pub enum Event {
 
 /// Whether a reported call agrees with the broker's own records. What does not is kept as it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Attribution {
     /// The task, its agent, its steward and the pass are as recorded.
@@ -344,6 +345,7 @@ impl Attribution {
 
 /// What a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPurpose {
     /// Passes.
@@ -374,6 +376,7 @@ impl KeyPurpose {
 
 /// Where a key is in its life; only an active key signs, active and retiring ones verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
     /// Published, not signing yet.
@@ -388,6 +391,7 @@ pub enum KeyState {
 
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything.
@@ -522,6 +526,8 @@ pub struct TokenRecord {
 
 /// Which grant allowed one right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecidedBy))]
 #[serde(deny_unknown_fields)]
 pub struct RecordedGrant {
     /// The right, in words: `tool read_ledger`.
@@ -546,6 +552,7 @@ pub struct RecordedReason {
 
 /// What can be revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A block of a token, and everything appended after it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, LiveTask, ObjectKind, State,
@@ -29,7 +29,8 @@ pub struct Revoke {
 }
 
 /// A revocation, durable.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Revoked {
     /// Its place in the journal and the feed: a verifier that has this sequence knows of it.
     pub sequence: u64,
@@ -39,7 +40,8 @@ pub struct Revoked {
 }
 
 /// A revocation, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RevocationView {
     /// What was revoked.
     pub subject: Subject,
@@ -50,10 +52,10 @@ pub struct RevocationView {
     /// Whether the task stayed open.
     pub only_token: bool,
     /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The task that it is or belongs to, when known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
 }
 

@@ -1,8 +1,8 @@
 //! Tasks: completing them, reporting what was handed on, looking at them.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, LiveTask, ObjectKind, TaskEnd,
@@ -24,7 +24,8 @@ use hallpass_core::{
 };
 
 /// A task, as its agent and operators see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TaskView {
     /// Its id.
     pub task_id: TaskId,
@@ -33,15 +34,15 @@ pub struct TaskView {
     /// For whom.
     pub steward: StewardId,
     /// The issuer through which that person proved it; absent when the agent said so, and when they consented.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steward_verified_by: Option<String>,
     /// Whether the steward allowed it in person, on the consent page.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consented: bool,
     /// What for.
     pub purpose: String,
     /// `open`, `completed`, `revoked` or `over`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// When it was opened.
     pub opened_at: Timestamp,
     /// When it is or was over.
@@ -51,18 +52,19 @@ pub struct TaskView {
     /// What its agent reported to have handed on.
     pub delegations: Vec<DelegationView>,
     /// Whether an OAuth client of its own gets its passes.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_client: bool,
     /// Of which task's pass it came, when it came of one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentView>,
     /// Tasks that came of its passes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<TaskId>,
 }
 
 /// The task by one of whose passes another one was opened.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ParentView {
     /// Its id.
     pub task_id: TaskId,
@@ -70,8 +72,9 @@ pub struct ParentView {
     pub agent: AgentId,
 }
 
-/// A pass of a task.
-#[derive(Debug, Clone, Serialize)]
+/// A pass of a task, without its bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PassView {
     /// The first block's id: what to revoke it by.
     pub revocation_id: RevocationId,
@@ -85,16 +88,17 @@ pub struct PassView {
     pub authorization_details: Vec<GrantedDetail>,
 }
 
-/// Something that was handed on.
-#[derive(Debug, Clone, Serialize)]
+/// What an agent said to have handed on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DelegationView {
     /// The longer token's blocks, block 0 first; revoke the last to end it alone.
     pub blocks: Vec<RevocationId>,
     /// To whom, as the agent says: nobody checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asserted_delegate: Option<String>,
     /// Which registered agent has the key that the pass was handed to, as the agent reports it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_delegate: Option<AgentId>,
     /// Whether one of its own blocks was revoked.
     pub revoked: bool,
@@ -406,10 +410,10 @@ impl Broker {
             consented: live.record.consented,
             purpose: live.record.purpose.clone(),
             state: match live.end {
-                Some((TaskEnd::Completed, _)) => "completed",
-                Some((TaskEnd::Revoked, _)) => "revoked",
-                None if live.record.ends_at <= now => "over",
-                None => "open",
+                Some((TaskEnd::Completed, _)) => Cow::Borrowed("completed"),
+                Some((TaskEnd::Revoked, _)) => Cow::Borrowed("revoked"),
+                None if live.record.ends_at <= now => Cow::Borrowed("over"),
+                None => Cow::Borrowed("open"),
             },
             opened_at: live.record.opened_at,
             ends_at: live.record.ends_at,

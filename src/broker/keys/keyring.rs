@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, KeyFileError, ObjectKind, State,
@@ -54,7 +54,8 @@ pub enum KeyringError {
 }
 
 /// A key, as shown to operators.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct KeyView {
     /// What it signs.
     pub purpose: KeyPurpose,

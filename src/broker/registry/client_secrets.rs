@@ -1,6 +1,6 @@
 //! Clients: agents that prove themselves with a secret, for programs that know OAuth and no keys.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
@@ -19,7 +19,8 @@ use hallpass_core::base::{
 };
 
 /// A secret of an agent or a server, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SecretView {
     /// What to remove it by.
     pub secret_id: SecretId,

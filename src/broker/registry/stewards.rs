@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, DirectoryError, Identity, ObjectKind,
@@ -14,15 +14,16 @@ use crate::{
 use hallpass_core::base::{ReasonCode, ids::StewardId};
 
 /// A steward, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StewardView {
     /// The opaque id.
     pub steward: StewardId,
     /// The name, unless it was erased.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The issuers that know the person: whose ID tokens are taken for this steward's.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub identified_by: BTreeSet<String>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
