@@ -20,7 +20,7 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hallpass_broker::{
-    domain::event::{Actor, Entry, Event, TaskRecord},
+    domain::event::{Actor, Entry, LedgerEvent, TaskRecord},
     ledger::file::{Journal, Options},
 };
 use hallpass_core::base::time::Timestamp;
@@ -47,7 +47,7 @@ fn entry() -> Entry {
         parent: None,
         consented: false,
     };
-    let event = Event::TaskOpened { task };
+    let event = LedgerEvent::TaskOpened { task };
     Entry {
         at: now,
         actor: Actor::Agent("invoice-bot".parse().unwrap()),

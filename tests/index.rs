@@ -13,7 +13,7 @@ use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use hallpass_broker::{
     domain::{
-        event::{Entry, Event, Subject},
+        event::{Entry, LedgerEvent, Subject},
         subjects::Subjects,
     },
     ledger::{
@@ -281,7 +281,7 @@ fn what_is_forgotten_leaves_the_rest_to_be_found_and_nothing_behind() {
     let refusals = || -> Vec<u64> {
         let found = all
             .iter()
-            .filter(|record| matches!(record.entry.event, Event::RequestRefused { .. }));
+            .filter(|record| matches!(record.entry.event, LedgerEvent::RequestRefused { .. }));
         found.map(|record| record.sequence).collect()
     };
     // In parts that end in the middle of a chunk.
@@ -561,16 +561,16 @@ fn subjects_of(records: &[Record]) -> Vec<(u64, Timestamp, Subjects)> {
     } in records
     {
         match &entry.event {
-            Event::TaskOpened { task } => {
+            LedgerEvent::TaskOpened { task } => {
                 owners.insert(
                     task.task.clone(),
                     (task.agent.clone(), task.steward.clone()),
                 );
             }
-            Event::TokenIssued { task, token } => {
+            LedgerEvent::TokenIssued { task, token } => {
                 tasks.insert(token.revocation_id, task.clone());
             }
-            Event::DelegationReported { task, blocks, .. } => {
+            LedgerEvent::DelegationReported { task, blocks, .. } => {
                 for block in blocks {
                     tasks.entry(*block).or_insert_with(|| task.clone());
                 }

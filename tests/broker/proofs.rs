@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallpass_broker::{
     Broker, BrokerError, Retention,
-    domain::event::{Event, KeyPurpose},
+    domain::event::{LedgerEvent, KeyPurpose},
     ledger::{
         audit::{self, Anchor, Claims, TreeHead},
         file::{Journal, Options},
@@ -135,7 +135,7 @@ async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() 
     let is_new = |event: &Event| {
         matches!(
             event,
-            Event::KeyChanged {
+            LedgerEvent::KeyChanged {
                 purpose: KeyPurpose::Checkpoint,
                 ..
             }

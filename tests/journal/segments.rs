@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::Event,
+    domain::event::LedgerEvent,
     ledger::file::{
         Flaw, Journal, OpenError, Options, ReadError, Record, Storage, segment_name, segment_number,
     },
@@ -82,13 +82,13 @@ fn records_are_read_across_segments() {
         );
         let begins = record.place.offset == 0 && record.place.segment > 1;
         assert_eq!(
-            matches!(record.entry.event, Event::SegmentBegun { snapshot: None }),
+            matches!(record.entry.event, LedgerEvent::SegmentBegun { snapshot: None }),
             begins
         );
     }
     let notes = seen
         .iter()
-        .filter(|record| !matches!(record.entry.event, Event::SegmentBegun { .. }));
+        .filter(|record| !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. }));
     assert_eq!(
         notes.map(|record| record.entry.clone()).collect::<Vec<_>>(),
         (0..20).map(note).collect::<Vec<_>>()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::{Entry, Event},
+    domain::event::{Entry, LedgerEvent},
     ledger::file::{
         Journal, OpenError, Options, Record, Recovery, Restore, Snapshot, SnapshotError,
     },
@@ -45,7 +45,7 @@ impl Restore for Entries {
 
 impl Entries {
     fn take(&mut self, record: &Record) {
-        if !matches!(record.entry.event, Event::SegmentBegun { .. }) {
+        if !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. }) {
             self.all.push(record.entry.clone());
         }
     }

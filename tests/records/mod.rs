@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hallpass_broker::domain::event::{
-    Actor, AgentRecord, Entry, Event, RecordedReason, RevocationRecord, Subject, TaskRecord,
+    Actor, AgentRecord, Entry, LedgerEvent, RecordedReason, RevocationRecord, Subject, TaskRecord,
     TokenRecord,
 };
 use hallpass_core::{
@@ -47,7 +47,7 @@ pub(crate) fn note(n: u64) -> Entry {
 }
 
 pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Entry {
-    entry(Event::TaskOpened {
+    entry(LedgerEvent::TaskOpened {
         task: TaskRecord {
             task: id("tsk", task),
             agent: agent.parse().unwrap(),
@@ -72,7 +72,7 @@ pub(crate) fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Ent
 pub(crate) fn issued(task: u64, token: u64, server: &str) -> Entry {
     let mut right = GrantedDetail::new(server.parse().unwrap());
     right.tools.push("read_ledger".parse().unwrap());
-    entry(Event::TokenIssued {
+    entry(LedgerEvent::TokenIssued {
         task: id("tsk", task),
         token: TokenRecord {
             revocation_id: block(token),
@@ -91,7 +91,7 @@ pub(crate) fn revoked(subject: Subject) -> Entry {
     let servers = BTreeSet::new();
     let (cut_off, expires_at) = (at(10), at(700));
     let reason = Some("lost laptop".to_owned());
-    entry(Event::Revoked {
+    entry(LedgerEvent::Revoked {
         revocation: RevocationRecord {
             subject,
             cut_off,
@@ -107,7 +107,7 @@ pub(crate) fn revoked(subject: Subject) -> Entry {
 
 pub(crate) fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
     let blocks = blocks.iter().map(|n| block(*n)).collect();
-    entry(Event::DelegationReported {
+    entry(LedgerEvent::DelegationReported {
         task: id("tsk", task),
         blocks,
         delegate: Some(delegate.to_owned()),
@@ -116,7 +116,7 @@ pub(crate) fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
 }
 
 pub(crate) fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
-    entry(Event::RequestRefused {
+    entry(LedgerEvent::RequestRefused {
         agent: agent.parse().unwrap(),
         steward: id("stw", 1),
         task: task.map(|n| id("tsk", n)),
@@ -130,7 +130,7 @@ pub(crate) fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
 
 /// An agent whose key is any JSON at all.
 pub(crate) fn agent_entry(key: Value) -> Entry {
-    entry(Event::AgentSet {
+    entry(LedgerEvent::AgentSet {
         agent: AgentRecord {
             agent: "bot".parse().unwrap(),
             steward: id("stw", 1),

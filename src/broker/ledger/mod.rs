@@ -2,8 +2,11 @@
 
 pub mod audit;
 pub mod file;
+mod seam;
 pub(crate) mod receipt;
+pub mod record;
 pub mod tree;
 pub mod views;
 
 pub use receipt::{Draft, NotRecorded, Receipt};
+pub use seam::{AppendError, Appending, Ledger, Position, ReadRecords};

@@ -20,7 +20,7 @@ use crate::server::{
         schema,
     },
 };
-use hallpass_broker::{NewClient, OneTime, domain::event::Actor};
+use hallpass_broker::{NewClient, OneTimeSecret, domain::event::Actor};
 use hallpass_core::base::redirect::RedirectUri;
 
 /// What was registered, as it will be held against the client.
@@ -66,7 +66,7 @@ pub(crate) async fn register(
         .broker
         .register_client(&context.caller(Actor::Broker), new)
         .await?;
-    let secret = made.secret.as_ref().map(OneTime::expose);
+    let secret = made.secret.as_ref().map(OneTimeSecret::expose);
     Answer::created(&Registered {
         client_id: made.agent.as_str(),
         client_id_issued_at: made.registered_at.unix_seconds(),

@@ -7,9 +7,12 @@ use std::{
     path::Path,
 };
 
-use crate::ledger::file::{Journal, OpenError, Reader, files};
+use crate::{
+    domain::event::ChainEvent,
+    ledger::file::{Journal, Reader, error::OpenError, files},
+};
 
-impl Journal {
+impl<E: ChainEvent> Journal<E> {
     /// Removes the segments before number `before`, oldest first, and returns the numbers of those that were.
     /// With an `archive` each is copied there and the copy made durable first. Blocks on the disk.
     ///
@@ -26,8 +29,8 @@ impl Journal {
 }
 
 /// See [`Journal::retire`].
-pub(super) fn retire(
-    reader: &Reader,
+pub(super) fn retire<E>(
+    reader: &Reader<E>,
     before: u32,
     archive: Option<&Path>,
 ) -> Result<Vec<u32>, OpenError> {
@@ -60,7 +63,7 @@ pub(super) fn retire(
 }
 
 /// Removes the oldest segments until those that are left have at most `bytes`, or only the last is left.
-pub(super) fn keep_at_most(reader: &Reader, bytes: u64) -> Result<(), OpenError> {
+pub(super) fn keep_at_most<E>(reader: &Reader<E>, bytes: u64) -> Result<(), OpenError> {
     let mut left = bytes;
     let mut before = 1;
     for segment in reader.segments().iter().rev() {

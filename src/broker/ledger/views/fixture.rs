@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    domain::event::{Actor, Entry, Event},
+    domain::event::{Actor, Entry, LedgerEvent},
     ledger::{
         file::{Journal, Options, Reader},
         views::Index,
@@ -13,12 +13,12 @@ use hallpass_core::base::time::Timestamp;
 
 /// A small entry about one of two stewards.
 pub(super) fn entry(number: u64) -> Entry {
-    entry_of(Event::StewardAdded {
+    entry_of(LedgerEvent::StewardAdded {
         steward: format!("stw_{:032x}", number % 2).parse().unwrap(),
     })
 }
 
-pub(super) fn entry_of(event: Event) -> Entry {
+pub(super) fn entry_of(event: LedgerEvent) -> Entry {
     let at = Timestamp::from_unix_seconds(1_795_000_000);
     Entry {
         at,

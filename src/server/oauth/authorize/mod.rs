@@ -36,7 +36,7 @@ use crate::server::{
         grammar::{Form, OAuthError},
     },
 };
-use hallpass_broker::{BrokerError, Offer, OneTime, domain::event::Actor};
+use hallpass_broker::{BrokerError, Offer, OneTimeSecret, domain::event::Actor};
 use hallpass_core::base::digest::Digest;
 
 /// What the pages need beside the broker.
@@ -175,7 +175,7 @@ async fn signed_in(
         Ok(offer) => offer,
         Err(error) => return nothing_to_offer(app, &asking, error),
     };
-    let secret = OneTime::token("");
+    let secret = OneTimeSecret::token("");
     let servers = app.broker.state().catalogue();
     let name = app.broker.steward_name(&steward);
     let shown = decide(
