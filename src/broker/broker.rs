@@ -17,11 +17,7 @@ use crate::{
     TokenRevocations, UsedAssertion,
     change::Changes,
     error::trail,
-    ledger::{
-        Position,
-        file::FileLedger,
-        views::Views,
-    },
+    ledger::{Position, file::FileLedger, views::Views},
 };
 use hallpass_core::base::{ids::IssuerUri, time::Timestamp};
 

@@ -6,8 +6,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Broker, BrokerError, Caller, Codes, Consents, DECISIONS_DIRECTORY, Decisions, DirectoryError,
-    Exchanges, Feed, History, Issuance, KeyringError, Keys, Limits, NewOperator, Operators, Options,
-    Policies, Registry, Revocations, ServerVerifiers, Tasks, TokenRevocations,
+    Exchanges, Feed, History, Issuance, KeyringError, Keys, Limits, NewOperator, Operators,
+    Options, Policies, Registry, Revocations, ServerVerifiers, Tasks, TokenRevocations,
     change::{Changes, Decided, View},
     disk::reserve::DiskReserve,
     domain::{
@@ -120,10 +120,14 @@ impl Broker {
     pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Opened, StartError> {
         let (broker, recovery) = Self::recover(options, clock)?;
         let first_start = broker.state().keys.is_empty();
-        broker.keys.make_first_keys().await.map_err(|error| match error {
-            KeysError::Keyring(error) => StartError::Keys(error),
-            KeysError::Broker(error) => StartError::Broker(error),
-        })?;
+        broker
+            .keys
+            .make_first_keys()
+            .await
+            .map_err(|error| match error {
+                KeysError::Keyring(error) => StartError::Keys(error),
+                KeysError::Broker(error) => StartError::Broker(error),
+            })?;
         broker.keys.follow_keys()?;
         if broker.state().operators.is_empty() {
             broker.write_admin_token().await?;
@@ -329,12 +333,11 @@ impl Broker {
     ///
     /// When it cannot be recorded or written.
     pub async fn write_admin_token(&self) -> Result<PathBuf, StartError> {
-        let operator = FIRST_OPERATOR
-            .parse()
-            .map_err(files)?;
+        let operator = FIRST_OPERATOR.parse().map_err(files)?;
         if self.state().operators.contains_key(&operator) {
             self.operators
-                .remove_operator(&Caller::broker(), &operator).await?;
+                .remove_operator(&Caller::broker(), &operator)
+                .await?;
         }
         let new = NewOperator {
             operator,

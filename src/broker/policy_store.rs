@@ -247,7 +247,8 @@ impl Policies {
         }
         let catalogue = self.changes.state().catalogue();
         let (set, warnings) = PolicySet::load(directory, &catalogue)?;
-        self.put_into_force(&self.changes.turn().await, &Caller::broker(), set).await?;
+        self.put_into_force(&self.changes.turn().await, &Caller::broker(), set)
+            .await?;
         Ok(warnings)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallpass_broker::{
     Broker, BrokerError, Retention,
-    domain::event::{LedgerEvent, KeyPurpose},
+    domain::event::{KeyPurpose, LedgerEvent},
     ledger::{
         audit::{self, Anchor, Claims, TreeHead},
         file::{Journal, Options},

@@ -82,7 +82,10 @@ fn records_are_read_across_segments() {
         );
         let begins = record.place.offset == 0 && record.place.segment > 1;
         assert_eq!(
-            matches!(record.entry.event, LedgerEvent::SegmentBegun { snapshot: None }),
+            matches!(
+                record.entry.event,
+                LedgerEvent::SegmentBegun { snapshot: None }
+            ),
             begins
         );
     }

@@ -84,10 +84,7 @@ pub(crate) fn refuse_ineligible_agent(
 
 /// Refuses an agent that says that the task is for another steward than it is: without proof an agent acts for its
 /// own.
-pub(crate) fn refuse_other_steward(
-    task: &TaskRecord,
-    is_meant: bool,
-) -> Result<(), BrokerError> {
+pub(crate) fn refuse_other_steward(task: &TaskRecord, is_meant: bool) -> Result<(), BrokerError> {
     if is_meant {
         return Ok(());
     }

@@ -119,7 +119,8 @@ impl ChainEvent for LedgerEvent {
             Self::ConsentGiven { consent } => {
                 subjects.add_agent(&consent.agent);
                 subjects.add_steward(&consent.steward);
-                subjects.servers
+                subjects
+                    .servers
                     .extend(consent.details.iter().map(|detail| detail.server.clone()));
             }
             Self::CodeUsed {
@@ -149,13 +150,15 @@ impl ChainEvent for LedgerEvent {
                 subjects.add_task(&task.task);
                 subjects.add_agent(&task.agent);
                 subjects.add_steward(&task.steward);
-                subjects.parents
+                subjects
+                    .parents
                     .extend(task.parent.as_ref().map(|parent| parent.task.clone()));
             }
             Self::TokenIssued { task, token } => {
                 subjects.add_task(task);
                 subjects.tokens.insert(token.revocation_id);
-                subjects.servers
+                subjects
+                    .servers
                     .extend(token.rights.iter().map(|right| right.server.clone()));
             }
             Self::RequestRefused {
@@ -168,7 +171,8 @@ impl ChainEvent for LedgerEvent {
                 subjects.add_agent(agent);
                 subjects.add_steward(steward);
                 subjects.tasks.extend(task.clone());
-                subjects.servers
+                subjects
+                    .servers
                     .extend(asked.iter().map(|right| right.server.clone()));
             }
             Self::TaskCompleted { task, .. } => subjects.add_task(task),

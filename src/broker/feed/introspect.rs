@@ -106,9 +106,11 @@ fn plain(server: &ServerUri, rights: &[GrantedDetail]) -> GrantedDetail {
 
 /// What of `plain` the server's own verifier would let through now.
 fn cleared(verifier: &Verifier, pass: &Pass, mut plain: GrantedDetail) -> GrantedDetail {
-    plain
-        .tools
-        .retain(|tool| verifier.clear(pass, &Call::tool(tool.as_str(), None)).is_ok());
+    plain.tools.retain(|tool| {
+        verifier
+            .clear(pass, &Call::tool(tool.as_str(), None))
+            .is_ok()
+    });
     plain.prompts.retain(|prompt| {
         verifier
             .clear(pass, &Call::prompt(prompt.as_str(), None))

@@ -8,7 +8,7 @@ use crate::{
     BrokerError, Caller, Limits, LiveTask, State,
     change::{Changes, Decided, Done, View, recorded},
     domain::{
-        event::{LedgerEvent, KeyPurpose, KeyState, RevocationRecord, Subject},
+        event::{KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
         state::AFTERLIFE,
     },
     keys::keyring::Keys,

@@ -137,7 +137,10 @@ impl Consents {
         };
         let granted = match &ask.holder {
             // As it would be minted, so that nobody is shown what cannot be.
-            None => self.issuance.run(&view, requested, None).map(|it| it.granted),
+            None => self
+                .issuance
+                .run(&view, requested, None)
+                .map(|it| it.granted),
             // Of the key there is only the thumbprint.
             Some(_) => self.issuance.run_bound(&view, requested),
         };

@@ -30,7 +30,10 @@ pub(crate) enum OpenedBy<'o> {
     Consent(&'o StewardId),
     /// Its agent, with a pass of the task `of`, which `pass` describes: on the same person's behalf, where that was
     /// proven.
-    Exchange { of: &'o TaskRecord, pass: ParentPass },
+    Exchange {
+        of: &'o TaskRecord,
+        pass: ParentPass,
+    },
 }
 
 /// How binding what an agent asks for is.

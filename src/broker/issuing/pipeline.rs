@@ -7,12 +7,10 @@ use crate::{
     BrokerError, State,
     domain::{
         eligibility::{
-            full, refuse_ended_parent, refuse_ineligible_agent, refuse_other_steward,
-            refuse_renewal, refuse_suspended, refuse_suspended_people, subjects, MAX_PASSES,
+            MAX_PASSES, full, refuse_ended_parent, refuse_ineligible_agent, refuse_other_steward,
+            refuse_renewal, refuse_suspended, refuse_suspended_people, subjects,
         },
-        event::{
-            AgentRecord, LedgerEvent, RecordedGrant, RecordedReason, TaskRecord, TokenRecord,
-        },
+        event::{AgentRecord, LedgerEvent, RecordedGrant, RecordedReason, TaskRecord, TokenRecord},
     },
     error::not_mintable,
     issuing::{confine::confined, issue::Issued},

@@ -261,7 +261,9 @@ impl Tasks {
                 (LedgerEvent::TaskOpened { task: opened }, _) if opened.task != *task => {
                     children.push(opened.task.clone())
                 }
-                (LedgerEvent::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
+                (LedgerEvent::TaskOpened { task }, None) => {
+                    live = Some(LiveTask::new(task.clone()))
+                }
                 (event, Some(live)) => live.note(event, record.entry.at),
                 (_, None) => {}
             }

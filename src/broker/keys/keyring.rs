@@ -437,9 +437,7 @@ impl Keys {
 
     pub(crate) fn follow_keys(&self) -> Result<(), BrokerError> {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
-        keyring
-            .follow(&self.changes.state())
-            .map_err(files)
+        keyring.follow(&self.changes.state()).map_err(files)
     }
 
     fn make(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {

@@ -2,9 +2,9 @@
 
 pub mod audit;
 pub mod file;
-mod seam;
 pub(crate) mod receipt;
 pub mod record;
+mod seam;
 pub mod tree;
 pub mod views;
 

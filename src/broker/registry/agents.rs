@@ -412,7 +412,11 @@ impl Registry {
         AgentView {
             agent: record.agent.clone(),
             steward: record.steward.clone(),
-            steward_name: self.directory.lock().name(&record.steward).map(str::to_owned),
+            steward_name: self
+                .directory
+                .lock()
+                .name(&record.steward)
+                .map(str::to_owned),
             groups: record.groups.clone(),
             keys: record.keys.clone(),
             secrets: record.secrets.iter().map(SecretView::of).collect(),

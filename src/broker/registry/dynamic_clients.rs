@@ -78,7 +78,11 @@ impl Registry {
     #[must_use]
     pub fn unused_client(&self, client: &AgentId) -> Option<RegistrationRecord> {
         let now = self.changes.now();
-        self.changes.state().people.registration(client, now).cloned()
+        self.changes
+            .state()
+            .people
+            .registration(client, now)
+            .cloned()
     }
 }
 

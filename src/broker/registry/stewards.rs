@@ -146,10 +146,9 @@ impl Registry {
     ///
     /// When no registered steward is meant.
     pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
-        let found = self
-            .directory
-            .lock()
-            .find(text, |steward| self.changes.state().stewards.contains(steward));
+        let found = self.directory.lock().find(text, |steward| {
+            self.changes.state().stewards.contains(steward)
+        });
         found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
     }
 

@@ -147,8 +147,8 @@ impl Chain {
     fn open(dir: &Path, max_bytes: u64) -> Result<Self, DecisionsError> {
         let mut options = JournalOptions::default();
         options.segment_bytes = options.segment_bytes.min(max_bytes / SEGMENTS);
-        let (recovered, found) =
-            Journal::<DecisionEvent>::open(dir, options, |_| {}).map_err(DecisionsError::unusable)?;
+        let (recovered, found) = Journal::<DecisionEvent>::open(dir, options, |_| {})
+            .map_err(DecisionsError::unusable)?;
         let reader = recovered.reader();
         let (index, rebuilt) = Index::open(dir, &reader).map_err(DecisionsError::unusable)?;
         for found in found.words().into_iter().chain(rebuilt.words()) {

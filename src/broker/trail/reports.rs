@@ -92,7 +92,9 @@ impl History {
         let longest = self.max_pass_ttl.max(LONGEST_PASS);
         self.scan((Some(at.minus(longest)), Some(at)), |record| {
             let subjects = match &record.entry.event {
-                LedgerEvent::TokenIssued { .. } => self.views.subjects(&record.entry).map_err(trail)?,
+                LedgerEvent::TokenIssued { .. } => {
+                    self.views.subjects(&record.entry).map_err(trail)?
+                }
                 _ => crate::domain::subjects::Subjects::of(&record.entry),
             };
             reach.take(record, &subjects);
@@ -256,8 +258,7 @@ fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, In
         limit: LOOK_BACK_RECORDS,
     };
     for sequence in decisions.views.query(&filter, window)? {
-        let Some(Record { entry, .. }) = decisions.views.record(sequence)?
-        else {
+        let Some(Record { entry, .. }) = decisions.views.record(sequence)? else {
             continue;
         };
         // SECURITY: any verifier can name any agent, and its clock may be ahead.

@@ -65,17 +65,23 @@ impl Broker {
         };
         // Recorded time: what a clock that jumped ahead removed would not come back with it.
         let now = self.state().last_at();
-        let removed = self.journal.retire(&keep, now).map_err(|error| match error {
-            RetireError::Read(error) => trail(error),
-            RetireError::Files(error) => files(error),
-        })?;
+        let removed = self
+            .journal
+            .retire(&keep, now)
+            .map_err(|error| match error {
+                RetireError::Read(error) => trail(error),
+                RetireError::Files(error) => files(error),
+            })?;
         if removed > 0 {
             tracing::info!(
                 segments = removed,
                 "removed segments of the journal that are not kept any longer"
             );
         }
-        self.history.tree.forget(self.views.first()).map_err(trail)?;
+        self.history
+            .tree
+            .forget(self.views.first())
+            .map_err(trail)?;
         let live = |task: &TaskId| self.state().task(task).is_some();
         self.views.prune(&live).map_err(trail)?;
         compact(&self.views, self.changes.reserve()).map_err(trail)

@@ -146,9 +146,13 @@ pub(crate) async fn create(
     };
     let work = async |caller| {
         if !secret {
-            return Answer::created(&app.broker.add_agent(&caller, new).await?);
+            return Answer::created(&app.broker.registry.add_agent(&caller, new).await?);
         }
-        let (agent, secret) = app.broker.add_agent_with_secret(&caller, new).await?;
+        let (agent, secret) = app
+            .broker
+            .registry
+            .add_agent_with_secret(&caller, new)
+            .await?;
         Answer::created(&WithSecret {
             agent: &agent,
             client_secret: secret.expose(),
@@ -172,6 +176,7 @@ pub(crate) async fn list(
     let (list, limit) = (params.list("agents"), params.limit()?);
     let items = app
         .broker
+        .registry
         .agents(params.after(&list)?.as_ref(), limit.saturating_add(1));
     Page::answer(&list, items, limit, |agent| agent.agent.clone())
 }
@@ -187,7 +192,7 @@ pub(crate) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.agent(&agent)?)
+    Answer::ok(&app.broker.registry.agent(&agent)?)
 }
 
 /// Changes an agent's steward, groups, keys and default rights; its secrets stay.
@@ -222,7 +227,11 @@ pub(crate) async fn change(
         default_details,
         redirect_uris,
     };
-    let changed = app.broker.change_agent(&operator.caller, new).await;
+    let changed = app
+        .broker
+        .registry
+        .change_agent(&operator.caller, new)
+        .await;
     Answer::ok(&changed.map_err(|error| as_spelled_here(error.into()))?)
 }
 
@@ -242,7 +251,7 @@ pub(crate) async fn add_secret(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let (agent, secret) = app.broker.add_secret(&caller, &agent).await?;
+        let (agent, secret) = app.broker.registry.add_secret(&caller, &agent).await?;
         Answer::created(&WithSecret {
             agent: &agent,
             client_secret: secret.expose(),
@@ -264,6 +273,7 @@ pub(crate) async fn remove_secret(
 ) -> Result<Answer, Problem> {
     Answer::ok(
         &app.broker
+            .registry
             .remove_secret(&operator.caller, &agent, &secret)
             .await?,
     )
@@ -279,7 +289,10 @@ pub(crate) async fn remove(
     Named(agent): Named<AgentId>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    app.broker.remove_agent(&operator.caller, &agent).await?;
+    app.broker
+        .registry
+        .remove_agent(&operator.caller, &agent)
+        .await?;
     Ok(Answer::done())
 }
 
@@ -295,9 +308,12 @@ pub(crate) async fn reinstate(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let view = app.broker.agent(&agent)?.agent;
-        app.broker.reinstate(&caller, Subject::Agent(view)).await?;
-        Answer::ok(&app.broker.agent(&agent)?)
+        let view = app.broker.registry.agent(&agent)?.agent;
+        app.broker
+            .revocations
+            .reinstate(&caller, Subject::Agent(view))
+            .await?;
+        Answer::ok(&app.broker.registry.agent(&agent)?)
     };
     once.run(&app, (operator.caller, Digest::ZERO), work).await
 }

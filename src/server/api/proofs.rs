@@ -30,7 +30,7 @@ pub(crate) async fn head(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.signed_head()?)
+    Answer::ok(&app.broker.history.signed_head()?)
 }
 
 /// A record, and the proof that it is in the tree.
@@ -49,7 +49,7 @@ pub(crate) async fn inclusion(
     let params = params.only(&["sequence", "size"])?;
     let (sequence, size) = (required(&params, "sequence")?, params.parsed("size")?);
     Answer::ok(
-        &app.blocking(move |broker| broker.prove_inclusion(sequence, size))
+        &app.blocking(move |broker| broker.history.prove_inclusion(sequence, size))
             .await??,
     )
 }
@@ -70,7 +70,7 @@ pub(crate) async fn consistency(
     let params = params.only(&["from", "to"])?;
     let (from, to) = (required(&params, "from")?, params.parsed("to")?);
     Answer::ok(
-        &app.blocking(move |broker| broker.prove_consistency(from, to))
+        &app.blocking(move |broker| broker.history.prove_consistency(from, to))
             .await??,
     )
 }
@@ -97,7 +97,7 @@ pub(crate) async fn export(
     let session = operator.session;
     let place = Place::take(&app, session.operator())?;
     let export = app
-        .blocking(move |broker| broker.export(from, to))
+        .blocking(move |broker| broker.history.export(from, to))
         .await??;
     let pieces = stream::unfold(
         Some((

@@ -81,9 +81,9 @@ impl RevokeRequest {
         } else if let Some(agent) = self.agent {
             Subject::Agent(agent)
         } else if let Some(steward) = self.steward {
-            Subject::Steward(broker.find_steward(&steward)?)
+            Subject::Steward(broker.registry.find_steward(&steward)?)
         } else if let Some(server) = self.server {
-            Subject::Server(broker.server(&server)?.manifest.server)
+            Subject::Server(broker.registry.server(&server)?.manifest.server)
         } else {
             Subject::Key(self.key.unwrap_or(KeyId(0)))
         };
@@ -108,7 +108,7 @@ pub(crate) async fn create(
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
         let revoke = input.value.into_revoke(&app.broker)?;
-        let revoked = app.broker.revoke(&caller, revoke).await?;
+        let revoked = app.broker.revocations.revoke(&caller, revoke).await?;
         app.observer.revoked(&revoked.view.subject);
         Answer::created(&revoked)
     };
@@ -129,6 +129,7 @@ pub(crate) async fn list(
     let (list, limit) = (params.list("revocations"), params.limit()?);
     let items = app
         .broker
+        .revocations
         .revocations(params.after(&list)?, limit.saturating_add(1));
     Page::answer(&list, items, limit, |revoked| revoked.sequence)
 }

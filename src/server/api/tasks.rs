@@ -238,6 +238,7 @@ pub(crate) async fn open(
                 Ok(verified) => request.verified = Some(verified),
                 Err(error) => match app
                     .broker
+                    .issuance
                     .refuse_task(&caller, &agent.agent, (request, error))
                     .await? {},
             }
@@ -245,11 +246,16 @@ pub(crate) async fn open(
         if credentials == Some(Credentials::ClientSecret) {
             let opened = app
                 .broker
+                .issuance
                 .open_task_for_client(&caller, &agent.agent, request)
                 .await?;
             return Answer::created(&CredentialsBody::new(&opened, app.broker.issuer()));
         }
-        let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
+        let issued = app
+            .broker
+            .issuance
+            .open_task(&caller, &agent.agent, request)
+            .await?;
         app.observer.minted();
         Answer::created(&IssuedBody::from(&issued))
     };
@@ -274,6 +280,7 @@ pub(crate) async fn issue_again(
     let work = async |caller| {
         let issued = app
             .broker
+            .issuance
             .issue_again(&caller, &agent.agent, (&task, request))
             .await?;
         app.observer.minted();
@@ -297,6 +304,7 @@ pub(crate) async fn complete(
     let work = async |caller| {
         let view = app
             .broker
+            .tasks
             .complete_task(&caller, &agent.agent, &task)
             .await?;
         Answer::ok(&view)
@@ -330,6 +338,7 @@ pub(crate) async fn report_delegation(
     let work = async |caller| {
         let view = app
             .broker
+            .tasks
             .report_delegation(&caller, &agent.agent, (&task, report))
             .await?;
         Answer::created(&view)
@@ -352,7 +361,7 @@ pub(crate) async fn show(
     let agent = reader.confined_to().cloned();
     // A task that memory has forgotten is read from the disk.
     Answer::ok(
-        &app.blocking(move |broker| broker.task(&task, agent.as_ref()))
+        &app.blocking(move |broker| broker.tasks.task(&task, agent.as_ref()))
             .await??,
     )
 }
@@ -379,6 +388,7 @@ pub(crate) async fn list(
     let after = params.after::<TaskId>(&list)?;
     let items = app
         .broker
+        .tasks
         .tasks(agent.as_ref(), after.as_ref(), limit.saturating_add(1));
     Page::answer(&list, items, limit, |task| task.task_id.clone())
 }

@@ -64,6 +64,7 @@ pub(crate) async fn register(
     };
     let made = app
         .broker
+        .registry
         .register_client(&context.caller(Actor::Broker), new)
         .await?;
     let secret = made.secret.as_ref().map(OneTimeSecret::expose);

@@ -19,7 +19,7 @@ use crate::{
     LiveTask,
     domain::{
         client::ClientSecret,
-        event::{AgentRecord, LedgerEvent, KeyPurpose, KeyState, RevocationRecord, Subject},
+        event::{AgentRecord, KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
         parent::Lineage,
         state::{
             holders::{Holders, keys},

@@ -324,7 +324,8 @@ mod tests {
     }
 
     fn record(number: usize, event: &Value) -> Record {
-        let event: LedgerEvent = json::parse_as(&serde_json::to_vec(event).unwrap(), 100_000).unwrap();
+        let event: LedgerEvent =
+            json::parse_as(&serde_json::to_vec(event).unwrap(), 100_000).unwrap();
         let sequence = u64::try_from(number).unwrap() + 1;
         let entry = Entry {
             at: at(sequence),

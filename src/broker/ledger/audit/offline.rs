@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::event::ChainEvent as _,
     ledger::{
-        audit::{Anchor, ExportStatement, KeptError, Signed, Signer, TreeHead, VerifyError,
+        audit::{
+            Anchor, ExportStatement, KeptError, Signed, Signer, TreeHead, VerifyError,
             either::EitherEvent,
         },
         file::{Chain, Damage, Flaw, Head, Line, Lines, Place, Record, segments_of},
@@ -258,7 +259,11 @@ impl<'c> Check<'c> {
     }
 
     /// Holds a record against the heads that are known.
-    fn compare(&self, before: &Chain<EitherEvent>, record: &Record<EitherEvent>) -> Result<(), VerifyError> {
+    fn compare(
+        &self,
+        before: &Chain<EitherEvent>,
+        record: &Record<EitherEvent>,
+    ) -> Result<(), VerifyError> {
         for expected in self.known_heads() {
             if expected.sequence == record.sequence && expected.hash != record.hash {
                 return Err(before.damage(Flaw::OtherChain { expected }).into());

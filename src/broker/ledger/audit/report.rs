@@ -208,7 +208,9 @@ impl Reach {
             LedgerEvent::TokenIssued { task, token } => {
                 self.issue(record.sequence, (task, token), subjects)
             }
-            LedgerEvent::TaskCompleted { task, .. } => self.live.retain(|_, live| live.row.task != *task),
+            LedgerEvent::TaskCompleted { task, .. } => {
+                self.live.retain(|_, live| live.row.task != *task)
+            }
             LedgerEvent::DelegationReported {
                 blocks,
                 delegate,

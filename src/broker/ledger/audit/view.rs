@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         client::ClientOrigin,
-        event::{Actor, AgentRecord, LedgerEvent, KeyState, Role, Subject},
+        event::{Actor, AgentRecord, KeyState, LedgerEvent, Role, Subject},
         subjects::Subjects,
     },
     ledger::{
@@ -198,7 +198,9 @@ fn explain(event: &LedgerEvent) -> (&'static str, String) {
         }
         LedgerEvent::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
         LedgerEvent::StewardAdded { .. } => ("steward_added", String::new()),
-        LedgerEvent::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
+        LedgerEvent::StewardErased { .. } => {
+            ("steward_erased", "the name; the id stays".to_owned())
+        }
         LedgerEvent::StewardIdentified { issuer, .. } => (
             "steward_identified",
             format!("as a person whom {issuer} knows"),

@@ -1,6 +1,10 @@
 //! What can go wrong with the journal's files.
 
-use std::{io, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::ledger::record::Head;
 

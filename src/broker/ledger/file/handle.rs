@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use crate::{
     domain::event::{ChainEvent, Entry, LedgerEvent},
     ledger::{
-        file::{Apply, Journal, JournalError, OpenError, ReadError, Recovered, ShortenError, retention},
+        file::{
+            Apply, Journal, JournalError, OpenError, ReadError, Recovered, ShortenError, retention,
+        },
         record::{Head, Record},
         seam::{AppendError, Appending, Ledger, Position, ReadRecords},
     },

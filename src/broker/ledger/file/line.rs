@@ -211,10 +211,7 @@ impl<E: ChainEvent> Chain<E> {
     fn read(&self, line: &[u8]) -> Result<Record<E>, Flaw> {
         let hash = hash_of(line)?;
         let (sequence, prev, entry) = parse::<E>(line).map_err(Flaw::Content)?;
-        if self.known == Known::Nothing
-            && sequence != 1
-            && !entry.event.begins_segment()
-        {
+        if self.known == Known::Nothing && sequence != 1 && !entry.event.begins_segment() {
             return Err(Flaw::Sequence {
                 expected: 1,
                 found: sequence,
@@ -306,9 +303,11 @@ fn parse<E: ChainEvent>(line: &[u8]) -> Result<(u64, Digest, Entry<E>), String> 
         .and_then(Value::as_u64)
         .ok_or("`seq` is not a number")?;
     let prev = members.remove("prev").ok_or("`prev` is missing")?;
-    let prev = serde_json::from_value::<Digest>(prev).map_err(|error| format!("`prev`: {error}"))?;
+    let prev =
+        serde_json::from_value::<Digest>(prev).map_err(|error| format!("`prev`: {error}"))?;
     members.remove("hash");
-    let entry = serde_json::from_value(Value::Object(members)).map_err(|error| error.to_string())?;
+    let entry =
+        serde_json::from_value(Value::Object(members)).map_err(|error| error.to_string())?;
     Ok((sequence, prev, entry))
 }
 

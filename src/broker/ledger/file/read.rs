@@ -4,8 +4,8 @@ use std::{
     fmt,
     fs::File,
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
-    path::{Path, PathBuf},
     marker::PhantomData,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -40,7 +40,9 @@ impl<E> Clone for Reader<E> {
 
 impl<E> fmt::Debug for Reader<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +100,6 @@ impl<E> Reader<E> {
     pub fn first(&self) -> u64 {
         self.shared.lock().first()
     }
-
 }
 
 impl<E: ChainEvent> Reader<E> {

@@ -177,7 +177,10 @@ impl Found {
 
     /// Restores `views` from the newest snapshot that its segment vouches for; all that is kept is replayed when
     /// there is none and nothing was removed.
-    fn newest_snapshot<E: ChainEvent>(&self, views: &mut dyn Restore<E>) -> Result<Begin, OpenError> {
+    fn newest_snapshot<E: ChainEvent>(
+        &self,
+        views: &mut dyn Restore<E>,
+    ) -> Result<Begin, OpenError> {
         let mut unusable = Vec::new();
         for number in self
             .numbers
@@ -244,7 +247,11 @@ impl Found {
     }
 
     /// Checks every segment and replays those from `begin` on.
-    fn read<E: ChainEvent>(&self, begin: u32, views: &mut dyn Restore<E>) -> Result<Read, OpenError> {
+    fn read<E: ChainEvent>(
+        &self,
+        begin: u32,
+        views: &mut dyn Restore<E>,
+    ) -> Result<Read, OpenError> {
         let oldest = self.oldest();
         let mut chain: Chain<E> = if oldest == 1 {
             Chain::genesis()
@@ -327,13 +334,10 @@ impl Read {
     }
 
     fn end(&self) -> Place {
-        self.ends
-            .last()
-            .copied()
-            .unwrap_or(Place {
-                segment: 1,
-                offset: 0,
-            })
+        self.ends.last().copied().unwrap_or(Place {
+            segment: 1,
+            offset: 0,
+        })
     }
 
     fn cut_torn_tail(&self, found: &Found) -> Result<Option<Torn>, OpenError> {

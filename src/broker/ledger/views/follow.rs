@@ -69,7 +69,11 @@ impl<E: Indexed> Drop for Follower<E> {
     }
 }
 
-fn follow<E: Indexed>(index: &Index<E>, waiting: &Receiver<Vec<Record<E>>>, failed: impl FnOnce(IndexError)) {
+fn follow<E: Indexed>(
+    index: &Index<E>,
+    waiting: &Receiver<Vec<Record<E>>>,
+    failed: impl FnOnce(IndexError),
+) {
     let _ending = Ending(index);
     let mut failed = Some(failed);
     while let Ok(mut records) = waiting.recv() {

@@ -48,8 +48,8 @@ mod views;
 mod whole;
 mod window;
 
-pub use follow::Follower;
 pub use error::{IndexError, Trouble};
+pub use follow::Follower;
 pub use indexed::{Indexed, Lookup};
 pub use query::TaskSummary;
 pub use views::Carried;

@@ -90,7 +90,11 @@ impl<E: Indexed> Index<E> {
     /// # Errors
     ///
     /// When the index does not know a record that is kept, is damaged or fails, or the journal cannot be read.
-    pub fn record(&self, journal: &Reader<E>, sequence: u64) -> Result<Option<Record<E>>, IndexError> {
+    pub fn record(
+        &self,
+        journal: &Reader<E>,
+        sequence: u64,
+    ) -> Result<Option<Record<E>>, IndexError> {
         let Some(place) = self.place(sequence)? else {
             let kept_from = self.kept_from.load(Ordering::SeqCst).max(journal.first());
             // What was missed is no damage.

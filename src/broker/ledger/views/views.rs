@@ -286,7 +286,9 @@ pub(super) fn views_of<E: Indexed>(subjects: &Subjects, event: &E) -> BTreeSet<V
         .servers
         .iter()
         .map(|id| View::Server.prefix(id.as_str()));
-    let verdict = event.verdict().map(|verdict| View::Verdict.prefix(verdict.as_str()));
+    let verdict = event
+        .verdict()
+        .map(|verdict| View::Verdict.prefix(verdict.as_str()));
     agents
         .chain(stewards)
         .chain(tasks)

@@ -81,6 +81,7 @@ async fn opened(
     let request = opening.into_request(exchange);
     let issued = app
         .broker
+        .issuance
         .open_task(&client.caller, &client.agent, request)
         .await;
     let issued = issued.map_err(|error| refusal(error, asked))?;
@@ -117,6 +118,7 @@ async fn on_behalf<'p>(
     let request = opening.into_request(exchange);
     match app
         .broker
+        .issuance
         .refuse_task(&client.caller, &client.agent, (request, error))
         .await
     {
