@@ -236,11 +236,14 @@ pub(crate) async fn open(
         if let Some(subject) = subject {
             match app.steward_of(&subject).await? {
                 Ok(verified) => request.verified = Some(verified),
-                Err(error) => match app
-                    .broker
-                    .issuance
-                    .refuse_task(&caller, &agent.agent, (request, error))
-                    .await? {},
+                Err(error) => {
+                    let refused = (request, error);
+                    let issuance = &app.broker.issuance;
+                    return Err(issuance
+                        .refuse_task(&caller, &agent.agent, refused)
+                        .await
+                        .into());
+                }
             }
         }
         if credentials == Some(Credentials::ClientSecret) {

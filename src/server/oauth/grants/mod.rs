@@ -122,8 +122,7 @@ async fn on_behalf<'p>(
         .refuse_task(&client.caller, &client.agent, (request, error))
         .await
     {
-        Err(BrokerError::Refused(_)) => Err(app.unproven(context, told, inside)),
-        Err(error) => Err(refusal(error, asked)),
-        Ok(never) => match never {},
+        BrokerError::Refused(_) => Err(app.unproven(context, told, inside)),
+        error => Err(refusal(error, asked)),
     }
 }
