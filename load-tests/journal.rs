@@ -68,7 +68,7 @@ fn directory() -> TempDir {
 /// The length of one record of [`entry`].
 fn line_length() -> usize {
     let dir = directory();
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| {})).unwrap();
     journal.append_blocking(vec![entry()]).unwrap();
     drop(journal);
@@ -137,7 +137,7 @@ fn append(criterion: &mut Criterion) {
             });
         });
         let (recovered, _) =
-            Journal::open(&dir.path().join("data"), Options::default(), |_| {}).unwrap();
+            <Journal>::open(&dir.path().join("data"), Options::default(), |_| {}).unwrap();
         let journal = Arc::new(recovered.start(Box::new(|_| {})).unwrap());
         group.bench_function(BenchmarkId::new("group_commit", writers), |bencher| {
             bencher.iter_custom(|records| runtime.block_on(grouped(&journal, records, writers)));

@@ -19,7 +19,7 @@ use hallpass_broker::{
     ledger::{
         audit::{AuditEvent, Trail},
         file::{Journal, Options, Record},
-        views::{Carried, Filter, Index, IndexError, Order, Trouble, Window},
+        views::{Carried, Filter, Index, IndexError, Order, Trouble, Views, Window},
     },
 };
 use hallpass_core::base::{digest::Digest, time::Timestamp};
@@ -48,7 +48,7 @@ fn open_with(
     Arc<Index>,
     hallpass_broker::ledger::views::Recovery,
 ) {
-    let (recovered, _) = Journal::open(dir, options, |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir, options, |_| {}).unwrap();
     let (index, recovery) = Index::open(dir, &recovered.reader()).unwrap();
     let index = Arc::new(index);
     let applied = Arc::clone(&index);
@@ -222,7 +222,7 @@ fn a_deleted_index_is_rebuilt_to_the_same_answers() {
 #[test]
 fn an_index_that_is_behind_catches_up() {
     let dir = written(story());
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| {})).unwrap();
     journal.append_blocking(vec![note(8), note(9)]).unwrap();
     drop(journal);
@@ -315,7 +315,7 @@ fn an_index_that_knows_more_than_the_journal_stops_the_start() {
     let bytes = fs::read(&path).unwrap();
     let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     fs::write(&path, lines[..5].concat()).unwrap();
-    let recovered = Journal::open(dir.path(), Options::default(), |_| {})
+    let recovered = <Journal>::open(dir.path(), Options::default(), |_| {})
         .unwrap()
         .0;
     // However often it is tried.
@@ -383,7 +383,7 @@ fn a_damaged_index_is_rebuilt_to_the_same_answers() {
 #[test]
 fn an_index_that_missed_records_refuses_to_answer() {
     let dir = written(story());
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
     let last: Vec<Record> = recovered
         .reader()
@@ -427,7 +427,12 @@ fn a_record_that_goes_while_it_is_looked_for_is_gone_and_no_damage() {
         (sequence(4).unwrap(), sequence(5).unwrap()),
         (None, Some(5))
     );
-    assert_eq!(Trail::new(&index, &reader).event(4).unwrap(), None);
+    assert_eq!(
+        Trail::new(&Views::new(Arc::clone(&index), reader.clone()))
+            .event(4)
+            .unwrap(),
+        None
+    );
     // One that was never there is another matter.
     assert!(matches!(sequence(8), Err(IndexError::Damaged)));
 }
@@ -497,7 +502,8 @@ fn pages_of_the_trail_join_to_the_whole() {
     let dir = written(story());
     let (journal, index, _) = open(dir.path());
     let reader = journal.reader();
-    let trail = Trail::new(&index, &reader);
+    let views = Views::new(Arc::clone(&index), reader.clone());
+    let trail = Trail::new(&views);
     let filter = Filter {
         agent: "bot".parse().ok(),
         ..Filter::default()
@@ -539,7 +545,7 @@ fn hostile_text_cannot_end_a_line_or_drive_a_terminal() {
     let hostile = "a\r\n{\"seq\":1}\u{1b}[2J\u{9b}31m\u{7f}\u{2028}\u{202e}\u{e0041}\u{0}\"\\";
     let dir = written(vec![refused("bot", None, hostile)]);
     let (journal, index, _) = open(dir.path());
-    let event = Trail::new(&index, &journal.reader())
+    let event = Trail::new(&Views::new(Arc::clone(&index), journal.reader()))
         .event(1)
         .unwrap()
         .unwrap();

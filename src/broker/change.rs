@@ -369,6 +369,13 @@ impl Changes {
     }
 }
 
+#[cfg(test)]
+impl Changes {
+    pub(crate) const fn cell(&self) -> &Arc<StateCell> {
+        &self.state
+    }
+}
+
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Changes")

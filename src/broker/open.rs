@@ -463,10 +463,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let broker = Broker::opened_in(home.path()).await;
         let held = broker.state();
-        let state = Arc::clone(&broker.state);
+        let state = Arc::clone(broker.changes.cell());
         let writer = thread::spawn(move || drop(state.write()));
         // Nobody else reads as soon as the writer waits.
-        while broker.state.try_read().is_ok() {
+        while broker.changes.cell().is_free() {
             thread::yield_now();
         }
         let ((told, time), asked) = (mpsc::channel(), Arc::clone(&broker));

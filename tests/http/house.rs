@@ -242,7 +242,13 @@ impl House {
                 .unwrap(),
         )
         .await;
-        let pinned = self.broker.key_document().unwrap().feed_key.thumbprint();
+        let pinned = self
+            .broker
+            .feed
+            .key_document()
+            .unwrap()
+            .feed_key
+            .thumbprint();
         let verifier = Verifier::builder(
             support::ISSUER.parse().unwrap(),
             pinned,
@@ -281,6 +287,7 @@ impl House {
         };
         let page = self
             .broker
+            .history
             .trail()
             .events(&Filter::default(), window)
             .unwrap();

@@ -26,7 +26,7 @@ fn options() -> Options {
 
 fn open(dir: &Path) -> Result<(Journal, Vec<Record>), OpenError> {
     let mut seen = Vec::new();
-    let (recovered, _) = Journal::open(dir, options(), |record| seen.push(record.clone()))?;
+    let (recovered, _) = <Journal>::open(dir, options(), |record| seen.push(record.clone()))?;
     Ok((recovered.start(Box::new(|_| {}))?, seen))
 }
 
@@ -159,7 +159,7 @@ fn only_the_last_segment_can_be_torn() {
     let torn = file(dir.path(), last);
     let bytes = fs::read(&torn).unwrap();
     fs::write(&torn, &bytes[..bytes.len() - 40]).unwrap();
-    let (recovered, recovery) = Journal::open(dir.path(), options(), |_| {}).unwrap();
+    let (recovered, recovery) = <Journal>::open(dir.path(), options(), |_| {}).unwrap();
     assert_eq!(recovery.torn.unwrap().segment, torn);
     drop(recovered);
 }
@@ -289,7 +289,7 @@ fn a_quota_drops_the_oldest_segments() {
     let mut with_quota = options();
     with_quota.quota_bytes = Some(8000);
     for _ in 0..2 {
-        let (recovered, _) = Journal::open(dir.path(), with_quota.clone(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), with_quota.clone(), |_| {}).unwrap();
         let journal = recovered.start(Box::new(|_| {})).unwrap();
         for n in 0..60 {
             journal.append_blocking(vec![note(n)]).unwrap();
@@ -333,7 +333,7 @@ impl Storage for OneFile {
 #[test]
 fn a_segment_that_cannot_be_begun_costs_nothing() {
     let dir = TempDir::new().unwrap();
-    let (recovered, _) = Journal::open(dir.path(), options(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), options(), |_| {}).unwrap();
     let journal = recovered
         .start_with_storage(|file| Box::new(OneFile(file)), Box::new(|_| {}))
         .unwrap();

@@ -123,7 +123,7 @@ fn only_what_follows_the_newest_snapshot_is_replayed() {
     // Whoever wants all records still gets them.
     drop(journal);
     let mut all = Entries::default();
-    Journal::open(dir.path(), Options::default(), |record| all.take(record)).unwrap();
+    <Journal>::open(dir.path(), Options::default(), |record| all.take(record)).unwrap();
     assert_eq!(all.all, entries);
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn block(n: u64) -> RevocationId {
     RevocationId::from_bytes(bytes)
 }
 
-pub(crate) fn entry(event: Event) -> Entry {
+pub(crate) fn entry(event: LedgerEvent) -> Entry {
     Entry {
         at: at(0),
         actor: Actor::Broker,

@@ -477,12 +477,10 @@ const REFRESH_PREFIX: &str = "hpr_";
 
 #[cfg(test)]
 mod tests {
-    use std::sync::PoisonError;
-
     use serde_json::json;
 
     use super::*;
-    use crate::{Ask, NewAgent, PersonsClient};
+    use crate::{Ask, Broker, NewAgent, PersonsClient};
     use hallpass_core::base::ids::StewardId;
 
     const GRANT: &str = "[[grant]]\nid = \"g\"\nagents = [\"app\"]\nserver = \"s\"\ntools = [\"read\"]\nmax_ttl = \"10m\"\n";
@@ -496,11 +494,12 @@ mod tests {
         let (caller, app) = (Caller::broker(), "app".parse::<AgentId>().unwrap());
         let manifest = json!({"server": "https://s.example/mcp", "name": "s", "tools": {"read": {"read_only": true}}});
         broker
+            .registry
             .set_server(&caller, serde_json::from_value(manifest).unwrap())
             .await
             .unwrap();
         std::fs::write(policy.join("g.toml"), GRANT).unwrap();
-        broker.reload_policy(&caller).await.unwrap().unwrap();
+        broker.policy.reload_policy(&caller).await.unwrap().unwrap();
         let (agent, steward, redirect_uris) = (
             app.clone(),
             "alice".to_owned(),
@@ -515,7 +514,12 @@ mod tests {
             default_details,
             redirect_uris,
         };
-        let steward: StewardId = broker.add_agent(&caller, new).await.unwrap().steward;
+        let steward: StewardId = broker
+            .registry
+            .add_agent(&caller, new)
+            .await
+            .unwrap()
+            .steward;
         let detail = json!({"type": "mcp", "server": "https://s.example/mcp", "tools": ["read"]});
         let ask = Ask {
             client: PersonsClient::Known(app.clone()),
@@ -526,7 +530,8 @@ mod tests {
             details: vec![serde_json::from_value(detail).unwrap()],
         };
         let code = broker
-            .consent(&caller, broker.offer(&steward, ask).unwrap())
+            .consents
+            .consent(&caller, broker.consents.offer(&steward, ask).unwrap())
             .await
             .unwrap();
         let verifier = Digest::of(b"verifier");
@@ -538,7 +543,11 @@ mod tests {
             servers,
             holder: None,
         };
-        let handed = broker.redeem_code(&caller, &app, redemption).await.unwrap();
+        let handed = broker
+            .codes
+            .redeem_code(&caller, &app, redemption)
+            .await
+            .unwrap();
         let refresh = async |token: &OneTimeSecret| {
             let refresh = Refresh {
                 token: token.expose(),
@@ -546,11 +555,11 @@ mod tests {
                 scope: None,
                 holder: None,
             };
-            broker.refresh(&caller, &app, refresh).await
+            broker.codes.refresh(&caller, &app, refresh).await
         };
         let handed = refresh(&handed.refresh).await.unwrap();
         {
-            let mut state = broker.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = broker.changes.cell().write();
             let live = state.tasks.get_mut(&handed.issued.task.task).unwrap();
             live.tokens = vec![live.tokens[0].clone(); 1000];
         }

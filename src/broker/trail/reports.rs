@@ -314,6 +314,7 @@ const LOOK_BACK_RECORDS: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Broker;
 
     #[tokio::test]
     async fn no_more_than_a_few_read_through_the_journal_at_once() {
@@ -321,15 +322,15 @@ mod tests {
         let broker = Broker::opened_in(home.path()).await;
         let mut sent_away = 0;
         for _ in 0..2 {
-            let first = broker.scan((None, None), |_| {
-                broker.scan((None, None), |_| {
-                    let third = broker.refusals(None, None);
+            let first = broker.history.scan((None, None), |_| {
+                broker.history.scan((None, None), |_| {
+                    let third = broker.history.refusals(None, None);
                     sent_away += usize::from(matches!(third, Err(BrokerError::Busy)));
                     Ok(())
                 })
             });
             first.unwrap();
-            broker.refusals(None, None).unwrap();
+            broker.history.refusals(None, None).unwrap();
         }
         assert!(sent_away >= 2, "{sent_away}");
     }

@@ -215,7 +215,11 @@ mod tests {
             servers: BTreeSet::new(),
             ttl: Duration::from_secs(3600),
         };
-        let token = broker.add_operator(&Caller::broker(), new).await.unwrap();
+        let token = broker
+            .operators
+            .add_operator(&Caller::broker(), new)
+            .await
+            .unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let server = Server::bind(
             Options::new(any, any),
@@ -237,6 +241,7 @@ mod tests {
             String::from_utf8_lossy(&seal).contains("\"export\"") && whole.next().await.is_none()
         );
         broker
+            .operators
             .remove_operator(&Caller::broker(), &operator)
             .await
             .unwrap();

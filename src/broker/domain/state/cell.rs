@@ -73,3 +73,16 @@ impl StateCell {
         Position::after(self.applied.load(Ordering::SeqCst))
     }
 }
+
+#[cfg(test)]
+impl StateCell {
+    /// The state, to be changed without a record.
+    pub(crate) fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it could be read without waiting.
+    pub(crate) fn is_free(&self) -> bool {
+        self.state.try_read().is_ok()
+    }
+}

@@ -382,7 +382,7 @@ mod tests {
             let mut first = StateSnapshot::new(home.path());
             before.iter().for_each(|record| first.replay(record));
             let (state, tree) = first.into_parts();
-            let snapshot = take_snapshot(Arc::new(RwLock::new(state)), Arc::new(tree))().unwrap();
+            let snapshot = take_snapshot(Arc::new(StateCell::new(state)), Arc::new(tree))().unwrap();
             let mut restored = StateSnapshot::new(home.path());
             restored.restore(&snapshot).unwrap();
             after.iter().for_each(|record| restored.replay(record));

@@ -253,7 +253,7 @@ mod tests {
         drop(journal);
         let kept = dir.path().join("kept");
         fs::rename(dir.path().join(super::super::DIRECTORY), &kept).unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         let (anew, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
         assert_eq!(anew.dump().unwrap(), after);
     }

@@ -32,7 +32,7 @@ pub(super) fn entry_of(event: LedgerEvent) -> Entry {
 
 /// A journal in `dir` and the index that follows it.
 pub(super) fn followed(dir: &Path) -> (Journal, Arc<Index>, Reader) {
-    let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir, Options::default(), |_| {}).unwrap();
     let reader = recovered.reader();
     let index = Arc::new(Index::open(dir, &reader).unwrap().0);
     let applied_to = Arc::clone(&index);

@@ -141,7 +141,7 @@ mod tests {
     };
 
     fn opened(dir: &Path) -> (Recovered, Arc<Index>) {
-        let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir, Options::default(), |_| {}).unwrap();
         let (index, _) = Index::open(dir, &recovered.reader()).unwrap();
         (recovered, Arc::new(index))
     }

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_copy_that_was_not_finished_is_removed_and_the_one_before_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         drop(Index::open(dir.path(), &recovered.reader()).unwrap());
         let files = dir.path().join(super::super::DIRECTORY);
         drop(Store::at(&files, 2).unwrap());

@@ -300,6 +300,7 @@ pub(super) fn views_of<E: Indexed>(subjects: &Subjects, event: &E) -> BTreeSet<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::LedgerEvent;
     use crate::ledger::{
         file::{Journal, Options},
         views::{
@@ -311,7 +312,7 @@ mod tests {
     #[test]
     fn after_a_failure_nothing_answers_for_the_whole_and_what_was_known_is_still_found() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         let reader = recovered.reader();
         let (index, _) = Index::open(dir.path(), &reader).unwrap();
         let journal = recovered.start(Box::new(|_| {})).unwrap();
