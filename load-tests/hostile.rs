@@ -10,6 +10,7 @@
     clippy::print_stdout
 )]
 
+#[allow(unreachable_pub, reason = "a bench has no outside")]
 #[path = "../tests/support/hostile.rs"]
 mod kinds;
 mod lean;

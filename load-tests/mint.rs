@@ -17,8 +17,12 @@
     clippy::disallowed_methods
 )]
 
-#[path = "../tests/process/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest of it")]
+#[path = "../tests/support/process/mod.rs"]
 mod process;
+#[allow(dead_code, unreachable_pub, reason = "the tests use the rest of it")]
+#[path = "../tests/support/skip.rs"]
+mod skip;
 
 use std::{
     fs::{self, File},
@@ -159,7 +163,7 @@ fn task() -> OpenTask {
 async fn over_http(directory: &Path, round: Duration) {
     let http = directory.join("http");
     fs::create_dir(&http).unwrap();
-    let broker = process::Home::at(&http).serve().await;
+    let broker = process::BrokerHome::at(&http).serve().await;
     let key = process::load::furnish(&broker).await;
     let mint = |client: &Client| {
         let issuer = process::ISSUER.parse().unwrap();

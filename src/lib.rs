@@ -8,6 +8,7 @@
     reason = "an inside crate: a new variant should break every match"
 )]
 
+pub mod api;
 pub mod cli;
 pub mod server;
 

@@ -1,11 +1,17 @@
 //! Why the broker did not do something.
 
+use std::fmt;
+
 use crate::{
     DecisionsError,
+    domain::event::KeyPurpose,
     ledger::{file::JournalError, receipt::NotRecorded},
     policy::Reason,
 };
-use hallpass_core::{base::ReasonCode, token::MintError};
+use hallpass_core::{
+    base::{ReasonCode, ids::KeyId},
+    token::MintError,
+};
 
 /// Why the broker did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +29,7 @@ pub enum BrokerError {
     },
     /// There is no such thing, or the caller may not know of it.
     #[error("there is no {0}")]
-    NotFound(String),
+    NotFound(Missing),
     /// It exists already or cannot be changed so.
     #[error("{0}")]
     Conflict(String),
@@ -94,10 +100,96 @@ impl BrokerError {
         }
     }
 
+    /// There is no `kind` of this name.
+    pub(crate) fn not_found(kind: ObjectKind, name: impl fmt::Display) -> Self {
+        Self::NotFound(Missing {
+            kind,
+            name: Some(name.to_string()),
+        })
+    }
+
+    /// There is no such `kind`; its name is not known or not repeated.
+    #[must_use]
+    pub fn no_such(kind: ObjectKind) -> Self {
+        Self::NotFound(Missing { kind, name: None })
+    }
+
     pub(crate) fn invalid(field: &'static str, detail: impl Into<String>) -> Self {
         Self::Invalid {
             field,
             detail: detail.into(),
+        }
+    }
+}
+
+/// What was not found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// What kind of thing.
+    pub kind: ObjectKind,
+    /// Its name as the caller sent it, which may be anything: not for answers and logs.
+    pub name: Option<String>,
+}
+
+/// What kind of thing was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ObjectKind {
+    /// An agent.
+    Agent,
+    /// The agent that an OAuth client's document makes.
+    AgentOf,
+    /// A task.
+    Task,
+    /// A task that is not forgotten.
+    OpenTask,
+    /// An MCP server.
+    Server,
+    /// A steward.
+    Steward,
+    /// The name of a steward.
+    StewardName,
+    /// The identity of a steward at an issuer.
+    StewardIdentity,
+    /// An operator.
+    Operator,
+    /// A client secret.
+    Secret,
+    /// A code to sign in with.
+    SignInCode,
+    /// One of the broker's keys.
+    Key(KeyPurpose, KeyId),
+    /// A route of the API.
+    Route,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::AgentOf => "agent of",
+            Self::Task => "task",
+            Self::OpenTask => "open task",
+            Self::Server => "server",
+            Self::Steward => "steward",
+            Self::StewardName => "name for steward",
+            Self::StewardIdentity => "identity of steward",
+            Self::Operator => "operator",
+            Self::Secret => "secret",
+            Self::SignInCode => "sign-in code",
+            Self::Key(purpose, id) => return write!(f, "{} key {id}", purpose.as_str()),
+            Self::Route => "route",
+        })
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, &self.name) {
+            (kind, Some(name)) => write!(f, "{kind} `{name}`"),
+            (kind @ ObjectKind::Key(..), None) => write!(f, "{kind}"),
+            (kind, None) => write!(f, "such {kind}"),
         }
     }
 }

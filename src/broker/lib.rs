@@ -47,7 +47,7 @@ pub use crate::{
             live_task::{LiveTask, TaskEnd},
         },
     },
-    error::BrokerError,
+    error::{BrokerError, Missing, ObjectKind},
     feed::{
         hub::{Feed, HEARTBEAT, SignedFrame, Subscription},
         introspect::Introspected,

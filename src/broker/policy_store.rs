@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, Caller, StartError,
@@ -29,7 +29,8 @@ pub struct Policies {
 }
 
 /// The policy, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PolicyView {
     /// Digest over all files.
     pub digest: Digest,
@@ -46,7 +47,8 @@ pub struct PolicyView {
 }
 
 /// One grant or guardrail and its place.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RuleView {
     /// Its id or name.
     pub id: String,
@@ -57,7 +59,8 @@ pub struct RuleView {
 }
 
 /// A grant that was written and is in force.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GrantWritten {
     /// The file that it was written to.
     pub file: String,

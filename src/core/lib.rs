@@ -11,5 +11,7 @@
 
 pub mod base;
 pub mod possession;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod token;
 pub mod wire;

@@ -4,23 +4,34 @@
 use std::sync::Arc;
 
 use axum::Router;
-use utoipa::OpenApi as _;
+use utoipa::{Modify as _, OpenApi as _};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::server::{
     App,
     api::{
-        agents, audit, decisions, feed, health, keys, openapi::Document, operators, policy, proofs,
-        reports, revocations, servers, stewards, tasks,
+        agents, audit, decisions, feed, health, keys,
+        openapi::{Document, Flatten},
+        operators, policy, proofs, reports, revocations, servers, stewards, tasks,
     },
+    edge::describe::described,
     middleware, oauth,
 };
+
+/// The route of one handler, as its attribute and its extractors describe it.
+macro_rules! route {
+    ($handler:path) => {
+        described(routes!($handler), &$handler)
+    };
+}
 
 /// The OpenAPI document of the main listener, as `/openapi.json` serves it.
 #[must_use]
 pub fn openapi() -> String {
     // Made of strings and numbers: there is nothing in it that JSON could not hold.
-    let mut text = routes().into_openapi().to_pretty_json().unwrap_or_default();
+    let mut document = routes().into_openapi();
+    Flatten.modify(&mut document);
+    let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
 }
@@ -28,51 +39,62 @@ pub fn openapi() -> String {
 /// Every route of the main listener.
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(tasks::open, tasks::list))
-        .routes(routes!(tasks::issue_again))
-        .routes(routes!(tasks::complete))
-        .routes(routes!(tasks::report_delegation))
-        .routes(routes!(tasks::show))
-        .routes(routes!(revocations::create, revocations::list))
-        .routes(routes!(agents::create, agents::list))
-        .routes(routes!(agents::show, agents::change, agents::remove))
-        .routes(routes!(agents::reinstate))
-        .routes(routes!(agents::add_secret))
-        .routes(routes!(agents::remove_secret))
-        .routes(routes!(servers::set, servers::create, servers::list))
-        .routes(routes!(servers::show, servers::remove))
-        .routes(routes!(servers::reinstate))
-        .routes(routes!(servers::add_secret))
-        .routes(routes!(servers::remove_secret))
-        .routes(routes!(stewards::create, stewards::list))
-        .routes(routes!(stewards::erase))
-        .routes(routes!(stewards::reinstate))
-        .routes(routes!(stewards::code))
-        .routes(routes!(stewards::unidentify))
-        .routes(routes!(operators::create, operators::list))
-        .routes(routes!(operators::remove))
-        .routes(routes!(keys::list))
-        .routes(routes!(keys::rotate))
-        .routes(routes!(keys::revoke_operator))
-        .routes(routes!(keys::document))
-        .routes(routes!(policy::show))
-        .routes(routes!(policy::check))
-        .routes(routes!(policy::reload))
-        .routes(routes!(policy::write_grant))
-        .routes(routes!(policy::explain))
-        .routes(routes!(audit::list))
-        .routes(routes!(proofs::head))
-        .routes(routes!(proofs::inclusion))
-        .routes(routes!(proofs::consistency))
-        .routes(routes!(proofs::export))
-        .routes(routes!(reports::activity))
-        .routes(routes!(reports::reach))
-        .routes(routes!(reports::refusals))
-        .routes(routes!(reports::access))
-        .routes(routes!(decisions::create, decisions::list))
-        .routes(routes!(feed::follow))
+        .routes(route!(tasks::open))
+        .routes(route!(tasks::list))
+        .routes(route!(tasks::issue_again))
+        .routes(route!(tasks::complete))
+        .routes(route!(tasks::report_delegation))
+        .routes(route!(tasks::show))
+        .routes(route!(revocations::create))
+        .routes(route!(revocations::list))
+        .routes(route!(agents::create))
+        .routes(route!(agents::list))
+        .routes(route!(agents::show))
+        .routes(route!(agents::change))
+        .routes(route!(agents::remove))
+        .routes(route!(agents::reinstate))
+        .routes(route!(agents::add_secret))
+        .routes(route!(agents::remove_secret))
+        .routes(route!(servers::set))
+        .routes(route!(servers::create))
+        .routes(route!(servers::list))
+        .routes(route!(servers::show))
+        .routes(route!(servers::remove))
+        .routes(route!(servers::reinstate))
+        .routes(route!(servers::add_secret))
+        .routes(route!(servers::remove_secret))
+        .routes(route!(stewards::create))
+        .routes(route!(stewards::list))
+        .routes(route!(stewards::erase))
+        .routes(route!(stewards::reinstate))
+        .routes(route!(stewards::code))
+        .routes(route!(stewards::unidentify))
+        .routes(route!(operators::create))
+        .routes(route!(operators::list))
+        .routes(route!(operators::remove))
+        .routes(route!(keys::list))
+        .routes(route!(keys::rotate))
+        .routes(route!(keys::revoke_operator))
+        .routes(route!(keys::document))
+        .routes(route!(policy::show))
+        .routes(route!(policy::check))
+        .routes(route!(policy::reload))
+        .routes(route!(policy::write_grant))
+        .routes(route!(policy::explain))
+        .routes(route!(audit::list))
+        .routes(route!(proofs::head))
+        .routes(route!(proofs::inclusion))
+        .routes(route!(proofs::consistency))
+        .routes(route!(proofs::export))
+        .routes(route!(reports::activity))
+        .routes(route!(reports::reach))
+        .routes(route!(reports::refusals))
+        .routes(route!(reports::access))
+        .routes(route!(decisions::create))
+        .routes(route!(decisions::list))
+        .routes(route!(feed::follow))
         .merge(oauth::routes())
-        .routes(routes!(health::document))
+        .routes(route!(health::document))
 }
 
 /// The main listener's router.

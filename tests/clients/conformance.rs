@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::{
+    broker_and_server::BrokerAndServer,
     consent,
     driver::Process,
-    house::House,
     packages::{Fetched, Packages},
 };
 
@@ -22,7 +22,7 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
     let Some(fetched) = Packages::Node.fetched() else {
         return;
     };
-    let house = House::open().await;
+    let house = BrokerAndServer::open().await;
     house
         .register_app("conformance", "http://127.0.0.1/callback")
         .await;
@@ -37,7 +37,7 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
 }
 
 /// Runs the suite once. What it said, when it ended before it named a page: somebody else took its port.
-async fn run(fetched: &Fetched, house: &House) -> Result<(), String> {
+async fn run(fetched: &Fetched, house: &BrokerAndServer) -> Result<(), String> {
     let results = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut suite = fetched.node_binary("conformance");

@@ -3,10 +3,10 @@
 use regex::Regex;
 use reqwest::{Client, Response, redirect::Policy};
 
-use crate::house::House;
+use crate::broker_and_server::BrokerAndServer;
 
 /// Opens `url` as alice, and allows what the page asks.
-pub(crate) async fn allow(house: &House, url: &str) {
+pub(crate) async fn allow(house: &BrokerAndServer, url: &str) {
     let browser = Client::builder()
         .no_proxy()
         .redirect(Policy::none())

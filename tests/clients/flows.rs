@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
+    broker_and_server::{Agent, BrokerAndServer},
     driver::Driver,
-    house::{Agent, House},
     idp::{APPLICATION_SECRET, Idp, PERSON},
     packages::Packages,
     table::Row,
@@ -118,7 +118,7 @@ async fn typescript_client_2_gets_through() {
 /// Puts a client through all that it can do, and writes its row of the table.
 pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
     let idp = Idp::open().await;
-    let house = House::open_with(&trusting(&idp)).await;
+    let house = BrokerAndServer::open_with(&trusting(&idp)).await;
     house.register_person("alice", idp.url(), PERSON);
     let agent = house.register_agent("stock-client").await;
     let mut row = Row::of(stock.client, &driver.version(stock.package).await);
@@ -188,7 +188,12 @@ async fn connected(driver: &mut Driver, order: &Value, era: &str) -> String {
 }
 
 /// A task's own credentials get exactly its pass, with no scope configured, and nothing once it has ended.
-async fn uses_a_task(house: &House, agent: &Agent, driver: &mut Driver, flow: &str) -> String {
+async fn uses_a_task(
+    house: &BrokerAndServer,
+    agent: &Agent,
+    driver: &mut Driver,
+    flow: &str,
+) -> String {
     // Which the agent may do, and this task not.
     house.grant("deletes", &["delete_ledger"]).await;
     let task = house.open_task_client(agent, &["read_ledger"]).await;
@@ -204,7 +209,12 @@ async fn uses_a_task(house: &House, agent: &Agent, driver: &mut Driver, flow: &s
 }
 
 /// Whether it gets another pass when its own has ended, and goes on, in the same session where there are sessions.
-async fn renews(house: &House, agent: &Agent, driver: &mut Driver, order: &Value) -> &'static str {
+async fn renews(
+    house: &BrokerAndServer,
+    agent: &Agent,
+    driver: &mut Driver,
+    order: &Value,
+) -> &'static str {
     let mut outcomes = Vec::new();
     for era in ERAS {
         connected(driver, order, era).await;
@@ -259,7 +269,7 @@ async fn is_refused(driver: &mut Driver, order: &Value) -> String {
 }
 
 /// Whether a call gets through that was granted after the pass was given.
-async fn steps_up(house: &House, driver: &mut Driver, mut order: Value) -> &'static str {
+async fn steps_up(house: &BrokerAndServer, driver: &mut Driver, mut order: Value) -> &'static str {
     if gets_through_once_granted(
         house,
         driver,
@@ -280,7 +290,7 @@ async fn steps_up(house: &House, driver: &mut Driver, mut order: Value) -> &'sta
 }
 
 async fn gets_through_once_granted(
-    house: &House,
+    house: &BrokerAndServer,
     driver: &mut Driver,
     order: &Value,
     (tool, arguments): (&str, Value),
@@ -299,7 +309,7 @@ fn of_era(order: &Value, era: &str) -> Value {
 }
 
 /// All that a flow may need to know; each takes its own.
-fn order(house: &House, agent: &Agent, idp: Option<&Idp>, flow: &str) -> Value {
+fn order(house: &BrokerAndServer, agent: &Agent, idp: Option<&Idp>, flow: &str) -> Value {
     let idp = idp.map(|idp| {
         json!({"issuer": idp.url(), "token_endpoint": idp.token_endpoint(), "id_token": idp.id_token(&agent.id),
             "client_id": agent.id, "client_secret": APPLICATION_SECRET})

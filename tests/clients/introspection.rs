@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::{
+    broker_and_server::BrokerAndServer,
     driver::Driver,
-    house::House,
     packages::{Fetched, Packages},
 };
 
@@ -16,7 +16,7 @@ async fn started(fetched: &Fetched) -> (Driver, String) {
 }
 
 /// One `tools/call` with `pass`: the status and the text.
-async fn call(house: &House, url: &str, pass: &str) -> (u16, String) {
+async fn call(house: &BrokerAndServer, url: &str, pass: &str) -> (u16, String) {
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
     "name": "read_note", "arguments": {"name": "rent"}, "_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -33,7 +33,7 @@ async fn call(house: &House, url: &str, pass: &str) -> (u16, String) {
 }
 
 /// A house with such a server, called `notes`, and the URL of that.
-async fn with_notes(house: &House, fetched: &Fetched) -> (Driver, String) {
+async fn with_notes(house: &BrokerAndServer, fetched: &Fetched) -> (Driver, String) {
     let (mut server, url) = started(fetched).await;
     house.register_server(&url, "notes", &["read_note"]).await;
     house.grant_at("notes", "notes", &["read_note"]).await;
@@ -54,7 +54,7 @@ async fn a_fastmcp_server_takes_a_pass_on_the_brokers_word_and_refuses_a_revoked
     let Some(fetched) = Packages::Mcp2.fetched() else {
         return;
     };
-    let house = House::open().await;
+    let house = BrokerAndServer::open().await;
     let (_server, url) = with_notes(&house, &fetched).await;
     let agent = house.register_agent("reader").await;
 
@@ -84,7 +84,7 @@ async fn a_stock_client_finds_the_broker_through_a_fastmcp_server_and_calls_a_to
     let Some(fetched) = Packages::Mcp2.fetched() else {
         return;
     };
-    let house = House::open_with_path().await;
+    let house = BrokerAndServer::open_with_path().await;
     let (_server, url) = with_notes(&house, &fetched).await;
     let agent = house.register_agent("reader").await;
     let mut client = Driver::start(fetched.python("mcp2.py"));

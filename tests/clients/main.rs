@@ -15,19 +15,11 @@
 )]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
-#[allow(dead_code, reason = "the command line's own tests use the rest")]
-#[path = "../cli/home.rs"]
-mod home;
-#[path = "../../examples/support/ledger.rs"]
-mod ledger;
-#[path = "../support/skip.rs"]
-mod skip;
-
+mod broker_and_server;
 mod conformance;
 mod consent;
 mod driver;
 mod flows;
-mod house;
 mod idp;
 mod introspection;
 mod packages;

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest as _, Sha256};
 
-use crate::skip::skipped;
+use support::skip::skipped;
 
 /// A set of packages that are installed together.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,6 @@
 //! Tokens that cost as much as their kind can: each kind of work that a holder's checks can ask for,
 //! grown until the profile refuses it.
 
-#![allow(unreachable_pub, reason = "a test or bench has no outside")]
-
 use hallpass_core::{
     base::key::PublicKey,
     token::{PassToken, UnverifiedPass},

@@ -1,15 +1,5 @@
 //! An issuer of JWTs on loopback: its discovery document, its keys, and what it is made to answer.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::needless_pass_by_value,
-    reason = "each test binary uses its own part of this, and helpers of tests fail tests"
-)]
-
 use std::{
     collections::HashMap,
     net::Ipv4Addr,

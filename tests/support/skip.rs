@@ -1,14 +1,6 @@
 //! Tests that cannot run where they are run say so, past the test runner, which keeps what passing tests print to
 //! itself.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::panic,
-    clippy::needless_pass_by_value,
-    reason = "each test binary uses its own part of this, and helpers of tests fail tests"
-)]
-
 use std::{fmt::Display, io::Write as _};
 
 /// Nothing of `what` is tested, because of `why`: said loudly, and a failure where `CI` is `true`.

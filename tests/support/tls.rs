@@ -1,11 +1,5 @@
 //! A server on this machine that answers over TLS.
 
-#![allow(
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail tests"
-)]
-
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,

@@ -39,9 +39,28 @@ impl ClientSecret {
 }
 
 /// What operators call a secret: the first 16 hex digits of its digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SecretId(String);
+
+impl TryFrom<String> for SecretId {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<SecretId> for String {
+    fn from(id: SecretId) -> Self {
+        id.0
+    }
+}
+
+#[cfg(feature = "schema")]
+hallpass_core::string_schema! {
+    SecretId = "SecretId", "A secret's id: what to remove it by.", pattern "^[0-9a-f]{16}$";
+}
 
 impl FromStr for SecretId {
     type Err = IdError;

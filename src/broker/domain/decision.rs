@@ -65,6 +65,7 @@ impl ChainEvent for DecisionEvent {
 
 /// Whether a reported call agrees with the broker's own records. What does not is kept as it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Attribution {
     /// The task, its agent, its steward and the pass are as recorded.

@@ -1,7 +1,7 @@
 //! Eligibility: who may ask for anything now, and for whom. Pure: decided by the state alone.
 
 use crate::{
-    BrokerError, LiveTask, State, TaskEnd,
+    BrokerError, LiveTask, ObjectKind, State, TaskEnd,
     domain::event::{AgentRecord, KeyPurpose, Subject, TaskRecord},
     policy::Reason,
 };
@@ -21,7 +21,7 @@ impl State {
     ///
     /// When there is none with this id.
     pub(crate) fn registered(&self, agent: &AgentId) -> Result<&AgentRecord, BrokerError> {
-        let missing = || BrokerError::NotFound(format!("agent `{agent}`"));
+        let missing = || BrokerError::not_found(ObjectKind::Agent, agent);
         self.agent(agent).ok_or_else(missing)
     }
 
@@ -36,7 +36,7 @@ impl State {
         task: &TaskId,
     ) -> Result<&LiveTask, BrokerError> {
         let live = self.task(task).filter(|live| live.record.agent == *agent);
-        live.ok_or_else(|| BrokerError::NotFound(format!("open task `{task}`")))
+        live.ok_or_else(|| BrokerError::not_found(ObjectKind::OpenTask, task))
     }
 
     /// A task of `agent` in which it can mint at `now`.

@@ -327,6 +327,7 @@ pub enum LedgerEvent {
 
 /// What a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPurpose {
     /// Passes.
@@ -357,6 +358,7 @@ impl KeyPurpose {
 
 /// Where a key is in its life; only an active key signs, active and retiring ones verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
     /// Published, not signing yet.
@@ -371,6 +373,7 @@ pub enum KeyState {
 
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Everything.
@@ -505,6 +508,8 @@ pub struct TokenRecord {
 
 /// Which grant allowed one right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecidedBy))]
 #[serde(deny_unknown_fields)]
 pub struct RecordedGrant {
     /// The right, in words: `tool read_ledger`.
@@ -529,6 +534,7 @@ pub struct RecordedReason {
 
 /// What can be revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A block of a token, and everything appended after it.

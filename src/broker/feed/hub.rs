@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    BrokerError, State,
+    BrokerError, ObjectKind, State,
     change::Changes,
     domain::{event::KeyPurpose, state::FeedNews},
     error::files,
@@ -127,7 +127,7 @@ impl Feed {
             // Under the state's lock and never twice the same way back: a later state has a later time.
             let at = self.hub.signing_time(self.changes.now());
             if !state.servers.contains_key(server) {
-                return Err(BrokerError::NotFound(format!("server `{server}`")));
+                return Err(BrokerError::not_found(ObjectKind::Server, server));
             }
             let since = since.filter(|since| state.remembers_since(*since));
             (build_frame(&state, (&self.issuer, server), since, at), at)

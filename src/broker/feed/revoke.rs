@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, Caller, Limits, LiveTask, State,
+    BrokerError, Caller, Limits, LiveTask, ObjectKind, State,
     change::{Changes, Decided, Done, View, recorded},
     domain::{
         event::{KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
@@ -30,7 +30,8 @@ pub struct Revoke {
 }
 
 /// A revocation, durable.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Revoked {
     /// Its place in the journal and the feed: a verifier that has this sequence knows of it.
     pub sequence: u64,
@@ -40,7 +41,8 @@ pub struct Revoked {
 }
 
 /// A revocation, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RevocationView {
     /// What was revoked.
     pub subject: Subject,
@@ -51,10 +53,10 @@ pub struct RevocationView {
     /// Whether the task stayed open.
     pub only_token: bool,
     /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The task that it is or belongs to, when known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
 }
 
@@ -156,7 +158,6 @@ impl Revocations {
         revoke: &Revoke,
         now: Timestamp,
     ) -> Result<RevocationRecord, BrokerError> {
-        let missing = |what: String| BrokerError::NotFound(what);
         let mut task: Option<&LiveTask> = None;
         match &revoke.subject {
             // SECURITY: only a block that was minted here says whom a revocation concerns. Any other may
@@ -166,19 +167,19 @@ impl Revocations {
                 task = Some(
                     state
                         .task(id)
-                        .ok_or_else(|| missing(format!("task `{id}`")))?,
+                        .ok_or_else(|| BrokerError::not_found(ObjectKind::Task, id))?,
                 )
             }
             Subject::Agent(id)
                 if !state.agents.contains_key(id) && !state.removed_agents.contains(id) =>
             {
-                return Err(missing(format!("agent `{id}`")));
+                return Err(BrokerError::not_found(ObjectKind::Agent, id));
             }
             Subject::Steward(id) if !state.stewards.contains(id) => {
-                return Err(missing(format!("steward `{id}`")));
+                return Err(BrokerError::not_found(ObjectKind::Steward, id));
             }
             Subject::Server(id) if !state.servers.contains_key(id) => {
-                return Err(missing(format!("server `{id}`")));
+                return Err(BrokerError::not_found(ObjectKind::Server, id));
             }
             Subject::Key(_) | Subject::Agent(_) | Subject::Steward(_) | Subject::Server(_) => {}
         }
@@ -215,7 +216,7 @@ fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<LedgerEvent>, BrokerE
     let mut live = state.live_keys(purpose);
     let (_, entry) = live
         .find(|(id, _)| *id == key)
-        .ok_or_else(|| BrokerError::NotFound(format!("root key {key}")))?;
+        .ok_or_else(|| BrokerError::no_such(ObjectKind::Key(purpose, key)))?;
     let mut events = Vec::new();
     if entry.state == KeyState::Active {
         let next = state

@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{BrokerError, Feed, LiveTask, State, change::Changes, domain::event::TokenRecord};
+use crate::{
+    BrokerError, Feed, LiveTask, ObjectKind, State, change::Changes, domain::event::TokenRecord,
+};
 use hallpass_core::{base::ids::ServerUri, token::VerifiedPass};
 use hallpass_verify::{Denial, FrameError, Pass, Verifier, verify_signatures};
 
@@ -117,7 +119,7 @@ impl ServerVerifiers {
     fn new_verifier(&self, server: &ServerUri) -> Result<Verifier, BrokerError> {
         let manifest = self.changes.state().servers.get(server).cloned();
         let manifest =
-            manifest.ok_or_else(|| BrokerError::NotFound(format!("server `{server}`")))?;
+            manifest.ok_or_else(|| BrokerError::not_found(ObjectKind::Server, server))?;
         let unusable = |error: FrameError| BrokerError::Internal(error.to_string());
         let document = self.feed.key_document()?;
         let builder = Verifier::builder(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, Caller, Issuance, OneTimeSecret,
+    BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret,
     change::{Changes, Decided, Done, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
@@ -311,12 +311,12 @@ fn agent_of(client: &PersonsClient) -> Result<AgentId, BrokerError> {
         PersonsClient::Known(id) => Ok(id.clone()),
         PersonsClient::Document { url, .. } => url
             .agent()
-            .ok_or_else(|| BrokerError::NotFound(format!("agent of `{url}`"))),
+            .ok_or_else(|| BrokerError::not_found(ObjectKind::AgentOf, url)),
     }
 }
 
 fn missing(agent: &AgentId) -> BrokerError {
-    BrokerError::NotFound(format!("agent `{agent}`"))
+    BrokerError::not_found(ObjectKind::Agent, agent)
 }
 
 /// The task that a consent opens.

@@ -1,11 +1,11 @@
 //! Tasks: completing them, reporting what was handed on, looking at them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, Caller, LiveTask, TaskEnd,
+    BrokerError, Caller, LiveTask, ObjectKind, TaskEnd,
     change::{Changes, Decided, Done, View},
     domain::event::{LedgerEvent, TaskRecord, TokenRecord},
     error::trail,
@@ -23,7 +23,8 @@ use hallpass_core::{
 };
 
 /// A task, as its agent and operators see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TaskView {
     /// Its id.
     pub task_id: TaskId,
@@ -32,15 +33,15 @@ pub struct TaskView {
     /// For whom.
     pub steward: StewardId,
     /// The issuer through which that person proved it; absent when the agent said so, and when they consented.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steward_verified_by: Option<String>,
     /// Whether the steward allowed it in person, on the consent page.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub consented: bool,
     /// What for.
     pub purpose: String,
     /// `open`, `completed`, `revoked` or `over`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// When it was opened.
     pub opened_at: Timestamp,
     /// When it is or was over.
@@ -50,18 +51,19 @@ pub struct TaskView {
     /// What its agent reported to have handed on.
     pub delegations: Vec<DelegationView>,
     /// Whether an OAuth client of its own gets its passes.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_client: bool,
     /// Of which task's pass it came, when it came of one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentView>,
     /// Tasks that came of its passes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<TaskId>,
 }
 
 /// The task by one of whose passes another one was opened.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ParentView {
     /// Its id.
     pub task_id: TaskId,
@@ -69,8 +71,9 @@ pub struct ParentView {
     pub agent: AgentId,
 }
 
-/// A pass of a task.
-#[derive(Debug, Clone, Serialize)]
+/// A pass of a task, without its bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PassView {
     /// The first block's id: what to revoke it by.
     pub revocation_id: RevocationId,
@@ -84,16 +87,17 @@ pub struct PassView {
     pub authorization_details: Vec<GrantedDetail>,
 }
 
-/// Something that was handed on.
-#[derive(Debug, Clone, Serialize)]
+/// What an agent said to have handed on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DelegationView {
     /// The longer token's blocks, block 0 first; revoke the last to end it alone.
     pub blocks: Vec<RevocationId>,
     /// To whom, as the agent says: nobody checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asserted_delegate: Option<String>,
     /// Which registered agent has the key that the pass was handed to, as the agent reports it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_delegate: Option<AgentId>,
     /// Whether one of its own blocks was revoked.
     pub revoked: bool,
@@ -133,7 +137,7 @@ impl Tasks {
         let decide = |view: &View<'_>| {
             let (now, state) = (view.now(), view.state());
             let live = state.task(task).filter(|live| live.record.agent == *agent);
-            let live = live.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))?;
+            let live = live.ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))?;
             if matches!(live.end, Some((TaskEnd::Completed, _))) {
                 return Ok(Decided::record(now, Vec::new(), ()));
             }
@@ -213,7 +217,7 @@ impl Tasks {
         };
         let live = live.filter(|(live, _)| agent.is_none_or(|agent| live.record.agent == *agent));
         let view = live.map(|(live, children)| self.view(&live, children));
-        view.ok_or_else(|| BrokerError::NotFound(format!("task `{task}`")))
+        view.ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))
     }
 
     /// Tasks that are not forgotten, newest first, those after `after`, at most `limit`.
@@ -348,10 +352,10 @@ impl Tasks {
             consented: live.record.consented,
             purpose: live.record.purpose.clone(),
             state: match live.end {
-                Some((TaskEnd::Completed, _)) => "completed",
-                Some((TaskEnd::Revoked, _)) => "revoked",
-                None if live.record.ends_at <= now => "over",
-                None => "open",
+                Some((TaskEnd::Completed, _)) => Cow::Borrowed("completed"),
+                Some((TaskEnd::Revoked, _)) => Cow::Borrowed("revoked"),
+                None if live.record.ends_at <= now => Cow::Borrowed("over"),
+                None => Cow::Borrowed("open"),
             },
             opened_at: live.record.opened_at,
             ends_at: live.record.ends_at,

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, Caller, KeyFileError, State,
+    BrokerError, Caller, KeyFileError, ObjectKind, State,
     change::{Changes, Decided, Turn, View},
     domain::{
         event::{KeyPurpose, KeyState, LedgerEvent},
@@ -59,7 +59,8 @@ pub enum KeyringError {
 }
 
 /// A key, as shown to operators.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct KeyView {
     /// What it signs.
     pub purpose: KeyPurpose,
@@ -346,7 +347,7 @@ impl Keys {
     fn view(&self, purpose: KeyPurpose, id: KeyId) -> Result<KeyView, BrokerError> {
         let mut keys = self.keys().into_iter();
         let view = keys.find(|key| (key.purpose, key.id) == (purpose, id));
-        view.ok_or_else(|| BrokerError::NotFound(format!("{} key {id}", purpose.as_str())))
+        view.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(purpose, id)))
     }
 
     /// Moves keys on: pending ones that verifiers know by now become active, the active one before
@@ -408,7 +409,8 @@ impl Keys {
         let decide = |view: &View<'_>| {
             let state = view.state();
             let entry = state.keys.get(&(KeyPurpose::Operator, id));
-            let entry = entry.ok_or_else(|| BrokerError::NotFound(format!("operator key {id}")))?;
+            let entry = entry
+                .ok_or_else(|| BrokerError::no_such(ObjectKind::Key(KeyPurpose::Operator, id)))?;
             refuse_in_use(entry.state, id, own)?;
             let event = LedgerEvent::KeyChanged {
                 purpose: KeyPurpose::Operator,

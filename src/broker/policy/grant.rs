@@ -154,6 +154,12 @@ impl fmt::Display for AgentSelector {
     }
 }
 
+#[cfg(feature = "schema")]
+hallpass_core::string_schema! {
+    AgentSelector = "AgentSelector", "To whom a grant gives: an agent's id, `group:NAME`, or `*`.";
+    ServerSelector = "ServerSelector", "On which server a grant gives, by name or URI.";
+}
+
 /// On which server a grant gives; resolved whenever a decision is made, so that a server may be
 /// registered after the grant was written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

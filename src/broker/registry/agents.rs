@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, Caller, OneTimeSecret, SecretView, State,
+    BrokerError, Caller, ObjectKind, OneTimeSecret, SecretView, State,
     change::{Changes, Decided, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
@@ -44,30 +44,32 @@ pub struct NewAgent {
 }
 
 /// An agent, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AgentView {
     /// Its id.
     pub agent: AgentId,
     /// Who answers for it; of a client that people brought: who consented first.
     pub steward: StewardId,
     /// The steward's name, unless it was erased.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steward_name: Option<String>,
     /// Its groups.
     pub groups: BTreeSet<GroupName>,
     /// Its public keys as JWKs.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<Object>))]
     pub keys: Vec<Value>,
     /// Its secrets, without what they are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretView>,
     /// What a token request of it asks for that names no scope.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub default_details: Vec<RequestedDetail>,
     /// Where authorization codes may be sent.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redirect_uris: Vec<String>,
     /// The URL of its metadata document, when that is how it came.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_document: Option<String>,
     /// When it was registered.
     pub registered_at: Timestamp,
@@ -76,12 +78,13 @@ pub struct AgentView {
 }
 
 /// A server, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ServerView {
     /// What was registered.
     pub manifest: Manifest,
     /// Its secrets to ask about passes with, without what they are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretView>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
@@ -455,7 +458,7 @@ pub(crate) fn known_server<'s>(
     state: &'s State,
     server: &str,
 ) -> Result<&'s Arc<Manifest>, BrokerError> {
-    let missing = || BrokerError::NotFound(format!("server `{}`", server.escape_debug()));
+    let missing = || BrokerError::not_found(ObjectKind::Server, server.escape_debug());
     state.server(server).ok_or_else(missing)
 }
 

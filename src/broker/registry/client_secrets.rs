@@ -1,10 +1,10 @@
 //! Clients: agents that prove themselves with a secret, for programs that know OAuth and no keys.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
-    AgentView, BrokerError, Caller, OneTimeSecret, Registry,
+    AgentView, BrokerError, Caller, ObjectKind, OneTimeSecret, Registry,
     domain::{
         client::{ClientOrigin, ClientSecret, MAX_SECRETS, SecretId},
         event::AgentRecord,
@@ -18,7 +18,8 @@ use hallpass_core::base::{
 };
 
 /// A secret of an agent or a server, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SecretView {
     /// What to remove it by.
     pub secret_id: SecretId,
@@ -149,7 +150,7 @@ pub(crate) fn remove_secret(
     if kept.len() < before {
         Ok(())
     } else {
-        Err(BrokerError::NotFound(format!("secret `{secret}`")))
+        Err(BrokerError::not_found(ObjectKind::Secret, secret))
     }
 }
 

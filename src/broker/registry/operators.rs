@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    BrokerError, Caller, State,
+    BrokerError, Caller, ObjectKind, State,
     change::{Changes, Decided, View, recorded},
     domain::{
         event::{LedgerEvent, Role},
@@ -118,7 +118,7 @@ impl Operators {
     ) -> Result<(), BrokerError> {
         let decide = |view: &View<'_>| {
             if !view.state().operators.contains_key(operator) {
-                return Err(BrokerError::NotFound(format!("operator `{operator}`")));
+                return Err(BrokerError::not_found(ObjectKind::Operator, operator));
             }
             let operator = operator.clone();
             let events = vec![LedgerEvent::OperatorRemoved { operator }];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    BrokerError, Caller, OneTimeSecret, Registry,
+    BrokerError, Caller, ObjectKind, OneTimeSecret, Registry,
     change::{Decided, View},
     domain::{
         event::{Actor, LedgerEvent, Subject},
@@ -28,7 +28,7 @@ impl Registry {
         let decide = |view: &View<'_>| {
             let (now, state) = (view.now(), view.state());
             if !state.stewards.contains(steward) {
-                return Err(BrokerError::NotFound("such steward".to_owned()));
+                return Err(BrokerError::no_such(ObjectKind::Steward));
             }
             if state.is_suspended(&Subject::Steward(steward.clone())) {
                 return Err(BrokerError::Suspended(
@@ -54,7 +54,7 @@ impl Registry {
     /// [`BrokerError::NotFound`], alike for what is no code, was never made, was used, replaced or ended,
     /// and for a steward who is revoked; and when it cannot be recorded.
     pub async fn sign_in(&self, caller: &Caller, typed: &str) -> Result<StewardId, BrokerError> {
-        let unknown = || BrokerError::NotFound("such sign-in code".to_owned());
+        let unknown = || BrokerError::no_such(ObjectKind::SignInCode);
         let code = digest_of_typed(typed).ok_or_else(unknown)?;
         let known = |view: &View<'_>| {
             let (now, state) = (view.now(), view.state());

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, Caller, DirectoryError, Identity, Registry,
+    BrokerError, Caller, DirectoryError, Identity, ObjectKind, Registry,
     change::{Decided, Turn, View},
     domain::event::{LedgerEvent, Subject, VerifiedBy},
     error::files,
@@ -15,15 +15,16 @@ use crate::{
 use hallpass_core::base::{ReasonCode, ids::StewardId};
 
 /// A steward, as shown to operators.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct StewardView {
     /// The opaque id.
     pub steward: StewardId,
     /// The name, unless it was erased.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The issuers that know the person: whose ID tokens are taken for this steward's.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub identified_by: BTreeSet<String>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
@@ -97,9 +98,7 @@ impl Registry {
     ) -> Result<(), BrokerError> {
         let turn = self.changes.turn().await;
         if self.directory.lock().identities(steward).is_empty() {
-            return Err(BrokerError::NotFound(format!(
-                "identity of steward `{steward}`"
-            )));
+            return Err(BrokerError::not_found(ObjectKind::StewardIdentity, steward));
         }
         // SECURITY: the file first: a record of what a crash then left undone would be believed.
         self.directory.lock().unidentify(steward).map_err(files)?;
@@ -127,9 +126,7 @@ impl Registry {
         let turn = self.changes.turn().await;
         let decide = |view: &View<'_>| {
             if self.directory.lock().name(steward).is_none() {
-                return Err(BrokerError::NotFound(format!(
-                    "name for steward `{steward}`"
-                )));
+                return Err(BrokerError::not_found(ObjectKind::StewardName, steward));
             }
             let steward = steward.clone();
             let events = vec![LedgerEvent::StewardErased { steward }];
@@ -149,7 +146,7 @@ impl Registry {
         let found = self.directory.lock().find(text, |steward| {
             self.changes.state().stewards.contains(steward)
         });
-        found.ok_or_else(|| BrokerError::NotFound("such steward".to_owned()))
+        found.ok_or_else(|| BrokerError::no_such(ObjectKind::Steward))
     }
 
     /// The steward's name, unless it was erased: for that person's own eyes.

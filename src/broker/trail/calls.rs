@@ -1,8 +1,8 @@
 //! Calls: the chain of decisions as people and tools read it, each call with the task that it was made for.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BrokerError, DecisionsError, History,
@@ -37,7 +37,9 @@ pub struct CallPage {
 }
 
 /// One record of the chain of decisions: a call that was decided, or a gap.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecidedCall))]
 pub struct CallView {
     /// Its place in the chain of decisions.
     pub seq: u64,
@@ -52,25 +54,26 @@ pub struct CallView {
     /// The server.
     pub server: ServerUri,
     /// `allowed`, `refused` or `lost`.
-    pub decision: &'static str,
+    pub decision: Cow<'static, str>,
     /// Why it was refused.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<ReasonCode>,
     /// What was called; absent when the request was refused before its call was read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<ReportedCall>,
     /// In whose name; absent for a gap.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub whose: Option<Whose>,
     /// The gap.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Gap>,
     /// The record's hash.
     pub hash: Digest,
 }
 
 /// In whose name a call was made.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Whose {
     /// Whether the broker's own records agree with what was reported.
     pub attributed: bool,
@@ -79,41 +82,42 @@ pub struct Whose {
     /// The task.
     pub task: TaskId,
     /// What the task was opened for, when it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// The agent.
     pub agent: AgentId,
     /// On whose behalf it acts, as the pass says.
     pub steward: StewardId,
     /// That person's name, unless it was erased.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steward_name: Option<String>,
     /// The grant by which the pass had this right.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// What to revoke the pass by.
     pub revocation_id: RevocationId,
     /// The ids of its blocks, block 0 first.
     pub chain: Vec<RevocationId>,
     /// Who was given it, hop by hop.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegates: Vec<ReportedHop>,
     /// The thumbprint of the key that may use it, when it is bound to one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
     /// The W3C trace id, as the caller says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
     /// The W3C id of the span in whose course the call was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
 }
 
 /// Reports that were lost.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Gap {
     /// How many; absent when that is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// None was lost before.
     pub from: Timestamp,
@@ -183,7 +187,7 @@ impl History {
             recorded_at: record.entry.at,
             reported_by,
             server: server.clone(),
-            decision: verdict.as_str(),
+            decision: Cow::Borrowed(verdict.as_str()),
             reasons: Vec::new(),
             call: None,
             whose: None,

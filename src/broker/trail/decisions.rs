@@ -7,7 +7,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
@@ -49,7 +49,9 @@ impl DecisionsError {
 }
 
 /// What was done with a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecisionsRecorded))]
 pub struct RecordedReports {
     /// How many reports are recorded now.
     pub recorded: usize,

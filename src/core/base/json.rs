@@ -4,7 +4,7 @@
 //! value; a peer may keep the first. What is decided upon must be what is executed, so a
 //! duplicate is refused here, at any depth, together with what is too deep or too large.
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 use serde::{
     Deserializer,
@@ -25,6 +25,22 @@ pub const MAX_ENTRIES: usize = 10_000;
 #[error("{message}")]
 pub struct JsonError {
     message: String,
+    duplicate: Option<String>,
+}
+
+impl JsonError {
+    /// The name of the member that stands twice, when that is what is wrong; cut to 80 characters.
+    #[must_use]
+    pub fn duplicate(&self) -> Option<&str> {
+        self.duplicate.as_deref()
+    }
+
+    fn new(message: impl fmt::Display) -> Self {
+        Self {
+            message: message.to_string(),
+            duplicate: None,
+        }
+    }
 }
 
 /// Parses `bytes` as one JSON value.
@@ -49,27 +65,30 @@ pub fn parse_signed_as<T: DeserializeOwned>(
     max_bytes: usize,
 ) -> Result<T, JsonError> {
     let value = parse_with(bytes, max_bytes, usize::MAX)?;
-    T::deserialize(value).map_err(|error| JsonError {
-        message: error.to_string(),
-    })
+    T::deserialize(value).map_err(JsonError::new)
 }
 
 fn parse_with(bytes: &[u8], max_bytes: usize, max_entries: usize) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
-        return Err(JsonError {
-            message: format!("longer than {max_bytes} bytes"),
-        });
+        return Err(too_long(max_bytes));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let duplicate = RefCell::default();
     let value = Strict {
         depth: 0,
         max_entries,
+        duplicate: &duplicate,
     }
     .deserialize(&mut reader)
     .and_then(|value| reader.end().map(|()| value));
     value.map_err(|error| JsonError {
         message: error.to_string(),
+        duplicate: duplicate.take(),
     })
+}
+
+fn too_long(max_bytes: usize) -> JsonError {
+    JsonError::new(format_args!("longer than {max_bytes} bytes"))
 }
 
 /// Parses `bytes` strictly into a typed value.
@@ -78,9 +97,7 @@ fn parse_with(bytes: &[u8], max_bytes: usize, max_entries: usize) -> Result<Valu
 ///
 /// As [`parse`], and when the value does not have the shape of `T`.
 pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, JsonError> {
-    T::deserialize(parse(bytes, max_bytes)?).map_err(|error| JsonError {
-        message: error.to_string(),
-    })
+    T::deserialize(parse(bytes, max_bytes)?).map_err(JsonError::new)
 }
 
 /// Reads back what serde wrote here a moment ago: whether [`parse_as`] would take it, at a third of the cost.
@@ -92,19 +109,14 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
 /// As [`parse_as`], but for duplicates.
 pub fn read_back_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, JsonError> {
     if bytes.len() > max_bytes {
-        return Err(JsonError {
-            message: format!("longer than {max_bytes} bytes"),
-        });
+        return Err(too_long(max_bytes));
     }
-    let failed = |error: serde_json::Error| JsonError {
-        message: error.to_string(),
-    };
     Bounds { depth: 0 }
         .deserialize(&mut serde_json::Deserializer::from_slice(bytes))
-        .map_err(failed)?;
+        .map_err(JsonError::new)?;
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(&mut reader).map_err(failed)?;
-    reader.end().map_err(failed)?;
+    let value = T::deserialize(&mut reader).map_err(JsonError::new)?;
+    reader.end().map_err(JsonError::new)?;
     Ok(value)
 }
 
@@ -114,12 +126,9 @@ pub fn read_back_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Resu
 ///
 /// When it is not one JSON value of the shape of `T`.
 pub fn parse_own_as<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
-    let failed = |error: serde_json::Error| JsonError {
-        message: error.to_string(),
-    };
     let mut reader = serde_json::Deserializer::from_str(text);
-    let value = T::deserialize(&mut reader).map_err(failed)?;
-    reader.end().map_err(failed)?;
+    let value = T::deserialize(&mut reader).map_err(JsonError::new)?;
+    reader.end().map_err(JsonError::new)?;
     Ok(value)
 }
 
@@ -160,26 +169,31 @@ fn is_exact(number: &Number) -> bool {
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 const MAX_SAFE_DOUBLE: f64 = 9_007_199_254_740_991.0;
 
-struct Strict {
+struct Strict<'a> {
     depth: usize,
     max_entries: usize,
+    /// Where the name of a member that stands twice is put: serde's errors are text alone.
+    duplicate: &'a RefCell<Option<String>>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn deeper<E: de::Error>(&self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(E::custom(format_args!(
-                "nested deeper than {MAX_DEPTH} levels"
-            )));
-        }
         Ok(Self {
-            depth: self.depth + 1,
-            max_entries: self.max_entries,
+            depth: one_deeper(self.depth)?,
+            ..*self
         })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+fn one_deeper<E: de::Error>(depth: usize) -> Result<usize, E> {
+    if depth >= MAX_DEPTH {
+        let message = format_args!("nested deeper than {MAX_DEPTH} levels");
+        return Err(E::custom(message));
+    }
+    Ok(depth + 1)
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -187,7 +201,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -250,7 +264,9 @@ impl<'de> Visitor<'de> for Strict {
             }
             if members.contains_key(&name) {
                 let name: String = name.chars().take(80).collect();
-                return Err(de::Error::custom(format_args!("duplicate member {name:?}")));
+                let error = de::Error::custom(format_args!("duplicate member {name:?}"));
+                self.duplicate.replace(Some(name));
+                return Err(error);
             }
             members.insert(name, value);
         }
@@ -265,13 +281,8 @@ struct Bounds {
 
 impl Bounds {
     fn deeper<E: de::Error>(&self) -> Result<Self, E> {
-        let deeper = Strict {
-            depth: self.depth,
-            max_entries: MAX_ENTRIES,
-        }
-        .deeper()?;
         Ok(Self {
-            depth: deeper.depth,
+            depth: one_deeper(self.depth)?,
         })
     }
 

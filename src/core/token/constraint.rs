@@ -9,6 +9,7 @@ use crate::{base::ids::is_canonical_host, token::path::path_segments};
 
 /// A value that Datalog can hold exactly: a string, a 64-bit integer or a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 #[expect(
     clippy::exhaustive_enums,
@@ -93,23 +94,47 @@ pub enum Constraint {
     Host(Vec<String>),
 }
 
+/// What an argument must satisfy: one or more of these.
 #[derive(Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    /// At least this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min: Option<i64>,
+    /// At most this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max: Option<i64>,
+    /// One of these.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "in")]
     in_: Option<Vec<Scalar>>,
+    /// A text that begins so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
+    /// Exactly this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     equal: Option<Scalar>,
+    /// A path at or below this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     under: Option<String>,
+    /// A URL of one of these hosts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<Vec<String>>,
+}
+
+/// In JSON a constraint is what [`Raw`] is.
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for Constraint {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        Raw::schema()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for Constraint {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        Raw::schemas(schemas);
+    }
 }
 
 impl Constraint {

@@ -28,6 +28,7 @@ pub type GrantedDetail = AuthorizationDetail<ToolName>;
 
 /// Rights on one MCP server, in the shape of RFC 9396 section 2. Unknown members are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[serde(bound(deserialize = "N: Deserialize<'de> + Ord"))]
 #[non_exhaustive]
@@ -37,14 +38,16 @@ pub struct AuthorizationDetail<N> {
     pub detail_type: DetailType,
     /// The server, by its canonical resource URI.
     pub server: ServerUri,
-    /// Tools that may be called.
+    /// Tools that may be called; in a request a name may hold `*`.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub tools: Vec<N>,
     /// Resource subtrees that may be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceTree>,
-    /// Prompts that may be fetched.
+    /// Prompts that may be fetched; in a request a name may hold `*`.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub prompts: Vec<N>,
     /// Per tool and argument: what the argument must satisfy. An absent argument refuses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -121,6 +124,7 @@ impl<N> AuthorizationDetail<N> {
 
 /// The one type of authorization details that hallpass knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DetailType {
@@ -131,6 +135,7 @@ pub enum DetailType {
 
 /// What kind of thing a right or a call names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(
     clippy::exhaustive_enums,

@@ -72,6 +72,7 @@ impl Frame {
 
 /// A root key that passes may be signed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
@@ -151,6 +152,7 @@ impl Subjects {
 
 /// The key document at `/v1/keys.json`: public, and what a new verifier starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
@@ -165,12 +167,12 @@ pub struct KeyDocument {
     pub keys: Vec<RootKeyEntry>,
     /// The feed key that signs now.
     pub feed_key: PublicKey,
-    /// Every change of the feed key, oldest first: from a pinned key to the current one.
+    /// Every change of the feed key, oldest first, each signed by the key before: from a pinned key to the current one.
     pub feed_key_chain: Vec<String>,
     /// The key that signs heads and exports of the audit trail now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_key: Option<PublicKey>,
-    /// Every change of the checkpoint key, oldest first.
+    /// Every change of the checkpoint key, oldest first, each signed by the key before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checkpoint_key_chain: Vec<String>,
 }

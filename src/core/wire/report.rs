@@ -29,6 +29,8 @@ pub struct ReportBatch {
 
 /// What is sent to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecisionReport))]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[expect(
     clippy::exhaustive_enums,
@@ -79,6 +81,7 @@ impl Report {
 
 /// One call that was decided, or a request with a genuine pass that was refused before its call was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CallReport {
@@ -129,6 +132,7 @@ pub struct PassIdentity {
 
 /// What was decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -143,6 +147,7 @@ pub enum Decision {
 
 /// What was called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReportedCall {
@@ -160,6 +165,7 @@ pub struct ReportedCall {
 
 /// The MCP methods that name a thing of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub enum CallMethod {
     /// Calls a tool.
@@ -267,6 +273,7 @@ impl From<CalledName> for String {
 
 /// One delegation of the pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReportedHop {
@@ -290,6 +297,7 @@ impl From<&Hop> for ReportedHop {
 
 /// Reports that nobody will ever see: their number, and when their calls were decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LostReports {

@@ -1,27 +1,31 @@
 //! Agents: registering, changing, removing and reinstating them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
 
-use crate::server::{
-    App,
+use crate::{
     api::{
-        auth::{
-            Operator,
-            needs::{AgentsDelete, AgentsRead, AgentsWrite, RevocationsReinstate},
-        },
-        openapi::{IdempotencyKey, Paging, Problems},
-        schema,
+        Page,
+        agents::{AgentChange, AgentRequest, AgentWithSecret},
+        secret::Secret,
     },
-    edge::{
-        answer::{Answer, Page},
-        extract::{Input, Named, NamedPair, NoInput, Params},
-        idempotency::Once,
-        problem::Problem,
+    server::{
+        App,
+        api::{
+            auth::{
+                Operator,
+                needs::{AgentsDelete, AgentsRead, AgentsWrite, RevocationsReinstate},
+            },
+            openapi::{Paging, Problems},
+        },
+        edge::{
+            answer::Answer,
+            extract::{Input, Named, NamedPair, NoInput, Params},
+            idempotency::Once,
+            problem::Problem,
+        },
     },
 };
 use hallpass_broker::{
@@ -29,81 +33,7 @@ use hallpass_broker::{
     domain::{client::SecretId, event::Subject},
     identity::RegisteredKey,
 };
-use hallpass_core::{
-    base::{
-        digest::Digest,
-        ids::{AgentId, GroupName},
-        redirect::RedirectUri,
-    },
-    token::RequestedDetail,
-};
-
-/// An agent to be registered.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AgentRequest {
-    /// Its id.
-    #[schema(value_type = String)]
-    agent: AgentId,
-    /// Who answers for it, by name or id; a new name is registered.
-    steward: String,
-    /// Its groups.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs: Ed25519, P-256, P-384 or RSA. May be left out with `secret`.
-    #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    keys: Vec<Value>,
-    /// Whether to make a secret for it, for programs that know OAuth and no keys.
-    #[serde(default)]
-    secret: bool,
-    /// What a token request of it asks for that names no scope.
-    #[serde(default)]
-    #[schema(value_type = Vec<schema::AuthorizationDetail>)]
-    default_details: Vec<RequestedDetail>,
-    /// Where authorization codes may be sent: https, http to loopback on any port, or a scheme of an
-    /// app's own. A client without keys and secrets is a public one.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    redirect_uris: Vec<RedirectUri>,
-}
-
-/// An agent as it is to be from now on.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AgentChange {
-    /// When given, the id that the path names.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    agent: Option<AgentId>,
-    /// Who answers for it, by name or id; a new name is registered.
-    steward: String,
-    /// Its groups.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    groups: BTreeSet<GroupName>,
-    /// Its public keys as JWKs: Ed25519, P-256, P-384 or RSA. May be left out when it has a secret.
-    #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
-    keys: Vec<Value>,
-    /// What a token request of it asks for that names no scope.
-    #[serde(default)]
-    #[schema(value_type = Vec<schema::AuthorizationDetail>)]
-    default_details: Vec<RequestedDetail>,
-    /// Where authorization codes may be sent; of no effect for clients that say so themselves.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    redirect_uris: Vec<RedirectUri>,
-}
-
-/// An agent with the secret that was just made for it.
-#[derive(Serialize)]
-struct WithSecret<'a> {
-    #[serde(flatten)]
-    agent: &'a AgentView,
-    client_secret: &'a str,
-}
+use hallpass_core::base::{digest::Digest, ids::AgentId};
 
 /// The JWKs as they are kept, when each is a public key that is accepted.
 fn public_keys(keys: &[Value]) -> Result<Vec<Value>, Problem> {
@@ -119,8 +49,7 @@ fn public_keys(keys: &[Value]) -> Result<Vec<Value>, Problem> {
 /// Registers an agent.
 #[utoipa::path(post, path = "/v1/agents", operation_id = "agents_create",
     tag = "registry", security(("operator" = [])), request_body = AgentRequest,
-    params(IdempotencyKey),
-    responses((status = 201, description = "The agent", body = schema::AgentView), Problems))]
+    responses((status = 201, description = "The agent", body = AgentWithSecret), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<AgentsWrite>,
@@ -146,16 +75,20 @@ pub(crate) async fn create(
     };
     let work = async |caller| {
         if !secret {
-            return Answer::created(&app.broker.registry.add_agent(&caller, new).await?);
+            let agent = app.broker.registry.add_agent(&caller, new).await?;
+            return Answer::created(&AgentWithSecret {
+                agent,
+                client_secret: None,
+            });
         }
         let (agent, secret) = app
             .broker
             .registry
             .add_agent_with_secret(&caller, new)
             .await?;
-        Answer::created(&WithSecret {
-            agent: &agent,
-            client_secret: secret.expose(),
+        Answer::created(&AgentWithSecret {
+            agent,
+            client_secret: Some(Secret::new(secret.expose())),
         })
     };
     once.run(&app, (operator.caller, input.digest), work)
@@ -166,7 +99,7 @@ pub(crate) async fn create(
 /// Agents in the order of their ids.
 #[utoipa::path(get, path = "/v1/agents", operation_id = "agents_list", tag = "registry", security(("operator" = [])),
     params(Paging),
-    responses((status = 200, description = "A page", body = Page<schema::AgentView>), Problems))]
+    responses((status = 200, description = "A page", body = Page<AgentView>), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     _: Operator<AgentsRead>,
@@ -184,7 +117,7 @@ pub(crate) async fn list(
 /// One agent.
 #[utoipa::path(get, path = "/v1/agents/{agent}", operation_id = "agents_show",
     tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
-    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+    responses((status = 200, description = "The agent", body = AgentView), Problems))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     _: Operator<AgentsRead>,
@@ -198,7 +131,7 @@ pub(crate) async fn show(
 /// Changes an agent's steward, groups, keys and default rights; its secrets stay.
 #[utoipa::path(put, path = "/v1/agents/{agent}", operation_id = "agents_change",
     tag = "registry", security(("operator" = [])), params(("agent" = String, Path)), request_body = AgentChange,
-    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+    responses((status = 200, description = "The agent", body = AgentView), Problems))]
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     operator: Operator<AgentsWrite>,
@@ -241,8 +174,8 @@ fn as_spelled_here(problem: Problem) -> Problem {
 
 /// Gives an agent another secret, of two at most; the old one stays good until it is removed.
 #[utoipa::path(post, path = "/v1/agents/{agent}/secrets", operation_id = "agents_add_secret",
-    tag = "registry", security(("operator" = [])), params(("agent" = String, Path), IdempotencyKey),
-    responses((status = 201, description = "The agent and its secret", body = schema::AgentView), Problems))]
+    tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
+    responses((status = 201, description = "The agent and its secret", body = AgentWithSecret), Problems))]
 pub(crate) async fn add_secret(
     State(app): State<Arc<App>>,
     operator: Operator<AgentsWrite>,
@@ -252,9 +185,9 @@ pub(crate) async fn add_secret(
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
         let (agent, secret) = app.broker.registry.add_secret(&caller, &agent).await?;
-        Answer::created(&WithSecret {
-            agent: &agent,
-            client_secret: secret.expose(),
+        Answer::created(&AgentWithSecret {
+            agent,
+            client_secret: Some(Secret::new(secret.expose())),
         })
     };
     once.run(&app, (operator.caller, Digest::ZERO), work).await
@@ -264,7 +197,7 @@ pub(crate) async fn add_secret(
 #[utoipa::path(delete, path = "/v1/agents/{agent}/secrets/{secret_id}", operation_id = "agents_remove_secret",
     tag = "registry", security(("operator" = [])),
     params(("agent" = String, Path), ("secret_id" = String, Path)),
-    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+    responses((status = 200, description = "The agent", body = AgentView), Problems))]
 pub(crate) async fn remove_secret(
     State(app): State<Arc<App>>,
     operator: Operator<AgentsWrite>,
@@ -299,7 +232,7 @@ pub(crate) async fn remove(
 /// Lets a revoked agent be minted for again.
 #[utoipa::path(post, path = "/v1/agents/{agent}/reinstate", operation_id = "agents_reinstate",
     tag = "registry", security(("operator" = [])), params(("agent" = String, Path)),
-    responses((status = 200, description = "The agent", body = schema::AgentView), Problems))]
+    responses((status = 200, description = "The agent", body = AgentView), Problems))]
 pub(crate) async fn reinstate(
     State(app): State<Arc<App>>,
     operator: Operator<RevocationsReinstate>,

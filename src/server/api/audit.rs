@@ -9,18 +9,20 @@ use axum::{
 };
 use tokio::sync::watch;
 
-use crate::server::{
-    App,
-    api::{
-        auth::{Operator, needs::AuditRead},
-        openapi::{Paging, Problems},
-        schema,
-    },
-    edge::{
-        answer::{Answer, Page},
-        extract::Params,
-        problem::Problem,
-        stream::{self, Place, Source},
+use crate::{
+    api::Page,
+    server::{
+        App,
+        api::{
+            auth::{Operator, needs::AuditRead},
+            openapi::{Paging, Problems},
+        },
+        edge::{
+            answer::Answer,
+            extract::Params,
+            problem::Problem,
+            stream::{self, Place, Source},
+        },
     },
 };
 use hallpass_broker::{
@@ -47,7 +49,7 @@ use hallpass_broker::{
         ("Last-Event-ID" = Option<String>, Header, description = "When following: the last event that the caller has"),
     ),
     responses((status = 200, description = "A page, or events", content(
-        (Page<schema::AuditEvent> = "application/json"),
+        (Page<AuditEvent> = "application/json"),
         (String = "text/event-stream"),
     )), Problems))]
 pub(crate) async fn list(

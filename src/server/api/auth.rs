@@ -17,6 +17,7 @@ use crate::server::{
     App,
     edge::{
         context::{Context, Here},
+        describe::Described,
         problem::Problem,
     },
 };
@@ -115,6 +116,8 @@ pub(crate) mod needs {
     );
 }
 
+impl Described for Agent {}
+
 impl FromRequestParts<Arc<App>> for Agent {
     type Rejection = Problem;
 
@@ -131,6 +134,8 @@ impl FromRequestParts<Arc<App>> for Agent {
         }
     }
 }
+
+impl<N> Described for Operator<N> {}
 
 impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
     type Rejection = Problem;
@@ -159,6 +164,8 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
     }
 }
 
+impl<N> Described for Reader<N> {}
+
 impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
     type Rejection = Problem;
 
@@ -178,6 +185,8 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Reader<N> {
 /// An operator, for routes where what is needed depends on the parameters.
 #[derive(Debug)]
 pub(crate) struct Follower(OperatorSession);
+
+impl Described for Follower {}
 
 impl FromRequestParts<Arc<App>> for Follower {
     type Rejection = Problem;

@@ -18,7 +18,7 @@ use crate::server::{
         stream::{self, Place, Source},
     },
 };
-use hallpass_broker::{BrokerError, SignedFrame, Subscription};
+use hallpass_broker::{BrokerError, ObjectKind, SignedFrame, Subscription};
 use hallpass_core::base::ids::ServerUri;
 
 /// Keys, manifest and revocations for one server: a signed frame, or with
@@ -54,7 +54,7 @@ pub(crate) async fn follow(
         .server(text)
         .map(|manifest| manifest.server.clone());
     follower.clear(&app, server.as_ref())?;
-    let server = server.ok_or_else(|| Problem::from(BrokerError::NotFound("server".to_owned())))?;
+    let server = server.ok_or_else(|| Problem::from(BrokerError::no_such(ObjectKind::Server)))?;
     if stream::wants_events(&headers) {
         let place = Place::take(&app, follower.operator())?;
         let subscription = app.broker.feed.subscribe(&server, since)?;

@@ -8,28 +8,33 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::server::{
-    App,
-    api::{
-        auth::{
-            Operator,
-            needs::{KeysRead, KeysRotate},
+use crate::{
+    api::Page,
+    server::{
+        App,
+        api::{
+            auth::{
+                Operator,
+                needs::{KeysRead, KeysRotate},
+            },
+            openapi::Problems,
         },
-        openapi::{IdempotencyKey, Problems},
-        schema,
-    },
-    edge::{
-        answer::{Answer, Page},
-        cursor::ListId,
-        extract::{Named, NoInput, Params},
-        idempotency::Once,
-        problem::Problem,
+        edge::{
+            answer::Answer,
+            cursor::ListId,
+            extract::{Named, NoInput, Params},
+            idempotency::Once,
+            problem::Problem,
+        },
     },
 };
-use hallpass_broker::domain::event::KeyPurpose;
-use hallpass_core::base::{
-    digest::Digest,
-    ids::{IdError, KeyId},
+use hallpass_broker::{KeyView, domain::event::KeyPurpose};
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        ids::{IdError, KeyId},
+    },
+    wire::document::KeyDocument,
 };
 
 /// What a key signs, as paths name it.
@@ -51,7 +56,7 @@ impl FromStr for PurposeText {
 
 /// Every key.
 #[utoipa::path(get, path = "/v1/keys", operation_id = "keys_list", tag = "keys", security(("operator" = [])),
-    responses((status = 200, description = "All of them, on one page", body = Page<schema::KeyView>), Problems))]
+    responses((status = 200, description = "All of them, on one page", body = Page<KeyView>), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     _: Operator<KeysRead>,
@@ -69,8 +74,8 @@ pub(crate) async fn list(
 /// Begins a rotation: makes a new key and publishes it.
 #[utoipa::path(post, path = "/v1/keys/{purpose}/rotate", operation_id = "keys_rotate",
     tag = "keys", security(("operator" = [])),
-    params(("purpose" = String, Path, description = "`root`, `feed`, `operator` or `checkpoint`"), IdempotencyKey),
-    responses((status = 201, description = "The new key", body = schema::KeyView), Problems))]
+    params(("purpose" = String, Path, description = "`root`, `feed`, `operator` or `checkpoint`")),
+    responses((status = 201, description = "The new key", body = KeyView), Problems))]
 pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
     operator: Operator<KeysRotate>,
@@ -87,7 +92,7 @@ pub(crate) async fn rotate(
 #[utoipa::path(post, path = "/v1/keys/operator/{id}/revoke", operation_id = "keys_revoke_operator",
     tag = "keys", security(("operator" = [])),
     params(("id" = u32, Path, description = "Its number")),
-    responses((status = 200, description = "The key", body = schema::KeyView), Problems))]
+    responses((status = 200, description = "The key", body = KeyView), Problems))]
 pub(crate) async fn revoke_operator(
     State(app): State<Arc<App>>,
     operator: Operator<KeysRotate>,
@@ -105,7 +110,7 @@ pub(crate) async fn revoke_operator(
 
 /// The public keys, for everybody: what a new verifier starts from.
 #[utoipa::path(get, path = "/v1/keys.json", operation_id = "keys_document", tag = "keys", security(()),
-    responses((status = 200, description = "The key document", body = schema::KeyDocument), Problems))]
+    responses((status = 200, description = "The key document", body = KeyDocument), Problems))]
 pub(crate) async fn document(
     State(app): State<Arc<App>>,
     params: Params,

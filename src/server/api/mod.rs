@@ -2,7 +2,6 @@
 
 pub(crate) mod agents;
 pub(crate) mod audit;
-pub(crate) mod audit_shapes;
 pub(crate) mod auth;
 pub(crate) mod decisions;
 pub(crate) mod feed;
@@ -14,7 +13,6 @@ pub(crate) mod policy;
 pub(crate) mod proofs;
 pub(crate) mod reports;
 pub(crate) mod revocations;
-pub(crate) mod schema;
 pub(crate) mod servers;
 pub(crate) mod stewards;
 pub(crate) mod subject;

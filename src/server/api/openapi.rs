@@ -5,15 +5,18 @@
     reason = "some of these types describe JSON and are never made"
 )]
 
+use std::collections::BTreeMap;
+
 use utoipa::{
     IntoParams, IntoResponses, Modify, ToSchema,
     openapi::{
-        OpenApi,
+        Object, OpenApi, RefOr, Schema,
+        schema::ArrayItems,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
-use crate::server::edge::problem::{OAuthErrorBody, ProblemBody};
+use crate::api::problem::{OAuthErrorBody, ProblemBody};
 
 /// The document, without its routes.
 #[derive(utoipa::OpenApi)]
@@ -100,18 +103,108 @@ pub(crate) struct Paging {
     cursor: Option<String>,
 }
 
-/// One key, one effect, one answer.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Header)]
-pub(crate) struct IdempotencyKey {
-    /// 1 to 128 visible ASCII characters. The same request under the same key has no second effect.
-    #[param(rename = "Idempotency-Key")]
-    key: Option<String>,
-}
-
 /// This very document.
 #[derive(ToSchema)]
 pub(crate) struct OpenApiDocument {
     /// `3.1.0`.
     openapi: String,
 }
+
+/// Writes a schema that is put together of several, because its type flattens members, as the one object that it is.
+pub(crate) struct Flatten;
+
+impl Modify for Flatten {
+    fn modify(&self, document: &mut OpenApi) {
+        let Some(components) = &mut document.components else {
+            return;
+        };
+        let all = components.schemas.clone();
+        for schema in components.schemas.values_mut() {
+            flatten(schema, &all);
+        }
+        // What was flattened into others may be named by none.
+        loop {
+            let text = document.to_json().unwrap_or_default();
+            let Some(components) = &mut document.components else {
+                return;
+            };
+            let before = components.schemas.len();
+            components
+                .schemas
+                .retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+            if components.schemas.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+fn flatten(schema: &mut RefOr<Schema>, all: &Schemas) {
+    let RefOr::T(schema) = schema else {
+        return;
+    };
+    if let Schema::AllOf(parts) = schema
+        && let Some(mut object) = flattened(&parts.items, all)
+    {
+        object.description = parts.description.clone();
+        *schema = Schema::Object(object);
+    }
+    match schema {
+        Schema::Object(object) => object
+            .properties
+            .values_mut()
+            .for_each(|member| flatten(member, all)),
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                flatten(items, all);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The object with the members of all `parts`; `None` when one of them is no object.
+fn flattened(parts: &[RefOr<Schema>], all: &Schemas) -> Option<Object> {
+    let mut whole = Object::new();
+    for part in parts {
+        let object = match resolved(part, all)? {
+            Schema::Object(object) => object.clone(),
+            Schema::AllOf(parts) => flattened(&parts.items, all)?,
+            // A part that may be absent: none of its members is required.
+            Schema::OneOf(choices) => {
+                let object =
+                    choices
+                        .items
+                        .iter()
+                        .find_map(|choice| match resolved(choice, all) {
+                            Some(Schema::Object(object)) if !object.properties.is_empty() => {
+                                Some(object)
+                            }
+                            _ => None,
+                        })?;
+                let mut object = object.clone();
+                object.required.clear();
+                object
+            }
+            _ => return None,
+        };
+        whole.properties.extend(object.properties);
+        whole.required.extend(object.required);
+    }
+    Some(whole)
+}
+
+fn resolved<'s>(schema: &'s RefOr<Schema>, all: &'s Schemas) -> Option<&'s Schema> {
+    match schema {
+        RefOr::T(schema) => Some(schema),
+        RefOr::Ref(reference) => {
+            let name = reference.ref_location.rsplit('/').next()?;
+            match all.get(name)? {
+                RefOr::T(schema) => Some(schema),
+                RefOr::Ref(_) => None,
+            }
+        }
+    }
+}
+
+type Schemas = BTreeMap<String, RefOr<Schema>>;

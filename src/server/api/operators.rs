@@ -1,79 +1,39 @@
 //! Operators: making and ending their tokens.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use crate::server::{
-    App,
+use crate::{
     api::{
-        auth::{
-            Operator,
-            needs::{OperatorsDelete, OperatorsRead, OperatorsWrite},
+        Page,
+        operators::{OperatorRequest, OperatorToken, OperatorView},
+        secret::Secret,
+    },
+    server::{
+        App,
+        api::{
+            auth::{
+                Operator,
+                needs::{OperatorsDelete, OperatorsRead, OperatorsWrite},
+            },
+            openapi::{Paging, Problems},
         },
-        openapi::{IdempotencyKey, Paging, Problems},
-        schema,
-    },
-    edge::{
-        answer::{Answer, Page},
-        extract::{Input, Named, NoInput, Params},
-        idempotency::Once,
-        problem::Problem,
+        edge::{
+            answer::Answer,
+            extract::{Input, Named, NoInput, Params},
+            idempotency::Once,
+            problem::Problem,
+        },
     },
 };
-use hallpass_broker::{NewOperator, domain::event::Role};
-use hallpass_core::base::{
-    ids::{OperatorId, RevocationId, ServerUri},
-    time::Timestamp,
-};
-
-/// An operator's token to be made.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OperatorRequest {
-    /// Who.
-    #[schema(value_type = String)]
-    operator: OperatorId,
-    /// `admin`, `auditor`, `approver`, `verifier`.
-    #[schema(value_type = Vec<String>)]
-    roles: BTreeSet<Role>,
-    /// For a verifier: the servers whose feed it may follow.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    servers: BTreeSet<ServerUri>,
-    /// How long the token lives.
-    ttl_seconds: u64,
-}
-
-#[derive(Serialize)]
-struct TokenBody<'a> {
-    operator: &'a OperatorId,
-    token: &'a str,
-    revocation_id: RevocationId,
-    expires_at: Timestamp,
-}
-
-/// An operator whose tokens may be accepted.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct OperatorView {
-    /// Who.
-    #[schema(value_type = String)]
-    operator: OperatorId,
-    /// What the last token made for it may do.
-    #[schema(value_type = Vec<String>)]
-    roles: BTreeSet<Role>,
-    /// When that token ends.
-    #[schema(value_type = String)]
-    expires_at: Timestamp,
-}
+use hallpass_broker::NewOperator;
+use hallpass_core::base::ids::OperatorId;
 
 /// Makes a token for an operator.
 #[utoipa::path(post, path = "/v1/operators", operation_id = "operators_create",
-    tag = "registry", security(("operator" = [])),
-    params(IdempotencyKey), request_body = OperatorRequest,
-    responses((status = 201, description = "The token", body = schema::OperatorToken), Problems))]
+    tag = "registry", security(("operator" = [])), request_body = OperatorRequest,
+    responses((status = 201, description = "The token", body = OperatorToken), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<OperatorsWrite>,
@@ -94,13 +54,11 @@ pub(crate) async fn create(
     };
     let work = async |caller| {
         let made = app.broker.operators.add_operator(&caller, new).await?;
-        let (operator, token) = (&made.operator, made.token.expose());
-        let (revocation_id, expires_at) = (made.revocation_id, made.expires_at);
-        Answer::created(&TokenBody {
-            operator,
-            token,
-            revocation_id,
-            expires_at,
+        Answer::created(&OperatorToken {
+            operator: made.operator,
+            token: Secret::new(made.token.expose()),
+            revocation_id: made.revocation_id,
+            expires_at: made.expires_at,
         })
     };
     once.run(&app, (operator.caller, input.digest), work).await

@@ -13,17 +13,19 @@ use futures_util::stream;
 use crate::server::{
     App,
     api::{
-        audit_shapes,
         auth::{Operator, needs::AuditRead},
         openapi::Problems,
     },
     edge::{answer::Answer, extract::Params, problem::Problem, stream::Place},
 };
-use hallpass_broker::{identity::OperatorSession, ledger::audit::Export};
+use hallpass_broker::{
+    identity::OperatorSession,
+    ledger::audit::{ConsistencyEvidence, Export, HeadEvidence, InclusionEvidence},
+};
 
 /// The last record and the tree's root, signed.
 #[utoipa::path(get, path = "/v1/audit/head", operation_id = "audit_head", tag = "audit", security(("operator" = [])),
-    responses((status = 200, description = "The head", body = audit_shapes::AuditHead), Problems))]
+    responses((status = 200, description = "The head", body = HeadEvidence), Problems))]
 pub(crate) async fn head(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -40,7 +42,7 @@ pub(crate) async fn head(
         ("sequence" = u64, Query, description = "The record"),
         ("size" = Option<u64>, Query, description = "The size of the tree; else that of the head, which comes with it"),
     ),
-    responses((status = 200, description = "The proof", body = audit_shapes::InclusionEvidence), Problems))]
+    responses((status = 200, description = "The proof", body = InclusionEvidence), Problems))]
 pub(crate) async fn inclusion(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -61,7 +63,7 @@ pub(crate) async fn inclusion(
         ("from" = u64, Query, description = "The size of the older tree"),
         ("to" = Option<u64>, Query, description = "The size of the tree; else that of the head, which comes with it"),
     ),
-    responses((status = 200, description = "The proof", body = audit_shapes::ConsistencyEvidence), Problems))]
+    responses((status = 200, description = "The proof", body = ConsistencyEvidence), Problems))]
 pub(crate) async fn consistency(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,

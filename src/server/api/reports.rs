@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use crate::server::{
-    App,
-    api::{
-        audit::{filter, order},
-        audit_shapes,
-        auth::{Operator, needs::AuditRead},
-        openapi::{Paging, Problems},
-    },
-    edge::{
-        answer::{Answer, Page},
-        extract::Params,
-        problem::Problem,
+use crate::{
+    api::Page,
+    server::{
+        App,
+        api::{
+            audit::{filter, order},
+            auth::{Operator, needs::AuditRead},
+            openapi::{Paging, Problems},
+        },
+        edge::{answer::Answer, extract::Params, problem::Problem},
     },
 };
-use hallpass_broker::ledger::{audit::RefusalRow, views::Window};
+use hallpass_broker::ledger::{
+    audit::{AccessRow, ActivityRow, ReachRow, RefusalRow},
+    views::Window,
+};
 use hallpass_core::base::{ids::ToolName, time::Timestamp};
 
 /// What an agent did, and what was done about it: a row for each right, reason and hand-over.
@@ -35,7 +36,7 @@ use hallpass_core::base::{ids::ToolName, time::Timestamp};
         Paging,
     ),
     responses((status = 200, description = "A page: `limit` counts records, of which each gives a row or more",
-        body = Page<audit_shapes::ActivityRow>), Problems))]
+        body = Page<ActivityRow>), Problems))]
 pub(crate) async fn activity(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -70,7 +71,7 @@ pub(crate) async fn activity(
         ("at" = Option<String>, Query, description = "When (RFC 3339); else now"),
         Paging,
     ),
-    responses((status = 200, description = "A page", body = Page<audit_shapes::ReachRow>), Problems))]
+    responses((status = 200, description = "A page", body = Page<ReachRow>), Problems))]
 pub(crate) async fn reach(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -100,7 +101,7 @@ pub(crate) async fn reach(
         ("to" = Option<String>, Query, description = "Decided before then"),
         Paging,
     ),
-    responses((status = 200, description = "A page", body = Page<audit_shapes::RefusalRow>), Problems))]
+    responses((status = 200, description = "A page", body = Page<RefusalRow>), Problems))]
 pub(crate) async fn refusals(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
@@ -132,7 +133,7 @@ pub(crate) async fn refusals(
 #[utoipa::path(get, path = "/v1/audit/reports/access", operation_id = "audit_access", tag = "audit",
     security(("operator" = [])),
     params(("steward" = Option<String>, Query, description = "Only this steward's agents; by name or id"), Paging),
-    responses((status = 200, description = "A page", body = Page<audit_shapes::AccessRow>), Problems))]
+    responses((status = 200, description = "A page", body = Page<AccessRow>), Problems))]
 pub(crate) async fn access(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,

@@ -3,23 +3,24 @@
 use std::{str::FromStr, sync::Arc};
 
 use axum::extract::State;
-use serde::Serialize;
 
-use crate::server::{
-    App,
-    api::{
-        auth::{
-            Operator,
-            needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
+use crate::{
+    api::{Page, secret::Secret, servers::ServerWithSecret},
+    server::{
+        App,
+        api::{
+            auth::{
+                Operator,
+                needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
+            },
+            openapi::{Paging, Problems},
         },
-        openapi::{IdempotencyKey, Paging, Problems},
-        schema,
-    },
-    edge::{
-        answer::{Answer, Page},
-        extract::{Input, Named, NamedPair, NoInput, Params},
-        idempotency::Once,
-        problem::Problem,
+        edge::{
+            answer::Answer,
+            extract::{Input, Named, NamedPair, NoInput, Params},
+            idempotency::Once,
+            problem::Problem,
+        },
     },
 };
 use hallpass_broker::{
@@ -53,8 +54,8 @@ impl FromStr for ServerText {
 
 /// Registers a server, or replaces its manifest.
 #[utoipa::path(put, path = "/v1/servers", operation_id = "servers_set", tag = "registry", security(("operator" = [])),
-    request_body = schema::Manifest,
-    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+    request_body = Manifest,
+    responses((status = 200, description = "The server", body = ServerView), Problems))]
 pub(crate) async fn set(
     State(app): State<Arc<App>>,
     operator: Operator<ServersWrite>,
@@ -70,9 +71,8 @@ pub(crate) async fn set(
 
 /// Registers a server that is not registered yet.
 #[utoipa::path(post, path = "/v1/servers", operation_id = "servers_create",
-    tag = "registry", security(("operator" = [])),
-    params(IdempotencyKey), request_body = schema::Manifest,
-    responses((status = 201, description = "The server", body = schema::ServerView), Problems))]
+    tag = "registry", security(("operator" = [])), request_body = Manifest,
+    responses((status = 201, description = "The server", body = ServerView), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<ServersWrite>,
@@ -88,7 +88,7 @@ pub(crate) async fn create(
 /// Servers in the order of their URIs.
 #[utoipa::path(get, path = "/v1/servers", operation_id = "servers_list",
     tag = "registry", security(("operator" = [])), params(Paging),
-    responses((status = 200, description = "A page", body = Page<schema::ServerView>), Problems))]
+    responses((status = 200, description = "A page", body = Page<ServerView>), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     _: Operator<ServersRead>,
@@ -107,7 +107,7 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/v1/servers/{name}", operation_id = "servers_show",
     tag = "registry", security(("operator" = [])),
     params(("name" = String, Path)),
-    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+    responses((status = 200, description = "The server", body = ServerView), Problems))]
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     _: Operator<ServersRead>,
@@ -118,20 +118,11 @@ pub(crate) async fn show(
     Answer::ok(&app.broker.registry.server(&server)?)
 }
 
-/// A server with the secret that was just made for it.
-#[derive(Serialize)]
-struct WithSecret<'a> {
-    #[serde(flatten)]
-    server: &'a ServerView,
-    client_id: &'a ServerName,
-    client_secret: &'a str,
-}
-
 /// Gives a server another secret, of two at most, to ask about passes with; the old one stays good until it is
 /// removed.
 #[utoipa::path(post, path = "/v1/servers/{name}/secrets", operation_id = "servers_add_secret",
-    tag = "registry", security(("operator" = [])), params(("name" = String, Path), IdempotencyKey),
-    responses((status = 201, description = "The server and its secret", body = schema::ServerView), Problems))]
+    tag = "registry", security(("operator" = [])), params(("name" = String, Path)),
+    responses((status = 201, description = "The server and its secret", body = ServerWithSecret), Problems))]
 pub(crate) async fn add_secret(
     State(app): State<Arc<App>>,
     operator: Operator<ServersWrite>,
@@ -145,11 +136,10 @@ pub(crate) async fn add_secret(
             .registry
             .add_server_secret(&caller, &server)
             .await?;
-        let (client_id, client_secret) = (&server.manifest.name, secret.expose());
-        Answer::created(&WithSecret {
-            server: &server,
-            client_id,
-            client_secret,
+        Answer::created(&ServerWithSecret {
+            client_id: Some(server.manifest.name.clone()),
+            client_secret: Some(Secret::new(secret.expose())),
+            server,
         })
     };
     once.run(&app, (operator.caller, Digest::ZERO), work).await
@@ -159,7 +149,7 @@ pub(crate) async fn add_secret(
 #[utoipa::path(delete, path = "/v1/servers/{name}/secrets/{secret_id}", operation_id = "servers_remove_secret",
     tag = "registry", security(("operator" = [])),
     params(("name" = String, Path), ("secret_id" = String, Path)),
-    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+    responses((status = 200, description = "The server", body = ServerView), Problems))]
 pub(crate) async fn remove_secret(
     State(app): State<Arc<App>>,
     operator: Operator<ServersWrite>,
@@ -194,8 +184,8 @@ pub(crate) async fn remove(
 /// Lets a revoked server be minted for again.
 #[utoipa::path(post, path = "/v1/servers/{name}/reinstate", operation_id = "servers_reinstate",
     tag = "registry", security(("operator" = [])),
-    params(("name" = String, Path), IdempotencyKey),
-    responses((status = 200, description = "The server", body = schema::ServerView), Problems))]
+    params(("name" = String, Path)),
+    responses((status = 200, description = "The server", body = ServerView), Problems))]
 pub(crate) async fn reinstate(
     State(app): State<Arc<App>>,
     operator: Operator<RevocationsReinstate>,

@@ -3,64 +3,42 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use crate::server::{
-    App,
+use crate::{
     api::{
-        auth::{
-            Operator,
-            needs::{
-                RevocationsReinstate, StewardsDelete, StewardsRead, StewardsSignIn, StewardsWrite,
-            },
-        },
-        openapi::{IdempotencyKey, Paging, Problems},
-        schema,
+        Page,
+        secret::Secret,
+        stewards::{IdentityRequest, SignInCode, StewardRequest},
     },
-    edge::{
-        answer::{Answer, Page},
-        extract::{Input, Named, NoInput, Params},
-        idempotency::Once,
-        problem::Problem,
+    server::{
+        App,
+        api::{
+            auth::{
+                Operator,
+                needs::{
+                    RevocationsReinstate, StewardsDelete, StewardsRead, StewardsSignIn,
+                    StewardsWrite,
+                },
+            },
+            openapi::{Paging, Problems},
+        },
+        edge::{
+            answer::Answer,
+            extract::{Input, Named, NoInput, Params},
+            idempotency::Once,
+            problem::Problem,
+        },
     },
 };
-use hallpass_broker::{Identity, domain::event::Subject, identity::issuer::TrustedKind};
-use hallpass_core::base::{digest::Digest, ids::StewardId, time::Timestamp};
-
-/// A steward to be registered.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StewardRequest {
-    /// The person's name; it stays in the directory, from which it can be erased.
-    name: String,
-    /// How a trusted issuer names the person; it stays in the directory too.
-    #[serde(default)]
-    identity: Option<IdentityRequest>,
-}
-
-#[derive(Serialize)]
-struct CodeBody<'a> {
-    steward: &'a StewardId,
-    code: &'a str,
-    expires_at: Timestamp,
-}
-
-/// How a trusted issuer names a person.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct IdentityRequest {
-    /// The `iss` of its tokens.
-    issuer: String,
-    /// The person's `sub`.
-    subject: String,
-}
+use hallpass_broker::{
+    Identity, StewardView, domain::event::Subject, identity::issuer::TrustedKind,
+};
+use hallpass_core::base::{digest::Digest, ids::StewardId};
 
 /// Registers a steward, or finds the one who has the name, and links an identity to it.
 #[utoipa::path(post, path = "/v1/stewards", operation_id = "stewards_create",
-    tag = "registry", security(("operator" = [])),
-    params(IdempotencyKey), request_body = StewardRequest,
-    responses((status = 201, description = "The steward", body = schema::StewardView), Problems))]
+    tag = "registry", security(("operator" = [])), request_body = StewardRequest,
+    responses((status = 201, description = "The steward", body = StewardView), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<StewardsWrite>,
@@ -98,7 +76,7 @@ pub(crate) async fn create(
 /// Stewards in the order of their ids.
 #[utoipa::path(get, path = "/v1/stewards", operation_id = "stewards_list",
     tag = "registry", security(("operator" = [])), params(Paging),
-    responses((status = 200, description = "A page", body = Page<schema::StewardView>), Problems))]
+    responses((status = 200, description = "A page", body = Page<StewardView>), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     _: Operator<StewardsRead>,
@@ -151,7 +129,7 @@ pub(crate) async fn unidentify(
 /// Lets a revoked steward's agents be minted for again.
 #[utoipa::path(post, path = "/v1/stewards/{steward}/reinstate", operation_id = "stewards_reinstate",
     tag = "registry", security(("operator" = [])),
-    params(("steward" = String, Path), IdempotencyKey),
+    params(("steward" = String, Path)),
     responses((status = 204, description = "Done"), Problems))]
 pub(crate) async fn reinstate(
     State(app): State<Arc<App>>,
@@ -174,8 +152,8 @@ pub(crate) async fn reinstate(
 /// Makes a code with which the steward signs in once, on the page where clients ask for consent.
 #[utoipa::path(post, path = "/v1/stewards/{steward}/code", operation_id = "stewards_code",
     tag = "registry", security(("operator" = [])),
-    params(("steward" = String, Path), IdempotencyKey),
-    responses((status = 201, description = "The code", body = schema::SignInCode), Problems))]
+    params(("steward" = String, Path)),
+    responses((status = 201, description = "The code", body = SignInCode), Problems))]
 pub(crate) async fn code(
     State(app): State<Arc<App>>,
     operator: Operator<StewardsSignIn>,
@@ -189,9 +167,9 @@ pub(crate) async fn code(
             .registry
             .make_sign_in_code(&caller, &steward)
             .await?;
-        Answer::created(&CodeBody {
-            steward: &steward,
-            code: code.expose(),
+        Answer::created(&SignInCode {
+            steward,
+            code: Secret::new(code.expose()),
             expires_at,
         })
     };

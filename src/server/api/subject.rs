@@ -15,8 +15,8 @@ pub(crate) struct SubjectToken(Zeroizing<String>);
 
 impl SubjectToken {
     /// Reads the member of a request.
-    pub(crate) fn read(text: String) -> Result<Self, Problem> {
-        let text = Zeroizing::new(text);
+    pub(crate) fn read(text: &str) -> Result<Self, Problem> {
+        let text = Zeroizing::new(text.to_owned());
         let is_jwt = text.split('.').count() == 3 && text.split('.').all(|part| !part.is_empty());
         if is_jwt {
             Ok(Self(text))

@@ -310,7 +310,7 @@ pub const ENVIRONMENT_PREFIX: &str = "HALLPASS_";
 const HEAD: &str = "\
 # Configuration
 
-Made from the table in `src/config/settings.rs`; `UPDATE=1 cargo test --test config` writes it anew.
+Made from the table in `src/server/config/settings.rs`; `UPDATE=1 cargo test --test server config` writes it anew.
 
 hallpass needs no configuration. What is configured is taken from, each going before the next:
 

@@ -8,10 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-use crate::server::edge::{cursor::ListId, problem::Problem};
+use crate::{
+    api::Page,
+    server::edge::{cursor::ListId, problem::Problem},
+};
 
 /// A JSON answer, written once. It may hold a secret, so its bytes are wiped when the last one
 /// who has it is done.
@@ -76,16 +78,6 @@ impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// One page of a list.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Page<T> {
-    /// The items.
-    pub(crate) items: Vec<T>,
-    /// The `cursor` of the next page; absent on the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<String>,
 }
 
 impl<T: Serialize> Page<T> {

@@ -12,7 +12,7 @@ use axum::{
 
 use crate::server::{
     App,
-    edge::{problem::Problem, share::Share},
+    edge::{describe::Described, problem::Problem, share::Share},
 };
 use hallpass_broker::{Caller, domain::event::Actor};
 use hallpass_core::base::{
@@ -85,6 +85,8 @@ impl Context {
 /// The context as an extractor.
 #[derive(Debug, Clone)]
 pub(crate) struct Here(pub(crate) Arc<Context>);
+
+impl Described for Here {}
 
 impl FromRequestParts<Arc<App>> for Here {
     type Rejection = Problem;

@@ -13,10 +13,13 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::server::{
-    App,
-    edge::{cursor::ListId, problem::Problem},
-    oauth::grammar::{Form, OAuthError},
+use crate::{
+    api::shape,
+    server::{
+        App,
+        edge::{cursor::ListId, describe::Described, problem::Problem},
+        oauth::grammar::{Form, OAuthError},
+    },
 };
 use hallpass_core::base::{ReasonCode, digest::Digest, json};
 
@@ -225,57 +228,22 @@ impl Params {
     }
 }
 
+impl<T> Described for Input<T> {}
+impl Described for NoInput {}
+impl Described for FormInput {}
+impl<T> Described for Named<T> {}
+impl<A, B> Described for NamedPair<A, B> {}
+impl Described for Params {}
+
 /// Parses a strict JSON value of the shape `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Whoever read the bytes has bounded them.
-    let value = json::parse(bytes, bytes.len()).map_err(|error| not_json(&error.to_string()))?;
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let message = error.inner().to_string();
-        let path = error.path().to_string();
-        let field = match (named(&message), path.as_str()) {
-            (Some(name), "." | "") => name,
-            (Some(name), path) if path.ends_with(&name) => path.to_owned(),
-            (Some(name), path) => format!("{path}.{name}"),
-            (None, "." | "") => "body".to_owned(),
-            (None, path) => path.to_owned(),
-        };
-        Problem::invalid(shown(&field), expectation(&message))
-    })
-}
-
-fn not_json(message: &str) -> Problem {
-    let duplicate = message
-        .strip_prefix("duplicate member ")
-        .and_then(|rest| rest.split('"').nth(1));
-    match duplicate {
+    // The bytes were bounded when they were read.
+    let value = json::parse(bytes, bytes.len()).map_err(|error| match error.duplicate() {
         Some(name) => Problem::invalid(shown(name), "given twice"),
         // The parser's own words hold places and no content.
-        None => Problem::invalid("body", format!("not one strict JSON value: {message}")),
-    }
-}
-
-/// The member that a message of serde's names because it is missing or unknown.
-fn named(message: &str) -> Option<String> {
-    let rest = message
-        .strip_prefix("missing field `")
-        .or_else(|| message.strip_prefix("unknown field `"))?;
-    rest.split('`').next().map(str::to_owned)
-}
-
-/// What would have been right, without what was sent.
-fn expectation(message: &str) -> String {
-    if message.starts_with("missing field") {
-        return "required".to_owned();
-    }
-    if message.starts_with("unknown field") {
-        return "not a member that is known here".to_owned();
-    }
-    // What was sent comes first in these messages, what is expected last.
-    let expected = message.rfind("expected ").and_then(|at| message.get(at..));
-    expected.map_or_else(
-        || "not a value that this member takes".to_owned(),
-        str::to_owned,
-    )
+        None => Problem::invalid("body", format!("not one strict JSON value: {error}")),
+    })?;
+    shape::read(value).map_err(|wrong| Problem::invalid(shown(&wrong.field), wrong.expectation))
 }
 
 /// A member's or parameter's name as an answer may repeat it: short, and of plain characters.

@@ -17,10 +17,14 @@ use axum::{
 };
 use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::sync::Mutex;
+use utoipa::{
+    IntoParams,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use crate::server::{
     App,
-    edge::{answer::Answer, problem::Problem},
+    edge::{answer::Answer, describe::Described, problem::Problem},
 };
 use hallpass_broker::{Caller, domain::event::Actor};
 use hallpass_core::base::{ReasonCode, digest::Digest};
@@ -42,6 +46,22 @@ impl FromRequestParts<Arc<App>> for Once {
             route,
         })
     }
+}
+
+impl Described for Once {
+    fn parameters() -> Vec<Parameter> {
+        IdempotencyKey::into_params(|| Some(ParameterIn::Header))
+    }
+}
+
+/// One key, one effect, one answer.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes the header and is never made")]
+struct IdempotencyKey {
+    /// 1 to 128 visible ASCII characters. The same request under the same key has no second effect.
+    #[param(rename = "Idempotency-Key")]
+    key: Option<String>,
 }
 
 impl Once {

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod connections;
 pub(crate) mod context;
 pub(crate) mod cursor;
+pub(crate) mod describe;
 pub(crate) mod extract;
 pub(crate) mod idempotency;
 pub(crate) mod limit;

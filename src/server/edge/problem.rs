@@ -6,19 +6,16 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use crate::{
+    api::problem::{OAuthErrorBody, ProblemBody, ReasonBody},
+    server::oauth::grammar::OAuthError,
+};
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use crate::server::oauth::grammar::OAuthError;
-use hallpass_broker::{
-    BrokerError, DecisionsError,
-    policy::{PolicyErrors, Reason},
-};
+use hallpass_broker::{BrokerError, DecisionsError, ObjectKind, policy::PolicyErrors};
 use hallpass_core::base::{
     ReasonCode,
     ids::{RequestId, TaskId},
@@ -103,7 +100,7 @@ impl Problem {
     }
 
     /// No such thing, or not the caller's to see: the two look the same.
-    pub(crate) fn not_found(what: &str) -> Self {
+    pub(crate) fn not_found(what: ObjectKind) -> Self {
         let detail = format!("there is no such {what}, or it is not yours to see");
         Self::new(StatusCode::NOT_FOUND, ReasonCode::NotFound, detail)
     }
@@ -246,7 +243,7 @@ impl From<BrokerError> for Problem {
             }
             BrokerError::Invalid { field, detail } => Self::invalid(field, detail),
             // What was asked for is the caller's word, which may be anything: it is not logged either.
-            BrokerError::NotFound(what) => Self::not_found(kind_of(&what)),
+            BrokerError::NotFound(missing) => Self::not_found(missing.kind),
             BrokerError::Conflict(detail) => Self::new(StatusCode::CONFLICT, code, detail),
             BrokerError::Suspended(detail) => Self::new(StatusCode::FORBIDDEN, code, detail),
             BrokerError::TaskEnded(detail) => Self::new(StatusCode::CONFLICT, code, detail),
@@ -328,8 +325,8 @@ pub(crate) fn render(
         Dialect::OAuth => {
             let error = problem.as_oauth();
             let body = OAuthErrorBody {
-                error: error.as_str(),
-                error_description: error.description(),
+                error: Cow::Borrowed(error.as_str()),
+                error_description: Cow::Borrowed(error.description()),
             };
             (
                 serde_json::to_vec(&body),
@@ -385,12 +382,6 @@ fn foreign(response: &Response) -> Option<Problem> {
     Some(problem)
 }
 
-/// `task` of "open task `tsk_…`": the kind without the name, which may be anything that was sent.
-fn kind_of(what: &str) -> &str {
-    let kind = what.split('`').next().unwrap_or_default().trim();
-    kind.strip_prefix("such ").unwrap_or(kind)
-}
-
 /// Marks a response that tells a person what is wrong by itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page;
@@ -402,92 +393,6 @@ pub(crate) enum Dialect {
     Problem,
     /// RFC 6749 section 5.2, for OAuth endpoints.
     OAuth,
-}
-
-/// An error of an OAuth endpoint (RFC 6749 section 5.2).
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = OAuthError)]
-pub(crate) struct OAuthErrorBody {
-    /// The code.
-    error: &'static str,
-    /// The code in words.
-    error_description: &'static str,
-}
-
-/// A problem (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub(crate) struct ProblemBody {
-    /// `urn:hallpass:problem:` and the code.
-    #[serde(rename = "type")]
-    problem_type: String,
-    /// The code in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What is wrong and what would be right.
-    detail: String,
-    /// One stable word.
-    code: String,
-    /// The request, as the broker's log knows it.
-    request_id: String,
-    /// The member, parameter or header that is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    /// Every reason of a refusal.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    reasons: Vec<ReasonBody>,
-    /// What is wrong with the policy: file, line and reason.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<String>,
-    /// The task that an earlier request with this idempotency key opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task_id: Option<String>,
-}
-
-/// One reason of a refusal.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Reason)]
-pub(crate) struct ReasonBody {
-    /// One stable word.
-    code: String,
-    /// What it is about and what decided, in words.
-    detail: String,
-    /// The right that is refused, when it is about one: `tool read_ledger`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    right: Option<String>,
-    /// The server of that right.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<String>,
-    /// The grant or guardrail that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decided_by: Option<RuleBody>,
-}
-
-/// A grant or guardrail.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = DecidingRule)]
-struct RuleBody {
-    /// Its name.
-    name: String,
-    /// Its file, under the policy directory.
-    file: String,
-}
-
-impl From<&Reason> for ReasonBody {
-    fn from(reason: &Reason) -> Self {
-        let source = reason.decided_by.as_ref();
-        Self {
-            code: reason.code.as_str().to_owned(),
-            detail: reason.detail.clone(),
-            right: reason.right.as_ref().map(ToString::to_string),
-            server: reason.right.as_ref().map(|right| right.server.to_string()),
-            decided_by: source.map(|source| RuleBody {
-                name: source.name.clone(),
-                file: source.file.clone(),
-            }),
-        }
-    }
 }
 
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";

@@ -1,10 +1,14 @@
 //! Answers of the token endpoint (RFC 6749 section 5).
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::server::{
-    edge::{answer::Answer, problem::Problem},
-    oauth::grammar::{Asked, OAuthError, exchange::ACCESS_TOKEN},
+use crate::{
+    api::tasks::token_type,
+    server::{
+        edge::{answer::Answer, problem::Problem},
+        oauth::grammar::{Asked, OAuthError, exchange::ACCESS_TOKEN},
+    },
 };
 use hallpass_broker::{BrokerError, Handed, Issued};
 use hallpass_core::{
@@ -12,18 +16,25 @@ use hallpass_core::{
     token::{GrantedDetail, scope},
 };
 
-/// A token, handed out once.
-#[derive(Serialize)]
-struct Body<'a> {
+/// A token.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenAnswer<'a> {
+    /// The pass; it is returned once, and the broker does not store it.
     access_token: &'a str,
+    /// `urn:ietf:params:oauth:token-type:access_token`, when it was given for another token (RFC 8693).
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<&'static str>,
+    /// `Bearer`, or `DPoP` for a pass that is bound to a key.
     token_type: &'static str,
+    /// How long it lives, in seconds.
     expires_in: u64,
+    /// Renews it once, for what a person allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
+    /// What was granted, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    /// What was granted, with exact names, when details were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<&'a [GrantedDetail]>,
 }
@@ -56,14 +67,10 @@ fn told(
     (issued_token_type, refresh_token, in_detail): (Option<&'static str>, Option<&str>, bool),
     now: Timestamp,
 ) -> Result<Answer, Problem> {
-    Answer::ok(&Body {
+    Answer::ok(&TokenAnswer {
         access_token: issued.token.expose(),
         issued_token_type,
-        token_type: if issued.record.holder.is_some() {
-            "DPoP"
-        } else {
-            "Bearer"
-        },
+        token_type: token_type(issued.record.holder.is_some()),
         expires_in: issued.record.expires_at.since(now).as_secs(),
         refresh_token,
         scope: scope::granted(&issued.record.rights),

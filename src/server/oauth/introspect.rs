@@ -4,24 +4,27 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap};
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use crate::server::{
-    App,
-    api::{
-        auth::{one_credential, outside},
-        openapi::OAuthProblems,
-    },
-    edge::{
-        answer::Answer,
-        context::{Context, Here},
-        extract::FormInput,
-        problem::Problem,
-    },
-    oauth::{
-        client::first_known,
-        grammar::{Form, OAuthError, Presented, asked},
-        schema,
+use crate::{
+    api::tasks::token_type,
+    server::{
+        App,
+        api::{
+            auth::{one_credential, outside},
+            openapi::OAuthProblems,
+        },
+        edge::{
+            answer::Answer,
+            context::{Context, Here},
+            extract::FormInput,
+            problem::Problem,
+        },
+        oauth::{
+            client::first_known,
+            grammar::{Form, OAuthError, Presented, asked},
+            requests::IntrospectionForm,
+        },
     },
 };
 use hallpass_broker::{
@@ -40,8 +43,8 @@ use hallpass_core::{
 /// to a key is worth nothing: such servers ask for no proof.
 #[utoipa::path(post, path = "/oauth/introspect", operation_id = "oauth_introspect", tag = "oauth",
     security(("client" = []), ("operator" = [])),
-    request_body(content = schema::IntrospectionRequest, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "What it is worth", body = schema::Introspection), OAuthProblems))]
+    request_body(content = IntrospectionForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "What it is worth", body = Introspection<'_>), OAuthProblems))]
 pub(crate) async fn introspect(
     State(app): State<Arc<App>>,
     Here(context): Here,
@@ -61,8 +64,12 @@ pub(crate) async fn introspect(
     // SECURITY: who only reads `scope` would take a bound pass from whoever has caught it.
     let found = found.filter(|found| found.holder.is_none() || asking.checks_proofs);
     match &found {
-        Some(found) => Answer::ok(&Active::new(found, app.broker.issuer(), &asking.server)),
-        None => Answer::ok(&json!({"active": false})),
+        Some(found) => Answer::ok(&Introspection::of(
+            found,
+            app.broker.issuer(),
+            &asking.server,
+        )),
+        None => Answer::ok(&Introspection::default()),
     }
 }
 
@@ -132,65 +139,98 @@ impl App {
     }
 }
 
-#[derive(Serialize)]
-struct Active<'a> {
+/// What a pass is worth at the asking server: `active` alone when that is nothing.
+#[derive(Default, Serialize, ToSchema)]
+struct Introspection<'a> {
+    /// Whether it is worth anything.
     active: bool,
-    client_id: &'a AgentId,
-    sub: &'a AgentId,
+    /// The agent whose pass it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    act: Option<Value>,
-    steward: &'a StewardId,
-    iss: &'a IssuerUri,
-    aud: &'a ServerUri,
-    exp: u64,
-    iat: u64,
-    token_type: &'static str,
-    scope: String,
+    client_id: Option<&'a AgentId>,
+    /// The agent on whose behalf it acts: the first of a chain of exchanges, else the same.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cnf: Option<Value>,
-    authorization_details: &'a [GrantedDetail],
+    sub: Option<&'a AgentId>,
+    /// Who acts, the latest outermost (RFC 8693 section 4.1); absent for a pass that came of no exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<ActorClaim<'a>>,
+    /// On whose behalf the agent acts, the steward who answers for it or the person whom the task was proven to be for:
+    /// an opaque id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steward: Option<&'a StewardId>,
+    /// The broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a IssuerUri>,
+    /// The asking server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a ServerUri>,
+    /// When the pass ends, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+    /// When it was issued, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<u64>,
+    /// `Bearer`, or `DPoP` for a pass that is bound to a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    /// What the server may allow by name alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// The key whose possession each use must prove.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation<'a>>,
+    /// All that is left of the pass at the asking server, with its constraints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_details: Option<&'a [GrantedDetail]>,
 }
 
-impl<'a> Active<'a> {
-    fn new(found: &'a Introspected, issuer: &'a IssuerUri, server: &'a ServerUri) -> Self {
+/// An actor (RFC 8693 section 4.1).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Actor, no_recursion)]
+struct ActorClaim<'a> {
+    /// The agent.
+    sub: &'a AgentId,
+    /// For whom it acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Box<Self>>,
+}
+
+/// A key (RFC 9449 section 6).
+#[derive(Serialize, ToSchema)]
+struct Confirmation<'a> {
+    /// Its thumbprint (RFC 7638).
+    jkt: &'a str,
+}
+
+impl<'a> Introspection<'a> {
+    fn of(found: &'a Introspected, issuer: &'a IssuerUri, server: &'a ServerUri) -> Self {
         Self {
             active: true,
-            client_id: &found.agent,
-            sub: found.on_behalf_of.last().unwrap_or(&found.agent),
+            client_id: Some(&found.agent),
+            sub: Some(found.on_behalf_of.last().unwrap_or(&found.agent)),
             act: act(found),
-            steward: &found.steward,
-            iss: issuer,
-            aud: server,
-            exp: found.expires_at.unix_seconds(),
-            iat: found.issued_at.unix_seconds(),
-            token_type: if found.holder.is_some() {
-                "DPoP"
-            } else {
-                "Bearer"
-            },
-            scope: scope::granted(std::slice::from_ref(&found.plain)).unwrap_or_default(),
-            cnf: found.holder.as_ref().map(|key| json!({"jkt": key})),
-            authorization_details: &found.rights,
+            steward: Some(&found.steward),
+            iss: Some(issuer),
+            aud: Some(server),
+            exp: Some(found.expires_at.unix_seconds()),
+            iat: Some(found.issued_at.unix_seconds()),
+            token_type: Some(token_type(found.holder.is_some())),
+            scope: Some(scope::granted(std::slice::from_ref(&found.plain)).unwrap_or_default()),
+            cnf: found.holder.as_deref().map(|jkt| Confirmation { jkt }),
+            authorization_details: Some(&found.rights),
         }
     }
 }
 
 /// Who acts, the latest outermost; nobody but the agent itself for a pass that came of no exchange.
-fn act(found: &Introspected) -> Option<Value> {
+fn act(found: &Introspected) -> Option<ActorClaim<'_>> {
     // The last one is the subject, for whom all the others act.
     let (_, between) = found.on_behalf_of.split_last()?;
     let nested = between
         .iter()
         .rev()
-        .fold(None, |inner: Option<Value>, agent| {
-            Some(actor(agent, inner))
-        });
-    Some(actor(&found.agent, nested))
-}
-
-fn actor(agent: &AgentId, inner: Option<Value>) -> Value {
-    match inner {
-        Some(inner) => json!({"sub": agent, "act": inner}),
-        None => json!({"sub": agent}),
-    }
+        .fold(None, |act, sub| Some(Box::new(ActorClaim { sub, act })));
+    Some(ActorClaim {
+        sub: &found.agent,
+        act: nested,
+    })
 }

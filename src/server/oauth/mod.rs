@@ -14,8 +14,8 @@ mod grants;
 mod introspect;
 mod metadata;
 mod register;
+mod requests;
 mod revoke;
-mod schema;
 mod token;
 
 use std::{sync::Arc, time::Duration};

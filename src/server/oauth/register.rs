@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::server::{
     App,
@@ -17,43 +18,54 @@ use crate::server::{
             client_document::{ClientKeys, ClientMetadata, MetadataError},
             grant::{AUTHORIZATION_CODE, REFRESH_TOKEN},
         },
-        schema,
+        requests::ClientRegistration,
     },
 };
 use hallpass_broker::{NewClient, OneTimeSecret, domain::event::Actor};
 use hallpass_core::base::redirect::RedirectUri;
 
-/// What was registered, as it will be held against the client.
-#[derive(Serialize)]
-struct Registered<'a> {
+/// A client that registered itself, as it will be held against the client.
+#[derive(Serialize, ToSchema)]
+struct RegisteredClient<'a> {
+    /// Its id.
     client_id: &'a str,
+    /// When, in seconds since 1970.
     client_id_issued_at: u64,
+    /// Its secret; it is returned once, and the broker does not store it.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<&'a str>,
     /// Zero: never. RFC 7591 wants it where there is a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret_expires_at: Option<u64>,
+    /// What it calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_name: Option<&'a str>,
+    /// Where codes may be sent.
     redirect_uris: &'a [RedirectUri],
+    /// What it may use.
+    #[schema(value_type = Vec<String>)]
     grant_types: [&'static str; 2],
+    /// `code`.
+    #[schema(value_type = Vec<String>)]
     response_types: [&'static str; 1],
+    /// How it authenticates at the token endpoint.
     token_endpoint_auth_method: &'a str,
+    /// `native` or `web`, as it said.
     #[serde(skip_serializing_if = "Option::is_none")]
     application_type: Option<&'a str>,
 }
 
 /// Registers a client that nobody vouches for.
 #[utoipa::path(post, path = "/oauth/register", operation_id = "oauth_register", tag = "oauth", security(()),
-    request_body = schema::ClientRegistration,
-    responses((status = 201, description = "The client", body = schema::RegisteredClient), OAuthProblems))]
+    request_body = ClientRegistration,
+    responses((status = 201, description = "The client", body = RegisteredClient<'_>), OAuthProblems))]
 pub(crate) async fn register(
     State(app): State<Arc<App>>,
     Here(context): Here,
     input: Input<Value>,
 ) -> Result<Answer, Problem> {
     if !app.oauth.dynamic_registration {
-        return Err(Problem::not_found("route"));
+        return Err(Problem::not_found(hallpass_broker::ObjectKind::Route));
     }
     app.limits.admit_try(context.peer)?;
     let metadata = ClientMetadata::of_registration(&input.value).map_err(refused)?;
@@ -68,7 +80,7 @@ pub(crate) async fn register(
         .register_client(&context.caller(Actor::Broker), new)
         .await?;
     let secret = made.secret.as_ref().map(OneTimeSecret::expose);
-    Answer::created(&Registered {
+    Answer::created(&RegisteredClient {
         client_id: made.agent.as_str(),
         client_id_issued_at: made.registered_at.unix_seconds(),
         client_secret: secret,

@@ -14,7 +14,7 @@ use crate::server::{
     oauth::{
         client::Proven,
         grammar::{OAuthError, Presented},
-        schema,
+        requests::RevocationForm,
     },
 };
 use hallpass_broker::{GivenBack, PassOwner};
@@ -25,7 +25,7 @@ use hallpass_broker::{GivenBack, PassOwner};
 /// token ends what a person allowed: its family, and the task with every pass. A token that is none, or is dead
 /// already, and another client's refresh token are answered alike. What became of the token is in no answer.
 #[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = []), ()),
-    request_body(content = schema::RevocationRequest, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = RevocationForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It is of no use any more"), OAuthProblems))]
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,

@@ -17,9 +17,11 @@ use crate::server::{
         problem::Problem,
     },
     oauth::{
+        answer::TokenAnswer,
         client::{Client, Proven},
         grammar::{Asked, Grant, OAuthError, Presented, TokenRequest},
-        grants, schema,
+        grants,
+        requests::TokenForm,
     },
 };
 use hallpass_core::{base::ids::AgentId, possession::IssuingError, token::Holding};
@@ -83,8 +85,8 @@ impl Exchange<'_> {
 /// With a `DPoP` header (RFC 9449) the pass is bound to the key that signed the proof.
 #[utoipa::path(post, path = "/oauth/token", operation_id = "oauth_token", tag = "oauth", security(("client" = []), ()),
     params(("DPoP" = Option<String>, Header, description = "A proof of possession (RFC 9449)")),
-    request_body(content = schema::TokenRequest, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The token", body = schema::TokenAnswer), OAuthProblems))]
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "The token", body = TokenAnswer<'_>), OAuthProblems))]
 pub(crate) async fn token(
     State(app): State<Arc<App>>,
     Here(context): Here,

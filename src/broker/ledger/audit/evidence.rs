@@ -12,6 +12,8 @@ use hallpass_core::base::{digest::Digest, json};
 
 /// A signed head, with what it says readable beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = AuditHead))]
 #[serde(deny_unknown_fields)]
 pub struct HeadEvidence {
     /// The last record, and so the size of the tree.
@@ -28,6 +30,7 @@ pub struct HeadEvidence {
 
 /// A record, and the proof that it is in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InclusionEvidence {
     /// The record's line, without its newline.
@@ -41,6 +44,7 @@ pub struct InclusionEvidence {
 
 /// The proof that nothing was changed between two heads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConsistencyEvidence {
     /// The proof.

@@ -24,6 +24,7 @@ use hallpass_core::base::{
 
 /// Something that an agent did, or that was done about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ActivityRow {
     /// When.
     pub at: Timestamp,
@@ -120,6 +121,7 @@ pub fn activity(record: &Record, subjects: &Subjects) -> Vec<ActivityRow> {
 
 /// A pass by which a tool could be called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReachRow {
     /// The record of its issue.
     pub seq: u64,
@@ -317,6 +319,7 @@ impl Reach {
 
 /// How often one agent was refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RefusalRow {
     /// The reason.
     pub code: ReasonCode,
@@ -370,8 +373,9 @@ impl Refusals {
     }
 }
 
-/// What an agent can do now, for whoever has to say whether it should.
+/// What an agent can do now, for a review of access.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AccessRow {
     /// Who answers for it; of a client that people brought: who consented first.
     pub steward: StewardId,

@@ -163,11 +163,12 @@ impl Statement for ExportStatement {
     }
 }
 
-/// A statement as it travels.
+/// A statement under the checkpoint key, and what leads to that key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Signed {
-    /// The compact JWS.
+    /// The compact JWS (EdDSA): of type `hallpass-tree-head+jwt` or `hallpass-export+jwt`.
     pub jws: String,
     /// The key that signed it.
     pub checkpoint_key: PublicKey,

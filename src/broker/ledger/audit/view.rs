@@ -25,6 +25,7 @@ use hallpass_core::{
 
 /// One event of the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditEvent {
     /// Its record's place in the chain.
     pub seq: u64,

@@ -151,6 +151,7 @@ impl From<Frontier> for WrittenFrontier {
 
 /// That a record is in a tree (RFC 9162 section 2.1.3).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Inclusion {
     /// The record's place in the chain, counted from 1.
@@ -192,6 +193,7 @@ impl Inclusion {
 
 /// That a tree begins with all the records of an older one, unchanged (RFC 9162 section 2.1.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Consistency {
     /// The size of the older tree.

@@ -1,6 +1,7 @@
 //! Metadata: what the authorization server tells of itself (RFC 8414, OpenID Connect Discovery 1.0).
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::server::oauth::grammar::{
     grant::{AUTHORIZATION_CODE, CLIENT_CREDENTIALS, JWT_BEARER, REFRESH_TOKEN, TOKEN_EXCHANGE},
@@ -23,68 +24,128 @@ pub struct Offered {
     pub client_documents: bool,
 }
 
-/// The metadata of `issuer`.
+/// What the authorization server publishes of itself (RFC 8414).
 ///
 /// `authorization_endpoint`, `response_types_supported` and `code_challenge_methods_supported` are always there:
 /// stock clients take no document without them, whatever grant they are after. `scopes_supported` never is:
 /// scopes are those of each server, in its own metadata, and a client that finds some here asks for all of them.
-#[must_use]
-pub fn document(issuer: &IssuerUri, offered: &Offered) -> Value {
-    let at = |path: &str| json!(format!("{issuer}{path}"));
-    let mut grant_types = vec![
-        AUTHORIZATION_CODE,
-        CLIENT_CREDENTIALS,
-        REFRESH_TOKEN,
-        TOKEN_EXCHANGE,
-    ];
-    if offered.workloads || offered.identity_assertions {
-        grant_types.push(JWT_BEARER);
-    }
-    let mut document = json!({
-        "issuer": issuer,
-        "authorization_endpoint": at(AUTHORIZE),
-        "token_endpoint": at(TOKEN),
-        "revocation_endpoint": at(REVOKE),
-        "introspection_endpoint": at(INTROSPECT),
-        "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
-        "code_challenge_methods_supported": [S256],
-        "authorization_response_iss_parameter_supported": true,
-        "grant_types_supported": grant_types,
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
-        "token_endpoint_auth_signing_alg_values_supported": offered.assertion_algorithms,
-        "dpop_signing_alg_values_supported": ALGORITHMS,
-        "authorization_details_types_supported": ["mcp"],
-        "client_id_metadata_document_supported": offered.client_documents,
-    });
-    let optional = [
-        (offered.registration, "registration_endpoint", at(REGISTER)),
-        (
-            offered.identity_assertions,
-            "authorization_grant_profiles_supported",
-            json!([ID_JAG]),
-        ),
-    ];
-    if let Some(members) = document.as_object_mut() {
-        let on = optional.into_iter().filter(|(is_on, ..)| *is_on);
-        members.extend(on.map(|(_, name, value)| (name.to_owned(), value)));
-    }
-    document
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = OAuthMetadata)]
+pub struct Metadata<'a> {
+    /// The issuer.
+    issuer: &'a IssuerUri,
+    /// Where people are sent to consent.
+    authorization_endpoint: String,
+    /// Where tokens are asked for.
+    token_endpoint: String,
+    /// `code`.
+    #[schema(value_type = Vec<String>)]
+    response_types_supported: &'static [&'static str],
+    /// `query`.
+    #[schema(value_type = Vec<String>)]
+    response_modes_supported: &'static [&'static str],
+    /// `S256`.
+    #[schema(value_type = Vec<String>)]
+    code_challenge_methods_supported: &'static [&'static str],
+    /// Whether an authorization response names the issuer (RFC 9207).
+    authorization_response_iss_parameter_supported: bool,
+    /// The grant types that are on.
+    grant_types_supported: Vec<&'static str>,
+    /// How clients may authenticate.
+    #[schema(value_type = Vec<String>)]
+    token_endpoint_auth_methods_supported: &'static [&'static str],
+    /// The algorithms of client assertions.
+    #[schema(value_type = Vec<String>)]
+    token_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
+    /// The algorithms of proofs of possession (RFC 9449).
+    #[schema(value_type = Vec<String>)]
+    dpop_signing_alg_values_supported: &'static [&'static str],
+    /// `mcp` (RFC 9396).
+    #[schema(value_type = Vec<String>)]
+    authorization_details_types_supported: &'static [&'static str],
+    /// Whether a client id may be the URL of a metadata document.
+    client_id_metadata_document_supported: bool,
+    /// Where tokens are revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_endpoint: Option<String>,
+    /// Where servers ask about tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint: Option<String>,
+    /// Where clients register themselves, when that is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<String>,
+    /// The keys of JWTs, which OpenID Connect Discovery insists on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
+    /// Of OpenID Connect Discovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    subject_types_supported: Option<&'static [&'static str]>,
+    /// Of OpenID Connect Discovery: none, since there are no ID tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    id_token_signing_alg_values_supported: Option<&'static [&'static str]>,
+    /// Profiles of `jwt-bearer` that are on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    authorization_grant_profiles_supported: Option<&'static [&'static str]>,
 }
 
-/// The same in the form of OpenID Connect Discovery, with the members that it insists on: there are no ID tokens.
-#[must_use]
-pub fn openid_document(issuer: &IssuerUri, offered: &Offered) -> Value {
-    let mut document = document(issuer, offered);
-    if let Some(members) = document.as_object_mut() {
-        members.insert("jwks_uri".to_owned(), json!(format!("{issuer}{JWKS}")));
-        members.insert("subject_types_supported".to_owned(), json!(["public"]));
-        members.insert(
-            "id_token_signing_alg_values_supported".to_owned(),
-            json!([]),
-        );
+impl<'a> Metadata<'a> {
+    /// The metadata of `issuer`.
+    #[must_use]
+    pub fn new(issuer: &'a IssuerUri, offered: &Offered) -> Self {
+        let at = |path: &str| format!("{issuer}{path}");
+        let mut grant_types = vec![
+            AUTHORIZATION_CODE,
+            CLIENT_CREDENTIALS,
+            REFRESH_TOKEN,
+            TOKEN_EXCHANGE,
+        ];
+        if offered.workloads || offered.identity_assertions {
+            grant_types.push(JWT_BEARER);
+        }
+        Self {
+            issuer,
+            authorization_endpoint: at(AUTHORIZE),
+            token_endpoint: at(TOKEN),
+            response_types_supported: &["code"],
+            response_modes_supported: &["query"],
+            code_challenge_methods_supported: &[S256],
+            authorization_response_iss_parameter_supported: true,
+            grant_types_supported: grant_types,
+            token_endpoint_auth_methods_supported: &[
+                "client_secret_basic",
+                "client_secret_post",
+                "private_key_jwt",
+                "none",
+            ],
+            token_endpoint_auth_signing_alg_values_supported: offered.assertion_algorithms,
+            dpop_signing_alg_values_supported: &ALGORITHMS,
+            authorization_details_types_supported: &["mcp"],
+            client_id_metadata_document_supported: offered.client_documents,
+            revocation_endpoint: Some(at(REVOKE)),
+            introspection_endpoint: Some(at(INTROSPECT)),
+            registration_endpoint: offered.registration.then(|| at(REGISTER)),
+            jwks_uri: None,
+            subject_types_supported: None,
+            id_token_signing_alg_values_supported: None,
+            authorization_grant_profiles_supported: offered
+                .identity_assertions
+                .then_some(&[ID_JAG]),
+        }
     }
-    document
+
+    /// The same in the form of OpenID Connect Discovery, with the members that it insists on: there are no ID tokens.
+    #[must_use]
+    pub fn for_openid(issuer: &'a IssuerUri, offered: &Offered) -> Self {
+        Self {
+            jwks_uri: Some(format!("{issuer}{JWKS}")),
+            subject_types_supported: Some(&["public"]),
+            id_token_signing_alg_values_supported: Some(&[]),
+            ..Self::new(issuer, offered)
+        }
+    }
 }
 
 /// The token endpoint, below the issuer.

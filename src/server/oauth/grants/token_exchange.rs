@@ -71,7 +71,7 @@ async fn of_person(
     let client = exchange.client().await?;
     let asked = with_audience(exchange, &presented.audience)?;
     refuse_foreign_actor(exchange, &client, presented).map_err(|error| refused(error, &asked))?;
-    let subject = SubjectToken::read(presented.subject.to_string());
+    let subject = SubjectToken::read(presented.subject);
     let subject = subject
         .map_err(|_| Problem::oauth(OAuthError::InvalidRequest, "the subject token is no JWT"))?;
     let (catalogue, defaults) = menu(exchange, &client);

@@ -1,1 +1,0 @@
-//! Benchmarks of hallpass; the README beside this file says how they are run.

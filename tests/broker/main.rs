@@ -1,0 +1,20 @@
+//! The broker without its HTTP server: use cases, policy, identity, operators.
+
+#![allow(
+    unreachable_pub,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod broker;
+mod identity;
+mod operator;
+mod policy;

@@ -1,0 +1,168 @@
+//! JSON-RPC bodies at the layer: whatever reaches the server is one message that the pass allows.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use hallpass_core::base::json;
+use hallpass_verify::tower::{HallpassLayer, HallpassService};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tower::{Layer as _, ServiceExt as _, service_fn, util::BoxCloneService};
+
+use crate::fuzz::{corpus, fuzz, input::Input};
+use support::{Issuer, SERVER, rights};
+
+type Inner = BoxCloneService<Request<Full<Bytes>>, Response<Full<Bytes>>, std::convert::Infallible>;
+
+struct MessageTarget {
+    token: String,
+    service: HallpassService<Inner>,
+    reached: Arc<Mutex<Vec<Bytes>>>,
+    runtime: tokio::runtime::Runtime,
+    seeds: Vec<Value>,
+}
+
+impl MessageTarget {
+    fn new() -> Self {
+        let issuer = Issuer::new();
+        let detail = rights(json!({
+            "tools": ["read_ledger", "transfer"], "prompts": ["summary"], "resources": ["file:///srv/data/open"],
+            "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}}},
+        }));
+        let token = issuer.mint(vec![detail]).expose().to_owned();
+        let reached = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&reached);
+        let inner = service_fn(move |request: Request<Full<Bytes>>| {
+            let record = Arc::clone(&record);
+            async move {
+                let message = request.into_body().collect().await.unwrap().to_bytes();
+                record.lock().unwrap().push(message);
+                let body = json!({"jsonrpc": "2.0", "id": 1, "result": {}}).to_string();
+                Ok(Response::builder()
+                    .header("content-type", "application/json")
+                    .body(Full::new(body.into()))
+                    .unwrap())
+            }
+        });
+        let service =
+            HallpassLayer::new(Arc::new(issuer.verifier())).layer(BoxCloneService::new(inner));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        Self {
+            token,
+            service,
+            reached,
+            runtime,
+            seeds: corpus::json("messages"),
+        }
+    }
+
+    /// What the server gets to see when a client sends `body`.
+    fn forwarded(&self, body: Vec<u8>) -> Option<Bytes> {
+        let request = Request::post("/mcp")
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let answer = self.runtime.block_on(async {
+            let response = self.service.clone().oneshot(request).await.unwrap();
+            response.into_body().collect().await.unwrap().to_bytes()
+        });
+        assert!(
+            !String::from_utf8_lossy(&answer).contains(&self.token),
+            "the pass comes back in the answer"
+        );
+        let mut reached = self.reached.lock().unwrap();
+        assert!(reached.len() <= 1);
+        reached.pop()
+    }
+}
+
+/// Whether the pass of the scene allows the message, said once more and simply.
+fn is_allowed(message: &Value) -> bool {
+    let params = &message["params"];
+    let names = |names: &[&str]| {
+        params["name"]
+            .as_str()
+            .is_some_and(|name| names.contains(&name))
+    };
+    let is_open = |uri: &Value| {
+        uri.as_str()
+            .is_some_and(|uri| uri.starts_with("file:///srv/data/open") && !uri.contains(".."))
+    };
+    match message["method"].as_str() {
+        Some("tools/call") if params["name"] == "transfer" => params["arguments"]["amount"]
+            .as_i64()
+            .is_some_and(|amount| (0..=100).contains(&amount)),
+        Some("tools/call") => names(&["read_ledger"]),
+        Some("prompts/get") => names(&["summary"]),
+        Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
+            is_open(&params["uri"])
+        }
+        Some("completion/complete") => {
+            params["ref"]["name"] == "summary" || is_open(&params["ref"]["uri"])
+        }
+        Some(method) => !method.contains("call") && !method.contains("read"),
+        None => message.get("result").is_some() != message.get("error").is_some(),
+    }
+}
+
+#[test]
+fn the_seeds_are_good() {
+    let scene = MessageTarget::new();
+    let reaches =
+        |name: &str, text: Vec<u8>| scene.forwarded(text).is_some().then(|| name.to_owned());
+    let reached: Vec<String> = corpus::files("messages")
+        .into_iter()
+        .filter_map(|(name, text)| reaches(&name, text))
+        .collect();
+    let refused = [
+        "batch.json",
+        "call_delete.json",
+        "call_too_much.json",
+        "subscribe.json",
+    ];
+    assert_eq!(
+        reached.len(),
+        corpus::files("messages").len() - refused.len(),
+        "{reached:?}"
+    );
+    assert!(
+        refused
+            .iter()
+            .all(|name| !reached.iter().any(|reached| reached == name)),
+        "{reached:?}"
+    );
+}
+
+#[test]
+fn only_one_strict_message_that_the_pass_allows_reaches_the_server() {
+    assert!(SERVER.starts_with("https://"));
+    let seeds = corpus::files("messages").len();
+    fuzz!(
+        "messages",
+        seeds,
+        MessageTarget::new(),
+        |scene: &mut MessageTarget, input: &mut Input<'_>| {
+            let message = input.json_seed(&scene.seeds);
+            let text = serde_json::to_vec(&message).unwrap();
+            for body in [text.clone(), input.seed(&[text]), input.rest().to_vec()] {
+                let Some(forwarded) = scene.forwarded(body.clone()) else {
+                    continue;
+                };
+                // What the server reads is what was judged: no member twice, nothing after the value.
+                let read = json::parse(&forwarded, 2_000_000).unwrap();
+                assert_eq!(
+                    read,
+                    json::parse(&body, 2_000_000).unwrap(),
+                    "something else than was sent"
+                );
+                assert!(read.is_object() && read["jsonrpc"] == "2.0");
+                assert!(is_allowed(&read), "{read}");
+            }
+        }
+    );
+}

@@ -1,0 +1,22 @@
+//! Tokens: minting, narrowing, refusing, possession, and everything that reads what strangers wrote.
+
+#![allow(
+    unreachable_pub,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod attenuation;
+mod biscuit_samples;
+mod fuzz;
+mod holder;
+mod refusals;
+mod traps;

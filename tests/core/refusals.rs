@@ -1,0 +1,807 @@
+//! Every reason there is: those that a verifier gives are shown here, and for each of the others
+//! stands the test that shows it, which is read to see that it still does.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use hallpass_core::{
+    base::{
+        ReasonCode,
+        digest::SubjectDigest,
+        holder::HolderKey,
+        ids::{KeyId, ServerUri},
+        key::PrivateKey,
+        time::Timestamp,
+    },
+    token::{self, Call, GrantedDetail, MintError, Narrowing, PassToken, RootKey, attenuate},
+    wire::document::{Frame, RevocationEntry, Subjects},
+};
+use hallpass_verify::{Denial, Permit, Verifier};
+use serde_json::{Value, json};
+
+use support::{Issuer, SERVER, raw, rights};
+
+/// A broker, its verifier, and a pass that is good for several calls.
+struct Scene {
+    issuer: Issuer,
+    verifier: Verifier,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let issuer = Issuer::new();
+        let verifier = issuer.verifier();
+        Self { issuer, verifier }
+    }
+
+    fn pass(&self, members: Value) -> PassToken {
+        self.issuer.mint(vec![rights(members)])
+    }
+
+    fn plain(&self) -> PassToken {
+        self.pass(json!({"tools": ["read_ledger", "transfer"]}))
+    }
+
+    /// The plain pass with a block of Datalog text after it.
+    fn with_block(&self, code: &str) -> PassToken {
+        raw::append(&self.plain(), &self.issuer.root.public(), code)
+    }
+
+    fn call(&self, token: &PassToken, tool: &str, arguments: Value) -> Result<Permit, Denial> {
+        let pass = self.verifier.verify(token.expose())?;
+        self.verifier
+            .clear(&pass, &Call::tool(tool, Some(&arguments)))
+    }
+
+    fn read(&self, token: &PassToken) -> Result<Permit, Denial> {
+        self.call(token, "read_ledger", json!({}))
+    }
+
+    /// What a plain pass is told once `subject` is revoked.
+    fn revoked(&self, subject: impl Fn(&PassToken) -> SubjectDigest) -> Result<Permit, Denial> {
+        let pass = self.plain();
+        self.read(&pass).expect("good before it is revoked");
+        let expires_at = self.issuer.now().plus(Duration::from_secs(600));
+        self.issuer.revoke(
+            &self.verifier,
+            RevocationEntry {
+                subject: subject(&pass),
+                cut_off: None,
+                expires_at,
+            },
+        );
+        self.read(&pass)
+    }
+
+    fn block_0_id(&self, token: &PassToken) -> SubjectDigest {
+        Subjects::token(
+            &self
+                .verifier
+                .verify(token.expose())
+                .unwrap()
+                .verified()
+                .blocks()[0],
+        )
+    }
+}
+
+type Case = (
+    ReasonCode,
+    &'static str,
+    fn(&Scene) -> Result<Permit, Denial>,
+);
+
+/// Block 0 of a pass as Datalog text, with `extra` after it.
+fn block_0(format: u8, extra: &str) -> String {
+    format!(
+        r#"hallpass({format}); issuer("{}"); task("tsk_00000000000000000000000000000001"); agent("research-bot");
+        steward("stw_00000000000000000000000000000001"); iat(2026-11-22T10:00:00Z); exp(2026-11-22T10:05:00Z);
+        aud({{"{SERVER}"}}); right("{SERVER}", "tool", {{"read_ledger"}});
+        check if time($t), $t >= 2026-11-22T09:59:55Z && $t < 2026-11-22T10:05:00Z; {extra}"#,
+        support::ISSUER
+    )
+}
+
+fn bytes_cases() -> Vec<Case> {
+    use ReasonCode::*;
+    vec![
+        (TokenMalformed, "not base64url", |scene| {
+            scene.read(&PassToken::from_text("no token!".into()))
+        }),
+        (TokenMalformed, "not a Biscuit", |scene| {
+            scene.read(&PassToken::from_text("AAAA".into()))
+        }),
+        (TokenMalformed, "nothing", |scene| {
+            scene.read(&PassToken::from_text(String::new()))
+        }),
+        (TokenTooLarge, "too large", |scene| {
+            scene.read(&raw::token(vec![0; 16 * 1024 + 1]))
+        }),
+        (TokenProfile, "a holder's fact", |scene| {
+            scene.read(&scene.with_block("read_only(true);"))
+        }),
+        (
+            TokenSignature,
+            "another key under the same number",
+            |scene| {
+                let foreign = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[66; 32])).unwrap();
+                let content = scene
+                    .issuer
+                    .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
+                scene.read(&token::mint(&foreign, &content).unwrap().token)
+            },
+        ),
+        (TokenKeyUnknown, "a number that no key has", |scene| {
+            let mut wire = raw::wire(&scene.plain());
+            wire.root_key_id = Some(99);
+            scene.read(&raw::from_wire(&wire))
+        }),
+        (TokenFormat, "another format", |scene| {
+            scene.read(&raw::mint(&scene.issuer, &block_0(2, "")))
+        }),
+        (TokenIssuer, "another broker with the same key", |scene| {
+            let mut content = scene
+                .issuer
+                .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
+            content.issuer = "https://other.example".parse().unwrap();
+            scene.read(&scene.issuer.mint_content(&content))
+        }),
+        (
+            HolderChain,
+            "a delegation of a pass that is bound to no key",
+            |scene| {
+                let root = scene.issuer.root.public();
+                let code = r#"delegate("helper", "ed25519/00");"#;
+                scene.read(&raw::append_third_party(
+                    &scene.plain(),
+                    &root,
+                    &raw::key_pair(9),
+                    code,
+                ))
+            },
+        ),
+        (ProofRequired, "a pass that is bound to a key", |scene| {
+            let key = HolderKey::Ed25519(PrivateKey::from_seed(&[9; 32]).public());
+            scene.read(&raw::mint(
+                &scene.issuer,
+                &block_0(1, &format!(r#"cnf("{key}");"#)),
+            ))
+        }),
+    ]
+}
+
+fn revocation_cases() -> Vec<Case> {
+    use ReasonCode::*;
+    vec![
+        (RevokedToken, "block 0", |scene| {
+            scene.revoked(|pass| scene.block_0_id(pass))
+        }),
+        (RevokedToken, "a block further on", |scene| {
+            let mut narrowing = Narrowing::default();
+            narrowing.read_only = true;
+            let longer = attenuate(&scene.plain(), &narrowing).unwrap();
+            scene.read(&longer.token)?;
+            let expires_at = scene.issuer.now().plus(Duration::from_secs(600));
+            let subject = Subjects::token(&longer.blocks[1]);
+            scene.issuer.revoke(
+                &scene.verifier,
+                RevocationEntry {
+                    subject,
+                    cut_off: None,
+                    expires_at,
+                },
+            );
+            scene.read(&longer.token)
+        }),
+        (RevokedTask, "its task", |scene| {
+            scene.revoked(|_| {
+                Subjects::task(&"tsk_00000000000000000000000000000001".parse().unwrap())
+            })
+        }),
+        (RevokedAgent, "its agent", |scene| {
+            scene.revoked(|_| Subjects::agent(&"research-bot".parse().unwrap()))
+        }),
+        (RevokedSteward, "its steward", |scene| {
+            scene.revoked(|_| {
+                Subjects::steward(&"stw_00000000000000000000000000000001".parse().unwrap())
+            })
+        }),
+        (RevokedServer, "its server", |scene| {
+            scene.revoked(|_| Subjects::server(&support::server()))
+        }),
+        (RevokedKey, "its root key", |scene| {
+            scene.revoked(|_| Subjects::key(KeyId(1)))
+        }),
+    ]
+}
+
+fn call_cases() -> Vec<Case> {
+    use ReasonCode::*;
+    vec![
+        (NotYetValid, "issued in the future", |scene| {
+            let mut content = scene
+                .issuer
+                .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
+            content.issued_at = content.issued_at.plus(Duration::from_secs(6));
+            scene.read(&scene.issuer.mint_content(&content))
+        }),
+        (Expired, "at its end", |scene| {
+            let pass = scene.plain();
+            scene.issuer.clock.advance(Duration::from_secs(300));
+            scene.issuer.tell(&scene.verifier, scene.issuer.frame());
+            scene.read(&pass)
+        }),
+        (Expired, "at the end that a holder set", |scene| {
+            let mut narrowing = Narrowing::default();
+            narrowing.expires_at = Some(scene.issuer.now());
+            scene.read(&attenuate(&scene.plain(), &narrowing).unwrap().token)
+        }),
+        (Audience, "for another server", |scene| {
+            let code = block_0(1, "").replace(
+                &format!(r#"aud({{"{SERVER}"}})"#),
+                r#"aud({"https://b.example/mcp"})"#,
+            );
+            scene.read(&raw::mint(&scene.issuer, &code))
+        }),
+        (NotGranted, "another tool", |scene| {
+            scene.call(&scene.plain(), "delete_ledger", json!({}))
+        }),
+        (NotGranted, "narrowed away", |scene| {
+            let mut narrowing = Narrowing::default();
+            narrowing.rights = Some(vec![rights(json!({"tools": ["transfer"]}))]);
+            scene.read(&attenuate(&scene.plain(), &narrowing).unwrap().token)
+        }),
+        (
+            NotInManifest,
+            "a tool that the server does not pin",
+            |scene| scene.call(&scene.plain(), "drop", json!({})),
+        ),
+        (ArgumentConstraint, "too much", |scene| {
+            scene.call(&constrained(scene), "transfer", json!({"amount": 101}))
+        }),
+        (ArgumentConstraint, "no argument", |scene| {
+            scene.call(&constrained(scene), "transfer", json!({}))
+        }),
+        (ArgumentType, "a number as a string", |scene| {
+            scene.call(&constrained(scene), "transfer", json!({"amount": "5"}))
+        }),
+        (
+            ArgumentNotAllowed,
+            "one that the list does not name",
+            |scene| {
+                scene.call(
+                    &constrained(scene),
+                    "transfer",
+                    json!({"amount": 5, "memo": "x"}),
+                )
+            },
+        ),
+        (ArgumentCount, "more than a verifier looks at", |scene| {
+            let many = (0..65)
+                .map(|index| (format!("a{index}"), json!(1)))
+                .collect();
+            scene.call(&constrained(scene), "transfer", Value::Object(many))
+        }),
+        (ReadOnly, "a tool that changes something", |scene| {
+            scene.call(
+                &scene.pass(json!({"tools": ["transfer"], "read_only": true})),
+                "transfer",
+                json!({}),
+            )
+        }),
+        (DelegationDepth, "deeper than a block allows", |scene| {
+            scene.read(&scene.with_block("check if depth($d), $d < 0;"))
+        }),
+        (Budget, "nobody counts", |scene| {
+            scene.read(&scene.with_block(r#"check if used("n", $u), $u < 3;"#))
+        }),
+        (Mask, "nobody masks", |scene| {
+            scene.read(&scene.with_block(r#"check if will_mask($m), $m.contains({"/ssn"});"#))
+        }),
+        (Sequence, "nobody remembers", |scene| {
+            scene.read(&scene.with_block(r#"check if history($h), !$h.contains("x");"#))
+        }),
+        (ApprovalRequired, "nobody approves", |scene| {
+            scene.read(&scene.with_block("check if approved($a,$b,$c,$d,$e,$f,$g,$h);"))
+        }),
+        (Context, "no context", |scene| {
+            scene.read(&scene.with_block(r#"check if ctx("region", "eu");"#))
+        }),
+        (
+            Attenuation,
+            "a check that hallpass did not write",
+            |scene| scene.read(&scene.with_block(r#"check if me("https://elsewhere.example");"#)),
+        ),
+    ]
+}
+
+fn fault_cases() -> Vec<Case> {
+    use ReasonCode::*;
+    vec![
+        (FeedStale, "never heard from the broker", |scene| {
+            scene
+                .issuer
+                .silent_verifier()
+                .verify(scene.plain().expose())
+                .map(|_| unreachable!())
+        }),
+        (FeedStale, "not heard for longer than the bound", |scene| {
+            let pass = scene.plain();
+            scene.issuer.clock.advance(Duration::from_secs(60));
+            scene.read(&pass)?;
+            scene.issuer.clock.advance(Duration::from_millis(1));
+            scene.read(&pass)
+        }),
+        (RunLimit, "no time to evaluate", |scene| {
+            let hurried = scene
+                .issuer
+                .verifier_with(|builder| builder.max_evaluation_time(Duration::ZERO));
+            hurried.clear(
+                &hurried.verify(scene.plain().expose())?,
+                &Call::tool("read_ledger", None),
+            )
+        }),
+        (
+            Evaluation,
+            "a check that compares what cannot be compared",
+            |scene| scene.read(&scene.with_block(r#"check if me($m), $m < 3;"#)),
+        ),
+    ]
+}
+
+fn constrained(scene: &Scene) -> PassToken {
+    scene.pass(
+        json!({"tools": ["transfer"], "constraints": {"transfer": {"/amount": {"max": 100}}},
+        "closed_arguments": ["transfer"]}),
+    )
+}
+
+/// Codes that no verifier gives, each with the test that produces it: its file and its name.
+const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
+    use ReasonCode::*;
+    &[
+        // The layer, before any call is cleared.
+        (
+            TokenMissing,
+            "tests/verify/tower/refusals.rs",
+            "without_a_token_there_is_a_challenge_and_nothing_else",
+        ),
+        (
+            TokenInvalid,
+            "tests/verify/tower/refusals.rs",
+            "outsiders_get_one_answer_whatever_is_wrong_with_the_token",
+        ),
+        (
+            MessageMalformed,
+            "tests/verify/tower/refusals.rs",
+            "what_is_not_one_strict_message_is_refused",
+        ),
+        (
+            MessageTooLarge,
+            "tests/verify/tower/refusals.rs",
+            "a_body_longer_than_the_cap_is_refused_at_the_cap_and_not_before",
+        ),
+        (
+            MethodNotAllowed,
+            "tests/verify/tower/refusals.rs",
+            "a_method_that_nobody_can_clear_is_refused",
+        ),
+        (
+            HeaderMismatch,
+            "tests/verify/tower/refusals.rs",
+            "headers_that_repeat_the_body_must_repeat_it",
+        ),
+        // Proofs of possession.
+        (
+            ProofInvalid,
+            "tests/core/holder/proofs.rs",
+            "what_is_wrong_with_a_proof_has_a_code_each",
+        ),
+        (
+            ProofKey,
+            "tests/core/holder/proofs.rs",
+            "what_is_wrong_with_a_proof_has_a_code_each",
+        ),
+        (
+            ProofToken,
+            "tests/core/holder/proofs.rs",
+            "what_is_wrong_with_a_proof_has_a_code_each",
+        ),
+        (
+            ProofTarget,
+            "tests/core/holder/proofs.rs",
+            "what_is_wrong_with_a_proof_has_a_code_each",
+        ),
+        (
+            ProofTime,
+            "tests/core/holder/proofs.rs",
+            "what_is_wrong_with_a_proof_has_a_code_each",
+        ),
+        (
+            ProofReplayed,
+            "tests/core/holder/proofs.rs",
+            "a_proof_is_taken_once_and_not_for_another_token",
+        ),
+        (
+            ProofNonce,
+            "tests/core/holder/proofs.rs",
+            "a_server_that_gives_out_nonces_takes_no_proof_without_one",
+        ),
+        (
+            ProofCall,
+            "tests/core/holder/proofs.rs",
+            "a_proof_for_one_call_is_refused_with_another",
+        ),
+        (
+            CallProofRequired,
+            "tests/core/holder/proofs.rs",
+            "a_tool_that_needs_a_proof_of_the_very_call_gets_one_or_refuses",
+        ),
+        (
+            ProofGuardFull,
+            "tests/core/holder/proofs.rs",
+            "an_agent_that_proves_too_often_is_refused_and_nobody_else",
+        ),
+        // Policy and minting: a pass that was never made.
+        (
+            NoGrant,
+            "tests/server/http/story.rs",
+            "a_refusal_lists_every_reason",
+        ),
+        (
+            Guardrail,
+            "tests/broker/policy/decisions.rs",
+            "a_guardrail_under_a_requested_pattern_refuses_the_name_it_forbids",
+        ),
+        (
+            PolicyError,
+            "tests/broker/policy/decisions.rs",
+            "a_guardrail_that_cannot_be_evaluated_refuses_although_a_grant_permits",
+        ),
+        (
+            HolderKeyRequired,
+            "src/broker/policy/mod.rs",
+            "a_grant_that_wants_proof_refuses_a_pass_without_a_holder_key",
+        ),
+        (
+            UnsupportedObligation,
+            "tests/broker/policy/obligations.rs",
+            "what_needs_a_gateway_is_refused_and_never_dropped",
+        ),
+        (
+            PassTooLarge,
+            "tests/server/http/story.rs",
+            "a_pass_that_would_be_too_large_is_refused_and_recorded",
+        ),
+        (
+            ConstraintMismatch,
+            "tests/broker/policy/obligations.rs",
+            "constraints_that_do_not_fit_the_request_or_the_manifest_are_refused",
+        ),
+        (
+            ContextMissing,
+            "tests/broker/policy/obligations.rs",
+            "a_pin_holds_every_tool_that_has_the_argument_to_the_context",
+        ),
+        (
+            StewardMismatch,
+            "tests/server/http/story.rs",
+            "a_refusal_lists_every_reason",
+        ),
+        (
+            SubjectToken,
+            "tests/server/oauth/behalf.rs",
+            "a_subject_token_that_is_not_believed_opens_nothing",
+        ),
+        // The broker's API.
+        (
+            InvalidRequest,
+            "tests/broker/policy/decisions.rs",
+            "malformed_questions_are_refused_even_when_partial_is_allowed",
+        ),
+        (
+            RequestTooLarge,
+            "tests/server/http/bad_input.rs",
+            "a_body_has_its_type_and_its_size",
+        ),
+        (
+            UnsupportedMediaType,
+            "tests/verify/tower/refusals.rs",
+            "content_that_could_be_read_in_two_ways_is_refused",
+        ),
+        (
+            Unauthenticated,
+            "tests/broker/operator.rs",
+            "an_expired_token_is_told_apart_from_a_forbidden_operation",
+        ),
+        (
+            Forbidden,
+            "tests/broker/operator.rs",
+            "each_role_may_do_what_the_table_says",
+        ),
+        (
+            NotFound,
+            "tests/server/http/bad_input.rs",
+            "unknown_routes_and_methods_are_problems_too",
+        ),
+        (
+            HttpMethodNotAllowed,
+            "tests/server/http/bad_input.rs",
+            "unknown_routes_and_methods_are_problems_too",
+        ),
+        (
+            Conflict,
+            "tests/server/http/bad_input.rs",
+            "what_is_not_there_is_404_and_what_is_there_already_409",
+        ),
+        (
+            IdempotencyConflict,
+            "tests/server/http/idempotency.rs",
+            "the_same_key_for_another_body_is_refused",
+        ),
+        (
+            Suspended,
+            "tests/server/http/story.rs",
+            "a_revoked_agent_is_refused_until_it_is_reinstated",
+        ),
+        (
+            TaskEnded,
+            "tests/server/http/story.rs",
+            "a_pass_is_asked_for_used_narrowed_and_revoked",
+        ),
+        (
+            RateLimited,
+            "tests/server/http/auth.rs",
+            "too_many_requests_are_429_with_a_time_to_wait",
+        ),
+        (
+            Timeout,
+            "tests/server/http/running.rs",
+            "a_slow_head_and_a_slow_request_are_cut_off",
+        ),
+        (
+            Unavailable,
+            "tests/server/http/running.rs",
+            "what_cannot_be_recorded_is_503",
+        ),
+        (
+            StorageLow,
+            "tests/process/disk/full.rs",
+            "minting_ends_first_and_revoking_last",
+        ),
+        (
+            Internal,
+            "src/server/middleware.rs",
+            "a_panic_ends_its_request_alone_and_tells_nothing",
+        ),
+    ]
+};
+
+/// The text of the test `name` in `file`, from its name to its end.
+fn test_in(file: &str, name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let begin = text
+        .find(&format!("fn {name}()"))
+        .unwrap_or_else(|| panic!("{file} has no test `{name}`"));
+    let head = text[..begin].rsplit_once('\n').unwrap();
+    assert!(head.0.ends_with("test]"), "{file}: `{name}` is no test");
+    let indent: String = head
+        .1
+        .chars()
+        .take_while(|character| *character == ' ')
+        .collect();
+    let (body, _) = text[begin..]
+        .split_once(&format!("\n{indent}}}\n"))
+        .unwrap();
+    let lines = body
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_reason_of_the_verifier_is_given() {
+    for (code, name, run) in [
+        bytes_cases(),
+        revocation_cases(),
+        call_cases(),
+        fault_cases(),
+    ]
+    .concat()
+    {
+        let denial = run(&Scene::new()).expect_err(name);
+        assert_eq!(denial.codes(), [code], "{code}: {name}: {denial}");
+        assert_eq!(denial.code(), code, "{name}");
+    }
+}
+
+#[test]
+fn every_other_reason_is_given_where_the_table_says() {
+    let here = [
+        bytes_cases(),
+        revocation_cases(),
+        call_cases(),
+        fault_cases(),
+    ]
+    .concat();
+    let mut shown: Vec<_> = here
+        .iter()
+        .map(|(code, ..)| *code)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    for (code, file, name) in ELSEWHERE {
+        let test = test_in(file, name);
+        let words = [
+            format!("\"{code}\""),
+            format!("\\\"{code}\\\""),
+            format!("ReasonCode::{code:?}"),
+        ];
+        assert!(
+            words.iter().any(|word| test.contains(word.as_str())),
+            "{file}: `{name}` does not show `{code}`"
+        );
+        shown.push(*code);
+    }
+    shown.sort_unstable();
+    let mut all = ReasonCode::ALL.to_vec();
+    all.sort_unstable();
+    assert_eq!(shown, all, "each code once");
+}
+
+#[test]
+fn a_refusal_lists_every_reason_with_its_block() {
+    let scene = Scene::new();
+    let pass = scene.pass(json!({"tools": ["transfer"], "read_only": true,
+        "constraints": {"transfer": {"/amount": {"max": 100}, "/owner": {"in": ["acme"]}}}}));
+    let mut narrowing = Narrowing::default();
+    narrowing.expires_at = Some(scene.issuer.now());
+    narrowing.rights = Some(vec![rights(json!({"tools": ["read_ledger"]}))]);
+    let longer = attenuate(&pass, &narrowing).unwrap().token;
+    let denial = scene
+        .call(&longer, "transfer", json!({"amount": "a", "owner": "x"}))
+        .unwrap_err();
+    let Denial::Refused(refusals) = denial else {
+        panic!("{denial}")
+    };
+    let mut found: Vec<_> = refusals
+        .iter()
+        .map(|refusal| (refusal.block, refusal.code))
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        (Some(0), ReasonCode::ArgumentConstraint),
+        (Some(0), ReasonCode::ArgumentType),
+        (Some(0), ReasonCode::ReadOnly),
+        (Some(1), ReasonCode::Expired),
+        (Some(1), ReasonCode::NotGranted),
+    ];
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_pass_for_another_server_is_told_so_first() {
+    let scene = Scene::new();
+    let mut detail = GrantedDetail::new("https://b.example/mcp".parse::<ServerUri>().unwrap());
+    detail.tools.push("read_ledger".parse().unwrap());
+    let denial = scene.read(&scene.issuer.mint(vec![detail])).unwrap_err();
+    assert_eq!(
+        denial.codes(),
+        [ReasonCode::Audience, ReasonCode::NotGranted]
+    );
+}
+
+#[test]
+fn a_pass_at_the_edge_of_its_size_is_minted_and_one_past_it_is_refused() {
+    let issuer = Issuer::new();
+    let mint = |values: &[String]| {
+        let detail = rights(
+            json!({"tools": ["transfer"], "constraints": {"transfer": {"/owner": {"in": values}}}}),
+        );
+        token::mint(&issuer.root, &issuer.content(vec![detail])).map(|draft| draft.token)
+    };
+    let long = |length: usize| "x".repeat(length);
+    let length =
+        |first: usize| mint(&[long(first), "y".repeat(1000)]).map(|pass| pass.expose().len());
+    let base = length(1000).unwrap();
+    // Four characters carry three bytes, so that the last byte that fits ends the text at 4096.
+    let fits = 1000 + (token::MAX_PASS_BYTES - base) * 3 / 4;
+    assert_eq!(length(fits), Ok(token::MAX_PASS_BYTES));
+    assert_eq!(
+        length(fits + 1),
+        Err(MintError::TooLarge(token::MAX_PASS_BYTES + 2))
+    );
+    assert_eq!(MintError::TooLarge(0).code(), ReasonCode::PassTooLarge);
+    issuer
+        .verifier()
+        .verify(mint(&[long(fits), "y".repeat(1000)]).unwrap().expose())
+        .unwrap();
+}
+
+#[test]
+fn two_hundred_rights_are_minted_and_one_more_is_refused() {
+    let issuer = Issuer::new();
+    let mint = |tools: usize| {
+        let mut detail = rights(json!({"tools": [], "prompts": ["p"]}));
+        detail.tools = (1..tools)
+            .map(|number| format!("{number:x}").parse().unwrap())
+            .collect();
+        token::mint(&issuer.root, &issuer.content(vec![detail])).map(|_| ())
+    };
+    assert_eq!(mint(token::MAX_RIGHTS), Ok(()));
+    assert_eq!(
+        mint(token::MAX_RIGHTS + 1),
+        Err(MintError::TooManyRights(201))
+    );
+    assert_eq!(
+        MintError::TooManyRights(201).code(),
+        ReasonCode::PassTooLarge
+    );
+}
+
+#[test]
+fn a_revoked_key_is_named_to_a_pass_that_is_in_use_and_unknown_to_one_that_comes_anew() {
+    let scene = Scene::new();
+    let token = scene.plain();
+    let pass = scene.verifier.verify(token.expose()).unwrap();
+    let expires_at = scene.issuer.now().plus(Duration::from_secs(600));
+    let revoked = RevocationEntry {
+        subject: Subjects::key(KeyId(1)),
+        cut_off: None,
+        expires_at,
+    };
+    let frame = Frame {
+        keys: Some(Vec::new()),
+        revocations: vec![revoked],
+        ..scene.issuer.frame()
+    };
+    scene.issuer.tell(&scene.verifier, frame);
+    let in_use = scene
+        .verifier
+        .clear(&pass, &Call::tool("read_ledger", None))
+        .unwrap_err();
+    assert_eq!(in_use.codes(), [ReasonCode::RevokedKey]);
+    assert_eq!(
+        scene.verifier.admit(&pass).unwrap_err().codes(),
+        [ReasonCode::RevokedKey]
+    );
+    assert_eq!(
+        scene.verifier.verify(token.expose()).unwrap_err().codes(),
+        [ReasonCode::TokenKeyUnknown]
+    );
+}
+
+#[test]
+fn a_right_call_is_cleared_and_says_for_whom() {
+    let scene = Scene::new();
+    let permit = scene
+        .call(&constrained(&scene), "transfer", json!({"amount": 5}))
+        .unwrap();
+    assert_eq!(
+        (permit.name(), permit.agent().as_str()),
+        ("transfer", "research-bot")
+    );
+    assert_eq!(permit.chain().len(), 1);
+    assert_eq!(permit.cleared_at(), scene.issuer.now());
+    assert_eq!(
+        permit.valid_until(),
+        "2026-11-22T10:05:00Z".parse::<Timestamp>().unwrap()
+    );
+    let calls = [
+        (
+            Call::resource("file:///srv/data/x"),
+            json!({"tools": ["read_ledger"], "resources": ["file:///srv/data"]}),
+        ),
+        (
+            Call::prompt("summary", None),
+            json!({"prompts": ["summary"]}),
+        ),
+    ];
+    for (call, members) in calls {
+        let pass = scene.verifier.verify(scene.pass(members).expose()).unwrap();
+        scene.verifier.clear(&pass, &call).unwrap();
+    }
+}

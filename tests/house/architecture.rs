@@ -1,0 +1,492 @@
+//! The house rules of `docs/ARCHITECTURE.md`, held by reading the source: floors, who may name
+//! what, and how long a file may be.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The crates and where their sources lie. The compiler keeps the floors between crates; this test keeps those inside.
+const CRATES: [(&str, &str); 4] = [
+    ("core", "src/core"),
+    ("verify", "src/verify"),
+    ("broker", "src/broker"),
+    ("app", "src"),
+];
+
+/// The rooms of each crate and their floors. A room uses rooms on lower floors of its crate, and itself.
+const FLOORS: &[(&str, &str, u8)] = &[
+    ("core", "base", 0),
+    ("core", "token", 1),
+    ("core", "possession", 2),
+    ("core", "wire", 2),
+    ("core", "schema", 3),
+    ("verify", "verifier", 0),
+    ("verify", "feed", 1),
+    ("verify", "tower", 1),
+    ("broker", "identity", 0),
+    ("broker", "policy", 0),
+    ("broker", "domain", 1),
+    ("broker", "ledger", 2),
+    ("broker", "use cases", 3),
+    ("app", "api", 0),
+    ("app", "server", 1),
+    ("app", "cli", 2),
+];
+
+/// Files and folders that together are one room.
+const ROOM_OF: &[(&str, &str, &[&str])] = &[
+    (
+        "verify",
+        "verifier",
+        &[
+            "builder",
+            "genuine",
+            "permit",
+            "reporting",
+            "revocations",
+            "state",
+            "verifier",
+            "with_proof",
+        ],
+    ),
+    (
+        "broker",
+        "use cases",
+        &[
+            "broker",
+            "disk",
+            "error",
+            "feed",
+            "issuing",
+            "keys",
+            "open",
+            "options",
+            "policy_store",
+            "registry",
+            "trail",
+        ],
+    ),
+];
+
+/// Rooms that use a room of their own floor or a higher one all the same, with the reason.
+const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
+    (
+        "broker",
+        "domain",
+        "ledger",
+        "the state folds records, which the ledger numbers and chains",
+    ),
+    (
+        "broker",
+        "domain",
+        "use cases",
+        "eligibility refuses in the words of the broker's errors",
+    ),
+];
+
+/// Text that may stand only in some places, with the reason.
+const ONLY_IN: &[(&str, &[&str], &str)] = &[
+    (
+        "biscuit_auth",
+        &["core/token/"],
+        "one room speaks Biscuit, so that the format can be read in one place",
+    ),
+    (
+        "of_durable_records",
+        &["broker/ledger/"],
+        "a receipt is the ledger's word that a record is durable",
+    ),
+    (
+        "sled::",
+        &["broker/ledger/views/"],
+        "sled holds the views and nothing else",
+    ),
+    (
+        "ct_merkle",
+        &["broker/ledger/tree/merkle.rs"],
+        "one file speaks of the tree's shape",
+    ),
+    (
+        "csv::",
+        &["broker/ledger/audit/"],
+        "one room writes tables for other programs",
+    ),
+    ("cedar_policy", &["broker/policy/"], "one room speaks Cedar"),
+    ("axum::", &["server/"], "one room answers HTTP"),
+    ("hyper::", &["server/"], "one room answers HTTP"),
+    (
+        "fs::",
+        &[
+            "core/base/secret_file.rs",
+            "verify/feed/",
+            "broker/policy/source.rs",
+            "broker/ledger/",
+            "broker/disk/",
+            "broker/domain/",
+            "broker/issuing/codes.rs",
+            "broker/keys/",
+            "broker/registry/directory.rs",
+            "broker/trail/",
+            "broker/open.rs",
+            "broker/policy_store.rs",
+            "server/edge/tls.rs",
+            "server/config/",
+            "cli/",
+        ],
+        "tokens and decisions read no files: the policy directory is read in `policy/source.rs` alone",
+    ),
+    (
+        "rand::",
+        &["core/base/random.rs"],
+        "randomness makes keys and names, and decides nothing",
+    ),
+    (
+        "clap::",
+        &["cli/", "main.rs"],
+        "the command line is the outermost floor",
+    ),
+    (
+        "reqwest::",
+        &["server/", "cli/", "main.rs", "verify/feed"],
+        "decisions make no requests",
+    ),
+    (
+        "println!",
+        &["cli/", "main.rs"],
+        "a library does not write to the terminal",
+    ),
+    (
+        "print!",
+        &["cli/", "main.rs"],
+        "a library does not write to the terminal",
+    ),
+    ("dbg!", &[], "left over from debugging"),
+    (
+        "SystemTime::now",
+        &["core/base/time.rs"],
+        "decisions are given a clock",
+    ),
+    (
+        "Instant::now",
+        &["core/base/time.rs"],
+        "decisions are given a clock",
+    ),
+    ("todo!", &[], "nothing is half-built"),
+    ("unimplemented!", &[], "nothing is half-built"),
+];
+
+/// Files of more than [`LONG`] lines, with the reason why they are not two.
+const LONG_FILES: &[(&str, &str)] = &[(
+    "broker/domain/state/mod.rs",
+    "one fold over every event there is, arm by arm",
+)];
+
+/// A soft limit: a file is cut by responsibility, and a longer one says why it is not.
+const LONG: usize = 600;
+
+/// No file is longer.
+const TOO_LONG: usize = 1000;
+
+struct Source {
+    /// Below `src`, with slashes.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    fn all() -> Vec<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut sources = Vec::new();
+        walk(&root, &mut |path| {
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_string_lossy()
+                    .replace('\\', "/");
+                sources.push(Self {
+                    path: relative,
+                    text: fs::read_to_string(path).unwrap(),
+                });
+            }
+        });
+        assert!(sources.len() > 20, "the source was not found");
+        sources
+    }
+
+    /// The crate that the file belongs to.
+    fn member(&self) -> &'static str {
+        let below = |member: &&(&'static str, &str)| {
+            member.0 != "app" && self.path.starts_with(&format!("{}/", member.0))
+        };
+        CRATES.iter().find(below).map_or("app", |member| member.0)
+    }
+
+    /// The room that the file is in; `None` for the root file of a crate.
+    fn room(&self) -> Option<&str> {
+        let own = self.member();
+        let path = if own == "app" {
+            &self.path[..]
+        } else {
+            &self.path[own.len() + 1..]
+        };
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        let name = first.strip_suffix(".rs").unwrap_or(first);
+        (!rest.is_empty() || !matches!(name, "lib" | "main")).then(|| room_of(own, name))
+    }
+
+    /// The code with its line numbers: without comments and what strings say.
+    fn code(&self) -> impl Iterator<Item = (usize, String)> {
+        self.text
+            .lines()
+            .enumerate()
+            .map(|(index, line)| (index + 1, without_strings_and_comment(line)))
+    }
+
+    /// Every room that the file names through `crate::`.
+    fn uses(&self) -> BTreeSet<String> {
+        let code: String = self.code().map(|(_, line)| line + "\n").collect();
+        let mut rooms = BTreeSet::new();
+        for (at, _) in code.match_indices("crate::") {
+            let before = code[..at].chars().next_back();
+            if before.is_some_and(|character| character.is_alphanumeric() || character == '_') {
+                continue;
+            }
+            let rest = &code[at + "crate::".len()..];
+            match rest.strip_prefix('{') {
+                Some(list) => rooms.extend(members(list)),
+                None => rooms.extend(identifier(rest)),
+            }
+        }
+        rooms
+    }
+}
+
+fn walk(directory: &Path, visit: &mut impl FnMut(&Path)) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            walk(&path, visit)
+        } else {
+            visit(&path)
+        }
+    }
+}
+
+fn without_strings_and_comment(line: &str) -> String {
+    let mut code = String::new();
+    let mut characters = line.chars().peekable();
+    let mut in_string = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if in_string => drop(characters.next()),
+            '"' => in_string = !in_string,
+            '/' if !in_string && characters.peek() == Some(&'/') => break,
+            _ if in_string => {}
+            // A quote as a character literal begins no string.
+            '\'' if characters.peek() == Some(&'"') => drop(characters.next()),
+            other => code.push(other),
+        }
+    }
+    code
+}
+
+fn identifier(text: &str) -> Option<String> {
+    let name: String = text
+        .trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The first identifiers of a brace list, its inner lists left out.
+fn members(list: &str) -> Vec<String> {
+    let mut depth = 0_usize;
+    let mut found = Vec::new();
+    let mut start = 0;
+    for (at, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                found.extend(identifier(&list[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.extend(identifier(&list[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn floor(member: &str, room: &str) -> Option<u8> {
+    let is_it = |entry: &&(&str, &str, u8)| entry.0 == member && entry.1 == room;
+    FLOORS.iter().find(is_it).map(|(_, _, floor)| *floor)
+}
+
+/// The room that a top-level file, folder or name of a crate belongs to.
+fn room_of<'n>(member: &str, name: &'n str) -> &'n str {
+    let holds =
+        |entry: &&(&str, &'static str, &[&str])| entry.0 == member && entry.2.contains(&name);
+    ROOM_OF.iter().find(holds).map_or(name, |entry| entry.1)
+}
+
+#[test]
+fn every_room_has_a_floor() {
+    for source in Source::all() {
+        if let Some(room) = source.room() {
+            let known = floor(source.member(), room).is_some();
+            assert!(
+                known,
+                "src/{}: `{room}` is in no row of the floor table",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
+fn a_floor_uses_only_floors_below() {
+    let sources = Source::all();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for source in &sources {
+        let member = source.member();
+        let Some((room, own)) = source
+            .room()
+            .and_then(|room| Some((room, floor(member, room)?)))
+        else {
+            continue;
+        };
+        for used in source.uses() {
+            let used = room_of(member, &used);
+            // Macros and items of the crate's root are no rooms.
+            let Some(other) = floor(member, used) else {
+                continue;
+            };
+            seen += 1;
+            let excepted = EXCEPTIONS
+                .iter()
+                .any(|(of, from, to, _)| (*of, *from, *to) == (member, room, used));
+            if used != room && other >= own && !excepted {
+                wrong.push(format!(
+                    "src/{} (floor {own}) uses `{used}` (floor {other})",
+                    source.path
+                ));
+            }
+        }
+    }
+    assert!(
+        seen > 50,
+        "only {seen} uses were found: is the search broken?"
+    );
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn what_may_be_named_in_one_place_is_named_there_only() {
+    let mut wrong = Vec::new();
+    for source in Source::all() {
+        for (line, code) in source.code() {
+            for (text, places, reason) in ONLY_IN {
+                let named = code.match_indices(text).any(|(at, _)| {
+                    let before = code[..at].chars().next_back();
+                    !before.is_some_and(|character| character.is_alphanumeric() || character == '_')
+                });
+                // `eprintln!` is `println!` with a letter before it.
+                let named =
+                    named || (text.starts_with("print") && code.contains(&format!("e{text}")));
+                if named && !places.iter().any(|place| source.path.starts_with(place)) {
+                    wrong.push(format!("src/{}:{line}: `{text}` ({reason})", source.path));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long: Vec<_> = Source::all()
+        .into_iter()
+        .map(|source| (source.text.lines().count(), source.path))
+        .filter(|(lines, _)| *lines > LONG)
+        .collect();
+    for (lines, path) in &long {
+        assert!(
+            *lines <= TOO_LONG,
+            "src/{path} has {lines} lines; {TOO_LONG} are the limit"
+        );
+        assert!(
+            LONG_FILES.iter().any(|(listed, _)| listed == path),
+            "src/{path} has {lines} lines: split it, or list it with a reason"
+        );
+    }
+    for (listed, _) in LONG_FILES {
+        assert!(
+            long.iter().any(|(_, path)| path == listed),
+            "src/{listed} is not long any more: take it off the list"
+        );
+    }
+}
+
+#[test]
+fn no_test_or_example_is_too_long() {
+    let mut seen = 0;
+    for directory in ["tests", "examples", "load-tests"] {
+        walk(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(directory),
+            &mut |path| {
+                if path.extension().is_some_and(|extension| extension == "rs") {
+                    let lines = fs::read_to_string(path).unwrap().lines().count();
+                    assert!(
+                        lines <= TOO_LONG,
+                        "{} has {lines} lines; {TOO_LONG} are the limit",
+                        path.display()
+                    );
+                    seen += 1;
+                }
+            },
+        );
+    }
+    assert!(seen > 20, "the tests were not found");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for source in Source::all() {
+        assert!(
+            source.text.starts_with("//! "),
+            "src/{} does not begin with a `//!` line",
+            source.path
+        );
+    }
+}
+
+#[test]
+fn the_search_itself_finds_what_it_should() {
+    let source = Source {
+        path: "core/token/x.rs".to_owned(),
+        text: "use crate::{\n    base::{ids::A, time},\n    verify::B, // crate::http\n};\nlet x = crate::cli::run(\"crate::audit\");\n"
+            .to_owned(),
+    };
+    assert_eq!(
+        source.uses(),
+        ["base", "cli", "verify"].map(str::to_owned).into()
+    );
+    assert_eq!(source.room(), Some("token"));
+    assert_eq!(
+        without_strings_and_comment(r#"a("b // \" c", '"') // d"#),
+        "a(, ') "
+    );
+}

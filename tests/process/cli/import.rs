@@ -1,0 +1,180 @@
+//! Registering servers: asking a live one, and manifests from files.
+
+use crate::cli::ledger::{Answers, listen};
+use support::workspace::{MANIFEST, Workspace, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_server_is_asked_for_every_page_and_believed_in_nothing() {
+    let home = Workspace::serving();
+    for (name, answers) in [("events", Answers::Events), ("json", Answers::Json)] {
+        let server = listen(answers, None).await;
+        let ran = home.run(&[
+            "server", "add", &server, "--name", name, "--import", "--json",
+        ]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let view: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let manifest = &view["manifest"];
+        let tools: Vec<_> = manifest["tools"].as_object().unwrap().keys().collect();
+        assert_eq!(tools, ["read_file", "read_ledger", "transfer"]);
+        assert!(
+            manifest["tools"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|tool| tool["read_only"] == false)
+        );
+        assert!(
+            manifest["tools"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|tool| tool["schema_digest"].is_string())
+        );
+        assert_eq!(text(manifest, "/tools/read_ledger/arguments/0"), "/year");
+        assert!(manifest["prompts"]["summarise"].is_object());
+        assert_eq!(text(manifest, "/resources/0/uri"), "file:///srv/books");
+        assert!(
+            ran.err.contains("--trust-annotations: read_ledger"),
+            "{}",
+            ran.err
+        );
+        assert!(ran.err.contains("`/path` looks like a path"), "{}", ran.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn annotations_are_believed_when_the_operator_says_so() {
+    let home = Workspace::serving();
+    let server = listen(Answers::Json, None).await;
+    let add = [
+        "server",
+        "add",
+        &server,
+        "--name",
+        "ledger",
+        "--import",
+        "--trust-annotations",
+    ];
+    let view = home.json(&add);
+    assert_eq!(view["manifest"]["tools"]["read_ledger"]["read_only"], true);
+    assert_eq!(view["manifest"]["tools"]["transfer"]["read_only"], false);
+
+    let again = home.run(&add);
+    assert_eq!(again.code, 1);
+    assert!(again.err.contains("--replace"), "{}", again.err);
+    home.ok(&[
+        "server",
+        "add",
+        &server,
+        "--name",
+        "ledger",
+        "--import",
+        "--replace",
+    ]);
+    assert_eq!(
+        home.json(&["server", "show", "ledger"])["manifest"]["tools"]["read_ledger"]["read_only"],
+        false
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_behind_a_token_wants_it() {
+    let home = Workspace::serving();
+    let server = listen(Answers::Events, Some("sesame")).await;
+    let add = ["server", "add", &server, "--name", "ledger", "--import"];
+    let refused = home.run(&add);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("401") && refused.err.contains("--token"),
+        "{}",
+        refused.err
+    );
+    let mut with_token = add.to_vec();
+    with_token.extend(["--token", "-"]);
+    let ran = home.run_with("sesame\n", &with_token);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!ran.out.contains("sesame") && !ran.err.contains("sesame"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_speaks_no_mcp_registers_nothing() {
+    let mut home = Workspace::serving();
+    let server = format!("{}/mcp", home.url());
+    let ran = home.run(&["server", "add", &server, "--name", "ledger", "--import"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("streamable HTTP endpoint"), "{}", ran.err);
+    assert_eq!(
+        home.json(&["server", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+    home.stop();
+}
+
+#[test]
+fn a_manifest_makes_the_round_trip_through_a_file() {
+    let home = Workspace::serving();
+    home.write("ledger.toml", MANIFEST);
+    let add = [
+        "server",
+        "add",
+        "https://ledger.example/mcp",
+        "--name",
+        "ledger",
+        "--manifest",
+        "ledger.toml",
+    ];
+    let first = home.json(&add);
+    home.write(
+        "again.toml",
+        &home.ok(&["server", "show", "ledger", "--toml"]),
+    );
+    let second = home.json(&["server", "add", "--manifest", "again.toml", "--replace"]);
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_bad_manifest_is_a_usage_error_that_names_the_file() {
+    let home = Workspace::serving();
+    for (name, text, words) in [
+        (
+            "a.toml",
+            "server = \"https://a.example\"\nname = \"a\"\ntolls = 1\n",
+            "tolls",
+        ),
+        ("b.toml", "name = \"a\"\n", "server"),
+        (
+            "c.json",
+            r#"{"server":"https://a.example","name":"a","name":"b"}"#,
+            "name",
+        ),
+        ("d.yaml", "", ".toml"),
+        (
+            "e.toml",
+            "server = \"https://b.example\"\nname = \"a\"\n",
+            "command line",
+        ),
+    ] {
+        home.write(name, text);
+        let mut arguments = vec!["server", "add", "--manifest", name];
+        if name.starts_with('e') {
+            arguments.insert(2, "https://a.example");
+        }
+        let ran = home.run(&arguments);
+        assert_eq!(ran.code, 2, "{name}: {ran:?}");
+        assert!(
+            ran.err.contains(name) && ran.err.contains(words),
+            "{name}: {}",
+            ran.err
+        );
+    }
+    assert_eq!(
+        home.json(&["server", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+}

@@ -1,0 +1,14 @@
+//! The `hallpass` command as people and scripts run it: the built binary, a real broker, a real MCP server.
+
+mod clients;
+mod holder;
+mod import;
+mod issuers;
+mod keys;
+mod ledger;
+mod offline;
+mod operations;
+mod proofs;
+mod tls;
+mod transcript;
+mod usage;

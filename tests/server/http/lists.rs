@@ -1,0 +1,143 @@
+//! Lists: every item once, in pages.
+
+use hallpass_broker::identity::AgentKey;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use support::test_broker::{TestBroker, body_of, refused};
+
+/// Every item of the list at `path`, fetched `limit` at a time.
+async fn all(house: &TestBroker, path: &str, limit: usize) -> Vec<Value> {
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    let join = if path.contains('?') { '&' } else { '?' };
+    loop {
+        let page = house
+            .operator(Method::GET, &format!("{path}{join}limit={limit}{cursor}"))
+            .send()
+            .await
+            .unwrap();
+        let page = body_of(page).await;
+        let of_page = page["items"].as_array().unwrap();
+        assert!(of_page.len() <= limit);
+        items.extend(of_page.iter().cloned());
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return items,
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_together_are_the_whole_list_in_order() {
+    let house = TestBroker::new().await;
+    for name in ["a", "b", "c", "d"] {
+        house
+            .add_agent(&AgentKey::generate(format!("bot-{name}").parse().unwrap()))
+            .await;
+        house.open_task().await;
+        house
+            .token(&format!("operator-{name}"), &["auditor"], &[])
+            .await;
+        let server = json!({"server": format!("https://{name}.example/mcp"), "name": format!("server-{name}")});
+        house
+            .operator(Method::POST, "/v1/servers")
+            .json(&server)
+            .send()
+            .await
+            .unwrap();
+        house
+            .operator(Method::POST, "/v1/stewards")
+            .json(&json!({"name": name}))
+            .send()
+            .await
+            .unwrap();
+        let agent = json!({"agent": format!("bot-{name}")});
+        house
+            .operator(Method::POST, "/v1/revocations")
+            .json(&agent)
+            .send()
+            .await
+            .unwrap();
+    }
+    let lists = [
+        ("/v1/agents", 5),
+        ("/v1/tasks", 4),
+        ("/v1/operators", 5),
+        ("/v1/servers", 5),
+        ("/v1/stewards", 5),
+        ("/v1/revocations", 4),
+        ("/v1/audit?agent=research-bot&order=oldest", 13),
+        ("/v1/audit?agent=research-bot", 13),
+    ];
+    for (path, count) in lists {
+        let whole = all(&house, path, 200).await;
+        assert_eq!(whole.len(), count, "{path}");
+        for limit in [1, 2, 3] {
+            assert_eq!(all(&house, path, limit).await, whole, "{path} by {limit}");
+        }
+    }
+    let (newest, oldest) = (
+        all(&house, "/v1/audit", 200).await,
+        all(&house, "/v1/audit?order=oldest", 200).await,
+    );
+    assert!(newest.iter().rev().eq(oldest.iter()));
+}
+
+#[tokio::test]
+async fn a_cursor_is_refused_by_another_list_and_another_filter() {
+    let house = TestBroker::new().await;
+    for _ in 0..3 {
+        house.open_task().await;
+    }
+    let page = house
+        .operator(Method::GET, "/v1/tasks?limit=1")
+        .send()
+        .await
+        .unwrap();
+    let cursor = body_of(page).await["next"].as_str().unwrap().to_owned();
+    for path in [
+        "/v1/tasks?agent=research-bot",
+        "/v1/agents?limit=1",
+        "/v1/audit?order=oldest",
+    ] {
+        let (status, body) =
+            refused(house.operator(Method::GET, &format!("{path}&cursor={cursor}"))).await;
+        assert_eq!((status, &body["field"]), (400, &json!("cursor")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_found_by_what_it_is_about() {
+    let house = TestBroker::new().await;
+    let task = house.open_task().await["task_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    house.open_task().await;
+    let of_task = all(&house, &format!("/v1/audit?task={task}"), 200).await;
+    let types: Vec<_> = of_task
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(types, ["token_issued", "task_opened"]);
+    assert!(
+        of_task
+            .iter()
+            .all(|event| event["request"].as_str().unwrap().starts_with("req_"))
+    );
+    let by_steward = all(&house, "/v1/audit?steward=alice", 200).await;
+    assert!(by_steward.len() > 4);
+    let head = body_of(
+        house
+            .operator(Method::GET, "/v1/audit/head")
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let last = &all(&house, "/v1/audit", 1).await[0];
+    assert_eq!(
+        (&head["sequence"], &head["hash"]),
+        (&last["seq"], &last["hash"])
+    );
+}

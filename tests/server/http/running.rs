@@ -1,0 +1,298 @@
+//! Running: health, draining, TLS, and a journal that stopped.
+
+use std::time::Duration;
+
+use hallpass::server::{self, Server, TlsFiles};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use support::test_broker::{Recorder, TestBroker, options, task};
+
+async fn admin(house: &TestBroker, path: &str) -> (StatusCode, String) {
+    let response = house
+        .client
+        .get(format!("http://{}{path}", house.admin_address))
+        .send()
+        .await
+        .unwrap();
+    (response.status(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_on_their_own_listener() {
+    let house = TestBroker::new().await;
+    assert_eq!(
+        admin(&house, "/livez").await,
+        (StatusCode::OK, "alive\n".to_owned())
+    );
+    assert_eq!(
+        admin(&house, "/readyz").await,
+        (StatusCode::OK, "ready\n".to_owned())
+    );
+    assert_eq!(
+        admin(&house, "/metrics").await,
+        (StatusCode::OK, "# EOF\n".to_owned())
+    );
+    assert_eq!(admin(&house, "/v1/tasks").await.0, StatusCode::NOT_FOUND);
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let response = house.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_of_our_own_and_says_how_it_may_be_kept() {
+    let house = TestBroker::new().await;
+    let request = house
+        .operator(Method::GET, "/v1/agents")
+        .header("x-request-id", "req_mine");
+    let response = request.send().await.unwrap();
+    let id = response.headers()["x-request-id"].to_str().unwrap();
+    assert!(id.starts_with("req_") && id.len() == 36, "{id}");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert!(
+        !response
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+    let seen = house.recorder.seen.lock().unwrap().clone();
+    assert_eq!(
+        seen.last().unwrap(),
+        &("GET".to_owned(), "/v1/agents".to_owned(), 200)
+    );
+}
+
+#[tokio::test]
+async fn the_trace_id_is_in_the_audit_trail() {
+    let house = TestBroker::new().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let open = house
+        .agent(Method::POST, "/v1/tasks")
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    open.json(&task()).send().await.unwrap();
+    let page = house
+        .operator(Method::GET, "/v1/audit?limit=1")
+        .send()
+        .await
+        .unwrap();
+    let page: serde_json::Value = page.json().await.unwrap();
+    assert_eq!(page["items"][0]["trace"], trace);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_under_way_and_ends_streams() {
+    let mut house = TestBroker::new().await;
+    let follow = format!("/v1/feed?server={}", support::SERVER);
+    let mut feed = house
+        .operator(Method::GET, &follow)
+        .header("accept", "text/event-stream")
+        .send()
+        .await
+        .unwrap();
+    assert!(feed.chunk().await.unwrap().is_some());
+
+    // A request whose body is still coming when the stop is asked for.
+    let body = json!({"name": "bob"}).to_string();
+    let mut connection = TcpStream::connect(house.address).await.unwrap();
+    let head = format!(
+        "POST /v1/stewards HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        house.admin,
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    // Answered later on another connection, so the server has the first one's head by then.
+    assert_eq!(
+        house
+            .operator(Method::GET, "/v1/agents")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
+    let address = house.address;
+    house.begin_stop();
+    // The feed ends because of the stop, so the stop has begun.
+    while feed.chunk().await.unwrap().is_some() {}
+    connection.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    house.stopped().await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_503() {
+    let house = TestBroker::new().await;
+    // What a failed sync does to the journal: nothing is recorded any more.
+    house.broker.close().await.unwrap();
+    let response = house
+        .agent(Method::POST, "/v1/tasks")
+        .json(&task())
+        .send()
+        .await
+        .unwrap();
+    assert!(response.headers().contains_key("retry-after"));
+    let (status, body) = support::test_broker::problem(response).await;
+    assert_eq!((status, &body["code"]), (503, &json!("unavailable")));
+    // Not even a read is answered when its assertion cannot be recorded.
+    assert_eq!(
+        house
+            .agent(Method::GET, "/v1/tasks")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+}
+
+#[tokio::test]
+async fn a_slow_head_and_a_slow_request_are_cut_off() {
+    let mut short = options();
+    short.times = server::Times {
+        head: Duration::from_millis(200),
+        request: Duration::from_millis(300),
+        ..short.times
+    };
+    let house = TestBroker::with(short).await;
+    let mut connection = TcpStream::connect(house.address).await.unwrap();
+    connection
+        .write_all(b"GET /v1/tasks HTTP/1.1\r\nhost:")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let read =
+        tokio::time::timeout(Duration::from_secs(10), connection.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection is still open");
+
+    let mut connection = TcpStream::connect(house.address).await.unwrap();
+    let head = format!(
+        "POST /v1/stewards HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 9\r\nconnection: close\r\n\r\n",
+        house.admin
+    );
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(
+        Duration::from_secs(10),
+        connection.read_to_string(&mut answer),
+    )
+    .await;
+    read.unwrap().unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 504 ") && answer.contains("\"timeout\""),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn tls_is_served_with_the_certificate_that_is_configured() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let files = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls = TlsFiles {
+        certificate: files.path().join("cert.pem"),
+        key: files.path().join("key.pem"),
+    };
+    std::fs::write(&tls.certificate, made.cert.pem()).unwrap();
+    std::fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&tls.key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let plain = TestBroker::new().await;
+    let with_tls = server::Options {
+        tls: Some(tls.clone()),
+        ..options()
+    };
+    let bind = || {
+        Server::bind(
+            with_tls.clone(),
+            plain.broker.clone(),
+            std::sync::Arc::new(Recorder::default()),
+        )
+    };
+    assert!(
+        bind()
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("open to others")
+    );
+    std::fs::set_permissions(&tls.key, std::fs::Permissions::from_mode(0o600)).unwrap();
+
+    let server = bind().await.unwrap();
+    let url = format!(
+        "https://localhost:{}/v1/keys.json",
+        server.local_addr().port()
+    );
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let served = tokio::spawn(server.serve(async { drop(stopped.await) }));
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([root])
+        .build()
+        .unwrap();
+    let response = client.get(&url).send().await.unwrap();
+    assert_eq!(
+        (response.status(), response.version()),
+        (StatusCode::OK, reqwest::Version::HTTP_2)
+    );
+    let stranger = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert!(stranger.get(&url).send().await.is_err());
+    drop((client, stop));
+    served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_taken_address_is_an_error_that_names_it() {
+    let house = TestBroker::new().await;
+    let taken = server::Options {
+        listen: house.address,
+        ..options()
+    };
+    let error = Server::bind(
+        taken,
+        house.broker.clone(),
+        std::sync::Arc::new(Recorder::default()),
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        error.to_string().contains(&house.address.to_string()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn no_more_connections_than_allowed() {
+    let house = TestBroker::with(server::Options {
+        max_connections: 3,
+        ..options()
+    })
+    .await;
+    let mut open = Vec::new();
+    let mut closed = false;
+    // The house's own client may keep one.
+    for _ in 0..4 {
+        let mut connection = TcpStream::connect(house.address).await.unwrap();
+        connection
+            .write_all(b"GET /v1/keys.json HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(Duration::from_secs(5), connection.read_exact(&mut answer))
+            .await
+            .unwrap();
+        match read {
+            Ok(_) => open.push(connection),
+            Err(_) => closed = true,
+        }
+    }
+    assert!(closed && !open.is_empty(), "{} are open", open.len());
+    drop(open);
+}

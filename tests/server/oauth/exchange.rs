@@ -1,0 +1,415 @@
+//! Token exchange: an agent that was handed a pass gets a narrower one of its own, which ends with it.
+
+use std::time::Duration;
+
+use hallpass_core::{
+    base::{holder::HolderKey, key::PrivateKey},
+    token::{Narrowing, PassToken, UnverifiedPass, attenuate},
+};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use crate::oauth::{
+    client::{exchange, ledger, pass_of, refused, register, token},
+    introspection::{secret, told, told_verifier},
+    proofs::proof,
+};
+use support::SERVER;
+use support::operator::ARCHIVE;
+use support::test_broker::{TestBroker, body_of, task};
+
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// A helper that may read, and a pass of the bot's that may read and search.
+struct ExchangeSetup {
+    house: TestBroker,
+    helper: String,
+    asking: String,
+    pass: String,
+    task: String,
+}
+
+impl ExchangeSetup {
+    async fn new() -> Self {
+        let house = TestBroker::new().await;
+        let helper = register(&house, "helper-bot", json!([])).await;
+        let asking = secret(&house, "ledger").await;
+        let mut request = task();
+        request["authorization_details"][0]["tools"] = json!(["read_ledger", "search_ledger"]);
+        let issued = body_of(
+            house
+                .agent(Method::POST, "/v1/tasks")
+                .json(&request)
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await;
+        let [pass, task] =
+            ["token", "task_id"].map(|name| issued[name].as_str().unwrap().to_owned());
+        Self {
+            house,
+            helper,
+            asking,
+            pass,
+            task,
+        }
+    }
+
+    /// The helper exchanges `pass`.
+    fn exchange(&self, pass: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
+        self.exchange_as(("helper-bot", &self.helper), pass, parameters)
+    }
+
+    fn exchange_as(
+        &self,
+        client: (&str, &str),
+        pass: &str,
+        parameters: &[(&str, &str)],
+    ) -> RequestBuilder {
+        exchange(&self.house, client, (pass, "access_token"), parameters)
+    }
+
+    async fn told(&self, pass: &str) -> Value {
+        told(&self.house, ("ledger", &self.asking), pass).await
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_gives_a_narrower_pass_of_the_actors() {
+    let scene = ExchangeSetup::new().await;
+    let answer = token(scene.exchange(
+        &scene.pass,
+        &[("scope", "tool:read_ledger tool:delete_ledger")],
+    ))
+    .await;
+    assert_eq!(answer["issued_token_type"], ACCESS_TOKEN);
+    assert_eq!(
+        (&answer["token_type"], &answer["scope"]),
+        (&json!("Bearer"), &json!("tool:read_ledger"))
+    );
+    assert!(answer.get("refresh_token").is_none() && answer["expires_in"].as_u64().unwrap() <= 300);
+    let pass = pass_of(&answer);
+    let claims = UnverifiedPass::parse(&pass)
+        .unwrap()
+        .dangerous_unverified_summary()
+        .claims
+        .unwrap();
+    assert_eq!(claims.agent, "helper-bot");
+    assert_ne!(claims.task, scene.task);
+    let told = scene.told(&pass).await;
+    assert_eq!(
+        (&told["client_id"], &told["sub"]),
+        (&json!("helper-bot"), &json!("research-bot"))
+    );
+    assert_eq!(
+        (&told["act"], &told["scope"]),
+        (&json!({"sub": "helper-bot"}), &json!("tool:read_ledger"))
+    );
+    // Everything that is left, where nothing is asked for; by name or URI of the server.
+    for parameters in [
+        &[][..],
+        &[("resource", SERVER)],
+        &[("audience", SERVER)],
+        &[("audience", "ledger")],
+    ] {
+        let answer = token(scene.exchange(&scene.pass, parameters)).await;
+        assert_eq!(
+            answer["scope"], "tool:read_ledger tool:search_ledger",
+            "{parameters:?}"
+        );
+    }
+    // Both tasks tell of each other.
+    let view = scene
+        .house
+        .operator(Method::GET, &format!("/v1/tasks/{}", claims.task))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        body_of(view).await["parent"],
+        json!({"task_id": scene.task, "agent": "research-bot"})
+    );
+    let view = scene
+        .house
+        .operator(Method::GET, &format!("/v1/tasks/{}", scene.task))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(body_of(view).await["children"].as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
+    let scene = ExchangeSetup::new().await;
+    let third = register(&scene.house, "third-bot", json!([])).await;
+    let child = pass_of(&token(scene.exchange(&scene.pass, &[])).await);
+    let grandchild = pass_of(&token(scene.exchange_as(("third-bot", &third), &child, &[])).await);
+    let told = scene.told(&grandchild).await;
+    assert_eq!(
+        told["act"],
+        json!({"sub": "third-bot", "act": {"sub": "helper-bot"}})
+    );
+    assert_eq!(told["sub"], "research-bot");
+    let complete = format!("/v1/tasks/{}/complete", scene.task);
+    assert_eq!(
+        scene
+            .house
+            .agent(Method::POST, &complete)
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
+    for dead in [&scene.pass, &child, &grandchild] {
+        assert_eq!(scene.told(dead).await, json!({"active": false}));
+        assert_eq!(
+            refused(scene.exchange(dead, &[])).await,
+            (400, "invalid_request".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_never_widens() {
+    let scene = ExchangeSetup::new().await;
+    let mut narrowing = Narrowing::default();
+    narrowing.rights = Some(vec![support::rights(json!({"tools": ["read_ledger"],
+        "constraints": {"read_ledger": {"/year": {"equal": 2026}}}}))]);
+    let narrowed = attenuate(&PassToken::from_text(scene.pass.clone()), &narrowing)
+        .unwrap()
+        .token;
+    let wide = ledger(&["read_ledger", "search_ledger"]).to_string();
+    for parameters in [
+        &[][..],
+        &[("scope", "tool:*")],
+        &[("authorization_details", wide.as_str())],
+    ] {
+        let answer = token(scene.exchange(narrowed.expose(), parameters)).await;
+        assert_eq!(answer["scope"], "tool:read_ledger", "{parameters:?}");
+        let told = scene.told(&pass_of(&answer)).await;
+        assert_eq!(told["scope"], "", "its constraint is no plain name");
+        let details = told["authorization_details"].to_string();
+        assert!(details.contains(r#""/year":{"equal":2026}"#), "{details}");
+    }
+    assert_eq!(
+        refused(scene.exchange(narrowed.expose(), &[("scope", "tool:search_ledger")])).await,
+        (400, "invalid_scope".to_owned())
+    );
+    for (name, value) in [
+        ("resource", "https://other.example/mcp"),
+        ("audience", "other"),
+        ("audience", "https://other.example/mcp"),
+    ] {
+        assert_eq!(
+            refused(scene.exchange(&scene.pass, &[(name, value)])).await,
+            (400, "invalid_target".to_owned()),
+            "{value}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_tokens_gets_no_token() {
+    let scene = ExchangeSetup::new().await;
+    let own = pass_of(&token(scene.exchange(&scene.pass, &[])).await);
+    let type_of = |name| (name, ACCESS_TOKEN);
+    let id_token = "urn:ietf:params:oauth:token-type:saml2";
+    let before = scene.house.records();
+    for (pass, parameters) in [
+        ("", vec![]),
+        ("x", vec![]),
+        (scene.house.admin.as_str(), vec![]),
+        (&scene.pass[1..], vec![]),
+        (&scene.pass, vec![("requested_token_type", id_token)]),
+        (&scene.pass, vec![("actor_token", own.as_str())]),
+        (&scene.pass, vec![type_of("actor_token_type")]),
+        (
+            &scene.pass,
+            vec![
+                ("actor_token", own.as_str()),
+                ("actor_token_type", id_token),
+            ],
+        ),
+        // Somebody else's.
+        (
+            &scene.pass,
+            vec![
+                ("actor_token", scene.pass.as_str()),
+                type_of("actor_token_type"),
+            ],
+        ),
+        (
+            &scene.pass,
+            vec![("actor_token", "x"), type_of("actor_token_type")],
+        ),
+        (&scene.pass, vec![("subject_token_type", ACCESS_TOKEN)]),
+    ] {
+        let answer = refused(scene.exchange(pass, &parameters)).await;
+        assert_eq!(
+            answer,
+            (400, "invalid_request".to_owned()),
+            "{parameters:?}"
+        );
+    }
+    assert_eq!(scene.house.records(), before);
+    let good = [
+        ("actor_token", own.as_str()),
+        type_of("actor_token_type"),
+        ("requested_token_type", ACCESS_TOKEN),
+    ];
+    token(scene.exchange(&scene.pass, &good)).await;
+    let unproven = scene.exchange_as(("helper-bot", "x"), &scene.pass, &[]);
+    assert_eq!(refused(unproven).await, (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
+    let scene = ExchangeSetup::new().await;
+    let (holder, thief) = (
+        PrivateKey::from_seed(&[7; 32]),
+        PrivateKey::from_seed(&[8; 32]),
+    );
+    let mut request = task();
+    request["holder_key"] = HolderKey::Ed25519(holder.public()).to_jwk();
+    request["max_delegation_depth"] = json!(1);
+    let issued = body_of(
+        scene
+            .house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let pass = issued["token"].as_str().unwrap();
+    let with = |key: &PrivateKey| {
+        scene
+            .exchange(pass, &[])
+            .header("dpop", proof(key, json!({}), json!({})))
+    };
+    assert_eq!(
+        refused(scene.exchange(pass, &[])).await,
+        (400, "invalid_dpop_proof".to_owned())
+    );
+    assert_eq!(
+        refused(with(&thief)).await,
+        (400, "invalid_dpop_proof".to_owned())
+    );
+    let answer = token(with(&holder)).await;
+    assert_eq!(answer["token_type"], "DPoP");
+    let told = told_verifier(&scene.house, &pass_of(&answer)).await;
+    let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
+    assert_eq!(
+        told["cnf"],
+        json!({"jkt": thumbprint}),
+        "as bound as its parent"
+    );
+    // A bearer pass may become a bound one.
+    let bound = scene
+        .exchange(&scene.pass, &[])
+        .header("dpop", proof(&thief, json!({}), json!({})));
+    assert_eq!(token(bound).await["token_type"], "DPoP");
+}
+
+#[tokio::test]
+async fn policy_is_asked_for_the_actor() {
+    let scene = ExchangeSetup::new().await;
+    let body = json!({"agent": "poor-bot", "steward": "alice", "secret": true});
+    let made = body_of(
+        scene
+            .house
+            .operator(Method::POST, "/v1/agents")
+            .json(&body)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let poor = ("poor-bot", made["client_secret"].as_str().unwrap());
+    let answer = refused(scene.exchange_as(poor, &scene.pass, &[])).await;
+    assert_eq!(answer, (400, "unauthorized_client".to_owned()));
+    assert_eq!(scene.house.records()["request_refused"], 1);
+}
+
+#[tokio::test]
+async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
+    let scene = ExchangeSetup::new().await;
+    let mut request = task();
+    (request["ttl_seconds"], request["context"]) = (json!(3600), json!({"ticket": "T-1"}));
+    let issued = body_of(
+        scene
+            .house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let answer = token(scene.exchange(issued["token"].as_str().unwrap(), &[])).await;
+    assert!(answer["expires_in"].as_u64().unwrap() <= 300, "{answer}");
+    let state = scene.house.broker.state();
+    let child = &state
+        .tasks()
+        .find(|task| task.record.agent.as_str() == "helper-bot")
+        .unwrap()
+        .record;
+    assert_eq!(child.purpose, request["purpose"].as_str().unwrap());
+    assert_eq!(
+        serde_json::to_value(&child.context).unwrap(),
+        request["context"]
+    );
+    // `oauth.token_ttl`, as it is when nobody set it.
+    assert_eq!(
+        child.ends_at.since(child.opened_at),
+        Duration::from_secs(300)
+    );
+}
+
+#[tokio::test]
+async fn resource_and_audience_add_up() {
+    let scene = ExchangeSetup::new().await;
+    scene.house.add_archive().await;
+    let mut request = task();
+    let archive = json!({"type": "mcp", "server": ARCHIVE, "tools": ["read"]});
+    request["authorization_details"]
+        .as_array_mut()
+        .unwrap()
+        .push(archive);
+    let issued = body_of(
+        scene
+            .house
+            .agent(Method::POST, "/v1/tasks")
+            .json(&request)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await;
+    let pass = issued["token"].as_str().unwrap();
+    for (parameters, scope) in [
+        (&[("resource", SERVER)][..], "tool:read_ledger"),
+        (&[("audience", "archive")], "tool:read"),
+        (
+            &[("resource", SERVER), ("audience", "archive")],
+            "tool:read tool:read_ledger",
+        ),
+        (
+            &[("audience", "ledger"), ("audience", ARCHIVE)],
+            "tool:read tool:read_ledger",
+        ),
+        (
+            &[("resource", SERVER), ("audience", SERVER)],
+            "tool:read_ledger",
+        ),
+    ] {
+        assert_eq!(
+            token(scene.exchange(pass, parameters)).await["scope"],
+            scope,
+            "{parameters:?}"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! Workloads as clients at every endpoint, and issuers that cannot be asked.
+
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use crate::oauth::{
+    client::{ASSERTION_TYPE, ask, basic, ledger, refused, register, token},
+    provider::{Provider, bearer},
+};
+use support::SERVER;
+use support::idp::{Reply, raw};
+use support::test_broker::{TestBroker, body_of, options, task};
+
+const READ: (&str, &str) = ("scope", "tool:read_ledger");
+const AT: (&str, &str) = ("resource", SERVER);
+
+fn as_client(proof: &str) -> [(&str, &str); 2] {
+    [
+        ("client_assertion", proof),
+        ("client_assertion_type", ASSERTION_TYPE),
+    ]
+}
+
+#[tokio::test]
+async fn a_workload_gives_back_what_it_was_given() {
+    let platform = Provider::start().await;
+    let house = platform.house().await;
+    let proof = platform.workload(json!({}));
+    let pass = token(bearer(&house, &proof, &[READ, AT])).await["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let form = [&as_client(&proof)[..], &[("token", &pass)]].concat();
+    let revoke = house.request(Method::POST, "/oauth/revoke").form(&form);
+    assert_eq!(revoke.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(house.records()["revoked"], 1);
+}
+
+#[tokio::test]
+async fn a_token_that_comes_for_another_client_is_not_used_up() {
+    let platform = Provider::start().await.once();
+    let house = platform.house().await;
+    let proof = platform.workload(json!({}));
+    let other = ("client_id", "build-bot");
+    let wrong = ask(
+        &house,
+        &[&as_client(&proof)[..], &[READ, AT, other]].concat(),
+    );
+    assert_eq!(refused(wrong).await, (401, "invalid_client".to_owned()));
+    assert_eq!(
+        refused(bearer(&house, &proof, &[READ, AT, other])).await,
+        (400, "invalid_grant".to_owned())
+    );
+    token(bearer(&house, &proof, &[READ, AT])).await;
+    assert_eq!(
+        refused(bearer(&house, &proof, &[READ, AT])).await,
+        (400, "invalid_grant".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_nobodys_failure() {
+    let provider = Provider::start().await;
+    provider
+        .idp
+        .site
+        .set("/keys", Reply::Raw(raw("500 X", "", "")));
+    let mut few = provider.trusted();
+    few.rates.per_second = 1.try_into().unwrap();
+    few.rates.burst = 20.try_into().unwrap();
+    let house = TestBroker::with(few).await;
+    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let unavailable = async |request: RequestBuilder| {
+        let answer = request.send().await.unwrap();
+        assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
+        let told: (u16, Value) = (answer.status().as_u16(), answer.json().await.unwrap());
+        (
+            told.0,
+            told.1["error"]
+                .as_str()
+                .or(told.1["code"].as_str())
+                .unwrap()
+                .to_owned(),
+        )
+    };
+    let (workload, id_token) = (provider.workload(json!({})), provider.id_token(json!({})));
+    let exchange = [
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", &*id_token),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:id_token",
+        ),
+    ];
+    let basic = basic("build-bot", &secret);
+    for _ in 0..8 {
+        for request in [
+            bearer(&house, &workload, &[READ, AT]),
+            ask(&house, &[&as_client(&workload)[..], &[READ, AT]].concat()),
+            bearer(&house, &provider.jag(json!({})), &[]).header("authorization", &basic),
+            house
+                .request(Method::POST, crate::oauth::client::TOKEN)
+                .form(&exchange)
+                .header("authorization", &basic),
+        ] {
+            assert_eq!(
+                unavailable(request).await,
+                (503, "temporarily_unavailable".to_owned())
+            );
+        }
+    }
+    let mut body = task();
+    body["subject_token"] = json!(id_token);
+    let opened = house.agent(Method::POST, "/v1/tasks").json(&body);
+    assert_eq!(unavailable(opened).await, (503, "unavailable".to_owned()));
+    assert!(
+        !house.records().contains_key("request_refused"),
+        "nothing was decided"
+    );
+}
+
+#[tokio::test]
+async fn a_subject_token_that_is_refused_is_explained() {
+    let provider = Provider::start().await;
+    let house = provider.house().await;
+    let mut question = task();
+    question["agent"] = json!("research-bot");
+    question["subject_token"] = json!(provider.id_token(json!({"exp": 1})));
+    let explained = house
+        .operator(Method::POST, "/v1/policy/explain")
+        .json(&question)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(explained.status(), StatusCode::OK);
+    let explained = body_of(explained).await;
+    assert_eq!(
+        (&explained["decision"], &explained["reasons"][0]["code"]),
+        (&json!("refused"), &json!("subject_token"))
+    );
+}
+
+#[tokio::test]
+async fn trusting_somebody_adds_a_grant_and_takes_none_away() {
+    let provider = Provider::start().await;
+    let grants = async |options| {
+        let house = TestBroker::with(options).await;
+        let metadata = house
+            .request(Method::GET, "/.well-known/oauth-authorization-server")
+            .send()
+            .await
+            .unwrap();
+        let metadata = body_of(metadata).await;
+        metadata["grant_types_supported"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let (alone, trusting) = (grants(options()).await, grants(provider.trusted()).await);
+    assert!(
+        alone.contains(&json!("urn:ietf:params:oauth:grant-type:token-exchange")),
+        "{alone:?}"
+    );
+    let bearer = json!(crate::oauth::provider::JWT_BEARER);
+    assert!(!alone.contains(&bearer));
+    assert_eq!(trusting, [&alone[..], &[bearer]].concat());
+}
