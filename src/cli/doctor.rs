@@ -17,6 +17,7 @@ use crate::{
         config_file::ConfigFile,
         error::{CliError, Exit},
         output::{Output, View},
+        session::Session,
     },
     server::config::Config,
 };
@@ -160,7 +161,7 @@ impl Doctor {
                 };
             }
         };
-        match client.get("/v1/policy", &[], &bearer).await {
+        match Session::new(client.clone(), bearer).policy().await {
             Ok(_) => Check::new(name, State::Ok, "the broker accepts it"),
             // A narrowed token is a sound one.
             Err(error) if error.exit() == Exit::Refused => Check::new(

@@ -26,7 +26,7 @@ use crate::server::{
     App,
     edge::{answer::Answer, describe::Described, problem::Problem},
 };
-use hallpass_broker::{Caller, domain::event::Actor};
+use hallpass_broker::Caller;
 use hallpass_core::base::{ReasonCode, digest::Digest};
 
 /// The request's idempotency key with its route, when it has one.
@@ -78,13 +78,7 @@ impl Once {
         let Some(key) = self.key else {
             return work(caller).await;
         };
-        let principal = match &caller.actor {
-            Actor::Agent(agent) => format!("agent {agent}"),
-            Actor::Operator(operator) => format!("operator {operator}"),
-            Actor::TaskClient(task) => format!("task client {task}"),
-            Actor::Steward(steward) => format!("steward {steward}"),
-            Actor::Broker => "broker".to_owned(),
-        };
+        let principal = caller.actor.to_string();
         let digest = Digest::of_parts(&[
             principal.as_bytes(),
             &[0],
@@ -168,7 +162,7 @@ impl fmt::Debug for Answers {
 /// Refuses a key that the journal knows: its answer was in memory only.
 async fn refuse_known(app: &App, digest: Digest) -> Result<(), Problem> {
     let broker = Arc::clone(&app.broker);
-    let found = tokio::task::spawn_blocking(move || broker.index().idempotency(&digest)).await;
+    let found = tokio::task::spawn_blocking(move || broker.views().idempotency(&digest)).await;
     let failed = |inside: String| {
         Problem::unavailable("whether this was done before cannot be told now", inside)
     };

@@ -42,10 +42,12 @@ impl App {
             // An agent is looked for besides when it is none, so that the time does not tell which it was.
             let client = first_known(readings, |read| {
                 let task: TaskId = read.id.parse().ok()?;
-                self.broker.authenticate_task_client(&task, &read.secret)
+                self.broker
+                    .issuance
+                    .authenticate_task_client(&task, &read.secret)
             });
             if let Some(client) = client {
-                self.admit_principal(&format!("agent {}", client.agent), context)?;
+                self.admit(&Actor::Agent(client.agent.clone()), context)?;
                 let caller = context.caller(Actor::TaskClient(client.task.clone()));
                 return Ok(Proven::Task(client, caller));
             }
@@ -109,13 +111,16 @@ impl App {
             }
             Presented::Secret { readings } => {
                 let agent = first_known(readings, |read| {
-                    self.broker.client_with_secret(&read.id, &read.secret)
+                    self.broker
+                        .registry
+                        .client_with_secret(&read.id, &read.secret)
                 });
                 let agent = agent.ok_or_else(|| {
                     self.not_a_client(context, "no client has this id and secret")
                 })?;
-                self.admit_principal(&format!("agent {agent}"), context)?;
-                let caller = context.caller(Actor::Agent(agent.clone()));
+                let actor = Actor::Agent(agent.clone());
+                self.admit(&actor, context)?;
+                let caller = context.caller(actor);
                 Ok(Client { agent, caller })
             }
             _ => Err(self.not_a_client(context, "no credential")),
@@ -135,15 +140,13 @@ impl App {
         else {
             return self.client(presented, context).await;
         };
-        let agent = self.broker.public_client(client_id);
+        let agent = self.broker.registry.public_client(client_id);
         let agent =
             agent.ok_or_else(|| self.not_a_client(context, "no public client has this id"))?;
         // SECURITY: who knows the id and nothing else uses up what its own network has, and nobody else's.
-        self.admit_principal(
-            &format!("agent {agent} at {}", network(context.peer)),
-            context,
-        )?;
-        let caller = context.caller(Actor::Agent(agent.clone()));
+        let actor = Actor::Agent(agent.clone());
+        self.admit_principal(&format!("{actor} at {}", network(context.peer)), context)?;
+        let caller = context.caller(actor);
         Ok(Client { agent, caller })
     }
 
