@@ -206,11 +206,11 @@ pub(crate) fn not_mintable(error: &MintError) -> Reason {
 }
 
 /// Reading the past failed.
-pub(crate) fn trail(error: impl std::fmt::Display) -> BrokerError {
+pub(crate) fn trail(error: impl fmt::Display) -> BrokerError {
     BrokerError::Trail(error.to_string())
 }
 
 /// A file of the broker's could not be read or written.
-pub(crate) fn files(error: impl std::fmt::Display) -> BrokerError {
+pub(crate) fn files(error: impl fmt::Display) -> BrokerError {
     BrokerError::Files(error.to_string())
 }
