@@ -66,7 +66,7 @@ pub use crate::{
         request::{IssueAgain, OpenTask},
         revoke_token::{GivenBack, PassOwner, TokenRevocations},
         task_clients::{OpenedForClient, TaskClient},
-        tasks::{DelegationReport, TaskView, Tasks},
+        tasks::{DelegationReport, DelegationView, ParentView, PassView, TaskView, Tasks},
     },
     keys::{
         files::{KeyFileError, KeysAtRest},
@@ -76,7 +76,7 @@ pub use crate::{
     },
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
-    policy_store::{GrantWritten, Policies, PolicyView},
+    policy_store::{GrantWritten, Policies, PolicyView, RuleView},
     registry::{
         agents::{AgentView, NewAgent, Registry, ServerView},
         client_secrets::SecretView,
@@ -87,7 +87,7 @@ pub use crate::{
         stewards::{StewardView, VerifiedSteward},
     },
     trail::{
-        calls::{CallPage, CallView},
+        calls::{CallPage, CallView, Gap, Whose},
         decisions::{DECISIONS_DIRECTORY, Decisions, DecisionsError, RecordedReports},
         reports::History,
         retention::Retention,

@@ -38,6 +38,7 @@ use crate::{
     trail::reports,
 };
 use hallpass_core::base::{
+    private_file,
     secret_file::{SecretFileError, write_secret},
     time::Clock,
 };
@@ -413,12 +414,7 @@ impl Applier {
 }
 
 fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| StartError::MakeDirectory {
+    private_file::create_dir(path).map_err(|source| StartError::MakeDirectory {
         path: path.to_owned(),
         source,
     })

@@ -24,6 +24,7 @@ use crate::{
 };
 use hallpass_core::{
     base::{
+        format::Format,
         ids::{IssuerUri, ServerUri},
         key::PublicKey,
         time::Timestamp,
@@ -186,6 +187,7 @@ impl Feed {
         };
         let state = self.changes.state();
         Ok(KeyDocument {
+            v: Format::One,
             iss: self.issuer.clone(),
             at: self.changes.now(),
             keys: root_keys(&state),
@@ -310,6 +312,7 @@ fn build_frame(
     let manifest = state.servers.get(server).filter(|_| manifest_changed);
     let suspended_holders = holders_changed.then(|| state.suspended_holders());
     Frame {
+        v: Format::One,
         iss: issuer.clone(),
         aud: server.clone(),
         epoch: state.epoch(),

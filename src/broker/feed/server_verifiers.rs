@@ -12,7 +12,7 @@ use crate::{
     BrokerError, Feed, LiveTask, ObjectKind, State, change::Changes, domain::event::TokenRecord,
 };
 use hallpass_core::{base::ids::ServerUri, token::VerifiedPass};
-use hallpass_verify::{Denial, FrameError, Pass, Verifier, verify_signatures};
+use hallpass_verify::{Denial, FrameError, Pass, Verifier, broker_side};
 
 /// The broker's own verifiers, by server.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl ServerVerifiers {
 
     /// The pass that `token` is, when a root key of this broker signed it; whether it lives is another question.
     pub(crate) fn genuine(&self, token: &str) -> Result<Option<VerifiedPass>, BrokerError> {
-        Ok(verify_signatures(&self.feed.key_document()?, token).ok())
+        Ok(broker_side::verify_signatures(&self.feed.key_document()?, token).ok())
     }
 
     /// The pass that `token` is, when the verifier for `server` admits it now, with that verifier.
@@ -72,8 +72,7 @@ impl ServerVerifiers {
             Err(BrokerError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match verifier
-            .verify_without_possession(token)
+        match broker_side::verify_without_possession(&verifier, token)
             .and_then(|pass| verifier.admit(&pass).map(|_| pass))
         {
             Ok(pass) => Ok(Some((verifier, pass))),

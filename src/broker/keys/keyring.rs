@@ -24,6 +24,7 @@ use crate::{
 };
 use hallpass_core::{
     base::{
+        format::Format,
         ids::{IssuerUri, KeyId},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
@@ -456,6 +457,7 @@ impl Keys {
         let keyring = self.ring();
         let old = keyring.active(purpose).map_err(files)?;
         let link = KeyLink {
+            v: Format::One,
             iss: self.rotation.issuer.clone(),
             old: old.public(),
             new,

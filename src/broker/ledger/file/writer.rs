@@ -24,7 +24,7 @@ use crate::{
             line::Body,
             queue::{Bounds, Next, Queue, Request},
             read::Durable,
-            retire, roll,
+            roll,
         },
         receipt::Receipt,
         record::{Head, Place, Record},
@@ -104,7 +104,6 @@ pub(super) fn spawn<E: ChainEvent>(
         queue: Arc::clone(&queue),
         reader,
         segment_bytes: options.segment_bytes.max(1),
-        quota_bytes: options.quota_bytes,
         gather: Mutex::new(Gather {
             head,
             next: end,
@@ -138,7 +137,6 @@ struct Writers<E> {
     queue: Arc<Queue<E>>,
     reader: Reader<E>,
     segment_bytes: u64,
-    quota_bytes: Option<u64>,
     gather: Mutex<Gather>,
     store: Mutex<Store>,
     views: Mutex<Views<E>>,
@@ -378,12 +376,7 @@ impl<E: ChainEvent> Writers<E> {
         if self.apply(views, &batch.records).is_err() {
             return;
         }
-        let tidied =
-            roll::forget_old_snapshots(&self.reader).and_then(|()| match self.quota_bytes {
-                Some(bytes) => retire::keep_at_most(&self.reader, bytes),
-                None => Ok(()),
-            });
-        if let Err(error) = tidied {
+        if let Err(error) = roll::forget_old_snapshots(&self.reader) {
             tracing::error!(%error, "old parts of the journal could not be removed");
         }
     }
