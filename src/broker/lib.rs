@@ -34,7 +34,7 @@ pub mod policy;
 mod policy_store;
 mod registry;
 #[cfg(test)]
-mod tests;
+mod several;
 mod trail;
 
 pub use crate::{

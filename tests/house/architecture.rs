@@ -71,7 +71,7 @@ const ROOM_OF: &[(&str, &str, &[&str])] = &[
             "options",
             "policy_store",
             "registry",
-            "tests",
+            "several",
             "trail",
         ],
     ),
