@@ -149,7 +149,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "tokens and decisions read no files: the policy directory is read in `policy/source.rs` alone",
     ),
     (
-        "Place",
+        "LinePlace",
         &[
             "broker/ledger/",
             "cli/",
