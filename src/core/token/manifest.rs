@@ -10,17 +10,26 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{
         digest::Digest,
+        format::Format,
         ids::{ServerName, ServerUri, ToolName},
+        json::{self, JsonError},
     },
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered. Unknown members are refused.
+/// What one MCP server offers, as registered.
+///
+/// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
+/// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The format that it is written in; absent means 1, and it is not answered.
+    #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
+    pub v: Format,
     /// The server's canonical resource URI: what passes name.
     pub server: ServerUri,
     /// A short name for people.
@@ -43,10 +52,20 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Reads a manifest from JSON, as registered with the broker: strictly, and at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Refuses duplicate member names, unknown members, and what is not a manifest.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse_as(bytes, MAX_MANIFEST_BYTES)
+    }
+
     /// A server that offers nothing yet.
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
         Self {
+            v: Format::One,
             server,
             name,
             aliases: BTreeSet::new(),
@@ -141,6 +160,8 @@ impl ResourceRoot {
         }
     }
 }
+
+const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -164,6 +164,17 @@ impl Kind {
     }
 }
 
+impl FromStr for Kind {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        [Self::Tool, Self::Resource, Self::Prompt]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| IdError::new("kind", text, "tool, resource or prompt"))
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

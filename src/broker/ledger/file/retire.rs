@@ -1,13 +1,13 @@
 //! Removing the oldest segments, into an archive where there is one.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use crate::ledger::file::{Journal, OpenError, Reader, files};
+use hallpass_core::base::private_file;
 
 impl Journal {
     /// Removes the segments before number `before`, oldest first, and returns the numbers of those that were.
@@ -76,11 +76,10 @@ fn copy(path: &Path, archive: &Path) -> Result<(), OpenError> {
         };
     }
     let write = || {
-        let mut copy = OpenOptions::new()
+        let mut copy = private_file::options()
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
             .open(&begun)?;
         io::copy(&mut File::open(path)?, &mut copy)?;
         copy.sync_all()?;
