@@ -33,6 +33,8 @@ mod options;
 pub mod policy;
 mod policy_store;
 mod registry;
+#[cfg(test)]
+mod tests;
 mod trail;
 
 pub use crate::{

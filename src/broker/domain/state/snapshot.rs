@@ -193,10 +193,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        domain::event::{Actor, Entry, LedgerEvent},
-        ledger::file::Place,
-    };
+    use crate::domain::event::{Actor, Entry, LedgerEvent};
     use hallpass_core::base::{digest::Digest, json, key::PrivateKey, time::Timestamp};
 
     fn at(second: u64) -> Timestamp {
@@ -339,7 +336,7 @@ mod tests {
             sequence,
             prev: Digest::ZERO,
             hash: Digest::ZERO,
-            place: Place::default(),
+            place: Default::default(),
             entry,
         }
     }
