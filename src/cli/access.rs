@@ -28,7 +28,7 @@ use hallpass_core::{
         time::{Clock as _, SystemClock},
     },
     token::PassToken,
-    wire::document::KeyDocument,
+    wire::{self, document::KeyDocument},
 };
 
 /// An operator's way to the broker.
@@ -158,10 +158,15 @@ impl Signer {
 }
 
 fn read_key_document(value: Value, of: impl std::fmt::Display) -> Result<KeyDocument, CliError> {
-    serde_json::from_value(value).map_err(|error| {
-        CliError::failed(format!(
+    wire::read(value).map_err(|error| {
+        let failed = CliError::failed(format!(
             "the key document of `{of}` cannot be read: {error}"
-        ))
+        ));
+        if error.is_newer() {
+            failed.hint("upgrade this hallpass: the broker is newer")
+        } else {
+            failed
+        }
     })
 }
 

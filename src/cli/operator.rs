@@ -100,8 +100,6 @@ enum Role {
     Admin,
     /// Reading everything.
     Auditor,
-    /// Approving what needs approval.
-    Approver,
     /// Following the feed of its servers.
     Verifier,
 }
@@ -111,7 +109,6 @@ impl From<Role> for event::Role {
         match role {
             Role::Admin => Self::Admin,
             Role::Auditor => Self::Auditor,
-            Role::Approver => Self::Approver,
             Role::Verifier => Self::Verifier,
         }
     }

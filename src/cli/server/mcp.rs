@@ -13,7 +13,7 @@ use crate::cli::{
     client::{body, http_client},
     error::CliError,
 };
-use hallpass_core::base::{error::chain, ids::ServerUri, json::parse};
+use hallpass_core::base::{error::chain, ids::ServerUri, json::parse, media_type::MediaType};
 
 /// What a server says that it offers, as it says it.
 #[derive(Debug, Default)]
@@ -155,10 +155,7 @@ impl Session<'_> {
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let is_stream = media
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("text/event-stream");
+        let is_stream = MediaType::split(media).is("text/event-stream");
         if is_stream {
             return self.answer_in_stream(response).await;
         }

@@ -17,7 +17,7 @@ use hallpass_core::{
     base::ids::AgentId,
     token::{Delegation, delegate},
 };
-use hallpass_verify::verify_signatures;
+use hallpass_verify::broker_side::verify_signatures;
 
 /// `hallpass token delegate`.
 #[derive(Debug, Args)]

@@ -103,13 +103,7 @@ impl Verify {
             call: call_digest(call),
         };
         let proof = sign_proof(key.key(), &content).map_err(CliError::failed)?;
-        Ok(verifier.verify_with_proof(
-            token,
-            &Presented {
-                proof: &proof,
-                method: "POST",
-            },
-        ))
+        Ok(verifier.verify_with_proof(token, &Presented::new(&proof, "POST")))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use axum::extract::State;
+use serde_json::Value;
 
 use crate::{
-    api::{Page, decisions::DecisionsRequest},
+    api::Page,
     server::{
         App,
         api::{
@@ -18,7 +19,7 @@ use crate::{
         },
         edge::{
             answer::Answer,
-            extract::{Input, Params},
+            extract::{Input, Params, unreadable},
             idempotency::Once,
             problem::Problem,
         },
@@ -31,20 +32,21 @@ use hallpass_broker::{
 };
 use hallpass_core::{
     base::time::Timestamp,
-    wire::report::{MAX_BATCH_REPORTS, Report},
+    wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
 /// Records what a verifier decided.
 #[utoipa::path(post, path = "/v1/decisions", operation_id = "decisions_create",
-    tag = "audit", security(("operator" = [])), request_body = DecisionsRequest,
+    tag = "audit", security(("operator" = [])), request_body = ReportBatch,
     responses((status = 201, description = "Durable", body = RecordedReports), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<DecisionsCreate>,
     once: Once,
-    input: Input<DecisionsRequest>,
+    input: Input<Value>,
 ) -> Result<Answer, Problem> {
-    let reports = input.value.reports;
+    let ReportBatch { reports, .. } =
+        ReportBatch::read(input.value).map_err(|error| unreadable(&error))?;
     if !(1..=MAX_BATCH_REPORTS).contains(&reports.len()) {
         return Err(Problem::invalid(
             "reports",
@@ -62,7 +64,7 @@ pub(crate) async fn create(
         .blocking(move |_| check((&session, now), &reports).map(|()| reports))
         .await??;
     let work = async |caller| {
-        let done = app.broker.record_reports(caller, reports).await?;
+        let done = app.broker.decisions.record_reports(caller, reports).await?;
         Answer::created(&done)
     };
     once.run(&app, (caller, input.digest), work).await
@@ -137,7 +139,7 @@ pub(crate) async fn list(
         after: params.after(&list)?,
         limit,
     };
-    let page = app.broker.calls(filter, window).await?;
+    let page = app.broker.history.calls(filter, window).await?;
     let next = page.next.map(|next| list.cursor(&next));
     Answer::ok(&Page {
         items: page.calls,

@@ -3,14 +3,16 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use crate::tower::{
-    answer::{self, Answer, REFUSED},
+    answer::{self, Answer, Refused},
     challenge::Challenge,
-    message::{MCP_METHOD, MCP_NAME, decode_mirrored},
+    mirrored::{self, MCP_METHOD, MCP_NAME},
 };
 use hallpass_core::{
     base::{
         ReasonCode,
-        ids::{ServerUri, is_loopback_host, split_canonical_http_uri},
+        ids::ServerUri,
+        media_type::MediaType,
+        uri::{Authority, Uri, is_loopback_host},
     },
     token::{rights::Kind, scope::scope_token},
 };
@@ -24,15 +26,12 @@ pub(super) fn admit_method(method: &Method) -> Result<(), Answer> {
     if matches!(*method, Method::POST | Method::GET | Method::DELETE) {
         return Ok(());
     }
-    Err(Answer::error(
-        StatusCode::METHOD_NOT_ALLOWED,
-        REFUSED,
-        "method not allowed",
-    )
-    .because(
-        ReasonCode::HttpMethodNotAllowed,
-        "this server takes POST, GET and DELETE",
-    )
+    Err(Answer::from(Refused {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        message: "method not allowed",
+        reason: ReasonCode::HttpMethodNotAllowed,
+        detail: "this server takes POST, GET and DELETE".into(),
+    })
     .header(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE")))
 }
 
@@ -51,36 +50,33 @@ pub(super) fn admit_origin(
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let own = split_canonical_http_uri(server.as_str()).map(|(_, host, ..)| host);
         allowed.iter().any(|allowed| allowed == origin)
-            || origin_host(origin).is_some_and(|host| Some(host) == own || is_loopback_host(host))
+            || origin_host(origin)
+                .is_some_and(|host| host == server.parts().host || is_loopback_host(host))
     };
     let mut origins = headers.get_all(header::ORIGIN).iter();
     match (origins.next(), origins.next()) {
         (None, _) => Ok(()),
         (Some(origin), None) if is_known(origin) => Ok(()),
-        _ => Err(
-            Answer::error(StatusCode::FORBIDDEN, REFUSED, "origin not allowed").because(
-                ReasonCode::Forbidden,
-                "requests from pages of this origin are not taken",
-            ),
-        ),
+        _ => Err(Refused {
+            status: StatusCode::FORBIDDEN,
+            message: "origin not allowed",
+            reason: ReasonCode::Forbidden,
+            detail: "requests from pages of this origin are not taken".into(),
+        }
+        .into()),
     }
 }
 
 /// The host of an `Origin` header; `None` for `null` and for what is no origin.
 fn origin_host(origin: &str) -> Option<&str> {
-    let (scheme, authority) = origin.split_once("://")?;
-    let port_at = if authority.starts_with('[') {
-        authority.find("]:").map(|at| at.saturating_add(1))
-    } else {
-        authority.find(':')
-    };
-    let (host, port) = authority.split_at_checked(port_at.unwrap_or(authority.len()))?;
-    let port_is_valid = port
-        .strip_prefix(':')
+    let uri = Uri::split(origin)?;
+    let is_origin = matches!(uri.scheme, "http" | "https") && uri.path.is_empty();
+    let authority = Authority::split(uri.authority?)?;
+    let port_is_valid = authority
+        .port
         .is_none_or(|port| port.parse::<u16>().is_ok());
-    (matches!(scheme, "http" | "https") && port_is_valid).then_some(host)
+    (is_origin && uri.ends_with_path() && port_is_valid).then_some(authority.host)
 }
 
 /// The token of a request, with its proof of possession when it came as `DPoP` (RFC 9449).
@@ -130,22 +126,16 @@ pub(super) fn credential<'p>(
                     token: token.trim_matches(' '),
                     proof,
                 }),
-                _ => Err(
-                    answer::proof_refused(&challenge.clone().for_dpop()).because(
-                        ReasonCode::ProofInvalid,
-                        "send exactly one `DPoP` header with a proof of possession",
-                    ),
-                ),
+                _ => Err(answer::proof_missing(&challenge.clone().for_dpop())),
             }
         }
-        _ => Err(
-            Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "a pass is needed")
-                .because(
-                    ReasonCode::TokenMissing,
-                    "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one",
-                )
-                .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers))),
-        ),
+        _ => Err(Answer::from(Refused {
+            status: StatusCode::UNAUTHORIZED,
+            message: "a pass is needed",
+            reason: ReasonCode::TokenMissing,
+            detail: "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one".into(),
+        })
+        .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers)))),
     }
 }
 
@@ -153,7 +143,7 @@ pub(super) fn credential<'p>(
 /// for the scope to ask for, and never more.
 fn hinted_scope(headers: &HeaderMap) -> Option<String> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let name = text(&MCP_NAME).and_then(decode_mirrored)?;
+    let name = text(&MCP_NAME).and_then(mirrored::decode)?;
     let kind = match text(&MCP_METHOD)? {
         "tools/call" => Kind::Tool,
         "prompts/get" => Kind::Prompt,
@@ -216,29 +206,17 @@ pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
     if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(());
     }
-    Err(Answer::error(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        REFUSED,
-        "unsupported media type",
-    )
-    .because(
-        ReasonCode::UnsupportedMediaType,
-        "send one `Content-Type: application/json`, in UTF-8 and not compressed",
-    ))
+    Err(Refused {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        message: "unsupported media type",
+        reason: ReasonCode::UnsupportedMediaType,
+        detail: "send one `Content-Type: application/json`, in UTF-8 and not compressed".into(),
+    }
+    .into())
 }
 
 fn is_json_in_utf8(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    let is_utf8 = |parameter: &str| {
-        parameter.split_once('=').is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("charset")
-                && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
-    };
-    is_json && parts.all(is_utf8)
+    MediaType::split(content_type).is_in_utf8("application/json")
 }
 
 /// Removes what is for the layer or for one connection: the server behind must not be able to use
@@ -258,9 +236,13 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 
 fn bad_request(challenge: &Challenge<'_>, detail: &'static str) -> Answer {
     let challenge = challenge.with_error("invalid_request", "one pass in the Authorization header");
-    Answer::error(StatusCode::BAD_REQUEST, REFUSED, "malformed authorization")
-        .because(ReasonCode::InvalidRequest, detail)
-        .challenge(&challenge)
+    Answer::from(Refused {
+        status: StatusCode::BAD_REQUEST,
+        message: "malformed authorization",
+        reason: ReasonCode::InvalidRequest,
+        detail: detail.into(),
+    })
+    .challenge(&challenge)
 }
 
 /// The header of a proof of possession (RFC 9449 section 4.1).
@@ -280,3 +262,22 @@ static STRIPPED: [HeaderName; 12] = [
     header::EXPECT,
     header::CONTENT_LENGTH,
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_the_vectors_of_uris_say() {
+        let rows = include_str!("../../core/base/uri/vectors.json");
+        let rows: Vec<Value> = serde_json::from_str(rows).unwrap();
+        let own = |host: &&str| *host == "ledger.example" || is_loopback_host(host);
+        for row in &rows {
+            let text = row["text"].as_str().unwrap();
+            let host = row.get("origin").and_then(Value::as_str);
+            assert_eq!(origin_host(text).filter(own), host, "{text:?}");
+        }
+    }
+}

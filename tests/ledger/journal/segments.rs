@@ -7,13 +7,14 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::Event,
+    domain::event::LedgerEvent,
     ledger::file::{
         Flaw, Journal, OpenError, Options, ReadError, Record, Storage, segment_name, segment_number,
     },
 };
 use tempfile::TempDir;
 
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 const SEGMENT_BYTES: u64 = 1500;
@@ -26,7 +27,7 @@ fn options() -> Options {
 
 fn open(dir: &Path) -> Result<(Journal, Vec<Record>), OpenError> {
     let mut seen = Vec::new();
-    let (recovered, _) = Journal::open(dir, options(), |record| seen.push(record.clone()))?;
+    let (recovered, _) = <Journal>::open(dir, options(), |record| seen.push(record.clone()))?;
     Ok((recovered.start(Box::new(|_| {}))?, seen))
 }
 
@@ -82,13 +83,16 @@ fn records_are_read_across_segments() {
         );
         let begins = record.place.offset == 0 && record.place.segment > 1;
         assert_eq!(
-            matches!(record.entry.event, Event::SegmentBegun { snapshot: None }),
+            matches!(
+                record.entry.event,
+                LedgerEvent::SegmentBegun { snapshot: None }
+            ),
             begins
         );
     }
     let notes = seen
         .iter()
-        .filter(|record| !matches!(record.entry.event, Event::SegmentBegun { .. }));
+        .filter(|record| !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. }));
     assert_eq!(
         notes.map(|record| record.entry.clone()).collect::<Vec<_>>(),
         (0..20).map(note).collect::<Vec<_>>()
@@ -156,7 +160,7 @@ fn only_the_last_segment_can_be_torn() {
     let torn = file(dir.path(), last);
     let bytes = fs::read(&torn).unwrap();
     fs::write(&torn, &bytes[..bytes.len() - 40]).unwrap();
-    let (recovered, recovery) = Journal::open(dir.path(), options(), |_| {}).unwrap();
+    let (recovered, recovery) = <Journal>::open(dir.path(), options(), |_| {}).unwrap();
     assert_eq!(recovery.torn.unwrap().segment, torn);
     drop(recovered);
 }
@@ -280,34 +284,6 @@ fn old_segments_go_to_the_archive_and_are_no_longer_read() {
     );
 }
 
-#[test]
-fn a_quota_drops_the_oldest_segments() {
-    let dir = TempDir::new().unwrap();
-    let mut with_quota = options();
-    with_quota.quota_bytes = Some(8000);
-    for _ in 0..2 {
-        let (recovered, _) = Journal::open(dir.path(), with_quota.clone(), |_| {}).unwrap();
-        let journal = recovered.start(Box::new(|_| {})).unwrap();
-        for n in 0..60 {
-            journal.append_blocking(vec![note(n)]).unwrap();
-            let lengths = files(&dir.path().join("journal")).into_iter();
-            let total: u64 = lengths
-                .map(|number| fs::metadata(file(dir.path(), number)).unwrap().len())
-                .sum();
-            assert!(total <= 8000 + SEGMENT_BYTES + 1000, "{total}");
-        }
-        assert!(journal.reader().first() > 1);
-    }
-    let (_, seen) = open(dir.path()).unwrap();
-    assert!(
-        seen.len() > 5
-            && seen
-                .iter()
-                .zip(&seen[1..])
-                .all(|(before, after)| after.prev == before.hash)
-    );
-}
-
 /// Writes to the file that it was given and follows to no other.
 struct OneFile(File);
 
@@ -330,7 +306,7 @@ impl Storage for OneFile {
 #[test]
 fn a_segment_that_cannot_be_begun_costs_nothing() {
     let dir = TempDir::new().unwrap();
-    let (recovered, _) = Journal::open(dir.path(), options(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), options(), |_| {}).unwrap();
     let journal = recovered
         .start_with_storage(|file| Box::new(OneFile(file)), Box::new(|_| {}))
         .unwrap();

@@ -7,13 +7,14 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::{Entry, Event},
+    domain::event::{Entry, LedgerEvent},
     ledger::file::{
         Journal, OpenError, Options, Record, Recovery, Restore, Snapshot, SnapshotError,
     },
 };
 use tempfile::TempDir;
 
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 /// What the records add up to here: their entries, and which of them were replayed.
@@ -45,7 +46,7 @@ impl Restore for Entries {
 
 impl Entries {
     fn take(&mut self, record: &Record) {
-        if !matches!(record.entry.event, Event::SegmentBegun { .. }) {
+        if !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. }) {
             self.all.push(record.entry.clone());
         }
     }
@@ -123,7 +124,7 @@ fn only_what_follows_the_newest_snapshot_is_replayed() {
     // Whoever wants all records still gets them.
     drop(journal);
     let mut all = Entries::default();
-    Journal::open(dir.path(), Options::default(), |record| all.take(record)).unwrap();
+    <Journal>::open(dir.path(), Options::default(), |record| all.take(record)).unwrap();
     assert_eq!(all.all, entries);
 }
 

@@ -1,14 +1,18 @@
-//! Server-sent events, cut at their ends: enough to filter the messages inside.
+//! Server-sent events, cut at their ends: enough to change the messages inside.
 
-use crate::tower::filter::{ListFilter, Unfilterable};
+use std::sync::Arc;
 
-/// Filters the messages in an event stream, event by event. Comments, ids and retry hints are
-/// sent on as they came; only an event whose message held a list is written anew.
+use crate::mcp::{Exchange, Rejection, ResponseTransform, transform_message};
+
+/// Applies a [`ResponseTransform`] to the messages in an event stream, event by event. Comments, ids
+/// and retry hints are sent as they came; only an event whose message was changed is written anew.
+///
+/// It performs no I/O: feed it with [`push`](Self::push) as bytes arrive, and send what it returns.
 #[derive(Debug)]
-pub(super) struct EventFilter {
-    filter: ListFilter,
+pub struct EventStream {
+    transform: Arc<dyn ResponseTransform>,
+    exchange: Exchange,
     max_bytes: usize,
-    farewell: Vec<u8>,
     /// The event that has begun.
     buffer: Vec<u8>,
     ends: Ends,
@@ -16,35 +20,35 @@ pub(super) struct EventFilter {
     failed: bool,
 }
 
-impl EventFilter {
-    /// Holds back at most `max_bytes` of one event.
-    pub(super) const fn new(filter: ListFilter, max_bytes: usize) -> Self {
-        let ends = Ends::new();
+impl EventStream {
+    /// A stream that belongs to `exchange`. It holds back at most `max_bytes` of one event.
+    #[must_use]
+    pub fn new(
+        transform: Arc<dyn ResponseTransform>,
+        exchange: Exchange,
+        max_bytes: usize,
+    ) -> Self {
         Self {
-            filter,
+            transform,
+            exchange,
             max_bytes,
-            farewell: Vec::new(),
             buffer: Vec::new(),
-            ends,
+            ends: Ends::new(),
             begun: false,
             failed: false,
         }
     }
 
-    /// The message to send in place of one that cannot be filtered, before the stream ends.
-    pub(super) fn with_farewell(mut self, message: &serde_json::Value) -> Self {
-        self.farewell = format!("data: {message}\n\n").into_bytes();
-        self
+    /// Whether the stream must end: the pass may no longer be used, or a message was rejected.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.failed || self.exchange.remaining().is_none()
     }
 
-    /// Whether the stream must end: the pass may no longer be used, or a message could not be filtered.
-    pub(super) fn is_over(&self) -> bool {
-        self.failed || self.filter.remaining().is_none()
-    }
-
-    /// Takes the next bytes of the stream and gives back the events that are whole now. When one is
-    /// too long or cannot be filtered, the farewell comes in its place and the stream is over.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+    /// Takes the next bytes of the stream and returns the events that are complete now. When one is
+    /// too long or was rejected, the error to the request comes in its place, if the request is
+    /// known, and the stream is over.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = bytes;
         while let Some((end, next)) = self
@@ -59,13 +63,14 @@ impl EventFilter {
         }
         self.buffer.extend_from_slice(rest);
         if self.buffer.len() > self.max_bytes {
-            self.fail(&mut out);
+            let too_long = self.transform.unreadable().answering(self.exchange.id());
+            self.fail(&too_long, &mut out);
         }
         out
     }
 
     /// What is left when the stream has ended. Some clients take an unfinished event for one.
-    pub(super) fn finish(&mut self) -> Vec<u8> {
+    pub fn finish(&mut self) -> Vec<u8> {
         let event = std::mem::take(&mut self.buffer);
         let mut out = Vec::new();
         self.pass_on(&event, &mut out);
@@ -73,18 +78,23 @@ impl EventFilter {
     }
 
     fn pass_on(&mut self, event: &[u8], out: &mut Vec<u8>) {
-        if !self.failed && self.write(event, out).is_err() {
-            self.fail(out);
+        if self.failed {
+            return;
+        }
+        if let Err(rejection) = self.write(event, out) {
+            self.fail(&rejection, out);
         }
     }
 
-    fn fail(&mut self, out: &mut Vec<u8>) {
+    fn fail(&mut self, rejection: &Rejection, out: &mut Vec<u8>) {
+        if !self.failed && self.exchange.purpose().is_some() {
+            out.extend_from_slice(format!("data: {}\n\n", rejection.to_json()).as_bytes());
+        }
         self.failed = true;
         self.buffer.clear();
-        out.append(&mut self.farewell);
     }
 
-    fn write(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), Unfilterable> {
+    fn write(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), Rejection> {
         // A byte order mark is allowed once, at the very start, and hides the first field's name.
         let is_first = !std::mem::replace(&mut self.begun, true);
         let event = event
@@ -98,9 +108,11 @@ impl EventFilter {
             out.extend_from_slice(event);
             return Ok(());
         }
-        match self.filter.apply(&message, self.max_bytes)? {
+        let changed =
+            transform_message(&*self.transform, &self.exchange, &message, self.max_bytes)?;
+        match changed {
             None => out.extend_from_slice(event),
-            Some(filtered) => {
+            Some(changed) => {
                 let others = lines
                     .iter()
                     .filter(|line| !line.is_empty() && data_of(line).is_none());
@@ -109,7 +121,7 @@ impl EventFilter {
                     out.push(b'\n');
                 }
                 out.extend_from_slice(b"data: ");
-                out.extend_from_slice(&filtered);
+                out.extend_from_slice(&changed);
                 out.extend_from_slice(b"\n\n");
             }
         }

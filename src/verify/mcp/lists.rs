@@ -4,99 +4,95 @@
 //! each call is cleared by itself. So there is an end to what one list may cost: what would go
 //! beyond it is hidden.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{Pass, Verifier};
-use hallpass_core::{
-    base::json,
-    token::{NamedRight, path::resource_segments, rights::Kind},
-};
+use crate::mcp::{Change, Exchange, Purpose, Rejection, ResponseTransform, ServerMessage};
+use hallpass_core::token::{NamedRight, path::resource_segments, rights::Kind};
 
-/// Filters lists for the holder of one pass.
-#[derive(Debug, Clone)]
-pub(super) struct ListFilter {
-    verifier: Arc<Verifier>,
-    pass: Pass,
-}
-
-/// A message that could not be filtered and must not be sent on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unfilterable;
+/// Hides the tools, prompts, resources and templates of a list that the pass does not allow.
+///
+/// It looks at the answers to lists, and at everything in a stream that may repeat such an answer.
+/// A filtered list is marked as private to its client, and stale after ten seconds.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ListFilter;
 
 impl ListFilter {
-    pub(super) const fn new(verifier: Arc<Verifier>, pass: Pass) -> Self {
-        Self { verifier, pass }
+    /// The filter.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+impl ResponseTransform for ListFilter {
+    fn concerns(&self, exchange: &Exchange) -> bool {
+        exchange
+            .purpose()
+            .is_none_or(|purpose| *purpose == Purpose::Lists)
     }
 
-    /// How long the pass may still be used; `None` when no longer.
-    pub(super) fn remaining(&self) -> Option<Duration> {
-        self.verifier.admit(&self.pass).ok()
-    }
-
-    /// Filters one JSON-RPC message as bytes; `None` when it is to be sent on as it is.
-    ///
-    /// # Errors
-    ///
-    /// When it is not one JSON object, strictly read, or a list in it is none.
-    pub(super) fn apply(
+    fn transform(
         &self,
-        message: &[u8],
-        max_bytes: usize,
-    ) -> Result<Option<Vec<u8>>, Unfilterable> {
-        let Value::Object(mut members) =
-            json::parse(message, max_bytes).map_err(|_| Unfilterable)?
-        else {
-            return Err(Unfilterable);
+        exchange: &Exchange,
+        message: &mut ServerMessage,
+    ) -> Result<Change, Rejection> {
+        let Some(result) = message.result_mut() else {
+            return Ok(Change::Unchanged);
         };
-        let Some(Value::Object(result)) = members.get_mut("result") else {
-            return Ok(None);
-        };
-        if !self.filter(result)? {
-            return Ok(None);
+        if !filter(exchange, result)? {
+            return Ok(Change::Unchanged);
         }
-        self.keep_private(result);
-        serde_json::to_vec(&members)
-            .map(Some)
-            .map_err(|_| Unfilterable)
+        keep_private(exchange, result);
+        Ok(Change::Changed)
     }
 
-    /// Filters every list that a result may hold; whether it held one.
-    fn filter(&self, result: &mut Map<String, Value>) -> Result<bool, Unfilterable> {
-        let mut is_list = false;
-        let viewing = Viewing {
-            filter: self,
-            left: Cell::new(MAX_LIST_COST),
-        };
-        for (member, shows) in LISTS {
-            let Some(list) = result.get_mut(*member) else {
-                continue;
-            };
-            list.as_array_mut()
-                .ok_or(Unfilterable)?
-                .retain(|entry| shows(&viewing, entry));
-            is_list = true;
-        }
-        Ok(is_list)
+    /// SECURITY: a list that cannot be read is not sent unfiltered.
+    fn unreadable(&self) -> Rejection {
+        unfilterable()
     }
+}
 
-    /// A list made for one holder is cached for nobody else, and not for long.
-    fn keep_private(&self, result: &mut Map<String, Value>) {
-        if let Some(scope) = result.get_mut("cacheScope") {
-            *scope = "private".into();
-        }
-        if let Some(ttl) = result.get_mut("ttlMs") {
-            let longest = self.remaining().unwrap_or_default().min(MAX_LIST_TTL);
-            let longest = u64::try_from(longest.as_millis()).unwrap_or(0);
-            *ttl = ttl.as_u64().unwrap_or(0).min(longest).into();
-        }
+fn unfilterable() -> Rejection {
+    Rejection::internal("the server's list cannot be filtered, and so is not sent")
+}
+
+/// Filters every list that a result may hold; whether it held one.
+fn filter(exchange: &Exchange, result: &mut Map<String, Value>) -> Result<bool, Rejection> {
+    let mut is_list = false;
+    let viewing = Viewing {
+        exchange,
+        left: Cell::new(MAX_LIST_COST),
+    };
+    for (member, shows) in LISTS {
+        let Some(list) = result.get_mut(*member) else {
+            continue;
+        };
+        list.as_array_mut()
+            .ok_or_else(unfilterable)?
+            .retain(|entry| shows(&viewing, entry));
+        is_list = true;
+    }
+    Ok(is_list)
+}
+
+/// A list made for one holder is cached for nobody else, and not for long.
+fn keep_private(exchange: &Exchange, result: &mut Map<String, Value>) {
+    if let Some(scope) = result.get_mut("cacheScope") {
+        *scope = "private".into();
+    }
+    if let Some(ttl) = result.get_mut("ttlMs") {
+        let longest = exchange.remaining().unwrap_or_default().min(MAX_LIST_TTL);
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(0);
+        *ttl = ttl.as_u64().unwrap_or(0).min(longest).into();
     }
 }
 
 /// One message that is being filtered, and what that may still cost.
-struct Viewing<'f> {
-    filter: &'f ListFilter,
+struct Viewing<'e> {
+    exchange: &'e Exchange,
     left: Cell<usize>,
 }
 
@@ -107,7 +103,7 @@ impl Viewing<'_> {
     }
 
     fn may_show(&self, kind: Kind, name: &str) -> bool {
-        let ListFilter { verifier, pass } = self.filter;
+        let (verifier, pass) = (self.exchange.verifier(), self.exchange.pass());
         self.spend(NAMING)
             && verifier.names(pass, kind, name)
             && self.spend(pass.verified().cost().saturating_add(ASKING))
@@ -134,7 +130,7 @@ impl Viewing<'_> {
         let Some(beginning) = resource_segments(directory) else {
             return false;
         };
-        let ListFilter { verifier, pass } = self.filter;
+        let (verifier, pass) = (self.exchange.verifier(), self.exchange.pass());
         let inside = pass
             .verified()
             .claims()
