@@ -125,6 +125,7 @@ pub use hallpass_core::{
     base::{
         ReasonCode,
         digest::Digest,
+        format::Format,
         holder::{HolderKey, P256Key},
         ids::{AgentId, IdError, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         json::JsonError,
@@ -134,7 +135,10 @@ pub use hallpass_core::{
     },
     possession::Presented,
     token::{Call, Hop, manifest::Manifest, rights::Kind},
-    wire::document::{KeyDocument, RootKeyEntry},
+    wire::{
+        DocumentError,
+        document::{KeyDocument, RootKeyEntry},
+    },
 };
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
 pub use reporting::ReportSink;
