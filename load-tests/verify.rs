@@ -160,7 +160,7 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
         checkpoint_key: None,
         checkpoint_key_chain: Vec::new(),
     };
-    verifier.accept_key_document(&document).unwrap();
+    verifier.accept_key_document(&document.into()).unwrap();
     let frame = Frame {
         iss,
         aud: SERVER.parse().unwrap(),

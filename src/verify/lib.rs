@@ -109,6 +109,7 @@ mod builder;
 pub mod feed;
 mod genuine;
 pub mod holder;
+mod key_document;
 pub mod mcp;
 mod permit;
 mod reporting;
@@ -134,8 +135,8 @@ pub use hallpass_core::{
     },
     possession::Presented,
     token::{Call, Hop, manifest::Manifest, rights::Kind},
-    wire::document::{KeyDocument, RootKeyEntry},
 };
+pub use key_document::KeyDocument;
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
 pub use reporting::ReportSink;
 pub use state::{FrameError, Memory};

@@ -46,6 +46,7 @@ const ROOM_OF: &[(&str, &str, &[&str])] = &[
         &[
             "builder",
             "genuine",
+            "key_document",
             "permit",
             "reporting",
             "revocations",

@@ -107,7 +107,9 @@ impl Broker {
             manifest,
         );
         let judge = builder.clock(Arc::clone(&self.clock)).build();
-        judge.accept_key_document(&document).map_err(unusable)?;
+        judge
+            .accept_key_document(&document.into())
+            .map_err(unusable)?;
         judge
             .accept_frame(&self.feed_frame(server, None)?.text)
             .map_err(unusable)?;

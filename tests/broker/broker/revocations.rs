@@ -121,7 +121,7 @@ fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
     )
     .clock(house.clock.clone())
     .build();
-    verifier.accept_key_document(&document).unwrap();
+    verifier.accept_key_document(&document.into()).unwrap();
     verifier
         .accept_frame(&broker.feed_frame(&uri, None).unwrap().text)
         .unwrap();
