@@ -36,6 +36,7 @@ use crate::{
 };
 use hallpass_core::base::{
     ids::KeyId,
+    private_file,
     secret_file::{SecretFileError, write_secret},
     time::Clock,
 };
@@ -347,12 +348,7 @@ fn applier(
 }
 
 fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| StartError::MakeDirectory {
+    private_file::create_dir(path).map_err(|source| StartError::MakeDirectory {
         path: path.to_owned(),
         source,
     })

@@ -1,17 +1,30 @@
 //! The broker as its HTTP client sees it: one request, one JSON answer, one error for people.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
-use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header, redirect};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::{GLOBAL, error::CliError};
-use hallpass_core::base::{
-    error::chain,
-    ids::{IssuerUri, is_loopback_host, split_canonical_http_uri},
-    json,
+use crate::{
+    api::{Page, shape},
+    cli::{GLOBAL, error::CliError},
+};
+use hallpass_core::{
+    base::{
+        error::chain,
+        ids::IssuerUri,
+        json,
+        uri::{HttpUri, is_loopback_host},
+    },
+    net::{self, ClientSettings, Connections, Proxies, ReadError, Roots},
 };
 
 /// How to reach the broker.
@@ -26,7 +39,7 @@ pub(super) struct Connection {
 }
 
 /// A client of one broker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: IssuerUri,
@@ -65,31 +78,35 @@ pub(super) fn http_client(
     url: &str,
     ca_file: Option<&PathBuf>,
 ) -> Result<reqwest::Client, CliError> {
-    let mut builder = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
-    if split_canonical_http_uri(url).is_some_and(|(_, host, _, _)| is_loopback_host(host)) {
-        builder = builder.no_proxy();
-    }
-    if let Some(path) = ca_file {
-        let pem = fs::read(path).map_err(|error| {
-            CliError::failed(format!("cannot read `{}`: {error}", path.display()))
-        })?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty());
-        let none = || {
-            CliError::failed(format!(
-                "`{}` holds no certificate in PEM form",
-                path.display()
-            ))
-        };
-        builder = builder.tls_certs_merge(certificates.ok_or_else(none)?);
-    }
-    builder
+    let is_here = HttpUri::split(url).is_some_and(|uri| is_loopback_host(uri.host));
+    let settings = ClientSettings {
+        roots: match ca_file {
+            Some(path) => Roots::MachineAnd(certificates(path)?),
+            None => Roots::Machine,
+        },
+        proxies: if is_here {
+            Proxies::Never
+        } else {
+            Proxies::FromEnvironment
+        },
+        connections: Connections::Reused,
+        connect_timeout: CONNECT_TIMEOUT,
+        read_timeout: None,
+    };
+    net::client(settings)
         .build()
         .map_err(|error| CliError::failed(format!("cannot set up TLS: {}", chain(&error))))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, CliError> {
+    let pem = fs::read(path)
+        .map_err(|error| CliError::failed(format!("cannot read `{}`: {error}", path.display())))?;
+    net::certificates(&pem).ok_or_else(|| {
+        CliError::failed(format!(
+            "`{}` holds no certificate in PEM form",
+            path.display()
+        ))
+    })
 }
 
 impl Client {
@@ -100,11 +117,7 @@ impl Client {
 
     /// Whether `issuer` has this broker's scheme, host and port.
     pub(super) fn has_origin_of(&self, issuer: &IssuerUri) -> bool {
-        let origin = |uri: &IssuerUri| {
-            split_canonical_http_uri(uri.as_str())
-                .map(|(scheme, host, port, _)| (scheme.to_owned(), host.to_owned(), port))
-        };
-        origin(&self.base) == origin(issuer)
+        self.base.parts().origin == issuer.parts().origin
     }
 
     pub(super) async fn get(
@@ -120,7 +133,7 @@ impl Client {
     pub(super) async fn post(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         bearer: &Bearer,
     ) -> Result<Value, CliError> {
         self.answer(self.request(Method::POST, path, bearer).json(body))
@@ -130,7 +143,7 @@ impl Client {
     pub(super) async fn put(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         bearer: &Bearer,
     ) -> Result<Value, CliError> {
         self.answer(self.request(Method::PUT, path, bearer).json(body))
@@ -157,10 +170,11 @@ impl Client {
             query.push(("limit", page.to_string()));
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let answer = self.get(path, &query, bearer).await?;
-            items.extend(crate::cli::view::items(&answer, "/items").iter().cloned());
-            match answer.get("next").and_then(Value::as_str) {
-                Some(next) => cursor = Some(next.to_owned()),
-                None => break,
+            let page: Page<Value> = shape::read_known(answer).map_err(unreadable)?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
             }
         }
         items.truncate(limit);
@@ -270,32 +284,26 @@ impl Client {
 
 /// A path segment, percent-encoded.
 pub(super) fn segment(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    utf8_percent_encode(text, SEGMENT).to_string()
 }
 
 /// The body of `response`, refused when it is longer than `max_bytes`.
-pub(super) async fn body(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    let failed = |error: reqwest::Error| {
-        CliError::failed(format!("the answer broke off: {}", chain(&error)))
-    };
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if bytes.len().saturating_add(chunk.len()) > max_bytes {
-            return Err(CliError::failed(format!(
-                "the answer is longer than {max_bytes} bytes"
-            )));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
+pub(super) async fn body(response: Response, max_bytes: usize) -> Result<Vec<u8>, CliError> {
+    net::read(response, max_bytes)
+        .await
+        .map_err(|error| match error {
+            ReadError::TooLong => {
+                CliError::failed(format!("the answer is longer than {max_bytes} bytes"))
+            }
+            ReadError::Broken(error) => {
+                CliError::failed(format!("the answer broke off: {}", chain(&error)))
+            }
+        })
+}
+
+/// The broker's answer has another shape than this program knows.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> CliError {
+    CliError::failed(format!("the broker's answer cannot be read: {error}"))
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, CliError> {
@@ -304,6 +312,13 @@ fn parse(bytes: &[u8]) -> Result<Value, CliError> {
             .hint("is this the URL of a hallpass broker?")
     })
 }
+
+/// What is encoded in a path segment: everything but unreserved characters (RFC 3986 section 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);

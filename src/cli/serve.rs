@@ -27,8 +27,8 @@ use hallpass_broker::{
     domain::event::Subject, ledger::file::Head,
 };
 use hallpass_core::base::{
-    ids::split_canonical_http_uri,
     time::{Clock, SystemClock},
+    uri::HttpUri,
 };
 
 /// Run the broker.
@@ -296,8 +296,7 @@ fn reload_on_hangup(
 
 /// Where the API is: OAuth alone is also below the path that an issuer may have.
 fn origin(issuer: &str) -> &str {
-    let path = split_canonical_http_uri(issuer).map_or("", |(.., path)| path);
-    issuer.strip_suffix(path).unwrap_or(issuer)
+    HttpUri::split(issuer).map_or(issuer, |uri| uri.origin)
 }
 
 /// What to type next, on the first start only.

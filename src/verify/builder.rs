@@ -12,8 +12,9 @@ use hallpass_core::{
     base::{
         ids::IssuerUri,
         time::{Clock, SystemClock},
+        uri::comparable_url,
     },
-    possession::{DEFAULT_ROOM, Nonces, ReplayGuard, comparable_url},
+    possession::{DEFAULT_ROOM, Nonces, ReplayGuard},
     token::{MAX_PASS_BYTES, manifest::Manifest},
 };
 
@@ -36,8 +37,22 @@ pub struct VerifierBuilder {
     remembered_proofs: usize,
 }
 
+impl Verifier {
+    /// Starts to build a verifier for the server that `manifest` describes. It believes the broker
+    /// `issuer`, and of it only what the feed key with this JWK thumbprint (RFC 7638) signed, or a
+    /// key that one vouched for.
+    #[must_use]
+    pub fn builder(
+        issuer: IssuerUri,
+        feed_key_thumbprint: impl Into<String>,
+        manifest: Manifest,
+    ) -> VerifierBuilder {
+        VerifierBuilder::new(issuer, feed_key_thumbprint.into(), manifest)
+    }
+}
+
 impl VerifierBuilder {
-    pub(super) fn new(issuer: IssuerUri, feed_key_pin: String, manifest: Manifest) -> Self {
+    fn new(issuer: IssuerUri, feed_key_pin: String, manifest: Manifest) -> Self {
         Self {
             issuer,
             feed_key_pin,

@@ -1,11 +1,8 @@
 //! The broker's key document, as verifiers and holders take it.
 
 use hallpass_core::{
-    base::{
-        ids::IssuerUri,
-        json::{self, JsonError},
-    },
-    wire::document,
+    base::ids::IssuerUri,
+    wire::{DocumentError, document},
 };
 
 /// The public keys of a broker: what it answers at `/v1/keys.json`.
@@ -20,9 +17,10 @@ impl KeyDocument {
     ///
     /// # Errors
     ///
-    /// Refuses duplicate member names, and what is not a key document.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
-        json::parse_as(bytes, MAX_BYTES).map(Self)
+    /// Refuses duplicate member names, a format or a critical member that this build does not know, and
+    /// what is not a key document.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
+        document::KeyDocument::from_json(bytes).map(Self)
     }
 
     /// The broker that it is of.
@@ -41,5 +39,3 @@ impl From<document::KeyDocument> for KeyDocument {
         Self(document)
     }
 }
-
-const MAX_BYTES: usize = 1024 * 1024;

@@ -135,6 +135,7 @@ pub use hallpass_core::{
     },
     possession::Presented,
     token::{Call, Hop, manifest::Manifest, rights::Kind},
+    wire::DocumentError,
 };
 pub use key_document::KeyDocument;
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
@@ -145,9 +146,12 @@ pub use verifier::{Pass, Verifier};
 /// What a server offers: the parts of a [`Manifest`].
 pub mod manifest {
     pub use hallpass_core::{
-        base::ids::{ServerName, ToolName},
+        base::{
+            format::Format,
+            ids::{ServerName, ToolName},
+        },
         token::{
-            manifest::{Capabilities, Prompt, ResourceRoot, Tool},
+            manifest::{Prompt, ResourceRoot, Tool},
             path::{Pointer, ResourceTree},
         },
     };

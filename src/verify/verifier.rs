@@ -9,10 +9,9 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    Denial, Fault, FrameError, KeyDocument, Memory, Permit, Refusal, VerifierBuilder,
+    Denial, Fault, FrameError, KeyDocument, Memory, Permit, Refusal,
     genuine::{genuine, refuse_foreign, unknown_key},
     state::State,
-    with_proof::proves_call,
 };
 use hallpass_core::{
     base::{
@@ -23,7 +22,7 @@ use hallpass_core::{
         key::PublicKey,
         time::{Clock, Timestamp},
     },
-    possession::{Nonces, ReplayGuard},
+    possession::{self, Nonces, ReplayGuard},
     token::{
         Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, Hop,
         MAX_PASS_BYTES, RequestFacts, VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
@@ -138,18 +137,6 @@ impl fmt::Debug for Pass {
 }
 
 impl Verifier {
-    /// Starts to build a verifier for the server that `manifest` describes. It believes the broker
-    /// `issuer`, and of it only what the feed key with this JWK thumbprint (RFC 7638) signed, or a
-    /// key that one vouched for.
-    #[must_use]
-    pub fn builder(
-        issuer: IssuerUri,
-        feed_key_thumbprint: impl Into<String>,
-        manifest: Manifest,
-    ) -> VerifierBuilder {
-        VerifierBuilder::new(issuer, feed_key_thumbprint.into(), manifest)
-    }
-
     /// Checks a token's bytes: structure, signatures, issuer, holder chain, revocation.
     ///
     /// A pass that is bound to a key is refused: it needs [`verify_with_proof`](Self::verify_with_proof).
@@ -329,13 +316,15 @@ impl Verifier {
         };
         let keys = document.feed_keys_from(&self.issuer, roots);
         if keys.is_empty() {
-            return Err(FrameError::Signature);
+            return Err(document
+                .newer_link()
+                .map_or(FrameError::Signature, FrameError::from));
         }
         state.trust_feed_keys(&keys);
         Ok(())
     }
 
-    /// What to keep over a restart; see [`VerifierBuilder::memory`].
+    /// What to keep over a restart; see [`VerifierBuilder::memory`](crate::VerifierBuilder::memory).
     #[must_use]
     pub fn memory(&self) -> Memory {
         self.state().memory().clone()
@@ -526,5 +515,18 @@ impl fmt::Debug for Verifier {
             .field("issuer", &self.issuer)
             .field("server", &self.server)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether the holder signed for this very call; a proof that names another call is refused.
+fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
+    match pass.proven_call {
+        None => Ok(false),
+        Some(proven) if possession::call_digest(call) == Some(proven) => Ok(true),
+        Some(_) => {
+            let detail =
+                "the proof is for another call: `hallpass_call` is not the digest of this one";
+            Err(Denial::because(ReasonCode::ProofCall, detail))
+        }
     }
 }

@@ -4,7 +4,6 @@ use crate::{Denial, Fault, Pass, Verifier};
 use hallpass_core::{
     base::{ReasonCode, time::Timestamp},
     possession::{self, Expected, Presented, ReplayError},
-    token::Call,
 };
 
 impl Verifier {
@@ -65,18 +64,5 @@ impl Verifier {
         self.nonces
             .as_ref()
             .map(|nonces| nonces.current(self.now()))
-    }
-}
-
-/// Whether the holder signed for this very call; a proof that names another call is refused.
-pub(super) fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
-    match pass.proven_call {
-        None => Ok(false),
-        Some(proven) if possession::call_digest(call) == Some(proven) => Ok(true),
-        Some(_) => {
-            let detail =
-                "the proof is for another call: `hallpass_call` is not the digest of this one";
-            Err(Denial::because(ReasonCode::ProofCall, detail))
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! what, and how long a file may be.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -18,6 +18,7 @@ const CRATES: [(&str, &str); 4] = [
 /// The rooms of each crate and their floors. A room uses rooms on lower floors of its crate, and itself.
 const FLOORS: &[(&str, &str, u8)] = &[
     ("core", "base", 0),
+    ("core", "net", 1),
     ("core", "token", 1),
     ("core", "possession", 2),
     ("core", "wire", 2),
@@ -128,6 +129,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     (
         "fs::",
         &[
+            "core/base/private_file.rs",
             "core/base/secret_file.rs",
             "verify/feed/",
             "broker/policy/source.rs",
@@ -158,7 +160,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ),
     (
         "reqwest::",
-        &["server/", "cli/", "main.rs", "verify/feed"],
+        &["core/net.rs", "server/", "cli/", "main.rs", "verify/feed"],
         "decisions make no requests",
     ),
     (
@@ -497,5 +499,328 @@ fn the_search_itself_finds_what_it_should() {
     assert_eq!(
         without_strings_and_comment(r#"a("b // \" c", '"') // d"#),
         "a(, ') "
+    );
+}
+
+/// Files that import each other in a circle all the same, with the reason. A name that ends in a slash is a folder.
+const CIRCLES: &[(&str, &[&str], &str)] = &[
+    (
+        "app",
+        &[
+            "server/api/auth.rs",
+            "server/edge/",
+            "server/mod.rs",
+            "server/oauth/authorize/",
+        ],
+        "the state of all handlers, `App`, holds what single handlers keep in it",
+    ),
+    (
+        "app",
+        &["server/oauth/grants/", "server/oauth/token.rs"],
+        "the tool of all grants stands with what dispatches to them",
+    ),
+    (
+        "app",
+        &["server/config/mod.rs", "server/config/raw.rs"],
+        "the errors of the settings stand with what reads them",
+    ),
+    (
+        "app",
+        &["cli/handover.rs", "cli/token.rs"],
+        "parsing, narrowing and proving are still one subject",
+    ),
+    (
+        "app",
+        &["cli/agent.rs", "cli/agent_secret.rs"],
+        "two files of one noun that are not yet one folder",
+    ),
+    (
+        "broker",
+        &["domain/"],
+        "records and the events that hold them; to be cut",
+    ),
+    (
+        "broker",
+        &["ledger/file/"],
+        "errors and requests are declared in the top files; to be cut",
+    ),
+    (
+        "broker",
+        &["ledger/views/"],
+        "the index and its store share their errors; to be cut",
+    ),
+    (
+        "broker",
+        &["policy/"],
+        "the vocabulary of policy is declared in the decider; to be cut",
+    ),
+    (
+        "broker",
+        &[
+            "broker.rs",
+            "disk/",
+            "domain/",
+            "error.rs",
+            "feed/",
+            "issuing/",
+            "keys/",
+            "open.rs",
+            "options.rs",
+            "policy_store.rs",
+            "registry/",
+            "trail/",
+        ],
+        "every use case is a method of the one broker; to be cut into services",
+    ),
+];
+
+/// The path of a module or item, from the root of its crate.
+type ItemPath = Vec<String>;
+
+/// The modules of one crate, and what each imports.
+struct Modules {
+    /// Module path to file, relative to the crate.
+    files: BTreeMap<ItemPath, String>,
+    /// Module path to its code without tests.
+    code: BTreeMap<ItemPath, String>,
+    /// What a module re-exports under which name.
+    exports: BTreeMap<ItemPath, Vec<ItemPath>>,
+}
+
+impl Modules {
+    fn of(member: &str, sources: &[Source]) -> Self {
+        let mut modules = Self {
+            files: BTreeMap::new(),
+            code: BTreeMap::new(),
+            exports: BTreeMap::new(),
+        };
+        for source in sources.iter().filter(|source| source.member() == member) {
+            let file = match member {
+                "app" => source.path.as_str(),
+                _ => &source.path[member.len() + 1..],
+            };
+            let mut module: ItemPath = file
+                .trim_end_matches(".rs")
+                .split('/')
+                .map(str::to_owned)
+                .collect();
+            match module.last().map(String::as_str) {
+                Some("tests" | "main") => continue,
+                Some("mod" | "lib") => drop(module.pop()),
+                _ => {}
+            }
+            let code: String = source.code().map(|(_, line)| line + "\n").collect();
+            let code = code.split("\nmod tests {").next().unwrap().to_owned();
+            let exported = statements(&code, "use ")
+                .filter(|(before, _)| before.contains("pub"))
+                .flat_map(|(_, tree)| expanded(tree, &[]));
+            modules.exports.insert(module.clone(), exported.collect());
+            modules.files.insert(module.clone(), file.to_owned());
+            modules.code.insert(module, code);
+        }
+        modules
+    }
+
+    /// Every other module of the crate whose items the module names, re-exports left out.
+    fn imports(&self, module: &ItemPath) -> BTreeSet<ItemPath> {
+        let code = &self.code[module];
+        let imported = statements(code, "use ")
+            .filter(|(before, _)| !before.contains("pub"))
+            .flat_map(|(_, tree)| expanded(tree, &[]));
+        let inline = ["crate::", "super::"].into_iter().flat_map(|root| {
+            let starts = code.match_indices(root).map(|(at, _)| &code[at..]);
+            starts.filter_map(|text| {
+                let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+                let path = text.split(|c| !is_path(c)).next()?;
+                // The start of a tree of imports, which was read above.
+                let is_tree = text[path.len()..].starts_with(['{', '*']);
+                (!is_tree).then(|| path.split("::").map(str::to_owned).collect())
+            })
+        });
+        let paths: Vec<ItemPath> = imported.chain(inline).collect();
+        let resolved = paths
+            .iter()
+            .filter_map(|path| self.resolved(&self.absolute(module, path)?, 0));
+        resolved.filter(|other| other != module).collect()
+    }
+
+    /// `path`, as it is written in `module`, from the root of the crate; `None` for another crate's.
+    fn absolute(&self, module: &ItemPath, path: &[String]) -> Option<ItemPath> {
+        let (first, rest) = path.split_first()?;
+        let mut start = module.clone();
+        match first.as_str() {
+            "crate" => start.clear(),
+            "self" => {}
+            "super" => drop(start.pop()),
+            _ => {
+                start.push(first.clone());
+                self.files.contains_key(&start).then_some(())?;
+            }
+        }
+        if rest.first().is_some_and(|next| next == "super") {
+            return self.absolute(&start, rest);
+        }
+        start.extend(rest.iter().filter(|name| *name != "self").cloned());
+        Some(start)
+    }
+
+    /// The module that declares the item at `path`, through re-exports.
+    fn resolved(&self, path: &[String], depth: usize) -> Option<ItemPath> {
+        assert!(depth < 20, "a re-export leads to itself: {path:?}");
+        let length = (0..=path.len())
+            .rev()
+            .find(|length| self.files.contains_key(&path[..*length]))?;
+        let (module, item) = path.split_at(length);
+        let module = module.to_vec();
+        let Some((name, rest)) = item.split_first() else {
+            return Some(module);
+        };
+        let exported = self.exports[&module]
+            .iter()
+            .find(|export| export.last() == Some(name));
+        let through = exported.and_then(|export| self.absolute(&module, export));
+        match through {
+            Some(mut through) if through != path => {
+                through.extend(rest.iter().cloned());
+                self.resolved(&through, depth + 1)
+            }
+            _ => Some(module),
+        }
+    }
+
+    /// The sets of files of which each reaches each by imports.
+    fn circles(&self) -> Vec<BTreeSet<&str>> {
+        let imports: BTreeMap<_, _> = self
+            .files
+            .keys()
+            .map(|module| (module, self.imports(module)))
+            .collect();
+        let reached = |from: &ItemPath| {
+            let mut seen = BTreeSet::new();
+            let mut next: Vec<&ItemPath> = imports[from].iter().collect();
+            while let Some(module) = next.pop() {
+                if seen.insert(module) {
+                    next.extend(&imports[module]);
+                }
+            }
+            seen
+        };
+        let reach: BTreeMap<_, _> = self
+            .files
+            .keys()
+            .map(|module| (module, reached(module)))
+            .collect();
+        let circles: BTreeSet<BTreeSet<&str>> = reach
+            .iter()
+            .filter(|(module, reached)| reached.contains(*module))
+            .map(|(module, reached)| {
+                let back = reached
+                    .iter()
+                    .filter(|other| reach[*other].contains(module));
+                back.map(|other| self.files[*other].as_str()).collect()
+            })
+            .collect();
+        circles.into_iter().collect()
+    }
+}
+
+/// Every statement in `code` that `keyword` begins, up to its semicolon, and what stands before it on its line.
+fn statements<'c>(code: &'c str, keyword: &'c str) -> impl Iterator<Item = (&'c str, &'c str)> {
+    code.match_indices(keyword).filter_map(move |(at, _)| {
+        let before = code[..at].rsplit('\n').next()?;
+        let is_start = before.trim().is_empty() || before.trim().starts_with("pub");
+        let statement = code[at + keyword.len()..].split(';').next()?;
+        is_start.then_some((before, statement))
+    })
+}
+
+/// The paths of a `use` tree.
+fn expanded(tree: &str, prefix: &[String]) -> Vec<ItemPath> {
+    let tree = tree.trim();
+    if let Some(list) = tree.strip_prefix('{') {
+        let list = list.strip_suffix('}').unwrap_or(list);
+        let mut depth = 0;
+        let parts = list.split(|c| {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            c == ',' && depth == 0
+        });
+        return parts
+            .filter(|part| !part.trim().is_empty())
+            .flat_map(|part| expanded(part, prefix))
+            .collect();
+    }
+    let mut path = prefix.to_vec();
+    match tree.split_once("::") {
+        Some((name, rest)) => {
+            path.push(name.trim().to_owned());
+            expanded(rest, &path)
+        }
+        None => {
+            path.extend(identifier(tree));
+            vec![path]
+        }
+    }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle_but_those_that_say_why() {
+    let sources = Source::all();
+    let mut wrong = Vec::new();
+    let mut unused: Vec<_> = CIRCLES.iter().collect();
+    for (member, _) in CRATES {
+        let modules = Modules::of(member, &sources);
+        for circle in modules.circles() {
+            let holds = |entry: &(&str, &[&str], &str)| {
+                let is_in = |file: &&str| {
+                    entry
+                        .1
+                        .iter()
+                        .any(|part| part == file || (part.ends_with('/') && file.starts_with(part)))
+                };
+                entry.0 == member && circle.iter().all(is_in)
+            };
+            match CIRCLES.iter().find(|entry| holds(entry)) {
+                Some(entry) => unused.retain(|other| *other != entry),
+                None => wrong.push(format!("{member}: {circle:?}")),
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(
+        unused,
+        Vec::<&(&str, &[&str], &str)>::new(),
+        "are no circles any more"
+    );
+}
+
+#[test]
+fn the_search_for_circles_finds_one_through_a_re_export() {
+    let source = |path: &str, text: &str| Source {
+        path: path.to_owned(),
+        text: text.to_owned(),
+    };
+    let sources = [
+        source("core/lib.rs", "pub mod a;\npub mod b;\n"),
+        source(
+            "core/a/mod.rs",
+            "mod low;\npub use self::low::{Low, Other as High};\n",
+        ),
+        source("core/a/low.rs", "use crate::{b::{self, B}, c};\n"),
+        source("core/b.rs", "fn f() -> crate::a::Low {}\n"),
+        source(
+            "core/c.rs",
+            "mod tests;\n#[cfg(test)]\nmod tests {\n    use crate::a::Low;\n}\n",
+        ),
+    ];
+    let circles = Modules::of("core", &sources);
+    assert_eq!(circles.circles(), [BTreeSet::from(["a/low.rs", "b.rs"])]);
+    let imports = circles.imports(&vec!["a".to_owned(), "low".to_owned()]);
+    assert_eq!(
+        imports,
+        BTreeSet::from([vec!["b".to_owned()], vec!["c".to_owned()]])
     );
 }

@@ -5,9 +5,8 @@
 //! when even that is gone the file is given up, for what ends rights and for the next start.
 
 use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -18,6 +17,7 @@ use crate::{
     BrokerError,
     domain::event::{Actor, Event},
 };
+use hallpass_core::base::private_file;
 
 /// The room in the data directory's file system.
 #[derive(Debug)]
@@ -150,11 +150,10 @@ impl Space {
 
     fn lay_in(&self) -> io::Result<()> {
         let path = self.reserve();
-        let file = OpenOptions::new()
+        let file = private_file::options()
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
             .open(&path)?;
         let laid_in = fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES);
         if laid_in.is_err() {

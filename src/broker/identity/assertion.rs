@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::identity::{
     RegisteredKey,
     jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT},
-    jwt::{Compact, Times, Untimely, present},
+    jwt::{Times, Untimely, present},
 };
 use hallpass_core::base::{
     ReasonCode,
@@ -22,6 +22,7 @@ use hallpass_core::base::{
     digest::Digest,
     ids::{AgentId, IssuerUri},
     json,
+    jws::{self, CompactError},
     time::Timestamp,
 };
 
@@ -47,7 +48,7 @@ pub struct VerifiedAssertion {
 /// - `iss` other than `sub`, either other than a registered agent's id or the URL by which it is a client, `aud` other
 ///   than `issuer` as one string or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
 /// - `exp` that is past or more than [`MAX_LIFETIME`] ahead, `nbf` or `iat` ahead, `iat` more than
-///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`], and every claim of another type;
+///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`](crate::identity::CLOCK_SKEW), and every claim of another type;
 /// - a signature that no registered key made.
 pub fn verify(
     assertion: &str,
@@ -167,6 +168,15 @@ pub enum AssertionReason {
     NotYetValid,
 }
 
+impl From<CompactError> for AssertionReason {
+    fn from(error: CompactError) -> Self {
+        match error {
+            CompactError::TooLong => Self::TooLong,
+            _ => Self::Malformed,
+        }
+    }
+}
+
 impl From<Untimely> for AssertionReason {
     fn from(reason: Untimely) -> Self {
         match reason {
@@ -187,15 +197,8 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn split(assertion: &'a str) -> Result<Self, AssertionReason> {
-        if assertion.len() > MAX_ASSERTION_BYTES {
-            return Err(AssertionReason::TooLong);
-        }
-        let Compact {
-            signed,
-            header,
-            payload,
-            signature,
-        } = Compact::split(assertion).ok_or(AssertionReason::Malformed)?;
+        let jws = jws::split(assertion, MAX_ASSERTION_BYTES)?;
+        let (header, payload, signature) = (jws.header()?, jws.payload()?, jws.signature()?);
         let header: Header =
             json::parse_as(&header, MAX_ASSERTION_BYTES).map_err(|_| AssertionReason::Header)?;
         if !matches!(
@@ -206,7 +209,7 @@ impl<'a> Parts<'a> {
         }
         let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(AssertionReason::Algorithm)?;
         Ok(Self {
-            signed,
+            signed: jws.signed(),
             payload,
             signature,
             algorithm,
@@ -337,9 +340,6 @@ pub const MAX_ASSERTION_BYTES: usize = 8 * 1024;
 
 /// An assertion lives at most this long.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
-
-/// How far an agent's clock may be off.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// The longest `jti`, in characters.
 pub const MAX_JTI_CHARS: usize = 128;

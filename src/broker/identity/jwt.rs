@@ -1,37 +1,14 @@
-//! What every JWT is held to here, whoever made it: its form, and the times at which it says that it holds.
+//! What every JWT is checked for, whatever it is: the times at which it says that it is valid.
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::identity::assertion::CLOCK_SKEW;
 use hallpass_core::base::time::Timestamp;
 
-/// A compact JWS, taken apart and decoded; nothing that it says is believed.
-pub(super) struct Compact<'t> {
-    /// What the signature is over.
-    pub(super) signed: &'t str,
-    pub(super) header: Vec<u8>,
-    pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
-}
-
-impl<'t> Compact<'t> {
-    /// `None` for anything but three parts of unpadded base64url.
-    pub(super) fn split(text: &'t str) -> Option<Self> {
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
-        let (signed, signature) = text.rsplit_once('.')?;
-        let (header, payload) = signed.split_once('.')?;
-        Some(Self {
-            signed,
-            header: decode(header)?,
-            payload: decode(payload)?,
-            signature: decode(signature)?,
-        })
-    }
-}
+/// How far another party's clock may be from ours.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// A member of a header that is there must be a text: `null` is not absence.
 pub(super) fn present<'de, D: serde::Deserializer<'de>>(

@@ -17,5 +17,6 @@ pub use agent_key::{AgentKey, AgentKeyError};
 pub use assertion::{AssertionError, AssertionReason, VerifiedAssertion};
 pub use credential::Credential;
 pub use jwk::{JwkError, RegisteredKey};
+pub use jwt::CLOCK_SKEW;
 pub use operation::Operation;
 pub use operator::{OperatorError, OperatorSession, OperatorStanding};

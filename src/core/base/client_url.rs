@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{
     digest::Digest,
-    ids::{AgentId, IdError, split_authority, text_id},
+    ids::{AgentId, IdError, text_id},
+    uri::{Authority, Uri},
 };
 
 text_id!(
@@ -27,8 +28,9 @@ impl ClientUrl {
     /// The host, with its port when it has one.
     #[must_use]
     pub fn host(&self) -> &str {
-        let rest = self.0.strip_prefix("https://").unwrap_or_default();
-        rest.split('/').next().unwrap_or_default()
+        Uri::split(&self.0)
+            .and_then(|uri| uri.authority)
+            .unwrap_or_default()
     }
 
     /// The id of the agent that such a client is: its host, for people to recognise, and a digest of
@@ -56,26 +58,32 @@ pub fn agent_of_client(client_id: &str) -> Option<AgentId> {
 }
 
 fn is_client_url(text: &str) -> bool {
-    let Some((authority, path)) = text
-        .strip_prefix("https://")
-        .and_then(|rest| rest.split_once('/'))
-    else {
+    let Some(uri) = Uri::split(text) else {
         return false;
     };
-    let is_named = |(host, port): (&str, Option<u16>)| !host.starts_with('[') && port != Some(443);
+    let has_named_host = |authority: Authority<'_>| {
+        authority.is_canonical()
+            && !authority.host.starts_with('[')
+            && authority.port_number() != Some(443)
+    };
     let is_segment = |segment: &str| {
-        let is_path =
+        let is_path_byte =
             |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&byte);
         // A browser reads `%2e` as a dot; so that nobody has to, none is encoded.
-        segment.bytes().all(is_path)
+        segment.bytes().all(is_path_byte)
             && segment != "."
             && segment != ".."
             && !segment.to_ascii_lowercase().contains("%2e")
     };
+    let is_path = |path: &str| !path.is_empty() && path.split('/').all(is_segment);
     text.len() <= MAX_URL_BYTES
-        && split_authority(authority).is_some_and(is_named)
-        && !path.is_empty()
-        && path.split('/').all(is_segment)
+        && uri.scheme == "https"
+        && uri.ends_with_path()
+        && uri
+            .authority
+            .and_then(Authority::split)
+            .is_some_and(has_named_host)
+        && uri.path.strip_prefix('/').is_some_and(is_path)
 }
 
 const MAX_URL_BYTES: usize = 512;

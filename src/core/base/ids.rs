@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::uri::HttpUri;
+
 /// An identifier that was refused: what kind it was to be, and what is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is no {kind}: expected {expected}")]
@@ -126,12 +128,12 @@ text_id!(
 );
 text_id!(
     /// An MCP server, named by its canonical resource URI (RFC 8707).
-    ServerUri, "server URI", is_canonical_http_uri,
+    ServerUri, "server URI", |text| HttpUri::split(text).is_some(),
     "an absolute https URI (http only on loopback) in canonical form: lower-case host, no user, no default port, no query, no fragment, no trailing slash"
 );
 text_id!(
     /// The broker that issued a pass (RFC 8414 issuer identifier).
-    IssuerUri, "issuer URI", is_canonical_http_uri,
+    IssuerUri, "issuer URI", |text| HttpUri::split(text).is_some(),
     "an absolute https URI (http only on loopback) in canonical form: lower-case host, no user, no default port, no query, no fragment, no trailing slash"
 );
 
@@ -140,10 +142,30 @@ impl IssuerUri {
     /// slash (RFC 3986 section 6.2.3).
     #[must_use]
     pub fn is_spelled(&self, text: &str) -> bool {
-        let has_path =
-            split_canonical_http_uri(self.as_str()).is_none_or(|(.., path)| !path.is_empty());
-        text == self.as_str() || (!has_path && text.strip_suffix('/') == Some(self.as_str()))
+        text == self.as_str()
+            || (self.parts().path.is_empty() && text.strip_suffix('/') == Some(self.as_str()))
     }
+
+    /// Its parts.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn parts(&self) -> HttpUri<'_> {
+        parts_of(&self.0)
+    }
+}
+
+impl ServerUri {
+    /// Its parts.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn parts(&self) -> HttpUri<'_> {
+        parts_of(&self.0)
+    }
+}
+
+/// INVARIANT: only a canonical URI becomes an id, so there always are parts.
+fn parts_of(uri: &str) -> HttpUri<'_> {
+    HttpUri::split(uri).unwrap_or_default()
 }
 
 impl StewardId {
@@ -269,117 +291,6 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// Whether `host` names this machine only.
-#[must_use]
-pub fn is_loopback_host(host: &str) -> bool {
-    host == "localhost"
-        || host == "[::1]"
-        || host
-            .parse::<std::net::Ipv4Addr>()
-            .is_ok_and(|ip| ip.is_loopback())
-}
-
-/// Splits a canonical URI into scheme, host, port and path; `None` when `text` is not canonical.
-///
-/// Deliberately narrower than RFC 3986: a URI that two parsers could read differently has no
-/// place in a token.
-#[must_use]
-pub fn split_canonical_http_uri(text: &str) -> Option<(&str, &str, Option<u16>, &str)> {
-    let (scheme, rest) = text.split_once("://")?;
-    let path_start = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at_checked(path_start)?;
-    let (host, port) = split_authority(authority)?;
-    let default_port = match scheme {
-        "https" => 443,
-        "http" if is_loopback_host(host) => 80,
-        _ => return None,
-    };
-    let canonical =
-        port != Some(default_port) && is_canonical_path(path) && text.len() <= MAX_URI_BYTES;
-    canonical.then_some((scheme, host, port, path))
-}
-
-/// Host and port of an authority without a user, both in their one spelling; an IPv6 address stands in brackets.
-pub(super) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(v6) => {
-            let (inside, after) = v6.split_once(']')?;
-            let ip: std::net::Ipv6Addr = inside.parse().ok()?;
-            if ip.to_string() != inside {
-                return None;
-            }
-            let host = authority.get(..inside.len().checked_add(2)?)?;
-            (
-                host,
-                if after.is_empty() {
-                    None
-                } else {
-                    Some(after.strip_prefix(':')?)
-                },
-            )
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    if !host.starts_with('[') && !is_canonical_host(host) {
-        return None;
-    }
-    let Some(digits) = port else {
-        return Some((host, None));
-    };
-    let port: u16 = digits.parse().ok()?;
-    (port != 0 && port.to_string() == digits).then_some((host, Some(port)))
-}
-
-/// Whether `host` is a lower-case DNS name in A-label form, or an IPv4 address.
-#[must_use]
-pub fn is_canonical_host(host: &str) -> bool {
-    let labels_are_valid = host.split('.').all(|label| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    });
-    // A name whose last label is a number would be read as an IPv4 address by some (WHATWG URL), so it must be one.
-    let last_is_number = host.rsplit('.').next().is_some_and(|label| {
-        label.bytes().all(|byte| byte.is_ascii_digit())
-            || label
-                .strip_prefix("0x")
-                .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    });
-    host.len() <= 253
-        && labels_are_valid
-        && (!last_is_number
-            || host
-                .parse::<std::net::Ipv4Addr>()
-                .is_ok_and(|ip| ip.to_string() == host))
-}
-
-fn is_canonical_http_uri(text: &str) -> bool {
-    split_canonical_http_uri(text).is_some()
-}
-
-fn is_canonical_path(path: &str) -> bool {
-    if path.is_empty() {
-        return true;
-    }
-    let Some(inside) = path.strip_prefix('/') else {
-        return false;
-    };
-    inside.split('/').all(|segment| {
-        !segment.is_empty()
-            && segment.bytes().any(|byte| byte != b'.')
-            && segment
-                .bytes()
-                .all(|byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'))
-    })
-}
-
 fn is_slug(text: &str) -> bool {
     let alphanumeric = |byte: Option<u8>| {
         byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -405,9 +316,6 @@ fn is_prefixed_hex(text: &str, prefix: &str) -> bool {
                 .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
-
-/// A server or issuer URI is at most this long, in bytes.
-const MAX_URI_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests;

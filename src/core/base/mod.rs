@@ -1,15 +1,18 @@
 //! The words that everything else speaks. No policy, no tokens, and no I/O but for
-//! secret files.
+//! private files.
 
 #[cfg(feature = "issuer")]
 pub mod client_url;
 pub mod digest;
 pub mod error;
+pub mod format;
 pub mod holder;
 pub mod ids;
 pub mod json;
 pub mod jws;
 pub mod key;
+pub mod media_type;
+pub mod private_file;
 pub mod random;
 mod reason;
 #[cfg(feature = "issuer")]
@@ -19,5 +22,6 @@ pub mod secret_file;
 pub mod text;
 pub mod time;
 pub mod trace;
+pub mod uri;
 
 pub use reason::ReasonCode;

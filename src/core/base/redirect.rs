@@ -7,7 +7,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::ids::{IdError, is_loopback_host, split_authority};
+use crate::base::{
+    ids::IdError,
+    uri::{Authority, Uri, is_loopback_host},
+};
 
 /// A redirect URI, as registered or as asked for.
 ///
@@ -57,13 +60,9 @@ impl RedirectUri {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match &self.kind {
-            Kind::Https { .. } => {
-                let authority = self
-                    .authority()
-                    .strip_prefix("https://")
-                    .unwrap_or_default();
-                split_authority(authority).is_some_and(|(host, _)| is_loopback_host(host))
-            }
+            Kind::Https { .. } => Uri::split(&self.text)
+                .and_then(|uri| Authority::split(uri.authority?))
+                .is_some_and(|authority| is_loopback_host(authority.host)),
             Kind::Loopback { .. } | Kind::Private { .. } => true,
         }
     }
@@ -138,41 +137,30 @@ fn kind_of(text: &str) -> Option<Kind> {
     if text.len() > MAX_BYTES || !text.bytes().all(is_plain) {
         return None;
     }
-    let (scheme, rest) = text.split_once(':')?;
-    if scheme != "https" && scheme != "http" {
-        return is_private_scheme(scheme, rest).then_some(Kind::Private {
-            scheme: scheme.len(),
-        });
+    let uri = Uri::split(text)?;
+    let scheme = uri.scheme.len();
+    if uri.scheme != "https" && uri.scheme != "http" {
+        let has_more = text.len() > scheme.saturating_add(1);
+        return (has_more && is_private_scheme(&uri)).then_some(Kind::Private { scheme });
     }
-    let rest = rest.strip_prefix("//")?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (host, _) = split_authority(rest.get(..end)?)?;
-    let start = text.len().checked_sub(rest.len())?;
-    let (host_end, authority) = (start.checked_add(host.len())?, start.checked_add(end)?);
-    match scheme {
-        "https" => Some(Kind::Https { authority }),
-        _ if is_loopback_host(host) => Some(Kind::Loopback {
-            host: host_end,
-            authority,
+    let authority = Authority::split(uri.authority?).filter(Authority::is_canonical)?;
+    let start = scheme.checked_add("://".len())?;
+    let end = start.checked_add(uri.authority?.len())?;
+    match uri.scheme {
+        "https" => Some(Kind::Https { authority: end }),
+        _ if is_loopback_host(authority.host) => Some(Kind::Loopback {
+            host: start.checked_add(authority.host.len())?,
+            authority: end,
         }),
         _ => None,
     }
 }
 
 /// Whether an app may have claimed the scheme: none that a browser or a system gives a meaning of its own.
-fn is_private_scheme(scheme: &str, rest: &str) -> bool {
-    let mut bytes = scheme.bytes();
-    let is_scheme = bytes.next().is_some_and(|first| first.is_ascii_lowercase())
-        && bytes.all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.')
-        });
-    let authority = rest
-        .strip_prefix("//")
-        .map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
-    is_scheme
-        && !rest.is_empty()
-        && !authority.is_some_and(|it| it.contains('@'))
-        && !TAKEN_SCHEMES.contains(&scheme)
+fn is_private_scheme(uri: &Uri<'_>) -> bool {
+    uri.has_canonical_scheme()
+        && !uri.authority.is_some_and(|it| it.contains('@'))
+        && !TAKEN_SCHEMES.contains(&uri.scheme)
 }
 
 /// Whether the query has a parameter that the answer gives, which would then be there twice.

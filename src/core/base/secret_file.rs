@@ -1,13 +1,15 @@
 //! Secret files: mode 0600 or not at all, written whole or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
+
+use crate::base::private_file::{self, IfExists, WriteError};
 
 /// A secret file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +104,7 @@ pub fn read_secret_at_most(path: &Path, max: u64) -> Result<Zeroizing<String>, S
 ///
 /// When the operating system refuses; the old content is then still there.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
-    put(path, text, |temporary| fs::rename(temporary, path))
+    private_file::write(path, text.as_bytes(), IfExists::Replace).map_err(named(path))
 }
 
 /// Writes a secret file with mode 0600 under a name that is free; durable when it returns.
@@ -111,55 +113,20 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
 ///
 /// When the name is taken, which is never overwritten, or the operating system refuses.
 pub fn create_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
-    // A link, unlike a rename, fails when the name is taken.
-    let created = put(path, text, |temporary| {
-        fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary))
-    });
-    created.map_err(|error| match error {
-        SecretFileError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
-            SecretFileError::Exists(path.to_owned())
+    private_file::write(path, text.as_bytes(), IfExists::Refuse).map_err(|error| {
+        if error.source.kind() == io::ErrorKind::AlreadyExists {
+            return SecretFileError::Exists(path.to_owned());
         }
-        other => other,
+        named(path)(error)
     })
 }
 
-fn put(
-    path: &Path,
-    text: &str,
-    place: impl FnOnce(&Path) -> io::Result<()>,
-) -> Result<(), SecretFileError> {
-    let failed = |action| {
-        move |source| SecretFileError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    // A leftover of an interrupted write may have any mode; a new file has ours.
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(failed("create"))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(failed("write"))?;
-    if let Err(error) = place(&temporary) {
-        let _ = fs::remove_file(&temporary);
-        return Err(failed("put in place")(error));
+fn named(path: &Path) -> impl Fn(WriteError) -> SecretFileError {
+    move |error| SecretFileError::Io {
+        action: error.action,
+        path: path.to_owned(),
+        source: error.source,
     }
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    File::open(parent)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed("sync the directory of"))
 }
 
 const MAX_SECRET_BYTES: u64 = 64 * 1024;

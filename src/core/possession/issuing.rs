@@ -2,10 +2,8 @@
 //! is to be bound to, and shows that it has it.
 
 use crate::{
-    base::{holder::HolderKey, ids::AgentId, time::Timestamp},
-    possession::{
-        DEFAULT_ROOM, Expected, ProofError, ReplayError, ReplayGuard, check, comparable_url,
-    },
+    base::{holder::HolderKey, ids::AgentId, time::Timestamp, uri::comparable_url},
+    possession::{DEFAULT_ROOM, Expected, ProofError, ReplayError, ReplayGuard, check},
 };
 
 /// What a token endpoint remembers of the proofs that it took.

@@ -20,7 +20,7 @@ pub use proof::{MAX_PROOF_BYTES, PROOF_LIFETIME, ProofError};
 pub use sign::{ProofContent, sign_proof};
 
 pub use nonce::Nonces;
-pub use proof::{Expected, Proven, check, comparable_url};
+pub use proof::{Expected, Proven, check};
 pub use replay::{DEFAULT_ROOM, ReplayError, ReplayGuard};
 
 use std::fmt;

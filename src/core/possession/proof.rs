@@ -2,7 +2,6 @@
 
 use std::{fmt, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -12,7 +11,9 @@ use crate::{
         digest::Digest,
         holder::{HolderKey, PRIVATE_MEMBERS},
         json,
+        jws::{self, CompactError},
         time::Timestamp,
+        uri::comparable_url,
     },
     possession::Nonces,
 };
@@ -106,30 +107,25 @@ impl ProofError {
     }
 }
 
+impl From<CompactError> for ProofError {
+    fn from(error: CompactError) -> Self {
+        Self::Malformed(error.detail())
+    }
+}
+
 /// Holds `proof` against what it should say (RFC 9449 section 4.3).
 ///
 /// Whether its `jti` was used before is the caller's to ask.
 pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError> {
     let malformed = ProofError::Malformed;
-    if proof.len() > MAX_PROOF_BYTES {
-        return Err(malformed("it is too long"));
-    }
-    let parts = proof
-        .rsplit_once('.')
-        .and_then(|(signed, signature)| Some((signed, signed.split_once('.')?, signature)));
-    let (signed, (header, payload), signature) = parts.ok_or(malformed("not three parts"))?;
-    let decoded = |part: &str| {
-        URL_SAFE_NO_PAD
-            .decode(part)
-            .map_err(|_| malformed("not base64url without padding"))
-    };
-    let header = json::parse(&decoded(header)?, MAX_PROOF_BYTES)
+    let jws = jws::split(proof, MAX_PROOF_BYTES)?;
+    let header = json::parse(&jws.header()?, MAX_PROOF_BYTES)
         .map_err(|_| malformed("the header is not JSON"))?;
     let holder = admit_header(&header, expected.pass.map(|(_, holder)| holder))?;
-    if !holder.verifies(signed.as_bytes(), &decoded(signature)?) {
+    if !holder.verifies(jws.signed().as_bytes(), &jws.signature()?) {
         return Err(ProofError::Signature);
     }
-    let claims: Claims = json::parse_as(&decoded(payload)?, MAX_PROOF_BYTES)
+    let claims: Claims = json::parse_as(&jws.payload()?, MAX_PROOF_BYTES)
         .map_err(|_| malformed("a claim is absent or malformed"))?;
     claims.agree_with(expected)?;
     let call = claims
@@ -257,74 +253,7 @@ impl Claims {
     }
 }
 
-/// An `htu` in the form in which two are compared (RFC 9449 section 4.3, RFC 3986 section 6.2):
-/// scheme and host in lower case, no default port, a path at least, no query, no fragment.
-pub fn comparable_url(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let scheme = scheme.to_ascii_lowercase();
-    let default_port = match scheme.as_str() {
-        "https" => ":443",
-        "http" => ":80",
-        _ => return None,
-    };
-    let rest = rest.split(['?', '#']).next()?;
-    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-    if authority.is_empty() || authority.contains('@') {
-        return None;
-    }
-    let authority = authority.to_ascii_lowercase();
-    let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
-    Some(format!(
-        "{scheme}://{authority}{}",
-        if path.is_empty() { "/" } else { path }
-    ))
-}
-
 const MAX_JTI_BYTES: usize = 256;
 
 /// The year 9999.
 const LATEST_SECOND: f64 = 253_402_300_799.0;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_compared_without_what_does_not_matter() {
-        let same = |one: &str, two: &str| {
-            comparable_url(one).is_some() && comparable_url(one) == comparable_url(two)
-        };
-        assert!(same(
-            "HTTPS://Ledger.Example:443/mcp?x=1#y",
-            "https://ledger.example/mcp"
-        ));
-        assert!(same("http://127.0.0.1:80", "http://127.0.0.1/"));
-        assert!(same("http://[::1]:8080/mcp", "http://[::1]:8080/mcp"));
-        assert!(!same(
-            "https://ledger.example/mcp",
-            "https://ledger.example/MCP"
-        ));
-        assert!(!same(
-            "https://ledger.example/mcp",
-            "https://ledger.example/mcp/"
-        ));
-        assert!(!same(
-            "https://ledger.example/mcp",
-            "http://ledger.example/mcp"
-        ));
-        assert!(!same(
-            "https://ledger.example:444/mcp",
-            "https://ledger.example/mcp"
-        ));
-        for no_url in [
-            "",
-            "ledger.example/mcp",
-            "ftp://x/",
-            "https://",
-            "https://u@ledger.example/mcp",
-            "https:///mcp",
-        ] {
-            assert_eq!(comparable_url(no_url), None, "{no_url}");
-        }
-    }
-}

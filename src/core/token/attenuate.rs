@@ -9,7 +9,7 @@ use crate::{
         time::Timestamp,
     },
     token::{
-        GrantedDetail, PassToken, ProfileError, UnverifiedPass,
+        AttenuateError, GrantedDetail, PassToken, ProfileError, UnverifiedPass,
         datalog::{self, Target},
         mint::{argument_checks, encode, tools_of},
         profile,
@@ -32,30 +32,6 @@ pub struct Narrowing {
     /// Allows only what changes nothing.
     #[serde(default)]
     pub read_only: bool,
-}
-
-/// A narrowing that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AttenuateError {
-    /// It says nothing.
-    #[error("the narrowing says nothing: give an earlier end, fewer rights or read-only")]
-    Empty,
-    /// The token is not one to narrow.
-    #[error("not a token that can be narrowed: {0}")]
-    Token(ProfileError),
-    /// The token is sealed: it can be used, not narrowed.
-    #[error("the token is sealed: it can be used but not narrowed")]
-    Sealed,
-    /// The result would be outside the profile.
-    #[error("the narrowed token would be refused: {0}; name fewer rights or constraints")]
-    Profile(ProfileError),
-    /// It asks for something that an attenuation cannot say.
-    #[error("`{0}` cannot be added by attenuation")]
-    Unsupported(&'static str),
-    /// The engine refused; never for a narrowing that passed the checks above.
-    #[error("the token engine refused the narrowing")]
-    Engine,
 }
 
 /// A narrowed pass and the id of the block that narrows it.
@@ -149,7 +125,7 @@ impl Narrowing {
         if let Some(rights) = &self.rights {
             checks.push(only(rights));
             for detail in rights {
-                if let Some(obligation) = detail.gateway_obligation() {
+                if let Some(obligation) = detail.unsupported_obligations().next() {
                     return Err(AttenuateError::Unsupported(obligation));
                 }
                 checks.extend(argument_checks(detail).ok_or(AttenuateError::Engine)?);

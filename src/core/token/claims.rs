@@ -9,7 +9,7 @@ use crate::{
         time::Timestamp,
     },
     token::{
-        RequestFacts,
+        ClaimsError,
         datalog::FORMAT,
         rights::Kind,
         wire::{Terms, Wire},
@@ -39,26 +39,6 @@ pub struct PassClaims {
     pub holder: Option<HolderKey>,
     /// What it names.
     pub rights: Vec<NamedRight>,
-}
-
-impl PassClaims {
-    /// Whether a right names this call.
-    pub(super) fn names(&self, request: &RequestFacts<'_>) -> bool {
-        let asked = request.segments();
-        self.rights.iter().any(|right| match right {
-            NamedRight::Names {
-                server,
-                kind,
-                names,
-            } => server == request.me && *kind == request.kind && names.contains(request.name),
-            NamedRight::Subtree { server, segments } => {
-                server == request.me
-                    && asked
-                        .as_ref()
-                        .is_some_and(|asked| asked.starts_with(segments))
-            }
-        })
-    }
 }
 
 /// What one right of a pass names.
@@ -118,18 +98,6 @@ impl NamedRight {
             _ => false,
         }
     }
-}
-
-/// A block 0 that is not that of a pass of format 1.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClaimsError {
-    /// A fact is absent, doubled, or of the wrong shape.
-    #[error("`{0}` must be there exactly once and well-formed")]
-    Fact(&'static str),
-    /// A fact that the format does not know.
-    #[error("a fact that the format does not know")]
-    Unknown,
 }
 
 impl PassClaims {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::{base::ids::is_canonical_host, token::path::path_segments};
+use crate::{base::uri::is_canonical_host, token::path::path_segments};
 
 /// A value that Datalog can hold exactly: a string, a 64-bit integer or a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

@@ -15,15 +15,9 @@ use biscuit_auth::{
 };
 
 use crate::token::{
-    MAX_ARGUMENTS, MAX_RIGHTS, path::MAX_SEGMENTS, profile::MAX_TEXT_BYTES, wire::Wire,
+    limits::{MAX_ARGUMENTS, MAX_RIGHTS, MAX_SEGMENTS, MAX_SYMBOLS, MAX_TEXT_BYTES},
+    wire::Wire,
 };
-
-/// All appended blocks of a token together may cost this much: up to about four milliseconds.
-pub(super) const MAX_COST: usize = 100_000;
-
-/// The names and texts in the checks of all appended blocks together may be this long, each counted
-/// as often as it is named: a check is spelled out when it is loaded, and when a refusal names it.
-pub(super) const MAX_CHECK_TEXT: usize = 64 * 1024;
 
 /// What the checks of one token's appended blocks cost, block by block, in units.
 pub(super) struct Costs<'w> {
@@ -436,7 +430,7 @@ const BYTES: usize = 16;
 const COMPARE: usize = SEARCH / 16;
 
 /// One `type()`: the engine looks for the type's name in all symbols, one after the other.
-const LOOK_UP: usize = crate::token::profile::MAX_SYMBOLS / SYMBOLS_PASSED;
+const LOOK_UP: usize = MAX_SYMBOLS / SYMBOLS_PASSED;
 
 /// What a resource's segments begin with.
 const SCHEME_AND_AUTHORITY: usize = 2;

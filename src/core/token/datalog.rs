@@ -23,6 +23,9 @@ use crate::{
 /// The format's number: the argument of `hallpass` in block 0.
 pub(super) const FORMAT: i64 = 1;
 
+/// The fact that a holder signs to hand a pass on.
+pub(super) const DELEGATE: &str = "delegate";
+
 // --- facts
 
 pub(super) fn fact(name: &str, terms: impl Into<Vec<Term>>) -> Fact {

@@ -9,8 +9,11 @@ use crate::{
         key::{PrivateKey, PublicKey},
     },
     token::{
-        AttenuateError, Attenuated, Narrowing, ProfileError, VerifiedPass, datalog,
-        holder::DELEGATE, mint::encode, profile, shape::Shape, wire::Wire,
+        AttenuateError, Attenuated, DelegateError, Narrowing, ProfileError, VerifiedPass,
+        datalog::{self, DELEGATE},
+        depth::delegations_left,
+        mint::encode,
+        profile,
     },
 };
 
@@ -31,34 +34,6 @@ pub struct Delegation {
     pub may_delegate: u8,
     /// Whether the result is sealed: it can be used and neither narrowed nor handed on.
     pub use_only: bool,
-}
-
-/// A delegation that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DelegateError {
-    /// The pass is bound to no key, so nobody can sign for it: narrow it instead.
-    #[error(
-        "the pass is bound to no key: ask for one with `holder_key`, or narrow this one with `attenuate`"
-    )]
-    Unbound,
-    /// The pass is bound to another key than the one that signs.
-    #[error("the pass is bound to another key than this: only its holder can hand it on")]
-    NotHolder,
-    /// The pass may not be handed on so often.
-    #[error("the pass may be handed on {left} times more, not {wanted}")]
-    TooDeep {
-        /// How often it may still be handed on.
-        left: usize,
-        /// How often this would hand it on, what the delegate may do included.
-        wanted: usize,
-    },
-    /// A delegate with a P-256 key cannot hand it on, and a sealed pass cannot be handed on.
-    #[error("the delegate could not hand it on: {0}; delegate with no further delegations")]
-    CannotDelegate(&'static str),
-    /// The pass is sealed, or the narrowing was refused.
-    #[error(transparent)]
-    Narrowing(#[from] AttenuateError),
 }
 
 /// Hands `pass` on: appends a block, signed with `holder`, that names the delegate and its key.
@@ -133,30 +108,6 @@ fn refuse_impossible(
         return Err(DelegateError::TooDeep { left, wanted });
     }
     u8::try_from(depth.saturating_add(1)).map_err(|_| DelegateError::TooDeep { left, wanted })
-}
-
-/// How often a token at `depth` may still be handed on, by its checks and by its length.
-pub(super) fn delegations_left(wire: &Wire, depth: usize) -> usize {
-    let by_checks = max_delegations(wire)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(depth);
-    by_checks
-        .min((profile::MAX_APPENDED_BLOCKS.saturating_add(1)).saturating_sub(wire.block_count()))
-}
-
-/// How often a token may be handed on in all, by the strictest of its checks.
-pub(super) fn max_delegations(wire: &Wire) -> Option<usize> {
-    let about_depth = wire
-        .every_check()
-        .filter(|((block, _), check)| wire.is_about(*block, check, "depth"));
-    let limits =
-        about_depth.filter_map(
-            |((block, index), _)| match Shape::of(&wire.check(block, index)?) {
-                Shape::Depth { at_most } => Some(usize::from(at_most)),
-                _ => None,
-            },
-        );
-    limits.min()
 }
 
 fn append(

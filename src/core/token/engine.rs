@@ -253,9 +253,3 @@ impl Strings<'_> {
         Term::Array(texts.into_iter().map(|text| self.0.add(text)).collect())
     }
 }
-
-/// How long one call may be looked at, unless the verifier says otherwise.
-///
-/// A net under the profile, which bounds the cost. The library's own default, a millisecond, refuses
-/// correct tokens on a busy machine.
-pub const MAX_EVALUATION_TIME: Duration = Duration::from_millis(250);

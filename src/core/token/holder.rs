@@ -3,7 +3,8 @@
 use crate::{
     base::{holder::HolderKey, ids::AgentId},
     token::{
-        PassClaims,
+        ChainError, PassClaims,
+        datalog::DELEGATE,
         wire::{Terms, Wire},
     },
 };
@@ -85,36 +86,9 @@ impl HolderChain {
     }
 }
 
-/// A chain that is not signed hop by hop by its holders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ChainError {
-    /// A delegation in a pass that is bound to no key.
-    #[error("block {block} delegates a pass that is bound to no key")]
-    Unbound {
-        /// The block.
-        block: usize,
-    },
-    /// Signed by another key than that of the holder before.
-    #[error("the delegation in block {block} is not signed by the holder before it")]
-    NotByHolder {
-        /// The block.
-        block: usize,
-    },
-    /// Not an agent's id and a key.
-    #[error("the delegation in block {block} does not name an agent and a key")]
-    Malformed {
-        /// The block.
-        block: usize,
-    },
-}
-
 /// The `delegate` fact of a block. The profile lets in at most one, in third-party blocks only.
 fn delegation(wire: &Wire, block: usize) -> Option<Terms<'_>> {
     let mut facts = wire.facts(block).iter();
     let fact = facts.find(|fact| wire.symbol(block, fact.predicate.name) == Some(DELEGATE))?;
     Some(Terms::of(wire, block, fact))
 }
-
-/// The fact that a holder signs to hand a pass on.
-pub(super) const DELEGATE: &str = "delegate";

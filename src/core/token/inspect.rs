@@ -9,7 +9,7 @@ use crate::{
         time::Timestamp,
     },
     token::{
-        HolderChain, Left, NamedRight, PassClaims,
+        HolderChain, Left, NamedRight, PassClaims, UnverifiedPass,
         shape::{Shape, show_uri},
         wire::Wire,
     },
@@ -84,8 +84,17 @@ pub struct DelegationSummary {
     pub key: String,
 }
 
+impl UnverifiedPass {
+    /// What block 0 and the appended blocks say, unverified: for showing to people who hold the
+    /// token, never for deciding.
+    #[must_use]
+    pub fn dangerous_unverified_summary(&self) -> Summary {
+        Summary::of(self.wire())
+    }
+}
+
 impl Summary {
-    pub(super) fn of(wire: &Wire) -> Self {
+    fn of(wire: &Wire) -> Self {
         let claims = PassClaims::read(wire).ok();
         let chain = claims
             .as_ref()

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     base::{ids::ServerUri, time::Timestamp},
     token::{
-        HolderChain, NamedRight, PassClaims, datalog::Target, delegate::delegations_left,
+        HolderChain, NamedRight, PassClaims, datalog::Target, depth::delegations_left,
         shape::Shape, wire::Wire,
     },
 };

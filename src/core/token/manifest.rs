@@ -10,18 +10,26 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{
         digest::Digest,
+        format::Format,
         ids::{ServerName, ServerUri, ToolName},
         json::{self, JsonError},
     },
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered. Unknown members are refused.
+/// What one MCP server offers, as registered.
+///
+/// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
+/// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The format that it is written in; absent means 1, and it is not answered.
+    #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
+    pub v: Format,
     /// The server's canonical resource URI: what passes name.
     pub server: ServerUri,
     /// A short name for people.
@@ -41,9 +49,6 @@ pub struct Manifest {
     /// Where the server runs, for guardrails: `eu`, `us-east`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// What its verifier can do beyond offline checks.
-    #[serde(default, skip_serializing_if = "Capabilities::is_none")]
-    pub verifier: Capabilities,
 }
 
 impl Manifest {
@@ -60,6 +65,7 @@ impl Manifest {
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
         Self {
+            v: Format::One,
             server,
             name,
             aliases: BTreeSet::new(),
@@ -67,7 +73,6 @@ impl Manifest {
             prompts: BTreeMap::new(),
             resources: Vec::new(),
             region: None,
-            verifier: Capabilities::default(),
         }
     }
 
@@ -153,29 +158,6 @@ impl ResourceRoot {
             uri,
             labels: BTreeMap::new(),
         }
-    }
-}
-
-/// What a server's verifier can do beyond offline checks. None of it exists without a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// It masks result fields.
-    #[serde(default)]
-    pub mask: bool,
-    /// It counts calls per task.
-    #[serde(default)]
-    pub count: bool,
-    /// It remembers which tools a task has called.
-    #[serde(default)]
-    pub history: bool,
-}
-
-impl Capabilities {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
     }
 }
 

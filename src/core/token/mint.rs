@@ -14,28 +14,19 @@ use zeroize::Zeroizing;
 
 use crate::{
     base::{
-        ReasonCode,
         holder::HolderKey,
         ids::{AgentId, IssuerUri, RevocationId, ServerUri, StewardId, TaskId, ToolName},
         time::Timestamp,
     },
     token::{
-        GrantedDetail, RootKey,
+        GrantedDetail, MintError, RootKey,
         datalog::{self, Target, fact, text},
         encode::Writer,
+        limits::{CLOCK_SKEW_SECONDS, MAX_PASS_BYTES, MAX_RIGHTS},
         path::Pointer,
         rights::Kind,
     },
 };
-
-/// A pass names at most this many tools, prompts and resource subtrees.
-pub const MAX_RIGHTS: usize = 200;
-
-/// A pass is at most this long as text, in bytes, so that it fits into a header everywhere.
-pub const MAX_PASS_BYTES: usize = 4096;
-
-/// A pass is accepted this long before its `iat`, in seconds: clocks differ.
-pub const CLOCK_SKEW_SECONDS: u64 = 5;
 
 /// What a pass is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,57 +67,6 @@ pub struct Holding {
     pub key: HolderKey,
     /// How many times it may be handed on.
     pub max_delegations: u8,
-}
-
-/// A pass that was refused instead of being minted with less than was granted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MintError {
-    /// Nothing is named.
-    #[error("the pass would name no tool, resource or prompt")]
-    Empty,
-    /// More than [`MAX_RIGHTS`] names.
-    #[error(
-        "the pass would name {0} tools, resources and prompts; at most {MAX_RIGHTS} fit: ask for fewer"
-    )]
-    TooManyRights(usize),
-    /// Longer than [`MAX_PASS_BYTES`].
-    #[error(
-        "the pass would be {0} bytes long; at most {MAX_PASS_BYTES} fit: ask for fewer rights or constraints"
-    )]
-    TooLarge(usize),
-    /// A mask, a budget or a sequence: no verifier of this build can honour it.
-    #[error("`{0}` needs a gateway, which this build does not have")]
-    Unsupported(&'static str),
-    /// A constraint on a tool that the same detail does not name.
-    #[error("a constraint on `{0}`, which the rights do not name")]
-    StrayConstraint(String),
-    /// A call that needs a proof, in a pass that nobody can prove to hold.
-    #[error(
-        "calls of `{0}` need a proof of possession, and the pass is bound to no key: send `holder_key`"
-    )]
-    HolderNeeded(String),
-    /// It would end before it begins.
-    #[error("the pass would end at {0}, before it begins")]
-    EndsBeforeItBegins(Timestamp),
-    /// The engine refused; never for content that passed the checks above.
-    #[error("the token engine refused the pass")]
-    Engine,
-}
-
-impl MintError {
-    /// The stable reason code.
-    #[must_use]
-    pub const fn code(&self) -> ReasonCode {
-        match self {
-            Self::Empty | Self::EndsBeforeItBegins(_) => ReasonCode::InvalidRequest,
-            Self::TooManyRights(_) | Self::TooLarge(_) => ReasonCode::PassTooLarge,
-            Self::Unsupported(_) => ReasonCode::UnsupportedObligation,
-            Self::HolderNeeded(_) => ReasonCode::HolderKeyRequired,
-            Self::StrayConstraint(_) => ReasonCode::ConstraintMismatch,
-            Self::Engine => ReasonCode::Internal,
-        }
-    }
 }
 
 /// A token, just signed. The caller records its id before it lets the text out.
@@ -222,7 +162,7 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
         return Err(MintError::TooManyRights(named));
     }
     for detail in &content.rights {
-        if let Some(obligation) = detail.gateway_obligation() {
+        if let Some(obligation) = detail.unsupported_obligations().next() {
             return Err(MintError::Unsupported(obligation));
         }
         let constrained = detail

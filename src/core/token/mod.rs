@@ -13,12 +13,15 @@ mod claims;
 mod cost;
 mod datalog;
 mod delegate;
+mod depth;
 mod encode;
 mod engine;
+mod error;
 mod holder;
 mod inspect;
 mod keys;
 mod left;
+mod limits;
 mod mint;
 mod operator;
 mod pass;
@@ -36,24 +39,24 @@ pub mod path;
 pub mod rights;
 pub mod scope;
 
-pub use attenuate::{AttenuateError, Attenuated, Narrowing, attenuate, attenuate_operator};
+pub use attenuate::{Attenuated, Narrowing, attenuate, attenuate_operator};
 pub use call::Call;
-pub use claims::{ClaimsError, NamedRight, PassClaims};
-pub use delegate::{DelegateError, Delegation, delegate};
-pub use engine::MAX_EVALUATION_TIME;
-pub use holder::{ChainError, HolderChain, Hop};
+pub use claims::{NamedRight, PassClaims};
+pub use delegate::{Delegation, delegate};
+pub use error::{
+    AttenuateError, ChainError, ClaimsError, DelegateError, MintError, PassError, ProfileError,
+};
+pub use holder::{HolderChain, Hop};
 pub use inspect::{BlockSummary, ClaimsSummary, DelegationSummary, Summary};
 pub use keys::{KeyError, RootKey};
 pub use left::Left;
-pub use mint::{
-    CLOCK_SKEW_SECONDS, Holding, MAX_PASS_BYTES, MAX_RIGHTS, MintError, Minted, PassContent,
-    PassToken, mint,
+pub use limits::{
+    CLOCK_SKEW_SECONDS, MAX_APPENDED_BLOCKS, MAX_ARGUMENTS, MAX_EVALUATION_TIME, MAX_PASS_BYTES,
+    MAX_RIGHTS, MAX_TOKEN_BYTES,
 };
+pub use mint::{Holding, Minted, PassContent, PassToken, mint};
 pub use operator::{OperatorContent, VerifiedOperator, mint_operator};
-pub use pass::{
-    Evaluation, EvaluationFault, FailedCheck, PassError, UnverifiedPass, VerifiedPass, evaluate,
-};
-pub use profile::{MAX_APPENDED_BLOCKS, MAX_TOKEN_BYTES, ProfileError};
+pub use pass::{Evaluation, EvaluationFault, FailedCheck, UnverifiedPass, VerifiedPass, evaluate};
 pub use remaining::Remaining;
-pub use request::{Arguments, MAX_ARGUMENTS, RequestFacts};
+pub use request::{Arguments, RequestFacts};
 pub use rights::{GrantedDetail, RequestedDetail};

@@ -14,12 +14,13 @@ use crate::{
         time::Timestamp,
     },
     token::{
-        ChainError, ClaimsError, HolderChain, MAX_EVALUATION_TIME, MAX_TOKEN_BYTES, PassClaims,
-        ProfileError, RequestFacts,
-        delegate::max_delegations,
+        HolderChain, MAX_EVALUATION_TIME, MAX_TOKEN_BYTES, PassClaims, PassError, ProfileError,
+        RequestFacts,
+        depth::max_delegations,
         engine::{Answer, At, Engine},
         keys,
-        profile::{self, MAX_TEXT_BYTES},
+        limits::MAX_TEXT_BYTES,
+        profile,
         shape::Shape,
         short::shortened,
         wire::Wire,
@@ -95,19 +96,16 @@ impl UnverifiedPass {
         })
     }
 
+    pub(super) const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     pub(super) fn is_sealed(&self) -> bool {
         self.wire.is_sealed()
     }
 
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
-    }
-
-    /// What block 0 and the appended blocks say, unverified: for showing to people who hold the
-    /// token, never for deciding.
-    #[must_use]
-    pub fn dangerous_unverified_summary(&self) -> crate::token::Summary {
-        crate::token::Summary::of(&self.wire)
     }
 }
 
@@ -116,37 +114,6 @@ impl fmt::Debug for UnverifiedPass {
         f.debug_struct("UnverifiedPass")
             .field("blocks", &self.wire.block_count())
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a pass was not verified.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PassError {
-    /// A signature does not match.
-    #[error("a signature does not match")]
-    Signature,
-    /// Block 0 is not that of a pass of format 1.
-    #[error("not a pass of format 1: {0}")]
-    Claims(#[from] ClaimsError),
-    /// The delegations are not signed hop by hop by the pass's holders.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// A check that cannot be loaded, for instance because it names a symbol that does not exist.
-    #[error("a check that cannot be read")]
-    Checks,
-}
-
-impl PassError {
-    /// The stable reason code.
-    #[must_use]
-    pub const fn code(&self) -> ReasonCode {
-        match self {
-            Self::Signature => ReasonCode::TokenSignature,
-            Self::Claims(_) => ReasonCode::TokenFormat,
-            Self::Chain(_) => ReasonCode::HolderChain,
-            Self::Checks => ReasonCode::TokenProfile,
-        }
     }
 }
 
@@ -245,7 +212,7 @@ impl VerifiedPass {
 
     /// Whether the audience and the rights of block 0 name this, which is asked of every call first.
     pub fn names(&self, request: &RequestFacts<'_>) -> bool {
-        self.claims.audience.contains(request.me) && self.claims.names(request)
+        self.claims.audience.contains(request.me) && request.is_named_by(&self.claims.rights)
     }
 
     /// The audience and the rights, which nothing but block 0 can give.
@@ -258,7 +225,7 @@ impl VerifiedPass {
                 "the pass is for another server",
             ));
         }
-        if !self.claims.names(request) {
+        if !request.is_named_by(&self.claims.rights) {
             refusals.push(FailedCheck::of_block_0(
                 ReasonCode::NotGranted,
                 "the pass does not name it",

@@ -8,7 +8,13 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::ids::{IdError, is_canonical_host};
+use crate::{
+    base::{
+        ids::IdError,
+        uri::{Authority, Uri, is_canonical_host},
+    },
+    token::limits::MAX_SEGMENTS,
+};
 
 /// A JSON pointer (RFC 6901) to an argument: `/amount`, `/customer/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,28 +130,23 @@ pub fn path_segments(path: &str) -> Option<Vec<String>> {
 /// upper-case scheme or host.
 #[must_use]
 pub fn resource_segments(uri: &str) -> Option<Vec<String>> {
-    if uri.len() > MAX_PATH_BYTES || uri.contains(['?', '#']) {
+    if uri.len() > MAX_PATH_BYTES {
         return None;
     }
-    let (scheme, rest) = uri.split_once("://")?;
-    let scheme_is_valid = scheme
-        .bytes()
-        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.'))
-        && scheme
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_lowercase());
-    let (authority, path) = rest.split_at_checked(rest.find('/').unwrap_or(rest.len()))?;
-    let (host, port) = authority.split_once(':').unwrap_or((authority, "1"));
-    let port_is_valid = port
-        .parse::<u16>()
-        .is_ok_and(|number| number > 0 && number.to_string() == port);
-    if !scheme_is_valid || !port_is_valid || !(authority.is_empty() || is_canonical_host(host)) {
+    let uri = Uri::split(uri)?;
+    let authority = uri.authority?;
+    // A host in brackets is refused: no tree is rooted at an IPv6 address.
+    let has_named_host =
+        |authority: Authority<'_>| authority.is_canonical() && is_canonical_host(authority.host);
+    let is_canonical = uri.has_canonical_scheme()
+        && uri.ends_with_path()
+        && (authority.is_empty() || Authority::split(authority).is_some_and(has_named_host));
+    if !is_canonical {
         return None;
     }
-    let mut segments = vec![scheme.to_owned(), authority.to_owned()];
-    if !path.is_empty() {
-        segments.extend(path_segments(path)?);
+    let mut segments = vec![uri.scheme.to_owned(), authority.to_owned()];
+    if !uri.path.is_empty() {
+        segments.extend(path_segments(uri.path)?);
     }
     Some(segments)
 }
@@ -163,16 +164,13 @@ pub fn url_host(url: &str) -> Option<&str> {
     if doubtful {
         return None;
     }
-    let (scheme, rest) = url.split_once("://")?;
-    if !matches!(scheme, "http" | "https") {
+    let uri = Uri::split(url)?;
+    if !matches!(uri.scheme, "http" | "https") {
         return None;
     }
-    let authority = rest.get(..rest.find(['/', '?', '#']).unwrap_or(rest.len()))?;
-    let (host, port) = authority.split_once(':').unwrap_or((authority, "1"));
-    let port_is_valid = port
-        .parse::<u16>()
-        .is_ok_and(|number| number.to_string() == port);
-    (port_is_valid && is_canonical_host(host)).then_some(host)
+    let authority = Authority::split(uri.authority?)?;
+    let port_is_valid = authority.port.is_none() || authority.port_number().is_some();
+    (port_is_valid && is_canonical_host(authority.host)).then_some(authority.host)
 }
 
 /// A resource subtree: every resource whose URI lies at or under it, by whole segments.
@@ -289,8 +287,6 @@ fn is_plain_segment(segment: &str) -> bool {
 
 const MAX_POINTER_BYTES: usize = 256;
 const MAX_PATH_BYTES: usize = 4096;
-/// A path of more segments than this has no canonical form.
-pub(super) const MAX_SEGMENTS: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -332,6 +328,20 @@ mod tests {
             "/srv/..;",
         ] {
             assert_eq!(path_segments(bad), None, "{bad:?}");
+        }
+    }
+
+    #[cfg(feature = "issuer")]
+    #[test]
+    fn uris_are_read_as_the_vectors_of_uris_say() {
+        use serde_json::json;
+
+        for row in crate::base::uri::tests::Row::all() {
+            let text = &row.text;
+            row.compare("resource", resource_segments(text).map(|all| json!(all)));
+            let tree = text.parse::<ResourceTree>().ok();
+            row.compare("tree", tree.map(|tree| json!(tree.as_str())));
+            row.compare("argument", url_host(text).map(|host| json!(host)));
         }
     }
 

@@ -7,58 +7,15 @@
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
-use crate::{
-    base::ReasonCode,
-    token::{
-        cost::{self, Costs},
-        holder::DELEGATE,
-        wire::Wire,
+use crate::token::{
+    ProfileError,
+    cost::{self, Costs},
+    datalog::DELEGATE,
+    limits::{
+        MAX_APPENDED_BLOCKS, MAX_CHECK_TEXT, MAX_COST, MAX_SYMBOLS, MAX_TEXT_BYTES, MAX_TOKEN_BYTES,
     },
+    wire::Wire,
 };
-
-/// A token longer than this is refused undecoded, in bytes after base64.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
-
-/// More appended blocks than this are refused.
-pub const MAX_APPENDED_BLOCKS: usize = 8;
-
-/// Why a token's structure was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProfileError {
-    /// Longer than [`MAX_TOKEN_BYTES`].
-    #[error("longer than {MAX_TOKEN_BYTES} bytes")]
-    TooLarge,
-    /// Not a Biscuit at all.
-    #[error("not a Biscuit")]
-    Malformed,
-    /// A block that the format does not allow.
-    #[error("block {block}: {rule}")]
-    Block {
-        /// The block, counted from 0.
-        block: usize,
-        /// What the format does not allow there.
-        rule: &'static str,
-    },
-    /// Some block declares a symbol that another one, or the format, has declared already.
-    #[error("a symbol that is declared twice")]
-    Symbols,
-    /// More than [`MAX_APPENDED_BLOCKS`] blocks after block 0.
-    #[error("more than {MAX_APPENDED_BLOCKS} appended blocks")]
-    TooManyBlocks,
-}
-
-impl ProfileError {
-    /// The stable reason code.
-    #[must_use]
-    pub const fn code(&self) -> ReasonCode {
-        match self {
-            Self::TooLarge => ReasonCode::TokenTooLarge,
-            Self::Malformed => ReasonCode::TokenMalformed,
-            Self::Block { .. } | Self::Symbols | Self::TooManyBlocks => ReasonCode::TokenProfile,
-        }
-    }
-}
 
 /// Decodes `bytes` once and holds it against the profile.
 ///
@@ -106,11 +63,11 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         let refuse = |rule| ProfileError::Block { block: index, rule };
         admit_facts(&wire, index).map_err(refuse)?;
         cost = cost.saturating_add(costs.of_block(index));
-        if cost > cost::MAX_COST {
+        if cost > MAX_COST {
             return Err(refuse("checks that take too long to evaluate"));
         }
         text = text.saturating_add(cost::text_of_block(&wire, index));
-        if text > cost::MAX_CHECK_TEXT {
+        if text > MAX_CHECK_TEXT {
             return Err(refuse("checks that name too much text"));
         }
     }
@@ -141,12 +98,6 @@ const APPENDED: Limits = Limits {
 const DATALOG_VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
 const MAX_THIRD_PARTY_FACTS: usize = 8;
 const MAX_FACT_TEXT_BYTES: usize = 256;
-
-/// The blocks of a token declare at most this many symbols: the engine looks through all of them.
-pub(super) const MAX_SYMBOLS: usize = 1024;
-
-/// No symbol is longer than this, in bytes, and no text of a call that a check can look into.
-pub(super) const MAX_TEXT_BYTES: usize = 4096;
 
 fn admit_signature(signed: &schema::SignedBlock) -> Result<(), &'static str> {
     let is_ed25519 = |key: &schema::PublicKey| {

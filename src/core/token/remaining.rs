@@ -11,7 +11,7 @@ use crate::{
         GrantedDetail, NamedRight, VerifiedPass,
         constraint::Constraint,
         datalog::Target,
-        delegate::max_delegations,
+        depth::max_delegations,
         left::narrowed,
         path::{Pointer, ResourceTree},
         rights::Kind,

@@ -8,22 +8,16 @@ use serde_json::{Map, Value};
 use crate::{
     base::{ids::ServerUri, time::Timestamp},
     token::{
-        HolderChain,
+        HolderChain, NamedRight,
         constraint::Scalar,
         datalog,
         engine::Telling,
+        limits::{MAX_ARGUMENT_POINTER_BYTES, MAX_ARGUMENTS, MAX_TEXT_BYTES},
         manifest::Tool,
         path::{path_segments, push_pointer_segment, resource_segments, url_host},
-        profile::MAX_TEXT_BYTES,
         rights::Kind,
     },
 };
-
-/// A call whose arguments have more pointers than this has no argument facts.
-pub const MAX_ARGUMENTS: usize = 64;
-
-/// Nor has one with a pointer longer than this, in bytes: every value beneath would repeat it.
-pub(super) const MAX_ARGUMENT_POINTER_BYTES: usize = 1024;
 
 /// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
 /// comes from the pinned manifest.
@@ -252,6 +246,24 @@ fn folded(name: &str) -> String {
 }
 
 impl RequestFacts<'_> {
+    /// Whether one of the `rights` names this call.
+    pub(super) fn is_named_by(&self, rights: &[NamedRight]) -> bool {
+        let asked = self.segments();
+        rights.iter().any(|right| match right {
+            NamedRight::Names {
+                server,
+                kind,
+                names,
+            } => server == self.me && *kind == self.kind && names.contains(self.name),
+            NamedRight::Subtree { server, segments } => {
+                server == self.me
+                    && asked
+                        .as_ref()
+                        .is_some_and(|asked| asked.starts_with(segments))
+            }
+        })
+    }
+
     /// Tells every fact of this request that some check mentions.
     pub(super) fn tell(&self, telling: &mut Telling<'_>, holder: Option<&HolderChain>) {
         Self::tell_time(self.time, telling);

@@ -10,7 +10,7 @@ use hallpass_broker::{
     Retention,
     identity::issuer::{IssuerSettings, TrustedIssuer},
 };
-use hallpass_core::base::ids::{IssuerUri, is_loopback_host, split_canonical_http_uri};
+use hallpass_core::base::{ids::IssuerUri, uri::is_loopback_host};
 
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
@@ -276,11 +276,8 @@ impl Parser<'_> {
             );
         }
         let beyond_loopback = !config.listen.ip().is_loopback();
-        let issuer_host = config
-            .issuer
-            .as_ref()
-            .and_then(|issuer| split_canonical_http_uri(issuer.as_str()));
-        if beyond_loopback && issuer_host.is_some_and(|(_, host, _, _)| is_loopback_host(host)) {
+        let issuer_host = config.issuer.as_ref().map(|issuer| issuer.parts().host);
+        if beyond_loopback && issuer_host.is_some_and(is_loopback_host) {
             self.refuse(
                 "issuer",
                 "names this machine only, while `listen` is for others",

@@ -21,7 +21,10 @@ use crate::{
         oauth::grammar::{Form, OAuthError},
     },
 };
-use hallpass_core::base::{ReasonCode, digest::Digest, json};
+use hallpass_core::{
+    base::{ReasonCode, digest::Digest, format::Format, json, media_type::MediaType},
+    wire::DocumentError,
+};
 
 /// A JSON body of the shape `T`, with the digest of its bytes.
 #[derive(Debug)]
@@ -246,6 +249,35 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     shape::read(value).map_err(|wrong| Problem::invalid(shown(&wrong.field), wrong.expectation))
 }
 
+/// What is answered for a document that cannot be read. The field is `v` or ends in `crit` when a later build
+/// of the broker could read it, and in no other case: verifiers keep such reports.
+pub(crate) fn unreadable(error: &DocumentError) -> Problem {
+    match error {
+        DocumentError::Format { at, .. } => {
+            let known = Format::ALL.map(|format| format.to_string()).join(" or ");
+            Problem::invalid(shown(at), format!("expected {known}"))
+        }
+        DocumentError::Critical { at } => {
+            let (object, member) = at.rsplit_once('.').unwrap_or(("", at));
+            let dot = if object.is_empty() { "" } else { "." };
+            let member = shown(member);
+            Problem::invalid(
+                shown(&format!("{object}{dot}crit")),
+                format!("it names `{member}`, which this broker does not know"),
+            )
+        }
+        DocumentError::CriticalList { at, problem } => {
+            let object = at.rsplit_once('.').map_or("body", |(object, _)| object);
+            Problem::invalid(shown(object), format!("`crit`: {problem}"))
+        }
+        DocumentError::Shape { at, expectation } => {
+            let field = if at.is_empty() { "body" } else { at };
+            Problem::invalid(shown(field), expectation.clone())
+        }
+        other => Problem::invalid("body", other.to_string()),
+    }
+}
+
 /// A member's or parameter's name as an answer may repeat it: short, and of plain characters.
 fn shown(name: &str) -> String {
     let plain =
@@ -306,14 +338,7 @@ fn refuse_other_types(headers: &HeaderMap, expected: &str) -> Result<(), Problem
         return Err(refuse("Content-Encoding"));
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let is_expected = |value: &str| {
-        let (essence, parameters) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
-        let utf8 = ["charset=utf-8", "charset=\"utf-8\""];
-        essence.trim().eq_ignore_ascii_case(expected)
-            && utf8
-                .iter()
-                .any(|known| parameters.trim().eq_ignore_ascii_case(known))
-    };
+    let is_expected = |value: &str| MediaType::split(value).is_in_utf8(expected);
     match (
         types.next().and_then(|value| value.to_str().ok()),
         types.next(),

@@ -8,10 +8,7 @@ use axum::{
 
 use crate::server::{
     edge::problem::Dialect,
-    oauth::{
-        grammar::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, TOKEN},
-        path_of,
-    },
+    oauth::grammar::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, TOKEN},
 };
 use hallpass_core::base::ids::IssuerUri;
 
@@ -36,7 +33,7 @@ impl Door {
         if path.starts_with(PUBLIC) {
             return Self::Public;
         }
-        let prefix = path_of(issuer);
+        let prefix = issuer.parts().path;
         match path.strip_prefix(prefix).unwrap_or(path) {
             TOKEN | REVOKE | REGISTER => Self::Client,
             INTROSPECT => Self::Server,
@@ -65,7 +62,7 @@ impl Door {
             // SECURITY: nothing is answered on the strength of a cookie, so that no page acts for its visitor.
             Self::Client | Self::Public => true,
             Self::Page => {
-                let own = issuer.as_str().strip_suffix(path_of(issuer));
+                let own = Some(issuer.parts().origin);
                 origins.all(|origin| origin.to_str().ok() == own)
             }
             Self::Api | Self::Server => origins.next().is_none(),
@@ -140,7 +137,7 @@ mod tests {
         for issuer in ["https://broker.example", "https://broker.example/at/work"] {
             let issuer: IssuerUri = issuer.parse().unwrap();
             let door = |path: &str| Door::of(path, &issuer);
-            let below = |path: &str| Door::of(&format!("{}{path}", path_of(&issuer)), &issuer);
+            let below = |path: &str| Door::of(&format!("{}{path}", issuer.parts().path), &issuer);
             for path in [
                 "/oauth/token",
                 "/oauth/revoke",

@@ -25,7 +25,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use crate::server::oauth::door::Door;
 use crate::server::{App, oauth::grammar::metadata::WELL_KNOWN};
-use hallpass_core::base::ids::{IssuerUri, split_canonical_http_uri};
+use hallpass_core::base::ids::IssuerUri;
 
 /// How the OAuth door is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// The same for an issuer with a path: below that path, and metadata where RFC 8414 puts the path behind the
 /// well-known one.
 pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
-    let path = path_of(issuer);
+    let path = issuer.parts().path;
     if path.is_empty() {
         return Router::new();
     }
@@ -77,9 +77,4 @@ pub(super) fn below(issuer: &IssuerUri) -> Router<Arc<App>> {
             &format!("{openid}{path}"),
             get(metadata::openid_configuration),
         )
-}
-
-/// The path of the issuer's URI; empty for a bare host.
-fn path_of(issuer: &IssuerUri) -> &str {
-    split_canonical_http_uri(issuer.as_str()).map_or("", |(.., path)| path)
 }

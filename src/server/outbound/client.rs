@@ -11,18 +11,21 @@ use std::{
 };
 
 use reqwest::{
-    Certificate, Client, Response, StatusCode, Url,
+    Client, Response, StatusCode, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
-    redirect, retry,
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::server::outbound::Reach;
-use hallpass_core::base::{
-    error::chain,
-    json::{self, JsonError},
+use hallpass_core::{
+    base::{
+        error::chain,
+        json::{self, JsonError},
+        media_type::MediaType,
+    },
+    net::{self, ClientSettings, Connections, Proxies, ReadError, Roots},
 };
 
 /// Fetches JSON documents that somebody else named or wrote.
@@ -90,11 +93,10 @@ impl Fetcher {
     ///
     /// When the given root certificates are none.
     pub fn new(options: FetchOptions) -> Result<Self, FetchError> {
-        let roots = options
-            .root_certificates
-            .as_deref()
-            .map(authorities)
-            .transpose()?;
+        let roots = match options.root_certificates.as_deref() {
+            Some(pem) => Roots::Only(net::certificates(pem).ok_or(FetchError::RootCertificates)?),
+            None => Roots::Machine,
+        };
         let resolver = Resolver {
             names: options.names,
             reach: options.reach.clone(),
@@ -312,40 +314,16 @@ impl Resolve for Resolver {
 #[error("no address that may be dialled")]
 struct NoneAdmitted;
 
-fn client(
-    resolver: Resolver,
-    roots: Option<Vec<Certificate>>,
-    deadline: Duration,
-) -> Result<Client, reqwest::Error> {
-    let mut client = Client::builder()
-        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(resolver)
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .retry(retry::never())
-        // What is encoded can be far longer than it looks.
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .http1_only()
+fn client(resolver: Resolver, roots: Roots, deadline: Duration) -> Result<Client, reqwest::Error> {
+    let settings = ClientSettings {
+        roots,
+        proxies: Proxies::Never,
         // Every fetch asks the resolver and dials anew.
-        .pool_max_idle_per_host(0)
-        .connect_timeout(deadline);
-    if let Some(roots) = roots {
-        client = client.tls_certs_only(roots);
-    }
-    client.build()
-}
-
-fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, FetchError> {
-    let all = Certificate::from_pem_bundle(pem).map_err(|_| FetchError::RootCertificates)?;
-    if all.is_empty() {
-        Err(FetchError::RootCertificates)
-    } else {
-        Ok(all)
-    }
+        connections: Connections::OneEach,
+        connect_timeout: deadline,
+        read_timeout: None,
+    };
+    net::client(settings).dns_resolver(resolver).build()
 }
 
 fn refuse_other_than_json(response: &Response) -> Result<(), FetchError> {
@@ -359,15 +337,7 @@ fn refuse_other_than_json(response: &Response) -> Result<(), FetchError> {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let essence = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    if is_json {
+    if MediaType::split(given).is_json() {
         Ok(())
     } else {
         Err(FetchError::ContentType)
@@ -375,15 +345,11 @@ fn refuse_other_than_json(response: &Response) -> Result<(), FetchError> {
 }
 
 /// The whole body, when it is not longer than `max` bytes.
-async fn read(mut response: Response, max: usize) -> Result<Vec<u8>, FetchError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(FetchError::from_http)? {
-        if body.len().saturating_add(chunk.len()) > max {
-            return Err(FetchError::TooLarge(max));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+async fn read(response: Response, max: usize) -> Result<Vec<u8>, FetchError> {
+    net::read(response, max).await.map_err(|error| match error {
+        ReadError::TooLong => FetchError::TooLarge(max),
+        ReadError::Broken(error) => FetchError::from_http(error),
+    })
 }
 
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {

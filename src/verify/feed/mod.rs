@@ -21,10 +21,12 @@
 //!
 //! [`FeedClient::reports`] sends what the verifier decided to the broker, for its chain of decisions.
 
+mod error;
 mod handle;
 mod link;
 mod reports;
 mod state_file;
+mod waits;
 
 use std::{
     convert::Infallible,
@@ -34,12 +36,13 @@ use std::{
     time::Duration,
 };
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 pub use crate::feed::{
+    error::FeedError,
     handle::{FeedHandle, FeedStatus, FeedStopped},
     reports::{Reports, ReportsBuilder, ReportsStatus, ReportsStopped, SpoolError},
     state_file::{StateFileError, load_memory},
@@ -50,10 +53,11 @@ use crate::{
         handle::Progress,
         link::{Failure, Link},
         state_file::StateFile,
+        waits::{LASTING_WAIT, MAX_STEP, waits},
     },
 };
 use hallpass_core::base::{
-    ids::{IdError, IssuerUri},
+    ids::IssuerUri,
     time::{Clock as _, SystemClock},
 };
 
@@ -205,31 +209,6 @@ impl fmt::Debug for FeedClientBuilder {
     }
 }
 
-/// Why no [`FeedClient`] could be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FeedError {
-    /// The broker's address cannot be used.
-    #[error("the broker's address cannot be used: {0}")]
-    Broker(#[from] IdError),
-    /// The verifier token is empty or holds characters that no HTTP header can carry.
-    #[error(
-        "the verifier token is empty or holds characters that no header can carry: give it without line ends"
-    )]
-    Token,
-    /// The certificate bundle cannot be read.
-    #[error(
-        "the root certificate is no PEM bundle with at least one certificate: give the authority's certificate"
-    )]
-    RootCertificate,
-    /// The HTTP client cannot be set up.
-    #[error("cannot set up the HTTP client: {0}")]
-    Http(String),
-    /// The state file cannot be used.
-    #[error(transparent)]
-    StateFile(#[from] StateFileError),
-}
-
 /// The task that follows the feed.
 struct Follower {
     verifier: Arc<Verifier>,
@@ -281,7 +260,11 @@ impl Follower {
                 FrameError::Gap { .. } => self.has_snapshot = false,
                 // Perhaps the feed key was changed while we were away: its successor is in the key document.
                 FrameError::Signature => self.needs_keys = true,
-                FrameError::Address | FrameError::Older { .. } | FrameError::Unreadable => {}
+                FrameError::Address
+                | FrameError::Older { .. }
+                | FrameError::Unreadable { .. }
+                | FrameError::Format { .. }
+                | FrameError::Critical { .. } => {}
             }
             return Err(Failure::Frame(error));
         }
@@ -298,8 +281,8 @@ impl Follower {
     }
 
     fn wait_after(&mut self, failure: &Failure) -> Duration {
-        if failure.is_denial() {
-            DENIED_WAIT
+        if failure.is_lasting() {
+            LASTING_WAIT
         } else {
             self.waits.next().unwrap_or(MAX_STEP)
         }
@@ -311,10 +294,10 @@ impl Follower {
         let text = failure.to_string();
         let is_news = self.progress.borrow().last_error.as_deref() != Some(text.as_str());
         match failure {
+            _ if failure.is_lasting() => error!(%server, "feed: {text}"),
             Failure::Frame(_) | Failure::KeyDocument(_) => {
                 warn!(%server, "feed: not believed: {text}")
             }
-            _ if failure.is_denial() => error!(%server, "feed: {text}"),
             // An outage of hours is one line, not one for each attempt.
             _ if is_news => warn!(%server, "feed: {text}; trying again until it works"),
             _ => debug!(%server, "feed: {text}"),
@@ -327,43 +310,5 @@ impl Follower {
     }
 }
 
-fn waits() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(MIN_STEP)
-        .with_max_delay(MAX_STEP)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-/// Waits begin here; jitter adds up to as much again.
-const MIN_STEP: Duration = Duration::from_millis(100);
-
-/// Waits grow to this; jitter adds up to as much again. A verifier recovers at most five seconds
-/// after the link returns: three of waiting, and two between the last attempts of a connection
-/// that is being opened and its timeout.
-const MAX_STEP: Duration = Duration::from_millis(1500);
-
-/// The wait after the broker refused the token: only an administrator can change that.
-const DENIED_WAIT: Duration = Duration::from_secs(30);
-
 /// Three heartbeats of the broker.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_within_their_bounds_and_never_end() {
-        let all: Vec<Duration> = waits().take(200).collect();
-        assert_eq!(all.len(), 200);
-        assert!(all[0] >= MIN_STEP && all[0] < MIN_STEP * 2, "{:?}", all[0]);
-        assert!(
-            all.iter()
-                .skip(10)
-                .all(|wait| (MAX_STEP..MAX_STEP * 2).contains(wait)),
-            "{all:?}"
-        );
-    }
-}

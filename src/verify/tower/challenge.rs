@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::Verifier;
 use hallpass_core::{
-    base::ids::{ServerUri, split_canonical_http_uri},
+    base::ids::ServerUri,
     possession::ALGORITHMS,
     token::{manifest::Manifest, rights::Kind, scope::scope_token},
 };
@@ -77,14 +77,14 @@ impl<'a> Challenge<'a> {
 
 /// The well-known URL of the server's metadata, in the path-inserted form of RFC 9728 section 3.1.
 pub(super) fn metadata_url(server: &ServerUri) -> String {
-    let (origin, path) = origin_and_path(server);
-    format!("{origin}{WELL_KNOWN}{path}")
+    let server = server.parts();
+    format!("{}{WELL_KNOWN}{}", server.origin, server.path)
 }
 
 /// Whether `path` is one at which the metadata of `server` is looked for.
 pub(super) fn is_metadata_path(server: &ServerUri, path: &str) -> bool {
     path.strip_prefix(WELL_KNOWN)
-        .is_some_and(|rest| rest.is_empty() || rest == origin_and_path(server).1)
+        .is_some_and(|rest| rest.is_empty() || rest == server.parts().path)
 }
 
 /// The metadata document of RFC 9728.
@@ -114,13 +114,6 @@ fn scopes(manifest: &Manifest) -> Vec<String> {
         .iter()
         .filter_map(|root| scope_token(Kind::Resource, root.uri.as_str()));
     tools.chain(prompts).chain(resources).collect()
-}
-
-fn origin_and_path(server: &ServerUri) -> (&str, &str) {
-    let text = server.as_str();
-    // A server URI is canonical, so its path is what follows the authority.
-    let path = split_canonical_http_uri(text).map_or("", |(.., path)| path);
-    (text.strip_suffix(path).unwrap_or(text), path)
 }
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";

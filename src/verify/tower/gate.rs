@@ -10,7 +10,9 @@ use crate::tower::{
 use hallpass_core::{
     base::{
         ReasonCode,
-        ids::{ServerUri, is_loopback_host, split_canonical_http_uri},
+        ids::ServerUri,
+        media_type::MediaType,
+        uri::{Authority, Uri, is_loopback_host},
     },
     token::{rights::Kind, scope::scope_token},
 };
@@ -48,9 +50,9 @@ pub(super) fn admit_origin(
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let own = split_canonical_http_uri(server.as_str()).map(|(_, host, ..)| host);
         allowed.iter().any(|allowed| allowed == origin)
-            || origin_host(origin).is_some_and(|host| Some(host) == own || is_loopback_host(host))
+            || origin_host(origin)
+                .is_some_and(|host| host == server.parts().host || is_loopback_host(host))
     };
     let mut origins = headers.get_all(header::ORIGIN).iter();
     match (origins.next(), origins.next()) {
@@ -68,17 +70,13 @@ pub(super) fn admit_origin(
 
 /// The host of an `Origin` header; `None` for `null` and for what is no origin.
 fn origin_host(origin: &str) -> Option<&str> {
-    let (scheme, authority) = origin.split_once("://")?;
-    let port_at = if authority.starts_with('[') {
-        authority.find("]:").map(|at| at.saturating_add(1))
-    } else {
-        authority.find(':')
-    };
-    let (host, port) = authority.split_at_checked(port_at.unwrap_or(authority.len()))?;
-    let port_is_valid = port
-        .strip_prefix(':')
+    let uri = Uri::split(origin)?;
+    let is_origin = matches!(uri.scheme, "http" | "https") && uri.path.is_empty();
+    let authority = Authority::split(uri.authority?)?;
+    let port_is_valid = authority
+        .port
         .is_none_or(|port| port.parse::<u16>().is_ok());
-    (matches!(scheme, "http" | "https") && port_is_valid).then_some(host)
+    (is_origin && uri.ends_with_path() && port_is_valid).then_some(authority.host)
 }
 
 /// The token of a request, with its proof of possession when it came as `DPoP` (RFC 9449).
@@ -218,17 +216,7 @@ pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
 }
 
 fn is_json_in_utf8(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    let is_utf8 = |parameter: &str| {
-        parameter.split_once('=').is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("charset")
-                && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
-    };
-    is_json && parts.all(is_utf8)
+    MediaType::split(content_type).is_in_utf8("application/json")
 }
 
 /// Removes what is for the layer or for one connection: the server behind must not be able to use
@@ -274,3 +262,22 @@ static STRIPPED: [HeaderName; 12] = [
     header::EXPECT,
     header::CONTENT_LENGTH,
 ];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_the_vectors_of_uris_say() {
+        let rows = include_str!("../../core/base/uri/vectors.json");
+        let rows: Vec<Value> = serde_json::from_str(rows).unwrap();
+        let own = |host: &&str| *host == "ledger.example" || is_loopback_host(host);
+        for row in &rows {
+            let text = row["text"].as_str().unwrap();
+            let host = row.get("origin").and_then(Value::as_str);
+            assert_eq!(origin_host(text).filter(own), host, "{text:?}");
+        }
+    }
+}

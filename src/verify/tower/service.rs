@@ -29,7 +29,7 @@ use crate::{
     },
 };
 use hallpass_core::{
-    base::{ReasonCode, trace::TraceParent},
+    base::{ReasonCode, media_type::MediaType, trace::TraceParent},
     possession::Presented,
     token::scope::scope_token,
 };
@@ -423,15 +423,13 @@ enum Media {
 }
 
 fn media_type(headers: &HeaderMap) -> Media {
-    let essence = headers
+    let given = headers
         .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = essence
-        .and_then(|value| value.split(';').next())
-        .map(|value| value.trim().to_ascii_lowercase());
-    match essence.as_deref() {
-        Some("application/json") => Media::Json,
-        Some("text/event-stream") => Media::Events,
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    match MediaType::split(given) {
+        given if given.is("application/json") => Media::Json,
+        given if given.is("text/event-stream") => Media::Events,
         _ => Media::Other,
     }
 }

@@ -11,9 +11,14 @@ use crate::identity::{
     assertion::MAX_JTI_CHARS,
     issuer::{KeySet, TrustedIssuer, TrustedKind},
     jwk::KeyAlgorithm,
-    jwt::{Compact, Times, Untimely, present},
+    jwt::{Times, Untimely, present},
 };
-use hallpass_core::base::{digest::Digest, json, time::Timestamp};
+use hallpass_core::base::{
+    digest::Digest,
+    json,
+    jws::{self, CompactError},
+    time::Timestamp,
+};
 
 /// A compact JWT, taken apart; nothing that it says is believed yet.
 pub struct ForeignJwt<'a> {
@@ -35,15 +40,8 @@ impl<'a> ForeignJwt<'a> {
     /// strict, header members that name keys or extensions, every algorithm that is not asymmetric, and
     /// claims without an `iss`.
     pub fn read(text: &'a str) -> Result<Self, JwtReason> {
-        if text.len() > MAX_JWT_BYTES {
-            return Err(JwtReason::TooLong);
-        }
-        let Compact {
-            signed,
-            header,
-            payload,
-            signature,
-        } = Compact::split(text).ok_or(JwtReason::Malformed)?;
+        let jws = jws::split(text, MAX_JWT_BYTES)?;
+        let (header, payload, signature) = (jws.header()?, jws.payload()?, jws.signature()?);
         let header: Header =
             json::parse_as(&header, MAX_JWT_BYTES).map_err(|_| JwtReason::Header)?;
         let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(JwtReason::Algorithm)?;
@@ -56,7 +54,7 @@ impl<'a> ForeignJwt<'a> {
             .ok_or(JwtReason::Claim("iss"))?
             .to_owned();
         Ok(Self {
-            signed,
+            signed: jws.signed(),
             signature,
             algorithm,
             kid: header.kid,
@@ -288,6 +286,15 @@ pub enum JwtReason {
     /// A workload that is no agent.
     #[error("`sub` fits no pattern of the issuer, or patterns of several agents")]
     Subject,
+}
+
+impl From<CompactError> for JwtReason {
+    fn from(error: CompactError) -> Self {
+        match error {
+            CompactError::TooLong => Self::TooLong,
+            _ => Self::Malformed,
+        }
+    }
 }
 
 impl From<Untimely> for JwtReason {

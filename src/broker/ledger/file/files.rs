@@ -1,13 +1,13 @@
 //! The files and directories of the journal: private to the owner, and durable once created.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use crate::ledger::file::OpenError;
+use hallpass_core::base::private_file;
 
 /// The file in the data directory whose lock keeps a second broker out.
 pub const LOCK_FILE: &str = "lock";
@@ -17,11 +17,7 @@ pub(super) fn ensure_dir(dir: &Path) -> Result<(), OpenError> {
     if dir.is_dir() {
         return Ok(());
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|error| OpenError::io("create", dir, error))?;
+    private_file::create_dir(dir).map_err(|error| OpenError::io("create", dir, error))?;
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
         _ => Ok(()),
@@ -30,37 +26,20 @@ pub(super) fn ensure_dir(dir: &Path) -> Result<(), OpenError> {
 
 /// Makes the creation, renaming or removal of what is in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), OpenError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| OpenError::io("sync", dir, error))
+    private_file::sync_dir(dir).map_err(|error| OpenError::io("sync", dir, error))
 }
 
 /// Creates `path` with `content` for the owner alone, durably; fails when it exists.
 pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), OpenError> {
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(content)?;
-        file.sync_all()
-    };
-    write().map_err(|error| OpenError::io("create", path, error))?;
-    path.parent().map_or(Ok(()), sync_dir)
+    private_file::create(path, content).map_err(|error| OpenError::io("create", path, error.into()))
 }
 
 /// Takes the lock on `data_dir`; it is held as long as the file is.
 pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
     let path = data_dir.join(LOCK_FILE);
     let failed = |error| OpenError::io("lock", &path, error);
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
+    let mut options = private_file::options();
+    options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
@@ -109,10 +88,9 @@ pub(super) fn cut_tail(
         )
     })?;
     let mut copy = || {
-        let mut kept = OpenOptions::new()
+        let mut kept = private_file::options()
             .write(true)
             .create_new(true)
-            .mode(0o600)
             .open(&aside)?;
         file.seek(SeekFrom::Start(offset))?;
         io::copy(file, &mut kept)?;

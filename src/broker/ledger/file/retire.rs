@@ -1,13 +1,13 @@
 //! Removing the oldest segments, into an archive where there is one.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use crate::ledger::file::{Journal, OpenError, Reader, files};
+use hallpass_core::base::private_file;
 
 impl Journal {
     /// Removes the segments before number `before`, oldest first, and returns the numbers of those that were.
@@ -59,22 +59,6 @@ pub(super) fn retire(
     Ok(removed)
 }
 
-/// Removes the oldest segments until those that are left have at most `bytes`, or only the last is left.
-pub(super) fn keep_at_most(reader: &Reader, bytes: u64) -> Result<(), OpenError> {
-    let mut left = bytes;
-    let mut before = 1;
-    for segment in reader.segments().iter().rev() {
-        match left.checked_sub(reader.bytes(*segment)) {
-            Some(rest) => left = rest,
-            None => {
-                before = segment.number.saturating_add(1);
-                break;
-            }
-        }
-    }
-    retire(reader, before, None).map(drop)
-}
-
 /// Copies the segment at `path` into `archive`, durably; a whole copy that is there already counts.
 fn copy(path: &Path, archive: &Path) -> Result<(), OpenError> {
     files::ensure_dir(archive)?;
@@ -92,11 +76,10 @@ fn copy(path: &Path, archive: &Path) -> Result<(), OpenError> {
         };
     }
     let write = || {
-        let mut copy = OpenOptions::new()
+        let mut copy = private_file::options()
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o600)
             .open(&begun)?;
         io::copy(&mut File::open(path)?, &mut copy)?;
         copy.sync_all()?;

@@ -12,10 +12,10 @@ pub(crate) mod merkle;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io,
     ops::Range,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -23,7 +23,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::file::{Head, Record};
-use hallpass_core::base::digest::Digest;
+use hallpass_core::base::{digest::Digest, private_file};
 
 use merkle::parent;
 pub use merkle::{Consistency, Frontier, Inclusion, MAX_SIZE, ProofError};
@@ -467,13 +467,12 @@ fn writable<'o>(
 ) -> io::Result<&'o File> {
     if open.get(&level).is_none_or(|(other, _)| *other != piece) {
         if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            private_file::create_dir(dir)?;
         }
-        let file = OpenOptions::new()
+        let file = private_file::options()
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
             .open(path)?;
         open.insert(level, (piece, file));
     }

@@ -2,11 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::feed::reports::Times;
 use hallpass_core::{
     base::{ids::ServerUri, time::Timestamp},
     wire::report::LostReports,
 };
+
+/// From when to when.
+pub(super) type Times = (Timestamp, Timestamp);
 
 /// What was lost and is in no batch yet; shared by reference.
 #[derive(Debug, Default)]

@@ -9,12 +9,13 @@
 mod batch;
 mod losses;
 mod sender;
+mod shared;
 mod spool;
 
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -22,9 +23,8 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
-use tracing::{error, info};
 
-pub use crate::feed::reports::spool::SpoolError;
+pub use crate::feed::reports::{shared::ReportsStatus, spool::SpoolError};
 use crate::{
     ReportSink, Verifier,
     feed::{
@@ -33,14 +33,12 @@ use crate::{
             batch::Batch,
             losses::Losses,
             sender::Sender,
+            shared::Shared,
             spool::{Left, Spool, Unspooled},
         },
     },
 };
-use hallpass_core::{
-    base::{ids::ServerUri, time::Timestamp},
-    wire::report::{CallReport, Report},
-};
+use hallpass_core::wire::report::{CallReport, Report};
 
 /// Builds [`Reports`].
 pub struct ReportsBuilder {
@@ -192,66 +190,11 @@ impl fmt::Debug for Reports {
     }
 }
 
-/// How reporting is doing, for health checks and metrics. It holds no secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReportsStatus {
-    /// How many bytes are on disk that the broker has not taken yet.
-    pub waiting_bytes: u64,
-    /// How many reports the broker has taken, reports of gaps included.
-    pub delivered: u64,
-    /// How many reports are known to be lost.
-    pub lost: u64,
-    /// How many attempts to send have failed.
-    pub failures: u64,
-    /// Why the broker did not take a batch last; `None` once it took one.
-    pub last_error: Option<String>,
-    /// Why the spool could not be used last; `None` once it could.
-    pub spool_error: Option<String>,
-}
-
 /// Reporting has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("reporting has stopped: start it anew")]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing more to say")]
 pub struct ReportsStopped;
-
-/// What both tasks share.
-struct Shared {
-    server: ServerUri,
-    spool: Mutex<Spool>,
-    losses: Arc<Losses>,
-    progress: watch::Sender<ReportsStatus>,
-    /// There is something to send.
-    spooled: Notify,
-    /// There is room again, or a loss to tell of.
-    freed: Notify,
-}
-
-impl Shared {
-    fn spool(&self) -> MutexGuard<'_, Spool> {
-        // Every method leaves it in a state that the files agree with, so a poisoned lock holds one too.
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Publishes how the spool is after something was tried on it.
-    fn note_spool(&self, waiting_bytes: u64, problem: Option<String>) {
-        match (&problem, &self.progress.borrow().spool_error) {
-            (Some(now), before) if before.as_ref() != Some(now) => {
-                error!(server = %self.server, "reports: {now}; decisions are lost until there is room, and counted");
-            }
-            (None, Some(_)) => {
-                info!(server = %self.server, "reports: the spool can be written again")
-            }
-            _ => {}
-        }
-        let lost = self.losses.total();
-        self.progress.send_modify(|status| {
-            (status.waiting_bytes, status.spool_error, status.lost) =
-                (waiting_bytes, problem, lost);
-        });
-    }
-}
 
 /// The task that gathers reports and writes them down.
 struct Keeper {
@@ -347,9 +290,6 @@ impl Keeper {
 }
 
 type Append = fn(&mut Spool, &[u8]) -> Result<(), Unspooled>;
-
-/// From when to when.
-type Times = (Timestamp, Timestamp);
 
 /// Reports on their way to the disk: more than arrive in the time that a write takes.
 const QUEUE: usize = 8192;

@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
@@ -15,6 +15,7 @@ use std::{
 use hallpass_core::base::{
     digest::Digest,
     ids::{IssuerUri, ServerUri},
+    private_file,
     time::Timestamp,
 };
 
@@ -91,21 +92,19 @@ impl Spool {
                 source,
             }
         };
-        create_private(dir).map_err(failed("create", dir))?;
+        private_file::create_dir(dir).map_err(failed("create", dir))?;
         let whose =
             Digest::of_parts(&[issuer.as_str().as_bytes(), &[0], server.as_str().as_bytes()])
                 .to_string();
         let prefix = whose.chars().take(PREFIX_DIGITS).collect::<String>();
         let path = dir.join(format!("{prefix}.lock"));
-        let lock = private(
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false),
-        )
-        .open(&path)
-        .map_err(failed("open", &path))?;
+        let lock = private_file::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed("open", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse(dir.to_owned())),
@@ -225,9 +224,11 @@ impl Spool {
             .files
             .back()
             .map_or(1, |part| part.number.saturating_add(1));
-        let writer =
-            private(OpenOptions::new().append(true).create_new(true)).open(self.path(number))?;
-        File::open(&self.dir)?.sync_all()?;
+        let writer = private_file::options()
+            .append(true)
+            .create_new(true)
+            .open(self.path(number))?;
+        private_file::sync_dir(&self.dir)?;
         self.files.push_back(Part { number, bytes: 0 });
         self.writer = Some(writer);
         Ok(())
@@ -285,23 +286,6 @@ fn parts(dir: &Path, prefix: &str) -> io::Result<VecDeque<Part>> {
     }
     found.sort_unstable_by_key(|part| part.number);
     Ok(found.into())
-}
-
-fn create_private(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }
 
 fn length(bytes: &[u8]) -> u64 {
@@ -385,7 +369,7 @@ mod tests {
         let (mut spool, _) = open(home.path());
         spool.append(b"one\n").unwrap();
         drop(spool);
-        let mut file = OpenOptions::new()
+        let mut file = fs::OpenOptions::new()
             .append(true)
             .open(&files(home.path())[0])
             .unwrap();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cli::{error::CliError, mcp::Offer};
+use crate::cli::{error::CliError, server::mcp::Offer};
 use hallpass_core::{
     base::{
         ids::{ServerName, ServerUri, ToolName},

@@ -12,9 +12,8 @@ use zeroize::Zeroizing;
 use crate::cli::{
     client::{body, http_client},
     error::CliError,
-    view::items,
 };
-use hallpass_core::base::{error::chain, ids::ServerUri, json::parse};
+use hallpass_core::base::{error::chain, ids::ServerUri, json::parse, media_type::MediaType};
 
 /// What a server says that it offers, as it says it.
 #[derive(Debug, Default)]
@@ -103,10 +102,10 @@ impl Session<'_> {
                 .as_ref()
                 .map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
             let answer = self.call(&format!("{what}/list"), params).await?;
-            if !answer.get(what).is_some_and(Value::is_array) {
+            let Some(Value::Array(items)) = answer.get(what) else {
                 return Err(self.failed(&format!("answered {what}/list without `{what}`")));
-            }
-            found.extend(items(&answer, &format!("/{what}")).iter().cloned());
+            };
+            found.extend(items.iter().cloned());
             match answer.get("nextCursor").and_then(Value::as_str) {
                 Some(next) if found.len() <= MAX_NAMES => cursor = Some(next.to_owned()),
                 Some(_) => break,
@@ -156,10 +155,7 @@ impl Session<'_> {
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let is_stream = media
-            .trim_start()
-            .to_ascii_lowercase()
-            .starts_with("text/event-stream");
+        let is_stream = MediaType::split(media).is("text/event-stream");
         if is_stream {
             return self.answer_in_stream(response).await;
         }

@@ -1,0 +1,29 @@
+//! Why a feed client could not be set up.
+
+use crate::feed::state_file::StateFileError;
+use hallpass_core::base::ids::IdError;
+
+/// Why no [`FeedClient`] could be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// The broker's address cannot be used.
+    #[error("the broker's address cannot be used: {0}")]
+    Broker(#[from] IdError),
+    /// The verifier token is empty or holds characters that no HTTP header can carry.
+    #[error(
+        "the verifier token is empty or holds characters that no header can carry: give it without line ends"
+    )]
+    Token,
+    /// The certificate bundle cannot be read.
+    #[error(
+        "the root certificate is no PEM bundle with at least one certificate: give the authority's certificate"
+    )]
+    RootCertificate,
+    /// The HTTP client cannot be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Http(String),
+    /// The state file cannot be used.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
+}
