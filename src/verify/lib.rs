@@ -109,6 +109,7 @@ mod builder;
 pub mod feed;
 mod genuine;
 pub mod holder;
+mod key_document;
 pub mod mcp;
 mod permit;
 mod reporting;
@@ -135,11 +136,9 @@ pub use hallpass_core::{
     },
     possession::Presented,
     token::{Call, Hop, manifest::Manifest, rights::Kind},
-    wire::{
-        DocumentError,
-        document::{KeyDocument, RootKeyEntry},
-    },
+    wire::DocumentError,
 };
+pub use key_document::KeyDocument;
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
 pub use reporting::ReportSink;
 pub use state::{FrameError, Memory};
@@ -148,7 +147,10 @@ pub use verifier::{Pass, Verifier};
 /// What a server offers: the parts of a [`Manifest`].
 pub mod manifest {
     pub use hallpass_core::{
-        base::ids::{ServerName, ToolName},
+        base::{
+            format::Format,
+            ids::{ServerName, ToolName},
+        },
         token::{
             manifest::{Prompt, ResourceRoot, Tool},
             path::{Pointer, ResourceTree},

@@ -9,7 +9,7 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    Denial, Fault, FrameError, Memory, Permit, Refusal,
+    Denial, Fault, FrameError, KeyDocument, Memory, Permit, Refusal,
     genuine::{genuine, refuse_foreign, unknown_key},
     state::State,
 };
@@ -27,7 +27,6 @@ use hallpass_core::{
         Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, Hop,
         MAX_PASS_BYTES, RequestFacts, VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
     },
-    wire::document::KeyDocument,
 };
 
 /// One MCP server's judge: verifies passes and clears calls from memory.
@@ -299,6 +298,7 @@ impl Verifier {
     ///
     /// When the document is another broker's, or nothing in it leads from the pin.
     pub fn accept_key_document(&self, document: &KeyDocument) -> Result<(), FrameError> {
+        let document = document.read();
         if document.iss != self.issuer {
             return Err(FrameError::Address);
         }

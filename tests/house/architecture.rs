@@ -47,6 +47,7 @@ const ROOM_OF: &[(&str, &str, &[&str])] = &[
         &[
             "builder",
             "genuine",
+            "key_document",
             "permit",
             "reporting",
             "revocations",

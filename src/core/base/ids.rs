@@ -147,6 +147,7 @@ impl IssuerUri {
     }
 
     /// Its parts.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> HttpUri<'_> {
         parts_of(&self.0)
@@ -155,6 +156,7 @@ impl IssuerUri {
 
 impl ServerUri {
     /// Its parts.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> HttpUri<'_> {
         parts_of(&self.0)
