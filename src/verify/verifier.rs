@@ -19,6 +19,7 @@ use hallpass_core::{
         digest::Digest,
         ids::{IssuerUri, KeyId, ServerUri},
         key::PublicKey,
+        text::excerpt,
         time::{Clock, Timestamp},
     },
     possession::{self, Nonces, ReplayGuard},
@@ -412,12 +413,7 @@ impl Verifier {
             Kind::Resource => Some((Arguments::default(), true)),
         };
         known.ok_or_else(|| {
-            let name: String = call
-                .name
-                .chars()
-                .take(128)
-                .flat_map(char::escape_debug)
-                .collect();
+            let name = excerpt(call.name);
             Denial::because(
                 ReasonCode::NotInManifest,
                 format!("the server's manifest has no {} `{name}`", call.kind),

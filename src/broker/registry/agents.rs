@@ -19,6 +19,7 @@ use hallpass_core::{
     base::{
         ids::{AgentId, GroupName, ServerUri, StewardId, TaskId},
         redirect::RedirectUri,
+        text::quote,
         time::Timestamp,
     },
     token::{RequestedDetail, manifest::Manifest},
@@ -233,7 +234,7 @@ impl Broker {
         let state = self.state();
         let manifest = state
             .server(server)
-            .ok_or_else(|| BrokerError::not_found(ObjectKind::Server, server.escape_debug()))?;
+            .ok_or_else(|| BrokerError::not_found(ObjectKind::Server, quote(server)))?;
         Ok(view_server(&state, manifest))
     }
 

@@ -10,6 +10,7 @@ use crate::tower::answer::{self, Answer};
 use hallpass_core::{
     base::{
         ReasonCode, json,
+        text::excerpt,
         trace::{TRACEPARENT, TraceParent},
     },
     token::{Call, rights::Kind},
@@ -270,10 +271,7 @@ fn completed(params: &Map<String, Value>) -> Result<Purpose, Answer> {
 
 fn only_members(members: &Map<String, Value>, known: &[&str]) -> Result<(), Answer> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => {
-            let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
-            Err(invalid(format!("unknown member `{name}`")))
-        }
+        Some(name) => Err(invalid(format!("unknown member `{}`", excerpt(name)))),
         None => Ok(()),
     }
 }
