@@ -10,3 +10,4 @@ pub(crate) mod one_time_secret;
 pub mod parent;
 pub mod state;
 pub mod subjects;
+mod words;

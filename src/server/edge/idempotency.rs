@@ -26,7 +26,7 @@ use crate::server::{
     App,
     edge::{answer::Answer, describe::Described, problem::Problem},
 };
-use hallpass_broker::{Caller, domain::event::Actor};
+use hallpass_broker::Caller;
 use hallpass_core::base::{ReasonCode, digest::Digest};
 
 /// The request's idempotency key with its route, when it has one.
@@ -78,15 +78,8 @@ impl Once {
         let Some(key) = self.key else {
             return work(caller).await;
         };
-        let principal = match &caller.actor {
-            Actor::Agent(agent) => format!("agent {agent}"),
-            Actor::Operator(operator) => format!("operator {operator}"),
-            Actor::TaskClient(task) => format!("task client {task}"),
-            Actor::Steward(steward) => format!("steward {steward}"),
-            Actor::Broker => "broker".to_owned(),
-        };
         let digest = Digest::of_parts(&[
-            principal.as_bytes(),
+            caller.actor.to_string().as_bytes(),
             &[0],
             self.route.as_bytes(),
             &[0],

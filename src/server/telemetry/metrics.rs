@@ -79,7 +79,7 @@ impl Metrics {
 
     /// A revocation was recorded.
     pub fn revoked(&self, subject: &Subject) {
-        self.revocations.add(1, [(KIND, subject_kind(subject))]);
+        self.revocations.add(1, [(KIND, subject.kind())]);
     }
 
     /// The journal made a batch durable.
@@ -275,17 +275,6 @@ const fn status_class(status: u16) -> &'static str {
         300..=399 => "3xx",
         400..=499 => "4xx",
         _ => "5xx",
-    }
-}
-
-const fn subject_kind(subject: &Subject) -> &'static str {
-    match subject {
-        Subject::RevocationId(_) => "token",
-        Subject::Task(_) => "task",
-        Subject::Agent(_) => "agent",
-        Subject::Steward(_) => "steward",
-        Subject::Server(_) => "server",
-        Subject::Key(_) => "key",
     }
 }
 

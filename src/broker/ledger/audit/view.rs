@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         client::ClientOrigin,
-        event::{Actor, AgentRecord, Event, KeyState, Role, Subject},
+        event::{AgentRecord, Event, Subject},
         subjects::Subjects,
     },
     ledger::{
@@ -68,19 +68,12 @@ impl AuditEvent {
     #[must_use]
     pub fn new(record: &Record, subjects: &Subjects) -> Self {
         let entry = &record.entry;
-        let actor = match &entry.actor {
-            Actor::Broker => "broker".to_owned(),
-            Actor::Agent(agent) => format!("agent {agent}"),
-            Actor::Operator(operator) => format!("operator {operator}"),
-            Actor::TaskClient(task) => format!("client of {task}"),
-            Actor::Steward(steward) => format!("steward {steward}"),
-        };
         let (event_type, detail) = explain(&entry.event);
         Self {
             seq: record.sequence,
             at: entry.at,
             event_type: event_type.to_owned(),
-            actor,
+            actor: entry.actor.to_string(),
             agent: subjects.agents.first().cloned(),
             steward: subjects.stewards.first().cloned(),
             task: subjects.tasks.first().cloned(),
@@ -197,7 +190,7 @@ fn explain(event: &Event) -> (&'static str, String) {
             ..
         } => (
             "key_changed",
-            format!("{} key {key} is {}", purpose.as_str(), state_word(*state)),
+            format!("{} key {key} is {}", purpose.as_str(), state.as_str()),
         ),
         Event::OperatorAdded {
             operator,
@@ -205,7 +198,7 @@ fn explain(event: &Event) -> (&'static str, String) {
             expires_at,
             ..
         } => {
-            let roles = list(roles.iter().map(|role| role_word(*role)));
+            let roles = list(roles.iter().map(|role| role.as_str()));
             (
                 "operator_added",
                 format!("{operator} as {roles} until {expires_at}"),
@@ -396,24 +389,6 @@ fn subject_words(subject: &Subject) -> String {
         Subject::Steward(id) => format!("steward {id}"),
         Subject::Server(id) => format!("server {id}"),
         Subject::Key(id) => format!("key {id}"),
-    }
-}
-
-const fn state_word(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Pending => "pending",
-        KeyState::Active => "active",
-        KeyState::Retiring => "retiring",
-        KeyState::Revoked => "revoked",
-    }
-}
-
-const fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "admin",
-        Role::Auditor => "auditor",
-        Role::Approver => "approver",
-        Role::Verifier => "verifier",
     }
 }
 
