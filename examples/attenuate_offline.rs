@@ -15,12 +15,10 @@
 use std::{error::Error, io, time::Duration};
 
 use clap::Parser;
-use hallpass_core::{
-    base::{
-        ids::{ServerUri, ToolName},
-        time::{Clock as _, SystemClock},
-    },
-    token::{GrantedDetail, Narrowing, PassToken, UnverifiedPass, attenuate},
+use hallpass_verify::{
+    Clock as _, ServerUri, SystemClock,
+    holder::{GrantedDetail, Narrowing, PassToken, attenuate, inspect},
+    manifest::ToolName,
 };
 
 /// Narrows the pass on standard input.
@@ -56,8 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let narrower = attenuate(&pass, &narrowing)?;
 
-    // What the token says, verified by nobody: that is for the server that it is presented to.
-    let summary = UnverifiedPass::parse(narrower.token.expose())?.dangerous_unverified_summary();
+    // What the token says. Its signatures are checked by the server that it is presented to.
+    let summary = inspect(&narrower.token)?;
     for (number, block) in summary.blocks.iter().enumerate() {
         eprintln!(
             "block {number}, by the {}, revoke it by {}",

@@ -16,12 +16,8 @@ mod ledger;
 use std::{error::Error, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Parser;
-use hallpass_core::{
-    base::{ids::IssuerUri, json},
-    token::manifest::Manifest,
-};
 use hallpass_verify::{
-    Verifier,
+    IssuerUri, Manifest, Verifier,
     feed::{self, FeedClient},
     tower::HallpassLayer,
 };
@@ -97,7 +93,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Builds the verifier and what keeps it current with its broker's keys and revocations.
 fn follow(options: &Options) -> Result<(Arc<Verifier>, FeedClient), Box<dyn Error>> {
-    let manifest: Manifest = json::parse_as(&fs::read(&options.manifest)?, MAX_MANIFEST_BYTES)?;
+    let manifest = Manifest::from_json(&fs::read(&options.manifest)?)?;
     let memory = feed::load_memory(&options.state_file, &options.issuer, &manifest.server)?;
     let verifier = Verifier::builder(options.issuer.clone(), &options.feed_key, manifest)
         .memory(memory)
@@ -118,5 +114,3 @@ async fn interrupted() {
         std::future::pending::<()>().await;
     }
 }
-
-const MAX_MANIFEST_BYTES: usize = 1024 * 1024;

@@ -70,7 +70,12 @@ fn line_length() -> usize {
     let dir = directory();
     let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| {})).unwrap();
-    journal.append_blocking(vec![entry()]).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime
+        .build()
+        .unwrap()
+        .block_on(journal.append(vec![entry()]))
+        .unwrap();
     drop(journal);
     usize::try_from(
         std::fs::metadata(dir.path().join("journal/000001.jsonl"))

@@ -152,6 +152,7 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
     }];
     let iss = verifier.issuer().clone();
     let document = KeyDocument {
+        v: hallpass_core::base::format::Format::One,
         iss: iss.clone(),
         at: clock.now(),
         keys: Vec::new(),
@@ -162,6 +163,7 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
     };
     verifier.accept_key_document(&document).unwrap();
     let frame = Frame {
+        v: hallpass_core::base::format::Format::One,
         iss,
         aud: SERVER.parse().unwrap(),
         epoch: 1,

@@ -16,3 +16,8 @@ pub mod server;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The page for server authors, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/servers.md")]
+struct Servers;

@@ -95,6 +95,7 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
     .build();
     let iss = verifier.issuer().clone();
     let document = KeyDocument {
+        v: hallpass_core::base::format::Format::One,
         iss: iss.clone(),
         at: now(),
         keys: Vec::new(),
@@ -105,6 +106,7 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
     };
     verifier.accept_key_document(&document).unwrap();
     let frame = Frame {
+        v: hallpass_core::base::format::Format::One,
         iss,
         aud: SERVER.parse().unwrap(),
         epoch: 1,

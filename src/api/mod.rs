@@ -5,7 +5,6 @@
 //! types. A server refuses members that it does not know; a client ignores them, since the broker may be newer.
 
 pub mod agents;
-pub mod decisions;
 pub mod operators;
 pub mod policy;
 pub mod problem;

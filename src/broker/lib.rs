@@ -54,7 +54,7 @@ pub use crate::{
         issue::{IssueAgain, Issued, OpenTask},
         revoke_token::{GivenBack, PassOwner},
         task_clients::{OpenedForClient, TaskClient},
-        tasks::{DelegationReport, TaskView},
+        tasks::{DelegationReport, DelegationView, ParentView, PassView, TaskView},
     },
     keys::{
         files::{KeyFileError, KeysAtRest},
@@ -63,7 +63,7 @@ pub use crate::{
     },
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
-    policy_store::{GrantWritten, PolicyView},
+    policy_store::{GrantWritten, PolicyView, RuleView},
     registry::{
         agents::{AgentView, NewAgent, ServerView},
         client_secrets::SecretView,
@@ -74,7 +74,7 @@ pub use crate::{
         stewards::{StewardView, VerifiedSteward},
     },
     trail::{
-        calls::{CallPage, CallView},
+        calls::{CallPage, CallView, Gap, Whose},
         decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
         retention::Retention,
     },

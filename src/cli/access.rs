@@ -12,21 +12,23 @@ use zeroize::Zeroizing;
 use crate::{
     cli::{
         GLOBAL,
-        client::{Bearer, Client, Connection, segment},
+        client::{Bearer, Client, Connection},
         error::CliError,
+        session::Session,
     },
     server::config::process_environment,
 };
 use hallpass_broker::{OPERATOR_TOKEN_FILE, identity::AgentKey};
 use hallpass_core::{
     base::{
+        holder::HolderKey,
         ids::{IssuerUri, ServerUri},
         json,
         secret_file::read_secret,
         time::{Clock as _, SystemClock},
     },
     token::PassToken,
-    wire::document::KeyDocument,
+    wire::{self, document::KeyDocument},
 };
 
 /// An operator's way to the broker.
@@ -41,9 +43,9 @@ pub(super) struct Operator {
 }
 
 impl Operator {
-    /// A client and the operator's credential.
-    pub(super) fn open(&self) -> Result<(Client, Bearer), CliError> {
-        Ok((self.connection.client()?, self.bearer()?))
+    /// A session with the operator's credential.
+    pub(super) fn open(&self) -> Result<Session, CliError> {
+        Ok(Session::new(self.connection.client()?, self.bearer()?))
     }
 
     pub(super) fn bearer(&self) -> Result<Bearer, CliError> {
@@ -102,16 +104,16 @@ impl Either {
         AgentKey::read(self.key_file()?).map_err(CliError::failed)
     }
 
-    /// A client and the credential of the agent named by `--as`.
-    pub(super) async fn as_agent(&self) -> Result<(Client, Bearer), CliError> {
+    /// A session with the credential of the agent named by `--as`, good for one request.
+    pub(super) async fn as_agent(&self) -> Result<Session, CliError> {
         let path = self.key_file()?;
         let client = self.operator.connection.client()?;
         let bearer = assertion(&client, path, self.agent.issuer.as_ref()).await?;
-        Ok((client, bearer))
+        Ok(Session::new(client, bearer))
     }
 
-    /// A client and the agent's credential when there is `--as`, else the operator's.
-    pub(super) async fn open(&self) -> Result<(Client, Bearer), CliError> {
+    /// A session with the agent's credential when there is `--as`, else the operator's.
+    pub(super) async fn open(&self) -> Result<Session, CliError> {
         if self.agent.key_file.is_some() {
             self.as_agent().await
         } else {
@@ -156,10 +158,15 @@ impl Signer {
 }
 
 fn read_key_document(value: Value, of: impl std::fmt::Display) -> Result<KeyDocument, CliError> {
-    serde_json::from_value(value).map_err(|error| {
-        CliError::failed(format!(
+    wire::read(value).map_err(|error| {
+        let failed = CliError::failed(format!(
             "the key document of `{of}` cannot be read: {error}"
-        ))
+        ));
+        if error.is_newer() {
+            failed.hint("upgrade this hallpass: the broker is newer")
+        } else {
+            failed
+        }
     })
 }
 
@@ -221,18 +228,8 @@ pub(super) async fn server_uri(
         ))
         .hint("give the server's URI, or an operator token beside the agent's key")
     })?;
-    let server: Value = client
-        .get(&format!("/v1/servers/{}", segment(text)), &[], &bearer)
-        .await?;
-    let uri = server
-        .pointer("/manifest/server")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    uri.parse().map_err(|error| {
-        CliError::failed(format!(
-            "the broker's answer about server `{text}`: {error}"
-        ))
-    })
+    let session = Session::new(client.clone(), bearer);
+    Ok(session.server(text).await?.read()?.manifest.server)
 }
 
 /// A token given as an argument, or read from stdin for `-`.
@@ -265,6 +262,18 @@ pub(super) fn json_file(path: &Path) -> Result<Value, CliError> {
     };
     json::parse(&bytes, MAX_INPUT_BYTES)
         .map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))
+}
+
+/// The public key in a JWK file.
+pub(super) fn public_key(path: &Path) -> Result<HolderKey, CliError> {
+    let jwk: Value = json_file(path)?;
+    HolderKey::from_jwk(&jwk).ok_or_else(|| {
+        CliError::usage(format!(
+            "`{}` is no public JWK of Ed25519 or P-256",
+            path.display()
+        ))
+        .hint("`hallpass agent key NAME --key-out FILE` makes a key and shows its public half")
+    })
 }
 
 fn read_limited(source: impl io::Read, max_bytes: usize) -> Result<Vec<u8>, CliError> {

@@ -9,10 +9,14 @@ use std::{
 use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::{GLOBAL, error::CliError};
+use crate::{
+    api::{Page, shape},
+    cli::{GLOBAL, error::CliError},
+};
 use hallpass_core::{
     base::{
         error::chain,
@@ -35,7 +39,7 @@ pub(super) struct Connection {
 }
 
 /// A client of one broker.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: IssuerUri,
@@ -129,7 +133,7 @@ impl Client {
     pub(super) async fn post(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         bearer: &Bearer,
     ) -> Result<Value, CliError> {
         self.answer(self.request(Method::POST, path, bearer).json(body))
@@ -139,7 +143,7 @@ impl Client {
     pub(super) async fn put(
         &self,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
         bearer: &Bearer,
     ) -> Result<Value, CliError> {
         self.answer(self.request(Method::PUT, path, bearer).json(body))
@@ -166,10 +170,11 @@ impl Client {
             query.push(("limit", page.to_string()));
             query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let answer = self.get(path, &query, bearer).await?;
-            items.extend(crate::cli::view::items(&answer, "/items").iter().cloned());
-            match answer.get("next").and_then(Value::as_str) {
-                Some(next) => cursor = Some(next.to_owned()),
-                None => break,
+            let page: Page<Value> = shape::read_known(answer).map_err(unreadable)?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
             }
         }
         items.truncate(limit);
@@ -294,6 +299,11 @@ pub(super) async fn body(response: Response, max_bytes: usize) -> Result<Vec<u8>
                 CliError::failed(format!("the answer broke off: {}", chain(&error)))
             }
         })
+}
+
+/// The broker's answer has another shape than this program knows.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> CliError {
+    CliError::failed(format!("the broker's answer cannot be read: {error}"))
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, CliError> {

@@ -17,6 +17,7 @@ use crate::{
         config_file::ConfigFile,
         error::{CliError, Exit},
         output::{Output, View},
+        session::Session,
     },
     server::config::Config,
 };
@@ -29,7 +30,7 @@ use hallpass_core::{
         error::chain,
         time::{Clock as _, SystemClock},
     },
-    wire::document::KeyDocument,
+    wire::{self, document::KeyDocument},
 };
 
 /// Look for what is wrong with this installation.
@@ -131,12 +132,17 @@ impl Doctor {
             Ok(document) => document,
             Err(error) => return vec![Check::from_error("broker", &error)],
         };
-        let Ok(document) = serde_json::from_value::<KeyDocument>(document) else {
-            return vec![Check::new(
-                "broker",
-                State::Failed,
-                format!("{} is no hallpass broker", client.base()),
-            )];
+        let document = match wire::read::<KeyDocument>(document) {
+            Ok(document) => document,
+            Err(error) if error.is_newer() => {
+                let detail = format!("{} is newer than this hallpass: {error}", client.base());
+                let check = Check::new("broker", State::Failed, detail);
+                return vec![check.hint("upgrade this hallpass")];
+            }
+            Err(_) => {
+                let detail = format!("{} is no hallpass broker", client.base());
+                return vec![Check::new("broker", State::Failed, detail)];
+            }
         };
         let mut checks = vec![issuer(&client, &document), clock(&document)];
         checks.push(self.operator_token(&client).await);
@@ -155,7 +161,7 @@ impl Doctor {
                 };
             }
         };
-        match client.get("/v1/policy", &[], &bearer).await {
+        match Session::new(client.clone(), bearer).policy().await {
             Ok(_) => Check::new(name, State::Ok, "the broker accepts it"),
             // A narrowed token is a sound one.
             Err(error) if error.exit() == Exit::Refused => Check::new(

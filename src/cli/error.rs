@@ -2,9 +2,13 @@
 
 use std::{fmt, io};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::view::{items, words};
+use crate::{
+    api::{problem::ReasonBody, shape},
+    cli::view::reasons_words,
+};
 
 /// How a command ended, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,23 @@ struct Story {
     hints: Vec<String>,
     /// The broker's own problem document, when it sent one.
     problem: Option<Value>,
+    /// The problem's code.
+    code: Option<String>,
+    /// The request, as the broker's log knows it.
+    request_id: Option<String>,
+}
+
+/// What is shown of a problem document.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    title: Option<String>,
+    detail: Option<String>,
+    code: Option<String>,
+    request_id: Option<String>,
+    field: Option<String>,
+    reasons: Vec<ReasonBody>,
+    errors: Vec<String>,
 }
 
 impl CliError {
@@ -61,14 +82,14 @@ impl CliError {
     }
 
     /// An answer of the broker other than a success.
-    pub(super) fn problem(status: u16, problem: Value) -> Self {
-        let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
-        let detail = text("detail")
-            .or_else(|| text("title"))
-            .unwrap_or_else(|| "no reason given".to_owned());
-        let message = match text("field") {
+    pub(super) fn problem(status: u16, document: Value) -> Self {
+        // Every member is optional: a proxy before the broker has problems of its own.
+        let told: Told = shape::read_known(document.clone()).unwrap_or_default();
+        let detail = told.detail.or(told.title);
+        let detail = detail.unwrap_or_else(|| "no reason given".to_owned());
+        let message = match &told.field {
             // The reasons follow, so there is nothing else to say here.
-            _ if problem.get("reasons").is_some() => "nothing is given".to_owned(),
+            _ if document.get("reasons").is_some() => "nothing is given".to_owned(),
             Some(field) => format!("`{field}`: {detail}"),
             None => detail,
         };
@@ -78,18 +99,14 @@ impl CliError {
             Exit::Failed
         };
         let mut error = Self::new(exit, Some(message));
-        error.0.reasons = items(&problem, "/reasons")
-            .iter()
-            .map(reason_words)
-            .collect();
-        error
-            .0
-            .reasons
-            .extend(items(&problem, "/errors").iter().map(words));
+        error.0.reasons = reasons_words(&told.reasons);
+        error.0.reasons.extend(told.errors);
+        error.0.code = told.code;
+        error.0.request_id = told.request_id;
         if status == 401 {
             error = error.hint(UNAUTHENTICATED);
         }
-        error.0.problem = Some(problem);
+        error.0.problem = Some(document);
         error
     }
 
@@ -100,6 +117,8 @@ impl CliError {
             reasons: Vec::new(),
             hints: Vec::new(),
             problem: None,
+            code: None,
+            request_id: None,
         }))
     }
 
@@ -123,7 +142,7 @@ impl CliError {
 
     /// The broker's reason code, when it gave one.
     pub(super) fn code(&self) -> Option<&str> {
-        self.0.problem.as_ref()?.get("code")?.as_str()
+        self.0.code.as_deref()
     }
 
     /// What is wrong, without what to do about it.
@@ -150,11 +169,7 @@ impl CliError {
         let mut lines = vec![format!("{word}: {message}")];
         lines.extend(story.reasons.iter().map(|reason| format!("  - {reason}")));
         lines.extend(story.hints.iter().map(|hint| format!("hint: {hint}")));
-        let request = story
-            .problem
-            .as_ref()
-            .and_then(|problem| problem.get("request_id"))
-            .and_then(Value::as_str);
+        let request = story.request_id.as_ref();
         lines.extend(request.map(|request| format!("request id: {request}")));
         lines
     }
@@ -188,29 +203,6 @@ impl From<io::Error> for CliError {
         }
         Self::failed(error)
     }
-}
-
-/// One reason of a problem: `no_grant: nothing gives it (tool transfer on …; guardrail x in policy/x.cedar)`.
-pub(super) fn reason_words(reason: &Value) -> String {
-    let text = |pointer: &str| reason.pointer(pointer).and_then(Value::as_str);
-    let mut words = [text("/code"), text("/detail")]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(": ");
-    // The detail names the right as a rule.
-    let right = text("/right")
-        .filter(|right| !words.contains(right))
-        .map(str::to_owned);
-    let file = text("/decided_by/file")
-        .map(|file| format!(" in {file}"))
-        .unwrap_or_default();
-    let decided = text("/decided_by/name").map(|name| format!("decided by {name}{file}"));
-    let more: Vec<_> = [right, decided].into_iter().flatten().collect();
-    if !more.is_empty() {
-        words.push_str(&format!(" ({})", more.join("; ")));
-    }
-    words
 }
 
 const UNAUTHENTICATED: &str = "operators: is this the broker's own token? `hallpass operator recover` makes a new one; \

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::{
     access::{Operator, key_document},
     config_file::ConfigFile,
     error::CliError,
     output::{Output, View},
-    view::{items, text},
 };
-use hallpass_broker::{Broker, KeysAtRest, Options};
+use hallpass_broker::{Broker, KeyView, KeysAtRest, Options, domain::event::KeyPurpose};
 use hallpass_core::base::{
     ids::{IssuerUri, KeyId},
     time::SystemClock,
@@ -90,50 +89,36 @@ enum Purpose {
     Checkpoint,
 }
 
+impl From<Purpose> for KeyPurpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Root => Self::Root,
+            Purpose::Feed => Self::Feed,
+            Purpose::Operator => Self::Operator,
+            Purpose::Checkpoint => Self::Checkpoint,
+        }
+    }
+}
+
 impl Keys {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         match self.command {
             Command::List => {
-                let (client, bearer) = self.operator.open()?;
-                let keys = client.get("/v1/keys", &[], &bearer).await?;
-                let rows = items(&keys, "/items").iter().map(row).collect();
-                output.show(
-                    &keys,
-                    View::Table {
-                        columns: COLUMNS,
-                        rows,
-                        empty: "no keys",
-                    },
-                )
+                let keys = self.operator.open()?.keys().await?;
+                output.answer(&keys, |page| View::Table {
+                    columns: COLUMNS,
+                    rows: page.items.iter().map(row).collect(),
+                    empty: "no keys",
+                })
             }
             Command::Rotate { purpose } => {
-                let (client, bearer) = self.operator.open()?;
-                let purpose = purpose
-                    .to_possible_value()
-                    .map(|value| value.get_name().to_owned())
-                    .unwrap_or_default();
-                let key = client
-                    .post(&format!("/v1/keys/{purpose}/rotate"), &json!({}), &bearer)
-                    .await?;
-                output.show(
-                    &key,
-                    View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()),
-                )
+                let session = self.operator.open()?;
+                output.answer(&session.rotate_key(purpose.into()).await?, fields)
             }
             Command::RevokeOperator { id } => {
-                let (client, bearer) = self.operator.open()?;
-                let key = client
-                    .post(
-                        &format!("/v1/keys/operator/{id}/revoke"),
-                        &json!({}),
-                        &bearer,
-                    )
-                    .await?;
+                let key = self.operator.open()?.revoke_operator_key(id).await?;
                 output.note("operators and verifiers whose tokens it signed need new ones");
-                output.show(
-                    &key,
-                    View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect()),
-                )
+                output.answer(&key, fields)
             }
             Command::Encrypt { config } => {
                 rewrite(
@@ -188,10 +173,22 @@ async fn rewrite(options: Options, done: &str, output: Output) -> Result<(), Cli
     )
 }
 
-fn row(key: &Value) -> Vec<String> {
-    ["/purpose", "/id", "/state", "/since", "/thumbprint"]
-        .map(|pointer| text(key, pointer))
-        .into()
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an answer is given to its view"
+)]
+fn fields(key: KeyView) -> View {
+    View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect())
+}
+
+fn row(key: &KeyView) -> Vec<String> {
+    vec![
+        key.purpose.as_str().to_owned(),
+        key.id.to_string(),
+        key.state.as_str().to_owned(),
+        key.since.to_string(),
+        key.thumbprint.clone(),
+    ]
 }
 
 const COLUMNS: &[&str] = &["purpose", "id", "state", "since", "thumbprint"];

@@ -6,17 +6,13 @@
 
 mod access;
 mod agent;
-mod agent_secret;
 mod audit;
 mod client;
 mod completions;
 mod config_file;
 mod doctor;
 mod error;
-mod handover;
-mod import;
 mod keys;
-mod mcp;
 mod operator;
 mod output;
 mod policy;
@@ -25,6 +21,7 @@ mod rights;
 mod secret_out;
 mod serve;
 mod server;
+mod session;
 mod steward;
 mod task;
 mod token;

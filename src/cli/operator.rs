@@ -1,20 +1,23 @@
 //! `hallpass operator`: whoever administers, audits, or verifies.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::cli::{
-    access::{Operator, server_uri},
-    client::{Bearer, Client},
-    config_file::ConfigFile,
-    error::CliError,
-    output::{Output, View},
-    secret_out::{Place, Told},
-    view::{text, under},
+use crate::{
+    api::operators::OperatorRequest,
+    cli::{
+        access::{Operator, server_uri},
+        config_file::ConfigFile,
+        error::CliError,
+        output::{Columns, Output, View},
+        secret_out::{Place, Told},
+        session::Session,
+        view::{listed, under},
+    },
 };
-use hallpass_broker::{Broker, identity::Operation};
+use hallpass_broker::{Broker, domain::event, identity::Operation};
 use hallpass_core::{
     base::{
         ids::OperatorId,
@@ -97,25 +100,27 @@ enum Role {
     Admin,
     /// Reading everything.
     Auditor,
-    /// Approving what needs approval.
-    Approver,
     /// Following the feed of its servers.
     Verifier,
+}
+
+impl From<Role> for event::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Admin => Self::Admin,
+            Role::Auditor => Self::Auditor,
+            Role::Verifier => Self::Verifier,
+        }
+    }
 }
 
 impl Operators {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         match self.command {
             Command::Add(add) => add.run(&self.operator, output).await,
-            Command::List => {
-                let (client, bearer) = self.operator.open()?;
-                list(&client, &bearer, output).await
-            }
+            Command::List => list(&self.operator.open()?, output).await,
             Command::Remove { operator } => {
-                let (client, bearer) = self.operator.open()?;
-                client
-                    .delete(&format!("/v1/operators/{operator}"), &bearer)
-                    .await?;
+                self.operator.open()?.remove_operator(&operator).await?;
                 output.note(&format!("tokens of {operator} are refused from now on"));
                 Ok(())
             }
@@ -127,37 +132,32 @@ impl Operators {
 
 impl Add {
     async fn run(self, operator: &Operator, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = operator.open()?;
-        let mut servers = Vec::new();
+        let session = operator.open()?;
+        let mut servers = BTreeSet::new();
         for server in &self.servers {
-            servers.push(server_uri(&client, server, operator).await?);
+            servers.insert(server_uri(session.client(), server, operator).await?);
         }
-        let roles = self.roles.iter().filter_map(ValueEnum::to_possible_value);
-        let roles: Vec<String> = roles.map(|role| role.get_name().to_owned()).collect();
-        let mut body =
-            json!({"operator": self.operator, "roles": roles, "ttl_seconds": self.ttl.as_secs()});
-        if let (Some(body), false) = (body.as_object_mut(), servers.is_empty()) {
-            body.insert("servers".to_owned(), json!(servers));
-        }
+        let request = OperatorRequest {
+            operator: self.operator,
+            roles: self.roles.into_iter().map(event::Role::from).collect(),
+            servers,
+            ttl_seconds: self.ttl.as_secs(),
+        };
         let place = Place::tried(self.token_out.as_deref())?;
-        let made = client.post("/v1/operators", &body, &bearer).await?;
-        let made = place.keep(&TOKEN, made, output)?;
-        let names = [
-            ("operator", "/operator"),
-            ("token", "/token"),
-            ("revocation id", "/revocation_id"),
-            ("expires", "/expires_at"),
-        ];
-        let fields = names.map(|(name, pointer)| (name, text(&made, pointer)));
-        output.show(
-            &made,
-            View::Fields(
-                fields
-                    .into_iter()
-                    .filter(|(_, value)| value != "-")
-                    .collect(),
-            ),
-        )
+        let mut made = session.add_operator(&request).await?;
+        // Read before the token goes to its file, and looked at only when it is there.
+        let read = made.read();
+        place.keep(&TOKEN, &mut made, output)?;
+        let made_read = read?;
+        let mut fields = vec![("operator", made_read.operator.to_string())];
+        if !place.is_file() {
+            fields.push(("token", made_read.token.expose().to_owned()));
+        }
+        fields.extend([
+            ("revocation id", made_read.revocation_id.to_string()),
+            ("expires", made_read.expires_at.to_string()),
+        ]);
+        output.show(made.raw(), View::Fields(fields))
     }
 }
 
@@ -185,22 +185,18 @@ impl Attenuate {
     }
 }
 
-async fn list(client: &Client, bearer: &Bearer, output: Output) -> Result<(), CliError> {
-    let operators = client
-        .list("/v1/operators", (&[], usize::MAX), bearer)
-        .await?;
-    let row = |operator: &Value| {
-        ["/operator", "/roles", "/expires_at"]
-            .map(|pointer| text(operator, pointer))
-            .into()
-    };
-    let columns = &["operator", "roles", "expires"];
-    let view = View::Table {
-        columns,
-        rows: operators.iter().map(row).collect(),
+async fn list(session: &Session, output: Output) -> Result<(), CliError> {
+    let table = Columns {
+        columns: &["operator", "roles", "expires"],
         empty: "no operators",
     };
-    output.show(&json!({"items": operators}), view)
+    output.list(&session.operators().await?, table, |operator| {
+        vec![
+            operator.operator.to_string(),
+            listed(operator.roles.iter().map(|role| role.as_str())),
+            operator.expires_at.to_string(),
+        ]
+    })
 }
 
 async fn recover(config: &ConfigFile, output: Output) -> Result<(), CliError> {

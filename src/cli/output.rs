@@ -8,9 +8,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::error::CliError;
+use crate::cli::{
+    error::CliError,
+    session::{Answer, List, document},
+};
 use hallpass_core::base::text::{escape, escape_json};
 
 /// Where a command's words go.
@@ -33,6 +37,13 @@ pub(super) enum View {
     },
     /// Lines as they are.
     Lines(Vec<String>),
+}
+
+/// The names above a table, and the text that stands for no rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns {
+    pub(super) columns: &'static [&'static str],
+    pub(super) empty: &'static str,
 }
 
 impl Output {
@@ -63,6 +74,47 @@ impl Output {
             }
             View::Table { columns, rows, .. } => print(&self.table_text(columns, &rows)),
         }
+    }
+
+    /// Prints the broker's answer: as it was written for programs, and for people what `view` makes of it.
+    pub(super) fn answer<T: DeserializeOwned>(
+        &self,
+        answer: &Answer<T>,
+        view: impl FnOnce(T) -> View,
+    ) -> Result<(), CliError> {
+        let people = if self.json {
+            View::Lines(Vec::new())
+        } else {
+            view(answer.read()?)
+        };
+        self.show(answer.raw(), people)
+    }
+
+    /// Prints a list of the broker's, a row for each item.
+    pub(super) fn list<T: DeserializeOwned>(
+        &self,
+        list: &List<T>,
+        table: Columns,
+        row: impl Fn(T) -> Vec<String>,
+    ) -> Result<(), CliError> {
+        let view = self.rows(list, table, row)?;
+        self.show(&document(list), view)
+    }
+
+    /// The rows of a list, for people; none for programs.
+    pub(super) fn rows<T: DeserializeOwned>(
+        &self,
+        list: &[Answer<T>],
+        Columns { columns, empty }: Columns,
+        row: impl Fn(T) -> Vec<String>,
+    ) -> Result<View, CliError> {
+        let people = if self.json { &[] } else { list };
+        let rows = people.iter().map(|item| item.read().map(&row));
+        Ok(View::Table {
+            columns,
+            rows: rows.collect::<Result<_, _>>()?,
+            empty,
+        })
     }
 
     /// Prints one of many answers as it comes: one line of JSON, or one line of text.

@@ -1,14 +1,17 @@
 //! `hallpass revoke` and `hallpass revocations`.
 
 use clap::Args;
-use serde_json::{Map, Value, json};
 
-use crate::cli::{
-    access::Operator,
-    error::CliError,
-    output::{Output, View},
-    view::{text, words},
+use crate::{
+    api::revocations::RevokeRequest,
+    cli::{
+        access::Operator,
+        error::CliError,
+        output::{Columns, Output, View},
+        view::or_dash,
+    },
 };
+use hallpass_broker::{Revoked, domain::event};
 use hallpass_core::base::ids::{AgentId, KeyId, RevocationId, TaskId};
 
 /// Revoke: passes die at every server that follows the broker's feed.
@@ -60,54 +63,36 @@ struct Subject {
 
 impl Revoke {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
-        let mut body = self.subject.to_json();
-        if self.only_token {
-            body.insert("only_token".to_owned(), json!(true));
-        }
-        body.extend(
-            self.reason
-                .map(|reason| ("reason".to_owned(), json!(reason))),
-        );
-        let revoked = client
-            .post("/v1/revocations", &Value::Object(body), &bearer)
-            .await?;
-        let fields = vec![
-            ("revoked", subject_words(&revoked)),
-            ("sequence", text(&revoked, "/sequence")),
-            ("cut off", text(&revoked, "/cut_off")),
-            ("task", text(&revoked, "/task_id")),
-            ("reason", text(&revoked, "/reason")),
-        ];
-        output.show(
-            &revoked,
-            View::Fields(
-                fields
-                    .into_iter()
-                    .filter(|(_, value)| value != "-")
-                    .collect(),
-            ),
-        )
-    }
-}
-
-impl Subject {
-    fn to_json(&self) -> Map<String, Value> {
-        let members = [
-            ("revocation_id", self.revocation_id.map(|id| json!(id))),
-            ("task", self.task.as_ref().map(|task| json!(task))),
-            ("agent", self.agent.as_ref().map(|agent| json!(agent))),
-            (
-                "steward",
-                self.steward.as_ref().map(|steward| json!(steward)),
-            ),
-            ("server", self.server.as_ref().map(|server| json!(server))),
-            ("key", self.key.map(|key| json!(key))),
-        ];
-        members
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect()
+        let session = self.operator.open()?;
+        let Subject {
+            revocation_id,
+            task,
+            agent,
+            steward,
+            server,
+            key,
+        } = self.subject;
+        let request = RevokeRequest {
+            revocation_id,
+            task,
+            agent,
+            steward,
+            server,
+            key,
+            only_token: self.only_token,
+            reason: self.reason,
+        };
+        output.answer(&session.revoke(&request).await?, |revoked| {
+            let view = revoked.view;
+            let mut fields = vec![
+                ("revoked", subject_words(&view.subject)),
+                ("sequence", revoked.sequence.to_string()),
+                ("cut off", view.cut_off.to_string()),
+            ];
+            fields.extend(view.task_id.map(|task| ("task", task.to_string())));
+            fields.extend(view.reason.map(|reason| ("reason", reason)));
+            View::Fields(fields)
+        })
     }
 }
 
@@ -123,34 +108,26 @@ pub(super) struct Revocations {
 
 impl Revocations {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
-        let revocations = client
-            .list("/v1/revocations", (&[], self.limit), &bearer)
-            .await?;
-        let row = |revoked: &Value| {
-            let subject = subject_words(revoked);
-            vec![
-                text(revoked, "/sequence"),
-                text(revoked, "/cut_off"),
-                subject,
-                text(revoked, "/reason"),
-            ]
-        };
-        let columns = &["sequence", "cut off", "subject", "reason"];
-        let view = View::Table {
-            columns,
-            rows: revocations.iter().map(row).collect(),
+        let table = Columns {
+            columns: &["sequence", "cut off", "subject", "reason"],
             empty: "nothing is revoked",
         };
-        output.show(&json!({"items": revocations}), view)
+        let revocations = self.operator.open()?.revocations(self.limit).await?;
+        output.list(&revocations, table, |Revoked { sequence, view }| {
+            vec![
+                sequence.to_string(),
+                view.cut_off.to_string(),
+                subject_words(&view.subject),
+                or_dash(view.reason),
+            ]
+        })
     }
 }
 
-fn subject_words(revoked: &Value) -> String {
-    let subject = revoked.get("subject").and_then(Value::as_object);
-    let words =
-        |(kind, value): (&String, &Value)| format!("{} {}", kind.replace('_', " "), words(value));
-    subject
-        .and_then(|subject| subject.iter().next())
-        .map_or_else(|| "-".to_owned(), words)
+/// A block of a token goes by its id; everything else by its kind and name.
+fn subject_words(subject: &event::Subject) -> String {
+    match subject {
+        event::Subject::RevocationId(id) => format!("revocation id {id}"),
+        named => named.to_string(),
+    }
 }

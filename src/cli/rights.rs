@@ -1,9 +1,10 @@
 //! Rights as flags: one server's authorization detail, or a file of them.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::cli::{
     access::{Operator, json_file, server_uri},
@@ -12,7 +13,12 @@ use crate::cli::{
 };
 use hallpass_core::{
     base::ids::{ServerUri, ToolName},
-    token::{RequestedDetail, path::ResourceTree, rights::NamePattern},
+    token::{
+        RequestedDetail,
+        constraint::Constraint,
+        path::{Pointer, ResourceTree},
+        rights::NamePattern,
+    },
 };
 
 /// What is asked for, or narrowed to.
@@ -100,8 +106,9 @@ impl Rights {
     /// The authorization details, when any are named: what else is said must be about some.
     pub(super) async fn asked(
         &self,
-        (client, operator): (&Client, &Operator),
-    ) -> Result<Option<Value>, CliError> {
+        client: &Client,
+        operator: &Operator,
+    ) -> Result<Option<Vec<RequestedDetail>>, CliError> {
         if self.is_empty() && !self.read_only {
             return Ok(None);
         }
@@ -113,21 +120,21 @@ impl Rights {
         &self,
         client: &Client,
         operator: &Operator,
-    ) -> Result<Value, CliError> {
+    ) -> Result<Vec<RequestedDetail>, CliError> {
         if let Some(details) = self.in_file()? {
             return Ok(details);
         }
         let server = server_uri(client, self.server()?, operator).await?;
-        self.of_server(&server)
+        self.of_server(server)
     }
 
     /// The authorization details, without asking anybody: the server must be named by its URI.
-    pub(super) fn offline(&self) -> Result<Value, CliError> {
+    pub(super) fn offline(&self) -> Result<Vec<RequestedDetail>, CliError> {
         if let Some(details) = self.in_file()? {
             return Ok(details);
         }
         let server = self.server()?.parse();
-        self.of_server(&server.map_err(|error| CliError::usage(format!("--server: {error}")))?)
+        self.of_server(server.map_err(|error| CliError::usage(format!("--server: {error}")))?)
     }
 
     fn server(&self) -> Result<&str, CliError> {
@@ -138,7 +145,7 @@ impl Rights {
         self.server.as_deref().ok_or_else(missing)
     }
 
-    fn in_file(&self) -> Result<Option<Value>, CliError> {
+    fn in_file(&self) -> Result<Option<Vec<RequestedDetail>>, CliError> {
         let Some(path) = &self.details else {
             return Ok(None);
         };
@@ -146,62 +153,54 @@ impl Rights {
             detail @ Value::Object(_) => Value::Array(vec![detail]),
             details => details,
         };
-        let shape: Result<Vec<RequestedDetail>, _> = serde_json::from_value(details.clone());
-        shape.map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
+        let details = serde_json::from_value(details)
+            .map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))?;
         Ok(Some(details))
     }
 
-    fn of_server(&self, server: &ServerUri) -> Result<Value, CliError> {
-        let mut detail = json!({
-            "type": "mcp", "server": server, "tools": self.tools, "resources": self.resources, "prompts": self.prompts,
-            "constraints": limits_json(&self.constraints)?, "closed_arguments": self.closed, "read_only": self.read_only,
-        });
-        if let Some(detail) = detail.as_object_mut() {
-            detail.retain(|_, value| !is_empty(value));
-        }
-        let shape: Result<RequestedDetail, _> = serde_json::from_value(detail.clone());
-        let shape = shape.map_err(|error| CliError::usage(format!("--constraint: {error}")))?;
-        if shape.names_nothing() {
+    fn of_server(&self, server: ServerUri) -> Result<Vec<RequestedDetail>, CliError> {
+        let mut detail = RequestedDetail::new(server);
+        detail.tools.clone_from(&self.tools);
+        detail.resources.clone_from(&self.resources);
+        detail.prompts.clone_from(&self.prompts);
+        detail.constraints = limits(&self.constraints)?;
+        detail.closed_arguments = self.closed.iter().cloned().collect();
+        detail.read_only = self.read_only;
+        if detail.names_nothing() {
             return Err(CliError::usage("nothing is named on the server")
                 .hint("say --tool, --resource or --prompt"));
         }
-        Ok(json!([detail]))
+        Ok(vec![detail])
     }
 }
 
-/// Limits as the interface has them: by tool, by argument.
-pub(super) fn limits_json(limits: &[ArgumentLimit]) -> Result<Value, CliError> {
-    let mut tools = Map::new();
+/// Limits by tool, or by pattern of tools, and by argument.
+pub(super) fn limits<N: DeserializeOwned + Ord>(
+    limits: &[ArgumentLimit],
+) -> Result<BTreeMap<N, BTreeMap<Pointer, Constraint>>, CliError> {
+    let mut tools: BTreeMap<&str, BTreeMap<&str, &Value>> = BTreeMap::new();
     for limit in limits {
-        let arguments = tools.entry(limit.tool.clone()).or_insert_with(|| json!({}));
-        let before = arguments.as_object_mut().and_then(|arguments| {
-            arguments.insert(limit.pointer.clone(), limit.constraint.clone())
-        });
-        if before.is_some() {
+        let arguments = tools.entry(&limit.tool).or_default();
+        if arguments
+            .insert(&limit.pointer, &limit.constraint)
+            .is_some()
+        {
             return Err(CliError::usage(format!(
                 "--constraint names `{}` of `{}` twice",
                 limit.pointer, limit.tool
             )));
         }
     }
-    Ok(Value::Object(tools))
-}
-
-/// Whether a member says nothing and can be left out.
-pub(super) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.is_empty(),
-        Value::Bool(value) => !value,
-        Value::Null => true,
-        _ => false,
-    }
+    let read = serde_json::to_value(tools).and_then(serde_json::from_value);
+    read.map_err(|error| CliError::usage(format!("--constraint: {error}")))
 }
 
 const MAX_CONSTRAINT_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

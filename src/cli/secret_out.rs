@@ -1,10 +1,14 @@
 //! Secrets that are told once, and the files they go to: a name is tried before there is anything to lose.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use clap::Args;
 use serde_json::Value;
 
-use crate::cli::{error::CliError, output::Output};
+use crate::cli::{error::CliError, output::Output, session::Answer};
 use hallpass_core::base::secret_file::create_secret;
 
 /// A secret in an answer.
@@ -32,23 +36,27 @@ impl<'p> Place<'p> {
         Ok(Self(file))
     }
 
-    /// `view` as it is to be shown: with the secret that was just made, or without it when that is in its file.
-    pub(super) fn keep(
+    /// Whether the secret goes to a file.
+    pub(super) const fn is_file(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Leaves in `answer` the secret that was just made, when it is to be shown, or puts it in its file.
+    pub(super) fn keep<T>(
         &self,
         told: &Told,
-        mut view: Value,
+        answer: &mut Answer<T>,
         output: Output,
-    ) -> Result<Value, CliError> {
+    ) -> Result<(), CliError> {
         let Some(file) = self.0 else {
-            if view.get(told.member).is_some() {
+            if answer.raw().get(told.member).is_some() {
                 output.note(told.shown);
             }
-            return Ok(view);
+            return Ok(());
         };
-        let secret = view
-            .as_object_mut()
-            .and_then(|view| view.remove(told.member));
-        let Some(Value::String(secret)) = secret else {
+        let members = answer.raw_mut().as_object_mut();
+        let Some(Value::String(secret)) = members.and_then(|members| members.remove(told.member))
+        else {
             return Err(CliError::failed(format!(
                 "the broker made no {}: nothing was written",
                 told.noun
@@ -60,6 +68,33 @@ impl<'p> Place<'p> {
             told.noun,
             file.display()
         ));
-        Ok(view)
+        Ok(())
     }
 }
+
+/// Where a secret goes.
+#[derive(Debug, Args)]
+pub(super) struct SecretPlace {
+    /// Write the secret here, mode 0600, instead of showing it; an existing file is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    secret_out: Option<PathBuf>,
+}
+
+impl SecretPlace {
+    pub(super) const fn is_named(&self) -> bool {
+        self.secret_out.is_some()
+    }
+
+    /// Tries the file, before the secret is made.
+    pub(super) fn tried(&self) -> Result<Place<'_>, CliError> {
+        Place::tried(self.secret_out.as_deref())
+    }
+}
+
+/// A client secret.
+pub(super) const SECRET: Told = Told {
+    member: "client_secret",
+    noun: "secret",
+    shown: "the secret is shown this once: give it to whom it is for and to nobody else",
+    lost: "the secret was made and is lost: add another, and remove it",
+};

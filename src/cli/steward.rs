@@ -1,16 +1,19 @@
 //! `hallpass steward`: the humans who answer for agents.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
-use crate::cli::{
-    access::Operator,
-    agent::state,
-    client::{Bearer, Client, segment},
-    error::CliError,
-    output::{Output, View},
-    view::text,
+use crate::{
+    api::stewards::{IdentityRequest, StewardRequest},
+    cli::{
+        access::Operator,
+        error::CliError,
+        output::{Columns, Output, View},
+        session::Session,
+        view::{or_dash, state},
+    },
 };
+use hallpass_broker::StewardView;
+use hallpass_core::base::ids::StewardId;
 
 /// The humans who answer for agents.
 #[derive(Debug, Args)]
@@ -67,70 +70,57 @@ Examples:
 
 impl Stewards {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
+        let session = self.operator.open()?;
         match self.command {
             Command::Add { name, identity } => {
-                let mut body = json!({"name": name});
-                if let Some([issuer, subject]) = identity.as_deref() {
-                    body =
-                        json!({"name": name, "identity": {"issuer": issuer, "subject": subject}});
-                }
-                let steward = client.post("/v1/stewards", &body, &bearer).await?;
-                output.show(&steward, View::Fields(fields(&steward)))
+                let identity = match identity.as_deref() {
+                    Some([issuer, subject]) => Some(IdentityRequest {
+                        issuer: issuer.clone(),
+                        subject: subject.clone(),
+                    }),
+                    _ => None,
+                };
+                let steward = session
+                    .add_steward(&StewardRequest { name, identity })
+                    .await?;
+                output.answer(&steward, |steward| View::Fields(fields(&steward)))
             }
             Command::List => {
-                let stewards = client
-                    .list("/v1/stewards", (&[], usize::MAX), &bearer)
-                    .await?;
-                let row = |steward: &Value| {
-                    vec![
-                        text(steward, "/steward"),
-                        text(steward, "/name"),
-                        state(steward),
-                    ]
-                };
-                let rows = stewards.iter().map(row).collect();
-                let view = View::Table {
+                let table = Columns {
                     columns: &["steward", "name", "state"],
-                    rows,
                     empty: "no stewards yet",
                 };
-                output.show(&json!({"items": stewards}), view)
+                output.list(&session.stewards().await?, table, |steward| {
+                    fields(&steward)
+                        .into_iter()
+                        .map(|(_, value)| value)
+                        .collect()
+                })
             }
             Command::Code { steward } => {
-                let id = find((&client, &bearer), &steward).await?;
-                let made = client
-                    .post(&format!("/v1/stewards/{id}/code"), &json!({}), &bearer)
-                    .await?;
-                output.show(
-                    &made,
+                let id = find(&session, &steward).await?;
+                output.answer(&session.sign_in_code(&id).await?, |made| {
                     View::Fields(vec![
-                        ("code", text(&made, "/code")),
-                        ("good until", text(&made, "/expires_at")),
-                    ]),
-                )
+                        ("code", made.code.expose().to_owned()),
+                        ("good until", made.expires_at.to_string()),
+                    ])
+                })
             }
             Command::Unlink { steward } => {
-                let id = find((&client, &bearer), &steward).await?;
-                client
-                    .delete(&format!("/v1/stewards/{id}/identities"), &bearer)
-                    .await?;
+                let id = find(&session, &steward).await?;
+                session.unlink_steward(&id).await?;
                 output.note(&format!("no ID token is taken for one of {id} any more"));
                 Ok(())
             }
             Command::Erase { steward } => {
-                let id = find((&client, &bearer), &steward).await?;
-                client
-                    .delete(&format!("/v1/stewards/{id}/name"), &bearer)
-                    .await?;
+                let id = find(&session, &steward).await?;
+                session.erase_steward(&id).await?;
                 output.note(&format!("the name of {id} is erased"));
                 Ok(())
             }
             Command::Reinstate { steward } => {
-                let id = find((&client, &bearer), &steward).await?;
-                client
-                    .post(&format!("/v1/stewards/{id}/reinstate"), &json!({}), &bearer)
-                    .await?;
+                let id = find(&session, &steward).await?;
+                session.reinstate_steward(&id).await?;
                 output.note(&format!("the agents of {id} can be minted for again"));
                 Ok(())
             }
@@ -138,29 +128,27 @@ impl Stewards {
     }
 }
 
-fn fields(steward: &Value) -> Vec<(&'static str, String)> {
+fn fields(steward: &StewardView) -> Vec<(&'static str, String)> {
     vec![
-        ("steward", text(steward, "/steward")),
-        ("name", text(steward, "/name")),
-        ("state", state(steward)),
+        ("steward", steward.steward.to_string()),
+        ("name", or_dash(steward.name.as_ref())),
+        ("state", state(steward.suspended)),
     ]
 }
 
 /// The id of the steward that `given`, an id or a name, means.
-async fn find((client, bearer): (&Client, &Bearer), given: &str) -> Result<String, CliError> {
+async fn find(session: &Session, given: &str) -> Result<StewardId, CliError> {
     if given.starts_with("stw_") {
-        return Ok(segment(given));
+        return given.parse().map_err(CliError::usage);
     }
-    let stewards = client
-        .list("/v1/stewards", (&[], usize::MAX), bearer)
-        .await?;
-    let found = stewards
-        .iter()
-        .find(|steward| steward.get("name").and_then(Value::as_str) == Some(given));
-    found
-        .map(|steward| text(steward, "/steward"))
-        .ok_or_else(|| {
-            CliError::failed(format!("there is no steward called `{given}`"))
-                .hint("`hallpass steward list` shows them")
-        })
+    for steward in session.stewards().await? {
+        let steward = steward.read()?;
+        if steward.name.as_deref() == Some(given) {
+            return Ok(steward.steward);
+        }
+    }
+    Err(
+        CliError::failed(format!("there is no steward called `{given}`"))
+            .hint("`hallpass steward list` shows them"),
+    )
 }

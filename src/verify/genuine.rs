@@ -1,4 +1,4 @@
-//! Genuine passes: signed by a root key that is known, before anything else is asked of them.
+//! Signatures: whether a known root key signed a pass, before anything else is checked.
 
 use crate::Denial;
 use hallpass_core::{
@@ -11,10 +11,9 @@ use hallpass_core::{
     wire::document::KeyDocument,
 };
 
-/// The pass that is spelled `token`, when one of the root keys of `document` signed it for its broker.
+/// Reads `token` when one of the root keys of `document` signed it for the broker of `document`.
 ///
-/// For holders, who [hand on](hallpass_core::token::delegate) only what is genuine. It says nothing of revocation, time or any
-/// server: a [`Verifier`](crate::Verifier) does. The document itself is unsigned: get it from the broker, over https.
+/// It checks neither revocation nor time nor audience: a [`Verifier`](crate::Verifier) does.
 ///
 /// # Errors
 ///

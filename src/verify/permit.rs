@@ -104,7 +104,11 @@ impl Permit {
     }
 }
 
-/// Why a token or a call was not let through.
+/// Why a token or a call was denied.
+///
+/// It is exhaustive on purpose: there is a no, and there is "cannot decide". If a third kind of
+/// answer ever appears, every caller should stop compiling and decide what to do with it. The kinds
+/// of refusal and of fault below it do grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,

@@ -2,28 +2,30 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{Refusal, revocations::Revocations};
 use hallpass_core::{
     base::{
         ReasonCode,
         digest::SubjectDigest,
         ids::{IssuerUri, KeyId, ServerUri},
-        jws::{self, JwsError},
         key::PublicKey,
         time::{Clock, Timestamp},
     },
     token::{VerifiedPass, manifest::Manifest},
-    wire::document::{Frame, RootKeyEntry, Subjects},
+    wire::{
+        DocumentError, SignedError,
+        document::{Frame, RootKeyEntry, Subjects},
+    },
 };
 
 /// What a verifier remembers over a restart, so that nothing older is believed afterwards.
 ///
+/// `feed::load_memory` reads it from a state file, which the feed client writes. A program without the feed
+/// client keeps the members itself.
+///
 /// It holds no revocations and no permission to clear anything: a restarted verifier refuses
 /// until its broker has spoken.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
     /// The greatest epoch accepted.
@@ -36,18 +38,35 @@ pub struct Memory {
     pub feed_keys: Vec<PublicKey>,
 }
 
-/// A frame that was not believed. The verifier's state is as before.
+/// A frame or key document that was not believed. The verifier's state is as before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
     /// No trusted feed key signed it, or it is no frame.
     #[error("no trusted feed key signed the frame")]
     Signature,
-    /// A trusted feed key signed it, and this build cannot read it.
+    /// It is genuine, and this build cannot read it.
+    #[error("the broker's document is genuine and cannot be read: {problem}")]
+    Unreadable {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// It is of a format that this build does not read.
     #[error(
-        "the frame is genuine and not of a form that this build reads: is the broker newer than this verifier?"
+        "the broker's document is of format {found}, which this build does not read: upgrade this verifier"
     )]
-    Unreadable,
+    Format {
+        /// The format.
+        found: u64,
+    },
+    /// The broker demands that a member is understood, and this build does not know the member.
+    #[error(
+        "the broker demands that `{member}` is understood, and this build does not know it: upgrade this verifier"
+    )]
+    Critical {
+        /// The path of the member.
+        member: String,
+    },
     /// It is from another broker or for another server.
     #[error("the frame is from another broker or for another server")]
     Address,
@@ -69,6 +88,18 @@ pub enum FrameError {
         /// The sequence the frame starts at.
         since: u64,
     },
+}
+
+impl From<DocumentError> for FrameError {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Format { found, .. } => Self::Format { found },
+            DocumentError::Critical { at } => Self::Critical { member: at },
+            other => Self::Unreadable {
+                problem: other.to_string(),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -162,16 +193,15 @@ impl State {
             .memory
             .feed_keys
             .iter()
-            .map(|key| jws::verify(key, Frame::TYP, text));
-        let mut worst = FrameError::Signature;
+            .map(|key| Frame::read(key, text));
         for answer in answers {
             match answer {
                 Ok(frame) => return Ok(frame),
-                Err(JwsError::Payload) => worst = FrameError::Unreadable,
-                Err(_) => {}
+                Err(SignedError::Document(error)) => return Err(error.into()),
+                Err(SignedError::Jws(_)) => {}
             }
         }
-        Err(worst)
+        Err(FrameError::Signature)
     }
 
     /// Takes over a verified frame, whole or not at all.

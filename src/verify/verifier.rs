@@ -17,14 +17,15 @@ use hallpass_core::{
     base::{
         ReasonCode,
         digest::Digest,
-        ids::{IssuerUri, KeyId, ServerUri},
+        holder::HolderKey,
+        ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         key::PublicKey,
         text::excerpt,
         time::{Clock, Timestamp},
     },
     possession::{self, Nonces, ReplayGuard},
     token::{
-        Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain,
+        Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, Hop,
         MAX_PASS_BYTES, RequestFacts, VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
     },
     wire::document::KeyDocument,
@@ -77,9 +78,56 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// What the pass says.
+    /// The broker that issued it.
     #[must_use]
-    pub fn verified(&self) -> &VerifiedPass {
+    pub fn issuer(&self) -> &IssuerUri {
+        &self.verified().claims().issuer
+    }
+
+    /// The task that it was issued for.
+    #[must_use]
+    pub fn task(&self) -> &TaskId {
+        &self.verified().claims().task
+    }
+
+    /// The agent that it was issued to.
+    #[must_use]
+    pub fn agent(&self) -> &AgentId {
+        &self.verified().claims().agent
+    }
+
+    /// On whose behalf the agent acts; see [`Permit::steward`].
+    #[must_use]
+    pub fn steward(&self) -> &StewardId {
+        &self.verified().claims().steward
+    }
+
+    /// The ids of the token's blocks, block 0 first. Revoking any of them ends this pass.
+    #[must_use]
+    pub fn chain(&self) -> &[RevocationId] {
+        self.verified().blocks()
+    }
+
+    /// Who was given the pass, hop by hop, as each holder before signed; empty when nobody was.
+    #[must_use]
+    pub fn delegates(&self) -> &[Hop] {
+        self.verified().holder().map_or(&[], HolderChain::hops)
+    }
+
+    /// The key that it is bound to now; `None` for a pass bound to no key.
+    #[must_use]
+    pub fn holder(&self) -> Option<&HolderKey> {
+        self.verified().holder().map(HolderChain::leaf)
+    }
+
+    /// When it ends, every narrowing that hallpass wrote included.
+    #[must_use]
+    pub fn valid_until(&self) -> Timestamp {
+        self.verified().valid_until()
+    }
+
+    /// What the broker's own crates read of it.
+    pub(crate) fn verified(&self) -> &VerifiedPass {
         &self.signed.pass
     }
 }
@@ -269,7 +317,9 @@ impl Verifier {
         };
         let keys = document.feed_keys_from(&self.issuer, roots);
         if keys.is_empty() {
-            return Err(FrameError::Signature);
+            return Err(document
+                .newer_link()
+                .map_or(FrameError::Signature, FrameError::from));
         }
         state.trust_feed_keys(&keys);
         Ok(())
@@ -326,15 +376,10 @@ impl Verifier {
         Ok(state)
     }
 
-    /// As [`verify`](Self::verify), and **without** a proof of possession of a bound pass: for introspection and
-    /// token exchange, which clear no call.
+    /// As [`verify`](Self::verify), and **without** a proof of possession of a bound pass.
     ///
     /// SECURITY: never clear a call with the result; a stolen token would be enough for it.
-    ///
-    /// # Errors
-    ///
-    /// A refusal with every reason; a fault when the newest word from the broker is too old.
-    pub fn verify_without_possession(&self, token: &str) -> Result<Pass, Denial> {
+    pub(crate) fn verify_without_possession(&self, token: &str) -> Result<Pass, Denial> {
         drop(self.current_state()?);
         let pass = self.signed(token)?;
         refuse_foreign(pass.verified(), &self.issuer)?;

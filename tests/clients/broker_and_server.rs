@@ -310,7 +310,7 @@ impl BrokerAndServer {
         let keys = self
             .as_admin(Method::GET, "/v1/keys.json", &Value::Null)
             .await;
-        let keys: KeyDocument = serde_json::from_value(keys).unwrap();
+        let keys: KeyDocument = hallpass_core::wire::read(keys).unwrap();
         let manifest = serde_json::from_value(manifest).unwrap();
         let verifier = Verifier::builder(
             self.issuer().parse().unwrap(),

@@ -73,14 +73,7 @@ impl Scene {
     }
 
     fn block_0_id(&self, token: &PassToken) -> SubjectDigest {
-        Subjects::token(
-            &self
-                .verifier
-                .verify(token.expose())
-                .unwrap()
-                .verified()
-                .blocks()[0],
-        )
+        Subjects::token(&self.verifier.verify(token.expose()).unwrap().chain()[0])
     }
 }
 

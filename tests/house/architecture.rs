@@ -24,8 +24,11 @@ const FLOORS: &[(&str, &str, u8)] = &[
     ("core", "wire", 2),
     ("core", "schema", 3),
     ("verify", "verifier", 0),
+    ("verify", "broker_side", 1),
     ("verify", "feed", 1),
-    ("verify", "tower", 1),
+    ("verify", "holder", 1),
+    ("verify", "mcp", 1),
+    ("verify", "tower", 2),
     ("broker", "identity", 0),
     ("broker", "policy", 0),
     ("broker", "domain", 1),
@@ -115,6 +118,11 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "one room writes tables for other programs",
     ),
     ("cedar_policy", &["broker/policy/"], "one room speaks Cedar"),
+    (
+        "http::",
+        &["server/", "cli/serve.rs", "verify/tower/"],
+        "MCP messages and decisions know no transport",
+    ),
     ("axum::", &["server/"], "one room answers HTTP"),
     ("hyper::", &["server/"], "one room answers HTTP"),
     (
@@ -519,6 +527,16 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         "app",
         &["cli/handover.rs", "cli/token.rs"],
         "parsing, narrowing and proving are still one subject",
+    ),
+    (
+        "app",
+        &[
+            "cli/client.rs",
+            "cli/mod.rs",
+            "cli/output.rs",
+            "cli/session.rs",
+        ],
+        "the heading of global options stands with what has them; an answer is shown by what fetched it",
     ),
     (
         "app",

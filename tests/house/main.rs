@@ -1,4 +1,4 @@
-//! The repository itself: who may use what, and what verification may depend on.
+//! The repository itself: who may use what, what verification may depend on, and what it shows its users.
 
 #![allow(
     unreachable_pub,
@@ -16,3 +16,4 @@
 
 mod architecture;
 mod dependency_budget;
+mod public_api;

@@ -17,6 +17,7 @@ use hallpass_core::base::{digest::Digest, time::Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use support::records::AppendBlocking as _;
 use support::records::{
     any_entry, at, block, delegated, id, issued, note, opened, refused, revoked,
 };

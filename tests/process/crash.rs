@@ -129,7 +129,7 @@ async fn verifier(running: &BrokerProcess) -> Verifier {
         .as_admin("GET", "/v1/keys.json", None)
         .await
         .unwrap();
-    let keys: KeyDocument = serde_json::from_value(keys).unwrap();
+    let keys: KeyDocument = hallpass_core::wire::read(keys).unwrap();
     let manifest: Manifest = serde_json::from_value(manifest()).unwrap();
     let verifier = Verifier::builder(
         ISSUER.parse().unwrap(),

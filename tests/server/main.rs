@@ -20,3 +20,4 @@ mod oauth;
 mod openapi;
 mod outbound;
 mod telemetry;
+mod wire;

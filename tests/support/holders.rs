@@ -113,13 +113,10 @@ impl Holders {
         proof: &str,
         call: &Call<'_>,
     ) -> Result<Permit, Denial> {
-        let pass = self.verifier.verify_with_proof(
-            token.expose(),
-            &Presented {
-                proof,
-                method: "POST",
-            },
-        )?;
+        let presented = Presented::new(proof, "POST");
+        let pass = self
+            .verifier
+            .verify_with_proof(token.expose(), &presented)?;
         self.verifier.clear(&pass, call)
     }
 

@@ -68,6 +68,7 @@ impl Issuer {
     pub fn frame(&self) -> Frame {
         self.sequence.set(self.sequence.get() + 1);
         Frame {
+            v: hallpass_core::base::format::Format::One,
             iss: ISSUER.parse().unwrap(),
             aud: SERVER.parse().unwrap(),
             epoch: 1,
@@ -87,6 +88,7 @@ impl Issuer {
 
     pub fn key_document(&self) -> KeyDocument {
         KeyDocument {
+            v: hallpass_core::base::format::Format::One,
             iss: ISSUER.parse().unwrap(),
             at: self.now(),
             keys: Vec::new(),

@@ -2,9 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hallpass_broker::domain::event::{
-    Actor, AgentRecord, Entry, Event, RecordedReason, RevocationRecord, Subject, TaskRecord,
-    TokenRecord,
+use hallpass_broker::{
+    domain::event::{
+        Actor, AgentRecord, Entry, Event, RecordedReason, RevocationRecord, Subject, TaskRecord,
+        TokenRecord,
+    },
+    ledger::{
+        Receipt,
+        file::{Journal, JournalError},
+    },
 };
 use hallpass_core::{
     base::{ReasonCode, digest::Digest, ids::RevocationId, time::Timestamp},
@@ -12,6 +18,24 @@ use hallpass_core::{
 };
 use proptest::prelude::*;
 use serde_json::Value;
+
+/// [`Journal::append`] for tests that wait for it on their own thread.
+pub trait AppendBlocking {
+    fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError>;
+}
+
+impl AppendBlocking for Journal {
+    fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
+        // A runtime cannot wait inside another one, and some of these tests have one.
+        std::thread::scope(|scope| {
+            let append = || {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                runtime.build().unwrap().block_on(self.append(entries))
+            };
+            scope.spawn(append).join().unwrap()
+        })
+    }
+}
 
 pub fn at(second: u64) -> Timestamp {
     Timestamp::from_unix_seconds(1_795_000_000 + second)

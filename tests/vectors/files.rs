@@ -169,10 +169,7 @@ impl Vector {
         let pass = match &self.request.proof {
             None => verifier.verify(&self.token)?,
             Some(proof) => {
-                let presented = Presented {
-                    proof: &proof.jws,
-                    method: &proof.method,
-                };
+                let presented = Presented::new(&proof.jws, &proof.method);
                 if proof.used_before {
                     verifier.verify_with_proof(&self.token, &presented)?;
                 }

@@ -56,7 +56,7 @@ fn hallpass(name: String, verifier: Rc<Verifier>, token: PassToken, holder: Priv
         let (verifier, token, arguments) = (Rc::clone(&verifier), token.clone(), Rc::clone(&arguments));
         let all = move || {
             for proof in &proofs {
-                let presented = Presented { proof: black_box(proof), method: "POST" };
+                let presented = Presented::new(black_box(proof), "POST");
                 let pass = verifier.verify_with_proof(black_box(token.expose()), &presented).unwrap();
                 black_box(verifier.clear(&pass, &Call::tool("transfer", Some(&arguments))).unwrap());
             }

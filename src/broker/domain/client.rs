@@ -91,7 +91,6 @@ pub struct ClientProfile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redirect_uris: Vec<String>,
     /// How it came to be registered.
-    #[serde(default)]
     pub origin: ClientOrigin,
 }
 

@@ -3,7 +3,10 @@
 //! An event never holds a token, a proof, a private key or a person's name. New members are optional: an older
 //! build's journal can be read. A member that a build does not know stops its start: it could be a restriction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +51,19 @@ pub enum Actor {
     TaskClient(TaskId),
     /// A steward who signed in.
     Steward(StewardId),
+}
+
+impl fmt::Display for Actor {
+    /// As the audit trail shows it, and as quotas and idempotency keys are kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker => f.write_str("broker"),
+            Self::Agent(agent) => write!(f, "agent {agent}"),
+            Self::Operator(operator) => write!(f, "operator {operator}"),
+            Self::TaskClient(task) => write!(f, "client of {task}"),
+            Self::Steward(steward) => write!(f, "steward {steward}"),
+        }
+    }
 }
 
 /// An event on its way into the journal, with who caused it and by which request.
@@ -389,6 +405,19 @@ pub enum KeyState {
     Revoked,
 }
 
+impl KeyState {
+    /// The state as records and answers spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Retiring => "retiring",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -398,8 +427,6 @@ pub enum Role {
     Admin,
     /// Read everything.
     Auditor,
-    /// Approve requests.
-    Approver,
     /// Follow the feed of its servers.
     Verifier,
 }
@@ -411,7 +438,6 @@ impl Role {
         match self {
             Self::Admin => "admin",
             Self::Auditor => "auditor",
-            Self::Approver => "approver",
             Self::Verifier => "verifier",
         }
     }
@@ -426,7 +452,6 @@ pub struct AgentRecord {
     /// Who answers for it; of a client that people brought: who consented first, and answers for nothing.
     pub steward: StewardId,
     /// The groups that grants can name.
-    #[serde(default)]
     pub groups: BTreeSet<GroupName>,
     /// Its public keys as JWKs (RFC 7517): Ed25519, P-256, P-384 or RSA. May be none, when it has a secret, a place
     /// where authorization codes are sent, or a platform that proves it to be its workload.
@@ -470,7 +495,6 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixed_rights: bool,
     /// Whether less than that was good enough.
-    #[serde(default)]
     pub allow_partial: bool,
     /// To which key its passes are bound, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -569,6 +593,35 @@ pub enum Subject {
     Key(KeyId),
 }
 
+impl Subject {
+    /// The kind in one word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::RevocationId(_) => "token",
+            Self::Task(_) => "task",
+            Self::Agent(_) => "agent",
+            Self::Steward(_) => "steward",
+            Self::Server(_) => "server",
+            Self::Key(_) => "key",
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name: &dyn fmt::Display = match self {
+            Self::RevocationId(id) => id,
+            Self::Task(id) => id,
+            Self::Agent(id) => id,
+            Self::Steward(id) => id,
+            Self::Server(id) => id,
+            Self::Key(id) => id,
+        };
+        write!(f, "{} {name}", self.kind())
+    }
+}
+
 /// A revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -580,7 +633,6 @@ pub struct RevocationRecord {
     /// Until when verifiers must know it: after that no pass that it concerns can be alive.
     pub expires_at: Timestamp,
     /// Whether the task of a revoked block 0 stays open for renewal.
-    #[serde(default)]
     pub only_token: bool,
     /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

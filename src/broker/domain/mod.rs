@@ -10,4 +10,3 @@ pub(crate) mod one_time_secret;
 pub mod parent;
 pub mod state;
 pub mod subjects;
-mod words;

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 use hallpass_core::{
-    base::{ids::ServerUri, key::PublicKey, time::Timestamp},
+    base::{format::Format, ids::ServerUri, key::PublicKey, time::Timestamp},
     wire::document::{Frame, KeyDocument, RootKeyEntry},
 };
 
@@ -174,6 +174,7 @@ impl Broker {
         };
         let state = self.state();
         Ok(KeyDocument {
+            v: Format::One,
             iss: self.issuer().clone(),
             at: self.now(),
             keys: root_keys(&state),
@@ -315,6 +316,7 @@ fn build_frame(
     let manifest = state.servers.get(server).filter(|_| manifest_changed);
     let suspended_holders = holders_changed.then(|| state.suspended_holders());
     Frame {
+        v: Format::One,
         iss: issuer.clone(),
         aud: server.clone(),
         epoch: state.epoch(),

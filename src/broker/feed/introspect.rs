@@ -8,7 +8,7 @@ use hallpass_core::{
     },
     token::{Call, GrantedDetail, Remaining},
 };
-use hallpass_verify::{Pass, Verifier};
+use hallpass_verify::{Pass, Verifier, broker_side};
 
 /// A pass that is alive, as one server may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Broker {
         let Some((judge, pass)) = self.admitted(server, token)? else {
             return Ok(None);
         };
-        let verified = pass.verified();
+        let verified = broker_side::verified(&pass);
         let claims = verified.claims();
         let lineage = {
             let state = self.state();

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{BrokerError, LiveTask, State, broker::Broker, domain::event::TokenRecord};
 use hallpass_core::{base::ids::ServerUri, token::VerifiedPass};
-use hallpass_verify::{Denial, FrameError, Pass, Verifier, verify_signatures};
+use hallpass_verify::{Denial, FrameError, Pass, Verifier, broker_side};
 
 /// The judges, by server.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl State {
 impl Broker {
     /// The pass that `token` is, when a root key of this broker signed it; whether it lives is another question.
     pub(crate) fn genuine(&self, token: &str) -> Result<Option<VerifiedPass>, BrokerError> {
-        Ok(verify_signatures(&self.key_document()?, token).ok())
+        Ok(broker_side::verify_signatures(&self.key_document()?, token).ok())
     }
 
     /// The pass that `token` is, when the judge for `server` admits it now, with that judge.
@@ -54,8 +54,7 @@ impl Broker {
             Err(BrokerError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match judge
-            .verify_without_possession(token)
+        match broker_side::verify_without_possession(&judge, token)
             .and_then(|pass| judge.admit(&pass).map(|_| pass))
         {
             Ok(pass) => Ok(Some((judge, pass))),

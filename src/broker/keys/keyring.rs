@@ -19,6 +19,7 @@ use crate::{
 };
 use hallpass_core::{
     base::{
+        format::Format,
         ids::KeyId,
         key::{PrivateKey, PublicKey},
         time::Timestamp,
@@ -412,6 +413,7 @@ impl Broker {
             .active(purpose)
             .map_err(|error| files(error.to_string()))?;
         let link = KeyLink {
+            v: Format::One,
             iss: self.options.issuer.clone(),
             old: old.public(),
             new,

@@ -99,12 +99,7 @@ fn refuse_unsupported(at: usize, detail: &RequestedDetail, malformed: &mut Vec<R
         let reason = format!("`authorization_details[{at}]` names no tool, resource or prompt");
         malformed.push(Reason::new(ReasonCode::InvalidRequest, reason));
     }
-    let obligations = [
-        ("mask", detail.mask.is_empty()),
-        ("max_calls", detail.max_calls.is_empty()),
-        ("forbid_after", detail.forbid_after.is_empty()),
-    ];
-    for (name, _) in obligations.iter().filter(|(_, absent)| !absent) {
+    for name in detail.unsupported_obligations() {
         let reason = format!(
             "`authorization_details[{at}].{name}`: no verifier of `{}` honours it",
             detail.server

@@ -149,10 +149,6 @@ struct RawGrant {
     require_call_proof: bool,
     #[serde(default)]
     pin: Vec<Spanned<Pointer>>,
-    mask: Option<Spanned<toml::Value>>,
-    max_calls: Option<Spanned<toml::Value>>,
-    forbid_after: Option<Spanned<toml::Value>>,
-    approvals: Option<Spanned<toml::Value>>,
 }
 
 struct Source<'s> {
@@ -170,7 +166,6 @@ impl Source<'_> {
 impl RawGrant {
     fn place(self, source: &Source<'_>, findings: &mut Vec<Finding>) -> Option<PlacedGrant> {
         let before = findings.len();
-        self.refuse_gateway_keys(source, findings);
         let spots = self.spots(source);
         let max_ttl = read_ttl(self.max_ttl.get_ref()).unwrap_or_else(|reason| {
             let reason = format!("grant `{}`: {reason}", self.id);
@@ -214,24 +209,6 @@ impl RawGrant {
         };
         findings.extend(placed.contradictions());
         (findings.len() == before).then_some(placed)
-    }
-
-    fn refuse_gateway_keys(&self, source: &Source<'_>, findings: &mut Vec<Finding>) {
-        let keys = [
-            ("mask", &self.mask),
-            ("max_calls", &self.max_calls),
-            ("forbid_after", &self.forbid_after),
-            ("approvals", &self.approvals),
-        ];
-        for (key, value) in keys {
-            if let Some(value) = value {
-                let reason = format!(
-                    "grant `{}`: `{key}` needs a gateway, which this build does not have; remove the key",
-                    self.id
-                );
-                findings.push(Finding::at(source.file, source.line(value), reason));
-            }
-        }
     }
 
     fn spots(&self, source: &Source<'_>) -> BTreeMap<Spot, usize> {

@@ -165,7 +165,7 @@ impl Broker {
         if new.roles.is_empty() {
             return Err(BrokerError::invalid(
                 "roles",
-                "give at least one of admin, auditor, approver, verifier",
+                "give at least one of admin, auditor, verifier",
             ));
         }
         if new.roles.contains(&Role::Verifier) == new.servers.is_empty() {

@@ -12,7 +12,7 @@ use crate::{
         tree::{Root, TreeError},
     },
 };
-use hallpass_core::base::digest::Digest;
+use hallpass_core::base::{digest::Digest, format::Format};
 
 impl Broker {
     /// The tree as it stands, signed.
@@ -111,7 +111,12 @@ impl Broker {
             .tree
             .inclusion((to, hash), head.size)
             .map_err(|error| unproven("to", error))?;
-        let export = self.sign(&ExportStatement { from, to, head })?;
+        let export = self.sign(&ExportStatement {
+            v: Format::One,
+            from,
+            to,
+            head,
+        })?;
         let count = to.saturating_sub(from).saturating_add(1);
         Export::new(self.records_from(from)?, count, &Seal { export, inclusion }).map_err(trail)
     }
@@ -119,6 +124,7 @@ impl Broker {
     fn tree_head(&self) -> TreeHead {
         let Root { head, root } = self.tree.root();
         TreeHead {
+            v: Format::One,
             iss: self.issuer().clone(),
             at: self.now(),
             size: head.sequence,

@@ -7,9 +7,11 @@ use crate::cli::{
     access::Operator,
     audit::filter::{Filter, given},
     error::CliError,
-    output::{Output, View},
-    view::{items, text},
+    output::{Columns, Output},
+    session::values,
+    view::{listed, or_dash},
 };
+use hallpass_broker::CallView;
 
 #[derive(Debug, Args)]
 pub(super) struct Calls {
@@ -27,78 +29,62 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
         let mut query = self.filter.query();
         query.extend(given([("decision", self.decision)]));
-        let mut calls = client
-            .list("/v1/decisions", (&query, self.lines), &bearer)
-            .await?;
+        let mut calls = self.operator.open()?.calls(&query, self.lines).await?;
         calls.reverse();
-        let rows = calls.iter().map(row).collect();
-        let columns = &[
-            "at", "server", "call", "decision", "agent", "steward", "task", "purpose", "grant",
-            "note",
-        ];
-        let view = View::Table {
-            columns,
-            rows,
+        let table = Columns {
+            columns: &[
+                "at", "server", "call", "decision", "agent", "steward", "task", "purpose", "grant",
+                "note",
+            ],
             empty: "no calls were reported that fit",
         };
-        output.show(&Value::Array(calls), view)
+        let view = output.rows(&calls, table, |call| row(&call))?;
+        output.show(&Value::Array(values(&calls)), view)
     }
 }
 
-fn row(call: &Value) -> Vec<String> {
-    let of = |pointer: &str| text(call, pointer);
-    let named = if call.get("call").is_some() {
-        format!("{} {}", of("/call/kind"), of("/call/name"))
-    } else {
-        of("/call")
-    };
-    let steward = if call.get("steward_name").is_some() {
-        of("/steward_name")
-    } else {
-        of("/steward")
-    };
-    let (task, purpose) = (of("/task"), of("/purpose"));
+fn row(call: &CallView) -> Vec<String> {
+    let named = call.call.as_ref();
+    let whose = call.whose.as_ref();
+    let steward = whose.map(|whose| {
+        let name = whose.steward_name.clone();
+        name.unwrap_or_else(|| whose.steward.to_string())
+    });
     vec![
-        of("/at"),
-        of("/server"),
-        named,
-        of("/decision"),
-        of("/agent"),
-        steward,
-        task,
-        purpose,
-        of("/grant"),
+        call.at.to_string(),
+        call.server.to_string(),
+        or_dash(named.map(|call| format!("{} {}", call.kind, call.name.as_str()))),
+        call.decision.to_string(),
+        or_dash(whose.map(|whose| &whose.agent)),
+        or_dash(steward),
+        or_dash(whose.map(|whose| &whose.task)),
+        or_dash(whose.and_then(|whose| whose.purpose.as_ref())),
+        or_dash(whose.and_then(|whose| whose.grant.as_ref())),
         note(call),
     ]
 }
 
 /// What is out of the ordinary: reasons, delegates, what the broker's records do not bear out, a gap.
-fn note(call: &Value) -> String {
+fn note(call: &CallView) -> String {
     let mut notes = Vec::new();
-    if !items(call, "/reasons").is_empty() {
-        notes.push(text(call, "/reasons"));
+    if !call.reasons.is_empty() {
+        notes.push(listed(&call.reasons));
     }
-    let delegates: Vec<_> = items(call, "/delegates")
-        .iter()
-        .map(|hop| text(hop, "/agent"))
-        .collect();
-    if !delegates.is_empty() {
-        notes.push(format!("through {}", delegates.join(", ")));
+    if let Some(whose) = &call.whose {
+        if !whose.delegates.is_empty() {
+            let agents = whose.delegates.iter().map(|hop| &hop.agent);
+            notes.push(format!("through {}", listed(agents)));
+        }
+        if !whose.attributed {
+            notes.push(format!("NOT attributed: {}", whose.attribution.as_str()));
+        }
     }
-    if call.get("attributed") == Some(&Value::Bool(false)) {
-        notes.push(format!("NOT attributed: {}", text(call, "/attribution")));
-    }
-    if call.get("lost").is_some() {
-        let count = call
-            .pointer("/lost/count")
-            .map_or_else(|| "an unknown number of".to_owned(), ToString::to_string);
-        notes.push(format!(
-            "{count} reports lost till {}",
-            text(call, "/lost/to")
-        ));
+    if let Some(lost) = &call.lost {
+        let count = lost.count.map(|count| count.to_string());
+        let count = count.unwrap_or_else(|| "an unknown number of".to_owned());
+        notes.push(format!("{count} reports lost till {}", lost.to));
     }
     if notes.is_empty() {
         "-".to_owned()

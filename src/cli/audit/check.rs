@@ -23,7 +23,7 @@ use hallpass_broker::ledger::{
 };
 use hallpass_core::{
     base::{error::chain, json, key::PublicKey, time::Timestamp},
-    wire::document::KeyDocument,
+    wire::{self, document::KeyDocument},
 };
 
 /// What is to be checked, and what is known.
@@ -306,7 +306,7 @@ fn read_anchor(text: &str) -> Result<Anchor, CliError> {
             .ok()
             .map(|key| Anchor::key(&key))
     } else {
-        serde_json::from_value::<KeyDocument>(value)
+        wire::read::<KeyDocument>(value)
             .ok()
             .and_then(|document| Anchor::document(&document))
     };

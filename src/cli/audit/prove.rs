@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::{
     access::Operator,
@@ -16,12 +16,12 @@ use crate::cli::{
         check::{evidence, export_fields},
         filter::given,
     },
-    client::{Bearer, Client},
     error::CliError,
     output::{Output, View},
+    session::{Query, Session},
 };
 use hallpass_broker::ledger::audit::{
-    self, Claims, ConsistencyEvidence, Evidence, FileState, HeadEvidence, InclusionEvidence,
+    self, Claims, ConsistencyEvidence, Evidence, FileState, InclusionEvidence,
 };
 use hallpass_core::base::error::chain;
 
@@ -34,8 +34,10 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
-        let (document, head) = signed_head(&client, &bearer).await?;
+        let answer = self.operator.open()?.audit_head().await?;
+        let head = answer.read()?;
+        head.verify(None, None)
+            .map_err(|error| bad_answer(&error))?;
         let fields = vec![
             ("records", head.sequence.to_string()),
             ("head", format!("{}:{}", head.sequence, head.hash)),
@@ -43,7 +45,7 @@ impl Head {
             ("signed at", head.at.clone()),
             ("signed by", head.signed.checkpoint_key.thumbprint()),
         ];
-        output.show(&document, View::Fields(fields))
+        output.show(answer.raw(), View::Fields(fields))
     }
 }
 
@@ -69,13 +71,14 @@ struct What {
 
 impl Prove {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
-        let (path, query, earlier) = match (self.what.sequence, &self.what.since) {
-            (Some(sequence), _) => (
-                "/v1/audit/proofs/inclusion",
-                [("sequence", sequence.to_string())],
-                None,
-            ),
+        let session = self.operator.open()?;
+        // Shown only if it holds: a proof that does not is no answer.
+        match (self.what.sequence, &self.what.since) {
+            (Some(sequence), _) => {
+                let answer = session.prove_inclusion(sequence).await?;
+                let fields = included(answer.read()?)?;
+                output.show(answer.raw(), View::Fields(fields))
+            }
             (None, Some(path)) => {
                 let Evidence::Head(head) = evidence(path)? else {
                     return Err(
@@ -83,40 +86,32 @@ impl Prove {
                             .hint("`hallpass audit head --json` prints one"),
                     );
                 };
-                (
-                    "/v1/audit/proofs/consistency",
-                    [("from", head.sequence.to_string())],
-                    Some(head.signed),
-                )
+                let mut answer = session.prove_consistency(head.sequence).await?;
+                let earlier = serde_json::to_value(head.signed).map_err(CliError::failed)?;
+                if let Some(members) = answer.raw_mut().as_object_mut() {
+                    members.insert("earlier".to_owned(), earlier);
+                }
+                let fields = unchanged(&answer.read()?)?;
+                output.show(answer.raw(), View::Fields(fields))
             }
-            (None, None) => return Err(CliError::usage("say --sequence or --since")),
-        };
-        let mut document = client.get(path, &query, &bearer).await?;
-        if let (Some(earlier), Some(members)) = (earlier, document.as_object_mut()) {
-            members.insert(
-                "earlier".to_owned(),
-                serde_json::to_value(earlier).map_err(CliError::failed)?,
-            );
+            (None, None) => Err(CliError::usage("say --sequence or --since")),
         }
-        // Shown only if it holds: a proof that does not is no answer.
-        output.show(&document, View::Fields(proven(&document)?))
     }
 }
 
-fn proven(document: &Value) -> Result<Vec<(&'static str, String)>, CliError> {
-    if document.get("inclusion").is_some() {
-        let evidence: InclusionEvidence = shaped(document)?;
-        let head = evidence
-            .verify(None, None)
-            .map_err(|error| bad_answer(&error))?;
-        return Ok(vec![
-            ("record", evidence.inclusion.sequence.to_string()),
-            ("is among", format!("{} records", head.size)),
-            ("root", head.root.to_string()),
-            ("line", evidence.record),
-        ]);
-    }
-    let evidence: ConsistencyEvidence = shaped(document)?;
+fn included(evidence: InclusionEvidence) -> Result<Vec<(&'static str, String)>, CliError> {
+    let head = evidence
+        .verify(None, None)
+        .map_err(|error| bad_answer(&error))?;
+    Ok(vec![
+        ("record", evidence.inclusion.sequence.to_string()),
+        ("is among", format!("{} records", head.size)),
+        ("root", head.root.to_string()),
+        ("line", evidence.record),
+    ])
+}
+
+fn unchanged(evidence: &ConsistencyEvidence) -> Result<Vec<(&'static str, String)>, CliError> {
     let (earlier, later) = evidence
         .verify(None, None)
         .map_err(|error| bad_answer(&error))?;
@@ -144,7 +139,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
+        let session = self.operator.open()?;
         let text = |number: Option<u64>| number.map(|number| number.to_string());
         let query = given([("from", text(self.first)), ("to", text(self.last))]);
         if self.file.exists() {
@@ -162,7 +157,7 @@ impl Export {
         let file = open.map_err(|error| {
             CliError::failed(format!("cannot write `{}`: {error}", part.display()))
         })?;
-        let written = self.write((file, &part), (&client, &bearer), &query).await;
+        let written = self.write((file, &part), &session, &query).await;
         let summary = written.inspect_err(|_| {
             // What is left over is no export; that it stays behind is no second failure.
             let _ = fs::remove_file(&part);
@@ -179,12 +174,10 @@ impl Export {
     async fn write(
         &self,
         (mut file, part): (File, &Path),
-        (client, bearer): (&Client, &Bearer),
-        query: &[(&str, String)],
+        session: &Session,
+        query: Query<'_>,
     ) -> Result<audit::Summary, CliError> {
-        let mut response = client
-            .stream("/v1/audit/export", (query, "application/jsonl"), bearer)
-            .await?;
+        let mut response = session.export(query).await?;
         let failed = |error: io::Error| self.failed(&error);
         let broke = |error: reqwest::Error| {
             CliError::failed(format!("the export broke off: {}", chain(&error)))
@@ -221,19 +214,6 @@ fn partial(file: &Path) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     file.with_file_name(name)
-}
-
-async fn signed_head(client: &Client, bearer: &Bearer) -> Result<(Value, HeadEvidence), CliError> {
-    let document = client.get("/v1/audit/head", &[], bearer).await?;
-    let head: HeadEvidence = shaped(&document)?;
-    head.verify(None, None)
-        .map_err(|error| bad_answer(&error))?;
-    Ok((document, head))
-}
-
-fn shaped<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, CliError> {
-    T::deserialize(document)
-        .map_err(|error| CliError::failed(format!("the broker's answer cannot be read: {error}")))
 }
 
 fn bad_answer(error: &dyn std::error::Error) -> CliError {

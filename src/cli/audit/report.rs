@@ -1,16 +1,20 @@
 //! `hallpass audit report`: people's questions, as a table, JSON or CSV.
 
+use std::fmt::Display;
+
 use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::{
     access::Operator,
     audit::filter::{Filter, Times, given},
     error::CliError,
-    output::{Output, View},
-    view::text,
+    output::{Columns, Output},
+    session::{List, values},
+    view::listed,
 };
-use hallpass_broker::ledger::audit::csv;
+use hallpass_broker::ledger::audit::{AccessRow, ActivityRow, ReachRow, RefusalRow, csv};
 use hallpass_core::base::{ids::ToolName, time::Timestamp};
 
 /// A question.
@@ -61,45 +65,57 @@ enum Question {
     },
 }
 
-/// Where an answer comes from and what it looks like.
-struct Form {
-    path: &'static str,
-    columns: &'static [&'static str],
-}
-
 impl Report {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
-        let (form, query) = self.question.asks();
-        let rows = client
-            .list(form.path, (&query, self.lines.saturating_add(1)), &bearer)
-            .await?;
+        let session = self.operator.open()?;
+        // One more than wanted shows whether there is more.
+        let limit = self.lines.saturating_add(1);
+        match &self.question {
+            Question::Activity { filter } => {
+                let mut query = filter.query();
+                query.push(("order", "oldest".to_owned()));
+                let rows = session.activity(&query, limit).await?;
+                self.show(&rows, ACTIVITY, activity, output)
+            }
+            Question::Reach { server, tool, at } => {
+                let query = given([
+                    ("server", Some(server.clone())),
+                    ("tool", Some(tool.to_string())),
+                    ("at", at.map(|at| at.to_string())),
+                ]);
+                let rows = session.reach(&query, limit).await?;
+                self.show(&rows, REACH, reach, output)
+            }
+            Question::Refusals { times } => {
+                let rows = session.refusals(&times.query(), limit).await?;
+                self.show(&rows, REFUSALS, refusal, output)
+            }
+            Question::Access { steward } => {
+                let query = given([("steward", steward.clone())]);
+                let rows = session.access(&query, limit).await?;
+                self.show(&rows, ACCESS, access, output)
+            }
+        }
+    }
+
+    fn show<T: DeserializeOwned>(
+        &self,
+        rows: &List<T>,
+        columns: &'static [&'static str],
+        cells: impl Fn(T) -> Vec<String>,
+        output: Output,
+    ) -> Result<(), CliError> {
         let more = rows.len() > self.lines;
-        let rows = rows.get(..self.lines).unwrap_or(&rows);
-        let cells = |row: &Value| {
-            form.columns
-                .iter()
-                .map(|column| cell(row, column))
-                .collect::<Vec<_>>()
-        };
+        let rows = rows.get(..self.lines).unwrap_or(rows);
         if self.csv {
-            let header = form
-                .columns
-                .iter()
-                .map(|column| (*column).to_owned())
-                .collect();
-            Output::raw(&csv(std::iter::once(header).chain(rows.iter().map(cells))))?;
+            let header = columns.iter().map(|column| (*column).to_owned()).collect();
+            let lines = rows.iter().map(|row| row.read().map(&cells));
+            let lines = lines.collect::<Result<Vec<_>, _>>()?;
+            Output::raw(&csv(std::iter::once(header).chain(lines)))?;
         } else {
-            let document = Value::Array(rows.to_vec());
             let empty = "nothing of the kind";
-            output.show(
-                &document,
-                View::Table {
-                    columns: form.columns,
-                    rows: rows.iter().map(cells).collect(),
-                    empty,
-                },
-            )?;
+            let view = output.rows(rows, Columns { columns, empty }, cells)?;
+            output.show(&Value::Array(values(rows)), view)?;
         }
         if more {
             output.note(&format!(
@@ -111,80 +127,98 @@ impl Report {
     }
 }
 
-impl Question {
-    fn asks(&self) -> (Form, Vec<(&'static str, String)>) {
-        match self {
-            Self::Activity { filter } => {
-                let mut query = filter.query();
-                query.push(("order", "oldest".to_owned()));
-                (ACTIVITY, query)
-            }
-            Self::Reach { server, tool, at } => {
-                let at = at.map(|at| at.to_string());
-                (
-                    REACH,
-                    given([
-                        ("server", Some(server.clone())),
-                        ("tool", Some(tool.to_string())),
-                        ("at", at),
-                    ]),
-                )
-            }
-            Self::Refusals { times } => (REFUSALS, times.query()),
-            Self::Access { steward } => (ACCESS, given([("steward", steward.clone())])),
-        }
-    }
+/// A cell; nothing where the row says nothing.
+fn cell(value: Option<impl Display>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// What a row says under `column`; nothing where it says nothing.
-fn cell(row: &Value, column: &str) -> String {
-    if row.get(column).is_none_or(Value::is_null) {
-        String::new()
-    } else {
-        text(row, &format!("/{column}"))
-    }
+fn activity(row: ActivityRow) -> Vec<String> {
+    vec![
+        row.at.to_string(),
+        row.seq.to_string(),
+        row.event,
+        row.actor,
+        cell(row.agent),
+        cell(row.steward),
+        cell(row.task),
+        cell(row.server),
+        cell(row.right),
+        cell(row.grant),
+        cell(row.delegate),
+        row.detail,
+        cell(row.token),
+    ]
 }
 
-const ACTIVITY: Form = Form {
-    path: "/v1/audit/reports/activity",
-    columns: &[
-        "at", "seq", "event", "actor", "agent", "steward", "task", "server", "right", "grant",
-        "delegate", "detail", "token",
-    ],
-};
+const ACTIVITY: &[&str] = &[
+    "at", "seq", "event", "actor", "agent", "steward", "task", "server", "right", "grant",
+    "delegate", "detail", "token",
+];
 
-const REACH: Form = Form {
-    path: "/v1/audit/reports/reach",
-    columns: &[
-        "agent",
-        "steward",
-        "task",
-        "grant",
-        "issued_at",
-        "expires_at",
-        "delegates",
-        "token",
-    ],
-};
+fn reach(row: ReachRow) -> Vec<String> {
+    vec![
+        cell(row.agent),
+        cell(row.steward),
+        row.task.to_string(),
+        cell(row.grant),
+        row.issued_at.to_string(),
+        row.expires_at.to_string(),
+        row.delegates.join(", "),
+        row.token.to_string(),
+    ]
+}
 
-const REFUSALS: Form = Form {
-    path: "/v1/audit/reports/refusals",
-    columns: &["code", "agent", "count", "first", "last", "detail"],
-};
+const REACH: &[&str] = &[
+    "agent",
+    "steward",
+    "task",
+    "grant",
+    "issued_at",
+    "expires_at",
+    "delegates",
+    "token",
+];
 
-const ACCESS: Form = Form {
-    path: "/v1/audit/reports/access",
-    columns: &[
-        "steward",
-        "steward_name",
-        "agent",
-        "groups",
-        "suspended",
-        "live_passes",
-        "passes_end",
-        "last_issued",
-        "last_used",
-        "rights",
-        "grants",
-    ],
-};
+fn refusal(row: RefusalRow) -> Vec<String> {
+    vec![
+        row.code.to_string(),
+        row.agent.to_string(),
+        row.count.to_string(),
+        row.first.to_string(),
+        row.last.to_string(),
+        row.detail,
+    ]
+}
+
+const REFUSALS: &[&str] = &["code", "agent", "count", "first", "last", "detail"];
+
+fn access(row: AccessRow) -> Vec<String> {
+    let suspended = if row.suspended { "yes" } else { "no" };
+    vec![
+        row.steward.to_string(),
+        cell(row.steward_name),
+        row.agent.to_string(),
+        listed(&row.groups),
+        suspended.to_owned(),
+        row.live_passes.to_string(),
+        cell(row.passes_end),
+        cell(row.last_issued),
+        cell(row.last_used),
+        listed(&row.rights),
+        listed(&row.grants),
+    ]
+}
+
+const ACCESS: &[&str] = &[
+    "steward",
+    "steward_name",
+    "agent",
+    "groups",
+    "suspended",
+    "live_passes",
+    "passes_end",
+    "last_issued",
+    "last_used",
+    "rights",
+    "grants",
+];

@@ -1,17 +1,17 @@
 //! `hallpass audit tail`: the newest events, and those that come.
 
 use clap::Args;
-use serde_json::Value;
 use sse_stream::SseStream;
 
 use crate::cli::{
     access::Operator,
     audit::filter::Filter,
-    client::{Bearer, Client},
     error::CliError,
     output::Output,
-    view::text,
+    session::{Answer, Session},
+    view::listed,
 };
+use hallpass_broker::ledger::audit::AuditEvent;
 use hallpass_core::base::{error::chain, json::parse};
 
 #[derive(Debug, Args)]
@@ -30,46 +30,40 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
-        let (client, bearer) = self.operator.open()?;
+        let session = self.operator.open()?;
         let filter = self.filter.query();
         let mut query = filter.clone();
         query.push(("order", "newest".to_owned()));
         // Asked first: what happens between this and the list is in the list.
         let head = if self.follow {
-            client.get("/v1/audit/head", &[], &bearer).await?
+            Some(session.audit_head().await?.read()?.sequence)
         } else {
-            Value::Null
+            None
         };
-        let events = client
-            .list("/v1/audit", (&query, self.lines), &bearer)
-            .await?;
-        for event in events.iter().rev() {
-            output.stream(event, &event_line(event))?;
+        let mut seen = head;
+        for event in session.events(&query, self.lines).await?.iter().rev() {
+            seen = seen.max(Some(show(event, output)?));
         }
         if !self.follow {
             return Ok(());
         }
-        let seen = events
-            .first()
-            .and_then(|event| event.get("seq"))
-            .and_then(Value::as_u64);
-        let seen = seen.max(head.get("sequence").and_then(Value::as_u64));
-        follow((&client, &bearer), (filter, seen), output).await
+        follow(&session, Following { filter, seen }, output).await
     }
 }
 
+/// What is followed, and the last event that was shown.
+struct Following {
+    filter: Vec<(&'static str, String)>,
+    seen: Option<u64>,
+}
+
 async fn follow(
-    (client, bearer): (&Client, &Bearer),
-    (filter, mut seen): (Vec<(&'static str, String)>, Option<u64>),
+    session: &Session,
+    Following { filter, mut seen }: Following,
     output: Output,
 ) -> Result<(), CliError> {
-    let response = client
-        .events(
-            "/v1/audit",
-            (&filter, seen.map(|seen| seen.to_string())),
-            bearer,
-        )
-        .await?;
+    let last = seen.map(|seen| seen.to_string());
+    let response = session.follow_events(&filter, last).await?;
     let mut events = SseStream::from_bytes_stream(response.bytes_stream());
     while let Some(event) = futures_util::StreamExt::next(&mut events).await {
         let event = event.map_err(|error| {
@@ -82,10 +76,11 @@ async fn follow(
             continue;
         };
         let event = parse(data.as_bytes(), MAX_EVENT_BYTES).map_err(CliError::failed)?;
-        let sequence = event.get("seq").and_then(Value::as_u64);
+        let event: Answer<AuditEvent> = Answer::new(event);
+        let sequence = Some(event.read()?.seq);
         // What was shown before the stream began is not shown again.
         if sequence > seen {
-            output.stream(&event, &event_line(&event))?;
+            show(&event, output)?;
             seen = sequence;
         }
     }
@@ -93,24 +88,26 @@ async fn follow(
         .hint("it may be restarting: run this again"))
 }
 
+/// Shows one event; its place in the chain.
+fn show(answer: &Answer<AuditEvent>, output: Output) -> Result<u64, CliError> {
+    let event = answer.read()?;
+    output.stream(answer.raw(), &event_line(&event))?;
+    Ok(event.seq)
+}
+
 /// `17 2026-11-22T10:00:00Z revoked by operator admin: token … (task tsk_…)`.
-fn event_line(event: &Value) -> String {
-    let mut line = format!(
-        "{:>6} {:<24} {:<19} {}",
-        text(event, "/seq"),
-        text(event, "/at"),
-        text(event, "/type"),
-        text(event, "/actor")
-    );
-    for member in ["agent", "task", "servers"] {
-        let value = text(event, &format!("/{member}"));
-        if value != "-" {
-            line.push_str(&format!(" · {value}"));
-        }
-    }
-    let detail = text(event, "/detail");
-    if !detail.is_empty() && detail != "-" {
-        line.push_str(&format!(" · {detail}"));
+fn event_line(event: &AuditEvent) -> String {
+    let (at, event_type) = (event.at.to_string(), &event.event_type);
+    let mut line = format!("{:>6} {at:<24} {event_type:<19} {}", event.seq, event.actor);
+    let servers = Some(listed(&event.servers)).filter(|_| !event.servers.is_empty());
+    let about = [
+        event.agent.as_ref().map(ToString::to_string),
+        event.task.as_ref().map(ToString::to_string),
+        servers,
+        Some(event.detail.clone()).filter(|detail| !detail.is_empty() && detail != "-"),
+    ];
+    for words in about.into_iter().flatten() {
+        line.push_str(&format!(" · {words}"));
     }
     line
 }

@@ -54,18 +54,26 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     parse_with(bytes, max_bytes, MAX_ENTRIES)
 }
 
-/// Parses `bytes` strictly into a typed value of a document whose signature was checked: bounded by
-/// its length alone, since who signed it is believed.
+/// Parses `bytes` of a document whose signature was checked: bounded by its length alone, since who
+/// signed it is believed.
 ///
 /// # Errors
 ///
-/// As [`parse`] but for the number of entries, and when the value does not have the shape of `T`.
+/// As [`parse`] but for the number of entries.
+pub fn parse_signed(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    parse_with(bytes, max_bytes, usize::MAX)
+}
+
+/// Parses `bytes` strictly into a typed value, bounded by their length alone.
+///
+/// # Errors
+///
+/// As [`parse_signed`], and when the value does not have the shape of `T`.
 pub fn parse_signed_as<T: DeserializeOwned>(
     bytes: &[u8],
     max_bytes: usize,
 ) -> Result<T, JsonError> {
-    let value = parse_with(bytes, max_bytes, usize::MAX)?;
-    T::deserialize(value).map_err(JsonError::new)
+    T::deserialize(parse_signed(bytes, max_bytes)?).map_err(JsonError::new)
 }
 
 fn parse_with(bytes: &[u8], max_bytes: usize, max_entries: usize) -> Result<Value, JsonError> {

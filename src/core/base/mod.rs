@@ -5,6 +5,7 @@
 pub mod client_url;
 pub mod digest;
 pub mod error;
+pub mod format;
 pub mod holder;
 pub mod ids;
 pub mod json;

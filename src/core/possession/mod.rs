@@ -34,12 +34,20 @@ use crate::{
 
 /// A proof as it came with a request.
 #[derive(Clone, Copy)]
-#[expect(clippy::exhaustive_structs, reason = "whoever asks must say both")]
+#[non_exhaustive]
 pub struct Presented<'p> {
     /// The content of the one `DPoP` header.
     pub proof: &'p str,
     /// The request's HTTP method.
     pub method: &'p str,
+}
+
+impl<'p> Presented<'p> {
+    /// The content of the one `DPoP` header of a request with this HTTP method.
+    #[must_use]
+    pub const fn new(proof: &'p str, method: &'p str) -> Self {
+        Self { proof, method }
+    }
 }
 
 impl fmt::Debug for Presented<'_> {

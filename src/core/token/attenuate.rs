@@ -125,7 +125,7 @@ impl Narrowing {
         if let Some(rights) = &self.rights {
             checks.push(only(rights));
             for detail in rights {
-                if let Some(obligation) = detail.gateway_obligation() {
+                if let Some(obligation) = detail.unsupported_obligations().next() {
                     return Err(AttenuateError::Unsupported(obligation));
                 }
                 checks.extend(argument_checks(detail).ok_or(AttenuateError::Engine)?);

@@ -10,17 +10,26 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{
         digest::Digest,
+        format::Format,
         ids::{ServerName, ServerUri, ToolName},
+        json::{self, JsonError},
     },
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered. Unknown members are refused.
+/// What one MCP server offers, as registered.
+///
+/// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
+/// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The format that it is written in; absent means 1, and it is not answered.
+    #[serde(default, skip_serializing)]
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
+    pub v: Format,
     /// The server's canonical resource URI: what passes name.
     pub server: ServerUri,
     /// A short name for people.
@@ -40,16 +49,23 @@ pub struct Manifest {
     /// Where the server runs, for guardrails: `eu`, `us-east`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// What its verifier can do beyond offline checks.
-    #[serde(default, skip_serializing_if = "Capabilities::is_none")]
-    pub verifier: Capabilities,
 }
 
 impl Manifest {
+    /// Reads a manifest from JSON, as registered with the broker: strictly, and at most 1 MiB.
+    ///
+    /// # Errors
+    ///
+    /// Refuses duplicate member names, unknown members, and what is not a manifest.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::parse_as(bytes, MAX_MANIFEST_BYTES)
+    }
+
     /// A server that offers nothing yet.
     #[must_use]
     pub fn new(server: ServerUri, name: ServerName) -> Self {
         Self {
+            v: Format::One,
             server,
             name,
             aliases: BTreeSet::new(),
@@ -57,7 +73,6 @@ impl Manifest {
             prompts: BTreeMap::new(),
             resources: Vec::new(),
             region: None,
-            verifier: Capabilities::default(),
         }
     }
 
@@ -146,28 +161,7 @@ impl ResourceRoot {
     }
 }
 
-/// What a server's verifier can do beyond offline checks. None of it exists without a gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Capabilities {
-    /// It masks result fields.
-    #[serde(default)]
-    pub mask: bool,
-    /// It counts calls per task.
-    #[serde(default)]
-    pub count: bool,
-    /// It remembers which tools a task has called.
-    #[serde(default)]
-    pub history: bool,
-}
-
-impl Capabilities {
-    fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-}
+const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

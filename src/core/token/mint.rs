@@ -162,7 +162,7 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
         return Err(MintError::TooManyRights(named));
     }
     for detail in &content.rights {
-        if let Some(obligation) = detail.gateway_obligation() {
+        if let Some(obligation) = detail.unsupported_obligations().next() {
             return Err(MintError::Unsupported(obligation));
         }
         let constrained = detail

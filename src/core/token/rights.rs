@@ -61,15 +61,17 @@ pub struct AuthorizationDetail<N> {
     /// Tools whose every call needs a proof of possession that names this very call.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub call_proof: BTreeSet<ToolName>,
-    /// Per tool: result fields that must be masked. Needs a gateway.
+    // Words of the format that no verifier honours yet. They are read, so that a request with one is refused by its
+    // name, and nothing offers them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub mask: BTreeMap<ToolName, BTreeSet<Pointer>>,
-    /// Per tool: how often it may be called in the task. Needs a gateway.
+    #[cfg_attr(feature = "schema", schema(ignore))]
+    mask: BTreeMap<ToolName, BTreeSet<Pointer>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub max_calls: BTreeMap<ToolName, u32>,
-    /// Per tool: tools after which it may not be called in the task. Needs a gateway.
+    #[cfg_attr(feature = "schema", schema(ignore))]
+    max_calls: BTreeMap<ToolName, u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub forbid_after: BTreeMap<ToolName, BTreeSet<ToolName>>,
+    #[cfg_attr(feature = "schema", schema(ignore))]
+    forbid_after: BTreeMap<ToolName, BTreeSet<ToolName>>,
 }
 
 impl<N> AuthorizationDetail<N> {
@@ -92,8 +94,8 @@ impl<N> AuthorizationDetail<N> {
         }
     }
 
-    /// A member that asks for what only a gateway can do, if there is one.
-    pub(super) fn gateway_obligation(&self) -> Option<&'static str> {
+    /// The members that ask for what no verifier honours. Rights with one must be refused, never given without it.
+    pub fn unsupported_obligations(&self) -> impl Iterator<Item = &'static str> {
         let obligations = [
             ("mask", self.mask.is_empty()),
             ("max_calls", self.max_calls.is_empty()),
@@ -101,7 +103,7 @@ impl<N> AuthorizationDetail<N> {
         ];
         obligations
             .into_iter()
-            .find(|(_, is_empty)| !is_empty)
+            .filter(|(_, is_empty)| !is_empty)
             .map(|(name, _)| name)
     }
 
@@ -159,6 +161,17 @@ impl Kind {
             Self::Resource => "resource",
             Self::Prompt => "prompt",
         }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        [Self::Tool, Self::Resource, Self::Prompt]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| IdError::new("kind", text, "tool, resource or prompt"))
     }
 }
 

@@ -2,20 +2,24 @@
 //!
 //! Keys and revocations share one sequence, that of the journal, within an epoch, the age of the
 //! journal. Every document is a compact JWS (EdDSA) with a `typ` of its own.
+//!
+//! SECURITY: a verifier of an earlier build ignores a member that is added here. A member that revokes
+//! or restricts anything must be named in `crit` where it is written: `docs/wire.md`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     base::{
         digest::SubjectDigest,
+        format::Format,
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
-        json,
         jws::{self, JwsError},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
     },
     token::manifest::Manifest,
+    wire::read::{self, Document, DocumentError, SignedError},
 };
 
 /// A feed frame: a snapshot, a delta or a heartbeat for one server.
@@ -26,6 +30,8 @@ use crate::{
     reason = "the broker writes and the verifier reads every member"
 )]
 pub struct Frame {
+    /// The format.
+    pub v: Format,
     /// The broker.
     pub iss: IssuerUri,
     /// The server that the frame is for.
@@ -46,7 +52,11 @@ pub struct Frame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_keys: Option<Vec<PublicKey>>,
     /// The server's manifest, when it changed or in a snapshot.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "with_format"
+    )]
     pub manifest: Option<Manifest>,
     /// What was revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,6 +79,35 @@ impl Frame {
     pub fn sign(&self, key: &PrivateKey) -> Result<String, JwsError> {
         jws::sign(key, Self::TYP, Some(&key.public().thumbprint()), self)
     }
+
+    /// The frame in `text`, when `key` signed it.
+    ///
+    /// # Errors
+    ///
+    /// When it did not, or this build cannot read the frame.
+    pub fn read(key: &PublicKey, text: &str) -> Result<Self, SignedError> {
+        read::verify(key, Self::TYP, text)
+    }
+}
+
+impl Document for Frame {}
+
+/// A manifest says of which format it is where it travels, and nowhere else.
+fn with_format<S: Serializer>(
+    manifest: &Option<Manifest>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Versioned<'m> {
+        v: Format,
+        #[serde(flatten)]
+        manifest: &'m Manifest,
+    }
+    let versioned = manifest.as_ref().map(|manifest| Versioned {
+        v: manifest.v,
+        manifest,
+    });
+    versioned.serialize(serializer)
 }
 
 /// A root key that passes may be signed with.
@@ -160,6 +199,9 @@ impl Subjects {
     reason = "the broker writes and the verifier reads every member"
 )]
 pub struct KeyDocument {
+    /// The format.
+    #[cfg_attr(feature = "schema", schema(value_type = u64))]
+    pub v: Format,
     /// The broker.
     pub iss: IssuerUri,
     /// When it was written.
@@ -186,6 +228,8 @@ pub struct KeyDocument {
     reason = "the broker writes and the verifier reads every member"
 )]
 pub struct KeyLink {
+    /// The format.
+    pub v: Format,
     /// The broker.
     pub iss: IssuerUri,
     /// The key that signs this link.
@@ -211,14 +255,47 @@ impl KeyLink {
     }
 
     /// The link in `text`, when the old key that it names signed it as one of the type `typ`.
-    #[must_use]
-    pub fn read(typ: &str, text: &str) -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When that key did not, or this build cannot read the link.
+    pub fn read(typ: &str, text: &str) -> Result<Self, SignedError> {
+        // Before the signature is checked, to find the key to check it with.
         let claimed: Self = peek(text)?;
-        jws::verify(&claimed.old, typ, text).ok()
+        jws::verify(&claimed.old, typ, text)?;
+        Ok(claimed)
     }
 }
 
+impl Document for KeyLink {}
+
+impl Document for KeyDocument {}
+
 impl KeyDocument {
+    /// A key document is at most this long, in bytes: a thousand keys.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
+    /// Reads what a broker answers at `/v1/keys.json`.
+    ///
+    /// # Errors
+    ///
+    /// When it is longer than [`Self::MAX_BYTES`], or this build cannot read it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
+        read::parse(bytes, Self::MAX_BYTES)
+    }
+
+    /// Why the first link of the chain of feed keys that only a later build can read is not used.
+    #[must_use]
+    pub fn newer_link(&self) -> Option<DocumentError> {
+        let links = self.feed_key_chain.iter();
+        links
+            .filter_map(|text| KeyLink::read(KeyLink::FEED_TYP, text).err())
+            .find_map(|error| match error {
+                SignedError::Document(error) if error.is_newer() => Some(error),
+                _ => None,
+            })
+    }
+
     /// The feed keys that this document proves to somebody who trusts the keys with these
     /// `thumbprints`, oldest first.
     ///
@@ -228,7 +305,9 @@ impl KeyDocument {
     pub fn feed_keys_from(&self, issuer: &IssuerUri, thumbprints: &[String]) -> Vec<PublicKey> {
         let is_root = |key: &PublicKey| thumbprints.contains(&key.thumbprint());
         let links = self.feed_key_chain.iter().filter_map(|text| {
-            KeyLink::read(KeyLink::FEED_TYP, text).filter(|link| link.iss == *issuer)
+            KeyLink::read(KeyLink::FEED_TYP, text)
+                .ok()
+                .filter(|link| link.iss == *issuer)
         });
         let mut trusted: Vec<PublicKey> = Vec::new();
         for link in links {
@@ -246,10 +325,13 @@ impl KeyDocument {
     }
 }
 
-/// The payload of a JWS before its signature is checked: only to find the key to check it with.
-fn peek<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
-    let payload = jws::split(text, jws::MAX_JWS_BYTES).ok()?.payload().ok()?;
-    json::parse_as(&payload, jws::MAX_JWS_BYTES).ok()
+/// The payload of a JWS, whoever signed it.
+fn peek<T: Document>(text: &str) -> Result<T, SignedError> {
+    let payload = jws::split(text, jws::MAX_JWS_BYTES).and_then(|jws| jws.payload());
+    Ok(read::parse(
+        &payload.map_err(JwsError::from)?,
+        jws::MAX_JWS_BYTES,
+    )?)
 }
 
 #[cfg(test)]
@@ -263,6 +345,7 @@ mod tests {
             [1, 2, 3, 9].map(|seed| PrivateKey::from_seed(&[seed; 32]));
         let link = |old: &PrivateKey, new: &PrivateKey, signer: &PrivateKey| {
             let link = KeyLink {
+                v: Format::One,
                 iss: issuer.clone(),
                 old: old.public(),
                 new: new.public(),
@@ -270,6 +353,7 @@ mod tests {
             link.sign(KeyLink::FEED_TYP, signer).unwrap()
         };
         let mut document = KeyDocument {
+            v: Format::One,
             iss: issuer.clone(),
             at: Timestamp::EPOCH,
             keys: Vec::new(),

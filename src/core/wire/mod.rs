@@ -1,4 +1,7 @@
 //! What broker and verifier send each other: signed documents one way, decision reports the other.
 
 pub mod document;
+mod read;
 pub mod report;
+
+pub use read::{Document, DocumentError, SignedError, parse, read, verify};

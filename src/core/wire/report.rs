@@ -5,27 +5,64 @@
 //! no person's name.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     base::{
         ReasonCode,
         digest::Digest,
+        format::Format,
         ids::{AgentId, ReportId, RevocationId, ServerUri, StewardId, TaskId},
         json, random,
         time::Timestamp,
         trace::TraceParent,
     },
     token::{Call, Hop, MAX_APPENDED_BLOCKS, rights::Kind},
+    wire::read::{self, Document, DocumentError},
 };
 
-/// What one request tells the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What a verifier decided: 1 to 500 reports about at most 64 servers, all of them or none.
+///
+/// A document of `docs/wire.md`: unknown members are ignored unless `crit` names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = DecisionsRequest))]
 #[non_exhaustive]
 pub struct ReportBatch {
-    /// At most [`MAX_BATCH_REPORTS`], each about a server that the reporting verifier is for.
+    /// The format; absent means 1.
+    #[cfg_attr(feature = "schema", schema(value_type = u64, required = false))]
+    pub v: Format,
+    /// Calls and gaps, about servers that the verifier's token names.
     pub reports: Vec<Report>,
 }
+
+impl ReportBatch {
+    /// Reads a batch that a verifier of an earlier or a later build may have written.
+    ///
+    /// # Errors
+    ///
+    /// When this build cannot read it.
+    pub fn read(batch: Value) -> Result<Self, DocumentError> {
+        let Unread { v, reports } = read::read(batch)?;
+        let reports = reports.into_iter().enumerate().map(|(index, report)| {
+            Report::read(report).map_err(|error| error.within_item(index).within("reports"))
+        });
+        Ok(Self {
+            v,
+            reports: reports.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A batch whose reports were not looked at yet. Without a format it is of format 1.
+#[derive(Deserialize)]
+struct Unread {
+    #[serde(default)]
+    v: Format,
+    reports: Vec<Value>,
+}
+
+impl Document for Unread {}
 
 /// What is sent to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +81,21 @@ pub enum Report {
 }
 
 impl Report {
+    fn read(mut report: Value) -> Result<Self, DocumentError> {
+        const TAG: &str = "type";
+        let kind = report
+            .as_object_mut()
+            .and_then(|members| members.remove(TAG));
+        match kind.as_ref().and_then(Value::as_str) {
+            Some("call") => Ok(Self::Call(read::read_tagged(report, TAG)?)),
+            Some("lost") => Ok(Self::Lost(read::read_tagged(report, TAG)?)),
+            _ => Err(DocumentError::Shape {
+                at: TAG.to_owned(),
+                expectation: "expected `call` or `lost`".to_owned(),
+            }),
+        }
+    }
+
     /// Its id.
     #[must_use]
     pub const fn id(&self) -> &ReportId {
@@ -330,7 +382,8 @@ impl LostReports {
 
 impl CallReport {
     /// A report that `decision` was made at `at`, about a pass of `task`, `agent` and `steward`. The members that say
-    /// more of the pass and the call are set by the caller.
+    /// more of the pass and the call are set by the caller, which is a verifier.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(
         server: ServerUri,

@@ -247,8 +247,8 @@ impl App {
         self.broker
             .use_assertion(&used)
             .inspect_err(|_| self.limits.note_failure(context.peer))?;
-        self.admit_principal(&format!("agent {}", used.agent), context)?;
         let agent = used.agent.clone();
+        self.admit(&Actor::Agent(agent.clone()), context)?;
         let caller = Caller {
             assertion: Some(used),
             ..context.caller(Actor::Agent(agent.clone()))
@@ -266,11 +266,16 @@ impl App {
         let session = self.authenticate(text);
         let session = session
             .map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
-        self.admit_principal(&format!("operator {}", session.operator()), context)?;
+        self.admit(&Actor::Operator(session.operator().clone()), context)?;
         Ok(session)
     }
 
-    /// Counts a request of somebody who proved to be `principal`, often and at once.
+    /// Counts a request of `actor`, who proved to be that, often and at once.
+    pub(crate) fn admit(&self, actor: &Actor, context: &Context) -> Result<(), Problem> {
+        self.admit_principal(&actor.to_string(), context)
+    }
+
+    /// Counts a request under the name `principal`, often and at once.
     pub(crate) fn admit_principal(
         &self,
         principal: &String,

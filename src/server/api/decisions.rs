@@ -3,9 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use axum::extract::State;
+use serde_json::Value;
 
 use crate::{
-    api::{Page, decisions::DecisionsRequest},
+    api::Page,
     server::{
         App,
         api::{
@@ -18,7 +19,7 @@ use crate::{
         },
         edge::{
             answer::Answer,
-            extract::{Input, Params},
+            extract::{Input, Params, unreadable},
             idempotency::Once,
             problem::Problem,
         },
@@ -31,20 +32,21 @@ use hallpass_broker::{
 };
 use hallpass_core::{
     base::time::Timestamp,
-    wire::report::{MAX_BATCH_REPORTS, Report},
+    wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
 /// Records what a verifier decided.
 #[utoipa::path(post, path = "/v1/decisions", operation_id = "decisions_create",
-    tag = "audit", security(("operator" = [])), request_body = DecisionsRequest,
+    tag = "audit", security(("operator" = [])), request_body = ReportBatch,
     responses((status = 201, description = "Durable", body = RecordedReports), Problems))]
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     operator: Operator<DecisionsCreate>,
     once: Once,
-    input: Input<DecisionsRequest>,
+    input: Input<Value>,
 ) -> Result<Answer, Problem> {
-    let reports = input.value.reports;
+    let ReportBatch { reports, .. } =
+        ReportBatch::read(input.value).map_err(|error| unreadable(&error))?;
     if !(1..=MAX_BATCH_REPORTS).contains(&reports.len()) {
         return Err(Problem::invalid(
             "reports",

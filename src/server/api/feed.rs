@@ -19,7 +19,7 @@ use crate::server::{
     },
 };
 use hallpass_broker::{BrokerError, ObjectKind, SignedFrame, Subscription};
-use hallpass_core::base::ids::ServerUri;
+use hallpass_core::base::{format::Format, ids::ServerUri};
 
 /// Keys, manifest and revocations for one server: a signed frame, or with
 /// `Accept: text/event-stream` every later one too.
@@ -27,6 +27,7 @@ use hallpass_core::base::ids::ServerUri;
     params(
         ("server" = String, Query, description = "The server's URI or name"),
         ("since" = Option<u64>, Query, description = "The sequence that the caller has"),
+        ("format" = Option<u64>, Query, description = "The format of the frames that the caller reads: 1, also when absent"),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the frame that the caller has"),
     ),
     responses(
@@ -43,8 +44,10 @@ pub(crate) async fn follow(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let params = params.only(&["server", "since"])?;
+    let params = params.only(&["server", "since", "format"])?;
     let since = params.parsed::<u64>("since")?;
+    // There is one. A second becomes a member of what the hub keeps a publisher for.
+    let Format::One = format(&params)?;
     let text = params
         .text("server")
         .ok_or_else(|| Problem::invalid("server", "required"))?;
@@ -70,6 +73,15 @@ pub(crate) async fn follow(
         ));
     }
     frame(&app, &server, (since, &headers))
+}
+
+/// The format that the caller reads.
+fn format(params: &Params) -> Result<Format, Problem> {
+    let format = params.text("format").map(str::parse::<Format>);
+    format
+        .transpose()
+        .map(Option::unwrap_or_default)
+        .map_err(|error| Problem::invalid("format", error.to_string()))
 }
 
 fn frame(

@@ -122,21 +122,30 @@ impl Modify for Flatten {
         for schema in components.schemas.values_mut() {
             flatten(schema, &all);
         }
-        // What was flattened into others may be named by none.
-        loop {
-            let text = document.to_json().unwrap_or_default();
-            let Some(components) = &mut document.components else {
-                return;
-            };
-            let before = components.schemas.len();
-            components
-                .schemas
-                .retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
-            if components.schemas.len() == before {
-                return;
-            }
+        // What only others were put together of is named by none any more.
+        let text = document.to_json().unwrap_or_default();
+        let is_part = |name: &String| {
+            let reference = format!("#/components/schemas/{name}");
+            all.values()
+                .any(|schema| is_put_together_of(schema, &reference))
+                && !text.contains(&format!("\"{reference}\""))
+        };
+        if let Some(components) = &mut document.components {
+            components.schemas.retain(|name, _| !is_part(name));
         }
     }
+}
+
+fn is_put_together_of(schema: &RefOr<Schema>, reference: &str) -> bool {
+    let names = |part: &RefOr<Schema>| match part {
+        RefOr::Ref(part) => part.ref_location == reference,
+        RefOr::T(Schema::OneOf(choices)) => choices
+            .items
+            .iter()
+            .any(|choice| matches!(choice, RefOr::Ref(choice) if choice.ref_location == reference)),
+        RefOr::T(_) => false,
+    };
+    matches!(schema, RefOr::T(Schema::AllOf(parts)) if parts.items.iter().any(names))
 }
 
 fn flatten(schema: &mut RefOr<Schema>, all: &Schemas) {

@@ -21,7 +21,10 @@ use crate::{
         oauth::grammar::{Form, OAuthError},
     },
 };
-use hallpass_core::base::{ReasonCode, digest::Digest, json, media_type::MediaType};
+use hallpass_core::{
+    base::{ReasonCode, digest::Digest, format::Format, json, media_type::MediaType},
+    wire::DocumentError,
+};
 
 /// A JSON body of the shape `T`, with the digest of its bytes.
 #[derive(Debug)]
@@ -244,6 +247,35 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         None => Problem::invalid("body", format!("not one strict JSON value: {error}")),
     })?;
     shape::read(value).map_err(|wrong| Problem::invalid(shown(&wrong.field), wrong.expectation))
+}
+
+/// What is answered for a document that cannot be read. The field is `v` or ends in `crit` when a later build
+/// of the broker could read it, and in no other case: verifiers keep such reports.
+pub(crate) fn unreadable(error: &DocumentError) -> Problem {
+    match error {
+        DocumentError::Format { at, .. } => {
+            let known = Format::ALL.map(|format| format.to_string()).join(" or ");
+            Problem::invalid(shown(at), format!("expected {known}"))
+        }
+        DocumentError::Critical { at } => {
+            let (object, member) = at.rsplit_once('.').unwrap_or(("", at));
+            let dot = if object.is_empty() { "" } else { "." };
+            let member = shown(member);
+            Problem::invalid(
+                shown(&format!("{object}{dot}crit")),
+                format!("it names `{member}`, which this broker does not know"),
+            )
+        }
+        DocumentError::CriticalList { at, problem } => {
+            let object = at.rsplit_once('.').map_or("body", |(object, _)| object);
+            Problem::invalid(shown(object), format!("`crit`: {problem}"))
+        }
+        DocumentError::Shape { at, expectation } => {
+            let field = if at.is_empty() { "body" } else { at };
+            Problem::invalid(shown(field), expectation.clone())
+        }
+        other => Problem::invalid("body", other.to_string()),
+    }
 }
 
 /// A member's or parameter's name as an answer may repeat it: short, and of plain characters.

@@ -78,8 +78,9 @@ impl Once {
         let Some(key) = self.key else {
             return work(caller).await;
         };
+        let principal = caller.actor.to_string();
         let digest = Digest::of_parts(&[
-            caller.actor.to_string().as_bytes(),
+            principal.as_bytes(),
             &[0],
             self.route.as_bytes(),
             &[0],

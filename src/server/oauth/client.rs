@@ -45,7 +45,7 @@ impl App {
                 self.broker.authenticate_task_client(&task, &read.secret)
             });
             if let Some(client) = client {
-                self.admit_principal(&format!("agent {}", client.agent), context)?;
+                self.admit(&Actor::Agent(client.agent.clone()), context)?;
                 let caller = context.caller(Actor::TaskClient(client.task.clone()));
                 return Ok(Proven::Task(client, caller));
             }
@@ -114,8 +114,9 @@ impl App {
                 let agent = agent.ok_or_else(|| {
                     self.not_a_client(context, "no client has this id and secret")
                 })?;
-                self.admit_principal(&format!("agent {agent}"), context)?;
-                let caller = context.caller(Actor::Agent(agent.clone()));
+                let actor = Actor::Agent(agent.clone());
+                self.admit(&actor, context)?;
+                let caller = context.caller(actor);
                 Ok(Client { agent, caller })
             }
             _ => Err(self.not_a_client(context, "no credential")),
@@ -139,11 +140,9 @@ impl App {
         let agent =
             agent.ok_or_else(|| self.not_a_client(context, "no public client has this id"))?;
         // SECURITY: who knows the id and nothing else uses up what its own network has, and nobody else's.
-        self.admit_principal(
-            &format!("agent {agent} at {}", network(context.peer)),
-            context,
-        )?;
-        let caller = context.caller(Actor::Agent(agent.clone()));
+        let actor = Actor::Agent(agent.clone());
+        self.admit_principal(&format!("{actor} at {}", network(context.peer)), context)?;
+        let caller = context.caller(actor);
         Ok(Client { agent, caller })
     }
 

@@ -48,7 +48,7 @@ impl App {
                 .use_assertion(used)
                 .map_err(|error| refused(error.to_string()))?;
         }
-        self.admit_principal(&format!("agent {agent}"), context)?;
+        self.admit(&Actor::Agent(agent.clone()), context)?;
         let caller = Caller {
             assertion: used,
             ..context.caller(Actor::Agent(agent.clone()))

@@ -21,13 +21,13 @@ use crate::{FrameError, feed::error::FeedError};
 use hallpass_core::{
     base::{
         error::chain,
+        format::Format,
         ids::{IssuerUri, ServerUri},
-        json::{self, JsonError},
-        jws,
+        json, jws,
         media_type::MediaType,
     },
     net::{self, ClientSettings, Connections, Proxies, ReadError, Roots},
-    wire::document::KeyDocument,
+    wire::{DocumentError, document::KeyDocument},
 };
 
 /// Where the broker is and how it is asked.
@@ -57,7 +57,8 @@ impl Link {
             url("/v1/decisions")?,
         );
         feed.query_pairs_mut()
-            .append_pair("server", server.as_str());
+            .append_pair("server", server.as_str())
+            .append_pair("format", &FORMAT.to_string());
         let roots = match root_certificate {
             Some(pem) => Roots::Only(net::certificates(pem).ok_or(FeedError::RootCertificate)?),
             // Plain http on loopback never opens TLS; a machine without certificates can still use it.
@@ -79,8 +80,8 @@ impl Link {
     pub(super) async fn key_document(&self) -> Result<KeyDocument, Failure> {
         let answer = async {
             let response = expect(self.http.get(self.keys.clone()), "application/json").await?;
-            let body = read(response, MAX_KEY_DOCUMENT_BYTES).await?;
-            json::parse_as(&body, MAX_KEY_DOCUMENT_BYTES).map_err(Failure::KeyDocumentShape)
+            let body = read(response, KeyDocument::MAX_BYTES).await?;
+            KeyDocument::from_json(&body).map_err(Failure::key_document)
         };
         // SECURITY: a broker that sends one byte a second passes every idle timeout.
         tokio::time::timeout(self.idle_timeout, answer)
@@ -99,8 +100,18 @@ impl Link {
             .http
             .get(url)
             .header(AUTHORIZATION, self.authorization.clone());
+        let response = send(request, "text/event-stream").await?;
+        if response.status() == StatusCode::BAD_REQUEST {
+            // SECURITY: as for the key document.
+            let body = tokio::time::timeout(self.idle_timeout, read(response, MAX_REPLY_BYTES));
+            let body = body.await.map_err(|_| Failure::Silent)??;
+            return Err(match Problem::read(&body) {
+                Problem { field, detail } if field == "format" => Failure::Format(detail),
+                _ => Failure::Status(StatusCode::BAD_REQUEST),
+            });
+        }
         Ok(Frames::new(
-            expect(request, "text/event-stream").await?,
+            checked(response, "text/event-stream")?,
             self.idle_timeout,
         ))
     }
@@ -153,6 +164,31 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
+}
+
+/// What the broker says of a request that it refuses. It names members and repeats nothing.
+pub(super) struct Problem {
+    /// The member or parameter.
+    pub(super) field: String,
+    /// What is wrong with it.
+    pub(super) detail: String,
+}
+
+impl Problem {
+    /// Reads `body`; what is not in it is a dash.
+    pub(super) fn read(body: &[u8]) -> Self {
+        let problem = json::parse(body, MAX_REPLY_BYTES).unwrap_or_default();
+        let text = |member: &str| {
+            let text = problem.get(member).and_then(serde_json::Value::as_str);
+            let plain = |character: &char| !character.is_control();
+            let shown = text.unwrap_or("-").chars().filter(plain);
+            shown.take(MAX_SHOWN_CHARS).collect()
+        };
+        Self {
+            field: text("field"),
+            detail: text("detail"),
+        }
+    }
 }
 
 /// The frames of one subscription, as they come.
@@ -232,8 +268,13 @@ pub(super) enum Failure {
     Ended,
     #[error("the broker has been silent for too long")]
     Silent,
+    #[error(
+        "the broker does not write feed format {FORMAT}, which this verifier reads ({0}): upgrade the broker, or this \
+         verifier where the broker writes later formats only"
+    )]
+    Format(String),
     #[error("the broker's key document cannot be read: {0}")]
-    KeyDocumentShape(JsonError),
+    KeyDocumentShape(DocumentError),
     #[error("{}", key_document_problem(.0))]
     KeyDocument(FrameError),
     #[error("{0}")]
@@ -241,9 +282,24 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the broker knows us not: nothing changes until an administrator acts.
-    pub(super) const fn is_denial(&self) -> bool {
-        matches!(self, Self::Denied(_))
+    /// Whether nothing changes until an administrator acts: gives another token, or upgrades the older side.
+    pub(super) const fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Denied(_)
+                | Self::Format(_)
+                | Self::Frame(FrameError::Format { .. } | FrameError::Critical { .. })
+                | Self::KeyDocument(FrameError::Format { .. } | FrameError::Critical { .. })
+        )
+    }
+
+    /// A key document that a later build can read is named as such.
+    fn key_document(error: DocumentError) -> Self {
+        if error.is_newer() {
+            Self::KeyDocument(error.into())
+        } else {
+            Self::KeyDocumentShape(error)
+        }
     }
 
     fn http(error: reqwest::Error) -> Self {
@@ -261,20 +317,33 @@ impl Failure {
     }
 }
 
-fn key_document_problem(error: &FrameError) -> &'static str {
+fn key_document_problem(error: &FrameError) -> String {
     match error {
-        FrameError::Address => "the key document is another broker's: compare the issuer",
-        _ => "the key document leads from the pinned feed key to no other: compare the thumbprint",
+        FrameError::Address => {
+            "the key document is another broker's: compare the issuer".to_owned()
+        }
+        FrameError::Signature => {
+            "the key document leads from the pinned feed key to no other: compare the thumbprint"
+                .to_owned()
+        }
+        other => format!("key document: {other}"),
     }
 }
 
 /// Sends `request` and returns its answer when that is a success of this content type.
 async fn expect(request: RequestBuilder, content_type: &'static str) -> Result<Response, Failure> {
-    let response = request
+    checked(send(request, content_type).await?, content_type)
+}
+
+async fn send(request: RequestBuilder, content_type: &'static str) -> Result<Response, Failure> {
+    request
         .header(ACCEPT, content_type)
         .send()
         .await
-        .map_err(Failure::http)?;
+        .map_err(Failure::http)
+}
+
+fn checked(response: Response, content_type: &'static str) -> Result<Response, Failure> {
     match response.status() {
         StatusCode::OK => {}
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
@@ -341,8 +410,11 @@ const FRAME_DEADLINE_FACTOR: u32 = 4;
 /// The largest frame, and the field names around it.
 const MAX_EVENT_BYTES: usize = jws::MAX_JWS_BYTES + 1024;
 
-/// A key document is at most this long, in bytes: a thousand keys.
-const MAX_KEY_DOCUMENT_BYTES: usize = 1024 * 1024;
+/// The format of the feed that is asked for.
+const FORMAT: Format = Format::One;
 
-/// An answer to a batch of reports is at most this long, in bytes.
+/// An answer that is no document is at most this long, in bytes.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
+
+/// At most so much of a problem's text is shown.
+const MAX_SHOWN_CHARS: usize = 200;

@@ -53,7 +53,7 @@ use crate::{
         handle::Progress,
         link::{Failure, Link},
         state_file::StateFile,
-        waits::{DENIED_WAIT, MAX_STEP, waits},
+        waits::{LASTING_WAIT, MAX_STEP, waits},
     },
 };
 use hallpass_core::base::{
@@ -260,7 +260,11 @@ impl Follower {
                 FrameError::Gap { .. } => self.has_snapshot = false,
                 // Perhaps the feed key was changed while we were away: its successor is in the key document.
                 FrameError::Signature => self.needs_keys = true,
-                FrameError::Address | FrameError::Older { .. } | FrameError::Unreadable => {}
+                FrameError::Address
+                | FrameError::Older { .. }
+                | FrameError::Unreadable { .. }
+                | FrameError::Format { .. }
+                | FrameError::Critical { .. } => {}
             }
             return Err(Failure::Frame(error));
         }
@@ -277,8 +281,8 @@ impl Follower {
     }
 
     fn wait_after(&mut self, failure: &Failure) -> Duration {
-        if failure.is_denial() {
-            DENIED_WAIT
+        if failure.is_lasting() {
+            LASTING_WAIT
         } else {
             self.waits.next().unwrap_or(MAX_STEP)
         }
@@ -290,10 +294,10 @@ impl Follower {
         let text = failure.to_string();
         let is_news = self.progress.borrow().last_error.as_deref() != Some(text.as_str());
         match failure {
+            _ if failure.is_lasting() => error!(%server, "feed: {text}"),
             Failure::Frame(_) | Failure::KeyDocument(_) => {
                 warn!(%server, "feed: not believed: {text}")
             }
-            _ if failure.is_denial() => error!(%server, "feed: {text}"),
             // An outage of hours is one line, not one for each attempt.
             _ if is_news => warn!(%server, "feed: {text}; trying again until it works"),
             _ => debug!(%server, "feed: {text}"),

@@ -8,14 +8,20 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{Memory, Verifier, feed::handle::Progress};
-use hallpass_core::base::{
-    ids::{IssuerUri, ServerUri},
-    json,
-    private_file::{self, IfExists},
+use hallpass_core::{
+    base::{
+        format::Format,
+        ids::{IssuerUri, ServerUri},
+        json,
+        key::PublicKey,
+        private_file::{self, IfExists},
+    },
+    wire::{self, Document, DocumentError},
 };
 
 /// Reads what an earlier verifier of `server`, believing `issuer`, remembered.
@@ -44,11 +50,15 @@ pub fn load_memory(
         path: path.to_owned(),
         problem,
     };
-    let content: Content =
-        json::parse_as(&bytes, MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
-    if content.format != FORMAT {
-        return Err(damaged(format!("unknown format {}", content.format)));
-    }
+    let mut content = json::parse(&bytes, MAX_BYTES).map_err(|error| damaged(error.to_string()))?;
+    read_as_this_format(&mut content);
+    let content: Content = wire::read(content).map_err(|error| match error {
+        DocumentError::Critical { at } => StateFileError::Newer {
+            path: path.to_owned(),
+            member: at,
+        },
+        other => damaged(other.to_string()),
+    })?;
     if (&content.iss, &content.aud) != (issuer, server) {
         let whose = format!("`{}` at `{}`", content.iss, content.aud);
         return Err(StateFileError::Foreign {
@@ -56,7 +66,7 @@ pub fn load_memory(
             whose,
         });
     }
-    Ok(content.memory)
+    Ok(content.memory.into())
 }
 
 /// A state file that cannot be used.
@@ -81,6 +91,18 @@ pub enum StateFileError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A later build wrote it, and demands that a member is understood which this build does not know.
+    #[error(
+        "the feed state file `{}` was written by a later build, and this one does not know its member `{member}`: upgrade \
+         this verifier, or remove the file while the broker is known to be genuine",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The path of the member.
+        member: String,
     },
     /// It is the memory of another verifier.
     #[error("the feed state file `{}` belongs to the verifier of {whose}: give every verifier its own", path.display())]
@@ -186,10 +208,10 @@ impl StateFile {
 
     fn content(&self, memory: &Memory) -> Content {
         Content {
-            format: FORMAT,
+            v: Format::One,
             iss: self.iss.clone(),
             aud: self.aud.clone(),
-            memory: memory.clone(),
+            memory: Remembered::from(memory),
         }
     }
 }
@@ -197,10 +219,55 @@ impl StateFile {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
-    format: u32,
+    v: Format,
     iss: IssuerUri,
     aud: ServerUri,
-    memory: Memory,
+    memory: Remembered,
+}
+
+/// A [`Memory`], as it is written. A build that adds a member reads files without it, and names it in `crit`
+/// when an earlier build must not start without it: `docs/wire.md`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    epoch: i64,
+    sequence: u64,
+    signed_at: i64,
+    feed_keys: Vec<PublicKey>,
+}
+
+impl From<&Memory> for Remembered {
+    fn from(memory: &Memory) -> Self {
+        Self {
+            epoch: memory.epoch,
+            sequence: memory.sequence,
+            signed_at: memory.signed_at,
+            feed_keys: memory.feed_keys.clone(),
+        }
+    }
+}
+
+impl From<Remembered> for Memory {
+    fn from(memory: Remembered) -> Self {
+        Self {
+            epoch: memory.epoch,
+            sequence: memory.sequence,
+            signed_at: memory.signed_at,
+            feed_keys: memory.feed_keys,
+        }
+    }
+}
+
+impl Document for Content {}
+
+/// A file of a later format is read as one of this format: a later build keeps these members and their
+/// meaning, or names in `crit` what an earlier one must not go without.
+fn read_as_this_format(content: &mut Value) {
+    if let Some(v) = content.get_mut("v")
+        && v.as_u64().is_some_and(|v| v > Format::One.number())
+    {
+        *v = Format::One.number().into();
+    }
 }
 
 const fn rank(memory: &Memory) -> (i64, u64, i64) {
@@ -232,8 +299,6 @@ fn write(path: &Path, content: &Content) -> io::Result<()> {
 /// believed, and frames older by so much, come back after a crash.
 const TIME_INTERVAL: Duration = Duration::from_secs(5);
 
-const FORMAT: u32 = 1;
-
 /// The file is at most this long, in bytes: a thousand feed keys.
 const MAX_BYTES: usize = 128 * 1024;
 
@@ -258,10 +323,10 @@ mod tests {
         let (iss, aud) = ends();
         let feed_keys = vec![PrivateKey::from_seed(&[2; 32]).public()];
         Content {
-            format: FORMAT,
+            v: Format::One,
             iss,
             aud,
-            memory: Memory {
+            memory: Remembered {
                 epoch: 1,
                 sequence,
                 signed_at: 5,
@@ -283,7 +348,7 @@ mod tests {
         fs::write(directory.path().join("feed.json.new"), "cut off").unwrap();
         for sequence in [7, 8] {
             write(&path, &content(sequence)).unwrap();
-            assert_eq!(load(&path).unwrap(), content(sequence).memory);
+            assert_eq!(load(&path).unwrap(), content(sequence).memory.into());
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         #[cfg(unix)]
@@ -301,9 +366,23 @@ mod tests {
         write(&path, &content(7)).unwrap();
         let good = fs::read_to_string(&path).unwrap();
         let long = format!("{good}{}", " ".repeat(MAX_BYTES));
-        let later = good.replace(r#""format":1"#, r#""format":2"#);
-        let more = good.replace(r#""epoch""#, r#""era":1,"epoch""#);
-        for bad in ["", "{}", &good[..good.len() - 1], &long, &later, &more] {
+        let without = good.replace(r#""v":1,"#, "");
+        let earlier = good.replace(r#""v":1"#, r#""v":0"#);
+        let no_number = good.replace(r#""v":1"#, r#""v":"2""#);
+        let empty_list = good.replace(r#""epoch""#, r#""crit":[],"epoch""#);
+        let twice = good.replace(r#""epoch""#, r#""epoch":0,"epoch""#);
+        let cut = &good[..good.len() - 1];
+        for bad in [
+            "",
+            "{}",
+            cut,
+            &long,
+            &without,
+            &earlier,
+            &no_number,
+            &empty_list,
+            &twice,
+        ] {
             fs::write(&path, bad).unwrap();
             assert!(
                 matches!(load(&path), Err(StateFileError::Damaged { .. })),
@@ -318,5 +397,36 @@ mod tests {
             load(&path),
             Err(StateFileError::Unreadable { .. })
         ));
+    }
+
+    #[test]
+    fn a_file_of_a_later_build_is_read_unless_it_forbids_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed.json");
+        write(&path, &content(7)).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let more = good.replace(r#""epoch""#, r#""era":{"crit":["x"]},"epoch""#);
+        let more = more.replace(r#""iss""#, r#""era":1,"iss""#);
+        let later = more.replace(r#""v":1"#, r#""v":2"#);
+        for read in [&more, &later] {
+            fs::write(&path, read).unwrap();
+            assert_eq!(load(&path).unwrap(), content(7).memory.into());
+        }
+        for (member, crit) in [
+            ("memory.era", r#""crit":["era"],"epoch""#),
+            ("memory.era", r#""crit":["epoch","era"],"epoch""#),
+        ] {
+            fs::write(&path, later.replace(r#""epoch""#, crit)).unwrap();
+            let error = load(&path).unwrap_err();
+            assert!(
+                matches!(&error, StateFileError::Newer { member: named, .. } if named == member),
+                "{error}"
+            );
+            assert!(error.to_string().contains("upgrade"), "{error}");
+        }
+        // What this build writes over it is a file of this build.
+        fs::write(&path, &later).unwrap();
+        write(&path, &content(8)).unwrap();
+        assert_eq!(load(&path).unwrap(), content(8).memory.into());
     }
 }

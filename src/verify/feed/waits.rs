@@ -22,7 +22,7 @@ const MIN_STEP: Duration = Duration::from_millis(100);
 pub(super) const MAX_STEP: Duration = Duration::from_millis(1500);
 
 /// The wait after the broker refused the token: only an administrator can change that.
-pub(super) const DENIED_WAIT: Duration = Duration::from_secs(30);
+pub(super) const LASTING_WAIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use crate::tower::{events::EventFilter, filter::ListFilter};
+use crate::mcp::{EventStream, Exchange};
 
 /// The body of a response that passed the layer: the server's own, a filtered one, or a refusal.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ enum Inner<RB> {
     /// The server's, untouched.
     Untouched(Pin<Box<RB>>),
     /// The server's event stream, which ends with the pass.
-    Watched(Pin<Box<RB>>, Box<ListFilter>),
-    /// The server's event stream, filtered, which ends with the pass.
-    Filtered(Pin<Box<RB>>, Box<EventFilter>),
+    Watched(Pin<Box<RB>>, Box<Exchange>),
+    /// The server's event stream, transformed, which ends with the pass.
+    Transformed(Pin<Box<RB>>, Box<EventStream>),
     /// Nothing more comes.
     Ended,
 }
@@ -38,12 +38,12 @@ impl<RB> ResponseBody<RB> {
         Self(Inner::Untouched(Box::pin(body)))
     }
 
-    pub(super) fn watched(body: RB, watch: ListFilter) -> Self {
-        Self(Inner::Watched(Box::pin(body), Box::new(watch)))
+    pub(super) fn watched(body: RB, exchange: Exchange) -> Self {
+        Self(Inner::Watched(Box::pin(body), Box::new(exchange)))
     }
 
-    pub(super) fn filtered(body: RB, filter: EventFilter) -> Self {
-        Self(Inner::Filtered(Box::pin(body), Box::new(filter)))
+    pub(super) fn transformed(body: RB, events: EventStream) -> Self {
+        Self(Inner::Transformed(Box::pin(body), Box::new(events)))
     }
 }
 
@@ -62,12 +62,12 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
                 None => None,
             }),
             Inner::Untouched(body) => return body.as_mut().poll_frame(context),
-            Inner::Watched(body, watch) => match ready!(body.as_mut().poll_frame(context)) {
-                Some(Ok(_)) if watch.remaining().is_none() => Poll::Ready(None),
+            Inner::Watched(body, exchange) => match ready!(body.as_mut().poll_frame(context)) {
+                Some(Ok(_)) if exchange.remaining().is_none() => Poll::Ready(None),
                 frame => Poll::Ready(frame),
             },
-            Inner::Filtered(body, filter) => {
-                let (frame, goes_on) = ready!(poll_filtered(body.as_mut(), filter, context));
+            Inner::Transformed(body, events) => {
+                let (frame, goes_on) = ready!(poll_transformed(body.as_mut(), events, context));
                 if !goes_on {
                     self.0 = Inner::Ended;
                 }
@@ -86,7 +86,7 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
         match &self.0 {
             Inner::Whole(body) => body.is_end_stream(),
             Inner::Untouched(body) => body.is_end_stream(),
-            Inner::Watched(..) | Inner::Filtered(..) => false,
+            Inner::Watched(..) | Inner::Transformed(..) => false,
             Inner::Ended => true,
         }
     }
@@ -95,7 +95,7 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
         match &self.0 {
             Inner::Whole(body) => body.size_hint(),
             Inner::Untouched(body) => body.size_hint(),
-            Inner::Watched(..) | Inner::Filtered(..) => SizeHint::default(),
+            Inner::Watched(..) | Inner::Transformed(..) => SizeHint::default(),
             Inner::Ended => SizeHint::with_exact(0),
         }
     }
@@ -103,27 +103,27 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
 
 type Polled<E> = (Option<Result<Frame<Bytes>, E>>, bool);
 
-/// The next frame of a filtered event stream, and whether more may follow.
-fn poll_filtered<RB: Body<Data = Bytes>>(
+/// The next frame of a transformed event stream, and whether more may follow.
+fn poll_transformed<RB: Body<Data = Bytes>>(
     mut body: Pin<&mut RB>,
-    filter: &mut EventFilter,
+    events: &mut EventStream,
     context: &mut Context<'_>,
 ) -> Poll<Polled<RB::Error>> {
     loop {
         let frame = match ready!(body.as_mut().poll_frame(context)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Poll::Ready((Some(Err(error)), false)),
-            None => return Poll::Ready((to_frame(filter.finish()), false)),
+            None => return Poll::Ready((to_frame(events.finish()), false)),
         };
         // Trailers of an event stream mean nothing to a client.
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if filter.is_over() {
+        if events.is_over() {
             return Poll::Ready((None, false));
         }
-        let frame = to_frame(filter.take(&data));
-        let goes_on = !filter.is_over();
+        let frame = to_frame(events.push(&data));
+        let goes_on = !events.is_over();
         if frame.is_some() || !goes_on {
             return Poll::Ready((frame, goes_on));
         }

@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use crate::tower::{
-    answer::{self, Answer, REFUSED},
+    answer::{self, Answer, Refused},
     challenge::Challenge,
-    message::{MCP_METHOD, MCP_NAME, decode_mirrored},
+    mirrored::{self, MCP_METHOD, MCP_NAME},
 };
 use hallpass_core::{
     base::{
@@ -26,15 +26,12 @@ pub(super) fn admit_method(method: &Method) -> Result<(), Answer> {
     if matches!(*method, Method::POST | Method::GET | Method::DELETE) {
         return Ok(());
     }
-    Err(Answer::error(
-        StatusCode::METHOD_NOT_ALLOWED,
-        REFUSED,
-        "method not allowed",
-    )
-    .because(
-        ReasonCode::HttpMethodNotAllowed,
-        "this server takes POST, GET and DELETE",
-    )
+    Err(Answer::from(Refused {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        message: "method not allowed",
+        reason: ReasonCode::HttpMethodNotAllowed,
+        detail: "this server takes POST, GET and DELETE".into(),
+    })
     .header(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE")))
 }
 
@@ -61,12 +58,13 @@ pub(super) fn admit_origin(
     match (origins.next(), origins.next()) {
         (None, _) => Ok(()),
         (Some(origin), None) if is_known(origin) => Ok(()),
-        _ => Err(
-            Answer::error(StatusCode::FORBIDDEN, REFUSED, "origin not allowed").because(
-                ReasonCode::Forbidden,
-                "requests from pages of this origin are not taken",
-            ),
-        ),
+        _ => Err(Refused {
+            status: StatusCode::FORBIDDEN,
+            message: "origin not allowed",
+            reason: ReasonCode::Forbidden,
+            detail: "requests from pages of this origin are not taken".into(),
+        }
+        .into()),
     }
 }
 
@@ -128,22 +126,16 @@ pub(super) fn credential<'p>(
                     token: token.trim_matches(' '),
                     proof,
                 }),
-                _ => Err(
-                    answer::proof_refused(&challenge.clone().for_dpop()).because(
-                        ReasonCode::ProofInvalid,
-                        "send exactly one `DPoP` header with a proof of possession",
-                    ),
-                ),
+                _ => Err(answer::proof_missing(&challenge.clone().for_dpop())),
             }
         }
-        _ => Err(
-            Answer::error(StatusCode::UNAUTHORIZED, REFUSED, "a pass is needed")
-                .because(
-                    ReasonCode::TokenMissing,
-                    "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one",
-                )
-                .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers))),
-        ),
+        _ => Err(Answer::from(Refused {
+            status: StatusCode::UNAUTHORIZED,
+            message: "a pass is needed",
+            reason: ReasonCode::TokenMissing,
+            detail: "send `Authorization: Bearer` and a pass, or `DPoP` and a bound one".into(),
+        })
+        .challenge(&challenge.clone().with_scope(hinted_scope(&parts.headers)))),
     }
 }
 
@@ -151,7 +143,7 @@ pub(super) fn credential<'p>(
 /// for the scope to ask for, and never more.
 fn hinted_scope(headers: &HeaderMap) -> Option<String> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let name = text(&MCP_NAME).and_then(decode_mirrored)?;
+    let name = text(&MCP_NAME).and_then(mirrored::decode)?;
     let kind = match text(&MCP_METHOD)? {
         "tools/call" => Kind::Tool,
         "prompts/get" => Kind::Prompt,
@@ -214,15 +206,13 @@ pub(super) fn admit_content(headers: &HeaderMap) -> Result<(), Answer> {
     if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
         return Ok(());
     }
-    Err(Answer::error(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        REFUSED,
-        "unsupported media type",
-    )
-    .because(
-        ReasonCode::UnsupportedMediaType,
-        "send one `Content-Type: application/json`, in UTF-8 and not compressed",
-    ))
+    Err(Refused {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        message: "unsupported media type",
+        reason: ReasonCode::UnsupportedMediaType,
+        detail: "send one `Content-Type: application/json`, in UTF-8 and not compressed".into(),
+    }
+    .into())
 }
 
 fn is_json_in_utf8(content_type: &str) -> bool {
@@ -246,9 +236,13 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 
 fn bad_request(challenge: &Challenge<'_>, detail: &'static str) -> Answer {
     let challenge = challenge.with_error("invalid_request", "one pass in the Authorization header");
-    Answer::error(StatusCode::BAD_REQUEST, REFUSED, "malformed authorization")
-        .because(ReasonCode::InvalidRequest, detail)
-        .challenge(&challenge)
+    Answer::from(Refused {
+        status: StatusCode::BAD_REQUEST,
+        message: "malformed authorization",
+        reason: ReasonCode::InvalidRequest,
+        detail: detail.into(),
+    })
+    .challenge(&challenge)
 }
 
 /// The header of a proof of possession (RFC 9449 section 4.1).

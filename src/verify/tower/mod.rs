@@ -28,10 +28,10 @@
 //! All of it, and the server's work, runs in one `tracing` span with the agent, the task, the method,
 //! the tool that was cleared and the reason of a refusal; arguments and results stay out. The W3C
 //! trace context in `params._meta`, or else that of the HTTP request, is in the extensions as a
-//! [`TraceParent`](hallpass_core::base::trace::TraceParent), for servers that go on with the trace. An HTTP
+//! [`TraceParent`](crate::TraceParent), for servers that go on with the trace. An HTTP
 //! context beside one in `_meta` stays in its header: a link, not the parent.
 //!
-//! [`HallpassLayerBuilder::report_to`] has every decision told, for the broker's chain of decisions.
+//! [`HallpassLayerBuilder::report_to`] sends a report of every decision, for the broker's chain of decisions.
 //!
 //! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
 //! An event stream ends with the first event after the pass ended, was revoked, or the verifier
@@ -54,11 +54,8 @@
 mod answer;
 mod body;
 mod challenge;
-mod events;
-mod filter;
 mod gate;
-mod message;
-mod reports;
+mod mirrored;
 mod service;
 mod sessions;
 mod trace;
@@ -72,7 +69,10 @@ use tower_layer::Layer;
 pub use body::ResponseBody;
 pub use service::HallpassService;
 
-use crate::{ReportSink, Verifier};
+use crate::{
+    ReportSink, Verifier,
+    mcp::{DEFAULT_MAX_MESSAGE_BYTES, Decider},
+};
 use sessions::Sessions;
 
 /// Puts a [`Verifier`] in front of an MCP server. See the [module](self) for what it does.
@@ -81,18 +81,23 @@ pub struct HallpassLayer(Arc<Guard>);
 
 /// What all clones of a layer and its services share.
 struct Guard {
-    verifier: Arc<Verifier>,
+    decider: Decider,
     metadata_url: String,
     sessions: Sessions,
     limits: Limits,
     origins: Vec<String>,
-    reports: Option<Arc<dyn ReportSink>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     message_bytes: usize,
     list_bytes: usize,
+}
+
+impl Guard {
+    fn verifier(&self) -> &Verifier {
+        self.decider.verifier()
+    }
 }
 
 impl HallpassLayer {
@@ -121,7 +126,7 @@ impl HallpassLayer {
     /// it, and which scopes there are.
     #[must_use]
     pub fn resource_metadata(&self) -> Value {
-        challenge::metadata(&self.0.verifier)
+        challenge::metadata(self.0.verifier())
     }
 
     /// The URL under which clients look for [`HallpassLayer::resource_metadata`].
@@ -148,10 +153,9 @@ impl fmt::Debug for HallpassLayer {
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HallpassLayer")
-            .field("verifier", &self.verifier)
+            .field("decider", &self.decider)
             .field("limits", &self.limits)
             .field("origins", &self.origins)
-            .field("reports", &self.reports)
             .finish_non_exhaustive()
     }
 }
@@ -188,8 +192,8 @@ impl HallpassLayerBuilder {
         self
     }
 
-    /// Tells `reports` of every call that is decided, and of every pass of this broker's that is refused
-    /// before its call was read. What names nothing of the server is not reported: lists, `initialize`,
+    /// Sends `reports` a report of every call that is decided, and of every pass of this broker that is
+    /// refused before its call was read. What names nothing of the server is not reported: lists, `initialize`,
     /// `ping`, and messages that cannot be read.
     #[must_use]
     pub fn report_to(mut self, reports: Arc<dyn ReportSink>) -> Self {
@@ -200,19 +204,20 @@ impl HallpassLayerBuilder {
     /// The layer.
     #[must_use]
     pub fn build(self) -> HallpassLayer {
+        let decider = Decider::new(self.verifier).max_message_bytes(self.limits.message_bytes);
+        let decider = match self.reports {
+            Some(reports) => decider.report_to(reports),
+            None => decider,
+        };
         HallpassLayer(Arc::new(Guard {
-            metadata_url: challenge::metadata_url(self.verifier.server()),
-            verifier: self.verifier,
+            metadata_url: challenge::metadata_url(decider.verifier().server()),
+            decider,
             sessions: Sessions::new(),
             limits: self.limits,
             origins: self.origins,
-            reports: self.reports,
         }))
     }
 }
-
-/// Messages longer than this are refused unless configured otherwise.
-pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// Lists and events longer than this are not sent on unless configured otherwise.
 pub const DEFAULT_MAX_LIST_BYTES: usize = 4 * 1024 * 1024;

@@ -11,21 +11,21 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use serde_json::Value;
 use tower_service::Service;
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Pass,
+    Pass, Permit,
+    mcp::{
+        ClientMessage, EventStream, Exchange, ListFilter, Purpose, Rejection, ResponseTransform,
+        transform_message,
+    },
     tower::{
         Guard, ResponseBody,
-        answer::{self, Answer, REFUSED},
+        answer::{self, Answer, Refused},
         challenge::{self, Challenge},
-        events::EventFilter,
-        filter::ListFilter,
         gate::{self, Credential},
-        message::{Message, Purpose},
-        trace, unread,
+        mirrored, trace, unread,
     },
 };
 use hallpass_core::{
@@ -87,14 +87,12 @@ where
 
 /// What the layer remembers of a request until its answer comes.
 struct Visit {
-    pass: Pass,
-    id: Value,
-    purpose: Purpose,
+    exchange: Exchange,
     method: Method,
     session: Option<HeaderValue>,
 }
 
-type Refused = Box<Response<Full<Bytes>>>;
+type RefusedResponse = Box<Response<Full<Bytes>>>;
 
 impl Guard {
     /// Judges a request; what comes out may be handed to the server.
@@ -102,14 +100,14 @@ impl Guard {
         &self,
         request: Request<B>,
         span: &Span,
-    ) -> Result<(Request<Full<Bytes>>, Visit), Refused>
+    ) -> Result<(Request<Full<Bytes>>, Visit), RefusedResponse>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (mut parts, body) = request.into_parts();
         if parts.method == Method::GET
-            && challenge::is_metadata_path(self.verifier.server(), parts.uri.path())
+            && challenge::is_metadata_path(self.verifier().server(), parts.uri.path())
         {
             return Err(Box::new(self.metadata_response()));
         }
@@ -144,20 +142,21 @@ impl Guard {
         let pass = self.judge_head(parts, caused_by)?;
         trace::tell_pass(span, &pass);
         let session = self.judge_session(&parts.headers, &pass)?;
-        let (bytes, id, purpose) = if parts.method == Method::POST {
+        let exchange = self.decider.exchange(pass.clone());
+        let (bytes, exchange) = if parts.method == Method::POST {
             gate::admit_content(&parts.headers)?;
-            let message = Message::read(&self.read(body.take()).await?, self.limits.message_bytes)?;
-            message.agree_with(&parts.headers)?;
+            let message = self.decider.message(&self.read(body.take()).await?)?;
+            mirrored::agree(&parts.headers, &message)?;
             caused_by = message.trace_parent().or(caused_by);
-            self.clear(parts, (&pass, &message), caused_by)?;
+            let permit = self.clear(&pass, &message, caused_by)?;
             trace::tell_message(span, &message);
-            (
-                Bytes::from(message.to_bytes()?),
-                message.id(),
-                message.purpose().clone(),
-            )
+            if let Some(permit) = &permit {
+                parts.extensions.insert(permit.clone());
+            }
+            let bytes = Bytes::from(message.to_bytes()?);
+            (bytes, exchange.of_request(&message, permit))
         } else {
-            (Bytes::new(), Value::Null, Purpose::Neutral)
+            (Bytes::new(), exchange)
         };
         gate::strip(&mut parts.headers);
         if !bytes.is_empty() {
@@ -166,14 +165,12 @@ impl Guard {
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
         let visit = Visit {
-            pass: pass.clone(),
-            id,
-            purpose,
+            exchange,
             method: parts.method.clone(),
             session,
         };
-        if visit.is_filtered() {
-            // A compressed list could not be read.
+        if visit.is_transformed() {
+            // A compressed answer could not be read.
             parts.headers.remove(header::ACCEPT_ENCODING);
         }
         if let Some(parent) = caused_by {
@@ -186,31 +183,17 @@ impl Guard {
 
     fn judge_head(&self, parts: &Parts, caused_by: Option<TraceParent>) -> Result<Pass, Answer> {
         gate::admit_method(&parts.method)?;
-        gate::admit_origin(&parts.headers, self.verifier.server(), &self.origins)?;
+        gate::admit_origin(&parts.headers, self.verifier().server(), &self.origins)?;
         let challenge = Challenge::new(&self.metadata_url);
-        let (token, verified, challenge) = match gate::credential(parts, &challenge)? {
-            Credential::Bearer(token) => (token, self.verifier.verify(token), challenge),
-            Credential::Dpop { token, proof } => {
-                let presented = Presented {
-                    proof,
-                    method: parts.method.as_str(),
-                };
-                (
-                    token,
-                    self.verifier.verify_with_proof(token, &presented),
-                    challenge.for_dpop(),
-                )
-            }
+        let (token, proof, challenge) = match gate::credential(parts, &challenge)? {
+            Credential::Bearer(token) => (token, None, challenge),
+            Credential::Dpop { token, proof } => (token, Some(proof), challenge.for_dpop()),
         };
-        let pass = verified.map_err(|denial| {
-            self.report_refused_token(token, &denial, caused_by);
-            answer::pass_denied(&denial, &challenge)
-        })?;
-        self.verifier.admit(&pass).map_err(|denial| {
-            self.report_refused_pass(&pass, &denial, caused_by);
-            answer::pass_denied(&denial, &challenge)
-        })?;
-        Ok(pass)
+        let method = parts.method.as_str();
+        let presented = proof.map(|proof| Presented::new(proof, method));
+        self.decider
+            .admit(token, presented.as_ref(), caused_by)
+            .map_err(|denial| answer::pass_denied(&denial, &challenge))
     }
 
     /// The session that the request is in, if any: it must be one that this pass may go on with.
@@ -224,39 +207,37 @@ impl Guard {
             (None, _) => Ok(None),
             (Some(id), None) if self.sessions.may_use(id.as_bytes(), pass) => Ok(Some(id.clone())),
             // 404 is how a client learns that it must open a new session.
-            _ => Err(
-                Answer::error(StatusCode::NOT_FOUND, REFUSED, "session not found").because(
-                    ReasonCode::NotFound,
-                    "no such session for this pass: open a new one",
-                ),
-            ),
+            _ => Err(Refused {
+                status: StatusCode::NOT_FOUND,
+                message: "session not found",
+                reason: ReasonCode::NotFound,
+                detail: "no such session for this pass: open a new one".into(),
+            }
+            .into()),
         }
     }
 
     /// Clears the call that the message makes, if it makes one.
     fn clear(
         &self,
-        parts: &mut Parts,
-        (pass, message): (&Pass, &Message),
+        pass: &Pass,
+        message: &ClientMessage,
         caused_by: Option<TraceParent>,
-    ) -> Result<(), Answer> {
-        let Some(call) = message.call() else {
-            return Ok(());
-        };
-        let cleared = self.verifier.clear(pass, &call);
-        self.report_call((pass, message, &call), &cleared, caused_by);
-        let permit = cleared.map_err(|denial| {
-            let challenge =
-                Challenge::new(&self.metadata_url).with_scope(scope_token(call.kind, call.name));
-            let challenge = if pass.verified().holder().is_some() {
-                challenge.for_dpop()
-            } else {
-                challenge
-            };
-            answer::call_denied(&denial, &challenge).to(message.id())
-        })?;
-        parts.extensions.insert(permit);
-        Ok(())
+    ) -> Result<Option<Permit>, Answer> {
+        self.decider
+            .clear(pass, message, caused_by)
+            .map_err(|denial| {
+                let scope = message
+                    .call()
+                    .and_then(|call| scope_token(call.kind, call.name));
+                let challenge = Challenge::new(&self.metadata_url).with_scope(scope);
+                let challenge = if pass.verified().holder().is_some() {
+                    challenge.for_dpop()
+                } else {
+                    challenge
+                };
+                answer::call_denied(&denial, &challenge).to(message.id())
+            })
     }
 
     async fn read<B>(&self, body: Option<B>) -> Result<Bytes, Answer>
@@ -270,12 +251,13 @@ impl Guard {
         let max = self.limits.message_bytes;
         // What is left of it is not waited for, so nothing may follow it.
         let too_large = || {
-            Answer::error(StatusCode::PAYLOAD_TOO_LARGE, REFUSED, "message too large")
-                .because(
-                    ReasonCode::MessageTooLarge,
-                    format!("longer than {max} bytes"),
-                )
-                .header(header::CONNECTION, HeaderValue::from_static("close"))
+            Answer::from(Refused {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                message: "message too large",
+                reason: ReasonCode::MessageTooLarge,
+                detail: format!("longer than {max} bytes").into(),
+            })
+            .header(header::CONNECTION, HeaderValue::from_static("close"))
         };
         // An honest `Content-Length` saves both sides the transfer.
         if body.size_hint().lower() > u64::try_from(max).unwrap_or(u64::MAX) {
@@ -284,10 +266,13 @@ impl Guard {
         match Limited::new(body, max).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-            Err(_) => Err(
-                Answer::error(StatusCode::BAD_REQUEST, REFUSED, "message incomplete")
-                    .because(ReasonCode::MessageMalformed, "the body broke off"),
-            ),
+            Err(_) => Err(Refused {
+                status: StatusCode::BAD_REQUEST,
+                message: "message incomplete",
+                reason: ReasonCode::MessageMalformed,
+                detail: "the body broke off".into(),
+            }
+            .into()),
         }
     }
 
@@ -298,19 +283,16 @@ impl Guard {
         RB::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         self.note_session(&response, &visit);
-        let filter = ListFilter::new(Arc::clone(&self.verifier), visit.pass.clone());
         let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
-        match (media_type(response.headers()), visit.is_filtered()) {
+        match (media_type(response.headers()), visit.is_transformed()) {
             // What is compressed although nobody asked for that cannot be read.
-            (Media::Json | Media::Events, true) if is_encoded => unfilterable(&visit),
-            (Media::Events, true) => filtered_events(
-                response,
-                EventFilter::new(filter, self.limits.list_bytes),
-                &visit,
-            ),
-            (Media::Events, false) => response.map(|body| ResponseBody::watched(body, filter)),
-            (Media::Json, true) => self.filtered_list(response, &filter, &visit).await,
-            (Media::Other, _) if visit.must_be_a_list(&response) => unfilterable(&visit),
+            (Media::Json | Media::Events, true) if is_encoded => visit.unreadable(),
+            (Media::Events, true) => transformed_events(response, self.limits.list_bytes, visit),
+            (Media::Events, false) => {
+                response.map(|body| ResponseBody::watched(body, visit.exchange))
+            }
+            (Media::Json, true) => self.transformed(response, &visit).await,
+            (Media::Other, _) if visit.must_be_readable(&response) => visit.unreadable(),
             (Media::Json | Media::Other, _) => response.map(ResponseBody::untouched),
         }
     }
@@ -320,18 +302,17 @@ impl Guard {
             return;
         }
         match (&visit.session, response.headers().get(SESSION_HEADER)) {
-            (None, Some(id)) if visit.purpose == Purpose::Initializes => {
-                self.sessions.open(id.as_bytes(), &visit.pass)
+            (None, Some(id)) if visit.exchange.purpose() == Some(&Purpose::Initializes) => {
+                self.sessions.open(id.as_bytes(), visit.exchange.pass())
             }
             (Some(id), _) if visit.method == Method::DELETE => self.sessions.close(id.as_bytes()),
             _ => {}
         }
     }
 
-    async fn filtered_list<RB>(
+    async fn transformed<RB>(
         &self,
         response: Response<RB>,
-        filter: &ListFilter,
         visit: &Visit,
     ) -> Response<ResponseBody<RB>>
     where
@@ -341,13 +322,13 @@ impl Guard {
         let (mut parts, body) = response.into_parts();
         let max = self.limits.list_bytes;
         let Ok(collected) = Limited::new(body, max).collect().await else {
-            return unfilterable(visit);
+            return visit.unreadable();
         };
         let bytes = collected.to_bytes();
-        let bytes = match filter.apply(&bytes, max) {
-            Ok(Some(filtered)) => filtered.into(),
+        let bytes = match transform_message(&TRANSFORM, &visit.exchange, &bytes, max) {
+            Ok(Some(changed)) => changed.into(),
             Ok(None) => bytes,
-            Err(_) => return unfilterable(visit),
+            Err(rejection) => return rejected(rejection),
         };
         settle_headers(&mut parts.headers);
         Response::from_parts(parts, ResponseBody::whole(Full::new(bytes)))
@@ -356,7 +337,7 @@ impl Guard {
     /// Tells the client the nonce for its next proof, where proofs need one (RFC 9449 section 8.2).
     fn with_nonce<RB>(&self, mut response: Response<RB>) -> Response<RB> {
         let nonce = self
-            .verifier
+            .verifier()
             .proof_nonce()
             .and_then(|nonce| HeaderValue::from_str(&nonce).ok());
         if let Some(nonce) = nonce {
@@ -367,7 +348,7 @@ impl Guard {
 
     fn metadata_response(&self) -> Response<Full<Bytes>> {
         let mut response =
-            Response::new(Full::from(challenge::metadata(&self.verifier).to_string()));
+            Response::new(Full::from(challenge::metadata(self.verifier()).to_string()));
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -386,42 +367,39 @@ impl Guard {
 }
 
 impl Visit {
-    /// Whether the answer may hold lists. A GET stream may: it repeats answers of earlier requests.
-    fn is_filtered(&self) -> bool {
-        self.purpose == Purpose::Lists || self.method == Method::GET
+    /// Whether the answer is to be looked at. A GET stream is: it repeats answers of earlier requests.
+    fn is_transformed(&self) -> bool {
+        self.method != Method::DELETE && TRANSFORM.concerns(&self.exchange)
     }
 
-    /// Whether `response` has a body where a list is due.
-    fn must_be_a_list<RB: Body>(&self, response: &Response<RB>) -> bool {
-        self.purpose == Purpose::Lists
+    /// Whether `response` has a body that has to be looked at, whatever it is.
+    fn must_be_readable<RB: Body>(&self, response: &Response<RB>) -> bool {
+        self.is_transformed()
+            && self.exchange.purpose().is_some()
             && response.status().is_success()
             && !response.body().is_end_stream()
     }
+
+    /// SECURITY: what has to be looked at and cannot be read is not sent.
+    fn unreadable<RB>(&self) -> Response<ResponseBody<RB>> {
+        rejected(TRANSFORM.unreadable().answering(self.exchange.id()))
+    }
 }
 
-fn filtered_events<RB>(
+fn transformed_events<RB>(
     mut response: Response<RB>,
-    filter: EventFilter,
-    visit: &Visit,
+    max_bytes: usize,
+    visit: Visit,
 ) -> Response<ResponseBody<RB>> {
     settle_headers(response.headers_mut());
-    let filter = if visit.purpose == Purpose::Lists {
-        filter.with_farewell(&cannot_filter(visit).to_json())
-    } else {
-        filter
-    };
-    response.map(|body| ResponseBody::filtered(body, filter))
+    let events = EventStream::new(Arc::new(TRANSFORM), visit.exchange, max_bytes);
+    response.map(|body| ResponseBody::transformed(body, events))
 }
 
-/// SECURITY: a list that cannot be read is not sent on unfiltered.
-fn unfilterable<RB>(visit: &Visit) -> Response<ResponseBody<RB>> {
-    cannot_filter(visit)
+fn rejected<RB>(rejection: Rejection) -> Response<ResponseBody<RB>> {
+    Answer::from(rejection)
         .into_response()
         .map(ResponseBody::whole)
-}
-
-fn cannot_filter(visit: &Visit) -> Answer {
-    answer::broken("the server's list cannot be filtered, and so is not sent").to(visit.id.clone())
 }
 
 /// The server's statements about the bytes of its body no longer hold, and the list is for one
@@ -455,6 +433,9 @@ fn media_type(headers: &HeaderMap) -> Media {
         _ => Media::Other,
     }
 }
+
+/// What is done to answers.
+const TRANSFORM: ListFilter = ListFilter::new();
 
 const SESSION_HEADER: &str = "mcp-session-id";
 const DPOP_NONCE: &str = "dpop-nonce";

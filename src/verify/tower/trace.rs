@@ -5,10 +5,8 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     Pass,
-    tower::{
-        answer::Answer,
-        message::{Message, Purpose},
-    },
+    mcp::{ClientMessage, Purpose},
+    tower::answer::Answer,
 };
 use hallpass_core::{
     base::trace::{TRACEPARENT, TraceParent},
@@ -48,11 +46,15 @@ pub(super) fn tell_pass(span: &Span, pass: &Pass) {
 }
 
 /// Tells the span what was cleared.
-pub(super) fn tell_message(span: &Span, message: &Message) {
+pub(super) fn tell_message(span: &Span, message: &ClientMessage) {
     if let Some(method) = message.method() {
         span.record("mcp.method.name", method);
     }
-    if let Purpose::Names(Kind::Tool, name) = message.purpose() {
+    if let Purpose::Calls {
+        kind: Kind::Tool,
+        name,
+    } = message.purpose()
+    {
         span.record("gen_ai.operation.name", "execute_tool")
             .record("gen_ai.tool.name", name.as_str());
     }

@@ -7,7 +7,7 @@ use hallpass_core::{
     token::{Delegation, Narrowing, attenuate, delegate},
     wire::document::KeyDocument,
 };
-use hallpass_verify::verify_signatures;
+use hallpass_verify::broker_side::verify_signatures;
 
 use super::{
     exchanges::{Of, exchange, named, of},

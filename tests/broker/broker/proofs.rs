@@ -12,6 +12,7 @@ use hallpass_broker::{
 };
 
 use crate::broker::{BrokerFiles, admin, open_task};
+use support::records::AppendBlocking as _;
 
 fn anchor(broker: &Broker) -> Anchor {
     Anchor::key(&broker.key_document().unwrap().checkpoint_key.unwrap())

@@ -18,10 +18,10 @@ fn wrong_grants_name_file_line_and_reason() {
     // Lines 1 to 5 are the head that `grant` writes; the body begins on line 6.
     for (body, line, word) in [
         ("tolls = [\"x\"]", "6", "tolls"),
-        ("tools = [\"x\"]\nmask = {}", "7", "gateway"),
-        ("tools = [\"x\"]\nmax_calls = { x = 3 }", "7", "gateway"),
-        ("tools = [\"x\"]\nforbid_after = {}", "7", "gateway"),
-        ("tools = [\"x\"]\napprovals = 1", "7", "gateway"),
+        ("tools = [\"x\"]\nmask = {}", "7", "mask"),
+        ("tools = [\"x\"]\nmax_calls = { x = 3 }", "7", "max_calls"),
+        ("tools = [\"x\"]\nforbid_after = {}", "7", "forbid_after"),
+        ("tools = [\"x\"]\napprovals = 1", "7", "approvals"),
         ("tools = [\"re ad\"]", "6", "name pattern"),
         ("tools = \"x\"", "6", "expected"),
         ("resources = [\"file:///srv/../etc\"]", "6", "subtree"),

@@ -151,7 +151,7 @@ fn write_seeds() {
         frame
     };
     let other = Subjects::agent(&"helper".parse().unwrap());
-    let delta = json!({"iss": ISSUER, "aud": SERVER, "epoch": 1, "since": 2, "sequence": 3, "at": "2026-11-22T10:00:01Z"});
+    let delta = json!({"v": 1, "iss": ISSUER, "aud": SERVER, "epoch": 1, "since": 2, "sequence": 3, "at": "2026-11-22T10:00:01Z"});
     let with = |name: &str, value: Value| {
         let mut delta = delta.clone();
         delta[name] = value;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::fuzz::{corpus, fuzz, input::Input};
 use support::records;
+use support::records::AppendBlocking as _;
 
 struct JournalTarget {
     files: Vec<Vec<u8>>,

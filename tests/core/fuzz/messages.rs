@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hallpass_core::base::json;
-use hallpass_verify::tower::{HallpassLayer, HallpassService};
+use hallpass_verify::{
+    mcp::{CallRequest, ClientMessage, ServerMessage},
+    tower::{HallpassLayer, HallpassService},
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -166,3 +169,50 @@ fn only_one_strict_message_that_the_pass_allows_reaches_the_server() {
         }
     );
 }
+
+/// A call as it can be compared: what it names and with which arguments.
+fn called(message: &ClientMessage) -> Option<(String, String, Option<Value>)> {
+    let call = message.call()?;
+    Some((
+        call.kind.to_string(),
+        call.name.to_owned(),
+        call.arguments.cloned(),
+    ))
+}
+
+#[test]
+fn what_is_executed_is_read_as_the_call_that_was_decided() {
+    let contents = corpus::contents("messages");
+    let seeds = contents.len();
+    fuzz!(
+        "messages",
+        seeds,
+        (contents, corpus::json("messages")),
+        |(texts, values): &mut (Vec<Vec<u8>>, Vec<Value>), input: &mut Input<'_>| {
+            let message = input.json_seed(values);
+            let text = serde_json::to_vec(&message).unwrap();
+            for received in [text, input.seed(texts), input.rest().to_vec()] {
+                let from_server = ServerMessage::read(&received, MAX_BYTES);
+                let _ = from_server.map(|message| message.purpose());
+                let Ok(read) = ClientMessage::read(&received, MAX_BYTES) else {
+                    continue;
+                };
+                let executed = read.to_bytes().unwrap();
+                let again = ClientMessage::read(&executed, MAX_BYTES).unwrap();
+                assert_eq!(called(&read), called(&again));
+                assert_eq!(read.purpose(), again.purpose());
+                assert_eq!(read.id(), again.id());
+                assert_eq!(executed, again.to_bytes().unwrap());
+                // A parser that keeps the last of two members reads the same.
+                let lax: Value = serde_json::from_slice(&executed).unwrap();
+                assert_eq!(lax, json::parse(&executed, MAX_BYTES).unwrap());
+                assert_eq!(
+                    CallRequest::from_json_rpc(&received).is_ok(),
+                    read.call().is_some()
+                );
+            }
+        }
+    );
+}
+
+const MAX_BYTES: usize = 100_000;

@@ -47,10 +47,7 @@ impl ProofTarget {
     }
 
     fn takes(&mut self, proof: &str) -> bool {
-        let presented = Presented {
-            proof,
-            method: "POST",
-        };
+        let presented = Presented::new(proof, "POST");
         let answer = self
             .verifier
             .verify_with_proof(self.token.expose(), &presented);

@@ -11,7 +11,7 @@ use hallpass_core::{
     },
     wire::document::{KeyDocument, RootKeyEntry},
 };
-use hallpass_verify::verify_signatures;
+use hallpass_verify::broker_side::verify_signatures;
 use serde_json::json;
 
 use support::raw;
@@ -170,13 +170,7 @@ fn depth_ends_where_the_broker_or_any_hop_said() {
     let (proof, token) = (scene.proof(&scene.helper, &deep), deep.expose());
     let verified = scene
         .verifier
-        .verify_with_proof(
-            token,
-            &Presented {
-                proof: &proof,
-                method: "POST",
-            },
-        )
+        .verify_with_proof(token, &Presented::new(&proof, "POST"))
         .unwrap();
     assert_eq!(
         code(scene.verifier.admit(&verified)),

@@ -179,13 +179,9 @@ fn what_is_not_a_jws_is_refused_without_a_panic() {
         "ä.ö.ü".to_owned(),
     ];
     for proof in cases {
-        let answer = scene.verifier.verify_with_proof(
-            pass.expose(),
-            &Presented {
-                proof: &proof,
-                method: "POST",
-            },
-        );
+        let answer = scene
+            .verifier
+            .verify_with_proof(pass.expose(), &Presented::new(&proof, "POST"));
         assert_eq!(code(answer), ReasonCode::ProofInvalid, "{proof}");
     }
 }
@@ -276,13 +272,7 @@ fn a_tool_that_needs_a_proof_of_the_very_call_gets_one_or_refuses() {
     // It is listed all the same: some call of it could be made.
     let verified = scene
         .verifier
-        .verify_with_proof(
-            pass.expose(),
-            &Presented {
-                proof: &plain(),
-                method: "POST",
-            },
-        )
+        .verify_with_proof(pass.expose(), &Presented::new(&plain(), "POST"))
         .unwrap();
     assert!(scene.verifier.may_show(
         &verified,

@@ -20,6 +20,7 @@ use hallpass_broker::{
 };
 use hallpass_core::base::key::PrivateKey;
 use support::records;
+use support::records::AppendBlocking as _;
 use tempfile::TempDir;
 
 const ISSUER: &str = "https://broker.example";
@@ -69,6 +70,7 @@ impl Log {
         let record = &self.records[size as usize - 1];
         let (_, root) = self.tree.inclusion((size, record.hash), size).unwrap();
         TreeHead {
+            v: hallpass_core::base::format::Format::One,
             iss: ISSUER.parse().unwrap(),
             at: records::at(size),
             size,
@@ -117,6 +119,7 @@ impl Log {
         let record = &self.records[to as usize - 1];
         let (inclusion, _) = self.tree.inclusion((to, record.hash), size).unwrap();
         let export = self.signed(&ExportStatement {
+            v: hallpass_core::base::format::Format::One,
             from,
             to,
             head: self.head(size),

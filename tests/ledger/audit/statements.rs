@@ -25,6 +25,7 @@ fn key(seed: u8) -> PrivateKey {
 
 fn link(old: &PrivateKey, new: &PublicKey, signer: &PrivateKey) -> String {
     let link = KeyLink {
+        v: hallpass_core::base::format::Format::One,
         iss: ISSUER.parse().unwrap(),
         old: old.public(),
         new: *new,
@@ -63,6 +64,7 @@ fn a_pinned_key_leads_to_later_ones_and_to_no_foreign_one() {
         );
     }
     let document = KeyDocument {
+        v: hallpass_core::base::format::Format::One,
         iss: ISSUER.parse().unwrap(),
         at: Timestamp::EPOCH,
         keys: Vec::new(),
@@ -132,6 +134,7 @@ fn a_chain_that_is_broken_anywhere_is_refused() {
     );
     assert_eq!(refused(vec![good[0].clone()]), StatementError::Chain(1));
     let elsewhere = KeyLink {
+        v: hallpass_core::base::format::Format::One,
         iss: "https://other.example".parse().unwrap(),
         old: first.public(),
         new: second.public(),
@@ -142,6 +145,7 @@ fn a_chain_that_is_broken_anywhere_is_refused() {
         StatementError::Chain(1)
     );
     let feed = KeyLink {
+        v: hallpass_core::base::format::Format::One,
         iss: ISSUER.parse().unwrap(),
         old: second.public(),
         new: third.public(),
@@ -165,6 +169,7 @@ fn a_statement_of_one_kind_is_none_of_another_and_holds_together() {
     assert_eq!(wrong, StatementError::Jws(JwsError::Malformed));
     for (from, to) in [(0, 5), (4, 3), (1, 6)] {
         let export = log.signed(&hallpass_broker::ledger::audit::ExportStatement {
+            v: hallpass_core::base::format::Format::One,
             from,
             to,
             head: log.head(5),

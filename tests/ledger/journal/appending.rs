@@ -14,6 +14,7 @@ use hallpass_broker::ledger::file::{Head, Journal, JournalError, OpenError, Opti
 use tempfile::TempDir;
 
 use crate::journal::{open, segment, written};
+use support::records::AppendBlocking as _;
 use support::records::{agent_entry, note};
 
 #[test]

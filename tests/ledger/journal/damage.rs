@@ -6,6 +6,7 @@ use hallpass_broker::ledger::file::{Flaw, OpenError};
 use tempfile::TempDir;
 
 use crate::journal::{open, segment, written};
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 #[test]

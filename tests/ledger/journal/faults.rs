@@ -15,6 +15,7 @@ use hallpass_broker::ledger::file::{Journal, JournalError, Options, Record, Stor
 use tempfile::TempDir;
 
 use crate::journal::open;
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 /// What the storage does at a call, counted from 1; earlier and later calls succeed.

@@ -14,6 +14,7 @@ mod offline;
 mod segments;
 mod snapshots;
 
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 fn open(dir: &Path) -> Result<(Journal, Recovery, Vec<Record>), OpenError> {

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::journal::{open, segment};
+use support::records::AppendBlocking as _;
 use support::records::{any_entry, note};
 
 fn verify(

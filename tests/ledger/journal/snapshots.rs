@@ -14,6 +14,7 @@ use hallpass_broker::{
 };
 use tempfile::TempDir;
 
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 /// What the records add up to here: their entries, and which of them were replayed.

@@ -242,12 +242,14 @@ fn a_head_by_a_retired_key_is_believed_and_says_so() {
     let [old, new] = [1, 2].map(|seed| PrivateKey::from_seed(&[seed; 32]));
     let iss: IssuerUri = "https://broker.example".parse().unwrap();
     let link = KeyLink {
+        v: hallpass_core::base::format::Format::One,
         iss: iss.clone(),
         old: old.public(),
         new: new.public(),
     };
     let chain = vec![link.sign(KeyLink::CHECKPOINT_TYP, &old).unwrap()];
     let document = KeyDocument {
+        v: hallpass_core::base::format::Format::One,
         iss: iss.clone(),
         at: Timestamp::EPOCH,
         keys: Vec::new(),
@@ -258,6 +260,7 @@ fn a_head_by_a_retired_key_is_believed_and_says_so() {
     };
     home.write("keys.json", &serde_json::to_string(&document).unwrap());
     let head = TreeHead {
+        v: hallpass_core::base::format::Format::One,
         iss,
         at: Timestamp::EPOCH,
         size: 1,

@@ -17,6 +17,7 @@ use hallpass_broker::{
 };
 use tempfile::TempDir;
 
+use support::records::AppendBlocking as _;
 use support::records::{block, delegated, issued, opened, refused, revoked};
 
 #[test]

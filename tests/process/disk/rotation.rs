@@ -23,6 +23,7 @@ use support::process::{
     disk::Disk,
     faults::{Fault, stopped},
 };
+use support::records::AppendBlocking as _;
 use support::records::note;
 
 #[tokio::test]

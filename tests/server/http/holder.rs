@@ -11,7 +11,7 @@ use hallpass_core::{
     possession::{Presented, ProofContent, sign_proof},
     token::{Call, Delegation, Narrowing, VerifiedPass, delegate},
 };
-use hallpass_verify::{Denial, Permit, Verifier, verify_signatures};
+use hallpass_verify::{Denial, Permit, Verifier, broker_side::verify_signatures};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -51,13 +51,7 @@ fn use_as(verifier: &Verifier, key: &PrivateKey, token: &str) -> Result<Permit, 
         call: None,
     };
     let proof = sign_proof(key, &content).unwrap();
-    let pass = verifier.verify_with_proof(
-        token,
-        &Presented {
-            proof: &proof,
-            method: "POST",
-        },
-    )?;
+    let pass = verifier.verify_with_proof(token, &Presented::new(&proof, "POST"))?;
     verifier.clear(&pass, &Call::tool("read_ledger", None))
 }
 

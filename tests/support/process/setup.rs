@@ -42,7 +42,7 @@ impl Setup {
             .await
             .unwrap();
         let keys = broker.as_admin("GET", "/v1/keys.json", None).await.unwrap();
-        let keys: KeyDocument = serde_json::from_value(keys).unwrap();
+        let keys: KeyDocument = hallpass_core::wire::read(keys).unwrap();
         let task = json!({"purpose": "close the Q3 books", "ttl_seconds": 600,
             "authorization_details": [{"type": "mcp", "server": SERVER, "tools": ["read_ledger"]}]});
         let issued = broker.as_agent(&agent, "/v1/tasks", task).await.unwrap();

@@ -36,7 +36,11 @@ async fn a_verifier_becomes_ready_and_follows_the_deltas() {
     assert!(!feed.status().ready);
 
     let asked = broker.asked().await;
-    assert_eq!(asked.query, [("server".to_owned(), SERVER.to_owned())]);
+    let query = [("server", SERVER), ("format", "1")];
+    assert_eq!(
+        asked.query,
+        query.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
     assert_eq!(
         asked.headers[header::AUTHORIZATION],
         format!("Bearer {TOKEN}")
@@ -336,6 +340,7 @@ async fn a_changed_feed_key_is_learned_from_the_key_document() {
 
     let old = std::mem::replace(&mut issuer.feed, PrivateKey::from_seed(&[3; 32]));
     let link = KeyLink {
+        v: hallpass_core::base::format::Format::One,
         iss: ISSUER.parse().unwrap(),
         old: old.public(),
         new: issuer.feed.public(),

@@ -9,3 +9,4 @@ mod proofs;
 mod refusals;
 mod sessions;
 mod traces;
+mod transforms;

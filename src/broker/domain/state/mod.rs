@@ -107,8 +107,7 @@ pub(crate) struct FeedChange {
     pub(crate) what: FeedNews,
     /// It does not wait for others to share a frame, as the completion of a task does.
     pub(crate) urgent: bool,
-    /// Whether it is a revocation of somebody who has keys. Not said by older builds, so of theirs it may be.
-    #[serde(default = "yes")]
+    /// Whether it is a revocation of somebody who has keys.
     pub(crate) concerns_keys: bool,
 }
 
@@ -603,10 +602,6 @@ impl State {
             FeedNews::Keys | FeedNews::Holders | FeedNews::Manifest(_) => true,
         });
     }
-}
-
-const fn yes() -> bool {
-    true
 }
 
 fn task_of(event: &Event) -> Option<&TaskId> {

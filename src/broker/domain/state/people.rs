@@ -22,7 +22,7 @@ pub(crate) struct People {
     /// One-time codes to sign in with, by digest; one for each steward at most.
     sign_ins: BTreeMap<Digest, SignIn>,
     /// Authorization codes by digest, until they are used or end.
-    codes: BTreeMap<Digest, Code>,
+    codes: BTreeMap<Digest, ConsentRecord>,
     /// Refresh tokens, by the task in which they renew.
     families: BTreeMap<TaskId, Family>,
     registrations: BTreeMap<AgentId, RegistrationRecord>,
@@ -37,16 +37,6 @@ pub(crate) struct People {
 struct SignIn {
     steward: StewardId,
     expires_at: Timestamp,
-}
-
-/// An authorization code.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Code {
-    consent: ConsentRecord,
-    /// What it opened, in snapshots of builds that kept used codes here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    task: Option<TaskId>,
 }
 
 /// The refresh tokens of one task: one counts, the others, and the code, are known so that a thief shows.
@@ -85,7 +75,7 @@ impl People {
 
     /// What the authorization code of this digest is good for, or was until it ended; `None` once it was used.
     pub(crate) fn consent(&self, code: &Digest) -> Option<&ConsentRecord> {
-        self.codes.get(code).map(|code| &code.consent)
+        self.codes.get(code)
     }
 
     /// The task that the refresh token or the code of this digest is or was good for, with its family.
@@ -131,13 +121,7 @@ impl People {
             }
             Event::SignedIn { code, .. } => drop(self.sign_ins.remove(code)),
             Event::ConsentGiven { consent } => {
-                self.codes.insert(
-                    consent.code,
-                    Code {
-                        consent: consent.clone(),
-                        task: None,
-                    },
-                );
+                self.codes.insert(consent.code, consent.clone());
             }
             Event::CodeUsed {
                 code,
@@ -176,7 +160,7 @@ impl People {
     }
 
     fn begin_family(&mut self, code: &Digest, (task, refresh): (&TaskId, &Digest)) {
-        let Some(Code { consent, .. }) = self.codes.remove(code) else {
+        let Some(consent) = self.codes.remove(code) else {
             return;
         };
         // A task is opened once. Were it opened again, the tokens of the first would be no task's.
@@ -197,7 +181,7 @@ impl People {
     /// SECURITY: ended for good: a reinstatement brings back whoever was revoked, and nothing that they held.
     fn end(&mut self, concerns: impl Fn(&AgentId, &StewardId) -> bool) {
         self.codes
-            .retain(|_, code| !concerns(&code.consent.agent, &code.consent.steward));
+            .retain(|_, consent| !concerns(&consent.agent, &consent.steward));
         self.families
             .retain(|_, family| !concerns(&family.agent, &family.steward));
         self.forget_tokens();
@@ -217,22 +201,12 @@ impl People {
         self.sign_ins.retain(|_, it| it.expires_at > now);
         self.registrations.retain(|_, it| it.expires_at > now);
         self.families.retain(|_, family| family.ends_at > now);
-        self.codes.retain(|_, code| code.consent.expires_at > now);
+        self.codes.retain(|_, consent| consent.expires_at > now);
         self.forget_tokens();
     }
 
     /// Derives what a snapshot leaves out.
     pub(crate) fn complete(&mut self) {
-        for (digest, code) in &self.codes {
-            if let Some(family) = code
-                .task
-                .as_ref()
-                .and_then(|task| self.families.get_mut(task))
-            {
-                family.used.insert(*digest);
-            }
-        }
-        self.codes.retain(|_, code| code.task.is_none());
         let tokens = |(task, family): (&TaskId, &Family)| {
             let task = task.clone();
             family
@@ -252,34 +226,5 @@ impl People {
             ..
         } = self;
         refresh_tokens.retain(|_, task| families.contains_key(task));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_used_code_in_an_older_snapshot_is_still_known() {
-        let (code, token) = (Digest::of(b"code"), Digest::of(b"token"));
-        let (task, at) = (format!("tsk_{:032x}", 1), "2026-11-22T10:00:00Z");
-        let steward = format!("stw_{:032x}", 1);
-        let consent = json!({"code": code, "agent": "app", "steward": steward, "challenge": code, "details": [],
-            "expires_at": at, "ends_at": at});
-        let family = json!({"agent": "app", "steward": steward, "current": token, "used": [], "in_detail": false,
-            "ends_at": at});
-        let mut people: People = serde_json::from_value(json!({"sign_ins": {}, "registrations": {},
-            "codes": {(code.to_string()): {"consent": consent, "task": task}}, "families": {(&task): family}}))
-        .unwrap();
-        people.complete();
-        assert!(people.consent(&code).is_none());
-        for known in [code, token] {
-            assert_eq!(
-                people.family_of(&known).map(|(task, _)| task.to_string()),
-                Some(task.clone())
-            );
-        }
     }
 }

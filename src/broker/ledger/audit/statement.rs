@@ -6,24 +6,30 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::{file::Head, tree::merkle::MAX_SIZE};
 use hallpass_core::{
     base::{
         digest::Digest,
+        format::Format,
         ids::IssuerUri,
         jws::{self, JwsError},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
     },
-    wire::document::{KeyDocument, KeyLink},
+    wire::{
+        self, Document, DocumentError, SignedError,
+        document::{KeyDocument, KeyLink},
+    },
 };
 
 /// The tree at some time: so many records, this root, this last record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TreeHead {
+    /// The format.
+    pub v: Format,
     /// The broker.
     pub iss: IssuerUri,
     /// When the broker signed it.
@@ -117,6 +123,8 @@ pub enum KeptError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportStatement {
+    /// The format.
+    pub v: Format,
     /// The first record.
     pub from: u64,
     /// The last record.
@@ -126,7 +134,7 @@ pub struct ExportStatement {
 }
 
 /// Something that is signed with the checkpoint key.
-pub trait Statement: Serialize + DeserializeOwned {
+pub trait Statement: Serialize + Document {
     /// Its JWS `typ`.
     const TYP: &'static str;
 
@@ -136,6 +144,10 @@ pub trait Statement: Serialize + DeserializeOwned {
     /// Whether its numbers can belong together.
     fn holds_together(&self) -> bool;
 }
+
+impl Document for TreeHead {}
+
+impl Document for ExportStatement {}
 
 impl Statement for TreeHead {
     const TYP: &'static str = "hallpass-tree-head+jwt";
@@ -183,6 +195,12 @@ pub enum StatementError {
     /// The signature, or the form.
     #[error("the signed statement: {0}")]
     Jws(#[from] JwsError),
+    /// It is signed, and this build cannot read it.
+    #[error("the signed statement cannot be read: {problem}{}", advice(problem))]
+    Document {
+        /// Why not.
+        problem: DocumentError,
+    },
     /// Numbers that no broker signs.
     #[error("the signed statement is about records that cannot be")]
     Nonsense,
@@ -200,6 +218,23 @@ pub enum StatementError {
     },
 }
 
+impl From<SignedError> for StatementError {
+    fn from(error: SignedError) -> Self {
+        match error {
+            SignedError::Jws(error) => Self::Jws(error),
+            SignedError::Document(problem) => Self::Document { problem },
+        }
+    }
+}
+
+const fn advice(error: &DocumentError) -> &'static str {
+    if error.is_newer() {
+        "; upgrade this program"
+    } else {
+        ""
+    }
+}
+
 impl Signed {
     /// Signs `statement`; of `chain` it takes what leads to `key`, since a next key may be announced already.
     ///
@@ -214,7 +249,7 @@ impl Signed {
         let checkpoint_key = key.public();
         let leads_here = |text: &String| {
             KeyLink::read(KeyLink::CHECKPOINT_TYP, text)
-                .is_some_and(|link| link.new == checkpoint_key)
+                .is_ok_and(|link| link.new == checkpoint_key)
         };
         let links = chain
             .iter()
@@ -263,7 +298,7 @@ impl Signed {
     ///
     /// When it did not, or the statement is none.
     pub fn without_trust<S: Statement>(&self) -> Result<S, StatementError> {
-        let statement: S = jws::verify(&self.checkpoint_key, S::TYP, &self.jws)?;
+        let statement: S = wire::verify(&self.checkpoint_key, S::TYP, &self.jws)?;
         self.chain(&statement.head().iss)?;
         if statement.holds_together() {
             Ok(statement)
@@ -278,7 +313,13 @@ impl Signed {
         let mut keys: Vec<PublicKey> = Vec::new();
         let mut leads_to = None;
         for (number, text) in self.checkpoint_key_chain.iter().enumerate() {
-            let link = KeyLink::read(KeyLink::CHECKPOINT_TYP, text);
+            let link = match KeyLink::read(KeyLink::CHECKPOINT_TYP, text) {
+                Ok(link) => Some(link),
+                Err(SignedError::Document(error)) if error.is_newer() => {
+                    return Err(SignedError::Document(error).into());
+                }
+                Err(_) => None,
+            };
             let link = link
                 .filter(|link| link.iss == *issuer && leads_to.is_none_or(|key| key == link.old));
             let link = link.ok_or(StatementError::Chain(number.saturating_add(1)))?;
@@ -354,7 +395,7 @@ impl Anchor {
         let now = document.checkpoint_key?;
         let before = document.checkpoint_key_chain.iter();
         let before = before
-            .filter_map(|text| KeyLink::read(KeyLink::CHECKPOINT_TYP, text))
+            .filter_map(|text| KeyLink::read(KeyLink::CHECKPOINT_TYP, text).ok())
             .map(|link| link.old);
         let thumbprints = before.chain([now]).map(|key| key.thumbprint()).collect();
         Some(Self {

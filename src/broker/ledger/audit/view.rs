@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         client::ClientOrigin,
-        event::{AgentRecord, Event, Subject},
+        event::{AgentRecord, Event},
         subjects::Subjects,
     },
     ledger::{
@@ -315,12 +315,9 @@ fn explain(event: &Event) -> (&'static str, String) {
                 .as_deref()
                 .map(|reason| format!(": {reason}"))
                 .unwrap_or_default();
-            (
-                "revoked",
-                format!("{}{reason}", subject_words(&revocation.subject)),
-            )
+            ("revoked", format!("{}{reason}", revocation.subject))
         }
-        Event::Reinstated { subject } => ("reinstated", subject_words(subject)),
+        Event::Reinstated { subject } => ("reinstated", subject.to_string()),
         Event::AssertionUsed { expires_at, .. } => {
             ("assertion_used", format!("remembered until {expires_at}"))
         }
@@ -379,17 +376,6 @@ fn names(detail: &RequestedDetail) -> String {
         .iter()
         .map(|tree| format!("resource {tree}"));
     list(tools.chain(prompts).chain(resources))
-}
-
-fn subject_words(subject: &Subject) -> String {
-    match subject {
-        Subject::RevocationId(id) => format!("token {id}"),
-        Subject::Task(id) => format!("task {id}"),
-        Subject::Agent(id) => format!("agent {id}"),
-        Subject::Steward(id) => format!("steward {id}"),
-        Subject::Server(id) => format!("server {id}"),
-        Subject::Key(id) => format!("key {id}"),
-    }
 }
 
 /// `1 keys; 1 secrets; groups none; codes to https://app.example/cb; described by https://app.example/client`.

@@ -28,10 +28,8 @@
 
 use std::{
     fmt,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Wake, Waker},
-    thread::{self, JoinHandle, Thread},
+    thread::{self, JoinHandle},
 };
 
 use tokio::sync::oneshot;
@@ -92,15 +90,6 @@ impl Journal {
             .unwrap_or_else(|_| Err(self.reader.shared().why_stopped()))
     }
 
-    /// [`append`](Self::append) for a thread that may block.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append).
-    pub fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
-        block_on(self.append(entries))
-    }
-
     /// Whether appends can still succeed; once `false` it stays so until the process is restarted.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
@@ -133,6 +122,15 @@ impl Journal {
     }
 }
 
+#[cfg(test)]
+impl Journal {
+    /// [`append`](Self::append) for a test that has no runtime.
+    pub(crate) fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.build().unwrap().block_on(self.append(entries))
+    }
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
         self.queue.close(None);
@@ -146,24 +144,6 @@ impl Drop for Journal {
         {
             // Whoever opens the directory next finds the lock released.
             let _ = writer.join();
-        }
-    }
-}
-
-/// Waits for `future` on this thread.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(done) => return done,
-            Poll::Pending => thread::park(),
         }
     }
 }

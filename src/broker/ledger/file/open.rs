@@ -36,9 +36,6 @@ pub struct Options {
     /// A segment that is longer than this many bytes is followed by a new one; one that begins with a snapshot of more
     /// than 2 MiB only when it is four times as long as that, too.
     pub segment_bytes: u64,
-    /// With a new segment the oldest are removed until all that are left have at most so many bytes; for chains
-    /// that nothing is restored from.
-    pub quota_bytes: Option<u64>,
 }
 
 impl Default for Options {
@@ -49,7 +46,6 @@ impl Default for Options {
             batch_bytes: 1024 * 1024,
             batch_calls: 1024,
             segment_bytes: 16 * 1024 * 1024,
-            quota_bytes: None,
         }
     }
 }

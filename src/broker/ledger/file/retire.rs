@@ -59,22 +59,6 @@ pub(super) fn retire(
     Ok(removed)
 }
 
-/// Removes the oldest segments until those that are left have at most `bytes`, or only the last is left.
-pub(super) fn keep_at_most(reader: &Reader, bytes: u64) -> Result<(), OpenError> {
-    let mut left = bytes;
-    let mut before = 1;
-    for segment in reader.segments().iter().rev() {
-        match left.checked_sub(reader.bytes(*segment)) {
-            Some(rest) => left = rest,
-            None => {
-                before = segment.number.saturating_add(1);
-                break;
-            }
-        }
-    }
-    retire(reader, before, None).map(drop)
-}
-
 /// Copies the segment at `path` into `archive`, durably; a whole copy that is there already counts.
 fn copy(path: &Path, archive: &Path) -> Result<(), OpenError> {
     files::ensure_dir(archive)?;

@@ -51,7 +51,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The part `name`; `None` when there is none, as in a snapshot of an older build.
+    /// The part `name`; `None` when there is none.
     ///
     /// # Errors
     ///

@@ -24,7 +24,7 @@ use crate::{
             queue::{Bounds, Next, Queue},
             read::Durable,
             recover::mark,
-            retire, roll,
+            roll,
         },
         receipt::Receipt,
     },
@@ -164,7 +164,6 @@ pub(super) fn spawn(
         queue: Arc::clone(&queue),
         reader,
         segment_bytes: options.segment_bytes.max(1),
-        quota_bytes: options.quota_bytes,
         gather: Mutex::new(Gather {
             head,
             next: end,
@@ -198,7 +197,6 @@ struct Writers {
     queue: Arc<Queue>,
     reader: Reader,
     segment_bytes: u64,
-    quota_bytes: Option<u64>,
     gather: Mutex<Gather>,
     store: Mutex<Store>,
     views: Mutex<Views>,
@@ -428,12 +426,7 @@ impl Writers {
         if self.apply(views, &batch.records).is_err() {
             return;
         }
-        let tidied =
-            roll::forget_old_snapshots(&self.reader).and_then(|()| match self.quota_bytes {
-                Some(bytes) => retire::keep_at_most(&self.reader, bytes),
-                None => Ok(()),
-            });
-        if let Err(error) = tidied {
+        if let Err(error) = roll::forget_old_snapshots(&self.reader) {
             tracing::error!(%error, "old parts of the journal could not be removed");
         }
     }

@@ -239,11 +239,12 @@ impl Index {
             .head
     }
 
-    /// Everything in the index, in order: equal for equal journals.
+    /// Everything in the index, in order: equal for equal journals. Only tests compare whole indexes.
     ///
     /// # Errors
     ///
     /// When sled fails.
+    #[doc(hidden)]
     pub fn dump(&self) -> Result<Vec<Pair>, IndexError> {
         let reading = self.reading();
         let mut pairs = BTreeMap::new();

@@ -105,3 +105,58 @@ fn what_no_verifier_would_send_is_named() {
         [true, false, false, false, false]
     );
 }
+
+#[test]
+fn a_batch_is_read_by_the_rule_of_documents_and_a_report_alone_strictly() {
+    let lost = LostReports::new(
+        "https://ledger.example/mcp".parse().unwrap(),
+        Some(3),
+        (Timestamp::EPOCH, Timestamp::EPOCH),
+    );
+    let mut report = report();
+    report.delegates = vec![hop(1)];
+    let batch = ReportBatch {
+        v: Format::One,
+        reports: vec![Report::Call(Box::new(report)), Report::Lost(lost)],
+    };
+    let given = serde_json::to_value(&batch).unwrap();
+    assert_eq!(given["v"], 1);
+    assert_eq!(ReportBatch::read(given.clone()).unwrap(), batch);
+    let objects = [
+        "",
+        "/reports/0",
+        "/reports/0/call",
+        "/reports/0/delegates/0",
+        "/reports/1",
+    ];
+    for pointer in objects {
+        let mut more = given.clone();
+        let object = more.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+        object.insert("more".into(), serde_json::json!([{"crit": []}]));
+        assert_eq!(ReportBatch::read(more.clone()).unwrap(), batch, "{pointer}");
+        let object = more.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+        object.insert("crit".into(), serde_json::json!(["more"]));
+        let path = pointer
+            .trim_start_matches('/')
+            .replace("/0", "[0]")
+            .replace("/1", "[1]");
+        let at = format!("{}.more", path.replace('/', "."));
+        let at = at.trim_start_matches('.').to_owned();
+        assert_eq!(
+            ReportBatch::read(more).unwrap_err(),
+            DocumentError::Critical { at }
+        );
+    }
+    let mut known = given.clone();
+    known["reports"][0]["crit"] = serde_json::json!(["type", "decision"]);
+    assert_eq!(ReportBatch::read(known).unwrap(), batch);
+    let mut old = given.clone();
+    old.as_object_mut().unwrap().remove("v");
+    assert_eq!(ReportBatch::read(old).unwrap(), batch);
+    for kind in [serde_json::json!("later"), serde_json::json!(1)] {
+        let mut other = given.clone();
+        other["reports"][1]["type"] = kind;
+        let error = ReportBatch::read(other).unwrap_err().to_string();
+        assert!(error.starts_with("`reports[1].type`"), "{error}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::feed::reports::losses::{Loss, Times};
 use hallpass_core::{
-    base::{digest::Digest, json},
+    base::{digest::Digest, format::Format, json},
     wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
@@ -56,7 +56,7 @@ impl Batch {
         if reports.is_empty() {
             return None;
         }
-        let mut line = b"{\"reports\":[".to_vec();
+        let mut line = format!("{{\"v\":{},\"reports\":[", Format::One).into_bytes();
         line.extend(reports.join(&b','));
         line.extend_from_slice(b"]}\n");
         Some(line)
@@ -87,7 +87,8 @@ impl Held {
 
 /// A line of the spool, read back; `None` when it is not one, as after damage to the disk.
 pub(super) fn of_line(line: &[u8]) -> Option<Held> {
-    let ReportBatch { reports, .. } = json::parse_as(line, line.len()).ok()?;
+    let batch = json::parse(line, line.len()).ok()?;
+    let ReportBatch { reports, .. } = ReportBatch::read(batch).ok()?;
     let mut held = Held::default();
     for report in &reports {
         match report {

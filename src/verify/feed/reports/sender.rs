@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, warn};
 
 use crate::feed::{
-    link::{Failure, Link, Reply},
+    link::{Failure, Link, Problem, Reply},
     reports::{batch, shared::Shared},
-    waits::{DENIED_WAIT, MAX_STEP, waits},
+    waits::{LASTING_WAIT, MAX_STEP, waits},
 };
-use hallpass_core::base::{json, time::Timestamp};
+use hallpass_core::base::time::Timestamp;
 
 pub(super) struct Sender {
     link: Arc<Link>,
@@ -100,9 +100,20 @@ impl Sender {
             });
             return self.settle(line).await;
         }
+        let problem = Problem::read(&answer.body);
+        if is_final(status) && is_older_broker(&problem) {
+            self.pending = Some(line);
+            let Problem { field, detail } = problem;
+            return self.later(
+                &format!(
+                    "the broker cannot read these reports (`{field}`: {detail}): upgrade the broker"
+                ),
+                Some(LASTING_WAIT),
+            );
+        }
         if is_final(status) {
-            let detail = detail(&answer);
-            error!(server = %self.shared.server, "reports: the broker takes a batch for none ({status}): {detail}; it is lost");
+            let Problem { field, detail } = problem;
+            error!(server = %self.shared.server, "reports: the broker refuses a batch for good ({status}): `{field}`: {detail}; it is lost");
             match batch::of_line(&line) {
                 Some(held) => {
                     if let Some((count, times)) = held.calls {
@@ -127,7 +138,7 @@ impl Sender {
         let wait = match status {
             // Only an administrator can change that.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-                Some(DENIED_WAIT)
+                Some(LASTING_WAIT)
             }
             _ => retry_after(&answer),
         };
@@ -199,17 +210,11 @@ fn is_final(status: StatusCode) -> bool {
     )
 }
 
-/// What the broker says of a batch that it refuses; it names members and repeats nothing.
-fn detail(answer: &Reply) -> String {
-    let problem = json::parse(&answer.body, answer.body.len()).unwrap_or_default();
-    let text = |member: &str| {
-        problem
-            .get(member)
-            .and_then(serde_json::Value::as_str)
-            .unwrap_or("-")
-            .to_owned()
-    };
-    format!("`{}`: {}", text("field"), text("detail"))
+/// Whether the broker refuses the format of the batch, or a member in it that must be understood: a later
+/// build of the broker will take it.
+fn is_older_broker(problem: &Problem) -> bool {
+    let last = problem.field.rsplit('.').next();
+    problem.field == "v" || last == Some("crit")
 }
 
 fn retry_after(answer: &Reply) -> Option<Duration> {
@@ -220,5 +225,5 @@ fn retry_after(answer: &Reply) -> Option<Duration> {
         .ok()?
         .parse()
         .ok()?;
-    Some(Duration::from_secs(seconds).min(DENIED_WAIT))
+    Some(Duration::from_secs(seconds).min(LASTING_WAIT))
 }

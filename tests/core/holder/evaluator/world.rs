@@ -218,10 +218,7 @@ impl World<'_> {
             model::Presented::Proof { by, flaw, call } => {
                 let call = call.map(|index| index % self.case.calls.len());
                 let proof = self.proof(by.or(self.chain.leaf()).unwrap_or(Who(0)), flaw, call);
-                let presented = Presented {
-                    proof: &proof,
-                    method: "POST",
-                };
+                let presented = Presented::new(&proof, "POST");
                 if flaw == Flaw::Twice {
                     let _ = self
                         .verifier

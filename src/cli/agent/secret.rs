@@ -1,0 +1,51 @@
+//! `hallpass agent secret`: client secrets, for programs that know OAuth and no keys.
+
+use clap::Subcommand;
+
+use crate::cli::{
+    agent::view::{show, with_secret},
+    error::CliError,
+    output::Output,
+    secret_out::{SECRET, SecretPlace},
+    session::Session,
+};
+use hallpass_broker::domain::client::SecretId;
+use hallpass_core::base::ids::AgentId;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Secrets {
+    /// Make another secret, of two at most; the old one stays good until it is removed.
+    #[command(
+        after_help = "Example:\n  hallpass agent secret add build-bot --secret-out build-bot.secret"
+    )]
+    Add {
+        /// The agent's id.
+        agent: AgentId,
+        #[command(flatten)]
+        place: SecretPlace,
+    },
+    /// Remove a secret; passes that were given for it live on.
+    #[command(after_help = "Example:\n  hallpass agent secret remove build-bot 0123456789abcdef")]
+    Remove {
+        /// The agent's id.
+        agent: AgentId,
+        /// The secret's id, as `hallpass agent show` lists it.
+        secret: SecretId,
+    },
+}
+
+impl Secrets {
+    pub(super) async fn run(self, session: &Session, output: Output) -> Result<(), CliError> {
+        match self {
+            Self::Add { agent, place } => {
+                let place = place.tried()?;
+                let mut made = session.add_agent_secret(&agent).await?;
+                place.keep(&SECRET, &mut made, output)?;
+                output.answer(&made, with_secret)
+            }
+            Self::Remove { agent, secret } => {
+                output.answer(&session.remove_agent_secret(&agent, &secret).await?, show)
+            }
+        }
+    }
+}

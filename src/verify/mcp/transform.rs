@@ -1,0 +1,174 @@
+//! Changes to what a server sends back, for the holder of one pass.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    Pass, Permit, Verifier,
+    mcp::{ClientMessage, Purpose, Rejection, ServerMessage},
+};
+
+/// Changes, or refuses to send, what a server sends back.
+///
+/// It is pure: it sees one message and the [`Exchange`] that the message belongs to, performs no
+/// I/O, and keeps nothing from one message to the next. [`ListFilter`](crate::mcp::ListFilter) is the
+/// first implementor.
+///
+/// What else fits, without a change of the trait:
+///
+/// - **Masks.** [`Exchange::permit`] and [`Exchange::pass`] say which fields of which tool are to be
+///   masked. [`transform`](Self::transform) masks them in `result.structuredContent`, in `result.content`,
+///   in `error.data` and in `params` of notifications, all of which
+///   [`ServerMessage::members_mut`] reaches, and answers [`Change::Changed`]. Content that it cannot
+///   mask with certainty it replaces in the same way, or refuses with a [`Rejection`].
+/// - **Limits on results.** [`ServerMessage::received_bytes`] is the length as received. A result
+///   that is too long is a [`Rejection`], or its `result` is replaced by an `isError` content.
+/// - **Several at once.** A transform of transforms calls each in turn on the same message:
+///   it has changed when one changed it, and the first rejection ends it.
+pub trait ResponseTransform: fmt::Debug + Send + Sync {
+    /// Whether what belongs to `exchange` has to be looked at. If not, the adapter sends the bytes
+    /// as they come and does not hold them back.
+    fn concerns(&self, exchange: &Exchange) -> bool;
+
+    /// Looks at one message and changes it in place.
+    ///
+    /// # Errors
+    ///
+    /// A rejection when the message must not be sent: it is sent in place of the message, and in an
+    /// event stream nothing follows it. A transform that rejects one message of a stream and lets
+    /// the stream continue puts the error into the message and answers [`Change::Changed`].
+    fn transform(
+        &self,
+        exchange: &Exchange,
+        message: &mut ServerMessage,
+    ) -> Result<Change, Rejection>;
+
+    /// What is sent in place of bytes that cannot be read, are too long, or are not JSON.
+    fn unreadable(&self) -> Rejection {
+        Rejection::internal("the server's answer cannot be read, and so is not sent")
+    }
+}
+
+/// Whether a transform changed a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a message is changed or it is not; what must not be sent is a rejection"
+)]
+pub enum Change {
+    /// It is sent byte for byte as it came.
+    Unchanged,
+    /// It is written out anew.
+    Changed,
+}
+
+/// What a message of the server belongs to: the pass, and the request if it is known.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    verifier: Arc<Verifier>,
+    pass: Pass,
+    permit: Option<Permit>,
+    request: Option<Request>,
+}
+
+#[derive(Debug, Clone)]
+struct Request {
+    id: Value,
+    method: Option<String>,
+    purpose: Purpose,
+}
+
+impl Exchange {
+    /// Messages for the holder of `pass` that answer no known request: a stream that repeats answers
+    /// of earlier requests, and what a server sends unasked.
+    #[must_use]
+    pub const fn of_holder(verifier: Arc<Verifier>, pass: Pass) -> Self {
+        Self {
+            verifier,
+            pass,
+            permit: None,
+            request: None,
+        }
+    }
+
+    /// The same for messages that belong to `request`, which was cleared with `permit` when it makes
+    /// a call.
+    #[must_use]
+    pub fn of_request(mut self, request: &ClientMessage, permit: Option<Permit>) -> Self {
+        self.request = Some(Request {
+            id: request.id(),
+            method: request.method().map(str::to_owned),
+            purpose: request.purpose().clone(),
+        });
+        self.permit = permit;
+        self
+    }
+
+    /// The verifier that admitted the pass.
+    #[must_use]
+    pub const fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
+    /// The pass of the client.
+    #[must_use]
+    pub const fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// The permit of the call; `None` when the request makes none or is not known.
+    #[must_use]
+    pub const fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
+    }
+
+    /// What the request is for; `None` when the request is not known.
+    #[must_use]
+    pub fn purpose(&self) -> Option<&Purpose> {
+        self.request.as_ref().map(|request| &request.purpose)
+    }
+
+    /// The method of the request; `None` when there is none or it is not known.
+    #[must_use]
+    pub fn method(&self) -> Option<&str> {
+        self.request.as_ref()?.method.as_deref()
+    }
+
+    /// The id of the request: null when there is none or it is not known.
+    #[must_use]
+    pub fn id(&self) -> Value {
+        self.request
+            .as_ref()
+            .map(|request| request.id.clone())
+            .unwrap_or_default()
+    }
+
+    /// How long the pass may still be used; `None` when no longer: then nothing more is sent.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.verifier.admit(&self.pass).ok()
+    }
+}
+
+/// Applies `transform` to one message of at most `max_bytes`; `None` when it is to be sent as it came.
+///
+/// # Errors
+///
+/// The rejection to send in its place, as the answer to the request of the exchange.
+pub fn transform_message(
+    transform: &dyn ResponseTransform,
+    exchange: &Exchange,
+    bytes: &[u8],
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>, Rejection> {
+    let changed = ServerMessage::read(bytes, max_bytes)
+        .map_err(|_| transform.unreadable())
+        .and_then(
+            |mut message| match transform.transform(exchange, &mut message)? {
+                Change::Unchanged => Ok(None),
+                Change::Changed => message.to_bytes().map(Some),
+            },
+        );
+    changed.map_err(|rejection| rejection.answering(exchange.id()))
+}
