@@ -76,6 +76,7 @@ async fn furnish(broker: &Broker) -> AgentId {
     let manifest =
         json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
     broker
+        .registry
         .set_server(&Caller::broker(), serde_json::from_value(manifest).unwrap())
         .await
         .unwrap();
@@ -91,7 +92,11 @@ async fn furnish(broker: &Broker) -> AgentId {
         default_details,
         redirect_uris: Vec::new(),
     };
-    broker.add_agent(&Caller::broker(), new).await.unwrap();
+    broker
+        .registry
+        .add_agent(&Caller::broker(), new)
+        .await
+        .unwrap();
     agent
 }
 
@@ -121,7 +126,11 @@ async fn mint(broker: &Arc<Broker>, agent: &AgentId, tasks: usize) {
         let share = tasks / AT_ONCE + usize::from(worker < tasks % AT_ONCE);
         workers.spawn(async move {
             for _ in 0..share {
-                broker.open_task(&caller, &agent, task()).await.unwrap();
+                broker
+                    .issuance
+                    .open_task(&caller, &agent, task())
+                    .await
+                    .unwrap();
             }
         });
     }
@@ -154,6 +163,7 @@ async fn run(tasks: usize, directory: PathBuf) {
     let broker = house.open().await;
     let agent = furnish(&broker).await;
     broker
+        .policy
         .reload_policy(&Caller::broker())
         .await
         .unwrap()
@@ -202,8 +212,8 @@ async fn run(tasks: usize, directory: PathBuf) {
 fn report(house: &House, broker: &Broker, tasks: usize, begun: Instant) {
     println!(
         "{tasks} tasks, {} records, first kept {}: journal {} MiB, index {} MiB, resident {} MiB, {:?}",
-        broker.reader().head().sequence,
-        broker.reader().first(),
+        broker.views().head().sequence,
+        broker.views().first(),
         house.bytes("journal") / MEBIBYTE,
         house.bytes("index") / MEBIBYTE,
         memory("VmRSS"),

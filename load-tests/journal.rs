@@ -20,7 +20,7 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hallpass_broker::{
-    domain::event::{Actor, Entry, Event, TaskRecord},
+    domain::event::{Actor, Entry, LedgerEvent, TaskRecord},
     ledger::file::{Journal, Options},
 };
 use hallpass_core::base::time::Timestamp;
@@ -47,7 +47,7 @@ fn entry() -> Entry {
         parent: None,
         consented: false,
     };
-    let event = Event::TaskOpened { task };
+    let event = LedgerEvent::TaskOpened { task };
     Entry {
         at: now,
         actor: Actor::Agent("invoice-bot".parse().unwrap()),
@@ -68,7 +68,7 @@ fn directory() -> TempDir {
 /// The length of one record of [`entry`].
 fn line_length() -> usize {
     let dir = directory();
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| {})).unwrap();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime
@@ -142,7 +142,7 @@ fn append(criterion: &mut Criterion) {
             });
         });
         let (recovered, _) =
-            Journal::open(&dir.path().join("data"), Options::default(), |_| {}).unwrap();
+            <Journal>::open(&dir.path().join("data"), Options::default(), |_| {}).unwrap();
         let journal = Arc::new(recovered.start(Box::new(|_| {})).unwrap());
         group.bench_function(BenchmarkId::new("group_commit", writers), |bencher| {
             bencher.iter_custom(|records| runtime.block_on(grouped(&journal, records, writers)));

@@ -77,6 +77,7 @@ async fn at_one_client(directory: &Path) {
         .broker;
     let manifest = serde_json::from_value(process::load::manifest()).unwrap();
     broker
+        .registry
         .set_server(&Caller::broker(), manifest)
         .await
         .unwrap();
@@ -89,8 +90,13 @@ async fn at_one_client(directory: &Path) {
         default_details: Vec::new(),
         redirect_uris: Vec::new(),
     };
-    broker.add_agent(&Caller::broker(), new).await.unwrap();
     broker
+        .registry
+        .add_agent(&Caller::broker(), new)
+        .await
+        .unwrap();
+    broker
+        .policy
         .reload_policy(&Caller::broker())
         .await
         .unwrap()
@@ -102,6 +108,7 @@ async fn at_one_client(directory: &Path) {
     let journal = data.join("journal/000001.jsonl");
     let before = fs::metadata(&journal).unwrap().len();
     broker
+        .issuance
         .open_task(&caller, key.agent(), task())
         .await
         .unwrap();
@@ -123,6 +130,7 @@ async fn at_one_client(directory: &Path) {
         for _ in 0..50 {
             let begun = Instant::now();
             broker
+                .issuance
                 .open_task(&caller, key.agent(), task())
                 .await
                 .unwrap();

@@ -57,6 +57,9 @@ pub enum BrokerError {
     /// As many others as may at once are reading through the audit trail.
     #[error("too many reports over the audit trail are being made")]
     Busy,
+    /// Other brokers of the same ledger recorded first, time after time.
+    #[error("other brokers recorded first, time after time, so nothing was done: try again")]
+    Contended,
     /// There are as many as there may be; fewer later.
     #[error("{0}")]
     Full(String),
@@ -90,6 +93,7 @@ impl BrokerError {
             Self::Journal(_)
             | Self::Trail(_)
             | Self::Busy
+            | Self::Contended
             | Self::Full(_)
             | Self::Decisions(_)
             | Self::Files(_) => ReasonCode::Unavailable,
@@ -199,4 +203,14 @@ impl From<NotRecorded> for BrokerError {
 /// The reason to refuse a request whose pass cannot be minted.
 pub(crate) fn not_mintable(error: &MintError) -> Reason {
     Reason::new(error.code(), error.to_string())
+}
+
+/// Reading the past failed.
+pub(crate) fn trail(error: impl fmt::Display) -> BrokerError {
+    BrokerError::Trail(error.to_string())
+}
+
+/// A file of the broker's could not be read or written.
+pub(crate) fn files(error: impl fmt::Display) -> BrokerError {
+    BrokerError::Files(error.to_string())
 }

@@ -18,6 +18,8 @@
 )]
 
 mod broker;
+mod caller;
+mod change;
 mod disk;
 pub mod domain;
 mod error;
@@ -34,8 +36,12 @@ mod registry;
 mod trail;
 
 pub use crate::{
+    broker::Broker,
+    caller::Caller,
+    change::{Changes, Meters},
     domain::{
-        one_time_secret::OneTime,
+        assertions::UsedAssertion,
+        one_time_secret::OneTimeSecret,
         state::{
             State,
             live_task::{LiveTask, TaskEnd},
@@ -43,40 +49,45 @@ pub use crate::{
     },
     error::{BrokerError, Missing, ObjectKind},
     feed::{
-        hub::{HEARTBEAT, SignedFrame, Subscription},
+        hub::{Feed, HEARTBEAT, SignedFrame, Subscription},
         introspect::Introspected,
-        revoke::{RevocationView, Revoke, Revoked},
+        revoke::{RevocationView, Revocations, Revoke, Revoked},
+        server_verifiers::ServerVerifiers,
     },
     issuing::{
-        codes::{CodeError, CodeReason, Handed, Redemption, Refresh},
-        consent::{Ask, CLIENT_DOCUMENTS, CODE_LIVES, Offer, PersonsClient, REGISTERED_CLIENTS},
-        exchange::{Exchange, ExchangeError, SubjectPass},
-        issue::{IssueAgain, Issued, OpenTask},
-        revoke_token::{GivenBack, PassOwner},
+        codes::{CodeError, CodeReason, Codes, Handed, Redemption, Refresh},
+        consent::{
+            Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
+        },
+        exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
+        issue::{Issuance, Issued, Limits},
+        request::{IssueAgain, OpenTask},
+        revoke_token::{GivenBack, PassOwner, TokenRevocations},
         task_clients::{OpenedForClient, TaskClient},
-        tasks::{DelegationReport, DelegationView, ParentView, PassView, TaskView},
+        tasks::{DelegationReport, DelegationView, ParentView, PassView, TaskView, Tasks},
     },
     keys::{
         files::{KeyFileError, KeysAtRest},
-        keyring::{KeyView, KeyringError},
+        keyring::{KeyView, KeyringError, Keys},
         protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
+        store::KeyStore,
     },
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
     options::Options,
-    policy_store::{GrantWritten, PolicyView, RuleView},
+    policy_store::{GrantWritten, Policies, PolicyView, RuleView},
     registry::{
-        agents::{AgentView, NewAgent, ServerView},
+        agents::{AgentView, NewAgent, Registry, ServerView},
         client_secrets::SecretView,
         directory::{DirectoryError, Identity},
         dynamic_clients::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
-        operators::{NewOperator, OperatorToken},
+        operators::{NewOperator, OperatorToken, Operators},
         sign_in::SIGN_IN_LIVES,
         stewards::{StewardView, VerifiedSteward},
     },
     trail::{
         calls::{CallPage, CallView, Gap, Whose},
-        decisions::{DECISIONS_DIRECTORY, DecisionsError, RecordedReports},
+        decisions::{DECISIONS_DIRECTORY, Decisions, DecisionsError, RecordedReports},
+        reports::History,
         retention::Retention,
     },
 };
-pub use broker::{Broker, Caller, Meters, UsedAssertion};

@@ -1,41 +1,43 @@
 //! Starting a broker: lock, replay, rebuild, keys, first operator.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    BrokerError, DECISIONS_DIRECTORY, DirectoryError, KeyringError, NewOperator, Options, State,
-    broker::{Broker, Caller},
-    disk::reserve::Space,
+    Broker, BrokerError, Caller, Codes, Consents, DECISIONS_DIRECTORY, Decisions, DirectoryError,
+    Exchanges, Feed, History, Issuance, KeyringError, Keys, Limits, NewOperator, Operators,
+    Options, Policies, Registry, Revocations, ServerVerifiers, Tasks, TokenRevocations,
+    change::{Changes, Decided, View},
+    disk::reserve::DiskReserve,
     domain::{
-        assertions::Assertions,
-        event::{Event, KeyPurpose, KeyState, Role},
-        state::snapshot::{Saved, take_snapshot},
+        event::{LedgerEvent, Role},
+        state::{
+            cell::StateCell,
+            snapshot::{StateSnapshot, take_snapshot},
+        },
     },
-    feed::{hub::FeedHub, server_verifiers::Judges},
-    issuing::codes::Turns,
-    keys::{files::KeyFiles, keyring::Keyring},
+    error::files,
+    feed::hub::Hub,
+    issuing::keyed_locks::KeyedLocks,
+    keys::{
+        files::KeyFiles,
+        keyring::{KeysError, Rotation},
+    },
     ledger::{
-        file::{Apply, Head, Journal, OpenError, Options as JournalOptions, ReadError, Reader},
+        Ledger,
+        file::{
+            Apply, FileLedger, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
+        },
+        record::Head,
         tree::{TREE_DIRECTORY, Tree},
-        views::{Follower, Index, IndexError},
+        views::{Follower, Index, IndexError, Views},
     },
     policy::{Finding, PolicyErrors},
-    policy_store::PolicyStore,
-    registry::directory::Directory,
-    trail::{decisions::Decisions, reports},
+    registry::directory::{Directory, SharedDirectory},
+    trail::reports,
 };
 use hallpass_core::base::{
-    ids::KeyId,
     private_file,
     secret_file::{SecretFileError, write_secret},
     time::Clock,
@@ -117,26 +119,31 @@ impl Broker {
     /// See [`StartError`]: a second broker on one directory, damage in the journal, a key file that
     /// is missing or open to others, a policy that does not check.
     pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Opened, StartError> {
-        let broker = Self::recover(options, clock)?;
-        let (broker, mut recovery) = (broker.0, broker.1);
+        let (broker, recovery) = Self::recover(options, clock)?;
         let first_start = broker.state().keys.is_empty();
-        broker.make_first_keys().await?;
-        broker.follow_keys()?;
+        broker
+            .keys
+            .make_first_keys()
+            .await
+            .map_err(|error| match error {
+                KeysError::Keyring(error) => StartError::Keys(error),
+                KeysError::Broker(error) => StartError::Broker(error),
+            })?;
+        broker.keys.follow_keys()?;
         if broker.state().operators.is_empty() {
-            broker.make_first_operator().await?;
+            broker.write_admin_token().await?;
         }
-        let policy_warnings = broker.load_policy_at_start().await?;
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let issuer = broker.options.issuer.to_string();
-        let event = Event::BrokerStarted {
-            issuer,
-            version,
+        let policy_warnings = broker.policy.load_at_start().await?;
+        let started = LedgerEvent::BrokerStarted {
+            issuer: broker.options.issuer.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             recovery: recovery.clone(),
         };
-        broker
-            .record(&Caller::broker(), broker.now(), vec![event])
-            .await?;
-        recovery.shrink_to_fit();
+        let decide = |view: &View<'_>| {
+            let events = vec![started.clone()];
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, ()))
+        };
+        broker.changes.in_turn(&Caller::broker(), decide).await?;
         Ok(Opened {
             broker: Arc::new(broker),
             first_start,
@@ -145,10 +152,9 @@ impl Broker {
         })
     }
 
-    /// Replays the journal into a state and an index, and starts the writer.
+    /// Replays the journal into a state and views, and starts to write.
     fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
-        let space = Space::before_opening(&options.data_dir);
-        let segment_bytes = options.retention.segment_bytes;
+        let reserve = DiskReserve::before_opening(&options.data_dir);
         // A directory for keys may have been made for the broker; a key in it was not.
         let evidence = vec![
             "index",
@@ -157,27 +163,24 @@ impl Broker {
             "keys/root-1.key",
         ];
         let journal_options = JournalOptions {
-            segment_bytes,
+            segment_bytes: options.retention.segment_bytes,
             evidence,
             ..JournalOptions::default()
         };
-        let mut saved = Saved::new(&options.data_dir);
+        let mut saved = StateSnapshot::new(&options.data_dir);
         let (recovered, found) = Journal::restore(&options.data_dir, journal_options, &mut saved)?;
         let (mut state, tree) = saved.into_parts();
         let mut recovery = found.words();
         let reader = recovered.reader();
         refuse_older_copy(&reader, options.expected_head)?;
-        space.keep();
+        reserve.keep();
         let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
         let now = state.last_at();
         state.forget(now);
-        let assertions = Assertions::recorded(state.unexpired_assertions(now));
-        let (feed_sequence, _) = watch::channel(state.last_sequence());
-        let (sequence, _) = watch::channel(state.last_sequence());
-        let last_at = Arc::new(AtomicI64::new(now.unix_millis()));
+        let news = watch::Sender::new(state.last_sequence());
         let (state, index, tree) = (
-            Arc::new(RwLock::new(state)),
+            Arc::new(StateCell::new(state)),
             Arc::new(index),
             Arc::new(tree),
         );
@@ -186,82 +189,142 @@ impl Broker {
         let follower = Follower::start(Arc::clone(&index), |error| {
             tracing::error!(error = %error, "the index stopped following the journal; restart to rebuild it");
         })?;
-        let (folded, views) = (
-            (Arc::clone(&state), Arc::clone(&last_at)),
-            (follower, Arc::clone(&tree)),
-        );
-        let apply = applier(folded, views, (feed_sequence.clone(), sequence.clone()));
+        let applier = Applier {
+            state: Arc::clone(&state),
+            index: follower,
+            tree: Arc::clone(&tree),
+            news: news.clone(),
+        };
         let snapshots = take_snapshot(Arc::clone(&state), Arc::clone(&tree));
-        let journal = recovered.with_snapshots(snapshots).start(apply)?;
+        let journal = FileLedger::start(recovered.with_snapshots(snapshots), applier.boxed())?;
+        let parts = Parts {
+            journal: Arc::new(journal),
+            views: Views::new(index, reader),
+            state,
+            tree,
+            news,
+            reserve: Arc::new(reserve),
+            clock,
+        };
+        Ok((Self::wired(options, parts)?, recovery))
+    }
+
+    /// The use cases, over what was opened.
+    fn wired(options: Options, parts: Parts) -> Result<Self, StartError> {
+        let Parts {
+            journal,
+            views,
+            state,
+            tree,
+            news,
+            reserve,
+            clock,
+        } = parts;
         let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
+        let store = KeyFiles::new(keys, options.keys_at_rest.clone());
         let directory = Directory::open(options.data_dir.join("stewards.json"))?;
-        let policy = PolicyStore::new(options.policy_dir.clone())?;
-        let broker = Self {
-            clock,
-            journal,
-            reader,
-            index,
-            tree,
-            state,
-            last_at,
-            keyring: RwLock::new(Keyring::empty(KeyFiles::new(
-                keys,
-                options.keys_at_rest.clone(),
-            ))),
-            directory: Mutex::new(directory),
-            policy,
-            feed: FeedHub::default(),
-            judges: Judges::default(),
-            decisions: Decisions::open(&options.data_dir, options.decisions_bytes),
-            scans: Semaphore::new(reports::MAX_SCANS),
-            changes: tokio::sync::Mutex::new(()),
-            assertions,
-            turns: Turns::default(),
-            feed_sequence,
-            sequence,
-            meters: std::sync::OnceLock::new(),
-            space,
-            stopped: watch::Sender::new(false),
-            options,
+        let directory = Arc::new(SharedDirectory::new(directory));
+        let ledger: Arc<dyn Ledger> = Arc::<FileLedger>::clone(&journal);
+        let changes = Arc::new(Changes::new(ledger, state, clock, reserve));
+        let policy = Policies::new(Arc::clone(&changes), options.policy_dir.clone())?;
+        let policy = Arc::new(policy);
+        let limits = Limits {
+            issuer: options.issuer.clone(),
+            max_task_ttl: options.max_task_ttl,
+            max_pass_ttl: options.max_pass_ttl,
         };
-        Ok((broker, recovery))
-    }
-
-    /// The first key of every purpose that has none: a crash may have kept a part of the first ones.
-    async fn make_first_keys(&self) -> Result<(), StartError> {
-        let mut events = Vec::new();
-        let known: BTreeSet<KeyPurpose> = self
-            .state()
-            .keys
-            .keys()
-            .map(|(purpose, _)| *purpose)
-            .collect();
-        for purpose in KeyPurpose::ALL
-            .into_iter()
-            .filter(|purpose| !known.contains(purpose))
-        {
-            let public = self
-                .keyring
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .make(purpose, KeyId(1))?;
-            events.push(Event::KeyChanged {
-                purpose,
-                key: KeyId(1),
-                public,
-                state: KeyState::Active,
-                link: None,
-            });
-        }
-        if !events.is_empty() {
-            self.record(&Caller::broker(), self.now(), events).await?;
-        }
-        Ok(())
-    }
-
-    async fn make_first_operator(&self) -> Result<(), StartError> {
-        self.write_admin_token().await.map(drop)
+        let rotation = Rotation {
+            issuer: options.issuer.clone(),
+            overlap: options.rotation_overlap,
+            after: options.rotate_keys_after,
+        };
+        let keys = Arc::new(Keys::new(Arc::clone(&changes), Box::new(store), rotation));
+        let issuance = Arc::new(Issuance {
+            changes: Arc::clone(&changes),
+            policy: Arc::clone(&policy),
+            keys: Arc::clone(&keys),
+            directory: Arc::clone(&directory),
+            limits: limits.clone(),
+        });
+        let revocations = Arc::new(Revocations {
+            changes: Arc::clone(&changes),
+            keys: Arc::clone(&keys),
+            limits,
+        });
+        let tasks = Arc::new(Tasks {
+            changes: Arc::clone(&changes),
+            views: Some(views.clone()),
+        });
+        let feed = Arc::new(Feed {
+            changes: Arc::clone(&changes),
+            keys: Arc::clone(&keys),
+            issuer: options.issuer.clone(),
+            news,
+            hub: Hub::default(),
+        });
+        let verifiers = ServerVerifiers::new(Arc::clone(&changes), Arc::clone(&feed));
+        let verifiers = Arc::new(verifiers);
+        let decisions = Arc::new(Decisions::open(
+            &options.data_dir,
+            options.decisions_bytes,
+            Arc::clone(&changes),
+            views.clone(),
+        ));
+        Ok(Self {
+            consents: Arc::new(Consents {
+                changes: Arc::clone(&changes),
+                issuance: Arc::clone(&issuance),
+            }),
+            codes: Arc::new(Codes {
+                changes: Arc::clone(&changes),
+                issuance: Arc::clone(&issuance),
+                revocations: Arc::clone(&revocations),
+                tasks: Arc::clone(&tasks),
+                locks: KeyedLocks::default(),
+            }),
+            exchanges: Arc::new(Exchanges {
+                issuance: Arc::clone(&issuance),
+                verifiers: Arc::clone(&verifiers),
+            }),
+            token_revocations: Arc::new(TokenRevocations {
+                changes: Arc::clone(&changes),
+                verifiers: Arc::clone(&verifiers),
+            }),
+            registry: Arc::new(Registry {
+                changes: Arc::clone(&changes),
+                directory: Arc::clone(&directory),
+                policy: Arc::clone(&policy),
+                workloads: options.workloads.clone(),
+            }),
+            operators: Arc::new(Operators {
+                changes: Arc::clone(&changes),
+                keys: Arc::clone(&keys),
+            }),
+            history: Arc::new(History {
+                changes: Arc::clone(&changes),
+                views: views.clone(),
+                tree,
+                keys: Arc::clone(&keys),
+                directory,
+                decisions: Arc::clone(&decisions),
+                issuer: options.issuer.clone(),
+                max_pass_ttl: options.max_pass_ttl,
+                scans: Semaphore::new(reports::MAX_SCANS),
+            }),
+            issuance,
+            tasks,
+            revocations,
+            policy,
+            keys,
+            feed,
+            verifiers,
+            decisions,
+            options,
+            changes,
+            journal,
+            views,
+        })
     }
 
     /// Makes a new token for the operator `admin` and writes it to `operator.token` in the data
@@ -271,11 +334,11 @@ impl Broker {
     ///
     /// When it cannot be recorded or written.
     pub async fn write_admin_token(&self) -> Result<PathBuf, StartError> {
-        let operator = FIRST_OPERATOR
-            .parse()
-            .map_err(|error| BrokerError::Files(format!("{error}")))?;
+        let operator = FIRST_OPERATOR.parse().map_err(files)?;
         if self.state().operators.contains_key(&operator) {
-            self.remove_operator(&Caller::broker(), &operator).await?;
+            self.operators
+                .remove_operator(&Caller::broker(), &operator)
+                .await?;
         }
         let new = NewOperator {
             operator,
@@ -283,7 +346,7 @@ impl Broker {
             servers: BTreeSet::new(),
             ttl: FIRST_OPERATOR_TTL,
         };
-        let made = self.add_operator(&Caller::broker(), new).await?;
+        let made = self.operators.add_operator(&Caller::broker(), new).await?;
         let path = self.options.data_dir.join(OPERATOR_TOKEN_FILE);
         write_secret(&path, made.token.expose())?;
         Ok(path)
@@ -316,35 +379,38 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
     }
 }
 
-/// What the journal's writer does with every durable batch, before anyone has an answer.
-fn applier(
-    (state, last_at): (Arc<RwLock<State>>, Arc<AtomicI64>),
-    (index, tree): (Follower, Arc<Tree>),
-    (feed, all): (watch::Sender<u64>, watch::Sender<u64>),
-) -> Apply {
-    Box::new(move |records| {
-        let mut news = None;
-        {
-            let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
-            for record in records {
-                if state.apply(record) {
-                    news = Some(record.sequence);
-                }
+/// What was opened of one broker.
+struct Parts {
+    journal: Arc<FileLedger>,
+    views: Views,
+    state: Arc<StateCell>,
+    tree: Arc<Tree>,
+    news: watch::Sender<u64>,
+    reserve: Arc<DiskReserve>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is derived from every durable batch, before anyone has an answer.
+struct Applier {
+    state: Arc<StateCell>,
+    index: Follower,
+    tree: Arc<Tree>,
+    news: watch::Sender<u64>,
+}
+
+impl Applier {
+    fn boxed(self) -> Apply {
+        Box::new(move |records| {
+            let news = self.state.apply(records);
+            self.index.follow(records);
+            if let Err(error) = self.tree.append(records) {
+                tracing::error!(error = %error, "the files of the audit trail's tree could not be written");
             }
-            // While nobody else sees the state: whoever sees a record sees its time.
-            last_at.store(state.last_at().unix_millis(), Ordering::SeqCst);
-        }
-        index.follow(records);
-        if let Err(error) = tree.append(records) {
-            tracing::error!(error = %error, "the files of the audit trail's tree could not be written");
-        }
-        if let Some(sequence) = news {
-            feed.send_replace(sequence);
-        }
-        if let Some(last) = records.last() {
-            all.send_replace(last.sequence);
-        }
-    })
+            if let Some(sequence) = news {
+                self.news.send_replace(sequence);
+            }
+        })
+    }
 }
 
 fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
@@ -393,10 +459,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let broker = Broker::opened_in(home.path()).await;
         let held = broker.state();
-        let state = Arc::clone(&broker.state);
+        let state = Arc::clone(broker.changes.cell());
         let writer = thread::spawn(move || drop(state.write()));
         // Nobody else reads as soon as the writer waits.
-        while broker.state.try_read().is_ok() {
+        while broker.changes.cell().is_free() {
             thread::yield_now();
         }
         let ((told, time), asked) = (mpsc::channel(), Arc::clone(&broker));

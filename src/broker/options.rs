@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use crate::{KeysAtRest, Retention, ledger::file::Head};
+use crate::{KeysAtRest, Retention, ledger::record::Head};
 use hallpass_core::base::ids::{AgentId, IssuerUri};
 
 /// How a broker is run.

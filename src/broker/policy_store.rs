@@ -11,18 +11,19 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, StartError,
-    broker::{Broker, Caller},
-    domain::event::Event,
+    BrokerError, Caller, StartError,
+    change::{Changes, Decided, Turn, View},
+    domain::event::LedgerEvent,
     policy::{
         Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml,
     },
 };
 use hallpass_core::base::digest::Digest;
 
-/// The policy that is in force.
+/// The policy that is in force, and the files that it comes from.
 #[derive(Debug)]
-pub(crate) struct PolicyStore {
+pub struct Policies {
+    changes: Arc<Changes>,
     directory: PathBuf,
     current: RwLock<Arc<PolicySet>>,
 }
@@ -67,9 +68,10 @@ pub struct GrantWritten {
     pub policy: PolicyView,
 }
 
-impl PolicyStore {
-    pub(crate) fn new(directory: PathBuf) -> Result<Self, PolicyErrors> {
+impl Policies {
+    pub(crate) fn new(changes: Arc<Changes>, directory: PathBuf) -> Result<Self, PolicyErrors> {
         Ok(Self {
+            changes,
             directory,
             current: RwLock::new(Arc::new(PolicySet::empty()?)),
         })
@@ -82,14 +84,12 @@ impl PolicyStore {
     fn replace(&self, set: PolicySet) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
     }
-}
 
-impl Broker {
     /// The policy that is in force.
     #[must_use]
     pub fn policy(&self) -> PolicyView {
-        let set = self.policy.current();
-        let catalogue = self.state().catalogue();
+        let set = self.current();
+        let catalogue = self.changes.state().catalogue();
         let (errors, warnings) = set.check(&catalogue);
         let rule = |id: String, file: &str, line| RuleView {
             id,
@@ -98,7 +98,7 @@ impl Broker {
         };
         PolicyView {
             digest: set.digest(),
-            directory: self.policy.directory.display().to_string(),
+            directory: self.directory.display().to_string(),
             grants: set
                 .grants()
                 .map(|(grant, file, line)| rule(grant.id.to_string(), file, line))
@@ -119,8 +119,8 @@ impl Broker {
     /// Everything that is wrong in any file.
     pub fn check_policy(&self) -> Result<Vec<Finding>, PolicyErrors> {
         // The state is not held while files are read and compiled: its writer would wait, and everybody with it.
-        let catalogue = self.state().catalogue();
-        PolicySet::load(&self.policy.directory, &catalogue).map(|(_, warnings)| warnings)
+        let catalogue = self.changes.state().catalogue();
+        PolicySet::load(&self.directory, &catalogue).map(|(_, warnings)| warnings)
     }
 
     /// Puts the files into force; when anything is wrong in any of them, the old policy stays.
@@ -132,10 +132,10 @@ impl Broker {
         &self,
         caller: &Caller,
     ) -> Result<Result<PolicyView, PolicyErrors>, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let catalogue = self.state().catalogue();
-        match PolicySet::load(&self.policy.directory, &catalogue) {
-            Ok((set, _)) => self.put_into_force(caller, set).await.map(Ok),
+        let turn = self.changes.turn().await;
+        let catalogue = self.changes.state().catalogue();
+        match PolicySet::load(&self.directory, &catalogue) {
+            Ok((set, _)) => self.put_into_force(&turn, caller, set).await.map(Ok),
             Err(errors) => Ok(Err(errors)),
         }
     }
@@ -151,9 +151,9 @@ impl Broker {
         caller: &Caller,
         grant: &Grant,
     ) -> Result<Result<GrantWritten, PolicyErrors>, BrokerError> {
-        let _changing = self.changes.lock().await;
+        let turn = self.changes.turn().await;
         let name = format!("{}.toml", grant.id);
-        let path = self.policy.directory.join(&name);
+        let path = self.directory.join(&name);
         let text =
             grant_toml(grant).map_err(|error| BrokerError::invalid("grant", error.to_string()))?;
         let failed = |error: std::io::Error| {
@@ -166,10 +166,10 @@ impl Broker {
             )));
         }
         write_new(&path, &text).map_err(failed)?;
-        let catalogue = self.state().catalogue();
-        match PolicySet::load(&self.policy.directory, &catalogue) {
+        let catalogue = self.changes.state().catalogue();
+        match PolicySet::load(&self.directory, &catalogue) {
             Ok((set, _)) => {
-                let in_force = self.put_into_force(caller, set).await;
+                let in_force = self.put_into_force(&turn, caller, set).await;
                 // What was not recorded must not come into force with the next start.
                 let policy = in_force.inspect_err(|_| drop(fs::remove_file(&path)))?;
                 Ok(Ok(GrantWritten {
@@ -186,14 +186,17 @@ impl Broker {
 
     /// SECURITY: a guardrail that names what a new manifest calls otherwise would guard nothing, and a
     /// grant that does not check would stop the next start; so the policy is changed first.
-    pub(crate) fn refuse_policy_trouble(&self, catalogue: &Catalogue) -> Result<(), BrokerError> {
-        let policy = self.policy.current();
-        let (new, _) = policy.check(catalogue);
+    pub(crate) fn refuse_trouble(
+        &self,
+        before: &Catalogue,
+        after: &Catalogue,
+    ) -> Result<(), BrokerError> {
+        let policy = self.current();
+        let (new, _) = policy.check(after);
         if new.is_empty() {
             return Ok(());
         }
-        let before = self.state().catalogue();
-        let (old, _) = policy.check(&before);
+        let (old, _) = policy.check(before);
         let more: Vec<_> = new
             .iter()
             .filter(|finding| !old.contains(finding))
@@ -210,29 +213,28 @@ impl Broker {
 
     async fn put_into_force(
         &self,
+        turn: &Turn<'_>,
         caller: &Caller,
         set: PolicySet,
     ) -> Result<PolicyView, BrokerError> {
-        let (digest, grants, guardrails) =
-            (set.digest(), set.grants().len(), set.guardrails().len());
+        let loaded = LedgerEvent::PolicyLoaded {
+            digest: set.digest(),
+            grants: set.grants().len(),
+            guardrails: set.guardrails().len(),
+        };
+        let decide = |view: &View<'_>| {
+            let events = vec![loaded.clone()];
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, ()))
+        };
         // Recorded first: what decides is never something that the trail does not know.
-        self.record(
-            caller,
-            self.now(),
-            vec![Event::PolicyLoaded {
-                digest,
-                grants,
-                guardrails,
-            }],
-        )
-        .await?;
-        self.policy.replace(set);
+        turn.change(caller, decide).await?;
+        self.replace(set);
         Ok(self.policy())
     }
 
     /// At start: an absent directory is made, with a commented example and the schema.
-    pub(crate) async fn load_policy_at_start(&self) -> Result<Vec<Finding>, StartError> {
-        let directory = &self.policy.directory;
+    pub(crate) async fn load_at_start(&self) -> Result<Vec<Finding>, StartError> {
+        let directory = &self.directory;
         let made = |source| StartError::MakeDirectory {
             path: directory.clone(),
             source,
@@ -246,9 +248,10 @@ impl Broker {
             // Ours, and only for editors: what is validated against is compiled in.
             fs::write(&schema, SCHEMA).map_err(made)?;
         }
-        let catalogue = self.state().catalogue();
+        let catalogue = self.changes.state().catalogue();
         let (set, warnings) = PolicySet::load(directory, &catalogue)?;
-        self.put_into_force(&Caller::broker(), set).await?;
+        self.put_into_force(&self.changes.turn().await, &Caller::broker(), set)
+            .await?;
         Ok(warnings)
     }
 }

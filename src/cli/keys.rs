@@ -160,7 +160,7 @@ async fn rewrite(options: Options, done: &str, output: Output) -> Result<(), Cli
     let opened = Broker::open(options, Arc::new(SystemClock::default()))
         .await
         .map_err(CliError::failed)?;
-    let written = opened.broker.rewrite_key_files();
+    let written = opened.broker.keys.rewrite_key_files();
     let closed = opened.broker.close().await;
     let count = written.map_err(|error| {
         CliError::failed(error)

@@ -274,7 +274,7 @@ fn reload_on_hangup(
     let mut hangups = signal(SignalKind::hangup())?;
     Ok(tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            match broker.reload_policy(&Caller::broker()).await {
+            match broker.policy.reload_policy(&Caller::broker()).await {
                 Ok(Ok(policy)) => {
                     metrics.policy_reloaded(ReloadOutcome::Loaded);
                     tracing::info!(policy.digest = %policy.digest, grants = policy.grants.len(), "the policy was loaded anew");

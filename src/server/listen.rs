@@ -296,7 +296,7 @@ impl Server {
         };
         tracing::info!("draining");
         app.draining.send_replace(true);
-        app.broker.end_subscriptions();
+        app.broker.feed.end_subscriptions();
         main_handle.graceful_shutdown(Some(options.times.drain));
         if failed.is_none() {
             ended(main.await)?;
@@ -416,7 +416,7 @@ async fn maintain(app: Arc<App>) {
         }
         healthy = done.is_ok();
         app.limits.forget();
-        app.observer.followers(app.broker.subscribers());
+        app.observer.followers(app.broker.feed.subscribers());
     }
 }
 

@@ -4,13 +4,13 @@ use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use hallpass_broker::{
     domain::{
-        event::{Entry, Event, Subject},
+        event::{Entry, LedgerEvent, Subject},
         subjects::Subjects,
     },
     ledger::{
         audit::{AuditEvent, Trail},
         file::{Journal, Options, Record},
-        views::{Carried, Filter, Index, IndexError, Order, Trouble, Window},
+        views::{Carried, Filter, Index, IndexError, Order, Trouble, Views, Window},
     },
 };
 use hallpass_core::base::{digest::Digest, time::Timestamp};
@@ -41,7 +41,7 @@ fn open_with(
     Arc<Index>,
     hallpass_broker::ledger::views::Recovery,
 ) {
-    let (recovered, _) = Journal::open(dir, options, |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir, options, |_| {}).unwrap();
     let (index, recovery) = Index::open(dir, &recovered.reader()).unwrap();
     let index = Arc::new(index);
     let applied = Arc::clone(&index);
@@ -215,7 +215,7 @@ fn a_deleted_index_is_rebuilt_to_the_same_answers() {
 #[test]
 fn an_index_that_is_behind_catches_up() {
     let dir = written(story());
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| {})).unwrap();
     journal.append_blocking(vec![note(8), note(9)]).unwrap();
     drop(journal);
@@ -274,7 +274,7 @@ fn what_is_forgotten_leaves_the_rest_to_be_found_and_nothing_behind() {
     let refusals = || -> Vec<u64> {
         let found = all
             .iter()
-            .filter(|record| matches!(record.entry.event, Event::RequestRefused { .. }));
+            .filter(|record| matches!(record.entry.event, LedgerEvent::RequestRefused { .. }));
         found.map(|record| record.sequence).collect()
     };
     // In parts that end in the middle of a chunk.
@@ -308,7 +308,7 @@ fn an_index_that_knows_more_than_the_journal_stops_the_start() {
     let bytes = fs::read(&path).unwrap();
     let lines: Vec<_> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     fs::write(&path, lines[..5].concat()).unwrap();
-    let recovered = Journal::open(dir.path(), Options::default(), |_| {})
+    let recovered = <Journal>::open(dir.path(), Options::default(), |_| {})
         .unwrap()
         .0;
     // However often it is tried.
@@ -376,7 +376,7 @@ fn a_damaged_index_is_rebuilt_to_the_same_answers() {
 #[test]
 fn an_index_that_missed_records_refuses_to_answer() {
     let dir = written(story());
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let (index, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
     let last: Vec<Record> = recovered
         .reader()
@@ -420,7 +420,12 @@ fn a_record_that_goes_while_it_is_looked_for_is_gone_and_no_damage() {
         (sequence(4).unwrap(), sequence(5).unwrap()),
         (None, Some(5))
     );
-    assert_eq!(Trail::new(&index, &reader).event(4).unwrap(), None);
+    assert_eq!(
+        Trail::new(&Views::new(Arc::clone(&index), reader.clone()))
+            .event(4)
+            .unwrap(),
+        None
+    );
     // One that was never there is another matter.
     assert!(matches!(sequence(8), Err(IndexError::Damaged)));
 }
@@ -490,7 +495,8 @@ fn pages_of_the_trail_join_to_the_whole() {
     let dir = written(story());
     let (journal, index, _) = open(dir.path());
     let reader = journal.reader();
-    let trail = Trail::new(&index, &reader);
+    let views = Views::new(Arc::clone(&index), reader.clone());
+    let trail = Trail::new(&views);
     let filter = Filter {
         agent: "bot".parse().ok(),
         ..Filter::default()
@@ -532,7 +538,7 @@ fn hostile_text_cannot_end_a_line_or_drive_a_terminal() {
     let hostile = "a\r\n{\"seq\":1}\u{1b}[2J\u{9b}31m\u{7f}\u{2028}\u{202e}\u{e0041}\u{0}\"\\";
     let dir = written(vec![refused("bot", None, hostile)]);
     let (journal, index, _) = open(dir.path());
-    let event = Trail::new(&index, &journal.reader())
+    let event = Trail::new(&Views::new(Arc::clone(&index), journal.reader()))
         .event(1)
         .unwrap()
         .unwrap();
@@ -554,16 +560,16 @@ fn subjects_of(records: &[Record]) -> Vec<(u64, Timestamp, Subjects)> {
     } in records
     {
         match &entry.event {
-            Event::TaskOpened { task } => {
+            LedgerEvent::TaskOpened { task } => {
                 owners.insert(
                     task.task.clone(),
                     (task.agent.clone(), task.steward.clone()),
                 );
             }
-            Event::TokenIssued { task, token } => {
+            LedgerEvent::TokenIssued { task, token } => {
                 tasks.insert(token.revocation_id, task.clone());
             }
-            Event::DelegationReported { task, blocks, .. } => {
+            LedgerEvent::DelegationReported { task, blocks, .. } => {
                 for block in blocks {
                     tasks.entry(*block).or_insert_with(|| task.clone());
                 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hallpass_broker::{
     domain::event::{
-        Actor, AgentRecord, Entry, Event, RecordedReason, RevocationRecord, Subject, TaskRecord,
-        TokenRecord,
+        Actor, AgentRecord, Entry, LedgerEvent, RecordedReason, RevocationRecord, Subject,
+        TaskRecord, TokenRecord,
     },
     ledger::{
         Receipt,
@@ -51,7 +51,7 @@ pub fn block(n: u64) -> RevocationId {
     RevocationId::from_bytes(bytes)
 }
 
-pub fn entry(event: Event) -> Entry {
+pub fn entry(event: LedgerEvent) -> Entry {
     Entry {
         at: at(0),
         actor: Actor::Broker,
@@ -68,7 +68,7 @@ pub fn note(n: u64) -> Entry {
 }
 
 pub fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Entry {
-    entry(Event::TaskOpened {
+    entry(LedgerEvent::TaskOpened {
         task: TaskRecord {
             task: id("tsk", task),
             agent: agent.parse().unwrap(),
@@ -93,7 +93,7 @@ pub fn opened(task: u64, agent: &str, steward: u64, purpose: &str) -> Entry {
 pub fn issued(task: u64, token: u64, server: &str) -> Entry {
     let mut right = GrantedDetail::new(server.parse().unwrap());
     right.tools.push("read_ledger".parse().unwrap());
-    entry(Event::TokenIssued {
+    entry(LedgerEvent::TokenIssued {
         task: id("tsk", task),
         token: TokenRecord {
             revocation_id: block(token),
@@ -112,7 +112,7 @@ pub fn revoked(subject: Subject) -> Entry {
     let servers = BTreeSet::new();
     let (cut_off, expires_at) = (at(10), at(700));
     let reason = Some("lost laptop".to_owned());
-    entry(Event::Revoked {
+    entry(LedgerEvent::Revoked {
         revocation: RevocationRecord {
             subject,
             cut_off,
@@ -128,7 +128,7 @@ pub fn revoked(subject: Subject) -> Entry {
 
 pub fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
     let blocks = blocks.iter().map(|n| block(*n)).collect();
-    entry(Event::DelegationReported {
+    entry(LedgerEvent::DelegationReported {
         task: id("tsk", task),
         blocks,
         delegate: Some(delegate.to_owned()),
@@ -137,7 +137,7 @@ pub fn delegated(task: u64, blocks: &[u64], delegate: &str) -> Entry {
 }
 
 pub fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
-    entry(Event::RequestRefused {
+    entry(LedgerEvent::RequestRefused {
         agent: agent.parse().unwrap(),
         steward: id("stw", 1),
         task: task.map(|n| id("tsk", n)),
@@ -151,7 +151,7 @@ pub fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
 
 /// An agent whose key is any JSON at all.
 pub fn agent_entry(key: Value) -> Entry {
-    entry(Event::AgentSet {
+    entry(LedgerEvent::AgentSet {
         agent: AgentRecord {
             agent: "bot".parse().unwrap(),
             steward: id("stw", 1),

@@ -240,7 +240,13 @@ impl TestBroker {
                 .unwrap(),
         )
         .await;
-        let pinned = self.broker.key_document().unwrap().feed_key.thumbprint();
+        let pinned = self
+            .broker
+            .feed
+            .key_document()
+            .unwrap()
+            .feed_key
+            .thumbprint();
         let verifier =
             Verifier::builder(crate::ISSUER.parse().unwrap(), pinned, crate::manifest()).build();
         verifier
@@ -275,6 +281,7 @@ impl TestBroker {
         };
         let page = self
             .broker
+            .history
             .trail()
             .events(&Filter::default(), window)
             .unwrap();

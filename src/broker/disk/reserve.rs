@@ -15,13 +15,13 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::{
     BrokerError,
-    domain::event::{Actor, Event},
+    domain::event::{Actor, LedgerEvent},
 };
 use hallpass_core::base::private_file;
 
 /// The room in the data directory's file system.
 #[derive(Debug)]
-pub(crate) struct Space {
+pub(crate) struct DiskReserve {
     data_dir: PathBuf,
     /// Whether the reserve lies there, as far as this process knows.
     held: AtomicBool,
@@ -31,18 +31,18 @@ pub(crate) struct Space {
     low: AtomicBool,
 }
 
-impl Space {
+impl DiskReserve {
     /// Gives the reserve up when there is hardly any room beside it, so that the journal in `data_dir`
     /// can be opened: that cuts, notes and indexes.
     pub(crate) fn before_opening(data_dir: &Path) -> Self {
-        let space = Self {
+        let reserve = Self {
             data_dir: data_dir.to_owned(),
             held: AtomicBool::new(is_whole(&data_dir.join(RESERVE_FILE))),
             can_hold: AtomicBool::new(true),
             low: AtomicBool::new(false),
         };
-        space.make_room();
-        space
+        reserve.make_room();
+        reserve
     }
 
     /// Lays the reserve in again when there is room for it, and tells the log when that has changed.
@@ -72,12 +72,12 @@ impl Space {
     /// Refuses what makes rights while room is low. What ends rights passes; what operators do to that end, and what
     /// the broker does of itself, a start above all, may use the reserve. Agents may not: their completions would
     /// use it up.
-    pub(crate) fn admit(&self, actor: &Actor, events: &[Event]) -> Result<(), BrokerError> {
+    pub(crate) fn admit(&self, actor: &Actor, events: &[LedgerEvent]) -> Result<(), BrokerError> {
         // SECURITY: recorded by the broker and caused by anybody, so its reserve is not for these.
-        let is_a_strangers = |event: &Event| {
+        let is_a_strangers = |event: &LedgerEvent| {
             matches!(
                 event,
-                Event::ClientRegistered { .. } | Event::CodeUsed { .. }
+                LedgerEvent::ClientRegistered { .. } | LedgerEvent::CodeUsed { .. }
             )
         };
         let ends = events.iter().any(ends_rights);
@@ -174,41 +174,39 @@ fn is_whole(reserve: &Path) -> bool {
 
 /// Whether the event takes something away from somebody. Keys belong to it: before a key that leaked
 /// can be revoked there must be another.
-const fn ends_rights(event: &Event) -> bool {
+const fn ends_rights(event: &LedgerEvent) -> bool {
     match event {
-        Event::Revoked { .. }
-        | Event::TaskCompleted { .. }
-        | Event::OperatorRemoved { .. }
-        | Event::AgentRemoved { .. }
-        | Event::ServerRemoved { .. }
-        | Event::StewardErased { .. }
-        | Event::StewardUnidentified { .. }
-        | Event::CodeUsed { task: None, .. }
-        | Event::KeyChanged { .. } => true,
+        LedgerEvent::Revoked { .. }
+        | LedgerEvent::TaskCompleted { .. }
+        | LedgerEvent::OperatorRemoved { .. }
+        | LedgerEvent::AgentRemoved { .. }
+        | LedgerEvent::ServerRemoved { .. }
+        | LedgerEvent::StewardErased { .. }
+        | LedgerEvent::StewardUnidentified { .. }
+        | LedgerEvent::CodeUsed { task: None, .. }
+        | LedgerEvent::KeyChanged { .. } => true,
         // The journal's own, and no caller's to refuse.
-        Event::SegmentBegun { .. }
-        | Event::BrokerStarted { .. }
-        | Event::OperatorAdded { .. }
-        | Event::StewardAdded { .. }
-        | Event::StewardIdentified { .. }
-        | Event::AgentSet { .. }
-        | Event::ServerSet { .. }
-        | Event::ServerSecretsSet { .. }
-        | Event::PolicyLoaded { .. }
-        | Event::TaskOpened { .. }
-        | Event::TokenIssued { .. }
-        | Event::RequestRefused { .. }
-        | Event::DelegationReported { .. }
-        | Event::Reinstated { .. }
-        | Event::AssertionUsed { .. }
-        | Event::SignInCodeMade { .. }
-        | Event::SignedIn { .. }
-        | Event::ConsentGiven { .. }
-        | Event::CodeUsed { .. }
-        | Event::RefreshRotated { .. }
-        | Event::ClientRegistered { .. }
-        | Event::CallDecided { .. }
-        | Event::ReportsLost { .. } => false,
+        LedgerEvent::SegmentBegun { .. }
+        | LedgerEvent::BrokerStarted { .. }
+        | LedgerEvent::OperatorAdded { .. }
+        | LedgerEvent::StewardAdded { .. }
+        | LedgerEvent::StewardIdentified { .. }
+        | LedgerEvent::AgentSet { .. }
+        | LedgerEvent::ServerSet { .. }
+        | LedgerEvent::ServerSecretsSet { .. }
+        | LedgerEvent::PolicyLoaded { .. }
+        | LedgerEvent::TaskOpened { .. }
+        | LedgerEvent::TokenIssued { .. }
+        | LedgerEvent::RequestRefused { .. }
+        | LedgerEvent::DelegationReported { .. }
+        | LedgerEvent::Reinstated { .. }
+        | LedgerEvent::AssertionUsed { .. }
+        | LedgerEvent::SignInCodeMade { .. }
+        | LedgerEvent::SignedIn { .. }
+        | LedgerEvent::ConsentGiven { .. }
+        | LedgerEvent::CodeUsed { .. }
+        | LedgerEvent::RefreshRotated { .. }
+        | LedgerEvent::ClientRegistered { .. } => false,
     }
 }
 

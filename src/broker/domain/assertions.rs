@@ -5,8 +5,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::broker::UsedAssertion;
-use hallpass_core::base::{digest::Digest, time::Timestamp};
+use hallpass_core::base::{digest::Digest, ids::AgentId, time::Timestamp};
+
+/// An assertion that an agent proved itself with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedAssertion {
+    /// The agent.
+    pub agent: AgentId,
+    /// Digest of its `jti`.
+    pub jti: Digest,
+    /// Until when it must be remembered.
+    pub expires_at: Timestamp,
+}
 
 /// The assertions that were seen and have not expired.
 #[derive(Debug)]

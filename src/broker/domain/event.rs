@@ -1,5 +1,8 @@
 //! Events: everything that happened, each with enough to rebuild the state from.
 //!
+//! There are two chains and two types of events: [`LedgerEvent`] for what the broker did, which its state is folded
+//! from, and [`DecisionEvent`](crate::domain::decision::DecisionEvent) for what verifiers report.
+//!
 //! An event never holds a token, a proof, a private key or a person's name. New members are optional: an older
 //! build's journal can be read. A member that a build does not know stops its start: it could be a restriction.
 
@@ -8,13 +11,14 @@ use std::{
     fmt,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::domain::{
     client::{ClientProfile, ClientSecret},
     consent::{ConsentRecord, RegistrationRecord},
     parent::ParentPass,
+    subjects::Subjects,
 };
 use hallpass_core::{
     base::{
@@ -28,7 +32,6 @@ use hallpass_core::{
         time::Timestamp,
     },
     token::{GrantedDetail, RequestedDetail, manifest::Manifest},
-    wire::report::{CallReport, LostReports},
 };
 
 /// Who caused an event.
@@ -66,10 +69,32 @@ impl fmt::Display for Actor {
     }
 }
 
-/// An event on its way into the journal, with who caused it and by which request.
+/// What one chain of records tells of.
+pub trait ChainEvent:
+    fmt::Debug + Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// The event that begins a segment of the chain, with the digest of the snapshot that it begins with, if any.
+    fn segment_begun(snapshot: Option<Digest>) -> Self;
+
+    /// Whether it is the event that begins a segment.
+    fn begins_segment(&self) -> bool;
+
+    /// The digest of the snapshot that the segment begins with, when it is that event and there is one.
+    fn snapshot(&self) -> Option<Digest>;
+
+    /// The id of the token that it records as made.
+    fn made_token(&self) -> Option<RevocationId> {
+        None
+    }
+
+    /// Adds whom and what it names to `subjects`.
+    fn name_subjects(&self, subjects: &mut Subjects);
+}
+
+/// An event on its way into a chain, with who caused it and by which request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct Entry<E = LedgerEvent> {
     /// When the broker decided it.
     pub at: Timestamp,
     /// Who caused it.
@@ -84,13 +109,13 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Digest>,
     /// What happened.
-    pub event: Event,
+    pub event: E,
 }
 
-/// What happened.
+/// What happened in the broker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type", deny_unknown_fields)]
-pub enum Event {
+pub enum LedgerEvent {
     /// The broker started; names its issuer and version.
     BrokerStarted {
         /// The issuer.
@@ -311,52 +336,6 @@ pub enum Event {
         /// What was registered.
         registration: RegistrationRecord,
     },
-    /// A verifier told of a call that it decided. In the chain of decisions only, as is the next.
-    CallDecided {
-        /// What it told.
-        call: Box<CallReport>,
-        /// Whether that agrees with what the broker has recorded.
-        attribution: Attribution,
-    },
-    /// A verifier told that reports were lost before they were sent.
-    ReportsLost {
-        /// What it told.
-        lost: LostReports,
-    },
-}
-
-/// Whether a reported call agrees with the broker's own records. What does not is kept as it was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Attribution {
-    /// The task, its agent, its steward and the pass are as recorded.
-    Confirmed,
-    /// No such task was opened here.
-    UnknownTask,
-    /// The task is another agent's.
-    OtherAgent,
-    /// The task is for another steward.
-    OtherSteward,
-    /// The task has no such pass.
-    OtherPass,
-    /// Allowed, by a pass that has no rights at this server.
-    OtherServer,
-}
-
-impl Attribution {
-    /// As records spell it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::UnknownTask => "unknown_task",
-            Self::OtherAgent => "other_agent",
-            Self::OtherSteward => "other_steward",
-            Self::OtherPass => "other_pass",
-            Self::OtherServer => "other_server",
-        }
-    }
 }
 
 /// What a key signs.

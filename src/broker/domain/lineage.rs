@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    BrokerError, LiveTask, State, TaskEnd,
+    LiveTask, State, TaskEnd,
     domain::{
-        eligibility::refuse_suspended,
-        event::{Event, KeyPurpose, Subject, TaskRecord},
+        event::{LedgerEvent, Subject},
         parent::ParentPass,
         state::{AFTERLIFE, FeedNews},
     },
@@ -27,7 +26,7 @@ impl State {
     pub(crate) fn with_tasks_that_end(
         &mut self,
         news: FeedNews,
-        event: &Event,
+        event: &LedgerEvent,
         at: Timestamp,
     ) -> FeedNews {
         let (mut entries, mut servers) = match news {
@@ -59,10 +58,10 @@ impl State {
 
     /// The tasks that came of a pass which `event` ends: by what was recorded when it was exchanged, or because its
     /// agent, or a key that it went through, belongs by now to somebody who is revoked.
-    fn children_ended_by(&self, event: &Event) -> BTreeSet<TaskId> {
+    fn children_ended_by(&self, event: &LedgerEvent) -> BTreeSet<TaskId> {
         let mut children = self.lineage.candidates(event);
         let revoked: BTreeSet<&AgentId> = match event {
-            Event::Revoked { revocation } => self
+            LedgerEvent::Revoked { revocation } => self
                 .agents_of(&revocation.subject)
                 .map(|agent| &agent.agent)
                 .collect(),
@@ -88,8 +87,8 @@ impl State {
 
     /// SECURITY: the tasks on others' behalf for whose agents a steward answered who is revoked now, when those
     /// agents were removed since or given to another steward: nothing else in their passes tells of that one.
-    fn left_behind(&self, event: &Event) -> BTreeSet<TaskId> {
-        let Event::Revoked { revocation } = event else {
+    fn left_behind(&self, event: &LedgerEvent) -> BTreeSet<TaskId> {
+        let LedgerEvent::Revoked { revocation } = event else {
             return BTreeSet::new();
         };
         let Subject::Steward(steward) = &revocation.subject else {
@@ -105,69 +104,5 @@ impl State {
             .filter(|task| !is_still_theirs(&task.agent))
             .map(|task| task.task.clone())
             .collect()
-    }
-}
-
-/// Refuses a task whose parent has ended.
-///
-/// SECURITY: the records end a child with its parent, as far as they told of the child by then. This is for the
-/// pass that is minted while they do.
-pub(crate) fn refuse_ended_parent(state: &State, task: &TaskRecord) -> Result<(), BrokerError> {
-    let Some(parent) = &task.parent else {
-        return Ok(());
-    };
-    let ended = || BrokerError::TaskEnded("the pass that it came of has ended".to_owned());
-    let live: &LiveTask = state
-        .task(&parent.task)
-        .filter(|live| live.end.is_none())
-        .ok_or_else(ended)?;
-    if parent
-        .blocks
-        .iter()
-        .any(|block| live.revoked.contains(block) || state.is_revoked_block(block))
-    {
-        return Err(ended());
-    }
-    let first = live
-        .tokens
-        .iter()
-        .find(|token| parent.blocks.first() == Some(&token.revocation_id));
-    let issued_at = first.ok_or_else(ended)?.issued_at;
-    let agents = parent
-        .delegates
-        .iter()
-        .chain([&parent.agent])
-        .cloned()
-        .map(Subject::Agent);
-    let answers = state
-        .agent(&parent.agent)
-        .and_then(|agent| agent.answered_for_by());
-    let stewards = parent
-        .answered_for_by
-        .iter()
-        .chain(answers)
-        .chain([&parent.steward])
-        .cloned()
-        .map(Subject::Steward);
-    let servers = parent
-        .limits
-        .iter()
-        .map(|limit| Subject::Server(limit.server.clone()));
-    for subject in &agents.chain(stewards).chain(servers).collect::<Vec<_>>() {
-        refuse_suspended(state, subject)?;
-        if state
-            .cut_off(subject)
-            .is_some_and(|cut_off| issued_at <= cut_off)
-        {
-            return Err(ended());
-        }
-    }
-    let key_is_live = state
-        .live_keys(KeyPurpose::Root)
-        .any(|(id, _)| id == parent.key);
-    if key_is_live && !state.has_suspended_holder(&parent.holders) {
-        Ok(())
-    } else {
-        Err(ended())
     }
 }

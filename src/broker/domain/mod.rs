@@ -3,6 +3,7 @@
 pub(crate) mod assertions;
 pub mod client;
 pub mod consent;
+pub mod decision;
 pub(crate) mod eligibility;
 pub mod event;
 pub(crate) mod lineage;

@@ -9,9 +9,9 @@ use crate::domain::client::ClientSecret;
 use hallpass_core::base::{digest::Digest, random, time::Timestamp};
 
 /// A secret that was made a moment ago, to be told once. Never printed, wiped when dropped.
-pub struct OneTime(Zeroizing<String>);
+pub struct OneTimeSecret(Zeroizing<String>);
 
-impl OneTime {
+impl OneTimeSecret {
     /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, which read the same however a client encodes them, after a `prefix`
     /// that tells what it is when it is found.
     #[must_use]
@@ -63,9 +63,9 @@ impl OneTime {
     }
 }
 
-impl fmt::Debug for OneTime {
+impl fmt::Debug for OneTimeSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OneTime(…)")
+        f.write_str("OneTimeSecret(…)")
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_code_is_read_as_people_type_it() {
-        let code = OneTime::for_people();
+        let code = OneTimeSecret::for_people();
         let text = code.expose();
         assert_eq!((text.len(), text.matches('-').count()), (34, 6));
         let typed = [
@@ -135,7 +135,7 @@ mod tests {
         ] {
             assert_eq!(digest_of_typed(other), None, "{other:?}");
         }
-        assert_ne!(OneTime::for_people().expose(), text);
-        assert_eq!(format!("{code:?}"), "OneTime(…)");
+        assert_ne!(OneTimeSecret::for_people().expose(), text);
+        assert_eq!(format!("{code:?}"), "OneTimeSecret(…)");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::{Event, Subject, TaskRecord};
+use crate::domain::event::{LedgerEvent, Subject, TaskRecord};
 use hallpass_core::{
     base::ids::{AgentId, KeyId, RevocationId, StewardId, TaskId},
     token::GrantedDetail,
@@ -44,10 +44,10 @@ impl ParentPass {
     /// Whether `event` ends this pass, and so the task that came of it, for good: as far as this record can
     /// say. The broker knows besides whose an agent and a key became later.
     #[must_use]
-    pub fn is_ended_by(&self, event: &Event) -> bool {
+    pub fn is_ended_by(&self, event: &LedgerEvent) -> bool {
         match event {
-            Event::TaskCompleted { task, .. } => self.task == *task,
-            Event::Revoked { revocation } => match &revocation.subject {
+            LedgerEvent::TaskCompleted { task, .. } => self.task == *task,
+            LedgerEvent::Revoked { revocation } => match &revocation.subject {
                 Subject::RevocationId(id) => self.blocks.contains(id),
                 Subject::Task(task) => self.task == *task,
                 Subject::Agent(agent) => self.agent == *agent || self.delegates.contains(agent),
@@ -110,13 +110,13 @@ impl Lineage {
 
     /// The tasks that may have come of a pass which `event` ends: no other did.
     #[must_use]
-    pub fn candidates(&self, event: &Event) -> BTreeSet<TaskId> {
+    pub fn candidates(&self, event: &LedgerEvent) -> BTreeSet<TaskId> {
         let task = |task| self.children(task).cloned().collect();
         match event {
-            Event::TaskCompleted {
+            LedgerEvent::TaskCompleted {
                 task: completed, ..
             } => task(completed),
-            Event::Revoked { revocation } => match &revocation.subject {
+            LedgerEvent::Revoked { revocation } => match &revocation.subject {
                 Subject::Task(revoked) => task(revoked),
                 Subject::RevocationId(id) => self.of_block.get(id).cloned().unwrap_or_default(),
                 Subject::Agent(_) | Subject::Steward(_) | Subject::Key(_) => {

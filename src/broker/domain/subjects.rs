@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::event::{Actor, Entry, Event, Subject};
-use hallpass_core::base::ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId};
+use crate::domain::event::{Actor, ChainEvent, Entry, LedgerEvent, Subject};
+use hallpass_core::base::{
+    digest::Digest,
+    ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
+};
 
 /// Whom and what an entry is about. A task's agent and steward are in the entry that opened it;
 /// [`Index::subjects`](crate::ledger::views::Index::subjects) adds them.
@@ -26,7 +29,7 @@ pub struct Subjects {
 impl Subjects {
     /// Whom and what `entry` names.
     #[must_use]
-    pub fn of(entry: &Entry) -> Self {
+    pub fn of<E: ChainEvent>(entry: &Entry<E>) -> Self {
         let mut subjects = Self::default();
         match &entry.actor {
             Actor::Agent(agent) => subjects.add_agent(agent),
@@ -34,105 +37,8 @@ impl Subjects {
             Actor::Steward(steward) => subjects.add_steward(steward),
             Actor::Broker | Actor::Operator(_) => {}
         }
-        subjects.add_event(&entry.event);
+        entry.event.name_subjects(&mut subjects);
         subjects
-    }
-
-    fn add_event(&mut self, event: &Event) {
-        match event {
-            Event::BrokerStarted { .. }
-            | Event::SegmentBegun { .. }
-            | Event::KeyChanged { .. }
-            | Event::OperatorRemoved { .. }
-            | Event::PolicyLoaded { .. } => {}
-            Event::OperatorAdded {
-                servers,
-                revocation_id,
-                ..
-            } => {
-                self.servers.extend(servers.iter().cloned());
-                self.tokens.insert(*revocation_id);
-            }
-            Event::StewardAdded { steward }
-            | Event::StewardErased { steward }
-            | Event::StewardIdentified { steward, .. }
-            | Event::StewardUnidentified { steward }
-            | Event::SignInCodeMade { steward, .. }
-            | Event::SignedIn { steward, .. } => self.add_steward(steward),
-            Event::ConsentGiven { consent } => {
-                self.add_agent(&consent.agent);
-                self.add_steward(&consent.steward);
-                self.servers
-                    .extend(consent.details.iter().map(|detail| detail.server.clone()));
-            }
-            Event::CodeUsed {
-                agent,
-                steward,
-                task,
-                ..
-            } => {
-                self.add_agent(agent);
-                self.add_steward(steward);
-                self.tasks.extend(task.clone());
-            }
-            Event::RefreshRotated { task, .. } => self.add_task(task),
-            Event::ClientRegistered { registration } => self.add_agent(&registration.agent),
-            Event::AgentSet { agent } => {
-                self.add_agent(&agent.agent);
-                self.add_steward(&agent.steward);
-            }
-            Event::AgentRemoved { agent } | Event::AssertionUsed { agent, .. } => {
-                self.add_agent(agent)
-            }
-            Event::ServerSet { manifest } => self.add_server(&manifest.server),
-            Event::ServerSecretsSet { server, .. } | Event::ServerRemoved { server } => {
-                self.add_server(server)
-            }
-            Event::TaskOpened { task } => {
-                self.add_task(&task.task);
-                self.add_agent(&task.agent);
-                self.add_steward(&task.steward);
-                self.parents
-                    .extend(task.parent.as_ref().map(|parent| parent.task.clone()));
-            }
-            Event::TokenIssued { task, token } => {
-                self.add_task(task);
-                self.tokens.insert(token.revocation_id);
-                self.servers
-                    .extend(token.rights.iter().map(|right| right.server.clone()));
-            }
-            Event::RequestRefused {
-                agent,
-                steward,
-                task,
-                asked,
-                ..
-            } => {
-                self.add_agent(agent);
-                self.add_steward(steward);
-                self.tasks.extend(task.clone());
-                self.servers
-                    .extend(asked.iter().map(|right| right.server.clone()));
-            }
-            Event::TaskCompleted { task, .. } => self.add_task(task),
-            Event::DelegationReported { task, blocks, .. } => {
-                self.add_task(task);
-                self.tokens.extend(blocks.iter().copied());
-            }
-            Event::Revoked { revocation } => {
-                self.add_subject(&revocation.subject);
-                self.servers.extend(revocation.servers.iter().cloned());
-            }
-            Event::Reinstated { subject } => self.add_subject(subject),
-            Event::CallDecided { call, .. } => {
-                self.add_task(&call.task);
-                self.add_agent(&call.agent);
-                self.add_steward(&call.steward);
-                self.add_server(&call.server);
-                self.tokens.extend(call.chain.iter().copied());
-            }
-            Event::ReportsLost { lost } => self.add_server(&lost.server),
-        }
     }
 
     fn add_subject(&mut self, subject: &Subject) {
@@ -148,19 +54,137 @@ impl Subjects {
         }
     }
 
-    fn add_agent(&mut self, agent: &AgentId) {
+    pub(super) fn add_agent(&mut self, agent: &AgentId) {
         self.agents.insert(agent.clone());
     }
 
-    fn add_steward(&mut self, steward: &StewardId) {
+    pub(super) fn add_steward(&mut self, steward: &StewardId) {
         self.stewards.insert(steward.clone());
     }
 
-    fn add_task(&mut self, task: &TaskId) {
+    pub(super) fn add_task(&mut self, task: &TaskId) {
         self.tasks.insert(task.clone());
     }
 
-    fn add_server(&mut self, server: &ServerUri) {
+    pub(super) fn add_server(&mut self, server: &ServerUri) {
         self.servers.insert(server.clone());
+    }
+}
+
+impl ChainEvent for LedgerEvent {
+    fn segment_begun(snapshot: Option<Digest>) -> Self {
+        Self::SegmentBegun { snapshot }
+    }
+
+    fn begins_segment(&self) -> bool {
+        matches!(self, Self::SegmentBegun { .. })
+    }
+
+    fn snapshot(&self) -> Option<Digest> {
+        match self {
+            Self::SegmentBegun { snapshot } => *snapshot,
+            _ => None,
+        }
+    }
+
+    fn made_token(&self) -> Option<RevocationId> {
+        match self {
+            Self::TokenIssued { token, .. } => Some(token.revocation_id),
+            Self::OperatorAdded { revocation_id, .. } => Some(*revocation_id),
+            _ => None,
+        }
+    }
+
+    fn name_subjects(&self, subjects: &mut Subjects) {
+        match self {
+            Self::BrokerStarted { .. }
+            | Self::SegmentBegun { .. }
+            | Self::KeyChanged { .. }
+            | Self::OperatorRemoved { .. }
+            | Self::PolicyLoaded { .. } => {}
+            Self::OperatorAdded {
+                servers,
+                revocation_id,
+                ..
+            } => {
+                subjects.servers.extend(servers.iter().cloned());
+                subjects.tokens.insert(*revocation_id);
+            }
+            Self::StewardAdded { steward }
+            | Self::StewardErased { steward }
+            | Self::StewardIdentified { steward, .. }
+            | Self::StewardUnidentified { steward }
+            | Self::SignInCodeMade { steward, .. }
+            | Self::SignedIn { steward, .. } => subjects.add_steward(steward),
+            Self::ConsentGiven { consent } => {
+                subjects.add_agent(&consent.agent);
+                subjects.add_steward(&consent.steward);
+                subjects
+                    .servers
+                    .extend(consent.details.iter().map(|detail| detail.server.clone()));
+            }
+            Self::CodeUsed {
+                agent,
+                steward,
+                task,
+                ..
+            } => {
+                subjects.add_agent(agent);
+                subjects.add_steward(steward);
+                subjects.tasks.extend(task.clone());
+            }
+            Self::RefreshRotated { task, .. } => subjects.add_task(task),
+            Self::ClientRegistered { registration } => subjects.add_agent(&registration.agent),
+            Self::AgentSet { agent } => {
+                subjects.add_agent(&agent.agent);
+                subjects.add_steward(&agent.steward);
+            }
+            Self::AgentRemoved { agent } | Self::AssertionUsed { agent, .. } => {
+                subjects.add_agent(agent)
+            }
+            Self::ServerSet { manifest } => subjects.add_server(&manifest.server),
+            Self::ServerSecretsSet { server, .. } | Self::ServerRemoved { server } => {
+                subjects.add_server(server)
+            }
+            Self::TaskOpened { task } => {
+                subjects.add_task(&task.task);
+                subjects.add_agent(&task.agent);
+                subjects.add_steward(&task.steward);
+                subjects
+                    .parents
+                    .extend(task.parent.as_ref().map(|parent| parent.task.clone()));
+            }
+            Self::TokenIssued { task, token } => {
+                subjects.add_task(task);
+                subjects.tokens.insert(token.revocation_id);
+                subjects
+                    .servers
+                    .extend(token.rights.iter().map(|right| right.server.clone()));
+            }
+            Self::RequestRefused {
+                agent,
+                steward,
+                task,
+                asked,
+                ..
+            } => {
+                subjects.add_agent(agent);
+                subjects.add_steward(steward);
+                subjects.tasks.extend(task.clone());
+                subjects
+                    .servers
+                    .extend(asked.iter().map(|right| right.server.clone()));
+            }
+            Self::TaskCompleted { task, .. } => subjects.add_task(task),
+            Self::DelegationReported { task, blocks, .. } => {
+                subjects.add_task(task);
+                subjects.tokens.extend(blocks.iter().copied());
+            }
+            Self::Revoked { revocation } => {
+                subjects.add_subject(&revocation.subject);
+                subjects.servers.extend(revocation.servers.iter().cloned());
+            }
+            Self::Reinstated { subject } => subjects.add_subject(subject),
+        }
     }
 }

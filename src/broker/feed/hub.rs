@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -16,15 +16,19 @@ use std::{
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    BrokerError, KeyringError, ObjectKind, State,
-    broker::Broker,
-    domain::{
-        event::{KeyPurpose, KeyState},
-        state::FeedNews,
-    },
+    BrokerError, ObjectKind, State,
+    change::Changes,
+    domain::{event::KeyPurpose, state::FeedNews},
+    error::files,
+    keys::keyring::Keys,
 };
 use hallpass_core::{
-    base::{format::Format, ids::ServerUri, key::PublicKey, time::Timestamp},
+    base::{
+        format::Format,
+        ids::{IssuerUri, ServerUri},
+        key::PublicKey,
+        time::Timestamp,
+    },
     wire::document::{Frame, KeyDocument, RootKeyEntry},
 };
 
@@ -75,15 +79,26 @@ impl Subscription {
     }
 }
 
-/// Who follows what.
+/// The feed of every server.
+#[derive(Debug)]
+pub struct Feed {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) issuer: IssuerUri,
+    /// The last record that concerns the feed.
+    pub(crate) news: watch::Sender<u64>,
+    pub(crate) hub: Hub,
+}
+
+/// The subscriptions.
 #[derive(Debug, Default)]
-pub(crate) struct FeedHub {
+pub(crate) struct Hub {
     /// The latest signed time, in milliseconds: frames never go back, even when the clock does.
     signed_at: AtomicI64,
     servers: Mutex<HashMap<ServerUri, broadcast::Sender<SignedFrame>>>,
 }
 
-impl FeedHub {
+impl Hub {
     /// `now`, or the latest time that was signed when that is later.
     fn signing_time(&self, now: Timestamp) -> Timestamp {
         let before = self
@@ -91,9 +106,13 @@ impl FeedHub {
             .fetch_max(now.unix_millis(), Ordering::SeqCst);
         now.max(Timestamp::from_unix_millis(before))
     }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<ServerUri, broadcast::Sender<SignedFrame>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Broker {
+impl Feed {
     /// A signed frame for `server`: a snapshot, or what happened after `since`.
     ///
     /// # Errors
@@ -105,20 +124,19 @@ impl Broker {
         since: Option<u64>,
     ) -> Result<SignedFrame, BrokerError> {
         let (frame, at) = {
-            let state = self.state();
+            let state = self.changes.state();
             // Under the state's lock and never twice the same way back: a later state has a later time.
-            let at = self.feed.signing_time(self.now());
+            let at = self.hub.signing_time(self.changes.now());
             if !state.servers.contains_key(server) {
                 return Err(BrokerError::not_found(ObjectKind::Server, server));
             }
             let since = since.filter(|since| state.remembers_since(*since));
-            (build_frame(&state, (self.issuer(), server), since, at), at)
+            (build_frame(&state, (&self.issuer, server), since, at), at)
         };
-        let keyring = self.keyring();
-        let files = |error: String| BrokerError::Files(error);
-        let key = keyring.feed().map_err(|error| files(error.to_string()))?;
-        let text = frame.sign(key).map_err(|error| files(error.to_string()))?;
-        if let Some(meters) = self.meters.get() {
+        let keyring = self.keys.ring();
+        let key = keyring.feed().map_err(files)?;
+        let text = frame.sign(key).map_err(files)?;
+        if let Some(meters) = self.changes.meters() {
             (meters.frame_signed)();
         }
         Ok(SignedFrame {
@@ -147,11 +165,7 @@ impl Broker {
     /// How many subscribers there are.
     #[must_use]
     pub fn subscribers(&self) -> usize {
-        let servers = self
-            .feed
-            .servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let servers = self.hub.servers();
         servers
             .values()
             .map(broadcast::Sender::receiver_count)
@@ -164,19 +178,18 @@ impl Broker {
     ///
     /// When there is no key to sign frames or heads with.
     pub fn key_document(&self) -> Result<KeyDocument, BrokerError> {
-        let files = |error: KeyringError| BrokerError::Files(error.to_string());
         let (feed_key, checkpoint_key) = {
-            let keyring = self.keyring();
+            let keyring = self.keys.ring();
             (
                 keyring.feed().map_err(files)?.public(),
                 keyring.checkpoint().map_err(files)?.public(),
             )
         };
-        let state = self.state();
+        let state = self.changes.state();
         Ok(KeyDocument {
             v: Format::One,
-            iss: self.issuer().clone(),
-            at: self.now(),
+            iss: self.issuer.clone(),
+            at: self.changes.now(),
             keys: root_keys(&state),
             feed_key,
             feed_key_chain: state.feed_key_chain.clone(),
@@ -186,42 +199,34 @@ impl Broker {
     }
 
     fn follow(self: &Arc<Self>, server: &ServerUri) -> broadcast::Receiver<SignedFrame> {
-        let mut servers = self
-            .feed
-            .servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.hub.servers();
         if let Some(sender) = servers.get(server) {
             return sender.subscribe();
         }
         let (sender, receiver) = broadcast::channel(BACKLOG);
         servers.insert(server.clone(), sender.clone());
-        let news = self.feed_sequence.subscribe();
+        let news = self.news.subscribe();
         let publisher = Publisher {
-            broker: Arc::downgrade(self),
+            feed: Arc::downgrade(self),
             server: server.clone(),
             sender,
         };
         // Read here, before the first frame is built: what happens in between is told twice, not never.
-        let told = self.state().last_sequence();
+        let told = self.changes.state().last_sequence();
         tokio::spawn(publisher.run(news, told));
         receiver
     }
 
     /// Ends every subscription, so that a draining server can stop.
     pub fn end_subscriptions(&self) {
-        self.feed
-            .servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.hub.servers().clear();
         // Wakes the publishers, who then see that they are not wanted.
-        self.feed_sequence.send_modify(|_| {});
+        self.news.send_modify(|_| {});
     }
 }
 
 struct Publisher {
-    broker: std::sync::Weak<Broker>,
+    feed: Weak<Feed>,
     server: ServerUri,
     sender: broadcast::Sender<SignedFrame>,
 }
@@ -230,17 +235,17 @@ impl Publisher {
     async fn run(self, mut news: watch::Receiver<u64>, mut told: u64) {
         loop {
             let woken = tokio::time::timeout(HEARTBEAT, news.changed()).await;
-            let Some(broker) = self.broker.upgrade() else {
+            let Some(feed) = self.feed.upgrade() else {
                 return;
             };
-            if matches!(woken, Ok(Err(_))) || !self.is_wanted(&broker) {
+            if matches!(woken, Ok(Err(_))) || !self.is_wanted(&feed) {
                 return;
             }
-            if woken.is_ok() && !has_urgent_news(&broker.state(), told) {
+            if woken.is_ok() && !has_urgent_news(&feed.changes.state(), told) {
                 tokio::time::sleep(COALESCE).await;
             }
             news.mark_unchanged();
-            match broker.feed_frame(&self.server, Some(told)) {
+            match feed.feed_frame(&self.server, Some(told)) {
                 Ok(frame) => {
                     told = frame.sequence;
                     // Nobody listening is no error; the next heartbeat ends this task.
@@ -248,12 +253,7 @@ impl Publisher {
                 }
                 Err(error) => {
                     tracing::warn!(server = %self.server, error = %error, "the feed of a server ends");
-                    broker
-                        .feed
-                        .servers
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&self.server);
+                    feed.hub.servers().remove(&self.server);
                     return;
                 }
             }
@@ -262,12 +262,8 @@ impl Publisher {
 
     /// Whether anybody follows; when not, the entry is taken out under the lock, so that the next
     /// subscriber starts a new publisher.
-    fn is_wanted(&self, broker: &Broker) -> bool {
-        let mut servers = broker
-            .feed
-            .servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn is_wanted(&self, feed: &Feed) -> bool {
+        let mut servers = feed.hub.servers();
         let is_ours = servers
             .get(&self.server)
             .is_some_and(|sender| sender.same_channel(&self.sender));
@@ -285,7 +281,7 @@ fn has_urgent_news(state: &State, told: u64) -> bool {
 
 fn build_frame(
     state: &State,
-    (issuer, server): (&hallpass_core::base::ids::IssuerUri, &ServerUri),
+    (issuer, server): (&IssuerUri, &ServerUri),
     since: Option<u64>,
     at: Timestamp,
 ) -> Frame {
@@ -343,8 +339,8 @@ fn root_keys(state: &State) -> Vec<RootKeyEntry> {
 
 /// Every feed key to be trusted from now on; one that is pending will sign soon.
 fn feed_keys(state: &State) -> Vec<PublicKey> {
-    let live = state
+    state
         .live_keys(KeyPurpose::Feed)
-        .filter(|(_, entry)| entry.state != KeyState::Revoked);
-    live.map(|(_, entry)| entry.public).collect()
+        .map(|(_, entry)| entry.public)
+        .collect()
 }

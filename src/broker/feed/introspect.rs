@@ -1,6 +1,6 @@
 //! Introspection: what a pass is worth at one server, for a server that cannot verify it by itself.
 
-use crate::{BrokerError, broker::Broker};
+use crate::{BrokerError, ServerVerifiers};
 use hallpass_core::{
     base::{
         ids::{AgentId, ServerUri, StewardId, ToolName},
@@ -33,7 +33,7 @@ pub struct Introspected {
     pub plain: GrantedDetail,
 }
 
-impl Broker {
+impl ServerVerifiers {
     /// What `token` is worth at `server`; `None` when that is nothing: it is no pass, is not for this server, was
     /// revoked, has ended, or the server was revoked.
     ///
@@ -45,13 +45,13 @@ impl Broker {
         server: &ServerUri,
         token: &str,
     ) -> Result<Option<Introspected>, BrokerError> {
-        let Some((judge, pass)) = self.admitted(server, token)? else {
+        let Some((verifier, pass)) = self.admitted(server, token)? else {
             return Ok(None);
         };
         let verified = broker_side::verified(&pass);
         let claims = verified.claims();
         let lineage = {
-            let state = self.state();
+            let state = self.changes().state();
             let Some((live, _)) = state.issued(verified) else {
                 return Ok(None);
             };
@@ -67,7 +67,7 @@ impl Broker {
         } else {
             plain(server, &rights)
         };
-        let plain = cleared(&judge, &pass, plain);
+        let plain = cleared(&verifier, &pass, plain);
         Ok(Some(Introspected {
             agent: claims.agent.clone(),
             on_behalf_of: lineage,
@@ -104,18 +104,20 @@ fn plain(server: &ServerUri, rights: &[GrantedDetail]) -> GrantedDetail {
     plain
 }
 
-/// What of `plain` the server's own judge would let through now.
-fn cleared(judge: &Verifier, pass: &Pass, mut plain: GrantedDetail) -> GrantedDetail {
-    plain
-        .tools
-        .retain(|tool| judge.clear(pass, &Call::tool(tool.as_str(), None)).is_ok());
+/// What of `plain` the server's own verifier would let through now.
+fn cleared(verifier: &Verifier, pass: &Pass, mut plain: GrantedDetail) -> GrantedDetail {
+    plain.tools.retain(|tool| {
+        verifier
+            .clear(pass, &Call::tool(tool.as_str(), None))
+            .is_ok()
+    });
     plain.prompts.retain(|prompt| {
-        judge
+        verifier
             .clear(pass, &Call::prompt(prompt.as_str(), None))
             .is_ok()
     });
     plain
         .resources
-        .retain(|tree| judge.clear(pass, &Call::resource(tree.as_str())).is_ok());
+        .retain(|tree| verifier.clear(pass, &Call::resource(tree.as_str())).is_ok());
     plain
 }

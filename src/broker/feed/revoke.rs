@@ -1,16 +1,17 @@
-//! Revoking: durable first, then told to every verifier concerned.
+//! Revoking: durable first, then sent to every verifier concerned.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, LiveTask, ObjectKind, State,
-    broker::{Broker, Caller},
+    BrokerError, Caller, Limits, LiveTask, ObjectKind, State,
+    change::{Changes, Decided, Done, View, recorded},
     domain::{
-        event::{Event, KeyPurpose, KeyState, RevocationRecord, Subject},
+        event::{KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
         state::AFTERLIFE,
     },
+    keys::keyring::Keys,
 };
 use hallpass_core::base::{
     ids::{KeyId, ServerUri, TaskId},
@@ -59,8 +60,16 @@ pub struct RevocationView {
     pub task_id: Option<TaskId>,
 }
 
-impl Broker {
-    /// Revokes. When it returns, no crash can undo it, and verifiers are being told.
+/// Revoking and reinstating.
+#[derive(Debug)]
+pub struct Revocations {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) limits: Limits,
+}
+
+impl Revocations {
+    /// Revokes. When it returns, no crash can undo it, and verifiers are being sent it.
     ///
     /// A block's id need not be known: a pass may have been narrowed offline. Everything else must
     /// be registered.
@@ -69,12 +78,9 @@ impl Broker {
     ///
     /// When there is no such subject, it is the only root key, or it cannot be recorded.
     pub async fn revoke(&self, caller: &Caller, revoke: Revoke) -> Result<Revoked, BrokerError> {
-        let _changing = self.changes.lock().await;
-        if revoke
-            .reason
-            .as_ref()
-            .is_some_and(|reason| reason.len() > MAX_REASON_BYTES)
-        {
+        let turn = self.changes.turn().await;
+        let is_too_long = |reason: &String| reason.len() > MAX_REASON_BYTES;
+        if revoke.reason.as_ref().is_some_and(is_too_long) {
             return Err(BrokerError::invalid(
                 "reason",
                 format!("at most {MAX_REASON_BYTES} bytes"),
@@ -86,22 +92,27 @@ impl Broker {
                 "goes with `revocation_id` only",
             ));
         }
-        let now = self.now();
-        let revocation = self.describe(revoke, now)?;
-        let mut events = Vec::new();
-        if let Subject::Key(key) = revocation.subject {
-            events = retire_at_once(&self.state(), key)?;
-        }
-        events.push(Event::Revoked {
-            revocation: revocation.clone(),
-        });
-        let receipt = self.record(caller, now, events).await?;
+        let decide = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            let revocation = self.describe(&state, &revoke, now)?;
+            let mut events = match revocation.subject {
+                Subject::Key(key) => retire_at_once(&state, key)?,
+                _ => Vec::new(),
+            };
+            events.push(LedgerEvent::Revoked {
+                revocation: revocation.clone(),
+            });
+            Ok::<_, BrokerError>(Decided::record(now, events, revocation))
+        };
+        let done: Done<RevocationRecord> = turn.change(caller, decide).await?;
+        let (revocation, receipt) = (done.value, recorded(done.receipt)?);
         if matches!(revocation.subject, Subject::Key(_)) {
-            self.follow_keys()?;
+            self.keys.follow_keys()?;
         }
         // As it was applied: it may reach more than was known when it was asked for.
         let sequence = receipt.sequence();
         let view = self
+            .changes
             .state()
             .revocations
             .get(&sequence)
@@ -115,19 +126,22 @@ impl Broker {
     ///
     /// When it is not revoked, or it cannot be recorded.
     pub async fn reinstate(&self, caller: &Caller, subject: Subject) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        if !self.state().is_suspended(&subject) {
-            return Err(BrokerError::Conflict("it is not revoked".to_owned()));
-        }
-        self.record(caller, self.now(), vec![Event::Reinstated { subject }])
-            .await
-            .map(drop)
+        let decide = |view: &View<'_>| {
+            if !view.state().is_suspended(&subject) {
+                return Err(BrokerError::Conflict("it is not revoked".to_owned()));
+            }
+            let subject = subject.clone();
+            let events = vec![LedgerEvent::Reinstated { subject }];
+            Ok(Decided::record(view.now(), events, ()))
+        };
+        self.changes.in_turn(caller, decide).await?;
+        Ok(())
     }
 
     /// Revocations that still matter, newest first, those before sequence `before`, at most `limit`.
     #[must_use]
     pub fn revocations(&self, before: Option<u64>, limit: usize) -> Vec<Revoked> {
-        let state = self.state();
+        let state = self.changes.state();
         let older = state.revocations.range(..before.unwrap_or(u64::MAX)).rev();
         older
             .take(limit)
@@ -138,8 +152,12 @@ impl Broker {
             .collect()
     }
 
-    fn describe(&self, revoke: Revoke, now: Timestamp) -> Result<RevocationRecord, BrokerError> {
-        let state = self.state();
+    fn describe(
+        &self,
+        state: &State,
+        revoke: &Revoke,
+        now: Timestamp,
+    ) -> Result<RevocationRecord, BrokerError> {
         let mut task: Option<&LiveTask> = None;
         match &revoke.subject {
             // SECURITY: only a block that was minted here says whom a revocation concerns. Any other may
@@ -169,14 +187,14 @@ impl Broker {
             Subject::Server(server) => BTreeSet::from([server.clone()]),
             _ => task.map(LiveTask::servers).unwrap_or_default(),
         };
-        let longest = now.plus(self.options.max_pass_ttl).plus(AFTERLIFE);
+        let longest = now.plus(self.limits.max_pass_ttl).plus(AFTERLIFE);
         Ok(RevocationRecord {
-            subject: revoke.subject,
+            subject: revoke.subject.clone(),
             cut_off: now,
             // A task may be renewed in this very moment, so its end counts and not its last pass's.
             expires_at: task.map_or(longest, |task| task.record.ends_at.plus(AFTERLIFE)),
             only_token: revoke.only_token,
-            reason: revoke.reason,
+            reason: revoke.reason.clone(),
             task: task.map(|task| task.record.task.clone()),
             appended_to: None,
             servers,
@@ -186,9 +204,9 @@ impl Broker {
 
 /// The key is revoked now. Were it the one that signs, a pending one takes over without waiting until
 /// every verifier has heard of it: better refused for a moment than signed with a key that leaked.
-fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<Event>, BrokerError> {
+fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<LedgerEvent>, BrokerError> {
     let purpose = KeyPurpose::Root;
-    let changed = |key, public, state| Event::KeyChanged {
+    let changed = |key, public, state| LedgerEvent::KeyChanged {
         purpose,
         key,
         public,

@@ -1,20 +1,26 @@
-//! The broker's own judges: one verifier for each server that somebody asks about here.
+//! In-process verifiers, one for each server that is asked about here: used by introspection and token exchange.
 //!
 //! What a pass is worth at a server is said by what the server itself would run: the same code over the same
 //! signed frames, brought up to date with every question.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{BrokerError, LiveTask, State, broker::Broker, domain::event::TokenRecord};
+use crate::{
+    BrokerError, Feed, LiveTask, ObjectKind, State, change::Changes, domain::event::TokenRecord,
+};
 use hallpass_core::{base::ids::ServerUri, token::VerifiedPass};
 use hallpass_verify::{Denial, FrameError, Pass, Verifier, broker_side};
 
-/// The judges, by server.
-#[derive(Debug, Default)]
-pub(crate) struct Judges(Mutex<HashMap<ServerUri, Arc<Verifier>>>);
+/// The broker's own verifiers, by server.
+#[derive(Debug)]
+pub struct ServerVerifiers {
+    changes: Arc<Changes>,
+    feed: Arc<Feed>,
+    known: Mutex<HashMap<ServerUri, Arc<Verifier>>>,
+}
 
 impl State {
     /// The records of a pass of which every block is genuine: its task, which is open, and what was minted.
@@ -32,13 +38,25 @@ impl State {
     }
 }
 
-impl Broker {
-    /// The pass that `token` is, when a root key of this broker signed it; whether it lives is another question.
-    pub(crate) fn genuine(&self, token: &str) -> Result<Option<VerifiedPass>, BrokerError> {
-        Ok(broker_side::verify_signatures(&self.key_document()?, token).ok())
+impl ServerVerifiers {
+    pub(crate) fn new(changes: Arc<Changes>, feed: Arc<Feed>) -> Self {
+        Self {
+            changes,
+            feed,
+            known: Mutex::default(),
+        }
     }
 
-    /// The pass that `token` is, when the judge for `server` admits it now, with that judge.
+    pub(super) const fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
+    /// The pass that `token` is, when a root key of this broker signed it; whether it lives is another question.
+    pub(crate) fn genuine(&self, token: &str) -> Result<Option<VerifiedPass>, BrokerError> {
+        Ok(broker_side::verify_signatures(&self.feed.key_document()?, token).ok())
+    }
+
+    /// The pass that `token` is, when the verifier for `server` admits it now, with that verifier.
     ///
     /// # Errors
     ///
@@ -48,73 +66,75 @@ impl Broker {
         server: &ServerUri,
         token: &str,
     ) -> Result<Option<(Arc<Verifier>, Pass)>, BrokerError> {
-        let judge = match self.judge(server) {
-            Ok(judge) => judge,
+        let verifier = match self.current(server) {
+            Ok(verifier) => verifier,
             // It was removed: nothing is worth anything there.
             Err(BrokerError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match broker_side::verify_without_possession(&judge, token)
-            .and_then(|pass| judge.admit(&pass).map(|_| pass))
+        match broker_side::verify_without_possession(&verifier, token)
+            .and_then(|pass| verifier.admit(&pass).map(|_| pass))
         {
-            Ok(pass) => Ok(Some((judge, pass))),
+            Ok(pass) => Ok(Some((verifier, pass))),
             Err(Denial::Refused(_)) => Ok(None),
             Err(fault) => Err(BrokerError::Internal(fault.to_string())),
         }
     }
 
-    /// The judge for `server`, which knows all that is news to verifiers by now.
+    /// The verifier for `server`, which knows all that is news to verifiers by now.
     ///
     /// # Errors
     ///
     /// When there is no such server, or no key to sign with.
-    fn judge(&self, server: &ServerUri) -> Result<Arc<Verifier>, BrokerError> {
-        let known = self.judges().get(server).cloned();
-        if let Some(judge) = known {
-            let have = judge.memory().sequence;
+    fn current(&self, server: &ServerUri) -> Result<Arc<Verifier>, BrokerError> {
+        let known = self.known().get(server).cloned();
+        if let Some(verifier) = known {
+            let have = verifier.memory().sequence;
             let (is_there, is_current) = {
-                let state = self.state();
+                let state = self.changes.state();
                 (
                     state.servers.contains_key(server),
                     state.news_since(have).next().is_none(),
                 )
             };
             if !is_there {
-                self.judges().remove(server);
-            } else if is_current && judge.is_ready() {
-                return Ok(judge);
+                self.known().remove(server);
+            } else if is_current && verifier.is_ready() {
+                return Ok(verifier);
             }
-            let frame = self.feed_frame(server, Some(have))?;
-            match judge.accept_frame(&frame.text) {
+            let frame = self.feed.feed_frame(server, Some(have))?;
+            match verifier.accept_frame(&frame.text) {
                 // Somebody else brought it further meanwhile.
-                Ok(()) | Err(FrameError::Older { .. }) => return Ok(judge),
+                Ok(()) | Err(FrameError::Older { .. }) => return Ok(verifier),
                 // A key that it never heard of signs now, or it lags too far behind.
                 Err(_) => {}
             }
         }
-        let judge = Arc::new(self.new_judge(server)?);
-        self.judges().insert(server.clone(), Arc::clone(&judge));
-        Ok(judge)
+        let verifier = Arc::new(self.new_verifier(server)?);
+        self.known().insert(server.clone(), Arc::clone(&verifier));
+        Ok(verifier)
     }
 
-    fn new_judge(&self, server: &ServerUri) -> Result<Verifier, BrokerError> {
-        let manifest = self.server(server.as_str())?.manifest;
+    fn new_verifier(&self, server: &ServerUri) -> Result<Verifier, BrokerError> {
+        let manifest = self.changes.state().servers.get(server).cloned();
+        let manifest =
+            manifest.ok_or_else(|| BrokerError::not_found(ObjectKind::Server, server))?;
         let unusable = |error: FrameError| BrokerError::Internal(error.to_string());
-        let document = self.key_document()?;
+        let document = self.feed.key_document()?;
         let builder = Verifier::builder(
-            self.issuer().clone(),
+            self.feed.issuer.clone(),
             document.feed_key.thumbprint(),
-            manifest,
+            manifest.as_ref().clone(),
         );
-        let judge = builder.clock(Arc::clone(&self.clock)).build();
-        judge.accept_key_document(&document).map_err(unusable)?;
-        judge
-            .accept_frame(&self.feed_frame(server, None)?.text)
+        let verifier = builder.clock(Arc::clone(self.changes.clock())).build();
+        verifier.accept_key_document(&document).map_err(unusable)?;
+        verifier
+            .accept_frame(&self.feed.feed_frame(server, None)?.text)
             .map_err(unusable)?;
-        Ok(judge)
+        Ok(verifier)
     }
 
-    fn judges(&self) -> std::sync::MutexGuard<'_, HashMap<ServerUri, Arc<Verifier>>> {
-        self.judges.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<ServerUri, Arc<Verifier>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,18 +3,23 @@
 //! SECURITY: each is good once. One that comes a second time was stolen or is a thief's, nobody can
 //! tell which, so the task that came of it ends, and every pass of it with it (RFC 9700 section 4.14).
 
-use std::{collections::BTreeSet, fmt};
-
-use tokio::sync::{Mutex, MutexGuard};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    BrokerError, GivenBack, Issued, OneTime, Revoke,
-    broker::{Broker, Caller},
+    BrokerError, Caller, GivenBack, Issuance, Issued, OneTimeSecret, Revocations, Revoke, State,
+    Tasks,
+    change::{Changes, Decided, Done, View},
     domain::{
         consent::ConsentRecord,
-        event::{Actor, Event, Subject, TaskRecord},
+        event::{LedgerEvent, Subject, TaskRecord},
     },
-    issuing::{consent, narrow},
+    issuing::{
+        consent,
+        issue::Asked,
+        keyed_locks::KeyedLocks,
+        narrow,
+        pipeline::{Requested, Way},
+    },
 };
 use hallpass_core::{
     base::{
@@ -58,7 +63,7 @@ pub struct Handed {
     /// The pass.
     pub issued: Issued,
     /// The refresh token, good once.
-    pub refresh: OneTime,
+    pub refresh: OneTimeSecret,
     /// Whether the answer names the rights in full.
     pub in_detail: bool,
 }
@@ -106,18 +111,78 @@ pub enum CodeReason {
     Holder,
 }
 
-impl Broker {
+/// Authorization codes and refresh tokens.
+#[derive(Debug)]
+pub struct Codes {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) issuance: Arc<Issuance>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) tasks: Arc<Tasks>,
+    /// Of two requests with one code, the second finds what the first has done.
+    pub(crate) locks: KeyedLocks,
+}
+
+/// Why a code or token is not taken, and what follows from that.
+enum Stop {
+    /// A client or an attacker has it that should not: the task that came of it ends.
+    EndTask(TaskId, Misuse),
+    /// It was presented with something that does not belong to it: it is used up by that.
+    UseUp(Box<ConsentRecord>, CodeReason),
+    /// Nothing.
+    Error(CodeError),
+}
+
+/// What shows that a code or token is in wrong hands.
+#[derive(Debug, Clone, Copy)]
+enum Misuse {
+    CodeTwice,
+    TokenTwice,
+    OtherClient,
+}
+
+impl<E: Into<CodeError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl From<CodeReason> for CodeError {
+    fn from(reason: CodeReason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl Misuse {
+    /// Why the task was revoked, for the records.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::CodeTwice => "an authorization code was used twice",
+            Self::TokenTwice => "a refresh token was used twice",
+            Self::OtherClient => "a refresh token came from another client",
+        }
+    }
+
+    const fn reason(self) -> CodeReason {
+        match self {
+            Self::CodeTwice | Self::TokenTwice => CodeReason::UsedTwice,
+            Self::OtherClient => CodeReason::OtherClient,
+        }
+    }
+}
+
+impl Codes {
     /// Whether `code` is an authorization code that was made here and not forgotten, used or not.
     #[must_use]
     pub fn knows_code(&self, code: &str) -> bool {
-        let (digest, state) = (Digest::of(code.as_bytes()), self.state());
+        let (digest, state) = (Digest::of(code.as_bytes()), self.changes.state());
         state.people.consent(&digest).is_some() || state.people.family_of(&digest).is_some()
     }
 
     /// Whether `token` is a refresh token of a task that lives, replaced or not.
     #[must_use]
     pub fn knows_refresh_token(&self, token: &str) -> bool {
-        self.state()
+        self.changes
+            .state()
             .people
             .family_of(&Digest::of(token.as_bytes()))
             .is_some()
@@ -130,7 +195,7 @@ impl Broker {
     ///
     /// [`CodeError::Refused`] when the code is not good. One that comes with another's redirect URI,
     /// verifier, key or client is used up by that; one that comes again ends its task. Otherwise as
-    /// [`open_task`](Self::open_task), and the code stays good, unless what it opened was revoked in that moment.
+    /// [`open_task`](Issuance::open_task), and the code stays good, unless what it opened was revoked in that moment.
     pub async fn redeem_code(
         &self,
         caller: &Caller,
@@ -138,70 +203,49 @@ impl Broker {
         redemption: Redemption<'_>,
     ) -> Result<Handed, CodeError> {
         let digest = Digest::of(redemption.code.as_bytes());
-        let _turn = self.turns.of(&digest).await;
-        let (consent, opened) = {
-            let state = self.state();
-            let family = state
-                .people
-                .family_of(&digest)
-                .filter(|(_, family)| family.current != digest);
-            let opened = family.map(|(task, _)| task.clone());
-            (state.people.consent(&digest).cloned(), opened)
+        let _locked = self.locks.lock(&digest).await;
+        let refresh = OneTimeSecret::token(REFRESH_PREFIX);
+        let ask = |view: &View<'_>| -> Result<Asked<bool>, Stop> {
+            let (consent, now) = (redeemable(&view.state(), &digest)?, view.now());
+            if consent.expires_at <= now {
+                return Err(CodeReason::Ended.into());
+            }
+            if let Err(reason) = fits(&consent, agent, &redemption) {
+                return Err(Stop::UseUp(Box::new(consent), reason));
+            }
+            let record = view.state().registered(agent)?.clone();
+            let mut opened = consent::task_of(&consent, &record, now);
+            opened.holder.clone_from(&redemption.holder);
+            let asked = narrowed(&opened.asked, &redemption.servers, None)?;
+            let before = vec![
+                // First, so that a crash between them leaves a code that is used up.
+                LedgerEvent::CodeUsed {
+                    code: digest,
+                    agent: agent.clone(),
+                    steward: consent.steward.clone(),
+                    task: Some(opened.task.clone()),
+                    refresh: Some(refresh.digest()),
+                },
+                LedgerEvent::TaskOpened {
+                    task: opened.clone(),
+                },
+            ];
+            Ok(Asked {
+                requested: Requested {
+                    agent: record,
+                    task: TaskRecord { asked, ..opened },
+                    way: Way::Consented,
+                },
+                said: None,
+                before,
+                with: consent.in_detail,
+            })
         };
-        if let Some(task) = opened {
-            self.end_misused(caller, &task, "an authorization code was used twice")
-                .await?;
-            return Err(CodeError::Refused(CodeReason::UsedTwice));
-        }
-        let (consent, now) = (
-            consent.ok_or(CodeError::Refused(CodeReason::Unknown))?,
-            self.now(),
-        );
-        if consent.expires_at <= now {
-            return Err(CodeError::Refused(CodeReason::Ended));
-        }
-        if let Err(reason) = fits(&consent, agent, &redemption) {
-            self.spend_misused(caller, &consent).await?;
-            return Err(CodeError::Refused(reason));
-        }
-        let record = self.registered(agent)?;
-        let opened = TaskRecord {
-            holder: redemption.holder,
-            ..consent::task_of(&consent, &record, now)
-        };
-        let asked = narrowed(&opened.asked, &redemption.servers, None)?;
-        let refresh = OneTime::token(REFRESH_PREFIX);
-        let (agent, steward, task) = (
-            agent.clone(),
-            consent.steward.clone(),
-            Some(opened.task.clone()),
-        );
-        let events = vec![
-            // First, so that a crash between them leaves a code that is used up.
-            Event::CodeUsed {
-                code: digest,
-                agent,
-                steward,
-                task,
-                refresh: Some(refresh.digest()),
-            },
-            Event::TaskOpened {
-                task: opened.clone(),
-            },
-        ];
-        let standing = self.refuse_suspended_people(&record, &opened.steward);
-        let issued = self
-            .issue(
-                caller,
-                &record,
-                (TaskRecord { asked, ..opened }, standing),
-                events,
-            )
-            .await?;
+        let (issued, in_detail) = self.issue(caller, ask).await?;
         Ok(Handed {
             issued,
             refresh,
-            in_detail: consent.in_detail,
+            in_detail,
         })
     }
 
@@ -210,7 +254,7 @@ impl Broker {
     /// # Errors
     ///
     /// [`CodeError::Refused`] when the token is not good: one that was replaced, or that another client
-    /// presents, ends its task. Otherwise as [`issue_again`](Self::issue_again), and the token stays good, unless
+    /// presents, ends its task. Otherwise as [`issue_again`](Issuance::issue_again), and the token stays good, unless
     /// the task was revoked in that moment.
     pub async fn refresh(
         &self,
@@ -219,62 +263,47 @@ impl Broker {
         refresh: Refresh<'_>,
     ) -> Result<Handed, CodeError> {
         let digest = Digest::of(refresh.token.as_bytes());
-        let _turn = self.turns.of(&digest).await;
-        let refuse = |reason| Err(CodeError::Refused(reason));
-        let known = self
-            .state()
-            .people
-            .family_of(&digest)
-            .map(|(task, family)| {
-                (
-                    task.clone(),
-                    family.agent.clone(),
-                    family.current,
-                    family.in_detail,
-                )
-            });
-        let (task, owner, current, in_detail) =
-            known.ok_or(CodeError::Refused(CodeReason::Unknown))?;
-        if current != digest {
-            self.end_misused(caller, &task, "a refresh token was used twice")
-                .await?;
-            return refuse(CodeReason::UsedTwice);
-        }
-        if owner != *agent {
-            self.end_misused(caller, &task, "a refresh token came from another client")
-                .await?;
-            return refuse(CodeReason::OtherClient);
-        }
-        let Ok(task) = self.task_of(agent, &task) else {
-            return refuse(CodeReason::Unknown);
+        let _locked = self.locks.lock(&digest).await;
+        let next = OneTimeSecret::token(REFRESH_PREFIX);
+        let ask = |view: &View<'_>| -> Result<Asked<bool>, Stop> {
+            let (now, state) = (view.now(), view.state());
+            let known = state.people.family_of(&digest);
+            let (task, family) = known.ok_or(CodeReason::Unknown)?;
+            if family.current != digest {
+                return Err(Stop::EndTask(task.clone(), Misuse::TokenTwice));
+            }
+            if family.agent != *agent {
+                return Err(Stop::EndTask(task.clone(), Misuse::OtherClient));
+            }
+            let live = state.task_of_agent(agent, task);
+            let task = live.map_err(|_| CodeReason::Unknown)?.record.clone();
+            if state.open_task_of(agent, &task.task, now).is_err() {
+                return Err(CodeReason::Ended.into());
+            }
+            if task.holder.is_some() && task.holder != refresh.holder {
+                return Err(CodeReason::Holder.into());
+            }
+            // Anybody can be such a client: what will never succeed again is not recorded each time.
+            if state.is_full(&task.task) {
+                return Err(CodeReason::Ended.into());
+            }
+            let asked = narrowed(&task.asked, &refresh.servers, refresh.scope)?;
+            let before = vec![LedgerEvent::RefreshRotated {
+                task: task.task.clone(),
+                next: next.digest(),
+            }];
+            Ok(Asked {
+                requested: Requested {
+                    agent: state.registered(agent)?.clone(),
+                    task: TaskRecord { asked, ..task },
+                    way: Way::Refreshed,
+                },
+                said: None,
+                before,
+                with: family.in_detail,
+            })
         };
-        if self.refuse_ended_task(agent, &task.task).is_err() {
-            return refuse(CodeReason::Ended);
-        }
-        if task.holder.is_some() && task.holder != refresh.holder {
-            return refuse(CodeReason::Holder);
-        }
-        // Anybody can be such a client: what will never succeed again is not recorded each time.
-        if self.state().is_full(&task.task) {
-            return refuse(CodeReason::Ended);
-        }
-        let asked = narrowed(&task.asked, &refresh.servers, refresh.scope)?;
-        let record = self.registered(agent)?;
-        let standing = self.refuse_suspended_people(&record, &task.steward);
-        let standing = standing.and_then(|()| self.refuse_renewal(&record, &task));
-        let next = OneTime::token(REFRESH_PREFIX);
-        let events = vec![Event::RefreshRotated {
-            task: task.task.clone(),
-            next: next.digest(),
-        }];
-        let issued = self
-            .issue(
-                caller,
-                &record,
-                (TaskRecord { asked, ..task }, standing),
-                events,
-            )
-            .await?;
+        let (issued, in_detail) = self.issue(caller, ask).await?;
         Ok(Handed {
             issued,
             refresh: next,
@@ -295,8 +324,9 @@ impl Broker {
         token: &str,
     ) -> Result<GivenBack, BrokerError> {
         let digest = Digest::of(token.as_bytes());
-        let _turn = self.turns.of(&digest).await;
+        let _locked = self.locks.lock(&digest).await;
         let known = self
+            .changes
             .state()
             .people
             .family_of(&digest)
@@ -307,50 +337,82 @@ impl Broker {
         if owner != *agent {
             return Ok(GivenBack::NotYours);
         }
-        match self.complete_task(caller, agent, &task).await {
+        match self.tasks.complete_task(caller, agent, &task).await {
             Ok(_) => Ok(GivenBack::Revoked(Subject::Task(task))),
             Err(BrokerError::TaskEnded(_) | BrokerError::NotFound(_)) => Ok(GivenBack::Nothing),
             Err(error) => Err(error),
         }
     }
 
-    /// Ends the task whose code or token somebody has who should not.
+    /// Issues what `ask` asks for; when it stops, does what follows from that.
+    async fn issue(
+        &self,
+        caller: &Caller,
+        ask: impl FnMut(&View<'_>) -> Result<Asked<bool>, Stop> + Send,
+    ) -> Result<(Issued, bool), CodeError> {
+        match self.issuance.issue(caller, ask).await {
+            Ok(issued) => Ok(issued),
+            Err(Stop::Error(error)) => Err(error),
+            Err(Stop::EndTask(task, misuse)) => {
+                self.end_misused(caller, &task, misuse).await?;
+                Err(misuse.reason().into())
+            }
+            Err(Stop::UseUp(consent, reason)) => {
+                self.use_up(caller, &consent).await?;
+                Err(reason.into())
+            }
+        }
+    }
+
+    /// Ends the task whose code or token a client or an attacker has that should not.
     async fn end_misused(
         &self,
         caller: &Caller,
         task: &TaskId,
-        reason: &str,
+        misuse: Misuse,
     ) -> Result<(), BrokerError> {
         let revoke = Revoke {
             subject: Subject::Task(task.clone()),
             only_token: false,
-            reason: Some(reason.to_owned()),
+            reason: Some(misuse.words().to_owned()),
         };
-        match self.revoke(&by_the_broker(caller), revoke).await {
+        // By the broker, on the request of the caller.
+        match self.revocations.revoke(&caller.as_broker(), revoke).await {
             // Forgotten: none of its passes is alive.
             Ok(_) | Err(BrokerError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Uses a code up that somebody has who should not.
-    async fn spend_misused(
-        &self,
-        caller: &Caller,
-        consent: &ConsentRecord,
-    ) -> Result<(), BrokerError> {
-        let (code, agent, steward) = (consent.code, consent.agent.clone(), consent.steward.clone());
-        let event = Event::CodeUsed {
-            code,
-            agent,
-            steward,
+    /// Uses up a code that a client or an attacker has that should not.
+    async fn use_up(&self, caller: &Caller, consent: &ConsentRecord) -> Result<(), BrokerError> {
+        let used = || LedgerEvent::CodeUsed {
+            code: consent.code,
+            agent: consent.agent.clone(),
+            steward: consent.steward.clone(),
             task: None,
             refresh: None,
         };
-        self.record(&by_the_broker(caller), self.now(), vec![event])
+        let decide = |view: &View<'_>| {
+            let is_good = view.state().people.consent(&consent.code).is_some();
+            let events = is_good.then(used).into_iter().collect();
+            Ok(Decided::record(view.now(), events, ()))
+        };
+        self.changes
+            .beside_others(&caller.as_broker(), decide)
             .await
-            .map(drop)
+            .map(|Done { value, .. }| value)
     }
+}
+
+/// What the code of this digest is good for.
+fn redeemable(state: &State, code: &Digest) -> Result<ConsentRecord, Stop> {
+    let family = state.people.family_of(code);
+    if let Some((task, _)) = family.filter(|(_, family)| family.current != *code) {
+        return Err(Stop::EndTask(task.clone(), Misuse::CodeTwice));
+    }
+    let consent = state.people.consent(code).cloned();
+    consent.ok_or_else(|| CodeReason::Unknown.into())
 }
 
 fn fits(
@@ -394,36 +456,6 @@ fn narrowed(
     }
 }
 
-/// The broker ends it, on the request of whoever sent it.
-fn by_the_broker(caller: &Caller) -> Caller {
-    Caller {
-        actor: Actor::Broker,
-        ..caller.without_key()
-    }
-}
-
-/// Whose turn it is: of two requests with one code, the second finds what the first has done.
-#[derive(Debug)]
-pub(crate) struct Turns(Box<[Mutex<()>; 64]>);
-
-impl Turns {
-    async fn of(&self, digest: &Digest) -> MutexGuard<'_, ()> {
-        let [first, ..] = &*self.0;
-        let [byte, ..] = digest.as_bytes();
-        self.0
-            .get(usize::from(byte % 64))
-            .unwrap_or(first)
-            .lock()
-            .await
-    }
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Box::new(std::array::from_fn(|_| Mutex::default())))
-    }
-}
-
 impl fmt::Debug for Redemption<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redemption")
@@ -445,12 +477,10 @@ const REFRESH_PREFIX: &str = "hpr_";
 
 #[cfg(test)]
 mod tests {
-    use std::sync::PoisonError;
-
     use serde_json::json;
 
     use super::*;
-    use crate::{Ask, NewAgent, PersonsClient};
+    use crate::{Ask, Broker, NewAgent, PersonsClient};
     use hallpass_core::base::ids::StewardId;
 
     const GRANT: &str = "[[grant]]\nid = \"g\"\nagents = [\"app\"]\nserver = \"s\"\ntools = [\"read\"]\nmax_ttl = \"10m\"\n";
@@ -464,11 +494,12 @@ mod tests {
         let (caller, app) = (Caller::broker(), "app".parse::<AgentId>().unwrap());
         let manifest = json!({"server": "https://s.example/mcp", "name": "s", "tools": {"read": {"read_only": true}}});
         broker
+            .registry
             .set_server(&caller, serde_json::from_value(manifest).unwrap())
             .await
             .unwrap();
         std::fs::write(policy.join("g.toml"), GRANT).unwrap();
-        broker.reload_policy(&caller).await.unwrap().unwrap();
+        broker.policy.reload_policy(&caller).await.unwrap().unwrap();
         let (agent, steward, redirect_uris) = (
             app.clone(),
             "alice".to_owned(),
@@ -483,7 +514,12 @@ mod tests {
             default_details,
             redirect_uris,
         };
-        let steward: StewardId = broker.add_agent(&caller, new).await.unwrap().steward;
+        let steward: StewardId = broker
+            .registry
+            .add_agent(&caller, new)
+            .await
+            .unwrap()
+            .steward;
         let detail = json!({"type": "mcp", "server": "https://s.example/mcp", "tools": ["read"]});
         let ask = Ask {
             client: PersonsClient::Known(app.clone()),
@@ -494,7 +530,8 @@ mod tests {
             details: vec![serde_json::from_value(detail).unwrap()],
         };
         let code = broker
-            .consent(&caller, broker.offer(&steward, ask).unwrap())
+            .consents
+            .consent(&caller, broker.consents.offer(&steward, ask).unwrap())
             .await
             .unwrap();
         let verifier = Digest::of(b"verifier");
@@ -506,19 +543,23 @@ mod tests {
             servers,
             holder: None,
         };
-        let handed = broker.redeem_code(&caller, &app, redemption).await.unwrap();
-        let refresh = async |token: &OneTime| {
+        let handed = broker
+            .codes
+            .redeem_code(&caller, &app, redemption)
+            .await
+            .unwrap();
+        let refresh = async |token: &OneTimeSecret| {
             let refresh = Refresh {
                 token: token.expose(),
                 servers: BTreeSet::new(),
                 scope: None,
                 holder: None,
             };
-            broker.refresh(&caller, &app, refresh).await
+            broker.codes.refresh(&caller, &app, refresh).await
         };
         let handed = refresh(&handed.refresh).await.unwrap();
         {
-            let mut state = broker.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = broker.changes.cell().write();
             let live = state.tasks.get_mut(&handed.issued.task.task).unwrap();
             live.tokens = vec![live.tokens[0].clone(); 1000];
         }

@@ -1,19 +1,24 @@
 //! Consent: a person allows a client to do for them what policy allows it, and no more.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
-    BrokerError, ObjectKind, OneTime,
-    broker::{Broker, Caller},
+    BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret,
+    change::{Changes, Decided, Done, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
         consent::ConsentRecord,
-        event::{Actor, AgentRecord, Event, TaskRecord},
+        eligibility::refuse_suspended_people,
+        event::{Actor, AgentRecord, LedgerEvent, TaskRecord},
     },
-    issuing::{issue::question, narrow, tasks::new_task_id},
-    policy::{Question, Reason},
+    issuing::{
+        narrow,
+        opening::{OpenedBy, Terms},
+        pipeline::{Requested, Way},
+    },
+    policy::Reason,
 };
 use hallpass_core::{
     base::{
@@ -101,7 +106,14 @@ impl Shown {
     }
 }
 
-impl Broker {
+/// Offers and consents.
+#[derive(Debug)]
+pub struct Consents {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) issuance: Arc<Issuance>,
+}
+
+impl Consents {
     /// What `steward` could allow of what is asked, as policy stands now.
     ///
     /// # Errors
@@ -109,26 +121,31 @@ impl Broker {
     /// [`BrokerError::Refused`] with every reason when policy allows nothing of it, or more than fits into a pass;
     /// when there is no such client, its id is another's, or it, the steward or a server is revoked.
     pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
-        let known = self.state().agent(&agent_of(&ask.client)?).cloned();
-        let agent = self.client_record(&ask.client, steward)?;
-        self.refuse_suspended_people(&agent, steward)?;
-        let (lasts, now) = (self.options.max_task_ttl, self.now());
-        let asked = (ask.details.clone(), now.floor_second().plus(lasts));
-        let task = task_for((&agent, steward), asked, now);
-        // As it would be minted, so that nobody is shown what cannot be.
-        let granted = match &ask.holder {
-            None => self.assess(&agent, &task, now)?.granted,
-            // Of the key there is only the thumbprint.
-            Some(_) => {
-                let (granted, _) = self.decide(&Question {
-                    holder_bound: true,
-                    ..question(&agent, &task, now)
-                })?;
-                self.issue_time((&agent, &task), &granted)?;
-                granted
-            }
+        let view = self.changes.look();
+        let known = view.state().agent(&agent_of(&ask.client)?).cloned();
+        let agent = client_record(&view, &ask.client, steward)?;
+        let (lasts, now) = (self.issuance.limits.max_task_ttl, view.now());
+        let task = task_for(
+            (&agent, steward),
+            (ask.details.clone(), now.floor_second().plus(lasts)),
+            now,
+        );
+        let requested = Requested {
+            agent: agent.clone(),
+            task,
+            way: Way::Consented,
         };
-        let catalogue = self.state().catalogue();
+        let granted = match &ask.holder {
+            // As it would be minted, so that nobody is shown what cannot be.
+            None => self
+                .issuance
+                .run(&view, requested, None)
+                .map(|it| it.granted),
+            // Of the key there is only the thumbprint.
+            Some(_) => self.issuance.run_bound(&view, requested),
+        };
+        let granted = granted.map_err(|refusal| refusal.error)?;
+        let catalogue = view.state().catalogue();
         let details = narrow::to_exact(&ask.details, &granted.rights, &catalogue);
         if details.is_empty() {
             let detail = "nothing of what was asked for can be given by name";
@@ -137,16 +154,11 @@ impl Broker {
                 detail,
             )]));
         }
-        let (ask, pass_ttl) = (
-            Ask { details, ..ask },
-            granted.max_ttl.min(self.options.max_pass_ttl),
-        );
-        let (steward, granted) = (steward.clone(), granted.rights);
         Ok(Offer {
-            steward,
-            ask,
-            granted,
-            pass_ttl,
+            steward: steward.clone(),
+            ask: Ask { details, ..ask },
+            pass_ttl: granted.max_ttl.min(self.issuance.limits.max_pass_ttl),
+            granted: granted.rights,
             lasts,
             shown: Shown { known, agent },
         })
@@ -159,8 +171,11 @@ impl Broker {
     ///
     /// When the client is gone, its keys or redirect URIs are others than when the page was made, it or the steward
     /// was revoked meanwhile, or it cannot be recorded.
-    pub async fn consent(&self, caller: &Caller, offer: Offer) -> Result<OneTime, BrokerError> {
-        let _changing = self.changes.lock().await;
+    pub async fn consent(
+        &self,
+        caller: &Caller,
+        offer: Offer,
+    ) -> Result<OneTimeSecret, BrokerError> {
         let Offer {
             steward,
             ask,
@@ -168,125 +183,126 @@ impl Broker {
             shown,
             ..
         } = offer;
-        let agent = self.client_record(&ask.client, &steward)?;
-        if !shown.is_still(self.state().agent(&agent.agent)) {
-            return Err(missing(&agent.agent));
-        }
-        self.refuse_suspended_people(&agent, &steward)?;
-        let (code, now) = (OneTime::token(CODE_PREFIX), self.now());
-        let consent = ConsentRecord {
-            code: code.digest(),
-            agent: agent.agent.clone(),
-            steward: steward.clone(),
-            redirect_uri: ask.redirect_uri,
-            challenge: ask.challenge,
-            holder: ask.holder,
-            in_detail: ask.in_detail,
-            details: ask.details,
-            expires_at: now.plus(CODE_LIVES),
-            ends_at: now.floor_second().plus(lasts),
+        let code = OneTimeSecret::token(CODE_PREFIX);
+        let caller = caller.by(Actor::Steward(steward.clone()));
+        let decide = |view: &View<'_>| {
+            let agent = client_record(view, &ask.client, &steward)?;
+            let (now, state) = (view.now(), view.state());
+            if !shown.is_still(state.agent(&agent.agent)) {
+                return Err(missing(&agent.agent));
+            }
+            refuse_suspended_people(&state, &agent, &steward)?;
+            let consent = ConsentRecord {
+                code: code.digest(),
+                agent: agent.agent.clone(),
+                steward: steward.clone(),
+                redirect_uri: ask.redirect_uri.clone(),
+                challenge: ask.challenge,
+                holder: ask.holder.clone(),
+                in_detail: ask.in_detail,
+                details: ask.details.clone(),
+                expires_at: now.plus(CODE_LIVES),
+                ends_at: now.floor_second().plus(lasts),
+            };
+            let mut events = Vec::new();
+            if state.agent(&agent.agent) != Some(&agent) {
+                events.push(LedgerEvent::AgentSet { agent });
+            }
+            events.push(LedgerEvent::ConsentGiven { consent });
+            Ok(Decided::record(now, events, ()))
         };
-        let mut events = Vec::new();
-        if self.state().agent(&agent.agent) != Some(&agent) {
-            events.push(Event::AgentSet { agent });
-        }
-        events.push(Event::ConsentGiven { consent });
-        let caller = Caller {
-            actor: Actor::Steward(steward),
-            ..caller.clone()
-        };
-        self.record(&caller, now, events).await?;
+        let Done { .. } = self.changes.in_turn(&caller, decide).await?;
         Ok(code)
     }
+}
 
-    /// The client's record as a consent of `steward` would leave it.
-    fn client_record(
-        &self,
-        client: &PersonsClient,
-        steward: &StewardId,
-    ) -> Result<AgentRecord, BrokerError> {
-        let now = self.now();
-        let state = self.state();
-        let id = &agent_of(client)?;
-        let (group, client, keys, secrets) = match client {
-            PersonsClient::Known(_) => {
-                if let Some(known) = state.agent(id) {
-                    return Ok(known.clone());
-                }
-                let registration = state
-                    .people
-                    .registration(id, now)
-                    .ok_or_else(|| missing(id))?;
-                let secret = registration.secret.map(|digest| ClientSecret {
-                    digest,
-                    added_at: now,
-                });
-                let redirect_uris = registration.redirect_uris.clone();
-                let client = ClientProfile {
-                    redirect_uris,
-                    origin: ClientOrigin::Dynamic,
-                    ..ClientProfile::default()
-                };
-                (
-                    REGISTERED_CLIENTS,
-                    client,
-                    Vec::new(),
-                    secret.into_iter().collect(),
-                )
+/// The client's record as a consent of `steward` would leave it.
+fn client_record(
+    view: &View<'_>,
+    client: &PersonsClient,
+    steward: &StewardId,
+) -> Result<AgentRecord, BrokerError> {
+    let now = view.now();
+    let state = view.state();
+    let id = &agent_of(client)?;
+    let (group, client, keys, secrets) = match client {
+        PersonsClient::Known(_) => {
+            if let Some(known) = state.agent(id) {
+                return Ok(known.clone());
             }
-            PersonsClient::Document {
-                url,
+            let registration = state
+                .people
+                .registration(id, now)
+                .ok_or_else(|| missing(id))?;
+            let secret = registration.secret.map(|digest| ClientSecret {
+                digest,
+                added_at: now,
+            });
+            let redirect_uris = registration.redirect_uris.clone();
+            let client = ClientProfile {
                 redirect_uris,
-                keys,
-            } => {
-                let origin = ClientOrigin::MetadataDocument {
-                    url: url.to_string(),
-                };
-                let redirect_uris = redirect_uris.iter().map(ToString::to_string).collect();
-                let client = ClientProfile {
-                    redirect_uris,
-                    origin,
-                    ..ClientProfile::default()
-                };
-                (CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
-            }
-        };
-        if let Some(known) = state.agent(id) {
-            // SECURITY: an operator may have given the id to somebody else.
-            let known_client = known
-                .client
-                .as_ref()
-                .filter(|known| known.origin == client.origin);
-            let default_details = known_client
-                .ok_or_else(|| missing(id))?
-                .default_details
-                .clone();
-            let client = Some(ClientProfile {
-                default_details,
-                ..client
-            });
-            return Ok(AgentRecord {
-                keys,
+                origin: ClientOrigin::Dynamic,
+                ..ClientProfile::default()
+            };
+            (
+                REGISTERED_CLIENTS,
                 client,
-                ..known.clone()
-            });
+                Vec::new(),
+                secret.into_iter().collect(),
+            )
         }
-        if state.removed_agents.contains(id) {
-            return Err(missing(id));
-        }
-        let group = group
-            .parse()
-            .map_err(|error| BrokerError::Internal(format!("{error}")))?;
-        Ok(AgentRecord {
-            agent: id.clone(),
-            steward: steward.clone(),
-            groups: [group].into(),
+        PersonsClient::Document {
+            url,
+            redirect_uris,
             keys,
-            registered_at: now,
-            secrets,
-            client: Some(client),
-        })
+        } => {
+            let origin = ClientOrigin::MetadataDocument {
+                url: url.to_string(),
+            };
+            let redirect_uris = redirect_uris.iter().map(ToString::to_string).collect();
+            let client = ClientProfile {
+                redirect_uris,
+                origin,
+                ..ClientProfile::default()
+            };
+            (CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
+        }
+    };
+    if let Some(known) = state.agent(id) {
+        // SECURITY: an operator may have given the id to somebody else.
+        let known_client = known
+            .client
+            .as_ref()
+            .filter(|known| known.origin == client.origin);
+        let default_details = known_client
+            .ok_or_else(|| missing(id))?
+            .default_details
+            .clone();
+        let client = Some(ClientProfile {
+            default_details,
+            ..client
+        });
+        return Ok(AgentRecord {
+            keys,
+            client,
+            ..known.clone()
+        });
     }
+    if state.removed_agents.contains(id) {
+        return Err(missing(id));
+    }
+    let group = group
+        .parse()
+        .map_err(|error| BrokerError::Internal(format!("{error}")))?;
+    Ok(AgentRecord {
+        agent: id.clone(),
+        steward: steward.clone(),
+        groups: [group].into(),
+        keys,
+        registered_at: now,
+        secrets,
+        client: Some(client),
+    })
 }
 
 /// The id that a client has or will have as an agent.
@@ -317,25 +333,16 @@ fn task_for(
     (asked, ends_at): (Vec<RequestedDetail>, Timestamp),
     now: Timestamp,
 ) -> TaskRecord {
-    TaskRecord {
-        task: new_task_id(),
-        agent: agent.agent.clone(),
-        steward: steward.clone(),
-        answered_for_by: agent.answered_for_beside(steward),
+    let terms = Terms {
+        agent,
         purpose: PURPOSE.to_owned(),
         opened_at: now.floor_second(),
         ends_at,
         context: BTreeMap::new(),
         asked,
-        fixed_rights: true,
-        // What policy has taken back meanwhile does not take the rest with it.
-        allow_partial: true,
         holder: None,
-        verified: None,
-        client_secret: None,
-        parent: None,
-        consented: true,
-    }
+    };
+    TaskRecord::open(OpenedBy::Consent(steward), terms)
 }
 
 /// How long an authorization code lives.

@@ -3,21 +3,25 @@
 //! The child allows no more than was left of the parent by construction: every restriction of the parent is
 //! appended, as it was, to whatever policy grants the child.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    BrokerError, Issued, State,
-    broker::{Broker, Caller},
+    BrokerError, Caller, Issuance, Issued, ServerVerifiers, State,
+    change::View,
     domain::{
-        event::{AgentRecord, Event, TaskRecord},
+        event::{AgentRecord, LedgerEvent, TaskRecord},
         parent::ParentPass,
     },
-    issuing::{request::refuse_bad_details, tasks::new_task_id},
-    policy::Reason,
+    issuing::{
+        issue::Asked,
+        opening::{OpenedBy, Terms},
+        pipeline::{Requested, Way},
+        request::refuse_bad_details,
+    },
+    policy::Catalogue,
 };
 use hallpass_core::{
     base::{
-        ReasonCode,
         holder::HolderKey,
         ids::{AgentId, KeyId, ServerUri, ToolName},
     },
@@ -97,7 +101,20 @@ pub enum ExchangeError {
     Broker(#[from] BrokerError),
 }
 
-impl Broker {
+/// Exchanging passes.
+#[derive(Debug)]
+pub struct Exchanges {
+    pub(crate) issuance: Arc<Issuance>,
+    pub(crate) verifiers: Arc<ServerVerifiers>,
+}
+
+/// What of a pass is carried over to the one that it is exchanged for.
+struct CarriedOver {
+    asked: Vec<RequestedDetail>,
+    limits: Vec<GrantedDetail>,
+}
+
+impl Exchanges {
     /// Reads a pass that is to be exchanged.
     ///
     /// # Errors
@@ -105,6 +122,7 @@ impl Broker {
     /// Refuses what no root key of this broker signed.
     pub fn subject_pass(&self, token: &str) -> Result<SubjectPass, ExchangeError> {
         let pass = self
+            .verifiers
             .genuine(token)?
             .ok_or(ExchangeError::Subject(NOT_ALIVE))?;
         let remaining = pass.remaining();
@@ -143,14 +161,37 @@ impl Broker {
         actor: &AgentId,
         exchange: Exchange<'_>,
     ) -> Result<Issued, ExchangeError> {
-        let record = self.registered(actor)?;
+        let ask = |view: &View<'_>| -> Result<Asked<()>, ExchangeError> {
+            let agent = view.state().registered(actor)?.clone();
+            let carried = self.carried_over(view, actor, &exchange)?;
+            let task = self.child_task(view, carried, &agent, &exchange)?;
+            let before = vec![LedgerEvent::TaskOpened { task: task.clone() }];
+            let way = Way::Opened;
+            Ok(Asked {
+                before,
+                ..Asked::plain(Requested { agent, task, way })
+            })
+        };
+        self.issuance
+            .issue(caller, ask)
+            .await
+            .map(|(issued, ())| issued)
+    }
+
+    /// What of the pass `actor` may carry over, now.
+    fn carried_over(
+        &self,
+        view: &View<'_>,
+        actor: &AgentId,
+        exchange: &Exchange<'_>,
+    ) -> Result<CarriedOver, ExchangeError> {
         let SubjectPass {
             pass, remaining, ..
         } = exchange.subject;
-        let asked = self.in_canonical_names(&exchange.asked, pass)?;
+        let asked = in_canonical_names(&view.state().catalogue(), &exchange.asked, pass)?;
         let servers = asked.iter().map(|detail| detail.server.clone()).collect();
         let alive = self.alive_at(exchange.subject, servers)?;
-        self.refuse_without_possession(pass, actor, exchange.proven.as_ref())?;
+        refuse_without_possession(&view.state(), pass, actor, exchange.proven.as_ref())?;
         if remaining.unsaid > 0 {
             return Err(ExchangeError::Subject(
                 "it was narrowed in a way that cannot be carried over",
@@ -174,43 +215,14 @@ impl Broker {
             return Err(ExchangeError::NothingLeft);
         }
         // A server of which nothing is asked does not end the child.
-        let left = left
+        let limits = left
             .into_iter()
             .filter(|limit| asked.iter().any(|detail| detail.server == limit.server))
             .collect();
-        let task = self.child_task(pass, (left, asked), &record, &exchange)?;
-        let standing = self.refuse_without_standing(&record, &task, None);
-        let opened = vec![Event::TaskOpened { task: task.clone() }];
-        Ok(self
-            .issue(caller, &record, (task, standing), opened)
-            .await?)
+        Ok(CarriedOver { asked, limits })
     }
 
-    /// What is asked for, at servers that the pass is for.
-    fn in_canonical_names(
-        &self,
-        asked: &[RequestedDetail],
-        pass: &VerifiedPass,
-    ) -> Result<Vec<RequestedDetail>, ExchangeError> {
-        refuse_bad_details(asked)?;
-        let catalogue = self.state().catalogue();
-        let canonical = |detail: &RequestedDetail| {
-            let server = catalogue.canonical(&detail.server)?.clone();
-            let is_meant = pass.claims().audience.contains(&server);
-            is_meant.then(|| {
-                let mut detail = detail.clone();
-                detail.server = server;
-                detail
-            })
-        };
-        asked
-            .iter()
-            .map(canonical)
-            .collect::<Option<_>>()
-            .ok_or(ExchangeError::Target)
-    }
-
-    /// Those of `servers` whose own judges admit the pass.
+    /// Those of `servers` whose own verifiers admit the pass.
     fn alive_at(
         &self,
         subject: &SubjectPass,
@@ -219,7 +231,8 @@ impl Broker {
         let mut alive = BTreeSet::new();
         for server in servers {
             alive.extend(
-                self.admitted(&server, subject.token.expose())?
+                self.verifiers
+                    .admitted(&server, subject.token.expose())?
                     .map(|_| server),
             );
         }
@@ -230,47 +243,18 @@ impl Broker {
         }
     }
 
-    /// Refuses an actor that did not prove to be the holder of a bound pass, and one that the holder may not hand
-    /// it on to.
-    fn refuse_without_possession(
-        &self,
-        pass: &VerifiedPass,
-        actor: &AgentId,
-        proven: Option<&HolderKey>,
-    ) -> Result<(), ExchangeError> {
-        let leaf = pass.holder().map(HolderChain::leaf);
-        if leaf.is_some() && leaf != proven {
-            return Err(ExchangeError::Proof);
-        }
-        let stays = match (leaf, pass.holder()) {
-            // The actor was handed it already, and keeps it.
-            (Some(leaf), Some(chain)) if !chain.hops().is_empty() => self
-                .state()
-                .agents_with_key(&leaf.thumbprint())
-                .any(|agent| agent.agent == *actor),
-            _ => pass.claims().agent == *actor,
-        };
-        match pass.may_be_handed_on() {
-            false if !stays => Err(ExchangeError::Subject("it may not be handed on")),
-            _ if pass.is_sealed() => Err(ExchangeError::Subject(
-                "it is sealed: it can be used and not narrowed",
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn child_task(
         &self,
-        pass: &VerifiedPass,
-        (left, asked): (Vec<GrantedDetail>, Vec<RequestedDetail>),
+        view: &View<'_>,
+        carried: CarriedOver,
         actor: &AgentRecord,
         exchange: &Exchange<'_>,
     ) -> Result<TaskRecord, ExchangeError> {
-        let opened_at = self.now().floor_second();
+        let pass = &exchange.subject.pass;
+        let (opened_at, state) = (view.now().floor_second(), view.state());
         let ends_at = opened_at
-            .plus(exchange.ttl.min(self.options.max_task_ttl))
+            .plus(exchange.ttl.min(self.issuance.limits.max_task_ttl))
             .min(pass.valid_until());
-        let state = self.state();
         let not_alive = || ExchangeError::Subject(NOT_ALIVE);
         let (live, issued) = state
             .issued(pass)
@@ -279,38 +263,74 @@ impl Broker {
         if state.ancestors(&live.record).len() >= MAX_GENERATIONS {
             return Err(ExchangeError::Subject("it came of too many exchanges"));
         }
-        // On whoever's behalf the pass was proven to be, so is what comes of it.
-        let TaskRecord {
-            verified,
-            consented,
-            ..
-        } = live.record.clone();
-        let behalf = if consented || verified.is_some() {
-            &live.record.steward
-        } else {
-            &actor.steward
-        };
-        Ok(TaskRecord {
-            task: new_task_id(),
-            agent: actor.agent.clone(),
-            steward: behalf.clone(),
-            answered_for_by: actor.answered_for_beside(behalf),
+        let terms = Terms {
+            agent: actor,
             purpose: live.record.purpose.clone(),
             opened_at,
             ends_at,
             context: live.record.context.clone(),
-            asked,
-            fixed_rights: true,
-            allow_partial: true,
+            asked: carried.asked,
             holder: exchange.proven.clone().map(|key| Holding {
                 key,
                 max_delegations: 0,
             }),
-            verified,
-            consented,
-            client_secret: None,
-            parent: Some(state.parent((pass, &live.record), issued.key, left)),
+        };
+        let by = OpenedBy::Exchange {
+            of: &live.record,
+            pass: state.parent((pass, &live.record), issued.key, carried.limits),
+        };
+        Ok(TaskRecord::open(by, terms))
+    }
+}
+
+/// What is asked for, at servers that the pass is for.
+fn in_canonical_names(
+    catalogue: &Catalogue,
+    asked: &[RequestedDetail],
+    pass: &VerifiedPass,
+) -> Result<Vec<RequestedDetail>, ExchangeError> {
+    refuse_bad_details(asked)?;
+    let canonical = |detail: &RequestedDetail| {
+        let server = catalogue.canonical(&detail.server)?.clone();
+        let is_meant = pass.claims().audience.contains(&server);
+        is_meant.then(|| {
+            let mut detail = detail.clone();
+            detail.server = server;
+            detail
         })
+    };
+    asked
+        .iter()
+        .map(canonical)
+        .collect::<Option<_>>()
+        .ok_or(ExchangeError::Target)
+}
+
+/// Refuses an actor that did not prove to be the holder of a bound pass, and one that the holder may not hand
+/// it on to.
+fn refuse_without_possession(
+    state: &State,
+    pass: &VerifiedPass,
+    actor: &AgentId,
+    proven: Option<&HolderKey>,
+) -> Result<(), ExchangeError> {
+    let leaf = pass.holder().map(HolderChain::leaf);
+    if leaf.is_some() && leaf != proven {
+        return Err(ExchangeError::Proof);
+    }
+    let stays = match (leaf, pass.holder()) {
+        // The actor was handed it already, and keeps it.
+        (Some(leaf), Some(chain)) if !chain.hops().is_empty() => state
+            .agents_with_key(&leaf.thumbprint())
+            .any(|agent| agent.agent == *actor),
+        _ => pass.claims().agent == *actor,
+    };
+    match pass.may_be_handed_on() {
+        false if !stays => Err(ExchangeError::Subject("it may not be handed on")),
+        _ if pass.is_sealed() => Err(ExchangeError::Subject(
+            "it is sealed: it can be used and not narrowed",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -361,72 +381,6 @@ impl State {
         }
         agents
     }
-}
-
-/// What was granted to a task that came of a pass, with every restriction of that pass.
-pub(crate) fn confined(
-    task: &TaskRecord,
-    granted: Vec<GrantedDetail>,
-) -> Result<Vec<GrantedDetail>, BrokerError> {
-    let Some(parent) = &task.parent else {
-        return Ok(granted);
-    };
-    if let Some(detail) = granted
-        .iter()
-        .find(|detail| !is_within(detail, &parent.limits))
-    {
-        let reason = format!(
-            "not everything granted on `{}` is left of the pass that was exchanged",
-            detail.server
-        );
-        return Err(BrokerError::Refused(vec![Reason::new(
-            ReasonCode::NotGranted,
-            reason,
-        )]));
-    }
-    let mut all = granted.clone();
-    all.extend(
-        parent
-            .limits
-            .iter()
-            .filter_map(|limit| restriction(limit, &granted)),
-    );
-    Ok(all)
-}
-
-/// Whether `limits` name all that `detail` does.
-fn is_within(detail: &GrantedDetail, limits: &[GrantedDetail]) -> bool {
-    let here = || limits.iter().filter(|limit| limit.server == detail.server);
-    let under = |tree: &ResourceTree| {
-        here().any(|limit| limit.resources.iter().any(|outer| outer.contains(tree)))
-    };
-    detail
-        .tools
-        .iter()
-        .all(|tool| here().any(|limit| limit.tools.contains(tool)))
-        && detail
-            .prompts
-            .iter()
-            .all(|prompt| here().any(|limit| limit.prompts.contains(prompt)))
-        && detail.resources.iter().all(under)
-}
-
-/// What `limit` demands of the tools that were granted; `None` when that is nothing.
-fn restriction(limit: &GrantedDetail, granted: &[GrantedDetail]) -> Option<GrantedDetail> {
-    let is_granted = |tool: &ToolName| {
-        granted
-            .iter()
-            .any(|detail| detail.server == limit.server && detail.tools.contains(tool))
-    };
-    let mut kept = limit.clone();
-    (kept.prompts, kept.resources) = (Vec::new(), Vec::new());
-    kept.tools.retain(is_granted);
-    kept.retain_demands(is_granted);
-    let demands = kept.read_only
-        || !(kept.constraints.is_empty()
-            && kept.closed_arguments.is_empty()
-            && kept.call_proof.is_empty());
-    (demands && !kept.tools.is_empty()).then_some(kept)
 }
 
 /// What is named of one server.

@@ -1,11 +1,42 @@
-//! What a request for rights may look like, whoever sends it.
+//! Requests for rights: what they say, and what they may look like.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use crate::{BrokerError, OpenTask};
+use crate::{BrokerError, VerifiedSteward};
 use hallpass_core::token::{Holding, MAX_APPENDED_BLOCKS, RequestedDetail};
+
+/// A request for a task and its first pass.
+#[derive(Debug, Clone)]
+pub struct OpenTask {
+    /// What for, in the agent's words.
+    pub purpose: String,
+    /// How long the task lasts.
+    pub ttl: Duration,
+    /// What is asked for.
+    pub details: Vec<RequestedDetail>,
+    /// Whether `details` also limit every further pass of the task, because another party than the agent set them: the
+    /// scope of an identity assertion, say.
+    pub fixed_rights: bool,
+    /// Whether less is good enough.
+    pub allow_partial: bool,
+    /// For whom, as the agent says: its steward, by id or name; `None` says the same.
+    pub steward: Option<String>,
+    /// On whose behalf, as that person proved; `None`: the agent's steward.
+    pub verified: Option<VerifiedSteward>,
+    /// Values that grants may pin arguments to.
+    pub context: BTreeMap<String, Value>,
+    /// The key that its passes are bound to, and how often they may be handed on.
+    pub holder: Option<Holding>,
+}
+
+/// A request for another pass in a task.
+#[derive(Debug, Clone, Default)]
+pub struct IssueAgain {
+    /// What is asked for; `None`: what was asked when the task was opened.
+    pub details: Option<Vec<RequestedDetail>>,
+}
 
 /// Refuses a request that is not worth deciding about, before anything of it is recorded.
 pub(crate) fn refuse_bad_request(request: &OpenTask, max_ttl: Duration) -> Result<(), BrokerError> {
@@ -40,7 +71,6 @@ pub(crate) fn refuse_bad_request(request: &OpenTask, max_ttl: Duration) -> Resul
     refuse_bad_details(&request.details)
 }
 
-/// Refuses details that are too many, too long or about nothing.
 fn refuse_bad_holder(holder: Option<&Holding>) -> Result<(), BrokerError> {
     let field = "max_delegation_depth";
     match holder {
@@ -60,6 +90,7 @@ fn refuse_bad_holder(holder: Option<&Holding>) -> Result<(), BrokerError> {
     }
 }
 
+/// Refuses details that are too many, too long or about nothing.
 pub(crate) fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), BrokerError> {
     if details.is_empty() || details.len() > MAX_DETAILS {
         return Err(BrokerError::invalid(

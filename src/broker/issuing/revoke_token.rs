@@ -1,15 +1,20 @@
-//! Giving back: whoever got a pass ends it (RFC 7009).
+//! Token revocation by the client that received the token (RFC 7009).
+
+use std::sync::Arc;
 
 use crate::{
-    BrokerError, TaskClient,
-    broker::{Broker, Caller},
+    BrokerError, Caller, ServerVerifiers, State, TaskClient,
+    change::{Changes, Decided, View},
     domain::{
-        event::{Event, RevocationRecord, Subject},
+        event::{LedgerEvent, RevocationRecord, Subject},
         state::AFTERLIFE,
     },
 };
 use hallpass_core::{
-    base::ids::{AgentId, RevocationId},
+    base::{
+        ids::{AgentId, RevocationId},
+        time::Timestamp,
+    },
     token::{PassClaims, VerifiedPass},
 };
 
@@ -33,72 +38,78 @@ pub enum GivenBack {
     NotYours,
 }
 
-impl Broker {
+/// Revocation of passes by the clients that have them.
+#[derive(Debug)]
+pub struct TokenRevocations {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) verifiers: Arc<ServerVerifiers>,
+}
+
+impl TokenRevocations {
     /// Revokes the pass that is presented, by its last block: of a narrowed or handed on pass what was appended
     /// last, and no more than that. The task stays open.
     ///
     /// # Errors
     ///
-    /// When it cannot be recorded, or a thousand narrowings in its task were given back before.
-    pub async fn give_back(
+    /// When it cannot be recorded, or a thousand narrowings in its task were revoked so before.
+    pub async fn revoke_token(
         &self,
         caller: &Caller,
         owner: &PassOwner,
         token: &str,
     ) -> Result<GivenBack, BrokerError> {
-        let Some(pass) = self.genuine(token)? else {
+        let Some(pass) = self.verifiers.genuine(token)? else {
             return Ok(GivenBack::Nothing);
         };
         if !owner.owns(pass.claims()) {
             return Ok(GivenBack::NotYours);
         }
-        let _changing = self.changes.lock().await;
-        let Some((block, revocation)) = self.describe_given_back(&pass) else {
-            return Ok(GivenBack::Nothing);
+        let decide = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            let Some((block, revocation)) = describe(&state, &pass, now) else {
+                return Ok(Decided::nothing(GivenBack::Nothing));
+            };
+            // SECURITY: narrowing costs nothing, and what was revoked is sent to verifiers until the task is over.
+            let task = state.task(&pass.claims().task);
+            let revoked = task.map_or(0, |live| live.revoked.len());
+            if revocation.appended_to.is_some() && revoked >= MAX_GIVEN_BACK {
+                return Err(BrokerError::Conflict(format!(
+                    "in one task at most {MAX_GIVEN_BACK} narrowings are given back: complete the task"
+                )));
+            }
+            let revoked = GivenBack::Revoked(Subject::RevocationId(block));
+            let events = vec![LedgerEvent::Revoked { revocation }];
+            Ok(Decided::record(now, events, revoked))
         };
-        // SECURITY: narrowing costs nothing, and what was given back is told to verifiers until the task is over.
-        let given_back = self
-            .state()
-            .task(&pass.claims().task)
-            .map_or(0, |live| live.revoked.len());
-        if revocation.appended_to.is_some() && given_back >= MAX_GIVEN_BACK {
-            let detail = format!(
-                "in one task at most {MAX_GIVEN_BACK} narrowings are given back: complete the task"
-            );
-            return Err(BrokerError::Conflict(detail));
-        }
-        self.record(
-            caller,
-            revocation.cut_off,
-            vec![Event::Revoked { revocation }],
-        )
-        .await?;
-        Ok(GivenBack::Revoked(Subject::RevocationId(block)))
+        let done = self.changes.in_turn(caller, decide).await?;
+        Ok(done.value)
     }
+}
 
-    /// The last block of `pass`, and its revocation; `None` when the pass is dead already.
-    fn describe_given_back(&self, pass: &VerifiedPass) -> Option<(RevocationId, RevocationRecord)> {
-        let now = self.now();
-        let state = self.state();
-        let (live, issued) = state.issued(pass)?;
-        let (first, last) = (issued.revocation_id, *pass.blocks().last()?);
-        let is_dead = pass.valid_until() <= now
-            || pass
-                .blocks()
-                .iter()
-                .any(|block| live.revoked.contains(block) || state.is_revoked_block(block));
-        let revocation = RevocationRecord {
-            subject: Subject::RevocationId(last),
-            cut_off: now,
-            expires_at: live.record.ends_at.plus(AFTERLIFE),
-            only_token: true,
-            reason: None,
-            task: Some(live.record.task.clone()),
-            appended_to: (last != first).then_some(first),
-            servers: live.servers(),
-        };
-        (!is_dead).then_some((last, revocation))
-    }
+/// The last block of `pass`, and its revocation; `None` when the pass is dead already.
+fn describe(
+    state: &State,
+    pass: &VerifiedPass,
+    now: Timestamp,
+) -> Option<(RevocationId, RevocationRecord)> {
+    let (live, issued) = state.issued(pass)?;
+    let (first, last) = (issued.revocation_id, *pass.blocks().last()?);
+    let is_dead = pass.valid_until() <= now
+        || pass
+            .blocks()
+            .iter()
+            .any(|block| live.revoked.contains(block) || state.is_revoked_block(block));
+    let revocation = RevocationRecord {
+        subject: Subject::RevocationId(last),
+        cut_off: now,
+        expires_at: live.record.ends_at.plus(AFTERLIFE),
+        only_token: true,
+        reason: None,
+        task: Some(live.record.task.clone()),
+        appended_to: (last != first).then_some(first),
+        servers: live.servers(),
+    };
+    (!is_dead).then_some((last, revocation))
 }
 
 impl PassOwner {

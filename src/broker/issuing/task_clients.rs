@@ -2,10 +2,10 @@
 //! client gets exactly the task's passes. They end with the task.
 
 use crate::{
-    BrokerError, Issued, OneTime, OpenTask,
-    broker::{Broker, Caller},
-    domain::event::{Event, RecordedGrant, TaskRecord},
-    issuing::issue::Opening,
+    BrokerError, Caller, Issuance, Issued, OneTimeSecret, OpenTask,
+    change::{Decided, View},
+    domain::event::{LedgerEvent, RecordedGrant, TaskRecord},
+    issuing::issue::{Asked, refused},
     policy::Reason,
     registry::client_secrets::is_one_of,
 };
@@ -24,7 +24,7 @@ pub struct OpenedForClient {
     /// The task; its id is the client's.
     pub task: TaskRecord,
     /// The client's secret, which nobody keeps.
-    pub secret: OneTime,
+    pub secret: OneTimeSecret,
     /// What its passes will allow, as policy is now.
     pub rights: Vec<GrantedDetail>,
     /// Which grant allowed what.
@@ -42,7 +42,7 @@ pub struct TaskClient {
     pub agent: AgentId,
 }
 
-impl Broker {
+impl Issuance {
     /// Opens a task for a client of its own. Policy is asked now, and again for each pass.
     ///
     /// # Errors
@@ -54,30 +54,33 @@ impl Broker {
         agent: &AgentId,
         request: OpenTask,
     ) -> Result<OpenedForClient, BrokerError> {
-        let Opening {
-            record,
-            task,
-            standing,
-        } = self.opening(agent, request)?;
-        let (secret, now) = (OneTime::token(""), self.now());
-        let task = TaskRecord {
-            client_secret: Some(secret.recorded(now)),
-            ..task
+        let secret = OneTimeSecret::token("");
+        let decide = |view: &View<'_>| -> Result<Decided<Result<_, BrokerError>>, BrokerError> {
+            let Asked {
+                mut requested,
+                said,
+                ..
+            } = self.opened(view, agent, request.clone())?;
+            let now = view.now();
+            requested.task.client_secret = Some(secret.recorded(now));
+            let task = requested.task.clone();
+            // What the first pass would be; it is dropped, and no record mentions it.
+            Ok(match self.run(view, requested, said.as_deref()) {
+                Ok(minted) => {
+                    let opened = LedgerEvent::TaskOpened { task: task.clone() };
+                    Decided::record(now, vec![opened], Ok((task, minted)))
+                }
+                Err(refusal) => refused(caller, now, refusal).map(Err),
+            })
         };
-        // What the first pass would be; it is dropped, and no record tells of it.
-        let prepared = match standing.and_then(|()| self.assess(&record, &task, now)) {
-            Ok(prepared) => prepared,
-            Err(error) => return Err(self.record_refusal(caller, &task, true, error).await?),
-        };
-        self.record(caller, now, vec![Event::TaskOpened { task: task.clone() }])
-            .await?;
-        let (rights, decided_by) = (prepared.record.rights, prepared.record.decided_by);
+        let done = self.changes.beside_others(caller, decide).await?;
+        let (task, minted) = done.value?;
         Ok(OpenedForClient {
             task,
             secret,
-            rights,
-            decided_by,
-            dropped: prepared.granted.dropped,
+            rights: minted.record.rights,
+            decided_by: minted.record.decided_by,
+            dropped: minted.granted.dropped,
         })
     }
 
@@ -87,8 +90,8 @@ impl Broker {
     #[must_use]
     pub fn authenticate_task_client(&self, task: &TaskId, secret: &str) -> Option<TaskClient> {
         let presented = Digest::of(secret.as_bytes());
-        let now = self.now();
-        let state = self.state();
+        let now = self.changes.now();
+        let state = self.changes.state();
         let live = state.task(task);
         let kept = live.and_then(|live| live.record.client_secret.as_ref());
         let is_good = is_one_of(&presented, kept);
@@ -110,23 +113,22 @@ impl Broker {
         client: &TaskClient,
         proven: Option<HolderKey>,
     ) -> Result<Issued, BrokerError> {
-        let record = self.registered(&client.agent)?;
-        let mut task = self.task_of(&client.agent, &client.task)?;
-        match (&task.holder, proven) {
-            (Some(holding), Some(key)) if holding.key != key => {
-                return Err(BrokerError::invalid(
-                    "holder_key",
-                    "the task is bound to another key",
-                ));
-            }
+        let of = (&client.agent, &client.task);
+        self.renew(caller, of, |task| match (&task.holder, &proven) {
+            (Some(holding), Some(key)) if holding.key != *key => Err(BrokerError::invalid(
+                "holder_key",
+                "the task is bound to another key",
+            )),
             (None, Some(key)) => {
+                let (key, max_delegations) = (key.clone(), 0);
                 task.holder = Some(Holding {
                     key,
-                    max_delegations: 0,
-                })
+                    max_delegations,
+                });
+                Ok(())
             }
-            _ => {}
-        }
-        self.issue_in(caller, &record, task).await
+            _ => Ok(()),
+        })
+        .await
     }
 }

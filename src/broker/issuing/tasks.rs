@@ -1,19 +1,18 @@
 //! Tasks: completing them, reporting what was handed on, looking at them.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, LiveTask, ObjectKind, TaskEnd,
-    broker::{Broker, Caller},
-    domain::event::{Event, TaskRecord},
+    BrokerError, Caller, LiveTask, ObjectKind, TaskEnd,
+    change::{Changes, Decided, Done, View},
+    domain::event::{LedgerEvent, TaskRecord, TokenRecord},
+    error::trail,
     ledger::{
-        audit::Trail,
-        file::Record,
-        views::{Filter, Order, Window},
+        record::Record,
+        views::{Filter, Order, Views, Window},
     },
-    trail::proofs::trail,
 };
 use hallpass_core::{
     base::{
@@ -115,7 +114,15 @@ pub struct DelegationReport {
     pub delegate_key: Option<String>,
 }
 
-impl Broker {
+/// Tasks that were opened.
+#[derive(Debug)]
+pub struct Tasks {
+    pub(crate) changes: Arc<Changes>,
+    /// Where the tasks are looked up that memory has forgotten.
+    pub(crate) views: Option<Views>,
+}
+
+impl Tasks {
     /// Ends a task: its passes die everywhere. Ending it twice is ending it once.
     ///
     /// # Errors
@@ -127,23 +134,21 @@ impl Broker {
         agent: &AgentId,
         task: &TaskId,
     ) -> Result<TaskView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let live = self
-            .state()
-            .task(task)
-            .filter(|live| live.record.agent == *agent)
-            .cloned();
-        let live = live.ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))?;
-        if matches!(live.end, Some((TaskEnd::Completed, _))) {
-            self.note(caller).await?;
-        } else {
-            self.refuse_ended_task(agent, task)?;
-            let event = Event::TaskCompleted {
+        let decide = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            let live = state.task(task).filter(|live| live.record.agent == *agent);
+            let live = live.ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))?;
+            if matches!(live.end, Some((TaskEnd::Completed, _))) {
+                return Ok(Decided::record(now, Vec::new(), ()));
+            }
+            let live = state.open_task_of(agent, task, now)?;
+            let event = LedgerEvent::TaskCompleted {
                 task: task.clone(),
                 passes_end: live.passes_end(),
             };
-            self.record(caller, self.now(), vec![event]).await?;
-        }
+            Ok::<_, BrokerError>(Decided::record(now, vec![event], ()))
+        };
+        let Done { .. } = self.changes.in_turn(caller, decide).await?;
         self.task(task, Some(agent))
     }
 
@@ -158,40 +163,14 @@ impl Broker {
         agent: &AgentId,
         (task, report): (&TaskId, DelegationReport),
     ) -> Result<TaskView, BrokerError> {
-        let DelegationReport {
-            blocks,
-            delegate,
-            delegate_key,
-        } = report;
-        self.refuse_ended_task(agent, task)?;
-        if !(2..=MAX_APPENDED_BLOCKS.saturating_add(1)).contains(&blocks.len()) {
-            return Err(BrokerError::invalid(
-                "blocks",
-                format!("name block 0 and 1 to {MAX_APPENDED_BLOCKS} appended ones"),
-            ));
-        }
-        if blocks.iter().collect::<BTreeSet<_>>().len() != blocks.len() {
-            return Err(BrokerError::invalid("blocks", "a block is named twice"));
-        }
-        if delegate
-            .as_ref()
-            .is_some_and(|delegate| delegate.is_empty() || delegate.len() > 128)
-        {
-            return Err(BrokerError::invalid(
-                "delegate",
-                "a name has 1 to 128 bytes",
-            ));
-        }
-        let registered = {
-            let state = self.state();
-            let live = state
-                .task(task)
-                .ok_or_else(|| BrokerError::not_found(ObjectKind::Task, task))?;
-            if !live
-                .tokens
-                .iter()
-                .any(|token| blocks.first() == Some(&token.revocation_id))
-            {
+        // In turn, so that two reports at once do not pass the limit.
+        let decide = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            let live = state.open_task_of(agent, task, now)?;
+            report.refuse_malformed()?;
+            let is_its_pass =
+                |token: &TokenRecord| report.blocks.first() == Some(&token.revocation_id);
+            if !live.tokens.iter().any(is_its_pass) {
                 return Err(BrokerError::invalid(
                     "blocks",
                     "the first block is not that of a pass of this task",
@@ -202,17 +181,17 @@ impl Broker {
                     "a task reports at most {MAX_DELEGATIONS} delegations"
                 )));
             }
-            delegate_key.and_then(|thumbprint| {
-                Some(state.agents_with_key(&thumbprint).next()?.agent.clone())
-            })
+            let holder = report.delegate_key.as_ref();
+            let registered = holder.and_then(|key| state.agents_with_key(key).next());
+            let event = LedgerEvent::DelegationReported {
+                task: task.clone(),
+                blocks: report.blocks.clone(),
+                delegate: report.delegate.clone(),
+                registered: registered.map(|agent| agent.agent.clone()),
+            };
+            Ok(Decided::record(now, vec![event], ()))
         };
-        let event = Event::DelegationReported {
-            task: task.clone(),
-            blocks,
-            delegate,
-            registered,
-        };
-        self.record(caller, self.now(), vec![event]).await?;
+        let Done { .. } = self.changes.in_turn(caller, decide).await?;
         self.task(task, Some(agent))
     }
 
@@ -224,7 +203,7 @@ impl Broker {
     /// When there is none, or the journal cannot be read.
     pub fn task(&self, task: &TaskId, agent: Option<&AgentId>) -> Result<TaskView, BrokerError> {
         let known = {
-            let state = self.state();
+            let state = self.changes.state();
             state.task(task).map(|live| {
                 (
                     live.clone(),
@@ -250,7 +229,7 @@ impl Broker {
         limit: usize,
     ) -> Vec<TaskView> {
         let found: Vec<(LiveTask, Vec<TaskId>)> = {
-            let state = self.state();
+            let state = self.changes.state();
             // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
             let of_agent = state
                 .tasks()
@@ -277,52 +256,18 @@ impl Broker {
             .collect()
     }
 
-    /// The record of a task of `agent`, ended or not.
-    pub(crate) fn task_of(
-        &self,
-        agent: &AgentId,
-        task: &TaskId,
-    ) -> Result<TaskRecord, BrokerError> {
-        let state = self.state();
-        let live = state.task(task).filter(|live| live.record.agent == *agent);
-        live.map(|live| live.record.clone())
-            .ok_or_else(|| BrokerError::not_found(ObjectKind::OpenTask, task))
-    }
-
-    /// Refuses a task that is not `agent`'s, or in which it cannot mint any more.
-    pub(crate) fn refuse_ended_task(
-        &self,
-        agent: &AgentId,
-        task: &TaskId,
-    ) -> Result<(), BrokerError> {
-        let now = self.now();
-        let state = self.state();
-        let live = state.task(task).filter(|live| live.record.agent == *agent);
-        let live = live.ok_or_else(|| BrokerError::not_found(ObjectKind::OpenTask, task))?;
-        match live.end {
-            Some((TaskEnd::Completed, _)) => Err(BrokerError::TaskEnded(
-                "the task is complete: open a new one".to_owned(),
-            )),
-            Some((TaskEnd::Revoked, _)) => {
-                Err(BrokerError::TaskEnded("the task was revoked".to_owned()))
-            }
-            None if live.record.ends_at <= now => Err(BrokerError::TaskEnded(
-                "the task is over: open a new one".to_owned(),
-            )),
-            None => Ok(()),
-        }
-    }
-
     /// The task and its children, as the journal tells of them.
     fn recall_task(&self, task: &TaskId) -> Result<Option<(LiveTask, Vec<TaskId>)>, BrokerError> {
         let mut live: Option<LiveTask> = None;
         let mut children = Vec::new();
         for record in self.recall(task)? {
             match (&record.entry.event, live.as_mut()) {
-                (Event::TaskOpened { task: opened }, _) if opened.task != *task => {
+                (LedgerEvent::TaskOpened { task: opened }, _) if opened.task != *task => {
                     children.push(opened.task.clone())
                 }
-                (Event::TaskOpened { task }, None) => live = Some(LiveTask::new(task.clone())),
+                (LedgerEvent::TaskOpened { task }, None) => {
+                    live = Some(LiveTask::new(task.clone()))
+                }
                 (event, Some(live)) => live.note(event, record.entry.at),
                 (_, None) => {}
             }
@@ -371,22 +316,19 @@ impl Broker {
             after: None,
             limit: MAX_RECALLED,
         };
-        let sequences = self.index.query(&filter, window).map_err(trail)?;
+        let Some(views) = &self.views else {
+            return Ok(Vec::new());
+        };
+        let sequences = views.query(&filter, window).map_err(trail)?;
         let kept = sequences
             .into_iter()
-            .filter_map(|sequence| self.index.record(&self.reader, sequence).transpose());
+            .filter_map(|sequence| views.record(sequence).transpose());
         kept.collect::<Result<_, _>>().map_err(trail)
     }
 
-    /// The audit trail.
-    #[must_use]
-    pub fn trail(&self) -> Trail<'_> {
-        Trail::new(&self.index, &self.reader)
-    }
-
     fn view(&self, live: &LiveTask, children: Vec<TaskId>) -> TaskView {
-        let now = self.now();
-        let state = self.state();
+        let now = self.changes.now();
+        let state = self.changes.state();
         let revoked = |id: &RevocationId| live.revoked.contains(id) || state.is_revoked_block(id);
         let passes = live.tokens.iter().map(|token| PassView {
             revocation_id: token.revocation_id,
@@ -429,9 +371,29 @@ impl Broker {
     }
 }
 
-/// The id of a task that is opened now: later ones are greater.
-pub(crate) fn new_task_id() -> TaskId {
-    TaskId::from_uuid_bytes(*uuid::Uuid::now_v7().as_bytes())
+impl DelegationReport {
+    fn refuse_malformed(&self) -> Result<(), BrokerError> {
+        let Self {
+            blocks, delegate, ..
+        } = self;
+        if !(2..=MAX_APPENDED_BLOCKS.saturating_add(1)).contains(&blocks.len()) {
+            return Err(BrokerError::invalid(
+                "blocks",
+                format!("name block 0 and 1 to {MAX_APPENDED_BLOCKS} appended ones"),
+            ));
+        }
+        if blocks.iter().collect::<BTreeSet<_>>().len() != blocks.len() {
+            return Err(BrokerError::invalid("blocks", "a block is named twice"));
+        }
+        let is_misnamed = |name: &String| name.is_empty() || name.len() > 128;
+        if delegate.as_ref().is_some_and(is_misnamed) {
+            return Err(BrokerError::invalid(
+                "delegate",
+                "a name has 1 to 128 bytes",
+            ));
+        }
+        Ok(())
+    }
 }
 
 const MAX_DELEGATIONS: usize = 1000;

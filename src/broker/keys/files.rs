@@ -9,7 +9,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::{KeyProtection, ProtectionError, keys::protection::is_sealed};
+use crate::{
+    KeyProtection, ProtectionError,
+    keys::{protection::is_sealed, store::KeyStore},
+};
 use hallpass_core::base::{
     key::PrivateKey,
     secret_file::{SecretFileError, read_secret, write_secret},
@@ -23,9 +26,9 @@ pub enum KeysAtRest {
     Plain,
     /// Encrypted. One that is not is refused: somebody may have put it there.
     Sealed(Arc<KeyProtection>),
-    /// Encrypted from now on; both forms are read. For [`Broker::rewrite_key_files`](crate::broker::Broker::rewrite_key_files).
+    /// Encrypted from now on; both forms are read. For [`Keys::rewrite_key_files`](crate::Keys::rewrite_key_files).
     Sealing(Arc<KeyProtection>),
-    /// Readable from now on; both forms are read. For [`Broker::rewrite_key_files`](crate::broker::Broker::rewrite_key_files).
+    /// Readable from now on; both forms are read. For [`Keys::rewrite_key_files`](crate::Keys::rewrite_key_files).
     Unsealing(Arc<KeyProtection>),
 }
 
@@ -66,11 +69,17 @@ impl KeyFiles {
         Self { directory, at_rest }
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.key"))
     }
+}
 
-    pub(crate) fn write(&self, name: &str, key: &PrivateKey) -> Result<(), KeyFileError> {
+impl KeyStore for KeyFiles {
+    fn place(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn store(&self, name: &str, key: &PrivateKey) -> Result<(), KeyFileError> {
         let (path, jwk) = (self.path(name), key.dangerous_jwk(None));
         let text = match &self.at_rest {
             KeysAtRest::Plain | KeysAtRest::Unsealing(_) => jwk,
@@ -83,7 +92,7 @@ impl KeyFiles {
         write_secret(&path, &text).map_err(KeyFileError::from)
     }
 
-    pub(crate) fn read(&self, name: &str) -> Result<PrivateKey, KeyFileError> {
+    fn load(&self, name: &str) -> Result<PrivateKey, KeyFileError> {
         let path = self.path(name);
         let text = read_secret(&path)?;
         let open = |protection: &KeyProtection| {
@@ -107,8 +116,7 @@ impl KeyFiles {
             .ok_or(KeyFileError::Content(path))
     }
 
-    /// Removes the file of a key that nothing may be signed with any more. What is not there is removed.
-    pub(crate) fn remove(&self, name: &str) -> Result<(), KeyFileError> {
+    fn remove(&self, name: &str) -> Result<(), KeyFileError> {
         let path = self.path(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(SecretFileError::Io {

@@ -4,23 +4,28 @@
 //! stays published until the last thing that it signed has ended. Only the active key of a purpose
 //! signs.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::PoisonError, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, KeyFileError, ObjectKind, State,
-    broker::{Broker, Caller},
+    BrokerError, Caller, KeyFileError, ObjectKind, State,
+    change::{Changes, Decided, Turn, View},
     domain::{
-        event::{Event, KeyPurpose, KeyState},
+        event::{KeyPurpose, KeyState, LedgerEvent},
         state::KeyEntry,
     },
-    keys::files::KeyFiles,
+    error::files,
+    keys::store::KeyStore,
 };
 use hallpass_core::{
     base::{
         format::Format,
-        ids::KeyId,
+        ids::{IssuerUri, KeyId},
         key::{PrivateKey, PublicKey},
         time::Timestamp,
     },
@@ -31,7 +36,7 @@ use hallpass_core::{
 /// The secret keys that are on disk.
 #[derive(Debug)]
 pub(crate) struct Keyring {
-    files: KeyFiles,
+    store: Box<dyn KeyStore>,
     keys: BTreeMap<(KeyPurpose, KeyId), PrivateKey>,
     /// The active root and operator keys in the engine's form.
     root: Option<RootKey>,
@@ -47,8 +52,8 @@ pub enum KeyringError {
     #[error(transparent)]
     File(#[from] KeyFileError),
     /// The file holds another key than the records name.
-    #[error("`{}` does not hold the key that the journal names: restore it from a copy", .0.display())]
-    Other(PathBuf),
+    #[error("`{0}` does not hold the key that the journal names: restore it from a copy")]
+    Other(String),
     /// A purpose has no active key.
     #[error("there is no active {0} key")]
     NoneActive(&'static str),
@@ -71,9 +76,9 @@ pub struct KeyView {
 }
 
 impl Keyring {
-    pub(crate) const fn empty(files: KeyFiles) -> Self {
+    pub(crate) fn empty(store: Box<dyn KeyStore>) -> Self {
         Self {
-            files,
+            store,
             keys: BTreeMap::new(),
             root: None,
             operator: None,
@@ -89,7 +94,7 @@ impl Keyring {
     ) -> Result<PublicKey, KeyringError> {
         let key = PrivateKey::generate();
         let public = key.public();
-        self.files.write(&name(purpose, id), &key)?;
+        self.store.store(&name(purpose, id), &key)?;
         self.keys.insert((purpose, id), key);
         Ok(public)
     }
@@ -106,7 +111,7 @@ impl Keyring {
         for (purpose, id, _) in &live {
             if !self.keys.contains_key(&(*purpose, *id)) {
                 self.keys
-                    .insert((*purpose, *id), self.files.read(&name(*purpose, *id))?);
+                    .insert((*purpose, *id), self.store.load(&name(*purpose, *id))?);
             }
         }
         let mut active = BTreeMap::new();
@@ -116,7 +121,7 @@ impl Keyring {
                 .get(&(purpose, id))
                 .filter(|key| key.public() == entry.public);
             let key =
-                key.ok_or_else(|| KeyringError::Other(self.files.path(&name(purpose, id))))?;
+                key.ok_or_else(|| KeyringError::Other(self.store.place(&name(purpose, id))))?;
             if entry.state == KeyState::Active {
                 // In the order of their numbers, so the latest stays.
                 active.insert(purpose, (id, key));
@@ -133,7 +138,7 @@ impl Keyring {
                 .get(&purpose)
                 .ok_or(KeyringError::NoneActive(purpose.as_str()))?;
             RootKey::new(*id, key)
-                .map_err(|_| KeyringError::Other(self.files.path(&name(purpose, *id))))
+                .map_err(|_| KeyringError::Other(self.store.place(&name(purpose, *id))))
         };
         let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
         let active = active
@@ -147,7 +152,7 @@ impl Keyring {
             .filter(|(_, entry)| entry.state == KeyState::Revoked);
         for ((purpose, id), _) in revoked {
             self.keys.remove(&(*purpose, *id));
-            self.files.remove(&name(*purpose, *id))?;
+            self.store.remove(&name(*purpose, *id))?;
         }
         Ok(())
     }
@@ -155,7 +160,7 @@ impl Keyring {
     /// Writes the file of every key anew, in the form that files should have; how many there were.
     fn rewrite(&self) -> Result<usize, KeyringError> {
         for ((purpose, id), key) in &self.keys {
-            self.files.write(&name(*purpose, *id), key)?;
+            self.store.store(&name(*purpose, *id), key)?;
         }
         Ok(self.keys.len())
     }
@@ -205,11 +210,73 @@ fn name(purpose: KeyPurpose, id: KeyId) -> String {
     format!("{}-{id}", purpose.as_str())
 }
 
-impl Broker {
+/// The broker's keys: what they sign now, and how they are rotated.
+#[derive(Debug)]
+pub struct Keys {
+    changes: Arc<Changes>,
+    keyring: RwLock<Keyring>,
+    rotation: Rotation,
+}
+
+/// How keys are rotated.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    /// The issuer that links to new keys name.
+    pub issuer: IssuerUri,
+    /// A new key is published this long before it signs.
+    pub overlap: Duration,
+    /// A key that has signed this long is rotated; `None` leaves that to operators.
+    pub after: Option<Duration>,
+}
+
+impl Keys {
+    pub(crate) fn new(changes: Arc<Changes>, store: Box<dyn KeyStore>, rotation: Rotation) -> Self {
+        Self {
+            changes,
+            keyring: RwLock::new(Keyring::empty(store)),
+            rotation,
+        }
+    }
+
+    /// The keys that sign now.
+    pub(crate) fn ring(&self) -> RwLockReadGuard<'_, Keyring> {
+        self.keyring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first key of every purpose that has none: a crash may have kept a part of the first ones.
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot be stored or recorded.
+    pub(crate) async fn make_first_keys(&self) -> Result<(), KeysError> {
+        let caller = Caller::broker();
+        let decide = |view: &View<'_>| -> Result<Decided<()>, KeysError> {
+            let known: BTreeSet<KeyPurpose> = {
+                let state = view.state();
+                state.keys.keys().map(|(purpose, _)| *purpose).collect()
+            };
+            let mut events = Vec::new();
+            for purpose in KeyPurpose::ALL.into_iter().filter(|it| !known.contains(it)) {
+                let (key, state) = (KeyId(1), KeyState::Active);
+                let public = self.make(purpose, key)?;
+                events.push(LedgerEvent::KeyChanged {
+                    purpose,
+                    key,
+                    public,
+                    state,
+                    link: None,
+                });
+            }
+            Ok(Decided::record(view.now(), events, ()))
+        };
+        self.changes.in_turn(&caller, decide).await?;
+        Ok(())
+    }
+
     /// Every key that there ever was, with where it is in its life.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyView> {
-        let state = self.state();
+        let state = self.changes.state();
         let view = |((purpose, id), entry): (&(KeyPurpose, KeyId), &KeyEntry)| KeyView {
             purpose: *purpose,
             id: *id,
@@ -231,82 +298,87 @@ impl Broker {
         caller: &Caller,
         purpose: KeyPurpose,
     ) -> Result<KeyView, BrokerError> {
-        let changing = self.changes.lock().await;
-        let (next, pending) = {
-            let state = self.state();
-            let last = state
-                .keys
-                .keys()
-                .filter(|(of, _)| *of == purpose)
-                .map(|(_, id)| id.0)
-                .max();
-            let pending = state
-                .live_keys(purpose)
-                .any(|(_, entry)| entry.state == KeyState::Pending);
-            (KeyId(last.unwrap_or(0).saturating_add(1)), pending)
+        let turn = self.changes.turn().await;
+        let mut made: Option<(KeyId, PublicKey)> = None;
+        let decide = |view: &View<'_>| {
+            let next = self.next_key(&view.state(), purpose)?;
+            if !self.changes.is_healthy() {
+                // The record of an earlier try may turn up at the next start: its key must not be written over.
+                return Err(BrokerError::Files(
+                    "the journal has stopped, so no key is made: restart hallpass".to_owned(),
+                ));
+            }
+            let public = match made {
+                Some((key, public)) if key == next => public,
+                _ => {
+                    self.changes.reserve().make_room();
+                    self.make(purpose, next).map_err(files)?
+                }
+            };
+            made = Some((next, public));
+            let event = LedgerEvent::KeyChanged {
+                purpose,
+                key: next,
+                public,
+                state: KeyState::Pending,
+                link: self.link_to(purpose, public)?,
+            };
+            Ok(Decided::record(view.now(), vec![event], next))
         };
-        if pending {
-            let overlap = self.options.rotation_overlap.as_secs();
+        let next = turn.change(caller, decide).await?.value;
+        self.advance(&turn).await?;
+        self.view(purpose, next)
+    }
+
+    /// The number of the next key of `purpose`.
+    fn next_key(&self, state: &State, purpose: KeyPurpose) -> Result<KeyId, BrokerError> {
+        let is_pending = |(_, entry): (KeyId, &KeyEntry)| entry.state == KeyState::Pending;
+        if state.live_keys(purpose).any(is_pending) {
+            let overlap = self.rotation.overlap.as_secs();
             return Err(BrokerError::Conflict(format!(
                 "a new {} key is pending already; it signs {overlap} s after it was made",
                 purpose.as_str()
             )));
         }
-        if !self.is_healthy() {
-            // The record of an earlier try may turn up at the next start: its key must not be written over.
-            return Err(BrokerError::Files(
-                "the journal has stopped, so no key is made: restart hallpass".to_owned(),
-            ));
-        }
-        self.space.make_room();
-        let public = self.make_key(purpose, next)?;
-        let link = self.link_to(purpose, public)?;
-        let state = KeyState::Pending;
-        let event = Event::KeyChanged {
-            purpose,
-            key: next,
-            public,
-            state,
-            link,
-        };
-        let at = self.now();
-        self.record(caller, at, vec![event]).await?;
-        drop(changing);
-        self.advance_keys().await?;
-        let view = self
-            .keys()
-            .into_iter()
-            .find(|key| (key.purpose, key.id) == (purpose, next));
-        view.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(purpose, next)))
+        let numbers = state.keys.keys().filter(|(of, _)| *of == purpose);
+        let last = numbers.map(|(_, id)| id.0).max();
+        Ok(KeyId(last.unwrap_or(0).saturating_add(1)))
+    }
+
+    fn view(&self, purpose: KeyPurpose, id: KeyId) -> Result<KeyView, BrokerError> {
+        let mut keys = self.keys().into_iter();
+        let view = keys.find(|key| (key.purpose, key.id) == (purpose, id));
+        view.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(purpose, id)))
     }
 
     /// Moves keys on: pending ones that verifiers know by now become active, the active one before
     /// them retires, and retired ones whose last signature has ended are revoked.
     pub(crate) async fn advance_keys(&self) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        let now = self.now();
-        let events = next_states(&self.state(), now, self.options.rotation_overlap);
-        if !events.is_empty() {
-            self.record(&Caller::broker(), now, events).await?;
-            return self.follow_keys();
+        self.advance(&self.changes.turn().await).await
+    }
+
+    async fn advance(&self, turn: &Turn<'_>) -> Result<(), BrokerError> {
+        let decide = |view: &View<'_>| {
+            let now = view.now();
+            let events = next_states(&view.state(), now, self.rotation.overlap);
+            Ok::<_, BrokerError>(Decided::record(now, events, ()))
+        };
+        let done = turn.change(&Caller::broker(), decide).await?;
+        // Or a key was changed before, and could not be followed then.
+        if done.receipt.is_some() || self.ring().is_behind(&self.changes.state()) {
+            self.follow_keys()?;
         }
-        // A key that somebody changed and did not come round to follow.
-        let is_behind = self.keyring().is_behind(&self.state());
-        if is_behind {
-            self.follow_keys()
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Begins the rotations that are due: of each purpose whose active key has signed long enough.
     pub(crate) async fn rotate_due_keys(&self) -> Result<(), BrokerError> {
-        let Some(after) = self.options.rotate_keys_after else {
+        let Some(after) = self.rotation.after else {
             return Ok(());
         };
-        let now = self.now();
+        let now = self.changes.now();
         let due = {
-            let state = self.state();
+            let state = self.changes.state();
             KeyPurpose::ALL
                 .into_iter()
                 .filter(|purpose| is_due(&state, *purpose, (now, after)))
@@ -335,45 +407,24 @@ impl Broker {
         caller: &Caller,
         (id, own): (KeyId, Option<KeyId>),
     ) -> Result<KeyView, BrokerError> {
-        let changing = self.changes.lock().await;
-        let entry = self.state().keys.get(&(KeyPurpose::Operator, id)).cloned();
-        let entry =
-            entry.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(KeyPurpose::Operator, id)))?;
-        match entry.state {
-            KeyState::Retiring if own == Some(id) => {
-                return Err(BrokerError::Conflict(format!(
-                    "your own token is signed with operator key {id}: make yourself a new one first, with \
-                     `hallpass operator add`, or offline with `hallpass operator recover`"
-                )));
-            }
-            KeyState::Retiring => {}
-            KeyState::Revoked => {
-                return Err(BrokerError::Conflict(format!(
-                    "operator key {id} is revoked already"
-                )));
-            }
-            KeyState::Pending | KeyState::Active => {
-                return Err(BrokerError::Conflict(format!(
-                    "operator key {id} signs: rotate first, with `hallpass keys rotate operator`"
-                )));
-            }
-        }
-        let (purpose, state) = (KeyPurpose::Operator, KeyState::Revoked);
-        let event = Event::KeyChanged {
-            purpose,
-            key: id,
-            public: entry.public,
-            state,
-            link: None,
+        let decide = |view: &View<'_>| {
+            let state = view.state();
+            let entry = state.keys.get(&(KeyPurpose::Operator, id));
+            let entry = entry
+                .ok_or_else(|| BrokerError::no_such(ObjectKind::Key(KeyPurpose::Operator, id)))?;
+            refuse_in_use(entry.state, id, own)?;
+            let event = LedgerEvent::KeyChanged {
+                purpose: KeyPurpose::Operator,
+                key: id,
+                public: entry.public,
+                state: KeyState::Revoked,
+                link: None,
+            };
+            Ok::<_, BrokerError>(Decided::record(view.now(), vec![event], ()))
         };
-        self.record(caller, self.now(), vec![event]).await?;
-        drop(changing);
+        self.changes.in_turn(caller, decide).await?;
         self.follow_keys()?;
-        let view = self
-            .keys()
-            .into_iter()
-            .find(|key| (key.purpose, key.id) == (purpose, id));
-        view.ok_or_else(|| BrokerError::no_such(ObjectKind::Key(KeyPurpose::Operator, id)))
+        self.view(KeyPurpose::Operator, id)
     }
 
     /// Writes every key file anew in the form that [`Options::keys_at_rest`](crate::Options) says; how
@@ -384,21 +435,17 @@ impl Broker {
     /// When one cannot be written. Those before it have the new form then, and the rest the old one:
     /// try again.
     pub fn rewrite_key_files(&self) -> Result<usize, KeyringError> {
-        self.keyring().rewrite()
+        self.ring().rewrite()
     }
 
     pub(crate) fn follow_keys(&self) -> Result<(), BrokerError> {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
-        keyring
-            .follow(&self.state())
-            .map_err(|error| BrokerError::Files(error.to_string()))
+        keyring.follow(&self.changes.state()).map_err(files)
     }
 
-    fn make_key(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, BrokerError> {
+    fn make(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {
         let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
-        keyring
-            .make(purpose, id)
-            .map_err(|error| BrokerError::Files(error.to_string()))
+        keyring.make(purpose, id)
     }
 
     fn link_to(&self, purpose: KeyPurpose, new: PublicKey) -> Result<Option<String>, BrokerError> {
@@ -407,21 +454,43 @@ impl Broker {
             KeyPurpose::Checkpoint => KeyLink::CHECKPOINT_TYP,
             KeyPurpose::Root | KeyPurpose::Operator => return Ok(None),
         };
-        let keyring = self.keyring();
-        let files = |error: String| BrokerError::Files(error);
-        let old = keyring
-            .active(purpose)
-            .map_err(|error| files(error.to_string()))?;
+        let keyring = self.ring();
+        let old = keyring.active(purpose).map_err(files)?;
         let link = KeyLink {
             v: Format::One,
-            iss: self.options.issuer.clone(),
+            iss: self.rotation.issuer.clone(),
             old: old.public(),
             new,
         };
-        link.sign(typ, old)
-            .map(Some)
-            .map_err(|error| files(error.to_string()))
+        link.sign(typ, old).map(Some).map_err(files)
     }
+}
+
+/// Why there are no first keys.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeysError {
+    /// A key could not be stored.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// They could not be recorded.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// Refuses to revoke an operator key in another state than retiring, and the one that signed the caller's own token.
+fn refuse_in_use(state: KeyState, id: KeyId, own: Option<KeyId>) -> Result<(), BrokerError> {
+    let refusal = match state {
+        KeyState::Retiring if own == Some(id) => format!(
+            "your own token is signed with operator key {id}: make yourself a new one first, with \
+             `hallpass operator add`, or offline with `hallpass operator recover`"
+        ),
+        KeyState::Retiring => return Ok(()),
+        KeyState::Revoked => format!("operator key {id} is revoked already"),
+        KeyState::Pending | KeyState::Active => {
+            format!("operator key {id} signs: rotate first, with `hallpass keys rotate operator`")
+        }
+    };
+    Err(BrokerError::Conflict(refusal))
 }
 
 /// Whether the newest active key of `purpose` signs for `after` and nothing is to follow it yet.
@@ -433,10 +502,10 @@ fn is_due(state: &State, purpose: KeyPurpose, (now, after): (Timestamp, Duration
 }
 
 /// What time alone changes about the keys.
-fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<Event> {
+fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<LedgerEvent> {
     let mut events = Vec::new();
     for purpose in KeyPurpose::ALL {
-        let changed = |id, entry: &KeyEntry, state| Event::KeyChanged {
+        let changed = |id, entry: &KeyEntry, state| LedgerEvent::KeyChanged {
             purpose,
             key: id,
             public: entry.public,
@@ -509,7 +578,7 @@ mod tests {
         let next = |state: &State| {
             let events = next_states(state, Timestamp::EPOCH, Duration::ZERO);
             let states = events.into_iter().filter_map(|event| match event {
-                Event::KeyChanged { key, state, .. } => Some((key, state)),
+                LedgerEvent::KeyChanged { key, state, .. } => Some((key, state)),
                 _ => None,
             });
             states.collect::<Vec<_>>()

@@ -3,3 +3,4 @@
 pub(crate) mod files;
 pub(crate) mod keyring;
 pub(crate) mod protection;
+pub(crate) mod store;

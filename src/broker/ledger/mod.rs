@@ -3,7 +3,10 @@
 pub mod audit;
 pub mod file;
 pub(crate) mod receipt;
+pub mod record;
+mod seam;
 pub mod tree;
 pub mod views;
 
 pub use receipt::{Draft, NotRecorded, Receipt};
+pub use seam::{AppendError, Appending, Ledger, Position, ReadRecords};

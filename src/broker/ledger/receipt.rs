@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::domain::event::Event;
 use hallpass_core::{
     base::{digest::Digest, ids::RevocationId},
     token::{Minted, PassToken},
@@ -50,15 +49,6 @@ impl Receipt {
     #[must_use]
     pub const fn hash(&self) -> Digest {
         self.hash
-    }
-
-    /// The id of the token that `event` records as made.
-    pub(crate) const fn token_of(event: &Event) -> Option<RevocationId> {
-        match event {
-            Event::TokenIssued { token, .. } => Some(token.revocation_id),
-            Event::OperatorAdded { revocation_id, .. } => Some(*revocation_id),
-            _ => None,
-        }
     }
 }
 

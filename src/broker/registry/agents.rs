@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, ObjectKind, SecretView, State,
-    broker::{Broker, Caller},
+    BrokerError, Caller, ObjectKind, OneTimeSecret, SecretView, State,
+    change::{Changes, Decided, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
-        event::{AgentRecord, Event, Subject},
+        event::{AgentRecord, LedgerEvent, Subject},
     },
     issuing::request::refuse_bad_details,
     policy::Catalogue,
+    policy_store::Policies,
+    registry::{directory::SharedDirectory, stewards::NewStewards},
 };
 use hallpass_core::{
     base::{
@@ -89,7 +91,24 @@ pub struct ServerView {
     pub suspended: bool,
 }
 
-impl Broker {
+/// Agents, their secrets, servers, stewards and clients.
+#[derive(Debug)]
+pub struct Registry {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) directory: Arc<SharedDirectory>,
+    pub(crate) policy: Arc<Policies>,
+    /// The agents that a trusted platform proves to be its workloads: they need no key or secret.
+    pub(crate) workloads: BTreeSet<AgentId>,
+}
+
+/// What an agent was before a change, and what it gets with it.
+#[derive(Default)]
+struct Known {
+    before: Option<AgentRecord>,
+    secret: Option<ClientSecret>,
+}
+
+impl Registry {
     /// Registers an agent.
     ///
     /// # Errors
@@ -100,9 +119,34 @@ impl Broker {
         caller: &Caller,
         new: NewAgent,
     ) -> Result<AgentView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        self.refuse_taken(&new.agent)?;
-        self.set_agent(caller, new, (None, None)).await
+        self.set_agent(caller, &new, |view| {
+            refuse_taken(&view.state(), &new.agent)?;
+            Ok(Known::default())
+        })
+        .await
+    }
+
+    /// Registers an agent with a secret; it needs no key then.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_agent`](Self::add_agent).
+    pub async fn add_agent_with_secret(
+        &self,
+        caller: &Caller,
+        new: NewAgent,
+    ) -> Result<(AgentView, OneTimeSecret), BrokerError> {
+        let secret = OneTimeSecret::token("");
+        let known = |view: &View<'_>| {
+            refuse_taken(&view.state(), &new.agent)?;
+            let secret = Some(secret.recorded(view.now()));
+            Ok(Known {
+                secret,
+                ..Known::default()
+            })
+        };
+        let view = self.set_agent(caller, &new, known).await?;
+        Ok((view, secret))
     }
 
     /// Changes an agent's steward, groups, keys, redirect URIs or what it asks for by default; its secrets stay.
@@ -115,9 +159,14 @@ impl Broker {
         caller: &Caller,
         new: NewAgent,
     ) -> Result<AgentView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let before = self.registered(&new.agent)?;
-        self.set_agent(caller, new, (Some(before), None)).await
+        self.set_agent(caller, &new, |view| {
+            let before = Some(view.state().registered(&new.agent)?.clone());
+            Ok(Known {
+                before,
+                ..Known::default()
+            })
+        })
+        .await
     }
 
     /// Removes an agent: nothing is minted for it any more, and its id stays taken. Its passes
@@ -127,12 +176,13 @@ impl Broker {
     ///
     /// When there is no such agent, or it cannot be recorded.
     pub async fn remove_agent(&self, caller: &Caller, agent: &AgentId) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        self.registered(agent)?;
-        let event = Event::AgentRemoved {
-            agent: agent.clone(),
+        let decide = |view: &View<'_>| {
+            let agent = view.state().registered(agent)?.agent.clone();
+            let events = vec![LedgerEvent::AgentRemoved { agent }];
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, ()))
         };
-        self.record(caller, self.now(), vec![event]).await.map(drop)
+        self.changes.in_turn(caller, decide).await?;
+        Ok(())
     }
 
     /// One agent.
@@ -141,15 +191,15 @@ impl Broker {
     ///
     /// When there is no such agent.
     pub fn agent(&self, agent: &AgentId) -> Result<AgentView, BrokerError> {
-        self.registered(agent)
-            .map(|record| self.view_agent(&record))
+        let record = self.changes.state().registered(agent)?.clone();
+        Ok(self.view_agent(&record))
     }
 
     /// Agents in the order of their ids, those after `after`, at most `limit`.
     #[must_use]
     pub fn agents(&self, after: Option<&AgentId>, limit: usize) -> Vec<AgentView> {
         let records: Vec<AgentRecord> = {
-            let state = self.state();
+            let state = self.changes.state();
             let later = state
                 .agents
                 .values()
@@ -172,13 +222,15 @@ impl Broker {
         caller: &Caller,
         manifest: Manifest,
     ) -> Result<ServerView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        if self.server(manifest.server.as_str()).is_ok() {
-            return Err(BrokerError::Conflict(
+        self.record_server(caller, manifest, |state, server| {
+            if state.server(server.as_str()).is_none() {
+                return Ok(());
+            }
+            Err(BrokerError::Conflict(
                 "the server is registered: replace it with PUT".to_owned(),
-            ));
-        }
-        self.record_server(caller, manifest).await
+            ))
+        })
+        .await
     }
 
     /// Registers a server or replaces its manifest.
@@ -192,24 +244,31 @@ impl Broker {
         caller: &Caller,
         manifest: Manifest,
     ) -> Result<ServerView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        self.record_server(caller, manifest).await
+        self.record_server(caller, manifest, |_, _| Ok(())).await
     }
 
     async fn record_server(
         &self,
         caller: &Caller,
         manifest: Manifest,
+        check: impl Fn(&State, &ServerUri) -> Result<(), BrokerError>,
     ) -> Result<ServerView, BrokerError> {
-        let mut servers = self.state().servers.clone();
-        servers.insert(manifest.server.clone(), Arc::new(manifest.clone()));
-        let catalogue = Catalogue::new(servers.into_values())
-            .map_err(|error| BrokerError::Conflict(error.to_string()))?;
-        self.refuse_policy_trouble(&catalogue)?;
-        let server = manifest.server.clone();
-        self.record(caller, self.now(), vec![Event::ServerSet { manifest }])
-            .await?;
-        self.server(server.as_str())
+        let decide = |view: &View<'_>| {
+            let (mut servers, before) = {
+                let state = view.state();
+                check(&state, &manifest.server)?;
+                (state.servers.clone(), state.catalogue())
+            };
+            servers.insert(manifest.server.clone(), Arc::new(manifest.clone()));
+            let catalogue = Catalogue::new(servers.into_values())
+                .map_err(|error| BrokerError::Conflict(error.to_string()))?;
+            self.policy.refuse_trouble(&before, &catalogue)?;
+            let manifest = manifest.clone();
+            let events = vec![LedgerEvent::ServerSet { manifest }];
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, ()))
+        };
+        self.changes.in_turn(caller, decide).await?;
+        self.server(manifest.server.as_str())
     }
 
     /// Removes a server: nothing is minted for it any more.
@@ -218,11 +277,13 @@ impl Broker {
     ///
     /// When there is no such server, or it cannot be recorded.
     pub async fn remove_server(&self, caller: &Caller, server: &str) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        let server = self.server(server)?.manifest.server;
-        self.record(caller, self.now(), vec![Event::ServerRemoved { server }])
-            .await
-            .map(drop)
+        let decide = |view: &View<'_>| {
+            let server = known_server(&view.state(), server)?.server.clone();
+            let events = vec![LedgerEvent::ServerRemoved { server }];
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, ()))
+        };
+        self.changes.in_turn(caller, decide).await?;
+        Ok(())
     }
 
     /// One server, by URI, alias or short name.
@@ -231,17 +292,15 @@ impl Broker {
     ///
     /// When there is no such server.
     pub fn server(&self, server: &str) -> Result<ServerView, BrokerError> {
-        let state = self.state();
-        let manifest = state
-            .server(server)
-            .ok_or_else(|| BrokerError::not_found(ObjectKind::Server, quote(server)))?;
+        let state = self.changes.state();
+        let manifest = known_server(&state, server)?;
         Ok(view_server(&state, manifest))
     }
 
     /// Servers in the order of their URIs, those after `after`, at most `limit`.
     #[must_use]
     pub fn servers(&self, after: Option<&ServerUri>, limit: usize) -> Vec<ServerView> {
-        let state = self.state();
+        let state = self.changes.state();
         let later = state
             .servers
             .values()
@@ -252,67 +311,67 @@ impl Broker {
             .collect()
     }
 
-    pub(crate) fn refuse_taken(&self, agent: &AgentId) -> Result<(), BrokerError> {
-        let state = self.state();
-        if state.agents.contains_key(agent) || state.removed_agents.contains(agent) {
-            return Err(BrokerError::Conflict(format!(
-                "the agent id `{agent}` is taken"
-            )));
-        }
-        if agent.as_str().parse::<TaskId>().is_ok() {
-            return Err(BrokerError::invalid(
-                "agent",
-                "this is how tasks are called, and their OAuth clients",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Records what an agent is from now on, with what it was `before` and a `secret` that it gets.
-    pub(crate) async fn set_agent(
+    /// Records what an agent is from now on, with what is `known` of it.
+    async fn set_agent(
         &self,
         caller: &Caller,
-        new: NewAgent,
-        (before, secret): (Option<AgentRecord>, Option<ClientSecret>),
+        new: &NewAgent,
+        known: impl Fn(&View<'_>) -> Result<Known, BrokerError>,
     ) -> Result<AgentView, BrokerError> {
-        let may_be_public = before.as_ref().is_none_or(is_public);
-        let (registered_at, mut secrets, client) = before.map_or_else(
-            || (self.now(), Vec::new(), None),
-            |before| (before.registered_at, before.secrets, before.client),
-        );
-        secrets.extend(secret);
+        let mut stewards = NewStewards::default();
+        let decide = |view: &View<'_>| {
+            let Known { before, secret } = known(view)?;
+            let may_be_public = before.as_ref().is_none_or(is_public);
+            let (registered_at, mut secrets, client) = before.map_or_else(
+                || (view.now(), Vec::new(), None),
+                |before| (before.registered_at, before.secrets, before.client),
+            );
+            secrets.extend(secret);
+            let client = self.client_of(new, client.unwrap_or_default());
+            let is_bare = new.keys.is_empty() && secrets.is_empty();
+            let sends_codes = !client.redirect_uris.is_empty();
+            if new.keys.len() > MAX_KEYS
+                || (is_bare && !self.may_be_bare(&new.agent, sends_codes, may_be_public))
+            {
+                let detail = format!(
+                    "an agent has 1 to {MAX_KEYS} public keys, or a secret, or `[[oauth.issuer]]` of the settings names it"
+                );
+                return Err(BrokerError::invalid("keys", detail));
+            }
+            if !client.default_details.is_empty() {
+                refuse_bad_details(&client.default_details)?;
+            }
+            let (steward, added) = self.ensured_steward(view, &new.steward, &mut stewards)?;
+            let agent = AgentRecord {
+                agent: new.agent.clone(),
+                steward,
+                groups: new.groups.clone(),
+                keys: new.keys.clone(),
+                registered_at,
+                secrets,
+                client: Some(client).filter(|client| *client != ClientProfile::default()),
+            };
+            let set = LedgerEvent::AgentSet {
+                agent: agent.clone(),
+            };
+            let events = added.into_iter().chain([set]).collect();
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, agent))
+        };
+        let agent = self.changes.in_turn(caller, decide).await?.value;
+        Ok(self.view_agent(&agent))
+    }
+
+    fn client_of(&self, new: &NewAgent, before: ClientProfile) -> ClientProfile {
         let mut client = ClientProfile {
-            default_details: new.default_details,
-            ..client.unwrap_or_default()
+            default_details: new.default_details.clone(),
+            ..before
         };
         // Where others are sent codes is theirs to say.
         if client.origin == ClientOrigin::Registered {
-            client.redirect_uris = new.redirect_uris.into_iter().map(String::from).collect();
+            let uris = new.redirect_uris.iter().cloned();
+            client.redirect_uris = uris.map(String::from).collect();
         }
-        let is_bare = new.keys.is_empty() && secrets.is_empty();
-        let sends_codes = !client.redirect_uris.is_empty();
-        if new.keys.len() > MAX_KEYS
-            || (is_bare && !self.may_be_bare(&new.agent, sends_codes, may_be_public))
-        {
-            let detail = format!(
-                "an agent has 1 to {MAX_KEYS} public keys, or a secret, or `[[oauth.issuer]]` of the settings names it"
-            );
-            return Err(BrokerError::invalid("keys", detail));
-        }
-        if !client.default_details.is_empty() {
-            refuse_bad_details(&client.default_details)?;
-        }
-        let steward = self.ensure_steward(caller, &new.steward).await?;
-        let agent = AgentRecord {
-            agent: new.agent,
-            steward,
-            groups: new.groups,
-            keys: new.keys,
-            registered_at,
-            secrets,
-            client: Some(client).filter(|client| *client != ClientProfile::default()),
-        };
-        self.record_agent(caller, agent).await
+        client
     }
 
     /// Whether an agent may be without key and secret.
@@ -325,7 +384,7 @@ impl Broker {
         sends_codes: bool,
         may_be_public: bool,
     ) -> bool {
-        let is_workload = self.options.workloads.contains(agent);
+        let is_workload = self.workloads.contains(agent);
         if sends_codes {
             may_be_public && !is_workload
         } else {
@@ -333,28 +392,35 @@ impl Broker {
         }
     }
 
-    pub(crate) async fn record_agent(
+    /// Changes an agent's record; `change` says how, and returns what its caller wants back.
+    pub(crate) async fn change_record<X>(
         &self,
         caller: &Caller,
-        agent: AgentRecord,
-    ) -> Result<AgentView, BrokerError> {
-        self.record(
-            caller,
-            self.now(),
-            vec![Event::AgentSet {
+        agent: &AgentId,
+        change: impl Fn(&mut AgentRecord, Timestamp) -> Result<X, BrokerError>,
+    ) -> Result<(AgentView, X), BrokerError> {
+        let decide = |view: &View<'_>| {
+            let (now, mut agent) = (view.now(), view.state().registered(agent)?.clone());
+            let with = change(&mut agent, now)?;
+            let set = LedgerEvent::AgentSet {
                 agent: agent.clone(),
-            }],
-        )
-        .await?;
-        Ok(self.view_agent(&agent))
+            };
+            Ok::<_, BrokerError>(Decided::record(now, vec![set], (agent, with)))
+        };
+        let (agent, with) = self.changes.in_turn(caller, decide).await?.value;
+        Ok((self.view_agent(&agent), with))
     }
 
-    fn view_agent(&self, record: &AgentRecord) -> AgentView {
+    pub(crate) fn view_agent(&self, record: &AgentRecord) -> AgentView {
         let client = record.client.clone().unwrap_or_default();
         AgentView {
             agent: record.agent.clone(),
             steward: record.steward.clone(),
-            steward_name: self.directory().name(&record.steward).map(str::to_owned),
+            steward_name: self
+                .directory
+                .lock()
+                .name(&record.steward)
+                .map(str::to_owned),
             groups: record.groups.clone(),
             keys: record.keys.clone(),
             secrets: record.secrets.iter().map(SecretView::of).collect(),
@@ -366,10 +432,35 @@ impl Broker {
             },
             registered_at: record.registered_at,
             suspended: self
+                .changes
                 .state()
                 .is_suspended(&Subject::Agent(record.agent.clone())),
         }
     }
+}
+
+fn refuse_taken(state: &State, agent: &AgentId) -> Result<(), BrokerError> {
+    if state.agents.contains_key(agent) || state.removed_agents.contains(agent) {
+        return Err(BrokerError::Conflict(format!(
+            "the agent id `{agent}` is taken"
+        )));
+    }
+    if agent.as_str().parse::<TaskId>().is_ok() {
+        return Err(BrokerError::invalid(
+            "agent",
+            "this is how tasks are called, and their OAuth clients",
+        ));
+    }
+    Ok(())
+}
+
+/// A registered server, by URI, alias or short name.
+pub(crate) fn known_server<'s>(
+    state: &'s State,
+    server: &str,
+) -> Result<&'s Arc<Manifest>, BrokerError> {
+    let missing = || BrokerError::not_found(ObjectKind::Server, quote(server));
+    state.server(server).ok_or_else(missing)
 }
 
 fn is_public(agent: &AgentRecord) -> bool {

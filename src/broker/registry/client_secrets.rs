@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
-    AgentView, BrokerError, NewAgent, ObjectKind, OneTime,
-    broker::{Broker, Caller},
+    AgentView, BrokerError, Caller, ObjectKind, OneTimeSecret, Registry,
     domain::{
         client::{ClientOrigin, ClientSecret, MAX_SECRETS, SecretId},
         event::AgentRecord,
@@ -37,26 +36,7 @@ impl SecretView {
     }
 }
 
-impl Broker {
-    /// Registers an agent with a secret; it needs no key then.
-    ///
-    /// # Errors
-    ///
-    /// As [`add_agent`](Self::add_agent).
-    pub async fn add_agent_with_secret(
-        &self,
-        caller: &Caller,
-        new: NewAgent,
-    ) -> Result<(AgentView, OneTime), BrokerError> {
-        let _changing = self.changes.lock().await;
-        self.refuse_taken(&new.agent)?;
-        let secret = OneTime::token("");
-        let view = self
-            .set_agent(caller, new, (None, Some(secret.recorded(self.now()))))
-            .await?;
-        Ok((view, secret))
-    }
-
+impl Registry {
     /// Gives an agent another secret; the old one stays good until it is removed.
     ///
     /// # Errors
@@ -66,11 +46,9 @@ impl Broker {
         &self,
         caller: &Caller,
         agent: &AgentId,
-    ) -> Result<(AgentView, OneTime), BrokerError> {
-        let _changing = self.changes.lock().await;
-        let mut record = self.registered(agent)?;
-        let secret = add_secret(&mut record.secrets, self.now())?;
-        Ok((self.record_agent(caller, record).await?, secret))
+    ) -> Result<(AgentView, OneTimeSecret), BrokerError> {
+        let add = |record: &mut AgentRecord, now| add_secret(&mut record.secrets, now);
+        self.change_record(caller, agent, add).await
     }
 
     /// Takes a secret from an agent: nobody proves to be it by that any more. Passes that it was given
@@ -86,27 +64,29 @@ impl Broker {
         agent: &AgentId,
         secret: &SecretId,
     ) -> Result<AgentView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let mut record = self.registered(agent)?;
-        remove_secret(&mut record.secrets, secret)?;
-        // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
-        let sends_codes = record
-            .client
-            .as_ref()
-            .is_some_and(|client| !client.redirect_uris.is_empty());
-        let is_bare = record.keys.is_empty() && record.secrets.is_empty();
-        if is_bare && !self.may_be_bare(agent, sends_codes, false) {
-            let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
-            return Err(BrokerError::Conflict(detail.to_owned()));
-        }
-        self.record_agent(caller, record).await
+        let remove = |record: &mut AgentRecord, _| {
+            remove_secret(&mut record.secrets, secret)?;
+            // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
+            let sends_codes = record
+                .client
+                .as_ref()
+                .is_some_and(|client| !client.redirect_uris.is_empty());
+            let is_bare = record.keys.is_empty() && record.secrets.is_empty();
+            if is_bare && !self.may_be_bare(agent, sends_codes, false) {
+                let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
+                return Err(BrokerError::Conflict(detail.to_owned()));
+            }
+            Ok(())
+        };
+        let (view, ()) = self.change_record(caller, agent, remove).await?;
+        Ok(view)
     }
 
     /// The agent that the public client `client_id` is: one of people's programs that can keep no secret, so that
     /// a code or token that it was given is all that it has to show.
     #[must_use]
     pub fn public_client(&self, client_id: &str) -> Option<AgentId> {
-        let state = self.state();
+        let state = self.changes.state();
         let record = state.agent(&agent_of_client(client_id)?)?;
         let client = record.client.as_ref()?;
         let is_named = match &client.origin {
@@ -122,7 +102,7 @@ impl Broker {
     fn proves_nothing(&self, record: &AgentRecord) -> bool {
         record.keys.is_empty()
             && record.secrets.is_empty()
-            && !self.options.workloads.contains(&record.agent)
+            && !self.workloads.contains(&record.agent)
     }
 
     /// The agent with the id `client` whose secret is `secret`.
@@ -134,7 +114,7 @@ impl Broker {
         let presented = Digest::of(secret.as_bytes());
         let agent = client.parse::<AgentId>().ok();
         let is_good = {
-            let state = self.state();
+            let state = self.changes.state();
             let record = agent.as_ref().and_then(|agent| state.agent(agent));
             is_one_of(
                 &presented,
@@ -149,13 +129,13 @@ impl Broker {
 pub(crate) fn add_secret(
     kept: &mut Vec<ClientSecret>,
     now: Timestamp,
-) -> Result<OneTime, BrokerError> {
+) -> Result<OneTimeSecret, BrokerError> {
     if kept.len() >= MAX_SECRETS {
         return Err(BrokerError::Conflict(format!(
             "there are at most {MAX_SECRETS} secrets: remove one first"
         )));
     }
-    let secret = OneTime::token("");
+    let secret = OneTimeSecret::token("");
     kept.push(secret.recorded(now));
     Ok(secret)
 }

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,20 @@ pub(crate) struct Directory {
     people: BTreeMap<StewardId, Known>,
     /// From the people.
     identified: HashMap<Identity, StewardId>,
+}
+
+/// The directory, shared by the use cases. No thread waits for it while it holds the state.
+#[derive(Debug)]
+pub(crate) struct SharedDirectory(Mutex<Directory>);
+
+impl SharedDirectory {
+    pub(crate) const fn new(directory: Directory) -> Self {
+        Self(Mutex::new(directory))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Directory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is known of a person.

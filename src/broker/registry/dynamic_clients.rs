@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::{
-    BrokerError, OneTime,
-    broker::{Broker, Caller},
-    domain::{consent::RegistrationRecord, event::Event},
+    BrokerError, Caller, OneTimeSecret, Registry,
+    change::{Decided, View},
+    domain::{consent::RegistrationRecord, event::LedgerEvent},
 };
 use hallpass_core::base::{ids::AgentId, random, redirect::RedirectUri, time::Timestamp};
 
@@ -27,12 +27,12 @@ pub struct RegisteredClient {
     /// Its id.
     pub agent: AgentId,
     /// Its secret, told once.
-    pub secret: Option<OneTime>,
+    pub secret: Option<OneTimeSecret>,
     /// When it was registered.
     pub registered_at: Timestamp,
 }
 
-impl Broker {
+impl Registry {
     /// Registers a client that nobody vouches for, for [`UNUSED_LIVES`] or until somebody consents.
     ///
     /// # Errors
@@ -43,39 +43,46 @@ impl Broker {
         caller: &Caller,
         new: NewClient,
     ) -> Result<RegisteredClient, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let now = self.now();
-        if self.state().people.registrations(now) >= MAX_UNUSED {
-            return Err(BrokerError::Full(format!(
-                "{MAX_UNUSED} clients wait for a first consent"
-            )));
-        }
         let id = format!("client-{}", hex::encode(random::bytes::<16>().as_slice()));
         let agent: AgentId = id
             .parse()
             .map_err(|error| BrokerError::Internal(format!("{error}")))?;
-        let secret = new.with_secret.then(|| OneTime::token(""));
-        let registration = RegistrationRecord {
-            agent: agent.clone(),
-            name: new.name,
-            redirect_uris: new.redirect_uris.into_iter().map(String::from).collect(),
-            secret: secret.as_ref().map(OneTime::digest),
-            expires_at: now.plus(UNUSED_LIVES),
+        let secret = new.with_secret.then(|| OneTimeSecret::token(""));
+        let redirect_uris: Vec<String> = new.redirect_uris.into_iter().map(String::from).collect();
+        let decide = |view: &View<'_>| {
+            let now = view.now();
+            if view.state().people.registrations(now) >= MAX_UNUSED {
+                return Err(BrokerError::Full(format!(
+                    "{MAX_UNUSED} clients wait for a first consent"
+                )));
+            }
+            let registration = RegistrationRecord {
+                agent: agent.clone(),
+                name: new.name.clone(),
+                redirect_uris: redirect_uris.clone(),
+                secret: secret.as_ref().map(OneTimeSecret::digest),
+                expires_at: now.plus(UNUSED_LIVES),
+            };
+            let events = vec![LedgerEvent::ClientRegistered { registration }];
+            Ok(Decided::record(now, events, now))
         };
-        self.record(caller, now, vec![Event::ClientRegistered { registration }])
-            .await?;
+        let registered_at = self.changes.in_turn(caller, decide).await?.value;
         Ok(RegisteredClient {
             agent,
             secret,
-            registered_at: now,
+            registered_at,
         })
     }
 
     /// A client that registered itself and that nobody consented to yet: its name and redirect URIs.
     #[must_use]
     pub fn unused_client(&self, client: &AgentId) -> Option<RegistrationRecord> {
-        let now = self.now();
-        self.state().people.registration(client, now).cloned()
+        let now = self.changes.now();
+        self.changes
+            .state()
+            .people
+            .registration(client, now)
+            .cloned()
     }
 }
 

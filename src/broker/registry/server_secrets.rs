@@ -1,20 +1,24 @@
 //! Secrets of servers: by which a server that cannot verify passes asks the broker about them (RFC 7662).
 
 use crate::{
-    BrokerError, OneTime, ServerView,
-    broker::{Broker, Caller},
+    BrokerError, Caller, OneTimeSecret, Registry, ServerView, State,
+    change::{Decided, View},
     domain::{
         client::{ClientSecret, SecretId},
-        event::Event,
+        event::LedgerEvent,
     },
-    registry::client_secrets::{add_secret, is_one_of, remove_secret},
+    registry::{
+        agents::known_server,
+        client_secrets::{add_secret, is_one_of, remove_secret},
+    },
 };
 use hallpass_core::base::{
     digest::Digest,
     ids::{ServerName, ServerUri},
+    time::Timestamp,
 };
 
-impl Broker {
+impl Registry {
     /// Gives a server another secret to ask about passes with; the old one stays good until it is removed.
     ///
     /// # Errors
@@ -24,12 +28,8 @@ impl Broker {
         &self,
         caller: &Caller,
         server: &str,
-    ) -> Result<(ServerView, OneTime), BrokerError> {
-        let _changing = self.changes.lock().await;
-        let server = self.server(server)?.manifest.server;
-        let mut secrets = self.secrets_of(&server);
-        let secret = add_secret(&mut secrets, self.now())?;
-        Ok((self.record_secrets(caller, server, secrets).await?, secret))
+    ) -> Result<(ServerView, OneTimeSecret), BrokerError> {
+        self.change_secrets(caller, server, add_secret).await
     }
 
     /// Takes a secret from a server: nobody asks about passes with it any more.
@@ -43,11 +43,9 @@ impl Broker {
         server: &str,
         secret: &SecretId,
     ) -> Result<ServerView, BrokerError> {
-        let _changing = self.changes.lock().await;
-        let server = self.server(server)?.manifest.server;
-        let mut secrets = self.secrets_of(&server);
-        remove_secret(&mut secrets, secret)?;
-        self.record_secrets(caller, server, secrets).await
+        let remove = |kept: &mut Vec<ClientSecret>, _| remove_secret(kept, secret);
+        let (view, ()) = self.change_secrets(caller, server, remove).await?;
+        Ok(view)
     }
 
     /// The server with the name `client` whose secret is `secret`.
@@ -57,38 +55,35 @@ impl Broker {
     pub fn server_with_secret(&self, client: &str, secret: &str) -> Option<ServerUri> {
         let presented = Digest::of(secret.as_bytes());
         let server = client.parse::<ServerName>().ok();
-        let server = server.and_then(|name| {
-            self.state()
-                .server(name.as_str())
-                .map(|known| known.server.clone())
-        });
-        let known = server
-            .as_ref()
-            .map(|server| self.secrets_of(server))
-            .unwrap_or_default();
-        let is_good = is_one_of(&presented, &known);
+        let state = self.changes.state();
+        let server = server.and_then(|name| Some(state.server(name.as_str())?.server.clone()));
+        let known = server.as_ref().map(|server| secrets_of(&state, server));
+        let is_good = is_one_of(&presented, known.unwrap_or_default());
         server.filter(|_| is_good)
     }
 
-    fn secrets_of(&self, server: &ServerUri) -> Vec<ClientSecret> {
-        self.state()
-            .server_secrets
-            .get(server)
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    async fn record_secrets(
+    async fn change_secrets<X>(
         &self,
         caller: &Caller,
-        server: ServerUri,
-        secrets: Vec<ClientSecret>,
-    ) -> Result<ServerView, BrokerError> {
-        let event = Event::ServerSecretsSet {
-            server: server.clone(),
-            secrets,
+        server: &str,
+        change: impl Fn(&mut Vec<ClientSecret>, Timestamp) -> Result<X, BrokerError>,
+    ) -> Result<(ServerView, X), BrokerError> {
+        let decide = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            let server = known_server(&state, server)?.server.clone();
+            let mut secrets = secrets_of(&state, &server).to_vec();
+            let with = change(&mut secrets, now)?;
+            let set = LedgerEvent::ServerSecretsSet {
+                server: server.clone(),
+                secrets,
+            };
+            Ok::<_, BrokerError>(Decided::record(now, vec![set], (server, with)))
         };
-        self.record(caller, self.now(), vec![event]).await?;
-        self.server(server.as_str())
+        let (server, with) = self.changes.in_turn(caller, decide).await?.value;
+        Ok((self.server(server.as_str())?, with))
     }
+}
+
+fn secrets_of<'s>(state: &'s State, server: &ServerUri) -> &'s [ClientSecret] {
+    state.server_secrets.get(server).map_or(&[], Vec::as_slice)
 }

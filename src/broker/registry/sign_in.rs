@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use crate::{
-    BrokerError, ObjectKind, OneTime,
-    broker::{Broker, Caller},
+    BrokerError, Caller, ObjectKind, OneTimeSecret, Registry,
+    change::{Decided, View},
     domain::{
-        event::{Actor, Event, Subject},
+        event::{Actor, LedgerEvent, Subject},
         one_time_secret::digest_of_typed,
     },
 };
 use hallpass_core::base::{ids::StewardId, time::Timestamp};
 
-impl Broker {
+impl Registry {
     /// Makes a code with which `steward` signs in once, within [`SIGN_IN_LIVES`]. The one that was made
     /// before it, if any, is no good any more.
     ///
@@ -23,27 +23,27 @@ impl Broker {
         &self,
         caller: &Caller,
         steward: &StewardId,
-    ) -> Result<(OneTime, Timestamp), BrokerError> {
-        let _changing = self.changes.lock().await;
-        if !self.state().stewards.contains(steward) {
-            return Err(BrokerError::no_such(ObjectKind::Steward));
-        }
-        if self
-            .state()
-            .is_suspended(&Subject::Steward(steward.clone()))
-        {
-            return Err(BrokerError::Suspended(
-                "the steward was revoked and not reinstated".to_owned(),
-            ));
-        }
-        let now = self.now();
-        let (code, expires_at) = (OneTime::for_people(), now.plus(SIGN_IN_LIVES));
-        let event = Event::SignInCodeMade {
-            steward: steward.clone(),
-            code: code.digest(),
-            expires_at,
+    ) -> Result<(OneTimeSecret, Timestamp), BrokerError> {
+        let code = OneTimeSecret::for_people();
+        let decide = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            if !state.stewards.contains(steward) {
+                return Err(BrokerError::no_such(ObjectKind::Steward));
+            }
+            if state.is_suspended(&Subject::Steward(steward.clone())) {
+                return Err(BrokerError::Suspended(
+                    "the steward was revoked and not reinstated".to_owned(),
+                ));
+            }
+            let expires_at = now.plus(SIGN_IN_LIVES);
+            let event = LedgerEvent::SignInCodeMade {
+                steward: steward.clone(),
+                code: code.digest(),
+                expires_at,
+            };
+            Ok(Decided::record(now, vec![event], expires_at))
         };
-        self.record(caller, now, vec![event]).await?;
+        let expires_at = self.changes.in_turn(caller, decide).await?.value;
         Ok((code, expires_at))
     }
 
@@ -56,30 +56,27 @@ impl Broker {
     pub async fn sign_in(&self, caller: &Caller, typed: &str) -> Result<StewardId, BrokerError> {
         let unknown = || BrokerError::no_such(ObjectKind::SignInCode);
         let code = digest_of_typed(typed).ok_or_else(unknown)?;
-        let known = || {
-            let now = self.now();
-            self.state().people.who_signs_in(&code, now).cloned()
+        let known = |view: &View<'_>| {
+            let (now, state) = (view.now(), view.state());
+            let steward = state.people.who_signs_in(&code, now).cloned();
+            steward.ok_or_else(unknown)
         };
-        // Whoever guesses holds up nobody.
-        known().ok_or_else(unknown)?;
-        let _changing = self.changes.lock().await;
-        let steward = known().ok_or_else(unknown)?;
-        if self
-            .state()
-            .is_suspended(&Subject::Steward(steward.clone()))
-        {
-            return Err(unknown());
-        }
-        let caller = Caller {
-            actor: Actor::Steward(steward.clone()),
-            ..caller.clone()
+        // Before the turn, so that guesses hold up nothing.
+        known(&self.changes.look())?;
+        let decide = |view: &View<'_>| {
+            let steward = known(view)?;
+            let subject = Subject::Steward(steward.clone());
+            if view.state().is_suspended(&subject) {
+                return Err(unknown());
+            }
+            let event = LedgerEvent::SignedIn {
+                steward: steward.clone(),
+                code,
+            };
+            let caller = caller.by(Actor::Steward(steward.clone()));
+            Ok(Decided::record(view.now(), vec![event], steward).by(caller))
         };
-        let event = Event::SignedIn {
-            steward: steward.clone(),
-            code,
-        };
-        self.record(&caller, self.now(), vec![event]).await?;
-        Ok(steward)
+        Ok(self.changes.in_turn(caller, decide).await?.value)
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, DirectoryError, Identity, ObjectKind,
-    broker::{Broker, Caller},
-    domain::event::{Event, Subject, VerifiedBy},
+    BrokerError, Caller, DirectoryError, Identity, ObjectKind, Registry,
+    change::{Decided, Turn, View},
+    domain::event::{LedgerEvent, Subject, VerifiedBy},
+    error::files,
     identity::issuer::Person,
     policy::Reason,
 };
@@ -44,7 +45,12 @@ impl VerifiedSteward {
     }
 }
 
-impl Broker {
+/// Stewards that were given a name in the directory and are not recorded yet: a decision that is made again finds the
+/// same.
+#[derive(Default)]
+pub(crate) struct NewStewards(Option<StewardId>);
+
+impl Registry {
     /// Registers a steward under a name, or finds the one who has it, and links the identity to it if one
     /// is given.
     ///
@@ -57,13 +63,23 @@ impl Broker {
         caller: &Caller,
         (name, identity): (&str, Option<Identity>),
     ) -> Result<StewardView, BrokerError> {
-        let _changing = self.changes.lock().await;
+        let turn = self.changes.turn().await;
         if let Some(identity) = &identity {
             identity.refuse_malformed()?;
         }
-        let steward = self.ensure_steward(caller, name).await?;
+        let caller = caller.without_key();
+        let mut new = NewStewards::default();
+        let ensure = |view: &View<'_>| {
+            let (steward, added) = self.ensured_steward(view, name, &mut new)?;
+            let events: Vec<_> = added.into_iter().collect();
+            if events.is_empty() {
+                return Ok(Decided::nothing(steward));
+            }
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, steward))
+        };
+        let steward = turn.change(&caller, ensure).await?.value;
         if let Some(identity) = identity {
-            self.identify(caller, &steward, identity).await?;
+            self.identify(&turn, &caller, (&steward, identity)).await?;
         }
         Ok(self.view_steward(&steward))
     }
@@ -80,18 +96,19 @@ impl Broker {
         caller: &Caller,
         steward: &StewardId,
     ) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        if self.directory().identities(steward).is_empty() {
+        let turn = self.changes.turn().await;
+        if self.directory.lock().identities(steward).is_empty() {
             return Err(BrokerError::not_found(ObjectKind::StewardIdentity, steward));
         }
         // SECURITY: the file first: a record of what a crash then left undone would be believed.
-        self.directory()
-            .unidentify(steward)
-            .map_err(|error| BrokerError::Files(error.to_string()))?;
-        let event = Event::StewardUnidentified {
-            steward: steward.clone(),
+        self.directory.lock().unidentify(steward).map_err(files)?;
+        let decide = |view: &View<'_>| {
+            let steward = steward.clone();
+            let events = vec![LedgerEvent::StewardUnidentified { steward }];
+            Ok::<_, BrokerError>(Decided::record(view.now(), events, ()))
         };
-        self.record(caller, self.now(), vec![event]).await.map(drop)
+        turn.change(caller, decide).await?;
+        Ok(())
     }
 
     /// Erases a steward's name and identities. The opaque id stays in passes and records, and every proof
@@ -106,18 +123,18 @@ impl Broker {
         caller: &Caller,
         steward: &StewardId,
     ) -> Result<(), BrokerError> {
-        let _changing = self.changes.lock().await;
-        if self.directory().name(steward).is_none() {
-            return Err(BrokerError::not_found(ObjectKind::StewardName, steward));
-        }
-        let event = Event::StewardErased {
-            steward: steward.clone(),
+        let turn = self.changes.turn().await;
+        let decide = |view: &View<'_>| {
+            if self.directory.lock().name(steward).is_none() {
+                return Err(BrokerError::not_found(ObjectKind::StewardName, steward));
+            }
+            let steward = steward.clone();
+            let events = vec![LedgerEvent::StewardErased { steward }];
+            Ok(Decided::record(view.now(), events, ()))
         };
-        self.record(caller, self.now(), vec![event]).await?;
-        self.directory()
-            .erase(steward)
-            .map(drop)
-            .map_err(|error| BrokerError::Files(error.to_string()))
+        turn.change(caller, decide).await?;
+        let erased = self.directory.lock().erase(steward);
+        erased.map(drop).map_err(files)
     }
 
     /// Whom `text`, an id or a name, stands for.
@@ -126,16 +143,16 @@ impl Broker {
     ///
     /// When no registered steward is meant.
     pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
-        let found = self
-            .directory()
-            .find(text, |steward| self.state().stewards.contains(steward));
+        let found = self.directory.lock().find(text, |steward| {
+            self.changes.state().stewards.contains(steward)
+        });
         found.ok_or_else(|| BrokerError::no_such(ObjectKind::Steward))
     }
 
     /// The steward's name, unless it was erased: for that person's own eyes.
     #[must_use]
     pub fn steward_name(&self, steward: &StewardId) -> Option<String> {
-        self.directory().name(steward).map(str::to_owned)
+        self.directory.lock().name(steward).map(str::to_owned)
     }
 
     /// The steward that `person` is.
@@ -148,8 +165,8 @@ impl Broker {
             issuer: person.issuer.to_string(),
             subject: person.subject.clone(),
         };
-        let known = self.directory().identified(&identity).cloned();
-        let known = known.filter(|steward| self.state().stewards.contains(steward));
+        let known = self.directory.lock().identified(&identity).cloned();
+        let known = known.filter(|steward| self.changes.state().stewards.contains(steward));
         let steward = known.ok_or_else(|| {
             let detail = "the person whose subject token it is, is not registered as a steward";
             BrokerError::Refused(vec![Reason::new(ReasonCode::SubjectToken, detail)])
@@ -167,7 +184,7 @@ impl Broker {
     #[must_use]
     pub fn stewards(&self, after: Option<&StewardId>, limit: usize) -> Vec<StewardView> {
         let ids: Vec<StewardId> = {
-            let state = self.state();
+            let state = self.changes.state();
             let later = state
                 .stewards
                 .iter()
@@ -179,14 +196,16 @@ impl Broker {
             .collect()
     }
 
-    /// The steward that `text` stands for, registered under that name when nobody has it.
-    pub(crate) async fn ensure_steward(
+    /// The steward that `text` stands for; when none does, a new one of that name, with the event that registers it.
+    pub(crate) fn ensured_steward(
         &self,
-        caller: &Caller,
+        view: &View<'_>,
         text: &str,
-    ) -> Result<StewardId, BrokerError> {
-        if let Ok(steward) = self.find_steward(text) {
-            return Ok(steward);
+        new: &mut NewStewards,
+    ) -> Result<(StewardId, Option<LedgerEvent>), BrokerError> {
+        let is_known = |steward: &StewardId| view.state().stewards.contains(steward);
+        if let Some(steward) = self.directory.lock().find(text, is_known) {
+            return Ok((steward, None));
         }
         if text.parse::<StewardId>().is_ok() || text.starts_with("stw_") {
             return Err(BrokerError::invalid(
@@ -203,59 +222,70 @@ impl Broker {
                 format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters"),
             ));
         }
-        let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
-        // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
-        self.directory()
-            .set(steward.clone(), text.to_owned())
-            .map_err(not_written)?;
-        let event = Event::StewardAdded {
+        let steward = match &new.0 {
+            Some(steward) => steward.clone(),
+            None => {
+                let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
+                // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
+                let name = text.to_owned();
+                let mut directory = self.directory.lock();
+                directory.set(steward.clone(), name).map_err(not_written)?;
+                new.0.insert(steward).clone()
+            }
+        };
+        let event = LedgerEvent::StewardAdded {
             steward: steward.clone(),
         };
-        let caller = caller.without_key();
-        self.record(&caller, self.now(), vec![event]).await?;
-        Ok(steward)
+        Ok((steward, Some(event)))
     }
 
     async fn identify(
         &self,
+        turn: &Turn<'_>,
         caller: &Caller,
-        steward: &StewardId,
-        identity: Identity,
+        (steward, identity): (&StewardId, Identity),
     ) -> Result<(), BrokerError> {
-        let known = self.directory().identified(&identity).cloned();
-        match known {
-            Some(known) if known == *steward => return Ok(()),
-            Some(_) => {
-                return Err(BrokerError::Conflict(
-                    "the identity is linked to another steward".to_owned(),
-                ));
-            }
-            None => {}
-        }
-        if self.directory().name(steward).is_none() {
-            return Err(BrokerError::Conflict(
-                "the steward's name was erased: register the person anew".to_owned(),
-            ));
-        }
-        if self.directory().identities(steward).len() >= MAX_IDENTITIES {
-            return Err(BrokerError::Conflict(format!(
-                "a steward has at most {MAX_IDENTITIES} identities"
-            )));
-        }
         // SECURITY: the record first: a link that nobody recorded would let somebody act unseen.
-        let event = Event::StewardIdentified {
-            steward: steward.clone(),
-            issuer: identity.issuer.clone(),
+        let decide = |view: &View<'_>| {
+            if !self.is_to_be_linked(steward, &identity)? {
+                return Ok(Decided::nothing(false));
+            }
+            let event = LedgerEvent::StewardIdentified {
+                steward: steward.clone(),
+                issuer: identity.issuer.clone(),
+            };
+            Ok::<_, BrokerError>(Decided::record(view.now(), vec![event], true))
         };
-        let caller = caller.without_key();
-        self.record(&caller, self.now(), vec![event]).await?;
-        self.directory()
-            .identify(steward, identity)
-            .map_err(not_written)
+        if turn.change(caller, decide).await?.value {
+            let mut directory = self.directory.lock();
+            directory.identify(steward, identity).map_err(not_written)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the identity is not linked to the steward yet, and may be.
+    fn is_to_be_linked(
+        &self,
+        steward: &StewardId,
+        identity: &Identity,
+    ) -> Result<bool, BrokerError> {
+        let directory = self.directory.lock();
+        let refusal = match directory.identified(identity) {
+            Some(known) if known == steward => return Ok(false),
+            Some(_) => "the identity is linked to another steward".to_owned(),
+            None if directory.name(steward).is_none() => {
+                "the steward's name was erased: register the person anew".to_owned()
+            }
+            None if directory.identities(steward).len() >= MAX_IDENTITIES => {
+                format!("a steward has at most {MAX_IDENTITIES} identities")
+            }
+            None => return Ok(true),
+        };
+        Err(BrokerError::Conflict(refusal))
     }
 
     fn view_steward(&self, steward: &StewardId) -> StewardView {
-        let directory = self.directory();
+        let directory = self.directory.lock();
         let (name, identities) = (
             directory.name(steward).map(str::to_owned),
             directory.identities(steward),
@@ -266,6 +296,7 @@ impl Broker {
             .collect();
         drop(directory);
         let suspended = self
+            .changes
             .state()
             .is_suspended(&Subject::Steward(steward.clone()));
         StewardView {

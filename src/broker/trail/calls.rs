@@ -5,14 +5,16 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, DecisionsError,
-    broker::Broker,
-    domain::event::{Actor, Attribution, Event, TokenRecord},
-    ledger::{
-        file::Record,
-        views::{Filter, IndexError, Verdict, Window},
+    BrokerError, DecisionsError, History,
+    domain::{
+        decision::{Attribution, DecisionEvent},
+        event::{Actor, TokenRecord},
     },
-    trail::decisions::{Chain, Records},
+    ledger::{
+        record::Record,
+        views::{Filter, FoundPage, IndexError, Indexed as _, Verdict, Window},
+    },
+    trail::{decisions::Chain, lookup::Records},
 };
 use hallpass_core::{
     base::{
@@ -123,7 +125,7 @@ pub struct Gap {
     pub to: Timestamp,
 }
 
-impl Broker {
+impl History {
     /// The calls that `filter` wants, as far as `window` shows them. Its times are those of the calls.
     ///
     /// # Errors
@@ -136,9 +138,9 @@ impl Broker {
         window: Window,
     ) -> Result<CallPage, BrokerError> {
         let chain = self.decisions.chain().await?;
-        let broker = Arc::clone(self);
-        let found =
-            tokio::task::spawn_blocking(move || broker.find_calls(&chain, &filter, window)).await;
+        let history = Arc::clone(self);
+        let find = move || history.find_calls(&chain, &filter, window);
+        let found = tokio::task::spawn_blocking(find).await;
         let unusable = |error: String| BrokerError::from(DecisionsError::Unusable(error.into()));
         found
             .map_err(|error| unusable(error.to_string()))?
@@ -151,25 +153,15 @@ impl Broker {
         filter: &Filter,
         window: Window,
     ) -> Result<CallPage, IndexError> {
-        // One more than wanted tells whether there is a next page.
-        let mut found = chain.index.query(
-            filter,
-            Window {
-                limit: window.limit.saturating_add(1),
-                ..window
-            },
-        )?;
-        let more = found.len() > window.limit;
-        found.truncate(window.limit);
-        let next = if more { found.last().copied() } else { None };
-        let mut records = Records::new(self);
+        let FoundPage { found, next } = chain.views.page(filter, window)?;
+        let mut records = Records::new(&self.changes, &self.views);
         let mut calls = Vec::with_capacity(found.len());
         for sequence in found {
-            // The chain's own records tell of no call.
-            let Some(record) = chain.index.record(&chain.reader, sequence)? else {
+            // The chain's own records are about no call.
+            let Some(record) = chain.views.record(sequence)? else {
                 continue;
             };
-            if let Some(verdict) = Verdict::of(&record.entry.event) {
+            if let Some(verdict) = record.entry.event.verdict() {
                 calls.push(self.view_call(&record, verdict, &mut records)?);
             }
         }
@@ -178,7 +170,7 @@ impl Broker {
 
     fn view_call(
         &self,
-        record: &Record,
+        record: &Record<DecisionEvent>,
         verdict: Verdict,
         records: &mut Records<'_>,
     ) -> Result<CallView, IndexError> {
@@ -203,7 +195,7 @@ impl Broker {
             hash: record.hash,
         };
         match &record.entry.event {
-            Event::CallDecided { call, attribution } => {
+            DecisionEvent::CallDecided { call, attribution } => {
                 let reasons = match &call.decision {
                     Decision::Allowed => Vec::new(),
                     Decision::Refused(reasons) => reasons.clone(),
@@ -216,7 +208,7 @@ impl Broker {
                     ..view((&call.id, call.at, &call.server))
                 })
             }
-            Event::ReportsLost {
+            DecisionEvent::ReportsLost {
                 lost:
                     LostReports {
                         id,
@@ -237,7 +229,7 @@ impl Broker {
                     ..view((id, *from, server))
                 })
             }
-            _ => Err(IndexError::Damaged),
+            DecisionEvent::SegmentBegun { .. } => Err(IndexError::Damaged),
         }
     }
 
@@ -269,7 +261,7 @@ impl Broker {
             purpose,
             agent: call.agent.clone(),
             steward: call.steward.clone(),
-            steward_name: self.directory().name(&call.steward).map(str::to_owned),
+            steward_name: self.directory.lock().name(&call.steward).map(str::to_owned),
             grant,
             revocation_id,
             chain: call.chain.clone(),

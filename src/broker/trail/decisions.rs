@@ -5,34 +5,27 @@
 //! cannot be opened or has too much to do refuses reports, which then wait at the verifiers. When it is
 //! longer than it may be, its oldest segments are removed.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    BrokerError,
-    broker::{Broker, Caller},
-    disk::reserve::Space,
-    domain::event::{Attribution, Entry, Event, TokenRecord},
+    BrokerError, Caller,
+    change::Changes,
+    disk::reserve::DiskReserve,
+    domain::{decision::DecisionEvent, event::Entry},
     ledger::{
-        file::{self, Apply, Journal, Options as JournalOptions, Reader, segment_name},
-        views::{Index, IndexError, TaskSummary},
+        Ledger as _, Position,
+        file::{Apply, FileLedger, Journal, Options as JournalOptions},
+        record::Record,
+        views::{Index, Views},
     },
-    trail::retention::compact,
+    trail::{lookup::Records, retention::compact},
 };
 use hallpass_core::{
-    base::{
-        digest::Digest,
-        ids::{RevocationId, TaskId},
-        time::Timestamp,
-    },
-    wire::report::{CallReport, Decision, Report},
+    base::{digest::Digest, time::Timestamp},
+    wire::report::Report,
 };
 
 /// The chain's directory inside the data directory; it holds a journal and an index of its own.
@@ -66,9 +59,11 @@ pub struct RecordedReports {
     pub known: usize,
 }
 
-/// The chain, from the moment when it begins to be opened.
+/// The chain of decisions, from the moment when it begins to be opened.
 #[derive(Debug)]
-pub(crate) struct Decisions {
+pub struct Decisions {
+    changes: Arc<Changes>,
+    views: Views,
     phase: watch::Receiver<Phase>,
     /// Permits to wait for one's turn.
     waiting: Semaphore,
@@ -84,10 +79,9 @@ enum Phase {
 /// The open chain.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    journal: Journal,
-    pub(crate) reader: Reader,
-    pub(crate) index: Arc<Index>,
-    files: PathBuf,
+    ledger: FileLedger<DecisionEvent>,
+    index: Arc<Index<DecisionEvent>>,
+    pub(crate) views: Views<DecisionEvent>,
     max_bytes: u64,
     /// Held from looking whether a report is known until it is: no two batches can both find it new.
     turn: tokio::sync::Mutex<()>,
@@ -99,7 +93,12 @@ impl Decisions {
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub(crate) fn open(data_dir: &Path, max_bytes: u64) -> Self {
+    pub(crate) fn open(
+        data_dir: &Path,
+        max_bytes: u64,
+        changes: Arc<Changes>,
+        views: Views,
+    ) -> Self {
         let dir = data_dir.join(DECISIONS_DIRECTORY);
         let (sender, phase) = watch::channel(Phase::Opening);
         tokio::task::spawn_blocking(move || {
@@ -113,6 +112,8 @@ impl Decisions {
             sender.send_replace(phase);
         });
         Self {
+            changes,
+            views,
             phase,
             waiting: Semaphore::new(WAITING_BATCHES),
         }
@@ -136,9 +137,9 @@ impl Decisions {
         let Ok(chain) = self.chain().await else {
             return Ok(());
         };
-        chain.journal.close().await?;
+        chain.ledger.close().await?;
         chain
-            .index
+            .views
             .flush()
             .map_err(|error| DecisionsError::unusable(error).into())
     }
@@ -148,79 +149,45 @@ impl Chain {
     fn open(dir: &Path, max_bytes: u64) -> Result<Self, DecisionsError> {
         let mut options = JournalOptions::default();
         options.segment_bytes = options.segment_bytes.min(max_bytes / SEGMENTS);
-        let (recovered, found) =
-            Journal::open(dir, options, |_| {}).map_err(DecisionsError::unusable)?;
+        let (recovered, found) = Journal::<DecisionEvent>::open(dir, options, |_| {})
+            .map_err(DecisionsError::unusable)?;
         let reader = recovered.reader();
         let (index, rebuilt) = Index::open(dir, &reader).map_err(DecisionsError::unusable)?;
         for found in found.words().into_iter().chain(rebuilt.words()) {
             tracing::warn!(recovery = %found, "the chain of decisions was recovered");
         }
         let index = Arc::new(index);
-        let journal = recovered
-            .start(applier(Arc::clone(&index)))
-            .map_err(DecisionsError::unusable)?;
-        let files = dir.join(file::DIRECTORY);
+        let views = Views::new(Arc::clone(&index), reader);
+        let ledger = FileLedger::start(recovered, applier(Arc::clone(&index)));
         Ok(Self {
-            journal,
-            reader,
+            ledger: ledger.map_err(DecisionsError::unusable)?,
             index,
-            files,
+            views,
             max_bytes,
             turn: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Removes the oldest segments until the others have room. Blocks on the disk.
+    /// Removes the oldest reports until the others have room. Blocks on the disk.
     ///
     /// The index forgets first: what is left over after a crash in between is removed the next time.
-    fn make_room(&self, space: &Space) -> Result<(), DecisionsError> {
-        let segments = self.reader.segments();
-        let length = |number| {
-            fs::metadata(self.files.join(segment_name(number))).map_or(0, |file| file.len())
-        };
-        let mut bytes = segments.iter().fold(0_u64, |sum, segment| {
-            sum.saturating_add(length(segment.number))
-        });
-        for (oldest, next) in segments.iter().zip(segments.iter().skip(1)) {
-            if bytes <= self.max_bytes {
-                break;
-            }
-            bytes = bytes.saturating_sub(length(oldest.number));
-            let records = self
-                .reader
-                .read_from(oldest.first, None)
-                .map_err(DecisionsError::unusable)?;
-            let mut forgotten = Vec::new();
-            for record in records {
-                let record = record.map_err(DecisionsError::unusable)?;
-                let is_last = record.sequence.saturating_add(1) >= next.first;
-                forgotten.push(record);
-                if is_last || forgotten.len() >= FORGOTTEN_AT_ONCE {
-                    self.index
-                        .forget(&forgotten)
-                        .map_err(DecisionsError::unusable)?;
-                    forgotten.clear();
-                }
-                if is_last {
-                    break;
-                }
-            }
-            self.journal
-                .retire(next.number, None)
-                .map_err(DecisionsError::unusable)?;
+    fn make_room(&self, reserve: &DiskReserve) -> Result<(), DecisionsError> {
+        let mut forget = |records: &[Record<DecisionEvent>]| self.index.forget(records);
+        let went = self.ledger.shorten(self.max_bytes, &mut forget);
+        if let Some(up_to) = went.map_err(DecisionsError::unusable)? {
             tracing::info!(
-                up_to = next.first.saturating_sub(1),
+                up_to,
                 "decisions were removed: the chain is as long as it may be"
             );
         }
-        if let Err(error) = compact(&self.index, &self.reader, space) {
+        if let Err(error) = compact(&self.views, reserve) {
             tracing::warn!(%error, "the index of the chain of decisions stays as large as it is");
         }
         Ok(())
     }
 }
 
-fn applier(index: Arc<Index>) -> Apply {
+fn applier(index: Arc<Index<DecisionEvent>>) -> Apply<DecisionEvent> {
     Box::new(move |records| {
         if let Err(error) = index.apply(records) {
             tracing::error!(%error, "the index stopped following the chain of decisions; restart to rebuild it");
@@ -228,7 +195,7 @@ fn applier(index: Arc<Index>) -> Apply {
     })
 }
 
-impl Broker {
+impl Decisions {
     /// Records what a verifier reports, all of it or nothing; what is known already is not recorded again.
     ///
     /// Whoever calls has cleared the caller for the reports' servers, and has checked each of them.
@@ -242,25 +209,25 @@ impl Broker {
         caller: Caller,
         reports: Vec<Report>,
     ) -> Result<RecordedReports, BrokerError> {
-        if self.is_storage_low() {
+        if self.changes.reserve().is_low() {
             return Err(BrokerError::StorageLow);
         }
         let _waiting = self
-            .decisions
             .waiting
             .try_acquire()
             .map_err(|_| DecisionsError::Busy)?;
-        let chain = self.decisions.chain().await?;
+        let chain = self.chain().await?;
         let _turn = chain.turn.lock().await;
-        let (broker, of_batch) = (Arc::clone(self), Arc::clone(&chain));
-        let prepared =
-            tokio::task::spawn_blocking(move || broker.entries_for(&of_batch, &caller, reports));
+        let (decisions, of_batch) = (Arc::clone(self), Arc::clone(&chain));
+        let prepare = move || decisions.entries_for(&of_batch, &caller, reports);
+        let prepared = tokio::task::spawn_blocking(prepare);
         let (entries, known) = prepared.await.map_err(DecisionsError::unusable)??;
         let recorded = entries.len();
         if recorded > 0 {
+            let expected = Position::after(chain.ledger.head().sequence);
             chain
-                .journal
-                .append(entries)
+                .ledger
+                .append(expected, entries)
                 .await
                 .map_err(DecisionsError::unusable)?;
         }
@@ -273,15 +240,15 @@ impl Broker {
         chain: &Chain,
         caller: &Caller,
         reports: Vec<Report>,
-    ) -> Result<(Vec<Entry>, usize), DecisionsError> {
-        chain.make_room(&self.space)?;
-        let mut records = Records::new(self);
-        let (at, all) = (self.now(), reports.len());
+    ) -> Result<(Vec<Entry<DecisionEvent>>, usize), DecisionsError> {
+        chain.make_room(self.changes.reserve())?;
+        let mut records = Records::new(&self.changes, &self.views);
+        let (at, all) = (self.changes.now(), reports.len());
         let mut entries = Vec::with_capacity(all);
         for report in reports {
             let idempotency = key_of(&report);
             if chain
-                .index
+                .views
                 .idempotency(&idempotency)
                 .map_err(DecisionsError::unusable)?
                 .is_none()
@@ -291,9 +258,9 @@ impl Broker {
                         let attribution = records
                             .attribution(&call)
                             .map_err(DecisionsError::unusable)?;
-                        Event::CallDecided { call, attribution }
+                        DecisionEvent::CallDecided { call, attribution }
                     }
-                    Report::Lost(lost) => Event::ReportsLost { lost },
+                    Report::Lost(lost) => DecisionEvent::ReportsLost { lost },
                 };
                 entries.push(entry(caller, (at, idempotency), event));
             }
@@ -303,7 +270,11 @@ impl Broker {
     }
 }
 
-fn entry(caller: &Caller, (at, idempotency): (Timestamp, Digest), event: Event) -> Entry {
+fn entry(
+    caller: &Caller,
+    (at, idempotency): (Timestamp, Digest),
+    event: DecisionEvent,
+) -> Entry<DecisionEvent> {
     let (actor, request, trace) = (
         caller.actor.clone(),
         caller.request.clone(),
@@ -325,110 +296,8 @@ fn key_of(report: &Report) -> Digest {
     Digest::of_parts(&[b"report\0", server.as_bytes(), &[0], id.as_bytes()])
 }
 
-/// What the broker has recorded about tasks and passes, looked up once each. Blocks on the disk.
-///
-/// The state knows all about what lives. Of what ended, the index may remember more than there are records.
-pub(crate) struct Records<'b> {
-    broker: &'b Broker,
-    tasks: HashMap<TaskId, Option<Arc<TaskSummary>>>,
-    events: HashMap<u64, Option<Arc<Event>>>,
-}
-
-impl<'b> Records<'b> {
-    pub(crate) fn new(broker: &'b Broker) -> Self {
-        Self {
-            broker,
-            tasks: HashMap::new(),
-            events: HashMap::new(),
-        }
-    }
-
-    /// What is known of a task.
-    pub(crate) fn task(&mut self, task: &TaskId) -> Result<Option<Arc<TaskSummary>>, IndexError> {
-        if let Some(known) = self.tasks.get(task) {
-            return Ok(known.clone());
-        }
-        let found = self.broker.index.task(task)?.map(Arc::new);
-        self.tasks.insert(task.clone(), found.clone());
-        Ok(found)
-    }
-
-    /// What a task was opened for.
-    pub(crate) fn purpose(
-        &mut self,
-        (id, task): (&TaskId, &TaskSummary),
-    ) -> Result<Option<String>, IndexError> {
-        if let Some(live) = self.broker.state().task(id) {
-            return Ok(Some(live.record.purpose.clone()));
-        }
-        Ok(self.event(task.opened)?.and_then(|event| match &*event {
-            Event::TaskOpened { task } => Some(task.purpose.clone()),
-            _ => None,
-        }))
-    }
-
-    /// What `of` makes of the record of the pass of `task` whose block 0 is `pass`, if there is one (still).
-    pub(crate) fn of_pass<T>(
-        &mut self,
-        (task, pass): (&TaskSummary, &RevocationId),
-        of: impl FnOnce(&TokenRecord) -> T,
-    ) -> Result<Option<T>, IndexError> {
-        if let Some(live) = self.broker.state().task_of(pass) {
-            return Ok(live
-                .tokens
-                .iter()
-                .find(|token| token.revocation_id == *pass)
-                .map(of));
-        }
-        let Some((sequence, _)) = task.tokens.iter().find(|(_, token)| token == pass) else {
-            return Ok(None);
-        };
-        Ok(self.event(*sequence)?.and_then(|event| match &*event {
-            Event::TokenIssued { token, .. } => Some(of(token)),
-            _ => None,
-        }))
-    }
-
-    /// Whether a reported call agrees with what is recorded.
-    fn attribution(&mut self, call: &CallReport) -> Result<Attribution, IndexError> {
-        let Some(task) = self.task(&call.task)? else {
-            return Ok(Attribution::UnknownTask);
-        };
-        if task.agent != call.agent {
-            return Ok(Attribution::OtherAgent);
-        }
-        if task.steward != call.steward {
-            return Ok(Attribution::OtherSteward);
-        }
-        let issued = |id: &&RevocationId| task.tokens.iter().any(|(_, token)| token == *id);
-        let Some(pass) = call.chain.first().filter(issued) else {
-            return Ok(Attribution::OtherPass);
-        };
-        let is_for =
-            |token: &TokenRecord| token.rights.iter().any(|right| right.server == call.server);
-        // Refusing a pass at the wrong server is what a verifier is for.
-        if call.decision == Decision::Allowed && self.of_pass((&task, pass), is_for)? == Some(false)
-        {
-            return Ok(Attribution::OtherServer);
-        }
-        Ok(Attribution::Confirmed)
-    }
-
-    fn event(&mut self, sequence: u64) -> Result<Option<Arc<Event>>, IndexError> {
-        if let Some(known) = self.events.get(&sequence) {
-            return Ok(known.clone());
-        }
-        let found = self.broker.index.record(&self.broker.reader, sequence)?;
-        let found = found.map(|record| Arc::new(record.entry.event));
-        self.events.insert(sequence, found.clone());
-        Ok(found)
-    }
-}
-
 /// The chain is kept in so many segments at least, once it is as long as it may be.
 const SEGMENTS: u64 = 8;
-
-const FORGOTTEN_AT_ONCE: usize = 1000;
 
 /// So many batches may wait for their turn: each is up to a body long.
 const WAITING_BATCHES: usize = 32;

@@ -1,8 +1,8 @@
 //! Proofs of the audit trail: signed heads, inclusion, consistency, exports.
 
 use crate::{
-    BrokerError,
-    broker::Broker,
+    BrokerError, History,
+    error::{files, trail},
     ledger::{
         audit::{
             ConsistencyEvidence, Export, ExportStatement, HeadEvidence, InclusionEvidence, Seal,
@@ -14,7 +14,7 @@ use crate::{
 };
 use hallpass_core::base::{digest::Digest, format::Format};
 
-impl Broker {
+impl History {
     /// The tree as it stands, signed.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Broker {
     pub fn export(&self, from: Option<u64>, to: Option<u64>) -> Result<Export, BrokerError> {
         let head = self.tree_head();
         let (from, to) = (
-            from.unwrap_or_else(|| self.reader.first()),
+            from.unwrap_or_else(|| self.views.first()),
             to.unwrap_or(head.size),
         );
         if !(1..=head.size).contains(&to) {
@@ -125,8 +125,8 @@ impl Broker {
         let Root { head, root } = self.tree.root();
         TreeHead {
             v: Format::One,
-            iss: self.issuer().clone(),
-            at: self.now(),
+            iss: self.issuer.clone(),
+            at: self.changes.now(),
             size: head.sequence,
             root,
             hash: head.hash,
@@ -134,28 +134,21 @@ impl Broker {
     }
 
     fn sign(&self, statement: &impl Statement) -> Result<Signed, BrokerError> {
-        let chain = self.state().checkpoint_key_chain.clone();
-        let keyring = self.keyring();
-        let files = |error: String| BrokerError::Files(error);
-        let key = keyring
-            .checkpoint()
-            .map_err(|error| files(error.to_string()))?;
-        Signed::new(statement, key, &chain).map_err(|error| files(error.to_string()))
+        let chain = self.changes.state().checkpoint_key_chain.clone();
+        let keyring = self.keys.ring();
+        let key = keyring.checkpoint().map_err(files)?;
+        Signed::new(statement, key, &chain).map_err(files)
     }
 
     pub(crate) fn records_from(&self, sequence: u64) -> Result<Records, BrokerError> {
-        let first = self.reader.first();
+        let first = self.views.first();
         if sequence < first {
             let detail = format!(
                 "record {sequence} is archived: this journal begins with record {first}; verify the export that holds it"
             );
             return Err(BrokerError::Archived(detail));
         }
-        let place = self.index.place(sequence).map_err(trail)?;
-        let place = place.ok_or_else(|| {
-            BrokerError::Trail(format!("the index does not know record {sequence}"))
-        })?;
-        self.reader.read_from(sequence, Some(place)).map_err(trail)
+        self.views.records_from(sequence).map_err(trail)
     }
 }
 
@@ -163,10 +156,6 @@ fn next_hash(records: &mut Records, sequence: u64) -> Result<Digest, BrokerError
     let none = || BrokerError::Trail(format!("record {sequence} is not in the journal"));
     let record: Result<_, ReadError> = records.next().ok_or_else(none)?;
     Ok(record.map_err(trail)?.hash)
-}
-
-pub(crate) fn trail(error: impl std::fmt::Display) -> BrokerError {
-    BrokerError::Trail(error.to_string())
 }
 
 fn unproven(field: &'static str, error: TreeError) -> BrokerError {

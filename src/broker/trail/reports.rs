@@ -2,26 +2,54 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use tokio::sync::Semaphore;
+
 use crate::{
-    BrokerError, LiveTask, State,
-    broker::Broker,
+    BrokerError, Decisions, Keys, LiveTask, State,
+    change::Changes,
     domain::{
+        decision::{Attribution, DecisionEvent},
         eligibility::people,
-        event::{AgentRecord, Attribution, Event, TokenRecord},
+        event::{AgentRecord, LedgerEvent, TokenRecord},
     },
+    error::trail,
     ledger::{
-        audit::{self, AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals},
-        file::Record,
-        views::{Filter, IndexError, Order, Verdict, Window},
+        audit::{self, AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, Trail},
+        record::Record,
+        tree::Tree,
+        views::{Filter, FoundPage, IndexError, Order, Verdict, Views, Window},
     },
-    trail::{decisions::Chain, proofs::trail},
+    registry::directory::SharedDirectory,
+    trail::decisions::Chain,
 };
 use hallpass_core::base::{
-    ids::{AgentId, ServerUri, StewardId, ToolName},
+    ids::{AgentId, IssuerUri, ServerUri, StewardId, ToolName},
     time::Timestamp,
 };
 
-impl Broker {
+/// What is shown of the past: events, proofs, reports, calls.
+#[derive(Debug)]
+pub struct History {
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) views: Views,
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) directory: Arc<SharedDirectory>,
+    pub(crate) decisions: Arc<Decisions>,
+    pub(crate) issuer: IssuerUri,
+    /// No pass lives longer, as this broker mints them.
+    pub(crate) max_pass_ttl: Duration,
+    /// Permits to read through the journal for a report.
+    pub(crate) scans: Semaphore,
+}
+
+impl History {
+    /// The audit trail.
+    #[must_use]
+    pub const fn trail(&self) -> Trail<'_> {
+        Trail::new(&self.views)
+    }
+
     /// What the records that `filter` wants tell of activity, as far as `window` shows them, and the
     /// `after` of the next window. Blocks on the disk.
     ///
@@ -33,28 +61,15 @@ impl Broker {
         filter: &Filter,
         window: Window,
     ) -> Result<(Vec<ActivityRow>, Option<u64>), BrokerError> {
-        let limit = window.limit;
-        let mut found = self
-            .index
-            .query(
-                filter,
-                Window {
-                    limit: limit.saturating_add(1),
-                    ..window
-                },
-            )
-            .map_err(trail)?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().copied().filter(|_| more);
+        let FoundPage { found, next } = self.views.page(filter, window).map_err(trail)?;
         let mut rows = Vec::new();
         for sequence in found {
-            let Some(record) = self.index.record(&self.reader, sequence).map_err(trail)? else {
+            let Some(record) = self.views.record(sequence).map_err(trail)? else {
                 continue;
             };
-            let subjects = self.index.subjects(&record.entry).map_err(trail)?;
+            let subjects = self.views.subjects(&record.entry).map_err(trail)?;
             // That it was seen here is no deed.
-            if !matches!(record.entry.event, Event::AssertionUsed { .. }) {
+            if !matches!(record.entry.event, LedgerEvent::AssertionUsed { .. }) {
                 rows.extend(audit::activity(&record, &subjects));
             }
         }
@@ -74,10 +89,12 @@ impl Broker {
         (after, limit): (Option<u64>, usize),
     ) -> Result<Vec<ReachRow>, BrokerError> {
         let mut reach = Reach::new(server, tool, at);
-        let longest = self.options.max_pass_ttl.max(LONGEST_PASS);
+        let longest = self.max_pass_ttl.max(LONGEST_PASS);
         self.scan((Some(at.minus(longest)), Some(at)), |record| {
             let subjects = match &record.entry.event {
-                Event::TokenIssued { .. } => self.index.subjects(&record.entry).map_err(trail)?,
+                LedgerEvent::TokenIssued { .. } => {
+                    self.views.subjects(&record.entry).map_err(trail)?
+                }
                 _ => crate::domain::subjects::Subjects::of(&record.entry),
             };
             reach.take(record, &subjects);
@@ -120,8 +137,8 @@ impl Broker {
         (after, limit): (Option<AgentId>, usize),
     ) -> Result<Vec<AccessRow>, BrokerError> {
         let decisions = self.decisions.chain().await?;
-        let broker = Arc::clone(self);
-        let work = move || broker.review((steward.as_ref(), &decisions), (after.as_ref(), limit));
+        let history = Arc::clone(self);
+        let work = move || history.review((steward.as_ref(), &decisions), (after.as_ref(), limit));
         tokio::task::spawn_blocking(work).await.map_err(trail)?
     }
 
@@ -130,9 +147,9 @@ impl Broker {
         (steward, decisions): (Option<&StewardId>, &Chain),
         (after, limit): (Option<&AgentId>, usize),
     ) -> Result<Vec<AccessRow>, BrokerError> {
-        let now = self.now();
+        let now = self.changes.now();
         let mut rows: Vec<AccessRow> = {
-            let state = self.state();
+            let state = self.changes.state();
             let wanted = |agent: &&AgentRecord| {
                 after.is_none_or(|after| agent.agent > *after)
                     && steward.is_none_or(|id| agent.steward == *id)
@@ -150,7 +167,7 @@ impl Broker {
                 .collect()
         };
         for row in &mut rows {
-            row.steward_name = self.directory().name(&row.steward).map(str::to_owned);
+            row.steward_name = self.directory.lock().name(&row.steward).map(str::to_owned);
             if row.last_issued.is_none() {
                 row.last_issued = self.last_issued(&row.agent)?;
             }
@@ -170,13 +187,13 @@ impl Broker {
             after: None,
             limit: LOOK_BACK_RECORDS,
         };
-        for sequence in self.index.query(&filter, window).map_err(trail)? {
+        for sequence in self.views.query(&filter, window).map_err(trail)? {
             let event = self
-                .index
-                .record(&self.reader, sequence)
+                .views
+                .record(sequence)
                 .map_err(trail)?
                 .map(|record| record.entry.event);
-            if let Some(Event::TokenIssued { token, .. }) = event {
+            if let Some(LedgerEvent::TokenIssued { token, .. }) = event {
                 return Ok(Some(token.issued_at));
             }
         }
@@ -201,7 +218,7 @@ impl Broker {
             ..Filter::default()
         };
         let Some(first) = self
-            .index
+            .views
             .query(&filter, window)
             .map_err(trail)?
             .first()
@@ -240,13 +257,12 @@ fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, In
         after: None,
         limit: LOOK_BACK_RECORDS,
     };
-    for sequence in decisions.index.query(&filter, window)? {
-        let Some(Record { entry, .. }) = decisions.index.record(&decisions.reader, sequence)?
-        else {
+    for sequence in decisions.views.query(&filter, window)? {
+        let Some(Record { entry, .. }) = decisions.views.record(sequence)? else {
             continue;
         };
         // SECURITY: any verifier can name any agent, and its clock may be ahead.
-        if let Event::CallDecided {
+        if let DecisionEvent::CallDecided {
             call,
             attribution: Attribution::Confirmed,
         } = entry.event
@@ -298,6 +314,7 @@ const LOOK_BACK_RECORDS: usize = 200;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Broker;
 
     #[tokio::test]
     async fn no_more_than_a_few_read_through_the_journal_at_once() {
@@ -305,15 +322,15 @@ mod tests {
         let broker = Broker::opened_in(home.path()).await;
         let mut sent_away = 0;
         for _ in 0..2 {
-            let first = broker.scan((None, None), |_| {
-                broker.scan((None, None), |_| {
-                    let third = broker.refusals(None, None);
+            let first = broker.history.scan((None, None), |_| {
+                broker.history.scan((None, None), |_| {
+                    let third = broker.history.refusals(None, None);
                     sent_away += usize::from(matches!(third, Err(BrokerError::Busy)));
                     Ok(())
                 })
             });
             first.unwrap();
-            broker.refusals(None, None).unwrap();
+            broker.history.refusals(None, None).unwrap();
         }
         assert!(sent_away >= 2, "{sent_away}");
     }

@@ -5,13 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     BrokerError,
     broker::Broker,
-    disk::reserve::Space,
+    disk::reserve::DiskReserve,
     domain::state::KEEP_ENDED_TASKS,
+    error::{files, trail},
     ledger::{
-        file::{Place, Reader},
-        views::{Index, IndexError},
+        file::{Keep, RetireError},
+        views::{IndexError, Indexed, Views},
     },
-    trail::proofs::trail,
 };
 use hallpass_core::base::ids::TaskId;
 
@@ -43,73 +43,58 @@ impl Default for Retention {
 impl Broker {
     /// Removes what is not to be kept any longer, from journal and index. Blocks on the disk.
     ///
-    /// Only segments before the newest snapshot go, and none with a record of the last hour: tasks that ended
+    /// Only what is before the newest snapshot goes, and nothing of the last hour: tasks that ended
     /// are still asked about, and idempotency keys are still known. Tasks that live on are in the snapshot.
     ///
     /// # Errors
     ///
-    /// When a segment cannot be archived or removed, or the index fails. What was not removed stays, and the
+    /// When something cannot be archived or removed, or the index fails. What was not removed stays, and the
     /// next call tries again.
     pub fn retire(&self) -> Result<(), BrokerError> {
-        let before = self.not_kept_before()?;
-        let files = |error: crate::ledger::file::OpenError| BrokerError::Files(error.to_string());
-        let removed = self
-            .journal
-            .retire(before, self.options.retention.archive_dir.as_deref())
-            .map_err(files)?;
-        if !removed.is_empty() {
-            tracing::info!(segments = ?removed, "removed segments of the journal that are not kept any longer");
-        }
-        self.tree.forget(self.reader.first()).map_err(trail)?;
-        let live = |task: &TaskId| self.state().task(task).is_some();
-        self.index
-            .prune(self.reader.first(), &live)
-            .map_err(trail)?;
-        compact(&self.index, &self.reader, &self.space).map_err(trail)
-    }
-
-    /// The first segment that is to be kept.
-    fn not_kept_before(&self) -> Result<u32, BrokerError> {
         let Retention {
             keep_for,
             keep_bytes,
+            archive_dir,
             ..
-        } = &self.options.retention;
+        } = self.options.retention.clone();
+        let keep = Keep {
+            for_at_most: keep_for,
+            bytes: keep_bytes,
+            for_at_least: KEEP_ENDED_TASKS,
+            archive: archive_dir,
+        };
         // Recorded time: what a clock that jumped ahead removed would not come back with it.
         let now = self.state().last_at();
-        let segments = self.reader.segments();
-        let mut bytes = segments
-            .iter()
-            .map(|segment| self.reader.bytes(*segment))
-            .sum::<u64>();
-        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
-            // A segment begins when the one before it ends.
-            let begins = Place {
-                segment: next.number,
-                offset: 0,
-            };
-            let ended_at = self
-                .reader
-                .read_at(next.first, begins)
-                .map_err(trail)?
-                .entry
-                .at;
-            let age = now.since(ended_at);
-            let too_old = keep_for.is_some_and(|keep| age > keep);
-            let too_much = keep_bytes.is_some_and(|keep| bytes > keep);
-            if age <= KEEP_ENDED_TASKS || !(too_old || too_much) {
-                return Ok(segment.number);
-            }
-            bytes = bytes.saturating_sub(self.reader.bytes(*segment));
+        let removed = self
+            .journal
+            .retire(&keep, now)
+            .map_err(|error| match error {
+                RetireError::Read(error) => trail(error),
+                RetireError::Files(error) => files(error),
+            })?;
+        if removed > 0 {
+            tracing::info!(
+                segments = removed,
+                "removed segments of the journal that are not kept any longer"
+            );
         }
-        Ok(segments.last().map_or(0, |segment| segment.number))
+        self.history
+            .tree
+            .forget(self.views.first())
+            .map_err(trail)?;
+        let live = |task: &TaskId| self.state().task(task).is_some();
+        self.views.prune(&live).map_err(trail)?;
+        compact(&self.views, self.changes.reserve()).map_err(trail)
     }
 }
 
-/// Gives back what the index over `reader`'s journal has grown by for nothing, when there is room for the copy.
-pub(crate) fn compact(index: &Index, reader: &Reader, space: &Space) -> Result<(), IndexError> {
-    index.compact(reader, &|bytes| {
-        let has_room = space.has_room_for(bytes);
+/// Gives back what an index has grown by for nothing, when there is room for the copy.
+pub(crate) fn compact<E: Indexed>(
+    views: &Views<E>,
+    reserve: &DiskReserve,
+) -> Result<(), IndexError> {
+    views.compact(&|bytes| {
+        let has_room = reserve.has_room_for(bytes);
         if !has_room {
             tracing::warn!(
                 bytes,

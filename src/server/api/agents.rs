@@ -75,13 +75,17 @@ pub(crate) async fn create(
     };
     let work = async |caller| {
         if !secret {
-            let agent = app.broker.add_agent(&caller, new).await?;
+            let agent = app.broker.registry.add_agent(&caller, new).await?;
             return Answer::created(&AgentWithSecret {
                 agent,
                 client_secret: None,
             });
         }
-        let (agent, secret) = app.broker.add_agent_with_secret(&caller, new).await?;
+        let (agent, secret) = app
+            .broker
+            .registry
+            .add_agent_with_secret(&caller, new)
+            .await?;
         Answer::created(&AgentWithSecret {
             agent,
             client_secret: Some(Secret::new(secret.expose())),
@@ -105,6 +109,7 @@ pub(crate) async fn list(
     let (list, limit) = (params.list("agents"), params.limit()?);
     let items = app
         .broker
+        .registry
         .agents(params.after(&list)?.as_ref(), limit.saturating_add(1));
     Page::answer(&list, items, limit, |agent| agent.agent.clone())
 }
@@ -120,7 +125,7 @@ pub(crate) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.agent(&agent)?)
+    Answer::ok(&app.broker.registry.agent(&agent)?)
 }
 
 /// Changes an agent's steward, groups, keys and default rights; its secrets stay.
@@ -155,7 +160,11 @@ pub(crate) async fn change(
         default_details,
         redirect_uris,
     };
-    let changed = app.broker.change_agent(&operator.caller, new).await;
+    let changed = app
+        .broker
+        .registry
+        .change_agent(&operator.caller, new)
+        .await;
     Answer::ok(&changed.map_err(|error| as_spelled_here(error.into()))?)
 }
 
@@ -175,7 +184,7 @@ pub(crate) async fn add_secret(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let (agent, secret) = app.broker.add_secret(&caller, &agent).await?;
+        let (agent, secret) = app.broker.registry.add_secret(&caller, &agent).await?;
         Answer::created(&AgentWithSecret {
             agent,
             client_secret: Some(Secret::new(secret.expose())),
@@ -197,6 +206,7 @@ pub(crate) async fn remove_secret(
 ) -> Result<Answer, Problem> {
     Answer::ok(
         &app.broker
+            .registry
             .remove_secret(&operator.caller, &agent, &secret)
             .await?,
     )
@@ -212,7 +222,10 @@ pub(crate) async fn remove(
     Named(agent): Named<AgentId>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    app.broker.remove_agent(&operator.caller, &agent).await?;
+    app.broker
+        .registry
+        .remove_agent(&operator.caller, &agent)
+        .await?;
     Ok(Answer::done())
 }
 
@@ -228,9 +241,12 @@ pub(crate) async fn reinstate(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let view = app.broker.agent(&agent)?.agent;
-        app.broker.reinstate(&caller, Subject::Agent(view)).await?;
-        Answer::ok(&app.broker.agent(&agent)?)
+        let view = app.broker.registry.agent(&agent)?.agent;
+        app.broker
+            .revocations
+            .reinstate(&caller, Subject::Agent(view))
+            .await?;
+        Answer::ok(&app.broker.registry.agent(&agent)?)
     };
     once.run(&app, (operator.caller, Digest::ZERO), work).await
 }

@@ -29,6 +29,7 @@ use hallpass_broker::{
     BrokerError,
     identity::OperatorSession,
     ledger::{
+        Position,
         audit::{self, AuditEvent},
         views::{Filter, Order, Window},
     },
@@ -85,13 +86,13 @@ pub(crate) async fn list(
 pub(crate) fn filter(app: &App, params: &Params) -> Result<Filter, Problem> {
     let steward = params
         .text("steward")
-        .map(|steward| app.broker.find_steward(steward))
+        .map(|steward| app.broker.registry.find_steward(steward))
         .transpose()?;
     let server = match params.text("server") {
         // A server that was removed is still asked about by its URI.
         Some(text) => match text.parse() {
             Ok(uri) => Some(uri),
-            Err(_) => Some(app.broker.server(text)?.manifest.server),
+            Err(_) => Some(app.broker.registry.server(text)?.manifest.server),
         },
         None => None,
     };
@@ -118,7 +119,8 @@ pub(crate) fn order(params: &Params) -> Result<Order, Problem> {
 async fn events(app: &Arc<App>, filter: &Filter, window: Window) -> Result<audit::Page, Problem> {
     let (app, filter) = (Arc::clone(app), filter.clone());
     let found =
-        tokio::task::spawn_blocking(move || app.broker.trail().events(&filter, window)).await;
+        tokio::task::spawn_blocking(move || app.broker.history.trail().events(&filter, window))
+            .await;
     let failed = |inside: String| Problem::from(BrokerError::Trail(inside));
     found
         .map_err(|error| failed(error.to_string()))?
@@ -141,7 +143,7 @@ fn follow(
             .ok()
             .and_then(|id| id.parse().ok())
             .ok_or_else(bad)?,
-        None => app.broker.reader().head().sequence,
+        None => app.broker.views().head().sequence,
     };
     let follower = Follower {
         app,
@@ -158,7 +160,7 @@ struct Follower {
     app: Arc<App>,
     session: OperatorSession,
     filter: Filter,
-    records: watch::Receiver<u64>,
+    records: watch::Receiver<Position>,
     /// The last record that was looked at.
     last: u64,
 }
@@ -166,7 +168,7 @@ struct Follower {
 impl Source for Follower {
     async fn next(&mut self) -> Option<Vec<Event>> {
         loop {
-            let head = *self.records.borrow_and_update();
+            let head = self.records.borrow_and_update().sequence();
             if head <= self.last {
                 self.records.changed().await.ok()?;
                 continue;

@@ -64,7 +64,7 @@ pub(crate) async fn create(
         .blocking(move |_| check((&session, now), &reports).map(|()| reports))
         .await??;
     let work = async |caller| {
-        let done = app.broker.record_reports(caller, reports).await?;
+        let done = app.broker.decisions.record_reports(caller, reports).await?;
         Answer::created(&done)
     };
     once.run(&app, (caller, input.digest), work).await
@@ -139,7 +139,7 @@ pub(crate) async fn list(
         after: params.after(&list)?,
         limit,
     };
-    let page = app.broker.calls(filter, window).await?;
+    let page = app.broker.history.calls(filter, window).await?;
     let next = page.next.map(|next| list.cursor(&next));
     Answer::ok(&Page {
         items: page.calls,

@@ -60,7 +60,7 @@ pub(crate) async fn follow(
     let server = server.ok_or_else(|| Problem::from(BrokerError::no_such(ObjectKind::Server)))?;
     if stream::wants_events(&headers) {
         let place = Place::take(&app, follower.operator())?;
-        let subscription = app.broker.subscribe(&server, since)?;
+        let subscription = app.broker.feed.subscribe(&server, since)?;
         let first = vec![event(&subscription.first)];
         return Ok(place.stream(
             first,
@@ -100,7 +100,7 @@ fn frame(
     let mut response = if has == Some(&tag(epoch, sequence)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let frame = app.broker.feed_frame(server, since)?;
+        let frame = app.broker.feed.feed_frame(server, since)?;
         let mut response = Response::new(Body::from(frame.text.to_string()));
         let tag = HeaderValue::from_str(&tag(epoch, frame.sequence)).ok();
         response

@@ -65,7 +65,7 @@ pub(crate) async fn list(
     params.only(&[])?;
     Page::answer(
         &ListId::new("keys", &[]),
-        app.broker.keys(),
+        app.broker.keys.keys(),
         usize::MAX,
         |key| key.id,
     )
@@ -83,7 +83,7 @@ pub(crate) async fn rotate(
     once: Once,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    let work = async |caller| Answer::created(&app.broker.rotate_key(&caller, purpose).await?);
+    let work = async |caller| Answer::created(&app.broker.keys.rotate_key(&caller, purpose).await?);
     once.run(&app, (operator.caller, Digest::ZERO), work).await
 }
 
@@ -102,6 +102,7 @@ pub(crate) async fn revoke_operator(
     let own = operator.session.token().key();
     Answer::ok(
         &app.broker
+            .keys
             .revoke_operator_key(&operator.caller, (id, Some(own)))
             .await?,
     )
@@ -115,7 +116,7 @@ pub(crate) async fn document(
     params: Params,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    let document = app.broker.key_document()?;
+    let document = app.broker.feed.key_document()?;
     let mut response = Answer::ok(&document)?.into_response();
     response
         .headers_mut()

@@ -53,7 +53,7 @@ pub(crate) async fn create(
         ttl: Duration::from_secs(ttl_seconds),
     };
     let work = async |caller| {
-        let made = app.broker.add_operator(&caller, new).await?;
+        let made = app.broker.operators.add_operator(&caller, new).await?;
         Answer::created(&OperatorToken {
             operator: made.operator,
             token: Secret::new(made.token.expose()),
@@ -76,7 +76,7 @@ pub(crate) async fn list(
     let params = params.only(&["limit", "cursor"])?;
     let (list, limit) = (params.list("operators"), params.limit()?);
     let after = params.after::<OperatorId>(&list)?;
-    let all = app.broker.operators().into_iter();
+    let all = app.broker.operators.operators().into_iter();
     let later = all.filter(|(operator, ..)| after.as_ref().is_none_or(|after| operator > after));
     let view = |(operator, roles, expires_at)| OperatorView {
         operator,
@@ -98,6 +98,7 @@ pub(crate) async fn remove(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     app.broker
+        .operators
         .remove_operator(&operator.caller, &removed)
         .await?;
     Ok(Answer::done())

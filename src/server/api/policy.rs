@@ -81,7 +81,10 @@ pub(crate) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.blocking(Broker::policy).await?)
+    Answer::ok(
+        &app.blocking(|broker: &Broker| broker.policy.policy())
+            .await?,
+    )
 }
 
 /// Checks the policy's files without putting them into force.
@@ -94,7 +97,10 @@ pub(crate) async fn check(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let words = |findings: &[_]| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
-    Answer::ok(&match app.blocking(Broker::check_policy).await? {
+    Answer::ok(&match app
+        .blocking(|broker: &Broker| broker.policy.check_policy())
+        .await?
+    {
         Ok(warnings) => PolicyCheck {
             ok: true,
             errors: Vec::new(),
@@ -117,7 +123,7 @@ pub(crate) async fn reload(
     operator: Operator<PolicyReload>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    let loaded = app.broker.reload_policy(&operator.caller).await?;
+    let loaded = app.broker.policy.reload_policy(&operator.caller).await?;
     app.observer.policy_loaded(loaded.is_ok());
     Answer::ok(&loaded.map_err(|errors| Problem::policy(&errors))?)
 }
@@ -134,7 +140,7 @@ pub(crate) async fn write_grant(
 ) -> Result<Answer, Problem> {
     let grant = grant_of(input.value)?;
     let work = async |caller| {
-        let written = app.broker.write_grant(&caller, &grant).await?;
+        let written = app.broker.policy.write_grant(&caller, &grant).await?;
         app.observer.policy_loaded(written.is_ok());
         Answer::created(&written.map_err(|errors| Problem::policy(&errors))?)
     };
@@ -163,7 +169,7 @@ pub(crate) async fn explain(
         }
     }
     let explained = app
-        .blocking(move |broker| broker.explain(&agent, question))
+        .blocking(move |broker| broker.issuance.explain(&agent, question))
         .await??;
     Answer::ok(&Explanation::from(explained))
 }

@@ -32,7 +32,7 @@ pub(crate) async fn head(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.signed_head()?)
+    Answer::ok(&app.broker.history.signed_head()?)
 }
 
 /// A record, and the proof that it is in the tree.
@@ -51,7 +51,7 @@ pub(crate) async fn inclusion(
     let params = params.only(&["sequence", "size"])?;
     let (sequence, size) = (required(&params, "sequence")?, params.parsed("size")?);
     Answer::ok(
-        &app.blocking(move |broker| broker.prove_inclusion(sequence, size))
+        &app.blocking(move |broker| broker.history.prove_inclusion(sequence, size))
             .await??,
     )
 }
@@ -72,7 +72,7 @@ pub(crate) async fn consistency(
     let params = params.only(&["from", "to"])?;
     let (from, to) = (required(&params, "from")?, params.parsed("to")?);
     Answer::ok(
-        &app.blocking(move |broker| broker.prove_consistency(from, to))
+        &app.blocking(move |broker| broker.history.prove_consistency(from, to))
             .await??,
     )
 }
@@ -99,7 +99,7 @@ pub(crate) async fn export(
     let session = operator.session;
     let place = Place::take(&app, session.operator())?;
     let export = app
-        .blocking(move |broker| broker.export(from, to))
+        .blocking(move |broker| broker.history.export(from, to))
         .await??;
     let pieces = stream::unfold(
         Some((
@@ -217,7 +217,11 @@ mod tests {
             servers: BTreeSet::new(),
             ttl: Duration::from_secs(3600),
         };
-        let token = broker.add_operator(&Caller::broker(), new).await.unwrap();
+        let token = broker
+            .operators
+            .add_operator(&Caller::broker(), new)
+            .await
+            .unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let server = Server::bind(
             Options::new(any, any),
@@ -239,6 +243,7 @@ mod tests {
             String::from_utf8_lossy(&seal).contains("\"export\"") && whole.next().await.is_none()
         );
         broker
+            .operators
             .remove_operator(&Caller::broker(), &operator)
             .await
             .unwrap();

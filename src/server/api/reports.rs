@@ -54,7 +54,7 @@ pub(crate) async fn activity(
         limit: params.limit()?,
     };
     let (items, next) = app
-        .blocking(move |broker| broker.activity(&filter, window))
+        .blocking(move |broker| broker.history.activity(&filter, window))
         .await??;
     Answer::ok(&Page {
         items,
@@ -88,7 +88,7 @@ pub(crate) async fn reach(
     let after = params.after(&list)?;
     let page = (after, limit.saturating_add(1));
     let rows = app
-        .blocking(move |broker| broker.reach((server, tool), at, page))
+        .blocking(move |broker| broker.history.reach((server, tool), at, page))
         .await??;
     Page::answer(&list, rows, limit, |row| row.seq)
 }
@@ -112,7 +112,7 @@ pub(crate) async fn refusals(
     let (list, limit) = (params.list("refusals"), params.limit()?);
     let after: Option<String> = params.after(&list)?;
     let rows = app
-        .blocking(move |broker| broker.refusals(from, to))
+        .blocking(move |broker| broker.history.refusals(from, to))
         .await??;
     let position = |row: &RefusalRow| format!("{} {}", row.code, row.agent);
     // No row of a time that is over goes away, so the one before is found again.
@@ -145,6 +145,7 @@ pub(crate) async fn access(
     let after = params.after(&list)?;
     let rows = app
         .broker
+        .history
         .access(steward, (after, limit.saturating_add(1)))
         .await?;
     Page::answer(&list, rows, limit, |row| row.agent.clone())

@@ -46,9 +46,9 @@ fn revoke_of(request: RevokeRequest, broker: &Broker) -> Result<Revoke, Problem>
     } else if let Some(agent) = request.agent {
         Subject::Agent(agent)
     } else if let Some(steward) = request.steward {
-        Subject::Steward(broker.find_steward(&steward)?)
+        Subject::Steward(broker.registry.find_steward(&steward)?)
     } else if let Some(server) = request.server {
-        Subject::Server(broker.server(&server)?.manifest.server)
+        Subject::Server(broker.registry.server(&server)?.manifest.server)
     } else {
         Subject::Key(request.key.unwrap_or(KeyId(0)))
     };
@@ -71,7 +71,7 @@ pub(crate) async fn create(
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
         let revoke = revoke_of(input.value, &app.broker)?;
-        let revoked = app.broker.revoke(&caller, revoke).await?;
+        let revoked = app.broker.revocations.revoke(&caller, revoke).await?;
         app.observer.revoked(&revoked.view.subject);
         Answer::created(&revoked)
     };
@@ -92,6 +92,7 @@ pub(crate) async fn list(
     let (list, limit) = (params.list("revocations"), params.limit()?);
     let items = app
         .broker
+        .revocations
         .revocations(params.after(&list)?, limit.saturating_add(1));
     Page::answer(&list, items, limit, |revoked| revoked.sequence)
 }

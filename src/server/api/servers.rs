@@ -61,7 +61,12 @@ pub(crate) async fn set(
     operator: Operator<ServersWrite>,
     input: Input<Manifest>,
 ) -> Result<Answer, Problem> {
-    Answer::ok(&app.broker.set_server(&operator.caller, input.value).await?)
+    Answer::ok(
+        &app.broker
+            .registry
+            .set_server(&operator.caller, input.value)
+            .await?,
+    )
 }
 
 /// Registers a server that is not registered yet.
@@ -74,7 +79,9 @@ pub(crate) async fn create(
     once: Once,
     input: Input<Manifest>,
 ) -> Result<Answer, Problem> {
-    let work = async |caller| Answer::created(&app.broker.add_server(&caller, input.value).await?);
+    let work = async |caller| {
+        Answer::created(&app.broker.registry.add_server(&caller, input.value).await?)
+    };
     once.run(&app, (operator.caller, input.digest), work).await
 }
 
@@ -91,6 +98,7 @@ pub(crate) async fn list(
     let (list, limit) = (params.list("servers"), params.limit()?);
     let items = app
         .broker
+        .registry
         .servers(params.after(&list)?.as_ref(), limit.saturating_add(1));
     Page::answer(&list, items, limit, |server| server.manifest.server.clone())
 }
@@ -107,7 +115,7 @@ pub(crate) async fn show(
     params: Params,
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
-    Answer::ok(&app.broker.server(&server)?)
+    Answer::ok(&app.broker.registry.server(&server)?)
 }
 
 /// Gives a server another secret, of two at most, to ask about passes with; the old one stays good until it is
@@ -123,7 +131,11 @@ pub(crate) async fn add_secret(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let (server, secret) = app.broker.add_server_secret(&caller, &server).await?;
+        let (server, secret) = app
+            .broker
+            .registry
+            .add_server_secret(&caller, &server)
+            .await?;
         Answer::created(&ServerWithSecret {
             client_id: Some(server.manifest.name.clone()),
             client_secret: Some(Secret::new(secret.expose())),
@@ -146,6 +158,7 @@ pub(crate) async fn remove_secret(
 ) -> Result<Answer, Problem> {
     Answer::ok(
         &app.broker
+            .registry
             .remove_server_secret(&operator.caller, &server, &secret)
             .await?,
     )
@@ -161,7 +174,10 @@ pub(crate) async fn remove(
     Named(ServerText(server)): Named<ServerText>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    app.broker.remove_server(&operator.caller, &server).await?;
+    app.broker
+        .registry
+        .remove_server(&operator.caller, &server)
+        .await?;
     Ok(Answer::done())
 }
 
@@ -178,9 +194,9 @@ pub(crate) async fn reinstate(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let subject = Subject::Server(app.broker.server(&server)?.manifest.server);
-        app.broker.reinstate(&caller, subject).await?;
-        Answer::ok(&app.broker.server(&server)?)
+        let subject = Subject::Server(app.broker.registry.server(&server)?.manifest.server);
+        app.broker.revocations.reinstate(&caller, subject).await?;
+        Answer::ok(&app.broker.registry.server(&server)?)
     };
     once.run(&app, (operator.caller, Digest::ZERO), work).await
 }

@@ -59,8 +59,14 @@ pub(crate) async fn create(
         let detail = "no issuer of this name is trusted for ID tokens or ID-JAGs: see `[[oauth.issuer]]` of the settings";
         return Err(Problem::invalid("identity.issuer", detail));
     }
-    let work =
-        async |caller| Answer::created(&app.broker.add_steward(&caller, (&name, identity)).await?);
+    let work = async |caller| {
+        Answer::created(
+            &app.broker
+                .registry
+                .add_steward(&caller, (&name, identity))
+                .await?,
+        )
+    };
     // The broker names the member as agents' registration does.
     once.run(&app, (operator.caller, input.digest), work)
         .await
@@ -80,6 +86,7 @@ pub(crate) async fn list(
     let (list, limit) = (params.list("stewards"), params.limit()?);
     let items = app
         .broker
+        .registry
         .stewards(params.after(&list)?.as_ref(), limit.saturating_add(1));
     Page::answer(&list, items, limit, |steward| steward.steward.clone())
 }
@@ -94,7 +101,10 @@ pub(crate) async fn erase(
     Named(steward): Named<StewardId>,
     _: NoInput,
 ) -> Result<Answer, Problem> {
-    app.broker.erase_steward(&operator.caller, &steward).await?;
+    app.broker
+        .registry
+        .erase_steward(&operator.caller, &steward)
+        .await?;
     Ok(Answer::done())
 }
 
@@ -110,6 +120,7 @@ pub(crate) async fn unidentify(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     app.broker
+        .registry
         .unidentify_steward(&operator.caller, &steward)
         .await?;
     Ok(Answer::done())
@@ -128,8 +139,9 @@ pub(crate) async fn reinstate(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let steward = app.broker.find_steward(steward.as_str())?;
+        let steward = app.broker.registry.find_steward(steward.as_str())?;
         app.broker
+            .revocations
             .reinstate(&caller, Subject::Steward(steward))
             .await?;
         Ok(Answer::done())
@@ -150,7 +162,11 @@ pub(crate) async fn code(
     _: NoInput,
 ) -> Result<Answer, Problem> {
     let work = async |caller| {
-        let (code, expires_at) = app.broker.make_sign_in_code(&caller, &steward).await?;
+        let (code, expires_at) = app
+            .broker
+            .registry
+            .make_sign_in_code(&caller, &steward)
+            .await?;
         Answer::created(&SignInCode {
             steward,
             code: Secret::new(code.expose()),

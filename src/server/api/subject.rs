@@ -39,7 +39,7 @@ impl App {
         token: &SubjectToken,
     ) -> Result<Result<VerifiedSteward, BrokerError>, Problem> {
         match self.trust.id_token(&token.0, || self.broker.now()).await {
-            Ok(person) => Ok(self.broker.steward_of(&person)),
+            Ok(person) => Ok(self.broker.registry.steward_of(&person)),
             Err(error) => {
                 tracing::debug!(reason = %error, "a subject token was refused");
                 let reason = Reason::new(

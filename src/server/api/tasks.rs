@@ -82,22 +82,31 @@ pub(crate) async fn open(
         if let Some(subject) = subject {
             match app.steward_of(&subject).await? {
                 Ok(verified) => request.verified = Some(verified),
-                Err(error) => match app
-                    .broker
-                    .refuse_task(&caller, &agent.agent, (request, error))
-                    .await? {},
+                Err(error) => {
+                    let refused = (request, error);
+                    let issuance = &app.broker.issuance;
+                    return Err(issuance
+                        .refuse_task(&caller, &agent.agent, refused)
+                        .await
+                        .into());
+                }
             }
         }
         if credentials == Some(Credentials::ClientSecret) {
             let opened = app
                 .broker
+                .issuance
                 .open_task_for_client(&caller, &agent.agent, request)
                 .await?;
             let issuer = app.broker.issuer();
             let endpoint = format!("{issuer}{TOKEN}");
             return Answer::created(&Opened::with_credentials(&opened, issuer, endpoint));
         }
-        let issued = app.broker.open_task(&caller, &agent.agent, request).await?;
+        let issued = app
+            .broker
+            .issuance
+            .open_task(&caller, &agent.agent, request)
+            .await?;
         app.observer.minted();
         Answer::created(&Opened::from(Issued::from(&issued)))
     };
@@ -122,6 +131,7 @@ pub(crate) async fn issue_again(
     let work = async |caller| {
         let issued = app
             .broker
+            .issuance
             .issue_again(&caller, &agent.agent, (&task, request))
             .await?;
         app.observer.minted();
@@ -145,6 +155,7 @@ pub(crate) async fn complete(
     let work = async |caller| {
         let view = app
             .broker
+            .tasks
             .complete_task(&caller, &agent.agent, &task)
             .await?;
         Answer::ok(&view)
@@ -178,6 +189,7 @@ pub(crate) async fn report_delegation(
     let work = async |caller| {
         let view = app
             .broker
+            .tasks
             .report_delegation(&caller, &agent.agent, (&task, report))
             .await?;
         Answer::created(&view)
@@ -200,7 +212,7 @@ pub(crate) async fn show(
     let agent = reader.confined_to().cloned();
     // A task that memory has forgotten is read from the disk.
     Answer::ok(
-        &app.blocking(move |broker| broker.task(&task, agent.as_ref()))
+        &app.blocking(move |broker| broker.tasks.task(&task, agent.as_ref()))
             .await??,
     )
 }
@@ -227,6 +239,7 @@ pub(crate) async fn list(
     let after = params.after::<TaskId>(&list)?;
     let items = app
         .broker
+        .tasks
         .tasks(agent.as_ref(), after.as_ref(), limit.saturating_add(1));
     Page::answer(&list, items, limit, |task| task.task_id.clone())
 }

@@ -162,7 +162,7 @@ impl fmt::Debug for Answers {
 /// Refuses a key that the journal knows: its answer was in memory only.
 async fn refuse_known(app: &App, digest: Digest) -> Result<(), Problem> {
     let broker = Arc::clone(&app.broker);
-    let found = tokio::task::spawn_blocking(move || broker.index().idempotency(&digest)).await;
+    let found = tokio::task::spawn_blocking(move || broker.views().idempotency(&digest)).await;
     let failed = |inside: String| {
         Problem::unavailable("whether this was done before cannot be told now", inside)
     };

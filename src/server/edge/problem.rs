@@ -264,6 +264,10 @@ impl From<BrokerError> for Problem {
             BrokerError::Busy => {
                 Self::unavailable("too many reports are being made: ask again later", inside)
             }
+            BrokerError::Contended => Self::unavailable(
+                "other brokers recorded first, so nothing was done: ask again",
+                inside,
+            ),
             BrokerError::Decisions(DecisionsError::Busy) => {
                 Self::unavailable("too many reports wait: send them again later", inside)
             }

@@ -42,7 +42,9 @@ impl App {
             // An agent is looked for besides when it is none, so that the time does not tell which it was.
             let client = first_known(readings, |read| {
                 let task: TaskId = read.id.parse().ok()?;
-                self.broker.authenticate_task_client(&task, &read.secret)
+                self.broker
+                    .issuance
+                    .authenticate_task_client(&task, &read.secret)
             });
             if let Some(client) = client {
                 self.admit(&Actor::Agent(client.agent.clone()), context)?;
@@ -109,7 +111,9 @@ impl App {
             }
             Presented::Secret { readings } => {
                 let agent = first_known(readings, |read| {
-                    self.broker.client_with_secret(&read.id, &read.secret)
+                    self.broker
+                        .registry
+                        .client_with_secret(&read.id, &read.secret)
                 });
                 let agent = agent.ok_or_else(|| {
                     self.not_a_client(context, "no client has this id and secret")
@@ -136,7 +140,7 @@ impl App {
         else {
             return self.client(presented, context).await;
         };
-        let agent = self.broker.public_client(client_id);
+        let agent = self.broker.registry.public_client(client_id);
         let agent =
             agent.ok_or_else(|| self.not_a_client(context, "no public client has this id"))?;
         // SECURITY: who knows the id and nothing else uses up what its own network has, and nobody else's.

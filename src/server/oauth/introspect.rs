@@ -59,7 +59,7 @@ pub(crate) async fn introspect(
     let server = asking.server.clone();
     // Checking signatures takes its time.
     let found = app
-        .blocking(move |broker| broker.introspect(&server, &token))
+        .blocking(move |broker| broker.verifiers.introspect(&server, &token))
         .await??;
     // SECURITY: who only reads `scope` would take a bound pass from whoever has caught it.
     let found = found.filter(|found| found.holder.is_none() || asking.checks_proofs);
@@ -96,7 +96,9 @@ impl App {
             return Err(unknown("no secret"));
         };
         let server = first_known(&readings, |read| {
-            self.broker.server_with_secret(&read.id, &read.secret)
+            self.broker
+                .registry
+                .server_with_secret(&read.id, &read.secret)
         });
         let server = server.ok_or_else(|| unknown("no server has this name and secret"))?;
         self.admit_principal(&format!("server {server}"), context)?;

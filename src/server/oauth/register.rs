@@ -21,7 +21,7 @@ use crate::server::{
         requests::ClientRegistration,
     },
 };
-use hallpass_broker::{NewClient, OneTime, domain::event::Actor};
+use hallpass_broker::{NewClient, OneTimeSecret, domain::event::Actor};
 use hallpass_core::base::redirect::RedirectUri;
 
 /// A client that registered itself, as it will be held against the client.
@@ -76,9 +76,10 @@ pub(crate) async fn register(
     };
     let made = app
         .broker
+        .registry
         .register_client(&context.caller(Actor::Broker), new)
         .await?;
-    let secret = made.secret.as_ref().map(OneTime::expose);
+    let secret = made.secret.as_ref().map(OneTimeSecret::expose);
     Answer::created(&RegisteredClient {
         client_id: made.agent.as_str(),
         client_id_issued_at: made.registered_at.unix_seconds(),

@@ -44,10 +44,15 @@ pub(crate) async fn revoke(
         Proven::Agent(client) => (PassOwner::Agent(client.agent), client.caller),
         Proven::Task(client, caller) => (PassOwner::TaskClient(client), caller),
     };
-    let mut given_back = app.broker.give_back(&caller, &owner, token).await?;
+    let mut given_back = app
+        .broker
+        .token_revocations
+        .revoke_token(&caller, &owner, token)
+        .await?;
     if let (GivenBack::Nothing, PassOwner::Agent(agent)) = (&given_back, &owner) {
         given_back = app
             .broker
+            .codes
             .revoke_refresh_token(&caller, agent, token)
             .await?;
     }

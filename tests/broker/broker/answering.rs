@@ -23,13 +23,14 @@ async fn with_app(house: &BrokerFiles) -> Arc<Broker> {
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         ..new_agent("desk-app")
     };
-    broker.add_agent(&admin(), new).await.unwrap();
+    broker.registry.add_agent(&admin(), new).await.unwrap();
     broker
 }
 
 /// A pass of the app on behalf of `steward`, who consented.
 async fn consented(broker: &Broker, steward: &str) -> Handed {
     let steward = broker
+        .registry
         .add_steward(&admin(), (steward, None))
         .await
         .unwrap()
@@ -43,7 +44,11 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         details: wants(&["read_ledger"]).details,
     };
     let code = broker
-        .consent(&Caller::broker(), broker.offer(&steward, ask).unwrap())
+        .consents
+        .consent(
+            &Caller::broker(),
+            broker.consents.offer(&steward, ask).unwrap(),
+        )
         .await
         .unwrap();
     let (code, verifier) = (code.expose(), Digest::of(b"verifier"));
@@ -55,6 +60,7 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         holder: None,
     };
     broker
+        .codes
         .redeem_code(&Caller::broker(), &app(), redemption)
         .await
         .unwrap()
@@ -67,17 +73,23 @@ async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
         scope: None,
         holder: None,
     };
-    broker.refresh(&Caller::broker(), &app(), refresh).await
+    broker
+        .codes
+        .refresh(&Caller::broker(), &app(), refresh)
+        .await
 }
 
 fn steward(broker: &Broker, name: &str) -> StewardId {
-    broker.find_steward(name).unwrap()
+    broker.registry.find_steward(name).unwrap()
 }
 
 /// The tasks whose passes could read the ledger now.
 fn reaching(broker: &Broker) -> BTreeSet<String> {
     let what = (support::server(), "read_ledger".parse().unwrap());
-    let rows = broker.reach(what, broker.now(), (None, 100)).unwrap();
+    let rows = broker
+        .history
+        .reach(what, broker.now(), (None, 100))
+        .unwrap();
     rows.into_iter().map(|row| row.task.to_string()).collect()
 }
 
@@ -96,7 +108,11 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
         }
         assert_eq!(reaching(&broker).len(), 2, "{what}");
         match what {
-            "removed" => broker.remove_agent(&admin(), &app()).await.unwrap(),
+            "removed" => broker
+                .registry
+                .remove_agent(&admin(), &app())
+                .await
+                .unwrap(),
             "moved" => {
                 let redirect_uris = vec!["http://127.0.0.1/cb".parse().unwrap()];
                 let moved = NewAgent {
@@ -105,11 +121,12 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
                     steward: "dora".to_owned(),
                     ..new_agent("desk-app")
                 };
-                drop(broker.change_agent(&admin(), moved).await.unwrap());
+                drop(broker.registry.change_agent(&admin(), moved).await.unwrap());
             }
             _ => {}
         }
         broker
+            .revocations
             .revoke(
                 &admin(),
                 revoke(Subject::Steward(steward(&broker, "alice"))),
@@ -125,7 +142,7 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
             "{what}: {:?}",
             reaching(&broker)
         );
-        let rows = broker.access(None, (None, 100)).await.unwrap();
+        let rows = broker.history.access(None, (None, 100)).await.unwrap();
         assert!(
             rows.iter().all(|row| row.live_passes == 0),
             "{what}: {rows:?}"
@@ -133,11 +150,13 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
         refresh(&broker, handed.refresh.expose()).await.unwrap_err();
         let (caller, actor) = helper();
         broker
+            .issuance
             .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
             .await
             .unwrap_err();
         // A reinstatement revives nothing, and a start from the records knows the same.
         broker
+            .revocations
             .reinstate(&admin(), Subject::Steward(steward(&broker, "alice")))
             .await
             .unwrap();
@@ -166,10 +185,11 @@ async fn whoever_answers_for_an_app_now_ends_the_passes_that_it_had_before() {
         steward: "dora".to_owned(),
         ..new_agent("desk-app")
     };
-    broker.change_agent(&admin(), moved).await.unwrap();
+    broker.registry.change_agent(&admin(), moved).await.unwrap();
     let verifier = house.verifier(&broker);
     assert_eq!(codes(&verifier, &handed.issued), []);
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Steward(steward(&broker, "dora"))))
         .await
         .unwrap();
@@ -186,12 +206,13 @@ async fn access_is_judged_by_whom_each_task_is_for() {
     consented(&broker, "carol").await;
     consented(&broker, "dora").await;
     let of_app = async || {
-        let rows = broker.access(None, (None, 100)).await.unwrap();
+        let rows = broker.history.access(None, (None, 100)).await.unwrap();
         let row = rows.into_iter().find(|row| row.agent == app()).unwrap();
         (row.live_passes, row.suspended)
     };
     assert_eq!(of_app().await, (2, false));
     broker
+        .revocations
         .revoke(
             &admin(),
             revoke(Subject::Steward(steward(&broker, "carol"))),
@@ -200,6 +221,7 @@ async fn access_is_judged_by_whom_each_task_is_for() {
         .unwrap();
     assert_eq!(of_app().await, (1, false));
     broker
+        .revocations
         .revoke(
             &admin(),
             revoke(Subject::Steward(steward(&broker, "alice"))),
@@ -219,11 +241,13 @@ async fn a_child_of_what_a_person_allowed_is_renewed_by_its_agent() {
         .unwrap();
     let (caller, actor) = helper();
     let renewed = broker
+        .issuance
         .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
         .await
         .unwrap();
     assert_eq!(codes(&house.verifier(&broker), &renewed), []);
     let own = broker
+        .issuance
         .issue_again(
             &Caller::broker(),
             &app(),

@@ -29,14 +29,19 @@ pub(super) async fn with_helpers(house: &BrokerFiles) -> Arc<Broker> {
             keys: vec![key.to_jwk()],
             ..new_agent(agent)
         };
-        broker.add_agent(&admin(), new).await.unwrap();
+        broker.registry.add_agent(&admin(), new).await.unwrap();
     }
     std::fs::write(
         house.directory.path().join("policy/transfers.toml"),
         TRANSFERS,
     )
     .unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
     broker
 }
 
@@ -129,15 +134,20 @@ async fn a_child_has_what_is_left_of_its_parent_and_is_the_actors() {
             after: None,
             limit: 100,
         };
-        let events = broker.trail().events(&filter, window).unwrap().events;
+        let events = broker
+            .history
+            .trail()
+            .events(&filter, window)
+            .unwrap()
+            .events;
         let opened = events
             .iter()
             .find(|event| event.detail.contains("in the place of agent research-bot"));
         assert_eq!(opened.unwrap().task.as_ref(), Some(&child.task.task));
     }
-    let view = serde_json::to_value(broker.task(&parent.task.task, None).unwrap()).unwrap();
+    let view = serde_json::to_value(broker.tasks.task(&parent.task.task, None).unwrap()).unwrap();
     assert_eq!(view["children"], json!([child.task.task]));
-    let view = serde_json::to_value(broker.task(&child.task.task, None).unwrap()).unwrap();
+    let view = serde_json::to_value(broker.tasks.task(&child.task.task, None).unwrap()).unwrap();
     assert_eq!(
         view["parent"],
         json!({"task_id": parent.task.task, "agent": "research-bot"})
@@ -157,7 +167,11 @@ async fn a_grant_to_the_actor_opens_nothing_that_the_parent_closed() {
         details: wanted.unwrap(),
         ..wants(&[])
     };
-    let parent = broker.open_task(&caller, &agent, request).await.unwrap();
+    let parent = broker
+        .issuance
+        .open_task(&caller, &agent, request)
+        .await
+        .unwrap();
     let child = child_of(&broker, &parent.token).await;
     let verifier = house.verifier(&broker);
     let codes = |arguments| codes_of_call(&verifier, &child, "transfer", arguments);
@@ -182,11 +196,13 @@ async fn a_grant_to_the_actor_opens_nothing_that_the_parent_closed() {
         details: asked(json!({"tools": ["search_ledger"]})),
     };
     let error = broker
+        .issuance
         .issue_again(&caller, &actor, (&child.task.task, wider))
         .await
         .unwrap_err();
     assert_eq!(error.code(), ReasonCode::InvalidRequest);
     let again = broker
+        .issuance
         .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
         .await
         .unwrap();
@@ -246,7 +262,12 @@ async fn what_is_asked_for_is_narrowed_to_what_is_left() {
         GRANT.replace("group:research", "research-bot"),
     )
     .unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
     let error = refused(&broker, of(&parent.token)).await;
     assert!(
         matches!(&error, ExchangeError::Broker(error) if error.code() == ReasonCode::NoGrant),
@@ -278,6 +299,7 @@ async fn end_parent(
         "completed" => {
             return drop(
                 broker
+                    .tasks
                     .complete_task(&caller, &agent, &parent.task.task)
                     .await
                     .unwrap(),
@@ -294,12 +316,16 @@ async fn end_parent(
         "steward" => revoke(Subject::Steward(parent.task.steward.clone())),
         _ => revoke(Subject::Key(parent.record.key)),
     };
-    broker.revoke(&admin(), what).await.unwrap();
+    broker.revocations.revoke(&admin(), what).await.unwrap();
 }
 
 /// What is minted from now on outlives what was signed before.
 async fn sign_with_another_key(house: &BrokerFiles, broker: &Broker) {
-    broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
+    broker
+        .keys
+        .rotate_key(&admin(), KeyPurpose::Root)
+        .await
+        .unwrap();
     house.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
 }
@@ -343,6 +369,7 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         assert_eq!(codes(&verifier, &bystander).is_empty(), !all_end, "{how}");
         let (caller, actor) = helper();
         let renewed = broker
+            .issuance
             .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
             .await;
         assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
@@ -356,6 +383,7 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         // A reinstatement revives nothing, and a start from the records knows the same.
         if matches!(how, "agent") {
             broker
+                .revocations
                 .reinstate(&admin(), Subject::Agent(parent.task.agent.clone()))
                 .await
                 .unwrap();
@@ -374,6 +402,7 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
             );
         }
         let renewed = broker
+            .issuance
             .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
             .await;
         assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
@@ -401,6 +430,7 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
         for child in early.into_iter().chain(late).flatten().chain([first]) {
             assert!(!codes(&verifier, &child).is_empty(), "{how}");
             let renewed = broker
+                .issuance
                 .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
                 .await;
             assert_eq!(renewed.unwrap_err().code(), ReasonCode::TaskEnded, "{how}");
@@ -419,7 +449,7 @@ async fn what_is_dead_forged_or_narrowed_beyond_words_is_not_exchanged() {
     let house = BrokerFiles::new();
     let broker = with_helpers(&house).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let root = root_key(&broker.key_document().unwrap());
+    let root = root_key(&broker.feed.key_document().unwrap());
     let foreign = raw::append(
         &parent.token,
         &root,
@@ -490,8 +520,16 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
         holder: holding(times),
         ..wants(&["read_ledger"])
     };
-    let once = broker.open_task(&caller, &agent, request(1)).await.unwrap();
-    let never = broker.open_task(&caller, &agent, request(0)).await.unwrap();
+    let once = broker
+        .issuance
+        .open_task(&caller, &agent, request(1))
+        .await
+        .unwrap();
+    let never = broker
+        .issuance
+        .open_task(&caller, &agent, request(0))
+        .await
+        .unwrap();
     assert!(matches!(
         refused(&broker, of(&once.token)).await,
         ExchangeError::Proof
@@ -521,7 +559,7 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
         "as bound as its parent"
     );
     // Handed on to the actor with the holder's signature, it is the actor's to exchange, and no further.
-    let document = broker.key_document().unwrap();
+    let document = broker.feed.key_document().unwrap();
     let to = Delegation {
         agent: "helper-bot".parse().unwrap(),
         key: key(&actor_key),
@@ -559,6 +597,7 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
         max_delegations: 2,
     });
     let parent = broker
+        .issuance
         .open_task(
             &caller,
             &agent,
@@ -569,7 +608,7 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
         )
         .await
         .unwrap();
-    let document = broker.key_document().unwrap();
+    let document = broker.feed.key_document().unwrap();
     let mut token = parent.token;
     for (from, to, name, may_delegate) in [
         (&planner, &helpers, "helper-bot", 1),
@@ -598,6 +637,7 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
     };
     let child = exchange(&broker, &third, proven()).await.unwrap();
     broker
+        .revocations
         .revoke(
             &admin(),
             revoke(Subject::Agent("helper-bot".parse().unwrap())),
@@ -605,11 +645,12 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
         .await
         .unwrap();
     assert_eq!(
-        broker.task(&child.task.task, None).unwrap().state,
+        broker.tasks.task(&child.task.task, None).unwrap().state,
         "revoked"
     );
     exchange(&broker, &third, proven()).await.unwrap_err();
     broker
+        .issuance
         .issue_again(
             &third.0,
             &third.1,
@@ -652,11 +693,12 @@ async fn a_childs_delegation_is_its_own() {
     // The parent's agent is told nothing of the child's task, and ends it by ending its own.
     let task: &TaskId = &child.task.task;
     assert_eq!(
-        broker.task(task, Some(&agent)).unwrap_err().code(),
+        broker.tasks.task(task, Some(&agent)).unwrap_err().code(),
         ReasonCode::NotFound
     );
     assert_eq!(
         broker
+            .tasks
             .complete_task(&caller, &agent, task)
             .await
             .unwrap_err()
@@ -669,6 +711,7 @@ async fn a_childs_delegation_is_its_own() {
     };
     assert_eq!(
         broker
+            .tasks
             .report_delegation(&caller, &agent, (task, report))
             .await
             .unwrap_err()
@@ -686,14 +729,22 @@ async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
         ttl: Duration::from_secs(600),
         ..wants(&["read_ledger"])
     };
-    let parent = broker.open_task(&caller, &agent, long).await.unwrap();
+    let parent = broker
+        .issuance
+        .open_task(&caller, &agent, long)
+        .await
+        .unwrap();
     let child = child_of(&broker, &parent.token).await;
     house.clock.advance(Duration::from_secs(300));
     broker
+        .tasks
         .complete_task(&caller, &agent, &parent.task.task)
         .await
         .unwrap();
-    assert_eq!(broker.task(&child.task.task, None).unwrap().state, "over");
+    assert_eq!(
+        broker.tasks.task(&child.task.task, None).unwrap().state,
+        "over"
+    );
 }
 
 #[tokio::test]
@@ -709,14 +760,21 @@ async fn the_restrictions_of_a_parent_do_not_count_as_more_rights() {
     std::fs::remove_file(policy.join("transfers.toml")).unwrap();
     let grant = "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
     std::fs::write(policy.join("reads.toml"), grant).unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
     broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
+    broker
+        .registry
         .set_server(&admin(), serde_json::from_value(manifest).unwrap())
         .await
         .unwrap();
     let (caller, agent) = bot();
     let details = asked(json!({"tools": ["read_*"], "read_only": true})).unwrap();
     let parent = broker
+        .issuance
         .open_task(
             &caller,
             &agent,

@@ -19,6 +19,7 @@ use support::raw;
 async fn opened_for_client(broker: &Broker) -> OpenedForClient {
     let (caller, agent) = bot();
     broker
+        .issuance
         .open_task_for_client(&caller, &agent, wants(&["read_*"]))
         .await
         .unwrap()
@@ -32,7 +33,9 @@ fn by_client(opened: &OpenedForClient) -> Caller {
 }
 
 fn client_of(broker: &Broker, opened: &OpenedForClient) -> Option<TaskClient> {
-    broker.authenticate_task_client(&opened.task.task, opened.secret.expose())
+    broker
+        .issuance
+        .authenticate_task_client(&opened.task.task, opened.secret.expose())
 }
 
 #[tokio::test]
@@ -42,6 +45,7 @@ async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
     let opened = opened_for_client(&broker).await;
     assert!(
         broker
+            .tasks
             .task(&opened.task.task, None)
             .unwrap()
             .passes
@@ -51,6 +55,7 @@ async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
     assert_eq!(opened.secret.expose().len(), 43);
     let client = client_of(&broker, &opened).unwrap();
     let issued = broker
+        .issuance
         .issue_to_task_client(&by_client(&opened), &client, None)
         .await
         .unwrap();
@@ -70,7 +75,10 @@ async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
         (&unknown, secret),
     ] {
         assert!(
-            broker.authenticate_task_client(task, secret).is_none(),
+            broker
+                .issuance
+                .authenticate_task_client(task, secret)
+                .is_none(),
             "{task}"
         );
     }
@@ -84,7 +92,12 @@ async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
         after: None,
         limit: 10,
     };
-    let events = broker.trail().events(&filter, window).unwrap().events;
+    let events = broker
+        .history
+        .trail()
+        .events(&filter, window)
+        .unwrap()
+        .events;
     let by: Vec<_> = events
         .iter()
         .map(|event| (event.event_type.as_str(), event.actor.clone()))
@@ -116,11 +129,12 @@ async fn what_policy_refuses_is_refused_when_the_client_is_made() {
     let broker = house.furnished().await;
     let (caller, agent) = bot();
     let error = broker
+        .issuance
         .open_task_for_client(&caller, &agent, wants(&["read_ledger", "delete_ledger"]))
         .await
         .unwrap_err();
     assert_eq!(error.code(), ReasonCode::NoGrant);
-    assert!(broker.tasks(None, None, 10).is_empty());
+    assert!(broker.tasks.tasks(None, None, 10).is_empty());
 }
 
 #[tokio::test]
@@ -131,11 +145,13 @@ async fn a_tasks_client_ends_with_its_task_and_gets_nothing_while_somebody_is_su
     let completed = opened_for_client(&broker).await;
     let early = client_of(&broker, &completed).unwrap();
     broker
+        .tasks
         .complete_task(&caller, &agent, &completed.task.task)
         .await
         .unwrap();
     let revoked = opened_for_client(&broker).await;
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Task(revoked.task.task.clone())))
         .await
         .unwrap();
@@ -145,6 +161,7 @@ async fn a_tasks_client_ends_with_its_task_and_gets_nothing_while_somebody_is_su
     }
     // One that was authenticated a moment ago gets nothing either.
     let error = broker
+        .issuance
         .issue_to_task_client(&by_client(&completed), &early, None)
         .await
         .unwrap_err();
@@ -156,15 +173,21 @@ async fn a_tasks_client_ends_with_its_task_and_gets_nothing_while_somebody_is_su
     ] {
         let client = client_of(&broker, &over).unwrap();
         broker
+            .revocations
             .revoke(&admin(), revoke(subject.clone()))
             .await
             .unwrap();
         let error = broker
+            .issuance
             .issue_to_task_client(&by_client(&over), &client, None)
             .await
             .unwrap_err();
         assert_eq!(error.code(), ReasonCode::Suspended, "{subject:?}");
-        broker.reinstate(&admin(), subject).await.unwrap();
+        broker
+            .revocations
+            .reinstate(&admin(), subject)
+            .await
+            .unwrap();
     }
     house.clock.advance(Duration::from_secs(300));
     assert!(client_of(&broker, &over).is_none());
@@ -179,7 +202,7 @@ async fn a_client_that_proves_a_key_gets_bound_passes_and_no_other_key_will_do()
     let opened = opened_for_client(&broker).await;
     let client = client_of(&broker, &opened).unwrap();
     let caller = by_client(&opened);
-    let issue = |key| broker.issue_to_task_client(&caller, &client, key);
+    let issue = |key| broker.issuance.issue_to_task_client(&caller, &client, key);
     let bound = issue(Some(one.clone())).await.unwrap();
     assert_eq!(bound.record.holder, Some(one.thumbprint()));
     assert_eq!(issue(None).await.unwrap().record.holder, None);
@@ -193,16 +216,19 @@ async fn a_client_that_proves_a_key_gets_bound_passes_and_no_other_key_will_do()
         ..wants(&["read_ledger"])
     };
     let opened = broker
+        .issuance
         .open_task_for_client(&caller, &agent, request)
         .await
         .unwrap();
     let client = client_of(&broker, &opened).unwrap();
     let bound = broker
+        .issuance
         .issue_to_task_client(&by_client(&opened), &client, None)
         .await
         .unwrap();
     assert_eq!(bound.record.holder, Some(one.thumbprint()));
     let error = broker
+        .issuance
         .issue_to_task_client(&by_client(&opened), &client, Some(two))
         .await
         .unwrap_err();
@@ -211,6 +237,7 @@ async fn a_client_that_proves_a_key_gets_bound_passes_and_no_other_key_will_do()
 
 fn seen(broker: &Broker, token: &PassToken) -> Option<Introspected> {
     broker
+        .verifiers
         .introspect(&support::server(), token.expose())
         .unwrap()
 }
@@ -232,7 +259,12 @@ async fn with_everything(house: &BrokerFiles) -> Arc<Broker> {
         "tools = [\"*\"]\nprompts = [\"*\"]\nresources = [\"file:///srv/data\"]",
     );
     fs::write(house.directory.path().join("policy/reads.toml"), grant).unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
     broker
 }
 
@@ -249,7 +281,11 @@ async fn introspection_shows_as_plain_only_what_names_can_say() {
         details: vec![serde_json::from_value(detail).unwrap()],
         ..wants(&[])
     };
-    let issued = broker.open_task(&caller, &agent, request).await.unwrap();
+    let issued = broker
+        .issuance
+        .open_task(&caller, &agent, request)
+        .await
+        .unwrap();
     let whole = seen(&broker, &issued.token).unwrap();
     assert_eq!(plain_tools(&whole), ["delete_ledger", "read_ledger"]);
     assert_eq!(
@@ -281,7 +317,7 @@ async fn introspection_shows_as_plain_only_what_names_can_say() {
         (vec!["read_ledger"], narrowing.expires_at.unwrap())
     );
     // What a stranger wrote may mean anything: no name is plain any more.
-    let root = broker.key_document().unwrap().keys[0].key;
+    let root = broker.feed.key_document().unwrap().keys[0].key;
     let foreign = raw::append(
         &issued.token,
         &root,
@@ -292,7 +328,11 @@ async fn introspection_shows_as_plain_only_what_names_can_say() {
     // Nor is a tool that the manifest has no more.
     let mut manifest = support::manifest();
     manifest.tools.remove(&"delete_ledger".parse().unwrap());
-    broker.set_server(&admin(), manifest).await.unwrap();
+    broker
+        .registry
+        .set_server(&admin(), manifest)
+        .await
+        .unwrap();
     assert_eq!(
         plain_tools(&seen(&broker, &issued.token).unwrap()),
         ["read_ledger"]
@@ -307,6 +347,7 @@ async fn introspection_is_relative_to_the_server_and_up_to_date() {
     (manifest["server"], manifest["name"]) =
         (json!("https://archive.example/mcp"), json!("archive"));
     broker
+        .registry
         .set_server(&admin(), serde_json::from_value(manifest).unwrap())
         .await
         .unwrap();
@@ -314,16 +355,28 @@ async fn introspection_is_relative_to_the_server_and_up_to_date() {
     assert!(seen(&broker, &issued.token).is_some());
     let archive = "https://archive.example/mcp".parse().unwrap();
     assert_eq!(
-        broker.introspect(&archive, issued.token.expose()).unwrap(),
+        broker
+            .verifiers
+            .introspect(&archive, issued.token.expose())
+            .unwrap(),
         None,
         "another audience"
     );
     let nowhere = "https://nowhere.example/mcp".parse().unwrap();
     assert_eq!(
-        broker.introspect(&nowhere, issued.token.expose()).unwrap(),
+        broker
+            .verifiers
+            .introspect(&nowhere, issued.token.expose())
+            .unwrap(),
         None
     );
-    assert_eq!(broker.introspect(&support::server(), "AAAA").unwrap(), None);
+    assert_eq!(
+        broker
+            .verifiers
+            .introspect(&support::server(), "AAAA")
+            .unwrap(),
+        None
+    );
     let strange =
         support::Issuer::new().mint(vec![support::rights(json!({"tools": ["read_ledger"]}))]);
     assert_eq!(seen(&broker, &strange), None);
@@ -339,19 +392,28 @@ async fn introspection_is_relative_to_the_server_and_up_to_date() {
         };
         assert!(seen(&broker, &issued.token).is_some());
         broker
+            .revocations
             .revoke(&admin(), revoke(subject.clone()))
             .await
             .unwrap();
         assert_eq!(seen(&broker, &issued.token), None, "{subject:?}");
         if matches!(subject, Subject::Server(_)) {
-            broker.reinstate(&admin(), subject).await.unwrap();
+            broker
+                .revocations
+                .reinstate(&admin(), subject)
+                .await
+                .unwrap();
             house.clock.advance(Duration::from_secs(2));
         }
     }
     // Feed keys rotate while nobody asks.
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
     for _ in 0..2 {
-        broker.rotate_key(&admin(), KeyPurpose::Feed).await.unwrap();
+        broker
+            .keys
+            .rotate_key(&admin(), KeyPurpose::Feed)
+            .await
+            .unwrap();
         house.clock.advance(Duration::from_secs(91));
         broker.maintain().await.unwrap();
     }
@@ -407,7 +469,11 @@ async fn introspection_names_in_whose_place_a_child_acts_and_to_which_key_it_is_
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
     for agent in ["helper-bot", "third-bot"] {
-        broker.add_agent(&admin(), new_agent(agent)).await.unwrap();
+        broker
+            .registry
+            .add_agent(&admin(), new_agent(agent))
+            .await
+            .unwrap();
     }
     let mut token = open_task(&broker, &["read_ledger"]).await.unwrap().token;
     let key = HolderKey::Ed25519(PrivateKey::from_seed(&[31; 32]).public());
@@ -439,6 +505,7 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
     broker
+        .registry
         .add_agent(&admin(), new_agent("other-bot"))
         .await
         .unwrap();
@@ -447,7 +514,8 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
     let verifier = house.verifier(&broker);
     let back = async |owner: &PassOwner, token: &PassToken| {
         broker
-            .give_back(&caller, owner, token.expose())
+            .token_revocations
+            .revoke_token(&caller, owner, token.expose())
             .await
             .unwrap()
     };
@@ -487,6 +555,7 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
     house.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedToken]);
     let again = broker
+        .issuance
         .issue_again(&caller, &agent, (&issued.task.task, IssueAgain::default()))
         .await
         .unwrap();
@@ -523,12 +592,14 @@ async fn a_tasks_client_gives_its_own_pass_back() {
     let opened = opened_for_client(&broker).await;
     let client = client_of(&broker, &opened).unwrap();
     let issued = broker
+        .issuance
         .issue_to_task_client(&by_client(&opened), &client, None)
         .await
         .unwrap();
     let owner = PassOwner::TaskClient(client.clone());
     let given = broker
-        .give_back(&by_client(&opened), &owner, issued.token.expose())
+        .token_revocations
+        .revoke_token(&by_client(&opened), &owner, issued.token.expose())
         .await
         .unwrap();
     assert_eq!(
@@ -541,6 +612,7 @@ async fn a_tasks_client_gives_its_own_pass_back() {
     );
     assert!(
         broker
+            .issuance
             .issue_to_task_client(&by_client(&opened), &client, None)
             .await
             .is_ok(),

@@ -40,10 +40,11 @@ pub(super) async fn exchange(
     who: &(Caller, AgentId),
     of: Of<'_>,
 ) -> Result<Issued, ExchangeError> {
-    let subject = broker.subject_pass(of.token.expose())?;
+    let subject = broker.exchanges.subject_pass(of.token.expose())?;
     let asked = of.asked.unwrap_or_else(|| subject.left());
     let (proven, ttl) = (of.proven, Duration::from_secs(300));
     broker
+        .exchanges
         .exchange(
             &who.0,
             &who.1,

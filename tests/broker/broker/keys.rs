@@ -34,6 +34,7 @@ impl BrokerFiles {
 
 fn states(broker: &Broker, purpose: KeyPurpose) -> Vec<(u32, KeyState)> {
     broker
+        .keys
         .keys()
         .into_iter()
         .filter(|key| key.purpose == purpose)
@@ -82,7 +83,11 @@ async fn a_key_that_signed_for_its_time_is_rotated_by_itself_and_once() {
 async fn the_file_of_a_revoked_key_is_destroyed_and_the_next_start_misses_nothing() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
-    broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
+    broker
+        .keys
+        .rotate_key(&admin(), KeyPurpose::Root)
+        .await
+        .unwrap();
     house.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
     assert!(
@@ -109,7 +114,11 @@ async fn a_verifier_that_hears_nothing_of_a_removed_key_refuses_all_the_same_wit
     let broker = house.furnished().await;
     let (told, deaf) = (house.verifier(&broker), house.verifier(&broker));
     let old = open_task(&broker, &["read_ledger"]).await.unwrap();
-    broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
+    broker
+        .keys
+        .rotate_key(&admin(), KeyPurpose::Root)
+        .await
+        .unwrap();
     house.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
     for verifier in [&told, &deaf] {
@@ -117,6 +126,7 @@ async fn a_verifier_that_hears_nothing_of_a_removed_key_refuses_all_the_same_wit
         assert_eq!(codes(verifier, &old), []);
     }
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Key(old.record.key)))
         .await
         .unwrap();
@@ -136,7 +146,9 @@ async fn a_revoked_operator_key_ends_every_token_that_it_signed() {
     let is_genuine =
         || VerifiedOperator::verify(token.trim(), |id| broker.state().operator_key(id)).is_ok();
     let revoke = |id: u32, own: Option<u32>| {
-        broker.revoke_operator_key(&BROKER, (KeyId(id), own.map(KeyId)))
+        broker
+            .keys
+            .revoke_operator_key(&BROKER, (KeyId(id), own.map(KeyId)))
     };
     assert!(
         revoke(1, None)
@@ -146,6 +158,7 @@ async fn a_revoked_operator_key_ends_every_token_that_it_signed() {
             .contains("rotate first")
     );
     broker
+        .keys
         .rotate_key(&admin(), KeyPurpose::Operator)
         .await
         .unwrap();
@@ -188,6 +201,7 @@ async fn encrypted_key_files_open_under_their_passphrase_only() {
     let broker = house.keeping(sealed(PASSPHRASE)).await.unwrap();
     let thumbprints = |broker: &Broker| {
         broker
+            .keys
             .keys()
             .into_iter()
             .map(|key| key.thumbprint)
@@ -222,6 +236,7 @@ async fn a_plain_key_file_among_encrypted_ones_is_refused_until_it_is_meant() {
     let house = BrokerFiles::new();
     let broker = house.open().await;
     let before: Vec<_> = broker
+        .keys
         .keys()
         .into_iter()
         .map(|key| key.thumbprint)
@@ -239,12 +254,13 @@ async fn a_plain_key_file_among_encrypted_ones_is_refused_until_it_is_meant() {
         (KeysAtRest::Unsealing(protection()), KeysAtRest::Plain),
     ] {
         let broker = house.keeping(change).await.unwrap();
-        assert_eq!(broker.rewrite_key_files().unwrap(), 4);
+        assert_eq!(broker.keys.rewrite_key_files().unwrap(), 4);
         broker.close().await.unwrap();
         drop(broker);
         let broker = house.keeping(after).await.unwrap();
         assert_eq!(
             broker
+                .keys
                 .keys()
                 .into_iter()
                 .map(|key| key.thumbprint)

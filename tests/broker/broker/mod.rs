@@ -76,10 +76,12 @@ impl BrokerFiles {
     async fn furnished(&self) -> Arc<Broker> {
         let broker = self.open().await;
         broker
+            .registry
             .set_server(&admin(), support::manifest())
             .await
             .unwrap();
         broker
+            .registry
             .add_agent(&admin(), new_agent("research-bot"))
             .await
             .unwrap();
@@ -87,7 +89,7 @@ impl BrokerFiles {
     }
 
     fn verifier(&self, broker: &Broker) -> Verifier {
-        let document = broker.key_document().unwrap();
+        let document = broker.feed.key_document().unwrap();
         let verifier = Verifier::builder(
             broker.issuer().clone(),
             document.feed_key.thumbprint(),
@@ -102,7 +104,13 @@ impl BrokerFiles {
 
     fn tell(&self, broker: &Broker, verifier: &Verifier) {
         verifier
-            .accept_frame(&broker.feed_frame(&support::server(), None).unwrap().text)
+            .accept_frame(
+                &broker
+                    .feed
+                    .feed_frame(&support::server(), None)
+                    .unwrap()
+                    .text,
+            )
             .unwrap();
     }
 }
@@ -155,7 +163,10 @@ fn wants(tools: &[&str]) -> OpenTask {
 
 async fn open_task(broker: &Broker, tools: &[&str]) -> Result<Issued, BrokerError> {
     let (caller, agent) = bot();
-    broker.open_task(&caller, &agent, wants(tools)).await
+    broker
+        .issuance
+        .open_task(&caller, &agent, wants(tools))
+        .await
 }
 
 fn codes(verifier: &Verifier, issued: &Issued) -> Vec<ReasonCode> {
@@ -208,12 +219,18 @@ async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
     let (caller, agent) = bot();
     let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
     house.clock.advance(Duration::from_secs(301));
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
     let last = broker.now();
 
     house.clock.set("2026-11-22T09:00:00Z".parse().unwrap());
     assert_eq!(broker.now(), last);
     let again = broker
+        .issuance
         .issue_again(&caller, &agent, (&ended.task.task, IssueAgain::default()))
         .await
         .unwrap_err();
@@ -230,6 +247,7 @@ async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
         limit: 1000,
     };
     let events = broker
+        .history
         .trail()
         .events(&Filter::default(), window)
         .unwrap()
@@ -269,21 +287,31 @@ async fn every_subject_can_be_revoked_and_its_passes_die() {
             ),
             _ => {
                 let only = broker
+                    .revocations
                     .revoke(&admin(), revoke(Subject::Key(issued.record.key)))
                     .await
                     .unwrap_err();
                 assert_eq!(only.code(), ReasonCode::Conflict);
-                broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
+                broker
+                    .keys
+                    .rotate_key(&admin(), KeyPurpose::Root)
+                    .await
+                    .unwrap();
                 (Subject::Key(issued.record.key), ReasonCode::TokenKeyUnknown)
             }
         };
         let verifier = house.verifier(&broker);
         assert_eq!(codes(&verifier, &issued), [], "{kind}");
-        let revoked = broker.revoke(&admin(), revoke(subject)).await.unwrap();
+        let revoked = broker
+            .revocations
+            .revoke(&admin(), revoke(subject))
+            .await
+            .unwrap();
         house.tell(&broker, &verifier);
         assert_eq!(codes(&verifier, &issued), [code], "{kind}");
         assert!(
             broker
+                .feed
                 .feed_frame(&support::server(), None)
                 .unwrap()
                 .sequence
@@ -299,6 +327,7 @@ async fn a_revoked_agent_gets_nothing_until_it_is_reinstated_and_old_passes_stay
     let old = open_task(&broker, &["read_ledger"]).await.unwrap();
     let subject = Subject::Agent(old.task.agent.clone());
     broker
+        .revocations
         .revoke(&admin(), revoke(subject.clone()))
         .await
         .unwrap();
@@ -309,7 +338,11 @@ async fn a_revoked_agent_gets_nothing_until_it_is_reinstated_and_old_passes_stay
             .code(),
         ReasonCode::Suspended
     );
-    broker.reinstate(&admin(), subject).await.unwrap();
+    broker
+        .revocations
+        .reinstate(&admin(), subject)
+        .await
+        .unwrap();
     // In the very second of the revocation, so that only the later `iat` tells the two apart.
     let new = open_task(&broker, &["read_ledger"]).await.unwrap();
     let verifier = house.verifier(&broker);
@@ -322,11 +355,16 @@ async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
     let (caller, agent) = bot();
-    let again = |task| broker.issue_again(&caller, &agent, (task, IssueAgain::default()));
+    let again = |task| {
+        broker
+            .issuance
+            .issue_again(&caller, &agent, (task, IssueAgain::default()))
+    };
 
     let completed = open_task(&broker, &["read_ledger"]).await.unwrap();
     again(&completed.task.task).await.unwrap();
     broker
+        .tasks
         .complete_task(&caller, &agent, &completed.task.task)
         .await
         .unwrap();
@@ -337,6 +375,7 @@ async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
 
     let revoked = open_task(&broker, &["read_ledger"]).await.unwrap();
     broker
+        .revocations
         .revoke(
             &admin(),
             revoke(Subject::RevocationId(revoked.record.revocation_id)),
@@ -353,7 +392,11 @@ async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
         only_token: true,
         ..revoke(Subject::RevocationId(renewed.record.revocation_id))
     };
-    broker.revoke(&admin(), only_token).await.unwrap();
+    broker
+        .revocations
+        .revoke(&admin(), only_token)
+        .await
+        .unwrap();
     let next = again(&renewed.task.task).await.unwrap();
     assert!(next.record.expires_at <= renewed.task.ends_at);
 
@@ -375,10 +418,11 @@ async fn a_restart_ends_in_the_same_state() {
     let kept = open_task(&broker, &["read_ledger"]).await.unwrap();
     let gone = open_task(&broker, &["read_ledger"]).await.unwrap();
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Task(gone.task.task.clone())))
         .await
         .unwrap();
-    let tasks = serde_json::to_value(broker.tasks(None, None, 10)).unwrap();
+    let tasks = serde_json::to_value(broker.tasks.tasks(None, None, 10)).unwrap();
     let epoch = broker.state().epoch();
     broker.close().await.unwrap();
     drop(broker);
@@ -386,7 +430,7 @@ async fn a_restart_ends_in_the_same_state() {
 
     let broker = house.open().await;
     assert_eq!(
-        serde_json::to_value(broker.tasks(None, None, 10)).unwrap(),
+        serde_json::to_value(broker.tasks.tasks(None, None, 10)).unwrap(),
         tasks
     );
     assert_eq!(broker.state().epoch(), epoch);
@@ -415,8 +459,16 @@ async fn a_rotated_root_key_signs_after_the_overlap_and_old_passes_live_on() {
     let broker = house.furnished().await;
     let verifier = house.verifier(&broker);
     let old = open_task(&broker, &["read_ledger"]).await.unwrap();
-    broker.rotate_key(&admin(), KeyPurpose::Root).await.unwrap();
-    broker.rotate_key(&admin(), KeyPurpose::Feed).await.unwrap();
+    broker
+        .keys
+        .rotate_key(&admin(), KeyPurpose::Root)
+        .await
+        .unwrap();
+    broker
+        .keys
+        .rotate_key(&admin(), KeyPurpose::Feed)
+        .await
+        .unwrap();
     assert_eq!(
         open_task(&broker, &["read_ledger"])
             .await
@@ -467,9 +519,10 @@ async fn the_feed_pushes_a_revocation_to_its_subscriber() {
     let broker = house.furnished().await;
     let verifier = house.verifier(&broker);
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let mut subscription = broker.subscribe(&support::server(), None).unwrap();
+    let mut subscription = broker.feed.subscribe(&support::server(), None).unwrap();
     verifier.accept_frame(&subscription.first.text).unwrap();
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Task(issued.task.task.clone())))
         .await
         .unwrap();
@@ -525,25 +578,30 @@ async fn an_agent_that_a_platform_proves_needs_no_key() {
         ..new_agent(agent)
     };
     let refused = broker
+        .registry
         .add_agent(&admin(), without("other-bot"))
         .await
         .unwrap_err();
     assert_eq!(refused.code(), ReasonCode::InvalidRequest);
     broker
+        .registry
         .add_agent(&admin(), without("deploy-bot"))
         .await
         .unwrap();
     broker
+        .registry
         .change_agent(&admin(), without("deploy-bot"))
         .await
         .unwrap();
     let (view, secret) = broker
+        .registry
         .add_secret(&admin(), &"deploy-bot".parse().unwrap())
         .await
         .unwrap();
     assert_eq!(view.secrets.len(), 1);
     assert_eq!(
         broker
+            .registry
             .remove_secret(
                 &admin(),
                 &view.agent,

@@ -29,6 +29,7 @@ async fn with_app(house: &BrokerFiles) -> Arc<Broker> {
     let broker = house.furnished().await;
     let (keys, redirect_uris) = (Vec::new(), vec!["http://127.0.0.1/cb".parse().unwrap()]);
     broker
+        .registry
         .add_agent(
             &admin(),
             NewAgent {
@@ -44,6 +45,7 @@ async fn with_app(house: &BrokerFiles) -> Arc<Broker> {
 
 async fn bob(broker: &Broker) -> StewardId {
     broker
+        .registry
         .add_steward(&admin(), ("bob", None))
         .await
         .unwrap()
@@ -64,8 +66,9 @@ fn ask() -> Ask {
 
 /// A code that bob allowed.
 async fn code(broker: &Broker) -> String {
-    let offer = broker.offer(&bob(broker).await, ask()).unwrap();
+    let offer = broker.consents.offer(&bob(broker).await, ask()).unwrap();
     broker
+        .consents
         .consent(&Caller::broker(), offer)
         .await
         .unwrap()
@@ -83,6 +86,7 @@ async fn redeem(broker: &Broker, code: &str) -> Result<Handed, CodeError> {
         holder: None,
     };
     broker
+        .codes
         .redeem_code(&Caller::broker(), &app(), redemption)
         .await
 }
@@ -94,7 +98,10 @@ async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
         scope: None,
         holder: None,
     };
-    broker.refresh(&Caller::broker(), &app(), refresh).await
+    broker
+        .codes
+        .refresh(&Caller::broker(), &app(), refresh)
+        .await
 }
 
 fn reason(result: Result<Handed, CodeError>) -> CodeReason {
@@ -107,6 +114,7 @@ fn reason(result: Result<Handed, CodeError>) -> CodeReason {
 /// Forgets what has ended, by the time of a record that is made now.
 async fn forget(broker: &Broker) {
     broker
+        .registry
         .make_sign_in_code(&admin(), &bob(broker).await)
         .await
         .unwrap();
@@ -168,27 +176,42 @@ async fn a_sign_in_code_lives_ten_minutes_and_is_bound_to_its_steward() {
     let house = BrokerFiles::new();
     let broker = with_app(&house).await;
     let bob = bob(&broker).await;
-    let (code, expires_at) = broker.make_sign_in_code(&admin(), &bob).await.unwrap();
+    let (code, expires_at) = broker
+        .registry
+        .make_sign_in_code(&admin(), &bob)
+        .await
+        .unwrap();
     assert_eq!(expires_at.since(broker.now()), SIGN_IN_LIVES);
     house.clock.advance(SIGN_IN_LIVES);
-    let late = broker.sign_in(&Caller::broker(), code.expose()).await;
+    let late = broker
+        .registry
+        .sign_in(&Caller::broker(), code.expose())
+        .await;
     assert!(matches!(late, Err(BrokerError::NotFound(_))), "{late:?}");
-    let (code, _) = broker.make_sign_in_code(&admin(), &bob).await.unwrap();
+    let (code, _) = broker
+        .registry
+        .make_sign_in_code(&admin(), &bob)
+        .await
+        .unwrap();
     house
         .clock
         .advance(SIGN_IN_LIVES - Duration::from_millis(1));
     assert_eq!(
         broker
+            .registry
             .sign_in(&Caller::broker(), code.expose())
             .await
             .unwrap(),
         bob
     );
-    let again = broker.sign_in(&Caller::broker(), code.expose()).await;
+    let again = broker
+        .registry
+        .sign_in(&Caller::broker(), code.expose())
+        .await;
     assert!(matches!(again, Err(BrokerError::NotFound(_))), "{again:?}");
     let nobody = "stw_00000000000000000000000000000009".parse().unwrap();
     assert!(matches!(
-        broker.make_sign_in_code(&admin(), &nobody).await,
+        broker.registry.make_sign_in_code(&admin(), &nobody).await,
         Err(BrokerError::NotFound(_))
     ));
 }
@@ -203,26 +226,31 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
         with_secret: true,
     };
     let made = broker
+        .registry
         .register_client(&Caller::broker(), new())
         .await
         .unwrap();
     house.clock.advance(UNUSED_LIVES - Duration::from_millis(1));
-    assert!(broker.unused_client(&made.agent).is_some());
+    assert!(broker.registry.unused_client(&made.agent).is_some());
     house.clock.advance(Duration::from_millis(1));
-    assert!(broker.unused_client(&made.agent).is_none());
+    assert!(broker.registry.unused_client(&made.agent).is_none());
     let ask = Ask {
         client: PersonsClient::Known(made.agent),
         ..ask()
     };
-    let offer = broker.offer(&bob(&broker).await, ask);
+    let offer = broker.consents.offer(&bob(&broker).await, ask);
     assert!(matches!(offer, Err(BrokerError::NotFound(_))), "{offer:?}");
     for _ in 0..hallpass_broker::MAX_UNUSED {
         broker
+            .registry
             .register_client(&Caller::broker(), new())
             .await
             .unwrap();
     }
-    let full = broker.register_client(&Caller::broker(), new()).await;
+    let full = broker
+        .registry
+        .register_client(&Caller::broker(), new())
+        .await;
     assert!(matches!(full, Err(BrokerError::Full(_))), "{full:?}");
 }
 
@@ -234,11 +262,13 @@ async fn a_client_gives_its_refresh_token_back_and_nobody_elses() {
     let second = refresh(&broker, first.refresh.expose()).await.unwrap();
     let (caller, other) = (Caller::broker(), "research-bot".parse().unwrap());
     let not_theirs = broker
+        .codes
         .revoke_refresh_token(&caller, &other, second.refresh.expose())
         .await
         .unwrap();
     assert_eq!(not_theirs, GivenBack::NotYours);
     let none = broker
+        .codes
         .revoke_refresh_token(&caller, &app(), "hpr_unknown")
         .await
         .unwrap();
@@ -246,6 +276,7 @@ async fn a_client_gives_its_refresh_token_back_and_nobody_elses() {
     let third = refresh(&broker, second.refresh.expose()).await.unwrap();
     // An old one too: whoever gives it back wants the end of all.
     let ended = broker
+        .codes
         .revoke_refresh_token(&caller, &app(), first.refresh.expose())
         .await
         .unwrap();
@@ -258,7 +289,11 @@ async fn a_client_gives_its_refresh_token_back_and_nobody_elses() {
         CodeReason::Unknown
     );
     assert_eq!(
-        broker.task(&first.issued.task.task, None).unwrap().state,
+        broker
+            .tasks
+            .task(&first.issued.task.task, None)
+            .unwrap()
+            .state,
         "completed"
     );
 }
@@ -309,11 +344,13 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
     let mut people = Vec::new();
     for name in ["bob", "carol"] {
         let steward = broker
+            .registry
             .add_steward(&admin(), (name, None))
             .await
             .unwrap()
             .steward;
         let offer = broker
+            .consents
             .offer(
                 &steward,
                 Ask {
@@ -322,7 +359,11 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
                 },
             )
             .unwrap();
-        let code = broker.consent(&Caller::broker(), offer).await.unwrap();
+        let code = broker
+            .consents
+            .consent(&Caller::broker(), offer)
+            .await
+            .unwrap();
         let verifier = Digest::of(b"verifier");
         let redemption = Redemption {
             code: code.expose(),
@@ -333,13 +374,14 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         };
         passes.push(
             broker
+                .codes
                 .redeem_code(&Caller::broker(), &agent, redemption)
                 .await
                 .unwrap(),
         );
         people.push(steward);
     }
-    assert_eq!(broker.agent(&agent).unwrap().steward, people[0]);
+    assert_eq!(broker.registry.agent(&agent).unwrap().steward, people[0]);
     let verifier = house.verifier(&broker);
     let clears = |handed: &Handed| {
         let call = Call::tool("read_ledger", None);
@@ -354,7 +396,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         only_token: false,
         reason: Some("left".to_owned()),
     };
-    broker.revoke(&admin(), revoke).await.unwrap();
+    broker.revocations.revoke(&admin(), revoke).await.unwrap();
     house.tell(&broker, &verifier);
     assert_eq!(passes.iter().map(clears).collect::<Vec<_>>(), [false, true]);
 }
@@ -378,15 +420,15 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
     let is_gone =
         |result: Result<_, BrokerError>| matches!(result.map(drop), Err(BrokerError::NotFound(_)));
     // An operator takes the redirect URI away.
-    let old = broker.offer(&bob, ask()).unwrap();
+    let old = broker.consents.offer(&bob, ask()).unwrap();
     let redirect_uris = vec!["http://127.0.0.1/other".parse().unwrap()];
     let moved = NewAgent {
         keys: Vec::new(),
         redirect_uris,
         ..new_agent(APP)
     };
-    broker.change_agent(&admin(), moved).await.unwrap();
-    assert!(is_gone(broker.consent(&caller, old).await));
+    broker.registry.change_agent(&admin(), moved).await.unwrap();
+    assert!(is_gone(broker.consents.consent(&caller, old).await));
     // A client's document has another key by now, with which somebody consented.
     let [old, new] = [
         json!({"kty": "OKP", "old": 1}),
@@ -394,6 +436,7 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
     ];
     let offer = |key: &serde_json::Value| {
         broker
+            .consents
             .offer(
                 &bob,
                 Ask {
@@ -403,11 +446,11 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
             )
             .unwrap()
     };
-    broker.consent(&caller, offer(&old)).await.unwrap();
+    broker.consents.consent(&caller, offer(&old)).await.unwrap();
     let (with_old, with_new) = (offer(&old), offer(&new));
-    broker.consent(&caller, with_new).await.unwrap();
-    assert!(is_gone(broker.consent(&caller, with_old).await));
-    let agents = broker.agents(None, 100);
+    broker.consents.consent(&caller, with_new).await.unwrap();
+    assert!(is_gone(broker.consents.consent(&caller, with_old).await));
+    let agents = broker.registry.agents(None, 100);
     assert_eq!(
         agents
             .iter()
@@ -423,9 +466,10 @@ async fn nobody_is_shown_what_cannot_be_minted() {
     let house = BrokerFiles::new();
     let broker = with_app(&house).await;
     let bob = bob(&broker).await;
-    broker.offer(&bob, ask()).unwrap();
+    broker.consents.offer(&bob, ask()).unwrap();
     let subject = Subject::Server(support::server());
     broker
+        .revocations
         .revoke(
             &admin(),
             Revoke {
@@ -437,14 +481,18 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap();
     for holder in [None, Some("thumbprint".to_owned())] {
-        let refused = broker.offer(&bob, Ask { holder, ..ask() });
+        let refused = broker.consents.offer(&bob, Ask { holder, ..ask() });
         assert!(
             matches!(refused, Err(BrokerError::Suspended(_))),
             "{refused:?}"
         );
     }
-    broker.reinstate(&admin(), subject).await.unwrap();
-    broker.offer(&bob, ask()).unwrap();
+    broker
+        .revocations
+        .reinstate(&admin(), subject)
+        .await
+        .unwrap();
+    broker.consents.offer(&bob, ask()).unwrap();
     // More names than fit into one pass.
     let tools: serde_json::Map<_, _> = (0..201)
         .map(|n| (format!("read_{n}"), json!({"read_only": true})))
@@ -452,13 +500,19 @@ async fn nobody_is_shown_what_cannot_be_minted() {
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     manifest["tools"] = tools.into();
     broker
+        .registry
         .set_server(&admin(), serde_json::from_value(manifest).unwrap())
         .await
         .unwrap();
     let grant = "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
     std::fs::write(house.directory.path().join("policy/all.toml"), grant).unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
-    let refused = broker.offer(&bob, ask()).unwrap_err();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
+    let refused = broker.consents.offer(&bob, ask()).unwrap_err();
     assert_eq!(
         refused.code(),
         hallpass_core::base::ReasonCode::PassTooLarge,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hallpass_broker::{
     Broker, BrokerError, Retention,
-    domain::event::{Event, KeyPurpose},
+    domain::event::{KeyPurpose, LedgerEvent},
     ledger::{
         audit::{self, Anchor, Claims, TreeHead},
         file::{Journal, Options},
@@ -15,11 +15,12 @@ use crate::broker::{BrokerFiles, admin, open_task};
 use support::records::AppendBlocking as _;
 
 fn anchor(broker: &Broker) -> Anchor {
-    Anchor::key(&broker.key_document().unwrap().checkpoint_key.unwrap())
+    Anchor::key(&broker.feed.key_document().unwrap().checkpoint_key.unwrap())
 }
 
 fn head(broker: &Broker, anchor: &Anchor) -> TreeHead {
     broker
+        .history
         .signed_head()
         .unwrap()
         .verify(Some(anchor), None)
@@ -33,7 +34,7 @@ async fn every_record_is_proven_under_one_key_over_restarts() {
     let anchor = anchor(&broker);
     open_task(&broker, &["read_ledger"]).await.unwrap();
     let early = head(&broker, &anchor);
-    assert_eq!(early.chain_head(), broker.reader().head());
+    assert_eq!(early.chain_head(), broker.views().head());
     broker.close().await.unwrap();
     drop(broker);
     std::fs::remove_dir_all(house.directory.path().join("data/tree")).unwrap_or_default();
@@ -43,10 +44,11 @@ async fn every_record_is_proven_under_one_key_over_restarts() {
     let late = head(&broker, &anchor);
     assert!(late.size > early.size);
     for sequence in 1..=late.size {
-        let proof = broker.prove_inclusion(sequence, None).unwrap();
+        let proof = broker.history.prove_inclusion(sequence, None).unwrap();
         assert_eq!(proof.verify(Some(&anchor), None).unwrap().size, late.size);
         if sequence <= early.size {
             broker
+                .history
                 .prove_inclusion(sequence, Some(early.size))
                 .unwrap()
                 .verify(Some(&anchor), Some(&early))
@@ -54,6 +56,7 @@ async fn every_record_is_proven_under_one_key_over_restarts() {
         }
     }
     let (from, to) = broker
+        .history
         .prove_consistency(early.size, None)
         .unwrap()
         .verify(Some(&anchor), Some(&early))
@@ -65,12 +68,12 @@ async fn every_record_is_proven_under_one_key_over_restarts() {
         (5, Some(4)),
         (1, Some(late.size + 1)),
     ] {
-        let refused = broker.prove_inclusion(sequence, size).unwrap_err();
+        let refused = broker.history.prove_inclusion(sequence, size).unwrap_err();
         assert!(matches!(refused, BrokerError::Invalid { .. }), "{refused}");
     }
     for (from, to) in [(0, None), (late.size + 1, None), (1, Some(late.size + 1))] {
         assert!(matches!(
-            broker.prove_consistency(from, to),
+            broker.history.prove_consistency(from, to),
             Err(BrokerError::Invalid { .. })
         ));
     }
@@ -81,7 +84,7 @@ async fn every_record_is_proven_under_one_key_over_restarts() {
         (None, Some(late.size + 1)),
     ] {
         assert!(matches!(
-            broker.export(from, to),
+            broker.history.export(from, to),
             Err(BrokerError::Invalid { .. })
         ));
     }
@@ -92,14 +95,16 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
     let first = anchor(&broker);
-    let before = broker.signed_head().unwrap();
+    let before = broker.history.signed_head().unwrap();
     broker
+        .keys
         .rotate_key(&admin(), KeyPurpose::Checkpoint)
         .await
         .unwrap();
     // Announced, and not signing yet: the chain that travels does not run ahead of the key.
     assert!(
         broker
+            .history
             .signed_head()
             .unwrap()
             .signed
@@ -109,7 +114,7 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
     head(&broker, &first);
     house.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
-    let after = broker.signed_head().unwrap();
+    let after = broker.history.signed_head().unwrap();
     assert_ne!(after.signed.checkpoint_key, before.signed.checkpoint_key);
     after.verify(Some(&first), None).unwrap();
     let second = anchor(&broker);
@@ -120,7 +125,7 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
     );
     before
         .verify(
-            Some(&Anchor::document(&broker.key_document().unwrap()).unwrap()),
+            Some(&Anchor::document(&broker.feed.key_document().unwrap()).unwrap()),
             None,
         )
         .unwrap();
@@ -130,30 +135,31 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
 async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
-    let reader = broker.reader().clone();
+    let reader = broker.views().clone();
     broker.close().await.unwrap();
     drop(broker);
-    let is_new = |event: &Event| {
+    let is_new = |event: &LedgerEvent| {
         matches!(
             event,
-            Event::KeyChanged {
+            LedgerEvent::KeyChanged {
                 purpose: KeyPurpose::Checkpoint,
                 ..
             }
         )
     };
     let entries = reader
-        .read_from(1, None)
+        .records_from(1)
         .unwrap()
         .map(|record| record.unwrap().entry);
     let old: Vec<_> = entries.filter(|entry| !is_new(&entry.event)).collect();
+    drop(reader);
     let data = house.directory.path().join("data");
     for gone in ["journal", "index", "tree"] {
         std::fs::remove_dir_all(data.join(gone)).unwrap_or_default();
     }
     std::fs::remove_file(data.join("keys/checkpoint-1.key")).unwrap();
     tokio::task::spawn_blocking(move || {
-        let (recovered, _) = Journal::open(&data, Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(&data, Options::default(), |_| {}).unwrap();
         let journal = recovered.start(Box::new(|_| {})).unwrap();
         journal.append_blocking(old).unwrap();
     })
@@ -162,17 +168,14 @@ async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() 
 
     let broker = house.open().await;
     let head = head(&broker, &anchor(&broker));
-    let records = broker
-        .reader()
-        .read_from(1, None)
-        .unwrap()
-        .map(Result::unwrap);
+    let records = broker.views().records_from(1).unwrap().map(Result::unwrap);
     let made: Vec<_> = records
         .filter(|record| is_new(&record.entry.event))
         .map(|record| record.sequence)
         .collect();
     let [made] = made[..] else { panic!("{made:?}") };
     broker
+        .history
         .prove_inclusion(made, Some(head.size))
         .unwrap()
         .verify(None, Some(&head))
@@ -200,10 +203,11 @@ async fn what_is_kept_is_proven_after_older_segments_went() {
     open_task(&broker, &["read_ledger"]).await.unwrap();
     broker.maintain().await.unwrap();
     broker.retire().unwrap();
-    let (first, late) = (broker.reader().first(), head(&broker, &anchor));
+    let (first, late) = (broker.views().first(), head(&broker, &anchor));
     assert!(1 < first && first <= late.size, "{first} of {}", late.size);
     for sequence in [first, first + 1, late.size] {
         broker
+            .history
             .prove_inclusion(sequence, None)
             .unwrap()
             .verify(Some(&anchor), None)
@@ -212,25 +216,26 @@ async fn what_is_kept_is_proven_after_older_segments_went() {
     for gone in [1, first - 1] {
         assert!(
             matches!(
-                broker.prove_inclusion(gone, None),
+                broker.history.prove_inclusion(gone, None),
                 Err(BrokerError::Archived(_))
             ),
             "{gone}"
         );
         assert!(
             matches!(
-                broker.export(Some(gone), None),
+                broker.history.export(Some(gone), None),
                 Err(BrokerError::Archived(_))
             ),
             "{gone}"
         );
     }
     broker
+        .history
         .prove_consistency(early.size, None)
         .unwrap()
         .verify(Some(&anchor), Some(&early))
         .unwrap();
-    let mut export = broker.export(None, None).unwrap();
+    let mut export = broker.history.export(None, None).unwrap();
     let mut bytes = Vec::new();
     while let Some(piece) = export.next_piece().unwrap() {
         bytes.extend(piece);
@@ -249,11 +254,13 @@ async fn what_is_kept_is_proven_after_older_segments_went() {
     let broker = house.open_keeping(keeping).await;
     let last = head(&broker, &anchor);
     broker
+        .history
         .prove_inclusion(last.size, None)
         .unwrap()
         .verify(Some(&anchor), None)
         .unwrap();
     broker
+        .history
         .prove_consistency(late.size, None)
         .unwrap()
         .verify(Some(&anchor), Some(&late))

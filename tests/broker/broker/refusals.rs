@@ -16,7 +16,11 @@ pub(super) fn recorded(broker: &Broker, kind: &str) -> usize {
         after: None,
         limit: 10_000,
     };
-    let page = broker.trail().events(&Filter::default(), window).unwrap();
+    let page = broker
+        .history
+        .trail()
+        .events(&Filter::default(), window)
+        .unwrap();
     page.events
         .iter()
         .filter(|event| event.event_type == kind)
@@ -33,28 +37,36 @@ async fn whatever_is_refused_is_in_the_trail() {
         steward: Some("mallory".to_owned()),
         ..wants(&["read_ledger"])
     };
-    let error = broker.open_task(&caller, &agent, other).await.unwrap_err();
+    let error = broker
+        .issuance
+        .open_task(&caller, &agent, other)
+        .await
+        .unwrap_err();
     assert_eq!((error.code(), refused()), (ReasonCode::StewardMismatch, 1));
 
     let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
     broker
+        .tasks
         .complete_task(&caller, &agent, &ended.task.task)
         .await
         .unwrap();
     let renewal = (&ended.task.task, IssueAgain::default());
     let error = broker
+        .issuance
         .issue_again(&caller, &agent, renewal.clone())
         .await
         .unwrap_err();
     assert_eq!((error.code(), refused()), (ReasonCode::TaskEnded, 2));
 
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Agent(agent.clone())))
         .await
         .unwrap();
     let error = open_task(&broker, &["read_ledger"]).await.unwrap_err();
     assert_eq!((error.code(), refused()), (ReasonCode::Suspended, 3));
     let error = broker
+        .issuance
         .issue_again(&caller, &agent, renewal)
         .await
         .unwrap_err();
@@ -66,7 +78,12 @@ async fn an_explanation_is_what_the_request_would_be_answered() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
     let (_, agent) = bot();
-    let explained = || broker.explain(&agent, wants(&["read_ledger"])).unwrap();
+    let explained = || {
+        broker
+            .issuance
+            .explain(&agent, wants(&["read_ledger"]))
+            .unwrap()
+    };
     let code = |decision: Decision| match decision {
         Decision::Granted(_) => None,
         Decision::Refused(reasons) => Some(reasons[0].code),
@@ -77,10 +94,11 @@ async fn an_explanation_is_what_the_request_would_be_answered() {
         ..wants(&["read_ledger"])
     };
     assert_eq!(
-        code(broker.explain(&agent, other).unwrap()),
+        code(broker.issuance.explain(&agent, other).unwrap()),
         Some(ReasonCode::StewardMismatch)
     );
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Agent(agent.clone())))
         .await
         .unwrap();
@@ -111,6 +129,7 @@ async fn a_refused_request_records_its_assertion_once() {
         ..caller
     };
     broker
+        .issuance
         .open_task(&caller, &agent, wants(&["delete_ledger"]))
         .await
         .unwrap_err();
@@ -143,6 +162,7 @@ async fn a_request_names_no_more_than_is_worth_recording() {
     ] {
         let before = broker.state().last_sequence();
         let error = broker
+            .issuance
             .open_task(&caller, &agent, request)
             .await
             .unwrap_err();
@@ -155,7 +175,11 @@ async fn a_request_names_no_more_than_is_worth_recording() {
         after: None,
         limit: 1,
     };
-    let page = broker.trail().events(&Filter::default(), window).unwrap();
+    let page = broker
+        .history
+        .trail()
+        .events(&Filter::default(), window)
+        .unwrap();
     let refusal = serde_json::to_string(&page.events[0]).unwrap();
     assert!(refusal.contains("and 336 more reasons"), "{refusal}");
 }

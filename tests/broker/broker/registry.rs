@@ -9,15 +9,20 @@ use super::{refusals::recorded, *};
 async fn an_erased_name_is_on_the_record_and_on_whose_word() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
-    let steward = broker.find_steward("alice").unwrap();
-    broker.erase_steward(&admin(), &steward).await.unwrap();
+    let steward = broker.registry.find_steward("alice").unwrap();
+    broker
+        .registry
+        .erase_steward(&admin(), &steward)
+        .await
+        .unwrap();
     assert_eq!(recorded(&broker, "steward_erased"), 1);
     assert_eq!(
-        broker.find_steward("alice").unwrap_err().code(),
+        broker.registry.find_steward("alice").unwrap_err().code(),
         ReasonCode::NotFound
     );
     assert_eq!(
         broker
+            .registry
             .erase_steward(&admin(), &steward)
             .await
             .unwrap_err()
@@ -32,7 +37,7 @@ async fn of_two_that_register_a_server_at_once_one_is_refused() {
     let house = BrokerFiles::new();
     let broker = house.open().await;
     let admin = admin();
-    let add = || broker.add_server(&admin, support::manifest());
+    let add = || broker.registry.add_server(&admin, support::manifest());
     let (one, other) = tokio::join!(add(), add());
     let refused: Vec<_> = [one, other]
         .into_iter()
@@ -52,16 +57,26 @@ async fn a_manifest_that_silences_a_guardrail_is_refused_and_the_start_after_it_
         support::SERVER
     );
     std::fs::write(house.directory.path().join("policy/quiet.cedar"), guardrail).unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
     let mut renamed = serde_json::to_value(support::manifest()).unwrap();
     renamed["server"] = json!("https://books.example/mcp");
     renamed["aliases"] = json!([support::SERVER]);
     let renamed: Manifest = serde_json::from_value(renamed).unwrap();
     broker
+        .registry
         .remove_server(&admin(), support::SERVER)
         .await
         .unwrap();
-    let error = broker.set_server(&admin(), renamed).await.unwrap_err();
+    let error = broker
+        .registry
+        .set_server(&admin(), renamed)
+        .await
+        .unwrap_err();
     assert!(
         error.code() == ReasonCode::Conflict && error.to_string().contains("quiet"),
         "{error}"
@@ -83,7 +98,11 @@ async fn a_grant_that_could_not_be_recorded_leaves_no_file() {
     );
     grant.agents = vec!["*".parse().unwrap()];
     grant.tools = vec!["read_*".parse().unwrap()];
-    let error = broker.write_grant(&admin(), &grant).await.unwrap_err();
+    let error = broker
+        .policy
+        .write_grant(&admin(), &grant)
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), ReasonCode::Unavailable);
     assert!(!house.directory.path().join("policy/late.toml").exists());
 }
@@ -105,8 +124,13 @@ async fn no_workload_to_which_codes_are_sent_is_without_key_and_secret() {
         keys: Vec::new(),
         ..new_agent(agent)
     };
-    broker.add_agent(&admin(), bare("ci-bot")).await.unwrap();
+    broker
+        .registry
+        .add_agent(&admin(), bare("ci-bot"))
+        .await
+        .unwrap();
     let refused = broker
+        .registry
         .change_agent(
             &admin(),
             NewAgent {
@@ -122,6 +146,7 @@ async fn no_workload_to_which_codes_are_sent_is_without_key_and_secret() {
     };
     assert_eq!(
         broker
+            .registry
             .add_agent(&admin(), app.clone())
             .await
             .unwrap_err()
@@ -129,21 +154,25 @@ async fn no_workload_to_which_codes_are_sent_is_without_key_and_secret() {
         ReasonCode::InvalidRequest
     );
     let (view, _) = broker
+        .registry
         .add_agent_with_secret(&admin(), app.clone())
         .await
         .unwrap();
     let secret = &view.secrets[0].secret_id;
     let refused = broker
+        .registry
         .remove_secret(&admin(), &app.agent, secret)
         .await
         .unwrap_err();
     assert_eq!(refused.code(), ReasonCode::Conflict);
     // Without them its platform's word is enough.
     broker
+        .registry
         .change_agent(&admin(), bare("app-bot"))
         .await
         .unwrap();
     broker
+        .registry
         .remove_secret(&admin(), &app.agent, secret)
         .await
         .unwrap();

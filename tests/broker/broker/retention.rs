@@ -56,6 +56,7 @@ fn all_events(broker: &Broker, order: Order) -> Vec<u64> {
     let (mut after, mut seen) = (None, Vec::new());
     loop {
         let page = broker
+            .history
             .trail()
             .events(
                 &Filter::default(),
@@ -101,12 +102,18 @@ async fn with_a_past(house: &BrokerFiles, retention: Retention) -> (Arc<Broker>,
         assertion: Some(used),
         ..caller
     };
-    let lives = broker.open_task(&proven, &agent, long).await.unwrap();
+    let lives = broker
+        .issuance
+        .open_task(&proven, &agent, long)
+        .await
+        .unwrap();
     broker
+        .registry
         .add_agent(&admin(), new_agent("suspended-bot"))
         .await
         .unwrap();
     broker
+        .revocations
         .revoke(
             &admin(),
             revoke(Subject::Agent("suspended-bot".parse().unwrap())),
@@ -124,7 +131,8 @@ async fn a_start_from_a_snapshot_ends_in_the_state_of_all_records() {
     let house = BrokerFiles::new();
     let (broker, _) = with_a_past(&house, few()).await;
     let before = dump(&broker);
-    assert!(broker.reader().segments().len() > 2);
+    let journal = house.directory.path().join("data/journal");
+    assert!(segments(&journal).len() > 2);
     let broker = reopened(&house, broker, few()).await;
     assert_eq!(dump(&broker), before);
     broker.close().await.unwrap();
@@ -152,7 +160,12 @@ async fn a_start_from_a_snapshot_ends_in_the_state_of_all_records() {
         after: None,
         limit: 1,
     };
-    let told = broker.trail().events(&start, newest).unwrap().events;
+    let told = broker
+        .history
+        .trail()
+        .events(&start, newest)
+        .unwrap()
+        .events;
     assert!(
         told[0].detail.contains("could not use the snapshot"),
         "{}",
@@ -185,7 +198,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
     let before = segments(&data.join("journal"));
     broker.retire().unwrap();
     broker.retire().unwrap();
-    let first = broker.reader().first();
+    let first = broker.views().first();
     assert!(first > 40, "{first}");
     let kept = segments(&data.join("journal"));
     assert_eq!([segments(&archive), kept.clone()].concat(), before);
@@ -201,14 +214,14 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
         for order in [Order::OldestFirst, Order::NewestFirst] {
             let mut seen = all_events(&broker, order);
             seen.sort_unstable();
-            let last = broker.reader().head().sequence;
+            let last = broker.views().head().sequence;
             assert_eq!(
                 seen,
                 (first..=last).collect::<Vec<_>>(),
                 "the past ends where it was archived"
             );
         }
-        let view = broker.task(&lives.task.task, None).unwrap();
+        let view = broker.tasks.task(&lives.task.task, None).unwrap();
         assert_eq!(
             (&*view.state, view.passes.len()),
             ("open", 1 + usize::from(rebuild))
@@ -217,6 +230,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
         let (caller, agent) = bot();
         let again = IssueAgain::default();
         let renewed = broker
+            .issuance
             .issue_again(&caller, &agent, (&lives.task.task, again))
             .await
             .unwrap();
@@ -240,7 +254,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
         // The index still knows whose the old pass is.
         let id = lives.record.revocation_id;
         assert_eq!(
-            broker.index().token(&id).unwrap().unwrap().0,
+            broker.views().token(&id).unwrap().unwrap().0,
             lives.task.task
         );
         broker.close().await.unwrap();
@@ -263,7 +277,11 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
     let (broker, lives) = with_a_past(&house, few()).await;
     let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
     let early = [called(1, (&ended, support::SERVER), "2026-11-22T10:00:00Z")];
-    broker.record_reports(admin(), early.into()).await.unwrap();
+    broker
+        .decisions
+        .record_reports(admin(), early.into())
+        .await
+        .unwrap();
     for _ in 0..60 {
         open_task(&broker, &["read_ledger"]).await.unwrap();
     }
@@ -279,7 +297,7 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
             fs::remove_dir_all(&index).unwrap();
         }
         let broker = house.open_keeping(few()).await;
-        assert!(broker.reader().first() > 100, "{}", broker.reader().first());
+        assert!(broker.views().first() > 100, "{}", broker.views().first());
         let here = called(
             10 + round,
             (&lives, support::SERVER),
@@ -291,6 +309,7 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
             "2026-11-22T11:59:00Z",
         );
         broker
+            .decisions
             .record_reports(admin(), vec![here, elsewhere])
             .await
             .unwrap();
@@ -299,7 +318,12 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
             after: None,
             limit: 2,
         };
-        let calls = broker.calls(Filter::default(), window).await.unwrap().calls;
+        let calls = broker
+            .history
+            .calls(Filter::default(), window)
+            .await
+            .unwrap()
+            .calls;
         let told = |n: usize| {
             let whose = serde_json::to_value(calls[n].whose.as_ref().unwrap()).unwrap();
             (
@@ -319,13 +343,18 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
             after: None,
             limit: 100,
         };
-        let calls = broker.calls(Filter::default(), all).await.unwrap().calls;
+        let calls = broker
+            .history
+            .calls(Filter::default(), all)
+            .await
+            .unwrap()
+            .calls;
         assert!(
             calls.last().unwrap().whose.as_ref().unwrap().attributed,
             "it was, then"
         );
         let last = broker
-            .index()
+            .views()
             .task(&lives.task.task)
             .unwrap()
             .unwrap()
@@ -339,7 +368,7 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
 async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
     let house = BrokerFiles::new();
     let broker = house.furnished().await;
-    let last_used = async || broker.access(None, (None, 10)).await.unwrap()[0].last_used;
+    let last_used = async || broker.history.access(None, (None, 10)).await.unwrap()[0].last_used;
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
     let elsewhere = called(
         1,
@@ -347,6 +376,7 @@ async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
         "2026-11-22T09:59:00Z",
     );
     broker
+        .decisions
         .record_reports(admin(), vec![elsewhere])
         .await
         .unwrap();
@@ -358,6 +388,7 @@ async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
         "2026-11-22T09:59:59Z",
     );
     broker
+        .decisions
         .record_reports(admin(), vec![here, elsewhere])
         .await
         .unwrap();
@@ -366,7 +397,11 @@ async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
         Some("2026-11-22T09:59:30Z".parse().unwrap())
     );
     let ahead = called(4, (&issued, support::SERVER), "2036-11-22T10:00:00Z");
-    broker.record_reports(admin(), vec![ahead]).await.unwrap();
+    broker
+        .decisions
+        .record_reports(admin(), vec![ahead])
+        .await
+        .unwrap();
     let now = broker.now();
     assert_eq!(last_used().await, Some(now));
 }
@@ -380,7 +415,7 @@ async fn a_shortened_journal_is_checked_from_its_first_segment_and_joined_to_the
         ..few()
     };
     let (broker, _) = with_a_past(&house, keeping).await;
-    let noted = broker.reader().head();
+    let noted = broker.views().head();
     house.clock.advance(Duration::from_secs(2 * 3600));
     open_task(&broker, &["read_ledger"]).await.unwrap();
     broker.retire().unwrap();
@@ -395,7 +430,7 @@ async fn a_shortened_journal_is_checked_from_its_first_segment_and_joined_to_the
     let left = audit::verify_file(&journal, &claims).unwrap();
     assert_eq!(
         (left.from, left.head),
-        (archived.head.sequence + 1, broker.reader().head())
+        (archived.head.sequence + 1, broker.views().head())
     );
     assert_eq!(archived.records + left.records, left.head.sequence);
     let wrong = Claims {
@@ -462,10 +497,10 @@ async fn the_disk_holds_what_is_kept_and_what_lives_and_little_more() {
         broker.retire().unwrap();
         most = most.max(bytes_in(&data.join("journal")));
     }
-    let written = broker.reader().head().sequence;
+    let written = broker.views().head().sequence;
     let snapshot = serde_json::to_vec(&*broker.state()).unwrap().len() as u64;
     assert!(
-        written > 1000 && broker.reader().first() > written / 4,
+        written > 1000 && broker.views().first() > written / 4,
         "{written}"
     );
     // What is kept, the segment that is written, and two snapshots of a hundred living tasks.
@@ -475,7 +510,10 @@ async fn the_disk_holds_what_is_kept_and_what_lives_and_little_more() {
     );
     assert!(bytes_in(&data.join("index")) < 64 * 1024 * 1024);
     broker.close().await.unwrap();
-    let (first, pruned) = (broker.reader().first(), broker.index().dump().unwrap());
+    let (first, pruned) = (
+        broker.views().first(),
+        broker.views().index().dump().unwrap(),
+    );
     // What lists records by chunks lists none of those that are gone.
     let chunks = pruned
         .iter()
@@ -490,7 +528,7 @@ async fn the_disk_holds_what_is_kept_and_what_lives_and_little_more() {
     let pruned = pruned.len();
     drop(broker);
     // An index that is built anew from what is left holds no less and no more.
-    let recovered = hallpass_broker::ledger::file::Journal::open(
+    let recovered = <hallpass_broker::ledger::file::Journal>::open(
         &data,
         hallpass_broker::ledger::file::Options::default(),
         |_| {},

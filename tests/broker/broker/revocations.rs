@@ -19,12 +19,21 @@ async fn with_archive(house: &BrokerFiles) -> Arc<Broker> {
     manifest["name"] = json!("archive");
     manifest["aliases"] = json!([]);
     let manifest: Manifest = serde_json::from_value(manifest).unwrap();
-    broker.set_server(&admin(), manifest).await.unwrap();
+    broker
+        .registry
+        .set_server(&admin(), manifest)
+        .await
+        .unwrap();
     let grant = GRANT
         .replace("research-reads", "archive-reads")
         .replace("\"ledger\"", "\"archive\"");
     std::fs::write(house.directory.path().join("policy/archive.toml"), grant).unwrap();
-    broker.reload_policy(&admin()).await.unwrap().unwrap();
+    broker
+        .policy
+        .reload_policy(&admin())
+        .await
+        .unwrap()
+        .unwrap();
     broker
 }
 
@@ -40,6 +49,7 @@ fn at_archive() -> OpenTask {
 async fn report_at_archive(broker: &Broker, block: RevocationId) {
     let (caller, agent) = bot();
     let other = broker
+        .issuance
         .open_task(&caller, &agent, at_archive())
         .await
         .unwrap();
@@ -50,6 +60,7 @@ async fn report_at_archive(broker: &Broker, block: RevocationId) {
         delegate_key: None,
     };
     broker
+        .tasks
         .report_delegation(&caller, &agent, (&other.task.task, report))
         .await
         .unwrap();
@@ -66,11 +77,13 @@ async fn a_reported_delegation_does_not_keep_an_operators_token_alive() {
     let house = BrokerFiles::new();
     let broker = with_archive(&house).await;
     let stolen = broker
+        .operators
         .add_operator(&admin(), operator("stolen", Role::Auditor))
         .await
         .unwrap();
     report_at_archive(&broker, stolen.revocation_id).await;
     broker
+        .revocations
         .revoke(
             &admin(),
             revoke(Subject::RevocationId(stolen.revocation_id)),
@@ -94,6 +107,7 @@ async fn a_reported_delegation_does_not_keep_a_revocation_from_the_server_concer
     report_at_archive(&broker, block).await;
     let verifier = house.verifier(&broker);
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::RevocationId(block)))
         .await
         .unwrap();
@@ -111,8 +125,8 @@ async fn a_reported_delegation_does_not_keep_a_revocation_from_the_server_concer
 }
 
 fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
-    let document = broker.key_document().unwrap();
-    let manifest = broker.server(server).unwrap().manifest;
+    let document = broker.feed.key_document().unwrap();
+    let manifest = broker.registry.server(server).unwrap().manifest;
     let uri = manifest.server.clone();
     let verifier = Verifier::builder(
         broker.issuer().clone(),
@@ -123,7 +137,7 @@ fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
     .build();
     verifier.accept_key_document(&document).unwrap();
     verifier
-        .accept_frame(&broker.feed_frame(&uri, None).unwrap().text)
+        .accept_frame(&broker.feed.feed_frame(&uri, None).unwrap().text)
         .unwrap();
     verifier
 }
@@ -138,6 +152,7 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
         ..wants(&["read_ledger"])
     };
     let task = broker
+        .issuance
         .open_task(&caller, &agent, long)
         .await
         .unwrap()
@@ -146,6 +161,7 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
     house.clock.advance(Duration::from_secs(540));
     let again = async || {
         broker
+            .issuance
             .issue_again(&caller, &agent, (&task, IssueAgain::default()))
             .await
     };
@@ -154,7 +170,7 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
     let mut early: FuturesUnordered<_> = (0..10).map(|_| again()).collect();
     let late = futures_util::future::join_all((0..10).map(|_| again()));
     let first = early.next().await.unwrap().unwrap();
-    let completed = broker.complete_task(&caller, &agent, &task);
+    let completed = broker.tasks.complete_task(&caller, &agent, &task);
     let (early, completed, late) = tokio::join!(early.collect::<Vec<_>>(), completed, late);
     completed.unwrap();
     assert!(
@@ -179,9 +195,13 @@ async fn a_task_that_is_revoked_while_it_gets_a_pass_for_another_server_is_dead_
     let wanted = IssueAgain {
         details: Some(at_archive().details),
     };
-    let renewal = broker.issue_again(&caller, &agent, (&first.task.task, wanted));
+    let renewal = broker
+        .issuance
+        .issue_again(&caller, &agent, (&first.task.task, wanted));
     let admin = admin();
-    let revoked = broker.revoke(&admin, revoke(Subject::Task(first.task.task.clone())));
+    let revoked = broker
+        .revocations
+        .revoke(&admin, revoke(Subject::Task(first.task.task.clone())));
     let (_, revoked) = tokio::join!(renewal, revoked);
     revoked.unwrap();
     assert_eq!(
@@ -198,7 +218,7 @@ async fn no_pass_that_races_the_revocation_of_its_agent_leaves() {
     let broker = house.furnished().await;
     let subject = Subject::Agent("research-bot".parse().unwrap());
     let admin = admin();
-    let revoked = broker.revoke(&admin, revoke(subject));
+    let revoked = broker.revocations.revoke(&admin, revoke(subject));
     let (revoked, opened) = tokio::join!(revoked, open_task(&broker, &["read_ledger"]));
     revoked.unwrap();
     assert_eq!(opened.unwrap_err().code(), ReasonCode::Suspended);
@@ -217,13 +237,15 @@ async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
             Subject::Server(support::server())
         };
         broker
+            .revocations
             .revoke(&admin(), revoke(first.clone()))
             .await
             .unwrap();
-        broker.reinstate(&admin(), first).await.unwrap();
+        broker.revocations.reinstate(&admin(), first).await.unwrap();
         let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
         assert!(issued.record.issued_at > broker.now(), "{ahead}");
         broker
+            .revocations
             .revoke(&admin(), revoke(agent.clone()))
             .await
             .unwrap();
@@ -232,7 +254,7 @@ async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
             [ReasonCode::RevokedAgent],
             "{ahead}"
         );
-        broker.reinstate(&admin(), agent).await.unwrap();
+        broker.revocations.reinstate(&admin(), agent).await.unwrap();
         let next = open_task(&broker, &["read_ledger"]).await.unwrap();
         assert_eq!(codes(&house.verifier(&broker), &next), [], "{ahead}");
     }
@@ -256,23 +278,34 @@ async fn an_operator_that_was_removed_and_made_again_is_listed_and_can_be_remove
     let backup = "backup".parse().unwrap();
     let listed = |broker: &Broker| {
         broker
+            .operators
             .operators()
             .iter()
             .any(|(operator, ..)| *operator == backup)
     };
     broker
+        .operators
         .add_operator(&admin(), operator("backup", Role::Auditor))
         .await
         .unwrap();
-    broker.remove_operator(&admin(), &backup).await.unwrap();
+    broker
+        .operators
+        .remove_operator(&admin(), &backup)
+        .await
+        .unwrap();
     assert!(!listed(&broker));
     let again = broker
+        .operators
         .add_operator(&admin(), operator("backup", Role::Auditor))
         .await
         .unwrap();
     assert!(broker.state().accepts_operator(&backup, issued_at(&again)));
     assert!(listed(&broker));
-    broker.remove_operator(&admin(), &backup).await.unwrap();
+    broker
+        .operators
+        .remove_operator(&admin(), &backup)
+        .await
+        .unwrap();
     assert!(!broker.state().accepts_operator(&backup, issued_at(&again)));
     assert!(!listed(&broker));
 }
@@ -282,6 +315,7 @@ async fn a_second_token_of_an_operator_hides_nothing_of_the_first() {
     let house = BrokerFiles::new();
     let broker = house.open().await;
     let first = broker
+        .operators
         .add_operator(&admin(), operator("backup", Role::Admin))
         .await
         .unwrap();
@@ -289,8 +323,13 @@ async fn a_second_token_of_an_operator_hides_nothing_of_the_first() {
         ttl: Duration::from_secs(60),
         ..operator("backup", Role::Auditor)
     };
-    broker.add_operator(&admin(), short).await.unwrap();
+    broker
+        .operators
+        .add_operator(&admin(), short)
+        .await
+        .unwrap();
     let (_, roles, expires_at) = broker
+        .operators
         .operators()
         .into_iter()
         .find(|(name, ..)| name.as_str() == "backup")
@@ -310,7 +349,11 @@ async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_long
         ttl: Duration::from_secs(3600),
         ..wants(&["read_ledger"])
     };
-    let issued = broker.open_task(&caller, &agent, long).await.unwrap();
+    let issued = broker
+        .issuance
+        .open_task(&caller, &agent, long)
+        .await
+        .unwrap();
     let options = Options {
         max_pass_ttl: Duration::from_secs(1),
         ..broker.options().clone()
@@ -322,6 +365,7 @@ async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_long
         .unwrap()
         .broker;
     broker
+        .revocations
         .revoke(&admin(), revoke(Subject::Agent(agent)))
         .await
         .unwrap();

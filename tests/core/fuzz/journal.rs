@@ -86,7 +86,7 @@ impl Opened {
 
     fn open(directory: &Path) -> Result<(Recovery, Vec<Record>), OpenError> {
         let mut records = Vec::new();
-        let (_recovered, recovery) = Journal::open(directory, Options::default(), |record| {
+        let (_recovered, recovery) = <Journal>::open(directory, Options::default(), |record| {
             records.push(record.clone())
         })?;
         Ok((recovery, records))
@@ -158,7 +158,7 @@ fn a_journal_is_opened_with_the_records_that_were_written_or_not_at_all() {
 /// Writes the seed anew, one record of each kind that the tests know.
 fn write_seeds() {
     let directory = tempfile::tempdir().unwrap();
-    let (recovered, _) = Journal::open(directory.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(directory.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered.start(Box::new(|_| {})).unwrap();
     let entries = [
         records::agent_entry(serde_json::json!({"kty": "OKP"})),

@@ -38,7 +38,7 @@ struct Log {
 impl Log {
     fn of(entries: Vec<Entry>) -> Self {
         let dir = TempDir::new().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         let journal = recovered.start(Box::new(|_| {})).unwrap();
         journal.append_blocking(entries).unwrap();
         let reader = journal.reader();

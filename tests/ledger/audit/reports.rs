@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hallpass_broker::{
     domain::{
-        event::{Entry, Event, RecordedGrant, RecordedReason, Subject},
+        event::{Entry, LedgerEvent, RecordedGrant, RecordedReason, Subject},
         parent::ParentPass,
         subjects::Subjects,
     },
@@ -50,7 +50,7 @@ fn subjects(entry: &Entry) -> Subjects {
 
 fn granted(task: u64, token: u64, server: &str, grants: &[(&str, &str)]) -> Entry {
     let mut entry = issued(task, token, server);
-    if let Event::TokenIssued { token, .. } = &mut entry.event {
+    if let LedgerEvent::TokenIssued { token, .. } = &mut entry.event {
         token.decided_by = grants
             .iter()
             .map(|(right, grant)| RecordedGrant {
@@ -106,7 +106,7 @@ fn activity_names_the_grant_of_each_right_the_reason_of_each_refusal_and_each_ho
         assert_eq!(row.token, Some(block(9)));
     }
     let mut refusal = refused("bot", Some(3), "no grant");
-    if let Event::RequestRefused { reasons, .. } = &mut refusal.event {
+    if let LedgerEvent::RequestRefused { reasons, .. } = &mut refusal.event {
         reasons.push(RecordedReason {
             code: ReasonCode::Suspended,
             detail: "the steward".to_owned(),
@@ -151,7 +151,7 @@ fn reach_is_what_was_issued_alive_and_not_revoked_at_that_time() {
     assert_eq!(reaching(0, &passes), [0; 0]);
     assert_eq!(reaching(600, &passes), [0; 0], "they end then");
     assert_eq!(reaching(599, &passes), [1, 2]);
-    let completed = entry(Event::TaskCompleted {
+    let completed = entry(LedgerEvent::TaskCompleted {
         task: id("tsk", 1),
         passes_end: at(600),
     });
@@ -196,7 +196,7 @@ fn reach_is_what_was_issued_alive_and_not_revoked_at_that_time() {
 fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
     let child = |task: u64, parent: u64| {
         let mut opened = opened(task, "helper", 2, "help");
-        let Event::TaskOpened { task } = &mut opened.event else {
+        let LedgerEvent::TaskOpened { task } = &mut opened.event else {
             panic!("{opened:?}")
         };
         task.parent = Some(ParentPass {
@@ -226,14 +226,14 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
     assert_eq!(reaching(20, &passes), [1, 2, 3, 4, 5]);
     for (end, left) in [
         (
-            entry(Event::TaskCompleted {
+            entry(LedgerEvent::TaskCompleted {
                 task: id("tsk", 1),
                 passes_end: at(600),
             }),
             vec![2, 5],
         ),
         (
-            entry(Event::TaskCompleted {
+            entry(LedgerEvent::TaskCompleted {
                 task: id("tsk", 3),
                 passes_end: at(600),
             }),
@@ -265,7 +265,7 @@ fn what_came_of_a_pass_by_exchange_is_reached_as_long_as_the_pass_lives() {
 #[test]
 fn a_pass_on_anothers_behalf_is_reached_until_who_answers_for_its_agent_is_revoked() {
     let mut opened = opened(1, "bot", 1, "help");
-    let Event::TaskOpened { task } = &mut opened.event else {
+    let LedgerEvent::TaskOpened { task } = &mut opened.event else {
         panic!("{opened:?}")
     };
     task.answered_for_by = Some(id("stw", 8));
@@ -307,7 +307,7 @@ fn reach_tells_of_delegates_until_their_block_is_revoked() {
 fn refusals_are_counted_by_reason_and_agent() {
     let mut refusals = Refusals::default();
     let mut twice = refused("bot", None, "first");
-    if let Event::RequestRefused { reasons, .. } = &mut twice.event {
+    if let LedgerEvent::RequestRefused { reasons, .. } = &mut twice.event {
         reasons.push(RecordedReason {
             code: ReasonCode::NoGrant,
             detail: "second".to_owned(),
@@ -350,7 +350,7 @@ fn refusals_are_counted_by_reason_and_agent() {
 
 #[test]
 fn access_is_what_live_passes_allow() {
-    let Event::AgentSet { agent } = support::records::agent_entry(Value::Null).event else {
+    let LedgerEvent::AgentSet { agent } = support::records::agent_entry(Value::Null).event else {
         panic!()
     };
     let tokens: Vec<_> = [
@@ -364,7 +364,7 @@ fn access_is_what_live_passes_allow() {
     ]
     .into_iter()
     .map(|entry| {
-        if let Event::TokenIssued { token, .. } = entry.event {
+        if let LedgerEvent::TokenIssued { token, .. } = entry.event {
             token
         } else {
             panic!()

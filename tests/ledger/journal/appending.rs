@@ -154,7 +154,7 @@ async fn closing_finishes_what_waits_and_releases_the_lock() {
 async fn concurrent_calls_stay_whole_and_are_applied_before_they_are_answered() {
     let dir = TempDir::new().unwrap();
     let applied = Arc::new(AtomicU64::new(0));
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let seen = Arc::clone(&applied);
     let apply =
         move |records: &[Record]| seen.store(records.last().unwrap().sequence, Ordering::SeqCst);

@@ -84,7 +84,7 @@ type Applied = Arc<Mutex<Vec<Record>>>;
 fn faulty(dir: &Path, fault: Fault, gate: Option<Gate>) -> (Journal, Arc<AtomicU64>, Applied) {
     let syncs = Arc::new(AtomicU64::new(0));
     let applied = Applied::default();
-    let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir, Options::default(), |_| {}).unwrap();
     let (counted, seen) = (Arc::clone(&syncs), Arc::clone(&applied));
     let storage = |file| {
         Box::new(FaultyStorage {
@@ -217,7 +217,7 @@ async fn nobody_is_answered_before_the_sync_and_waiting_calls_share_the_next() {
 #[test]
 fn a_panic_while_applying_stops_the_journal() {
     let dir = TempDir::new().unwrap();
-    let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
     let journal = recovered
         .start(Box::new(|_| panic!("a bug in a view")))
         .unwrap();

@@ -20,7 +20,7 @@ use support::records::note;
 fn open(dir: &Path) -> Result<(Journal, Recovery, Vec<Record>), OpenError> {
     let mut seen = Vec::new();
     let (recovered, recovery) =
-        Journal::open(dir, Options::default(), |record| seen.push(record.clone()))?;
+        <Journal>::open(dir, Options::default(), |record| seen.push(record.clone()))?;
     Ok((recovered.start(Box::new(|_| {}))?, recovery, seen))
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::Event,
+    domain::event::LedgerEvent,
     ledger::file::{
         Flaw, Journal, OpenError, Options, ReadError, Record, Storage, segment_name, segment_number,
     },
@@ -27,7 +27,7 @@ fn options() -> Options {
 
 fn open(dir: &Path) -> Result<(Journal, Vec<Record>), OpenError> {
     let mut seen = Vec::new();
-    let (recovered, _) = Journal::open(dir, options(), |record| seen.push(record.clone()))?;
+    let (recovered, _) = <Journal>::open(dir, options(), |record| seen.push(record.clone()))?;
     Ok((recovered.start(Box::new(|_| {}))?, seen))
 }
 
@@ -83,13 +83,16 @@ fn records_are_read_across_segments() {
         );
         let begins = record.place.offset == 0 && record.place.segment > 1;
         assert_eq!(
-            matches!(record.entry.event, Event::SegmentBegun { snapshot: None }),
+            matches!(
+                record.entry.event,
+                LedgerEvent::SegmentBegun { snapshot: None }
+            ),
             begins
         );
     }
     let notes = seen
         .iter()
-        .filter(|record| !matches!(record.entry.event, Event::SegmentBegun { .. }));
+        .filter(|record| !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. }));
     assert_eq!(
         notes.map(|record| record.entry.clone()).collect::<Vec<_>>(),
         (0..20).map(note).collect::<Vec<_>>()
@@ -157,7 +160,7 @@ fn only_the_last_segment_can_be_torn() {
     let torn = file(dir.path(), last);
     let bytes = fs::read(&torn).unwrap();
     fs::write(&torn, &bytes[..bytes.len() - 40]).unwrap();
-    let (recovered, recovery) = Journal::open(dir.path(), options(), |_| {}).unwrap();
+    let (recovered, recovery) = <Journal>::open(dir.path(), options(), |_| {}).unwrap();
     assert_eq!(recovery.torn.unwrap().segment, torn);
     drop(recovered);
 }
@@ -303,7 +306,7 @@ impl Storage for OneFile {
 #[test]
 fn a_segment_that_cannot_be_begun_costs_nothing() {
     let dir = TempDir::new().unwrap();
-    let (recovered, _) = Journal::open(dir.path(), options(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir.path(), options(), |_| {}).unwrap();
     let journal = recovered
         .start_with_storage(|file| Box::new(OneFile(file)), Box::new(|_| {}))
         .unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::{Entry, Event},
+    domain::event::{Entry, LedgerEvent},
     ledger::file::{
         Journal, OpenError, Options, Record, Recovery, Restore, Snapshot, SnapshotError,
     },
@@ -46,7 +46,7 @@ impl Restore for Entries {
 
 impl Entries {
     fn take(&mut self, record: &Record) {
-        if !matches!(record.entry.event, Event::SegmentBegun { .. }) {
+        if !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. }) {
             self.all.push(record.entry.clone());
         }
     }
@@ -124,7 +124,7 @@ fn only_what_follows_the_newest_snapshot_is_replayed() {
     // Whoever wants all records still gets them.
     drop(journal);
     let mut all = Entries::default();
-    Journal::open(dir.path(), Options::default(), |record| all.take(record)).unwrap();
+    <Journal>::open(dir.path(), Options::default(), |record| all.take(record)).unwrap();
     assert_eq!(all.all, entries);
 }
 

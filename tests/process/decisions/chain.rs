@@ -56,14 +56,17 @@ async fn record(
     broker: &Arc<Broker>,
     numbers: std::ops::Range<u32>,
 ) -> Result<RecordedReports, BrokerError> {
-    broker.record_reports(verifier(), reports(numbers)).await
+    broker
+        .decisions
+        .record_reports(verifier(), reports(numbers))
+        .await
 }
 
 #[tokio::test]
 async fn reports_touch_neither_the_journal_nor_the_state() {
     let home = tempfile::tempdir().unwrap();
     let broker = open(home.path(), 64_000_000).await;
-    let (head, sequence) = (broker.reader().head(), broker.state().last_sequence());
+    let (head, sequence) = (broker.views().head(), broker.state().last_sequence());
     for batch in 0..4 {
         assert_eq!(
             record(&broker, batch * 500..batch * 500 + 500)
@@ -74,7 +77,7 @@ async fn reports_touch_neither_the_journal_nor_the_state() {
         );
     }
     assert_eq!(
-        (broker.reader().head(), broker.state().last_sequence()),
+        (broker.views().head(), broker.state().last_sequence()),
         (head, sequence)
     );
     // A use case of the broker goes through while batches wait for their turn, each for the other.
@@ -85,10 +88,11 @@ async fn reports_touch_neither_the_journal_nor_the_state() {
         })
         .collect();
     broker
+        .registry
         .add_steward(&verifier(), ("alice", None))
         .await
         .unwrap();
-    assert_eq!(broker.reader().head().sequence, head.sequence + 1);
+    assert_eq!(broker.views().head().sequence, head.sequence + 1);
     for batch in flood {
         assert_eq!(batch.await.unwrap().unwrap().recorded, 100);
     }
@@ -124,6 +128,7 @@ async fn more_batches_than_may_wait_are_sent_away() {
     );
     assert_eq!(
         broker
+            .history
             .calls(Filter::default(), ALL)
             .await
             .unwrap()
@@ -168,7 +173,16 @@ async fn a_chain_that_is_as_long_as_it_may_be_loses_its_oldest_and_is_found_whol
         task: Some(format!("tsk_{:032x}", 0).parse().unwrap()),
         ..Filter::default()
     };
-    assert_eq!(broker.calls(of_first, ALL).await.unwrap().calls.len(), 0);
+    assert_eq!(
+        broker
+            .history
+            .calls(of_first, ALL)
+            .await
+            .unwrap()
+            .calls
+            .len(),
+        0
+    );
     broker.close().await.unwrap();
     drop(broker);
     for rebuilt in [false, true] {
@@ -190,7 +204,12 @@ async fn a_chain_that_is_as_long_as_it_may_be_loses_its_oldest_and_is_found_whol
 
 /// Everything that is kept, the oldest first.
 async fn calls(broker: &Arc<Broker>) -> Vec<hallpass_broker::CallView> {
-    broker.calls(Filter::default(), ALL).await.unwrap().calls
+    broker
+        .history
+        .calls(Filter::default(), ALL)
+        .await
+        .unwrap()
+        .calls
 }
 
 /// How many were recorded and how many were known.
@@ -221,8 +240,9 @@ async fn a_damaged_chain_stops_reports_and_nothing_else() {
         matches!(&error, BrokerError::Decisions(DecisionsError::Unusable(why)) if why.contains("damaged")),
         "{error}"
     );
-    assert!(broker.calls(Filter::default(), ALL).await.is_err());
+    assert!(broker.history.calls(Filter::default(), ALL).await.is_err());
     broker
+        .registry
         .add_steward(&verifier(), ("alice", None))
         .await
         .unwrap();
@@ -245,13 +265,13 @@ async fn a_damaged_chain_stops_reports_and_nothing_else() {
             .map(|call| call.id)
             .collect::<BTreeSet<_>>()
     };
-    let before = told(broker.calls(Filter::default(), ALL).await.unwrap());
+    let before = told(broker.history.calls(Filter::default(), ALL).await.unwrap());
     broker.close().await.unwrap();
     drop(broker);
     std::fs::remove_dir_all(home.path().join("data/decisions/index")).unwrap();
     let broker = open(home.path(), 64_000_000).await;
     assert_eq!(
-        told(broker.calls(Filter::default(), ALL).await.unwrap()),
+        told(broker.history.calls(Filter::default(), ALL).await.unwrap()),
         before
     );
 }

@@ -93,7 +93,7 @@ impl Seen {
 /// Opens what is left, as a broker does, and compares every answer with the truth.
 fn outcome(dir: &Path, truth: &[Record]) -> Result<Outcome, String> {
     let mut records = Vec::new();
-    let opened = Journal::open(dir, Options::default(), |record| {
+    let opened = <Journal>::open(dir, Options::default(), |record| {
         records.push(record.clone())
     });
     let (recovered, recovery) = match opened {
@@ -236,7 +236,7 @@ impl Chance {
 
 /// A journal and its index, closed; the records.
 fn write(dir: &Path) -> Vec<Record> {
-    let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir, Options::default(), |_| {}).unwrap();
     let index = Arc::new(Index::open(dir, &recovered.reader()).unwrap().0);
     let applied = Arc::clone(&index);
     let journal = recovered

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hallpass_broker::{
-    domain::event::Event,
+    domain::event::LedgerEvent,
     ledger::file::{
         Journal, Options, Record, Recovered, Recovery, Restore, Snapshot, SnapshotError,
     },
@@ -137,7 +137,7 @@ impl Restore for Count {
 }
 
 fn is_note(record: &Record) -> bool {
-    !matches!(record.entry.event, Event::SegmentBegun { .. })
+    !matches!(record.entry.event, LedgerEvent::SegmentBegun { .. })
 }
 
 fn open(

@@ -37,7 +37,7 @@ async fn open(house: &TestBroker, body: &Value) -> Value {
 
 /// The pass as its holder verifies it before handing it on: with the broker's published keys.
 fn genuine(house: &TestBroker, token: &str) -> VerifiedPass {
-    verify_signatures(&house.broker.key_document().unwrap(), token).unwrap()
+    verify_signatures(&house.broker.feed.key_document().unwrap(), token).unwrap()
 }
 
 fn use_as(verifier: &Verifier, key: &PrivateKey, token: &str) -> Result<Permit, Denial> {

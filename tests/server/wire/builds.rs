@@ -61,7 +61,7 @@ fn a_later_reader_reads_the_frames_of_this_build() {
 
 /// The payload of a compact JWS.
 fn payload(text: &str, house: &TestBroker) -> Value {
-    let feed = house.broker.key_document().unwrap().feed_key;
+    let feed = house.broker.feed.key_document().unwrap().feed_key;
     serde_json::from_slice(&jws::verify(&feed, Frame::TYP, text).unwrap()).unwrap()
 }
 

@@ -188,7 +188,7 @@ pub async fn missing(home: &Path, told: &Answers) -> Result<Vec<String>, String>
             }
         }
     }
-    let listed = broker.revocations(None, usize::MAX);
+    let listed = broker.revocations.revocations(None, usize::MAX);
     for Revoked { id, sequence, .. } in &told.revoked {
         let subject = Subject::RevocationId(id.parse().unwrap());
         if !listed
@@ -199,7 +199,7 @@ pub async fn missing(home: &Path, told: &Answers) -> Result<Vec<String>, String>
         }
     }
     // The grant was written to the policy directory before anything could be minted by it.
-    if !told.minted.is_empty() && broker.policy().grants.is_empty() {
+    if !told.minted.is_empty() && broker.policy.policy().grants.is_empty() {
         missing.push("the grant".to_owned());
     }
     broker.close().await.map_err(|error| error.to_string())?;

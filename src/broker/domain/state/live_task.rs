@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::{Event, RevocationRecord, Subject, TaskRecord, TokenRecord};
+use crate::domain::event::{LedgerEvent, RevocationRecord, Subject, TaskRecord, TokenRecord};
 use hallpass_core::base::{
     ids::{AgentId, RevocationId, ServerUri},
     time::Timestamp,
@@ -79,10 +79,10 @@ impl LiveTask {
             .unwrap_or(self.record.opened_at)
     }
 
-    pub(crate) fn note(&mut self, event: &Event, at: Timestamp) {
+    pub(crate) fn note(&mut self, event: &LedgerEvent, at: Timestamp) {
         match event {
-            Event::TokenIssued { token, .. } => self.tokens.push(token.clone()),
-            Event::DelegationReported {
+            LedgerEvent::TokenIssued { token, .. } => self.tokens.push(token.clone()),
+            LedgerEvent::DelegationReported {
                 blocks,
                 delegate,
                 registered,
@@ -92,8 +92,8 @@ impl LiveTask {
                 asserted: delegate.clone(),
                 registered: registered.clone(),
             }),
-            Event::TaskCompleted { .. } => self.end = Some((TaskEnd::Completed, at)),
-            Event::Revoked { revocation } => {
+            LedgerEvent::TaskCompleted { .. } => self.end = Some((TaskEnd::Completed, at)),
+            LedgerEvent::Revoked { revocation } => {
                 if let Subject::RevocationId(id) = &revocation.subject {
                     self.revoked.insert(*id);
                 }

@@ -1,7 +1,9 @@
 //! State: what the records add up to. A pure fold; the same records give the same state.
 
+pub(crate) mod cell;
 pub(crate) mod holders;
 pub(crate) mod live_task;
+pub(crate) mod operators;
 pub(crate) mod people;
 pub(crate) mod snapshot;
 
@@ -17,16 +19,16 @@ use crate::{
     LiveTask,
     domain::{
         client::ClientSecret,
-        event::{AgentRecord, Event, KeyPurpose, KeyState, RevocationRecord, Subject},
+        event::{AgentRecord, KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
         parent::Lineage,
         state::{
             holders::{Holders, keys},
+            operators::OperatorEntry,
             people::People,
         },
     },
-    ledger::file::Record,
+    ledger::record::Record,
     policy::Catalogue,
-    registry::operators::OperatorEntry,
 };
 use hallpass_core::{
     base::{
@@ -280,9 +282,9 @@ impl State {
             .map(|news| self.with_tasks_that_end(news, &record.entry.event, at));
         let changed = news.is_some();
         if let Some(what) = news {
-            let urgent = !matches!(record.entry.event, Event::TaskCompleted { .. });
+            let urgent = !matches!(record.entry.event, LedgerEvent::TaskCompleted { .. });
             let concerns_keys = match &record.entry.event {
-                Event::Revoked { revocation } => self
+                LedgerEvent::Revoked { revocation } => self
                     .agents_of(&revocation.subject)
                     .flat_map(keys)
                     .next()
@@ -298,15 +300,15 @@ impl State {
                 },
             );
         }
-        if let Event::Revoked { revocation } = &record.entry.event {
+        if let LedgerEvent::Revoked { revocation } = &record.entry.event {
             self.revocations.insert(sequence, self.reach(revocation));
         }
         changed
     }
 
-    fn apply_event(&mut self, event: &Event, at: Timestamp) -> Option<FeedNews> {
+    fn apply_event(&mut self, event: &LedgerEvent, at: Timestamp) -> Option<FeedNews> {
         match event {
-            Event::KeyChanged {
+            LedgerEvent::KeyChanged {
                 purpose,
                 key,
                 public,
@@ -334,7 +336,7 @@ impl State {
                 self.feed_key_chain.extend(link.clone());
                 return Some(FeedNews::Keys);
             }
-            Event::OperatorAdded {
+            LedgerEvent::OperatorAdded {
                 operator,
                 roles,
                 expires_at,
@@ -355,14 +357,14 @@ impl State {
                 }
                 self.operators.insert(operator.clone(), entry);
             }
-            Event::OperatorRemoved { operator } => {
+            LedgerEvent::OperatorRemoved { operator } => {
                 if let Some(entry) = self.operators.get_mut(operator) {
                     // The latest token may be dated ahead of the clock.
                     entry.removed_at = Some(at.max(entry.latest_issue));
                 }
             }
-            Event::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
-            Event::AgentSet { agent } => {
+            LedgerEvent::StewardAdded { steward } => drop(self.stewards.insert(steward.clone())),
+            LedgerEvent::AgentSet { agent } => {
                 let old = self.agents.insert(agent.agent.clone(), agent.clone());
                 old.iter().for_each(|old| self.holders.remove(old));
                 self.holders.add(agent);
@@ -370,26 +372,26 @@ impl State {
                 let changed = is_concerned(agent) || old.as_ref().is_some_and(is_concerned);
                 return changed.then_some(FeedNews::Holders);
             }
-            Event::AgentRemoved { agent } => {
+            LedgerEvent::AgentRemoved { agent } => {
                 let old = self.agents.remove(agent);
                 old.iter().for_each(|old| self.holders.remove(old));
                 self.removed_agents.insert(agent.clone());
             }
-            Event::ServerSet { manifest } => {
+            LedgerEvent::ServerSet { manifest } => {
                 self.servers
                     .insert(manifest.server.clone(), Arc::new(manifest.clone()));
                 self.rebuild_catalogue();
                 return Some(FeedNews::Manifest(manifest.server.clone()));
             }
-            Event::ServerSecretsSet { server, secrets } => {
+            LedgerEvent::ServerSecretsSet { server, secrets } => {
                 self.server_secrets.insert(server.clone(), secrets.clone());
             }
-            Event::ServerRemoved { server } => {
+            LedgerEvent::ServerRemoved { server } => {
                 self.servers.remove(server);
                 self.server_secrets.remove(server);
                 self.rebuild_catalogue();
             }
-            Event::TaskOpened { task } => {
+            LedgerEvent::TaskOpened { task } => {
                 let before = self
                     .tasks
                     .insert(task.task.clone(), LiveTask::new(task.clone()));
@@ -403,7 +405,7 @@ impl State {
                 }
                 self.lineage.add(task);
             }
-            Event::TokenIssued { task, token } => {
+            LedgerEvent::TokenIssued { task, token } => {
                 if self.tasks.contains_key(task) {
                     self.tokens.insert(token.revocation_id, task.clone());
                 }
@@ -412,7 +414,7 @@ impl State {
                     key.last_expiry = key.last_expiry.max(token.expires_at);
                 }
             }
-            Event::TaskCompleted { task, passes_end } => {
+            LedgerEvent::TaskCompleted { task, passes_end } => {
                 let live = self.tasks.get(task);
                 let servers = live.map(LiveTask::servers).unwrap_or_default();
                 // A pass may have been recorded between the question and the record.
@@ -425,33 +427,31 @@ impl State {
                 };
                 return Some(FeedNews::Revocation(vec![entry], servers));
             }
-            Event::Revoked { revocation } => {
+            LedgerEvent::Revoked { revocation } => {
                 return Some(self.apply_revocation(&self.reach(revocation)));
             }
-            Event::Reinstated { subject } => {
+            LedgerEvent::Reinstated { subject } => {
                 self.suspended.remove(subject);
                 return Some(FeedNews::Holders);
             }
-            Event::AssertionUsed {
+            LedgerEvent::AssertionUsed {
                 jti, expires_at, ..
             } => self.assertions.push((*jti, *expires_at)),
             // People's are taken into account by their own fold.
-            Event::SignInCodeMade { .. }
-            | Event::SignedIn { .. }
-            | Event::ConsentGiven { .. }
-            | Event::CodeUsed { .. }
-            | Event::RefreshRotated { .. }
-            | Event::ClientRegistered { .. }
-            | Event::BrokerStarted { .. }
-            | Event::SegmentBegun { .. }
-            | Event::PolicyLoaded { .. }
-            | Event::StewardErased { .. }
-            | Event::StewardIdentified { .. }
-            | Event::StewardUnidentified { .. }
-            | Event::RequestRefused { .. }
-            | Event::DelegationReported { .. }
-            | Event::CallDecided { .. }
-            | Event::ReportsLost { .. } => {}
+            LedgerEvent::SignInCodeMade { .. }
+            | LedgerEvent::SignedIn { .. }
+            | LedgerEvent::ConsentGiven { .. }
+            | LedgerEvent::CodeUsed { .. }
+            | LedgerEvent::RefreshRotated { .. }
+            | LedgerEvent::ClientRegistered { .. }
+            | LedgerEvent::BrokerStarted { .. }
+            | LedgerEvent::SegmentBegun { .. }
+            | LedgerEvent::PolicyLoaded { .. }
+            | LedgerEvent::StewardErased { .. }
+            | LedgerEvent::StewardIdentified { .. }
+            | LedgerEvent::StewardUnidentified { .. }
+            | LedgerEvent::RequestRefused { .. }
+            | LedgerEvent::DelegationReported { .. } => {}
         }
         None
     }
@@ -604,12 +604,12 @@ impl State {
     }
 }
 
-fn task_of(event: &Event) -> Option<&TaskId> {
+fn task_of(event: &LedgerEvent) -> Option<&TaskId> {
     match event {
-        Event::TokenIssued { task, .. }
-        | Event::TaskCompleted { task, .. }
-        | Event::DelegationReported { task, .. } => Some(task),
-        Event::Revoked { revocation } => revocation.task.as_ref(),
+        LedgerEvent::TokenIssued { task, .. }
+        | LedgerEvent::TaskCompleted { task, .. }
+        | LedgerEvent::DelegationReported { task, .. } => Some(task),
+        LedgerEvent::Revoked { revocation } => revocation.task.as_ref(),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{
     consent::{ConsentRecord, RegistrationRecord},
-    event::{Event, Subject},
+    event::{LedgerEvent, Subject},
 };
 use hallpass_core::base::{
     digest::Digest,
@@ -103,9 +103,9 @@ impl People {
             .count()
     }
 
-    pub(crate) fn apply(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &LedgerEvent) {
         match event {
-            Event::SignInCodeMade {
+            LedgerEvent::SignInCodeMade {
                 steward,
                 code,
                 expires_at,
@@ -119,11 +119,11 @@ impl People {
                     },
                 );
             }
-            Event::SignedIn { code, .. } => drop(self.sign_ins.remove(code)),
-            Event::ConsentGiven { consent } => {
+            LedgerEvent::SignedIn { code, .. } => drop(self.sign_ins.remove(code)),
+            LedgerEvent::ConsentGiven { consent } => {
                 self.codes.insert(consent.code, consent.clone());
             }
-            Event::CodeUsed {
+            LedgerEvent::CodeUsed {
                 code,
                 task,
                 refresh,
@@ -132,21 +132,21 @@ impl People {
                 (Some(task), Some(refresh)) => self.begin_family(code, (task, refresh)),
                 _ => drop(self.codes.remove(code)),
             },
-            Event::RefreshRotated { task, next } => {
+            LedgerEvent::RefreshRotated { task, next } => {
                 if let Some(family) = self.families.get_mut(task) {
                     family.used.insert(family.current);
                     family.current = *next;
                     self.refresh_tokens.insert(*next, task.clone());
                 }
             }
-            Event::ClientRegistered { registration } => {
+            LedgerEvent::ClientRegistered { registration } => {
                 self.registrations
                     .insert(registration.agent.clone(), registration.clone());
             }
-            Event::AgentSet { agent } => drop(self.registrations.remove(&agent.agent)),
-            Event::AgentRemoved { agent } => self.end(|of, _| of == agent),
-            Event::TaskCompleted { task, .. } => self.end_family(task),
-            Event::Revoked { revocation } => match &revocation.subject {
+            LedgerEvent::AgentSet { agent } => drop(self.registrations.remove(&agent.agent)),
+            LedgerEvent::AgentRemoved { agent } => self.end(|of, _| of == agent),
+            LedgerEvent::TaskCompleted { task, .. } => self.end_family(task),
+            LedgerEvent::Revoked { revocation } => match &revocation.subject {
                 Subject::Task(task) => self.end_family(task),
                 Subject::Agent(agent) => self.end(|of, _| of == agent),
                 Subject::Steward(steward) => {

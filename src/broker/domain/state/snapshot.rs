@@ -3,16 +3,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     LiveTask, State,
+    domain::state::cell::StateCell,
     ledger::{
-        file::{DIRECTORY, Record, Restore, Snapshot, SnapshotError, TakeSnapshot, segment_name},
-        tree::{SavedTree, TREE_DIRECTORY, Tree, TreeError},
+        file::{Restore, Snapshot, SnapshotError, TakeSnapshot},
+        record::Record,
+        tree::{SavedTree, Tree, TreeError},
         views::Carried,
     },
 };
@@ -29,7 +31,7 @@ const TREE: &str = "tree";
 
 /// What a start restores and replays into.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub(crate) struct StateSnapshot {
     data_dir: PathBuf,
     state: State,
     tree: Tree,
@@ -37,7 +39,7 @@ pub(crate) struct Saved {
     grown: Result<(), TreeError>,
 }
 
-impl Saved {
+impl StateSnapshot {
     /// Nothing yet, for the data directory `data_dir`.
     pub(crate) fn new(data_dir: &Path) -> Self {
         let tree = Tree::new(data_dir, SavedTree::default());
@@ -58,7 +60,7 @@ impl Saved {
     }
 }
 
-impl Restore for Saved {
+impl Restore for StateSnapshot {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let missing = |part: &str| SnapshotError::new(format_args!("it has no {part}"));
         let state = snapshot
@@ -74,8 +76,7 @@ impl Restore for Saved {
             ));
         }
         // The files of the tree are derived. While all records are there they are worth the longer start.
-        let first = self.data_dir.join(DIRECTORY).join(segment_name(1));
-        if first.exists() && !self.data_dir.join(TREE_DIRECTORY).exists() {
+        if snapshot.is_dispensable() && !tree.has_files() {
             return Err(SnapshotError::new("the files of the tree are missing"));
         }
         (self.state, self.tree) = (state, tree);
@@ -92,13 +93,10 @@ impl Restore for Saved {
 }
 
 /// Takes snapshots of `state` and of the edge of `tree`.
-pub(crate) fn take_snapshot(state: Arc<RwLock<State>>, tree: Arc<Tree>) -> TakeSnapshot {
+pub(crate) fn take_snapshot(state: Arc<StateCell>, tree: Arc<Tree>) -> TakeSnapshot {
     Box::new(move || {
         let mut snapshot = Snapshot::default();
-        snapshot.set(
-            STATE,
-            &*state.read().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        snapshot.set(STATE, &*state.read())?;
         snapshot.set(TREE, &tree.checkpoint().map_err(SnapshotError::new)?)?;
         Ok(snapshot)
     })
@@ -196,7 +194,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::event::{Actor, Entry, Event},
+        domain::event::{Actor, Entry, LedgerEvent},
         ledger::file::Place,
     };
     use hallpass_core::base::{digest::Digest, json, key::PrivateKey, time::Timestamp};
@@ -326,7 +324,8 @@ mod tests {
     }
 
     fn record(number: usize, event: &Value) -> Record {
-        let event: Event = json::parse_as(&serde_json::to_vec(event).unwrap(), 100_000).unwrap();
+        let event: LedgerEvent =
+            json::parse_as(&serde_json::to_vec(event).unwrap(), 100_000).unwrap();
         let sequence = u64::try_from(number).unwrap() + 1;
         let entry = Entry {
             at: at(sequence),
@@ -378,13 +377,13 @@ mod tests {
             let records: Vec<_> = events.iter().enumerate().map(|(number, event)| record(number, event)).collect();
             let (before, after) = records.split_at(cut.index(records.len()));
             let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-            let mut all = Saved::new(other.path());
+            let mut all = StateSnapshot::new(other.path());
             records.iter().for_each(|record| all.replay(record));
-            let mut first = Saved::new(home.path());
+            let mut first = StateSnapshot::new(home.path());
             before.iter().for_each(|record| first.replay(record));
             let (state, tree) = first.into_parts();
-            let snapshot = take_snapshot(Arc::new(RwLock::new(state)), Arc::new(tree))().unwrap();
-            let mut restored = Saved::new(home.path());
+            let snapshot = take_snapshot(Arc::new(StateCell::new(state)), Arc::new(tree))().unwrap();
+            let mut restored = StateSnapshot::new(home.path());
             restored.restore(&snapshot).unwrap();
             after.iter().for_each(|record| restored.replay(record));
             prop_assert_eq!(dump(&restored.state), dump(&all.state));
@@ -405,7 +404,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let tree = Tree::new(home.path(), SavedTree::default());
         snapshot.set(TREE, &tree.checkpoint().unwrap()).unwrap();
-        let mut saved = Saved::new(home.path());
+        let mut saved = StateSnapshot::new(home.path());
         assert!(saved.restore(&snapshot).is_err());
         assert!(saved.restore(&Snapshot::default()).is_err());
         snapshot.set(STATE, &State::default()).unwrap();

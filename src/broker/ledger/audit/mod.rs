@@ -9,6 +9,7 @@
 //! A journal is checked over all its segments. Where the oldest were archived the check begins with the
 //! record that began the first segment that is left, and says so; [`Claims::follows`] joins it to the archive.
 
+mod either;
 mod evidence;
 mod export;
 mod offline;

@@ -10,9 +10,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    domain::event::Event,
+    domain::event::ChainEvent as _,
     ledger::{
-        audit::{Anchor, ExportStatement, KeptError, Signed, Signer, TreeHead, VerifyError},
+        audit::{
+            Anchor, ExportStatement, KeptError, Signed, Signer, TreeHead, VerifyError,
+            either::EitherEvent,
+        },
         file::{Chain, Damage, Flaw, Head, Line, Lines, Place, Record, segments_of},
         tree::merkle::{Frontier, Inclusion},
     },
@@ -136,7 +139,7 @@ pub fn verify_file(path: &Path, claims: &Claims) -> Result<Summary, VerifyError>
 /// A file as far as it was read.
 struct Check<'c> {
     claims: &'c Claims,
-    chain: Chain,
+    chain: Chain<EitherEvent>,
     tree: Frontier,
     lines: u64,
     /// The first record's sequence number.
@@ -227,7 +230,7 @@ impl<'c> Check<'c> {
         self.tree.push(record.hash);
         if self.first.is_none() {
             (self.first, self.from) = (Some(record.entry.at), record.sequence);
-            self.begins_segment = matches!(record.entry.event, Event::SegmentBegun { .. });
+            self.begins_segment = record.entry.event.begins_segment();
             let before_it = Head {
                 sequence: record.sequence.saturating_sub(1),
                 hash: record.prev,
@@ -256,7 +259,11 @@ impl<'c> Check<'c> {
     }
 
     /// Holds a record against the heads that are known.
-    fn compare(&self, before: &Chain, record: &Record) -> Result<(), VerifyError> {
+    fn compare(
+        &self,
+        before: &Chain<EitherEvent>,
+        record: &Record<EitherEvent>,
+    ) -> Result<(), VerifyError> {
         for expected in self.known_heads() {
             if expected.sequence == record.sequence && expected.hash != record.hash {
                 return Err(before.damage(Flaw::OtherChain { expected }).into());
@@ -460,7 +467,7 @@ fn claimed_sequence(line: &[u8]) -> Option<u64> {
 /// The hash of the record in `line`, when it is one by itself.
 pub(super) fn record_hash(line: &[u8]) -> Result<(u64, Digest), Flaw> {
     let sequence = claimed_sequence(line).unwrap_or(1);
-    let mut chain = Chain::from_middle(
+    let mut chain = Chain::<EitherEvent>::from_middle(
         sequence,
         Place {
             segment: 1,

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        event::{AgentRecord, Event, Subject, TokenRecord},
+        event::{AgentRecord, LedgerEvent, Subject, TokenRecord},
         parent::{Lineage, ParentPass},
         subjects::Subjects,
     },
-    ledger::{audit::AuditEvent, file::Record},
+    ledger::{audit::AuditEvent, record::Record},
 };
 use hallpass_core::base::{
     ReasonCode,
@@ -84,7 +84,7 @@ pub fn activity(record: &Record, subjects: &Subjects) -> Vec<ActivityRow> {
         detail: event.detail,
     };
     match &record.entry.event {
-        Event::TokenIssued { token, .. } if !token.decided_by.is_empty() => {
+        LedgerEvent::TokenIssued { token, .. } if !token.decided_by.is_empty() => {
             let right = |by: &crate::domain::event::RecordedGrant| ActivityRow {
                 server: Some(by.server.clone()),
                 right: Some(by.right.clone()),
@@ -95,14 +95,14 @@ pub fn activity(record: &Record, subjects: &Subjects) -> Vec<ActivityRow> {
             };
             token.decided_by.iter().map(right).collect()
         }
-        Event::RequestRefused { reasons, .. } if !reasons.is_empty() => {
+        LedgerEvent::RequestRefused { reasons, .. } if !reasons.is_empty() => {
             let reason = |reason: &crate::domain::event::RecordedReason| ActivityRow {
                 detail: format!("{}: {}", reason.code, reason.detail),
                 ..row.clone()
             };
             reasons.iter().map(reason).collect()
         }
-        Event::DelegationReported {
+        LedgerEvent::DelegationReported {
             blocks,
             delegate,
             registered,
@@ -193,7 +193,7 @@ impl Reach {
         }
         self.end_children(&record.entry.event);
         match &record.entry.event {
-            Event::TaskOpened { task } => {
+            LedgerEvent::TaskOpened { task } => {
                 self.lineage.add(task);
                 if let Some(parent) = &task.parent {
                     let pass = ParentPass {
@@ -207,11 +207,13 @@ impl Reach {
                         .insert(task.task.clone(), steward.clone());
                 }
             }
-            Event::TokenIssued { task, token } => {
+            LedgerEvent::TokenIssued { task, token } => {
                 self.issue(record.sequence, (task, token), subjects)
             }
-            Event::TaskCompleted { task, .. } => self.live.retain(|_, live| live.row.task != *task),
-            Event::DelegationReported {
+            LedgerEvent::TaskCompleted { task, .. } => {
+                self.live.retain(|_, live| live.row.task != *task)
+            }
+            LedgerEvent::DelegationReported {
                 blocks,
                 delegate,
                 registered,
@@ -229,7 +231,7 @@ impl Reach {
                     live.handed_on.push((blocks.clone(), to));
                 }
             }
-            Event::Revoked { revocation } => self.revoke(&revocation.subject),
+            LedgerEvent::Revoked { revocation } => self.revoke(&revocation.subject),
             _ => {}
         }
     }
@@ -281,7 +283,7 @@ impl Reach {
     }
 
     /// Tasks that came of a pass end with it, and what came of theirs.
-    fn end_children(&mut self, event: &Event) {
+    fn end_children(&mut self, event: &LedgerEvent) {
         let mut ended = self.lineage.candidates(event);
         ended.retain(|child| {
             self.parents
@@ -340,7 +342,7 @@ pub struct Refusals(BTreeMap<(ReasonCode, AgentId), RefusalRow>);
 impl Refusals {
     /// Takes a record into account.
     pub fn take(&mut self, record: &Record) {
-        let Event::RequestRefused { agent, reasons, .. } = &record.entry.event else {
+        let LedgerEvent::RequestRefused { agent, reasons, .. } = &record.entry.event else {
             return;
         };
         let at = record.entry.at;

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::{
         client::ClientOrigin,
-        event::{AgentRecord, Event},
+        event::{AgentRecord, LedgerEvent},
         subjects::Subjects,
     },
     ledger::{
-        file::{Reader, Record},
-        views::{Filter, Index, IndexError, Window},
+        record::Record,
+        views::{Filter, FoundPage, IndexError, Views, Window},
     },
 };
 use hallpass_core::{
@@ -108,18 +108,15 @@ pub struct Page {
     pub next: Option<u64>,
 }
 
-/// Answers questions about the past from the index and the journal. Blocks on the disk.
+/// Answers questions about the past. Blocks on the disk.
 #[derive(Debug, Clone, Copy)]
-pub struct Trail<'a> {
-    index: &'a Index,
-    journal: &'a Reader,
-}
+pub struct Trail<'v>(&'v Views);
 
-impl<'a> Trail<'a> {
-    /// The trail of `journal`, found through `index`.
+impl<'v> Trail<'v> {
+    /// The trail of the records that `views` find.
     #[must_use]
-    pub const fn new(index: &'a Index, journal: &'a Reader) -> Self {
-        Self { index, journal }
+    pub const fn new(views: &'v Views) -> Self {
+        Self(views)
     }
 
     /// The events that `filter` wants, as far as `window` shows them.
@@ -128,18 +125,7 @@ impl<'a> Trail<'a> {
     ///
     /// When index or journal fail; never a part of an answer.
     pub fn events(&self, filter: &Filter, window: Window) -> Result<Page, IndexError> {
-        let limit = window.limit;
-        // One more than wanted tells whether there is a next page.
-        let mut found = self.index.query(
-            filter,
-            Window {
-                limit: limit.saturating_add(1),
-                ..window
-            },
-        )?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = if more { found.last().copied() } else { None };
+        let FoundPage { found, next } = self.0.page(filter, window)?;
         let events = found
             .into_iter()
             .filter_map(|sequence| self.event(sequence).transpose());
@@ -153,18 +139,18 @@ impl<'a> Trail<'a> {
     ///
     /// When index or journal fail.
     pub fn event(&self, sequence: u64) -> Result<Option<AuditEvent>, IndexError> {
-        let Some(record) = self.index.record(self.journal, sequence)? else {
+        let Some(record) = self.0.record(sequence)? else {
             return Ok(None);
         };
-        let subjects = self.index.subjects(&record.entry)?;
+        let subjects = self.0.subjects(&record.entry)?;
         Ok(Some(AuditEvent::new(&record, &subjects)))
     }
 }
 
 /// The event's type, and what else it says in words.
-fn explain(event: &Event) -> (&'static str, String) {
+fn explain(event: &LedgerEvent) -> (&'static str, String) {
     match event {
-        Event::BrokerStarted {
+        LedgerEvent::BrokerStarted {
             issuer,
             version,
             recovery,
@@ -178,12 +164,12 @@ fn explain(event: &Event) -> (&'static str, String) {
                     .join("; "),
             )
         }
-        Event::SegmentBegun { snapshot } => {
+        LedgerEvent::SegmentBegun { snapshot } => {
             let snapshot =
                 snapshot.map(|digest| format!("the state before it has the digest {digest}"));
             ("segment_begun", snapshot.unwrap_or_default())
         }
-        Event::KeyChanged {
+        LedgerEvent::KeyChanged {
             purpose,
             key,
             state,
@@ -192,7 +178,7 @@ fn explain(event: &Event) -> (&'static str, String) {
             "key_changed",
             format!("{} key {key} is {}", purpose.as_str(), state.as_str()),
         ),
-        Event::OperatorAdded {
+        LedgerEvent::OperatorAdded {
             operator,
             roles,
             expires_at,
@@ -204,31 +190,33 @@ fn explain(event: &Event) -> (&'static str, String) {
                 format!("{operator} as {roles} until {expires_at}"),
             )
         }
-        Event::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
-        Event::StewardAdded { .. } => ("steward_added", String::new()),
-        Event::StewardErased { .. } => ("steward_erased", "the name; the id stays".to_owned()),
-        Event::StewardIdentified { issuer, .. } => (
+        LedgerEvent::OperatorRemoved { operator } => ("operator_removed", operator.to_string()),
+        LedgerEvent::StewardAdded { .. } => ("steward_added", String::new()),
+        LedgerEvent::StewardErased { .. } => {
+            ("steward_erased", "the name; the id stays".to_owned())
+        }
+        LedgerEvent::StewardIdentified { issuer, .. } => (
             "steward_identified",
             format!("as a person whom {issuer} knows"),
         ),
-        Event::StewardUnidentified { .. } => (
+        LedgerEvent::StewardUnidentified { .. } => (
             "steward_unidentified",
             "no issuer's word counts any more".to_owned(),
         ),
-        Event::AgentSet { agent } => ("agent_set", agent_words(agent)),
-        Event::AgentRemoved { .. } => ("agent_removed", String::new()),
-        Event::ServerSet { manifest } => {
+        LedgerEvent::AgentSet { agent } => ("agent_set", agent_words(agent)),
+        LedgerEvent::AgentRemoved { .. } => ("agent_removed", String::new()),
+        LedgerEvent::ServerSet { manifest } => {
             let (tools, roots) = (manifest.tools.len(), manifest.resources.len());
             (
                 "server_set",
                 format!("{}: {tools} tools, {roots} resource roots", manifest.name),
             )
         }
-        Event::ServerSecretsSet { secrets, .. } => {
+        LedgerEvent::ServerSecretsSet { secrets, .. } => {
             ("server_secrets_set", format!("{} secrets", secrets.len()))
         }
-        Event::ServerRemoved { .. } => ("server_removed", String::new()),
-        Event::PolicyLoaded {
+        LedgerEvent::ServerRemoved { .. } => ("server_removed", String::new()),
+        LedgerEvent::PolicyLoaded {
             digest,
             grants,
             guardrails,
@@ -236,7 +224,7 @@ fn explain(event: &Event) -> (&'static str, String) {
             "policy_loaded",
             format!("{grants} grants, {guardrails} guardrails, digest {digest}"),
         ),
-        Event::TaskOpened { task } => {
+        LedgerEvent::TaskOpened { task } => {
             let client = if task.client_secret.is_some() {
                 "; with a client of its own"
             } else {
@@ -262,7 +250,7 @@ fn explain(event: &Event) -> (&'static str, String) {
                 ),
             )
         }
-        Event::TokenIssued { token, .. } => {
+        LedgerEvent::TokenIssued { token, .. } => {
             let rights = list(
                 token
                     .decided_by
@@ -280,17 +268,17 @@ fn explain(event: &Event) -> (&'static str, String) {
                 format!("{rights}; until {until}{bound}; revocation id {id}"),
             )
         }
-        Event::RequestRefused { reasons, .. } => {
+        LedgerEvent::RequestRefused { reasons, .. } => {
             let reasons = reasons
                 .iter()
                 .map(|reason| format!("{}: {}", reason.code, reason.detail));
             ("request_refused", reasons.collect::<Vec<_>>().join("; "))
         }
-        Event::TaskCompleted { passes_end, .. } => (
+        LedgerEvent::TaskCompleted { passes_end, .. } => (
             "task_completed",
             format!("its passes would end at {passes_end}"),
         ),
-        Event::DelegationReported {
+        LedgerEvent::DelegationReported {
             blocks,
             delegate,
             registered,
@@ -309,7 +297,7 @@ fn explain(event: &Event) -> (&'static str, String) {
                 format!("{} blocks{to}: {}", blocks.len(), list(blocks)),
             )
         }
-        Event::Revoked { revocation } => {
+        LedgerEvent::Revoked { revocation } => {
             let reason = revocation
                 .reason
                 .as_deref()
@@ -317,16 +305,16 @@ fn explain(event: &Event) -> (&'static str, String) {
                 .unwrap_or_default();
             ("revoked", format!("{}{reason}", revocation.subject))
         }
-        Event::Reinstated { subject } => ("reinstated", subject.to_string()),
-        Event::AssertionUsed { expires_at, .. } => {
+        LedgerEvent::Reinstated { subject } => ("reinstated", subject.to_string()),
+        LedgerEvent::AssertionUsed { expires_at, .. } => {
             ("assertion_used", format!("remembered until {expires_at}"))
         }
-        Event::SignInCodeMade { expires_at, .. } => (
+        LedgerEvent::SignInCodeMade { expires_at, .. } => (
             "sign_in_code_made",
             format!("good once, until {expires_at}"),
         ),
-        Event::SignedIn { .. } => ("signed_in", String::new()),
-        Event::ConsentGiven { consent } => {
+        LedgerEvent::SignedIn { .. } => ("signed_in", String::new()),
+        LedgerEvent::ConsentGiven { consent } => {
             let sent = consent
                 .redirect_uri
                 .as_deref()
@@ -341,7 +329,7 @@ fn explain(event: &Event) -> (&'static str, String) {
                 ),
             )
         }
-        Event::CodeUsed { task, .. } => {
+        LedgerEvent::CodeUsed { task, .. } => {
             let words = if task.is_some() {
                 "by its client"
             } else {
@@ -349,22 +337,14 @@ fn explain(event: &Event) -> (&'static str, String) {
             };
             ("code_used", words.to_owned())
         }
-        Event::RefreshRotated { .. } => ("refresh_rotated", String::new()),
-        Event::ClientRegistered { registration } => {
+        LedgerEvent::RefreshRotated { .. } => ("refresh_rotated", String::new()),
+        LedgerEvent::ClientRegistered { registration } => {
             let name = registration.name.as_deref().unwrap_or("without a name");
             (
                 "client_registered",
                 format!("{name} (its word): {}", list(&registration.redirect_uris)),
             )
         }
-        Event::CallDecided { call, attribution } => (
-            "call_decided",
-            format!("{} at {}, {}", call.id, call.at, attribution.as_str()),
-        ),
-        Event::ReportsLost { lost } => (
-            "reports_lost",
-            format!("{} from {} to {}", lost.id, lost.from, lost.to),
-        ),
     }
 }
 

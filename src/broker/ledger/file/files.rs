@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ledger::file::OpenError;
+use crate::ledger::file::error::OpenError;
 use hallpass_core::base::private_file;
 
 /// The file in the data directory whose lock keeps a second broker out.
@@ -168,3 +168,11 @@ pub fn segments_of(path: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     segments.sort_unstable();
     Ok(segments)
 }
+
+/// Notes in the journal's directory that it holds a record: from then on an empty one is known to be a loss.
+pub(super) fn mark(dir: &Path) -> Result<(), OpenError> {
+    create(&dir.join(MARKER), MARKER_CONTENT)
+}
+
+pub(super) const MARKER: &str = "format";
+pub(super) const MARKER_CONTENT: &[u8] = b"hallpass journal 1\n";

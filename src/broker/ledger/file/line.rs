@@ -1,166 +1,17 @@
 //! One record as one line, and the chain over the lines: the only place that writes or reads them.
 
-use std::{fmt, io::Write as _, str::FromStr};
+use std::{io::Write as _, marker::PhantomData};
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::{
-    domain::event::{Entry, Event},
-    ledger::file::JournalError,
+    domain::event::{ChainEvent, Entry, LedgerEvent},
+    ledger::{
+        file::error::{Damage, Flaw, JournalError, MAX_ENTRY_BYTES},
+        record::{Head, Place, Record},
+    },
 };
 use hallpass_core::base::{digest::Digest, json};
-
-/// An entry that is longer than this as JSON is refused.
-pub const MAX_ENTRY_BYTES: usize = 4 * 1024 * 1024;
-
-/// One record of the chain.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// Its place in the chain, counted from 1 without a gap.
-    pub sequence: u64,
-    /// The hash of the record before; [`Digest::ZERO`] for the first.
-    pub prev: Digest,
-    /// Its own hash.
-    pub hash: Digest,
-    /// Where its line stands.
-    pub place: Place,
-    /// What it says.
-    pub entry: Entry,
-}
-
-impl Record {
-    /// The head of a chain that ends with this record.
-    #[must_use]
-    pub const fn head(&self) -> Head {
-        Head {
-            sequence: self.sequence,
-            hash: self.hash,
-        }
-    }
-}
-
-/// The last record of a chain: everything before it follows from its hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// The last record's sequence number; 0 for an empty chain.
-    pub sequence: u64,
-    /// The last record's hash; [`Digest::ZERO`] for an empty chain.
-    pub hash: Digest,
-}
-
-impl Head {
-    /// The head of an empty chain.
-    pub const GENESIS: Self = Self {
-        sequence: 0,
-        hash: Digest::ZERO,
-    };
-}
-
-impl FromStr for Head {
-    type Err = HeadError;
-
-    /// Reads `SEQUENCE:HASH`.
-    fn from_str(text: &str) -> Result<Self, HeadError> {
-        let (sequence, hash) = text.split_once(':').ok_or(HeadError)?;
-        let sequence = sequence.parse().map_err(|_| HeadError)?;
-        Ok(Self {
-            sequence,
-            hash: hash.parse().map_err(|_| HeadError)?,
-        })
-    }
-}
-
-/// A text that is no head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected SEQUENCE:HASH, as `hallpass audit verify` prints it")]
-pub struct HeadError;
-
-impl fmt::Display for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record {} with hash {}", self.sequence, self.hash)
-    }
-}
-
-/// Where a line stands: the number of its segment and its first byte's offset in that file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Place {
-    /// The segment's number, counted from 1.
-    pub segment: u32,
-    /// The offset in bytes.
-    pub offset: u64,
-}
-
-/// A place where the bytes are not those that were written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, byte {offset}: {flaw}")]
-pub struct Damage {
-    /// The segment.
-    pub segment: u32,
-    /// The line in it, counted from 1.
-    pub line: u64,
-    /// The offset of the line's first byte.
-    pub offset: u64,
-    /// What is wrong.
-    pub flaw: Flaw,
-}
-
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// The line does not end as a record does.
-    #[error("not a record: it does not end with a hash")]
-    NotARecord,
-    /// The bytes do not have the hash that stands at their end.
-    #[error("the record's hash does not match its bytes")]
-    Hash,
-    /// The hash matches and the content is not one that this build can read.
-    #[error("the record cannot be read: {0}")]
-    Content(String),
-    /// A record is missing, doubled or out of order.
-    #[error("expected record {expected}, found record {found}")]
-    Sequence {
-        /// The number that had to follow.
-        expected: u64,
-        /// The number that stands there.
-        found: u64,
-    },
-    /// The record follows on a record other than the one before it.
-    #[error(
-        "the record does not continue the chain: its `prev` is not the hash of the record before it"
-    )]
-    Prev,
-    /// Longer than any record.
-    #[error("longer than any record can be")]
-    TooLong,
-    /// The last line has no end, in a place where it must have one.
-    #[error("the last line does not end with a newline")]
-    Unterminated,
-    /// The chain ends before the head that it is known to have had.
-    #[error("the chain ends with record {found}, but it is known to have had {expected}")]
-    TailCut {
-        /// The known head.
-        expected: Head,
-        /// The last record found.
-        found: u64,
-    },
-    /// The chain begins after the head that it is known to have had.
-    #[error(
-        "the chain begins with record {begins}, so whether it had {expected} is in the segments that were archived"
-    )]
-    Archived {
-        /// The known head.
-        expected: Head,
-        /// The first record found.
-        begins: u64,
-    },
-    /// The chain holds another record where a known head was.
-    #[error("the chain is another one: it is known to have had {expected}")]
-    OtherChain {
-        /// The known head.
-        expected: Head,
-    },
-}
 
 /// An entry as a JSON object, whose members go between `prev` and `hash`.
 #[derive(Debug)]
@@ -168,7 +19,7 @@ pub(super) struct Body(Vec<u8>);
 
 impl Body {
     /// Writes `entry`, and reads it back: a record that no start could read must never be written.
-    pub(super) fn of(entry: &Entry) -> Result<Self, JournalError> {
+    pub(super) fn of<E: ChainEvent>(entry: &Entry<E>) -> Result<Self, JournalError> {
         let unreadable = |detail: String| JournalError::Unreadable {
             detail: detail.into(),
         };
@@ -176,7 +27,7 @@ impl Body {
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(JournalError::TooLarge { bytes: bytes.len() });
         }
-        json::read_back_as::<Entry>(&bytes, MAX_ENTRY_BYTES)
+        json::read_back_as::<Entry<E>>(&bytes, MAX_ENTRY_BYTES)
             .map_err(|error| unreadable(error.to_string()))?;
         Ok(Self(bytes))
     }
@@ -206,11 +57,12 @@ impl Body {
 
 /// The chain while it is read: knows what the next line must be.
 #[derive(Debug, Clone)]
-pub struct Chain {
+pub struct Chain<E = LedgerEvent> {
     head: Head,
     next: Place,
     line: u64,
     known: Known,
+    events: PhantomData<fn() -> E>,
 }
 
 /// What is known of the record before the next one.
@@ -224,7 +76,7 @@ enum Known {
     Nothing,
 }
 
-impl Chain {
+impl<E: ChainEvent> Chain<E> {
     /// A chain at its very beginning.
     #[must_use]
     pub const fn genesis() -> Self {
@@ -236,6 +88,7 @@ impl Chain {
             },
             line: 1,
             known: Known::Record,
+            events: PhantomData,
         }
     }
 
@@ -248,6 +101,7 @@ impl Chain {
             next: Place { segment, offset: 0 },
             line: 1,
             known: Known::Nothing,
+            events: PhantomData,
         }
     }
 
@@ -269,6 +123,7 @@ impl Chain {
             next: place,
             line: sequence.saturating_sub(first).saturating_add(1),
             known,
+            events: PhantomData,
         }
     }
 
@@ -310,7 +165,7 @@ impl Chain {
     ///
     /// Refuses a line whose hash, form, sequence number or predecessor is not right; the chain then
     /// stays where it was.
-    pub fn accept(&mut self, line: &[u8]) -> Result<Record, Damage> {
+    pub fn accept(&mut self, line: &[u8]) -> Result<Record<E>, Damage> {
         let record = self.read(line).map_err(|flaw| self.damage(flaw))?;
         self.advance(record.head(), line);
         Ok(record)
@@ -353,13 +208,10 @@ impl Chain {
         }
     }
 
-    fn read(&self, line: &[u8]) -> Result<Record, Flaw> {
+    fn read(&self, line: &[u8]) -> Result<Record<E>, Flaw> {
         let hash = hash_of(line)?;
-        let (sequence, prev, entry) = parse(line).map_err(Flaw::Content)?;
-        if self.known == Known::Nothing
-            && sequence != 1
-            && !matches!(entry.event, Event::SegmentBegun { .. })
-        {
+        let (sequence, prev, entry) = parse::<E>(line).map_err(Flaw::Content)?;
+        if self.known == Known::Nothing && sequence != 1 && !entry.event.begins_segment() {
             return Err(Flaw::Sequence {
                 expected: 1,
                 found: sequence,
@@ -440,7 +292,7 @@ fn frame(line: &[u8]) -> Option<(u64, Digest)> {
     ))
 }
 
-fn parse(line: &[u8]) -> Result<(u64, Digest, Entry), String> {
+fn parse<E: ChainEvent>(line: &[u8]) -> Result<(u64, Digest, Entry<E>), String> {
     let value = json::parse(line, MAX_LINE_BYTES).map_err(|error| error.to_string())?;
     let Value::Object(mut members) = value else {
         return Err("not an object".to_owned());
@@ -451,9 +303,11 @@ fn parse(line: &[u8]) -> Result<(u64, Digest, Entry), String> {
         .and_then(Value::as_u64)
         .ok_or("`seq` is not a number")?;
     let prev = members.remove("prev").ok_or("`prev` is missing")?;
-    let prev = Digest::deserialize(prev).map_err(|error| format!("`prev`: {error}"))?;
+    let prev =
+        serde_json::from_value::<Digest>(prev).map_err(|error| format!("`prev`: {error}"))?;
     members.remove("hash");
-    let entry = Entry::deserialize(Value::Object(members)).map_err(|error| error.to_string())?;
+    let entry =
+        serde_json::from_value(Value::Object(members)).map_err(|error| error.to_string())?;
     Ok((sequence, prev, entry))
 }
 

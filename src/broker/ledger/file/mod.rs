@@ -19,7 +19,7 @@
 //! keep a first part of its records, without an answer.
 //!
 //! The chain goes on through numbered files, the segments. Each but the first begins with a record of its
-//! own, [`Event::SegmentBegun`], which can hold the digest of a snapshot: all that the records before it add
+//! own, [`ChainEvent::segment_begun`], which can hold the digest of a snapshot: all that the records before it add
 //! up to. So a start checks every segment that is kept and replays only what follows the newest snapshot,
 //! and the oldest segments can be archived or removed ([`Journal::retire`]). While a segment is begun nothing
 //! is written, for as long as its snapshot takes.
@@ -34,39 +34,48 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{domain::event::Entry, ledger::Receipt};
+use crate::{
+    domain::event::{ChainEvent, Entry, LedgerEvent},
+    ledger::Receipt,
+};
 
+mod error;
 mod files;
+mod handle;
 mod line;
 mod lines;
 mod open;
 mod queue;
 mod read;
 mod recover;
+mod retention;
 mod retire;
 mod roll;
 mod snapshot;
 mod writer;
 
+pub use crate::ledger::record::{Head, HeadError, Place, Record};
+pub use error::{Damage, Flaw, JournalError, MAX_ENTRY_BYTES, OpenError, ReadError};
 pub use files::{LOCK_FILE, segment_name, segment_number, segments_of};
-pub use line::{Chain, Damage, Flaw, Head, HeadError, MAX_ENTRY_BYTES, Place, Record};
+pub use handle::{FileLedger, Keep, RetireError};
+pub use line::Chain;
 pub use lines::{Line, Lines};
-pub use open::{DIRECTORY, OpenError, Options, Recovered, Recovery, Restore, Torn};
-pub use read::{ReadError, Reader, Records, Segment};
+pub use open::{DIRECTORY, Options, Recovered, Recovery, Restore, Torn};
+pub use read::{Reader, Records, Segment};
+pub use retention::ShortenError;
 pub use snapshot::{Snapshot, SnapshotError, TakeSnapshot};
-pub use writer::{Apply, JournalError, Storage};
+pub use writer::{Apply, Storage};
 
-use queue::Queue;
-use writer::Request;
+use queue::{Queue, Request};
 
 /// A journal that is open for appending; shared by reference.
-pub struct Journal {
-    queue: Arc<Queue>,
-    reader: Reader,
+pub struct Journal<E: ChainEvent = LedgerEvent> {
+    queue: Arc<Queue<E>>,
+    reader: Reader<E>,
     writers: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Journal {
+impl<E: ChainEvent> Journal<E> {
     /// Appends `entries` as adjacent records and waits until they are durable and applied.
     ///
     /// The receipt is that of the last record; the others precede it without a gap. When the
@@ -77,7 +86,7 @@ impl Journal {
     /// Refuses, with nothing written, no entry at all, an entry of more than [`MAX_ENTRY_BYTES`] and
     /// an entry that could not be read back. Any other error means that the journal stopped: what
     /// was asked is then not acknowledged, though it may turn up at the next start.
-    pub async fn append(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
+    pub async fn append(&self, entries: Vec<Entry<E>>) -> Result<Receipt, JournalError> {
         if let Some(fault) = self.reader.shared().fault() {
             return Err(fault);
         }
@@ -104,7 +113,7 @@ impl Journal {
 
     /// A handle that reads durable records while the journal is being written.
     #[must_use]
-    pub fn reader(&self) -> Reader {
+    pub fn reader(&self) -> Reader<E> {
         self.reader.clone()
     }
 
@@ -123,15 +132,15 @@ impl Journal {
 }
 
 #[cfg(test)]
-impl Journal {
+impl<E: ChainEvent> Journal<E> {
     /// [`append`](Self::append) for a test that has no runtime.
-    pub(crate) fn append_blocking(&self, entries: Vec<Entry>) -> Result<Receipt, JournalError> {
+    pub(crate) fn append_blocking(&self, entries: Vec<Entry<E>>) -> Result<Receipt, JournalError> {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.build().unwrap().block_on(self.append(entries))
     }
 }
 
-impl Drop for Journal {
+impl<E: ChainEvent> Drop for Journal<E> {
     fn drop(&mut self) {
         self.queue.close(None);
         let writers = self
@@ -148,7 +157,7 @@ impl Drop for Journal {
     }
 }
 
-impl fmt::Debug for Journal {
+impl<E: ChainEvent> fmt::Debug for Journal<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Journal")
             .field("head", &self.head())

@@ -6,15 +6,21 @@
 use std::{
     fmt,
     fs::File,
-    io,
     path::{Path, PathBuf},
     sync::Mutex,
 };
 
-use crate::ledger::file::{
-    Apply, Damage, Head, Journal, Reader, Record, Snapshot, SnapshotError, Storage, TakeSnapshot,
-    recover::recover,
-    writer::{self, Files, Views},
+use crate::{
+    domain::event::{ChainEvent, LedgerEvent},
+    ledger::{
+        file::{
+            Apply, Journal, Reader, Snapshot, SnapshotError, Storage, TakeSnapshot,
+            error::OpenError,
+            recover::recover,
+            writer::{self, Files, Views},
+        },
+        record::{Head, Record},
+    },
 };
 use hallpass_core::base::time::Timestamp;
 
@@ -113,74 +119,8 @@ impl fmt::Display for Torn {
     }
 }
 
-/// Why a journal was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "the data directory `{}` is in use by another hallpass{}: stop it, or use another directory",
-        directory.display(), owner.map(|owner| format!(" (process {owner})")).unwrap_or_default()
-    )]
-    Locked {
-        /// The data directory.
-        directory: PathBuf,
-        /// The process that holds the lock, when it is known.
-        owner: Option<u32>,
-    },
-    /// A record is not as it was written.
-    #[error("the journal `{}` is damaged: {damage}: restore it from a copy, nothing was changed", file.display())]
-    Damaged {
-        /// The segment.
-        file: PathBuf,
-        /// The place.
-        damage: Damage,
-    },
-    /// There was a journal and it is gone, or holds no record any more.
-    #[error("the journal `{}` is missing or empty, but `{}` shows that there was one: restore it from a copy", file.display(), evidence.display())]
-    Missing {
-        /// The file that should be there.
-        file: PathBuf,
-        /// What shows that it was.
-        evidence: PathBuf,
-    },
-    /// Older segments were removed, and no snapshot stands for them.
-    #[error("nothing can be restored from `{}`: older segments are not kept and {detail}: put the snapshot or the segments back from a copy", dir.display())]
-    Snapshot {
-        /// The journal's directory.
-        dir: PathBuf,
-        /// What is wrong with the snapshots.
-        detail: String,
-    },
-    /// The directory was written by a build that knows more.
-    #[error("`{}` is not of a form that this build reads: use the build that wrote it", file.display())]
-    Unknown {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The operating system refused.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// Its answer.
-        source: io::Error,
-    },
-}
-
-impl OpenError {
-    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
 /// What a journal is replayed into.
-pub trait Restore {
+pub trait Restore<E = LedgerEvent> {
     /// Becomes what `snapshot` says, whatever it was before.
     ///
     /// # Errors
@@ -189,21 +129,21 @@ pub trait Restore {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
 
     /// Takes the next record into account.
-    fn replay(&mut self, record: &Record);
+    fn replay(&mut self, record: &Record<E>);
 }
 
 /// A journal that was checked from its first record to its last and is not written yet: the place
 /// to bring views up to date before anything new happens. Holds the lock.
-pub struct Recovered {
+pub struct Recovered<E = LedgerEvent> {
     pub(super) lock: File,
     pub(super) segment: File,
-    pub(super) reader: Reader,
+    pub(super) reader: Reader<E>,
     pub(super) options: Options,
     pub(super) last_at: Timestamp,
     pub(super) take_snapshot: Option<TakeSnapshot>,
 }
 
-impl Journal {
+impl<E: ChainEvent> Journal<E> {
     /// Opens the journal in `data_dir`, beginning one when there was none, and hands every record that is
     /// kept to `replay`, in order.
     ///
@@ -215,15 +155,15 @@ impl Journal {
     pub fn open(
         data_dir: &Path,
         options: Options,
-        replay: impl FnMut(&Record),
-    ) -> Result<(Recovered, Recovery), OpenError> {
+        replay: impl FnMut(&Record<E>),
+    ) -> Result<(Recovered<E>, Recovery), OpenError> {
         struct All<F>(F);
-        impl<F: FnMut(&Record)> Restore for All<F> {
+        impl<E, F: FnMut(&Record<E>)> Restore<E> for All<F> {
             fn restore(&mut self, _: &Snapshot) -> Result<(), SnapshotError> {
                 Err(SnapshotError::new("every record is wanted"))
             }
 
-            fn replay(&mut self, record: &Record) {
+            fn replay(&mut self, record: &Record<E>) {
                 (self.0)(record);
             }
         }
@@ -240,16 +180,16 @@ impl Journal {
     pub fn restore(
         data_dir: &Path,
         options: Options,
-        views: &mut dyn Restore,
-    ) -> Result<(Recovered, Recovery), OpenError> {
+        views: &mut dyn Restore<E>,
+    ) -> Result<(Recovered<E>, Recovery), OpenError> {
         recover(data_dir, options, views, true)
     }
 }
 
-impl Recovered {
+impl<E: ChainEvent> Recovered<E> {
     /// Reads what is in the journal.
     #[must_use]
-    pub fn reader(&self) -> Reader {
+    pub fn reader(&self) -> Reader<E> {
         self.reader.clone()
     }
 
@@ -266,7 +206,7 @@ impl Recovered {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub fn start(self, apply: Apply) -> Result<Journal, OpenError> {
+    pub fn start(self, apply: Apply<E>) -> Result<Journal<E>, OpenError> {
         self.start_with_storage(|segment| Box::new(segment), apply)
     }
 
@@ -278,8 +218,8 @@ impl Recovered {
     pub fn start_with_storage(
         self,
         storage: impl FnOnce(File) -> Box<dyn Storage>,
-        apply: Apply,
-    ) -> Result<Journal, OpenError> {
+        apply: Apply<E>,
+    ) -> Result<Journal<E>, OpenError> {
         let reader = self.reader.clone();
         let files = Files {
             lock: self.lock,
@@ -300,7 +240,7 @@ impl Recovered {
     }
 }
 
-impl fmt::Debug for Recovered {
+impl<E> fmt::Debug for Recovered<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recovered")
             .field("reader", &self.reader)

@@ -8,13 +8,49 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::ledger::file::writer::Request;
+use crate::{
+    domain::event::{ChainEvent, Entry},
+    ledger::{
+        file::{error::JournalError, line::Body},
+        receipt::Receipt,
+    },
+};
 use hallpass_core::base::time::{Clock as _, SystemClock};
+
+pub(super) type Answer = oneshot::Receiver<Result<Receipt, JournalError>>;
+
+/// One call of `append`.
+#[derive(Debug)]
+pub(super) struct Request<E> {
+    pub(super) entries: Vec<(Entry<E>, Body)>,
+    pub(super) answer: oneshot::Sender<Result<Receipt, JournalError>>,
+}
+
+impl<E: ChainEvent> Request<E> {
+    pub(super) fn new(entries: Vec<Entry<E>>) -> Result<(Self, Answer), JournalError> {
+        if entries.is_empty() {
+            return Err(JournalError::Empty);
+        }
+        let with_body = |entry: Entry<E>| Body::of(&entry).map(|body| (entry, body));
+        let entries = entries
+            .into_iter()
+            .map(with_body)
+            .collect::<Result<_, _>>()?;
+        let (answer, waiting) = oneshot::channel();
+        Ok((Self { entries, answer }, waiting))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries
+            .iter()
+            .fold(0, |sum, (_, body)| sum.saturating_add(body.len()))
+    }
+}
 
 /// The calls of `append` that wait; callers add to it, and one writer at a time takes from it.
 #[derive(Debug)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+pub(super) struct Queue<E> {
+    waiting: Mutex<Waiting<E>>,
     news: Condvar,
     /// Further calls wait for a place outside.
     room: Semaphore,
@@ -29,15 +65,28 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    requests: VecDeque<Request>,
+#[derive(Debug)]
+struct Waiting<E> {
+    requests: VecDeque<Request<E>>,
     /// The writer that gathers sleeps until so many wait, the disk is free, or nobody will come any more.
     wake_at: Option<usize>,
     disk: Disk,
     closed: bool,
     finished: bool,
     closers: Vec<oneshot::Sender<()>>,
+}
+
+impl<E> Default for Waiting<E> {
+    fn default() -> Self {
+        Self {
+            requests: VecDeque::new(),
+            wake_at: None,
+            disk: Disk::default(),
+            closed: false,
+            finished: false,
+            closers: Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,16 +102,16 @@ struct Disk {
 
 /// What the writer that gathers does next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum Next<E> {
     /// Encode these.
-    Encode(Vec<Request>),
+    Encode(Vec<Request<E>>),
     /// Write what it has: the disk is its own from now on.
     Write,
     /// Nothing: the queue was closed and is empty.
     Stop,
 }
 
-impl Queue {
+impl<E: ChainEvent> Queue<E> {
     pub(super) fn new(room: usize, bounds: Bounds) -> Self {
         // A semaphore has an upper bound of its own.
         let room = Semaphore::new(room.clamp(1, Semaphore::MAX_PERMITS));
@@ -80,7 +129,7 @@ impl Queue {
     }
 
     /// Adds a call, waiting for a place; `false` when the queue was closed.
-    pub(super) async fn push(&self, request: Request) -> bool {
+    pub(super) async fn push(&self, request: Request<E>) -> bool {
         let Ok(place) = self.room.acquire().await else {
             return false;
         };
@@ -137,7 +186,7 @@ impl Queue {
     /// batch. When the disk is free it waits for nobody, except for as many callers as were just answered: they
     /// often come back at once, and a sync for all of them costs little more than one for the first. It waits as
     /// long as they keep coming, and no longer than the last sync took.
-    pub(super) fn next(&self, gathered: Bounds) -> Next {
+    pub(super) fn next(&self, gathered: Bounds) -> Next<E> {
         let mut waiting = self.lock();
         loop {
             let full = gathered.calls >= self.bounds.calls || gathered.bytes >= self.bounds.bytes;
@@ -198,7 +247,7 @@ impl Queue {
         self.clock.monotonic()
     }
 
-    fn take(&self, waiting: &mut Waiting, gathered: Bounds) -> Vec<Request> {
+    fn take(&self, waiting: &mut Waiting<E>, gathered: Bounds) -> Vec<Request<E>> {
         let mut taken = Vec::with_capacity(waiting.requests.len().min(self.bounds.calls));
         let mut bytes = gathered.bytes;
         while gathered.calls.saturating_add(taken.len()) < self.bounds.calls
@@ -216,9 +265,9 @@ impl Queue {
 
     fn sleep<'a>(
         &self,
-        mut waiting: MutexGuard<'a, Waiting>,
+        mut waiting: MutexGuard<'a, Waiting<E>>,
         until: usize,
-    ) -> MutexGuard<'a, Waiting> {
+    ) -> MutexGuard<'a, Waiting<E>> {
         waiting.wake_at = Some(until);
         let mut waiting = self
             .news
@@ -228,7 +277,7 @@ impl Queue {
         waiting
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<E>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,21 +1,49 @@
 //! Reading durable records while the journal is being written.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use crate::ledger::file::{
-    Chain, Damage, Flaw, Head, JournalError, Line, Lines, Place, Record, files,
+use crate::{
+    domain::event::{ChainEvent, LedgerEvent},
+    ledger::{
+        file::{
+            Chain, Line, Lines,
+            error::{Flaw, JournalError, ReadError},
+            files,
+        },
+        record::{Head, Place, Record},
+    },
 };
 
 /// Reads a journal; cheap to clone, and independent of the writers.
-#[derive(Debug, Clone)]
-pub struct Reader {
+pub struct Reader<E = LedgerEvent> {
     dir: PathBuf,
     shared: Arc<Shared>,
+    events: PhantomData<fn() -> E>,
+}
+
+impl<E> Clone for Reader<E> {
+    fn clone(&self) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            shared: Arc::clone(&self.shared),
+            events: PhantomData,
+        }
+    }
+}
+
+impl<E> fmt::Debug for Reader<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A segment that is kept.
@@ -27,38 +55,13 @@ pub struct Segment {
     pub first: u64,
 }
 
-/// Why a record was not read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file cannot be read.
-    #[error("cannot read `{}`", path.display())]
-    Io {
-        /// The segment.
-        path: PathBuf,
-        /// The answer of the operating system.
-        source: io::Error,
-    },
-    /// What stands there is not the record that should.
-    #[error("the journal `{}` is damaged: {damage}", path.display())]
-    Damaged {
-        /// The segment.
-        path: PathBuf,
-        /// The place.
-        damage: Damage,
-    },
-    /// Its segment is not kept any more.
-    #[error("record {sequence} was archived: this journal begins with record {first}")]
-    Archived {
-        /// The record.
-        sequence: u64,
-        /// The first record that is kept.
-        first: u64,
-    },
-}
-
-impl Reader {
+impl<E> Reader<E> {
     pub(super) const fn new(dir: PathBuf, shared: Arc<Shared>) -> Self {
-        Self { dir, shared }
+        Self {
+            dir,
+            shared,
+            events: PhantomData,
+        }
     }
 
     /// The file of segment `number`.
@@ -97,13 +100,15 @@ impl Reader {
     pub fn first(&self) -> u64 {
         self.shared.lock().first()
     }
+}
 
+impl<E: ChainEvent> Reader<E> {
     /// Reads record `sequence`, whose line stands at `place`. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// When another record or none stands there, or its segment is not kept any more.
-    pub fn read_at(&self, sequence: u64, place: Place) -> Result<Record, ReadError> {
+    pub fn read_at(&self, sequence: u64, place: Place) -> Result<Record<E>, ReadError> {
         let mut records = self.records_at(sequence, place)?;
         let missing = records.chain.damage(Flaw::NotARecord);
         let path = self.path(place.segment);
@@ -122,7 +127,7 @@ impl Reader {
     ///
     /// When the file cannot be opened. The iterator ends with the first record that is not right, or that
     /// is removed meanwhile.
-    pub fn read_from(&self, sequence: u64, place: Option<Place>) -> Result<Records, ReadError> {
+    pub fn read_from(&self, sequence: u64, place: Option<Place>) -> Result<Records<E>, ReadError> {
         if let Some(place) = place {
             return self.records_at(sequence, place);
         }
@@ -146,7 +151,7 @@ impl Reader {
         Ok(records)
     }
 
-    fn records_at(&self, sequence: u64, place: Place) -> Result<Records, ReadError> {
+    fn records_at(&self, sequence: u64, place: Place) -> Result<Records<E>, ReadError> {
         let (end, segment) = {
             let durable = self.shared.lock();
             (
@@ -221,23 +226,23 @@ impl Reader {
 
 /// The records of a journal, in order, each checked against the one before.
 #[derive(Debug)]
-pub struct Records {
-    reader: Reader,
+pub struct Records<E = LedgerEvent> {
+    reader: Reader<E>,
     end: Place,
     lines: Lines<BufReader<io::Take<File>>>,
-    chain: Chain,
+    chain: Chain<E>,
     first: u64,
     done: bool,
 }
 
-impl Records {
+impl<E: ChainEvent> Records<E> {
     /// The exact bytes of the record that came last, without their newline.
     #[must_use]
     pub fn line(&self) -> &[u8] {
         self.lines.last_line()
     }
 
-    fn read_on(&mut self) -> Result<Option<Record>, ReadError> {
+    fn read_on(&mut self) -> Result<Option<Record<E>>, ReadError> {
         loop {
             let path = self.reader.path(self.chain.next_place().segment);
             let record = match self.lines.next_line() {
@@ -263,8 +268,8 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
-    type Item = Result<Record, ReadError>;
+impl<E: ChainEvent> Iterator for Records<E> {
+    type Item = Result<Record<E>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {

@@ -8,23 +8,28 @@ use std::{
 };
 
 use crate::{
-    domain::event::Event,
-    ledger::file::{
-        Chain, DIRECTORY, Flaw, Head, Line, Lines, OpenError, Options, Place, Reader, Recovered,
-        Recovery, Restore, Segment, Snapshot, Torn, files,
-        read::{Durable, Shared},
+    domain::event::ChainEvent,
+    ledger::{
+        file::{
+            Chain, DIRECTORY, Line, Lines, Options, Reader, Recovered, Recovery, Restore, Segment,
+            Snapshot, Torn,
+            error::{Flaw, OpenError},
+            files::{self, MARKER, MARKER_CONTENT, mark},
+            read::{Durable, Shared},
+        },
+        record::{Head, Place},
     },
 };
 use hallpass_core::base::{digest::Digest, time::Timestamp};
 
 /// Checks the journal in `data_dir`, beginning one when there was none, and replays it into `views`: from the
 /// newest snapshot that can be used, or all that is kept.
-pub(super) fn recover(
+pub(super) fn recover<E: ChainEvent>(
     data_dir: &Path,
     options: Options,
-    views: &mut dyn Restore,
+    views: &mut dyn Restore<E>,
     use_snapshots: bool,
-) -> Result<(Recovered, Recovery), OpenError> {
+) -> Result<(Recovered<E>, Recovery), OpenError> {
     files::ensure_dir(data_dir)?;
     let lock = files::lock(data_dir)?;
     let found = Found::in_or_begun(data_dir, &options)?;
@@ -84,11 +89,6 @@ pub(super) fn recover(
         },
         recovery,
     ))
-}
-
-/// Notes in the journal's directory that it holds a record: from then on an empty one is known to be a loss.
-pub(super) fn mark(dir: &Path) -> Result<(), OpenError> {
-    files::create(&dir.join(MARKER), MARKER_CONTENT)
 }
 
 /// The journal's files as they were found.
@@ -177,7 +177,10 @@ impl Found {
 
     /// Restores `views` from the newest snapshot that its segment vouches for; all that is kept is replayed when
     /// there is none and nothing was removed.
-    fn newest_snapshot(&self, views: &mut dyn Restore) -> Result<Begin, OpenError> {
+    fn newest_snapshot<E: ChainEvent>(
+        &self,
+        views: &mut dyn Restore<E>,
+    ) -> Result<Begin, OpenError> {
         let mut unusable = Vec::new();
         for number in self
             .numbers
@@ -186,12 +189,14 @@ impl Found {
             .copied()
             .filter(|number| *number > 1)
         {
-            let Some((digest, before)) = self.beginning(number)? else {
+            let Some((digest, before)) = self.beginning::<E>(number)? else {
                 continue;
             };
             let path = self.dir.join(files::snapshot_name(number));
-            let restored = read_snapshot(&path, digest, before)
-                .and_then(|snapshot| views.restore(&snapshot).map_err(|error| error.to_string()));
+            let restored = read_snapshot(&path, digest, before).and_then(|mut snapshot| {
+                snapshot.mark_dispensable(self.oldest() == 1);
+                views.restore(&snapshot).map_err(|error| error.to_string())
+            });
             match restored {
                 Ok(()) => {
                     return Ok(Begin {
@@ -223,7 +228,7 @@ impl Found {
     }
 
     /// The digest of the snapshot that segment `number` begins with, and the head that it was taken after.
-    fn beginning(&self, number: u32) -> Result<Option<(Digest, Head)>, OpenError> {
+    fn beginning<E: ChainEvent>(&self, number: u32) -> Result<Option<(Digest, Head)>, OpenError> {
         let path = self.path(number);
         let failed = |error| OpenError::io("read", &path, error);
         let mut lines = Lines::new(BufReader::new(File::open(&path).map_err(failed)?));
@@ -231,25 +236,24 @@ impl Found {
         let Line::Complete(line) = lines.next_line().map_err(failed)? else {
             return Ok(None);
         };
-        let Ok(record) = Chain::oldest(number).accept(line) else {
+        let Ok(record) = Chain::<E>::oldest(number).accept(line) else {
             return Ok(None);
         };
         let before = Head {
             sequence: record.sequence.saturating_sub(1),
             hash: record.prev,
         };
-        match record.entry.event {
-            Event::SegmentBegun {
-                snapshot: Some(digest),
-            } => Ok(Some((digest, before))),
-            _ => Ok(None),
-        }
+        Ok(record.entry.event.snapshot().map(|digest| (digest, before)))
     }
 
     /// Checks every segment and replays those from `begin` on.
-    fn read(&self, begin: u32, views: &mut dyn Restore) -> Result<Read, OpenError> {
+    fn read<E: ChainEvent>(
+        &self,
+        begin: u32,
+        views: &mut dyn Restore<E>,
+    ) -> Result<Read, OpenError> {
         let oldest = self.oldest();
-        let mut chain = if oldest == 1 {
+        let mut chain: Chain<E> = if oldest == 1 {
             Chain::genesis()
         } else {
             Chain::oldest(oldest)
@@ -330,10 +334,10 @@ impl Read {
     }
 
     fn end(&self) -> Place {
-        self.ends
-            .last()
-            .copied()
-            .unwrap_or(Chain::genesis().next_place())
+        self.ends.last().copied().unwrap_or(Place {
+            segment: 1,
+            offset: 0,
+        })
     }
 
     fn cut_torn_tail(&self, found: &Found) -> Result<Option<Torn>, OpenError> {
@@ -381,6 +385,4 @@ fn read_snapshot(path: &Path, digest: Digest, after: Head) -> Result<Snapshot, S
     Snapshot::from_bytes(bytes, after).map_err(|error| error.to_string())
 }
 
-const MARKER: &str = "format";
-const MARKER_CONTENT: &[u8] = b"hallpass journal 1\n";
 const READ_BUFFER_BYTES: usize = 256 * 1024;

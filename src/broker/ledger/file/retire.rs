@@ -6,10 +6,13 @@ use std::{
     path::Path,
 };
 
-use crate::ledger::file::{Journal, OpenError, Reader, files};
+use crate::{
+    domain::event::ChainEvent,
+    ledger::file::{Journal, Reader, error::OpenError, files},
+};
 use hallpass_core::base::private_file;
 
-impl Journal {
+impl<E: ChainEvent> Journal<E> {
     /// Removes the segments before number `before`, oldest first, and returns the numbers of those that were.
     /// With an `archive` each is copied there and the copy made durable first. Blocks on the disk.
     ///
@@ -26,8 +29,8 @@ impl Journal {
 }
 
 /// See [`Journal::retire`].
-pub(super) fn retire(
-    reader: &Reader,
+pub(super) fn retire<E>(
+    reader: &Reader<E>,
     before: u32,
     archive: Option<&Path>,
 ) -> Result<Vec<u32>, OpenError> {

@@ -3,16 +3,19 @@
 use std::fs::File;
 
 use crate::{
-    domain::event::{Actor, Entry, Event},
-    ledger::file::{Head, OpenError, Reader, Snapshot, files, line::Body},
+    domain::event::{Actor, ChainEvent, Entry},
+    ledger::{
+        file::{Reader, Snapshot, error::OpenError, files, line::Body},
+        record::Head,
+    },
 };
 use hallpass_core::base::{digest::Digest, time::Timestamp};
 
 /// A segment that was made and has no record yet.
-pub(super) struct Begun {
+pub(super) struct Begun<E> {
     pub(super) file: File,
     /// Its first entry.
-    pub(super) entry: Entry,
+    pub(super) entry: Entry<E>,
     pub(super) body: Body,
     /// How long its snapshot is; 0 when none was taken.
     pub(super) snapshot_bytes: u64,
@@ -24,12 +27,12 @@ pub(super) struct Begun {
 ///
 /// When the disk fails, or has no room. Nothing is left of the segment then, as far as that could be undone;
 /// the next start removes the rest.
-pub(super) fn begin(
-    reader: &Reader,
+pub(super) fn begin<E: ChainEvent>(
+    reader: &Reader<E>,
     number: u32,
     (head, at): (Head, Timestamp),
     snapshot: Option<&Snapshot>,
-) -> Result<Begun, String> {
+) -> Result<Begun<E>, String> {
     let path = reader.path(number);
     let snapshot_path = reader.dir().join(files::snapshot_name(number));
     let make = || -> Result<(File, Option<Digest>, u64), OpenError> {
@@ -47,7 +50,7 @@ pub(super) fn begin(
     };
     let (file, snapshot, snapshot_bytes) =
         make().map_err(|error| undo(reader, number, with_source(&error)))?;
-    let event = Event::SegmentBegun { snapshot };
+    let event = E::segment_begun(snapshot);
     let entry = Entry {
         at,
         actor: Actor::Broker,
@@ -66,7 +69,7 @@ pub(super) fn begin(
 }
 
 /// Removes what was made of segment `number`, and returns why, together with what went wrong about that.
-pub(super) fn undo(reader: &Reader, number: u32, why: String) -> String {
+pub(super) fn undo<E>(reader: &Reader<E>, number: u32, why: String) -> String {
     let undone = files::remove(&reader.path(number));
     let undone =
         undone.and_then(|()| files::remove(&reader.dir().join(files::snapshot_name(number))));
@@ -77,7 +80,7 @@ pub(super) fn undo(reader: &Reader, number: u32, why: String) -> String {
 }
 
 /// Removes the snapshots that no start will look at: those before the last two.
-pub(super) fn forget_old_snapshots(reader: &Reader) -> Result<(), OpenError> {
+pub(super) fn forget_old_snapshots<E>(reader: &Reader<E>) -> Result<(), OpenError> {
     let numbers = reader.segments().into_iter().map(|segment| segment.number);
     for number in numbers.rev().skip(KEPT_SNAPSHOTS) {
         files::remove(&reader.dir().join(files::snapshot_name(number)))?;

@@ -8,13 +8,15 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::ledger::file::Head;
+use crate::ledger::record::Head;
 use hallpass_core::base::json;
 
 /// What records add up to, in named parts; each is a JSON value.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     parts: BTreeMap<String, String>,
+    /// Whether the records before it are all kept.
+    is_dispensable: bool,
 }
 
 /// Takes a snapshot of everything that was applied so far; called while nothing is being applied.
@@ -65,6 +67,16 @@ impl Snapshot {
         part.map_err(|error| SnapshotError(format!("part `{name}`: {error}")))
     }
 
+    /// Whether all records that it adds up are kept, so that a start could do without it.
+    #[must_use]
+    pub const fn is_dispensable(&self) -> bool {
+        self.is_dispensable
+    }
+
+    pub(super) const fn mark_dispensable(&mut self, is_dispensable: bool) {
+        self.is_dispensable = is_dispensable;
+    }
+
     /// The file of a snapshot taken after the record `head`.
     pub(super) fn to_bytes(&self, head: Head) -> Vec<u8> {
         let mut text = format!(
@@ -100,6 +112,7 @@ impl Snapshot {
             .map(|line| part(line).ok_or_else(|| SnapshotError::new("a line of it is no part")));
         Ok(Self {
             parts: parts.collect::<Result<_, _>>()?,
+            is_dispensable: false,
         })
     }
 }

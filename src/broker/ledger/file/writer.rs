@@ -15,24 +15,25 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    domain::event::Entry,
+    domain::event::{ChainEvent, Entry, LedgerEvent},
     ledger::{
         file::{
-            Head, MAX_ENTRY_BYTES, Options, Place, Reader, Record, Snapshot, SnapshotError,
-            TakeSnapshot,
+            Options, Reader, Snapshot, SnapshotError, TakeSnapshot,
+            error::JournalError,
+            files::mark,
             line::Body,
-            queue::{Bounds, Next, Queue},
+            queue::{Bounds, Next, Queue, Request},
             read::Durable,
-            recover::mark,
             roll,
         },
         receipt::Receipt,
+        record::{Head, Place, Record},
     },
 };
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
 
 /// What is told of every durable batch before its answers.
-pub type Apply = Box<dyn FnMut(&[Record]) + Send>;
+pub type Apply<E = LedgerEvent> = Box<dyn FnMut(&[Record<E>]) + Send>;
 
 /// Where the writer's bytes go: a file, or in tests something that fails on purpose.
 pub trait Storage: io::Write + Send {
@@ -65,67 +66,6 @@ impl Storage for File {
     }
 }
 
-/// Why an append was not acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JournalError {
-    /// The journal cannot be written any more; the process has to be restarted.
-    #[error("the journal stopped: {reason}: restart hallpass once the cause is gone")]
-    Failed {
-        /// What failed first.
-        reason: Arc<str>,
-    },
-    /// The journal was closed.
-    #[error("the journal is closed")]
-    Closed,
-    /// There was nothing to append.
-    #[error("there is no entry to append")]
-    Empty,
-    /// An entry is too long.
-    #[error(
-        "an entry of {bytes} bytes is longer than the {MAX_ENTRY_BYTES} that a record may have"
-    )]
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-    },
-    /// An entry could be written and never read again.
-    #[error("an entry could not be read back: {detail}")]
-    Unreadable {
-        /// What is wrong with it.
-        detail: Arc<str>,
-    },
-}
-
-pub(super) type Answer = oneshot::Receiver<Result<Receipt, JournalError>>;
-
-/// One call of `append`.
-#[derive(Debug)]
-pub(super) struct Request {
-    entries: Vec<(Entry, Body)>,
-    answer: oneshot::Sender<Result<Receipt, JournalError>>,
-}
-
-impl Request {
-    pub(super) fn new(entries: Vec<Entry>) -> Result<(Self, Answer), JournalError> {
-        if entries.is_empty() {
-            return Err(JournalError::Empty);
-        }
-        let with_body = |entry: Entry| Body::of(&entry).map(|body| (entry, body));
-        let entries = entries
-            .into_iter()
-            .map(with_body)
-            .collect::<Result<_, _>>()?;
-        let (answer, waiting) = oneshot::channel();
-        Ok((Self { entries, answer }, waiting))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.entries
-            .iter()
-            .fold(0, |sum, (_, body)| sum.saturating_add(body.len()))
-    }
-}
-
 /// A call whose records are written and not durable yet.
 struct Pending {
     answer: oneshot::Sender<Result<Receipt, JournalError>>,
@@ -141,19 +81,19 @@ pub(super) struct Files {
 }
 
 /// What the writers feed.
-pub(super) struct Views {
-    pub(super) apply: Apply,
+pub(super) struct Views<E> {
+    pub(super) apply: Apply<E>,
     pub(super) take_snapshot: Option<TakeSnapshot>,
 }
 
 /// Starts the writers after `reader`'s head, a record of `last_at`; they end when the queue that is returned
 /// was closed and is empty.
-pub(super) fn spawn(
+pub(super) fn spawn<E: ChainEvent>(
     files: Files,
-    reader: Reader,
+    reader: Reader<E>,
     (options, last_at): (&Options, Timestamp),
-    views: Views,
-) -> io::Result<(Arc<Queue>, Vec<JoinHandle<()>>)> {
+    views: Views<E>,
+) -> io::Result<(Arc<Queue<E>>, Vec<JoinHandle<()>>)> {
     let bounds = Bounds {
         calls: options.batch_calls,
         bytes: options.batch_bytes,
@@ -193,13 +133,13 @@ pub(super) fn spawn(
 }
 
 /// What the writers share: the three stages, in order.
-struct Writers {
-    queue: Arc<Queue>,
-    reader: Reader,
+struct Writers<E> {
+    queue: Arc<Queue<E>>,
+    reader: Reader<E>,
     segment_bytes: u64,
     gather: Mutex<Gather>,
     store: Mutex<Store>,
-    views: Mutex<Views>,
+    views: Mutex<Views<E>>,
     /// Whoever opens the directory next finds it released when the last writer has ended.
     _lock: File,
 }
@@ -220,16 +160,26 @@ struct Store {
 }
 
 /// Calls that are written and answered together.
-#[derive(Default)]
-struct Batch {
+struct Batch<E> {
     bytes: Vec<u8>,
-    records: Vec<Record>,
+    records: Vec<Record<E>>,
     calls: Vec<Pending>,
     /// Where the segment ends with it.
     end: Place,
 }
 
-impl Writers {
+impl<E> Default for Batch<E> {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            records: Vec::new(),
+            calls: Vec::new(),
+            end: Place::default(),
+        }
+    }
+}
+
+impl<E: ChainEvent> Writers<E> {
     fn run(this: Arc<Self>) {
         let worked = catch_unwind(AssertUnwindSafe(|| while this.write_a_batch() {}));
         if worked.is_err() {
@@ -276,7 +226,7 @@ impl Writers {
     }
 
     /// The next batch, once the disk is free for it; `None` when there will be none any more.
-    fn gather(&self, gather: &mut Gather) -> Option<Batch> {
+    fn gather(&self, gather: &mut Gather) -> Option<Batch<E>> {
         let mut batch = Batch::default();
         loop {
             match self.queue.next(Bounds {
@@ -298,7 +248,7 @@ impl Writers {
     }
 
     /// Makes the batch durable.
-    fn store(&self, store: &mut Store, batch: &Batch) -> Result<(), JournalError> {
+    fn store(&self, store: &mut Store, batch: &Batch<E>) -> Result<(), JournalError> {
         let shared = self.reader.shared();
         self.write(store, batch.end.segment, &batch.bytes)?;
         if let Some(last) = batch.records.last() {
@@ -330,8 +280,8 @@ impl Writers {
     /// Tells of durable records; a batch whose turn comes after a fault is not acknowledged.
     fn apply(
         &self,
-        mut views: MutexGuard<'_, Views>,
-        records: &[Record],
+        mut views: MutexGuard<'_, Views<E>>,
+        records: &[Record<E>],
     ) -> Result<(), JournalError> {
         let shared = self.reader.shared();
         if let Some(fault) = shared.fault() {
@@ -390,9 +340,9 @@ impl Writers {
         &self,
         gather: &mut Gather,
         store: &mut Store,
-        views: MutexGuard<'_, Views>,
+        views: MutexGuard<'_, Views<E>>,
         number: u32,
-        (entry, body, snapshot_bytes): (Entry, Body, u64),
+        (entry, body, snapshot_bytes): (Entry<E>, Body, u64),
     ) {
         // A long snapshot keeps everybody waiting; so it stays a small part of what is written.
         let is_long = snapshot_bytes > LONG_SNAPSHOT_BYTES;
@@ -432,7 +382,7 @@ impl Writers {
     }
 }
 
-impl Views {
+impl<E> Views<E> {
     /// A snapshot of what was applied; `None` when none are taken.
     fn snapshot(&mut self) -> Result<Option<Snapshot>, String> {
         let Some(take) = &mut self.take_snapshot else {
@@ -445,10 +395,10 @@ impl Views {
 }
 
 impl Gather {
-    fn encode(&mut self, request: Request, batch: &mut Batch) {
+    fn encode<E: ChainEvent>(&mut self, request: Request<E>, batch: &mut Batch<E>) {
         let mut tokens = Vec::new();
         for (entry, body) in request.entries {
-            tokens.extend(Receipt::token_of(&entry.event));
+            tokens.extend(entry.event.made_token());
             self.encode_entry(entry, &body, batch);
         }
         batch.calls.push(Pending {
@@ -458,7 +408,7 @@ impl Gather {
         });
     }
 
-    fn encode_entry(&mut self, entry: Entry, body: &Body, batch: &mut Batch) {
+    fn encode_entry<E>(&mut self, entry: Entry<E>, body: &Body, batch: &mut Batch<E>) {
         let (prev, place, before) = (self.head.hash, self.next, batch.bytes.len());
         self.head = body.encode(self.head, &mut batch.bytes);
         let length = batch.bytes.len().saturating_sub(before);

@@ -184,6 +184,12 @@ impl Tree {
         }
     }
 
+    /// Whether there are any files of it.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        self.dir.exists()
+    }
+
     /// The root, and the record that it ends with.
     #[must_use]
     pub fn root(&self) -> Root {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::ledger::{
-    file::{Head, Place, Record},
+    record::{Head, Place, Record},
     views::{keys, values},
 };
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
@@ -58,7 +58,7 @@ impl Chunk {
     }
 
     /// Takes note of where `record`, which follows, stands and that it happened at `at`.
-    pub(super) fn take(&mut self, record: &Record, at: Timestamp) {
+    pub(super) fn take<E>(&mut self, record: &Record<E>, at: Timestamp) {
         self.segment = record.place.segment;
         self.last = record.head();
         self.append(

@@ -9,13 +9,14 @@ use crate::ledger::{
     file::Reader,
     views::{
         Index, IndexError,
+        indexed::Indexed,
         keys::{self, Kind},
         store::{GONE, Store, path, remove},
         values,
     },
 };
 
-impl Index {
+impl<E: Indexed> Index<E> {
     /// Gives back what sled has freed, when that is a multiple of what the index holds. `journal` tells of the records
     /// that come while it is copied. Blocks on the disk, and the records that are applied meanwhile only at its end.
     ///
@@ -27,7 +28,7 @@ impl Index {
     /// When the index is behind or fails, or the journal cannot be read; the index then stays as it was.
     pub fn compact(
         &self,
-        journal: &Reader,
+        journal: &Reader<E>,
         has_room: &dyn Fn(u64) -> bool,
     ) -> Result<(), IndexError> {
         self.whole()?;
@@ -59,7 +60,7 @@ impl Index {
         self.compact_from.store(0, Ordering::SeqCst);
     }
 
-    fn copy_over(&self, old: Store, journal: &Reader) -> Result<(), IndexError> {
+    fn copy_over(&self, old: Store, journal: &Reader<E>) -> Result<(), IndexError> {
         let generation = old.generation.saturating_add(1);
         let (before, next) = (path(&self.dir, old.generation), path(&self.dir, generation));
         let compacted = remove(&next).and_then(|()| self.replace(&old, generation, journal));
@@ -76,7 +77,7 @@ impl Index {
         compacted
     }
 
-    fn replace(&self, old: &Store, generation: u32, journal: &Reader) -> Result<(), IndexError> {
+    fn replace(&self, old: &Store, generation: u32, journal: &Reader<E>) -> Result<(), IndexError> {
         // What is sealed from here on may be copied or not; it is applied to the copy in any case.
         let sealed = old.sealed().map_err(|_| IndexError::Damaged)?;
         let next = Store::at(&self.dir, generation)?;
@@ -155,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::event::{Entry, Event, TaskRecord},
+        domain::event::{Entry, LedgerEvent, TaskRecord},
         ledger::{
             file::{Journal, Options},
             views::{
@@ -187,7 +188,7 @@ mod tests {
             verified: None,
             consented: false,
         };
-        entry_of(Event::TaskOpened { task })
+        entry_of(LedgerEvent::TaskOpened { task })
     }
 
     /// Whether `after` has everything of `before`, to whose last chunk more may have come.
@@ -252,7 +253,7 @@ mod tests {
         drop(journal);
         let kept = dir.path().join("kept");
         fs::rename(dir.path().join(super::super::DIRECTORY), &kept).unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         let (anew, _) = Index::open(dir.path(), &recovered.reader()).unwrap();
         assert_eq!(anew.dump().unwrap(), after);
     }

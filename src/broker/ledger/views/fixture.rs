@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    domain::event::{Actor, Entry, Event},
+    domain::event::{Actor, Entry, LedgerEvent},
     ledger::{
         file::{Journal, Options, Reader},
         views::Index,
@@ -13,12 +13,12 @@ use hallpass_core::base::time::Timestamp;
 
 /// A small entry about one of two stewards.
 pub(super) fn entry(number: u64) -> Entry {
-    entry_of(Event::StewardAdded {
+    entry_of(LedgerEvent::StewardAdded {
         steward: format!("stw_{:032x}", number % 2).parse().unwrap(),
     })
 }
 
-pub(super) fn entry_of(event: Event) -> Entry {
+pub(super) fn entry_of(event: LedgerEvent) -> Entry {
     let at = Timestamp::from_unix_seconds(1_795_000_000);
     Entry {
         at,
@@ -32,7 +32,7 @@ pub(super) fn entry_of(event: Event) -> Entry {
 
 /// A journal in `dir` and the index that follows it.
 pub(super) fn followed(dir: &Path) -> (Journal, Arc<Index>, Reader) {
-    let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+    let (recovered, _) = <Journal>::open(dir, Options::default(), |_| {}).unwrap();
     let reader = recovered.reader();
     let index = Arc::new(Index::open(dir, &reader).unwrap().0);
     let applied_to = Arc::clone(&index);

@@ -10,27 +10,30 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::ledger::{
-    file::Record,
-    views::{Applied, Index, IndexError},
+use crate::{
+    domain::event::LedgerEvent,
+    ledger::{
+        record::Record,
+        views::{Applied, Index, IndexError, indexed::Indexed},
+    },
 };
 
 /// Applies records to an index on a thread of its own; ends, with everything applied, when it is dropped.
 #[derive(Debug)]
-pub struct Follower {
-    index: Arc<Index>,
-    batches: Option<SyncSender<Vec<Record>>>,
+pub struct Follower<E: Indexed = LedgerEvent> {
+    index: Arc<Index<E>>,
+    batches: Option<SyncSender<Vec<Record<E>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Follower {
+impl<E: Indexed> Follower<E> {
     /// Begins to follow; `failed` is told once why records were not applied. The index refuses queries from then on.
     ///
     /// # Errors
     ///
     /// When there can be no thread.
     pub fn start(
-        index: Arc<Index>,
+        index: Arc<Index<E>>,
         failed: impl FnOnce(IndexError) + Send + 'static,
     ) -> Result<Self, IndexError> {
         let (batches, waiting) = sync_channel(MAX_WAITING_BATCHES);
@@ -47,7 +50,7 @@ impl Follower {
     }
 
     /// Announces durable records that follow on those announced before. Waits only when too many were not applied yet.
-    pub fn follow(&self, records: &[Record]) {
+    pub fn follow(&self, records: &[Record<E>]) {
         let (Some(last), Some(batches)) = (records.last(), &self.batches) else {
             return;
         };
@@ -58,7 +61,7 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl<E: Indexed> Drop for Follower<E> {
     fn drop(&mut self) {
         self.batches = None;
         // A thread that panicked has told queries so.
@@ -66,7 +69,11 @@ impl Drop for Follower {
     }
 }
 
-fn follow(index: &Index, waiting: &Receiver<Vec<Record>>, failed: impl FnOnce(IndexError)) {
+fn follow<E: Indexed>(
+    index: &Index<E>,
+    waiting: &Receiver<Vec<Record<E>>>,
+    failed: impl FnOnce(IndexError),
+) {
     let _ending = Ending(index);
     let mut failed = Some(failed);
     while let Ok(mut records) = waiting.recv() {
@@ -84,9 +91,9 @@ fn follow(index: &Index, waiting: &Receiver<Vec<Record>>, failed: impl FnOnce(In
 }
 
 /// However the thread ends, nobody waits for it any more.
-struct Ending<'i>(&'i Index);
+struct Ending<'i, E: Indexed>(&'i Index<E>);
 
-impl Drop for Ending<'_> {
+impl<E: Indexed> Drop for Ending<'_, E> {
     fn drop(&mut self) {
         if self.0.applied().sequence < self.0.announced.load(Ordering::SeqCst) {
             self.0.give_up();
@@ -94,7 +101,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-impl Index {
+impl<E: Indexed> Index<E> {
     /// Waits until everything is applied that was announced.
     pub(super) fn wait_for_announced(&self) -> MutexGuard<'_, Applied> {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +141,7 @@ mod tests {
     };
 
     fn opened(dir: &Path) -> (Recovered, Arc<Index>) {
-        let (recovered, _) = Journal::open(dir, Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir, Options::default(), |_| {}).unwrap();
         let (index, _) = Index::open(dir, &recovered.reader()).unwrap();
         (recovered, Arc::new(index))
     }

@@ -16,21 +16,28 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
+    marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
 };
 
-use crate::ledger::{
-    file::{Head, ReadError, Reader, Record},
-    views::{chunk::Chunk, store::Store},
+use crate::{
+    domain::event::LedgerEvent,
+    ledger::{
+        file::{ReadError, Reader},
+        record::{Head, Record},
+        views::{chunk::Chunk, store::Store},
+    },
 };
 
 mod chunk;
 mod compact;
+mod error;
 #[cfg(test)]
 mod fixture;
 mod follow;
+mod indexed;
 mod keys;
 mod prune;
 mod query;
@@ -38,16 +45,23 @@ mod reading;
 mod store;
 mod values;
 mod views;
+mod whole;
+mod window;
 
+pub use error::{IndexError, Trouble};
 pub use follow::Follower;
-pub use query::{Filter, Order, TaskSummary, Verdict, Window};
+pub use indexed::{Indexed, Lookup};
+pub use query::TaskSummary;
 pub use views::Carried;
+pub use whole::{FoundPage, Views};
+pub use window::{Filter, Order, Verdict, Window};
 
 /// The index's directory inside the data directory.
 pub const DIRECTORY: &str = "index";
 
 /// The views; shared by reference.
-pub struct Index {
+pub struct Index<E = LedgerEvent> {
+    events: PhantomData<fn() -> E>,
     store: RwLock<Store>,
     dir: PathBuf,
     applied: Mutex<Applied>,
@@ -99,83 +113,14 @@ impl Recovery {
     }
 }
 
-/// Why an index was not trusted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
-    /// sled could not open or read it.
-    #[error("which could not be read: {0}")]
-    Unreadable(String),
-    /// It ends before the records that the journal still has.
-    #[error("which ended with {applied} while the journal begins with record {first}")]
-    Outrun {
-        /// The last record the index knew.
-        applied: Head,
-        /// The first record of the journal.
-        first: u64,
-    },
-    /// It was built from another journal.
-    #[error("which knew {applied} where the journal has another")]
-    OtherHistory {
-        /// The last record the index knew.
-        applied: Head,
-    },
-}
-
-/// Why the index did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// sled failed.
-    #[error("the index failed: {0}: restart to rebuild it")]
-    Store(#[from] sled::Error),
-    /// It holds something that it never writes.
-    #[error("the index is damaged: stop hallpass, delete its directory and start again")]
-    Damaged,
-    /// A batch was not applied, so it no longer answers for the whole journal.
-    #[error("the index missed records: restart to bring it up to date")]
-    Behind,
-    /// The journal could not be read.
-    #[error(transparent)]
-    Journal(#[from] ReadError),
-    /// The index knows records that the journal does not have. Records are indexed only once they are
-    /// durable, so the journal was cut, or is an older copy: revocations that were answered may be missing.
-    #[error(
-        "the journal ends with {head} and its index knew {applied}: the journal was cut or is an older copy, so \
-         revocations may be missing. Restore a newer one; where there is none, delete `{}`, start, and revoke again \
-         what was revoked since",
-        path.display()
-    )]
-    Ahead {
-        /// The last record the index knew.
-        applied: Head,
-        /// The last record of the journal.
-        head: Head,
-        /// The index's directory.
-        path: PathBuf,
-    },
-    /// The directory could not be moved aside or removed.
-    #[error("cannot move `{}` out of the way", path.display())]
-    MoveAside {
-        /// The directory.
-        path: PathBuf,
-        /// The answer of the operating system.
-        source: std::io::Error,
-    },
-    /// There is no thread to follow the journal on.
-    #[error("cannot follow the journal: {0}")]
-    NoThread(#[source] std::io::Error),
-    /// It could not be opened, not even empty.
-    #[error("cannot build the index: it is one {0}")]
-    Unusable(Trouble),
-}
-
-impl Index {
+impl<E: Indexed> Index<E> {
     /// Opens the index in `data_dir` and brings it up to `journal`'s head; builds it anew when it
     /// is missing, unreadable or of another history. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// When the journal cannot be read or was cut, or when not even an empty index can be opened.
-    pub fn open(data_dir: &Path, journal: &Reader) -> Result<(Self, Recovery), IndexError> {
+    pub fn open(data_dir: &Path, journal: &Reader<E>) -> Result<(Self, Recovery), IndexError> {
         Self::open_with(data_dir, journal, &Vec::new)
     }
 
@@ -187,7 +132,7 @@ impl Index {
     /// As [`open`](Self::open).
     pub fn open_with(
         data_dir: &Path,
-        journal: &Reader,
+        journal: &Reader<E>,
         carried: &dyn Fn() -> Vec<Carried>,
     ) -> Result<(Self, Recovery), IndexError> {
         let dir = data_dir.join(DIRECTORY);
@@ -224,7 +169,7 @@ impl Index {
     ///
     /// When sled fails or records are missing before these. The index then refuses every query
     /// until the next start, since it would answer for a part of the journal only.
-    pub fn apply(&self, records: &[Record]) -> Result<(), IndexError> {
+    pub fn apply(&self, records: &[Record<E>]) -> Result<(), IndexError> {
         let applied = catch_panic(|| self.apply_batch(records)).unwrap_or(Err(IndexError::Damaged));
         self.moved.notify_all();
         applied
@@ -269,7 +214,7 @@ impl Index {
     /// Opens what is in `dir` and brings it up to date; returns how many records it did not know.
     fn open_current(
         dir: &Path,
-        journal: &Reader,
+        journal: &Reader<E>,
         carried: &dyn Fn() -> Vec<Carried>,
     ) -> Result<(Self, u64), Failure> {
         let open = || {
@@ -292,7 +237,7 @@ impl Index {
     }
 
     /// Opens what is in `dir` and compares it with the journal; returns the last record that it knew.
-    fn open_sound(dir: &Path, journal: &Reader) -> Result<(Self, Head), Failure> {
+    fn open_sound(dir: &Path, journal: &Reader<E>) -> Result<(Self, Head), Failure> {
         let store = Store::open(dir)?;
         let (sealed, known) = (store.sealed()?, store.applied()?);
         let index = Self::over(store, sealed, dir);
@@ -346,12 +291,12 @@ impl Index {
     }
 
     /// Applies what follows in the journal, up to `head`.
-    fn catch_up(&self, journal: &Reader, head: Head) -> Result<(), IndexError> {
+    fn catch_up(&self, journal: &Reader<E>, head: Head) -> Result<(), IndexError> {
         let applied = self.applied();
         if applied.sequence >= head.sequence {
             return Ok(());
         }
-        let mut batch: Vec<Record> = Vec::new();
+        let mut batch: Vec<Record<E>> = Vec::new();
         for record in self.records_after(journal, applied)? {
             let record = record?;
             if record.sequence > head.sequence {
@@ -380,9 +325,9 @@ impl Index {
     /// The records of the journal that follow on `head`; from its first on when that is not known.
     fn records_after(
         &self,
-        journal: &Reader,
+        journal: &Reader<E>,
         head: Head,
-    ) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, IndexError> {
+    ) -> Result<impl Iterator<Item = Result<Record<E>, ReadError>> + use<E>, IndexError> {
         let known = if head.sequence >= journal.first() {
             self.reading().located(head.sequence)?
         } else {
@@ -429,7 +374,7 @@ impl From<IndexError> for Failure {
     }
 }
 
-impl fmt::Debug for Index {
+impl<E: Indexed> fmt::Debug for Index<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Index")
             .field("applied", &self.applied())

@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::ledger::{
-    file::Record,
+    record::Record,
     views::{
         Index, IndexError,
+        indexed::Indexed,
         keys::{self, Kind},
         values,
         views::views_of,
@@ -16,7 +17,7 @@ use crate::ledger::{
 };
 use hallpass_core::base::ids::TaskId;
 
-impl Index {
+impl<E: Indexed> Index<E> {
     /// Removes what tells of records before `first`, except whose the tasks and tokens are that are still
     /// `live`: later records name them. Does nothing when that was done already. Blocks on the disk, and not the
     /// records that are applied meanwhile.
@@ -82,7 +83,7 @@ impl Index {
     /// # Errors
     ///
     /// When sled fails.
-    pub fn forget(&self, records: &[Record]) -> Result<(), IndexError> {
+    pub fn forget(&self, records: &[Record<E>]) -> Result<(), IndexError> {
         let Some(last) = records.last() else {
             return Ok(());
         };

@@ -5,110 +5,23 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use crate::{
-    domain::event::Event,
-    ledger::{
-        file::{Place, ReadError, Reader, Record},
-        views::{
-            Index, IndexError,
-            keys::{self, View},
-            reading::Reading,
-            values,
-        },
+use crate::ledger::{
+    file::{ReadError, Reader},
+    record::{Place, Record},
+    views::{
+        Index, IndexError,
+        indexed::Indexed,
+        keys::{self, View},
+        reading::Reading,
+        values,
+        window::{Filter, Order, Window},
     },
 };
-use hallpass_core::{
-    base::{
-        digest::Digest,
-        ids::{AgentId, RevocationId, ServerUri, StewardId, TaskId},
-        time::Timestamp,
-    },
-    wire::report::Decision,
+use hallpass_core::base::{
+    digest::Digest,
+    ids::{AgentId, RevocationId, StewardId, TaskId},
+    time::Timestamp,
 };
-
-/// Which records are wanted: those that satisfy every member that is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// About this agent.
-    pub agent: Option<AgentId>,
-    /// About this steward.
-    pub steward: Option<StewardId>,
-    /// About this task.
-    pub task: Option<TaskId>,
-    /// About this server.
-    pub server: Option<ServerUri>,
-    /// Decided then or later.
-    pub from: Option<Timestamp>,
-    /// Decided before then.
-    pub to: Option<Timestamp>,
-    /// With this verdict; for the chain of decisions.
-    pub verdict: Option<Verdict>,
-}
-
-/// What a record of the chain of decisions tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// A call was let through.
-    Allowed,
-    /// A call was not.
-    Refused,
-    /// Reports were lost.
-    Lost,
-}
-
-impl Verdict {
-    /// What `event` tells; `None` for events of other chains.
-    #[must_use]
-    pub const fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::CallDecided { call, .. } => Some(match call.decision {
-                Decision::Allowed => Self::Allowed,
-                Decision::Refused(_) => Self::Refused,
-            }),
-            Event::ReportsLost { .. } => Some(Self::Lost),
-            _ => None,
-        }
-    }
-
-    /// Its word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Refused => "refused",
-            Self::Lost => "lost",
-        }
-    }
-
-    /// The verdict that `word` names.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Allowed, Self::Refused, Self::Lost]
-            .into_iter()
-            .find(|verdict| verdict.as_str() == word)
-    }
-}
-
-/// In which order records are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
-    /// The last record first.
-    #[default]
-    NewestFirst,
-    /// The first record first.
-    OldestFirst,
-}
-
-/// Which part of the records that a filter wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// In which order.
-    pub order: Order,
-    /// Only those that follow this record in that order.
-    pub after: Option<u64>,
-    /// At most so many.
-    pub limit: usize,
-}
 
 /// What the index knows of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +37,7 @@ pub struct TaskSummary {
     pub tokens: Vec<(u64, RevocationId)>,
 }
 
-impl Index {
+impl<E: Indexed> Index<E> {
     /// The sequence numbers of the records that `filter` wants, as far as `window` shows them. The last
     /// one is the next page's `after`; a page with fewer than the limit is the last.
     ///
@@ -177,7 +90,11 @@ impl Index {
     /// # Errors
     ///
     /// When the index does not know a record that is kept, is damaged or fails, or the journal cannot be read.
-    pub fn record(&self, journal: &Reader, sequence: u64) -> Result<Option<Record>, IndexError> {
+    pub fn record(
+        &self,
+        journal: &Reader<E>,
+        sequence: u64,
+    ) -> Result<Option<Record<E>>, IndexError> {
         let Some(place) = self.place(sequence)? else {
             let kept_from = self.kept_from.load(Ordering::SeqCst).max(journal.first());
             // What was missed is no damage.
@@ -307,17 +224,6 @@ impl Reading {
             wanted = Some(listed);
         }
         Ok(wanted.unwrap_or_default())
-    }
-}
-
-impl Window {
-    /// The first and the last sequence number that it can show.
-    const fn ends(self) -> (u64, u64) {
-        match (self.order, self.after) {
-            (Order::OldestFirst, Some(after)) => (after.saturating_add(1), u64::MAX),
-            (Order::NewestFirst, Some(after)) => (0, after.saturating_sub(1)),
-            (_, None) => (0, u64::MAX),
-        }
     }
 }
 

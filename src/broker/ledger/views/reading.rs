@@ -8,8 +8,8 @@ use std::{
 use sled::IVec;
 
 use crate::ledger::{
-    file::Place,
-    views::{Index, IndexError, Order, chunk::Chunk, keys, values},
+    record::Place,
+    views::{Index, IndexError, chunk::Chunk, indexed::Indexed, keys, values, window::Order},
 };
 use hallpass_core::base::time::Timestamp;
 
@@ -23,7 +23,7 @@ pub(super) struct Reading {
     pub(super) kept_from: u64,
 }
 
-impl Index {
+impl<E: Indexed> Index<E> {
     /// The index with everything that was announced; perhaps a part of it, when records were missed.
     pub(super) fn reading(&self) -> Reading {
         let applied = self.wait_for_announced();

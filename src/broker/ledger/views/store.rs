@@ -6,12 +6,13 @@
 
 use std::{
     fs, io,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use crate::ledger::{
-    file::Head,
+    record::Head,
     views::{Applied, CACHE_BYTES, Index, IndexError, Trouble, keys, values},
 };
 
@@ -74,7 +75,7 @@ impl Store {
     }
 }
 
-impl Index {
+impl<E> Index<E> {
     /// The generation that counts now. Whoever holds on to it reads it to the end, even when it was replaced.
     pub(super) fn db(&self) -> sled::Db {
         self.store
@@ -87,6 +88,7 @@ impl Index {
     /// The index in `store`, which holds everything up to `sealed`.
     pub(super) fn over(store: Store, sealed: Head, dir: &Path) -> Self {
         Self {
+            events: PhantomData,
             store: RwLock::new(store),
             dir: dir.to_owned(),
             applied: Mutex::new(Applied::nothing_since(sealed)),
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn a_copy_that_was_not_finished_is_removed_and_the_one_before_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         drop(Index::open(dir.path(), &recovered.reader()).unwrap());
         let files = dir.path().join(super::super::DIRECTORY);
         drop(Store::at(&files, 2).unwrap());

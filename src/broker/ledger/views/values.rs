@@ -1,6 +1,6 @@
 //! The values of the index. What concerns a record of a chunk says which by its distance from the chunk's first.
 
-use crate::ledger::file::{Head, Place};
+use crate::ledger::record::{Head, Place};
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
 
 /// Where a record stands and when it was decided. A chunk's value has one of these after the other.

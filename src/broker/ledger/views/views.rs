@@ -6,25 +6,20 @@ use std::{
 };
 
 use crate::{
-    domain::{
-        event::{Entry, Event},
-        subjects::Subjects,
-    },
+    domain::{event::Entry, subjects::Subjects},
     ledger::{
-        file::Record,
+        record::Record,
         views::{
-            Applied, Index, IndexError, Verdict,
+            Applied, Index, IndexError,
             chunk::Chunk,
+            indexed::{Indexed, Lookup},
             keys::{self, View},
             reading::Reading,
             values,
         },
     },
 };
-use hallpass_core::base::{
-    ids::{AgentId, RevocationId, StewardId, TaskId},
-    time::Timestamp,
-};
+use hallpass_core::base::ids::{AgentId, RevocationId, StewardId, TaskId};
 
 /// Whose a task is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +60,13 @@ pub struct Carried {
     pub appended: Vec<RevocationId>,
 }
 
-impl Index {
+impl<E: Indexed> Index<E> {
     /// Whom and what `entry` is about, with the agents and stewards of its tasks.
     ///
     /// # Errors
     ///
     /// When the index is behind, damaged or fails.
-    pub fn subjects(&self, entry: &Entry) -> Result<Subjects, IndexError> {
+    pub fn subjects(&self, entry: &Entry<E>) -> Result<Subjects, IndexError> {
         self.whole()?.resolve(entry)
     }
 
@@ -105,7 +100,7 @@ impl Index {
         Ok(())
     }
 
-    pub(super) fn apply_batch(&self, records: &[Record]) -> Result<(), IndexError> {
+    pub(super) fn apply_batch(&self, records: &[Record<E>]) -> Result<(), IndexError> {
         let Some(last) = records.last() else {
             return Ok(());
         };
@@ -128,7 +123,7 @@ impl Index {
 }
 
 impl Applied {
-    fn is_followed_by(&self, records: &[Record]) -> bool {
+    fn is_followed_by<E>(&self, records: &[Record<E>]) -> bool {
         let mut head = self.head;
         records.iter().all(|record| {
             let follows =
@@ -145,7 +140,7 @@ struct Growing {
 }
 
 impl Growing {
-    fn take(&mut self, records: &[Record]) -> Result<(), IndexError> {
+    fn take<E: Indexed>(&mut self, records: &[Record<E>]) -> Result<(), IndexError> {
         for record in records {
             if self.read.filling.is_closed_to(record.place) {
                 self.seal()?;
@@ -173,9 +168,10 @@ impl Growing {
         Ok(())
     }
 
-    fn add(&mut self, record: &Record) -> Result<(), IndexError> {
+    fn add<E: Indexed>(&mut self, record: &Record<E>) -> Result<(), IndexError> {
         let (sequence, entry) = (record.sequence, &record.entry);
-        self.filling_mut().take(record, decided_at(entry));
+        let at = entry.event.happened_at().unwrap_or(entry.at);
+        self.filling_mut().take(record, at);
         self.add_lookups(record)?;
         let subjects = self.read.resolve(entry)?;
         let filling = self.filling_mut();
@@ -189,10 +185,10 @@ impl Growing {
         Ok(())
     }
 
-    fn add_lookups(&mut self, record: &Record) -> Result<(), IndexError> {
+    fn add_lookups<E: Indexed>(&mut self, record: &Record<E>) -> Result<(), IndexError> {
         let sequence = record.sequence;
-        match &record.entry.event {
-            Event::TaskOpened { task } => {
+        match record.entry.event.lookup() {
+            Lookup::Task(task) => {
                 let owner = Owner {
                     opened: sequence,
                     agent: task.agent.clone(),
@@ -201,12 +197,11 @@ impl Growing {
                 self.filling_mut()
                     .insert(keys::owner(&task.task), owner.to_value());
             }
-            Event::TokenIssued { task, token } => {
-                self.filling_mut()
-                    .list_token(keys::tokens_of(task), &token.revocation_id);
-                self.add_token(&token.revocation_id, sequence, task);
+            Lookup::Token(task, token) => {
+                self.filling_mut().list_token(keys::tokens_of(task), token);
+                self.add_token(token, sequence, task);
             }
-            Event::DelegationReported { task, blocks, .. } => {
+            Lookup::Blocks(task, blocks) => {
                 for block in blocks {
                     // SECURITY: an agent's report never takes over a block that is known already.
                     if self.read.find_token(block)?.is_none() {
@@ -214,7 +209,7 @@ impl Growing {
                     }
                 }
             }
-            _ => {}
+            Lookup::Nothing => {}
         }
         Ok(())
     }
@@ -232,7 +227,7 @@ impl Growing {
 }
 
 impl Reading {
-    pub(super) fn resolve(&self, entry: &Entry) -> Result<Subjects, IndexError> {
+    pub(super) fn resolve<E: Indexed>(&self, entry: &Entry<E>) -> Result<Subjects, IndexError> {
         let mut subjects = Subjects::of(entry);
         if subjects.tasks.is_empty() {
             for token in &subjects.tokens {
@@ -273,7 +268,7 @@ impl Reading {
 }
 
 /// The beginnings of the keys under which a record is found.
-pub(super) fn views_of(subjects: &Subjects, event: &Event) -> BTreeSet<Vec<u8>> {
+pub(super) fn views_of<E: Indexed>(subjects: &Subjects, event: &E) -> BTreeSet<Vec<u8>> {
     let agents = subjects
         .agents
         .iter()
@@ -291,7 +286,9 @@ pub(super) fn views_of(subjects: &Subjects, event: &Event) -> BTreeSet<Vec<u8>> 
         .servers
         .iter()
         .map(|id| View::Server.prefix(id.as_str()));
-    let verdict = Verdict::of(event).map(|verdict| View::Verdict.prefix(verdict.as_str()));
+    let verdict = event
+        .verdict()
+        .map(|verdict| View::Verdict.prefix(verdict.as_str()));
     agents
         .chain(stewards)
         .chain(tasks)
@@ -300,18 +297,10 @@ pub(super) fn views_of(subjects: &Subjects, event: &Event) -> BTreeSet<Vec<u8>> 
         .collect()
 }
 
-/// When it happened: reports come later than the calls that they tell of.
-const fn decided_at(entry: &Entry) -> Timestamp {
-    match &entry.event {
-        Event::CallDecided { call, .. } => call.at,
-        Event::ReportsLost { lost } => lost.from,
-        _ => entry.at,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::LedgerEvent;
     use crate::ledger::{
         file::{Journal, Options},
         views::{
@@ -323,13 +312,13 @@ mod tests {
     #[test]
     fn after_a_failure_nothing_answers_for_the_whole_and_what_was_known_is_still_found() {
         let dir = tempfile::tempdir().unwrap();
-        let (recovered, _) = Journal::open(dir.path(), Options::default(), |_| {}).unwrap();
+        let (recovered, _) = <Journal>::open(dir.path(), Options::default(), |_| {}).unwrap();
         let reader = recovered.reader();
         let (index, _) = Index::open(dir.path(), &reader).unwrap();
         let journal = recovered.start(Box::new(|_| {})).unwrap();
         let block = RevocationId::from_bytes([7; 64]);
         let task = format!("tsk_{:032x}", 1).parse().unwrap();
-        let reported = Event::DelegationReported {
+        let reported = LedgerEvent::DelegationReported {
             task,
             blocks: vec![block],
             delegate: None,

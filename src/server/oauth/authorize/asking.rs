@@ -157,7 +157,11 @@ async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<AskingClient, Unk
             client.default_details,
         ),
         None => {
-            let unused = app.broker.unused_client(&agent).ok_or(Unknown::Client)?;
+            let unused = app
+                .broker
+                .registry
+                .unused_client(&agent)
+                .ok_or(Unknown::Client)?;
             (
                 unused.name,
                 unused.redirect_uris,

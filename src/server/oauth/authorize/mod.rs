@@ -36,7 +36,7 @@ use crate::server::{
         grammar::{Form, OAuthError},
     },
 };
-use hallpass_broker::{BrokerError, Offer, OneTime, domain::event::Actor};
+use hallpass_broker::{BrokerError, Offer, OneTimeSecret, domain::event::Actor};
 use hallpass_core::base::digest::Digest;
 
 /// What the pages need beside the broker.
@@ -156,6 +156,7 @@ async fn signed_in(
     let caller = context.caller(Actor::Broker);
     let steward = match app
         .broker
+        .registry
         .sign_in(&caller, form.text("code").unwrap_or_default())
         .await
     {
@@ -171,13 +172,13 @@ async fn signed_in(
         }
         Err(error) => return Err(error.into()),
     };
-    let offer = match app.broker.offer(&steward, ask) {
+    let offer = match app.broker.consents.offer(&steward, ask) {
         Ok(offer) => offer,
         Err(error) => return nothing_to_offer(app, &asking, error),
     };
-    let secret = OneTime::token("");
+    let secret = OneTimeSecret::token("");
     let servers = app.broker.state().catalogue();
-    let name = app.broker.steward_name(&steward);
+    let name = app.broker.registry.steward_name(&steward);
     let shown = decide(
         &asking,
         (&offer, name.as_deref()),
@@ -195,7 +196,12 @@ async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, P
         return Ok(over());
     };
     let caller = context.caller(Actor::Broker);
-    match app.broker.consent(&caller, open.offer.clone()).await {
+    match app
+        .broker
+        .consents
+        .consent(&caller, open.offer.clone())
+        .await
+    {
         Ok(code) => Ok(answer(app, &open.asking, &[("code", code.expose())])),
         Err(error) => nothing_to_offer(app, &open.asking, error),
     }

@@ -77,7 +77,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<A
         verified: None,
         holder,
     };
-    let steward = app.broker.steward_of(&jag.person);
+    let steward = app.broker.registry.steward_of(&jag.person);
     let opening = on_behalf(
         exchange,
         &client,

@@ -81,6 +81,7 @@ async fn opened(
     let request = opening.into_request(exchange);
     let issued = app
         .broker
+        .issuance
         .open_task(&client.caller, &client.agent, request)
         .await;
     let issued = issued.map_err(|error| refusal(error, asked))?;
@@ -117,11 +118,11 @@ async fn on_behalf<'p>(
     let request = opening.into_request(exchange);
     match app
         .broker
+        .issuance
         .refuse_task(&client.caller, &client.agent, (request, error))
         .await
     {
-        Err(BrokerError::Refused(_)) => Err(app.unproven(context, told, inside)),
-        Err(error) => Err(refusal(error, asked)),
-        Ok(never) => match never {},
+        BrokerError::Refused(_) => Err(app.unproven(context, told, inside)),
+        error => Err(refusal(error, asked)),
     }
 }

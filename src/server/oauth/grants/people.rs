@@ -20,7 +20,7 @@ pub(crate) async fn redeem(
     let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
     // SECURITY: first, so that whoever knows a public client's id and nothing else cannot fill the memory of proofs.
-    if !exchange.app.broker.knows_code(code) {
+    if !exchange.app.broker.codes.knows_code(code) {
         return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
     }
     let redemption = Redemption {
@@ -35,6 +35,7 @@ pub(crate) async fn redeem(
     let handed = exchange
         .app
         .broker
+        .codes
         .redeem_code(&client.caller, &client.agent, redemption)
         .await;
     answer(exchange, handed)
@@ -44,7 +45,7 @@ pub(crate) async fn redeem(
 pub(crate) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<Answer, Problem> {
     let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
-    if !exchange.app.broker.knows_refresh_token(token) {
+    if !exchange.app.broker.codes.knows_refresh_token(token) {
         return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
     }
     let refresh = Refresh {
@@ -58,6 +59,7 @@ pub(crate) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<Answ
     let handed = exchange
         .app
         .broker
+        .codes
         .refresh(&client.caller, &client.agent, refresh)
         .await;
     answer(exchange, handed)

@@ -37,6 +37,7 @@ pub(super) async fn answer(
     let is_proven = proven.is_some();
     let issued = app
         .broker
+        .issuance
         .issue_to_task_client(caller, client, proven)
         .await;
     let issued = issued.map_err(|error| match error {

@@ -33,7 +33,11 @@ async fn of_pass(
     let asked = with_audience(exchange, &presented.audience)?;
     let told = |error: ExchangeError| refused(error, &asked);
     refuse_foreign_actor(exchange, &client, presented).map_err(told)?;
-    let subject = app.broker.subject_pass(presented.subject).map_err(told)?;
+    let subject = app
+        .broker
+        .exchanges
+        .subject_pass(presented.subject)
+        .map_err(told)?;
     let catalogue = app.broker.state().catalogue();
     let left: Vec<_> = subject
         .left()
@@ -50,6 +54,7 @@ async fn of_pass(
     };
     let issued = app
         .broker
+        .exchanges
         .exchange(&client.caller, &client.agent, wanted)
         .await
         .map_err(told)?;
@@ -99,10 +104,11 @@ fn refuse_foreign_actor(
     let Some(actor) = presented.actor else {
         return Ok(());
     };
-    let actor = exchange.app.broker.subject_pass(actor)?;
+    let actor = exchange.app.broker.exchanges.subject_pass(actor)?;
     exchange
         .app
         .broker
+        .exchanges
         .refuse_foreign_actor(&actor, &client.agent)
 }
 
