@@ -20,6 +20,7 @@ use hallpass_core::{
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         key::PublicKey,
+        text::excerpt,
         time::{Clock, Timestamp},
     },
     possession::{self, Nonces, ReplayGuard},
@@ -457,12 +458,7 @@ impl Verifier {
             Kind::Resource => Some((Arguments::default(), true)),
         };
         known.ok_or_else(|| {
-            let name: String = call
-                .name
-                .chars()
-                .take(128)
-                .flat_map(char::escape_debug)
-                .collect();
+            let name = excerpt(call.name);
             Denial::because(
                 ReasonCode::NotInManifest,
                 format!("the server's manifest has no {} `{name}`", call.kind),

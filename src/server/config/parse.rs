@@ -10,7 +10,7 @@ use hallpass_broker::{
     Retention,
     identity::issuer::{IssuerSettings, TrustedIssuer},
 };
-use hallpass_core::base::{ids::IssuerUri, uri::is_loopback_host};
+use hallpass_core::base::{ids::IssuerUri, text::excerpt, uri::is_loopback_host};
 
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
@@ -412,5 +412,5 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn shorten(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
+    excerpt(text)
 }
