@@ -23,7 +23,7 @@
 
 use std::fmt;
 
-use crate::{Denial, genuine::verify_signatures};
+use crate::{Denial, KeyDocument, genuine::verify_signatures};
 use hallpass_core::{
     base::{
         digest::Digest,
@@ -33,7 +33,6 @@ use hallpass_core::{
     },
     possession::{self, ProofContent},
     token::{self, UnverifiedPass, VerifiedPass},
-    wire::document::KeyDocument,
 };
 
 pub use hallpass_core::{
@@ -68,7 +67,7 @@ pub fn inspect(token: &PassToken) -> Result<Summary, ProfileError> {
 /// Refuses a token outside the profile, one that none of the document's keys signed, and one that
 /// another broker issued.
 pub fn check_signatures(document: &KeyDocument, token: &PassToken) -> Result<SignedPass, Denial> {
-    verify_signatures(document, token.expose()).map(SignedPass)
+    verify_signatures(document.read(), token.expose()).map(SignedPass)
 }
 
 /// A pass whose signatures were checked, and nothing else of it.

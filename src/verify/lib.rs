@@ -109,6 +109,7 @@ mod builder;
 pub mod feed;
 mod genuine;
 pub mod holder;
+mod key_document;
 pub mod mcp;
 mod permit;
 mod reporting;
@@ -125,6 +126,7 @@ pub use hallpass_core::{
     base::{
         ReasonCode,
         digest::Digest,
+        format::Format,
         holder::{HolderKey, P256Key},
         ids::{AgentId, IdError, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         json::JsonError,
@@ -134,8 +136,9 @@ pub use hallpass_core::{
     },
     possession::Presented,
     token::{Call, Hop, manifest::Manifest, rights::Kind},
-    wire::document::{KeyDocument, RootKeyEntry},
+    wire::DocumentError,
 };
+pub use key_document::KeyDocument;
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
 pub use reporting::ReportSink;
 pub use state::{FrameError, Memory};

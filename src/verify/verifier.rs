@@ -9,7 +9,7 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    Denial, Fault, FrameError, Memory, Permit, Refusal,
+    Denial, Fault, FrameError, KeyDocument, Memory, Permit, Refusal,
     genuine::{genuine, refuse_foreign, unknown_key},
     state::State,
 };
@@ -20,6 +20,7 @@ use hallpass_core::{
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         key::PublicKey,
+        text::excerpt,
         time::{Clock, Timestamp},
     },
     possession::{self, Nonces, ReplayGuard},
@@ -27,7 +28,6 @@ use hallpass_core::{
         Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, Hop,
         MAX_PASS_BYTES, RequestFacts, VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
     },
-    wire::document::KeyDocument,
 };
 
 /// One MCP server's judge: verifies passes and clears calls from memory.
@@ -299,6 +299,7 @@ impl Verifier {
     ///
     /// When the document is another broker's, or nothing in it leads from the pin.
     pub fn accept_key_document(&self, document: &KeyDocument) -> Result<(), FrameError> {
+        let document = document.read();
         if document.iss != self.issuer {
             return Err(FrameError::Address);
         }
@@ -457,12 +458,7 @@ impl Verifier {
             Kind::Resource => Some((Arguments::default(), true)),
         };
         known.ok_or_else(|| {
-            let name: String = call
-                .name
-                .chars()
-                .take(128)
-                .flat_map(char::escape_debug)
-                .collect();
+            let name = excerpt(call.name);
             Denial::because(
                 ReasonCode::NotInManifest,
                 format!("the server's manifest has no {} `{name}`", call.kind),

@@ -47,6 +47,7 @@ const ROOM_OF: &[(&str, &str, &[&str])] = &[
         &[
             "builder",
             "genuine",
+            "key_document",
             "permit",
             "reporting",
             "revocations",
@@ -205,10 +206,16 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Files of more than [`LONG`] lines, with the reason why they are not two.
-const LONG_FILES: &[(&str, &str)] = &[(
-    "broker/domain/state/mod.rs",
-    "one fold over every event there is, arm by arm",
-)];
+const LONG_FILES: &[(&str, &str)] = &[
+    (
+        "broker/domain/event.rs",
+        "the catalogue of what is recorded, one variant each, and the words for it",
+    ),
+    (
+        "broker/domain/state/mod.rs",
+        "one fold over every event there is, arm by arm",
+    ),
+];
 
 /// A soft limit: a file is cut by responsibility, and a longer one says why it is not.
 const LONG: usize = 600;
@@ -542,13 +549,13 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "app",
-        &["cli/handover.rs", "cli/token.rs"],
-        "parsing, narrowing and proving are still one subject",
-    ),
-    (
-        "app",
-        &["cli/agent.rs", "cli/agent_secret.rs"],
-        "two files of one noun that are not yet one folder",
+        &[
+            "cli/client.rs",
+            "cli/mod.rs",
+            "cli/output.rs",
+            "cli/session.rs",
+        ],
+        "the heading of global options stands with what has them; an answer is shown by what fetched it",
     ),
     (
         "broker",
@@ -574,6 +581,7 @@ const CIRCLES: &[(&str, &[&str], &str)] = &[
         "broker",
         &[
             "broker.rs",
+            "change.rs",
             "disk/",
             "domain/",
             "error.rs",

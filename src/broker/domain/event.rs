@@ -34,8 +34,6 @@ use hallpass_core::{
     token::{GrantedDetail, RequestedDetail, manifest::Manifest},
 };
 
-pub use crate::domain::words::{KeyPurpose, KeyState, Role};
-
 /// Who caused an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
@@ -56,19 +54,6 @@ pub enum Actor {
     TaskClient(TaskId),
     /// A steward who signed in.
     Steward(StewardId),
-}
-
-impl fmt::Display for Actor {
-    /// As the audit trail shows it, and as quotas and idempotency keys are kept.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broker => f.write_str("broker"),
-            Self::Agent(agent) => write!(f, "agent {agent}"),
-            Self::Operator(operator) => write!(f, "operator {operator}"),
-            Self::TaskClient(task) => write!(f, "client of {task}"),
-            Self::Steward(steward) => write!(f, "steward {steward}"),
-        }
-    }
 }
 
 /// What one chain of records tells of.
@@ -340,6 +325,49 @@ pub enum LedgerEvent {
     },
 }
 
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPurpose {
+    /// Passes.
+    Root,
+    /// Feed frames and key documents.
+    Feed,
+    /// Operators' tokens.
+    Operator,
+    /// Tree heads and exports of the audit trail.
+    Checkpoint,
+}
+
+/// Where a key is in its life; only an active key signs, active and retiring ones verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Published, not signing yet.
+    Pending,
+    /// Signs.
+    Active,
+    /// Signs no more; what it signed still verifies.
+    Retiring,
+    /// What it signed is refused.
+    Revoked,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Read everything.
+    Auditor,
+    /// Follow the feed of its servers.
+    Verifier,
+}
+
 /// An agent, as registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -488,35 +516,6 @@ pub enum Subject {
     Server(ServerUri),
     /// A root key.
     Key(KeyId),
-}
-
-impl Subject {
-    /// The kind in one word.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::RevocationId(_) => "token",
-            Self::Task(_) => "task",
-            Self::Agent(_) => "agent",
-            Self::Steward(_) => "steward",
-            Self::Server(_) => "server",
-            Self::Key(_) => "key",
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name: &dyn fmt::Display = match self {
-            Self::RevocationId(id) => id,
-            Self::Task(id) => id,
-            Self::Agent(id) => id,
-            Self::Steward(id) => id,
-            Self::Server(id) => id,
-            Self::Key(id) => id,
-        };
-        write!(f, "{} {name}", self.kind())
-    }
 }
 
 /// A revocation.

@@ -1,20 +1,20 @@
-//! The words of records: what keys sign, where they are in their life, what operators may do.
+//! How actors, subjects and the states of records are spelled: once, for records, answers, tables and metrics.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum KeyPurpose {
-    /// Passes.
-    Root,
-    /// Feed frames and key documents.
-    Feed,
-    /// Operators' tokens.
-    Operator,
-    /// Tree heads and exports of the audit trail.
-    Checkpoint,
+use crate::domain::event::{Actor, KeyPurpose, KeyState, Role, Subject};
+
+impl fmt::Display for Actor {
+    /// As the audit trail shows it, and as quotas and idempotency keys are kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker => f.write_str("broker"),
+            Self::Agent(agent) => write!(f, "agent {agent}"),
+            Self::Operator(operator) => write!(f, "operator {operator}"),
+            Self::TaskClient(task) => write!(f, "client of {task}"),
+            Self::Steward(steward) => write!(f, "steward {steward}"),
+        }
+    }
 }
 
 impl KeyPurpose {
@@ -33,21 +33,6 @@ impl KeyPurpose {
     }
 }
 
-/// Where a key is in its life; only an active key signs, active and retiring ones verify.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum KeyState {
-    /// Published, not signing yet.
-    Pending,
-    /// Signs.
-    Active,
-    /// Signs no more; what it signed still verifies.
-    Retiring,
-    /// What it signed is refused.
-    Revoked,
-}
-
 impl KeyState {
     /// The state as records and answers spell it.
     #[must_use]
@@ -61,19 +46,6 @@ impl KeyState {
     }
 }
 
-/// What an operator may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// Read everything.
-    Auditor,
-    /// Follow the feed of its servers.
-    Verifier,
-}
-
 impl Role {
     /// The role as operators' tokens spell it.
     #[must_use]
@@ -83,5 +55,34 @@ impl Role {
             Self::Auditor => "auditor",
             Self::Verifier => "verifier",
         }
+    }
+}
+
+impl Subject {
+    /// The kind in one word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::RevocationId(_) => "token",
+            Self::Task(_) => "task",
+            Self::Agent(_) => "agent",
+            Self::Steward(_) => "steward",
+            Self::Server(_) => "server",
+            Self::Key(_) => "key",
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name: &dyn fmt::Display = match self {
+            Self::RevocationId(id) => id,
+            Self::Task(id) => id,
+            Self::Agent(id) => id,
+            Self::Steward(id) => id,
+            Self::Server(id) => id,
+            Self::Key(id) => id,
+        };
+        write!(f, "{} {name}", self.kind())
     }
 }

@@ -20,6 +20,7 @@ use hallpass_core::{
     base::{
         ids::{AgentId, GroupName, ServerUri, StewardId, TaskId},
         redirect::RedirectUri,
+        text::quote,
         time::Timestamp,
     },
     token::{RequestedDetail, manifest::Manifest},
@@ -447,7 +448,7 @@ pub(crate) fn known_server<'s>(
     state: &'s State,
     server: &str,
 ) -> Result<&'s Arc<Manifest>, BrokerError> {
-    let missing = || BrokerError::not_found(ObjectKind::Server, server.escape_debug());
+    let missing = || BrokerError::not_found(ObjectKind::Server, quote(server));
     state.server(server).ok_or_else(missing)
 }
 

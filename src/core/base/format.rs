@@ -6,10 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A format that this build reads and writes. In JSON it is a number, the member `v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "who writes or reads documents handles every format"
-)]
+#[non_exhaustive]
 pub enum Format {
     /// Format 1.
     #[default]

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::uri::HttpUri;
+use crate::base::{text::excerpt, uri::HttpUri};
 
 /// An identifier that was refused: what kind it was to be, and what is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,14 +23,9 @@ impl IdError {
     /// `given` is shortened, since it is foreign text that may be long.
     #[must_use]
     pub fn new(kind: &'static str, given: &str, expected: &'static str) -> Self {
-        let given = given
-            .chars()
-            .take(80)
-            .flat_map(char::escape_debug)
-            .collect();
         Self {
             kind,
-            given,
+            given: excerpt(given),
             expected,
         }
     }
@@ -147,6 +142,7 @@ impl IssuerUri {
     }
 
     /// Its parts.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> HttpUri<'_> {
         parts_of(&self.0)
@@ -155,6 +151,7 @@ impl IssuerUri {
 
 impl ServerUri {
     /// Its parts.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> HttpUri<'_> {
         parts_of(&self.0)

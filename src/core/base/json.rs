@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use crate::base::digest::Digest;
+use crate::base::{digest::Digest, text::quote};
 
 /// Nesting deeper than this is refused: objects and arrays, the outermost counted as one.
 pub const MAX_DEPTH: usize = 32;
@@ -272,7 +272,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
             }
             if members.contains_key(&name) {
                 let name: String = name.chars().take(80).collect();
-                let error = de::Error::custom(format_args!("duplicate member {name:?}"));
+                let error =
+                    de::Error::custom(format_args!("duplicate member \"{}\"", quote(&name)));
                 self.duplicate.replace(Some(name));
                 return Err(error);
             }

@@ -49,6 +49,31 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// `text` of another party as it stands between quotes in a message: escaped as Rust writes strings, and every unsafe
+/// character that Rust lets through as well.
+///
+/// ```
+/// # use hallpass_core::base::text::quote;
+/// assert_eq!(quote("a\"b\n\u{3164}"), "a\\\"b\\n\\u{3164}");
+/// ```
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let quoted = format!("{text:?}");
+    let inside = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    escape(inside.unwrap_or_default()).into_owned()
+}
+
+/// The beginning of `text`, which may be long, as [`quote`] writes it.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    quote(&text.chars().take(EXCERPT_CHARS).collect::<String>())
+}
+
+/// How much of another party's text stands in a message, in characters.
+const EXCERPT_CHARS: usize = 80;
+
 /// `text` with every unsafe character as JSON writes it, `\u001b`: for JSON on one line, where such characters
 /// stand inside of strings only.
 #[must_use]
@@ -100,6 +125,17 @@ mod tests {
                 .collect::<String>(),
             ""
         );
+    }
+
+    #[test]
+    fn quoted_text_ends_no_quotes_and_hides_nothing() {
+        assert_eq!(quote("Käse `x` 字"), "Käse `x` 字");
+        // Rust escapes the first five; it lets the others stand, since they are letters or marks.
+        let hidden = "\"\\\u{1b}\u{200b}\u{e0001}x\u{34f}\u{115f}\u{3164}\u{fe0f}\u{ffa0}";
+        let quoted = quote(hidden);
+        assert!(quoted.is_ascii(), "{quoted}");
+        assert!(quoted.starts_with("\\\"\\\\\\u{1b}\\u{200b}"), "{quoted}");
+        assert_eq!(excerpt(&"x".repeat(200)).len(), EXCERPT_CHARS);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::{base::uri::is_canonical_host, token::path::path_segments};
+use crate::{
+    base::{text::quote, uri::is_canonical_host},
+    token::path::path_segments,
+};
 
 /// A value that Datalog can hold exactly: a string, a 64-bit integer or a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -60,7 +63,7 @@ impl fmt::Display for Scalar {
         match self {
             Self::Bool(value) => value.fmt(f),
             Self::Int(value) => value.fmt(f),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => write!(f, "\"{}\"", quote(text)),
         }
     }
 }
@@ -259,15 +262,12 @@ impl fmt::Display for Constraint {
                 "one of {}",
                 list(values.iter().map(ToString::to_string).collect())
             ),
-            Self::Prefix(prefix) => write!(f, "beginning with {prefix:?}"),
+            Self::Prefix(prefix) => write!(f, "beginning with \"{}\"", quote(prefix)),
             Self::Equal(value) => write!(f, "equal to {value}"),
-            Self::Under(path) => write!(f, "at or under {path:?}"),
+            Self::Under(path) => write!(f, "at or under \"{}\"", quote(path)),
             Self::Host(hosts) => {
                 // Read back from a token, they are whatever its holder wrote.
-                let hosts = hosts
-                    .iter()
-                    .map(|host| host.escape_debug().to_string())
-                    .collect();
+                let hosts = hosts.iter().map(|host| quote(host)).collect();
                 write!(f, "a URL with host {}", list(hosts))
             }
         }

@@ -6,6 +6,7 @@ use crate::{
     base::{
         holder::HolderKey,
         ids::{KeyId, RevocationId},
+        text::quote,
         time::Timestamp,
     },
     token::{
@@ -168,10 +169,7 @@ impl NamedRight {
                 kind,
                 names,
             } => {
-                let names: Vec<_> = names
-                    .iter()
-                    .map(|name| name.escape_debug().to_string())
-                    .collect();
+                let names: Vec<_> = names.iter().map(|name| quote(name)).collect();
                 format!("{kind} {} on {server}", names.join(", "))
             }
             Self::Subtree { server, segments } => {

@@ -17,17 +17,16 @@ use crate::{
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered.
-///
-/// serde refuses unknown members, so that no mistake of an operator's is ignored. Where a manifest
-/// travels in a frame, the frame's reader ignores them: `docs/wire.md`.
+/// What one MCP server offers, as registered. Unknown members are refused.
+// A typing error of an operator's must not be ignored. The reader of a frame does ignore unknown members
+// of the manifest in it (`docs/wire.md`), and is another than serde alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Manifest {
     /// The format that it is written in; absent means 1, and it is not answered.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "its_document_says_so")]
     #[cfg_attr(feature = "schema", schema(value_type = u64))]
     pub v: Format,
     /// The server's canonical resource URI: what passes name.
@@ -49,6 +48,11 @@ pub struct Manifest {
     /// Where the server runs, for guardrails: `eu`, `us-east`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+}
+
+/// A manifest does not write its format: a frame that it travels in does, and nothing else needs it.
+const fn its_document_says_so(_: &Format) -> bool {
+    true
 }
 
 impl Manifest {

@@ -23,6 +23,7 @@ mod keys;
 mod left;
 mod limits;
 mod mint;
+mod narrowed;
 mod operator;
 mod pass;
 mod profile;

@@ -11,6 +11,7 @@ use crate::{
         digest::Digest,
         ids::{KeyId, RevocationId},
         key::PublicKey,
+        text::quote,
         time::Timestamp,
     },
     token::{
@@ -343,7 +344,7 @@ fn mistyped(shape: &Shape, (block, _): At, request: &RequestFacts<'_>) -> Option
     }
     let detail = shortened(format_args!(
         "argument `{}` must be of type {wanted}",
-        pointer.as_str().escape_debug()
+        quote(pointer.as_str())
     ));
     Some(FailedCheck {
         block: Some(block),

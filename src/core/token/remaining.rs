@@ -12,7 +12,7 @@ use crate::{
         constraint::Constraint,
         datalog::Target,
         depth::max_delegations,
-        left::narrowed,
+        narrowed::Narrowed,
         path::{Pointer, ResourceTree},
         rights::Kind,
         shape::Shape,
@@ -33,26 +33,23 @@ impl VerifiedPass {
     /// What remains of it, said as rights.
     #[must_use]
     pub fn remaining(&self) -> Remaining {
-        let wire = self.wire();
-        let mut demands = Demands::default();
-        let mut named: BTreeSet<NamedRight> = self.claims().rights.iter().cloned().collect();
-        for ((block, index), _) in wire.every_check() {
-            let Some(check) = wire.check(block, index) else {
-                demands.unsaid = demands.unsaid.saturating_add(1);
-                continue;
-            };
-            match Shape::of(&check) {
-                Shape::Only { targets, subtrees } => named = narrowed(&named, &targets, &subtrees),
+        let narrowed = Narrowed::of(self.wire(), self.claims());
+        let mut demands = Demands {
+            unsaid: narrowed.unread,
+            ..Demands::default()
+        };
+        for (block, shape) in narrowed.demands {
+            match shape {
                 // Block 0 begins with the pass; a narrowing that begins later says what no right can.
                 Shape::Time { from, .. } => demands.count(from.is_some() && block > 0),
                 Shape::Depth { .. } => {}
                 other => demands.add(other),
             }
         }
-        let unsaid = demands.unsaid;
+        let rights = demands.of(&narrowed.rights);
         Remaining {
-            rights: demands.of(&named),
-            unsaid,
+            rights,
+            unsaid: demands.unsaid,
         }
     }
 
@@ -104,7 +101,8 @@ impl Demands {
         }
     }
 
-    fn of(mut self, named: &BTreeSet<NamedRight>) -> Vec<GrantedDetail> {
+    /// The rights; counts what they cannot say.
+    fn of(&mut self, named: &BTreeSet<NamedRight>) -> Vec<GrantedDetail> {
         let mut details = names_by_server(named);
         let mut more = Vec::new();
         for base in details.values_mut() {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt};
 use biscuit_auth::builder::{Check, Op, Predicate, Rule, Term};
 
 use crate::{
-    base::{ReasonCode, ids::ServerUri, time::Timestamp},
+    base::{ReasonCode, ids::ServerUri, text::quote, time::Timestamp},
     token::{
         constraint::{Constraint, Scalar},
         datalog::{self, Target},
@@ -120,7 +120,7 @@ impl fmt::Display for Shape {
             Self::Closed { target, allowed } => {
                 let allowed: Vec<_> = allowed
                     .iter()
-                    .map(|name| format!("`{}`", name.escape_debug()))
+                    .map(|name| format!("`{}`", quote(name)))
                     .collect();
                 write!(
                     f,
@@ -161,9 +161,7 @@ impl fmt::Display for Shape {
 
 /// `scheme://authority/segment/…`.
 pub(super) fn show_uri(segments: &[String]) -> String {
-    let mut parts = segments
-        .iter()
-        .map(|segment| segment.escape_debug().to_string());
+    let mut parts = segments.iter().map(|segment| quote(segment));
     let scheme = parts.next().unwrap_or_default();
     let authority = parts.next().unwrap_or_default();
     parts.fold(format!("{scheme}://{authority}"), |uri, segment| {
@@ -175,7 +173,7 @@ fn names(target: &Target) -> String {
     let names: Vec<_> = target
         .names
         .iter()
-        .map(|name| format!("`{}`", name.escape_debug()))
+        .map(|name| format!("`{}`", quote(name)))
         .collect();
     format!("{} {}", target.kind, names.join(", "))
 }

@@ -19,7 +19,10 @@ use crate::server::{
     },
 };
 use hallpass_broker::{BrokerError, ObjectKind, SignedFrame, Subscription};
-use hallpass_core::base::{format::Format, ids::ServerUri};
+use hallpass_core::base::{
+    format::{Format, UnknownFormat},
+    ids::ServerUri,
+};
 
 /// Keys, manifest and revocations for one server: a signed frame, or with
 /// `Accept: text/event-stream` every later one too.
@@ -46,8 +49,10 @@ pub(crate) async fn follow(
 ) -> Result<Response, Problem> {
     let params = params.only(&["server", "since", "format"])?;
     let since = params.parsed::<u64>("since")?;
-    // There is one. A second becomes a member of what the hub keeps a publisher for.
-    let Format::One = format(&params)?;
+    // A second format that is written becomes a member of what the hub keeps a publisher for.
+    let Format::One = format(&params)? else {
+        return Err(Problem::invalid("format", UnknownFormat.to_string()));
+    };
     let text = params
         .text("server")
         .ok_or_else(|| Problem::invalid("server", "required"))?;

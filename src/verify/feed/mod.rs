@@ -239,7 +239,7 @@ impl Follower {
         if self.needs_keys {
             let document = self.link.key_document().await?;
             self.verifier
-                .accept_key_document(&document)
+                .accept_key_document(&document.into())
                 .map_err(Failure::KeyDocument)?;
             self.needs_keys = false;
         }

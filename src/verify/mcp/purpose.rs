@@ -1,6 +1,9 @@
 //! What a message is for, in both directions.
 
-use hallpass_core::{base::ReasonCode, token::rights::Kind};
+use hallpass_core::{
+    base::{ReasonCode, text::excerpt},
+    token::rights::Kind,
+};
 use serde_json::{Map, Value};
 
 use crate::mcp::{ErrorCode, Rejection};
@@ -192,10 +195,7 @@ fn completed(params: &Map<String, Value>) -> Result<Purpose, Rejection> {
 
 fn only_members(members: &Map<String, Value>, known: &[&str]) -> Result<(), Rejection> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => {
-            let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
-            Err(invalid(format!("unknown member `{name}`")))
-        }
+        Some(name) => Err(invalid(format!("unknown member `{}`", excerpt(name)))),
         None => Ok(()),
     }
 }

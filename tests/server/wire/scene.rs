@@ -61,9 +61,7 @@ pub fn frame(sequence: u64) -> Value {
         suspended_holders: Some(Vec::new()),
     };
     frame.revocations[0].cut_off = Some(time());
-    let mut frame = serde_json::to_value(frame).unwrap();
-    frame["manifest"]["verifier"] = json!({"mask": false, "count": false, "history": false});
-    frame
+    serde_json::to_value(frame).unwrap()
 }
 
 pub fn revocation(task: &str) -> RevocationEntry {
@@ -75,7 +73,7 @@ pub fn revocation(task: &str) -> RevocationEntry {
 }
 
 /// The objects of [`frame`], as JSON pointers.
-pub const OBJECTS: [&str; 11] = [
+pub const OBJECTS: [&str; 10] = [
     "",
     "/keys/0",
     "/keys/0/key",
@@ -85,7 +83,6 @@ pub const OBJECTS: [&str; 11] = [
     "/manifest/tools/read_ledger",
     "/manifest/prompts/summary",
     "/manifest/resources/0",
-    "/manifest/verifier",
     "/revocations/0",
 ];
 
@@ -150,7 +147,9 @@ pub fn verifier() -> Verifier {
 /// A verifier that knows the feed keys and the frame `first`.
 pub fn told(first: &str) -> Verifier {
     let verifier = verifier();
-    verifier.accept_key_document(&key_document()).unwrap();
+    verifier
+        .accept_key_document(&key_document().into())
+        .unwrap();
     verifier.accept_frame(first).unwrap();
     verifier
 }
