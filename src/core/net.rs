@@ -9,10 +9,7 @@ use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
 /// What differs between clients.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever sets up a client must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct ClientSettings {
     /// Whose TLS certificates are trusted.
     pub roots: Roots,

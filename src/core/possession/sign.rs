@@ -11,10 +11,7 @@ use crate::base::{
 
 /// What a proof is to say.
 #[derive(Clone)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever proves must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct ProofContent<'p> {
     /// The token's text, as it will be presented.
     pub token: &'p str,

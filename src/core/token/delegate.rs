@@ -19,10 +19,7 @@ use crate::{
 
 /// To whom a pass is handed on, and with how much of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever delegates must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct Delegation {
     /// What the delegate is called: for the audit trail. Nobody but the delegating holder vouches for it.
     pub agent: AgentId,

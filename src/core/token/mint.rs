@@ -30,10 +30,7 @@ use crate::{
 
 /// What a pass is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever mints must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct PassContent {
     /// The broker.
     pub issuer: IssuerUri,
@@ -58,10 +55,7 @@ pub struct PassContent {
 /// To whom a pass is bound.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever mints must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct Holding {
     /// The key whose proof every use needs.
     pub key: HolderKey,

@@ -24,10 +24,7 @@ use crate::{
 
 /// What an operator's token is to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever mints must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct OperatorContent {
     /// Who.
     pub operator: OperatorId,

@@ -22,10 +22,7 @@ use crate::{
 /// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
 /// comes from the pinned manifest.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever clears a call must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct RequestFacts<'r> {
     /// The time that decides.
     pub time: Timestamp,

@@ -557,7 +557,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
                 .open(&asked)
                 .await
                 .html
-                .contains("nobody has checked")
+                .contains("is not verified")
         );
         let code = browser.allow(&asked, "bob").await.told()["code"].clone();
         let secret = made["client_secret"]

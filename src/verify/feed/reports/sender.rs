@@ -64,7 +64,7 @@ impl Sender {
         let shared = Arc::clone(&self.shared);
         let left = tokio::task::spawn_blocking(move || shared.spool().leave_clean()).await;
         if let Ok(Err(problem)) = left {
-            warn!(server = %self.shared.server, "reports: cannot close the spool: {problem}; the next start tells of a gap");
+            warn!(server = %self.shared.server, "reports: cannot close the spool: {problem}; the next start reports a gap");
         }
     }
 
@@ -113,7 +113,7 @@ impl Sender {
         }
         if is_final(status) {
             let Problem { field, detail } = problem;
-            error!(server = %self.shared.server, "reports: the broker refuses a batch for good ({status}): `{field}`: {detail}; it is lost");
+            error!(server = %self.shared.server, "reports: the broker refused a batch permanently ({status}): `{field}`: {detail}; it is lost");
             match batch::of_line(&line) {
                 Some(held) => {
                     if let Some((count, times)) = held.calls {
