@@ -9,10 +9,7 @@ use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
 /// The settings that differ between clients.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct ClientSettings {
     /// The trusted certificate authorities.
     pub roots: Roots,

@@ -128,9 +128,9 @@ pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError>
     let claims: Claims = json::parse_as(&jws.payload()?, MAX_PROOF_BYTES)
         .map_err(|_| malformed("a claim is absent or malformed"))?;
     claims.agree_with(expected)?;
-    let call = claims
-        .hallpass_call
-        .map(|text| Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is not a digest")));
+    let call = claims.hallpass_call.map(|text| {
+        Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is not a digest"))
+    });
     Ok(Proven {
         holder,
         jti: claims.jti,
@@ -154,7 +154,9 @@ fn admit_header(header: &Value, holder: Option<&HolderKey>) -> Result<HolderKey,
     let embedded = members.get("jwk").unwrap_or(&Value::Null);
     let jwk = embedded.as_object().ok_or(malformed("no embedded `jwk`"))?;
     if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
-        return Err(malformed("`jwk` holds a private key: treat the key as compromised"));
+        return Err(malformed(
+            "`jwk` holds a private key: treat the key as compromised",
+        ));
     }
     // When the holder's key is known, the embedded one is compared and not parsed.
     let holder = match holder {

@@ -11,10 +11,7 @@ use crate::base::{
 
 /// The content of a proof.
 #[derive(Clone)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct ProofContent<'p> {
     /// The token's text, as it will be presented.
     pub token: &'p str,

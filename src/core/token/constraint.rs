@@ -71,10 +71,7 @@ impl fmt::Display for Scalar {
 /// What one argument must satisfy. In JSON an object with exactly one of the keys below
 /// (`min` and `max` go together).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers must handle every case"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Constraint {
     /// `{"min": 0, "max": 100}`: an integer in the closed range; either bound may be left out.
     Range {

@@ -19,10 +19,7 @@ use crate::{
 
 /// The recipient of a delegated pass, and the rights that it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct Delegation {
     /// The delegate's name, for the audit trail. Only the delegating holder vouches for it.
     pub agent: AgentId,

@@ -30,10 +30,7 @@ use crate::{
 
 /// The content of a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct PassContent {
     /// The broker.
     pub issuer: IssuerUri,
@@ -57,10 +54,7 @@ pub struct PassContent {
 /// The holder that a pass is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct Holding {
     /// The key; every use needs its proof of possession.
     pub key: HolderKey,

@@ -24,10 +24,7 @@ use crate::{
 
 /// The content of an operator's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct OperatorContent {
     /// The operator.
     pub operator: OperatorId,

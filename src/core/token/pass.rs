@@ -259,8 +259,7 @@ pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<
     }
     if request.arguments.leaves_out() && pass.engine.looks_at_any_argument() {
         let detail =
-            "an argument that cannot be checked, and a check that covers every argument"
-                .to_owned();
+            "an argument that cannot be checked, and a check that covers every argument".to_owned();
         return Evaluation::Refused(vec![FailedCheck {
             block: None,
             code: ReasonCode::ArgumentConstraint,
@@ -363,10 +362,7 @@ impl fmt::Debug for VerifiedPass {
 
 /// The result of the evaluation of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers must handle every case"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Evaluation {
     /// Every check holds and a right names the call.
     Allowed,

@@ -190,10 +190,7 @@ impl de::Error for DocumentError {
 
 /// Why a signed document cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers must handle every case"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum SignedError {
     /// The signature or the form of the JWS.
     #[error(transparent)]

@@ -68,10 +68,7 @@ impl Document for Unread {}
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "schema", schema(as = DecisionReport))]
 #[serde(rename_all = "snake_case", tag = "type")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers must handle every case"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Report {
     /// A call was decided.
     Call(Box<CallReport>),
@@ -168,10 +165,7 @@ pub struct CallReport {
 
 /// The pass that a report is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "callers must set every field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct PassIdentity {
     /// The task that the pass was issued for.
     pub task: TaskId,
@@ -185,10 +179,7 @@ pub struct PassIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers must handle every case"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Decision {
     /// The call was allowed.
     Allowed,
@@ -438,7 +429,9 @@ impl CallReport {
             Decision::Refused(reasons) if !(1..=ReasonCode::ALL.len()).contains(&reasons.len()) => {
                 Err(("decision", "a refusal has at least one reason, each once"))
             }
-            Decision::Allowed if self.call.is_none() => Err(("call", "required when the decision is `allowed`")),
+            Decision::Allowed if self.call.is_none() => {
+                Err(("call", "required when the decision is `allowed`"))
+            }
             _ if !(1..=blocks).contains(&self.chain.len()) => {
                 Err(("chain", "1 to 9 ids of blocks"))
             }
