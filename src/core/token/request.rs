@@ -22,10 +22,7 @@ use crate::{
 /// One call, as the verifier sees it. The pinned manifest says whether the tool is read-only and
 /// which arguments are paths.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever clears a call must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct RequestFacts<'r> {
     /// The current time.
     pub time: Timestamp,

@@ -141,7 +141,7 @@ pub enum DetailType {
 #[serde(rename_all = "lowercase")]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "token format 1 knows exactly these three"
+    reason = "token format 1 defines exactly these"
 )]
 pub enum Kind {
     /// `tools/call`.
