@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decided_and_what_another_proof_cures_are_told_apart() {
+    fn rejections_distinguish_faults_from_invalid_proofs() {
         let fault = of_call(&Denial::Fault(Fault::FeedStale));
         assert_eq!(
             (fault.0.code(), fault.0.reason(), fault.1),

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_add_up_until_they_are_told() {
+    fn losses_add_up_until_they_are_reported() {
         let losses = Losses::default();
         assert_eq!(losses.take(), None);
         losses.add(2, (at(5), at(7)));

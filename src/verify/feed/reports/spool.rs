@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn nobody_else_may_read_it() {
+    fn only_its_owner_may_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("spool");
