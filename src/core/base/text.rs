@@ -1,11 +1,11 @@
-//! Text that people are shown: the one set of characters that are not passed on as they are.
+//! Escaping of untrusted text that is shown to people: the one set of unsafe characters.
 //!
-//! Names, purposes and messages come from agents, operators and peers. Written to a terminal, a log, a trail or a
-//! consent page as they are, some characters end the line, drive the terminal, or hide and reorder what stands there.
+//! Names, purposes and messages come from agents, operators and peers. Written unescaped to a terminal, a log, a trail or a
+//! consent page, some characters end the line, control the terminal, or hide and reorder the text.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Whether `character` does something other than being seen.
+/// Whether `character` is invisible or has an effect beyond being displayed.
 ///
 /// These are: control characters (`Cc`), line and paragraph separators, everything that Unicode calls
 /// `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt: marks of direction, joiners, variation selectors,
@@ -49,7 +49,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// `text` of another party as it stands between quotes in a message: escaped as Rust writes strings, and every unsafe
+/// Untrusted `text` for use between quotes in a message: escaped as Rust writes strings, and every unsafe
 /// character that Rust lets through as well.
 ///
 /// ```
@@ -71,7 +71,7 @@ pub fn excerpt(text: &str) -> String {
     quote(&text.chars().take(EXCERPT_CHARS).collect::<String>())
 }
 
-/// How much of another party's text stands in a message, in characters.
+/// The longest untrusted text in a message, in characters.
 const EXCERPT_CHARS: usize = 80;
 
 /// `text` with every unsafe character as JSON writes it, `\u001b`: for JSON on one line, where such characters

@@ -1,4 +1,4 @@
-//! What is left of a pass after every narrowing that hallpass wrote: for showing, never for deciding.
+//! The rights that remain of a pass after every narrowing that hallpass wrote: for display, never for decisions.
 
 use serde::Serialize;
 
@@ -10,20 +10,20 @@ use crate::{
     },
 };
 
-/// What is left of a pass.
+/// The remaining rights of a pass, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Left {
-    /// What it still names, in words. Constraints on arguments stand with the blocks that require them.
+    /// The remaining rights. Constraints on arguments are shown with the blocks that require them.
     pub rights: Vec<String>,
-    /// Whether only what changes nothing is left.
+    /// Whether only read-only calls remain.
     pub read_only: bool,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// How often it may still be handed on; `None` for a pass that is bound to no key.
+    /// How often it may still be handed on; `None` for a pass that is not bound to a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegations: Option<usize>,
-    /// How many checks there are that hallpass did not write: they may allow less than is said here.
+    /// The number of checks that hallpass did not write: they may allow less than is shown here.
     pub other_checks: usize,
 }
 

@@ -1,6 +1,6 @@
-//! The one fold over the checks of a pass: what it still names, and what its checks demand beside.
+//! The fold over the checks of a pass: the rights that it still has, and the other demands of its checks.
 //!
-//! [`Left`](crate::token::Left) says the result in words, [`Remaining`](crate::token::Remaining) as rights.
+//! [`Left`](crate::token::Left) formats the result as text, [`Remaining`](crate::token::Remaining) as rights.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::{
     token::{NamedRight, PassClaims, datalog::Target, shape::Shape, wire::Wire},
 };
 
-/// What the checks of a pass leave of its rights.
+/// The rights of a pass after its checks.
 pub(super) struct Narrowed {
-    /// What the pass still names, after every list of targets.
+    /// The remaining rights, after every list of targets.
     pub(super) rights: BTreeSet<NamedRight>,
-    /// What its other checks demand, in order, each with its block.
+    /// The demands of its other checks, in order, each with its block.
     pub(super) demands: Vec<(usize, Shape)>,
-    /// How many checks cannot be read.
+    /// The number of checks that cannot be read.
     pub(super) unread: usize,
 }
 

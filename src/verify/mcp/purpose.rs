@@ -1,4 +1,4 @@
-//! What a message is for, in both directions.
+//! The purpose of a message, in both directions.
 
 use hallpass_core::{
     base::{ReasonCode, text::excerpt},
@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::mcp::{ErrorCode, Rejection};
 
-/// What a client's message is for.
+/// The purpose of a client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
     /// It names a tool, a prompt or a resource: it must be cleared.
     Calls {
-        /// What is called.
+        /// The kind of thing that is called.
         kind: Kind,
         /// The tool's or prompt's name, or the resource's URI.
         name: String,
@@ -31,7 +31,7 @@ pub enum Purpose {
     Neutral,
 }
 
-/// What a server's message is for.
+/// The purpose of a server's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerPurpose {
@@ -89,7 +89,7 @@ pub(super) fn of_client(members: &Map<String, Value>) -> Result<Purpose, Rejecti
 pub(super) fn of_server(members: &Map<String, Value>) -> Result<ServerPurpose, Rejection> {
     let Some(method) = method(members)? else {
         let is_error = members.contains_key("error");
-        // An error that answers no readable request has a null id, or none.
+        // An error for an unreadable request has a null id, or none.
         if is_error && members.get("id").is_none_or(Value::is_null) {
             only_members(members, &["jsonrpc", "id", "error"])?;
             outcome(members)?;
@@ -211,7 +211,7 @@ fn plain_members(params: &Map<String, Value>) -> Result<(), Rejection> {
     };
     if params.keys().any(is_spoof) {
         return Err(bad_params(
-            "`params` has a member that could be taken for another",
+            "`params` has a member that could be confused with another",
         ));
     }
     Ok(())
@@ -260,5 +260,5 @@ const SERVER_NOTIFICATIONS: [&str; 10] = [
     "notifications/tools/list_changed",
 ];
 
-/// Members of `params` and `ref` that decide what is called.
+/// Members of `params` and `ref` that determine the call.
 const DECISIVE: [&str; 5] = ["name", "arguments", "uri", "ref", "type"];
