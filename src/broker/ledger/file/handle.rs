@@ -65,7 +65,7 @@ impl<E: ChainEvent> FileLedger<E> {
     pub fn shorten<F>(
         &self,
         bytes: u64,
-        forget: &mut dyn FnMut(&[Record<E>]) -> Result<(), F>,
+        forget: retention::Forget<'_, E, F>,
     ) -> Result<Option<u64>, ShortenError<F>> {
         retention::shorten(&self.journal.reader(), bytes, forget)
     }

@@ -73,6 +73,9 @@ pub enum ShortenError<F> {
     Forget(F),
 }
 
+/// Receives records before the segments that hold them are removed.
+pub(crate) type Forget<'f, E, F> = &'f mut dyn FnMut(&[Record<E>]) -> Result<(), F>;
+
 /// Removes the oldest segments until the others have at most `bytes`; returns the last record that went. Before a
 /// segment goes its records are given to `forget`, some at a time. Blocks on the disk.
 ///
@@ -82,7 +85,7 @@ pub enum ShortenError<F> {
 pub(super) fn shorten<E: ChainEvent, F>(
     reader: &Reader<E>,
     bytes: u64,
-    forget: &mut dyn FnMut(&[Record<E>]) -> Result<(), F>,
+    forget: Forget<'_, E, F>,
 ) -> Result<Option<u64>, ShortenError<F>> {
     let segments = reader.segments();
     let (mut total, mut went) = (reader.total_bytes(), None);

@@ -86,6 +86,9 @@ pub(super) struct Views<E> {
     pub(super) take_snapshot: Option<TakeSnapshot>,
 }
 
+/// The queue that the writers take from, and their threads.
+pub(super) type Started<E> = (Arc<Queue<E>>, Vec<JoinHandle<()>>);
+
 /// Starts the writers after `reader`'s head, a record of `last_at`; they end when the queue that is returned
 /// was closed and is empty.
 pub(super) fn spawn<E: ChainEvent>(
@@ -93,7 +96,7 @@ pub(super) fn spawn<E: ChainEvent>(
     reader: Reader<E>,
     (options, last_at): (&Options, Timestamp),
     views: Views<E>,
-) -> io::Result<(Arc<Queue<E>>, Vec<JoinHandle<()>>)> {
+) -> io::Result<Started<E>> {
     let bounds = Bounds {
         calls: options.batch_calls,
         bytes: options.batch_bytes,

@@ -39,12 +39,12 @@ mod fixture;
 mod follow;
 mod indexed;
 mod keys;
+mod postings;
 mod prune;
 mod query;
 mod reading;
 mod store;
 mod values;
-mod views;
 mod whole;
 mod window;
 
