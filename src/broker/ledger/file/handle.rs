@@ -11,7 +11,7 @@ use crate::{
             Apply, Journal, JournalError, Keep, OpenError, ReadError, Recovered, ShortenError,
             retention,
         },
-        record::{Head, Record},
+        record::Head,
         seam::{AppendError, Appending, Ledger, Position, ReadRecords},
     },
 };

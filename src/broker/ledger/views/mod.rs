@@ -51,8 +51,8 @@ mod window;
 pub use error::{IndexError, Trouble};
 pub use follow::Follower;
 pub use indexed::{Indexed, Lookup};
+pub use postings::Carried;
 pub use query::TaskSummary;
-pub use views::Carried;
 pub use whole::{FoundPage, Views};
 pub use window::{Filter, Order, Verdict, Window};
 
