@@ -52,8 +52,10 @@ fn open_with(
 }
 
 fn segments_of(bytes: u64) -> Options {
-    let mut options = Options::default();
-    options.segment_bytes = bytes;
+    let options = Options {
+        segment_bytes: bytes,
+        ..Options::default()
+    };
     options
 }
 
