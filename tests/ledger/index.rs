@@ -52,11 +52,10 @@ fn open_with(
 }
 
 fn segments_of(bytes: u64) -> Options {
-    let options = Options {
+    Options {
         segment_bytes: bytes,
         ..Options::default()
-    };
-    options
+    }
 }
 
 fn window(order: Order, after: Option<u64>, limit: usize) -> Window {

@@ -20,11 +20,10 @@ use support::records::note;
 const SEGMENT_BYTES: u64 = 1500;
 
 fn options() -> Options {
-    let options = Options {
+    Options {
         segment_bytes: SEGMENT_BYTES,
         ..Options::default()
-    };
-    options
+    }
 }
 
 fn open(dir: &Path) -> Result<(Journal, Vec<Record>), OpenError> {
