@@ -161,7 +161,7 @@ fn verifier(root: &RootKey, now: Timestamp, manifest: Manifest) -> Verifier {
         checkpoint_key: None,
         checkpoint_key_chain: Vec::new(),
     };
-    verifier.accept_key_document(&document).unwrap();
+    verifier.accept_key_document(&document.into()).unwrap();
     let frame = Frame {
         v: hallpass_core::base::format::Format::One,
         iss,

@@ -104,7 +104,7 @@ pub fn verifier(cached_signatures: usize) -> Verifier {
         checkpoint_key: None,
         checkpoint_key_chain: Vec::new(),
     };
-    verifier.accept_key_document(&document).unwrap();
+    verifier.accept_key_document(&document.into()).unwrap();
     let frame = Frame {
         v: hallpass_core::base::format::Format::One,
         iss,

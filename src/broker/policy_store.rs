@@ -81,6 +81,12 @@ impl Policies {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Puts `set` into force without a record.
+    #[cfg(test)]
+    pub(crate) fn put(&self, set: Arc<PolicySet>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = set;
+    }
+
     fn replace(&self, set: PolicySet) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
     }

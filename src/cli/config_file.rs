@@ -63,13 +63,10 @@ impl ConfigFile {
     }
 
     pub(super) fn overrides(&self) -> Overrides {
-        Overrides {
-            config: self.config.clone(),
-            issuer: self.issuer.clone(),
-            data_dir: self.data_dir.clone(),
-            policy_dir: self.policy_dir.clone(),
-            ..Overrides::default()
-        }
+        Overrides::new(self.config.clone())
+            .flag("--issuer", self.issuer.as_deref())
+            .flag("--data-dir", self.data_dir.as_deref())
+            .flag("--policy-dir", self.policy_dir.as_deref())
     }
 }
 

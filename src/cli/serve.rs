@@ -91,16 +91,16 @@ impl Serve {
     }
 
     fn overrides(&self) -> Overrides {
-        Overrides {
-            listen: self.listen.clone(),
-            admin_listen: self.admin_listen.clone(),
-            dangerous_plain_http: self.dangerous_plain_http,
-            tls_certificate: self.tls_certificate.clone(),
-            tls_private_key: self.tls_private_key.clone(),
-            log_format: self.log_format.clone(),
-            log_filter: self.log_filter.clone(),
-            ..self.config.overrides()
-        }
+        let plain_http = self.dangerous_plain_http.then_some("true");
+        self.config
+            .overrides()
+            .flag("--listen", self.listen.as_deref())
+            .flag("--admin-listen", self.admin_listen.as_deref())
+            .flag("--dangerous-plain-http", plain_http)
+            .flag("--tls-certificate", self.tls_certificate.as_deref())
+            .flag("--tls-private-key", self.tls_private_key.as_deref())
+            .flag("--log-format", self.log_format.as_deref())
+            .flag("--log-filter", self.log_filter.as_deref())
     }
 }
 
@@ -447,7 +447,26 @@ const MAX_OPENAPI_BYTES: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches as _;
+
     use super::*;
+    use crate::server::config::{Kind, SETTINGS};
+
+    #[test]
+    fn every_flag_of_the_table_reaches_the_configuration() {
+        for setting in SETTINGS {
+            let Some(flag) = setting.flag else { continue };
+            let is_switch = setting.kind == Kind::Boolean;
+            let line = ["serve", flag, "x"];
+            let line = line.iter().take(if is_switch { 2 } else { 3 });
+            let command = Serve::augment_args(clap::Command::new("serve"));
+            let matches = command.try_get_matches_from(line).unwrap();
+            let serve = Serve::from_arg_matches(&matches).unwrap();
+            let value = if is_switch { "true" } else { "x" };
+            let expected = Overrides::default().flag(flag, Some(value));
+            assert_eq!(serve.overrides(), expected, "{flag}");
+        }
+    }
 
     #[test]
     fn a_server_that_nobody_configured_has_the_figures_of_the_configuration() {

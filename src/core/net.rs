@@ -1,39 +1,36 @@
-//! The HTTP client: how every client of hallpass is set up, and how an answer is read within bounds.
+//! The configuration of every HTTP client in hallpass, and bounded reading of response bodies.
 //!
-//! SECURITY: a credential goes to the place that it is meant for. So no client follows redirects, sends a referrer,
-//! or repeats a request by itself, and none decodes a compressed body, which can be far longer than it looks.
+//! SECURITY: a credential is sent only to its intended host. So no client follows redirects, sends a referrer,
+//! or retries a request by itself, and none decompresses a body, which may expand without bound.
 
 use std::{fmt, time::Duration};
 
 use reqwest::{Certificate, ClientBuilder, Response, redirect, retry};
 
-/// What differs between clients.
+/// The settings that differ between clients.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever sets up a client must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct ClientSettings {
-    /// Whose TLS certificates are trusted.
+    /// The trusted certificate authorities.
     pub roots: Roots,
     /// Whether proxies are used.
     pub proxies: Proxies,
-    /// Whether connections are kept.
+    /// Whether connections are reused.
     pub connections: Connections,
-    /// TCP and TLS must be set up in this time.
+    /// The timeout for opening a connection, TLS included.
     pub connect_timeout: Duration,
-    /// The longest silence while an answer arrives; `None`: the caller bounds it.
+    /// The longest pause between two reads of a response; `None` when the caller sets its own deadline.
     pub read_timeout: Option<Duration>,
 }
 
-/// Whose TLS certificates a client trusts.
-#[expect(clippy::exhaustive_enums, reason = "every client chooses")]
+/// The certificate authorities that a client trusts.
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Roots {
-    /// Those of the machine's authorities.
+    /// The authorities of the operating system.
     Machine,
-    /// Those of these authorities alone.
+    /// These authorities only.
     Only(Vec<Certificate>),
-    /// Those of the machine's authorities and of these.
+    /// The authorities of the operating system, and these.
     MachineAnd(Vec<Certificate>),
 }
 
@@ -49,25 +46,25 @@ impl fmt::Debug for Roots {
 
 /// Whether a client uses proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "every client chooses")]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Proxies {
-    /// It connects to the host that is asked.
+    /// It connects to the host directly.
     Never,
-    /// It uses those that the environment names.
+    /// It uses the proxies from the environment variables.
     FromEnvironment,
 }
 
-/// Whether a client keeps connections.
+/// Whether a client reuses connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "every client chooses")]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Connections {
-    /// HTTP/1.1, a new connection for each request: a pooled one may be dead without saying so.
+    /// HTTP/1.1, a new connection for each request: a pooled one may be dead unnoticed.
     OneEach,
-    /// HTTP/1.1 or 2, connections are used again.
+    /// HTTP/1.1 or 2, with a connection pool.
     Reused,
 }
 
-/// A client builder with these settings. The caller adds what is its own, such as a resolver.
+/// A client builder with these settings. The caller adds the rest, such as a resolver.
 pub fn client(settings: ClientSettings) -> ClientBuilder {
     let mut client = reqwest::Client::builder()
         .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
@@ -95,7 +92,7 @@ pub fn client(settings: ClientSettings) -> ClientBuilder {
     }
 }
 
-/// The certificates in `pem`; `None` when there is none, or what is there is no certificate.
+/// The certificates in `pem`; `None` when there is none, or one is invalid.
 #[must_use]
 pub fn certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
     Certificate::from_pem_bundle(pem)
@@ -107,7 +104,7 @@ pub fn certificates(pem: &[u8]) -> Option<Vec<Certificate>> {
 ///
 /// # Errors
 ///
-/// When it is longer than `max_bytes`, or breaks off.
+/// When it is longer than `max_bytes`, or the connection fails.
 pub async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, ReadError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(ReadError::Broken)? {
@@ -119,14 +116,14 @@ pub async fn read(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, R
     Ok(body)
 }
 
-/// A body that was not read.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
-#[expect(clippy::exhaustive_enums, reason = "every client answers both")]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum ReadError {
-    /// It is longer than the caller reads.
-    #[error("the answer is too long")]
+    /// It is longer than the caller's limit.
+    #[error("the response is too long")]
     TooLong,
     /// The connection failed.
-    #[error("the answer broke off: {0}")]
+    #[error("the response was cut short: {0}")]
     Broken(reqwest::Error),
 }

@@ -1,4 +1,4 @@
-//! OpenAPI schemas of the words that requests and answers are made of: each is described once, here.
+//! OpenAPI schemas of the types that requests and responses are made of. Each is described once, here.
 
 use std::borrow::Cow;
 
@@ -55,19 +55,19 @@ string_schema! {
     ids::StewardId = "StewardId", "A steward, opaque: never a person's name.", pattern "^stw_[0-9a-f]{32}$";
     ids::TaskId = "TaskId", "A task.", pattern "^tsk_[0-9a-f]{32}$";
     ids::RequestId = "RequestId", "A request.", pattern "^req_[0-9a-f]{32}$";
-    ids::ReportId = "ReportId", "A verifier's report, unique: what is sent twice counts once.", pattern "^rpt_[0-9a-f]{32}$";
+    ids::ReportId = "ReportId", "The unique id of a verifier's report: a report that is sent twice counts once.", pattern "^rpt_[0-9a-f]{32}$";
     ids::ToolName = "ToolName", "The exact name of a tool or prompt.", pattern "^[A-Za-z0-9_./-]{1,128}$";
     ids::ServerUri = "ServerUri", "A server's canonical resource URI.", format "uri";
     ids::IssuerUri = "IssuerUri", "A broker, by its issuer URI.", format "uri";
-    ids::RevocationId = "RevocationId", "A block of a token: what to revoke it by.", pattern "^[0-9a-f]{128}$";
+    ids::RevocationId = "RevocationId", "The id of a token's block, by which it can be revoked.", pattern "^[0-9a-f]{128}$";
     Digest = "Digest", "A SHA-256 digest in hex.", pattern "^[0-9a-f]{64}$";
     Timestamp = "Timestamp", "A time in UTC (RFC 3339).", format "date-time";
     TraceParent = "TraceParent", "A W3C `traceparent`.";
-    ReasonCode = "ReasonCode", "Why something was refused: one stable word.";
+    ReasonCode = "ReasonCode", "The stable code of a refusal.";
     Pointer = "Pointer", "A JSON pointer to an argument.", format "json-pointer";
-    ResourceTree = "ResourceTree", "A resource URI with all that is below it.";
+    ResourceTree = "ResourceTree", "A resource URI and everything below it.";
     NamePattern = "NamePattern", "The name of a tool or prompt; `*` stands for any run of characters.";
-    CalledName = "CalledName", "The name of what was called, or `sha256:` and its digest when it is too long to be kept.";
+    CalledName = "CalledName", "The name of what was called, or `sha256:` and its digest when it is too long to store.";
 }
 
 #[cfg(feature = "issuer")]

@@ -1,6 +1,6 @@
-//! What hallpass's own broker and command need of a verifier and no server author does.
+//! The verifier's API for hallpass's own broker and command line; server authors do not need it.
 //!
-//! **No part of the public interface**: it is hidden from the documentation and changes without notice.
+//! **Not part of the public interface**: it is hidden from the documentation and changes without notice.
 //! Nothing here allows a call.
 
 use crate::{Denial, Pass, Verifier};
@@ -20,7 +20,7 @@ pub fn verify_without_possession(verifier: &Verifier, token: &str) -> Result<Pas
     verifier.verify_without_possession(token)
 }
 
-/// What the pass says, down to its rights.
+/// The claims of the pass, including its rights.
 #[must_use]
 pub fn verified(pass: &Pass) -> &VerifiedPass {
     pass.verified()

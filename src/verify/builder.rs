@@ -1,4 +1,4 @@
-//! How a verifier is set up.
+//! The verifier's builder.
 
 use std::{
     sync::{Arc, RwLock},
@@ -18,7 +18,7 @@ use hallpass_core::{
     token::{MAX_PASS_BYTES, manifest::Manifest},
 };
 
-/// A verifier refuses when its newest word from the broker is older than this.
+/// A verifier refuses when its newest frame from the broker is older than this.
 pub const DEFAULT_STALENESS_BOUND: Duration = Duration::from_secs(60);
 
 /// Builds a [`Verifier`].
@@ -38,9 +38,9 @@ pub struct VerifierBuilder {
 }
 
 impl Verifier {
-    /// Starts to build a verifier for the server that `manifest` describes. It believes the broker
-    /// `issuer`, and of it only what the feed key with this JWK thumbprint (RFC 7638) signed, or a
-    /// key that one vouched for.
+    /// Starts to build a verifier for the server that `manifest` describes. It trusts the broker
+    /// `issuer`, and only documents signed by the feed key with this JWK thumbprint (RFC 7638), or by a
+    /// key that it vouched for.
     #[must_use]
     pub fn builder(
         issuer: IssuerUri,
@@ -68,15 +68,15 @@ impl VerifierBuilder {
         }
     }
 
-    /// Refuse when the newest word from the broker is older than this; 60 seconds by default.
+    /// Refuse when the newest frame from the broker is older than this; 60 seconds by default.
     #[must_use]
     pub const fn staleness_bound(mut self, bound: Duration) -> Self {
         self.staleness_bound = bound;
         self
     }
 
-    /// Refuse a call whose checks take longer than this; 250 ms by default. The profile bounds what
-    /// they cost, so this is for a machine that has no time: the token may be good.
+    /// Refuse a call whose checks take longer than this; 250 ms by default. The profile already bounds
+    /// their cost, so only an overloaded machine reaches this limit, with a valid token.
     #[must_use]
     pub const fn max_evaluation_time(mut self, time: Duration) -> Self {
         self.max_evaluation_time = time;
@@ -97,15 +97,15 @@ impl VerifierBuilder {
         self
     }
 
-    /// How many checked tokens are remembered; 1,024 by default. One that is longer than a broker
-    /// mints, because of its appended blocks, counts as often as its length exceeds that.
+    /// The number of verified tokens to cache; 1,024 by default. A token that is longer than a broker
+    /// mints, because of its appended blocks, counts several times, in proportion to its length.
     #[must_use]
     pub const fn cached_signatures(mut self, count: usize) -> Self {
         self.cached_signatures = count;
         self
     }
 
-    /// Takes proofs of possession for `url` as well as for the server's URI: for a server that
+    /// Accepts proofs of possession for `url` as well as for the server's URI: for a server that
     /// clients reach at another address than the one it is registered under. May be given again.
     #[must_use]
     pub fn also_reached_at(mut self, url: impl Into<String>) -> Self {
@@ -113,16 +113,16 @@ impl VerifierBuilder {
         self
     }
 
-    /// How many proofs of possession are remembered in each 65 seconds, a quarter of them for the passes of
-    /// one agent at the most; 262,144 by default, some 20 MB. When there is no more room, proofs are refused.
+    /// The number of used proofs of possession to remember in each 65 seconds, at most a quarter of them for
+    /// the passes of one agent; 262,144 by default, some 20 MB. When the store is full, proofs are refused.
     #[must_use]
     pub const fn remembered_proofs(mut self, count: usize) -> Self {
         self.remembered_proofs = count;
         self
     }
 
-    /// Wants a nonce of this server in each proof of possession (RFC 9449 section 9): a proof made
-    /// in advance is then good for two minutes at most.
+    /// Requires a nonce of this server in each proof of possession (RFC 9449 section 9): a proof made
+    /// in advance is then valid for two minutes at most.
     #[must_use]
     pub fn require_proof_nonce(mut self) -> Self {
         self.nonces = Some(Nonces::generate());

@@ -1,4 +1,4 @@
-//! Signatures: whether a known root key signed a pass, before anything else is checked.
+//! Signatures: checks that a known root key signed a pass, before anything else.
 
 use crate::Denial;
 use hallpass_core::{
@@ -11,7 +11,7 @@ use hallpass_core::{
     wire::document::KeyDocument,
 };
 
-/// Reads `token` when one of the root keys of `document` signed it for the broker of `document`.
+/// Reads `token` if a root key of `document` signed it for the document's broker.
 ///
 /// It checks neither revocation nor time nor audience: a [`Verifier`](crate::Verifier) does.
 ///
@@ -31,7 +31,7 @@ pub fn verify_signatures(document: &KeyDocument, token: &str) -> Result<Verified
     Ok(pass)
 }
 
-/// The pass, its signatures checked, with the key that they hold under.
+/// Checks the signatures; returns the pass and the key that signed it.
 pub(super) fn genuine(
     token: &str,
     root_key: impl FnOnce(KeyId) -> Option<PublicKey>,

@@ -1,6 +1,6 @@
 //! For holders: narrow a pass, hand it on, and prove possession of its key. Offline.
 //!
-//! A holder is an agent, a sub-agent, or the client of one. A pass that is bound to no key is
+//! A holder is an agent, a sub-agent, or the client of one. A pass that is not bound to a key is
 //! narrowed with [`attenuate`]; one that is bound to a key is handed on with [`delegate`], and each
 //! request with it carries a proof from [`sign_proof`].
 //!
@@ -23,7 +23,7 @@
 
 use std::fmt;
 
-use crate::{Denial, genuine::verify_signatures};
+use crate::{Denial, KeyDocument, genuine::verify_signatures};
 use hallpass_core::{
     base::{
         digest::Digest,
@@ -33,7 +33,6 @@ use hallpass_core::{
     },
     possession::{self, ProofContent},
     token::{self, UnverifiedPass, VerifiedPass},
-    wire::document::KeyDocument,
 };
 
 pub use hallpass_core::{
@@ -47,11 +46,11 @@ pub use hallpass_core::{
     },
 };
 
-/// Shows what a token says, block by block, in words. Its signatures are **not** checked.
+/// Shows the content of a token, block by block, as text. Its signatures are **not** checked.
 ///
 /// # Errors
 ///
-/// Refuses what is not a token inside the profile.
+/// Refuses text that is not a token inside the profile.
 pub fn inspect(token: &PassToken) -> Result<Summary, ProfileError> {
     UnverifiedPass::parse(token.expose()).map(|pass| pass.dangerous_unverified_summary())
 }
@@ -68,10 +67,10 @@ pub fn inspect(token: &PassToken) -> Result<Summary, ProfileError> {
 /// Refuses a token outside the profile, one that none of the document's keys signed, and one that
 /// another broker issued.
 pub fn check_signatures(document: &KeyDocument, token: &PassToken) -> Result<SignedPass, Denial> {
-    verify_signatures(document, token.expose()).map(SignedPass)
+    verify_signatures(document.read(), token.expose()).map(SignedPass)
 }
 
-/// A pass whose signatures were checked, and nothing else of it.
+/// A pass of which only the signatures were checked.
 ///
 /// It cannot be used to allow a call: a [`Verifier`](crate::Verifier) clears what it verified itself.
 ///
@@ -103,7 +102,7 @@ impl SignedPass {
         self.0.blocks()
     }
 
-    /// The key that it is bound to now; `None` for a pass bound to no key.
+    /// The key that it is bound to now; `None` for a pass that is not bound to a key.
     #[must_use]
     pub fn holder(&self) -> Option<&HolderKey> {
         self.0.holder().map(token::HolderChain::leaf)
@@ -128,7 +127,7 @@ impl fmt::Debug for SignedPass {
     }
 }
 
-/// To whom a pass is handed on, and with how much of it.
+/// The recipient of a delegated pass, and the rights that it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delegation {
@@ -136,16 +135,16 @@ pub struct Delegation {
     pub agent: AgentId,
     /// The delegate's key: the only one that can use the result.
     pub key: HolderKey,
-    /// What the delegate may do less than the holder; an empty one takes nothing away.
+    /// The restrictions of the delegate; an empty one keeps all rights.
     pub narrowing: Narrowing,
-    /// How many times more it may be handed on.
+    /// How many more times it may be handed on.
     pub may_delegate: u8,
     /// Whether the result can be used and neither narrowed nor handed on.
     pub use_only: bool,
 }
 
 impl Delegation {
-    /// Hands all of a pass to `agent`, who may not hand it on.
+    /// Delegates all rights to `agent`, which may not hand the pass on.
     #[must_use]
     pub fn new(agent: AgentId, key: HolderKey) -> Self {
         Self {
@@ -165,7 +164,7 @@ impl Delegation {
 ///
 /// # Errors
 ///
-/// See [`DelegateError`]; nothing is appended by halves.
+/// See [`DelegateError`]. On an error nothing is appended.
 pub fn delegate(
     pass: &SignedPass,
     holder: &PrivateKey,
@@ -181,7 +180,7 @@ pub fn delegate(
     token::delegate(&pass.0, holder, &delegation)
 }
 
-/// What a proof of possession is to say (RFC 9449), for one request.
+/// The content of a proof of possession (RFC 9449) for one request.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Proof<'p> {
@@ -195,7 +194,7 @@ pub struct Proof<'p> {
     pub now: Timestamp,
     /// The nonce from the server's last `DPoP-Nonce` header.
     pub nonce: Option<&'p str>,
-    /// The digest of the one call that it is for, from [`call_digest`].
+    /// The digest of the one call that the proof is valid for, from [`call_digest`].
     pub call: Option<Digest>,
 }
 

@@ -3,7 +3,7 @@
 //! - Every call that reaches a tool was allowed by a pass: this tool, these arguments, this task, now.
 //! - A revoked pass is refused within seconds, and everything is refused when the broker is silent.
 //! - Each refusal says which block of the pass refused and why; each allowed call has a [`Permit`]
-//!   with the agent, its task and the person whom it acts for.
+//!   with the agent, its task and the person for whom it acts.
 //!
 //! # A guarded server
 //!
@@ -46,13 +46,13 @@
 //! | input | command on the broker's side |
 //! | --- | --- |
 //! | issuer, feed key thumbprint | `hallpass keys show-pin` prints both |
-//! | manifest | `hallpass server show ledger --json`, member `manifest`. With `feed`, [`Manifest::new`] is enough: the first frame brings the registered one |
+//! | manifest | `hallpass server show ledger --json`, member `manifest`. With `feed`, [`Manifest::new`] is enough: the first frame contains the registered one |
 //! | verifier token | `hallpass operator add ledger-verifier --role verifier --server ledger --ttl 90d --token-out verifier.token` |
 //! | state file | the feed client writes it; keep it over restarts |
 //!
 //! # Features
 //!
-//! | feature | adds | brings |
+//! | feature | adds | dependencies |
 //! | --- | --- | --- |
 //! | none | [`Verifier`], [`mcp`], [`holder`] | no I/O, no runtime |
 //! | `feed` | [`feed`]: keys, manifest and revocations from the broker; decision reports to it | tokio, reqwest |
@@ -83,15 +83,15 @@
 //!   argument limits, every narrowing. It gives a [`Permit`], which nothing else makes.
 //! - A **refusal** is a no with every reason ([`Refusal`], [`ReasonCode`]). A **fault** means that
 //!   nothing can be decided now ([`Fault`]). Both are a [`Denial`], and both fail closed.
-//! - **Staleness.** What the verifier knows comes in signed frames, with a heartbeat every 5 seconds.
+//! - **Staleness.** The broker sends the verifier signed frames, with a heartbeat every 5 seconds.
 //!   When the newest frame is older than the [bound](DEFAULT_STALENESS_BOUND) of 60 seconds, every
 //!   decision is a fault. A new verifier refuses everything until its first frame.
-//! - **Revocation** is looked at in every call, not only when a token is verified: by token, task,
+//! - **Revocation** is checked at every call, not only when a token is verified: by token, task,
 //!   agent, steward, server and key. A stream ends with its pass.
-//! - **Possession.** A pass that is bound to a key counts only with a proof by that key (DPoP, RFC
+//! - **Possession.** A pass that is bound to a key is accepted only with a proof by that key (DPoP, RFC
 //!   9449): [`Verifier::verify_with_proof`]. The layer does this by itself.
-//! - **The manifest** says which tools only read, and which arguments are paths or URLs. What a server
-//!   or a caller says at run time is not believed.
+//! - **The manifest** says which tools are read-only, and which arguments are paths or URLs. Statements
+//!   of a server or a caller at run time are not trusted.
 //!
 //! A verifier performs no I/O and reads time from the [`Clock`] that it is given. It makes no
 //! statement about what a tool does with an allowed call.
@@ -109,6 +109,7 @@ mod builder;
 pub mod feed;
 mod genuine;
 pub mod holder;
+mod key_document;
 pub mod mcp;
 mod permit;
 mod reporting;
@@ -135,17 +136,15 @@ pub use hallpass_core::{
     },
     possession::Presented,
     token::{Call, Hop, manifest::Manifest, rights::Kind},
-    wire::{
-        DocumentError,
-        document::{KeyDocument, RootKeyEntry},
-    },
+    wire::DocumentError,
 };
+pub use key_document::KeyDocument;
 pub use permit::{Denial, Fault, Permit, Refusal, RefusingHop};
 pub use reporting::ReportSink;
 pub use state::{FrameError, Memory};
 pub use verifier::{Pass, Verifier};
 
-/// What a server offers: the parts of a [`Manifest`].
+/// The parts of a [`Manifest`].
 pub mod manifest {
     pub use hallpass_core::{
         base::ids::{ServerName, ToolName},

@@ -1,4 +1,4 @@
-//! The answers: a permit for one call, or a denial with every reason.
+//! The results of a decision: a permit for one call, or a denial with every reason.
 
 use std::fmt;
 
@@ -37,19 +37,19 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The server that the call is at.
+    /// The called server.
     #[must_use]
     pub const fn server(&self) -> &ServerUri {
         &self.server
     }
 
-    /// What kind of thing may be called.
+    /// The kind of thing that may be called.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What may be called.
+    /// The name of the tool or prompt, or the URI of the resource.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -67,25 +67,25 @@ impl Permit {
         &self.agent
     }
 
-    /// On whose behalf it acts: the steward who answers for it, or the person whom the task was proven to be for.
+    /// The person for whom the agent acts: its steward, or the proven subject of the task.
     #[must_use]
     pub const fn steward(&self) -> &StewardId {
         &self.steward
     }
 
-    /// The ids of the token's blocks, block 0 first: who narrowed it, hop by hop.
+    /// The ids of the token's blocks, block 0 first, one for each narrowing.
     #[must_use]
     pub fn chain(&self) -> &[RevocationId] {
         &self.chain
     }
 
-    /// Who was given the pass, hop by hop, as each holder before signed; empty when nobody was.
+    /// The delegates, as each holder before signed; empty for a pass that was not handed on.
     #[must_use]
     pub fn delegates(&self) -> &[Hop] {
         &self.delegates
     }
 
-    /// The key whose possession was proven; `None` for a pass bound to no key.
+    /// The key whose possession was proven; `None` for a pass that is not bound to a key.
     #[must_use]
     pub const fn holder(&self) -> Option<&HolderKey> {
         self.holder.as_ref()
@@ -106,18 +106,14 @@ impl Permit {
 
 /// Why a token or a call was denied.
 ///
-/// It is exhaustive on purpose: there is a no, and there is "cannot decide". If a third kind of
-/// answer ever appears, every caller should stop compiling and decide what to do with it. The kinds
-/// of refusal and of fault below it do grow.
+/// It is exhaustive on purpose: if a third kind of denial is ever added, every caller should stop
+/// compiling and handle it. The kinds of refusal and of fault below it may grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers should break when a new kind of answer appears"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Denial {
-    /// A no, with every reason. Never empty.
+    /// Refused, with every reason. Never empty.
     Refused(Vec<Refusal>),
-    /// It cannot be decided, and so it is refused.
+    /// It cannot be decided, so it is refused.
     Fault(Fault),
 }
 
@@ -161,7 +157,7 @@ impl fmt::Display for Denial {
 
 impl std::error::Error for Denial {}
 
-/// One reason of a no.
+/// One reason of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -170,10 +166,10 @@ pub struct Refusal {
     /// The block of the token that refused, counted from 0; `None` when no block did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<usize>,
-    /// Who handed the pass to whom in that block, when it is a delegation.
+    /// The delegation in that block, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop: Option<RefusingHop>,
-    /// What it says, for people. Holds names from the token and the manifest, never the token.
+    /// The explanation, for people. Holds names from the token and the manifest, never the token.
     pub detail: String,
 }
 
@@ -181,9 +177,9 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RefusingHop {
-    /// Who handed the pass on.
+    /// The delegator.
     pub from: AgentId,
-    /// To whom, as `from` calls it.
+    /// The delegate's name, as asserted by `from`.
     pub to: AgentId,
 }
 
@@ -197,7 +193,7 @@ impl Refusal {
         }
     }
 
-    /// What refused in `pass`, with the hop that it came from.
+    /// The refusals of `pass`, each with the hop that it came from.
     pub(super) fn of(pass: &VerifiedPass, failed: FailedCheck) -> Self {
         let hop = failed
             .block
@@ -214,7 +210,7 @@ impl Refusal {
         }
     }
 
-    /// Who refused and by which rule, in a sentence: ``block 2 (delegated by `planner` to `researcher`)
+    /// The block and the rule that refused, as a sentence: ``block 2 (delegated by `planner` to `researcher`)
     /// allows only tool `search_code` ``.
     #[must_use]
     pub fn explain(&self) -> String {
@@ -240,17 +236,17 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Why nothing can be decided.
+/// Why no decision is possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// No frame from the broker yet, or the newest is older than the staleness bound.
-    #[error("no current word from the broker; revocations could be missing")]
+    #[error("no recent frame from the broker; revocations could be missing")]
     FeedStale,
-    /// As many proofs of possession are remembered as can be: none more can be taken.
+    /// The store of used proofs of possession is full.
     #[error("too many proofs of possession in the last minute")]
     ProofGuardFull,
-    /// The engine ran out of its limits.
+    /// The engine exceeded its limits.
     #[error("the token took too long to evaluate")]
     RunLimit,
     /// The engine could not evaluate a check of the token.

@@ -1,6 +1,6 @@
-//! Decision reports: what a verifier sends its broker about the calls that it decided.
+//! Decision reports, which a verifier sends to its broker about the calls that it decided.
 //!
-//! Reporting decides nothing: a [`ReportSink`] is called after the decision, and never waited for.
+//! Reporting has no effect on decisions: a [`ReportSink`] is called after the decision and must not block.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The revocation set: what is revoked, in memory, exact.
+//! The revocation set, in memory. It is exact.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use hallpass_core::{
     wire::document::{RevocationEntry, Subjects},
 };
 
-/// Revoked subjects with their cut-off and the time until which they matter.
+/// Revoked subjects with their cut-off and their expiry.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Revocations {
     entries: HashMap<SubjectDigest, Entry>,
@@ -43,7 +43,7 @@ impl Revocations {
         }
     }
 
-    /// Forgets what no living pass can be concerned by.
+    /// Drops expired entries, which cannot affect an unexpired pass.
     pub(super) fn prune(&mut self, now: Timestamp) {
         self.entries.retain(|_, entry| entry.expires_at > now);
     }
@@ -52,7 +52,7 @@ impl Revocations {
         self.entries.len()
     }
 
-    /// Every reason for which `pass`, signed by `key` and used at `me`, is revoked.
+    /// Every revocation that applies to `pass`, signed by `key` and used at `me`.
     pub(super) fn refusals(&self, pass: &VerifiedPass, key: KeyId, me: &ServerUri) -> Vec<Refusal> {
         if self.entries.is_empty() {
             return Vec::new();

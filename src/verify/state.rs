@@ -1,4 +1,4 @@
-//! What a verifier knows from its broker: keys, manifest, revocations, and how old that is.
+//! A verifier's state from its broker: keys, manifest, revocations, and their age.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -18,13 +18,13 @@ use hallpass_core::{
     },
 };
 
-/// What a verifier remembers over a restart, so that nothing older is believed afterwards.
+/// The verifier's memory across restarts, so that no older frame is accepted afterwards.
 ///
 /// `feed::load_memory` reads it from a state file, which the feed client writes. A program without the feed
 /// client keeps the members itself.
 ///
 /// It holds no revocations and no permission to clear anything: a restarted verifier refuses
-/// until its broker has spoken.
+/// until it has received a frame.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
@@ -38,17 +38,17 @@ pub struct Memory {
     pub feed_keys: Vec<PublicKey>,
 }
 
-/// A frame or key document that was not believed. The verifier's state is as before.
+/// Why a frame or key document was refused. The verifier's state is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// No trusted feed key signed it, or it is no frame.
+    /// No trusted feed key signed it, or it is not a frame.
     #[error("no trusted feed key signed the frame")]
     Signature,
-    /// It is genuine, and this build cannot read it.
-    #[error("the broker's document is genuine and cannot be read: {problem}")]
+    /// The signature is valid, but this build cannot read the content.
+    #[error("the broker's document is signed correctly but cannot be read: {problem}")]
     Unreadable {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// It is of a format that this build does not read.
@@ -59,9 +59,9 @@ pub enum FrameError {
         /// The format.
         found: u64,
     },
-    /// The broker demands that a member is understood, and this build does not know the member.
+    /// The document's `crit` lists a member that this build does not know.
     #[error(
-        "the broker demands that `{member}` is understood, and this build does not know it: upgrade this verifier"
+        "the broker's document requires the member `{member}` (`crit`), which this build does not know: upgrade this verifier"
     )]
     Critical {
         /// The path of the member.
@@ -70,9 +70,9 @@ pub enum FrameError {
     /// It is from another broker or for another server.
     #[error("the frame is from another broker or for another server")]
     Address,
-    /// It is older than one that was accepted: a replay, or a broker that was set back.
+    /// It is older than one that was accepted: a replay, or a broker that was restored from a backup.
     #[error(
-        "the frame is older than one accepted before (sequence {given}, have {have}): was the broker restored from an old copy?"
+        "the frame is older than one accepted before (sequence {given}, have {have}): check whether the broker was restored from a backup"
     )]
     Older {
         /// The frame's sequence.
@@ -112,7 +112,7 @@ pub(super) struct State {
     heard: Option<Heard>,
 }
 
-/// When the newest frame came, by the broker's clock and by our own monotonic one.
+/// When the newest frame arrived, by the broker's clock and by the local monotonic clock.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
     signed_at: Timestamp,
@@ -150,7 +150,7 @@ impl State {
             .map(|entry| &entry.key)
     }
 
-    /// Why a pass that went through a suspended agent's hands is refused.
+    /// The refusal of a pass with a suspended agent among its holders.
     pub(super) fn refuse_suspended_holders(&self, pass: &VerifiedPass) -> Vec<Refusal> {
         let Some(chain) = pass.holder().filter(|_| !self.suspended_holders.is_empty()) else {
             return Vec::new();
@@ -164,9 +164,9 @@ impl State {
             .collect()
     }
 
-    /// The time that decides: the latest of the local clock and of the broker's time carried
-    /// forward by our own monotonic clock. A local clock set back revives nothing; one set
-    /// forward refuses until it is corrected.
+    /// The time for decisions: the later of the local clock and the broker's time carried forward
+    /// by the local monotonic clock. A local clock that is set back revives no pass; one that is set
+    /// forward causes refusals until it is corrected.
     pub(super) fn time(&self, clock: &dyn Clock) -> Timestamp {
         let carried = self.heard.map_or(
             Timestamp::from_unix_millis(self.memory.signed_at),
@@ -204,7 +204,7 @@ impl State {
         Err(FrameError::Signature)
     }
 
-    /// Takes over a verified frame, whole or not at all.
+    /// Applies a verified frame atomically.
     pub(super) fn accept(
         &mut self,
         frame: Frame,
@@ -261,16 +261,16 @@ impl State {
         }
         (self.memory.epoch, self.memory.sequence) = (frame.epoch, frame.sequence);
         self.memory.signed_at = frame.at.unix_millis();
-        // A frame signed no later than the last says nothing about now: sending it again must not
-        // make the state look younger than it is.
+        // A frame that was signed no later than the last one does not prove freshness: replaying it must
+        // not make the state look younger.
         if self.heard.is_none_or(|heard| heard.signed_at < frame.at) {
             self.heard = Some(Heard {
                 signed_at: frame.at,
                 monotonic: clock.monotonic(),
             });
         }
-        // By the broker's time and not by ours: a local clock that is set forward and corrected
-        // later must not have made this forget anything.
+        // By the broker's time, not the local clock: a local clock that was set forward for a while must
+        // not cause revocations to be dropped.
         self.revocations.prune(frame.at);
         Ok(())
     }

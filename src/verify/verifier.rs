@@ -1,4 +1,4 @@
-//! The verifier: one MCP server's judge.
+//! The verifier of one MCP server.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
-    Denial, Fault, FrameError, Memory, Permit, Refusal,
+    Denial, Fault, FrameError, KeyDocument, Memory, Permit, Refusal,
     genuine::{genuine, refuse_foreign, unknown_key},
     state::State,
 };
@@ -20,6 +20,7 @@ use hallpass_core::{
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         key::PublicKey,
+        text::excerpt,
         time::{Clock, Timestamp},
     },
     possession::{self, Nonces, ReplayGuard},
@@ -27,10 +28,9 @@ use hallpass_core::{
         Arguments, CLOCK_SKEW_SECONDS, Call, Evaluation, EvaluationFault, HolderChain, Hop,
         MAX_PASS_BYTES, RequestFacts, VerifiedPass, evaluate, manifest::Manifest, rights::Kind,
     },
-    wire::document::KeyDocument,
 };
 
-/// One MCP server's judge: verifies passes and clears calls from memory.
+/// Verifies passes and clears calls for one MCP server, from memory.
 ///
 /// Cheap to share behind an [`Arc`]; every method takes `&self`.
 pub struct Verifier {
@@ -42,13 +42,13 @@ pub struct Verifier {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state: RwLock<State>,
     pub(super) signatures: Cache<Digest, Arc<Signed>, ByLength>,
-    /// The URLs that proofs of possession may be for, in the form in which they are compared.
+    /// The accepted URLs of proofs of possession, in comparable form.
     pub(super) endpoints: Vec<String>,
     pub(super) nonces: Option<Nonces>,
     pub(super) proofs: ReplayGuard,
 }
 
-/// A pass whose signatures hold, with the key that they hold under.
+/// A pass with valid signatures, and the key that signed it.
 #[derive(Debug)]
 pub(super) struct Signed {
     pass: VerifiedPass,
@@ -56,23 +56,23 @@ pub(super) struct Signed {
     text_bytes: usize,
 }
 
-/// What a remembered token weighs: its text, since what is kept of it grows with that.
+/// The weight of a cached token: its length, since the cached data grows with it.
 #[derive(Debug, Clone)]
 pub(super) struct ByLength;
 
 impl Weighter<Digest, Arc<Signed>> for ByLength {
     fn weight(&self, _: &Digest, signed: &Arc<Signed>) -> u64 {
-        // Every entry has a price of its own, however short its token.
+        // Every entry has a fixed overhead.
         u64::try_from(signed.text_bytes.max(MAX_PASS_BYTES)).unwrap_or(u64::MAX)
     }
 }
 
-/// A pass that was verified by a [`Verifier`]. It may be revoked or expire at any moment: that is
-/// looked at again whenever a call is cleared.
+/// A pass that was verified by a [`Verifier`]. It may be revoked or expire at any moment: both are
+/// checked again whenever a call is cleared.
 #[derive(Clone)]
 pub struct Pass {
     signed: Arc<Signed>,
-    /// The call that the holder's proof is for, when it names one.
+    /// The call that the holder's proof names, if any.
     pub(super) proven_call: Option<Digest>,
 }
 
@@ -95,7 +95,7 @@ impl Pass {
         &self.verified().claims().agent
     }
 
-    /// On whose behalf the agent acts; see [`Permit::steward`].
+    /// The person for whom the agent acts; see [`Permit::steward`].
     #[must_use]
     pub fn steward(&self) -> &StewardId {
         &self.verified().claims().steward
@@ -107,13 +107,13 @@ impl Pass {
         self.verified().blocks()
     }
 
-    /// Who was given the pass, hop by hop, as each holder before signed; empty when nobody was.
+    /// The delegates, as each holder before signed; empty for a pass that was not handed on.
     #[must_use]
     pub fn delegates(&self) -> &[Hop] {
         self.verified().holder().map_or(&[], HolderChain::hops)
     }
 
-    /// The key that it is bound to now; `None` for a pass bound to no key.
+    /// The key that it is bound to now; `None` for a pass that is not bound to a key.
     #[must_use]
     pub fn holder(&self) -> Option<&HolderKey> {
         self.verified().holder().map(HolderChain::leaf)
@@ -125,7 +125,7 @@ impl Pass {
         self.verified().valid_until()
     }
 
-    /// What the broker's own crates read of it.
+    /// The claims, for the broker's own crates.
     pub(crate) fn verified(&self) -> &VerifiedPass {
         &self.signed.pass
     }
@@ -142,12 +142,11 @@ impl Verifier {
     ///
     /// A pass that is bound to a key is refused: it needs [`verify_with_proof`](Self::verify_with_proof).
     ///
-    /// Signatures that were checked before are remembered by the token's digest; everything else
-    /// is looked at each time.
+    /// Checked signatures are cached by the token's digest; everything else is checked each time.
     ///
     /// # Errors
     ///
-    /// A refusal with every reason; a fault when the newest word from the broker is too old.
+    /// A refusal with every reason; a fault when the newest frame from the broker is too old.
     pub fn verify(&self, token: &str) -> Result<Pass, Denial> {
         let pass = self.verify_without_possession(token)?;
         if pass.verified().holder().is_some() {
@@ -157,9 +156,9 @@ impl Verifier {
         Ok(pass)
     }
 
-    /// How long `pass` may still be used here: looks at revocation, time and audience, and at no call.
+    /// How long `pass` may still be used here: checks revocation, time and audience, but no call.
     ///
-    /// For requests that call nothing, such as `initialize` or `tools/list`, and for streams.
+    /// For requests without a call, such as `initialize` or `tools/list`, and for streams.
     ///
     /// # Errors
     ///
@@ -221,8 +220,8 @@ impl Verifier {
         let state = self.current_state()?;
         self.refuse_revoked(pass, &state)?;
         let (now, manifest) = (state.time(&*self.clock), Arc::clone(&state.manifest));
-        // A token takes as long as its holder likes, within the profile: neither the feed nor
-        // anybody else's call waits for it.
+        // The holder controls the cost of a token, within the profile, so neither the feed nor other
+        // calls may wait for it.
         drop(state);
         let (arguments, read_only) = self.in_manifest(call, &manifest)?;
         let call_proven = proves_call(pass, call)?;
@@ -240,15 +239,15 @@ impl Verifier {
         }
     }
 
-    /// Whether some call of `name` could be cleared now, whatever its arguments: what a list of
-    /// tools, prompts or resources should show to the holder of `pass`.
+    /// Whether some call of `name` could be cleared now, with any arguments: decides whether a list of
+    /// tools, prompts or resources shows it to the holder of `pass`.
     #[must_use]
     pub fn may_show(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
         if !self.names(pass, kind, name) {
             return false;
         }
         let call = Call::new(kind, name, None);
-        // The proof may be for one call; what is shown is not that call.
+        // The proof may name one call, which is not the listed one.
         let pass = &Pass {
             proven_call: None,
             ..pass.clone()
@@ -269,7 +268,7 @@ impl Verifier {
         }
     }
 
-    /// Whether the pass is for this server and names this: what can be said without asking any check.
+    /// Whether the pass is for this server and names this, without an evaluation of its checks.
     pub(super) fn names(&self, pass: &Pass, kind: Kind, name: &str) -> bool {
         let (call, arguments) = (Call::new(kind, name, None), Arguments::default());
         pass.verified().names(&self.request(
@@ -279,7 +278,7 @@ impl Verifier {
         ))
     }
 
-    /// Takes over a signed frame from the broker, whole or not at all.
+    /// Applies a signed frame from the broker atomically.
     ///
     /// # Errors
     ///
@@ -293,12 +292,13 @@ impl Verifier {
     }
 
     /// Learns the feed keys that the broker's key document proves to those trusted now; to the pinned one
-    /// when there are none yet, so that a retired key is not believed again.
+    /// when there are none yet, so that a retired key is not trusted again.
     ///
     /// # Errors
     ///
-    /// When the document is another broker's, or nothing in it leads from the pin.
+    /// When the document is from another broker, or has no chain from the pinned key.
     pub fn accept_key_document(&self, document: &KeyDocument) -> Result<(), FrameError> {
+        let document = document.read();
         if document.iss != self.issuer {
             return Err(FrameError::Address);
         }
@@ -324,37 +324,37 @@ impl Verifier {
         Ok(())
     }
 
-    /// What to keep over a restart; see [`VerifierBuilder::memory`](crate::VerifierBuilder::memory).
+    /// The memory to keep across restarts; see [`VerifierBuilder::memory`](crate::VerifierBuilder::memory).
     #[must_use]
     pub fn memory(&self) -> Memory {
         self.state().memory().clone()
     }
 
-    /// Whether the newest word from the broker is young enough to decide by.
+    /// Whether the newest frame from the broker is within the staleness bound.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.state().is_stale(&*self.clock, self.staleness_bound)
     }
 
-    /// How many revocations it holds.
+    /// The number of revocations in memory.
     #[must_use]
     pub fn revocation_count(&self) -> usize {
         self.state().revocations.len()
     }
 
-    /// The server it judges for.
+    /// The server of this verifier.
     #[must_use]
     pub const fn server(&self) -> &ServerUri {
         &self.server
     }
 
-    /// The broker it believes.
+    /// The trusted broker.
     #[must_use]
     pub const fn issuer(&self) -> &IssuerUri {
         &self.issuer
     }
 
-    /// The manifest that it judges by.
+    /// The manifest in use.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
         Manifest::clone(&self.state().manifest)
@@ -366,7 +366,7 @@ impl Verifier {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, when its newest word from the broker is young enough to decide by.
+    /// The state, if the newest frame from the broker is within the staleness bound.
     fn current_state(&self) -> Result<RwLockReadGuard<'_, State>, Denial> {
         let state = self.state();
         if state.is_stale(&*self.clock, self.staleness_bound) {
@@ -386,7 +386,7 @@ impl Verifier {
         Ok(pass)
     }
 
-    /// The pass, its signatures checked now or before. The state is not held while they are checked.
+    /// The pass, with its signatures checked now or from the cache. The state is not locked during the check.
     pub(super) fn signed(&self, token: &str) -> Result<Pass, Denial> {
         let digest = Digest::of(token.as_bytes());
         let root_key = |id: KeyId| self.state().root_key(id).copied();
@@ -416,7 +416,7 @@ impl Verifier {
 
     fn refuse_revoked(&self, pass: &Pass, state: &State) -> Result<(), Denial> {
         let (id, key) = pass.signed.key;
-        // Before the key: one that was revoked is published no more.
+        // Before the key: a revoked key is no longer published.
         let mut refusals = state
             .revocations
             .refusals(pass.verified(), id, &self.server);
@@ -430,7 +430,7 @@ impl Verifier {
         Err(unknown_key())
     }
 
-    /// The arguments as the manifest explains them, and whether the call only reads.
+    /// The arguments as the manifest describes them, and whether the call is read-only.
     fn in_manifest(
         &self,
         call: &Call<'_>,
@@ -457,12 +457,7 @@ impl Verifier {
             Kind::Resource => Some((Arguments::default(), true)),
         };
         known.ok_or_else(|| {
-            let name: String = call
-                .name
-                .chars()
-                .take(128)
-                .flat_map(char::escape_debug)
-                .collect();
+            let name = excerpt(call.name);
             Denial::because(
                 ReasonCode::NotInManifest,
                 format!("the server's manifest has no {} `{name}`", call.kind),
@@ -518,7 +513,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// Whether the holder signed for this very call; a proof that names another call is refused.
+/// Whether the holder's proof names this call; a proof that names another call is refused.
 fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
     match pass.proven_call {
         None => Ok(false),

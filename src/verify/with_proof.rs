@@ -1,4 +1,4 @@
-//! Bound passes at the verifier: the pass first, then the proof that its holder is here.
+//! Verification of bound passes: first the pass, then the holder's proof of possession.
 
 use crate::{Denial, Fault, Pass, Verifier};
 use hallpass_core::{
@@ -10,13 +10,13 @@ impl Verifier {
     /// As [`verify`](Self::verify), for a pass that is bound to a key and comes with a proof of
     /// possession (RFC 9449).
     ///
-    /// A proof is taken once. It must be by the key of the last delegate, or of the agent itself when
-    /// nobody was given the pass.
+    /// A proof is accepted once. It must be signed by the key of the last delegate, or of the agent itself
+    /// when the pass was not handed on.
     ///
     /// # Errors
     ///
-    /// Also refuses a pass that is bound to no key, and a proof for every reason that the
-    /// [module](hallpass_core::possession) lists; a fault when no more proofs can be remembered.
+    /// Also refuses a pass that is not bound to a key, and a proof for every reason that the
+    /// [module](hallpass_core::possession) lists; a fault when the store of used proofs is full.
     pub fn verify_with_proof(
         &self,
         token: &str,
@@ -25,7 +25,7 @@ impl Verifier {
         let mut pass = self.verify_without_possession(token)?;
         let now = self.now();
         let Some(chain) = pass.verified().holder() else {
-            let detail = "the pass is bound to no key: present it as a bearer token";
+            let detail = "the pass is not bound to a key: present it as a bearer token";
             return Err(Denial::because(ReasonCode::ProofInvalid, detail));
         };
         let expected = Expected {
@@ -53,12 +53,12 @@ impl Verifier {
         Ok(pass)
     }
 
-    /// The time that decides.
+    /// The time for decisions.
     pub(super) fn now(&self) -> Timestamp {
         self.state().time(&*self.clock)
     }
 
-    /// The nonce that the next proof of possession should carry, where they need one.
+    /// The nonce for the next proof of possession, if nonces are required.
     #[must_use]
     pub fn proof_nonce(&self) -> Option<String> {
         self.nonces

@@ -625,7 +625,7 @@ fn hostile_statement() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn no_block_that_anybody_appends_widens_a_pass() {
+fn no_appended_block_widens_a_pass() {
     let issuer = Issuer::new();
     let root = issuer.root.public();
     let signers = [1, 9, 42].map(raw::key_pair);

@@ -376,7 +376,7 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         (
             MethodNotAllowed,
             "tests/verify/tower/refusals.rs",
-            "a_method_that_nobody_can_clear_is_refused",
+            "a_method_that_cannot_be_cleared_is_refused",
         ),
         (
             HeaderMismatch,
@@ -432,7 +432,7 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         (
             ProofGuardFull,
             "tests/core/holder/proofs.rs",
-            "an_agent_that_proves_too_often_is_refused_and_nobody_else",
+            "an_agent_with_too_many_proofs_is_refused_and_no_other",
         ),
         // Policy and minting: a pass that was never made.
         (
@@ -676,7 +676,7 @@ fn a_refusal_lists_every_reason_with_its_block() {
 }
 
 #[test]
-fn a_pass_for_another_server_is_told_so_first() {
+fn the_audience_is_the_first_reason_of_a_refusal() {
     let scene = Scene::new();
     let mut detail = GrantedDetail::new("https://b.example/mcp".parse::<ServerUri>().unwrap());
     detail.tools.push("read_ledger".parse().unwrap());
@@ -736,7 +736,7 @@ fn two_hundred_rights_are_minted_and_one_more_is_refused() {
 }
 
 #[test]
-fn a_revoked_key_is_named_to_a_pass_that_is_in_use_and_unknown_to_one_that_comes_anew() {
+fn a_revoked_key_is_named_to_a_cached_pass_and_unknown_to_a_new_one() {
     let scene = Scene::new();
     let token = scene.plain();
     let pass = scene.verifier.verify(token.expose()).unwrap();

@@ -52,9 +52,10 @@ fn open_with(
 }
 
 fn segments_of(bytes: u64) -> Options {
-    let mut options = Options::default();
-    options.segment_bytes = bytes;
-    options
+    Options {
+        segment_bytes: bytes,
+        ..Options::default()
+    }
 }
 
 fn window(order: Order, after: Option<u64>, limit: usize) -> Window {

@@ -137,7 +137,7 @@ async fn verifier(running: &BrokerProcess) -> Verifier {
         manifest,
     )
     .build();
-    verifier.accept_key_document(&keys).unwrap();
+    verifier.accept_key_document(&keys.into()).unwrap();
     verifier
         .accept_frame(&running.feed_frame(SERVER).await)
         .unwrap();

@@ -7,21 +7,18 @@ use hallpass::server::config::{
 };
 
 fn load(file: &str) -> Result<Config, ConfigError> {
-    load_with(file, &[], Overrides::default())
+    load_with(file, &[], |overrides| overrides)
 }
 
 fn load_with(
     file: &str,
     environment: &[(&str, &str)],
-    overrides: Overrides,
+    overrides: impl FnOnce(Overrides) -> Overrides,
 ) -> Result<Config, ConfigError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hallpass.toml");
     std::fs::write(&path, file).unwrap();
-    let overrides = Overrides {
-        config: Some(path),
-        ..overrides
-    };
+    let overrides = overrides(Overrides::new(Some(path)));
     Config::load(&overrides, &|name| {
         environment
             .iter()
@@ -87,10 +84,7 @@ fn the_nearer_layer_wins_and_each_value_knows_its_origin() {
         ("HALLPASS_LIMITS_BURST", "8"),
         ("HALLPASS_ADMIN_LISTEN", ""),
     ];
-    let overrides = Overrides {
-        listen: Some("127.0.0.1:4".into()),
-        ..Overrides::default()
-    };
+    let overrides = |overrides: Overrides| overrides.flag("--listen", Some("127.0.0.1:4"));
     let config = load_with(file, &environment, overrides).unwrap();
     assert_eq!(config.listen.port(), 4);
     assert_eq!(value_of(&config, "listen").1, Origin::Flag("--listen"));

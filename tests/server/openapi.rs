@@ -87,6 +87,26 @@ fn every_operation_says_what_it_does_who_may_call_it_and_what_it_answers() {
 }
 
 #[test]
+fn every_post_that_may_be_sent_again_offers_the_idempotency_key() {
+    let document = document();
+    let without = [
+        "post /v1/keys/operator/{id}/revoke",
+        "post /v1/policy/check",
+        "post /v1/policy/explain",
+        "post /v1/policy/reload",
+    ];
+    for (name, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array();
+        let offers = parameters
+            .into_iter()
+            .flatten()
+            .any(|parameter| parameter["name"] == "Idempotency-Key");
+        let expected = name.starts_with("post /v1/") && !without.contains(&name.as_str());
+        assert_eq!(offers, expected, "{name}");
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
         match value {

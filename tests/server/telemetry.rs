@@ -37,11 +37,9 @@ async fn collector() -> (String, Received) {
 }
 
 fn log(format: &str, filter: &str) -> Log {
-    let overrides = Overrides {
-        log_format: Some(format.into()),
-        log_filter: Some(filter.into()),
-        ..Overrides::default()
-    };
+    let overrides = Overrides::default()
+        .flag("--log-format", Some(format))
+        .flag("--log-filter", Some(filter));
     Config::load(&overrides, &|_| None).unwrap().log
 }
 

@@ -114,7 +114,9 @@ impl Issuer {
             manifest(),
         );
         let verifier = set(builder.clock(self.clock.clone())).build();
-        verifier.accept_key_document(&self.key_document()).unwrap();
+        verifier
+            .accept_key_document(&self.key_document().into())
+            .unwrap();
         verifier
     }
 

@@ -249,9 +249,9 @@ impl TestBroker {
             .thumbprint();
         let verifier =
             Verifier::builder(crate::ISSUER.parse().unwrap(), pinned, crate::manifest()).build();
-        verifier
-            .accept_key_document(&serde_json::from_value(document).unwrap())
-            .unwrap();
+        let document = document.to_string();
+        let document = hallpass_verify::KeyDocument::from_json(document.as_bytes()).unwrap();
+        verifier.accept_key_document(&document).unwrap();
         verifier
     }
 

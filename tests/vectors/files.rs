@@ -144,7 +144,7 @@ impl Vector {
         .clock(issuer.clock.clone())
         .build();
         verifier
-            .accept_key_document(&issuer.key_document())
+            .accept_key_document(&issuer.key_document().into())
             .unwrap();
         let mut frame = issuer.frame();
         frame.aud = self.request.server.clone();

@@ -56,19 +56,6 @@ pub enum Actor {
     Steward(StewardId),
 }
 
-impl fmt::Display for Actor {
-    /// As the audit trail shows it, and as quotas and idempotency keys are kept.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Broker => f.write_str("broker"),
-            Self::Agent(agent) => write!(f, "agent {agent}"),
-            Self::Operator(operator) => write!(f, "operator {operator}"),
-            Self::TaskClient(task) => write!(f, "client of {task}"),
-            Self::Steward(steward) => write!(f, "steward {steward}"),
-        }
-    }
-}
-
 /// What one chain of records tells of.
 pub trait ChainEvent:
     fmt::Debug + Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -353,22 +340,6 @@ pub enum KeyPurpose {
     Checkpoint,
 }
 
-impl KeyPurpose {
-    /// Every purpose.
-    pub const ALL: [Self; 4] = [Self::Root, Self::Feed, Self::Operator, Self::Checkpoint];
-
-    /// The purpose as paths and file names spell it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Feed => "feed",
-            Self::Operator => "operator",
-            Self::Checkpoint => "checkpoint",
-        }
-    }
-}
-
 /// Where a key is in its life; only an active key signs, active and retiring ones verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -384,19 +355,6 @@ pub enum KeyState {
     Revoked,
 }
 
-impl KeyState {
-    /// The state as records and answers spell it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Retiring => "retiring",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -408,18 +366,6 @@ pub enum Role {
     Auditor,
     /// Follow the feed of its servers.
     Verifier,
-}
-
-impl Role {
-    /// The role as operators' tokens spell it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Auditor => "auditor",
-            Self::Verifier => "verifier",
-        }
-    }
 }
 
 /// An agent, as registered.
@@ -570,35 +516,6 @@ pub enum Subject {
     Server(ServerUri),
     /// A root key.
     Key(KeyId),
-}
-
-impl Subject {
-    /// The kind in one word.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::RevocationId(_) => "token",
-            Self::Task(_) => "task",
-            Self::Agent(_) => "agent",
-            Self::Steward(_) => "steward",
-            Self::Server(_) => "server",
-            Self::Key(_) => "key",
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name: &dyn fmt::Display = match self {
-            Self::RevocationId(id) => id,
-            Self::Task(id) => id,
-            Self::Agent(id) => id,
-            Self::Steward(id) => id,
-            Self::Server(id) => id,
-            Self::Key(id) => id,
-        };
-        write!(f, "{} {name}", self.kind())
-    }
 }
 
 /// A revocation.

@@ -127,7 +127,9 @@ impl ServerVerifiers {
             manifest.as_ref().clone(),
         );
         let verifier = builder.clock(Arc::clone(self.changes.clock())).build();
-        verifier.accept_key_document(&document).map_err(unusable)?;
+        verifier
+            .accept_key_document(&document.into())
+            .map_err(unusable)?;
         verifier
             .accept_frame(&self.feed.feed_frame(server, None)?.text)
             .map_err(unusable)?;

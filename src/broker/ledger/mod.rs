@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod file;
+#[cfg(test)]
+pub(crate) mod memory;
 pub(crate) mod receipt;
 pub mod record;
 mod seam;

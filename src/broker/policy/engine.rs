@@ -16,6 +16,7 @@ use crate::policy::{
     AgentSelector, Grant, Question, Right, RightName, ServerSelector, grant_file::PlacedGrant,
     guardrail::Guardrail,
 };
+use hallpass_core::base::text::quote;
 use hallpass_core::token::{
     constraint::Scalar,
     manifest::Manifest,
@@ -463,7 +464,7 @@ fn task_entity(question: &Question) -> Result<Entity, EngineFault> {
             None => {
                 return Err(EngineFault(format!(
                     "context value `{}` is no scalar",
-                    name.escape_debug()
+                    quote(name)
                 )));
             }
         };

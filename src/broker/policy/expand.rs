@@ -7,6 +7,7 @@ use hallpass_core::{
     base::{
         ReasonCode,
         ids::{ServerUri, ToolName},
+        text::quote,
     },
     token::{
         RequestedDetail, constraint::Scalar, manifest::Manifest, path::ResourceTree,
@@ -87,7 +88,7 @@ fn malformed_question(question: &Question) -> Vec<Reason> {
         // Guardrails and pins see scalars only; a value that they cannot see must not slip past them.
         refuse(format!(
             "context value `{}` must be a string, a 64-bit integer or a boolean",
-            name.escape_debug()
+            quote(name)
         ));
     }
     reasons

@@ -14,7 +14,7 @@ use toml::{
 
 use crate::policy::{AgentSelector, Finding, Grant, ServerSelector, finding::line_of};
 use hallpass_core::{
-    base::ids::GrantId,
+    base::{ids::GrantId, text::quote},
     token::{
         constraint::Constraint,
         path::{Pointer, ResourceTree},
@@ -110,7 +110,7 @@ fn grant_tables<'t>(
             (other, _) => {
                 let reason = format!(
                     "unknown key `{}`: a grant file holds `[[grant]]` only",
-                    other.escape_debug()
+                    quote(other)
                 );
                 findings.push(Finding::at(file, line, reason));
             }
@@ -312,7 +312,7 @@ fn read_ttl(text: &str) -> Result<Duration, String> {
     let ttl = humantime::parse_duration(text).map_err(|error| {
         format!(
             "`max_ttl`: `{}` is not a duration such as \"10m\": {error}",
-            text.escape_debug()
+            quote(text)
         )
     })?;
     if ttl.subsec_nanos() != 0 || ttl.is_zero() || ttl > MAX_TTL {

@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, Caller, ObjectKind, OneTimeSecret, SecretView, State,
-    change::{Changes, Decided, View},
+    BrokerError, Caller, ObjectKind, OneTimeSecret, Registry, SecretView, State,
+    change::{Decided, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
         event::{AgentRecord, LedgerEvent, Subject},
     },
     issuing::request::refuse_bad_details,
     policy::Catalogue,
-    policy_store::Policies,
-    registry::{directory::SharedDirectory, stewards::NewStewards},
+    registry::service::NewStewards,
 };
 use hallpass_core::{
     base::{
         ids::{AgentId, GroupName, ServerUri, StewardId, TaskId},
         redirect::RedirectUri,
+        text::quote,
         time::Timestamp,
     },
     token::{RequestedDetail, manifest::Manifest},
@@ -88,16 +88,6 @@ pub struct ServerView {
     pub secrets: Vec<SecretView>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
-}
-
-/// Agents, their secrets, servers, stewards and clients.
-#[derive(Debug)]
-pub struct Registry {
-    pub(crate) changes: Arc<Changes>,
-    pub(crate) directory: Arc<SharedDirectory>,
-    pub(crate) policy: Arc<Policies>,
-    /// The agents that a trusted platform proves to be its workloads: they need no key or secret.
-    pub(crate) workloads: BTreeSet<AgentId>,
 }
 
 /// What an agent was before a change, and what it gets with it.
@@ -458,7 +448,7 @@ pub(crate) fn known_server<'s>(
     state: &'s State,
     server: &str,
 ) -> Result<&'s Arc<Manifest>, BrokerError> {
-    let missing = || BrokerError::not_found(ObjectKind::Server, server.escape_debug());
+    let missing = || BrokerError::not_found(ObjectKind::Server, quote(server));
     state.server(server).ok_or_else(missing)
 }
 

@@ -67,7 +67,9 @@ impl Verify {
                 "does --feed-key hold what `hallpass keys show-pin` shows on the broker's machine?",
             )
         };
-        verifier.accept_key_document(&document).map_err(foreign)?;
+        verifier
+            .accept_key_document(&document.into())
+            .map_err(foreign)?;
         verifier.accept_frame(frame.trim()).map_err(foreign)?;
         let call = self.call.with(&self.arguments);
         if self.explain {

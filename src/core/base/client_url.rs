@@ -19,7 +19,7 @@ text_id!(
 );
 
 impl ClientUrl {
-    /// Whether `client_id` is meant to be one: no agent's id is.
+    /// Whether `client_id` has the form of a URL. Agent ids never do.
     #[must_use]
     pub fn is_meant(client_id: &str) -> bool {
         client_id.contains("://")
@@ -33,8 +33,8 @@ impl ClientUrl {
             .unwrap_or_default()
     }
 
-    /// The id of the agent that such a client is: its host, for people to recognise, and a digest of
-    /// the whole URL, which is what tells it from others.
+    /// The agent id of this client: its host, for people to recognise, and a digest of the whole URL,
+    /// which makes it unique.
     #[must_use]
     pub fn agent(&self) -> Option<AgentId> {
         let host: String = self
@@ -48,7 +48,7 @@ impl ClientUrl {
     }
 }
 
-/// The agent that a client's id names: itself, or the one that stands for the URL.
+/// The agent that a client id refers to: the agent of that id, or the one derived from the URL.
 #[must_use]
 pub fn agent_of_client(client_id: &str) -> Option<AgentId> {
     if ClientUrl::is_meant(client_id) {
@@ -69,7 +69,7 @@ fn is_client_url(text: &str) -> bool {
     let is_segment = |segment: &str| {
         let is_path_byte =
             |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&byte);
-        // A browser reads `%2e` as a dot; so that nobody has to, none is encoded.
+        // Browsers read `%2e` as a dot, so encoded dots are refused.
         segment.bytes().all(is_path_byte)
             && segment != "."
             && segment != ".."
@@ -89,7 +89,7 @@ fn is_client_url(text: &str) -> bool {
 const MAX_URL_BYTES: usize = 512;
 const MAX_HOST_SHOWN: usize = 36;
 
-/// 96 bits: nobody finds another URL with the same digits.
+/// 96 bits: finding a second URL with the same digits is infeasible.
 const DIGITS: usize = 24;
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_of_a_client_is_told_from_others_by_its_whole_url() {
+    fn the_agent_id_of_a_client_depends_on_its_whole_url() {
         let agent = |url: &str| url.parse::<ClientUrl>().unwrap().agent().unwrap();
         assert!(agent(URL).as_str().starts_with("app.example-"));
         assert_ne!(agent(URL), agent("https://app.example/oauth/client2.json"));

@@ -14,7 +14,7 @@ use crate::base::ids::IdError;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest before anything was hashed: the predecessor of a chain's first record.
+    /// All zeros: the predecessor digest of the first record of a chain.
     pub const ZERO: Self = Self([0; 32]);
 
     /// Hashes `bytes`.
@@ -39,7 +39,7 @@ impl Digest {
         Self(bytes)
     }
 
-    /// As JOSE writes it: base64url without padding (RFC 7515 section 2).
+    /// The digest in base64url without padding, as JOSE uses it (RFC 7515 section 2).
     #[must_use]
     pub fn to_base64url(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)

@@ -1,9 +1,9 @@
-//! Errors in words.
+//! Formatting errors for people.
 
 use std::{error::Error, iter::successors};
 
-/// An error and its causes on one line: the first alone often says only that something failed. A cause that was
-/// told already is not told again.
+/// An error and its causes on one line, since the outermost often says only that something failed.
+/// A cause that the text already contains is not repeated.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut words: Vec<String> = Vec::new();

@@ -17,7 +17,7 @@ impl Format {
     /// Every format that this build reads and writes, the oldest first.
     pub const ALL: [Self; 1] = [Self::One];
 
-    /// Its number.
+    /// The format's number.
     #[must_use]
     pub const fn number(self) -> u64 {
         match self {
@@ -51,9 +51,9 @@ impl FromStr for Format {
     }
 }
 
-/// A format that this build does not write.
+/// An unknown format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing more to say")]
+#[expect(clippy::exhaustive_structs, reason = "the error carries no data")]
 pub struct UnknownFormat;
 
 impl std::error::Error for UnknownFormat {}
@@ -61,7 +61,7 @@ impl std::error::Error for UnknownFormat {}
 impl fmt::Display for UnknownFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers = Format::ALL.map(|format| format.to_string()).join(", ");
-        write!(f, "expected a format that is written here: {numbers}")
+        write!(f, "unknown format: expected {numbers}")
     }
 }
 

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::base::{digest::Digest, key::PublicKey};
 
-/// A public key that a pass is bound to: whoever uses the pass proves that it holds the private half.
+/// A public key that a pass is bound to. Using the pass needs a proof of possession of the private key.
 ///
 /// As text it is written as Biscuit prints keys: `ed25519/` and 64 hex digits, or `secp256r1/` and
 /// the 66 of a compressed point. In JSON it is a JWK (RFC 7517).
 #[derive(Clone, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "token format 1 knows exactly these two"
+    reason = "token format 1 defines exactly these"
 )]
 pub enum HolderKey {
     /// Ed25519 (`EdDSA`): can use a pass and delegate it.
@@ -108,7 +108,7 @@ impl HolderKey {
         }
     }
 
-    /// Whether `signature` is this key's over `message`, in the form that JWS wants (64 bytes).
+    /// Whether `signature` is this key's over `message`, in the form that JWS uses (64 bytes).
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
@@ -149,7 +149,7 @@ impl fmt::Debug for P256Key {
     }
 }
 
-/// Text that is not a holder key.
+/// The text of an invalid holder key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected `ed25519/` and 64 lower-case hex digits, or `secp256r1/` and 66")]
 pub struct HolderKeyError;
@@ -191,7 +191,7 @@ impl<'de> Deserialize<'de> for HolderKey {
 const ED25519: &str = "ed25519/";
 const SECP256R1: &str = "secp256r1/";
 
-/// What only a JWK with a secret in it has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2.
+/// The members that only a private or symmetric JWK has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2.
 pub const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 #[cfg(test)]

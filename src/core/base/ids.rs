@@ -1,18 +1,18 @@
-//! Identifiers: parsed once at the edge, valid ever after.
+//! Identifiers: parsed once at the edge, valid from then on.
 //!
 //! Each is a newtype over text with one canonical spelling, so that two parts of the system can
-//! never disagree whether two names are the same. Nothing is normalised: what is not canonical
-//! is refused, with what would have been accepted.
+//! never disagree whether two names are the same. Nothing is normalised: text that is not canonical
+//! is refused, and the error states the accepted form.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::uri::HttpUri;
+use crate::base::{text::excerpt, uri::HttpUri};
 
-/// An identifier that was refused: what kind it was to be, and what is accepted.
+/// An invalid identifier, with its kind and the accepted form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is no {kind}: expected {expected}")]
+#[error("invalid {kind} `{given}`: expected {expected}")]
 pub struct IdError {
     kind: &'static str,
     given: String,
@@ -23,14 +23,9 @@ impl IdError {
     /// `given` is shortened, since it is foreign text that may be long.
     #[must_use]
     pub fn new(kind: &'static str, given: &str, expected: &'static str) -> Self {
-        let given = given
-            .chars()
-            .take(80)
-            .flat_map(char::escape_debug)
-            .collect();
         Self {
             kind,
-            given,
+            given: excerpt(given),
             expected,
         }
     }
@@ -94,7 +89,7 @@ text_id!(
     GroupName, "group name", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
 );
 text_id!(
-    /// An operator: whoever administers, audits or approves.
+    /// An operator: a person or program that administers, audits or approves.
     OperatorId, "operator id", is_slug, "1 to 64 of a-z 0-9 . _ -, starting and ending with a letter or digit"
 );
 text_id!(
@@ -119,7 +114,7 @@ text_id!(
     RequestId, "request id", |text| is_prefixed_hex(text, "req_"), "req_ and 32 lower-case hex digits"
 );
 text_id!(
-    /// What a verifier reports, such as one call that it decided: told again, it is known by this.
+    /// The id of a verifier's report, such as one decided call. The broker uses it to drop duplicates.
     ReportId, "report id", |text| is_prefixed_hex(text, "rpt_"), "rpt_ and 32 lower-case hex digits"
 );
 text_id!(
@@ -147,6 +142,7 @@ impl IssuerUri {
     }
 
     /// Its parts.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> HttpUri<'_> {
         parts_of(&self.0)
@@ -155,13 +151,14 @@ impl IssuerUri {
 
 impl ServerUri {
     /// Its parts.
+    #[doc(hidden)]
     #[must_use]
     pub fn parts(&self) -> HttpUri<'_> {
         parts_of(&self.0)
     }
 }
 
-/// INVARIANT: only a canonical URI becomes an id, so there always are parts.
+/// INVARIANT: only a canonical URI becomes an id, so it always splits.
 fn parts_of(uri: &str) -> HttpUri<'_> {
     HttpUri::split(uri).unwrap_or_default()
 }

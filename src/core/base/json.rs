@@ -1,8 +1,8 @@
 //! Strict JSON: the only way foreign JSON enters hallpass.
 //!
 //! `serde_json` keeps the last of two members with one name, silently, when it reads a generic
-//! value; a peer may keep the first. What is decided upon must be what is executed, so a
-//! duplicate is refused here, at any depth, together with what is too deep or too large.
+//! value; a peer may keep the first. The call that is executed must be the call that was decided, so a
+//! duplicate is refused here, at any depth, as is JSON that is too deep or too large.
 
 use std::{cell::RefCell, fmt};
 
@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use crate::base::digest::Digest;
+use crate::base::{digest::Digest, text::quote};
 
 /// Nesting deeper than this is refused: objects and arrays, the outermost counted as one.
 pub const MAX_DEPTH: usize = 32;
@@ -20,7 +20,7 @@ pub const MAX_DEPTH: usize = 32;
 /// An object or array with more direct entries than this is refused in foreign JSON.
 pub const MAX_ENTRIES: usize = 10_000;
 
-/// JSON that was refused, with the place as far as it is known.
+/// Why JSON was refused, with the position if it is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct JsonError {
@@ -29,7 +29,7 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    /// The name of the member that stands twice, when that is what is wrong; cut to 80 characters.
+    /// The name of the duplicate member, when that is the error; cut to 80 characters.
     #[must_use]
     pub fn duplicate(&self) -> Option<&str> {
         self.duplicate.as_deref()
@@ -54,8 +54,8 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     parse_with(bytes, max_bytes, MAX_ENTRIES)
 }
 
-/// Parses `bytes` of a document whose signature was checked: bounded by its length alone, since who
-/// signed it is believed.
+/// Parses `bytes` of a document whose signature was checked. Only the length is bounded, since the
+/// signer is trusted.
 ///
 /// # Errors
 ///
@@ -108,9 +108,9 @@ pub fn parse_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T
     T::deserialize(parse(bytes, max_bytes)?).map_err(JsonError::new)
 }
 
-/// Reads back what serde wrote here a moment ago: whether [`parse_as`] would take it, at a third of the cost.
+/// Reads back JSON that serde has just written, to check that [`parse_as`] would accept it, at a third of the cost.
 ///
-/// SECURITY: not for foreign bytes. Duplicate members are not looked for, since serde writes none.
+/// SECURITY: not for foreign bytes. Duplicate members are not detected; serde writes none.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub fn read_back_as<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Resu
     Ok(value)
 }
 
-/// Parses what this program wrote to a file whose digest was checked, without bounds of its own.
+/// Parses a file that this program wrote and whose digest was checked, without bounds.
 ///
 /// # Errors
 ///
@@ -180,7 +180,7 @@ const MAX_SAFE_DOUBLE: f64 = 9_007_199_254_740_991.0;
 struct Strict<'a> {
     depth: usize,
     max_entries: usize,
-    /// Where the name of a member that stands twice is put: serde's errors are text alone.
+    /// Carries the name of a duplicate member out of serde, whose errors are text only.
     duplicate: &'a RefCell<Option<String>>,
 }
 
@@ -272,7 +272,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
             }
             if members.contains_key(&name) {
                 let name: String = name.chars().take(80).collect();
-                let error = de::Error::custom(format_args!("duplicate member {name:?}"));
+                let error =
+                    de::Error::custom(format_args!("duplicate member \"{}\"", quote(&name)));
                 self.duplicate.replace(Some(name));
                 return Err(error);
             }
@@ -282,7 +283,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// The bounds of [`Strict`] alone: nothing is kept.
+/// Checks the bounds of [`Strict`] without building a value.
 struct Bounds {
     depth: usize,
 }

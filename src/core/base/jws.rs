@@ -13,17 +13,17 @@ use crate::base::{
     key::{PrivateKey, PublicKey},
 };
 
-/// A JWS that was refused. It says nothing about the content, which is not to be trusted.
+/// Why a JWS was refused. The error repeats nothing of the content, which is untrusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwsError {
-    /// Not three base64url parts, or a header that is not exactly ours.
+    /// Not three base64url parts, or a header other than the expected one.
     #[error("not a compact EdDSA JWS of the expected type")]
     Malformed,
     /// The signature does not match the key.
     #[error("the signature does not match")]
     Signature,
-    /// What is to be signed cannot be written as JSON.
+    /// The payload cannot be written as JSON.
     #[error("the payload cannot be written as JSON")]
     Payload,
 }
@@ -79,7 +79,7 @@ pub fn verify(key: &PublicKey, typ: &str, text: &str) -> Result<Vec<u8>, JwsErro
 ///
 /// # Errors
 ///
-/// Refuses text of more than `max_bytes`, and any other number of parts than three.
+/// Refuses text of more than `max_bytes`, and text that does not have three parts.
 pub fn split(text: &str, max_bytes: usize) -> Result<Compact<'_>, CompactError> {
     if text.len() > max_bytes {
         return Err(CompactError::TooLong);
@@ -99,7 +99,7 @@ pub fn split(text: &str, max_bytes: usize) -> Result<Compact<'_>, CompactError> 
 
 /// The three parts of a compact JWS. Nothing in them is verified.
 ///
-/// Each part is decoded when it is asked for, so that a caller can check the header before it decodes the rest.
+/// Each part is decoded on demand, so that a caller can check the header before it decodes the rest.
 #[derive(Clone, Copy)]
 pub struct Compact<'t> {
     signed: &'t str,
@@ -150,7 +150,7 @@ impl fmt::Debug for Compact<'_> {
     }
 }
 
-/// Text that is not the compact form of a JWS.
+/// Why text is not a compact JWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompactError {
@@ -166,7 +166,7 @@ pub enum CompactError {
 }
 
 impl CompactError {
-    /// What is wrong, as a fixed text.
+    /// The error as a fixed text.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {

@@ -49,8 +49,8 @@ impl PrivateKey {
         ))
     }
 
-    /// The key and its key id from the text of a private JWK; `None` when it is not one, or its two
-    /// halves do not belong together.
+    /// The key and its key id from the text of a private JWK; `None` when it is not one, or the public
+    /// key does not match the private key.
     #[must_use]
     pub fn from_jwk(text: &str) -> Option<(Self, Option<String>)> {
         let jwk: PrivateJwk = json::parse_as(text.as_bytes(), MAX_JWK_BYTES).ok()?;
@@ -85,7 +85,7 @@ impl fmt::Debug for PrivateKey {
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// The key with these 32 bytes; `None` when they are no point on the curve, or a weak one.
+    /// The key with these 32 bytes; `None` when they are not a point on the curve, or a weak one.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key = VerifyingKey::from_bytes(bytes.try_into().ok()?).ok()?;
@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// A public Ed25519 key in JWK form (RFC 7517, RFC 8037), before its bytes are believed.
+/// A public Ed25519 key in JWK form (RFC 7517, RFC 8037), before its bytes are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublicJwk {

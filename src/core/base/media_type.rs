@@ -1,4 +1,4 @@
-//! Media types: what a `Content-Type` header says (RFC 9110 section 8.3).
+//! Media types: the value of a `Content-Type` header (RFC 9110 section 8.3).
 
 /// A `Content-Type` header's value, split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl<'t> MediaType<'t> {
 
     /// Whether it is `essence` in UTF-8: without parameters, or with `charset=utf-8` alone.
     ///
-    /// SECURITY: for what others send here. A body in another encoding could be read in two ways.
+    /// SECURITY: for received bodies. A body in another encoding could be read in two ways.
     #[must_use]
     pub fn is_in_utf8(&self, essence: &str) -> bool {
         let is_utf8 = |parameters: &str| {

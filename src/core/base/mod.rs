@@ -1,4 +1,4 @@
-//! The words that everything else speaks. No policy, no tokens, and no I/O but for
+//! The base types that every other module uses. No policy, no tokens, and no I/O except for
 //! private files.
 
 #[cfg(feature = "issuer")]

@@ -1,6 +1,6 @@
 //! Files and directories that only their owner may read: mode 0600 and 0700, written whole, durable once written.
 //!
-//! Where there are no such modes, they are left out; what protects the files there is up to the system.
+//! On systems without such modes they are not set, and the operating system's defaults protect the files.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -8,14 +8,14 @@ use std::{
     path::Path,
 };
 
-/// A step of writing a file that failed.
+/// The step of writing a file that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} the file: {source}")]
 #[non_exhaustive]
 pub struct WriteError {
-    /// What was tried: `create`, `write`, `put in place`, `sync the directory of`.
+    /// The attempted action: `create`, `write`, `put in place`, `sync the directory of`.
     pub action: &'static str,
-    /// What the system answered.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
@@ -27,7 +27,7 @@ impl From<WriteError> for io::Error {
 
 /// What [`write`] does when the file exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a file is replaced or it is not")]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum IfExists {
     /// The new file takes its place.
     Replace,
@@ -35,21 +35,21 @@ pub enum IfExists {
     Refuse,
 }
 
-/// Options with which a file that is created is its owner's alone.
+/// Options that create a file with access for its owner only.
 #[must_use]
 pub fn options() -> OpenOptions {
-    #[cfg_attr(not(unix), expect(unused_mut, reason = "there is no mode to set"))]
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has file modes"))]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
 }
 
-/// Creates `dir` and its missing parents for the owner alone, unless `dir` exists. Not yet durable.
+/// Creates `dir` and its missing parents with access for its owner only, unless `dir` exists. Not yet durable.
 ///
 /// # Errors
 ///
-/// When the system refuses, or `dir` is something other than a directory.
+/// When an operation fails, or `dir` exists and is not a directory.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -61,11 +61,11 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Makes durable what was created, renamed or removed in `dir`.
+/// Makes the creation, renaming and removal of files in `dir` durable.
 ///
 /// # Errors
 ///
-/// When the system refuses. Where directories cannot be synced, nothing is done.
+/// When the sync fails. On systems where directories cannot be synced, this does nothing.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(dir)?.sync_all()?;
@@ -77,7 +77,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When it exists, or the system refuses.
+/// When it exists, or an operation fails.
 pub fn create(path: &Path, content: &[u8]) -> Result<(), WriteError> {
     let mut file = options()
         .write(true)
@@ -90,17 +90,17 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), WriteError> {
     sync_dir(parent_of(path)).map_err(failed("sync the directory of"))
 }
 
-/// Writes the file at `path` whole or not at all, durably: under another name first, which is `path` with `.new`.
+/// Writes the file at `path` atomically and durably: first to `path` with `.new`, then in place.
 ///
 /// # Errors
 ///
-/// When it exists and must not, or the system refuses. What was there before is then still there, except when the
+/// When it exists and must not, or an operation fails. The previous file is then unchanged, except when the
 /// directory could not be synced.
 pub fn write(path: &Path, content: &[u8], if_exists: IfExists) -> Result<(), WriteError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
-    // A leftover of an interrupted write may have any mode; a new file has ours.
+    // A file left by an interrupted write may have any mode; a new file has the right one.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("create")(error));
@@ -118,7 +118,7 @@ pub fn write(path: &Path, content: &[u8], if_exists: IfExists) -> Result<(), Wri
             .map_err(failed("write"))?;
         let placed = match if_exists {
             IfExists::Replace => fs::rename(&temporary, path),
-            // A link, unlike a rename, fails when the name is taken.
+            // Unlike a rename, a link fails when the name is taken.
             IfExists::Refuse => {
                 fs::hard_link(&temporary, path).and_then(|()| fs::remove_file(&temporary))
             }
@@ -126,13 +126,13 @@ pub fn write(path: &Path, content: &[u8], if_exists: IfExists) -> Result<(), Wri
         placed.map_err(failed("put in place"))
     };
     put().inspect_err(|_| {
-        // The next write removes it, when it cannot be removed now.
+        // If this fails, the next write removes it.
         let _ = fs::remove_file(&temporary);
     })?;
     sync_dir(parent_of(path)).map_err(failed("sync the directory of"))
 }
 
-/// The directory that `path` is in; `.` for a name alone.
+/// The directory that `path` is in; `.` for a bare name.
 #[must_use]
 pub fn parent_of(path: &Path) -> &Path {
     path.parent()

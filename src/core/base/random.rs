@@ -1,4 +1,4 @@
-//! Chance, from the operating system: the one place that it comes from.
+//! Random bytes from the operating system: the only source of randomness.
 
 use rand::RngCore as _;
 use zeroize::Zeroizing;

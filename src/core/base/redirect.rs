@@ -1,7 +1,7 @@
-//! Redirect URIs: where a person's browser is sent with a code, matched exactly (RFC 9700 section 4.1.3).
+//! Redirect URIs, to which a browser is sent with an authorization code; matched exactly (RFC 9700 section 4.1.3).
 //!
 //! Three kinds: https; plain http to this machine, whose port may differ from the registered one
-//! since native apps listen where there is room (RFC 8252 section 7.3); and a scheme of an app's own.
+//! since native apps listen on any free port (RFC 8252 section 7.3); and the private scheme of an app.
 
 use std::{fmt, str::FromStr};
 
@@ -12,7 +12,7 @@ use crate::base::{
     uri::{Authority, Uri, is_loopback_host},
 };
 
-/// A redirect URI, as registered or as asked for.
+/// A redirect URI, as registered or as requested.
 ///
 /// Narrower than RFC 3986, so that no browser reads another host in it than the person is shown:
 /// visible ASCII without quotes, backslash or angle brackets, no user, no fragment, a lower-case host.
@@ -23,14 +23,14 @@ pub struct RedirectUri {
     kind: Kind,
 }
 
-/// Where things stand in the text, by their length.
+/// The lengths of the URI's parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
     /// `https` to another machine, or this one.
     Https { authority: usize },
     /// `http` to this machine.
     Loopback { host: usize, authority: usize },
-    /// A scheme of an app's own.
+    /// The private scheme of an app.
     Private { scheme: usize },
 }
 
@@ -41,8 +41,8 @@ impl RedirectUri {
         &self.text
     }
 
-    /// Whether a request may name `asked` where `self` is registered: the same text, or the same but
-    /// for the port when both are plain http to the same name of this machine.
+    /// Whether a request may use `asked` when `self` is registered: the same text, or the same except
+    /// for the port when both are plain http to the same loopback name.
     #[must_use]
     pub fn admits(&self, asked: &Self) -> bool {
         let without_port = |uri: &Self| match uri.kind {
@@ -56,7 +56,7 @@ impl RedirectUri {
             || without_port(self).is_some_and(|own| without_port(asked) == Some(own))
     }
 
-    /// Whether the code would go to a program on the machine that the browser runs on, whichever it is.
+    /// Whether the code is delivered to a program on the browser's own machine, which cannot be identified.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match &self.kind {
@@ -67,7 +67,7 @@ impl RedirectUri {
         }
     }
 
-    /// To whom the code goes, as a person is shown it: scheme and host, or the scheme of an app.
+    /// The recipient of the code, as the consent page shows it: scheme and host, or the scheme of an app.
     #[must_use]
     pub fn authority(&self) -> &str {
         let end = match &self.kind {
@@ -77,7 +77,7 @@ impl RedirectUri {
         self.text.get(..end).unwrap_or_default()
     }
 
-    /// Whether it needs a scheme of an app's own.
+    /// Whether it uses the private scheme of an app.
     #[must_use]
     pub const fn is_private_scheme(&self) -> bool {
         matches!(self.kind, Kind::Private { .. })
@@ -131,8 +131,8 @@ impl fmt::Display for RedirectUri {
 }
 
 fn kind_of(text: &str) -> Option<Kind> {
-    // SECURITY: a backslash is a slash to browsers and not to us; `#` would hide the code from the server
-    // and keep what follows; quotes and brackets have no business in a header or a page.
+    // SECURITY: browsers read a backslash as a slash and this parser does not; `#` would hide the code from the server
+    // and keep what follows; quotes and brackets are unsafe in a header or a page.
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !br#""'<>\^`{|}#"#.contains(&byte);
     if text.len() > MAX_BYTES || !text.bytes().all(is_plain) {
         return None;
@@ -156,20 +156,20 @@ fn kind_of(text: &str) -> Option<Kind> {
     }
 }
 
-/// Whether an app may have claimed the scheme: none that a browser or a system gives a meaning of its own.
+/// Whether an app may use the scheme: not one that a browser or an operating system handles itself.
 fn is_private_scheme(uri: &Uri<'_>) -> bool {
     uri.has_canonical_scheme()
         && !uri.authority.is_some_and(|it| it.contains('@'))
         && !TAKEN_SCHEMES.contains(&uri.scheme)
 }
 
-/// Whether the query has a parameter that the answer gives, which would then be there twice.
+/// Whether the query has a parameter of the authorization response, which would then be duplicated.
 fn has_our_parameters(text: &str) -> bool {
     let query = text.split_once('?').map_or("", |(_, query)| query);
     form_urlencoded::parse(query.as_bytes()).any(|(name, _)| ANSWERED.contains(&&*name))
 }
 
-/// What the answer to an authorization request may hold (RFC 6749 section 4.1.2, RFC 9207).
+/// The parameters of an authorization response (RFC 6749 section 4.1.2, RFC 9207).
 const ANSWERED: [&str; 6] = [
     "code",
     "state",

@@ -1,4 +1,4 @@
-//! Secret files: mode 0600 or not at all, written whole or not at all.
+//! Secret files: readable by their owner only (mode 0600), written atomically.
 
 use std::{
     fs::File,
@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::base::private_file::{self, IfExists, WriteError};
 
-/// A secret file that could not be read or written.
+/// Why a secret file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretFileError {
-    /// Others than its owner may read or write it.
-    #[error("`{}` is open to others (mode {mode:03o}): run `chmod 600 {}` and replace the secret if others may have seen it", path.display(), path.display())]
+    /// Users other than its owner may read or write it.
+    #[error("`{}` is accessible to other users (mode {mode:03o}): run `chmod 600 {}`, and replace the secret if it may have been read", path.display(), path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -26,25 +26,25 @@ pub enum SecretFileError {
     /// A directory, a pipe or a device.
     #[error("`{}` is not a regular file", .0.display())]
     NotAFile(PathBuf),
-    /// It holds more than a file of its kind does.
+    /// It is longer than a file of its kind may be.
     #[error("`{}` is longer than {max} bytes", path.display())]
     TooLong {
         /// The file.
         path: PathBuf,
-        /// How long it may be.
+        /// The limit in bytes.
         max: u64,
     },
-    /// The file is there already.
+    /// The file exists already.
     #[error("`{}` exists already and is not overwritten: choose another name, or move it away", .0.display())]
     Exists(PathBuf),
-    /// The operating system refused.
+    /// An operation of the file system failed.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Its answer.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -84,7 +84,7 @@ pub fn read_secret_at_most(path: &Path, max: u64) -> Result<Zeroizing<String>, S
         });
     }
     let mut text = Zeroizing::new(String::new());
-    // One byte more tells a file that is too long from one that just fits.
+    // Reading one byte more detects a file that is too long.
     let read = file
         .take(max.saturating_add(1))
         .read_to_string(&mut text)
@@ -98,20 +98,20 @@ pub fn read_secret_at_most(path: &Path, max: u64) -> Result<Zeroizing<String>, S
     Ok(text)
 }
 
-/// Writes a secret file with mode 0600, replacing what was there; durable when it returns.
+/// Writes a secret file with mode 0600, replacing an existing one; durable when it returns.
 ///
 /// # Errors
 ///
-/// When the operating system refuses; the old content is then still there.
+/// When an operation fails; the old content is then unchanged.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
     private_file::write(path, text.as_bytes(), IfExists::Replace).map_err(named(path))
 }
 
-/// Writes a secret file with mode 0600 under a name that is free; durable when it returns.
+/// Writes a secret file with mode 0600, unless the name is taken; durable when it returns.
 ///
 /// # Errors
 ///
-/// When the name is taken, which is never overwritten, or the operating system refuses.
+/// When the file exists, which is never overwritten, or an operation fails.
 pub fn create_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
     private_file::write(path, text.as_bytes(), IfExists::Refuse).map_err(|error| {
         if error.source.kind() == io::ErrorKind::AlreadyExists {

@@ -1,11 +1,11 @@
-//! Text that people are shown: the one set of characters that are not passed on as they are.
+//! Escaping of untrusted text that is shown to people: the one set of unsafe characters.
 //!
-//! Names, purposes and messages come from agents, operators and peers. Written to a terminal, a log, a trail or a
-//! consent page as they are, some characters end the line, drive the terminal, or hide and reorder what stands there.
+//! Names, purposes and messages come from agents, operators and peers. Written unescaped to a terminal, a log, a trail or a
+//! consent page, some characters end the line, control the terminal, or hide and reorder the text.
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Whether `character` does something other than being seen.
+/// Whether `character` is invisible or has an effect beyond being displayed.
 ///
 /// These are: control characters (`Cc`), line and paragraph separators, everything that Unicode calls
 /// `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt: marks of direction, joiners, variation selectors,
@@ -48,6 +48,31 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         escaped.extend(character.escape_unicode())
     })
 }
+
+/// Untrusted `text` for use between quotes in a message: escaped as Rust writes strings, and every unsafe
+/// character that Rust lets through as well.
+///
+/// ```
+/// # use hallpass_core::base::text::quote;
+/// assert_eq!(quote("a\"b\n\u{3164}"), "a\\\"b\\n\\u{3164}");
+/// ```
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let quoted = format!("{text:?}");
+    let inside = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    escape(inside.unwrap_or_default()).into_owned()
+}
+
+/// The beginning of `text`, which may be long, as [`quote`] writes it.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    quote(&text.chars().take(EXCERPT_CHARS).collect::<String>())
+}
+
+/// The longest untrusted text in a message, in characters.
+const EXCERPT_CHARS: usize = 80;
 
 /// `text` with every unsafe character as JSON writes it, `\u001b`: for JSON on one line, where such characters
 /// stand inside of strings only.
@@ -100,6 +125,17 @@ mod tests {
                 .collect::<String>(),
             ""
         );
+    }
+
+    #[test]
+    fn quoted_text_ends_no_quotes_and_hides_nothing() {
+        assert_eq!(quote("Käse `x` 字"), "Käse `x` 字");
+        // Rust escapes the first five; it lets the others stand, since they are letters or marks.
+        let hidden = "\"\\\u{1b}\u{200b}\u{e0001}x\u{34f}\u{115f}\u{3164}\u{fe0f}\u{ffa0}";
+        let quoted = quote(hidden);
+        assert!(quoted.is_ascii(), "{quoted}");
+        assert!(quoted.starts_with("\\\"\\\\\\u{1b}\\u{200b}"), "{quoted}");
+        assert_eq!(excerpt(&"x".repeat(200)).len(), EXCERPT_CHARS);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Time: points in time with a text form, and the clock that decisions are given.
 //!
-//! Nothing below floor 4 reads a clock of its own; whoever decides passes one in, so that every
+//! Nothing below floor 4 reads the machine's clock; callers pass a clock in, so that every
 //! decision can be replayed. [`SystemClock`] is the only reader of the machine's clocks.
 
 use std::{
@@ -98,7 +98,7 @@ impl fmt::Display for Timestamp {
         let text = OffsetDateTime::from_unix_timestamp_nanos(nanos)
             .ok()
             .and_then(|at| at.format(&Rfc3339).ok());
-        // Beyond the year 9999 there is no RFC 3339 form; the number is still true.
+        // After the year 9999 there is no RFC 3339 form, so the number is written.
         f.write_str(&text.unwrap_or_else(|| format!("{}ms", self.0)))
     }
 }
@@ -135,7 +135,7 @@ impl From<Timestamp> for String {
     }
 }
 
-/// What decisions read the time from.
+/// The source of time for decisions.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time of day; may jump when an administrator or NTP sets it.
     fn now(&self) -> Timestamp;
@@ -144,7 +144,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn monotonic(&self) -> Duration;
 }
 
-/// The machine's own clocks.
+/// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
     started: Instant,
@@ -176,7 +176,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move; for tests and simulations.
+/// A clock that is advanced by hand, for tests and simulations.
 #[derive(Debug)]
 pub struct ManualClock {
     now: AtomicI64,
@@ -193,7 +193,7 @@ impl ManualClock {
         }
     }
 
-    /// Lets `duration` pass on both clocks.
+    /// Advances both clocks by `duration`.
     pub fn advance(&self, duration: Duration) {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         self.now.fetch_add(millis, Ordering::SeqCst);

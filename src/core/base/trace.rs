@@ -1,15 +1,15 @@
 //! W3C trace context: the one place that reads a `traceparent`.
 //!
-//! What a peer sends is a hint about which trace a request belongs to. Anything that is not
-//! exactly of version 00's form is dropped, and the request goes on without it.
+//! The value is a peer's hint about which trace a request belongs to. A value that does not have
+//! the exact form of version 00 is dropped, and the request is processed without it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A position in somebody's trace, as a peer named it.
+/// A position in a trace, as a peer sent it.
 ///
-/// A hint for whoever looks for a request later; nothing is decided by it.
+/// It helps people to find a request later; no decision depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceParent {
@@ -58,7 +58,7 @@ impl TraceParent {
         Self::parse(std::str::from_utf8(value).ok()?)
     }
 
-    /// The trace's id, 32 hex digits: what the audit trail keeps.
+    /// The trace id, 32 hex digits, as the audit trail records it.
     #[must_use]
     pub fn trace_id(&self) -> String {
         hex::encode(self.trace)
@@ -70,19 +70,19 @@ impl TraceParent {
         self.trace
     }
 
-    /// The id of the span that asked, 16 hex digits.
+    /// The id of the parent span, 16 hex digits.
     #[must_use]
     pub fn span_id(&self) -> String {
         hex::encode(self.span)
     }
 
-    /// The id of the span that asked.
+    /// The id of the parent span.
     #[must_use]
     pub const fn span_bytes(&self) -> [u8; 8] {
         self.span
     }
 
-    /// Whether whoever asked keeps the trace.
+    /// Whether the caller samples the trace.
     #[must_use]
     pub const fn is_sampled(&self) -> bool {
         self.sampled
@@ -103,7 +103,7 @@ impl From<TraceParent> for String {
     }
 }
 
-/// As version 00 writes it.
+/// In the form of version 00.
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flags = if self.sampled { "01" } else { "00" };

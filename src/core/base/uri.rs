@@ -1,8 +1,8 @@
 //! URIs: the one grammar by which hallpass splits and compares them.
 //!
 //! [`Uri`] is what RFC 3986 splits a URI into, [`Authority`] is host and port, [`HttpUri`] is the canonical form of a
-//! server or issuer. What a caller refuses beyond that is its own policy. `uri/vectors.json` holds how each caller
-//! reads each text. A parser of a library is not used: the verifier's number of dependencies is bounded.
+//! server or issuer. Further restrictions are the callers'. `uri/vectors.json` lists how each caller
+//! reads each text. No URL library is used: the verifier's number of dependencies is bounded.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub struct Uri<'t> {
     /// The scheme, in the case that it was written in.
     pub scheme: &'t str,
-    /// What stands between `//` and the path.
+    /// The text between `//` and the path.
     pub authority: Option<&'t str>,
     /// The path, with its leading slash.
     pub path: &'t str,
@@ -67,7 +67,7 @@ impl<'t> Uri<'t> {
     }
 }
 
-/// `text` before the first `separator`, and what follows it.
+/// `text` before and after the first `separator`.
 fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
     match text.split_once(separator) {
         Some((before, after)) => (before, Some(after)),
@@ -83,7 +83,7 @@ fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
 pub struct Authority<'t> {
     /// The host; an IPv6 address with its brackets.
     pub host: &'t str,
-    /// What follows the colon.
+    /// The text after the colon.
     pub port: Option<&'t str>,
 }
 

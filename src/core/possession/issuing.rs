@@ -1,12 +1,12 @@
-//! Proofs where tokens are asked for (RFC 9449 section 5): whoever asks brings the key that its pass
-//! is to be bound to, and shows that it has it.
+//! Proofs at token endpoints (RFC 9449 section 5): the client sends the key that its pass will be
+//! bound to, and proves that it holds the private key.
 
 use crate::{
     base::{holder::HolderKey, ids::AgentId, time::Timestamp, uri::comparable_url},
     possession::{DEFAULT_ROOM, Expected, ProofError, ReplayError, ReplayGuard, check},
 };
 
-/// What a token endpoint remembers of the proofs that it took.
+/// The used proofs of a token endpoint.
 #[derive(Debug)]
 pub struct IssuingProofs {
     endpoints: Vec<String>,
@@ -14,8 +14,8 @@ pub struct IssuingProofs {
 }
 
 impl IssuingProofs {
-    /// For the token endpoint with the public URL `endpoint`, beginning to remember at `now`: proofs that
-    /// were made before are refused.
+    /// A guard for the token endpoint with the public URL `endpoint`. Proofs that were made before `now`
+    /// are refused.
     #[must_use]
     pub fn new(endpoint: &str, now: Timestamp) -> Self {
         let seen = ReplayGuard::new(DEFAULT_ROOM);
@@ -26,12 +26,12 @@ impl IssuingProofs {
         }
     }
 
-    /// The key that `proof`, sent with a POST, proves, for a pass of `agent`. A proof is taken once.
+    /// Checks `proof`, sent with a POST for a pass of `agent`, and returns its key. A proof is accepted once.
     ///
     /// # Errors
     ///
     /// Refuses a proof that is malformed, by a key that no pass can be bound to, for another method or URL, too old,
-    /// from the future, or used before; and every one while no more can be remembered.
+    /// from the future, or used before; and every proof while the store is full.
     pub fn key(
         &self,
         proof: &str,
@@ -57,17 +57,17 @@ impl IssuingProofs {
     }
 }
 
-/// Why a proof at a token endpoint was not taken.
+/// Why a token endpoint refused a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssuingError {
-    /// The proof is no good.
+    /// The proof is invalid.
     #[error(transparent)]
     Proof(#[from] ProofError),
-    /// It was used before.
+    /// The proof was used before.
     #[error("the proof was used before: sign a new one")]
     Replayed,
-    /// No more proofs of this agent, or at all, can be remembered now.
-    #[error("no more proofs can be remembered now")]
+    /// The store of used proofs is full, for this agent or altogether.
+    #[error("too many proofs in the last minutes: try again later")]
     Full,
 }

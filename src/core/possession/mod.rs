@@ -1,13 +1,13 @@
-//! Possession: the proof that whoever uses a bound pass holds its key (DPoP, RFC 9449).
+//! Proofs of possession: the client of a bound pass proves that it holds the private key (DPoP, RFC 9449).
 //!
 //! A proof is a JWS that the holder signs for one HTTP request: its method and URL, the time, a
-//! `jti` of its own, the digest of the token. hallpass adds one optional claim, `hallpass_call`:
-//! the digest of the MCP call ([`call_digest`]), so that the proof is good for that call only.
+//! unique `jti`, the digest of the token. hallpass adds one optional claim, `hallpass_call`:
+//! the digest of the MCP call ([`call_digest`]), so that the proof is valid for that call only.
 //!
-//! What is checked, in this order: the form, the algorithm and that the embedded key is the
-//! holder's; the signature; the claims; at last that the `jti` was not seen before. No header but
-//! `typ`, `alg` and `jwk` is looked at, so that none can weaken a check; `crit` and `b64`, which
-//! would change what the rest means, are refused.
+//! The checks, in order: the form, the algorithm, and that the embedded key is the holder's; the
+//! signature; the claims; finally, that the `jti` was not seen before. Only the header members
+//! `typ`, `alg` and `jwk` are read, so that no other can weaken a check; `crit` and `b64`, which
+//! would change the meaning of the rest, are refused.
 
 mod issuing;
 mod nonce;
@@ -32,7 +32,7 @@ use crate::{
     token::{Call, rights::Kind},
 };
 
-/// A proof as it came with a request.
+/// A proof as received with a request.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Presented<'p> {

@@ -1,4 +1,4 @@
-//! Nonces that this server gives out (RFC 9449 section 9), without remembering any.
+//! Nonces that this server issues (RFC 9449 section 9), without storing them.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 
 use crate::base::{random, time::Timestamp};
 
-/// Gives out one nonce for each minute, the MAC of its number, and knows this minute's and the last.
+/// Issues one nonce for each minute, the MAC of the minute's number, and accepts those of this minute and the last.
 pub struct Nonces {
     secret: Zeroizing<[u8; 32]>,
 }
 
 impl Nonces {
-    /// With a secret of its own.
+    /// Nonces under a new random secret.
     #[must_use]
     pub fn generate() -> Self {
         Self {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_good_for_one_to_two_minutes_at_the_server_that_gave_it() {
+    fn a_nonce_is_valid_for_one_to_two_minutes_at_the_server_that_issued_it() {
         let now = Timestamp::from_unix_seconds(6_000_000);
         let (ours, theirs) = (Nonces::generate(), Nonces::generate());
         let nonce = ours.current(now);

@@ -1,4 +1,4 @@
-//! One proof, held against what it should say. Pure: time and state are handed in.
+//! Checks one proof against the expected values. Pure: time and state are parameters.
 
 use std::{fmt, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     possession::Nonces,
 };
 
-/// A longer proof is refused unread, in bytes.
+/// The longest proof in bytes; a longer one is refused unread.
 pub const MAX_PROOF_BYTES: usize = 4096;
 
 /// A proof may be this old.
@@ -27,29 +27,29 @@ pub const PROOF_LIFETIME: Duration = Duration::from_secs(60);
 /// A proof may be from this far in the future: clocks differ.
 pub(super) const PROOF_SKEW: Duration = Duration::from_secs(5);
 
-/// What a proof should say.
+/// The expected content of a proof.
 pub struct Expected<'e> {
-    /// The token's text, as it was presented, and the key that the pass is bound to now. `None` where a
-    /// token is asked for: the proof brings the key then.
+    /// The token's text as presented, and the key that the pass is bound to now. `None` at a token
+    /// endpoint, where the proof supplies the key.
     pub pass: Option<(&'e str, &'e HolderKey)>,
     /// The request's HTTP method.
     pub method: &'e str,
     /// The URLs under which the server is known, each as [`comparable_url`] writes it.
     pub endpoints: &'e [String],
-    /// The time that decides.
+    /// The current time.
     pub now: Timestamp,
-    /// Nobody remembers what was used before.
+    /// Proofs made before this are refused: their use was not recorded.
     pub remembers_since: Timestamp,
-    /// The nonces that were given out, where proofs must carry one.
+    /// The issued nonces, where proofs must carry one.
     pub nonces: Option<&'e Nonces>,
 }
 
-/// What a good proof adds to a request.
+/// The content of a valid proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
-    /// By whom.
+    /// The key that signed it.
     pub holder: HolderKey,
-    /// Its name, which must not come again.
+    /// The unique id, which must not be used again.
     pub jti: String,
     /// The call that it is for, when it names one.
     pub call: Option<Digest>,
@@ -65,7 +65,7 @@ impl fmt::Debug for Expected<'_> {
     }
 }
 
-/// A proof that was refused.
+/// Why a proof was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -75,8 +75,8 @@ pub enum ProofError {
     /// The signature does not match.
     #[error("the proof's signature does not match its key")]
     Signature,
-    /// By another key than the holder's.
-    #[error("the proof is by another key than the one that the pass is bound to")]
+    /// Signed by a key other than the holder's.
+    #[error("the proof is signed by another key than the one that the pass is bound to")]
     Key,
     /// For another token.
     #[error("the proof is for another token: `ath` is not its digest")]
@@ -84,11 +84,11 @@ pub enum ProofError {
     /// For another method or URL.
     #[error("the proof is for another request: `{0}` differs")]
     Target(&'static str),
-    /// Too old, from the future, or from before this server can remember.
-    #[error("{0}: is the client's clock right?")]
+    /// Too old, from the future, or from before this server began to record used proofs.
+    #[error("{0}: check the client's clock")]
     Time(&'static str),
-    /// Without a nonce of this server, or with an old one.
-    #[error("the proof needs the nonce from this answer's `DPoP-Nonce` header")]
+    /// Without a nonce of this server, or with an expired one.
+    #[error("the proof needs the nonce from the `DPoP-Nonce` header of this response")]
     Nonce,
 }
 
@@ -113,9 +113,9 @@ impl From<CompactError> for ProofError {
     }
 }
 
-/// Holds `proof` against what it should say (RFC 9449 section 4.3).
+/// Checks `proof` against the expected content (RFC 9449 section 4.3).
 ///
-/// Whether its `jti` was used before is the caller's to ask.
+/// The caller checks whether its `jti` was used before.
 pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError> {
     let malformed = ProofError::Malformed;
     let jws = jws::split(proof, MAX_PROOF_BYTES)?;
@@ -128,9 +128,9 @@ pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError>
     let claims: Claims = json::parse_as(&jws.payload()?, MAX_PROOF_BYTES)
         .map_err(|_| malformed("a claim is absent or malformed"))?;
     claims.agree_with(expected)?;
-    let call = claims
-        .hallpass_call
-        .map(|text| Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is no digest")));
+    let call = claims.hallpass_call.map(|text| {
+        Digest::from_base64url(&text).ok_or(malformed("`hallpass_call` is not a digest"))
+    });
     Ok(Proven {
         holder,
         jti: claims.jti,
@@ -138,25 +138,27 @@ pub fn check(proof: &str, expected: &Expected<'_>) -> Result<Proven, ProofError>
     })
 }
 
-/// The key that the proof is by: `holder`, where that is known.
+/// Checks the header and returns the key of the proof, which must be `holder` when that is given.
 fn admit_header(header: &Value, holder: Option<&HolderKey>) -> Result<HolderKey, ProofError> {
     let malformed = ProofError::Malformed;
     let members = header
         .as_object()
-        .ok_or(malformed("the header is no object"))?;
+        .ok_or(malformed("the header is not an object"))?;
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     if text("typ") != Some("dpop+jwt") {
         return Err(malformed("`typ` is not `dpop+jwt`"));
     }
     if members.contains_key("crit") || members.contains_key("b64") {
-        return Err(malformed("`crit` and `b64` are not understood"));
+        return Err(malformed("`crit` and `b64` are not supported"));
     }
     let embedded = members.get("jwk").unwrap_or(&Value::Null);
     let jwk = embedded.as_object().ok_or(malformed("no embedded `jwk`"))?;
     if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
-        return Err(malformed("`jwk` holds a private key: consider it lost"));
+        return Err(malformed(
+            "`jwk` holds a private key: treat the key as compromised",
+        ));
     }
-    // A holder's key that is known need not be read, the embedded one must only be the same.
+    // When the holder's key is known, the embedded one is compared and not parsed.
     let holder = match holder {
         Some(holder) => holder.clone(),
         None => {
@@ -178,7 +180,7 @@ fn admit_header(header: &Value, holder: Option<&HolderKey>) -> Result<HolderKey,
     }
 }
 
-/// RFC 9449 section 4.2. What else there is says nothing to us.
+/// The claims of RFC 9449 section 4.2; others are ignored.
 #[derive(Deserialize)]
 struct Claims {
     jti: String,
@@ -196,7 +198,7 @@ struct Claims {
 impl Claims {
     fn agree_with(&self, expected: &Expected<'_>) -> Result<(), ProofError> {
         if self.jti.is_empty() || self.jti.len() > MAX_JTI_BYTES {
-            return Err(ProofError::Malformed("`jti` has 1 to 256 bytes"));
+            return Err(ProofError::Malformed("`jti` must have 1 to 256 bytes"));
         }
         if let Some((token, _)) = expected.pass {
             let ath = self
@@ -230,12 +232,12 @@ impl Claims {
     fn is_timely(&self, expected: &Expected<'_>) -> Result<(), ProofError> {
         // A NumericDate may have a fraction (RFC 7519 section 2); no date that matters is inexact.
         if !self.iat.is_finite() || self.iat < 0.0 || self.iat > LATEST_SECOND {
-            return Err(ProofError::Malformed("`iat` is no date"));
+            return Err(ProofError::Malformed("`iat` is not a date"));
         }
         #[expect(
             clippy::as_conversions,
             clippy::cast_possible_truncation,
-            reason = "in range, as was just seen"
+            reason = "the range was checked above"
         )]
         let made_at = Timestamp::from_unix_millis((self.iat * 1000.0) as i64);
         if made_at > expected.now.plus(PROOF_SKEW) {
@@ -246,7 +248,7 @@ impl Claims {
         }
         if made_at < expected.remembers_since {
             return Err(ProofError::Time(
-                "the proof is from before this server began to remember proofs",
+                "the proof was made before this server started",
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The replay guard: proofs that were used, for as long as they could be used again.
+//! The replay guard: remembers used proofs for as long as they could be replayed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,19 +11,19 @@ use crate::{
     possession::{PROOF_LIFETIME, proof::PROOF_SKEW},
 };
 
-/// Remembers the proofs that were used, in bounded memory, and never forgets one early: when it is
-/// full it says so, and the request is refused.
+/// Remembers used proofs in bounded memory and never evicts one early: when it is full, further
+/// proofs are refused.
 #[derive(Debug)]
 pub struct ReplayGuard {
     seen: Mutex<Seen>,
     room: usize,
 }
 
-/// Two generations: what was used in this one and in the one before. A proof that is older than
+/// Two generations of used proofs, the current and the previous. A proof that is older than
 /// both is refused by its time.
 #[derive(Debug)]
 struct Seen {
-    /// What was made before this may have been used unseen; `None` before it began.
+    /// Proofs made before this may have been used unrecorded; `None` before the guard has begun.
     floor: Option<Timestamp>,
     begun: Timestamp,
     current: Generation,
@@ -36,20 +36,24 @@ struct Generation {
     count: usize,
 }
 
-/// Half a SHA-256 of a `jti`: two that are equal by chance are not to be expected.
+/// Half a SHA-256 of a `jti`: long enough that accidental collisions do not occur.
 type Name = [u8; 16];
 
-/// Why a proof cannot be taken.
+/// Why a proof cannot be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the verifier and the token endpoint answer both"
+)]
 pub enum ReplayError {
     /// It was used before.
     Seen,
-    /// No more can be remembered, of this holder or at all.
+    /// The store is full, for this agent or altogether.
     Full,
 }
 
 impl ReplayGuard {
-    /// With room for so many proofs in each generation.
+    /// A guard with room for `room` proofs in each generation.
     pub fn new(room: usize) -> Self {
         Self {
             seen: Mutex::default(),
@@ -57,7 +61,7 @@ impl ReplayGuard {
         }
     }
 
-    /// Begins to remember at `now`, the first time that this is called.
+    /// Begins to record at `now`. Only the first call has an effect.
     pub fn begin(&self, now: Timestamp) {
         let mut seen = self.seen();
         if seen.floor.is_none() {
@@ -65,14 +69,14 @@ impl ReplayGuard {
         }
     }
 
-    /// What was made before this may have been used unseen.
+    /// Proofs made before this may have been used unrecorded.
     pub fn since(&self) -> Timestamp {
         self.seen()
             .floor
             .unwrap_or(Timestamp::from_unix_millis(i64::MAX))
     }
 
-    /// Takes note of `jti`, which `holder` uses now for a pass that was issued to `agent`.
+    /// Records that `holder` uses `jti` now, for a pass that was issued to `agent`.
     pub fn admit(
         &self,
         agent: &AgentId,
@@ -94,7 +98,7 @@ impl ReplayGuard {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        // Nothing in here can panic between two changes that belong together.
+        // No panic can occur between two changes that belong together.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,7 +118,7 @@ impl Default for Seen {
 impl Seen {
     fn turn(&mut self, now: Timestamp) {
         if now.since(self.begun) > GENERATION {
-            // Should the clock go back, what is forgotten now must not look fresh again.
+            // If the clock is set back, proofs that are evicted now must not look fresh again.
             self.floor = self.floor.max(Some(self.begun.plus(PROOF_SKEW)));
             self.previous = std::mem::take(&mut self.current);
             self.begun = now;
@@ -149,8 +153,8 @@ const GENERATION: Duration = PROOF_LIFETIME.saturating_add(PROOF_SKEW);
 
 /// In one generation; about 4,000 a second and 20 MB at the most.
 pub const DEFAULT_ROOM: usize = 1 << 18;
-/// The passes of one agent, whoever they were handed to, get this part of the room, so that none can use
-/// up that of all.
+/// The passes of one agent, delegated ones included, get this share of the room, so that no agent can
+/// exhaust it.
 const SHARE: usize = 4;
 
 #[cfg(test)]
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_taken_once_for_as_long_as_its_time_would_let_it_pass() {
+    fn a_proof_is_accepted_once_within_its_lifetime() {
         let start = Timestamp::from_unix_seconds(1_000_000);
         let guard = began(start);
         let mut now = start;
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_revives_nothing_that_was_forgotten() {
+    fn a_clock_set_back_revives_no_evicted_proof() {
         let start = Timestamp::from_unix_seconds(1_000_000);
         let guard = began(start);
         assert_eq!(guard.admit(&agent("a"), (&holder(1), "old"), start), Ok(()));
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_before_it_began_is_too_early_and_beginning_again_changes_nothing() {
+    fn a_proof_from_before_the_start_is_too_early_and_a_second_start_has_no_effect() {
         let guard = ReplayGuard::new(64);
         assert!(guard.since() > Timestamp::from_unix_seconds(250_000_000_000));
         let start = Timestamp::from_unix_seconds(1_000_000);
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn one_agent_fills_its_own_room_whoever_holds_its_passes_and_is_refused_instead_of_forgotten() {
+    fn one_agent_fills_only_its_own_share_and_nothing_is_evicted_early() {
         let now = Timestamp::from_unix_seconds(1_000_000);
         let guard = began(now);
         let keys = [holder(1), holder(2), holder(3), holder(4)];

@@ -1,4 +1,4 @@
-//! Making proofs: what a holder's client does for each request.
+//! Signing proofs: a holder's client does this for each request.
 
 use std::fmt;
 
@@ -9,12 +9,9 @@ use crate::base::{
     digest::Digest, holder::HolderKey, jws::JwsError, key::PrivateKey, random, time::Timestamp,
 };
 
-/// What a proof is to say.
+/// The content of a proof.
 #[derive(Clone)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever proves must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct ProofContent<'p> {
     /// The token's text, as it will be presented.
     pub token: &'p str,
@@ -26,7 +23,7 @@ pub struct ProofContent<'p> {
     pub now: Timestamp,
     /// The nonce from the server's last `DPoP-Nonce` header.
     pub nonce: Option<&'p str>,
-    /// The digest of the one call that it is for: [`call_digest`](crate::possession::call_digest).
+    /// The digest of the one call that the proof is valid for: [`call_digest`](crate::possession::call_digest).
     pub call: Option<Digest>,
 }
 

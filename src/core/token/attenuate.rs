@@ -1,4 +1,4 @@
-//! Attenuation: a holder narrows its own pass, offline, asking nobody.
+//! Attenuation: a holder narrows its own pass, offline.
 
 use biscuit_auth::{BlockBuilder, UnverifiedBiscuit, builder::Check};
 use serde::{Deserialize, Serialize};
@@ -17,19 +17,19 @@ use crate::{
     },
 };
 
-/// How a pass is narrowed. What is left out stays as it was; what is named that the pass does not
-/// allow stays refused: a narrowing never widens.
+/// How a pass is narrowed. An absent field changes nothing. Rights that the pass does not have are
+/// not gained: a narrowing never widens.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Narrowing {
-    /// Ends no later than this.
+    /// The latest end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Allows only these, under these constraints.
+    /// The only rights to keep, with their constraints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rights: Option<Vec<GrantedDetail>>,
-    /// Allows only what changes nothing.
+    /// Whether only read-only calls are kept.
     #[serde(default)]
     pub read_only: bool,
 }
@@ -40,17 +40,17 @@ pub struct Narrowing {
 pub struct Attenuated {
     /// The longer token.
     pub token: PassToken,
-    /// Every block's id, block 0 first; revoking the last ends this pass and no sibling of it.
+    /// Every block's id, block 0 first; revoking the last ends this pass and none of its siblings.
     pub blocks: Vec<RevocationId>,
 }
 
 /// Appends a block to `token` that narrows it. Needs no key and no network.
 ///
-/// The result is what to hand on; `token` itself keeps all its power and stays with its holder.
+/// Hand on the result. `token` itself keeps all its rights and stays with its holder.
 ///
 /// # Errors
 ///
-/// See [`AttenuateError`]; nothing is appended by halves.
+/// See [`AttenuateError`]. On an error nothing is appended.
 ///
 /// ```
 /// # use hallpass_core::{base::time::Timestamp, token::{PassToken, attenuate, Narrowing}};
@@ -72,7 +72,7 @@ pub fn attenuate(token: &PassToken, narrowing: &Narrowing) -> Result<Attenuated,
     }
 }
 
-/// Narrows an operator's token to some operations of the broker, for a script that needs no more.
+/// Narrows an operator's token to some operations of the broker, for a script that needs only those.
 ///
 /// # Errors
 ///
@@ -116,7 +116,7 @@ fn append(token: &PassToken, checks: Vec<Check>) -> Result<Attenuated, Attenuate
 }
 
 impl Narrowing {
-    /// The checks that say it; none when it says nothing.
+    /// The checks for this narrowing; empty when it changes nothing.
     pub(super) fn checks(&self) -> Result<Vec<Check>, AttenuateError> {
         let mut checks: Vec<Check> = self.expires_at.map(datalog::ends_at).into_iter().collect();
         if self.read_only {

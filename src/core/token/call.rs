@@ -1,4 +1,4 @@
-//! One call of an MCP server, as a pass is asked about it.
+//! One call of an MCP server, to be checked against a pass.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::token::rights::Kind;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Call<'c> {
-    /// What is called.
+    /// The kind of thing that is called.
     pub kind: Kind,
     /// The tool's or prompt's name, or the resource's URI, exactly as the server will look it up.
     pub name: &'c str,

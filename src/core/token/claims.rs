@@ -1,4 +1,4 @@
-//! Claims: what block 0 of a pass says, read from the wire form.
+//! Claims: the content of block 0 of a pass, read from the wire form.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// What block 0 of a pass says.
+/// The content of block 0 of a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PassClaims {
@@ -26,8 +26,7 @@ pub struct PassClaims {
     pub task: TaskId,
     /// The agent it was issued to.
     pub agent: AgentId,
-    /// On whose behalf the agent acts: the steward who answers for it, or the person whom the task was proven to be
-    /// for.
+    /// The person for whom the agent acts: its steward, or the proven subject of the task.
     pub steward: StewardId,
     /// When it was issued.
     pub issued_at: Timestamp,
@@ -35,28 +34,28 @@ pub struct PassClaims {
     pub expires_at: Timestamp,
     /// The servers it is for.
     pub audience: BTreeSet<ServerUri>,
-    /// The key it is bound to by the broker, when it is.
+    /// The key that the broker bound it to, if any.
     pub holder: Option<HolderKey>,
-    /// What it names.
+    /// The rights.
     pub rights: Vec<NamedRight>,
 }
 
-/// What one right of a pass names.
+/// One right of a pass.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum NamedRight {
     /// Tools or prompts by name.
     Names {
-        /// On which server.
+        /// The server.
         server: ServerUri,
-        /// Of which kind.
+        /// The kind.
         kind: Kind,
         /// The names.
         names: BTreeSet<String>,
     },
     /// A resource subtree: scheme, authority, segments.
     Subtree {
-        /// On which server.
+        /// The server.
         server: ServerUri,
         /// The subtree.
         segments: Vec<String>,
@@ -72,7 +71,7 @@ impl NamedRight {
         }
     }
 
-    /// Whether it names everything that `other` names.
+    /// Whether it includes everything in `other`.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -206,7 +205,7 @@ impl<'w> Facts<'w> {
         Ok(rights)
     }
 
-    /// Refuses facts that the format does not know, so that no token can be of two kinds.
+    /// Refuses unknown facts, so that no token can be of two kinds.
     pub(super) fn refuse_unknown(&self, known: &[&str]) -> Result<(), ClaimsError> {
         let mut names = self
             .wire

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::{base::uri::is_canonical_host, token::path::path_segments};
+use crate::{
+    base::{text::quote, uri::is_canonical_host},
+    token::path::path_segments,
+};
 
 /// A value that Datalog can hold exactly: a string, a 64-bit integer or a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -13,7 +16,7 @@ use crate::{base::uri::is_canonical_host, token::path::path_segments};
 #[serde(untagged)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "token format 1 knows exactly these three"
+    reason = "token format 1 defines exactly these"
 )]
 pub enum Scalar {
     /// A boolean.
@@ -36,7 +39,7 @@ impl Scalar {
         }
     }
 
-    /// What people call the type.
+    /// The type's name for messages.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
         match self {
@@ -60,7 +63,7 @@ impl fmt::Display for Scalar {
         match self {
             Self::Bool(value) => value.fmt(f),
             Self::Int(value) => value.fmt(f),
-            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Text(text) => write!(f, "\"{}\"", quote(text)),
         }
     }
 }
@@ -68,10 +71,7 @@ impl fmt::Display for Scalar {
 /// What one argument must satisfy. In JSON an object with exactly one of the keys below
 /// (`min` and `max` go together).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "whoever enforces constraints must know every one of them"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Constraint {
     /// `{"min": 0, "max": 100}`: an integer in the closed range; either bound may be left out.
     Range {
@@ -82,7 +82,7 @@ pub enum Constraint {
     },
     /// `{"in": ["A1", "A2"]}`: one of these values.
     In(Vec<Scalar>),
-    /// `{"prefix": "Q3 "}`: a string that begins so.
+    /// `{"prefix": "Q3 "}`: a string with this prefix.
     Prefix(String),
     /// `{"equal": "EUR"}`: exactly this value.
     Equal(Scalar),
@@ -94,24 +94,24 @@ pub enum Constraint {
     Host(Vec<String>),
 }
 
-/// What an argument must satisfy: one or more of these.
+/// The constraint of one argument: at least one member.
 #[derive(Serialize, Deserialize, Default)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    /// At least this.
+    /// The smallest value allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min: Option<i64>,
-    /// At most this.
+    /// The largest value allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max: Option<i64>,
-    /// One of these.
+    /// The allowed values.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "in")]
     in_: Option<Vec<Scalar>>,
-    /// A text that begins so.
+    /// A prefix of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
-    /// Exactly this.
+    /// The exact value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     equal: Option<Scalar>,
     /// A path at or below this one.
@@ -122,7 +122,7 @@ struct Raw {
     host: Option<Vec<String>>,
 }
 
-/// In JSON a constraint is what [`Raw`] is.
+/// The JSON form is that of [`Raw`].
 #[cfg(feature = "schema")]
 impl utoipa::PartialSchema for Constraint {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
@@ -165,7 +165,7 @@ impl Constraint {
         }
     }
 
-    /// What people call the type of the values that it takes.
+    /// The name of the type that it applies to, for messages.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Range { .. } => "integer",
@@ -175,7 +175,7 @@ impl Constraint {
         }
     }
 
-    /// Refuses what no right may hold. What comes of JSON is not like that; what a holder's check says may be.
+    /// Refuses constraints that no right may hold. JSON input never has one; a holder's check may.
     pub(super) fn refuse_contradictions(&self) -> Result<(), &'static str> {
         match self {
             Self::Range {
@@ -259,15 +259,12 @@ impl fmt::Display for Constraint {
                 "one of {}",
                 list(values.iter().map(ToString::to_string).collect())
             ),
-            Self::Prefix(prefix) => write!(f, "beginning with {prefix:?}"),
+            Self::Prefix(prefix) => write!(f, "beginning with \"{}\"", quote(prefix)),
             Self::Equal(value) => write!(f, "equal to {value}"),
-            Self::Under(path) => write!(f, "at or under {path:?}"),
+            Self::Under(path) => write!(f, "at or under \"{}\"", quote(path)),
             Self::Host(hosts) => {
-                // Read back from a token, they are whatever its holder wrote.
-                let hosts = hosts
-                    .iter()
-                    .map(|host| host.escape_debug().to_string())
-                    .collect();
+                // Read back from a token, these texts are untrusted.
+                let hosts = hosts.iter().map(|host| quote(host)).collect();
                 write!(f, "a URL with host {}", list(hosts))
             }
         }

@@ -1,10 +1,10 @@
-//! Cost: an upper bound of the work that a holder's checks ask of a verifier, known before any runs.
+//! Cost: an upper bound of the work that a holder's checks cause at a verifier, computed before any runs.
 //!
 //! The engine looks at its clock only between queries, and a query over two `arg` facts with a
-//! closure over two literal sets has billions of steps inside one. So the product is taken here,
+//! closure over two literal sets has billions of steps inside one. So the product is computed here,
 //! from the wire form: how many facts a query can match, times what its expressions do for each.
 //!
-//! A unit is 20 to 35 ns of a slow core in the dearest kinds of work, which `load-tests/hostile.rs`
+//! A unit is 20 to 35 ns of a slow core in the most expensive kinds of work, which `load-tests/hostile.rs`
 //! measures, and less in others.
 
 use std::collections::{HashMap, HashSet};
@@ -19,10 +19,10 @@ use crate::token::{
     wire::Wire,
 };
 
-/// What the checks of one token's appended blocks cost, block by block, in units.
+/// Computes the cost of the checks of one token's appended blocks, block by block, in units.
 pub(super) struct Costs<'w> {
     wire: &'w Wire,
-    /// Of the facts of block 0, by name: how many there are, and how much the largest of them holds.
+    /// The facts of block 0 by name: their number, and the size of the largest.
     stated: HashMap<&'w str, (usize, usize)>,
     /// How many different symbols all blocks declare.
     symbols: usize,
@@ -67,8 +67,8 @@ impl<'w> Costs<'w> {
             .fold(symbols, usize::saturating_add)
     }
 
-    /// A third-party block stands alone: whatever it names is looked for among the symbols of the
-    /// others when it is loaded, each time that it is named.
+    /// A third-party block has its own symbols. Each use of a name is searched among the symbols of
+    /// the other blocks when the block is loaded.
     fn of_translation(&self, block: usize) -> usize {
         if !self.wire.is_third_party(block) {
             return 0;
@@ -83,7 +83,7 @@ impl<'w> Costs<'w> {
         let mut cost = LOAD;
         let mut variables = Variables::default();
         for predicate in &query.body {
-            // Every fact is looked at once for each way in which the predicates before matched.
+            // Every fact is visited once for each match of the predicates before.
             cost = cost.saturating_add(bindings.saturating_mul(SCAN));
             bindings = bindings.saturating_mul(self.matches(block, predicate));
             let name = self.wire.symbol(block, predicate.name);
@@ -131,7 +131,7 @@ impl<'w> Costs<'w> {
         told.max(stated.saturating_add(own))
     }
 
-    /// How much the verifier's fact, or that of block 0, can hold at this place; `None` for a scalar.
+    /// The largest number of elements in this term of the verifier's fact, or that of block 0; `None` for a scalar.
     fn collection_at(&self, name: Option<&str>, position: usize) -> Option<usize> {
         match (name, position) {
             (Some("call_path"), 0) | (Some("arg_path"), 1) => {
@@ -147,7 +147,7 @@ impl<'w> Costs<'w> {
     }
 }
 
-/// How long the names and texts in one block's checks are, each as often as it is named.
+/// The total length of the names and texts in one block's checks, counting every use.
 pub(super) fn text_of_block(wire: &Wire, block: usize) -> usize {
     let mut bytes = 0_usize;
     symbols_of_block(wire, block, |symbol| {
@@ -156,7 +156,7 @@ pub(super) fn text_of_block(wire: &Wire, block: usize) -> usize {
     bytes
 }
 
-/// Every name and text in one block's checks, each as often as it is named.
+/// Every name and text in one block's checks, with repetitions.
 fn symbols_of_block(wire: &Wire, block: usize, mut found: impl FnMut(u64)) {
     for query in queries(wire, block) {
         for predicate in &query.body {
@@ -199,24 +199,24 @@ impl Variables {
             let elements = collection_at(position);
             self.count = self.count.saturating_add(1);
             self.size = self.size.saturating_add(elements.unwrap_or(1));
-            // Bound twice, it matches where both are equal: a scalar is no set.
+            // Bound twice, it matches where both are equal, and a scalar never equals a set.
             let bound = self.bound.entry(variable).or_insert(elements);
             *bound = bound.and_then(|largest| elements.map(|elements| largest.max(elements)));
         }
     }
 
-    /// A closure's own parameter is one element of what the closure runs over, and all of them
-    /// together are no more than that.
+    /// A closure's parameter is one element of the collection that the closure runs over, and all of
+    /// them together are no larger than the collection.
     fn of(&self, variable: u32) -> usize {
         self.bound.get(&variable).copied().flatten().unwrap_or(1)
     }
 
-    /// Whether it stands for a set or an array, in which nothing is searched for a text.
+    /// Whether it is a set or an array, where `contains` is no text search.
     fn is_collection(&self, variable: u32) -> bool {
         self.bound.get(&variable).is_some_and(Option::is_some)
     }
 
-    /// What it costs to make them out of matching facts: each is put into a table, twice.
+    /// The cost of binding them from matching facts: each is inserted into a table twice.
     fn copied(&self) -> usize {
         self.size.saturating_add(self.count.saturating_mul(BIND))
     }
@@ -235,7 +235,7 @@ impl Code<'_> {
             .saturating_add(START)
     }
 
-    /// What the operations cost; `elements` is the size of the whole expression that they are part of.
+    /// The cost of the operations; `elements` is the size of the whole expression that they are part of.
     fn of_operations(&self, ops: &[schema::Op], elements: usize) -> usize {
         let each = ops.iter().enumerate().map(|(at, op)| match &op.content {
             Some(Content::Value(value)) => elements_of(value, self.variables),
@@ -246,9 +246,9 @@ impl Code<'_> {
             Some(Content::Binary(binary)) => match Binary::from_i32(binary.kind) {
                 Some(Binary::Contains) => self.of_search(ops.get(..at).unwrap_or_default()),
                 Some(Binary::Prefix | Binary::Suffix) => COMPARE,
-                // A set is built anew, of all that went into it before.
+                // A set is rebuilt from all its elements.
                 Some(Binary::Union | Binary::Intersection) => elements,
-                // The engine copies every variable before it looks at a closure.
+                // The engine copies every variable before it evaluates a closure.
                 Some(Binary::LazyAnd | Binary::LazyOr | Binary::All | Binary::Any) => {
                     self.variables.size.saturating_add(1)
                 }
@@ -273,8 +273,8 @@ impl Code<'_> {
         each.fold(0, usize::saturating_add)
     }
 
-    /// One `contains`, of what the operations before it leave: whether a set or an array holds
-    /// something, whose elements are counted where they stand; or a text searched for another.
+    /// One `contains` on the results of the operations before it: membership in a set or an array,
+    /// whose elements are counted where they occur; or a search of one text in another.
     fn of_search(&self, before: &[schema::Op]) -> usize {
         use schema::term::Content as Term;
 
@@ -283,7 +283,7 @@ impl Code<'_> {
             _ => None,
         };
         let (searched, sought) = match before {
-            // Two operands that are no more than values stand right before it.
+            // If both operands are plain values, they are the two operations before it.
             [.., searched, sought] if value(sought).is_some() => (value(searched), value(sought)),
             _ => (None, None),
         };
@@ -389,19 +389,19 @@ fn symbols_of_term(term: &schema::Term, found: &mut impl FnMut(u64)) {
     }
 }
 
-/// Reading one query when the token is verified, and spelling it out when it refuses.
+/// Reading one query when the token is verified, and printing it when it refuses.
 const LOAD: usize = 128;
 
-/// Reading and spelling out one literal, or one element of it.
+/// Reading and printing one literal, or one element of it.
 const LITERAL: usize = 12;
 
-/// One more symbol: every text that is read or told is looked for among all of them.
+/// One more symbol: every text that is read or added is searched among all of them.
 const SYMBOL: usize = 16;
 
-/// As many symbols are passed for a unit where one is looked for.
+/// The number of symbols that a search visits for one unit.
 const SYMBOLS_PASSED: usize = 8;
 
-/// Looking at all facts once: some hundreds, some nanoseconds each.
+/// Visiting all facts once: some hundreds, some nanoseconds each.
 const SCAN: usize = 128;
 
 /// One match of a query, without its variables.
@@ -410,27 +410,27 @@ const MATCH: usize = 2;
 /// One variable of a match.
 const BIND: usize = 2;
 
-/// Beginning to evaluate an expression or a closure.
+/// The overhead of evaluating an expression or a closure.
 const START: usize = 3;
 
-/// One `contains`: the longest text that is told or declared, searched for another.
+/// One `contains`: a search in the longest text that is added or declared.
 const SEARCH: usize = MAX_TEXT_BYTES / 16;
 
-/// As many bytes of what is searched for cost a unit: before it searches, the engine looks for
-/// what repeats in there.
+/// The number of bytes of the searched pattern for one unit: the engine first analyses its
+/// repetitions.
 const SOUGHT_BYTES: usize = 4;
 
-/// A set, an array or a map, however little is in it.
+/// A set, an array or a map, even an empty one.
 const COLLECTION: usize = 2;
 
-/// As many bytes of a literal cost a unit.
+/// The number of bytes of a literal for one unit.
 const BYTES: usize = 16;
 
-/// One `starts_with` or `ends_with` of such texts, or looking into a set.
+/// One `starts_with` or `ends_with` of such texts, or one look-up in a set.
 const COMPARE: usize = SEARCH / 16;
 
-/// One `type()`: the engine looks for the type's name in all symbols, one after the other.
+/// One `type()`: the engine searches all symbols for the type's name.
 const LOOK_UP: usize = MAX_SYMBOLS / SYMBOLS_PASSED;
 
-/// What a resource's segments begin with.
+/// The segments before a resource's path: scheme and authority.
 const SCHEME_AND_AUTHORITY: usize = 2;

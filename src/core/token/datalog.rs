@@ -1,4 +1,4 @@
-//! The one file that writes Datalog: every fact and check of token format 1, from typed values.
+//! The only file that writes Datalog: every fact and check of token format 1, from typed values.
 //!
 //! Nothing here is text: terms are bound as terms, so no value can end a string or start a rule.
 //! Recognition (`shape`) calls the same functions and compares, so what is written and what is
@@ -23,7 +23,7 @@ use crate::{
 /// The format's number: the argument of `hallpass` in block 0.
 pub(super) const FORMAT: i64 = 1;
 
-/// The fact that a holder signs to hand a pass on.
+/// The fact that a holder signs to delegate a pass.
 pub(super) const DELEGATE: &str = "delegate";
 
 // --- facts
@@ -64,7 +64,7 @@ pub(super) fn file_segments(path: &str) -> Option<Vec<String>> {
     Some(all)
 }
 
-// --- the calls that a check is about
+// --- the calls that a check applies to
 
 /// Named things of one kind on one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Target {
         )
     }
 
-    /// The query "the call is another one".
+    /// The query "this is another call".
     fn is_another(&self) -> Rule {
         query(vec![call()], vec![not(self.condition())])
     }
@@ -253,7 +253,7 @@ pub(super) fn only(targets: &[Target], subtrees: &[(ServerUri, Vec<String>)]) ->
         )
     });
     let queries: Vec<Rule> = named.chain(under).collect();
-    // Nothing is allowed: a check whose query cannot match, since an empty check would not decode.
+    // Nothing is allowed. An empty check would not decode, so this is a check whose query cannot match.
     let nothing = || query(vec![pred("nothing", vec![Term::Bool(true)])], Vec::new());
     check_if(if queries.is_empty() {
         vec![nothing()]
@@ -273,7 +273,7 @@ pub(super) fn only_operations<'t>(operations: impl IntoIterator<Item = &'t str>)
 
 // --- what the broker adds for an operator's token: constant, and never built from a request
 
-/// The broker's policies for an operator's token: one of its roles is permitted here; else no.
+/// The broker's policies for an operator's token: one of its roles is permitted here; otherwise refuse.
 pub(super) fn operator_policies() -> [Policy; 2] {
     let roles = [
         pred("operator", vec![Term::Integer(FORMAT)]),

@@ -1,4 +1,4 @@
-//! Delegation: the holder of a bound pass hands it on, offline, with its signature.
+//! Delegation: the holder of a bound pass hands it on by signing a block, offline.
 
 use biscuit_auth::{Algorithm, BlockBuilder, UnverifiedBiscuit, builder::Check};
 
@@ -17,20 +17,17 @@ use crate::{
     },
 };
 
-/// To whom a pass is handed on, and with how much of it.
+/// The recipient of a delegated pass, and the rights that it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever delegates must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct Delegation {
-    /// What the delegate is called: for the audit trail. Nobody but the delegating holder vouches for it.
+    /// The delegate's name, for the audit trail. Only the delegating holder vouches for it.
     pub agent: AgentId,
     /// The delegate's key, the only one that can use the result.
     pub key: HolderKey,
-    /// What the delegate may do less than the holder; an empty one takes nothing away.
+    /// The restrictions of the delegate; an empty one keeps all rights.
     pub narrowing: Narrowing,
-    /// How many times more it may be handed on.
+    /// How many more times it may be handed on.
     pub may_delegate: u8,
     /// Whether the result is sealed: it can be used and neither narrowed nor handed on.
     pub use_only: bool,
@@ -41,13 +38,13 @@ pub struct Delegation {
 /// Needs no network. The result can be used with the delegate's key only; the pass itself stays with
 /// its holder. Revoke the last of the result's block ids to end the delegation and all below it.
 ///
-/// SECURITY: a holder signs for what stands before its block by the signature of the block before alone. Over a
-/// copy in which somebody changed what that says, the hop would be good on the real pass all the same. So
+/// SECURITY: a holder's signature covers the preceding blocks only through the signature of the block before. If an
+/// attacker changed the content of a copy and kept that signature, the signed hop would be valid on the real pass. So
 /// only a pass whose signatures were checked can be handed on.
 ///
 /// # Errors
 ///
-/// See [`DelegateError`]; nothing is appended by halves.
+/// See [`DelegateError`]. On an error nothing is appended.
 ///
 /// ```
 /// # use hallpass_core::{base::key::{PrivateKey, PublicKey}, token::{Delegation, PassToken, UnverifiedPass, delegate}};

@@ -1,4 +1,4 @@
-//! Depth: how often a pass may be handed on, as its checks and its length say.
+//! Depth: how often a pass may be handed on, limited by its checks and its length.
 
 use crate::token::{limits::MAX_APPENDED_BLOCKS, shape::Shape, wire::Wire};
 
@@ -10,7 +10,7 @@ pub(super) fn delegations_left(wire: &Wire, depth: usize) -> usize {
     by_checks.min((MAX_APPENDED_BLOCKS.saturating_add(1)).saturating_sub(wire.block_count()))
 }
 
-/// How often a token may be handed on in all, by the strictest of its checks.
+/// How often a token may be handed on altogether, by the strictest of its checks.
 pub(super) fn max_delegations(wire: &Wire) -> Option<usize> {
     let about_depth = wire
         .every_check()

@@ -1,8 +1,8 @@
 //! Encoding: block 0 straight into its wire form, and its signature.
 //!
 //! biscuit-auth's builder goes through two more representations and decodes its own result again,
-//! which costs more than the signature does. What is written here is read back by the library
-//! whenever a pass is verified, and a test compares it with what the builder writes.
+//! which costs more than the signature does. The library reads this encoding back whenever a pass
+//! is verified, and a test compares it with the builder's output.
 
 use biscuit_auth::{
     builder::{Binary, Check, CheckKind, Fact, Op, Predicate, Rule, Term, Unary},
@@ -17,7 +17,7 @@ use crate::{
     token::{MintError, RootKey, signer::Signer},
 };
 
-/// Block 0 in its wire form, as far as it is written.
+/// Block 0 in its wire form, while it is being written.
 pub(super) struct Writer {
     symbols: SymbolTable,
     block: schema::Block,
@@ -210,7 +210,7 @@ impl Writer {
     }
 }
 
-/// What a root key signs: the payload of version 1 of the Biscuit specification.
+/// The bytes that a root key signs: the payload of version 1 of the Biscuit specification.
 fn signature_payload(block: &[u8], next_key: &[u8; 32]) -> Vec<u8> {
     [
         b"\0BLOCK\0\0VERSION\0",
@@ -227,5 +227,5 @@ fn signature_payload(block: &[u8], next_key: &[u8; 32]) -> Vec<u8> {
 
 const PAYLOAD_VERSION: u32 = 1;
 const ED25519: i32 = 0;
-/// Datalog 3.3, as block versions number it.
+/// The block version of Datalog 3.3.
 const DATALOG_3_3: u32 = 6;

@@ -1,11 +1,11 @@
-//! Evaluation: a token's checks, loaded once and asked about every call.
+//! Evaluation: a token's checks, loaded once and evaluated for every call.
 //!
 //! biscuit-auth's authorizer translates a whole token for each call. Here its checks are loaded
 //! when the token is verified, and a call adds the few facts that some check mentions. Matching
-//! and expressions are the library's own; what is done here is what its authorizer does around
+//! and expressions are the library's own; this module replaces the authorizer around
 //! them, for tokens inside the profile: no rules, so nothing is derived, and no scopes but in
 //! block 0, so that a query sees the facts of block 0, of its own block, and the verifier's.
-//! A test asks the library's authorizer the same questions.
+//! A test compares the results with those of the library's authorizer.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,7 +25,7 @@ use crate::{
     token::wire::Wire,
 };
 
-/// A check, by its block and its place there.
+/// A check, by its block and its index there.
 pub(super) type At = (usize, usize);
 
 /// The checks of a verified token and those of its facts that they mention.
@@ -43,16 +43,16 @@ struct Loaded {
     queries: Vec<(Rule, TrustedOrigins)>,
 }
 
-/// What the checks of a token said about one call.
+/// The result of a token's checks for one call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Checks that do not hold.
     pub(super) failed: Vec<At>,
-    /// Checks that could not be evaluated: they compare what cannot be compared.
+    /// Checks that could not be evaluated, such as comparisons of values of two types.
     pub(super) erred: Vec<At>,
 }
 
-/// It took too long.
+/// The evaluation took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OutOfTime;
 
@@ -138,12 +138,12 @@ impl Engine {
         })
     }
 
-    /// Whether some check looks at whatever arguments there are, not at the one of a given pointer.
+    /// Whether some check examines all arguments instead of the one at a given pointer.
     pub(super) const fn looks_at_any_argument(&self) -> bool {
         self.looks_at_any_argument
     }
 
-    /// Asks every check; `tell` says what the verifier knows about the call. `max_time` is looked at
+    /// Evaluates every check; `tell` adds the verifier's facts about the call. `max_time` is checked
     /// between checks.
     pub(super) fn ask(
         &self,
@@ -153,7 +153,7 @@ impl Engine {
         self.ask_those(|_| true, max_time, tell)
     }
 
-    /// Asks the checks that `is_asked` picks.
+    /// Evaluates the checks that `is_asked` selects.
     pub(super) fn ask_those(
         &self,
         is_asked: impl Fn(At) -> bool,
@@ -214,7 +214,7 @@ impl Loaded {
     }
 }
 
-/// What a verifier tells the engine about one call.
+/// The verifier's facts about one call.
 pub(super) struct Telling<'e> {
     mentioned: &'e BTreeSet<u64>,
     symbols: SymbolTable,

@@ -1,4 +1,4 @@
-//! Errors: why a token is refused, and why one is not made.
+//! Errors: why a token is refused, and why one is not minted, narrowed or delegated.
 
 use crate::{
     base::{ReasonCode, time::Timestamp},
@@ -12,7 +12,7 @@ pub enum ProfileError {
     /// Longer than [`MAX_TOKEN_BYTES`].
     #[error("longer than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
-    /// Not a Biscuit at all.
+    /// Not a Biscuit.
     #[error("not a Biscuit")]
     Malformed,
     /// A block that the format does not allow.
@@ -20,11 +20,11 @@ pub enum ProfileError {
     Block {
         /// The block, counted from 0.
         block: usize,
-        /// What the format does not allow there.
+        /// The rule that the block breaks.
         rule: &'static str,
     },
-    /// Some block declares a symbol that another one, or the format, has declared already.
-    #[error("a symbol that is declared twice")]
+    /// A block declares a symbol that another block, or the format, has already declared.
+    #[error("a symbol is declared twice")]
     Symbols,
     /// More than [`MAX_APPENDED_BLOCKS`] blocks after block 0.
     #[error("more than {MAX_APPENDED_BLOCKS} appended blocks")]
@@ -43,24 +43,24 @@ impl ProfileError {
     }
 }
 
-/// A block 0 that is not that of a pass of format 1.
+/// Why a block 0 is not a valid block 0 of a pass of format 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClaimsError {
     /// A fact is absent, doubled, or of the wrong shape.
-    #[error("`{0}` must be there exactly once and well-formed")]
+    #[error("`{0}` must occur exactly once and be well-formed")]
     Fact(&'static str),
-    /// A fact that the format does not know.
-    #[error("a fact that the format does not know")]
+    /// An unknown fact.
+    #[error("a fact that the format does not define")]
     Unknown,
 }
 
-/// A chain that is not signed hop by hop by its holders.
+/// Why a chain of delegations is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// A delegation in a pass that is bound to no key.
-    #[error("block {block} delegates a pass that is bound to no key")]
+    /// A delegation in a pass that is not bound to a key.
+    #[error("block {block} delegates a pass that is not bound to a key")]
     Unbound {
         /// The block.
         block: usize,
@@ -86,14 +86,14 @@ pub enum PassError {
     /// A signature does not match.
     #[error("a signature does not match")]
     Signature,
-    /// Block 0 is not that of a pass of format 1.
+    /// Block 0 is not a valid block 0 of format 1.
     #[error("not a pass of format 1: {0}")]
     Claims(#[from] ClaimsError),
     /// The delegations are not signed hop by hop by the pass's holders.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// A check that cannot be loaded, for instance because it names a symbol that does not exist.
-    #[error("a check that cannot be read")]
+    /// A check that cannot be loaded, for example because it refers to a symbol that does not exist.
+    #[error("a check cannot be read")]
     Checks,
 }
 
@@ -110,11 +110,11 @@ impl PassError {
     }
 }
 
-/// A pass that was refused instead of being minted with less than was granted.
+/// Why a pass was not minted. A pass is never minted with less than was granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MintError {
-    /// Nothing is named.
+    /// No right is named.
     #[error("the pass would name no tool, resource or prompt")]
     Empty,
     /// More than [`MAX_RIGHTS`] names.
@@ -127,15 +127,15 @@ pub enum MintError {
         "the pass would be {0} bytes long; at most {MAX_PASS_BYTES} fit: ask for fewer rights or constraints"
     )]
     TooLarge(usize),
-    /// A mask, a budget or a sequence: no verifier of this build can honour it.
+    /// A mask, a budget or a sequence: no verifier of this build can enforce it.
     #[error("`{0}` needs a gateway, which this build does not have")]
     Unsupported(&'static str),
     /// A constraint on a tool that the same detail does not name.
     #[error("a constraint on `{0}`, which the rights do not name")]
     StrayConstraint(String),
-    /// A call that needs a proof, in a pass that nobody can prove to hold.
+    /// A call that needs a proof, in a pass that is not bound to a key.
     #[error(
-        "calls of `{0}` need a proof of possession, and the pass is bound to no key: send `holder_key`"
+        "calls of `{0}` need a proof of possession, and the pass is not bound to a key: send `holder_key`"
     )]
     HolderNeeded(String),
     /// It would end before it begins.
@@ -161,14 +161,14 @@ impl MintError {
     }
 }
 
-/// A narrowing that was refused.
+/// Why a narrowing was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttenuateError {
-    /// It says nothing.
-    #[error("the narrowing says nothing: give an earlier end, fewer rights or read-only")]
+    /// The narrowing is empty.
+    #[error("the narrowing changes nothing: give an earlier end, fewer rights or read-only")]
     Empty,
-    /// The token is not one to narrow.
+    /// The token cannot be narrowed.
     #[error("not a token that can be narrowed: {0}")]
     Token(ProfileError),
     /// The token is sealed: it can be used, not narrowed.
@@ -177,7 +177,7 @@ pub enum AttenuateError {
     /// The result would be outside the profile.
     #[error("the narrowed token would be refused: {0}; name fewer rights or constraints")]
     Profile(ProfileError),
-    /// It asks for something that an attenuation cannot say.
+    /// It has a member that an attenuation cannot express.
     #[error("`{0}` cannot be added by attenuation")]
     Unsupported(&'static str),
     /// The engine refused; never for a narrowing that passed the checks above.
@@ -185,28 +185,28 @@ pub enum AttenuateError {
     Engine,
 }
 
-/// A delegation that was refused.
+/// Why a delegation was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DelegateError {
-    /// The pass is bound to no key, so nobody can sign for it: narrow it instead.
+    /// The pass is not bound to a key, so no holder can sign: narrow it instead.
     #[error(
-        "the pass is bound to no key: ask for one with `holder_key`, or narrow this one with `attenuate`"
+        "the pass is not bound to a key: request one with `holder_key`, or narrow this one with `attenuate`"
     )]
     Unbound,
     /// The pass is bound to another key than the one that signs.
-    #[error("the pass is bound to another key than this: only its holder can hand it on")]
+    #[error("the pass is bound to another key: only its holder can hand it on")]
     NotHolder,
-    /// The pass may not be handed on so often.
-    #[error("the pass may be handed on {left} times more, not {wanted}")]
+    /// The pass may not be handed on that often.
+    #[error("the pass may be handed on {left} more times, not {wanted}")]
     TooDeep {
         /// How often it may still be handed on.
         left: usize,
-        /// How often this would hand it on, what the delegate may do included.
+        /// How often this delegation would allow it to be handed on, itself included.
         wanted: usize,
     },
     /// A delegate with a P-256 key cannot hand it on, and a sealed pass cannot be handed on.
-    #[error("the delegate could not hand it on: {0}; delegate with no further delegations")]
+    #[error("the delegate could not hand it on: {0}; allow no further delegations")]
     CannotDelegate(&'static str),
     /// The pass is sealed, or the narrowing was refused.
     #[error(transparent)]

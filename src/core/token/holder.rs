@@ -1,4 +1,4 @@
-//! The holder chain: who was given a pass, hop by hop, each hop signed by the holder before it.
+//! The holder chain: the delegates of a pass, each hop signed by the holder before it.
 
 use crate::{
     base::{holder::HolderKey, ids::AgentId},
@@ -13,15 +13,15 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hop {
-    /// The block that says so. Revoking its id ends this hop and all that follow.
+    /// The block of the delegation. Revoking its id ends this hop and all later ones.
     pub block: usize,
-    /// Who was given the pass, as the holder before calls it: an assertion, like the key.
+    /// The delegate's name, as asserted by the holder before.
     pub agent: AgentId,
     /// The key that the pass is bound to from here on.
     pub key: HolderKey,
 }
 
-/// The keys that a holder-bound pass went through, from `cnf` to the one that may use it now.
+/// The keys of a holder-bound pass, from `cnf` to the one that may use it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HolderChain {
     first: HolderKey,
@@ -29,7 +29,7 @@ pub struct HolderChain {
 }
 
 impl HolderChain {
-    /// The key that may use the pass: its proof is the only one that counts.
+    /// The key that may use the pass: only its proofs are accepted.
     #[must_use]
     pub fn leaf(&self) -> &HolderKey {
         self.hops.last().map_or(&self.first, |hop| &hop.key)
@@ -41,13 +41,13 @@ impl HolderChain {
         &self.hops
     }
 
-    /// Every key that the pass went through, with the block that names it; `None` for the first.
+    /// Every key of the chain, with the block that names it; `None` for the first.
     pub fn keys(&self) -> impl Iterator<Item = (Option<usize>, &HolderKey)> {
         std::iter::once((None, &self.first))
             .chain(self.hops.iter().map(|hop| (Some(hop.block), &hop.key)))
     }
 
-    /// The delegation that `block` makes, and who made it: the delegate before, or `agent`.
+    /// The delegation in `block`, and its delegator: the delegate before, or `agent`.
     #[must_use]
     pub fn hop_at<'c>(
         &'c self,
@@ -58,7 +58,7 @@ impl HolderChain {
         before.zip(&self.hops).find(|(_, hop)| hop.block == block)
     }
 
-    /// Walks from `cnf` through every delegation of a token; `None` for a pass bound to no key.
+    /// Walks from `cnf` through every delegation of a token; `None` for a pass that is not bound to a key.
     pub(super) fn read(wire: &Wire, claims: &PassClaims) -> Result<Option<Self>, ChainError> {
         let mut chain = claims.holder.clone().map(|first| Self {
             first,

@@ -1,4 +1,4 @@
-//! Inspection: what a token says, for the people who hold it. Verified by nobody.
+//! Inspection: the content of a token as text, for its holder. **Not** verified.
 
 use serde::Serialize;
 
@@ -6,6 +6,7 @@ use crate::{
     base::{
         holder::HolderKey,
         ids::{KeyId, RevocationId},
+        text::quote,
         time::Timestamp,
     },
     token::{
@@ -15,25 +16,25 @@ use crate::{
     },
 };
 
-/// What a token says, block by block.
+/// The content of a token, block by block.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
     /// The root key's number: a hint.
     pub key: Option<KeyId>,
-    /// Who issued it, for what and whom; `None` when block 0 is not that of a pass.
+    /// The content of block 0; `None` when it is not the block 0 of a pass.
     pub claims: Option<ClaimsSummary>,
     /// Whether it can be narrowed further.
     pub sealed: bool,
-    /// What is left after every block, in words; `None` when block 0 is not that of a pass, or the
-    /// delegations are not in order.
+    /// The rights that remain after every block, as text; `None` when block 0 is not that of a pass,
+    /// or a delegation is invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Left>,
     /// Block 0 and every appended block.
     pub blocks: Vec<BlockSummary>,
 }
 
-/// Block 0 in words.
+/// Block 0 as text.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ClaimsSummary {
@@ -49,44 +50,44 @@ pub struct ClaimsSummary {
     pub issued_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// The thumbprint (RFC 7638) of the key that the broker bound it to, if it did.
+    /// The thumbprint (RFC 7638) of the key that the broker bound it to, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
-    /// What it names, in words.
+    /// The rights, as text.
     pub rights: Vec<String>,
 }
 
-/// One block in words.
+/// One block as text.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct BlockSummary {
-    /// Revoke this to end the pass from this block on.
+    /// The block's id. Revoking it ends the pass from this block on.
     pub revocation_id: RevocationId,
-    /// Who wrote it: `broker`, `holder` (anybody who held the token), `delegation` (the holder, signed)
+    /// Who wrote it: `broker`, `holder` (any holder of the token), `delegation` (the holder, signed)
     /// or `third party`.
     pub by: &'static str,
-    /// Who handed the pass to whom in this block.
+    /// The delegation in this block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delegation: Option<DelegationSummary>,
-    /// What it requires, in words.
+    /// The requirements, as text.
     pub requires: Vec<String>,
 }
 
-/// One hop of a holder chain in words.
+/// One hop of a holder chain as text.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct DelegationSummary {
-    /// Who handed it on: the agent, or the delegate before.
+    /// The delegator: the agent, or the delegate before.
     pub from: String,
-    /// To whom, as `from` calls it: asserted, unless the broker knows the key.
+    /// The delegate's name as asserted by `from`, unless the broker knows the key.
     pub to: String,
     /// The thumbprint of the delegate's key.
     pub key: String,
 }
 
 impl UnverifiedPass {
-    /// What block 0 and the appended blocks say, unverified: for showing to people who hold the
-    /// token, never for deciding.
+    /// The content of block 0 and the appended blocks, unverified: for display to the token's holder,
+    /// never for decisions.
     #[must_use]
     pub fn dangerous_unverified_summary(&self) -> Summary {
         Summary::of(self.wire())
@@ -168,10 +169,7 @@ impl NamedRight {
                 kind,
                 names,
             } => {
-                let names: Vec<_> = names
-                    .iter()
-                    .map(|name| name.escape_debug().to_string())
-                    .collect();
+                let names: Vec<_> = names.iter().map(|name| quote(name)).collect();
                 format!("{kind} {} on {server}", names.join(", "))
             }
             Self::Subtree { server, segments } => {

@@ -1,4 +1,4 @@
-//! Root keys: what signs passes and operators' tokens. Ed25519 only.
+//! Root keys, which sign passes and operators' tokens. Ed25519 only.
 //!
 //! secp256r1, which Biscuit also knows, lets a holder change a token's signature and with it the
 //! id by which it is revoked.
@@ -24,7 +24,7 @@ pub struct RootKey {
 }
 
 impl RootKey {
-    /// The root key number `id`, made of `key`.
+    /// The root key number `id` with the private key `key`.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl RootKey {
         })
     }
 
-    /// Its number, which passes carry as a hint.
+    /// The key's number, which passes carry as a hint.
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
@@ -77,7 +77,7 @@ impl fmt::Debug for RootKey {
 #[error("not an Ed25519 private key")]
 pub struct KeyError;
 
-/// The same key as the library holds it.
+/// The same key in the library's type.
 ///
 /// Its constructor computes a square root, a tenth of a signature check; a verifier has one or two
 /// root keys at a time, so the last one of each thread is kept.

@@ -1,7 +1,7 @@
-//! Manifests: what an MCP server offers, as pinned by an operator.
+//! Manifests: the tools, prompts and resources of an MCP server, as pinned by an operator.
 //!
-//! Whether a tool only reads, and which arguments are paths or URLs, decides what a pass allows;
-//! so it comes from here and never from what the server or the caller says at run time.
+//! Whether a tool only reads, and which arguments are paths or URLs, decides what a pass allows.
+//! So it is read from the manifest, never from the server or the caller at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::{
     token::path::{Pointer, ResourceTree},
 };
 
-/// What one MCP server offers, as registered. Unknown members are refused.
+/// The tools, prompts and resources of one MCP server, as registered. Unknown members are refused.
 // A typing error of an operator's must not be ignored. The reader of a frame does ignore unknown members
 // of the manifest in it (`docs/wire.md`), and is another than serde alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "its_document_says_so")]
     #[cfg_attr(feature = "schema", schema(value_type = u64))]
     pub v: Format,
-    /// The server's canonical resource URI: what passes name.
+    /// The server's canonical resource URI, which passes name.
     pub server: ServerUri,
     /// A short name for people.
     pub name: ServerName,
@@ -82,8 +82,8 @@ impl Manifest {
 
     /// The root that `tree` lies in, when it is exactly one and no other root lies inside `tree`.
     ///
-    /// A subtree that held another root would step over that root's labels, and so over the
-    /// guardrails that look at them.
+    /// A subtree that contained another root would bypass that root's labels, and so the guardrails
+    /// that use them.
     #[must_use]
     pub fn root_of(&self, tree: &ResourceTree) -> Option<&ResourceRoot> {
         let inner_root = self
@@ -110,13 +110,13 @@ pub struct Tool {
     /// SHA-256 over the canonical JSON of name, description and input schema when it was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_digest: Option<Digest>,
-    /// Names of the arguments at the top level, when the schema was known: what `pin` looks at.
+    /// The names of the top-level arguments, when the schema was known; `pin` checks them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub arguments: BTreeSet<Pointer>,
-    /// Whether it changes nothing.
+    /// Whether it is read-only.
     #[serde(default)]
     pub read_only: bool,
-    /// Whether what it does cannot be undone.
+    /// Whether its effect cannot be undone.
     #[serde(default)]
     pub irreversible: bool,
     /// Arguments that are file system paths.

@@ -28,12 +28,9 @@ use crate::{
     },
 };
 
-/// What a pass is to say.
+/// The content of a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever mints must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct PassContent {
     /// The broker.
     pub issuer: IssuerUri,
@@ -41,50 +38,46 @@ pub struct PassContent {
     pub task: TaskId,
     /// The agent.
     pub agent: AgentId,
-    /// On whose behalf the agent acts: the steward who answers for it, or the person whom the task was proven to be
-    /// for.
+    /// The person for whom the agent acts: its steward, or the proven subject of the task.
     pub steward: StewardId,
     /// When it is issued; whole seconds.
     pub issued_at: Timestamp,
     /// When it ends; whole seconds.
     pub expires_at: Timestamp,
-    /// The key that it is bound to; `None` for a pass that whoever has it can use.
+    /// The key that it is bound to; `None` for a bearer pass.
     pub holder: Option<Holding>,
-    /// What it allows. Details on one server add up in what they name; every constraint of every
-    /// detail on a tool holds.
+    /// The rights. The names of several details on one server add up; every constraint of every
+    /// detail on a tool applies.
     pub rights: Vec<GrantedDetail>,
 }
 
-/// To whom a pass is bound.
+/// The holder that a pass is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever mints must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct Holding {
-    /// The key whose proof every use needs.
+    /// The key; every use needs its proof of possession.
     pub key: HolderKey,
     /// How many times it may be handed on.
     pub max_delegations: u8,
 }
 
-/// A token, just signed. The caller records its id before it lets the text out.
+/// A newly signed token. The caller records its id before it releases the text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Minted {
     /// The token.
     pub token: PassToken,
-    /// Block 0's id, to record and revoke it by.
+    /// Block 0's id, by which it is recorded and revoked.
     pub revocation_id: RevocationId,
 }
 
-/// A token's text: secret, since whoever holds it can use it. Never printed, wiped when dropped.
+/// A token's text. Secret: possession of a bearer token is enough to use it. Never printed, wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PassToken(Zeroizing<String>);
 
 impl PassToken {
-    /// Takes over a token's text, unparsed.
+    /// Wraps a token's text without parsing it.
     #[must_use]
     pub fn from_text(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -107,7 +100,7 @@ impl fmt::Debug for PassToken {
 ///
 /// # Errors
 ///
-/// What cannot be expressed or exceeds a size is refused, never dropped: see [`MintError`].
+/// Rights that cannot be expressed or exceed a limit are refused, never dropped: see [`MintError`].
 pub fn mint(root: &RootKey, content: &PassContent) -> Result<Minted, MintError> {
     refuse_what_cannot_be_said(content)?;
     let mut writer = Writer::new();
@@ -151,7 +144,7 @@ fn refuse_what_cannot_be_said(content: &PassContent) -> Result<(), MintError> {
     if content.expires_at <= content.issued_at {
         return Err(MintError::EndsBeforeItBegins(content.expires_at));
     }
-    // Each name once, as the facts say it: the same one in several details is one right.
+    // Each name once: the same name in several details is one right.
     let named: BTreeSet<(&ServerUri, Kind, &str)> =
         content.rights.iter().flat_map(names_of).collect();
     let named = named.len();
@@ -288,7 +281,7 @@ fn checks(content: &PassContent) -> Result<Vec<Check>, MintError> {
             checks.push(datalog::read_only(Some(&tools_of(detail))));
         }
     }
-    // Details with the same constraint (one grant, several requests) say it once.
+    // A constraint that occurs in several details (one grant, several requests) is written once.
     let mut distinct: Vec<Check> = Vec::with_capacity(checks.len());
     for check in checks {
         if !distinct.contains(&check) {
@@ -298,7 +291,7 @@ fn checks(content: &PassContent) -> Result<Vec<Check>, MintError> {
     Ok(distinct)
 }
 
-/// The checks on arguments that a detail asks for; the same in a pass and in an attenuation.
+/// The argument checks of a detail; the same in a pass and in an attenuation.
 pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
     let mut checks = Vec::new();
     for (tool, constraints) in &detail.constraints {
@@ -327,7 +320,7 @@ pub(super) fn argument_checks(detail: &GrantedDetail) -> Option<Vec<Check>> {
     Some(checks)
 }
 
-/// The tools of a detail as what a check is about. Resources and prompts only read by nature.
+/// The tools of a detail as the target of a check. Resources and prompts are always read-only.
 pub(super) fn tools_of(detail: &GrantedDetail) -> Target {
     tools_named(detail, &detail.tools)
 }

@@ -1,11 +1,11 @@
-//! Floor 1: what a pass may say, and the only room that speaks Biscuit.
+//! Floor 1: the token format, and the only module that uses Biscuit.
 //!
 //! - [`mint`] makes a pass from granted rights.
 //! - [`attenuate`] narrows one, offline; [`delegate`] hands one on with its holder's signature.
-//! - [`UnverifiedPass::parse`] holds a token against the structural profile,
-//!   [`UnverifiedPass::verify`] checks its signatures, [`evaluate`] asks it about a call.
+//! - [`UnverifiedPass::parse`] checks a token against the structural profile,
+//!   [`UnverifiedPass::verify`] checks its signatures, [`evaluate`] decides a call.
 //!
-//! No Biscuit type leaves this room. `docs/token-format.md` is the format.
+//! No Biscuit type leaves this module. `docs/token-format.md` defines the format.
 
 mod attenuate;
 mod call;
@@ -23,6 +23,7 @@ mod keys;
 mod left;
 mod limits;
 mod mint;
+mod narrowed;
 mod operator;
 mod pass;
 mod profile;

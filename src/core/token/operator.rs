@@ -1,4 +1,4 @@
-//! Operators' tokens: Biscuits of another root key, never accepted as passes, nor passes as them.
+//! Operators' tokens: Biscuits under another root key. They are never accepted as passes, nor passes as operators' tokens.
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -22,22 +22,19 @@ use crate::{
     },
 };
 
-/// What an operator's token is to say.
+/// The content of an operator's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever mints must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct OperatorContent {
-    /// Who.
+    /// The operator.
     pub operator: OperatorId,
     /// The roles' names.
     pub roles: BTreeSet<String>,
     /// For a verifier: the servers whose feed it may follow.
     pub servers: BTreeSet<ServerUri>,
-    /// From when.
+    /// When it is issued.
     pub issued_at: Timestamp,
-    /// Until when.
+    /// When it ends.
     pub expires_at: Timestamp,
 }
 
@@ -100,7 +97,7 @@ impl VerifiedOperator {
     ///
     /// # Errors
     ///
-    /// The code of what is wrong with it.
+    /// The reason code of the first failed check.
     pub fn verify(
         token: &str,
         key: impl Fn(KeyId) -> Option<PublicKey>,
@@ -138,7 +135,7 @@ impl VerifiedOperator {
         read().map_err(|_| ReasonCode::TokenFormat)
     }
 
-    /// Who it says it is.
+    /// The operator that it names.
     #[must_use]
     pub const fn operator(&self) -> &OperatorId {
         &self.operator
@@ -168,7 +165,7 @@ impl VerifiedOperator {
         &self.blocks
     }
 
-    /// Whether it may do `operation` at `now`, given that any of `roles` may.
+    /// Whether it allows `operation` at `now`, if the operation is permitted to `roles`.
     #[must_use]
     pub fn permits(&self, operation: &str, roles: &[&str], now: Timestamp) -> bool {
         let run = || {
@@ -190,7 +187,7 @@ impl VerifiedOperator {
     }
 }
 
-/// Never the token: the library's own `Debug` prints it whole, the secret of its last block included.
+/// Never the token: the library's own `Debug` prints it whole, including the secret of its last block.
 impl fmt::Debug for VerifiedOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedOperator")

@@ -1,4 +1,4 @@
-//! Passes on the way in: unverified, then verified, then asked about one call.
+//! Received passes: parsed, then verified, then evaluated for one call.
 
 use std::{collections::BTreeSet, fmt, sync::OnceLock, time::Duration};
 
@@ -11,6 +11,7 @@ use crate::{
         digest::Digest,
         ids::{KeyId, RevocationId},
         key::PublicKey,
+        text::quote,
         time::Timestamp,
     },
     token::{
@@ -27,12 +28,12 @@ use crate::{
     },
 };
 
-/// A token that is inside the profile and whose signatures nobody has checked: believe nothing.
+/// A token that is inside the profile and whose signatures were not checked: trust nothing in it.
 ///
-/// What it says is out of reach till [`UnverifiedPass::verify`]:
+/// Its claims are not accessible before [`UnverifiedPass::verify`]:
 ///
 /// ```compile_fail,E0599
-/// fn believe(pass: &crate::token::UnverifiedPass) -> &crate::token::PassClaims {
+/// fn trust(pass: &crate::token::UnverifiedPass) -> &crate::token::PassClaims {
 ///     pass.claims()
 /// }
 /// ```
@@ -42,11 +43,11 @@ pub struct UnverifiedPass {
 }
 
 impl UnverifiedPass {
-    /// Decodes a token's text and holds it against the structural profile.
+    /// Decodes a token's text and checks it against the structural profile.
     ///
     /// # Errors
     ///
-    /// Refuses what is not base64url without padding, is larger than the cap, or is outside the
+    /// Refuses text that is not base64url without padding, is longer than the limit, or is outside the
     /// profile (`docs/token-format.md`).
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
         if text.len() > MAX_TOKEN_BYTES.div_ceil(3).saturating_mul(4) {
@@ -69,7 +70,7 @@ impl UnverifiedPass {
     ///
     /// # Errors
     ///
-    /// Refuses a signature that does not match, and a block 0 that is not that of a pass of format 1.
+    /// Refuses a signature that does not match, and an invalid block 0.
     pub fn verify(self, key: &PublicKey) -> Result<VerifiedPass, PassError> {
         let key = keys::to_biscuit(key).ok_or(PassError::Signature)?;
         SerializedBiscuit::from_slice(&self.bytes, key).map_err(|_| PassError::Signature)?;
@@ -117,8 +118,7 @@ impl fmt::Debug for UnverifiedPass {
     }
 }
 
-/// A pass whose signatures are genuine. Whether it is revoked, in time, or allows a call is
-/// another question.
+/// A pass whose signatures were verified. Revocation, time and rights are checked separately.
 pub struct VerifiedPass {
     wire: Wire,
     claims: PassClaims,
@@ -132,7 +132,7 @@ pub struct VerifiedPass {
 }
 
 impl VerifiedPass {
-    /// What block 0 says.
+    /// The content of block 0.
     #[must_use]
     pub const fn claims(&self) -> &PassClaims {
         &self.claims
@@ -144,32 +144,32 @@ impl VerifiedPass {
         &self.blocks
     }
 
-    /// When it ends, every narrowing that hallpass wrote included. What others wrote may end it
+    /// When it ends, including every narrowing that hallpass wrote. Checks that others wrote may end it
     /// earlier.
     #[must_use]
     pub const fn valid_until(&self) -> Timestamp {
         self.valid_until
     }
 
-    /// The digests of what block 0 demands of calls beside naming them, its times left out: a pass demands no
-    /// more than another if its digests are among the other's.
+    /// The digests of block 0's checks, time checks excluded. Pass A is no stricter than pass B if A's
+    /// set is a subset of B's.
     #[must_use]
     pub fn demands(&self) -> &BTreeSet<Digest> {
         let checks = || (0..self.wire.checks(0).len()).map(|at| self.wire.check(0, at));
         let demand = |check: Option<Check>| match check {
             Some(check) => {
                 let is_time = matches!(Shape::of(&check), Shape::Time { .. });
-                // SECURITY: not as Datalog, which is printed without escaping: two checks could read alike.
+                // SECURITY: not as printed Datalog, which is not escaped: two checks could print alike.
                 (!is_time).then(|| Digest::of(format!("{check:?}").as_bytes()))
             }
-            // What cannot be read again is like nothing else.
+            // A check that cannot be read again equals no other.
             None => Some(Digest::of(&self.wire.bytes())),
         };
         self.demands
             .get_or_init(|| checks().filter_map(demand).collect())
     }
 
-    /// Whether the narrowings in time that others than hallpass wrote hold at `now`.
+    /// Whether the time checks that hallpass did not write hold at `now`.
     pub fn is_in_foreign_time(&self, now: Timestamp) -> bool {
         self.foreign_times.is_empty()
             || self
@@ -187,20 +187,20 @@ impl VerifiedPass {
         self.is_too_deep
     }
 
-    /// Whether it can be used and not narrowed.
+    /// Whether it is sealed: usable, but not narrowable.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.wire.is_sealed()
     }
 
-    /// The keys that it is bound to, when it is; `None` for a pass that whoever has it can use.
+    /// The keys that it is bound to; `None` for a bearer pass.
     #[must_use]
     pub const fn holder(&self) -> Option<&HolderChain> {
         self.holder.as_ref()
     }
 
-    /// What the checks of its appended blocks cost for each call, at most, in units of up to
-    /// 35 nanoseconds: 100,000 is as much as the profile allows.
+    /// The most that the checks of its appended blocks cost for each call, in units of up to
+    /// 35 nanoseconds: the profile allows 100,000.
     #[must_use]
     pub const fn cost(&self) -> usize {
         self.wire.cost()
@@ -210,15 +210,15 @@ impl VerifiedPass {
         &self.wire
     }
 
-    /// Whether the audience and the rights of block 0 name this, which is asked of every call first.
+    /// Whether the audience and the rights of block 0 allow this: the first check of every call.
     pub fn names(&self, request: &RequestFacts<'_>) -> bool {
         self.claims.audience.contains(request.me) && request.is_named_by(&self.claims.rights)
     }
 
-    /// The audience and the rights, which nothing but block 0 can give.
+    /// Checks the audience and the rights, which only block 0 can give.
     fn refusals_of_block_0(&self, request: &RequestFacts<'_>) -> Vec<FailedCheck> {
         let mut refusals = Vec::new();
-        // The audience first: it explains all that follows.
+        // The audience first: it explains the other refusals.
         if !self.claims.audience.contains(request.me) {
             refusals.push(FailedCheck::of_block_0(
                 ReasonCode::Audience,
@@ -234,16 +234,16 @@ impl VerifiedPass {
         refusals
     }
 
-    /// What a check says, spelled out: dear, so only for one that refuses.
+    /// A check as text. Expensive, so only for one that refuses.
     fn shape(&self, (block, index): At) -> Option<Shape> {
         self.wire.check(block, index).map(|check| Shape::of(&check))
     }
 }
 
-/// Asks the audience, the rights of block 0 and every check of every block about one call; the engine has `max_time`.
+/// Evaluates the audience, the rights of block 0 and every check of every block for one call, within `max_time`.
 ///
-/// SECURITY: it knows nothing of revocation, of the age of the feed or of possession: the caller of this function says
-/// what is true of the request. So it is no method of the pass, which servers hold; a verifier clears calls.
+/// SECURITY: it does not check revocation, the age of the feed or possession: the caller of this function states
+/// the facts of the request. So it is not a method of the pass, which servers hold; a verifier clears calls.
 #[must_use]
 pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<'_>) -> Evaluation {
     if request.arguments.too_many() && pass.engine.mentions("arg") {
@@ -259,8 +259,7 @@ pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<
     }
     if request.arguments.leaves_out() && pass.engine.looks_at_any_argument() {
         let detail =
-            "an argument that cannot be looked at, and a check that looks at every argument"
-                .to_owned();
+            "an argument that cannot be checked, and a check that covers every argument".to_owned();
         return Evaluation::Refused(vec![FailedCheck {
             block: None,
             code: ReasonCode::ArgumentConstraint,
@@ -268,7 +267,7 @@ pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<
         }]);
     }
     if request.name.len() > MAX_TEXT_BYTES {
-        // No right names it, and no check searches it.
+        // No right names it, and no check needs it.
         return Evaluation::Refused(vec![FailedCheck::of_block_0(
             ReasonCode::NotGranted,
             "its name is too long",
@@ -288,8 +287,8 @@ pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<
         refusals.push(mistyped.unwrap_or_else(|| explain(shape.as_ref(), at, request)));
     }
     for at in answer.erred {
-        // An argument of another type than the constraint on this very call takes is a plain no.
-        // Anything else that cannot be compared is something we do not understand.
+        // An argument whose type does not match the constraint on this call is a refusal.
+        // Any other failed comparison is an evaluation error.
         match pass
             .shape(at)
             .and_then(|shape| mistyped(&shape, at, request))
@@ -300,7 +299,7 @@ pub fn evaluate(pass: &VerifiedPass, max_time: Duration, request: &RequestFacts<
     }
     let expired = |refusal: &FailedCheck| refusal.code == ReasonCode::Expired;
     if request.time >= pass.claims.expires_at && !refusals.iter().any(expired) {
-        // Block 0 has a check that says so too; a pass that was made without it must not live for ever.
+        // Block 0 has a check for this too; a pass that was made without it must still expire.
         refusals.push(FailedCheck::of_block_0(
             ReasonCode::Expired,
             format!("valid until {}", pass.claims.expires_at),
@@ -325,8 +324,8 @@ fn explain(shape: Option<&Shape>, (block, _): At, request: &RequestFacts<'_>) ->
     }
 }
 
-/// The refusal, when the check is a constraint on this very call whose argument is there and
-/// of a type that the constraint does not take.
+/// The refusal, when the check is a constraint on this call whose argument is present and
+/// of the wrong type.
 fn mistyped(shape: &Shape, (block, _): At, request: &RequestFacts<'_>) -> Option<FailedCheck> {
     let Shape::Constraint {
         pointer,
@@ -343,7 +342,7 @@ fn mistyped(shape: &Shape, (block, _): At, request: &RequestFacts<'_>) -> Option
     }
     let detail = shortened(format_args!(
         "argument `{}` must be of type {wanted}",
-        pointer.as_str().escape_debug()
+        quote(pointer.as_str())
     ));
     Some(FailedCheck {
         block: Some(block),
@@ -361,40 +360,37 @@ impl fmt::Debug for VerifiedPass {
     }
 }
 
-/// What the engine said about one call.
+/// The result of the evaluation of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "callers should break when a new kind of answer appears"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Evaluation {
     /// Every check holds and a right names the call.
     Allowed,
-    /// No, and every reason.
+    /// Refused, with every reason.
     Refused(Vec<FailedCheck>),
-    /// It cannot be said: refuse.
+    /// It could not be evaluated: the caller must refuse.
     Fault(EvaluationFault),
 }
 
-/// Why the engine could not say.
+/// Why the evaluation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EvaluationFault {
-    /// It ran out of its limits.
+    /// The engine exceeded its limits.
     RunLimit,
-    /// It could not evaluate a check, for instance one that compares values of two types.
+    /// The engine could not evaluate a check, for instance one that compares values of two types.
     Engine,
 }
 
-/// One thing that refused.
+/// One reason of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailedCheck {
-    /// The block that refused; `None` for what no block says.
+    /// The block that refused; `None` when no block did.
     pub block: Option<usize>,
     /// The stable reason code.
     pub code: ReasonCode,
-    /// What it says, for people.
+    /// The explanation, for people.
     pub detail: String,
 }
 
@@ -408,8 +404,8 @@ impl FailedCheck {
     }
 }
 
-/// When the narrowings in time that hallpass wrote end the pass, and the checks by which others did,
-/// which the engine is asked.
+/// The end by the time checks that hallpass wrote, and the other time checks, which the engine
+/// evaluates.
 fn times(wire: &Wire, expires_at: Timestamp) -> (Timestamp, Vec<At>) {
     let (mut valid_until, mut foreign) = (expires_at, Vec::new());
     for ((block, index), check) in wire

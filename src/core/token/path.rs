@@ -1,7 +1,7 @@
 //! Paths, hosts and pointers in canonical form, or not at all.
 //!
-//! A constraint compares what the server will open; a spelling that two programs could read
-//! differently therefore has no canonical form here, and what has none is refused.
+//! A constraint must compare the path that the server will open. A spelling that two programs could
+//! read differently therefore has no canonical form, and text without one is refused.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -28,7 +28,7 @@ impl Pointer {
         &self.0
     }
 
-    /// Every pointer on the way to this one, itself included: `/a/b` gives `/a` and `/a/b`.
+    /// This pointer and its ancestors: `/a/b` gives `/a` and `/a/b`.
     pub fn with_ancestors(&self) -> impl Iterator<Item = &str> {
         let ends = self
             .0
@@ -104,7 +104,7 @@ pub(super) fn push_pointer_segment(pointer: &mut String, segment: &str) {
 
 /// The segments of an absolute path in canonical form: `/srv/data` gives `srv`, `data`.
 ///
-/// `None` when there is any doubt: not absolute; an empty, `.`, `..` or dots-only segment, also one
+/// `None` for an ambiguous path: not absolute; an empty, `.`, `..` or dots-only segment, also one
 /// that is so before a `;`; a blank at either end of a segment; a control character, backslash or `%`; longer than 4096 bytes or 128 segments. `/` itself is the empty list.
 #[must_use]
 pub fn path_segments(path: &str) -> Option<Vec<String>> {
@@ -126,7 +126,7 @@ pub fn path_segments(path: &str) -> Option<Vec<String>> {
 
 /// The segments of a resource URI: scheme, authority, then the path's segments.
 ///
-/// `None` when there is any doubt, as for [`path_segments`], or a query, a fragment, a user, an
+/// `None` for an ambiguous path, as in [`path_segments`], or a query, a fragment, a user, an
 /// upper-case scheme or host.
 #[must_use]
 pub fn resource_segments(uri: &str) -> Option<Vec<String>> {
@@ -153,7 +153,7 @@ pub fn resource_segments(uri: &str) -> Option<Vec<String>> {
 
 /// The host of a URL argument in canonical form.
 ///
-/// `None` when there is any doubt: no `scheme://`, a user, a host that is not lower-case ASCII
+/// `None` for an ambiguous URL: no `scheme://`, a user, a host that is not lower-case ASCII
 /// (internationalised names in A-label form), a trailing dot, a backslash, blank or control
 /// character anywhere.
 #[must_use]
@@ -200,7 +200,7 @@ impl ResourceTree {
         other.segments.starts_with(&self.segments)
     }
 
-    /// What lies both in one of `ours` and in one of `theirs`: of every two of which one holds the other, the inner.
+    /// The intersection of `ours` and `theirs`: of each pair where one contains the other, the inner.
     #[must_use]
     pub fn intersection(ours: &[Self], theirs: &[Self]) -> Vec<Self> {
         let mut found = BTreeSet::new();
@@ -222,7 +222,7 @@ impl FromStr for ResourceTree {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        // One trailing slash says "subtree" to people; it is not part of the canonical form.
+        // One trailing slash marks a subtree for people; it is not part of the canonical form.
         let trimmed = text
             .strip_suffix('/')
             .filter(|trimmed| !trimmed.ends_with('/'))
@@ -272,8 +272,8 @@ impl fmt::Display for ResourceTree {
     }
 }
 
-/// No blanks at either end, which URL parsers and other programs cut off; and something besides
-/// dots and blanks before a `;`, after which some servers cut.
+/// No blanks at either end, which URL parsers and other programs trim; and a character besides
+/// dots and blanks before a `;`, where some servers truncate.
 fn is_plain_segment(segment: &str) -> bool {
     let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
     let name = segment.split(';').next().unwrap_or_default();

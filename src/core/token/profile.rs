@@ -1,8 +1,8 @@
-//! The structural profile: what a token may look like, read from the wire before any Datalog runs.
+//! The structural profile: the allowed structure of a token, checked on the wire form before any Datalog runs.
 //!
-//! biscuit-auth's run limits are looked at between whole passes only, so a small hostile block
+//! biscuit-auth checks its run limits only between whole passes, so a small hostile block
 //! could keep a verifier busy for seconds. A token inside this profile costs milliseconds at
-//! worst; one outside it is refused here, before its signatures are looked at.
+//! worst; one outside it is refused here, before its signatures are checked.
 
 use biscuit_auth::format::schema;
 use prost::Message as _;
@@ -17,7 +17,7 @@ use crate::token::{
     wire::Wire,
 };
 
-/// Decodes `bytes` once and holds it against the profile.
+/// Decodes `bytes` once and checks it against the profile.
 ///
 /// # Errors
 ///
@@ -27,8 +27,8 @@ pub(super) fn admit(bytes: &[u8]) -> Result<Wire, ProfileError> {
         return Err(ProfileError::TooLarge);
     }
     let token = schema::Biscuit::decode(bytes).map_err(|_| ProfileError::Malformed)?;
-    // The outer encoding is unsigned. Unknown fields, or another order, would be other texts of
-    // the same token, made by anybody, and each is remembered by itself.
+    // The outer encoding is unsigned. With unknown fields, or another order, anyone could make other
+    // texts of the same token, and each would be cached separately.
     if token.authority.block.is_empty() || token.encode_to_vec() != bytes {
         return Err(ProfileError::Malformed);
     }
@@ -81,7 +81,7 @@ struct Limits {
     scopes: bool,
 }
 
-/// Block 0 is the broker's own; its bounds only keep its cost known.
+/// Block 0 is the broker's; its bounds only limit its cost.
 const AUTHORITY: Limits = Limits {
     queries: 1024,
     predicates: 6,
@@ -94,7 +94,7 @@ const APPENDED: Limits = Limits {
     operations: 256,
     scopes: false,
 };
-/// 3.0 to 3.3, as block versions number them.
+/// The block versions of Datalog 3.0 to 3.3.
 const DATALOG_VERSIONS: std::ops::RangeInclusive<u32> = 3..=6;
 const MAX_THIRD_PARTY_FACTS: usize = 8;
 const MAX_FACT_TEXT_BYTES: usize = 256;
@@ -139,7 +139,7 @@ fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static st
     if !block.scope.is_empty() {
         return Err("a block scope");
     }
-    // Keys are declared for scopes to name.
+    // Public keys are declared only for use in scopes.
     if !block.public_keys.is_empty() && !limits.scopes {
         return Err("a public key");
     }
@@ -157,7 +157,7 @@ fn admit_block(block: &schema::Block, limits: &Limits) -> Result<(), &'static st
         }
         for query in &check.queries {
             queries = queries.saturating_add(1);
-            // The engine would complain about such a head on the process's standard output.
+            // The engine would print an error about such a head to the process's standard output.
             if !query.head.terms.is_empty() {
                 return Err("a check that derives something");
             }
@@ -245,7 +245,7 @@ fn admit_facts(wire: &Wire, index: usize) -> Result<(), &'static str> {
         ) {
             (Some(DELEGATE), 2) => delegations = delegations.saturating_add(1),
             (Some("approved"), 8) => {}
-            _ => return Err("a fact that the format does not know"),
+            _ => return Err("a fact that the format does not define"),
         }
         if !fact
             .predicate
@@ -253,7 +253,7 @@ fn admit_facts(wire: &Wire, index: usize) -> Result<(), &'static str> {
             .iter()
             .all(|term| is_short_scalar(wire, index, term))
         {
-            return Err("a fact that says more than short scalars");
+            return Err("a fact with a term that is not a short scalar");
         }
     }
     if delegations > 1 {
@@ -263,7 +263,7 @@ fn admit_facts(wire: &Wire, index: usize) -> Result<(), &'static str> {
     }
 }
 
-/// A variable copies what it stands for, so a fact of a holder's own making holds nothing large.
+/// A variable copies its value, so a fact that a holder writes must be small.
 fn is_short_scalar(wire: &Wire, block: usize, term: &schema::Term) -> bool {
     use schema::term::Content;
 

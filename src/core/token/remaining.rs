@@ -1,7 +1,7 @@
-//! What remains of a verified pass, said again as rights: so that another pass can be made that allows no more.
+//! Converts the remaining rights of a verified pass back to rights, so that a new pass can be minted that allows no more.
 //!
-//! Every narrowing that hallpass wrote is taken into account. What others wrote has no form among rights: it is
-//! counted, and whoever makes a pass of this must refuse when there is any.
+//! Every narrowing that hallpass wrote is taken into account. Checks that others wrote cannot be expressed as rights: they are
+//! counted, and a caller that mints a pass from the result must refuse when there is any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,47 +12,44 @@ use crate::{
         constraint::Constraint,
         datalog::Target,
         depth::max_delegations,
-        left::narrowed,
+        narrowed::Narrowed,
         path::{Pointer, ResourceTree},
         rights::Kind,
         shape::Shape,
     },
 };
 
-/// What remains of a pass after every narrowing.
+/// The rights that remain of a pass after every narrowing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Remaining {
-    /// What it allows; every constraint of every detail on a tool holds. Ends and holders are told by the pass.
+    /// The rights; every constraint of every detail on a tool applies. The pass itself has the end and the holders.
     pub rights: Vec<GrantedDetail>,
-    /// How many checks there are that rights cannot say: the pass may allow less than `rights` tell.
+    /// The number of checks that rights cannot express: the pass may allow less than `rights`.
     pub unsaid: usize,
 }
 
 impl VerifiedPass {
-    /// What remains of it, said as rights.
+    /// The remaining rights.
     #[must_use]
     pub fn remaining(&self) -> Remaining {
-        let wire = self.wire();
-        let mut demands = Demands::default();
-        let mut named: BTreeSet<NamedRight> = self.claims().rights.iter().cloned().collect();
-        for ((block, index), _) in wire.every_check() {
-            let Some(check) = wire.check(block, index) else {
-                demands.unsaid = demands.unsaid.saturating_add(1);
-                continue;
-            };
-            match Shape::of(&check) {
-                Shape::Only { targets, subtrees } => named = narrowed(&named, &targets, &subtrees),
-                // Block 0 begins with the pass; a narrowing that begins later says what no right can.
+        let narrowed = Narrowed::of(self.wire(), self.claims());
+        let mut demands = Demands {
+            unsaid: narrowed.unread,
+            ..Demands::default()
+        };
+        for (block, shape) in narrowed.demands {
+            match shape {
+                // Block 0 begins with the pass. Rights cannot express a narrowing that begins later.
                 Shape::Time { from, .. } => demands.count(from.is_some() && block > 0),
                 Shape::Depth { .. } => {}
                 other => demands.add(other),
             }
         }
-        let unsaid = demands.unsaid;
+        let rights = demands.of(&narrowed.rights);
         Remaining {
-            rights: demands.of(&named),
-            unsaid,
+            rights,
+            unsaid: demands.unsaid,
         }
     }
 
@@ -64,7 +61,7 @@ impl VerifiedPass {
     }
 }
 
-/// What the checks of a pass demand of calls of tools.
+/// The demands of a pass's checks on tool calls.
 #[derive(Debug, Default)]
 struct Demands {
     constraints: Vec<(Target, Pointer, Constraint)>,
@@ -84,11 +81,11 @@ impl Demands {
         let is_tool = |target: &Target| target.kind == Kind::Tool;
         match shape {
             Shape::ReadOnly { target: None } => self.all_read_only = true,
-            // Resources and prompts only read by nature.
+            // Resources and prompts are always read-only.
             Shape::ReadOnly {
                 target: Some(target),
             } => self.read_only.extend(Some(target).filter(is_tool)),
-            // A holder's may be one that no right can hold: written down, it could not be read again.
+            // A holder's constraint may be one that no right can hold: written as JSON, it could not be read again.
             Shape::Constraint {
                 target,
                 pointer,
@@ -104,7 +101,8 @@ impl Demands {
         }
     }
 
-    fn of(mut self, named: &BTreeSet<NamedRight>) -> Vec<GrantedDetail> {
+    /// The rights; counts the checks that they cannot express.
+    fn of(&mut self, named: &BTreeSet<NamedRight>) -> Vec<GrantedDetail> {
         let mut details = names_by_server(named);
         let mut more = Vec::new();
         for base in details.values_mut() {
@@ -124,7 +122,7 @@ impl Demands {
             .collect()
     }
 
-    /// Holds every constraint in the first detail in which its argument has no other yet.
+    /// Puts every constraint into the first detail in which its argument has no other yet.
     fn constrain(&self, base: &mut GrantedDetail, more: &mut Vec<GrantedDetail>) {
         let server = base.server.clone();
         for (target, pointer, constraint) in self
@@ -185,7 +183,7 @@ impl Demands {
                 {
                     hold(&mut closed, &tool, pointer, constraint);
                 }
-                // An argument that is allowed and constrained by nothing cannot be said: only others write so.
+                // An argument that is allowed without a constraint cannot be expressed: only others write this.
                 unsaid =
                     unsaid.saturating_add(usize::from(closed_list(&closed, &tool) != *allowed));
                 closed.closed_arguments.insert(tool);
@@ -209,7 +207,7 @@ impl Demands {
     }
 }
 
-/// The names alone, a detail for each server. A name that no right may have is left out, which only narrows.
+/// The names only, one detail for each server. A name that is invalid in rights is left out, which only narrows.
 fn names_by_server(named: &BTreeSet<NamedRight>) -> BTreeMap<ServerUri, GrantedDetail> {
     let mut details: BTreeMap<ServerUri, GrantedDetail> = BTreeMap::new();
     for right in named {

@@ -1,4 +1,4 @@
-//! Request facts: what a verifier tells the engine about one call.
+//! Request facts: the verifier's facts about one call for the engine.
 
 use std::collections::BTreeSet;
 
@@ -19,35 +19,32 @@ use crate::{
     },
 };
 
-/// One call, as the verifier sees it. Whether the tool only reads and which arguments are paths
-/// comes from the pinned manifest.
+/// One call, as the verifier sees it. The pinned manifest says whether the tool is read-only and
+/// which arguments are paths.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whoever clears a call must say every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct RequestFacts<'r> {
-    /// The time that decides.
+    /// The current time.
     pub time: Timestamp,
-    /// The server that was called, which is the verifier's own.
+    /// The called server, which is the verifier's own.
     pub me: &'r ServerUri,
-    /// What is called.
+    /// The kind of thing that is called.
     pub kind: Kind,
     /// The tool's or prompt's name, or the resource's URI.
     pub name: &'r str,
     /// The arguments.
     pub arguments: &'r Arguments,
-    /// Whether the call changes nothing.
+    /// Whether the call is read-only.
     pub read_only: bool,
-    /// Whether the holder signed for this very call.
+    /// Whether the holder's proof names this call.
     pub call_proven: bool,
 }
 
 /// The arguments of a call, flattened to JSON pointers.
 ///
-/// All or nothing per pointer: a pointer whose value cannot be represented exactly, is a path or
-/// URL in doubt, or a text of more than 4,096 bytes, has no fact, so that a constraint on it refuses.
-/// Nor has anything under a name that a server could take for its neighbour's: `amount` beside `Amount`.
+/// All or nothing per pointer: a pointer whose value cannot be represented exactly, is an ambiguous path or
+/// URL, or a text of more than 4,096 bytes, has no fact, so that a constraint on it refuses.
+/// The same holds for anything under a name that a server could confuse with its neighbour: `amount` beside `Amount`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
     scalars: Vec<(String, Scalar)>,
@@ -75,7 +72,7 @@ impl Arguments {
                     },
                 );
             }
-            // The whole is one value that no pass can name: a closed list refuses it.
+            // The whole is one value at a pointer that no pass can name: a closed list refuses it.
             Some(_) => {
                 flat.names.insert(String::new());
             }
@@ -96,8 +93,8 @@ impl Arguments {
         self.too_many
     }
 
-    /// Whether some value has no fact only for its length or its name: a check that looks at whatever arguments there are would not
-    /// see it.
+    /// Whether some value has no fact because of its length or its name: a check over all arguments
+    /// would not see it.
     pub(super) const fn leaves_out(&self) -> bool {
         self.leaves_out
     }
@@ -112,7 +109,7 @@ impl Arguments {
     }
 
     fn members(&mut self, pointer: &mut String, members: &Map<String, Value>, place: Place<'_>) {
-        // Each member would have a pointer of its own.
+        // Each member would have its own pointer.
         self.too_many |= members.len() > MAX_ARGUMENTS;
         if self.too_many {
             return;
@@ -229,7 +226,7 @@ impl Arguments {
     }
 }
 
-/// Where in the arguments something stands.
+/// A position in the arguments.
 #[derive(Clone, Copy)]
 struct Place<'t> {
     tool: Option<&'t Tool>,
@@ -264,7 +261,7 @@ impl RequestFacts<'_> {
         })
     }
 
-    /// Tells every fact of this request that some check mentions.
+    /// Adds every fact of this request that some check mentions.
     pub(super) fn tell(&self, telling: &mut Telling<'_>, holder: Option<&HolderChain>) {
         Self::tell_time(self.time, telling);
         telling.fact("me", |strings| vec![strings.text(self.me.as_str())]);

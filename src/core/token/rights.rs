@@ -1,7 +1,7 @@
-//! Rights: what may be asked for, granted and written into a pass (RFC 9396 authorization details).
+//! Rights, as they are requested, granted and written into a pass (RFC 9396 authorization details).
 //!
-//! One shape serves the request, the grant's answer and the token. A request may hold name
-//! patterns; what is granted holds exact names only, and the types keep the two apart:
+//! One shape serves the request, the response and the token. A request may hold name
+//! patterns; granted rights hold exact names only, and the types keep the two apart:
 //! [`RequestedDetail`] and [`GrantedDetail`].
 
 use std::{
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// What a request asks for on one server; names may be patterns.
+/// The requested rights on one server; names may be patterns.
 pub type RequestedDetail = AuthorizationDetail<NamePattern>;
 
-/// What was granted on one server; every name is exact.
+/// The granted rights on one server; every name is exact.
 pub type GrantedDetail = AuthorizationDetail<ToolName>;
 
 /// Rights on one MCP server, in the shape of RFC 9396 section 2. Unknown members are refused.
@@ -49,20 +49,20 @@ pub struct AuthorizationDetail<N> {
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub prompts: Vec<N>,
-    /// Per tool and argument: what the argument must satisfy. An absent argument refuses.
+    /// The constraints by tool and argument. An absent argument is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub constraints: BTreeMap<ToolName, BTreeMap<Pointer, Constraint>>,
-    /// Tools whose calls may hold no argument but the constrained ones.
+    /// Tools whose calls may have only the constrained arguments.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub closed_arguments: BTreeSet<ToolName>,
-    /// Whether only what the manifest marks read-only may be done with these rights.
+    /// Whether only tools that the manifest marks read-only may be called.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
-    /// Tools whose every call needs a proof of possession that names this very call.
+    /// Tools whose every call needs a proof of possession that names the call.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub call_proof: BTreeSet<ToolName>,
-    // Words of the format that no verifier honours yet. They are read, so that a request with one is refused by its
-    // name, and nothing offers them.
+    // Members of the format that no verifier enforces yet. They are read, so that a request with one is refused by
+    // name. Nothing offers them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "schema", schema(ignore))]
     mask: BTreeMap<ToolName, BTreeSet<Pointer>>,
@@ -94,7 +94,7 @@ impl<N> AuthorizationDetail<N> {
         }
     }
 
-    /// The members that ask for what no verifier honours. Rights with one must be refused, never given without it.
+    /// The present members that no verifier enforces. Rights with one must be refused, never granted without it.
     pub fn unsupported_obligations(&self) -> impl Iterator<Item = &'static str> {
         let obligations = [
             ("mask", self.mask.is_empty()),
@@ -107,7 +107,7 @@ impl<N> AuthorizationDetail<N> {
             .map(|(name, _)| name)
     }
 
-    /// Leaves only what is demanded of the tools that `keeps` keeps: a demand goes with its tool.
+    /// Keeps only the demands on the tools for which `keeps` is true: a demand is removed with its tool.
     pub fn retain_demands(&mut self, keeps: impl Fn(&ToolName) -> bool) {
         self.constraints.retain(|tool, _| keeps(tool));
         self.closed_arguments.retain(&keeps);
@@ -135,13 +135,13 @@ pub enum DetailType {
     Mcp,
 }
 
-/// What kind of thing a right or a call names.
+/// The kind of thing that a right or a call names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "token format 1 knows exactly these three"
+    reason = "token format 1 defines exactly these"
 )]
 pub enum Kind {
     /// `tools/call`.
@@ -153,7 +153,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind as tokens spell it.
+    /// The kind as text, as in tokens.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -229,7 +229,7 @@ impl FromStr for NamePattern {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let expected = "a tool name in which * may stand for any characters, at most 4 times";
         let stars = text.bytes().filter(|byte| *byte == b'*').count();
-        // A pattern is valid when some name could be spelled by it: put one letter for each star.
+        // A pattern is valid when some name matches it: replace each star by one letter.
         let spelled: Result<ToolName, _> = text.replace('*', "x").parse();
         if stars <= MAX_STARS && spelled.is_ok() {
             Ok(Self(text.into()))

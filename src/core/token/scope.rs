@@ -1,8 +1,8 @@
-//! Scopes: rights in words (RFC 6749 section 3.3), for clients that can send and are told nothing else.
+//! Scopes: rights as OAuth scope text (RFC 6749 section 3.3), for clients that support nothing else.
 //!
-//! `tool:NAME`, `prompt:NAME` and `resource:URI`, at whatever server is named beside them; in a request a tool or
-//! prompt may be a pattern (`tool:read_*`). It is the vocabulary of the challenges that verifiers send too, so that a
-//! client can ask for what it was refused.
+//! `tool:NAME`, `prompt:NAME` and `resource:URI`, at the server that is named separately; in a request a tool or
+//! prompt may be a pattern (`tool:read_*`). Verifiers' challenges use the same vocabulary, so that a
+//! client can request what it was refused.
 
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// What a `scope` parameter asks for; never empty.
+/// The requested rights of a `scope` parameter; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Scope {
@@ -69,7 +69,7 @@ fn push<T: FromStr + PartialEq>(names: &mut Vec<T>, name: &str) -> Result<(), Sc
 }
 
 impl Scope {
-    /// What it asks for at `server`.
+    /// The requested rights at `server`.
     #[must_use]
     pub fn at(&self, server: &ServerUri) -> RequestedDetail {
         let mut detail = RequestedDetail::new(server.clone());
@@ -79,7 +79,7 @@ impl Scope {
         detail
     }
 
-    /// What of `detail` lies in this scope, at the server with this `manifest`; `None` when nothing does.
+    /// The part of `detail` inside this scope, at the server with this `manifest`; `None` when it is empty.
     #[must_use]
     pub fn narrow(&self, detail: &RequestedDetail, manifest: &Manifest) -> Option<RequestedDetail> {
         let mut narrowed = detail.clone();
@@ -96,7 +96,7 @@ impl Scope {
     }
 }
 
-/// The names there are that both sides want.
+/// The existing names that both sides include.
 fn both<'n>(
     ours: &[NamePattern],
     theirs: &[NamePattern],
@@ -111,8 +111,8 @@ fn both<'n>(
         .collect()
 }
 
-/// What was granted, as a scope: a coarse view of it, without servers and constraints. `None` when none of
-/// its names can be a scope.
+/// The granted rights as a scope: a coarse form, without servers and constraints. `None` when none of
+/// the names can be a scope.
 #[must_use]
 pub fn granted(rights: &[GrantedDetail]) -> Option<String> {
     let mut tokens = BTreeSet::new();
@@ -138,7 +138,7 @@ pub fn granted(rights: &[GrantedDetail]) -> Option<String> {
 
 /// The scope of one right: `tool:NAME`, `prompt:NAME` or `resource:URI`.
 ///
-/// `None` when the name cannot be one, so that nobody asks for what no broker grants.
+/// `None` when the name cannot be a scope, so that no client requests what no broker grants.
 #[must_use]
 pub fn scope_token(kind: Kind, name: &str) -> Option<String> {
     let is_nameable = match kind {
@@ -155,7 +155,7 @@ pub fn scope_token(kind: Kind, name: &str) -> Option<String> {
 /// A scope has at most as many words as a pass has rights.
 const MAX_TOKENS: usize = crate::token::MAX_RIGHTS;
 
-/// A resource URI longer than this is no scope: some clients cap header lines, where challenges stand.
+/// A longer resource URI is not a scope: some clients limit header lines, which carry challenges.
 pub const MAX_SCOPE_BYTES: usize = 512;
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Shapes: recognising what a check says, so that a refusal can name it.
+//! Shapes: recognition of checks, so that a refusal can explain them.
 //!
-//! Recognition rebuilds a check from what it seems to say and compares: only a check that is
-//! exactly one of ours has a shape. Anything else is [`Shape::Other`], which the engine decides
-//! all the same; a shape explains a decision and never makes one.
+//! Recognition guesses the shape, rebuilds the check and compares: only a check that is exactly
+//! one of hallpass's has a shape. Anything else is [`Shape::Other`], which the engine evaluates
+//! too; a shape explains a decision and never makes one.
 
 use std::{collections::BTreeSet, fmt};
 
 use biscuit_auth::builder::{Check, Op, Predicate, Rule, Term};
 
 use crate::{
-    base::{ReasonCode, ids::ServerUri, time::Timestamp},
+    base::{ReasonCode, ids::ServerUri, text::quote, time::Timestamp},
     token::{
         constraint::{Constraint, Scalar},
         datalog::{self, Target},
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// What one check says.
+/// The meaning of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shape {
     Time {
@@ -47,7 +47,7 @@ pub(super) enum Shape {
         targets: Vec<Target>,
         subtrees: Vec<(ServerUri, Vec<String>)>,
     },
-    /// Not one of ours; what its predicates name tells at least the topic.
+    /// Not one of hallpass's checks; its predicates give at least the topic.
     Other {
         topic: ReasonCode,
     },
@@ -60,7 +60,7 @@ impl Shape {
         })
     }
 
-    /// Whether the check is about this call at all.
+    /// Whether the check applies to this call.
     pub(super) fn concerns(&self, server: &ServerUri, kind: Kind, name: &str) -> bool {
         let is_target = |target: &Target| {
             target.server == *server && target.kind == kind && target.names.contains(name)
@@ -120,7 +120,7 @@ impl fmt::Display for Shape {
             Self::Closed { target, allowed } => {
                 let allowed: Vec<_> = allowed
                     .iter()
-                    .map(|name| format!("`{}`", name.escape_debug()))
+                    .map(|name| format!("`{}`", quote(name)))
                     .collect();
                 write!(
                     f,
@@ -161,9 +161,7 @@ impl fmt::Display for Shape {
 
 /// `scheme://authority/segment/…`.
 pub(super) fn show_uri(segments: &[String]) -> String {
-    let mut parts = segments
-        .iter()
-        .map(|segment| segment.escape_debug().to_string());
+    let mut parts = segments.iter().map(|segment| quote(segment));
     let scheme = parts.next().unwrap_or_default();
     let authority = parts.next().unwrap_or_default();
     parts.fold(format!("{scheme}://{authority}"), |uri, segment| {
@@ -175,7 +173,7 @@ fn names(target: &Target) -> String {
     let names: Vec<_> = target
         .names
         .iter()
-        .map(|name| format!("`{}`", name.escape_debug()))
+        .map(|name| format!("`{}`", quote(name)))
         .collect();
     format!("{} {}", target.kind, names.join(", "))
 }
@@ -205,7 +203,7 @@ fn recognise(check: &Check) -> Option<Shape> {
     (rebuilt == *check).then_some(candidate)
 }
 
-/// A guess that need not be careful: whatever it says is rebuilt and compared.
+/// A guess. It may be wrong, since the result is rebuilt and compared.
 fn guess(check: &Check) -> Option<Shape> {
     let (last, before) = check.queries.split_last()?;
     let target = before.first().and_then(guess_target);

@@ -1,11 +1,11 @@
-//! Short text: what people are told of what a token's holder wrote.
+//! Bounded formatting of text that a token's holder wrote, for messages.
 
 use std::fmt::{self, Write as _};
 
-/// `shown` as text, cut where it gets long: a holder pays nothing for making it long.
+/// `shown` as text, truncated: a holder can make it long at no cost.
 pub(super) fn shortened(shown: impl fmt::Display) -> String {
     let mut short = Short(String::new());
-    // The one error is that it was cut.
+    // The only error is that the text was truncated.
     let _ = write!(short, "{shown}");
     short.0
 }

@@ -1,8 +1,8 @@
-//! Signing with Ed25519, where passes are minted by the thousand.
+//! Fast signing with Ed25519, for minting many passes.
 //!
-//! A broker has aws-lc for TLS, which signs in half the time of `ed25519-dalek`; without the
-//! broker that one, which verification needs anyway, has to do. Ed25519 is deterministic (RFC 8032
-//! section 5.1.6), so nobody can tell which of them signed; a test compares them.
+//! A broker has aws-lc for TLS, which signs in half the time of `ed25519-dalek`. Builds without the
+//! broker use the latter, which verification needs anyway. Ed25519 is deterministic (RFC 8032
+//! section 5.1.6), so both make the same signature; a test compares them.
 
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ use crate::base::random;
 pub(super) struct Signer(implementation::Pair);
 
 impl Signer {
-    /// `None` when the library refuses the seed; it never does.
+    /// `None` when the library refuses the seed, which does not happen.
     pub(super) fn from_seed(seed: &[u8; 32]) -> Option<Self> {
         implementation::from_seed(seed).map(Self)
     }

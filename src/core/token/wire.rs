@@ -1,6 +1,6 @@
-//! A token's wire form, decoded once: the only thing that facts are read from.
+//! A token's wire form, decoded once: the only source of facts.
 //!
-//! Never from printed Datalog: biscuit-auth's printer does not escape strings, so a hostile
+//! Facts are never read from printed Datalog: biscuit-auth's printer does not escape strings, so a hostile
 //! delegate's name could forge whole facts there.
 
 use std::collections::{HashMap, HashSet};
@@ -19,9 +19,9 @@ use crate::base::ids::{KeyId, RevocationId};
 pub(super) struct Wire {
     token: schema::Biscuit,
     blocks: Vec<schema::Block>,
-    /// What the indices of block 0 and of every first-party block refer to.
+    /// The symbols of block 0 and of every first-party block.
     symbols: SymbolTable,
-    /// The same for third-party blocks, each of which stands alone.
+    /// The symbols of each third-party block.
     own_symbols: Vec<Option<SymbolTable>>,
     /// How many symbols each block declares.
     declared: Vec<usize>,
@@ -29,7 +29,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// `None` when a block declares a symbol that is already there: two names for one string.
+    /// `None` when a block declares a symbol that exists already: two indices for one string.
     pub(super) fn new(token: schema::Biscuit, mut blocks: Vec<schema::Block>) -> Option<Self> {
         let mut symbols = SymbolTable::new();
         let mut own_symbols = Vec::with_capacity(blocks.len());
@@ -37,7 +37,7 @@ impl Wire {
         let signed = std::iter::once(&token.authority).chain(&token.blocks);
         for (signed, block) in signed.zip(&mut blocks) {
             let symbols_of_block = std::mem::take(&mut block.symbols);
-            // The library compares blocks with each other and none with itself.
+            // The library detects duplicates across blocks, but not within one.
             if symbols_of_block.iter().collect::<HashSet<_>>().len() != symbols_of_block.len() {
                 return None;
             }
@@ -64,22 +64,22 @@ impl Wire {
         })
     }
 
-    /// Remembers what the checks of appended blocks cost.
+    /// Stores the cost of the checks of the appended blocks.
     pub(super) fn with_cost(self, cost: usize) -> Self {
         Self { cost, ..self }
     }
 
-    /// What the checks of appended blocks cost, in the profile's units.
+    /// The cost of the checks of the appended blocks, in the profile's units.
     pub(super) const fn cost(&self) -> usize {
         self.cost
     }
 
-    /// What the indices of block 0 and of every first-party block refer to.
+    /// The symbols of block 0 and of every first-party block.
     pub(super) fn symbols(&self) -> &SymbolTable {
         &self.symbols
     }
 
-    /// What the indices of a third-party block refer to.
+    /// The symbols of a third-party block.
     pub(super) fn own_symbols(&self, block: usize) -> Option<&SymbolTable> {
         self.own_symbols.get(block).and_then(Option::as_ref)
     }
@@ -97,7 +97,7 @@ impl Wire {
             .unwrap_or(0)
     }
 
-    /// For each key that a scope of block 0 can name: the blocks that are signed with it.
+    /// For each key that a scope of block 0 can name: the blocks signed with it.
     pub(super) fn blocks_by_scope_key(&self) -> HashMap<usize, Vec<usize>> {
         let keys = self
             .blocks
@@ -121,7 +121,7 @@ impl Wire {
         keys.iter().map(signed_by).enumerate().collect()
     }
 
-    /// The token as it came: the profile admits none that is encoded in another way.
+    /// The token as received: the profile admits no other encoding.
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.token.encode_to_vec()
     }
@@ -147,7 +147,7 @@ impl Wire {
             .map_or(&[], |block| block.checks.as_slice())
     }
 
-    /// Every check of every block, with its place.
+    /// Every check of every block, with its index.
     pub(super) fn every_check(&self) -> impl Iterator<Item = ((usize, usize), &schema::Check)> {
         (0..self.block_count()).flat_map(|block| {
             self.checks(block)
@@ -205,24 +205,24 @@ impl Wire {
         self.symbols_of(block).get_symbol(index)
     }
 
-    /// Whether a check is about the time, first of all.
+    /// Whether the first predicate of a check is about the time.
     pub(super) fn is_about_time(&self, block: usize, check: &schema::Check) -> bool {
         self.is_about(block, check, "time")
     }
 
-    /// Whether the first thing that a check looks at is a fact of this name.
+    /// Whether the first predicate of a check has this name.
     pub(super) fn is_about(&self, block: usize, check: &schema::Check, name: &str) -> bool {
         let first = check.queries.first().and_then(|query| query.body.first());
         first.is_some_and(|predicate| self.symbol(block, predicate.name) == Some(name))
     }
 
-    /// Whether a check asks for the time and for nothing else.
+    /// Whether a check uses the time and nothing else.
     pub(super) fn is_only_about_time(&self, block: usize, check: &schema::Check) -> bool {
         let mut asks = check.queries.iter().map(|query| query.body.as_slice());
         asks.all(|body| matches!(body, [one] if self.symbol(block, one.name) == Some("time")))
     }
 
-    /// One check as biscuit-auth's builders spell it; `None` when it does not decode.
+    /// One check in the form of biscuit-auth's builders; `None` when it does not decode.
     pub(super) fn check(&self, block: usize, index: usize) -> Option<builder::Check> {
         let block_ref = self.blocks.get(block)?;
         let check =
@@ -242,7 +242,7 @@ impl Wire {
 }
 
 /// The keys that the scopes of a block can name, so that a refusal by such a check can be explained. When one
-/// is no key, none is known: what the check decides is the same, and nobody is told its topic.
+/// is not a key, none is returned: the check's result is the same, and its topic is not explained.
 fn scope_keys(block: &schema::Block) -> Vec<PublicKey> {
     let keys = block.public_keys.iter().map(PublicKey::from_proto);
     keys.collect::<Result<_, _>>().unwrap_or_default()

@@ -1,7 +1,7 @@
-//! Documents: what the broker signs and verifiers believe.
+//! Signed documents: from the broker to verifiers.
 //!
-//! Keys and revocations share one sequence, that of the journal, within an epoch, the age of the
-//! journal. Every document is a compact JWS (EdDSA) with a `typ` of its own.
+//! Keys and revocations share one sequence, that of the journal, within an epoch, which identifies
+//! the journal. Every document is a compact JWS (EdDSA); each kind has its own `typ`.
 //!
 //! SECURITY: a verifier of an earlier build ignores a member that is added here. A member that revokes
 //! or restricts anything must be named in `crit` where it is written: `docs/wire.md`.
@@ -27,7 +27,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
-    reason = "the broker writes and the verifier reads every member"
+    reason = "callers must set and read every field"
 )]
 pub struct Frame {
     /// The format.
@@ -36,12 +36,12 @@ pub struct Frame {
     pub iss: IssuerUri,
     /// The server that the frame is for.
     pub aud: ServerUri,
-    /// Which journal the sequence counts; a later journal has a greater epoch.
+    /// The journal that the sequence belongs to; a later journal has a greater epoch.
     pub epoch: i64,
-    /// The sequence that the receiver must have; `None` makes it a snapshot, which replaces all.
+    /// The sequence that the receiver must have; `None` for a snapshot, which replaces everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
-    /// The sequence that the receiver then has.
+    /// The receiver's sequence after this frame.
     pub sequence: u64,
     /// When the broker signed it.
     pub at: Timestamp,
@@ -58,11 +58,11 @@ pub struct Frame {
         serialize_with = "with_format"
     )]
     pub manifest: Option<Manifest>,
-    /// What was revoked.
+    /// The revoked subjects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<RevocationEntry>,
     /// The keys of every agent that is revoked and not reinstated, when they changed or in a
-    /// snapshot. Nobody can hand such an agent a pass, whenever that was issued.
+    /// snapshot. No pass can be handed to such an agent, whenever it was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_holders: Option<Vec<SubjectDigest>>,
 }
@@ -92,7 +92,7 @@ impl Frame {
 
 impl Document for Frame {}
 
-/// A manifest says of which format it is where it travels, and nowhere else.
+/// A manifest carries its format number only inside a document.
 fn with_format<S: Serializer>(
     manifest: &Option<Manifest>,
     serializer: S,
@@ -116,33 +116,33 @@ fn with_format<S: Serializer>(
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
-    reason = "the broker writes and the verifier reads every member"
+    reason = "callers must set and read every field"
 )]
 pub struct RootKeyEntry {
-    /// Its number.
+    /// The key's number.
     pub id: KeyId,
     /// The public half.
     pub key: PublicKey,
 }
 
-/// One revoked subject, as small as it can be told.
+/// One revoked subject, in compact form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
-    reason = "the broker writes and the verifier reads every member"
+    reason = "callers must set and read every field"
 )]
 pub struct RevocationEntry {
-    /// Digest of kind and name.
+    /// The digest of kind and name.
     pub subject: SubjectDigest,
-    /// Passes issued up to then die; `None`: all, whenever issued.
+    /// Passes issued up to this time are revoked; `None`: all passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_off: Option<Timestamp>,
-    /// Until when it must be remembered.
+    /// The time until which it must be stored.
     pub expires_at: Timestamp,
 }
 
-/// How each kind of subject is digested: the same at the broker and at every verifier.
+/// The digest of each kind of subject, the same at the broker and at every verifier.
 #[derive(Debug, Clone, Copy)]
 pub struct Subjects;
 
@@ -165,7 +165,7 @@ impl Subjects {
         SubjectDigest::new("agent", agent.as_str())
     }
 
-    /// A registered agent's key, wherever it stands in a chain of delegations.
+    /// A registered agent's key, anywhere in a chain of delegations.
     #[must_use]
     pub fn holder(key: &HolderKey) -> SubjectDigest {
         SubjectDigest::new("holder", &key.thumbprint())
@@ -190,13 +190,13 @@ impl Subjects {
     }
 }
 
-/// The key document at `/v1/keys.json`: public, and what a new verifier starts from.
+/// The key document at `/v1/keys.json`: public, and the starting point of a new verifier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
-    reason = "the broker writes and the verifier reads every member"
+    reason = "callers must set and read every field"
 )]
 pub struct KeyDocument {
     /// The format.
@@ -225,7 +225,7 @@ pub struct KeyDocument {
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::exhaustive_structs,
-    reason = "the broker writes and the verifier reads every member"
+    reason = "callers must set and read every field"
 )]
 pub struct KeyLink {
     /// The format.
@@ -260,7 +260,7 @@ impl KeyLink {
     ///
     /// When that key did not, or this build cannot read the link.
     pub fn read(typ: &str, text: &str) -> Result<Self, SignedError> {
-        // Before the signature is checked, to find the key to check it with.
+        // Read before the signature is checked, to find the key to check it with.
         let claimed: Self = peek(text)?;
         jws::verify(&claimed.old, typ, text)?;
         Ok(claimed)
@@ -275,7 +275,7 @@ impl KeyDocument {
     /// A key document is at most this long, in bytes: a thousand keys.
     pub const MAX_BYTES: usize = 1024 * 1024;
 
-    /// Reads what a broker answers at `/v1/keys.json`.
+    /// Reads a broker's response at `/v1/keys.json`.
     ///
     /// # Errors
     ///
@@ -284,7 +284,7 @@ impl KeyDocument {
         read::parse(bytes, Self::MAX_BYTES)
     }
 
-    /// Why the first link of the chain of feed keys that only a later build can read is not used.
+    /// The error of the first link of the feed key chain that only a later build can read.
     #[must_use]
     pub fn newer_link(&self) -> Option<DocumentError> {
         let links = self.feed_key_chain.iter();
@@ -296,11 +296,11 @@ impl KeyDocument {
             })
     }
 
-    /// The feed keys that this document proves to somebody who trusts the keys with these
+    /// The feed keys that this document proves to a caller that trusts the keys with these
     /// `thumbprints`, oldest first.
     ///
-    /// The document itself is unsigned: nothing in it is believed but what a trusted key, or one
-    /// vouched for by it, signed. Empty when no trusted key leads anywhere.
+    /// The document itself is unsigned: only links that a trusted key, or a key vouched for by one,
+    /// signed are accepted. Empty when the chain has no trusted key.
     #[must_use]
     pub fn feed_keys_from(&self, issuer: &IssuerUri, thumbprints: &[String]) -> Vec<PublicKey> {
         let is_root = |key: &PublicKey| thumbprints.contains(&key.thumbprint());
@@ -325,7 +325,7 @@ impl KeyDocument {
     }
 }
 
-/// The payload of a JWS, whoever signed it.
+/// The payload of a JWS, without a check of its signature.
 fn peek<T: Document>(text: &str) -> Result<T, SignedError> {
     let payload = jws::split(text, jws::MAX_JWS_BYTES).and_then(|jws| jws.payload());
     Ok(read::parse(

@@ -1,4 +1,4 @@
-//! What broker and verifier send each other: signed documents one way, decision reports the other.
+//! Messages between broker and verifier: signed documents one way, decision reports the other.
 
 pub mod document;
 mod read;

@@ -1,12 +1,12 @@
 //! Reading documents that another build may have written: the rule of `docs/wire.md`.
 //!
 //! A reader ignores members that it does not know, in every object of a document. A member that must
-//! not be ignored is named in the member `crit` of the same object, as in JWS (RFC 7515 section
-//! 4.1.11); a reader that does not know a member named there refuses the document.
+//! not be ignored is listed in the member `crit` of the same object, as in JWS (RFC 7515 section
+//! 4.1.11); a reader that does not know a listed member refuses the document.
 //!
 //! The types themselves stay strict: read by serde alone they refuse every unknown member, `crit`
-//! too. [`read`] and what is built on it are the only way to read leniently, so no reader can ignore
-//! a member and forget `crit`.
+//! too. [`read`] and the functions built on it are the only way to read leniently, so no reader can
+//! ignore a member and forget `crit`.
 
 use std::{collections::BTreeSet, fmt, vec};
 
@@ -29,8 +29,8 @@ use crate::base::{
 
 /// A type that travels as a document. Its objects are structs, and its maps hold names that are data.
 ///
-/// A struct with a field `v` must be of a format that this build reads. Enums that a member tells apart
-/// (`#[serde(tag)]`) cannot be read so: serde does not say which struct it reads.
+/// A struct with a field `v` must be of a format that this build reads. Internally tagged enums
+/// (`#[serde(tag)]`) cannot be read this way: serde does not say which struct it reads.
 pub trait Document: DeserializeOwned {}
 
 /// Reads a document from JSON that was parsed by [`json`].
@@ -62,7 +62,7 @@ pub fn verify<T: Document>(key: &PublicKey, typ: &str, text: &str) -> Result<T, 
     Ok(read(value)?)
 }
 
-/// Reads one of several kinds of object, which its member `tag`, taken out of it before, tells apart.
+/// Reads one of several kinds of object. The caller has taken out the member `tag`, which names the kind.
 pub(super) fn read_tagged<T: DeserializeOwned>(
     value: Value,
     tag: &'static str,
@@ -73,7 +73,7 @@ pub(super) fn read_tagged<T: DeserializeOwned>(
     })
 }
 
-/// A document that cannot be used. `at` is the path of a member: `manifest.tools.read.labels`.
+/// Why a document cannot be used. `at` is the path of a member: `manifest.tools.read.labels`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
@@ -82,47 +82,47 @@ pub enum DocumentError {
     Json(#[from] JsonError),
     /// It is of a format that this build does not read.
     #[error(
-        "`{at}`: the document is of format {found}, and this build reads format {}",
+        "`{at}`: the document has format {found}; this build reads format {}",
         known_formats()
     )]
     Format {
-        /// Where it says so.
+        /// The path of the format number.
         at: String,
         /// The format.
         found: u64,
     },
-    /// Its writer demands that a member is understood, and this build does not know the member.
-    #[error("`{at}` must be understood (`crit`), and this build does not know it")]
+    /// `crit` lists a member that this build does not know.
+    #[error("`crit` lists `{at}`, which this build does not know")]
     Critical {
         /// The member.
         at: String,
     },
-    /// A `crit` that no writer may write.
+    /// An invalid `crit`.
     #[error("`{at}`: {problem}")]
     CriticalList {
-        /// Which.
+        /// The path of the `crit`.
         at: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
-    /// A member is missing, or is not of the form that it should have.
+    /// A member is missing or malformed.
     #[error("{}{expectation}", Prefix(.at))]
     Shape {
-        /// Where; empty when it is the document itself.
+        /// The path; empty for the document itself.
         at: String,
-        /// What would be right, without what stands there.
+        /// The expected form, without the actual value.
         expectation: String,
     },
 }
 
 impl DocumentError {
-    /// Whether a later build could read it: this one is to be upgraded.
+    /// Whether a later build could read it, so that an upgrade helps.
     #[must_use]
     pub const fn is_newer(&self) -> bool {
         matches!(self, Self::Format { .. } | Self::Critical { .. })
     }
 
-    /// The same, of the document in whose member `segment` this one stands.
+    /// The same error, with the path prefixed by the member `segment`.
     pub(super) fn within(mut self, segment: &str) -> Self {
         if let Self::Format { at, .. }
         | Self::Critical { at }
@@ -139,7 +139,7 @@ impl DocumentError {
         self
     }
 
-    /// The same, of the list whose item number `index` it is about.
+    /// The same error, with the path prefixed by the list index `index`.
     pub(super) fn within_item(self, index: usize) -> Self {
         self.within(&format!("[{index}]"))
     }
@@ -153,13 +153,13 @@ impl DocumentError {
 }
 
 impl de::Error for DocumentError {
-    /// The types of hallpass say in their errors what was given first, and what is expected last.
+    /// hallpass's error texts end with the expected form.
     fn custom<T: fmt::Display>(message: T) -> Self {
         match message.to_string().rsplit_once("expected ") {
             Some((_, expected)) => Self::expected(expected),
             None => Self::Shape {
                 at: String::new(),
-                expectation: "not a value that this member takes".to_owned(),
+                expectation: "not a valid value for this member".to_owned(),
             },
         }
     }
@@ -188,17 +188,14 @@ impl de::Error for DocumentError {
     }
 }
 
-/// A signed document that cannot be used.
+/// Why a signed document cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "it is not signed or it cannot be read"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum SignedError {
     /// The signature or the form of the JWS.
     #[error(transparent)]
     Jws(#[from] JwsError),
-    /// It is genuine, and cannot be read.
+    /// The signature is valid and the content cannot be read.
     #[error(transparent)]
     Document(#[from] DocumentError),
 }
@@ -218,7 +215,7 @@ fn known_formats() -> String {
     Format::ALL.map(|format| format.to_string()).join(" or ")
 }
 
-/// A member's name as a message may repeat it.
+/// A member's name, made safe for messages.
 fn shown(name: &str) -> String {
     let plain = |character: &char| !character.is_control();
     name.chars().filter(plain).take(MAX_SHOWN_CHARS).collect()
@@ -227,7 +224,7 @@ fn shown(name: &str) -> String {
 /// Deserializes structs by the rule, and everything else as `serde_json` does.
 struct Reader {
     value: Value,
-    /// A member that was taken out of the object, and so is known and present.
+    /// A member that was taken out of the object, so it is known and present.
     tag: Option<&'static str>,
 }
 
@@ -322,7 +319,7 @@ impl<'de> Deserializer<'de> for Reader {
                 }))
             }
             _ => Err(DocumentError::expected(
-                "a word, or an object with one member",
+                "a string, or an object with one member",
             )),
         }
     }
@@ -333,7 +330,7 @@ impl<'de> Deserializer<'de> for Reader {
     }
 }
 
-/// Before all else: of a later format nothing is known, not even what its `crit` looks like.
+/// Checked first: a later format may change everything, including `crit`.
 fn check_format(members: &Map<String, Value>, known: &[&str]) -> Result<(), DocumentError> {
     if !known.contains(&FORMAT) {
         return Ok(());
@@ -343,7 +340,7 @@ fn check_format(members: &Map<String, Value>, known: &[&str]) -> Result<(), Docu
             at: FORMAT.to_owned(),
             found,
         }),
-        // The field itself says whether it may be absent, and refuses all else.
+        // The field's type decides whether it may be absent.
         _ => Ok(()),
     }
 }
@@ -363,12 +360,12 @@ fn check_critical(
     let names: Option<Vec<&str>> = list
         .as_array()
         .and_then(|names| names.iter().map(Value::as_str).collect());
-    let names = names.ok_or_else(|| refuse("expected a list of names of members"))?;
+    let names = names.ok_or_else(|| refuse("expected a list of member names"))?;
     if names.is_empty() {
         return Err(refuse("an empty list"));
     }
     if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
-        return Err(refuse("a name that stands there twice"));
+        return Err(refuse("a name is listed twice"));
     }
     for name in names {
         let is_tag = tag == Some(name);

@@ -1,8 +1,7 @@
-//! Decision reports: what a verifier tells its broker about the calls that it decided.
+//! Decision reports, which a verifier sends to its broker about the calls that it decided.
 //!
-//! A report says who called what in which task, through whose hands the pass had gone, and what was
-//! decided. It holds digests of arguments and never the arguments, ids of tokens and never a token, and
-//! no person's name.
+//! A report names the agent, the task, the call, the delegates of the pass and the decision. It holds
+//! digests of arguments and never the arguments, ids of tokens and never a token, and no person's name.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,7 +20,7 @@ use crate::{
     wire::read::{self, Document, DocumentError},
 };
 
-/// What a verifier decided: 1 to 500 reports about at most 64 servers, all of them or none.
+/// A batch of 1 to 500 reports about at most 64 servers. The broker accepts all of them or none.
 ///
 /// A document of `docs/wire.md`: unknown members are ignored unless `crit` names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,7 +31,7 @@ pub struct ReportBatch {
     /// The format; absent means 1.
     #[cfg_attr(feature = "schema", schema(value_type = u64, required = false))]
     pub v: Format,
-    /// Calls and gaps, about servers that the verifier's token names.
+    /// Reports of calls and gaps, about servers that the verifier's token names.
     pub reports: Vec<Report>,
 }
 
@@ -54,7 +53,7 @@ impl ReportBatch {
     }
 }
 
-/// A batch whose reports were not looked at yet. Without a format it is of format 1.
+/// A batch whose reports are not parsed yet. Without a format it is of format 1.
 #[derive(Deserialize)]
 struct Unread {
     #[serde(default)]
@@ -64,15 +63,12 @@ struct Unread {
 
 impl Document for Unread {}
 
-/// What is sent to the broker.
+/// One report to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "schema", schema(as = DecisionReport))]
 #[serde(rename_all = "snake_case", tag = "type")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "broker and verifier handle every kind"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Report {
     /// A call was decided.
     Call(Box<CallReport>),
@@ -96,7 +92,7 @@ impl Report {
         }
     }
 
-    /// Its id.
+    /// The report's id.
     #[must_use]
     pub const fn id(&self) -> &ReportId {
         match self {
@@ -105,7 +101,7 @@ impl Report {
         }
     }
 
-    /// The server that it is about.
+    /// The server that the report is about.
     #[must_use]
     pub const fn server(&self) -> &ServerUri {
         match self {
@@ -114,7 +110,7 @@ impl Report {
         }
     }
 
-    /// What no verifier would send: the member, and what is expected there.
+    /// Checks the bounds that every verifier keeps. An error has the member and the expected form.
     ///
     /// # Errors
     ///
@@ -124,7 +120,7 @@ impl Report {
             Self::Call(call) => call.check(),
             Self::Lost(lost) if lost.from > lost.to => Err(("to", "not before `from`")),
             Self::Lost(lost) if lost.count == Some(0) => {
-                Err(("count", "at least 1, or absent when it is not known"))
+                Err(("count", "at least 1, or absent when unknown"))
             }
             Self::Lost(_) => Ok(()),
         }
@@ -141,63 +137,57 @@ pub struct CallReport {
     pub id: ReportId,
     /// When it was decided, by the verifier's clock.
     pub at: Timestamp,
-    /// Where.
+    /// The server.
     pub server: ServerUri,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
-    /// What was called; absent when the request was refused before its body was read.
+    /// The call; absent when the request was refused before its body was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<ReportedCall>,
     /// The task that the pass was issued for.
     pub task: TaskId,
     /// The agent that it was issued to.
     pub agent: AgentId,
-    /// On whose behalf that agent acts, as the pass says: an opaque id.
+    /// The steward for whom that agent acts, as in the pass: an opaque id.
     pub steward: StewardId,
-    /// The ids of the pass's blocks, block 0 first: who narrowed it, hop by hop. Each revokes it.
+    /// The ids of the pass's blocks, block 0 first. Revoking any of them revokes the pass.
     pub chain: Vec<RevocationId>,
-    /// Who was given the pass, as each holder before signed.
+    /// The delegates, as each holder before signed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegates: Vec<ReportedHop>,
-    /// The thumbprint (RFC 7638) of the key that may use the pass; absent when it is bound to none.
+    /// The thumbprint (RFC 7638) of the key that may use the pass; absent when it is not bound to a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
-    /// The trace and the span in whose course the call was made, as the caller says.
+    /// The trace and the parent span of the call, as the caller sent them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caused_by: Option<TraceParent>,
 }
 
-/// Whose pass a report is about.
+/// The pass that a report is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "a report names every one of these"
-)]
+#[expect(clippy::exhaustive_structs, reason = "callers must set every field")]
 pub struct PassIdentity {
     /// The task that the pass was issued for.
     pub task: TaskId,
     /// The agent that it was issued to.
     pub agent: AgentId,
-    /// On whose behalf that agent acts.
+    /// The steward for whom that agent acts.
     pub steward: StewardId,
 }
 
-/// What was decided.
+/// The decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a call is let through or it is not"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Decision {
-    /// Let through.
+    /// The call was allowed.
     Allowed,
-    /// Not let through, with every reason. Never empty.
+    /// The call was refused, with every reason. Never empty.
     Refused(Vec<ReasonCode>),
 }
 
-/// What was called.
+/// The called tool, prompt or resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -205,12 +195,12 @@ pub enum Decision {
 pub struct ReportedCall {
     /// The MCP method.
     pub method: CallMethod,
-    /// What kind of thing it names.
+    /// The kind of thing that it names.
     pub kind: Kind,
     /// Which.
     pub name: CalledName,
     /// SHA-256 over the canonical JSON (RFC 8785) of the arguments; absent when there are none, or when a
-    /// number in them has no canonical form. Whoever can guess the arguments can tell that they were these.
+    /// number in them has no canonical form. A reader who guesses the arguments can confirm the guess.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Digest>,
 }
@@ -229,19 +219,19 @@ pub enum CallMethod {
     /// Reads a resource.
     #[serde(rename = "resources/read")]
     ResourcesRead,
-    /// Asks to be told when a resource changes.
+    /// Subscribes to changes of a resource.
     #[serde(rename = "resources/subscribe")]
     ResourcesSubscribe,
-    /// Asks to be told no more.
+    /// Ends that subscription.
     #[serde(rename = "resources/unsubscribe")]
     ResourcesUnsubscribe,
-    /// Asks what an argument of a prompt or of a resource template could be.
+    /// Asks for completions of an argument of a prompt or resource template.
     #[serde(rename = "completion/complete")]
     CompletionComplete,
 }
 
 impl CallMethod {
-    /// As MCP spells it.
+    /// The method as in MCP.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -254,7 +244,7 @@ impl CallMethod {
         }
     }
 
-    /// The method that `text` spells, when it is one that names a thing.
+    /// The method called `text`, when it is one that names a thing.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
@@ -277,8 +267,8 @@ impl CallMethod {
     }
 }
 
-/// The name of what was called: what a client sent, and so bounded. A name that is too long, empty or
-/// holds control characters stands as `sha256:` and its digest.
+/// The name of the called thing, as a client sent it, and so bounded. A name that is too long, empty or
+/// holds control characters is replaced by `sha256:` and its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CalledName(Box<str>);
@@ -329,9 +319,9 @@ impl From<CalledName> for String {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReportedHop {
-    /// The block that says so, counted from 0.
+    /// The block of the delegation, counted from 0.
     pub block: usize,
-    /// Who was given the pass, as the holder before calls it.
+    /// The delegate's name, as asserted by the holder before.
     pub agent: AgentId,
     /// The thumbprint (RFC 7638) of the key that it was bound to.
     pub key: String,
@@ -347,7 +337,7 @@ impl From<&Hop> for ReportedHop {
     }
 }
 
-/// Reports that nobody will ever see: their number, and when their calls were decided.
+/// A gap: the number of lost reports, and when their calls were decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -355,19 +345,19 @@ impl From<&Hop> for ReportedHop {
 pub struct LostReports {
     /// Unique for each gap.
     pub id: ReportId,
-    /// At which server.
+    /// The server.
     pub server: ServerUri,
-    /// How many; absent when that is not known, as after a crash, when there may have been none.
+    /// The number of lost reports; absent when it is unknown, as after a crash, when it may be zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// None was lost before.
+    /// No report before this time was lost.
     pub from: Timestamp,
-    /// None was lost after.
+    /// No report after this time was lost.
     pub to: Timestamp,
 }
 
 impl LostReports {
-    /// A gap with an id of its own.
+    /// A gap with a new id.
     #[must_use]
     pub fn new(server: ServerUri, count: Option<u64>, (from, to): (Timestamp, Timestamp)) -> Self {
         Self {
@@ -381,8 +371,8 @@ impl LostReports {
 }
 
 impl CallReport {
-    /// A report that `decision` was made at `at`, about a pass of `task`, `agent` and `steward`. The members that say
-    /// more of the pass and the call are set by the caller, which is a verifier.
+    /// A report that `decision` was made at `at`, about a pass of `task`, `agent` and `steward`. The caller, a verifier, sets the
+    /// other members about the pass and the call.
     #[doc(hidden)]
     #[must_use]
     pub fn new(
@@ -407,14 +397,14 @@ impl CallReport {
         }
     }
 
-    /// Says in the course of what the call was made.
+    /// Sets the trace of the call.
     #[must_use]
     pub fn caused_by(mut self, parent: Option<TraceParent>) -> Self {
         self.caused_by = parent;
         self
     }
 
-    /// Says by which method, where it is not the usual one for what was called.
+    /// Sets the method, when it is not the usual one for the kind of thing.
     #[must_use]
     pub fn by_method(mut self, method: Option<CallMethod>) -> Self {
         if let (Some(call), Some(method)) = (&mut self.call, method) {
@@ -439,7 +429,9 @@ impl CallReport {
             Decision::Refused(reasons) if !(1..=ReasonCode::ALL.len()).contains(&reasons.len()) => {
                 Err(("decision", "a refusal has at least one reason, each once"))
             }
-            Decision::Allowed if self.call.is_none() => Err(("call", "what was allowed is a call")),
+            Decision::Allowed if self.call.is_none() => {
+                Err(("call", "required when the decision is `allowed`"))
+            }
             _ if !(1..=blocks).contains(&self.chain.len()) => {
                 Err(("chain", "1 to 9 ids of blocks"))
             }
@@ -474,7 +466,7 @@ fn new_id() -> ReportId {
     ReportId::from_random(*random::bytes())
 }
 
-/// A broker takes at most so many reports at once.
+/// The most reports that a broker accepts in one request.
 pub const MAX_BATCH_REPORTS: usize = 500;
 
 /// A longer name is reported as its digest.

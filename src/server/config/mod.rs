@@ -8,7 +8,7 @@ mod parse;
 mod raw;
 mod settings;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use raw::RawConfig;
 pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
@@ -118,64 +118,26 @@ pub enum LogFormat {
 /// What the command line says, before anything of it is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--config`.
-    pub config: Option<PathBuf>,
-    /// `--issuer`.
-    pub issuer: Option<String>,
-    /// `--listen`.
-    pub listen: Option<String>,
-    /// `--admin-listen`.
-    pub admin_listen: Option<String>,
-    /// `--data-dir`.
-    pub data_dir: Option<String>,
-    /// `--policy-dir`.
-    pub policy_dir: Option<String>,
-    /// `--dangerous-plain-http`.
-    pub dangerous_plain_http: bool,
-    /// `--tls-certificate`.
-    pub tls_certificate: Option<String>,
-    /// `--tls-private-key`.
-    pub tls_private_key: Option<String>,
-    /// `--log-format`.
-    pub log_format: Option<String>,
-    /// `--log-filter`.
-    pub log_filter: Option<String>,
+    config: Option<PathBuf>,
+    flags: BTreeMap<&'static str, String>,
 }
 
 impl Overrides {
-    fn value(&self, key: &str) -> Option<String> {
-        let value = match key {
-            "issuer" => &self.issuer,
-            "listen" => &self.listen,
-            "admin_listen" => &self.admin_listen,
-            "data_dir" => &self.data_dir,
-            "policy_dir" => &self.policy_dir,
-            "dangerous_plain_http" => return self.dangerous_plain_http.then(|| "true".to_owned()),
-            "tls.certificate" => &self.tls_certificate,
-            "tls.private_key" => &self.tls_private_key,
-            "log.format" => &self.log_format,
-            "log.filter" => &self.log_filter,
-            _ => return None,
-        };
-        value.clone()
+    /// Nothing but the file: `--config`.
+    #[must_use]
+    pub fn new(config: Option<PathBuf>) -> Self {
+        Self {
+            config,
+            flags: BTreeMap::new(),
+        }
     }
 
-    #[cfg(test)]
-    fn all_set_to(text: &str) -> Self {
-        let text = || Some(text.to_owned());
-        Self {
-            config: None,
-            issuer: text(),
-            listen: text(),
-            admin_listen: text(),
-            data_dir: text(),
-            policy_dir: text(),
-            dangerous_plain_http: true,
-            tls_certificate: text(),
-            tls_private_key: text(),
-            log_format: text(),
-            log_filter: text(),
-        }
+    /// With the value of a flag, such as `--listen`, when it is given. The table of [`SETTINGS`] says which there are.
+    #[must_use]
+    pub fn flag(mut self, flag: &'static str, value: Option<&str>) -> Self {
+        self.flags
+            .extend(value.map(|value| (flag, value.to_owned())));
+        self
     }
 }
 

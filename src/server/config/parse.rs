@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::server::config::{
-    Config, ConfigError, Effective, Fallback, Limits, Log, LogFormat, OAuth, Origin, Problem,
-    SETTINGS, Setting, Tls, raw::RawConfig,
+    Config, ConfigError, Effective, Fallback, Kind, Limits, Log, LogFormat, OAuth, Origin, Problem,
+    SETTINGS, Setting, Tls, raw::RawConfig, settings::TRUSTED_ISSUERS,
 };
 use hallpass_broker::{
     Retention,
     identity::issuer::{IssuerSettings, TrustedIssuer},
 };
-use hallpass_core::base::{ids::IssuerUri, uri::is_loopback_host};
+use hallpass_core::base::{ids::IssuerUri, text::excerpt, uri::is_loopback_host};
 
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
@@ -49,13 +49,11 @@ impl Parser<'_> {
         );
         let certificate = self.optional("tls.certificate", path);
         let private_key = self.optional("tls.private_key", path);
-        let drain_timeout = self.duration("drain_timeout", 0, HOUR);
-        let rotation_overlap = self.duration("keys.rotation_overlap", SHORTEST_OVERLAP, 24 * HOUR);
-        let rotate_keys_after = self.optional("keys.rotate_after", |text| {
-            duration_of(text, SHORTEST_OVERLAP, 10 * 365 * 24 * HOUR)
-        });
+        let drain_timeout = self.duration("drain_timeout");
+        let rotation_overlap = self.duration("keys.rotation_overlap");
+        let rotate_keys_after = self.optional_duration("keys.rotate_after");
         let passphrase_file = self.optional("keys.passphrase_file", path);
-        let token_ttl = self.duration("oauth.token_ttl", SHORTEST_TOKEN, 24 * HOUR);
+        let token_ttl = self.duration("oauth.token_ttl");
         let client_documents = self.required("oauth.client_documents", boolean);
         let dynamic_registration = self.required("oauth.dynamic_registration", boolean);
         let fetch_loopback = self.required("oauth.dangerous_fetch_loopback", boolean);
@@ -108,15 +106,15 @@ impl Parser<'_> {
     }
 
     fn limits(&mut self) -> Option<Limits> {
-        let body_bytes = self.integer("limits.body_bytes", 1024, 64 * 1024 * 1024);
-        let requests_per_second = self.integer("limits.requests_per_second", 1, 1_000_000);
-        let burst = self.integer("limits.burst", 1, 1_000_000);
-        let concurrent_requests = self.integer("limits.concurrent_requests", 1, 100_000);
-        let connections = self.integer("limits.connections", 1, 1_000_000);
-        let request_timeout = self.duration("limits.request_timeout", 1, HOUR);
-        let max_task_ttl = self.duration("limits.max_task_ttl", 1, 30 * 24 * HOUR);
-        let max_pass_ttl = self.duration("limits.max_pass_ttl", 1, 24 * HOUR);
-        let decisions_bytes = self.integer("limits.decisions_bytes", 1024 * 1024, 1 << 50);
+        let body_bytes = self.integer("limits.body_bytes");
+        let requests_per_second = self.integer("limits.requests_per_second");
+        let burst = self.integer("limits.burst");
+        let concurrent_requests = self.integer("limits.concurrent_requests");
+        let connections = self.integer("limits.connections");
+        let request_timeout = self.duration("limits.request_timeout");
+        let max_task_ttl = self.duration("limits.max_task_ttl");
+        let max_pass_ttl = self.duration("limits.max_pass_ttl");
+        let decisions_bytes = self.integer("limits.decisions_bytes");
         let rate = |number: u64| u32::try_from(number).ok().and_then(NonZeroU32::new);
         Some(Limits {
             body_bytes: usize::try_from(body_bytes?).ok()?,
@@ -132,13 +130,9 @@ impl Parser<'_> {
     }
 
     fn retention(&mut self) -> Option<Retention> {
-        let segment_bytes = self.integer("journal.segment_bytes", 64 * 1024, 1024 * MEBIBYTE);
-        let keep_for = self.optional("journal.keep_for", |text| {
-            duration_of(text, HOUR, 10 * 366 * 24 * HOUR)
-        });
-        let keep_bytes = self.optional("journal.keep_bytes", |text| {
-            integer_of(text, MEBIBYTE, u64::MAX)
-        });
+        let segment_bytes = self.integer("journal.segment_bytes");
+        let keep_for = self.optional_duration("journal.keep_for");
+        let keep_bytes = self.optional_integer("journal.keep_bytes");
         let archive_dir = self.optional("journal.archive_dir", path);
         Some(Retention {
             segment_bytes: segment_bytes?,
@@ -170,7 +164,7 @@ impl Parser<'_> {
             match checked {
                 Ok(issuer) => trusted.push(issuer),
                 Err(detail) => self.problems.push(Problem {
-                    key: ISSUERS,
+                    key: TRUSTED_ISSUERS,
                     given: shorten(&settings.issuer),
                     origin: origin.clone(),
                     detail,
@@ -182,7 +176,7 @@ impl Parser<'_> {
 
     fn effective_issuers(&self) -> impl Iterator<Item = Effective> {
         let effective = |(settings, origin): &(IssuerSettings, Origin)| Effective {
-            key: ISSUERS,
+            key: TRUSTED_ISSUERS,
             value: settings.issuer.clone(),
             origin: origin.clone(),
         };
@@ -292,12 +286,28 @@ impl Parser<'_> {
         })
     }
 
-    fn integer(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
-        self.required(key, |text| integer_of(text, least, most))
+    fn integer(&mut self, key: &'static str) -> Option<u64> {
+        self.optional_integer(key).flatten()
     }
 
-    fn duration(&mut self, key: &'static str, least: u64, most: u64) -> Option<Duration> {
-        self.required(key, |text| duration_of(text, least, most))
+    fn duration(&mut self, key: &'static str) -> Option<Duration> {
+        self.optional_duration(key).flatten()
+    }
+
+    #[expect(clippy::option_option, reason = "refused and absent are two things")]
+    fn optional_integer(&mut self, key: &'static str) -> Option<Option<u64>> {
+        self.optional(key, |text| match kind_of(key) {
+            Some(Kind::Integer { least, most }) => integer_of(text, least, most),
+            _ => Err("not a whole number in the table of settings".to_owned()),
+        })
+    }
+
+    #[expect(clippy::option_option, reason = "refused and absent are two things")]
+    fn optional_duration(&mut self, key: &'static str) -> Option<Option<Duration>> {
+        self.optional(key, |text| match kind_of(key) {
+            Some(Kind::Duration { least, most }) => duration_of(text, least, most),
+            _ => Err("not a duration in the table of settings".to_owned()),
+        })
     }
 
     fn required<T>(
@@ -361,6 +371,10 @@ impl Parser<'_> {
     }
 }
 
+fn kind_of(key: &str) -> Option<Kind> {
+    Setting::named(key).map(|setting| setting.kind)
+}
+
 fn boolean(text: &str) -> Result<bool, String> {
     text.parse()
         .map_err(|_| "expected true or false".to_owned())
@@ -398,18 +412,5 @@ fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn shorten(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
+    excerpt(text)
 }
-
-/// One second more than the staleness bound of a verifier that was built with the default.
-const SHORTEST_OVERLAP: u64 = 61;
-
-/// The table of trusted issuers, as the file has it.
-const ISSUERS: &str = "oauth.issuer";
-
-/// Twice what stock clients want to be left of a token.
-const SHORTEST_TOKEN: u64 = 60;
-
-const HOUR: u64 = 3600;
-
-const MEBIBYTE: u64 = 1024 * 1024;

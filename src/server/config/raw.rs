@@ -1,15 +1,21 @@
 //! Layers: file, environment and flags laid over the defaults, each value with its origin.
 
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-use toml::Spanned;
+use serde::{Deserialize as _, de::IntoDeserializer as _};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
-use crate::server::config::{ConfigError, Fallback, Kind, Overrides, Problem, SETTINGS, Setting};
+use crate::server::config::{
+    ConfigError, Fallback, Kind, Overrides, Problem, SETTINGS, Setting, settings::TRUSTED_ISSUERS,
+};
 use hallpass_broker::identity::issuer::IssuerSettings;
 
 /// Where a value comes from.
@@ -74,7 +80,7 @@ impl RawConfig {
         for setting in SETTINGS {
             let flag = setting
                 .flag
-                .and_then(|flag| Some((overrides.value(setting.key)?, Origin::Flag(flag))));
+                .and_then(|flag| Some((overrides.flags.get(flag)?.clone(), Origin::Flag(flag))));
             let variable = setting.variable();
             let from_environment =
                 || environment(&variable).map(|text| (text, Origin::Environment(variable.clone())));
@@ -119,31 +125,38 @@ fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
             .count()
             .saturating_add(1)
     };
-    let mut file: FileConfig = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+    let syntax = |error: &toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         line: line_at(error.span().map_or(0, |span| span.start)),
         message: error.message().to_owned(),
-    })?;
+    };
+    let table = DeTable::parse(&text).map_err(|error| syntax(&error))?;
+    let mut found = Found::default();
+    found
+        .table("", table.into_inner())
+        .map_err(|wrong| match wrong {
+            Wrong::Value(error) => syntax(&error),
+            Wrong::Key { offset, message } => ConfigError::Syntax {
+                path: path.to_owned(),
+                line: line_at(offset),
+                message,
+            },
+        })?;
     let at = |offset| Origin::File {
         path: path.to_owned(),
         line: line_at(offset),
     };
-    let issuers = std::mem::take(&mut file.oauth.issuer).into_iter();
+    let issuers = found.issuers.into_iter();
     let issuers = issuers.map(|issuer| (at(issuer.span().start), issuer.into_inner()));
     let issuers = issuers.map(|(origin, issuer)| (issuer, origin)).collect();
     let mut values = BTreeMap::new();
     let mut problems = Vec::new();
-    for (key, value) in file.into_entries() {
-        let Some(value) = value else { continue };
+    for (setting, value) in found.values {
         let origin = at(value.span().start);
-        let setting = SETTINGS.iter().find(|setting| setting.key == key);
-        match value
-            .into_inner()
-            .into_text(setting.map_or(Kind::Text, |setting: &Setting| setting.kind))
-        {
-            Ok(text) => drop(values.insert(key, (text, origin))),
+        match value.into_inner().into_text(setting.kind) {
+            Ok(text) => drop(values.insert(setting.key, (text, origin))),
             Err((given, detail)) => problems.push(Problem {
-                key,
+                key: setting.key,
                 given,
                 origin,
                 detail: detail.to_owned(),
@@ -157,130 +170,78 @@ fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
     }
 }
 
-/// The file's shape. Leaves are read as any scalar, so that a value of another kind is reported
-/// with its key and line like every other bad value.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileConfig {
-    issuer: Leaf,
-    listen: Leaf,
-    admin_listen: Leaf,
-    data_dir: Leaf,
-    policy_dir: Leaf,
-    dangerous_plain_http: Leaf,
-    drain_timeout: Leaf,
-    tls: FileTls,
-    limits: FileLimits,
-    keys: FileKeys,
-    journal: FileJournal,
-    oauth: FileOAuth,
-    log: FileLog,
+/// What stands in a file, in the file's order.
+///
+/// A value of another kind than its setting's is kept, so that it is reported with its key and line like every other
+/// bad value.
+#[derive(Default)]
+struct Found {
+    values: Vec<(&'static Setting, Spanned<toml::Value>)>,
+    issuers: Vec<Spanned<IssuerSettings>>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileTls {
-    certificate: Leaf,
-    private_key: Leaf,
+/// What makes a file unreadable.
+enum Wrong {
+    Value(toml::de::Error),
+    Key { offset: usize, message: String },
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileLimits {
-    body_bytes: Leaf,
-    requests_per_second: Leaf,
-    burst: Leaf,
-    concurrent_requests: Leaf,
-    connections: Leaf,
-    request_timeout: Leaf,
-    max_task_ttl: Leaf,
-    max_pass_ttl: Leaf,
-    decisions_bytes: Leaf,
+impl Found {
+    /// Reads the table whose settings begin with `prefix`.
+    fn table(&mut self, prefix: &str, table: DeTable<'_>) -> Result<(), Wrong> {
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        for (name, value) in entries {
+            let key = format!("{prefix}{}", name.as_ref());
+            if let Some(setting) = Setting::named(&key) {
+                let span = value.span();
+                let value = toml::Value::deserialize(value.into_deserializer());
+                let value = value.map_err(Wrong::Value)?;
+                self.values.push((setting, Spanned::new(span, value)));
+            } else if key == TRUSTED_ISSUERS {
+                let issuers = Vec::deserialize(value.into_deserializer());
+                self.issuers = issuers.map_err(Wrong::Value)?;
+            } else {
+                let inner = format!("{key}.");
+                let offset = value.span().start;
+                match value.into_inner() {
+                    DeValue::Table(table) if names_below(&inner).next().is_some() => {
+                        self.table(&inner, table)?;
+                    }
+                    _ if names_below(&inner).next().is_some() => {
+                        let message = format!("`{key}` is a table");
+                        return Err(Wrong::Key { offset, message });
+                    }
+                    _ => return Err(unknown(&name, prefix)),
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileKeys {
-    rotation_overlap: Leaf,
-    rotate_after: Leaf,
-    passphrase_file: Leaf,
+/// The names that stand directly in the table whose settings begin with `prefix`.
+fn names_below(prefix: &str) -> impl Iterator<Item = &'static str> {
+    let keys = SETTINGS.iter().map(|setting| setting.key);
+    let below = keys
+        .chain([TRUSTED_ISSUERS])
+        .filter_map(move |key| key.strip_prefix(prefix));
+    below.map(|rest| rest.split('.').next().unwrap_or(rest))
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileJournal {
-    segment_bytes: Leaf,
-    keep_for: Leaf,
-    keep_bytes: Leaf,
-    archive_dir: Leaf,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileOAuth {
-    token_ttl: Leaf,
-    client_documents: Leaf,
-    dynamic_registration: Leaf,
-    dangerous_fetch_loopback: Leaf,
-    issuer: Vec<Spanned<IssuerSettings>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct FileLog {
-    format: Leaf,
-    filter: Leaf,
-}
-
-type Leaf = Option<Spanned<toml::Value>>;
-
-impl FileConfig {
-    fn into_entries(self) -> [(&'static str, Leaf); 31] {
-        [
-            ("issuer", self.issuer),
-            ("listen", self.listen),
-            ("admin_listen", self.admin_listen),
-            ("data_dir", self.data_dir),
-            ("policy_dir", self.policy_dir),
-            ("dangerous_plain_http", self.dangerous_plain_http),
-            ("drain_timeout", self.drain_timeout),
-            ("tls.certificate", self.tls.certificate),
-            ("tls.private_key", self.tls.private_key),
-            ("limits.body_bytes", self.limits.body_bytes),
-            (
-                "limits.requests_per_second",
-                self.limits.requests_per_second,
-            ),
-            ("limits.burst", self.limits.burst),
-            (
-                "limits.concurrent_requests",
-                self.limits.concurrent_requests,
-            ),
-            ("limits.connections", self.limits.connections),
-            ("limits.request_timeout", self.limits.request_timeout),
-            ("limits.max_task_ttl", self.limits.max_task_ttl),
-            ("limits.max_pass_ttl", self.limits.max_pass_ttl),
-            ("limits.decisions_bytes", self.limits.decisions_bytes),
-            ("keys.rotation_overlap", self.keys.rotation_overlap),
-            ("keys.rotate_after", self.keys.rotate_after),
-            ("keys.passphrase_file", self.keys.passphrase_file),
-            ("journal.segment_bytes", self.journal.segment_bytes),
-            ("journal.keep_for", self.journal.keep_for),
-            ("journal.keep_bytes", self.journal.keep_bytes),
-            ("journal.archive_dir", self.journal.archive_dir),
-            ("oauth.token_ttl", self.oauth.token_ttl),
-            ("oauth.client_documents", self.oauth.client_documents),
-            (
-                "oauth.dynamic_registration",
-                self.oauth.dynamic_registration,
-            ),
-            (
-                "oauth.dangerous_fetch_loopback",
-                self.oauth.dangerous_fetch_loopback,
-            ),
-            ("log.format", self.log.format),
-            ("log.filter", self.log.filter),
-        ]
+/// SECURITY: the key and never its value, which may be a secret in the wrong place.
+fn unknown(name: &Spanned<Cow<'_, str>>, prefix: &str) -> Wrong {
+    let known: BTreeSet<_> = names_below(prefix)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let known: Vec<_> = known.into_iter().collect();
+    Wrong::Key {
+        offset: name.span().start,
+        message: format!(
+            "unknown field `{}`, expected one of {}",
+            name.as_ref(),
+            known.join(", ")
+        ),
     }
 }
 
@@ -291,15 +252,15 @@ trait IntoText {
 impl IntoText for toml::Value {
     fn into_text(self, kind: Kind) -> Result<String, (String, &'static str)> {
         match (kind, self) {
-            (Kind::Text | Kind::Duration, Self::String(text)) => Ok(text),
-            (Kind::Integer, Self::Integer(number)) => Ok(number.to_string()),
+            (Kind::Text | Kind::Duration { .. }, Self::String(text)) => Ok(text),
+            (Kind::Integer { .. }, Self::Integer(number)) => Ok(number.to_string()),
             (Kind::Boolean, Self::Boolean(truth)) => Ok(truth.to_string()),
             (Kind::Text, other) => Err((other.to_string(), "expected a text in quotes")),
-            (Kind::Duration, other) => Err((
+            (Kind::Duration { .. }, other) => Err((
                 other.to_string(),
                 "expected a duration in quotes, such as \"10s\"",
             )),
-            (Kind::Integer, other) => {
+            (Kind::Integer { .. }, other) => {
                 Err((other.to_string(), "expected a whole number, without quotes"))
             }
             (Kind::Boolean, other) => {
@@ -314,38 +275,3 @@ pub const DEFAULT_FILE: &str = "hallpass.toml";
 
 /// The variable that names another file.
 pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn file_and_table_have_the_same_keys() {
-        let file: Vec<_> = FileConfig::default()
-            .into_entries()
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
-        let table: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
-        assert_eq!(file, table);
-    }
-
-    #[test]
-    fn every_flag_of_the_table_can_be_overridden() {
-        let all = Overrides::all_set_to("x");
-        for setting in SETTINGS {
-            assert_eq!(
-                all.value(setting.key).is_some(),
-                setting.flag.is_some(),
-                "{}",
-                setting.key
-            );
-            assert_eq!(
-                Overrides::default().value(setting.key),
-                None,
-                "{}",
-                setting.key
-            );
-        }
-    }
-}

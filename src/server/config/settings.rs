@@ -18,6 +18,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// The setting with this key.
+    pub(super) fn named(key: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+
     /// The environment variable that sets it: `HALLPASS_LIMITS_BODY_BYTES`.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -33,10 +38,20 @@ impl Setting {
 pub enum Kind {
     /// A text.
     Text,
-    /// A duration such as `"10s"` or `"1h 30m"`.
-    Duration,
+    /// A duration such as `"10s"` or `"1h 30m"`, of so many seconds.
+    Duration {
+        /// The shortest.
+        least: u64,
+        /// The longest.
+        most: u64,
+    },
     /// A whole number.
-    Integer,
+    Integer {
+        /// The smallest.
+        least: u64,
+        /// The greatest.
+        most: u64,
+    },
     /// `true` or `false`.
     Boolean,
 }
@@ -92,11 +107,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: Fallback::Value("false"),
         flag: Some("--dangerous-plain-http"),
-        about: "Listen beyond loopback without TLS. Passes and assertions then cross the network in clear, unless a proxy in front of it speaks TLS and nobody else can reach it.",
+        about: "Listen beyond loopback without TLS. Passes and assertions then cross the network in clear, unless a proxy in front of it terminates TLS and only that proxy can reach it.",
     },
     Setting {
         key: "drain_timeout",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: 0,
+            most: HOUR,
+        },
         default: Fallback::Value("10s"),
         flag: None,
         about: "How long a stopping broker waits for requests in flight before it cuts them off.",
@@ -117,77 +135,110 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "limits.body_bytes",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: 1024,
+            most: 64 * MEBIBYTE,
+        },
         default: Fallback::Value("1048576"),
         flag: None,
         about: "A request's body is at most this long, in bytes.",
     },
     Setting {
         key: "limits.requests_per_second",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: 1,
+            most: 1_000_000,
+        },
         default: Fallback::Value("100"),
         flag: None,
         about: "Requests a second that one agent or operator may send, and one address that proves to be neither.",
     },
     Setting {
         key: "limits.burst",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: 1,
+            most: 1_000_000,
+        },
         default: Fallback::Value("200"),
         flag: None,
         about: "Requests that one of them may send at once before that rate holds.",
     },
     Setting {
         key: "limits.concurrent_requests",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: 1,
+            most: 100_000,
+        },
         default: Fallback::Value("512"),
         flag: None,
         about: "Requests worked on at once; more are answered 503. One agent or operator has an eighth of them at most, and an eighth more is kept for operators who may revoke. Open feeds do not count.",
     },
     Setting {
         key: "limits.connections",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: 1,
+            most: 1_000_000,
+        },
         default: Fallback::Value("8192"),
         flag: None,
         about: "Connections at once, open feeds included; more are closed. The limit on open files must be above it.",
     },
     Setting {
         key: "limits.request_timeout",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: 1,
+            most: HOUR,
+        },
         default: Fallback::Value("10s"),
         flag: None,
         about: "A request that takes longer is answered 504. Open feeds are not cut off.",
     },
     Setting {
         key: "limits.max_task_ttl",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: 1,
+            most: 30 * DAY,
+        },
         default: Fallback::Value("8h"),
         flag: None,
         about: "A task lasts at most this long.",
     },
     Setting {
         key: "limits.max_pass_ttl",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: 1,
+            most: DAY,
+        },
         default: Fallback::Value("1h"),
         flag: None,
         about: "A pass lives at most this long, whatever a grant says. Not longer than `limits.max_task_ttl`.",
     },
     Setting {
         key: "limits.decisions_bytes",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: MEBIBYTE,
+            most: 1 << 50,
+        },
         default: Fallback::Value("1073741824"),
         flag: None,
         about: "The chain of decisions that verifiers report takes at most this many bytes and one batch; beyond that its oldest segments, of an eighth or 16 MiB, are removed.",
     },
     Setting {
         key: "keys.rotation_overlap",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: SHORTEST_OVERLAP,
+            most: DAY,
+        },
         default: Fallback::Value("2m"),
         flag: None,
         about: "A new key is published this long before it signs: longer than the staleness bound of any verifier, which is 60s unless it was built with another.",
     },
     Setting {
         key: "keys.rotate_after",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: SHORTEST_OVERLAP,
+            most: 10 * 365 * DAY,
+        },
         default: Fallback::Unset("only by command"),
         flag: None,
         about: "A key that has signed this long is rotated by itself. Longer than `keys.rotation_overlap`.",
@@ -203,24 +254,33 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "journal.segment_bytes",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: 64 * 1024,
+            most: 1024 * MEBIBYTE,
+        },
         default: Fallback::Value("16777216"),
         flag: None,
         about: "A file of the journal that is longer than this many bytes is followed by a new one, which begins with a snapshot; after a snapshot of more than 2 MiB a file is at least four times as long as that. A start reads from the newest snapshot on.",
     },
     Setting {
         key: "journal.keep_for",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: HOUR,
+            most: 10 * 366 * DAY,
+        },
         default: Fallback::Unset("for ever"),
         flag: None,
         about: "Files of the journal are removed when their last record is older than this. The newest snapshot and what follows it always stay.",
     },
     Setting {
         key: "journal.keep_bytes",
-        kind: Kind::Integer,
+        kind: Kind::Integer {
+            least: MEBIBYTE,
+            most: u64::MAX,
+        },
         default: Fallback::Unset("no limit"),
         flag: None,
-        about: "The oldest files of the journal are removed until those that are left have at most so many bytes. What is younger than an hour stays all the same.",
+        about: "The oldest files of the journal are removed until the rest has at most this many bytes. Files younger than an hour are always kept.",
     },
     Setting {
         key: "journal.archive_dir",
@@ -231,7 +291,10 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "oauth.token_ttl",
-        kind: Kind::Duration,
+        kind: Kind::Duration {
+            least: SHORTEST_TOKEN,
+            most: DAY,
+        },
         default: Fallback::Value("5m"),
         flag: None,
         about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`, to which the default gives way.",
@@ -248,7 +311,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: Fallback::Value("false"),
         flag: None,
-        about: "Clients may register themselves (RFC 7591): anybody who reaches the broker may then have people asked for consent in whatever name. A thousand at most wait for a first consent, for a day each. They are agents in the group `registered-clients`.",
+        about: "Clients may register themselves (RFC 7591): any caller that reaches the broker can then ask people for consent under any name. A thousand at most wait for a first consent, for a day each. They are agents in the group `registered-clients`.",
     },
     Setting {
         key: "oauth.dangerous_fetch_loopback",
@@ -280,8 +343,8 @@ pub fn reference() -> String {
     for setting in SETTINGS {
         let kind = match setting.kind {
             Kind::Text => "text",
-            Kind::Duration => "duration",
-            Kind::Integer => "whole number",
+            Kind::Duration { .. } => "duration",
+            Kind::Integer { .. } => "whole number",
             Kind::Boolean => "`true` or `false`",
         };
         let default = match setting.default {
@@ -303,6 +366,21 @@ pub fn reference() -> String {
     page.push_str(ISSUERS);
     page
 }
+
+/// The table of trusted issuers, which only the file has.
+pub(super) const TRUSTED_ISSUERS: &str = "oauth.issuer";
+
+/// One second more than the staleness bound of a verifier that was built with the default.
+const SHORTEST_OVERLAP: u64 = 61;
+
+/// Twice what stock clients want to be left of a token.
+const SHORTEST_TOKEN: u64 = 60;
+
+const HOUR: u64 = 3600;
+
+const DAY: u64 = 24 * HOUR;
+
+const MEBIBYTE: u64 = 1024 * 1024;
 
 /// What the environment variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "HALLPASS_";

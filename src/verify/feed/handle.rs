@@ -1,4 +1,4 @@
-//! What the owner of a running feed client holds.
+//! The handle of a running feed client.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -37,12 +37,12 @@ impl FeedHandle {
     ///
     /// # Errors
     ///
-    /// When the client has stopped, which it does only by a defect or with its runtime.
+    /// When the client has stopped, which happens only by a defect or with its runtime.
     pub async fn ready(&self) -> Result<(), FeedStopped> {
         self.wait_for(|status| status.ready).await.map(drop)
     }
 
-    /// Waits until the client's status, which is looked at whenever it changes, meets `condition`.
+    /// Waits until the client's status meets `condition`, which is checked at every change.
     ///
     /// # Errors
     ///
@@ -61,13 +61,13 @@ impl FeedHandle {
         }
     }
 
-    /// How it goes.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> FeedStatus {
         self.status_of(&self.progress.borrow())
     }
 
-    /// Stops the client and waits until the state file holds the newest that was accepted.
+    /// Stops the client and waits until the state file holds the newest accepted state.
     pub async fn shutdown(mut self) {
         self.follower.abort();
         // The only error is the cancellation just asked for, or a panic that tokio has reported.
@@ -94,7 +94,7 @@ impl FeedHandle {
 
 impl Drop for FeedHandle {
     fn drop(&mut self) {
-        // The writer ends by itself once the follower is gone, after it has written the newest.
+        // The writer ends once the follower has ended, after it has written the newest state.
         self.follower.abort();
     }
 }
@@ -111,29 +111,29 @@ impl fmt::Debug for FeedHandle {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FeedStatus {
-    /// Whether the verifier is current; while not, it refuses everything.
+    /// Whether the verifier is current. Otherwise it refuses everything.
     pub ready: bool,
     /// Whether the stream from the broker is open.
     pub connected: bool,
-    /// How many frames were accepted.
+    /// The number of accepted frames.
     pub frames: u64,
-    /// How many rounds of connecting and following have ended in an error.
+    /// The number of connections and attempts that ended in an error.
     pub failures: u64,
     /// Monotonic time since the last frame was accepted; `None` before the first.
     pub since_last_frame: Option<Duration>,
-    /// What went wrong last; `None` once a frame was accepted after it.
+    /// The last error; `None` once a frame was accepted after it.
     pub last_error: Option<String>,
-    /// Why the state file could not be written last; `None` once it could.
+    /// The last error of writing the state file; `None` once a write succeeded.
     pub state_file_error: Option<String>,
 }
 
 /// The feed client has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the feed client has stopped: start a new one")]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing more to say")]
+#[expect(clippy::exhaustive_structs, reason = "the error carries no data")]
 pub struct FeedStopped;
 
-/// What the client's tasks tell the handle.
+/// The state that the client's tasks share with the handle.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) connected: bool,

@@ -1,4 +1,4 @@
-//! The HTTP side of the feed client: what is asked of the broker, and every bound on its answers.
+//! The HTTP side of the feed client: requests to the broker, and the bounds on its responses.
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ use hallpass_core::{
     wire::{DocumentError, document::KeyDocument},
 };
 
-/// Where the broker is and how it is asked.
+/// The broker's address, and the client for requests to it.
 pub(super) struct Link {
     http: Client,
     keys: Url,
@@ -76,7 +76,7 @@ impl Link {
         })
     }
 
-    /// Asks for the key document, which is public: the token is not sent.
+    /// Fetches the key document. It is public, so the token is not sent.
     pub(super) async fn key_document(&self) -> Result<KeyDocument, Failure> {
         let answer = async {
             let response = expect(self.http.get(self.keys.clone()), "application/json").await?;
@@ -89,7 +89,7 @@ impl Link {
             .map_err(|_| Failure::Silent)?
     }
 
-    /// Subscribes to the frames for the server: a snapshot first, or what is new `since`.
+    /// Subscribes to the frames for the server: a snapshot first, or the changes `since`.
     pub(super) async fn subscribe(&self, since: Option<u64>) -> Result<Frames, Failure> {
         let mut url = self.feed.clone();
         if let Some(since) = since {
@@ -116,9 +116,9 @@ impl Link {
         ))
     }
 
-    /// Sends a batch of reports, under a key by which the broker knows it when it comes again.
+    /// Sends a batch of reports, with a key by which the broker detects a repetition.
     ///
-    /// The answer is a success, or a problem that says why not.
+    /// The response is a success, or a problem with the reason.
     pub(super) async fn send_reports(&self, key: &str, body: Vec<u8>) -> Result<Reply, Failure> {
         let request = self
             .http
@@ -159,23 +159,23 @@ impl fmt::Debug for Link {
     }
 }
 
-/// A whole answer, whatever its status.
+/// A complete response, of any status.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-/// What the broker says of a request that it refuses. It names members and repeats nothing.
+/// The broker's problem for a refused request. It names members and repeats no values.
 pub(super) struct Problem {
     /// The member or parameter.
     pub(super) field: String,
-    /// What is wrong with it.
+    /// The problem.
     pub(super) detail: String,
 }
 
 impl Problem {
-    /// Reads `body`; what is not in it is a dash.
+    /// Reads `body`; absent members become a dash.
     pub(super) fn read(body: &[u8]) -> Self {
         let problem = json::parse(body, MAX_REPLY_BYTES).unwrap_or_default();
         let text = |member: &str| {
@@ -191,7 +191,7 @@ impl Problem {
     }
 }
 
-/// The frames of one subscription, as they come.
+/// The frames of one subscription.
 pub(super) struct Frames {
     events: Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>,
     /// Bytes received since the last event.
@@ -203,7 +203,7 @@ impl Frames {
     fn new(response: Response, idle_timeout: Duration) -> Self {
         let received = Arc::new(AtomicUsize::new(0));
         let meter = Arc::clone(&received);
-        // SECURITY: the decoder holds an event until it ends; one that never ends would fill the memory.
+        // SECURITY: the decoder buffers an event until it ends; one that never ends would exhaust memory.
         let bytes = response.bytes_stream().map(move |chunk| {
             let chunk = chunk.map_err(Failure::http)?;
             let before = meter.fetch_add(chunk.len(), Ordering::Relaxed);
@@ -220,9 +220,9 @@ impl Frames {
         }
     }
 
-    /// The next frame, not yet believed.
+    /// The next frame, not yet verified.
     pub(super) async fn next(&mut self) -> Result<String, Failure> {
-        // SECURITY: comments, other events and single bytes pass the idle timeout and are no word from the broker.
+        // SECURITY: comments, other events and single bytes keep the idle timeout from firing, but are not frames.
         tokio::time::timeout(self.deadline, self.next_frame())
             .await
             .map_err(|_| Failure::Silent)?
@@ -237,7 +237,7 @@ impl Frames {
                 .ok_or(Failure::Ended)?
                 .map_err(Failure::stream)?;
             self.received.store(0, Ordering::Relaxed);
-            // Events of other names belong to a later broker.
+            // Events with other names come from a later build of the broker.
             if event.event.as_deref() == Some("frame") {
                 return Ok(event.data.unwrap_or_default());
             }
@@ -245,22 +245,24 @@ impl Frames {
     }
 }
 
-/// Why a round ended. Its text names no secret and ends up in logs and in the status.
+/// Why a connection ended. The text holds no secret and appears in logs and in the status.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("cannot reach the broker: {0}")]
     Http(String),
     #[error(
-        "the broker refused the verifier's token ({0}): is it the one that this server was given, and still current?"
+        "the broker refused the verifier's token ({0}): check that it was issued for this server and has not expired"
     )]
     Denied(StatusCode),
-    #[error("the broker answered {0}: redirects are not followed, give its own address")]
+    #[error(
+        "the broker answered {0}: redirects are not followed; configure the broker's final address"
+    )]
     Redirect(StatusCode),
     #[error("the broker answered {0}")]
     Status(StatusCode),
-    #[error("the answer is not `{0}`: is this the broker's address?")]
+    #[error("the response is not `{0}`: check the broker's address")]
     ContentType(&'static str),
-    #[error("the broker sent more than {0} bytes at once")]
+    #[error("the broker sent a message of more than {0} bytes")]
     TooLarge(usize),
     #[error("the broker's stream cannot be read: {0}")]
     Stream(String),
@@ -282,7 +284,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether nothing changes until an administrator acts: gives another token, or upgrades the older side.
+    /// Whether only an administrator can fix it: with another token, or an upgrade of the older side.
     pub(super) const fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -320,17 +322,17 @@ impl Failure {
 fn key_document_problem(error: &FrameError) -> String {
     match error {
         FrameError::Address => {
-            "the key document is another broker's: compare the issuer".to_owned()
+            "the key document is from another broker: compare the issuer".to_owned()
         }
         FrameError::Signature => {
-            "the key document leads from the pinned feed key to no other: compare the thumbprint"
+            "the key document has no chain from the pinned feed key: compare the thumbprint"
                 .to_owned()
         }
         other => format!("key document: {other}"),
     }
 }
 
-/// Sends `request` and returns its answer when that is a success of this content type.
+/// Sends `request` and returns the response when it is a success of this content type.
 async fn expect(request: RequestBuilder, content_type: &'static str) -> Result<Response, Failure> {
     checked(send(request, content_type).await?, content_type)
 }
@@ -376,7 +378,7 @@ async fn read(response: Response, max: usize) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// SECURITY: the token is sent to the configured broker alone, and not to where the environment points.
+/// SECURITY: the token is sent only to the configured broker, never to a proxy from the environment.
 fn client(roots: Roots, idle_timeout: Duration) -> Result<Client, FeedError> {
     let settings = ClientSettings {
         roots,
@@ -396,12 +398,12 @@ fn bearer(token: &str) -> Result<HeaderValue, FeedError> {
     }
     let mut header =
         HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| FeedError::Token)?;
-    // Keeps it out of what the HTTP libraries print.
+    // Keeps it out of the HTTP libraries' logs.
     header.set_sensitive(true);
     Ok(header)
 }
 
-/// TCP and TLS must be set up in this time.
+/// The timeout for opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A frame must be whole within this many idle timeouts: the largest on a slow link.
@@ -410,11 +412,11 @@ const FRAME_DEADLINE_FACTOR: u32 = 4;
 /// The largest frame, and the field names around it.
 const MAX_EVENT_BYTES: usize = jws::MAX_JWS_BYTES + 1024;
 
-/// The format of the feed that is asked for.
+/// The requested format of the feed.
 const FORMAT: Format = Format::One;
 
-/// An answer that is no document is at most this long, in bytes.
+/// The longest response that is not a document, in bytes.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
 
-/// At most so much of a problem's text is shown.
+/// The longest text of a problem in a message.
 const MAX_SHOWN_CHARS: usize = 200;

@@ -1,8 +1,8 @@
 //! The feed client: keeps a [`Verifier`] current with its broker, the only I/O of this floor.
 //!
 //! It learns the feed keys from the broker's key document, subscribes to the stream of frames for
-//! the verifier's server, hands every frame to [`Verifier::accept_frame`], and starts again when
-//! anything goes wrong. It decides nothing: what is believed, and how long, the verifier says.
+//! the verifier's server, hands every frame to [`Verifier::accept_frame`], and reconnects after
+//! every error. It decides nothing: the verifier decides which frames are accepted and when they are stale.
 //!
 //! ```no_run
 //! # use std::{path::Path, sync::Arc, time::Duration};
@@ -70,7 +70,7 @@ pub struct FeedClient {
 
 impl FeedClient {
     /// Starts to build a client for `verifier`. `broker` is where the broker answers, such as
-    /// `https://broker.example`; `token` is the secret that the broker gave this server's verifier.
+    /// `https://broker.example`; `token` is the secret that the broker issued to this server's verifier.
     #[must_use]
     pub fn builder(verifier: Arc<Verifier>, broker: &str, token: &str) -> FeedClientBuilder {
         FeedClientBuilder {
@@ -83,8 +83,8 @@ impl FeedClient {
         }
     }
 
-    /// Starts to build what tells the broker of every decision, with the same credentials. What waits to
-    /// be sent is kept in files in the directory `spool`.
+    /// Starts to build the reporter that sends every decision to the broker, with the same credentials.
+    /// Unsent reports are stored in the directory `spool`.
     #[must_use]
     pub fn reports(&self, spool: impl AsRef<Path>) -> ReportsBuilder {
         ReportsBuilder::new(
@@ -93,7 +93,7 @@ impl FeedClient {
         )
     }
 
-    /// Starts to follow the feed on a task of its own, until the handle is dropped.
+    /// Starts to follow the feed on a new task, until the handle is dropped.
     ///
     /// # Panics
     ///
@@ -154,8 +154,8 @@ impl FeedClientBuilder {
         self
     }
 
-    /// Keeps what must survive a restart in this file, so that nothing older is believed
-    /// afterwards. Build the verifier with what [`load_memory`] reads from it.
+    /// Stores the verifier's memory in this file, so that no older frame is accepted after a
+    /// restart. Build the verifier with what [`load_memory`] reads from it.
     ///
     /// The file is replaced whole and is readable by its owner only. One verifier, one file.
     #[must_use]
@@ -164,8 +164,8 @@ impl FeedClientBuilder {
         self
     }
 
-    /// Connects anew when the broker has sent nothing for so long; 15 seconds by default, three
-    /// of its heartbeats.
+    /// Reconnects when the broker has sent no frame for this long; 15 seconds by default, three
+    /// heartbeats.
     #[must_use]
     pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
@@ -177,8 +177,8 @@ impl FeedClientBuilder {
     /// # Errors
     ///
     /// When the broker's address is not https (http only on loopback) in canonical form, the token
-    /// cannot be sent, the certificates cannot be read, the state file is damaged, another
-    /// verifier's or cannot be written, or the verifier was built without what the file remembers.
+    /// cannot be sent, the certificates cannot be read, the state file is damaged, belongs to another
+    /// verifier or cannot be written, or the verifier was built without what the file remembers.
     pub fn build(self) -> Result<FeedClient, FeedError> {
         // The shape of an issuer's URI is what a broker's address needs: no user, no query, no plain http.
         let broker: IssuerUri = self.broker.parse()?;
@@ -234,12 +234,12 @@ impl Follower {
         }
     }
 
-    /// One round: keys when needed, then frames until something goes wrong.
+    /// One connection: keys when needed, then frames until an error.
     async fn follow(&mut self) -> Result<Infallible, Failure> {
         if self.needs_keys {
             let document = self.link.key_document().await?;
             self.verifier
-                .accept_key_document(&document)
+                .accept_key_document(&document.into())
                 .map_err(Failure::KeyDocument)?;
             self.needs_keys = false;
         }
@@ -258,7 +258,7 @@ impl Follower {
         if let Err(error) = self.verifier.accept_frame(frame) {
             match error {
                 FrameError::Gap { .. } => self.has_snapshot = false,
-                // Perhaps the feed key was changed while we were away: its successor is in the key document.
+                // The feed key may have been rotated meanwhile: its successor is in the key document.
                 FrameError::Signature => self.needs_keys = true,
                 FrameError::Address
                 | FrameError::Older { .. }
@@ -296,15 +296,15 @@ impl Follower {
         match failure {
             _ if failure.is_lasting() => error!(%server, "feed: {text}"),
             Failure::Frame(_) | Failure::KeyDocument(_) => {
-                warn!(%server, "feed: not believed: {text}")
+                warn!(%server, "feed: refused a document: {text}")
             }
-            // An outage of hours is one line, not one for each attempt.
-            _ if is_news => warn!(%server, "feed: {text}; trying again until it works"),
+            // An outage is logged once, not for each attempt.
+            _ if is_news => warn!(%server, "feed: {text}; retrying"),
             _ => debug!(%server, "feed: {text}"),
         }
         if self.was_ready && !self.verifier.is_ready() {
             self.was_ready = false;
-            error!(%server, "feed: the newest word from the broker is too old; every call is refused until it is back");
+            error!(%server, "feed: the newest frame from the broker is too old; every call is refused until a new one arrives");
         }
         self.progress.send_modify(|progress| progress.failure(text));
     }

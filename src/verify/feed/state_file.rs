@@ -1,4 +1,4 @@
-//! The state file: what a verifier remembers over a restart, so that nothing older is believed.
+//! The state file: the verifier's memory across restarts, so that no older frame is accepted.
 
 use std::{
     fs::File,
@@ -24,15 +24,15 @@ use hallpass_core::{
     wire::{self, Document, DocumentError},
 };
 
-/// Reads what an earlier verifier of `server`, believing `issuer`, remembered.
+/// Reads the memory of an earlier verifier of `server` with the broker `issuer`.
 ///
 /// Give it to [`VerifierBuilder::memory`](crate::VerifierBuilder::memory). When there is
 /// no file, as at the first start, nothing is remembered.
 ///
 /// # Errors
 ///
-/// A file that cannot be read, is damaged or is another verifier's is an error and never ignored:
-/// without what it holds, an old frame would be believed again.
+/// A file that cannot be read, is damaged or belongs to another verifier is an error and never ignored:
+/// without it, an old frame would be accepted again.
 pub fn load_memory(
     path: impl AsRef<Path>,
     issuer: &IssuerUri,
@@ -69,7 +69,7 @@ pub fn load_memory(
     Ok(content.memory.into())
 }
 
-/// A state file that cannot be used.
+/// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateFileError {
@@ -78,10 +78,10 @@ pub enum StateFileError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It holds something else than a verifier's memory.
+    /// Its content is not a verifier's memory.
     #[error(
         "the feed state file `{}` is damaged: {problem}; restore it, or remove it while the broker is known to be genuine",
         path.display()
@@ -89,10 +89,10 @@ pub enum StateFileError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A later build wrote it, and demands that a member is understood which this build does not know.
+    /// A later build wrote it, with a member in `crit` that this build does not know.
     #[error(
         "the feed state file `{}` was written by a later build, and this one does not know its member `{member}`: upgrade \
          this verifier, or remove the file while the broker is known to be genuine",
@@ -104,17 +104,17 @@ pub enum StateFileError {
         /// The path of the member.
         member: String,
     },
-    /// It is the memory of another verifier.
-    #[error("the feed state file `{}` belongs to the verifier of {whose}: give every verifier its own", path.display())]
+    /// It belongs to another verifier.
+    #[error("the feed state file `{}` belongs to the verifier of {whose}: configure a separate file for each verifier", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Which broker and which server.
+        /// Its broker and its server.
         whose: String,
     },
-    /// The verifier was built without the memory, which would be overwritten and lost.
+    /// The verifier was built without the memory in the file, which would be overwritten.
     #[error(
-        "the verifier knows less than the feed state file `{}` remembers: build it with what `load_memory` reads",
+        "the verifier was built without the newer state of the feed state file `{}`: build it with the result of `load_memory`",
         path.display()
     )]
     Forgotten {
@@ -126,12 +126,12 @@ pub enum StateFileError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// A state file that is known to be this verifier's and writable.
+/// A state file that belongs to this verifier and is writable.
 pub(super) struct StateFile {
     path: PathBuf,
     iss: IssuerUri,
@@ -162,8 +162,8 @@ impl StateFile {
         Ok(file)
     }
 
-    /// Writes what matters at once and a mere passing of time every [`TIME_INTERVAL`], until the
-    /// other side is gone; then what is newest.
+    /// Writes a change at once, and a new signed time alone every [`TIME_INTERVAL`], until the
+    /// sender is dropped; then writes the newest state.
     pub(super) async fn keep(
         self,
         mut memories: watch::Receiver<Memory>,
@@ -178,9 +178,9 @@ impl StateFile {
             }
             tried = memories.borrow_and_update().clone();
             self.write(&tried, &progress).await;
-            // When it could not be written, the next change tries again; a heartbeat is one.
+            // After a failed write, the next change retries; every heartbeat is a change.
             let weightier = memories.wait_for(|memory| differs_in_more_than_time(memory, &tried));
-            // Whether by time, by a change or by the end: the loop looks at what is newest.
+            // Time, a change and the end all wake the loop, which reads the newest state.
             let _woken = tokio::time::timeout(TIME_INTERVAL, weightier).await.is_ok();
         }
     }
@@ -197,7 +197,7 @@ impl StateFile {
         match (&problem, &progress.borrow().state_file_error) {
             (Some(now), before) if before.as_ref() != Some(now) => {
                 error!(
-                    "feed: cannot write the state file `{path}`: {now}; a restart would believe older frames"
+                    "feed: cannot write the state file `{path}`: {now}; older frames would be accepted after a restart"
                 );
             }
             (None, Some(_)) => info!("feed: the state file `{path}` can be written again"),
@@ -261,7 +261,7 @@ impl From<Remembered> for Memory {
 impl Document for Content {}
 
 /// A file of a later format is read as one of this format: a later build keeps these members and their
-/// meaning, or names in `crit` what an earlier one must not go without.
+/// meaning, or lists in `crit` the members that an earlier one must know.
 fn read_as_this_format(content: &mut Value) {
     if let Some(v) = content.get_mut("v")
         && v.as_u64().is_some_and(|v| v > Format::One.number())
@@ -295,14 +295,14 @@ fn write(path: &Path, content: &Content) -> io::Result<()> {
     Ok(private_file::write(path, &bytes, IfExists::Replace)?)
 }
 
-/// How often a newer signed time alone is written: with it only the time below which no clock is
-/// believed, and frames older by so much, come back after a crash.
+/// How often a newer signed time alone is written: after a crash, the lower bound of
+/// the clock, and so the age of acceptable frames, is at most this much out of date.
 const TIME_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The file is at most this long, in bytes: a thousand feed keys.
 const MAX_BYTES: usize = 128 * 1024;
 
-/// One more than [`MAX_BYTES`], so that a longer file is seen to be too long.
+/// One more than [`MAX_BYTES`], so that a longer file is detected.
 const READ_AT_MOST: u64 = 128 * 1024 + 1;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How long the client waits before it tries again.
+//! Back-off: how long the client waits before it retries.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ pub(super) fn waits() -> ExponentialBackoff {
         .build()
 }
 
-/// Waits begin here; jitter adds up to as much again.
+/// The first back-off; jitter adds up to as much again.
 const MIN_STEP: Duration = Duration::from_millis(100);
 
-/// Waits grow to this; jitter adds up to as much again. A verifier recovers at most five seconds
+/// The longest back-off; jitter adds up to as much again. A verifier recovers at most five seconds
 /// after the link returns: three of waiting, and two between the last attempts of a connection
 /// that is being opened and its timeout.
 pub(super) const MAX_STEP: Duration = Duration::from_millis(1500);

@@ -1,4 +1,4 @@
-//! From the bytes of one JSON-RPC message to the call that it makes.
+//! Parses one JSON-RPC message into the call that it makes.
 
 use crate::mcp::{ClientMessage, DEFAULT_MAX_MESSAGE_BYTES, ErrorCode, Rejection};
 use hallpass_core::{base::ReasonCode, token::Call};
@@ -56,13 +56,13 @@ impl CallRequest {
         self.message.call().unwrap_or(Call::tool("", None))
     }
 
-    /// The message written out anew: the bytes to execute.
+    /// The message serialised again: the bytes to execute.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The id to answer to.
+    /// The id for the response.
     #[must_use]
     pub fn id(&self) -> Value {
         self.message.id()

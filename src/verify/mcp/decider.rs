@@ -1,4 +1,4 @@
-//! The decisions about a client's token and messages, for every transport.
+//! Decisions about a client's token and messages, for every transport.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use hallpass_core::{
 /// Messages longer than this are refused unless configured otherwise: 1 MiB.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// Decides about tokens and messages with a [`Verifier`], and reports what it decided.
+/// Decides about tokens and messages with a [`Verifier`], and reports the decisions.
 #[derive(Debug, Clone)]
 pub struct Decider {
     verifier: Arc<Verifier>,
@@ -89,7 +89,7 @@ impl Decider {
     }
 
     /// Decides the call that `message` makes. For a message that makes none, which needs no permit,
-    /// it looks again whether the pass may still be used.
+    /// it checks again whether the pass may still be used.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Decider {
         cleared.map(Some)
     }
 
-    /// What a message to the holder of `pass` belongs to, as long as its request is not known.
+    /// The exchange of a message to the holder of `pass` whose request is not known.
     #[must_use]
     pub fn exchange(&self, pass: Pass) -> Exchange {
         Exchange::of_holder(Arc::clone(&self.verifier), pass)
@@ -130,7 +130,7 @@ impl Decider {
             .inspect_err(|denial| self.report_refused_pass(pass, denial, caused_by))
     }
 
-    /// Reports what was decided about one call.
+    /// Reports the decision about one call.
     fn report_call(&self, decided: &Decided<'_>, caused_by: Option<TraceParent>) {
         let Some(reports) = &self.reports else { return };
         let report = match decided.cleared {
@@ -168,7 +168,7 @@ impl Decider {
     }
 }
 
-/// One call and what was decided about it.
+/// One call and the decision about it.
 struct Decided<'d> {
     pass: &'d Pass,
     call: &'d Call<'d>,

@@ -1,11 +1,11 @@
-//! Server-sent events, cut at their ends: enough to change the messages inside.
+//! Server-sent events, split into events: enough to change the messages inside.
 
 use std::sync::Arc;
 
 use crate::mcp::{Exchange, Rejection, ResponseTransform, transform_message};
 
 /// Applies a [`ResponseTransform`] to the messages in an event stream, event by event. Comments, ids
-/// and retry hints are sent as they came; only an event whose message was changed is written anew.
+/// and retry hints are sent unchanged; only an event whose message was changed is serialised again.
 ///
 /// It performs no I/O: feed it with [`push`](Self::push) as bytes arrive, and send what it returns.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct EventStream {
     transform: Arc<dyn ResponseTransform>,
     exchange: Exchange,
     max_bytes: usize,
-    /// The event that has begun.
+    /// The incomplete event.
     buffer: Vec<u8>,
     ends: Ends,
     begun: bool,
@@ -45,9 +45,9 @@ impl EventStream {
         self.failed || self.exchange.remaining().is_none()
     }
 
-    /// Takes the next bytes of the stream and returns the events that are complete now. When one is
-    /// too long or was rejected, the error to the request comes in its place, if the request is
-    /// known, and the stream is over.
+    /// Takes the next bytes of the stream and returns the events that are complete. An event that is
+    /// too long or rejected is replaced by an error for the request, if the request is known, and the
+    /// stream ends.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = bytes;
@@ -69,7 +69,7 @@ impl EventStream {
         out
     }
 
-    /// What is left when the stream has ended. Some clients take an unfinished event for one.
+    /// The remaining bytes when the stream has ended. Some clients accept an unfinished event.
     pub fn finish(&mut self) -> Vec<u8> {
         let event = std::mem::take(&mut self.buffer);
         let mut out = Vec::new();
@@ -139,8 +139,8 @@ fn data_of(line: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Finds where events end: behind the empty line that closes each. Looks at every byte once,
-/// however a stream is cut.
+/// Finds the ends of events, behind the empty line that closes each. Reads every byte once,
+/// however the stream is split.
 #[derive(Debug)]
 struct Ends {
     line_is_empty: bool,
@@ -157,7 +157,7 @@ impl Ends {
     }
 
     /// How many of `bytes`, which follow those seen before, belong to the event that has begun;
-    /// `None` when all do and it goes on.
+    /// `None` when all do and it is still incomplete.
     fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             if std::mem::take(&mut self.after_cr) {

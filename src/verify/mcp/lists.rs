@@ -1,8 +1,8 @@
-//! Filtered lists: a holder sees what some call of it could be cleared for, and nothing else.
+//! Filtered lists: a holder sees only entries for which a call could be cleared.
 //!
-//! This is courtesy to the model behind the client, not protection: whatever is listed or hidden,
-//! each call is cleared by itself. So there is an end to what one list may cost: what would go
-//! beyond it is hidden.
+//! This helps the model behind the client and is not protection: every call is cleared, whether its
+//! name is listed or hidden. So the cost of filtering one list is bounded, and entries beyond the
+//! bound are hidden.
 
 use std::{cell::Cell, time::Duration};
 
@@ -13,7 +13,7 @@ use hallpass_core::token::{NamedRight, path::resource_segments, rights::Kind};
 
 /// Hides the tools, prompts, resources and templates of a list that the pass does not allow.
 ///
-/// It looks at the answers to lists, and at everything in a stream that may repeat such an answer.
+/// It filters the responses to lists, and every message of a stream that may repeat such a response.
 /// A filtered list is marked as private to its client, and stale after ten seconds.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
@@ -56,10 +56,10 @@ impl ResponseTransform for ListFilter {
 }
 
 fn unfilterable() -> Rejection {
-    Rejection::internal("the server's list cannot be filtered, and so is not sent")
+    Rejection::internal("the server's list cannot be filtered, so it is not sent")
 }
 
-/// Filters every list that a result may hold; whether it held one.
+/// Filters every list in a result. Returns whether it had one.
 fn filter(exchange: &Exchange, result: &mut Map<String, Value>) -> Result<bool, Rejection> {
     let mut is_list = false;
     let viewing = Viewing {
@@ -78,7 +78,7 @@ fn filter(exchange: &Exchange, result: &mut Map<String, Value>) -> Result<bool, 
     Ok(is_list)
 }
 
-/// A list made for one holder is cached for nobody else, and not for long.
+/// Marks a list as private to one holder and soon stale, so that it is not cached for others.
 fn keep_private(exchange: &Exchange, result: &mut Map<String, Value>) {
     if let Some(scope) = result.get_mut("cacheScope") {
         *scope = "private".into();
@@ -90,7 +90,7 @@ fn keep_private(exchange: &Exchange, result: &mut Map<String, Value>) {
     }
 }
 
-/// One message that is being filtered, and what that may still cost.
+/// One message that is being filtered, and the remaining cost budget.
 struct Viewing<'e> {
     exchange: &'e Exchange,
     left: Cell<usize>,
@@ -116,8 +116,8 @@ impl Viewing<'_> {
         left.is_some()
     }
 
-    /// Whether some resource that the template can stand for could be read. Judged by its fixed
-    /// beginning: either that lies in what may be read, or a subtree of the pass lies in it.
+    /// Whether some resource that matches the template could be read. Decided by its fixed prefix:
+    /// either the prefix lies in a readable subtree, or a subtree of the pass lies under the prefix.
     fn shows_template(&self, template: Option<&Value>) -> bool {
         let Some(template) = template.and_then(Value::as_str) else {
             return false;
@@ -157,7 +157,7 @@ fn uri_of(segments: &[String]) -> Option<String> {
 
 type Shows = fn(&Viewing<'_>, &Value) -> bool;
 
-/// The members of a result that are lists, and what shows an entry of each.
+/// The list members of a result, with the filter for the entries of each.
 const LISTS: &[(&str, Shows)] = &[
     ("tools", |viewing, entry| {
         viewing.shows(Kind::Tool, entry.get("name"))
@@ -176,12 +176,12 @@ const LISTS: &[(&str, Shows)] = &[
 /// A filtered list is stale at the latest after this: the pass may have been narrowed or revoked.
 const MAX_LIST_TTL: Duration = Duration::from_secs(10);
 
-/// All entries of a message together may cost this much, in the profile's units: ten thousand of
+/// The cost budget for all entries of a message, in the profile's units: ten thousand of
 /// a usual pass, some eighty of one that is as slow as the profile allows.
 const MAX_LIST_COST: usize = 8_000_000;
 
-/// Looking for a name in the rights of a pass.
+/// The cost of a look-up in the rights of a pass.
 const NAMING: usize = 100;
 
-/// Asking the checks of block 0.
+/// The cost of the checks of block 0.
 const ASKING: usize = 500;

@@ -1,7 +1,7 @@
 //! One JSON-RPC message of a client, read strictly, and the call that it makes.
 //!
-//! What is authorised is what is forwarded: the message is written out again from the value that
-//! was read, and the bytes that came in are dropped.
+//! The forwarded message is the authorised one: it is serialised again from the parsed value, and
+//! the received bytes are dropped.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl ClientMessage {
     ///
     /// # Errors
     ///
-    /// Refuses what is not one strict JSON-RPC 2.0 message (duplicate member names, a batch, an
+    /// Refuses anything but one strict JSON-RPC 2.0 message (duplicate member names, a batch, an
     /// unknown member and lost digits included), and every method that is not known to be harmless
     /// or to be clearable. The rejection answers to the message's id when that is readable.
     pub fn read(bytes: &[u8], max_bytes: usize) -> Result<Self, Rejection> {
@@ -44,7 +44,7 @@ impl ClientMessage {
         }
     }
 
-    /// What the message is for.
+    /// The purpose of the message.
     #[must_use]
     pub const fn purpose(&self) -> &Purpose {
         &self.purpose
@@ -56,13 +56,13 @@ impl ClientMessage {
         self.members.get("method").and_then(Value::as_str)
     }
 
-    /// The id to answer to: null when there is none.
+    /// The id for the response: null when there is none.
     #[must_use]
     pub fn id(&self) -> Value {
         self.members.get("id").cloned().unwrap_or_default()
     }
 
-    /// The parameters, when there are some.
+    /// The parameters, if any.
     #[must_use]
     pub fn params(&self) -> Option<&Map<String, Value>> {
         self.members.get("params").and_then(Value::as_object)
@@ -88,11 +88,11 @@ impl ClientMessage {
         })
     }
 
-    /// The message written out anew: the bytes to forward or to execute.
+    /// The message serialised again: the bytes to forward or to execute.
     ///
     /// # Errors
     ///
-    /// Only when it cannot be written, which no message that was read causes.
+    /// Only when serialisation fails, which does not happen for a parsed message.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Rejection> {
         serde_json::to_vec(&self.members)
             .map_err(|_| Rejection::internal("the message cannot be written").answering(self.id()))
@@ -119,7 +119,7 @@ pub(super) fn object(bytes: &[u8], max_bytes: usize) -> Result<Map<String, Value
     }
 }
 
-/// Holds what both directions have in common against JSON-RPC 2.0; `id` is the one to check.
+/// Checks the JSON-RPC 2.0 rules that both directions share; `id` is the one to check.
 pub(super) fn envelope(members: &Map<String, Value>, id: Option<&Value>) -> Result<(), Rejection> {
     if members.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return Err(invalid("`jsonrpc` must be \"2.0\""));
@@ -131,7 +131,7 @@ pub(super) fn envelope(members: &Map<String, Value>, id: Option<&Value>) -> Resu
     }
     if !members.values().all(keeps_its_digits) {
         return Err(invalid(
-            "a number that cannot be carried exactly: send it as a string",
+            "a number that cannot be represented exactly: send it as a string",
         ));
     }
     Ok(())

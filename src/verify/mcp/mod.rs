@@ -1,15 +1,15 @@
-//! MCP without a transport: messages, what they are for, decisions, and changes to answers.
+//! MCP without a transport: messages, their purposes, decisions, and changes to responses.
 //!
 //! Everything here is pure: no I/O, no HTTP. The [`tower`](crate#features) layer is one adapter;
 //! a stdio server or a gateway is another. An adapter does this with each message of a client:
 //!
 //! 1. [`Decider::admit`] checks the token, once for a connection or once for a request.
-//! 2. [`Decider::message`] reads one strict JSON-RPC message and says what it is for.
+//! 2. [`Decider::message`] reads one strict JSON-RPC message and determines its purpose.
 //! 3. [`Decider::clear`] decides the call that the message makes, if it makes one.
-//! 4. The adapter executes [`ClientMessage::to_bytes`], never the bytes that came in: what was
-//!    decided is then what runs.
-//! 5. [`transform_message`] or an [`EventStream`] applies a [`ResponseTransform`] to what the
-//!    server sends back. [`ListFilter`] is the first one: it hides what the pass does not allow.
+//! 4. The adapter executes [`ClientMessage::to_bytes`], never the received bytes, so that the
+//!    decided call is the one that runs.
+//! 5. [`transform_message`] or an [`EventStream`] applies a [`ResponseTransform`] to the
+//!    server's messages. [`ListFilter`] is the first one: it hides entries that the pass does not allow.
 //!
 //! A refusal is a [`Rejection`]: a JSON-RPC error, without an HTTP status.
 //!
@@ -19,7 +19,7 @@
 //!     mcp::{Decider, Rejection},
 //! };
 //!
-//! /// One line of a stdio server: the bytes to execute, or the error to answer with.
+//! /// One line of a stdio server: the bytes to execute, or the error to return.
 //! fn judge(decider: &Decider, pass: &Pass, line: &[u8]) -> Result<Vec<u8>, Rejection> {
 //!     let message = decider.message(line)?;
 //!     decider

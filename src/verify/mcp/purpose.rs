@@ -1,17 +1,20 @@
-//! What a message is for, in both directions.
+//! The purpose of a message, in both directions.
 
-use hallpass_core::{base::ReasonCode, token::rights::Kind};
+use hallpass_core::{
+    base::{ReasonCode, text::excerpt},
+    token::rights::Kind,
+};
 use serde_json::{Map, Value};
 
 use crate::mcp::{ErrorCode, Rejection};
 
-/// What a client's message is for.
+/// The purpose of a client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
     /// It names a tool, a prompt or a resource: it must be cleared.
     Calls {
-        /// What is called.
+        /// The kind of thing that is called.
         kind: Kind,
         /// The tool's or prompt's name, or the resource's URI.
         name: String,
@@ -28,7 +31,7 @@ pub enum Purpose {
     Neutral,
 }
 
-/// What a server's message is for.
+/// The purpose of a server's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ServerPurpose {
@@ -86,7 +89,7 @@ pub(super) fn of_client(members: &Map<String, Value>) -> Result<Purpose, Rejecti
 pub(super) fn of_server(members: &Map<String, Value>) -> Result<ServerPurpose, Rejection> {
     let Some(method) = method(members)? else {
         let is_error = members.contains_key("error");
-        // An error that answers no readable request has a null id, or none.
+        // An error for an unreadable request has a null id, or none.
         if is_error && members.get("id").is_none_or(Value::is_null) {
             only_members(members, &["jsonrpc", "id", "error"])?;
             outcome(members)?;
@@ -192,10 +195,7 @@ fn completed(params: &Map<String, Value>) -> Result<Purpose, Rejection> {
 
 fn only_members(members: &Map<String, Value>, known: &[&str]) -> Result<(), Rejection> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => {
-            let name: String = name.chars().take(80).flat_map(char::escape_debug).collect();
-            Err(invalid(format!("unknown member `{name}`")))
-        }
+        Some(name) => Err(invalid(format!("unknown member `{}`", excerpt(name)))),
         None => Ok(()),
     }
 }
@@ -211,7 +211,7 @@ fn plain_members(params: &Map<String, Value>) -> Result<(), Rejection> {
     };
     if params.keys().any(is_spoof) {
         return Err(bad_params(
-            "`params` has a member that could be taken for another",
+            "`params` has a member that could be confused with another",
         ));
     }
     Ok(())
@@ -260,5 +260,5 @@ const SERVER_NOTIFICATIONS: [&str; 10] = [
     "notifications/tools/list_changed",
 ];
 
-/// Members of `params` and `ref` that decide what is called.
+/// Members of `params` and `ref` that determine the call.
 const DECISIVE: [&str; 5] = ["name", "arguments", "uri", "ref", "type"];

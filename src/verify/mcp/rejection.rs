@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 use crate::{Denial, Fault, Refusal};
 use hallpass_core::base::ReasonCode;
 
-/// A JSON-RPC error that is sent in place of an answer. It holds what the client may learn and
-/// nothing else.
+/// A JSON-RPC error that is sent in place of a response. It holds only what the client may learn.
 ///
-/// A transport adds what is its own: the tower layer chooses an HTTP status and a challenge.
+/// A transport adds its own parts: the tower layer chooses an HTTP status and a challenge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rejection {
     code: ErrorCode,
@@ -36,7 +35,7 @@ impl Rejection {
         Self::new(ErrorCode::Internal, ReasonCode::Internal, detail)
     }
 
-    /// The answer to a pass that was refused before anything was called.
+    /// The response for a pass that was refused before a call was read.
     ///
     /// SECURITY: a caller whose token has no valid signature does not learn which keys are known,
     /// nor which check the token failed.
@@ -45,7 +44,7 @@ impl Rejection {
         of_pass(denial).0
     }
 
-    /// The answer to a call that was refused although the pass was verified: it states all reasons.
+    /// The response for a call that was refused with a verified pass: it states all reasons.
     #[must_use]
     pub fn of_call(denial: &Denial) -> Self {
         of_call(denial).0
@@ -64,7 +63,7 @@ impl Rejection {
         }
     }
 
-    /// The same rejection as the answer to the request `id`.
+    /// The same rejection as the response to the request `id`.
     #[must_use]
     pub fn answering(mut self, id: Value) -> Self {
         self.id = id;
@@ -77,13 +76,13 @@ impl Rejection {
         self.code
     }
 
-    /// The JSON-RPC error message: what stock clients show.
+    /// The JSON-RPC error message: which stock clients show.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The first reason: what a log or a metric records.
+    /// The first reason, for logs and metrics.
     #[must_use]
     pub fn reason(&self) -> ReasonCode {
         self.reasons
@@ -97,7 +96,7 @@ impl Rejection {
         &self.reasons
     }
 
-    /// The id of the request that it answers; null when it answers none.
+    /// The id of the request that it responds to; null when there is none.
     #[must_use]
     pub const fn id(&self) -> &Value {
         &self.id
@@ -130,7 +129,7 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// The JSON-RPC error codes that hallpass answers with.
+/// The JSON-RPC error codes that hallpass uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorCode {
@@ -144,7 +143,7 @@ pub enum ErrorCode {
     InvalidParams,
     /// -32603: a fault of this process or of the server behind it.
     Internal,
-    /// -32020: a header that repeats a part of the body differs from it (MCP 2026-07-28).
+    /// -32020: a header that mirrors a part of the body differs from it (MCP 2026-07-28).
     HeaderMismatch,
     /// -32010: refused by the verifier. JSON-RPC leaves the range to servers, and MCP leaves it unused.
     Refused,
@@ -182,10 +181,10 @@ impl ErrorCode {
     }
 }
 
-/// What was denied, as far as the client's next step depends on it.
+/// The part that was denied, which determines the client's next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// Nothing can be decided now.
+    /// No decision is possible now.
     Decision,
     /// The proof of possession.
     Proof,
@@ -193,7 +192,7 @@ pub(crate) enum Denied {
     Nonce,
     /// The pass.
     Pass,
-    /// This call, by a good pass.
+    /// This call, with a valid pass.
     Call,
 }
 
@@ -208,7 +207,7 @@ pub(crate) fn of_pass(denial: &Denial) -> (Rejection, Denied) {
     } else if all(presupposes_signature) {
         pass_denied(refusals.clone())
     } else {
-        let detail = "the token is not one that this server accepts";
+        let detail = "this server does not accept the token";
         pass_denied(vec![Refusal::new(ReasonCode::TokenInvalid, None, detail)])
     }
 }
@@ -230,7 +229,7 @@ pub(crate) fn of_call(denial: &Denial) -> (Rejection, Denied) {
     (rejection, Denied::Call)
 }
 
-/// Stock clients show their users, and models, the message and nothing beside it.
+/// Stock clients show their users and models only the message.
 fn with_reasons(refusals: &[Refusal]) -> String {
     let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
     format!("the pass does not allow this call: {}", reasons.join("; "))
@@ -262,7 +261,7 @@ const fn presupposes_signature(code: ReasonCode) -> bool {
     ends_the_pass(code) || matches!(code, ReasonCode::ProofRequired | ReasonCode::HolderChain)
 }
 
-/// Codes that a new proof of possession would cure.
+/// Codes that a new proof of possession would resolve.
 const fn is_about_proof(code: ReasonCode) -> bool {
     matches!(
         code,
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_decided_and_what_another_proof_cures_are_told_apart() {
+    fn rejections_distinguish_faults_from_invalid_proofs() {
         let fault = of_call(&Denial::Fault(Fault::FeedStale));
         assert_eq!(
             (fault.0.code(), fault.0.reason(), fault.1),

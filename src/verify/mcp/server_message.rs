@@ -10,11 +10,10 @@ use crate::mcp::{
     purpose,
 };
 
-/// One message of a server: an answer, a request to the client, or a notification.
+/// One message of a server: a response, a request to the client, or a notification.
 ///
-/// It was read as strict JSON. Whether it is a message that MCP lets a server send is a second
-/// question, which [`ServerMessage::purpose`] answers: the tower layer trusts the server behind it
-/// and does not ask, a gateway does.
+/// It was read as strict JSON. [`ServerMessage::purpose`] also checks that MCP lets a server send it:
+/// the tower layer trusts the server behind it and skips this check; a gateway makes it.
 ///
 /// It holds results, which its `Debug` form leaves out.
 pub struct ServerMessage {
@@ -27,7 +26,7 @@ impl ServerMessage {
     ///
     /// # Errors
     ///
-    /// Refuses what is not one JSON object, strictly read.
+    /// Refuses anything but one strict JSON object.
     pub fn read(bytes: &[u8], max_bytes: usize) -> Result<Self, Rejection> {
         Ok(Self {
             members: object(bytes, max_bytes)?,
@@ -35,15 +34,15 @@ impl ServerMessage {
         })
     }
 
-    /// What the message is for.
+    /// The purpose of the message.
     ///
     /// # Errors
     ///
-    /// Refuses what is not one JSON-RPC 2.0 message, strictly, and every method that MCP does not
+    /// Refuses anything but one strict JSON-RPC 2.0 message, and every method that MCP does not
     /// let a server send.
     pub fn purpose(&self) -> Result<ServerPurpose, Rejection> {
         let members = &self.members;
-        // An error that answers no readable request has a null id.
+        // An error for an unreadable request has a null id.
         let is_null = |id: &&Value| members.contains_key("error") && id.is_null();
         let id = members.get("id").filter(|id| !is_null(id));
         envelope(members, id)
@@ -57,13 +56,13 @@ impl ServerMessage {
         self.members.get("method").and_then(Value::as_str)
     }
 
-    /// The id: of the request that it answers, or its own; null when there is none.
+    /// The id of the request that it responds to, or its own; null when there is none.
     #[must_use]
     pub fn id(&self) -> Value {
         self.members.get("id").cloned().unwrap_or_default()
     }
 
-    /// How many bytes it had when it came.
+    /// Its length in bytes when it was received.
     #[must_use]
     pub const fn received_bytes(&self) -> usize {
         self.received_bytes
@@ -80,21 +79,21 @@ impl ServerMessage {
         &mut self.members
     }
 
-    /// The result, to change it; `None` when it is no object or not there.
+    /// The result, to change it; `None` when it is absent or not an object.
     pub fn result_mut(&mut self) -> Option<&mut Map<String, Value>> {
         self.members
             .get_mut("result")
             .and_then(Value::as_object_mut)
     }
 
-    /// The message written out.
+    /// The message, serialised.
     ///
     /// # Errors
     ///
-    /// Only when it cannot be written, which no message that was read causes.
+    /// Only when serialisation fails, which does not happen for a parsed message.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Rejection> {
         serde_json::to_vec(&self.members)
-            .map_err(|_| Rejection::internal("the server's answer cannot be written"))
+            .map_err(|_| Rejection::internal("the server's response cannot be written"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Changes to what a server sends back, for the holder of one pass.
+//! Changes to a server's messages, for the holder of one pass.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{
     mcp::{ClientMessage, Purpose, Rejection, ServerMessage},
 };
 
-/// Changes, or refuses to send, what a server sends back.
+/// Changes a server's messages, or refuses to send them.
 ///
 /// It is pure: it sees one message and the [`Exchange`] that the message belongs to, performs no
 /// I/O, and keeps nothing from one message to the next. [`ListFilter`](crate::mcp::ListFilter) is the
 /// first implementor.
 ///
-/// What else fits, without a change of the trait:
+/// Other uses that need no change of the trait:
 ///
 /// - **Masks.** [`Exchange::permit`] and [`Exchange::pass`] say which fields of which tool are to be
 ///   masked. [`transform`](Self::transform) masks them in `result.structuredContent`, in `result.content`,
@@ -27,11 +27,11 @@ use crate::{
 /// - **Several at once.** A transform of transforms calls each in turn on the same message:
 ///   it has changed when one changed it, and the first rejection ends it.
 pub trait ResponseTransform: fmt::Debug + Send + Sync {
-    /// Whether what belongs to `exchange` has to be looked at. If not, the adapter sends the bytes
-    /// as they come and does not hold them back.
+    /// Whether messages of `exchange` need to be transformed. If not, the adapter forwards the bytes
+    /// without buffering.
     fn concerns(&self, exchange: &Exchange) -> bool;
 
-    /// Looks at one message and changes it in place.
+    /// Inspects one message and changes it in place.
     ///
     /// # Errors
     ///
@@ -44,26 +44,23 @@ pub trait ResponseTransform: fmt::Debug + Send + Sync {
         message: &mut ServerMessage,
     ) -> Result<Change, Rejection>;
 
-    /// What is sent in place of bytes that cannot be read, are too long, or are not JSON.
+    /// The rejection for bytes that cannot be read, are too long, or are not JSON.
     fn unreadable(&self) -> Rejection {
-        Rejection::internal("the server's answer cannot be read, and so is not sent")
+        Rejection::internal("the server's response cannot be read, so it is not sent")
     }
 }
 
 /// Whether a transform changed a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "a message is changed or it is not; what must not be sent is a rejection"
-)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum Change {
-    /// It is sent byte for byte as it came.
+    /// The received bytes are sent unchanged.
     Unchanged,
-    /// It is written out anew.
+    /// The message is serialised again.
     Changed,
 }
 
-/// What a message of the server belongs to: the pass, and the request if it is known.
+/// The context of a server's message: the pass, and the request if it is known.
 #[derive(Debug, Clone)]
 pub struct Exchange {
     verifier: Arc<Verifier>,
@@ -80,8 +77,8 @@ struct Request {
 }
 
 impl Exchange {
-    /// Messages for the holder of `pass` that answer no known request: a stream that repeats answers
-    /// of earlier requests, and what a server sends unasked.
+    /// For messages to the holder of `pass` without a known request: a stream that repeats responses
+    /// to earlier requests, and messages that the server initiates.
     #[must_use]
     pub const fn of_holder(verifier: Arc<Verifier>, pass: Pass) -> Self {
         Self {
@@ -123,7 +120,7 @@ impl Exchange {
         self.permit.as_ref()
     }
 
-    /// What the request is for; `None` when the request is not known.
+    /// The purpose of the request; `None` when the request is not known.
     #[must_use]
     pub fn purpose(&self) -> Option<&Purpose> {
         self.request.as_ref().map(|request| &request.purpose)
@@ -144,18 +141,18 @@ impl Exchange {
             .unwrap_or_default()
     }
 
-    /// How long the pass may still be used; `None` when no longer: then nothing more is sent.
+    /// How long the pass may still be used; `None` when it may no longer be used: then nothing more is sent.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.verifier.admit(&self.pass).ok()
     }
 }
 
-/// Applies `transform` to one message of at most `max_bytes`; `None` when it is to be sent as it came.
+/// Applies `transform` to one message of at most `max_bytes`; `None` when the received bytes are to be sent unchanged.
 ///
 /// # Errors
 ///
-/// The rejection to send in its place, as the answer to the request of the exchange.
+/// The rejection to send in its place, as the response to the request of the exchange.
 pub fn transform_message(
     transform: &dyn ResponseTransform,
     exchange: &Exchange,

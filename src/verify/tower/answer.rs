@@ -1,4 +1,4 @@
-//! Answers that the layer gives itself: a rejection, with an HTTP status and perhaps a challenge.
+//! Responses of the layer itself: a rejection, with an HTTP status and perhaps a challenge.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ struct Content {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// A refusal for what the HTTP request is, not for what its message says.
+/// A refusal of the HTTP request, regardless of its message.
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     /// The JSON-RPC error message.
@@ -42,7 +42,7 @@ impl From<Refused> for Answer {
     }
 }
 
-/// The status of a message that was rejected for its form or its method.
+/// The status for a message that was rejected for its form or its method.
 impl From<Rejection> for Answer {
     fn from(rejection: Rejection) -> Self {
         let status = match rejection.code() {
@@ -50,7 +50,7 @@ impl From<Rejection> for Answer {
             | ErrorCode::InvalidRequest
             | ErrorCode::InvalidParams
             | ErrorCode::HeaderMismatch => StatusCode::BAD_REQUEST,
-            // Not 404: before MCP 2026-07-28 that tells the client that its session is gone.
+            // Not 404: before MCP 2026-07-28 that means that the session has ended.
             ErrorCode::MethodNotFound | ErrorCode::Refused => StatusCode::FORBIDDEN,
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -74,7 +74,7 @@ impl Answer {
         self
     }
 
-    /// Adds the challenge that a client acts upon.
+    /// Adds the challenge for the client.
     pub(super) fn challenge(self, challenge: &Challenge<'_>) -> Self {
         match challenge.value() {
             Some(value) => self.header(header::WWW_AUTHENTICATE, value),
@@ -82,13 +82,13 @@ impl Answer {
         }
     }
 
-    /// Answers to the request `id`.
+    /// Makes it the response to the request `id`.
     pub(super) fn to(mut self, id: Value) -> Self {
         self.0.rejection = self.0.rejection.answering(id);
         self
     }
 
-    /// The first reason: what the answer is counted and logged under.
+    /// The first reason, for metrics and logs.
     pub(super) fn reason(&self) -> ReasonCode {
         self.0.rejection.reason()
     }
@@ -108,12 +108,12 @@ impl Answer {
     }
 }
 
-/// The answer to a denial of the pass itself, before anything was called.
+/// The response for a denied pass, before a call was read.
 pub(super) fn pass_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer {
     denied(mcp::of_pass(denial), challenge)
 }
 
-/// The answer to a denial of a call by a pass that was verified.
+/// The response for a denied call with a verified pass.
 pub(super) fn call_denied(denial: &Denial, challenge: &Challenge<'_>) -> Answer {
     denied(mcp::of_call(denial), challenge)
 }
@@ -133,7 +133,7 @@ fn denied((rejection, denied): (Rejection, Denied), challenge: &Challenge<'_>) -
         Denied::Nonce => challenge_with(
             unauthorized,
             "use_dpop_nonce",
-            "sign a new proof with the nonce of this answer",
+            "sign a new proof with the nonce of this response",
         ),
         Denied::Pass => challenge_with(
             unauthorized,
@@ -148,7 +148,7 @@ fn denied((rejection, denied): (Rejection, Denied), challenge: &Challenge<'_>) -
     }
 }
 
-/// The answer to a request that says `DPoP` and has no usable proof (RFC 9449).
+/// The response for a request with the `DPoP` scheme and no usable proof (RFC 9449).
 pub(super) fn proof_missing(challenge: &Challenge<'_>) -> Answer {
     let (error, description) = INVALID_PROOF;
     Answer::from(Refused {

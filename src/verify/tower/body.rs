@@ -25,7 +25,7 @@ enum Inner<RB> {
     Watched(Pin<Box<RB>>, Box<Exchange>),
     /// The server's event stream, transformed, which ends with the pass.
     Transformed(Pin<Box<RB>>, Box<EventStream>),
-    /// Nothing more comes.
+    /// The body has ended.
     Ended,
 }
 
@@ -76,7 +76,7 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
             Inner::Ended => Poll::Ready(None),
         };
         if matches!(polled, Poll::Ready(None)) {
-            // The server's body is dropped here, which tells the server that nobody listens.
+            // Dropping the server's body signals to the server that the client is gone.
             self.0 = Inner::Ended;
         }
         polled
@@ -115,7 +115,7 @@ fn poll_transformed<RB: Body<Data = Bytes>>(
             Some(Err(error)) => return Poll::Ready((Some(Err(error)), false)),
             None => return Poll::Ready((to_frame(events.finish()), false)),
         };
-        // Trailers of an event stream mean nothing to a client.
+        // Clients ignore trailers of an event stream.
         let Ok(data) = frame.into_data() else {
             continue;
         };

@@ -10,7 +10,7 @@ use hallpass_core::{
     token::{manifest::Manifest, rights::Kind, scope::scope_token},
 };
 
-/// One challenge, in the one form that all stock clients read.
+/// One challenge, in the form that all stock clients can parse.
 ///
 /// Python and TypeScript clients take the first match of a pattern over the whole header, and one
 /// of them wants it to start with `Bearer`. So: one challenge, `Bearer` first, in the order
@@ -41,7 +41,7 @@ impl<'a> Challenge<'a> {
         self
     }
 
-    /// Challenges in the `DPoP` scheme (RFC 9449 section 7.1): for clients that spoke it first.
+    /// Challenges in the `DPoP` scheme (RFC 9449 section 7.1): for clients that used it in the request.
     pub(super) const fn for_dpop(mut self) -> Self {
         self.is_dpop = true;
         self
@@ -55,7 +55,7 @@ impl<'a> Challenge<'a> {
         }
     }
 
-    /// The header's value; `None` only if it held a character that no header may hold.
+    /// The header's value; `None` only if it has a character that is invalid in a header.
     pub(super) fn value(&self) -> Option<HeaderValue> {
         let parameters = [
             self.error.map(|(error, _)| format!("error=\"{error}\"")),
@@ -81,7 +81,7 @@ pub(super) fn metadata_url(server: &ServerUri) -> String {
     format!("{}{WELL_KNOWN}{}", server.origin, server.path)
 }
 
-/// Whether `path` is one at which the metadata of `server` is looked for.
+/// Whether `path` is a well-known path for the metadata of `server`.
 pub(super) fn is_metadata_path(server: &ServerUri, path: &str) -> bool {
     path.strip_prefix(WELL_KNOWN)
         .is_some_and(|rest| rest.is_empty() || rest == server.parts().path)

@@ -1,4 +1,4 @@
-//! What is asked of a request's head, before a byte of its body is read.
+//! Checks of a request's head, before its body is read.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
@@ -30,13 +30,13 @@ pub(super) fn admit_method(method: &Method) -> Result<(), Answer> {
         status: StatusCode::METHOD_NOT_ALLOWED,
         message: "method not allowed",
         reason: ReasonCode::HttpMethodNotAllowed,
-        detail: "this server takes POST, GET and DELETE".into(),
+        detail: "this server accepts POST, GET and DELETE".into(),
     })
     .header(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE")))
 }
 
 /// SECURITY: a page in a browser may reach servers that its author cannot (DNS rebinding). It
-/// cannot hide where it came from.
+/// cannot forge its `Origin`.
 ///
 /// # Errors
 ///
@@ -62,13 +62,13 @@ pub(super) fn admit_origin(
             status: StatusCode::FORBIDDEN,
             message: "origin not allowed",
             reason: ReasonCode::Forbidden,
-            detail: "requests from pages of this origin are not taken".into(),
+            detail: "requests from pages of this origin are not accepted".into(),
         }
         .into()),
     }
 }
 
-/// The host of an `Origin` header; `None` for `null` and for what is no origin.
+/// The host of an `Origin` header; `None` for `null` and for an invalid origin.
 fn origin_host(origin: &str) -> Option<&str> {
     let uri = Uri::split(origin)?;
     let is_origin = matches!(uri.scheme, "http" | "https") && uri.path.is_empty();
@@ -79,7 +79,7 @@ fn origin_host(origin: &str) -> Option<&str> {
     (is_origin && uri.ends_with_path() && port_is_valid).then_some(authority.host)
 }
 
-/// The token of a request, with its proof of possession when it came as `DPoP` (RFC 9449).
+/// The token of a request, with its proof of possession for the `DPoP` scheme (RFC 9449).
 pub(super) enum Credential<'p> {
     Bearer(&'p str),
     Dpop { token: &'p str, proof: &'p str },
@@ -89,8 +89,8 @@ pub(super) enum Credential<'p> {
 ///
 /// # Errors
 ///
-/// Refuses a token anywhere else, more than one such header, the absence of a token, and of a proof
-/// where the scheme promises one.
+/// Refuses a token anywhere else, more than one such header, a missing token, and a missing proof
+/// with the `DPoP` scheme.
 pub(super) fn credential<'p>(
     parts: &'p Parts,
     challenge: &Challenge<'_>,
@@ -139,8 +139,8 @@ pub(super) fn credential<'p>(
     }
 }
 
-/// What a client without a token is about to call, as far as it says so in its headers: a hint
-/// for the scope to ask for, and never more.
+/// The call of a client without a token, according to its headers: only a hint for the scope in the
+/// challenge.
 fn hinted_scope(headers: &HeaderMap) -> Option<String> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let name = text(&MCP_NAME).and_then(mirrored::decode)?;
@@ -191,8 +191,8 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// The body must be JSON in UTF-8, as it is: what is compressed or in another encoding would have
-/// to be read in two ways.
+/// The body must be JSON in UTF-8, and not compressed: a body with a content encoding could be read in
+/// two ways.
 ///
 /// # Errors
 ///
@@ -219,7 +219,7 @@ fn is_json_in_utf8(content_type: &str) -> bool {
     MediaType::split(content_type).is_in_utf8("application/json")
 }
 
-/// Removes what is for the layer or for one connection: the server behind must not be able to use
+/// Removes headers for the layer and hop-by-hop headers: the server behind must not be able to use
 /// the client's credentials elsewhere.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let for_this_hop: Vec<HeaderName> = headers

@@ -1,4 +1,4 @@
-//! The headers of MCP 2026-07-28 that repeat parts of the body.
+//! The headers of MCP 2026-07-28 that mirror parts of the body.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::mcp::{ClientMessage, ErrorCode, Purpose, Rejection};
 use hallpass_core::base::ReasonCode;
 
-/// Holds the headers that repeat parts of the body against the body.
+/// Compares the mirrored headers with the body.
 ///
 /// # Errors
 ///
-/// Refuses a header that says something else, and one that is there twice.
+/// Refuses a header that differs from the body, and a duplicate one.
 pub(super) fn agree(headers: &HeaderMap, message: &ClientMessage) -> Result<(), Rejection> {
     check(headers, message).map_err(|rejection| rejection.answering(message.id()))
 }
@@ -55,16 +55,16 @@ fn repeats(
         return Ok(());
     }
     Err(mismatch(format!(
-        "the header `{name}` does not repeat the body"
+        "the header `{name}` differs from the body"
     )))
 }
 
-/// The only value of `name`, when it is there.
+/// The only value of `name`, if present.
 fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Rejection> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(mismatch(format!("the header `{name}` is there twice")));
+        return Err(mismatch(format!("the header `{name}` is duplicated")));
     }
     first
         .map(|value| {

@@ -18,38 +18,38 @@
 //!
 //! 1. answered with the server's OAuth metadata (RFC 9728), if it is a GET for that;
 //! 2. refused for its HTTP method, its `Origin`, a token in the URL, or no token;
-//! 3. verified: the pass, its revocation, end and audience. No body is read before; that of a request refused
-//!    till here is thrown away when it is short, and otherwise the connection ends with the answer;
+//! 3. verified: the pass, its revocation, end and audience. No body is read before. When a request is refused
+//!    here, a short body is drained; with a longer one the connection is closed after the response;
 //! 4. refused for its content type, its length, or a body that is not one strict JSON-RPC message;
 //! 5. cleared, when its method names a tool, prompt or resource; unknown methods are refused;
-//! 6. written out anew and handed on, without the client's credentials, with the
+//! 6. serialised again and forwarded, without the client's credentials, with the
 //!    [`Pass`](crate::Pass) and, for a call, its [`Permit`](crate::Permit) in the request's extensions.
 //!
 //! All of it, and the server's work, runs in one `tracing` span with the agent, the task, the method,
 //! the tool that was cleared and the reason of a refusal; arguments and results stay out. The W3C
 //! trace context in `params._meta`, or else that of the HTTP request, is in the extensions as a
-//! [`TraceParent`](crate::TraceParent), for servers that go on with the trace. An HTTP
+//! [`TraceParent`](crate::TraceParent), for servers that continue the trace. An HTTP
 //! context beside one in `_meta` stays in its header: a link, not the parent.
 //!
 //! [`HallpassLayerBuilder::report_to`] sends a report of every decision, for the broker's chain of decisions.
 //!
 //! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
 //! An event stream ends with the first event after the pass ended, was revoked, or the verifier
-//! lost its broker; an idle one lingers till then and carries nothing.
+//! lost its broker; an idle one stays open until its next event, which is not sent.
 //!
 //! Every path that the layer is in front of needs a pass, health checks included: mount those
 //! beside it. The metadata is served at `/.well-known/oauth-protected-resource` only if the layer
 //! sees that path, so mount it at the root (axum: `Router::layer`, not `nest`), or serve
 //! [`HallpassLayer::resource_metadata`] yourself.
 //!
-//! A session of MCP before 2026-07-28 belongs to the agent that opened it, acting for the same person,
-//! and to its passes that allow no less than the one that did, of the same task or, unless somebody
-//! narrowed them, a later one; for anybody else, a pass narrowed further included, and after a restart
-//! of the layer, it does not exist (404), and clients open a new one.
+//! A session of MCP before 2026-07-28 belongs to the agent that opened it, acting for the same person.
+//! A pass may use it if it allows no less than the pass that opened it, and is of the same task or, unless
+//! it was narrowed, of a later one. For any other pass, including one that was narrowed further, and after
+//! a restart of the layer, the session does not exist (404), and clients open a new one.
 //!
-//! `Mcp-Param-*` headers (MCP 2026-07-28) are refused when one comes twice, and not held against
-//! the arguments: the manifest does not say which argument a header repeats. What is cleared is the
-//! body; nothing behind the layer must route or decide by such a header.
+//! `Mcp-Param-*` headers (MCP 2026-07-28) are refused when duplicated, and not compared with
+//! the arguments: the manifest does not say which argument a header mirrors. What is cleared is the
+//! body; nothing behind the layer may route or decide by such a header.
 
 mod answer;
 mod body;
@@ -79,7 +79,7 @@ use sessions::Sessions;
 #[derive(Clone)]
 pub struct HallpassLayer(Arc<Guard>);
 
-/// What all clones of a layer and its services share.
+/// The state shared by all clones of a layer and its services.
 struct Guard {
     decider: Decider,
     metadata_url: String,
@@ -101,7 +101,7 @@ impl Guard {
 }
 
 impl HallpassLayer {
-    /// Guards with `verifier`, with the default limits.
+    /// A layer with `verifier` and the default limits.
     #[must_use]
     pub fn new(verifier: Arc<Verifier>) -> Self {
         Self::builder(verifier).build()
@@ -184,8 +184,8 @@ impl HallpassLayerBuilder {
         self
     }
 
-    /// Takes requests from pages of `origin` (`https://app.example`), byte for byte as browsers
-    /// send it, beside those of the server's own host and of this machine.
+    /// Also accepts requests from pages of `origin` (`https://app.example`), byte for byte as browsers
+    /// send it. Pages of the server's own host and of this machine are always accepted.
     #[must_use]
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
@@ -193,7 +193,7 @@ impl HallpassLayerBuilder {
     }
 
     /// Sends `reports` a report of every call that is decided, and of every pass of this broker that is
-    /// refused before its call was read. What names nothing of the server is not reported: lists, `initialize`,
+    /// refused before its call was read. Messages that name no tool, prompt or resource are not reported: lists, `initialize`,
     /// `ping`, and messages that cannot be read.
     #[must_use]
     pub fn report_to(mut self, reports: Arc<dyn ReportSink>) -> Self {
@@ -219,5 +219,5 @@ impl HallpassLayerBuilder {
     }
 }
 
-/// Lists and events longer than this are not sent on unless configured otherwise.
+/// The default limit for lists and events; longer ones are not forwarded.
 pub const DEFAULT_MAX_LIST_BYTES: usize = 4 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The service: the order in which a request is judged, and its answer filtered.
+//! The service: checks each request in order, and filters the response.
 
 use std::{
     error::Error,
@@ -67,7 +67,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The service that was found ready is the one to be called; its clone may not be ready.
+        // Call the service that was polled ready; its clone may not be ready.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let guard = Arc::clone(&self.guard);
@@ -85,7 +85,7 @@ where
     }
 }
 
-/// What the layer remembers of a request until its answer comes.
+/// The state of a request until its response arrives.
 struct Visit {
     exchange: Exchange,
     method: Method,
@@ -95,7 +95,7 @@ struct Visit {
 type RefusedResponse = Box<Response<Full<Bytes>>>;
 
 impl Guard {
-    /// Judges a request; what comes out may be handed to the server.
+    /// Checks a request. The result may be forwarded to the server.
     async fn judge<B>(
         &self,
         request: Request<B>,
@@ -127,7 +127,7 @@ impl Guard {
         }
     }
 
-    /// Takes `body` when it is to be read; what is refused before leaves it.
+    /// Takes `body` when it is read; an earlier refusal leaves it.
     async fn judge_parts<B>(
         &self,
         parts: &mut Parts,
@@ -170,7 +170,7 @@ impl Guard {
             session,
         };
         if visit.is_transformed() {
-            // A compressed answer could not be read.
+            // A compressed response could not be read.
             parts.headers.remove(header::ACCEPT_ENCODING);
         }
         if let Some(parent) = caused_by {
@@ -196,7 +196,7 @@ impl Guard {
             .map_err(|denial| answer::pass_denied(&denial, &challenge))
     }
 
-    /// The session that the request is in, if any: it must be one that this pass may go on with.
+    /// The session of the request, if any; the pass must be allowed to use it.
     fn judge_session(
         &self,
         headers: &HeaderMap,
@@ -206,7 +206,7 @@ impl Guard {
         match (ids.next(), ids.next()) {
             (None, _) => Ok(None),
             (Some(id), None) if self.sessions.may_use(id.as_bytes(), pass) => Ok(Some(id.clone())),
-            // 404 is how a client learns that it must open a new session.
+            // 404 signals to the client that it must open a new session.
             _ => Err(Refused {
                 status: StatusCode::NOT_FOUND,
                 message: "session not found",
@@ -249,7 +249,7 @@ impl Guard {
             return Ok(Bytes::new());
         };
         let max = self.limits.message_bytes;
-        // What is left of it is not waited for, so nothing may follow it.
+        // The rest is not read, so the connection cannot be reused.
         let too_large = || {
             Answer::from(Refused {
                 status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -270,13 +270,13 @@ impl Guard {
                 status: StatusCode::BAD_REQUEST,
                 message: "message incomplete",
                 reason: ReasonCode::MessageMalformed,
-                detail: "the body broke off".into(),
+                detail: "the body was cut short".into(),
             }
             .into()),
         }
     }
 
-    /// Makes the server's answer fit for the holder of the pass.
+    /// Filters the server's response for the holder of the pass.
     async fn finish<RB>(&self, response: Response<RB>, visit: Visit) -> Response<ResponseBody<RB>>
     where
         RB: Body<Data = Bytes>,
@@ -285,7 +285,7 @@ impl Guard {
         self.note_session(&response, &visit);
         let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
         match (media_type(response.headers()), visit.is_transformed()) {
-            // What is compressed although nobody asked for that cannot be read.
+            // A response that is compressed although the request did not allow it cannot be read.
             (Media::Json | Media::Events, true) if is_encoded => visit.unreadable(),
             (Media::Events, true) => transformed_events(response, self.limits.list_bytes, visit),
             (Media::Events, false) => {
@@ -334,7 +334,7 @@ impl Guard {
         Response::from_parts(parts, ResponseBody::whole(Full::new(bytes)))
     }
 
-    /// Tells the client the nonce for its next proof, where proofs need one (RFC 9449 section 8.2).
+    /// Sends the client the nonce for its next proof, where proofs need one (RFC 9449 section 8.2).
     fn with_nonce<RB>(&self, mut response: Response<RB>) -> Response<RB> {
         let nonce = self
             .verifier()
@@ -367,12 +367,12 @@ impl Guard {
 }
 
 impl Visit {
-    /// Whether the answer is to be looked at. A GET stream is: it repeats answers of earlier requests.
+    /// Whether the response is to be filtered. A GET stream is, since it repeats responses to earlier requests.
     fn is_transformed(&self) -> bool {
         self.method != Method::DELETE && TRANSFORM.concerns(&self.exchange)
     }
 
-    /// Whether `response` has a body that has to be looked at, whatever it is.
+    /// Whether `response` has a body of a kind that is filtered.
     fn must_be_readable<RB: Body>(&self, response: &Response<RB>) -> bool {
         self.is_transformed()
             && self.exchange.purpose().is_some()
@@ -380,7 +380,7 @@ impl Visit {
             && !response.body().is_end_stream()
     }
 
-    /// SECURITY: what has to be looked at and cannot be read is not sent.
+    /// SECURITY: a body that must be filtered and cannot be read is not sent.
     fn unreadable<RB>(&self) -> Response<ResponseBody<RB>> {
         rejected(TRANSFORM.unreadable().answering(self.exchange.id()))
     }
@@ -402,8 +402,8 @@ fn rejected<RB>(rejection: Rejection) -> Response<ResponseBody<RB>> {
         .map(ResponseBody::whole)
 }
 
-/// The server's statements about the bytes of its body no longer hold, and the list is for one
-/// holder only.
+/// Removes the server's headers about the bytes of its body, which have changed, and marks the list
+/// as private to one holder.
 fn settle_headers(headers: &mut HeaderMap) {
     for name in [
         header::CONTENT_LENGTH,
@@ -434,7 +434,7 @@ fn media_type(headers: &HeaderMap) -> Media {
     }
 }
 
-/// What is done to answers.
+/// The transform for responses.
 const TRANSFORM: ListFilter = ListFilter::new();
 
 const SESSION_HEADER: &str = "mcp-session-id";

@@ -1,4 +1,4 @@
-//! Whose a session is: before MCP 2026-07-28 a session's id fetches answers of earlier requests.
+//! The owners of sessions: before MCP 2026-07-28 a session's id gives access to responses of earlier requests.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -16,10 +16,10 @@ use hallpass_core::{
 
 /// The owner of every session that was opened through the layer: an agent that acts for a person.
 ///
-/// A session holds answers to whatever was called in it. The pass that opened it goes on with it, and
-/// any pass of the agent's that allows no less: one that it was narrowed from; and one that nobody narrowed,
-/// for the same person, that is bound to the same key if any, names no less and demands no more: a renewed
-/// one, or that of another task, which is what an OAuth client gets whose token has ended. Any other pass finds no session and opens its own.
+/// A session holds responses to all its calls. These passes may use it: the pass that opened it; a pass of
+/// the agent from which that one was narrowed; and a pass that was not narrowed, for the same person, bound
+/// to the same key if any, that names no less and demands no more. The latter is a renewed pass, or that of
+/// another task, as an OAuth client gets when its token has expired. For any other pass the session does not exist.
 #[derive(Debug)]
 pub(super) struct Sessions(Cache<Digest, Arc<Owner>>);
 
@@ -55,7 +55,7 @@ impl Owner {
                 || self.is_no_less(pass))
     }
 
-    /// Whether nobody narrowed it, and it allows no less than the pass that opened the session.
+    /// Whether it was not narrowed, and allows no less than the pass that opened the session.
     fn is_no_less(&self, pass: &Pass) -> bool {
         let (claims, blocks) = (pass.verified().claims(), pass.verified().blocks());
         blocks.len() == 1
@@ -74,23 +74,23 @@ impl Sessions {
         Self(Cache::new(MAX_SESSIONS))
     }
 
-    /// The session `id` was opened by `pass`.
+    /// Records that `pass` opened the session `id`.
     pub(super) fn open(&self, id: &[u8], pass: &Pass) {
         self.0.insert(Digest::of(id), Arc::new(Owner::of(pass)));
     }
 
-    /// Whether the session `id` is known and `pass` may go on with it.
+    /// Whether the session `id` is known and `pass` may use it.
     pub(super) fn may_use(&self, id: &[u8], pass: &Pass) -> bool {
         self.0
             .get(&Digest::of(id))
             .is_some_and(|owner| owner.lets(pass))
     }
 
-    /// The session `id` was ended.
+    /// Removes the ended session `id`.
     pub(super) fn close(&self, id: &[u8]) {
         self.0.remove(&Digest::of(id));
     }
 }
 
-/// Sessions beyond this push out the least used: their clients are told to open new ones.
+/// Above this number the least recently used session is evicted, and its client opens a new one.
 const MAX_SESSIONS: usize = 16_384;

@@ -13,8 +13,8 @@ use hallpass_core::{
     token::rights::Kind,
 };
 
-/// The span of one request. What it is about is told when it is known: nothing that a peer chose
-/// freely gets in.
+/// The span of one request. Its fields are recorded when they are known. No value that a peer can
+/// choose freely is recorded.
 pub(super) fn span() -> Span {
     tracing::info_span!(
         "mcp request",
@@ -28,7 +28,7 @@ pub(super) fn span() -> Span {
     )
 }
 
-/// The context that the HTTP request came with.
+/// The trace context of the HTTP request.
 pub(super) fn carried(headers: &HeaderMap) -> Option<TraceParent> {
     TraceParent::only(
         headers
@@ -38,14 +38,14 @@ pub(super) fn carried(headers: &HeaderMap) -> Option<TraceParent> {
     )
 }
 
-/// Tells the span whose pass it is.
+/// Records the agent and the task of the pass in the span.
 pub(super) fn tell_pass(span: &Span, pass: &Pass) {
     let claims = pass.verified().claims();
     span.record("agent.id", claims.agent.as_str())
         .record("task.id", claims.task.as_str());
 }
 
-/// Tells the span what was cleared.
+/// Records the cleared call in the span.
 pub(super) fn tell_message(span: &Span, message: &ClientMessage) {
     if let Some(method) = message.method() {
         span.record("mcp.method.name", method);
@@ -60,7 +60,7 @@ pub(super) fn tell_message(span: &Span, message: &ClientMessage) {
     }
 }
 
-/// Tells the span why the layer answered itself.
+/// Records the reason of the layer's own response in the span.
 pub(super) fn tell_refusal(span: &Span, answer: &Answer) {
     span.record("error.type", answer.reason().as_str());
 }

@@ -4,13 +4,13 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 use http_body::Body;
 
-/// Whether nothing of the body is to come any more. A short one is thrown away as it comes.
+/// Drains a short request body. Returns `true` if it was fully consumed.
 ///
-/// Whoever sends a request in two pieces would otherwise find the connection closed for its next one, although the
-/// answer did not say so: stock clients send the first request without a token, and go on with the same connection.
+/// Otherwise a client that sends a request in two pieces would find the connection closed for its next request, without
+/// a notice in the response: stock clients send the first request without a token and reuse the connection.
 pub(super) async fn is_over<B: Body>(body: Option<B>) -> bool {
     let Some(body) = body else { return true };
-    // SECURITY: what is long, or of unknown length, is not waited for: nobody has proven anything yet.
+    // SECURITY: a body that is long, or of unknown length, is not drained: the client is not authenticated.
     if body
         .size_hint()
         .upper()
@@ -25,7 +25,7 @@ pub(super) async fn is_over<B: Body>(body: Option<B>) -> bool {
                 Poll::Ready(None) => return Poll::Ready(true),
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
-                // SECURITY: what is on its way may arrive; nobody is waited for.
+                // SECURITY: bytes that have arrived are read, without waiting for the client.
                 Poll::Pending if turns >= MAX_TURNS => return Poll::Ready(false),
                 Poll::Pending => {
                     turns = turns.saturating_add(1);
@@ -38,8 +38,8 @@ pub(super) async fn is_over<B: Body>(body: Option<B>) -> bool {
     .await
 }
 
-/// How often the connection gets its turn to read what has arrived.
+/// How often the task yields, so that the connection can read arrived bytes.
 const MAX_TURNS: u8 = 16;
 
-/// Bodies that are declared to be longer are not read to their end when the request is refused.
+/// The longest declared body that is drained when the request is refused.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;

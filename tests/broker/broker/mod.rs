@@ -97,7 +97,7 @@ impl BrokerFiles {
         )
         .clock(self.clock.clone())
         .build();
-        verifier.accept_key_document(&document).unwrap();
+        verifier.accept_key_document(&document.into()).unwrap();
         self.tell(broker, &verifier);
         verifier
     }

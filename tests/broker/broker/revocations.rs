@@ -135,7 +135,7 @@ fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
     )
     .clock(house.clock.clone())
     .build();
-    verifier.accept_key_document(&document).unwrap();
+    verifier.accept_key_document(&document.into()).unwrap();
     verifier
         .accept_frame(&broker.feed.feed_frame(&uri, None).unwrap().text)
         .unwrap();

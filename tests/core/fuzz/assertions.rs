@@ -77,7 +77,7 @@ fn the_seeds_are_good() {
 }
 
 #[test]
-fn an_assertion_is_believed_only_when_the_agent_signed_the_right_claims() {
+fn an_assertion_is_accepted_only_when_the_agent_signed_the_right_claims() {
     let seeds = corpus::files("assertions").len();
     fuzz!(
         "assertions",

@@ -124,7 +124,7 @@ fn the_seeds_are_good() {
 }
 
 #[test]
-fn a_jwt_is_believed_as_one_kind_and_only_when_the_issuer_signed_the_right_claims() {
+fn a_jwt_is_accepted_as_one_kind_and_only_when_the_issuer_signed_the_right_claims() {
     let seeds = corpus::files("issuers").len();
     fuzz!(
         "issuers",

@@ -107,7 +107,7 @@ fn names(pass: &VerifiedPass, question: &Question) -> bool {
 }
 
 #[test]
-fn bytes_that_nobody_signed_are_never_believed() {
+fn unsigned_bytes_are_never_accepted() {
     let seeds = corpus::contents("tokens").len();
     fuzz!(
         "token_bytes",

@@ -394,7 +394,7 @@ fn a_p256_delegate_can_use_and_not_hand_on() {
 }
 
 #[test]
-fn a_pass_that_is_bound_to_nobody_cannot_be_handed_on_with_a_signature() {
+fn a_pass_without_a_key_cannot_be_delegated() {
     let scene = Holders::new();
     let plain = scene
         .issuer

@@ -423,7 +423,7 @@ fn a_delegates_proof_is_the_only_one_for_its_pass() {
 }
 
 #[test]
-fn an_agent_that_proves_too_often_is_refused_and_nobody_else() {
+fn an_agent_with_too_many_proofs_is_refused_and_no_other() {
     let scene = Holders::new();
     let verifier = scene
         .issuer

@@ -358,11 +358,7 @@ fn symbols_are_not_declared_twice_nor_keys_at_all() {
             symbols: symbols.iter().map(ToString::to_string).collect(),
             ..raw::empty_block()
         };
-        assert_eq!(
-            rule(block),
-            "a symbol that is declared twice",
-            "{symbols:?}"
-        );
+        assert_eq!(rule(block), "a symbol is declared twice", "{symbols:?}");
     }
     let key = raw::ed25519(&PrivateKey::from_seed(&[3; 32]).public());
     let public_keys = vec![key];

@@ -166,7 +166,7 @@ fn a_pass_minted_after_a_revocation_lives_and_one_of_the_same_second_does_not() 
 }
 
 #[test]
-fn a_restarted_verifier_refuses_until_the_broker_speaks_and_believes_nothing_older() {
+fn a_restarted_verifier_refuses_until_a_frame_arrives_and_accepts_no_older_one() {
     let scene = HeardVerifier::new();
     let old = scene.issuer.frame().sign(&scene.issuer.feed).unwrap();
     scene.issuer.clock.advance(Duration::from_secs(1));

@@ -307,7 +307,7 @@ fn a_third_party_says_two_things_only() {
         Ok(())
     );
     assert_eq!(rule(approved), Ok(()));
-    let unknown = "block 1: a fact that the format does not know";
+    let unknown = "block 1: a fact that the format does not define";
     for code in [
         r#"right("s", "tool", {"n"});"#,
         r#"delegate("helper");"#,
@@ -329,7 +329,7 @@ fn a_third_party_says_two_things_only() {
         let text = approved.replace("\"i\"", &value);
         assert_eq!(
             rule(&text).unwrap_err(),
-            "block 1: a fact that says more than short scalars",
+            "block 1: a fact with a term that is not a short scalar",
             "{value}"
         );
     }

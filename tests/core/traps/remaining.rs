@@ -105,3 +105,23 @@ fn a_constraint_that_no_right_can_hold_is_counted_and_not_said() {
         );
     }
 }
+
+/// A list that allows an argument without a constraint, and one that allows an argument within another that it does
+/// not allow: rights can say neither.
+#[test]
+fn a_closed_list_that_no_right_can_hold_is_counted() {
+    let issuer = Issuer::new();
+    let another =
+        format!(r#"call($s, $k, $n), !($s === "{SERVER}" && $k === "tool" && $n === "transfer")"#);
+    let closed = |allowed: &str, more: &str| {
+        let check = format!("check if {another} or arg_names($a), {allowed}.contains($a);\n{more}");
+        let token = raw::append(&pass(&issuer), &issuer.root.public(), &check);
+        remaining(&issuer, &token).unsaid
+    };
+    let constrained =
+        |pointer: &str| format!(r#"check all {another} or arg("{pointer}", $v), $v <= 5;"#);
+    assert_eq!(closed(r#"{"/amount"}"#, &constrained("/amount")), 0);
+    assert_eq!(closed(r#"{"/amount"}"#, ""), 1);
+    assert_eq!(closed(r#"{"/a/b"}"#, &constrained("/a/b")), 1);
+    assert_eq!(closed(r#"{"/a", "/a/b"}"#, &constrained("/a/b")), 0);
+}

@@ -20,9 +20,10 @@ use support::records::note;
 const SEGMENT_BYTES: u64 = 1500;
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.segment_bytes = SEGMENT_BYTES;
-    options
+    Options {
+        segment_bytes: SEGMENT_BYTES,
+        ..Options::default()
+    }
 }
 
 fn open(dir: &Path) -> Result<(Journal, Vec<Record>), OpenError> {

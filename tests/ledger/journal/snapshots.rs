@@ -55,8 +55,10 @@ impl Entries {
 type Opened = (Journal, Recovery, Entries);
 
 fn open_as(dir: &Path, mut entries: Entries) -> Result<Opened, OpenError> {
-    let mut options = Options::default();
-    options.segment_bytes = 1500;
+    let options = Options {
+        segment_bytes: 1500,
+        ..Options::default()
+    };
     let (recovered, recovery) = Journal::restore(dir, options, &mut entries)?;
     let shared = Arc::new(Mutex::new(entries.clone()));
     let taken = Arc::clone(&shared);
@@ -207,8 +209,10 @@ fn without_a_snapshot_a_shortened_journal_is_not_opened() {
 #[test]
 fn a_snapshot_that_cannot_be_taken_is_tried_again_and_costs_nothing() {
     let dir = TempDir::new().unwrap();
-    let mut options = Options::default();
-    options.segment_bytes = 1500;
+    let options = Options {
+        segment_bytes: 1500,
+        ..Options::default()
+    };
     let (recovered, _) = Journal::restore(dir.path(), options, &mut Entries::default()).unwrap();
     let mut tries = 0;
     let take = move || {

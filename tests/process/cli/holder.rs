@@ -160,7 +160,7 @@ fn what_cannot_be_handed_on_says_why_and_what_to_do() {
     for (ran, words) in [
         (
             delegate(bound, KEY, "helper.jwk", &[]),
-            "handed on 0 times more",
+            "handed on 0 more times",
         ),
         (
             delegate(bound, "helper.key", "helper.jwk", &[]),

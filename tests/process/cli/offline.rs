@@ -39,7 +39,7 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
     assert_eq!(text(&summary, "/blocks/1/by"), "holder");
 
     for (arguments, words) in [
-        (vec!["token", "attenuate", token], "says nothing"),
+        (vec!["token", "attenuate", token], "changes nothing"),
         (
             vec![
                 "token",

@@ -143,8 +143,10 @@ fn is_note(record: &Record) -> bool {
 fn open(
     dir: &Path,
 ) -> Result<(Recovered, Recovery, Count), hallpass_broker::ledger::file::OpenError> {
-    let mut options = Options::default();
-    options.segment_bytes = 1500;
+    let options = Options {
+        segment_bytes: 1500,
+        ..Options::default()
+    };
     let mut count = Count(0);
     let (recovered, recovery) = Journal::restore(dir, options, &mut count)?;
     Ok((recovered, recovery, count))

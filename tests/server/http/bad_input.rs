@@ -206,6 +206,11 @@ fn operator_cases() -> Vec<Case> {
         ),
         post(
             "/v1/operators",
+            operator(json!({"roles": ["approver"]})),
+            "roles[0]",
+        ),
+        post(
+            "/v1/operators",
             operator(json!({"roles": ["verifier"]})),
             "servers",
         ),
@@ -236,6 +241,13 @@ fn operator_cases() -> Vec<Case> {
             "/v1/servers",
             json!({"server": support::SERVER, "name": "ledger", "x": 1}).to_string(),
             "x",
+        ),
+        Case(
+            Method::PUT,
+            "/v1/servers",
+            json!({"server": support::SERVER, "name": "ledger", "verifier": {"mask": true}})
+                .to_string(),
+            "verifier",
         ),
         Case(
             Method::PUT,

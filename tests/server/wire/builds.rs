@@ -277,7 +277,7 @@ async fn a_verifier_says_which_side_is_to_be_upgraded() {
         (
             keys.clone(),
             Ok(signed(&critical)),
-            "`manifest.tools.transfer.later` is understood, and this build does not know it: upgrade this verifier",
+            "requires the member `manifest.tools.transfer.later` (`crit`), which this build does not know: upgrade this verifier",
         ),
         (
             keys.clone(),

@@ -147,7 +147,9 @@ pub fn verifier() -> Verifier {
 /// A verifier that knows the feed keys and the frame `first`.
 pub fn told(first: &str) -> Verifier {
     let verifier = verifier();
-    verifier.accept_key_document(&key_document()).unwrap();
+    verifier
+        .accept_key_document(&key_document().into())
+        .unwrap();
     verifier.accept_frame(first).unwrap();
     verifier
 }

@@ -105,7 +105,7 @@ impl Vector {
             Err(error) => return (of_document(&error), Value::Null),
         };
         let verifier = verifier();
-        match verifier.accept_key_document(&document) {
+        match verifier.accept_key_document(&document.into()) {
             Ok(()) => {
                 let keys = verifier.memory().feed_keys;
                 let keys: Vec<_> = keys.iter().map(PublicKey::thumbprint).collect();

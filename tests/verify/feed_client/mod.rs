@@ -104,7 +104,7 @@ async fn without_its_broker_a_verifier_refuses_after_the_bound_and_recovers_alon
 }
 
 #[tokio::test]
-async fn a_restarted_verifier_refuses_without_a_broker_and_believes_nothing_older() {
+async fn a_restarted_verifier_refuses_without_a_broker_and_accepts_no_older_frame() {
     let issuer = Issuer::new();
     let mut broker = ScriptedBroker::start(&issuer.key_document()).await;
     let home = VerifierDirectory::new();
@@ -225,7 +225,7 @@ async fn a_gap_leads_to_a_snapshot() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_brokers_word_is_never_believed() {
+async fn frames_that_the_broker_did_not_sign_are_never_accepted() {
     let issuer = Issuer::new();
     let mut broker = ScriptedBroker::start(&issuer.key_document()).await;
     let foreign_key = issuer
@@ -255,7 +255,7 @@ async fn what_is_not_the_brokers_word_is_never_believed() {
         (event(&"A".repeat(MAX_JWS_BYTES + 1)), "no trusted feed key"),
         (
             format!("event: frame\ndata: {}", "A".repeat(MAX_JWS_BYTES + 1024)),
-            "at once",
+            "a message of more than",
         ),
         (
             "event: frame\ndata: cut off".to_owned(),
@@ -361,7 +361,7 @@ async fn a_changed_feed_key_is_learned_from_the_key_document() {
 }
 
 #[tokio::test]
-async fn a_foreign_key_document_is_not_believed() {
+async fn a_foreign_key_document_is_refused() {
     let issuer = Issuer::new();
     let stranger = PrivateKey::from_seed(&[9; 32]);
     let mut broker = ScriptedBroker::start(&KeyDocument {
@@ -378,7 +378,7 @@ async fn a_foreign_key_document_is_not_believed() {
     });
     until_error(&feed, "issuer").await;
     broker.publish_text("x".repeat(1024 * 1024 + 1));
-    until_error(&feed, "at once").await;
+    until_error(&feed, "a message of more than").await;
     broker.publish_text("{}".to_owned());
     until_error(&feed, "cannot be read").await;
     assert_eq!(verifier.memory().feed_keys, []);

@@ -133,7 +133,7 @@ async fn without_a_token_every_client_finds_the_metadata_and_the_scope_of_its_ca
 }
 
 #[tokio::test]
-async fn a_refused_call_tells_every_client_the_scope_that_it_needs() {
+async fn a_refused_call_sends_every_client_the_scope_that_it_needs() {
     let guarded = Guarded::new();
     let cases = [
         (
@@ -179,7 +179,7 @@ async fn a_refused_call_tells_every_client_the_scope_that_it_needs() {
 }
 
 #[tokio::test]
-async fn a_pass_that_ended_and_a_malformed_request_are_told_apart_by_every_client() {
+async fn every_client_distinguishes_an_expired_pass_from_a_malformed_request() {
     let guarded = Guarded::new();
     let pass = guarded.pass();
     let mut in_query = request(&pass, call("read_ledger", &json!({})));

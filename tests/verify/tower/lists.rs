@@ -101,7 +101,7 @@ async fn json_lists_show_what_may_be_called() {
 }
 
 #[tokio::test]
-async fn a_slow_pass_is_asked_about_so_many_entries_and_no_more() {
+async fn the_cost_of_filtering_a_list_for_a_slow_pass_is_bounded() {
     let hidden = (0..1_000).map(|index| json!({"uri": format!("file:///etc/{index}")}));
     let listed = (0..200).map(|index| json!({"uri": format!("file:///srv/data/open/{index}")}));
     let list: Vec<Value> = hidden.chain(listed).collect();

@@ -221,7 +221,7 @@ async fn an_irreversible_tool_wants_a_proof_of_the_very_call() {
 }
 
 #[tokio::test]
-async fn the_nonce_comes_with_every_answer_where_proofs_need_one() {
+async fn every_response_has_a_nonce_where_proofs_need_one() {
     let issuer = Issuer::new();
     let verifier = std::sync::Arc::new(issuer.verifier_with(VerifierBuilder::require_proof_nonce));
     let layer = HallpassLayer::new(std::sync::Arc::clone(&verifier));

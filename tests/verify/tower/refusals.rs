@@ -87,7 +87,7 @@ async fn without_a_token_there_is_a_challenge_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_what_it_will_call_is_told_the_scope() {
+async fn a_client_that_names_its_call_in_headers_gets_the_scope() {
     let guarded = Guarded::new();
     for (method, name, scope) in [
         ("tools/call", "transfer", "scope=\"tool:transfer\", "),
@@ -170,7 +170,7 @@ async fn outsiders_get_one_answer_whatever_is_wrong_with_the_token() {
 }
 
 #[tokio::test]
-async fn a_genuine_pass_that_has_ended_is_told_why() {
+async fn an_expired_pass_gets_the_reason() {
     for (what, reason) in [
         ("revoked", "revoked_task"),
         ("narrowed and the parent revoked", "revoked_token"),
@@ -785,7 +785,7 @@ async fn what_is_not_one_strict_message_is_refused() {
 }
 
 #[tokio::test]
-async fn a_method_that_nobody_can_clear_is_refused() {
+async fn a_method_that_cannot_be_cleared_is_refused() {
     let guarded = Guarded::new();
     for method in [
         "tools/Call",

@@ -124,7 +124,7 @@ async fn a_session_serves_the_agent_that_opened_it() {
 }
 
 #[tokio::test]
-async fn a_narrowed_pass_goes_on_with_its_own_session_and_its_parents_join_in() {
+async fn a_narrowed_pass_uses_its_own_session_and_so_may_its_parents() {
     let guarded = Guarded::answering(opening("s-1"));
     let (mine, renewed) = (of_task(&guarded, MINE), of_task(&guarded, MINE));
     let mut narrowing = Narrowing::default();
@@ -186,7 +186,7 @@ async fn only_initialize_opens_a_session() {
 
 /// What an OAuth client gets when its token has ended, or when it stepped up, is of another task.
 #[tokio::test]
-async fn a_later_task_goes_on_with_the_session_when_it_allows_no_less() {
+async fn a_later_task_may_use_the_session_when_it_allows_no_less() {
     let guarded = Guarded::answering(opening("s-1"));
     let opener = json!({"tools": ["read_ledger", "transfer"], "resources": ["file:///srv/data/open"],
         "constraints": {"transfer": {"/amount": {"min": 0, "max": 100}, "/currency": {"in": ["EUR", "CHF"]}}}});

@@ -27,7 +27,7 @@ use crate::{
             roll,
         },
         receipt::Receipt,
-        record::{Head, Place, Record},
+        record::{Head, LinePlace, Record},
     },
 };
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
@@ -86,6 +86,9 @@ pub(super) struct Views<E> {
     pub(super) take_snapshot: Option<TakeSnapshot>,
 }
 
+/// The queue that the writers take from, and their threads.
+pub(super) type Started<E> = (Arc<Queue<E>>, Vec<JoinHandle<()>>);
+
 /// Starts the writers after `reader`'s head, a record of `last_at`; they end when the queue that is returned
 /// was closed and is empty.
 pub(super) fn spawn<E: ChainEvent>(
@@ -93,7 +96,7 @@ pub(super) fn spawn<E: ChainEvent>(
     reader: Reader<E>,
     (options, last_at): (&Options, Timestamp),
     views: Views<E>,
-) -> io::Result<(Arc<Queue<E>>, Vec<JoinHandle<()>>)> {
+) -> io::Result<Started<E>> {
     let bounds = Bounds {
         calls: options.batch_calls,
         bytes: options.batch_bytes,
@@ -147,7 +150,7 @@ struct Writers<E> {
 /// The end of the chain as it was encoded; some of it may not be durable yet.
 struct Gather {
     head: Head,
-    next: Place,
+    next: LinePlace,
     last_at: Timestamp,
     /// At this length of the segment a new one is begun.
     roll_at: u64,
@@ -165,7 +168,7 @@ struct Batch<E> {
     records: Vec<Record<E>>,
     calls: Vec<Pending>,
     /// Where the segment ends with it.
-    end: Place,
+    end: LinePlace,
 }
 
 impl<E> Default for Batch<E> {
@@ -174,7 +177,7 @@ impl<E> Default for Batch<E> {
             bytes: Vec::new(),
             records: Vec::new(),
             calls: Vec::new(),
-            end: Place::default(),
+            end: LinePlace::default(),
         }
     }
 }
@@ -352,7 +355,7 @@ impl<E: ChainEvent> Writers<E> {
             self.segment_bytes
         };
         (gather.next, gather.roll_at) = (
-            Place {
+            LinePlace {
                 segment: number,
                 offset: 0,
             },

@@ -39,20 +39,20 @@ mod fixture;
 mod follow;
 mod indexed;
 mod keys;
+mod postings;
 mod prune;
 mod query;
 mod reading;
 mod store;
 mod values;
-mod views;
 mod whole;
 mod window;
 
 pub use error::{IndexError, Trouble};
 pub use follow::Follower;
 pub use indexed::{Indexed, Lookup};
+pub use postings::Carried;
 pub use query::TaskSummary;
-pub use views::Carried;
 pub use whole::{FoundPage, Views};
 pub use window::{Filter, Order, Verdict, Window};
 

@@ -11,8 +11,8 @@ use crate::ledger::{
         Index, IndexError,
         indexed::Indexed,
         keys::{self, Kind},
+        postings::views_of,
         values,
-        views::views_of,
     },
 };
 use hallpass_core::base::ids::TaskId;

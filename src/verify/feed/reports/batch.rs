@@ -1,4 +1,4 @@
-//! A batch: reports that are written down and sent together, as one line of JSON.
+//! A batch: reports that are stored and sent together, as one line of JSON.
 
 use crate::feed::reports::losses::{Loss, Times};
 use hallpass_core::{
@@ -6,7 +6,7 @@ use hallpass_core::{
     wire::report::{MAX_BATCH_REPORTS, Report, ReportBatch},
 };
 
-/// Reports that are gathered, each as its JSON.
+/// Collects reports, each as its JSON.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     reports: Vec<Vec<u8>>,
@@ -44,7 +44,7 @@ impl Batch {
         u64::try_from(self.reports.len()).unwrap_or(u64::MAX)
     }
 
-    /// When the first and the last of its calls were decided.
+    /// The times of the first and the last decision.
     pub(super) const fn times(&self) -> Option<Times> {
         self.times
     }
@@ -67,17 +67,17 @@ fn encoded(report: &Report) -> Option<Vec<u8>> {
     serde_json::to_vec(report).ok()
 }
 
-/// What a line of the spool holds.
+/// The content of a line of the spool.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// How many calls, and when they were decided.
+    /// The number of calls, and when they were decided.
     pub(super) calls: Option<(u64, Times)>,
-    /// What it tells of as lost.
+    /// The gap that it reports.
     pub(super) gap: Option<Loss>,
 }
 
 impl Held {
-    /// How many reports.
+    /// The number of reports.
     pub(super) fn reports(&self) -> u64 {
         self.calls
             .map_or(0, |(count, _)| count)
@@ -111,15 +111,15 @@ pub(super) fn of_line(line: &[u8]) -> Option<Held> {
     (held.reports() > 0).then_some(held)
 }
 
-/// The key under which a line is sent: equal lines are one batch, also after a restart.
+/// The idempotency key of a line: equal lines are the same batch, also after a restart.
 pub(super) fn key_of(line: &[u8]) -> String {
     Digest::of(line).to_string()
 }
 
-/// A batch has at most so many reports; with a gap before them they are as many as a broker takes at once.
+/// The most reports in a batch; with a gap before them, the most that a broker accepts in one request.
 const MAX_REPORTS: usize = MAX_BATCH_REPORTS - 1;
 
-/// And at most so many bytes, half of what a broker takes as a body unless configured otherwise.
+/// The most bytes in a batch, half of a broker's default limit for a request body.
 const MAX_BYTES: usize = 512 * 1024;
 
 #[cfg(test)]

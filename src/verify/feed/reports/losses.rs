@@ -1,4 +1,4 @@
-//! Losses: how many reports are gone, until the broker has been told.
+//! Losses: counts lost reports until the broker has received their number.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,10 +7,10 @@ use hallpass_core::{
     wire::report::LostReports,
 };
 
-/// From when to when.
+/// A period of time.
 pub(super) type Times = (Timestamp, Timestamp);
 
-/// What was lost and is in no batch yet; shared by reference.
+/// The losses that are not in a batch yet; shared by reference.
 #[derive(Debug, Default)]
 pub(super) struct Losses(Mutex<Counted>);
 
@@ -20,10 +20,10 @@ struct Counted {
     total: u64,
 }
 
-/// Reports that are gone.
+/// Lost reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Loss {
-    /// `None` when nobody counted.
+    /// `None` when the number is unknown.
     pub(super) count: Option<u64>,
     pub(super) times: Times,
 }
@@ -47,7 +47,7 @@ impl Loss {
 }
 
 impl Losses {
-    /// So many were lost.
+    /// Records the loss of `count` reports.
     pub(super) fn add(&self, count: u64, times: Times) {
         let mut counted = self.lock();
         counted.total = counted.total.saturating_add(count);
@@ -57,7 +57,7 @@ impl Losses {
         });
     }
 
-    /// Some were lost, or perhaps none.
+    /// Records the loss of an unknown number of reports, perhaps none.
     pub(super) fn add_unknown(&self, from: Timestamp, to: Timestamp) {
         self.lock().merge(Loss {
             count: None,
@@ -65,24 +65,24 @@ impl Losses {
         });
     }
 
-    /// What is to be told.
+    /// Takes the loss to report.
     pub(super) fn take(&self) -> Option<Loss> {
         self.lock().open.take()
     }
 
-    /// It could not be told yet.
+    /// Puts back a loss that could not be reported.
     pub(super) fn put_back(&self, loss: Option<Loss>) {
         if let Some(loss) = loss {
             self.lock().merge(loss);
         }
     }
 
-    /// Whether there is something to tell.
+    /// Whether there is a loss to report.
     pub(super) fn is_open(&self) -> bool {
         self.lock().open.is_some()
     }
 
-    /// How many are known to be lost, told or not.
+    /// The number of reports known to be lost, reported or not.
     pub(super) fn total(&self) -> u64 {
         self.lock().total
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_add_up_until_they_are_told() {
+    fn losses_add_up_until_they_are_reported() {
         let losses = Losses::default();
         assert_eq!(losses.take(), None);
         losses.add(2, (at(5), at(7)));

@@ -1,9 +1,9 @@
-//! Decision reports on their way to the broker.
+//! Delivery of decision reports to the broker.
 //!
-//! [`Reports`] is a [`ReportSink`]: what it is told goes into a bounded queue, from there as batches into
-//! a bounded spool on disk, and from there to the broker, each batch until the broker has taken it.
-//! Neither the broker nor the disk can hold up a call: when the queue or the spool is full, or the disk
-//! fails, the newest reports are dropped, and the broker is told how many and from when to when, so
+//! [`Reports`] is a [`ReportSink`]: reports go into a bounded queue, from there as batches into a bounded
+//! spool on disk, and from there to the broker. Each batch is retried until the broker has accepted it.
+//! Neither the broker nor the disk can delay a call: when the queue or the spool is full, or the disk
+//! fails, the newest reports are dropped, and their number and period are sent to the broker, so
 //! that the chain of decisions shows the gap.
 
 mod batch;
@@ -58,14 +58,14 @@ impl ReportsBuilder {
         }
     }
 
-    /// Keeps at most `bytes` on disk for a broker that cannot be reached; 64 MiB by default.
+    /// Stores at most `bytes` on disk while the broker cannot be reached; 64 MiB by default.
     #[must_use]
     pub const fn max_spool_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Opens the spool, and starts to send what it holds and what is reported from now on.
+    /// Opens the spool, and starts to send its content and all new reports.
     ///
     /// # Errors
     ///
@@ -125,10 +125,10 @@ impl fmt::Debug for ReportsBuilder {
     }
 }
 
-/// Tells the broker of decisions; shared behind an [`Arc`].
+/// Sends decision reports to the broker; shared behind an [`Arc`].
 ///
-/// What it was told up to a second ago is on disk and outlives the process. Call
-/// [`shutdown`](Self::shutdown) before the process ends: the last second would be lost otherwise, which the
+/// A report is on disk after at most a second and survives the process. Call
+/// [`shutdown`](Self::shutdown) before the process ends. Otherwise the last second is lost, which the
 /// next start reports as a gap.
 pub struct Reports {
     inlet: mpsc::Sender<CallReport>,
@@ -149,17 +149,17 @@ impl ReportSink for Reports {
 }
 
 impl Reports {
-    /// How it goes.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> ReportsStatus {
         self.seen.borrow().clone()
     }
 
-    /// Waits until the status, which is looked at whenever it changes, meets `condition`.
+    /// Waits until the status meets `condition`, which is checked at every change.
     ///
     /// # Errors
     ///
-    /// When everything has stopped before that.
+    /// When reporting has stopped before that.
     pub async fn wait_for(
         &self,
         condition: impl FnMut(&ReportsStatus) -> bool,
@@ -171,8 +171,8 @@ impl Reports {
             .map_err(|_| ReportsStopped)
     }
 
-    /// Takes no more reports (what is told later is lost), writes down those that it has, and sends what waits until it is sent or the
-    /// broker does not take it; the rest is sent after the next start.
+    /// Accepts no more reports (later ones are lost), stores the pending ones, and sends the spool until it is
+    /// empty or the broker does not accept a batch; the rest is sent after the next start.
     pub async fn shutdown(&self) {
         self.closing.send_replace(true);
         if let Some(worker) = self.worker.lock().await.take() {
@@ -192,11 +192,11 @@ impl fmt::Debug for Reports {
 
 /// Reporting has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("reporting has stopped: start it anew")]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing more to say")]
+#[error("reporting has stopped: start it again")]
+#[expect(clippy::exhaustive_structs, reason = "the error carries no data")]
 pub struct ReportsStopped;
 
-/// The task that gathers reports and writes them down.
+/// The task that collects reports and writes them to the spool.
 struct Keeper {
     inbox: mpsc::Receiver<CallReport>,
     closed: watch::Receiver<bool>,
@@ -204,7 +204,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Until it is told to close, or nobody can report any more.
+    /// Runs until it is closed, or every sender is dropped.
     async fn run(mut self) {
         while self.gather().await {}
         self.inbox.close();
@@ -216,7 +216,7 @@ impl Keeper {
         self.write(Batch::default(), Spool::append_last).await;
     }
 
-    /// One batch; whether there may be more.
+    /// Writes one batch. Returns whether there may be more.
     async fn gather(&mut self) -> bool {
         let mut batch = Batch::default();
         let first = tokio::select! {
@@ -246,7 +246,7 @@ impl Keeper {
         goes_on
     }
 
-    /// Adds a report to a batch, after writing down one that has no more room.
+    /// Adds a report to a batch, after writing out a full one.
     async fn add(&self, batch: &mut Batch, report: CallReport) {
         let at = report.at;
         let report = Report::Call(Box::new(report));
@@ -258,8 +258,8 @@ impl Keeper {
         }
     }
 
-    /// Writes a batch down, with the loss before it; one that cannot be written is a loss itself. There may
-    /// be nothing to write.
+    /// Writes a batch to the spool, with the loss before it. A batch that cannot be written is recorded as lost.
+    /// Does nothing when there is nothing to write.
     async fn write(&self, batch: Batch, append: Append) {
         let loss = self.shared.losses.take();
         let gap = loss.map(|loss| Report::Lost(loss.report(self.shared.server.clone())));
@@ -291,10 +291,10 @@ impl Keeper {
 
 type Append = fn(&mut Spool, &[u8]) -> Result<(), Unspooled>;
 
-/// Reports on their way to the disk: more than arrive in the time that a write takes.
+/// The queue's capacity: more reports than arrive during one write.
 const QUEUE: usize = 8192;
 
-/// A report waits at most so long for others before it is written down.
+/// The longest time that a report waits for others before it is written.
 const BATCH_TIME: Duration = Duration::from_secs(1);
 
 const DEFAULT_MAX_SPOOL_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The task that sends what is in the spool, the oldest first, each batch until the broker has it.
+//! The task that sends the spool, oldest batch first, with retries until the broker has accepted each.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,17 +18,17 @@ pub(super) struct Sender {
     link: Arc<Link>,
     shared: Arc<Shared>,
     waits: ExponentialBackoff,
-    /// What the broker did not take yet.
+    /// The batches that the broker has not accepted yet.
     pending: Option<Vec<u8>>,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 enum Outcome {
     /// There was nothing to send.
     Idle,
-    /// The broker has the batch, or will never take it.
+    /// The broker has the batch, or will never accept it.
     Settled,
-    /// Try again after this.
+    /// Retry after this time.
     Later(Duration),
 }
 
@@ -42,7 +42,7 @@ impl Sender {
         }
     }
 
-    /// Until `keeper` has written down the last report; then what waits is tried once more.
+    /// Runs until `keeper` has written the last report; then tries once more to send the rest.
     pub(super) async fn run(mut self, mut keeper: JoinHandle<()>) {
         loop {
             let outcome = self.attempt().await;
@@ -64,7 +64,7 @@ impl Sender {
         let shared = Arc::clone(&self.shared);
         let left = tokio::task::spawn_blocking(move || shared.spool().leave_clean()).await;
         if let Ok(Err(problem)) = left {
-            warn!(server = %self.shared.server, "reports: cannot close the spool: {problem}; the next start tells of a gap");
+            warn!(server = %self.shared.server, "reports: cannot close the spool: {problem}; the next start reports a gap");
         }
     }
 
@@ -113,13 +113,13 @@ impl Sender {
         }
         if is_final(status) {
             let Problem { field, detail } = problem;
-            error!(server = %self.shared.server, "reports: the broker refuses a batch for good ({status}): `{field}`: {detail}; it is lost");
+            error!(server = %self.shared.server, "reports: the broker permanently refused a batch ({status}): `{field}`: {detail}; its reports are lost");
             match batch::of_line(&line) {
                 Some(held) => {
                     if let Some((count, times)) = held.calls {
                         self.shared.losses.add(count, times);
                     }
-                    // What it told of was counted when it was lost.
+                    // The gap in it was counted when it was lost.
                     self.shared.losses.put_back(held.gap);
                 }
                 None => self
@@ -127,7 +127,7 @@ impl Sender {
                     .losses
                     .add_unknown(Timestamp::EPOCH, Timestamp::EPOCH),
             }
-            // Whoever refuses everything would have the gap, and the next one, at once.
+            // A broker that refuses everything would also refuse the report of this gap at once.
             return match self.settle(line).await {
                 Outcome::Settled => {
                     self.later(&format!("the last batch was refused ({status})"), None)
@@ -151,7 +151,7 @@ impl Sender {
         self.later(&failure.to_string(), wait)
     }
 
-    /// The oldest batch that the broker has not.
+    /// The oldest batch that the broker has not accepted.
     async fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         if let Some(line) = self.pending.take() {
             return Ok(Some(line));
@@ -162,7 +162,7 @@ impl Sender {
             .map_err(std::io::Error::other)?
     }
 
-    /// The batch need not be kept any more.
+    /// Removes the batch from the spool.
     async fn settle(&self, line: Vec<u8>) -> Outcome {
         let shared = Arc::clone(&self.shared);
         let removed = tokio::task::spawn_blocking(move || {
@@ -190,7 +190,7 @@ impl Sender {
     fn later(&mut self, problem: &str, wait: Option<Duration>) -> Outcome {
         let is_news = self.shared.progress.borrow().last_error.as_deref() != Some(problem);
         if is_news {
-            warn!(server = %self.shared.server, "reports: {problem}; trying again until it works");
+            warn!(server = %self.shared.server, "reports: {problem}; retrying");
         } else {
             debug!(server = %self.shared.server, "reports: {problem}");
         }
@@ -202,7 +202,7 @@ impl Sender {
     }
 }
 
-/// Whether the broker will never take the same batch.
+/// Whether the broker will never accept this batch.
 fn is_final(status: StatusCode) -> bool {
     matches!(
         status,
@@ -211,7 +211,7 @@ fn is_final(status: StatusCode) -> bool {
 }
 
 /// Whether the broker refuses the format of the batch, or a member in it that must be understood: a later
-/// build of the broker will take it.
+/// build of the broker will accept it.
 fn is_older_broker(problem: &Problem) -> bool {
     let last = problem.field.rsplit('.').next();
     problem.field == "v" || last == Some("crit")

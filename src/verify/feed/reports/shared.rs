@@ -1,4 +1,4 @@
-//! What the task that writes reports down and the task that sends them share.
+//! The state shared by the task that writes reports and the task that sends them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,43 +12,43 @@ use hallpass_core::base::ids::ServerUri;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReportsStatus {
-    /// How many bytes are on disk that the broker has not taken yet.
+    /// The bytes on disk that the broker has not accepted yet.
     pub waiting_bytes: u64,
-    /// How many reports the broker has taken, reports of gaps included.
+    /// The number of reports that the broker has accepted, including reports of gaps.
     pub delivered: u64,
-    /// How many reports are known to be lost.
+    /// The number of reports known to be lost.
     pub lost: u64,
-    /// How many attempts to send have failed.
+    /// The number of failed attempts to send.
     pub failures: u64,
-    /// Why the broker did not take a batch last; `None` once it took one.
+    /// The last error of sending; `None` once a batch was accepted.
     pub last_error: Option<String>,
-    /// Why the spool could not be used last; `None` once it could.
+    /// The last error of the spool; `None` once it worked again.
     pub spool_error: Option<String>,
 }
 
-/// What both tasks share.
+/// The shared state of both tasks.
 pub(super) struct Shared {
     pub(super) server: ServerUri,
     pub(super) spool: Mutex<Spool>,
     pub(super) losses: Arc<Losses>,
     pub(super) progress: watch::Sender<ReportsStatus>,
-    /// There is something to send.
+    /// Signals that there is something to send.
     pub(super) spooled: Notify,
-    /// There is room again, or a loss to tell of.
+    /// Signals that there is room again, or a loss to report.
     pub(super) freed: Notify,
 }
 
 impl Shared {
     pub(super) fn spool(&self) -> MutexGuard<'_, Spool> {
-        // Every method leaves it in a state that the files agree with, so a poisoned lock holds one too.
+        // Every method leaves the spool consistent with its files, so a poisoned lock is safe to use.
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes how the spool is after something was tried on it.
+    /// Publishes the state of the spool after an operation.
     pub(super) fn note_spool(&self, waiting_bytes: u64, problem: Option<String>) {
         match (&problem, &self.progress.borrow().spool_error) {
             (Some(now), before) if before.as_ref() != Some(now) => {
-                error!(server = %self.server, "reports: {now}; decisions are lost until there is room, and counted");
+                error!(server = %self.server, "reports: {now}; new reports are dropped and counted until the spool can be written");
             }
             (None, Some(_)) => {
                 info!(server = %self.server, "reports: the spool can be written again")

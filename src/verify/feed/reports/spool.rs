@@ -1,9 +1,9 @@
-//! The spool: what is to be sent, on disk until the broker has it.
+//! The spool: unsent batches, on disk until the broker has accepted them.
 //!
-//! A few files of lines, each line one batch as it will be sent, only ever appended to. A file whose
-//! lines were all delivered is removed; after a crash its lines are sent again, and the broker knows
-//! them by their ids. The files' names begin with a digest of broker and server, so that verifiers may
-//! share a directory.
+//! A few append-only files. Each line is one batch in the form in which it is sent. A file whose
+//! lines were all delivered is removed. After a crash its lines are sent again, and the broker drops
+//! duplicates by their ids. The files' names begin with a digest of broker and server, so that
+//! verifiers may share a directory.
 
 use std::{
     collections::VecDeque,
@@ -23,17 +23,17 @@ use hallpass_core::base::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// Another process, or another client of this one, has it.
+    /// Another process, or another client in this process, uses it.
     #[error("the spool in `{}` is in use: give every verifier of one server a directory of its own", .0.display())]
     InUse(PathBuf),
-    /// The operating system refused.
+    /// An operation of the file system failed.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Its answer.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -47,27 +47,27 @@ pub(super) enum Unspooled {
     Io(#[from] io::Error),
 }
 
-/// How an earlier process left the spool.
+/// The state in which an earlier process left the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Whole.
+    /// It was closed.
     Clean,
-    /// It ended without warning, so that what it had not written yet is lost. It wrote last at this time.
+    /// The process crashed, so reports that were not yet written are lost. Its last write was at this time.
     Abruptly(Timestamp),
 }
 
-/// The spool of one verifier; it blocks on the disk.
+/// The spool of one verifier. Its methods block on the disk.
 #[derive(Debug)]
 pub(super) struct Spool {
     dir: PathBuf,
     prefix: String,
     max_bytes: u64,
-    /// Held, and not empty while somebody uses the spool.
+    /// Locked, and not empty while a client uses the spool.
     lock: File,
     /// The oldest first. Only the last is written to.
     files: VecDeque<Part>,
     writer: Option<File>,
-    /// Where in the oldest file the first line begins that was not delivered.
+    /// The offset in the oldest file of the first undelivered line.
     offset: u64,
 }
 
@@ -78,7 +78,7 @@ struct Part {
 }
 
 impl Spool {
-    /// Opens the spool for reports from `server` to `issuer` in `dir`, which is created when it is not there.
+    /// Opens the spool for reports from `server` to `issuer` in `dir`, which is created when it does not exist.
     pub(super) fn open(
         dir: &Path,
         (issuer, server): (&IssuerUri, &ServerUri),
@@ -127,7 +127,7 @@ impl Spool {
         Ok((spool, left))
     }
 
-    /// How many bytes wait.
+    /// The number of undelivered bytes.
     pub(super) fn waiting(&self) -> u64 {
         self.files
             .iter()
@@ -140,12 +140,12 @@ impl Spool {
         self.append_within(line, self.max_bytes)
     }
 
-    /// Appends a short line that goes into the room kept for the last word before the end.
+    /// Appends a short line, using the space reserved for the last report before the end.
     pub(super) fn append_last(&mut self, line: &[u8]) -> Result<(), Unspooled> {
         self.append_within(line, self.max_bytes.saturating_add(RESERVE_BYTES))
     }
 
-    /// The oldest line that was not delivered, with its newline.
+    /// The oldest undelivered line, with its newline.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let Some(part) = self.files.front() else {
@@ -154,12 +154,12 @@ impl Spool {
             let mut file = BufReader::new(File::open(self.path(part.number))?);
             file.seek(SeekFrom::Start(self.offset))?;
             let mut line = Vec::new();
-            // What is longer was never written as one line.
+            // A longer line was never written.
             file.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
             if line.last() == Some(&b'\n') {
                 return Ok(Some(line));
             }
-            // The end of the file, or the torn end of a write that was never reported as done.
+            // The end of the file, or the incomplete end of a write that was never confirmed.
             if self.files.len() == 1 && self.writer.is_some() {
                 return Ok(None);
             }
@@ -167,7 +167,7 @@ impl Spool {
         }
     }
 
-    /// The line that [`next`](Self::next) gave need not be kept any more.
+    /// Marks the line that [`next`](Self::next) returned as delivered.
     pub(super) fn delivered(&mut self, line: &[u8]) -> io::Result<()> {
         self.offset = self.offset.saturating_add(length(line));
         if self
@@ -180,7 +180,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Notes that nothing that was to be written is missing, and lets others use the spool.
+    /// Records a clean end, and releases the spool.
     pub(super) fn leave_clean(&mut self) -> io::Result<()> {
         self.lock.set_len(0)?;
         self.lock.sync_all()?;
@@ -212,7 +212,7 @@ impl Spool {
                 Ok(())
             }
             Err(error) => {
-                // What may stand there is half a line: nothing is written behind it.
+                // The file may end with half a line, so nothing is appended to it.
                 self.writer = None;
                 Err(error.into())
             }
@@ -265,7 +265,7 @@ impl Spool {
     }
 }
 
-/// The files that are there, the oldest first.
+/// The existing files, the oldest first.
 fn parts(dir: &Path, prefix: &str) -> io::Result<VecDeque<Part>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -292,10 +292,10 @@ fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// A new file is begun when the last is this long.
+/// The size at which a new file is started.
 const PART_BYTES: u64 = 4 * 1024 * 1024;
 
-/// For the last word before the end, which says how much was lost.
+/// The space reserved for the last report before the end, which says how much was lost.
 const RESERVE_BYTES: u64 = 4 * 1024;
 
 /// Longer than any batch.
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn nobody_else_may_read_it() {
+    fn only_its_owner_may_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("spool");

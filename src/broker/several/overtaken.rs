@@ -1,0 +1,123 @@
+//! What one broker has recorded, the other decides by, without having been told before.
+
+use crate::{
+    BrokerError,
+    domain::event::{LedgerEvent, Subject},
+    ledger::memory::Step,
+    several::world::{World, agent, server, steward},
+};
+
+/// A pass was minted and did not leave: the refusal is recorded after it.
+fn is_held_back(events: &[LedgerEvent]) -> bool {
+    let [.., minted, refused] = events else {
+        return false;
+    };
+    matches!(minted, LedgerEvent::TokenIssued { .. })
+        && matches!(refused, LedgerEvent::RequestRefused { .. })
+}
+
+#[tokio::test]
+async fn what_one_broker_has_revoked_no_other_mints() {
+    for subject in [
+        Subject::Agent(agent()),
+        Subject::Steward(steward()),
+        Subject::Server(server()),
+    ] {
+        let world = World::of(2).await;
+        let [first, second] = &world.brokers[..] else {
+            panic!()
+        };
+        let task = second.open().await.unwrap().task.task;
+        first.revoke(subject.clone()).await.unwrap();
+        for refused in [second.open().await, second.renew(&task).await] {
+            assert!(
+                matches!(refused, Err(BrokerError::Suspended(_))),
+                "{subject:?}: {refused:?}"
+            );
+        }
+        let minted = world
+            .events()
+            .into_iter()
+            .filter(|event| matches!(event, LedgerEvent::TokenIssued { .. }));
+        assert_eq!(minted.count(), 1, "{subject:?}");
+        // What is reinstated here may be minted there.
+        first.reinstate(subject).await.unwrap();
+        second.open().await.unwrap();
+        let states = world.states();
+        assert_eq!(states[0], states[1]);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_one_broker_ended_is_renewed_by_no_other() {
+    let world = World::of(2).await;
+    let [first, second] = &world.brokers[..] else {
+        panic!()
+    };
+    let tasks = [
+        first.open().await.unwrap(),
+        first.open().await.unwrap(),
+        second.open().await.unwrap(),
+    ];
+    let [completed, revoked, killed] = &tasks;
+    second.complete(&completed.task.task).await.unwrap();
+    second
+        .revoke(Subject::Task(revoked.task.task.clone()))
+        .await
+        .unwrap();
+    second
+        .revoke(Subject::RevocationId(killed.record.revocation_id))
+        .await
+        .unwrap();
+    for ended in &tasks {
+        let refused = first.renew(&ended.task.task).await;
+        assert!(
+            matches!(refused, Err(BrokerError::TaskEnded(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_of_the_same_broker_that_comes_while_a_pass_is_recorded_holds_it_back() {
+    let world = World::of(1).await;
+    let small = &world.brokers[0];
+    // The revocation is appended first, though the mint decided before it.
+    let slow = Step {
+        yields_before: 3,
+        ..Step::default()
+    };
+    small.ledger.plan([slow]);
+    let (opened, revoked) = tokio::join!(small.open(), small.revoke(Subject::Agent(agent())));
+    revoked.unwrap();
+    assert!(
+        matches!(opened, Err(BrokerError::Suspended(_))),
+        "{opened:?}"
+    );
+    assert!(is_held_back(&world.events()));
+}
+
+#[tokio::test]
+async fn two_renewals_at_once_do_not_pass_the_limit_of_a_task() {
+    let world = World::of(1).await;
+    let small = &world.brokers[0];
+    let opened = small.open().await.unwrap();
+    let task = opened.task.task;
+    {
+        let mut state = small.state.write();
+        let live = state.tasks.get_mut(&task).unwrap();
+        live.tokens = vec![live.tokens[0].clone(); crate::domain::eligibility::MAX_PASSES - 1];
+    }
+    let slow = Step {
+        yields_before: 3,
+        ..Step::default()
+    };
+    small.ledger.plan([slow, slow]);
+    let (one, other) = tokio::join!(small.renew(&task), small.renew(&task));
+    let is_full =
+        |refused: &Result<_, BrokerError>| matches!(refused, Err(BrokerError::Conflict(_)));
+    // Whichever was recorded first.
+    let one_left = (one.is_ok() && is_full(&other)) || (is_full(&one) && other.is_ok());
+    assert!(one_left, "{one:?} {other:?}");
+    assert!(is_held_back(&world.events()));
+}
