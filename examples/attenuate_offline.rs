@@ -9,7 +9,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "an example speaks to whoever runs it"
+    reason = "an example prints to its user"
 )]
 
 use std::{error::Error, io, time::Duration};

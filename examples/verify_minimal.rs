@@ -9,7 +9,7 @@
 //!     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_ledger","arguments":{"year":2026}}}' < pass
 //! ```
 
-#![allow(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+#![allow(clippy::print_stdout, reason = "an example prints to its user")]
 
 use std::{env, error::Error, fs, io};
 

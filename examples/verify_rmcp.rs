@@ -8,7 +8,7 @@
 //!
 //! The server is in `support/ledger.rs`: two lines of it are hallpass.
 
-#![allow(clippy::print_stderr, reason = "an example speaks to whoever runs it")]
+#![allow(clippy::print_stderr, reason = "an example prints to its user")]
 
 #[path = "support/ledger.rs"]
 mod ledger;

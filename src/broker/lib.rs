@@ -34,7 +34,8 @@ pub mod policy;
 mod policy_store;
 mod registry;
 #[cfg(test)]
-mod tests;
+mod several;
+mod start_error;
 mod trail;
 
 pub use crate::{
@@ -48,6 +49,7 @@ pub use crate::{
             State,
             live_task::{LiveTask, TaskEnd},
         },
+        verified::VerifiedSteward,
     },
     error::{BrokerError, Missing, ObjectKind},
     feed::{
@@ -62,34 +64,37 @@ pub use crate::{
             Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
         },
         exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
-        issue::{Issuance, Issued, Limits},
+        issue::{Issuance, Limits},
+        pipeline::Issued,
         request::{IssueAgain, OpenTask},
         revoke_token::{GivenBack, PassOwner, TokenRevocations},
         task_clients::{OpenedForClient, TaskClient},
         tasks::{DelegationReport, DelegationView, ParentView, PassView, TaskView, Tasks},
     },
     keys::{
-        files::{KeyFileError, KeysAtRest},
+        error::KeyFileError,
+        files::KeysAtRest,
         keyring::{KeyView, KeyringError, Keys},
         protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
         store::KeyStore,
     },
-    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened, StartError},
-    options::Options,
+    open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened},
+    options::{Options, Retention},
     policy_store::{GrantWritten, Policies, PolicyView, RuleView},
     registry::{
-        agents::{AgentView, NewAgent, Registry, ServerView},
-        client_secrets::SecretView,
+        agents::{AgentView, NewAgent, ServerView},
         directory::{DirectoryError, Identity},
         dynamic_clients::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
         operators::{NewOperator, OperatorToken, Operators},
+        service::{Registry, SecretView},
         sign_in::SIGN_IN_LIVES,
-        stewards::{StewardView, VerifiedSteward},
+        stewards::StewardView,
     },
+    start_error::StartError,
     trail::{
         calls::{CallPage, CallView, Gap, Whose},
-        decisions::{DECISIONS_DIRECTORY, Decisions, DecisionsError, RecordedReports},
+        decisions::{DECISIONS_DIRECTORY, Decisions, RecordedReports},
+        error::DecisionsError,
         reports::History,
-        retention::Retention,
     },
 };

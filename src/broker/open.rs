@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    Broker, BrokerError, Caller, Codes, Consents, DECISIONS_DIRECTORY, Decisions, DirectoryError,
-    Exchanges, Feed, History, Issuance, KeyringError, Keys, Limits, NewOperator, Operators,
-    Options, Policies, Registry, Revocations, ServerVerifiers, Tasks, TokenRevocations,
+    Broker, BrokerError, Caller, Codes, Consents, DECISIONS_DIRECTORY, Decisions, Exchanges, Feed,
+    History, Issuance, Keys, Limits, NewOperator, Operators, Options, Policies, Registry,
+    Revocations, ServerVerifiers, StartError, Tasks, TokenRevocations,
     change::{Changes, Decided, View},
     disk::reserve::DiskReserve,
     domain::{
@@ -26,22 +26,16 @@ use crate::{
     },
     ledger::{
         Ledger,
-        file::{
-            Apply, FileLedger, Journal, OpenError, Options as JournalOptions, ReadError, Reader,
-        },
+        file::{Apply, FileLedger, Journal, Options as JournalOptions, ReadError, Reader},
         record::Head,
         tree::{TREE_DIRECTORY, Tree},
-        views::{Follower, Index, IndexError, Views},
+        views::{Follower, Index, Views},
     },
-    policy::{Finding, PolicyErrors},
+    policy::Finding,
     registry::directory::{Directory, SharedDirectory},
     trail::reports,
 };
-use hallpass_core::base::{
-    private_file,
-    secret_file::{SecretFileError, write_secret},
-    time::Clock,
-};
+use hallpass_core::base::{private_file, secret_file::write_secret, time::Clock};
 
 /// A started broker, and what its start found and did.
 #[derive(Debug)]
@@ -54,61 +48,6 @@ pub struct Opened {
     pub recovery: Vec<String>,
     /// What is odd about the policy but harmless.
     pub policy_warnings: Vec<Finding>,
-}
-
-/// Why a broker did not start. Nothing was changed, unless the text says so.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The journal.
-    #[error(transparent)]
-    Journal(#[from] OpenError),
-    /// The journal is sound and lacks a record that it is known to have had.
-    #[error(
-        "the journal ends with {found}, and once had {expected}: this is an older copy. Restore a newer one; where there is none, start without the expected head and revoke again what was revoked since"
-    )]
-    OlderCopy {
-        /// The record that it is known to have had.
-        expected: Head,
-        /// Its last record.
-        found: Head,
-    },
-    /// The journal is sound and another than the one that is expected.
-    #[error(
-        "the journal has another record where it once had {expected}: it is not the one that this head was noted from"
-    )]
-    OtherJournal {
-        /// The record that it is known to have had.
-        expected: Head,
-    },
-    /// The journal could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The index.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// A key.
-    #[error(transparent)]
-    Keys(#[from] KeyringError),
-    /// The directory of stewards.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// A secret file.
-    #[error(transparent)]
-    Secret(#[from] SecretFileError),
-    /// The policy.
-    #[error(transparent)]
-    Policy(#[from] PolicyErrors),
-    /// Something that the start had to record.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    /// A directory could not be made.
-    #[error("cannot make the directory `{}`: {source}", path.display())]
-    MakeDirectory {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 impl Broker {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use crate::{KeysAtRest, Retention, ledger::record::Head};
+use crate::{KeysAtRest, ledger::record::Head};
 use hallpass_core::base::ids::{AgentId, IssuerUri};
 
 /// How a broker is run.
@@ -51,6 +51,31 @@ impl Options {
             decisions_bytes: 1024 * 1024 * 1024,
             retention: Retention::default(),
             workloads: BTreeSet::new(),
+        }
+    }
+}
+
+/// How the journal is split, and which of its past is kept. By default all of it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// A segment that is longer than this many bytes is followed by a new one; one that begins with a snapshot of more
+    /// than 2 MiB only when it is four times as long as that, too.
+    pub segment_bytes: u64,
+    /// Segments whose last record is older than this are removed.
+    pub keep_for: Option<Duration>,
+    /// The oldest segments are removed until all that are left have at most so many bytes.
+    pub keep_bytes: Option<u64>,
+    /// What is removed is copied there first.
+    pub archive_dir: Option<PathBuf>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 16 * 1024 * 1024,
+            keep_for: None,
+            keep_bytes: None,
+            archive_dir: None,
         }
     }
 }

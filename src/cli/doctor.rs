@@ -224,7 +224,7 @@ async fn ready(client: &Client, config: Option<&Config>) -> Option<Check> {
             State::Failed,
             format!("{url} answered {}", answer.status()),
         )
-        .hint("the broker's log tells why; a journal that failed needs a restart"),
+        .hint("see the broker's log for the reason; after a journal failure, restart the broker"),
         Err(error) => Check::new(
             "readiness",
             State::Failed,

@@ -95,6 +95,6 @@ impl SecretPlace {
 pub(super) const SECRET: Told = Told {
     member: "client_secret",
     noun: "secret",
-    shown: "the secret is shown this once: give it to whom it is for and to nobody else",
+    shown: "the secret is shown only once: store it now, and give it to its owner only",
     lost: "the secret was made and is lost: add another, and remove it",
 };

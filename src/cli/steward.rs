@@ -50,7 +50,7 @@ Examples:
     List,
     /// Make a code with which a steward signs in once, where a program asks to act for them.
     #[command(
-        after_help = "The code is good once, for ten minutes, and replaces the one before it. Whoever has it can act as\nthat person: hand it to nobody else."
+        after_help = "The code is good once, for ten minutes, and replaces the one before it. It lets its holder act as\nthat person: give it to that person only."
     )]
     Code {
         /// A name, or a steward's id.

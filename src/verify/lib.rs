@@ -147,10 +147,7 @@ pub use verifier::{Pass, Verifier};
 /// The parts of a [`Manifest`].
 pub mod manifest {
     pub use hallpass_core::{
-        base::{
-            format::Format,
-            ids::{ServerName, ToolName},
-        },
+        base::ids::{ServerName, ToolName},
         token::{
             manifest::{Prompt, ResourceRoot, Tool},
             path::{Pointer, ResourceTree},

@@ -1,3 +1,4 @@
 //! Room on the disk.
 
+pub(crate) mod compact;
 pub(crate) mod reserve;

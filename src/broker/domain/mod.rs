@@ -11,4 +11,5 @@ pub(crate) mod one_time_secret;
 pub mod parent;
 pub mod state;
 pub mod subjects;
+pub(crate) mod verified;
 mod words;

@@ -144,7 +144,9 @@ impl Exchanges {
         agent: &AgentId,
     ) -> Result<(), ExchangeError> {
         if pass.agent() != agent {
-            return Err(ExchangeError::Subject("the actor token is somebody else's"));
+            return Err(ExchangeError::Subject(
+                "the actor token belongs to another agent",
+            ));
         }
         self.alive_at(pass, pass.pass.claims().audience.clone())
             .map(drop)

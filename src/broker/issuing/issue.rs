@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     BrokerError, Caller, IssueAgain, OpenTask,
     change::{Changes, Decided, Done, View, recorded},
-    domain::event::{LedgerEvent, TaskRecord, TokenRecord},
+    domain::event::{LedgerEvent, TaskRecord},
     issuing::{
         opening::{OpenedBy, Rights, Terms},
-        pipeline::{GrantedRequest, Mint, Minted, Refusal, Requested, Way},
+        pipeline::{GrantedRequest, Issued, Mint, Minted, Refusal, Requested, Way},
         request::{refuse_bad_details, refuse_bad_request},
     },
     keys::keyring::Keys,
@@ -16,26 +16,10 @@ use crate::{
     policy_store::Policies,
     registry::directory::SharedDirectory,
 };
-use hallpass_core::{
-    base::{
-        ids::{AgentId, IssuerUri, StewardId, TaskId},
-        time::Timestamp,
-    },
-    token::PassToken,
+use hallpass_core::base::{
+    ids::{AgentId, IssuerUri, StewardId, TaskId},
+    time::Timestamp,
 };
-
-/// A pass, handed out.
-#[derive(Debug)]
-pub struct Issued {
-    /// Its task.
-    pub task: TaskRecord,
-    /// What was recorded of it.
-    pub record: TokenRecord,
-    /// The pass.
-    pub token: PassToken,
-    /// What was asked for and left out, and why.
-    pub dropped: Vec<Reason>,
-}
 
 /// What passes and tasks may be at most, and which issuer they name.
 #[derive(Debug, Clone)]

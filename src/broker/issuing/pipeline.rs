@@ -13,13 +13,13 @@ use crate::{
         event::{AgentRecord, LedgerEvent, RecordedGrant, RecordedReason, TaskRecord, TokenRecord},
     },
     error::not_mintable,
-    issuing::{confine::confined, issue::Issued},
+    issuing::confine::confined,
     ledger::{Draft, Receipt},
     policy::{Behalf, Catalogue, Decision, Granted, PolicySet, Question, Reason},
 };
 use hallpass_core::{
     base::{digest::Digest, ids::IssuerUri, time::Timestamp},
-    token::{PassContent, RootKey, mint},
+    token::{PassContent, PassToken, RootKey, mint},
 };
 
 /// A pass that is asked for.
@@ -66,6 +66,19 @@ pub(crate) struct Minted {
     draft: Draft,
     pub(crate) record: TokenRecord,
     pub(crate) granted: Granted,
+}
+
+/// A pass, handed out.
+#[derive(Debug)]
+pub struct Issued {
+    /// Its task.
+    pub task: TaskRecord,
+    /// What was recorded of it.
+    pub record: TokenRecord,
+    /// The pass.
+    pub token: PassToken,
+    /// What was asked for and left out, and why.
+    pub dropped: Vec<Reason>,
 }
 
 /// A request that was refused, wherever on the way.

@@ -10,7 +10,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    KeyProtection, ProtectionError,
+    KeyFileError, KeyProtection, ProtectionError,
     keys::{protection::is_sealed, store::KeyStore},
 };
 use hallpass_core::base::{
@@ -30,31 +30,6 @@ pub enum KeysAtRest {
     Sealing(Arc<KeyProtection>),
     /// Readable from now on; both forms are read. For [`Keys::rewrite_key_files`](crate::Keys::rewrite_key_files).
     Unsealing(Arc<KeyProtection>),
-}
-
-/// A key file that could not be read, written or used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// The file.
-    #[error(transparent)]
-    File(#[from] SecretFileError),
-    /// Its content.
-    #[error("`{}` is not a private key file (a JWK with kty, crv, x and d)", .0.display())]
-    Content(PathBuf),
-    /// It is encrypted, and nothing was given to decrypt it with.
-    #[error("`{}` is encrypted: name the file with the passphrase in `keys.passphrase_file`, or set HALLPASS_KEY_ENCRYPTION_KEY", .0.display())]
-    Sealed(PathBuf),
-    /// It is not encrypted, though key files should be.
-    #[error("`{}` is not encrypted, though key files are to be: if you put it there, run `hallpass keys encrypt`", .0.display())]
-    NotSealed(PathBuf),
-    /// It was not encrypted or decrypted.
-    #[error("`{}`: {error}", path.display())]
-    Protection {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: ProtectionError,
-    },
 }
 
 /// The directory of key files.

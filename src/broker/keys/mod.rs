@@ -1,5 +1,6 @@
 //! The broker's signing keys, and their files.
 
+pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod keyring;
 pub(crate) mod protection;

@@ -15,7 +15,7 @@ use crate::{
     ledger::{
         AppendError, Appending, Ledger, Position, ReadRecords, Receipt,
         file::{Apply, JournalError, ReadError},
-        record::{Head, Place, Record},
+        record::{Head, LinePlace, Record},
     },
 };
 use hallpass_core::base::digest::Digest;
@@ -135,7 +135,7 @@ impl MemoryLedger {
                     sequence: head.sequence,
                     prev: last.hash,
                     hash: head.hash,
-                    place: Place::default(),
+                    place: LinePlace::default(),
                     entry,
                 },
                 by: self.by,

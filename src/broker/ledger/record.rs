@@ -15,7 +15,7 @@ pub struct Record<E = LedgerEvent> {
     /// Its own hash.
     pub hash: Digest,
     /// Where the ledger keeps it: for the ledger alone to read.
-    pub place: Place,
+    pub place: LinePlace,
     /// What it says.
     pub entry: Entry<E>,
 }
@@ -75,7 +75,7 @@ impl fmt::Display for Head {
 
 /// Where a line stands: the number of its segment and its first byte's offset in that file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Place {
+pub struct LinePlace {
     /// The segment's number, counted from 1.
     pub segment: u32,
     /// The offset in bytes.

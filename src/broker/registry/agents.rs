@@ -6,16 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, Caller, ObjectKind, OneTimeSecret, SecretView, State,
-    change::{Changes, Decided, View},
+    BrokerError, Caller, ObjectKind, OneTimeSecret, Registry, SecretView, State,
+    change::{Decided, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
         event::{AgentRecord, LedgerEvent, Subject},
     },
     issuing::request::refuse_bad_details,
     policy::Catalogue,
-    policy_store::Policies,
-    registry::{directory::SharedDirectory, stewards::NewStewards},
+    registry::service::NewStewards,
 };
 use hallpass_core::{
     base::{
@@ -89,16 +88,6 @@ pub struct ServerView {
     pub secrets: Vec<SecretView>,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
-}
-
-/// Agents, their secrets, servers, stewards and clients.
-#[derive(Debug)]
-pub struct Registry {
-    pub(crate) changes: Arc<Changes>,
-    pub(crate) directory: Arc<SharedDirectory>,
-    pub(crate) policy: Arc<Policies>,
-    /// The agents that a trusted platform proves to be its workloads: they need no key or secret.
-    pub(crate) workloads: BTreeSet<AgentId>,
 }
 
 /// What an agent was before a change, and what it gets with it.

@@ -1,6 +1,5 @@
 //! Clients: agents that prove themselves with a secret, for programs that know OAuth and no keys.
 
-use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::{
@@ -16,25 +15,6 @@ use hallpass_core::base::{
     ids::AgentId,
     time::Timestamp,
 };
-
-/// A secret of an agent or a server, as shown to operators.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct SecretView {
-    /// What to remove it by.
-    pub secret_id: SecretId,
-    /// When it was added.
-    pub added_at: Timestamp,
-}
-
-impl SecretView {
-    pub(crate) fn of(secret: &ClientSecret) -> Self {
-        Self {
-            secret_id: secret.id(),
-            added_at: secret.added_at,
-        }
-    }
-}
 
 impl Registry {
     /// Gives an agent another secret; the old one stays good until it is removed.

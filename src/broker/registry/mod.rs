@@ -6,5 +6,6 @@ pub(crate) mod directory;
 pub(crate) mod dynamic_clients;
 pub(crate) mod operators;
 pub(crate) mod server_secrets;
+pub(crate) mod service;
 pub(crate) mod sign_in;
 pub(crate) mod stewards;

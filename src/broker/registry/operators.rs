@@ -152,7 +152,7 @@ fn refuse_bad_operator(state: &State, new: &NewOperator) -> Result<(), BrokerErr
     if new.roles.contains(&Role::Verifier) == new.servers.is_empty() {
         return Err(BrokerError::invalid(
             "servers",
-            "name the servers whose feed a verifier follows; nobody else has any",
+            "name the servers whose feed a verifier follows; other roles have none",
         ));
     }
     if new.ttl < MIN_OPERATOR_TTL || new.ttl > MAX_OPERATOR_TTL {

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BrokerError, Caller, DirectoryError, Identity, ObjectKind, Registry,
+    BrokerError, Caller, DirectoryError, Identity, ObjectKind, Registry, VerifiedSteward,
     change::{Decided, Turn, View},
     domain::event::{LedgerEvent, Subject, VerifiedBy},
     error::files,
     identity::issuer::Person,
     policy::Reason,
+    registry::service::NewStewards,
 };
 use hallpass_core::base::{ReasonCode, ids::StewardId};
 
@@ -29,26 +30,6 @@ pub struct StewardView {
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
 }
-
-/// A steward who proved to be that person, through an issuer that is trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedSteward {
-    pub(crate) steward: StewardId,
-    pub(crate) by: VerifiedBy,
-}
-
-impl VerifiedSteward {
-    /// Who.
-    #[must_use]
-    pub const fn steward(&self) -> &StewardId {
-        &self.steward
-    }
-}
-
-/// Stewards that were given a name in the directory and are not recorded yet: a decision that is made again finds the
-/// same.
-#[derive(Default)]
-pub(crate) struct NewStewards(Option<StewardId>);
 
 impl Registry {
     /// Registers a steward under a name, or finds the one who has it, and links the identity to it if one

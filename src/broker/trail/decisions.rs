@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    BrokerError, Caller,
+    BrokerError, Caller, DecisionsError,
     change::Changes,
-    disk::reserve::DiskReserve,
+    disk::{compact::compact, reserve::DiskReserve},
     domain::{decision::DecisionEvent, event::Entry},
     ledger::{
         Ledger as _, Position,
@@ -21,7 +21,7 @@ use crate::{
         record::Record,
         views::{Index, Views},
     },
-    trail::{lookup::Records, retention::compact},
+    trail::lookup::Records,
 };
 use hallpass_core::{
     base::{digest::Digest, time::Timestamp},
@@ -30,23 +30,6 @@ use hallpass_core::{
 
 /// The chain's directory inside the data directory; it holds a journal and an index of its own.
 pub const DECISIONS_DIRECTORY: &str = "decisions";
-
-/// Why the chain of decisions did not take or give something.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecisionsError {
-    /// So many batches wait that another one would only wait longer.
-    #[error("too many batches of reports wait to be recorded")]
-    Busy,
-    /// It was not opened, or cannot be written or read.
-    #[error("the chain of decisions cannot be used: {0}")]
-    Unusable(Arc<str>),
-}
-
-impl DecisionsError {
-    fn unusable(error: impl std::fmt::Display) -> Self {
-        Self::Unusable(error.to_string().into())
-    }
-}
 
 /// What was done with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,44 +1,14 @@
 //! Which of the past is kept: old segments of the journal go to the archive, or go.
 
-use std::{path::PathBuf, time::Duration};
-
 use crate::{
-    BrokerError,
+    BrokerError, Retention,
     broker::Broker,
-    disk::reserve::DiskReserve,
+    disk::compact::compact,
     domain::state::KEEP_ENDED_TASKS,
     error::{files, trail},
-    ledger::{
-        file::{Keep, RetireError},
-        views::{IndexError, Indexed, Views},
-    },
+    ledger::file::{Keep, RetireError},
 };
 use hallpass_core::base::ids::TaskId;
-
-/// How the journal is split, and which of its past is kept. By default all of it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retention {
-    /// A segment that is longer than this many bytes is followed by a new one; one that begins with a snapshot of more
-    /// than 2 MiB only when it is four times as long as that, too.
-    pub segment_bytes: u64,
-    /// Segments whose last record is older than this are removed.
-    pub keep_for: Option<Duration>,
-    /// The oldest segments are removed until all that are left have at most so many bytes.
-    pub keep_bytes: Option<u64>,
-    /// What is removed is copied there first.
-    pub archive_dir: Option<PathBuf>,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 16 * 1024 * 1024,
-            keep_for: None,
-            keep_bytes: None,
-            archive_dir: None,
-        }
-    }
-}
 
 impl Broker {
     /// Removes what is not to be kept any longer, from journal and index. Blocks on the disk.
@@ -86,21 +56,4 @@ impl Broker {
         self.views.prune(&live).map_err(trail)?;
         compact(&self.views, self.changes.reserve()).map_err(trail)
     }
-}
-
-/// Gives back what an index has grown by for nothing, when there is room for the copy.
-pub(crate) fn compact<E: Indexed>(
-    views: &Views<E>,
-    reserve: &DiskReserve,
-) -> Result<(), IndexError> {
-    views.compact(&|bytes| {
-        let has_room = reserve.has_room_for(bytes);
-        if !has_room {
-            tracing::warn!(
-                bytes,
-                "an index has grown to a multiple of what it holds, and a copy of it has no room"
-            );
-        }
-        has_room
-    })
 }

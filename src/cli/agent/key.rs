@@ -80,7 +80,7 @@ impl KeySource {
     pub(super) fn tell(&self, output: Output) {
         if let Some(path) = &self.key_out {
             output.note(&format!(
-                "the private key is in `{}` (mode 0600): give it to the agent and to nobody else",
+                "the private key is in `{}` (mode 0600): give it to the agent only",
                 path.display()
             ));
         }

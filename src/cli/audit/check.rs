@@ -181,7 +181,7 @@ pub(super) fn export_fields(summary: &Summary) -> Vec<(&'static str, String)> {
         Signature::None => {
             return vec![(
                 "signed",
-                "no: whoever can write the file can write another sound one".to_owned(),
+                "no: a process that can write the file can write another sound one".to_owned(),
             )];
         }
         Signature::Unanchored(export) => (UNANCHORED, export),
@@ -341,6 +341,6 @@ fn read_head(
 /// How every record begins.
 const RECORD: &[u8] = b"{\"seq\":";
 
-const UNANCHORED: &str = "by a key that nobody vouches for: say --key";
+const UNANCHORED: &str = "by a key that is not pinned: give --key";
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 const MAX_KEY_BYTES: usize = 1024 * 1024;

@@ -26,7 +26,7 @@ pub(super) fn inspect(given: &str, output: Output) -> Result<(), CliError> {
         document.insert("verified".to_owned(), json!(false));
     }
     output.note(
-        "unverified: anybody can write a token that says this; `hallpass token verify` checks one",
+        "unverified: any program can write a token that says this; check it with `hallpass token verify`",
     );
     output.show(&document, View::Fields(summary_fields(&summary)))
 }
@@ -47,7 +47,7 @@ fn summary_fields(summary: &Summary) -> Vec<(&'static str, String)> {
                     claims
                         .holder
                         .clone()
-                        .unwrap_or_else(|| "no key: whoever has it can use it".to_owned()),
+                        .unwrap_or_else(|| "no key: any holder can use it".to_owned()),
                 ),
             ]);
             fields.extend(under("gives", claims.rights.clone()));

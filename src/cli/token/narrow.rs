@@ -71,7 +71,7 @@ impl Attenuate {
             narrowed.blocks.iter().map(ToString::to_string).collect(),
         ));
         output.note(
-            "whoever gets this can do no more than it says; revoke its last id to end it alone",
+            "the holder of this token can do no more than it says; revoke its last id to end it alone",
         );
         output.show(
             &json!({"token": narrowed.token.expose(), "revocation_ids": narrowed.blocks}),

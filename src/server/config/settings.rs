@@ -107,7 +107,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: Fallback::Value("false"),
         flag: Some("--dangerous-plain-http"),
-        about: "Listen beyond loopback without TLS. Passes and assertions then cross the network in clear, unless a proxy in front of it speaks TLS and nobody else can reach it.",
+        about: "Listen beyond loopback without TLS. Passes and assertions then cross the network in clear, unless a proxy in front of it terminates TLS and only that proxy can reach it.",
     },
     Setting {
         key: "drain_timeout",
@@ -280,7 +280,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Fallback::Unset("no limit"),
         flag: None,
-        about: "The oldest files of the journal are removed until those that are left have at most so many bytes. What is younger than an hour stays all the same.",
+        about: "The oldest files of the journal are removed until the rest has at most this many bytes. Files younger than an hour are always kept.",
     },
     Setting {
         key: "journal.archive_dir",
@@ -311,7 +311,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: Fallback::Value("false"),
         flag: None,
-        about: "Clients may register themselves (RFC 7591): anybody who reaches the broker may then have people asked for consent in whatever name. A thousand at most wait for a first consent, for a day each. They are agents in the group `registered-clients`.",
+        about: "Clients may register themselves (RFC 7591): any caller that reaches the broker can then ask people for consent under any name. A thousand at most wait for a first consent, for a day each. They are agents in the group `registered-clients`.",
     },
     Setting {
         key: "oauth.dangerous_fetch_loopback",

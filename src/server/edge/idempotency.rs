@@ -164,7 +164,10 @@ async fn refuse_known(app: &App, digest: Digest) -> Result<(), Problem> {
     let broker = Arc::clone(&app.broker);
     let found = tokio::task::spawn_blocking(move || broker.views().idempotency(&digest)).await;
     let failed = |inside: String| {
-        Problem::unavailable("whether this was done before cannot be told now", inside)
+        Problem::unavailable(
+            "it cannot be determined now whether this was done before",
+            inside,
+        )
     };
     let found = found
         .map_err(|error| failed(error.to_string()))?

@@ -141,7 +141,7 @@ impl Problem {
     }
 
     pub(crate) fn internal(inside: impl Into<String>) -> Self {
-        let detail = "a fault of the broker: its log tells more under this request id";
+        let detail = "an internal error of the broker: see its log for this request id";
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             ReasonCode::Internal,

@@ -62,7 +62,7 @@ pub(crate) async fn revoke(
         GivenBack::NotYours => {
             return Err(Problem::oauth(
                 OAuthError::InvalidGrant,
-                "the token was issued to somebody else",
+                "the token was issued to another client",
             ));
         }
     }

@@ -10,7 +10,7 @@ use hallpass_broker::{
     },
     ledger::{
         audit::{self, AccessRow, AuditEvent, Reach, Refusals},
-        file::{Place, Record},
+        file::{LinePlace, Record},
     },
 };
 use hallpass_core::base::{ReasonCode, time::Timestamp};
@@ -29,7 +29,7 @@ fn record(sequence: u64, second: u64, mut entry: Entry) -> Record {
         sequence,
         prev,
         hash,
-        place: Place {
+        place: LinePlace {
             segment: 1,
             offset: 0,
         },

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::FileExt as _};
 
 use hallpass_broker::ledger::{
-    file::{Head, Place, Record},
+    file::{Head, LinePlace, Record},
     tree::{Frontier, PIECE, ProofError, SavedTree, TREE_DIRECTORY, Tree, TreeError},
 };
 use hallpass_core::base::digest::Digest;
@@ -18,7 +18,7 @@ fn records(numbers: std::ops::RangeInclusive<u64>) -> Vec<Record> {
         sequence,
         prev: Digest::ZERO,
         hash: hash(sequence),
-        place: Place {
+        place: LinePlace {
             segment: 1,
             offset: 0,
         },

@@ -552,13 +552,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
         let client = ("client_id", id);
         let browser = Browser::new(&house);
         let asked = query(&[client]);
-        assert!(
-            browser
-                .open(&asked)
-                .await
-                .html
-                .contains("nobody has checked")
-        );
+        assert!(browser.open(&asked).await.html.contains("is not verified"));
         let code = browser.allow(&asked, "bob").await.told()["code"].clone();
         let secret = made["client_secret"]
             .as_str()

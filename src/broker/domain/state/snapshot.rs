@@ -251,7 +251,7 @@ mod tests {
             n().prop_map(|n| json!({"type": "operator_removed", "operator": format!("op{n}")})),
             n().prop_map(|n| json!({"type": "steward_added", "steward": id("stw", n)})),
             (n(), n(), any::<bool>()).prop_map(move |(agent, steward, has_key)| json!({"type": "agent_set", "agent": {
-                "agent": format!("bot{agent}"), "steward": id("stw", steward), "registered_at": at(0),
+                "agent": format!("bot{agent}"), "steward": id("stw", steward), "groups": [], "registered_at": at(0),
                 "keys": if has_key { vec![jwk.clone()] } else { Vec::new() },
             }})),
             n().prop_map(|n| json!({"type": "agent_removed", "agent": format!("bot{n}")})),
@@ -263,11 +263,12 @@ mod tests {
                 "secrets": [{"digest": Digest::ZERO, "added_at": at(n)}]})),
             (n(), n(), n(), second()).prop_map(|(task, agent, steward, ends_at)| json!({"type": "task_opened", "task": {
                 "task": id("tsk", task), "agent": format!("bot{agent}"), "steward": id("stw", steward), "purpose": "count",
-                "opened_at": at(0), "ends_at": ends_at, "asked": [], "context": {"ticket": {"a": [1, "b", null]}},
+                "opened_at": at(0), "ends_at": ends_at, "asked": [],
+                "allow_partial": false, "context": {"ticket": {"a": [1, "b", null]}},
             }})),
             (n(), n(), n(), second()).prop_map(|(task, parent, of, ends_at)| json!({"type": "task_opened", "task": {
                 "task": id("tsk", task), "agent": "bot0", "steward": id("stw", 0), "purpose": "help", "opened_at": at(0),
-                "ends_at": ends_at, "asked": [], "client_secret": {"digest": Digest::ZERO, "added_at": at(0)}, "parent": {
+                "ends_at": ends_at, "asked": [], "allow_partial": false, "client_secret": {"digest": Digest::ZERO, "added_at": at(0)}, "parent": {
                     "task": id("tsk", parent), "agent": format!("bot{of}"), "steward": id("stw", of), "key": of + 1,
                     "blocks": [block(parent), block(of)], "limits": [],
                 },

@@ -16,7 +16,7 @@ use crate::{
             Anchor, ExportStatement, KeptError, Signed, Signer, TreeHead, VerifyError,
             either::EitherEvent,
         },
-        file::{Chain, Damage, Flaw, Head, Line, Lines, Place, Record, segments_of},
+        file::{Chain, Damage, Flaw, Head, Line, LinePlace, Lines, Record, segments_of},
         tree::merkle::{Frontier, Inclusion},
     },
 };
@@ -469,7 +469,7 @@ pub(super) fn record_hash(line: &[u8]) -> Result<(u64, Digest), Flaw> {
     let sequence = claimed_sequence(line).unwrap_or(1);
     let mut chain = Chain::<EitherEvent>::from_middle(
         sequence,
-        Place {
+        LinePlace {
             segment: 1,
             offset: 0,
         },

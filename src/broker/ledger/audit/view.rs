@@ -288,7 +288,7 @@ fn explain(event: &LedgerEvent) -> (&'static str, String) {
             let known = registered.as_ref().map(|agent| {
                 format!(
                     " to {}, with a key that is registered to agent {agent}",
-                    delegate.as_deref().unwrap_or("somebody")
+                    delegate.as_deref().unwrap_or("an unnamed delegate")
                 )
             });
             let to = known.or(asserted).unwrap_or_default();

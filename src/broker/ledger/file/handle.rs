@@ -1,6 +1,6 @@
 //! The journal as a [`Ledger`], and what is kept of it.
 
-use std::{future::Future, path::PathBuf, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin};
 
 use tokio::sync::watch;
 
@@ -8,7 +8,8 @@ use crate::{
     domain::event::{ChainEvent, Entry, LedgerEvent},
     ledger::{
         file::{
-            Apply, Journal, JournalError, OpenError, ReadError, Recovered, ShortenError, retention,
+            Apply, Journal, JournalError, Keep, OpenError, ReadError, Recovered, ShortenError,
+            retention,
         },
         record::{Head, Record},
         seam::{AppendError, Appending, Ledger, Position, ReadRecords},
@@ -21,19 +22,6 @@ use hallpass_core::base::time::Timestamp;
 pub struct FileLedger<E: ChainEvent = LedgerEvent> {
     journal: Journal<E>,
     applied: watch::Sender<Position>,
-}
-
-/// Which of the past is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Keep {
-    /// What is older than this may go.
-    pub for_at_most: Option<Duration>,
-    /// The oldest may go until all that is left has at most so many bytes.
-    pub bytes: Option<u64>,
-    /// What is not older than this stays in any case.
-    pub for_at_least: Duration,
-    /// What goes is copied there first.
-    pub archive: Option<PathBuf>,
 }
 
 impl<E: ChainEvent> FileLedger<E> {

@@ -8,7 +8,7 @@ use crate::{
     domain::event::{ChainEvent, Entry, LedgerEvent},
     ledger::{
         file::error::{Damage, Flaw, JournalError, MAX_ENTRY_BYTES},
-        record::{Head, Place, Record},
+        record::{Head, LinePlace, Record},
     },
 };
 use hallpass_core::base::{digest::Digest, json};
@@ -59,7 +59,7 @@ impl Body {
 #[derive(Debug, Clone)]
 pub struct Chain<E = LedgerEvent> {
     head: Head,
-    next: Place,
+    next: LinePlace,
     line: u64,
     known: Known,
     events: PhantomData<fn() -> E>,
@@ -82,7 +82,7 @@ impl<E: ChainEvent> Chain<E> {
     pub const fn genesis() -> Self {
         Self {
             head: Head::GENESIS,
-            next: Place {
+            next: LinePlace {
                 segment: 1,
                 offset: 0,
             },
@@ -98,7 +98,7 @@ impl<E: ChainEvent> Chain<E> {
     pub const fn oldest(segment: u32) -> Self {
         Self {
             head: Head::GENESIS,
-            next: Place { segment, offset: 0 },
+            next: LinePlace { segment, offset: 0 },
             line: 1,
             known: Known::Nothing,
             events: PhantomData,
@@ -108,7 +108,7 @@ impl<E: ChainEvent> Chain<E> {
     /// A chain that is read from the middle, beginning with record `sequence` at `place`, in a segment
     /// whose first record is `first`.
     #[must_use]
-    pub const fn from_middle(sequence: u64, place: Place, first: u64) -> Self {
+    pub const fn from_middle(sequence: u64, place: LinePlace, first: u64) -> Self {
         let head = Head {
             sequence: sequence.saturating_sub(1),
             hash: Digest::ZERO,
@@ -129,7 +129,7 @@ impl<E: ChainEvent> Chain<E> {
 
     /// Goes on with the next segment, from its first byte.
     pub fn begin_segment(&mut self) {
-        self.next = Place {
+        self.next = LinePlace {
             segment: self.next.segment.saturating_add(1),
             offset: 0,
         };
@@ -144,7 +144,7 @@ impl<E: ChainEvent> Chain<E> {
 
     /// Where the next line begins.
     #[must_use]
-    pub const fn next_place(&self) -> Place {
+    pub const fn next_place(&self) -> LinePlace {
         self.next
     }
 

@@ -54,15 +54,15 @@ mod roll;
 mod snapshot;
 mod writer;
 
-pub use crate::ledger::record::{Head, HeadError, Place, Record};
+pub use crate::ledger::record::{Head, HeadError, LinePlace, Record};
 pub use error::{Damage, Flaw, JournalError, MAX_ENTRY_BYTES, OpenError, ReadError};
 pub use files::{LOCK_FILE, segment_name, segment_number, segments_of};
-pub use handle::{FileLedger, Keep, RetireError};
+pub use handle::{FileLedger, RetireError};
 pub use line::Chain;
 pub use lines::{Line, Lines};
 pub use open::{DIRECTORY, Options, Recovered, Recovery, Restore, Torn};
 pub use read::{Reader, Records, Segment};
-pub use retention::ShortenError;
+pub use retention::{Keep, ShortenError};
 pub use snapshot::{Snapshot, SnapshotError, TakeSnapshot};
 pub use writer::{Apply, Storage};
 

@@ -17,7 +17,7 @@ use crate::{
             error::{Flaw, JournalError, ReadError},
             files,
         },
-        record::{Head, Place, Record},
+        record::{Head, LinePlace, Record},
     },
 };
 
@@ -108,7 +108,7 @@ impl<E: ChainEvent> Reader<E> {
     /// # Errors
     ///
     /// When another record or none stands there, or its segment is not kept any more.
-    pub fn read_at(&self, sequence: u64, place: Place) -> Result<Record<E>, ReadError> {
+    pub fn read_at(&self, sequence: u64, place: LinePlace) -> Result<Record<E>, ReadError> {
         let mut records = self.records_at(sequence, place)?;
         let missing = records.chain.damage(Flaw::NotARecord);
         let path = self.path(place.segment);
@@ -127,7 +127,11 @@ impl<E: ChainEvent> Reader<E> {
     ///
     /// When the file cannot be opened. The iterator ends with the first record that is not right, or that
     /// is removed meanwhile.
-    pub fn read_from(&self, sequence: u64, place: Option<Place>) -> Result<Records<E>, ReadError> {
+    pub fn read_from(
+        &self,
+        sequence: u64,
+        place: Option<LinePlace>,
+    ) -> Result<Records<E>, ReadError> {
         if let Some(place) = place {
             return self.records_at(sequence, place);
         }
@@ -142,7 +146,7 @@ impl<E: ChainEvent> Reader<E> {
         });
         let mut records = self.records_at(
             begin.first,
-            Place {
+            LinePlace {
                 segment: begin.number,
                 offset: 0,
             },
@@ -151,7 +155,7 @@ impl<E: ChainEvent> Reader<E> {
         Ok(records)
     }
 
-    fn records_at(&self, sequence: u64, place: Place) -> Result<Records<E>, ReadError> {
+    fn records_at(&self, sequence: u64, place: LinePlace) -> Result<Records<E>, ReadError> {
         let (end, segment) = {
             let durable = self.shared.lock();
             (
@@ -187,8 +191,8 @@ impl<E: ChainEvent> Reader<E> {
 
     fn open(
         &self,
-        place: Place,
-        end: Place,
+        place: LinePlace,
+        end: LinePlace,
         sequence: u64,
     ) -> Result<Lines<BufReader<io::Take<File>>>, ReadError> {
         let path = self.path(place.segment);
@@ -228,7 +232,7 @@ impl<E: ChainEvent> Reader<E> {
 #[derive(Debug)]
 pub struct Records<E = LedgerEvent> {
     reader: Reader<E>,
-    end: Place,
+    end: LinePlace,
     lines: Lines<BufReader<io::Take<File>>>,
     chain: Chain<E>,
     first: u64,
@@ -295,7 +299,7 @@ pub(super) struct Durable {
     /// The last record.
     pub(super) head: Head,
     /// Where its line ends.
-    pub(super) end: Place,
+    pub(super) end: LinePlace,
     /// The segments that are kept, oldest first.
     pub(super) segments: Vec<Segment>,
     /// The segment that a start could begin with even if the newest snapshot were lost: those before it may go.
@@ -322,13 +326,13 @@ impl Shared {
         self.lock().clone()
     }
 
-    pub(super) fn set_durable(&self, head: Head, end: Place) {
+    pub(super) fn set_durable(&self, head: Head, end: LinePlace) {
         let mut durable = self.lock();
         (durable.head, durable.end) = (head, end);
     }
 
     /// Goes on with the segment that begins with `head`.
-    pub(super) fn begin_segment(&self, head: Head, end: Place, restorable: u32) {
+    pub(super) fn begin_segment(&self, head: Head, end: LinePlace, restorable: u32) {
         let mut durable = self.lock();
         (durable.head, durable.end, durable.restorable) = (head, end, restorable);
         durable.segments.push(Segment {

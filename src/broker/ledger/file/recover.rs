@@ -17,7 +17,7 @@ use crate::{
             files::{self, MARKER, MARKER_CONTENT, mark},
             read::{Durable, Shared},
         },
-        record::{Head, Place},
+        record::{Head, LinePlace},
     },
 };
 use hallpass_core::base::{digest::Digest, time::Timestamp};
@@ -314,7 +314,7 @@ struct Read {
     head: Head,
     segments: Vec<Segment>,
     /// Where each segment ends, a torn tail left out.
-    ends: Vec<Place>,
+    ends: Vec<LinePlace>,
     torn_bytes: u64,
     replayed_from: u64,
     last_at: Timestamp,
@@ -333,8 +333,8 @@ impl Read {
         }
     }
 
-    fn end(&self) -> Place {
-        self.ends.last().copied().unwrap_or(Place {
+    fn end(&self) -> LinePlace {
+        self.ends.last().copied().unwrap_or(LinePlace {
             segment: 1,
             offset: 0,
         })
@@ -344,7 +344,7 @@ impl Read {
         if self.torn_bytes == 0 {
             return Ok(None);
         }
-        let Place { segment, offset } = self.end();
+        let LinePlace { segment, offset } = self.end();
         let path = found.path(segment);
         let next = self.head.sequence.saturating_add(1);
         let kept_at = files::cut_tail(&path, &mut files::open_segment(&path)?, offset, next)?;
@@ -358,7 +358,7 @@ impl Read {
 
     /// Removes a segment that never got its first record: it is begun again when it is needed.
     fn drop_unbegun_segment(&mut self, found: &Found) -> Result<Option<u32>, OpenError> {
-        let Place { segment, offset } = self.end();
+        let LinePlace { segment, offset } = self.end();
         let is_unbegun = segment > found.oldest() && offset == 0;
         if is_unbegun {
             self.segments.pop();

@@ -1,13 +1,28 @@
 //! Which segments are kept, by their age and length.
 
+use std::{path::PathBuf, time::Duration};
+
 use crate::{
     domain::event::ChainEvent,
     ledger::{
-        file::{Keep, OpenError, ReadError, Reader, retire},
-        record::{Place, Record},
+        file::{OpenError, ReadError, Reader, retire},
+        record::{LinePlace, Record},
     },
 };
 use hallpass_core::base::time::Timestamp;
+
+/// Which of the past is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// What is older than this may go.
+    pub for_at_most: Option<Duration>,
+    /// The oldest may go until all that is left has at most so many bytes.
+    pub bytes: Option<u64>,
+    /// What is not older than this stays in any case.
+    pub for_at_least: Duration,
+    /// What goes is copied there first.
+    pub archive: Option<PathBuf>,
+}
 
 /// The first segment that `keep` keeps at `now`.
 pub(super) fn kept_from<E: ChainEvent>(
@@ -19,7 +34,7 @@ pub(super) fn kept_from<E: ChainEvent>(
     let mut bytes = reader.total_bytes();
     for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
         // A segment begins when the one before it ends.
-        let begins = Place {
+        let begins = LinePlace {
             segment: next.number,
             offset: 0,
         };

@@ -27,7 +27,7 @@ use crate::{
             roll,
         },
         receipt::Receipt,
-        record::{Head, Place, Record},
+        record::{Head, LinePlace, Record},
     },
 };
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
@@ -147,7 +147,7 @@ struct Writers<E> {
 /// The end of the chain as it was encoded; some of it may not be durable yet.
 struct Gather {
     head: Head,
-    next: Place,
+    next: LinePlace,
     last_at: Timestamp,
     /// At this length of the segment a new one is begun.
     roll_at: u64,
@@ -165,7 +165,7 @@ struct Batch<E> {
     records: Vec<Record<E>>,
     calls: Vec<Pending>,
     /// Where the segment ends with it.
-    end: Place,
+    end: LinePlace,
 }
 
 impl<E> Default for Batch<E> {
@@ -174,7 +174,7 @@ impl<E> Default for Batch<E> {
             bytes: Vec::new(),
             records: Vec::new(),
             calls: Vec::new(),
-            end: Place::default(),
+            end: LinePlace::default(),
         }
     }
 }
@@ -352,7 +352,7 @@ impl<E: ChainEvent> Writers<E> {
             self.segment_bytes
         };
         (gather.next, gather.roll_at) = (
-            Place {
+            LinePlace {
                 segment: number,
                 offset: 0,
             },

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::ledger::{
-    record::{Head, Place, Record},
+    record::{Head, LinePlace, Record},
     views::{keys, values},
 };
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
@@ -48,7 +48,7 @@ impl Chunk {
 
     /// Whether a record that stands at `place` belongs to the next one. Where chunks end follows from the journal
     /// alone, so that equal journals have equal indexes.
-    pub(super) const fn is_closed_to(&self, place: Place) -> bool {
+    pub(super) const fn is_closed_to(&self, place: LinePlace) -> bool {
         let length = self
             .last
             .sequence

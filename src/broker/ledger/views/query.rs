@@ -7,7 +7,7 @@ use std::{
 
 use crate::ledger::{
     file::{ReadError, Reader},
-    record::{Place, Record},
+    record::{LinePlace, Record},
     views::{
         Index, IndexError,
         indexed::Indexed,
@@ -80,7 +80,7 @@ impl<E: Indexed> Index<E> {
     /// # Errors
     ///
     /// When the index is damaged or fails.
-    pub fn place(&self, sequence: u64) -> Result<Option<Place>, IndexError> {
+    pub fn place(&self, sequence: u64) -> Result<Option<LinePlace>, IndexError> {
         Ok(self.reading().located(sequence)?.map(|(place, _)| place))
     }
 

@@ -8,7 +8,7 @@ use std::{
 use sled::IVec;
 
 use crate::ledger::{
-    record::Place,
+    record::LinePlace,
     views::{Index, IndexError, chunk::Chunk, indexed::Indexed, keys, values, window::Order},
 };
 use hallpass_core::base::time::Timestamp;
@@ -63,7 +63,10 @@ impl Reading {
     }
 
     /// Where record `sequence` stands and when it was decided; `None` when it is not kept, or not there yet.
-    pub(super) fn located(&self, sequence: u64) -> Result<Option<(Place, Timestamp)>, IndexError> {
+    pub(super) fn located(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<(LinePlace, Timestamp)>, IndexError> {
         if sequence < self.kept_from {
             return Ok(None);
         }
@@ -82,7 +85,7 @@ impl Reading {
     pub(super) fn records_of(
         &self,
         chunk: u64,
-    ) -> Result<Option<Vec<(Place, Timestamp)>>, IndexError> {
+    ) -> Result<Option<Vec<(LinePlace, Timestamp)>>, IndexError> {
         let value = self.get(&keys::by_sequence(chunk))?;
         value
             .map(|value| values::read_located(&value).ok_or(IndexError::Damaged))

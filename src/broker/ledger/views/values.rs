@@ -1,10 +1,10 @@
 //! The values of the index. What concerns a record of a chunk says which by its distance from the chunk's first.
 
-use crate::ledger::record::{Head, Place};
+use crate::ledger::record::{Head, LinePlace};
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
 
 /// Where a record stands and when it was decided. A chunk's value has one of these after the other.
-pub(super) fn located(place: Place, at: Timestamp) -> Vec<u8> {
+pub(super) fn located(place: LinePlace, at: Timestamp) -> Vec<u8> {
     let mut value = place.segment.to_be_bytes().to_vec();
     value.extend_from_slice(&place.offset.to_be_bytes());
     value.extend_from_slice(&at.unix_millis().to_be_bytes());
@@ -12,7 +12,7 @@ pub(super) fn located(place: Place, at: Timestamp) -> Vec<u8> {
 }
 
 /// The records of a chunk, in order; `None` when it is damaged.
-pub(super) fn read_located(value: &[u8]) -> Option<Vec<(Place, Timestamp)>> {
+pub(super) fn read_located(value: &[u8]) -> Option<Vec<(LinePlace, Timestamp)>> {
     let (entries, rest) = value.as_chunks();
     if rest.is_empty() {
         entries.iter().map(read_one_located).collect()
@@ -22,16 +22,19 @@ pub(super) fn read_located(value: &[u8]) -> Option<Vec<(Place, Timestamp)>> {
 }
 
 /// The record at this distance from a chunk's first, if there is one; `None` when the chunk is damaged.
-pub(super) fn read_located_at(value: &[u8], distance: usize) -> Option<Option<(Place, Timestamp)>> {
+pub(super) fn read_located_at(
+    value: &[u8],
+    distance: usize,
+) -> Option<Option<(LinePlace, Timestamp)>> {
     let (entries, rest) = value.as_chunks();
     rest.is_empty()
         .then(|| entries.get(distance).and_then(read_one_located))
 }
 
-fn read_one_located(entry: &[u8; 20]) -> Option<(Place, Timestamp)> {
+fn read_one_located(entry: &[u8; 20]) -> Option<(LinePlace, Timestamp)> {
     let (segment, rest) = entry.split_first_chunk()?;
     let (offset, at) = rest.split_first_chunk()?;
-    let place = Place {
+    let place = LinePlace {
         segment: u32::from_be_bytes(*segment),
         offset: u64::from_be_bytes(*offset),
     };

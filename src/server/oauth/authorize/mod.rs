@@ -89,7 +89,7 @@ impl fmt::Debug for Desk {
 /// Shows a person who asks for what.
 #[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
     responses((status = 200, description = "A page to sign in on", body = String, content_type = "text/html"),
-        (status = 303, description = "To the client, which is told what is wrong; what nobody is told is on a page"),
+        (status = 303, description = "To the client, with the error; an error that may not be sent there is shown on a page"),
         Problems))]
 pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
@@ -313,7 +313,7 @@ fn parameters<'p>(
         .collect()
 }
 
-const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask whoever runs this broker for another, and mind where you type it.";
+const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask the operator of this broker for another, and check where you type it.";
 
 const MAX_REASONS: usize = 20;
 const MAX_OPEN: u64 = 10_000;

@@ -166,9 +166,9 @@ fn who(asking: &Asking) -> Markup {
                 @match &client.origin {
                     ClientOrigin::Registered => { "An operator of this broker registered it." }
                     ClientOrigin::MetadataDocument { .. } => {
-                        "Its own description at that address. What it calls itself there, nobody has checked."
+                        "Its own description at that address. The name that it gives itself there is not verified."
                     }
-                    _ => { "Nobody: it registered itself, and nobody has checked what it says." }
+                    _ => { "No one: it registered itself, and what it says is not verified." }
                 }
             }
             dt { "Your answer goes to" } dd { code { (asking.redirect.authority()) } }

@@ -113,7 +113,7 @@ impl Sender {
         }
         if is_final(status) {
             let Problem { field, detail } = problem;
-            error!(server = %self.shared.server, "reports: the broker permanently refused a batch ({status}): `{field}`: {detail}; its reports are lost");
+            error!(server = %self.shared.server, "reports: the broker refused a batch permanently ({status}): `{field}`: {detail}; it is lost");
             match batch::of_line(&line) {
                 Some(held) => {
                     if let Some((count, times)) = held.calls {

@@ -11,7 +11,7 @@ use crate::{
         event::{LedgerEvent, Subject},
     },
     ledger::memory::Step,
-    tests::world::{Small, World, agent, server, steward},
+    several::world::{Small, World, agent, server, steward},
 };
 use hallpass_core::base::ids::{RevocationId, TaskId};
 

@@ -7,7 +7,7 @@ use crate::{
     change::{Decided, View},
     domain::event::LedgerEvent,
     ledger::{Ledger as _, memory::Step},
-    tests::world::World,
+    several::world::World,
 };
 use hallpass_core::base::ids::StewardId;
 

@@ -4,7 +4,7 @@ use crate::{
     BrokerError,
     domain::event::{LedgerEvent, Subject},
     ledger::memory::Step,
-    tests::world::{World, agent, server, steward},
+    several::world::{World, agent, server, steward},
 };
 
 /// A pass was minted and did not leave: the refusal is recorded after it.

@@ -1,0 +1,69 @@
+//! Why a broker did not start.
+
+use std::path::PathBuf;
+
+use crate::{
+    BrokerError, DirectoryError, KeyringError,
+    ledger::{
+        file::{OpenError, ReadError},
+        record::Head,
+        views::IndexError,
+    },
+    policy::PolicyErrors,
+};
+use hallpass_core::base::secret_file::SecretFileError;
+
+/// Why a broker did not start. Nothing was changed, unless the text says so.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The journal is sound and lacks a record that it is known to have had.
+    #[error(
+        "the journal ends with {found}, and once had {expected}: this is an older copy. Restore a newer one; where there is none, start without the expected head and revoke again what was revoked since"
+    )]
+    OlderCopy {
+        /// The record that it is known to have had.
+        expected: Head,
+        /// Its last record.
+        found: Head,
+    },
+    /// The journal is sound and another than the one that is expected.
+    #[error(
+        "the journal has another record where it once had {expected}: it is not the one that this head was noted from"
+    )]
+    OtherJournal {
+        /// The record that it is known to have had.
+        expected: Head,
+    },
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A key.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
+    /// The directory of stewards.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A secret file.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyErrors),
+    /// Something that the start had to record.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A directory could not be made.
+    #[error("cannot make the directory `{}`: {source}", path.display())]
+    MakeDirectory {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
