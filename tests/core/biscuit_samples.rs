@@ -32,16 +32,10 @@ struct Validation {
     revocation_ids: Vec<String>,
 }
 
-/// Where cargo keeps the sources of biscuit-auth.
+/// Where cargo keeps the sources of biscuit-auth. Without a network cargo answers only if it has every package of the
+/// lock file, those for other platforms too; so it may fetch what it lacks.
 fn archive() -> Option<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["metadata", "--offline", "--locked", "--format-version", "1"];
-    let output = Command::new(cargo)
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .ok()?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let metadata = metadata(&["--offline"]).or_else(|| metadata(&[]))?;
     let package = metadata["packages"]
         .as_array()?
         .iter()
@@ -50,6 +44,17 @@ fn archive() -> Option<PathBuf> {
         .parent()?
         .join("samples");
     directory.join("samples.json").exists().then_some(directory)
+}
+
+fn metadata(more: &[&str]) -> Option<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(more)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .ok()?;
+    serde_json::from_slice(&output.stdout).ok()
 }
 
 fn decide(bytes: &[u8], root: PublicKey, validation: &Validation) -> Result<usize, error::Token> {

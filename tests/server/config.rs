@@ -144,8 +144,8 @@ fn what_is_not_understood_is_refused_with_file_line_and_key() {
             "listen = \"localhost:7400\"",
             "expected an IP address and a port",
         ),
-        ("issuer = \"https://Broker.example/\"", "is no issuer URI"),
-        ("issuer = \"http://broker.example\"", "is no issuer URI"),
+        ("issuer = \"https://Broker.example/\"", "invalid issuer URI"),
+        ("issuer = \"http://broker.example\"", "invalid issuer URI"),
         (
             "[limits]\nbody_bytes = 1023",
             "expected a whole number of 1024 to 67108864",

@@ -25,7 +25,7 @@ impl From<WriteError> for io::Error {
     }
 }
 
-/// What [`write`] does when the file exists.
+/// What [`write()`] does when the file exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "callers must handle every case")]
 pub enum IfExists {

@@ -122,7 +122,7 @@ struct Raw {
     host: Option<Vec<String>>,
 }
 
-/// The JSON form is that of [`Raw`].
+/// The JSON form is that of `Raw`.
 #[cfg(feature = "schema")]
 impl utoipa::PartialSchema for Constraint {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {

@@ -1,7 +1,7 @@
 //! The OAuth door (RFC 6749, OAuth 2.1): forms in, JSON out, for clients that know nothing of ours.
 //!
-//! A token request is answered in three steps: read ([`crate::server::oauth::grammar`]), prove the client ([`client`]), ask
-//! the broker, one file in [`grants`] for each grant type. Whatever the broker decides here is a task and
+//! A token request is answered in three steps: read ([`crate::server::oauth::grammar`]), prove the client (`client`), ask
+//! the broker, one file in `grants` for each grant type. Whatever the broker decides here is a task and
 //! a pass like any other.
 
 mod answer;

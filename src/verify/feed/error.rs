@@ -3,7 +3,7 @@
 use crate::feed::state_file::StateFileError;
 use hallpass_core::base::ids::IdError;
 
-/// Why a [`FeedClient`] could not be built.
+/// Why a [`FeedClient`](crate::feed::FeedClient) could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeedError {

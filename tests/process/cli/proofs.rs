@@ -72,7 +72,7 @@ fn an_export_is_checked_with_the_file_and_the_key_alone() {
             sound.out
         );
     }
-    assert!(verify("all.jsonl", &[]).out.contains("say --key"));
+    assert!(verify("all.jsonl", &[]).out.contains("give --key"));
     assert!(
         verify("page.jsonl", &["--key", &key])
             .out

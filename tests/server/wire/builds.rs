@@ -94,7 +94,7 @@ async fn the_broker_writes_the_format_that_is_asked_for_and_names_those_that_it_
                 "{format}"
             );
             let detail = problem["detail"].as_str().unwrap();
-            assert!(detail.ends_with("written here: 1"), "{detail}");
+            assert!(detail.ends_with("unknown format: expected 1"), "{detail}");
         }
     }
     let keys = house.request(Method::GET, "/v1/keys.json");
@@ -297,7 +297,7 @@ async fn a_verifier_says_which_side_is_to_be_upgraded() {
         (
             with(keys.clone(), "", json!({"later": 1, "crit": ["later"]})),
             plain(),
-            "`later` is understood",
+            "requires the member `later` (`crit`)",
         ),
         (
             with(keys, "", later_link),
