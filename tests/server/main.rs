@@ -15,6 +15,7 @@
 )]
 
 mod config;
+mod fuzz;
 mod http;
 mod oauth;
 mod openapi;

@@ -1,5 +1,5 @@
-//! The fixtures of hallpass's tests: an [`Issuer`] for tests that need no broker, a [`test_broker::TestBroker`]
-//! in the test's own process, and brokers in processes of their own ([`process`], [`workspace`]).
+//! The fixtures of hallpass's tests: an [`Issuer`] for tests that need no broker, and brokers in processes of
+//! their own ([`process`], [`workspace`]). None of it links the server: that of `test_broker` does.
 //!
 //! Without the feature `broker` this needs the verifier alone.
 
@@ -26,6 +26,7 @@
 pub mod es256;
 #[cfg(feature = "broker")]
 pub mod foreign;
+pub mod fuzz;
 pub mod holders;
 pub mod hostile;
 #[cfg(feature = "broker")]
@@ -34,16 +35,12 @@ mod issuer;
 #[cfg(feature = "broker")]
 pub mod ledger;
 #[cfg(feature = "broker")]
-pub mod operator;
-#[cfg(feature = "broker")]
 pub mod process;
 pub mod raw;
 pub mod raw_proof;
 #[cfg(feature = "broker")]
 pub mod records;
 pub mod skip;
-#[cfg(feature = "broker")]
-pub mod test_broker;
 #[cfg(feature = "broker")]
 pub mod tls;
 #[cfg(feature = "broker")]

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use support::SERVER;
-use support::test_broker::{TestBroker, body_of, refused};
+use test_broker::{TestBroker, body_of, refused};
 
 /// A report of a call in a task, as `POST /v1/tasks` answered it.
 fn call(n: u32, task: &Value) -> Value {

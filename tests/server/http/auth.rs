@@ -6,7 +6,7 @@ use hallpass_core::token::{PassToken, attenuate_operator};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, assertion, body_of, options, refused, task};
+use test_broker::{TestBroker, assertion, body_of, options, refused, task};
 
 fn without_request(mut problem: Value) -> Value {
     problem.as_object_mut().unwrap().remove("request_id");
@@ -48,7 +48,7 @@ async fn outsiders_cannot_tell_why_they_are_refused() {
                 response.headers()["www-authenticate"],
                 "Bearer realm=\"hallpass\""
             );
-            let (status, body) = support::test_broker::problem(response).await;
+            let (status, body) = test_broker::problem(response).await;
             answers.push((status, without_request(body)));
         }
     }
@@ -371,7 +371,7 @@ async fn too_many_requests_are_429_with_a_time_to_wait() {
                         .unwrap()
                         >= 1
                 );
-                last = support::test_broker::problem(response).await;
+                last = test_broker::problem(response).await;
                 break;
             }
         }

@@ -4,7 +4,7 @@ use hallpass::server::Options;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, options, problem, refused, task};
+use test_broker::{TestBroker, options, problem, refused, task};
 
 /// What a request's body is made of, and what is wrong with it.
 struct Case(Method, &'static str, String, &'static str);

@@ -6,7 +6,7 @@ use hallpass_broker::ledger::audit::{
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use support::test_broker::{TestBroker, body_of};
+use test_broker::{TestBroker, body_of};
 
 const NAME: &str = "alice";
 

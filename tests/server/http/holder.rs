@@ -15,7 +15,7 @@ use hallpass_verify::{Denial, Permit, Verifier, broker_side::verify_signatures};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, body_of, refused, task};
+use test_broker::{TestBroker, body_of, refused, task};
 
 fn bound_task(key: &Value, depth: u8) -> Value {
     let mut task = task();

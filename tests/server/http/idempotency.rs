@@ -6,7 +6,7 @@ use hallpass::server::Options;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, body_of, options, problem, refused, task};
+use test_broker::{TestBroker, body_of, options, problem, refused, task};
 
 fn open(house: &TestBroker, key: &str) -> RequestBuilder {
     house

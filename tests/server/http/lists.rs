@@ -4,7 +4,7 @@ use hallpass_broker::identity::AgentKey;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, body_of, refused};
+use test_broker::{TestBroker, body_of, refused};
 
 /// Every item of the list at `path`, fetched `limit` at a time.
 async fn all(house: &TestBroker, path: &str, limit: usize) -> Vec<Value> {

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use support::test_broker::{Recorder, TestBroker, options, task};
+use test_broker::{Recorder, TestBroker, options, task};
 
 async fn admin(house: &TestBroker, path: &str) -> (StatusCode, String) {
     let response = house
@@ -139,7 +139,7 @@ async fn what_cannot_be_recorded_is_503() {
         .await
         .unwrap();
     assert!(response.headers().contains_key("retry-after"));
-    let (status, body) = support::test_broker::problem(response).await;
+    let (status, body) = test_broker::problem(response).await;
     assert_eq!((status, &body["code"]), (503, &json!("unavailable")));
     // Not even a read is answered when its assertion cannot be recorded.
     assert_eq!(

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
-use support::test_broker::{TestBroker, assertion, task};
+use test_broker::{TestBroker, assertion, task};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, task};
+use test_broker::{TestBroker, task};
 
 /// Whether `value` is of the shape `schema`: every member is known, every required one is there.
 fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {

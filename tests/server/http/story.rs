@@ -7,7 +7,7 @@ use hallpass_core::{
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use support::test_broker::{TestBroker, body_of, codes, refused, task};
+use test_broker::{TestBroker, body_of, codes, refused, task};
 
 #[tokio::test]
 async fn a_pass_is_asked_for_used_narrowed_and_revoked() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, body_of, refused};
+use test_broker::{TestBroker, body_of, refused};
 
 /// The events of a stream as they come: name, id and data.
 struct Events {
@@ -185,7 +185,7 @@ async fn following_the_trail_shows_every_event_that_the_filter_wants_once() {
 async fn no_more_streams_than_allowed() {
     let house = TestBroker::with(hallpass::server::Options {
         max_streams: 1,
-        ..support::test_broker::options()
+        ..test_broker::options()
     })
     .await;
     let first = Events::of(house.operator(Method::GET, "/v1/audit")).await;

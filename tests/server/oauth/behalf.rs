@@ -8,7 +8,7 @@ use crate::oauth::{
     provider::Provider,
 };
 use support::idp::SigningKey;
-use support::test_broker::{TestBroker, body_of, codes, refused, task};
+use test_broker::{TestBroker, body_of, codes, refused, task};
 
 #[tokio::test]
 async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::oauth::client::TOKEN;
-use support::test_broker::{TestBroker, body_of};
+use test_broker::{TestBroker, body_of};
 use support::{ISSUER, SERVER};
 
 pub const APP: &str = "desk-app";

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use support::test_broker::{TestBroker, body_of};
+use test_broker::{TestBroker, body_of};
 
 pub const TOKEN: &str = "/oauth/token";
 pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

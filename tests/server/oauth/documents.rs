@@ -23,7 +23,7 @@ use crate::oauth::{
     client::{ASSERTION_TYPE, ask, refused, token},
 };
 use support::ISSUER;
-use support::test_broker::{TestBroker, body_of, options, task};
+use test_broker::{TestBroker, body_of, options, task};
 use support::tls;
 
 /// `app.example` on this machine, with the documents that it has.
@@ -456,7 +456,7 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
             .request(Method::POST, "/v1/tasks")
             .bearer_auth(signed_as(name, &key))
             .json(&task());
-        let (status, _) = support::test_broker::refused(opened).await;
+        let (status, _) = test_broker::refused(opened).await;
         assert!(matches!(status, 401 | 403), "{name}: {status}");
     }
     assert_eq!(

@@ -15,8 +15,8 @@ use crate::oauth::{
     proofs::proof,
 };
 use support::SERVER;
-use support::operator::ARCHIVE;
-use support::test_broker::{TestBroker, body_of, task};
+use test_broker::operator::ARCHIVE;
+use test_broker::{TestBroker, body_of, task};
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 

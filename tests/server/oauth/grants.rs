@@ -14,7 +14,7 @@ use crate::oauth::{
 };
 use support::SERVER;
 use support::idp::SigningKey;
-use support::test_broker::{TestBroker, assertion, body_of, refused as problem};
+use test_broker::{TestBroker, assertion, body_of, refused as problem};
 
 const READ: (&str, &str) = ("scope", "tool:read_ledger");
 const AT: (&str, &str) = ("resource", SERVER);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::oauth::client::{basic, ledger, refused, register};
 use support::SERVER;
-use support::operator::ARCHIVE;
-use support::test_broker::{TestBroker, body_of, task};
+use test_broker::operator::ARCHIVE;
+use test_broker::{TestBroker, body_of, task};
 
 const INTROSPECT: &str = "/oauth/introspect";
 
@@ -247,7 +247,7 @@ async fn whoever_is_no_server_learns_nothing() {
         Some(format!("Bearer {pass}")),
         Some(format!(
             "Bearer {}",
-            support::test_broker::assertion(&stranger)
+            test_broker::assertion(&stranger)
         )),
         Some("Bearer x".to_owned()),
     ];

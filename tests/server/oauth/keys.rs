@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::oauth::client::{ASSERTION_TYPE, ask, ledger, refused, token};
 use support::ISSUER;
 use support::foreign::Foreign;
-use support::test_broker::TestBroker;
+use test_broker::TestBroker;
 
 fn claims(jti: &str, changes: Value) -> String {
     let now = SystemClock::default().now().unix_seconds();

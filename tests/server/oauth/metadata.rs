@@ -9,7 +9,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use support::ISSUER;
-use support::test_broker::{Recorder, TestBroker};
+use test_broker::{Recorder, TestBroker};
 
 #[tokio::test]
 async fn the_document_has_what_stock_clients_insist_on() {
@@ -114,7 +114,7 @@ async fn an_issuer_with_a_path_has_it_at_every_form_of_the_well_known_path() {
         .unwrap()
         .broker;
     let server = Server::bind(
-        support::test_broker::options(),
+        test_broker::options(),
         broker,
         Arc::new(Recorder::default()),
     )

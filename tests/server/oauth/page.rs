@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::oauth::browser::{Browser, VERIFIER, house, query, register_app, sign_in_code, steward};
 use support::SERVER;
-use support::test_broker::GRANT;
+use test_broker::GRANT;
 
 #[tokio::test]
 async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() {

@@ -15,8 +15,9 @@ use crate::oauth::{
     client::{ask, ledger, refused, register, token},
     proofs::proof,
 };
-use support::test_broker::{GRANT, TestBroker};
-use support::{ISSUER, SERVER, operator::ARCHIVE};
+use test_broker::{GRANT, TestBroker};
+use support::{ISSUER, SERVER};
+use test_broker::operator::ARCHIVE;
 
 /// A code that bob allowed.
 async fn code(house: &TestBroker) -> String {
@@ -556,7 +557,7 @@ async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
     assert_eq!(changed.status(), StatusCode::OK);
     let asked = query(&[("client_id", "research-bot"), ("scope", "tool:read_ledger")]);
     let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
-    let assertion = support::test_broker::assertion(&house.bot);
+    let assertion = test_broker::assertion(&house.bot);
     let proof = [
         ("client_id", ""),
         ("client_assertion", &*assertion),

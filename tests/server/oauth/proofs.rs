@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::oauth::client::{TOKEN, ask, basic, ledger, refused, register, token};
 use support::ISSUER;
 use support::foreign::{Foreign, b64};
-use support::test_broker::TestBroker;
+use test_broker::TestBroker;
 
 /// A proof as a stock client makes it, with `header` and `claims` over what is usual.
 pub fn proof(key: &PrivateKey, header: Value, claims: Value) -> String {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::oauth::client::TOKEN;
 use support::idp::{Idp, SigningKey};
-use support::test_broker::{TestBroker, body_of, options};
+use test_broker::{TestBroker, body_of, options};
 
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 

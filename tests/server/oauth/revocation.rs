@@ -9,7 +9,7 @@ use crate::oauth::{
     introspection::{secret, told},
     task_clients::{credential, open},
 };
-use support::test_broker::{TestBroker, assertion};
+use test_broker::{TestBroker, assertion};
 
 fn give_back(house: &TestBroker, pass: &str) -> RequestBuilder {
     house

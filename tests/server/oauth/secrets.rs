@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::oauth::client::{ask, basic, ledger, refused, register, token};
-use support::test_broker::{self, TestBroker, body_of};
+use test_broker::{self, TestBroker, body_of};
 
 async fn add(house: &TestBroker, agent: &str) -> Value {
     let path = format!("/v1/agents/{agent}/secrets");

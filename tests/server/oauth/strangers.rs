@@ -10,7 +10,7 @@ use crate::oauth::{
     client::{refused, token},
     proofs::proof,
 };
-use support::test_broker::{TestBroker, body_of, options};
+use test_broker::{TestBroker, body_of, options};
 
 #[tokio::test]
 async fn a_public_clients_requests_are_counted() {

@@ -12,7 +12,7 @@ use crate::oauth::{
     proofs::proof,
 };
 use support::SERVER;
-use support::test_broker::{GRANT, TestBroker, body_of, problem, task};
+use test_broker::{GRANT, TestBroker, body_of, problem, task};
 
 /// Opens a task for a client of its own.
 pub async fn open(house: &TestBroker) -> Value {

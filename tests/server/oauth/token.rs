@@ -11,7 +11,7 @@ use crate::oauth::client::{
     ASSERTION_TYPE, TOKEN, ask, basic, error, ledger, refused, register, token,
 };
 use support::SERVER;
-use support::test_broker::{self, TestBroker, assertion};
+use test_broker::{self, TestBroker, assertion};
 
 #[tokio::test]
 async fn a_secret_gets_a_pass_however_it_is_sent() {

@@ -9,7 +9,7 @@ use crate::oauth::{
 };
 use support::SERVER;
 use support::idp::{Reply, raw};
-use support::test_broker::{TestBroker, body_of, options, task};
+use test_broker::{TestBroker, body_of, options, task};
 
 const READ: (&str, &str) = ("scope", "tool:read_ledger");
 const AT: (&str, &str) = ("resource", SERVER);

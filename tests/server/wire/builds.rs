@@ -30,10 +30,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
 
-use support::{
-    SERVER,
-    test_broker::{TestBroker, body_of, refused},
-};
+use support::SERVER;
+use test_broker::{TestBroker, body_of, refused};
 
 use super::scene::{frame, key, key_document, pass, signed, told, verifier, with};
 

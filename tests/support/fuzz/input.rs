@@ -8,29 +8,29 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 /// How long a target runs unless `BOLERO_RANDOM_TEST_TIME_MS` says otherwise.
-pub(crate) const BRIEFLY: Duration = Duration::from_secs(1);
+pub const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// The decisions; all of them are 0 when the bytes have run out.
-pub(crate) struct Input<'i> {
+pub struct Input<'i> {
     rest: &'i [u8],
 }
 
 /// The bytes that pick seed number `seed` and change nothing.
-pub(crate) fn picking(seed: usize) -> [u8; 2] {
+pub fn picking(seed: usize) -> [u8; 2] {
     u16::try_from(seed).unwrap().to_le_bytes()
 }
 
 impl<'i> Input<'i> {
-    pub(crate) const fn new(bytes: &'i [u8]) -> Self {
+    pub const fn new(bytes: &'i [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What was not used yet, as it is.
-    pub(crate) fn rest(&mut self) -> &'i [u8] {
+    pub fn rest(&mut self) -> &'i [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    pub(crate) fn byte(&mut self) -> u8 {
+    pub fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.rest.split_first() else {
             return 0;
         };
@@ -39,22 +39,22 @@ impl<'i> Input<'i> {
     }
 
     /// Once in `bound` times: never when the bytes have run out, so that a seed stays itself.
-    pub(crate) fn one_in(&mut self, bound: u8) -> bool {
+    pub fn one_in(&mut self, bound: u8) -> bool {
         self.byte() % bound == 1
     }
 
     /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let number = u16::from_le_bytes([self.byte(), self.byte()]);
         usize::from(number) % bound.max(1)
     }
 
-    pub(crate) fn one_of<'t, T: ?Sized>(&mut self, all: &[&'t T]) -> &'t T {
+    pub fn one_of<'t, T: ?Sized>(&mut self, all: &[&'t T]) -> &'t T {
         all[self.below(all.len())]
     }
 
     /// The header and the claims of a JWS that is a changed seed; sometimes their bytes are changed too.
-    pub(crate) fn jws_parts(&mut self, seeds: &[Value]) -> (Vec<u8>, Vec<u8>) {
+    pub fn jws_parts(&mut self, seeds: &[Value]) -> (Vec<u8>, Vec<u8>) {
         let seed = self.json_seed(seeds);
         let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
         let (header, claims) = (bytes(&seed["header"]), bytes(&seed["claims"]));
@@ -66,7 +66,7 @@ impl<'i> Input<'i> {
     }
 
     /// A seed, and where the next decisions say so, changed.
-    pub(crate) fn seed<S: AsRef<[u8]>>(&mut self, seeds: &[S]) -> Vec<u8> {
+    pub fn seed<S: AsRef<[u8]>>(&mut self, seeds: &[S]) -> Vec<u8> {
         let mut seed = seeds[self.below(seeds.len())].as_ref().to_vec();
         for _ in 0..self.below(6) {
             let other = self.below(seeds.len());
@@ -100,7 +100,7 @@ impl<'i> Input<'i> {
     }
 
     /// A JSON seed, changed in its structure.
-    pub(crate) fn json_seed(&mut self, seeds: &[Value]) -> Value {
+    pub fn json_seed(&mut self, seeds: &[Value]) -> Value {
         let mut value = seeds[self.below(seeds.len())].clone();
         for _ in 0..self.below(5) {
             let other = seeds[self.below(seeds.len())].clone();

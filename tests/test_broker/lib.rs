@@ -1,4 +1,28 @@
-//! A broker behind real sockets, with an operator and an agent.
+//! A broker behind real sockets in the test's own process, with an operator and an agent.
+//!
+//! A crate of its own, because it links the server: an edit there rebuilds no test that does without.
+
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::allow_attributes_without_reason,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    clippy::exhaustive_enums,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::new_without_default,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::too_long_first_doc_paragraph,
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    reason = "fixtures fail as tests do, and this crate is published nowhere"
+)]
+
+pub mod operator;
 
 use std::{
     collections::BTreeMap,
@@ -82,7 +106,7 @@ impl TestBroker {
         let house = Self::open(directory, bot, options).await;
         let set = house
             .operator(Method::PUT, "/v1/servers")
-            .json(&crate::manifest())
+            .json(&support::manifest())
             .send()
             .await
             .unwrap();
@@ -98,7 +122,7 @@ impl TestBroker {
     ) -> Self {
         let opened = Broker::open(
             Options::new(
-                crate::ISSUER.parse().unwrap(),
+                support::ISSUER.parse().unwrap(),
                 directory.path().join("data"),
                 directory.path().join("policy"),
             ),
@@ -248,7 +272,7 @@ impl TestBroker {
             .feed_key
             .thumbprint();
         let verifier =
-            Verifier::builder(crate::ISSUER.parse().unwrap(), pinned, crate::manifest()).build();
+            Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
         let document = document.to_string();
         let document = hallpass_verify::KeyDocument::from_json(document.as_bytes()).unwrap();
         verifier.accept_key_document(&document).unwrap();
@@ -257,7 +281,7 @@ impl TestBroker {
 
     /// Tells `verifier` what there is to know now.
     pub async fn tell(&self, verifier: &Verifier) {
-        let path = format!("/v1/feed?server={}", crate::SERVER);
+        let path = format!("/v1/feed?server={}", support::SERVER);
         let frame = self.operator(Method::GET, &path).send().await.unwrap();
         verifier.accept_frame(&frame.text().await.unwrap()).unwrap();
     }
@@ -315,7 +339,7 @@ pub fn options() -> server::Options {
 }
 
 pub fn assertion(key: &AgentKey) -> String {
-    let issuer: IssuerUri = crate::ISSUER.parse().unwrap();
+    let issuer: IssuerUri = support::ISSUER.parse().unwrap();
     key.assertion(&issuer, SystemClock::default().now())
         .unwrap()
 }
@@ -324,7 +348,7 @@ pub fn task() -> Value {
     json!({
         "purpose": "close the Q3 books",
         "ttl_seconds": 300,
-        "authorization_details": [{"type": "mcp", "server": crate::SERVER, "tools": ["read_ledger"]}],
+        "authorization_details": [{"type": "mcp", "server": support::SERVER, "tools": ["read_ledger"]}],
     })
 }
 

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::test_broker::{GRANT, TestBroker, body_of};
+use crate::{GRANT, TestBroker, body_of};
 
 /// A server beside the ledger: see [`TestBroker::add_archive`].
 pub const ARCHIVE: &str = "https://archive.example/mcp";

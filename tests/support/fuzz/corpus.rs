@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde_json::Value;
 
 /// Every file of one target with its name, in the order of the names.
-pub(crate) fn files(target: &str) -> Vec<(String, Vec<u8>)> {
+pub fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     let dir = directory(target);
     let mut files: Vec<_> = fs::read_dir(&dir)
         .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
@@ -22,11 +22,11 @@ pub(crate) fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-pub(crate) fn contents(target: &str) -> Vec<Vec<u8>> {
+pub fn contents(target: &str) -> Vec<Vec<u8>> {
     files(target).into_iter().map(|(_, bytes)| bytes).collect()
 }
 
-pub(crate) fn json(target: &str) -> Vec<Value> {
+pub fn json(target: &str) -> Vec<Value> {
     contents(target)
         .iter()
         .map(|bytes| serde_json::from_slice(bytes).unwrap())
@@ -35,13 +35,13 @@ pub(crate) fn json(target: &str) -> Vec<Value> {
 
 /// Whether the seeds of tokens, frames and journals are to be written anew, before they are looked at:
 /// `UPDATE_CORPUS=1 cargo test --test core the_seeds_are_good`.
-pub(crate) fn is_to_be_written() -> bool {
+pub fn is_to_be_written() -> bool {
     std::env::var_os("UPDATE_CORPUS").is_some()
 }
 
 /// Where the seeds of a target lie.
-pub(crate) fn directory(target: &str) -> PathBuf {
+pub fn directory(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/core/fuzz/corpus")
+        .join("fuzz/corpus")
         .join(target)
 }
