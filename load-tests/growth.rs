@@ -1,6 +1,6 @@
 //! What many mints with short lives leave on the disk and in memory, and how long the next start takes.
 //!
-//! `cargo bench --bench growth -- 1000000 [directory]` opens so many tasks through the broker, on a clock that
+//! `cargo bench -p hallpass-load-tests --bench growth -- 1000000 [directory]` opens so many tasks through the broker, on a clock that
 //! moves on by two hours after every two thousand of them, so that what ended is forgotten and old segments go.
 
 #![allow(

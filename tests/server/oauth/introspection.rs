@@ -245,10 +245,7 @@ async fn whoever_is_no_server_learns_nothing() {
         Some(basic(SERVER, &ledger_secret)),
         Some(basic("build-bot", &build)),
         Some(format!("Bearer {pass}")),
-        Some(format!(
-            "Bearer {}",
-            test_broker::assertion(&stranger)
-        )),
+        Some(format!("Bearer {}", test_broker::assertion(&stranger))),
         Some("Bearer x".to_owned()),
     ];
     for header in headers {

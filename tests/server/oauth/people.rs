@@ -15,9 +15,9 @@ use crate::oauth::{
     client::{ask, ledger, refused, register, token},
     proofs::proof,
 };
-use test_broker::{GRANT, TestBroker};
 use support::{ISSUER, SERVER};
 use test_broker::operator::ARCHIVE;
+use test_broker::{GRANT, TestBroker};
 
 /// A code that bob allowed.
 async fn code(house: &TestBroker) -> String {
