@@ -5,7 +5,7 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::{
     },
 };
 use hallpass_core::base::digest::Digest;
+use hallpass_core::base::sync::RwLockExt as _;
 
 /// The policy that is in force, and the files that it comes from.
 #[derive(Debug)]
@@ -78,17 +79,17 @@ impl Policies {
     }
 
     pub(crate) fn current(&self) -> Arc<PolicySet> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read_locked())
     }
 
     /// Puts `set` into force without a record.
     #[cfg(test)]
     pub(crate) fn put(&self, set: Arc<PolicySet>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = set;
+        *self.current.write_locked() = set;
     }
 
     fn replace(&self, set: PolicySet) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+        *self.current.write_locked() = Arc::new(set);
     }
 
     /// The policy that is in force.

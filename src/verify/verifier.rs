@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use crate::{
     genuine::{genuine, refuse_foreign, unknown_key},
     state::State,
 };
+use hallpass_core::base::sync::RwLockExt as _;
 use hallpass_core::{
     base::{
         ReasonCode,
@@ -285,7 +286,7 @@ impl Verifier {
     /// See [`FrameError`]; after [`FrameError::Gap`] ask the broker for a snapshot.
     pub fn accept_frame(&self, text: &str) -> Result<(), FrameError> {
         let frame = self.state().verify_frame(text)?;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write_locked();
         state.accept(frame, (&self.issuer, &self.server), &*self.clock)?;
         self.proofs.begin(state.time(&*self.clock));
         Ok(())
@@ -302,7 +303,7 @@ impl Verifier {
         if document.iss != self.issuer {
             return Err(FrameError::Address);
         }
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write_locked();
         let known: Vec<String> = state
             .memory()
             .feed_keys
@@ -363,7 +364,7 @@ impl Verifier {
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         // State is replaced member by member only after every check passed; a panic between two
         // assignments cannot happen, so a poisoned lock still holds a sound state.
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read_locked()
     }
 
     /// The state, if the newest frame from the broker is within the staleness bound.

@@ -2,9 +2,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{digest::Digest, ids::AgentId, time::Timestamp};
 
 /// An assertion that an agent proved itself with.
@@ -99,7 +100,7 @@ impl Assertions {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use crate::{
     error::files,
     keys::keyring::Keys,
 };
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::{
     base::{
         format::Format,
@@ -108,7 +109,7 @@ impl Hub {
     }
 
     fn servers(&self) -> MutexGuard<'_, HashMap<ServerUri, broadcast::Sender<SignedFrame>>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.servers.locked()
     }
 }
 

@@ -5,12 +5,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use crate::{
     BrokerError, Feed, LiveTask, ObjectKind, State, change::Changes, domain::event::TokenRecord,
 };
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::{base::ids::ServerUri, token::VerifiedPass};
 use hallpass_verify::{Denial, FrameError, Pass, Verifier, broker_side};
 
@@ -137,6 +138,6 @@ impl ServerVerifiers {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<ServerUri, Arc<Verifier>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.locked()
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     error::files,
     keys::store::KeyStore,
 };
+use hallpass_core::base::sync::RwLockExt as _;
 use hallpass_core::{
     base::{
         format::Format,
@@ -240,7 +241,7 @@ impl Keys {
 
     /// The keys that sign now.
     pub(crate) fn ring(&self) -> RwLockReadGuard<'_, Keyring> {
-        self.keyring.read().unwrap_or_else(PoisonError::into_inner)
+        self.keyring.read_locked()
     }
 
     /// The first key of every purpose that has none: a crash may have kept a part of the first ones.
@@ -439,12 +440,12 @@ impl Keys {
     }
 
     pub(crate) fn follow_keys(&self) -> Result<(), BrokerError> {
-        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keyring = self.keyring.write_locked();
         keyring.follow(&self.changes.state()).map_err(files)
     }
 
     fn make(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {
-        let mut keyring = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keyring = self.keyring.write_locked();
         keyring.make(purpose, id)
     }
 

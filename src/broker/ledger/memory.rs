@@ -5,7 +5,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::{
     },
 };
 use hallpass_core::base::digest::Digest;
+use hallpass_core::base::sync::MutexExt as _;
 
 /// The records that the handles share.
 #[derive(Debug, Default)]
@@ -64,7 +65,7 @@ impl SharedLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Stored>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 }
 
@@ -82,7 +83,7 @@ impl MemoryLedger {
 
     /// What the next appends do.
     pub(crate) fn plan(&self, steps: impl IntoIterator<Item = Step>) {
-        let mut planned = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut planned = self.steps.locked();
         planned.extend(steps);
     }
 
@@ -92,7 +93,7 @@ impl MemoryLedger {
     }
 
     fn catch_up(&self, log: &[Stored]) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.locked();
         let new: Vec<Record> = log
             .iter()
             .skip(seen.count)
@@ -154,7 +155,7 @@ impl Ledger for MemoryLedger {
     fn append(&self, expected: Position, entries: Vec<Entry>) -> Appending<'_> {
         Box::pin(async move {
             let step = {
-                let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut steps = self.steps.locked();
                 steps.pop_front().unwrap_or_default()
             };
             for _ in 0..step.yields_before {

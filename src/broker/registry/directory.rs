@@ -5,12 +5,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::BrokerError;
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{
     ids::StewardId,
     json,
@@ -36,7 +37,7 @@ impl SharedDirectory {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Directory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 }
 

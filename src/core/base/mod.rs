@@ -19,6 +19,7 @@ mod reason;
 pub mod redirect;
 #[cfg(feature = "issuer")]
 pub mod secret_file;
+pub mod sync;
 pub mod text;
 pub mod time;
 pub mod trace;

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
+use crate::base::sync::MutexExt as _;
 use crate::{
     base::{digest::Digest, holder::HolderKey, ids::AgentId, time::Timestamp},
     possession::{PROOF_LIFETIME, proof::PROOF_SKEW},
@@ -99,7 +100,7 @@ impl ReplayGuard {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // No panic can occur between two changes that belong together.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.locked()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use axum::{
@@ -15,6 +15,7 @@ use crate::server::{
     edge::{describe::Described, problem::Problem, share::Share},
 };
 use hallpass_broker::{Caller, domain::event::Actor};
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{
     ids::RequestId,
     trace::{TRACEPARENT, TraceParent},
@@ -65,20 +66,17 @@ impl Context {
 
     /// Holds `share` until the request is done.
     pub(crate) fn hold(&self, share: Share) {
-        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+        *self.share.locked() = Some(share);
     }
 
     /// Notes that `caller` used an assertion, which some record must tell of before the answer.
     pub(crate) fn used_assertion(&self, caller: Caller) {
-        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
+        *self.user.locked() = Some(caller);
     }
 
     /// Whoever used an assertion.
     pub(crate) fn take_user(&self) -> Option<Caller> {
-        self.user
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.user.locked().take()
     }
 }
 

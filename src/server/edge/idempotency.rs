@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{self, Arc, PoisonError, Weak},
+    sync::{self, Arc, Weak},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use crate::server::{
     edge::{answer::Answer, describe::Described, problem::Problem},
 };
 use hallpass_broker::Caller;
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{ReasonCode, digest::Digest};
 
 /// The request's idempotency key with its route, when it has one.
@@ -140,7 +141,7 @@ impl Answers {
 
     /// The turn of a key: who has its lock works.
     fn turn(&self, digest: Digest) -> Arc<Mutex<()>> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.locked();
         if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
             return turn;
         }

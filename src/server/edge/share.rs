@@ -1,9 +1,10 @@
 //! Shares: how much of what there is only so much of one principal may hold.
 
+use hallpass_core::base::sync::MutexExt as _;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 /// What each principal holds, and how much that may be.
@@ -43,7 +44,7 @@ impl Shares {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.locked()
     }
 }
 

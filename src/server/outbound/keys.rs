@@ -4,7 +4,7 @@
 //! at most once in [`COOL_DOWN`], by one fetch that all who wait share, and that ends even when they go away.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::server::outbound::{FetchError, Fetcher};
 use hallpass_broker::identity::issuer::KeySet;
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::time::Clock;
 
 /// The keys of one issuer.
@@ -171,7 +172,7 @@ impl Source {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.locked()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The state that a broker shares among its use cases: written by the ledger alone, read by everything else.
 
 use std::sync::{
-    PoisonError, RwLock, RwLockReadGuard,
+    RwLock, RwLockReadGuard,
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
@@ -9,6 +9,7 @@ use crate::{
     State,
     ledger::{Position, record::Record},
 };
+use hallpass_core::base::sync::RwLockExt as _;
 use hallpass_core::base::time::Timestamp;
 
 /// The state, with what is read of it too often to wait for it.
@@ -35,13 +36,13 @@ impl StateCell {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         // Whole records are applied, and without a panic in between; a poisoned lock is a state that is whole all
         // the same.
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read_locked()
     }
 
     /// Applies records that follow on those applied before; returns the last that verifiers must learn of.
     pub(crate) fn apply(&self, records: &[Record]) -> Option<u64> {
         let mut news = None;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write_locked();
         for record in records {
             if state.apply(record) {
                 news = Some(record.sequence);
@@ -57,7 +58,7 @@ impl StateCell {
 
     /// Drops what no living pass is concerned by.
     pub(crate) fn forget(&self) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write_locked();
         // Recorded time: a clock that jumped ahead and back must not make anything forgotten for good.
         let now = state.last_at();
         state.forget(now);
@@ -78,7 +79,7 @@ impl StateCell {
 impl StateCell {
     /// The state, to be changed without a record.
     pub(crate) fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write_locked()
     }
 
     /// Whether it could be read without waiting.

@@ -28,7 +28,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
 };
 
@@ -38,6 +38,7 @@ use crate::{
     domain::event::{ChainEvent, Entry, LedgerEvent},
     ledger::Receipt,
 };
+use hallpass_core::base::sync::ignoring_poison;
 
 mod error;
 mod files;
@@ -143,10 +144,7 @@ impl<E: ChainEvent> Journal<E> {
 impl<E: ChainEvent> Drop for Journal<E> {
     fn drop(&mut self) {
         self.queue.close(None);
-        let writers = self
-            .writers
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let writers = ignoring_poison(self.writers.get_mut());
         for writer in writers
             .drain(..)
             .filter(|writer| writer.thread().id() != thread::current().id())

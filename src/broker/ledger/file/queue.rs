@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use crate::{
         receipt::Receipt,
     },
 };
+use hallpass_core::base::sync::{MutexExt as _, ignoring_poison};
 use hallpass_core::base::time::{Clock as _, SystemClock};
 
 pub(super) type Answer = oneshot::Receiver<Result<Receipt, JournalError>>;
@@ -222,7 +223,7 @@ impl<E: ChainEvent> Queue<E> {
                 }
                 waiting.wake_at = Some(missing);
                 let woken = self.news.wait_timeout(waiting, patience);
-                waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+                waiting = ignoring_poison(woken).0;
                 waiting.wake_at = None;
             }
         }
@@ -269,16 +270,13 @@ impl<E: ChainEvent> Queue<E> {
         until: usize,
     ) -> MutexGuard<'a, Waiting<E>> {
         waiting.wake_at = Some(until);
-        let mut waiting = self
-            .news
-            .wait(waiting)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = ignoring_poison(self.news.wait(waiting));
         waiting.wake_at = None;
         waiting
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting<E>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.locked()
     }
 }
 

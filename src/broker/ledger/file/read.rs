@@ -6,7 +6,7 @@ use std::{
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         record::{Head, LinePlace, Record},
     },
 };
+use hallpass_core::base::sync::MutexExt as _;
 
 /// Reads a journal; cheap to clone, and independent of the writers.
 pub struct Reader<E = LedgerEvent> {
@@ -343,11 +344,11 @@ impl Shared {
 
     /// The turn to remove segments.
     pub(super) fn retiring(&self) -> MutexGuard<'_, ()> {
-        self.retiring.lock().unwrap_or_else(PoisonError::into_inner)
+        self.retiring.locked()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Durable> {
-        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.durable.locked()
     }
 
     /// Why nothing is acknowledged any more, once that is so.

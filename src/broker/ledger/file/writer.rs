@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     thread::{self, JoinHandle},
 };
 
@@ -30,6 +30,7 @@ use crate::{
         record::{Head, LinePlace, Record},
     },
 };
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
 
 /// What is told of every durable batch before its answers.
@@ -431,7 +432,7 @@ impl Gather {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 /// A shorter snapshot is written in no time.

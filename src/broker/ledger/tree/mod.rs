@@ -17,12 +17,13 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::file::{Head, Record};
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{digest::Digest, private_file};
 
 use merkle::parent;
@@ -373,7 +374,7 @@ impl Tree {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 }
 

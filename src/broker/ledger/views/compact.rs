@@ -1,9 +1,6 @@
 //! Compacting: an index that sled has let grow to a multiple of what it holds is copied into its next generation.
 
-use std::{
-    fs,
-    sync::{PoisonError, atomic::Ordering},
-};
+use std::{fs, sync::atomic::Ordering};
 
 use crate::ledger::{
     file::Reader,
@@ -15,6 +12,7 @@ use crate::ledger::{
         values,
     },
 };
+use hallpass_core::base::sync::{MutexExt as _, RwLockExt as _};
 
 impl<E: Indexed> Index<E> {
     /// Gives back what sled has freed, when that is a multiple of what the index holds. `journal` tells of the records
@@ -32,18 +30,14 @@ impl<E: Indexed> Index<E> {
         has_room: &dyn Fn(u64) -> bool,
     ) -> Result<(), IndexError> {
         self.whole()?;
-        let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.pruning.locked();
         let applied = self.applied().sequence;
         if applied < self.compact_from.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.compact_from
             .store(applied.saturating_add(TRIED_AGAIN_AFTER), Ordering::SeqCst);
-        let old = self
-            .store
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let old = self.store.read_locked().clone();
         match old.bloated()? {
             // A copy that took more would be as bloated.
             Some(live) if !has_room(live.saturating_mul(BLOATED)) => return Ok(()),
@@ -90,14 +84,14 @@ impl<E: Indexed> Index<E> {
         next.db.flush()?;
         // While the lock is held nothing is applied, so little is left for then.
         copy.catch_up(journal, self.applied())?;
-        let held = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.applied.locked();
         copy.catch_up(journal, held.head)?;
         // Before the copy counts here, so that it counts at the next start too; and at once, since half of a
         // generation must never count.
         let path = path(&self.dir, old.generation);
         fs::rename(&path, path.with_extension(GONE))
             .map_err(|source| IndexError::MoveAside { path, source })?;
-        *self.store.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.store.write_locked() = next;
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::Ordering,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -17,6 +17,7 @@ use crate::{
         views::{Applied, Index, IndexError, indexed::Indexed},
     },
 };
+use hallpass_core::base::sync::{MutexExt as _, ignoring_poison};
 
 /// Applies records to an index on a thread of its own; ends, with everything applied, when it is dropped.
 #[derive(Debug)]
@@ -104,12 +105,9 @@ impl<E: Indexed> Drop for Ending<'_, E> {
 impl<E: Indexed> Index<E> {
     /// Waits until everything is applied that was announced.
     pub(super) fn wait_for_announced(&self) -> MutexGuard<'_, Applied> {
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.applied.locked();
         while applied.head.sequence < self.announced.load(Ordering::SeqCst) && applied.is_whole {
-            applied = self
-                .moved
-                .wait(applied)
-                .unwrap_or_else(PoisonError::into_inner);
+            applied = ignoring_poison(self.moved.wait(applied));
         }
         applied
     }
@@ -117,10 +115,7 @@ impl<E: Indexed> Index<E> {
     /// Refuses every query from now on: records were missed.
     pub(super) fn give_up(&self) {
         // Under the lock, so that nobody misses it between looking and waiting.
-        self.applied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_whole = false;
+        self.applied.locked().is_whole = false;
         self.moved.notify_all();
     }
 }

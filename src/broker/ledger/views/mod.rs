@@ -19,7 +19,7 @@ use std::{
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{Arc, Condvar, Mutex, RwLock, atomic::AtomicU64},
 };
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
         views::{chunk::Chunk, store::Store},
     },
 };
+use hallpass_core::base::sync::MutexExt as _;
 
 mod chunk;
 mod compact;
@@ -178,10 +179,7 @@ impl<E: Indexed> Index<E> {
     /// The last record that was applied.
     #[must_use]
     pub fn applied(&self) -> Head {
-        self.applied
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .head
+        self.applied.locked().head
     }
 
     /// Everything in the index, in order: equal for equal journals. Only tests compare whole indexes.
@@ -319,7 +317,7 @@ impl<E: Indexed> Index<E> {
 
     /// The journal begins after `head`.
     fn begin_after(&self, head: Head) {
-        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Applied::nothing_since(head);
+        *self.applied.locked() = Applied::nothing_since(head);
     }
 
     /// The records of the journal that follow on `head`; from its first on when that is not known.

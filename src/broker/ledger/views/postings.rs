@@ -1,9 +1,6 @@
 //! From records to keys: what each record adds to the views.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     domain::{event::Entry, subjects::Subjects},
@@ -20,6 +17,7 @@ use crate::{
     },
 };
 use hallpass_core::base::ids::{AgentId, RevocationId, StewardId, TaskId};
+use hallpass_core::base::sync::MutexExt as _;
 
 /// Whose a task is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +102,7 @@ impl<E: Indexed> Index<E> {
         let Some(last) = records.last() else {
             return Ok(());
         };
-        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applied = self.applied.locked();
         // SECURITY: until all of it succeeded, not even a panic leaves anything that answers for the whole.
         if !std::mem::replace(&mut applied.is_whole, false) || !applied.is_followed_by(records) {
             return Err(IndexError::Behind);

@@ -1,9 +1,6 @@
 //! Forgetting: what the journal does not keep any more, the index does not know any more.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::PoisonError,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::{
     record::Record,
@@ -16,6 +13,7 @@ use crate::ledger::{
     },
 };
 use hallpass_core::base::ids::TaskId;
+use hallpass_core::base::sync::MutexExt as _;
 
 impl<E: Indexed> Index<E> {
     /// Removes what tells of records before `first`, except whose the tasks and tokens are that are still
@@ -27,7 +25,7 @@ impl<E: Indexed> Index<E> {
     /// When the index is behind, damaged or fails.
     pub fn prune(&self, first: u64, live: &dyn Fn(&TaskId) -> bool) -> Result<(), IndexError> {
         self.whole()?;
-        let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.pruning.locked();
         let cut = self.reading().chunk_of(first)?.unwrap_or(0);
         let oldest = self
             .db()
@@ -88,7 +86,7 @@ impl<E: Indexed> Index<E> {
             return Ok(());
         };
         // A copy that is under way must not bring them back.
-        let _turn = self.pruning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.pruning.locked();
         let first_kept = last.sequence.saturating_add(1);
         let reading = self.reading();
         let mut batch = sled::Batch::default();

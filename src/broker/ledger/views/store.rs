@@ -8,13 +8,14 @@ use std::{
     fs, io,
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{Condvar, Mutex, RwLock, atomic::AtomicU64},
 };
 
 use crate::ledger::{
     record::Head,
     views::{Applied, CACHE_BYTES, Index, IndexError, Trouble, keys, values},
 };
+use hallpass_core::base::sync::RwLockExt as _;
 
 /// One generation.
 #[derive(Clone)]
@@ -78,11 +79,7 @@ impl Store {
 impl<E> Index<E> {
     /// The generation that counts now. Whoever holds on to it reads it to the end, even when it was replaced.
     pub(super) fn db(&self) -> sled::Db {
-        self.store
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .db
-            .clone()
+        self.store.read_locked().db.clone()
     }
 
     /// The index in `store`, which holds everything up to `sealed`.

@@ -1,7 +1,8 @@
 //! Losses: counts lost reports until the broker has received their number.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::{
     base::{ids::ServerUri, time::Timestamp},
     wire::report::LostReports,
@@ -89,7 +90,7 @@ impl Losses {
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
         // Nothing in here can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 }
 

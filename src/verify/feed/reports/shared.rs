@@ -1,12 +1,13 @@
 //! The state shared by the task that writes reports and the task that sends them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Notify, watch};
 use tracing::{error, info};
 
 use crate::feed::reports::{losses::Losses, spool::Spool};
 use hallpass_core::base::ids::ServerUri;
+use hallpass_core::base::sync::MutexExt as _;
 
 /// How reporting is doing, for health checks and metrics. It holds no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn spool(&self) -> MutexGuard<'_, Spool> {
         // Every method leaves the spool consistent with its files, so a poisoned lock is safe to use.
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spool.locked()
     }
 
     /// Publishes the state of the spool after an operation.
