@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{
-        GLOBAL,
         client::{Bearer, Client, Connection},
         error::CliError,
+        help::GLOBAL,
         session::Session,
     },
     server::config::process_environment,

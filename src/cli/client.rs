@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     api::{Page, shape},
-    cli::{GLOBAL, error::CliError},
+    cli::{error::CliError, help::GLOBAL},
 };
 use hallpass_core::{
     base::{

@@ -12,6 +12,7 @@ mod completions;
 mod config_file;
 mod doctor;
 mod error;
+mod help;
 mod keys;
 mod operator;
 mod output;
@@ -33,6 +34,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cli::{
     error::{CliError, Exit},
+    help::GLOBAL,
     output::Output,
 };
 
@@ -128,9 +130,6 @@ fn execute(command: Command, output: Output) -> Result<(), CliError> {
         }
     }))
 }
-
-/// Where help lists the options that every command of a kind has.
-const GLOBAL: &str = "Global options";
 
 const FIRST_MINUTES: &str = "\
 First minutes:

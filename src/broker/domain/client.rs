@@ -4,13 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::AgentRecord;
 use hallpass_core::{
-    base::{
-        digest::Digest,
-        ids::{IdError, StewardId},
-        time::Timestamp,
-    },
+    base::{digest::Digest, ids::IdError, time::Timestamp},
     token::RequestedDetail,
 };
 
@@ -92,27 +87,6 @@ pub struct ClientProfile {
     pub redirect_uris: Vec<String>,
     /// How it came to be registered.
     pub origin: ClientOrigin,
-}
-
-impl AgentRecord {
-    /// Who answers for what it does; nobody for a client that people brought: who consented first is one
-    /// of them, no more.
-    #[must_use]
-    pub fn answered_for_by(&self) -> Option<&StewardId> {
-        let is_registered = self
-            .client
-            .as_ref()
-            .is_none_or(|client| client.origin == ClientOrigin::Registered);
-        is_registered.then_some(&self.steward)
-    }
-
-    /// Who answers for what it does for `steward`, where that is another.
-    #[must_use]
-    pub fn answered_for_beside(&self, steward: &StewardId) -> Option<StewardId> {
-        self.answered_for_by()
-            .filter(|own| *own != steward)
-            .cloned()
-    }
 }
 
 /// How a client came to be registered.

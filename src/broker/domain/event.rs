@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::domain::{
-    client::{ClientProfile, ClientSecret},
+    client::{ClientOrigin, ClientProfile, ClientSecret},
     consent::{ConsentRecord, RegistrationRecord},
     parent::ParentPass,
     subjects::Subjects,
@@ -389,6 +389,27 @@ pub struct AgentRecord {
     /// What it is as an OAuth client, when that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientProfile>,
+}
+
+impl AgentRecord {
+    /// Who answers for what it does; nobody for a client that people brought: who consented first is one
+    /// of them, no more.
+    #[must_use]
+    pub fn answered_for_by(&self) -> Option<&StewardId> {
+        let is_registered = self
+            .client
+            .as_ref()
+            .is_none_or(|client| client.origin == ClientOrigin::Registered);
+        is_registered.then_some(&self.steward)
+    }
+
+    /// Who answers for what it does for `steward`, where that is another.
+    #[must_use]
+    pub fn answered_for_beside(&self, steward: &StewardId) -> Option<StewardId> {
+        self.answered_for_by()
+            .filter(|own| *own != steward)
+            .cloned()
+    }
 }
 
 /// A task, as opened.

@@ -36,7 +36,7 @@ impl State {
         let mut meant = self.children_ended_by(event);
         meant.extend(self.left_behind(event));
         let concerns_all = servers.is_empty();
-        for task in self.lineage.with_descendants(meant) {
+        for task in self.descendants.with_descendants(meant) {
             // One that is over has no pass that lives.
             let ends = |live: &&mut LiveTask| live.end.is_none() && live.record.ends_at > at;
             let Some(live) = self.tasks.get_mut(&task).filter(ends) else {
@@ -59,7 +59,7 @@ impl State {
     /// The tasks that came of a pass which `event` ends: by what was recorded when it was exchanged, or because its
     /// agent, or a key that it went through, belongs by now to somebody who is revoked.
     fn children_ended_by(&self, event: &LedgerEvent) -> BTreeSet<TaskId> {
-        let mut children = self.lineage.candidates(event);
+        let mut children = self.descendants.candidates(event);
         let revoked: BTreeSet<&AgentId> = match event {
             LedgerEvent::Revoked { revocation } => self
                 .agents_of(&revocation.subject)

@@ -1,9 +1,11 @@
 //! What is recorded, and what the records add up to. Pure.
 
+mod about;
 pub(crate) mod assertions;
 pub mod client;
 pub mod consent;
 pub mod decision;
+pub mod descendants;
 pub(crate) mod eligibility;
 pub mod event;
 pub(crate) mod lineage;

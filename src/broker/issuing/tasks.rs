@@ -207,7 +207,7 @@ impl Tasks {
             state.task(task).map(|live| {
                 (
                     live.clone(),
-                    state.lineage.children(task).cloned().collect(),
+                    state.descendants.children(task).cloned().collect(),
                 )
             })
         };
@@ -243,8 +243,13 @@ impl Tasks {
                 later.truncate(limit);
             }
             later.sort_unstable_by(newest_first);
-            let children =
-                |live: &LiveTask| state.lineage.children(&live.record.task).cloned().collect();
+            let children = |live: &LiveTask| {
+                state
+                    .descendants
+                    .children(&live.record.task)
+                    .cloned()
+                    .collect()
+            };
             later
                 .into_iter()
                 .map(|live| (live.clone(), children(live)))

@@ -1,13 +1,6 @@
 //! Decisions: a question in, what is granted or every reason why not out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
-
-use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::policy::{
     Catalogue, PolicySet,
@@ -16,101 +9,13 @@ use crate::policy::{
     expand::{Expansion, expand},
     fit::obligations_fit,
     grant_file::PlacedGrant,
+    question::{Question, Right},
+    reason::{Reason, Source},
 };
 use hallpass_core::{
-    base::{
-        ReasonCode,
-        ids::{AgentId, GrantId, GroupName, ServerUri, StewardId, ToolName},
-    },
-    token::{GrantedDetail, RequestedDetail, manifest::Manifest, path::ResourceTree, rights::Kind},
+    base::{ReasonCode, ids::GrantId},
+    token::{GrantedDetail, manifest::Manifest},
 };
-
-/// What an agent asks for, and what is known about it. The caller has made sure who the agent is,
-/// which groups it is in and who its steward is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Question {
-    /// Who asks.
-    pub agent: AgentId,
-    /// The groups that the agent is in.
-    pub groups: BTreeSet<GroupName>,
-    /// The human who answers for the agent.
-    pub steward: StewardId,
-    /// The human on whose behalf it asks.
-    pub behalf: Behalf,
-    /// What for, in the agent's words.
-    pub purpose: String,
-    /// What is asked for; names may be patterns.
-    pub requested: Vec<RequestedDetail>,
-    /// How long the task is to last, in seconds.
-    pub ttl_seconds: u64,
-    /// The task's context: strings, 64-bit integers and booleans by name.
-    pub context: BTreeMap<String, Value>,
-    /// Whether the pass will be bound to a holder key.
-    pub holder_bound: bool,
-    /// Whether rights that are refused may be left out of the answer.
-    pub allow_partial: bool,
-}
-
-/// The human on whose behalf an agent asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behalf {
-    /// Who.
-    pub steward: StewardId,
-    /// Whether that person proved it; otherwise the agent says so.
-    pub verified: bool,
-    /// The groups of the person, as a trusted issuer has them; none when it is not verified.
-    pub groups: BTreeSet<String>,
-}
-
-/// One exact right on one server: what is decided, one at a time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Right {
-    /// The server, by its canonical URI.
-    pub server: ServerUri,
-    /// The tool, prompt or resource subtree.
-    pub name: RightName,
-}
-
-impl Right {
-    /// Which kind of thing it is.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self.name {
-            RightName::Tool(_) => Kind::Tool,
-            RightName::Prompt(_) => Kind::Prompt,
-            RightName::Resource(_) => Kind::Resource,
-        }
-    }
-}
-
-/// The right in words, without its server: `tool read_ledger`.
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind(), self.name.as_str())
-    }
-}
-
-/// What a right names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RightName {
-    /// A tool.
-    Tool(ToolName),
-    /// A resource subtree.
-    Resource(ResourceTree),
-    /// A prompt.
-    Prompt(ToolName),
-}
-
-impl RightName {
-    /// The name or URI.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Tool(name) | Self::Prompt(name) => name.as_str(),
-            Self::Resource(tree) => tree.as_str(),
-        }
-    }
-}
 
 /// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,51 +48,6 @@ pub struct DecidedBy {
     /// The grant.
     pub grant: GrantId,
     /// The file that the grant stands in: `policy/research.toml`.
-    pub file: String,
-}
-
-/// One reason why something is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// The stable code.
-    pub code: ReasonCode,
-    /// What it is about and what decided, in words for the agent's developer.
-    pub detail: String,
-    /// The right that is refused, when it is about one.
-    pub right: Option<Right>,
-    /// The grant or guardrail that decided, when one did.
-    pub decided_by: Option<Source>,
-}
-
-impl Reason {
-    /// A reason that no grant or guardrail gave.
-    #[must_use]
-    pub fn new(code: ReasonCode, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            right: None,
-            decided_by: None,
-        }
-    }
-
-    pub(super) fn about(mut self, right: &Right) -> Self {
-        self.right = Some(right.clone());
-        self
-    }
-
-    pub(super) fn decided_by(mut self, source: Source) -> Self {
-        self.decided_by = Some(source);
-        self
-    }
-}
-
-/// A grant or guardrail and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// The grant's id or the guardrail's name.
-    pub name: String,
-    /// Its file: `policy/risk.cedar`.
     pub file: String,
 }
 

@@ -19,16 +19,20 @@ mod fit;
 mod grant;
 mod grant_file;
 mod guardrail;
+mod question;
+mod reason;
 mod source;
 
 use std::path::Path;
 
 pub use crate::policy::{
     catalogue::{Catalogue, CatalogueError},
-    decide::{Behalf, DecidedBy, Decision, Granted, Question, Reason, Right, RightName, Source},
+    decide::{DecidedBy, Decision, Granted},
     engine::SCHEMA,
     finding::{Finding, PolicyErrors},
     grant::{AgentSelector, EXAMPLE_GRANTS, Grant, ServerSelector, grant_toml},
+    question::{Behalf, Question, Right, RightName},
+    reason::{Reason, Source},
     source::PolicyFile,
 };
 use crate::policy::{

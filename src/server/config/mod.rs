@@ -4,14 +4,20 @@
 //! range and contradictions are all refused, with file, line and key; each value remembers where
 //! it came from. `docs/configuration.md` is made from [`SETTINGS`].
 
+mod error;
+mod origin;
+mod overrides;
 mod parse;
 mod raw;
 mod settings;
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
+pub use error::{ConfigError, Problem};
+pub use origin::Origin;
+pub use overrides::Overrides;
 use raw::RawConfig;
-pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE, Origin};
+pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
 use hallpass_broker::{Retention, identity::issuer::TrustedIssuer};
@@ -115,32 +121,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// What the command line says, before anything of it is believed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides {
-    config: Option<PathBuf>,
-    flags: BTreeMap<&'static str, String>,
-}
-
-impl Overrides {
-    /// Nothing but the file: `--config`.
-    #[must_use]
-    pub fn new(config: Option<PathBuf>) -> Self {
-        Self {
-            config,
-            flags: BTreeMap::new(),
-        }
-    }
-
-    /// With the value of a flag, such as `--listen`, when it is given. The table of [`SETTINGS`] says which there are.
-    #[must_use]
-    pub fn flag(mut self, flag: &'static str, value: Option<&str>) -> Self {
-        self.flags
-            .extend(value.map(|value| (flag, value.to_owned())));
-        self
-    }
-}
-
 /// One value in force, as `--check-config` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
@@ -215,47 +195,4 @@ impl Config {
 pub fn process_environment(name: &str) -> Option<String> {
     // What is not UTF-8 is kept in a form that no setting accepts, so that it is refused and not skipped.
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-}
-
-/// A configuration that was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration `{}`: {source}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not TOML, or with a key that there is not.
-    #[error("{} line {line}: {message}", .path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// Values that are refused, all of them.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Values(Vec<Problem>),
-    /// The listener's address is no URL for others.
-    #[error("`issuer` must be set: others cannot reach the broker at `{0}` by a URL that is safe")]
-    NoIssuer(SocketAddr),
-}
-
-/// One value that is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{key}` = `{given}` ({origin}): {detail}")]
-pub struct Problem {
-    /// The key.
-    pub key: &'static str,
-    /// The value, as text.
-    pub given: String,
-    /// Where it was given.
-    pub origin: Origin,
-    /// What was expected.
-    pub detail: String,
 }

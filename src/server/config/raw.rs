@@ -3,7 +3,6 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    fmt,
     path::{Path, PathBuf},
 };
 
@@ -14,38 +13,12 @@ use toml::{
 };
 
 use crate::server::config::{
-    ConfigError, Fallback, Kind, Overrides, Problem, SETTINGS, Setting, settings::TRUSTED_ISSUERS,
+    error::{ConfigError, Problem},
+    origin::Origin,
+    overrides::Overrides,
+    settings::{Fallback, Kind, SETTINGS, Setting, TRUSTED_ISSUERS},
 };
 use hallpass_broker::identity::issuer::IssuerSettings;
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// Nothing else was said.
-    Default,
-    /// A line of a file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-    },
-    /// An environment variable.
-    Environment(String),
-    /// A flag.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{} line {line}", path.display()),
-            Self::Environment(name) => write!(f, "environment {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
 
 /// Every setting as text with its origin; what the text means is decided in one place, for all layers.
 pub(super) struct RawConfig {

@@ -8,6 +8,7 @@ mod answer;
 pub(super) mod authorize;
 mod client;
 mod door;
+mod exchange;
 mod foreign;
 pub mod grammar;
 mod grants;

@@ -6,6 +6,7 @@ pub(crate) mod live_task;
 pub(crate) mod operators;
 pub(crate) mod people;
 pub(crate) mod snapshot;
+mod suspended;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,8 +20,8 @@ use crate::{
     LiveTask,
     domain::{
         client::ClientSecret,
+        descendants::Descendants,
         event::{AgentRecord, KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
-        parent::Lineage,
         state::{
             holders::{Holders, keys},
             operators::OperatorEntry,
@@ -74,7 +75,7 @@ pub struct State {
     tokens: HashMap<RevocationId, TaskId>,
     /// From the tasks.
     #[serde(skip)]
-    pub(crate) lineage: Lineage,
+    pub(crate) descendants: Descendants,
     /// Revoked and not reinstated, with the cut-off: nothing is minted for these.
     #[serde(with = "snapshot::pairs")]
     suspended: BTreeMap<Subject, Timestamp>,
@@ -260,7 +261,7 @@ impl State {
                 .collect::<Vec<_>>()
         };
         self.tokens = self.tasks.values().flat_map(tokens).collect();
-        self.lineage = Lineage::of(self.tasks.values().map(|task| &task.record));
+        self.descendants = Descendants::of(self.tasks.values().map(|task| &task.record));
         self.holders = Holders::of(self.agents.values());
         self.people.complete();
     }
@@ -401,9 +402,9 @@ impl State {
                         .tokens
                         .iter()
                         .for_each(|token| drop(self.tokens.remove(&token.revocation_id)));
-                    self.lineage.remove(&before.record);
+                    self.descendants.remove(&before.record);
                 }
-                self.lineage.add(task);
+                self.descendants.add(task);
             }
             LedgerEvent::TokenIssued { task, token } => {
                 if self.tasks.contains_key(task) {
@@ -579,13 +580,13 @@ impl State {
         let Self {
             tasks,
             tokens,
-            lineage,
+            descendants,
             ..
         } = self;
         tasks.retain(|_, task| {
             let is_over = is_over(task);
             if is_over {
-                lineage.remove(&task.record);
+                descendants.remove(&task.record);
             }
             !is_over
         });

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
+        descendants::Descendants,
         event::{AgentRecord, LedgerEvent, Subject, TokenRecord},
-        parent::{Lineage, ParentPass},
+        parent::ParentPass,
         subjects::Subjects,
     },
     ledger::{audit::AuditEvent, record::Record},
@@ -156,7 +157,7 @@ pub struct Reach {
     tool: ToolName,
     at: Timestamp,
     live: BTreeMap<u64, Live>,
-    lineage: Lineage,
+    descendants: Descendants,
     /// The passes of which tasks came.
     parents: BTreeMap<TaskId, ParentPass>,
     /// Who answers for the agents of tasks on others' behalf.
@@ -180,7 +181,7 @@ impl Reach {
             tool,
             at,
             live,
-            lineage: Lineage::default(),
+            descendants: Descendants::default(),
             parents,
             answered_for_by,
         }
@@ -194,7 +195,7 @@ impl Reach {
         self.end_children(&record.entry.event);
         match &record.entry.event {
             LedgerEvent::TaskOpened { task } => {
-                self.lineage.add(task);
+                self.descendants.add(task);
                 if let Some(parent) = &task.parent {
                     let pass = ParentPass {
                         limits: Vec::new(),
@@ -284,13 +285,13 @@ impl Reach {
 
     /// Tasks that came of a pass end with it, and what came of theirs.
     fn end_children(&mut self, event: &LedgerEvent) {
-        let mut ended = self.lineage.candidates(event);
+        let mut ended = self.descendants.candidates(event);
         ended.retain(|child| {
             self.parents
                 .get(child)
                 .is_some_and(|parent| parent.is_ended_by(event))
         });
-        let ended = self.lineage.with_descendants(ended);
+        let ended = self.descendants.with_descendants(ended);
         self.live.retain(|_, live| !ended.contains(&live.row.task));
     }
 

@@ -14,7 +14,7 @@ use crate::{
     domain::event::LedgerEvent,
     ledger::{
         record::Record,
-        views::{Applied, Index, IndexError, indexed::Indexed},
+        views::{Index, IndexError, index::Applied, indexed::Indexed},
     },
 };
 use hallpass_core::base::sync::{MutexExt as _, ignoring_poison};

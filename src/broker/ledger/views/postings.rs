@@ -7,8 +7,9 @@ use crate::{
     ledger::{
         record::Record,
         views::{
-            Applied, Index, IndexError,
+            Index, IndexError,
             chunk::Chunk,
+            index::Applied,
             indexed::{Indexed, Lookup},
             keys::{self, View},
             reading::Reading,

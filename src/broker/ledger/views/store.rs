@@ -6,16 +6,13 @@
 
 use std::{
     fs, io,
-    marker::PhantomData,
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, RwLock, atomic::AtomicU64},
 };
 
 use crate::ledger::{
     record::Head,
-    views::{Applied, CACHE_BYTES, Index, IndexError, Trouble, keys, values},
+    views::{IndexError, Trouble, keys, values},
 };
-use hallpass_core::base::sync::RwLockExt as _;
 
 /// One generation.
 #[derive(Clone)]
@@ -76,28 +73,6 @@ impl Store {
     }
 }
 
-impl<E> Index<E> {
-    /// The generation that counts now. Whoever holds on to it reads it to the end, even when it was replaced.
-    pub(super) fn db(&self) -> sled::Db {
-        self.store.read_locked().db.clone()
-    }
-
-    /// The index in `store`, which holds everything up to `sealed`.
-    pub(super) fn over(store: Store, sealed: Head, dir: &Path) -> Self {
-        Self {
-            events: PhantomData,
-            store: RwLock::new(store),
-            dir: dir.to_owned(),
-            applied: Mutex::new(Applied::nothing_since(sealed)),
-            moved: Condvar::new(),
-            announced: AtomicU64::new(0),
-            pruning: Mutex::new(()),
-            compact_from: AtomicU64::new(0),
-            kept_from: AtomicU64::new(0),
-        }
-    }
-}
-
 pub(super) fn path(dir: &Path, generation: u32) -> PathBuf {
     dir.join(generation.to_string())
 }
@@ -144,6 +119,9 @@ pub(super) fn generations(dir: &Path) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// What sled may cache of one generation, in bytes.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// What the directory of a generation ends in that is being removed.
 pub(super) const GONE: &str = "gone";
 
@@ -151,6 +129,7 @@ pub(super) const GONE: &str = "gone";
 mod tests {
     use super::*;
     use crate::ledger::file::{Journal, Options};
+    use crate::ledger::views::Index;
 
     #[test]
     fn a_copy_that_was_not_finished_is_removed_and_the_one_before_counts() {

@@ -4,8 +4,8 @@ use crate::server::{
     edge::{answer::Answer, problem::Problem},
     oauth::{
         client::Proven,
+        exchange::Exchange,
         grants::{Opening, menu, open, task_client},
-        token::Exchange,
     },
 };
 

@@ -9,9 +9,9 @@ use crate::server::{
     edge::{answer::Answer, problem::Problem},
     oauth::{
         client::Client,
+        exchange::Exchange,
         grammar::{Asked, OAuthError, Presented, asked},
         grants::{Opening, menu, on_behalf, open},
-        token::Exchange,
     },
 };
 use hallpass_broker::{

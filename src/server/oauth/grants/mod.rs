@@ -13,8 +13,8 @@ use crate::server::{
     oauth::{
         answer::{self, refusal},
         client::Client,
+        exchange::Exchange,
         grammar::OAuthError,
-        token::Exchange,
     },
 };
 use hallpass_broker::{BrokerError, Issued, OpenTask, VerifiedSteward, policy::Catalogue};

@@ -5,8 +5,8 @@ use crate::server::{
     edge::{answer::Answer, problem::Problem},
     oauth::{
         answer::{refusal, with_refresh},
+        exchange::Exchange,
         grammar::OAuthError,
-        token::Exchange,
     },
 };
 use hallpass_broker::{CodeError, CodeReason, Handed, Redemption, Refresh};

@@ -6,8 +6,8 @@ use crate::server::{
     edge::{answer::Answer, problem::Problem},
     oauth::{
         answer::{self, refusal},
+        exchange::Exchange,
         grammar::OAuthError,
-        token::Exchange,
     },
 };
 use hallpass_broker::{Caller, TaskClient};

@@ -6,9 +6,9 @@ use crate::server::{
     oauth::{
         answer::{self, refusal},
         client::Client,
+        exchange::Exchange,
         grammar::{Asked, OAuthError, TokenExchange, TokenType, asked},
         grants::{Opening, menu, on_behalf, opened},
-        token::Exchange,
     },
 };
 use hallpass_broker::{self as broker, ExchangeError};
