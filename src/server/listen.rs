@@ -15,16 +15,17 @@ use tokio::{
 
 use crate::server::{
     App, OAuthOptions, Observer, Rates, Times, TlsError, TlsFiles,
-    api::{auth::AgentKeys, health},
+    agent_keys::AgentKeys,
+    api::health,
     edge::{
+        answers::Answers,
         connections::Counted,
-        idempotency::Answers,
         limit::Limits,
         share::Shares,
         tls::{self, Certificate},
     },
     oauth::{
-        authorize::{Desk, Documents},
+        authorize::{ConsentSessions, Documents},
         grammar::metadata::TOKEN,
     },
     openapi,
@@ -206,7 +207,7 @@ impl Server {
             openapi: openapi().into(),
             trust: Arc::clone(&options.trust),
             oauth: options.oauth,
-            desk: Desk::new(options.client_documents.clone().map(Documents::new)),
+            consents: ConsentSessions::new(options.client_documents.clone().map(Documents::new)),
             issuing_proofs,
         };
         Self {

@@ -3,14 +3,12 @@
 //! One `Authorization` header with one credential. An assertion is used up before anything else
 //! happens, and some record tells of it before the answer leaves (see the front).
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
-use moka::sync::Cache;
-use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::server::{
@@ -25,8 +23,7 @@ use hallpass_broker::{
     Caller, UsedAssertion,
     domain::event::Actor,
     identity::{
-        Credential, Operation, OperatorError, OperatorSession, OperatorStanding, RegisteredKey,
-        assertion,
+        Credential, Operation, OperatorError, OperatorSession, OperatorStanding, assertion,
     },
 };
 use hallpass_core::base::{
@@ -233,7 +230,7 @@ impl Follower {
 impl App {
     /// The agent that signed the assertion `text`, which is used up by this.
     pub(crate) fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
-        let lookup = |agent: &AgentId| self.agent_keys.of(self, agent);
+        let lookup = |agent: &AgentId| self.agent_keys.of(&self.broker.state(), agent);
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
         let verified = verified
             .map_err(|error| self.not_authenticated(context, error.reason().to_string()))?;
@@ -354,35 +351,6 @@ impl App {
     }
 }
 
-/// Agents' keys, parsed; an entry counts as long as the agent's record holds the same JWKs.
-pub(crate) struct AgentKeys(Cache<AgentId, (Vec<Value>, Arc<[RegisteredKey]>)>);
-
-impl AgentKeys {
-    pub(crate) fn new() -> Self {
-        Self(Cache::new(MAX_AGENTS))
-    }
-
-    fn of(&self, app: &App, agent: &AgentId) -> Option<Arc<[RegisteredKey]>> {
-        let state = app.broker.state();
-        let record = state.agent(agent)?;
-        if let Some((jwks, keys)) = self.0.get(agent)
-            && jwks == record.keys
-        {
-            return Some(keys);
-        }
-        let keys: Arc<[RegisteredKey]> = RegisteredKey::from_jwks(&record.keys).ok()?.into();
-        self.0
-            .insert(agent.clone(), (record.keys.clone(), Arc::clone(&keys)));
-        Some(keys)
-    }
-}
-
-impl fmt::Debug for AgentKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AgentKeys")
-    }
-}
-
 /// The one bearer credential of a request.
 pub(crate) fn one_credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
@@ -413,5 +381,3 @@ pub(crate) fn outside(error: OperatorError) -> Problem {
 fn for_operators() -> Problem {
     Problem::forbidden("this route is for operators")
 }
-
-const MAX_AGENTS: u64 = 10_000;

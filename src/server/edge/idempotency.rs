@@ -4,19 +4,12 @@
 //! while the first is under way wait for it. Afterwards, or after a restart, the journal still
 //! knows the key, and the answer, which may have held a token, is gone: 409 says so and names the task.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{self, Arc, Weak},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, request::Parts},
 };
-use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::sync::Mutex;
 use utoipa::{
     IntoParams,
     openapi::path::{Parameter, ParameterIn},
@@ -27,7 +20,6 @@ use crate::server::{
     edge::{answer::Answer, describe::Described, problem::Problem},
 };
 use hallpass_broker::Caller;
-use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{ReasonCode, digest::Digest};
 
 /// The request's idempotency key with its route, when it has one.
@@ -89,7 +81,7 @@ impl Once {
         ]);
         let turn = app.answers.turn(digest);
         let _turn = turn.lock().await;
-        if let Some((of, answer)) = app.answers.made.get(&digest) {
+        if let Some((of, answer)) = app.answers.made(&digest) {
             let detail = "this key was used for another request: use a new key";
             return if of == body {
                 Ok(answer)
@@ -103,60 +95,8 @@ impl Once {
             ..caller
         })
         .await?;
-        app.answers.made.insert(digest, (body, made.clone()));
+        app.answers.remember(digest, (body, made.clone()));
         Ok(made)
-    }
-}
-
-/// The answers that are remembered, and whose turn it is.
-pub(crate) struct Answers {
-    /// What was asked under a key, and the answer. A request that fails leaves nothing, and whoever
-    /// waited for it tries for itself.
-    made: Cache<Digest, (Digest, Answer)>,
-    /// SECURITY: the keys of requests under way are not in the cache: whatever it forgets, two requests
-    /// with one key never work at once.
-    turns: sync::Mutex<HashMap<Digest, Weak<Mutex<()>>>>,
-}
-
-impl Answers {
-    pub(crate) fn new(repeated: Duration) -> Self {
-        let weigh = |_: &Digest, (_, answer): &(Digest, Answer)| {
-            u32::try_from(answer.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(ENTRY_BYTES)
-        };
-        // The oldest leave first: an answer that was just made is the one that is asked for again.
-        let made = Cache::builder()
-            .eviction_policy(EvictionPolicy::lru())
-            .weigher(weigh);
-        let made = made
-            .max_capacity(MAX_ANSWER_BYTES)
-            .time_to_live(repeated)
-            .build();
-        Self {
-            made,
-            turns: sync::Mutex::default(),
-        }
-    }
-
-    /// The turn of a key: who has its lock works.
-    fn turn(&self, digest: Digest) -> Arc<Mutex<()>> {
-        let mut turns = self.turns.locked();
-        if let Some(turn) = turns.get(&digest).and_then(Weak::upgrade) {
-            return turn;
-        }
-        if turns.len() >= MANY_TURNS {
-            turns.retain(|_, turn| turn.strong_count() > 0);
-        }
-        let turn = Arc::default();
-        turns.insert(digest, Arc::downgrade(&turn));
-        turn
-    }
-}
-
-impl fmt::Debug for Answers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Answers")
     }
 }
 
@@ -216,40 +156,3 @@ fn conflict(detail: &'static str) -> Problem {
 
 const HEADER: &str = "Idempotency-Key";
 const MAX_KEY_CHARS: usize = 128;
-
-/// Answers take at most this much room; the journal answers for those that were pushed out.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
-/// What an answer takes besides its own bytes.
-const ENTRY_BYTES: u32 = 200;
-/// More turns than requests can be under way: those that are over are forgotten.
-const MANY_TURNS: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_under_way_keeps_its_turn_whatever_else_is_asked() {
-        let answers = Answers::new(Duration::from_secs(600));
-        let key = |number: usize| Digest::of(&number.to_be_bytes());
-        let turn = answers.turn(key(0));
-        for number in 1..3 * MANY_TURNS {
-            drop(answers.turn(key(number)));
-        }
-        assert!(Arc::ptr_eq(&turn, &answers.turn(key(0))));
-        assert!(answers.turns.lock().unwrap().len() <= MANY_TURNS + 1);
-    }
-
-    #[test]
-    fn the_latest_answer_is_remembered_however_many_there_are() {
-        let answers = Answers::new(Duration::from_secs(600));
-        let answer = Answer::ok(&"x".repeat(1024 * 1024)).unwrap();
-        for number in 0..200_usize {
-            let key = Digest::of(&number.to_be_bytes());
-            answers.made.insert(key, (key, answer.clone()));
-            answers.made.run_pending_tasks();
-            assert!(answers.made.contains_key(&key), "{number}");
-        }
-        assert!(answers.made.weighted_size() <= MAX_ANSWER_BYTES);
-    }
-}

@@ -1,6 +1,7 @@
 //! HTTP plumbing that knows no route: limits, TLS, connections, extractors, problems, streams.
 
 pub(crate) mod answer;
+pub(crate) mod answers;
 pub(crate) mod connections;
 pub(crate) mod context;
 pub(crate) mod cursor;

@@ -77,6 +77,6 @@ fn offered(app: &App) -> Offered {
         workloads: app.trust.has(TrustedKind::Workload),
         identity_assertions: app.trust.has(TrustedKind::IdJag),
         registration: app.oauth.dynamic_registration,
-        client_documents: app.desk.reads_documents(),
+        client_documents: app.consents.reads_documents(),
     }
 }

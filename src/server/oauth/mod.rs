@@ -14,37 +14,21 @@ pub mod grammar;
 mod grants;
 mod introspect;
 mod metadata;
+mod options;
 mod register;
 mod requests;
 mod revoke;
 mod token;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Router, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) use crate::server::oauth::door::Door;
+pub use crate::server::oauth::options::OAuthOptions;
 use crate::server::{App, oauth::grammar::metadata::WELL_KNOWN};
 use hallpass_core::base::ids::IssuerUri;
-
-/// How the OAuth door is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OAuthOptions {
-    /// The task that a token request opens lasts this long, and its pass no longer.
-    pub token_ttl: Duration,
-    /// Whether clients may register themselves.
-    pub dynamic_registration: bool,
-}
-
-impl Default for OAuthOptions {
-    fn default() -> Self {
-        Self {
-            token_ttl: Duration::from_secs(300),
-            dynamic_registration: false,
-        }
-    }
-}
 
 /// The routes of the door.
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {

@@ -5,21 +5,15 @@
 //! memory; the second is made once somebody has signed in, and is good once. Until the client and its
 //! redirect URI are known, whatever is wrong is told on a page; from then on it is told to the client.
 
-mod asking;
 mod documents;
 mod page;
+mod pending;
+mod reading;
+mod sessions;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
-    response::Response,
-};
-use moka::sync::Cache;
-
-pub(crate) use crate::server::oauth::authorize::documents::Documents;
+pub(crate) use crate::server::oauth::authorize::{documents::Documents, sessions::ConsentSessions};
 use crate::server::{
     App,
     api::openapi::Problems,
@@ -30,61 +24,21 @@ use crate::server::{
     },
     oauth::{
         authorize::{
-            asking::{Asking, Unknown},
             page::{decide, respond, sign_in, stopped},
+            pending::PendingAuthorization,
+            reading::Unknown,
+            sessions::Open,
         },
         grammar::{Form, OAuthError},
     },
 };
-use hallpass_broker::{BrokerError, Offer, OneTimeSecret, domain::event::Actor};
-use hallpass_core::base::digest::Digest;
-
-/// What the pages need beside the broker.
-pub(crate) struct Desk {
-    /// Where clients describe themselves; `None` when that is off.
-    documents: Option<Documents>,
-    /// Forms of the second page, by the digest of the secret in them.
-    open: Cache<Digest, Arc<Open>>,
-}
-
-/// The second page, as it was shown to somebody who had signed in.
-struct Open {
-    asking: Asking,
-    offer: Offer,
-}
-
-impl Desk {
-    pub(crate) fn new(documents: Option<Documents>) -> Self {
-        Self {
-            documents,
-            open: Cache::builder()
-                .max_capacity(MAX_OPEN)
-                .time_to_live(OPEN_FOR)
-                .build(),
-        }
-    }
-
-    /// Whether clients may describe themselves in documents.
-    pub(crate) const fn reads_documents(&self) -> bool {
-        self.documents.is_some()
-    }
-
-    /// Takes out what the form `secret` stands for: it is sent once, however often it is clicked.
-    fn take(&self, secret: &str) -> Option<Arc<Open>> {
-        let digest = Digest::of(secret.as_bytes());
-        // The cache gives nothing that is too old; taking out alone would not look.
-        self.open.get(&digest)?;
-        self.open.remove(&digest)
-    }
-}
-
-impl fmt::Debug for Desk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk")
-            .field("documents", &self.documents)
-            .finish_non_exhaustive()
-    }
-}
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::Response,
+};
+use hallpass_broker::{BrokerError, OneTimeSecret, domain::event::Actor};
 
 /// Shows a person who asks for what.
 #[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
@@ -93,13 +47,13 @@ impl fmt::Debug for Desk {
         Problems))]
 pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
-    match Asking::read((&app, context.peer), query).await {
-        Ok(asking) => match asking.ask(&app) {
+    match PendingAuthorization::read((&app, context.peer), query).await {
+        Ok(pending) => match pending.ask(&app) {
             Ok(ask) => {
-                let shown = sign_in(&asking, &ask, (query, None));
-                respond(StatusCode::OK, shown, Some(&asking.redirect))
+                let shown = sign_in(&pending, &ask, (query, None));
+                respond(StatusCode::OK, shown, Some(&pending.redirect))
             }
-            Err(error) => refuse(&app, &asking, error),
+            Err(error) => refuse(&app, &pending, error),
         },
         Err(unknown) => nobody(unknown),
     }
@@ -125,16 +79,16 @@ pub(crate) async fn take(
     match (form.text("step"), form.text("form"), form.text("request")) {
         (Some("sign_in"), None, Some(request)) => signed_in(&app, &context, (&form, request)).await,
         (Some("allow"), Some(open), None) => allowed(&app, &context, open).await,
-        (Some("refuse"), Some(open), None) => Ok(match app.desk.take(open) {
-            Some(open) => denied(&app, &open.asking),
+        (Some("refuse"), Some(open), None) => Ok(match app.consents.take(open) {
+            Some(open) => denied(&app, &open.pending),
             None => over(),
         }),
-        (Some("refuse"), None, Some(request)) => {
-            Ok(match Asking::read((&app, context.peer), request).await {
-                Ok(asking) => denied(&app, &asking),
+        (Some("refuse"), None, Some(request)) => Ok(
+            match PendingAuthorization::read((&app, context.peer), request).await {
+                Ok(pending) => denied(&app, &pending),
                 Err(unknown) => nobody(unknown),
-            })
-        }
+            },
+        ),
         _ => Ok(over()),
     }
 }
@@ -144,13 +98,13 @@ async fn signed_in(
     context: &Context,
     (form, request): (&Form, &str),
 ) -> Result<Response, Problem> {
-    let asking = match Asking::read((app, context.peer), request).await {
-        Ok(asking) => asking,
+    let pending = match PendingAuthorization::read((app, context.peer), request).await {
+        Ok(pending) => pending,
         Err(unknown) => return Ok(nobody(unknown)),
     };
-    let ask = match asking.ask(app) {
+    let ask = match pending.ask(app) {
         Ok(ask) => ask,
-        Err(error) => return Ok(refuse(app, &asking, error)),
+        Err(error) => return Ok(refuse(app, &pending, error)),
     };
     app.limits.admit_try(context.peer)?;
     let caller = context.caller(Actor::Broker);
@@ -163,36 +117,36 @@ async fn signed_in(
         Ok(steward) => steward,
         Err(BrokerError::NotFound(_)) => {
             app.limits.note_failure(context.peer);
-            let again = sign_in(&asking, &ask, (request, Some(WRONG_CODE)));
+            let again = sign_in(&pending, &ask, (request, Some(WRONG_CODE)));
             return Ok(respond(
                 StatusCode::FORBIDDEN,
                 again,
-                Some(&asking.redirect),
+                Some(&pending.redirect),
             ));
         }
         Err(error) => return Err(error.into()),
     };
     let offer = match app.broker.consents.offer(&steward, ask) {
         Ok(offer) => offer,
-        Err(error) => return nothing_to_offer(app, &asking, error),
+        Err(error) => return nothing_to_offer(app, &pending, error),
     };
     let secret = OneTimeSecret::token("");
     let servers = app.broker.state().catalogue();
     let name = app.broker.registry.steward_name(&steward);
     let shown = decide(
-        &asking,
+        &pending,
         (&offer, name.as_deref()),
         (&servers, secret.expose()),
     );
-    let response = respond(StatusCode::OK, shown, Some(&asking.redirect));
-    app.desk
+    let response = respond(StatusCode::OK, shown, Some(&pending.redirect));
+    app.consents
         .open
-        .insert(secret.digest(), Arc::new(Open { asking, offer }));
+        .insert(secret.digest(), Arc::new(Open { pending, offer }));
     Ok(response)
 }
 
 async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, Problem> {
-    let Some(open) = app.desk.take(open) else {
+    let Some(open) = app.consents.take(open) else {
         return Ok(over());
     };
     let caller = context.caller(Actor::Broker);
@@ -202,13 +156,17 @@ async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, P
         .consent(&caller, open.offer.clone())
         .await
     {
-        Ok(code) => Ok(answer(app, &open.asking, &[("code", code.expose())])),
-        Err(error) => nothing_to_offer(app, &open.asking, error),
+        Ok(code) => Ok(answer(app, &open.pending, &[("code", code.expose())])),
+        Err(error) => nothing_to_offer(app, &open.pending, error),
     }
 }
 
 /// The person is told why, and tells the client with a click: nobody else would.
-fn nothing_to_offer(app: &App, asking: &Asking, error: BrokerError) -> Result<Response, Problem> {
+fn nothing_to_offer(
+    app: &App,
+    pending: &PendingAuthorization,
+    error: BrokerError,
+) -> Result<Response, Problem> {
     let (reason, details) = match &error {
         BrokerError::Refused(reasons) => {
             let told = reasons
@@ -227,15 +185,15 @@ fn nothing_to_offer(app: &App, asking: &Asking, error: BrokerError) -> Result<Re
         ),
         _ => return Err(error.into()),
     };
-    let back = asking.redirect.with(&parameters(
+    let back = pending.redirect.with(&parameters(
         app,
-        asking,
+        pending,
         &error_of(OAuthError::AccessDenied),
     ));
     Ok(respond(
         StatusCode::FORBIDDEN,
         stopped(reason, &details, Some(&back)),
-        Some(&asking.redirect),
+        Some(&pending.redirect),
     ))
 }
 
@@ -254,24 +212,24 @@ fn over() -> Response {
     respond(StatusCode::CONFLICT, stopped(reason, &[], None), None)
 }
 
-fn denied(app: &App, asking: &Asking) -> Response {
-    answer(app, asking, &error_of(OAuthError::AccessDenied))
+fn denied(app: &App, pending: &PendingAuthorization) -> Response {
+    answer(app, pending, &error_of(OAuthError::AccessDenied))
 }
 
 /// Tells the client what is wrong with its request, by the browser.
-fn refuse(app: &App, asking: &Asking, error: OAuthError) -> Response {
-    if asking.may_send_unseen() {
-        return answer(app, asking, &error_of(error));
+fn refuse(app: &App, pending: &PendingAuthorization, error: OAuthError) -> Response {
+    if pending.may_send_unseen() {
+        return answer(app, pending, &error_of(error));
     }
-    let back = asking
+    let back = pending
         .redirect
-        .with(&parameters(app, asking, &error_of(error)));
+        .with(&parameters(app, pending, &error_of(error)));
     let reason = "The program that sent you here asks for something that it cannot have, or not in the right way.";
     let details = [error.description().to_owned()];
     respond(
         StatusCode::BAD_REQUEST,
         stopped(reason, &details, Some(&back)),
-        Some(&asking.redirect),
+        Some(&pending.redirect),
     )
 }
 
@@ -283,8 +241,8 @@ const fn error_of(error: OAuthError) -> [(&'static str, &'static str); 2] {
 }
 
 /// Sends the browser to the client. 303: what it sent here must not be sent there.
-fn answer(app: &App, asking: &Asking, told: &[(&str, &str)]) -> Response {
-    let location = asking.redirect.with(&parameters(app, asking, told));
+fn answer(app: &App, pending: &PendingAuthorization, told: &[(&str, &str)]) -> Response {
+    let location = pending.redirect.with(&parameters(app, pending, told));
     let Ok(location) = HeaderValue::from_str(&location) else {
         return over();
     };
@@ -302,10 +260,10 @@ fn answer(app: &App, asking: &Asking, told: &[(&str, &str)]) -> Response {
 /// What the client is told, with what it gave us to give back, and who says so (RFC 9207).
 fn parameters<'p>(
     app: &'p App,
-    asking: &'p Asking,
+    pending: &'p PendingAuthorization,
     told: &[(&'p str, &'p str)],
 ) -> Vec<(&'p str, &'p str)> {
-    let state = asking.state.as_deref().map(|state| ("state", state));
+    let state = pending.state.as_deref().map(|state| ("state", state));
     told.iter()
         .copied()
         .chain(state)
@@ -316,5 +274,3 @@ fn parameters<'p>(
 const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask the operator of this broker for another, and check where you type it.";
 
 const MAX_REASONS: usize = 20;
-const MAX_OPEN: u64 = 10_000;
-const OPEN_FOR: Duration = Duration::from_secs(10 * 60);

@@ -16,7 +16,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::server::{edge::problem::Page, oauth::authorize::asking::Asking};
+use crate::server::{edge::problem::Page, oauth::authorize::pending::PendingAuthorization};
 use hallpass_broker::{Ask, Offer, domain::client::ClientOrigin, policy::Catalogue};
 use hallpass_core::{
     base::{digest::Digest, ids::ToolName, redirect::RedirectUri, text::escape},
@@ -28,14 +28,14 @@ use hallpass_core::{
 
 /// Who asks for what, and a field for the code to sign in with.
 pub(super) fn sign_in(
-    asking: &Asking,
+    pending: &PendingAuthorization,
     ask: &Ask,
     (request, mistake): (&str, Option<&str>),
 ) -> Markup {
     page(
         "Sign in",
         &html! {
-            (who(asking))
+            (who(pending))
             h2 { "What it asks for" }
             @for detail in &ask.details { (asked(detail)) }
             p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
@@ -53,7 +53,7 @@ pub(super) fn sign_in(
 
 /// What would be given, to be allowed or refused.
 pub(super) fn decide(
-    asking: &Asking,
+    pending: &PendingAuthorization,
     (offer, name): (&Offer, Option<&str>),
     (servers, form): (&Catalogue, &str),
 ) -> Markup {
@@ -61,7 +61,7 @@ pub(super) fn decide(
     page(
         "Allow or refuse",
         &html! {
-            (who(asking))
+            (who(pending))
             p { "You are signed in as " strong { (name.unwrap_or(offer.steward.as_str())) } "." }
             h2 { "What it may do for you, if you allow it" }
             @for server in named.into_iter().filter_map(|server| servers.get(server)) {
@@ -154,8 +154,8 @@ fn page(title: &str, content: &Markup) -> Markup {
     }
 }
 
-fn who(asking: &Asking) -> Markup {
-    let client = &asking.client;
+fn who(pending: &PendingAuthorization) -> Markup {
+    let client = &pending.client;
     let name = client.name.as_deref().unwrap_or(&client.id);
     html! {
         h1 { q { (name) } " asks to act for you" }
@@ -171,9 +171,9 @@ fn who(asking: &Asking) -> Markup {
                     _ => { "No one: it registered itself, and what it says is not verified." }
                 }
             }
-            dt { "Your answer goes to" } dd { code { (asking.redirect.authority()) } }
+            dt { "Your answer goes to" } dd { code { (pending.redirect.authority()) } }
         }
-        @if asking.redirect.is_local() {
+        @if pending.redirect.is_local() {
             p.warning {
                 "The answer goes to a program on the computer that you use, and any program there can say that it is "
                 "this one. Go on only if you started this yourself, a moment ago."

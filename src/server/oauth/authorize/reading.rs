@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use crate::server::{
     App,
-    oauth::grammar::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys},
+    oauth::{
+        authorize::pending::{PendingAuthorization, RequestingClient},
+        grammar::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys},
+    },
 };
 use hallpass_broker::{
     Ask, PersonsClient, domain::client::ClientOrigin, identity::RegisteredKey, policy::Catalogue,
@@ -13,41 +16,6 @@ use hallpass_core::{
     base::{client_url::ClientUrl, ids::AgentId, redirect::RedirectUri},
     token::{RequestedDetail, manifest::Manifest},
 };
-
-/// A request whose client is known and whose redirect URI is that client's.
-#[derive(Debug)]
-pub(super) struct Asking {
-    /// The client.
-    pub(super) client: AskingClient,
-    /// Where the answer goes.
-    pub(super) redirect: RedirectUri,
-    /// Whether the request named it.
-    is_named: bool,
-    /// To be given back with the answer.
-    pub(super) state: Option<String>,
-    form: Form,
-}
-
-/// A client, as a person is shown it.
-#[derive(Debug)]
-pub(super) struct AskingClient {
-    /// Its id, as it was sent.
-    pub(super) id: String,
-    /// What it calls itself.
-    pub(super) name: Option<String>,
-    /// Who vouches for it.
-    pub(super) origin: ClientOrigin,
-    redirect_uris: Vec<RedirectUri>,
-    defaults: Vec<RequestedDetail>,
-    known_as: PersonsClient,
-}
-
-impl AskingClient {
-    /// Whether an operator registered it.
-    pub(super) fn is_vouched_for(&self) -> bool {
-        self.origin == ClientOrigin::Registered
-    }
-}
 
 /// Why there is nobody whom an answer could be sent to: a person is told, nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +32,7 @@ pub(super) enum Unknown {
     RedirectUri,
 }
 
-impl Asking {
+impl PendingAuthorization {
     /// Reads the query of an authorization request as far as it says who asks.
     pub(super) async fn read((app, peer): (&App, IpAddr), query: &str) -> Result<Self, Unknown> {
         if query.len() > MAX_QUERY_BYTES {
@@ -128,17 +96,9 @@ impl Asking {
             details,
         })
     }
-
-    /// Whether the browser may be sent there before a person has looked: a client that nobody vouches for
-    /// must not make of this page one that sends visitors anywhere, or that opens programs on their machine by a
-    /// scheme (RFC 9700 section 4.11.2).
-    pub(super) fn may_send_unseen(&self) -> bool {
-        self.client.is_vouched_for()
-            || (self.redirect.is_local() && !self.redirect.is_private_scheme())
-    }
 }
 
-async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<AskingClient, Unknown> {
+async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<RequestingClient, Unknown> {
     if ClientUrl::is_meant(id) {
         let url = id.parse().map_err(|_| Unknown::Client)?;
         return of_document((app, peer), &url).await;
@@ -180,7 +140,7 @@ async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<AskingClient, Unk
         .filter_map(|uri| uri.parse().ok())
         .collect();
     let known_as = PersonsClient::Known(agent);
-    Ok(AskingClient {
+    Ok(RequestingClient {
         id: id.to_owned(),
         name,
         origin,
@@ -193,8 +153,8 @@ async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<AskingClient, Unk
 async fn of_document(
     (app, peer): (&App, IpAddr),
     url: &ClientUrl,
-) -> Result<AskingClient, Unknown> {
-    let documents = app.desk.documents.as_ref().ok_or(Unknown::Client)?;
+) -> Result<RequestingClient, Unknown> {
+    let documents = app.consents.documents.as_ref().ok_or(Unknown::Client)?;
     let metadata = documents.metadata(url, (peer, app.clock.monotonic())).await.map_err(|error| {
         tracing::info!(client = %url, error = %error, "a client metadata document was not taken");
         Unknown::Document
@@ -212,7 +172,7 @@ async fn of_document(
         .state()
         .agent(&agent)
         .and_then(|record| record.client.clone());
-    Ok(AskingClient {
+    Ok(RequestingClient {
         id: url.to_string(),
         name: metadata.name.clone(),
         origin: ClientOrigin::MetadataDocument {
