@@ -1,8 +1,8 @@
 //! Who asks: what every record is attributed to.
 
 use crate::domain::{
-    assertions::UsedAssertion,
     event::{Actor, Entry, LedgerEvent},
+    one_time::UsedAssertion,
 };
 use hallpass_core::base::{digest::Digest, ids::RequestId, time::Timestamp};
 

@@ -24,8 +24,8 @@ use crate::{
     BrokerError, Caller, State,
     disk::reserve::DiskReserve,
     domain::{
-        assertions::{Assertions, UsedAssertion},
         event::LedgerEvent,
+        one_time::{Consumed, OneTime, UsedAssertion},
         state::cell::StateCell,
     },
     ledger::{AppendError, Ledger, Position, Receipt},
@@ -38,8 +38,8 @@ pub struct Changes {
     state: Arc<StateCell>,
     clock: Arc<dyn Clock>,
     reserve: Arc<DiskReserve>,
-    /// Assertions that were seen, so that two requests at once cannot use one.
-    assertions: Assertions,
+    /// What may be used once and was used by requests to this broker.
+    one_time: OneTime,
     meters: OnceLock<Meters>,
     /// Whether the ledger stopped.
     stopped: watch::Sender<bool>,
@@ -168,16 +168,16 @@ impl Changes {
         clock: Arc<dyn Clock>,
         reserve: Arc<DiskReserve>,
     ) -> Self {
-        let assertions = {
+        let one_time = {
             let state = state.read();
-            Assertions::recorded(state.unexpired_assertions(state.last_at()))
+            OneTime::recorded(state.unexpired_assertions(state.last_at()))
         };
         Self {
             ledger,
             state,
             clock,
             reserve,
-            assertions,
+            one_time,
             meters: OnceLock::new(),
             stopped: watch::Sender::new(false),
             turn: Mutex::new(()),
@@ -247,10 +247,10 @@ impl Changes {
     ///
     /// [`BrokerError::Replay`].
     pub(crate) fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
-        if self.assertions.remember(used, self.now()) {
-            Ok(())
-        } else {
-            Err(BrokerError::Replay)
+        let now = self.now();
+        match self.one_time.consume(used, now) {
+            Consumed::First if !self.state().is_used(&used.jti, now) => Ok(()),
+            _ => Err(BrokerError::Replay),
         }
     }
 
@@ -344,7 +344,7 @@ impl Changes {
         let used = caller
             .assertion
             .as_ref()
-            .filter(|used| !self.assertions.is_recorded(used));
+            .filter(|used| !self.one_time.is_recorded(used));
         if events.is_empty() && used.is_none() {
             return Ok(Appended::Nothing);
         }
@@ -353,14 +353,20 @@ impl Changes {
         let (count, begun) = (entries.len(), self.clock.monotonic());
         let receipt = match self.ledger.append(expected, entries).await {
             Ok(receipt) => receipt,
-            Err(AppendError::Conflict) => return Ok(Appended::Overtaken),
+            // SECURITY: what another broker recorded is applied now. If that used the same assertion, it counts.
+            Err(AppendError::Conflict) => {
+                return match used {
+                    Some(used) if self.state().is_used(&used.jti, at) => Err(BrokerError::Replay),
+                    _ => Ok(Appended::Overtaken),
+                };
+            }
             Err(AppendError::Failed(error)) => {
                 self.note_health();
                 return Err(error.into());
             }
         };
         if let Some(used) = used {
-            self.assertions.note_recorded(used);
+            self.one_time.note_recorded(used);
         }
         if let Some(meters) = self.meters.get() {
             (meters.appended)(count, self.clock.monotonic().saturating_sub(begun));

@@ -43,7 +43,7 @@ pub use crate::{
     caller::Caller,
     change::{Changes, Meters},
     domain::{
-        assertions::UsedAssertion,
+        one_time::UsedAssertion,
         one_time_secret::OneTimeSecret,
         state::{
             State,

@@ -1,7 +1,6 @@
 //! What is recorded, and what the records add up to. Pure.
 
 mod about;
-pub(crate) mod assertions;
 pub mod client;
 pub mod consent;
 pub mod decision;
@@ -9,6 +8,7 @@ pub mod descendants;
 pub(crate) mod eligibility;
 pub mod event;
 pub(crate) mod lineage;
+pub(crate) mod one_time;
 pub(crate) mod one_time_secret;
 pub mod parent;
 pub mod state;

@@ -300,6 +300,10 @@ impl Issuance {
             Ok(issued_at) => issued_at,
             Err(error) => return Err(granted.refused(error)),
         };
+        // Another broker may have rotated or revoked a key.
+        if let Err(error) = self.keys.follow_if_behind() {
+            return Err(granted.refused(error));
+        }
         let keyring = self.keys.ring();
         let root = match keyring.root() {
             Ok(root) => root,

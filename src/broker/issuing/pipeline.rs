@@ -10,7 +10,10 @@ use crate::{
             MAX_PASSES, full, refuse_ended_parent, refuse_ineligible_agent, refuse_other_steward,
             refuse_renewal, refuse_suspended, refuse_suspended_people, subjects,
         },
-        event::{AgentRecord, LedgerEvent, RecordedGrant, RecordedReason, TaskRecord, TokenRecord},
+        event::{
+            AgentRecord, KeyPurpose, LedgerEvent, RecordedGrant, RecordedReason, TaskRecord,
+            TokenRecord,
+        },
     },
     error::not_mintable,
     issuing::confine::confined,
@@ -329,6 +332,11 @@ impl Minted {
         if !state.agent(&task.agent).is_some_and(is_same) {
             return Err(BrokerError::Suspended(
                 "the agent was removed or changed meanwhile".to_owned(),
+            ));
+        }
+        if !state.may_sign(KeyPurpose::Root, self.record.key) {
+            return Err(BrokerError::Suspended(
+                "the key that signed it was revoked meanwhile: ask again".to_owned(),
             ));
         }
         for subject in subjects(agent, task, &self.record.rights) {

@@ -444,6 +444,16 @@ impl Keys {
         keyring.follow(&self.changes.state()).map_err(files)
     }
 
+    /// [`follow_keys`](Self::follow_keys), where the keys that sign are others than the records say.
+    pub(crate) fn follow_if_behind(&self) -> Result<(), BrokerError> {
+        let is_behind = self.ring().is_behind(&self.changes.state());
+        if is_behind {
+            self.follow_keys()
+        } else {
+            Ok(())
+        }
+    }
+
     fn make(&self, purpose: KeyPurpose, id: KeyId) -> Result<PublicKey, KeyringError> {
         let mut keyring = self.keyring.write_locked();
         keyring.make(purpose, id)

@@ -8,17 +8,20 @@ use crate::{
     BrokerError, Issued, State,
     domain::{
         eligibility::{refuse_suspended, subjects},
-        event::{LedgerEvent, Subject},
+        event::{KeyPurpose, KeyState, LedgerEvent, Subject},
     },
     ledger::memory::Step,
     several::world::{Small, World, agent, server, steward},
 };
-use hallpass_core::base::ids::{RevocationId, TaskId};
+use hallpass_core::base::ids::{KeyId, RevocationId, TaskId};
 
 /// Something that one of the brokers is asked to do.
 #[derive(Debug, Clone)]
 enum Do {
     Open,
+    /// With assertion number so many, which may have been used.
+    Prove(usize),
+    RotateRoot,
     Renew(usize),
     Complete(usize),
     Revoke(What),
@@ -32,6 +35,7 @@ enum What {
     Server,
     Task(usize),
     Token(usize),
+    RootKey(u32),
 }
 
 /// What became of it.
@@ -58,6 +62,7 @@ impl What {
             Self::Server => Subject::Server(server()),
             Self::Task(at) => Subject::Task(known.tasks[pick(at, known.tasks.len())?].clone()),
             Self::Token(at) => Subject::RevocationId(known.tokens[pick(at, known.tokens.len())?]),
+            Self::RootKey(id) => Subject::Key(KeyId(id)),
         })
     }
 }
@@ -74,6 +79,8 @@ async fn perform(small: &Small, work: &Do, known: &Known) -> Option<Became> {
     };
     Some(match work {
         Do::Open => issued(small.open().await),
+        Do::Prove(number) => issued(small.open_with(*number).await),
+        Do::RotateRoot => recorded(small.rotate_root().await),
         Do::Renew(at) => issued(small.renew(task(*at)?).await),
         Do::Complete(at) => recorded(small.complete(task(*at)?).await),
         Do::Revoke(what) => recorded(small.revoke(what.subject(known)?).await),
@@ -88,6 +95,7 @@ fn what() -> impl Strategy<Value = What> {
         Just(What::Server),
         (0..8_usize).prop_map(What::Task),
         (0..8_usize).prop_map(What::Token),
+        (1..5_u32).prop_map(What::RootKey),
     ]
 }
 
@@ -95,8 +103,10 @@ fn work() -> impl Strategy<Value = Do> {
     let suspended = prop_oneof![Just(What::Agent), Just(What::Steward), Just(What::Server)];
     prop_oneof![
         4 => Just(Do::Open),
+        2 => (0..3_usize).prop_map(Do::Prove),
         3 => (0..8_usize).prop_map(Do::Renew),
-        1 => (0..8_usize).prop_map(Do::Complete),
+        2 => (0..3_usize).prop_map(Do::Complete),
+        1 => Just(Do::RotateRoot),
         2 => what().prop_map(Do::Revoke),
         3 => suspended.prop_map(Do::Reinstate),
     ]
@@ -120,7 +130,15 @@ fn round() -> impl Strategy<Value = Vec<(usize, Do)>> {
 async fn all_at_once(world: &World, round: &[(usize, Do)], known: &Known) -> Vec<Became> {
     let mut jobs: Vec<_> = round
         .iter()
-        .map(|(by, work)| Box::pin(perform(&world.brokers[*by], work, known)))
+        .map(|(by, work)| {
+            // One broker makes keys. Two would write different keys under one name, of which the store keeps the last.
+            let by = if matches!(work, Do::RotateRoot) {
+                0
+            } else {
+                *by
+            };
+            Box::pin(perform(&world.brokers[by], work, known))
+        })
         .collect();
     let mut done: Vec<Option<Option<Became>>> = jobs.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {
@@ -149,6 +167,7 @@ fn is_right(refused: &BrokerError) -> bool {
             | BrokerError::TaskEnded(_)
             | BrokerError::NotFound(_)
             | BrokerError::Conflict(_)
+            | BrokerError::Replay
     )
 }
 
@@ -165,6 +184,10 @@ fn check_passes(world: &World, released: &BTreeMap<RevocationId, Issued>) {
                 "a pass was recorded twice"
             );
             if let Some(issued) = released.get(&token.revocation_id) {
+                assert!(
+                    state.may_sign(KeyPurpose::Root, token.key),
+                    "a pass left by a key that was revoked"
+                );
                 let live = state.task(task).unwrap();
                 assert_eq!(live.end, None, "a pass left in a task that had ended");
                 let agent = state.agent(&agent()).unwrap();
@@ -228,6 +251,15 @@ fn check_records(world: &World, became: &[Became]) {
         completed.len(),
         "a task was completed twice"
     );
+    let used: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            LedgerEvent::AssertionUsed { jti, .. } => Some(*jti),
+            _ => None,
+        })
+        .collect();
+    let distinct: BTreeSet<_> = used.iter().collect();
+    assert_eq!(distinct.len(), used.len(), "an assertion was used twice");
     let issued = became
         .iter()
         .filter(|became| matches!(became, Became::Issued(_)))
@@ -241,9 +273,18 @@ fn check_records(world: &World, became: &[Became]) {
         .filter(|became| matches!(became, Became::Recorded))
         .count();
     let revoked = count(|event| matches!(event, LedgerEvent::Revoked { .. }));
+    let rotated = count(|event| {
+        matches!(
+            event,
+            LedgerEvent::KeyChanged {
+                state: KeyState::Pending,
+                ..
+            }
+        )
+    });
     let reinstated = count(|event| matches!(event, LedgerEvent::Reinstated { .. }));
     // Completing twice is completing once.
-    assert!(recorded >= revoked + reinstated + completed.len());
+    assert!(recorded >= revoked + reinstated + completed.len() + rotated);
 }
 
 async fn interleave(rounds: &[Vec<(usize, Do)>], steps: &[Vec<Step>; 2]) {

@@ -15,7 +15,8 @@ use crate::{
     change::{Changes, Decided, View},
     disk::reserve::DiskReserve,
     domain::{
-        event::{Actor, AgentRecord, LedgerEvent, Subject},
+        event::{Actor, AgentRecord, KeyPurpose, LedgerEvent, Subject},
+        one_time::UsedAssertion,
         state::{State, cell::StateCell},
     },
     keys::keyring::{Keys, Rotation},
@@ -29,6 +30,7 @@ use crate::{
 };
 use hallpass_core::{
     base::{
+        digest::Digest,
         ids::{AgentId, ServerUri, StewardId, TaskId},
         key::PrivateKey,
         secret_file::SecretFileError,
@@ -232,6 +234,34 @@ impl Small {
     }
 
     pub(super) async fn open(&self) -> Result<Issued, BrokerError> {
+        self.open_as(&as_agent()).await
+    }
+
+    /// As [`open`](Self::open), proved by assertion number `number`.
+    pub(super) async fn open_with(&self, number: usize) -> Result<Issued, BrokerError> {
+        let used = UsedAssertion {
+            agent: agent(),
+            jti: Digest::of(&number.to_be_bytes()),
+            expires_at: self.changes.now().plus(Duration::from_secs(60)),
+        };
+        self.changes.use_assertion(&used)?;
+        let assertion = Some(used);
+        self.open_as(&Caller {
+            assertion,
+            ..as_agent()
+        })
+        .await
+    }
+
+    /// Makes a root key that signs later.
+    pub(super) async fn rotate_root(&self) -> Result<(), BrokerError> {
+        let keys = &self.issuance.keys;
+        keys.rotate_key(&Caller::broker(), KeyPurpose::Root)
+            .await
+            .map(drop)
+    }
+
+    async fn open_as(&self, caller: &Caller) -> Result<Issued, BrokerError> {
         let mut detail = RequestedDetail::new(server());
         detail.tools.push("read".parse().unwrap());
         let request = OpenTask {
@@ -246,7 +276,7 @@ impl Small {
             holder: None,
         };
         let issuance = &self.issuance;
-        issuance.open_task(&as_agent(), &agent(), request).await
+        issuance.open_task(caller, &agent(), request).await
     }
 
     pub(super) async fn renew(&self, task: &TaskId) -> Result<Issued, BrokerError> {

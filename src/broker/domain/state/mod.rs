@@ -86,7 +86,9 @@ pub struct State {
     last_issued_at: Option<Timestamp>,
     pub(crate) revocations: BTreeMap<u64, RevocationRecord>,
     feed: BTreeMap<u64, FeedChange>,
-    assertions: Vec<(Digest, Timestamp)>,
+    /// What may be used once and was used, until it expires.
+    #[serde(with = "snapshot::pairs")]
+    used: BTreeMap<Digest, Timestamp>,
     #[serde(default, skip_serializing_if = "People::is_empty")]
     pub(crate) people: People,
 }
@@ -228,6 +230,12 @@ impl State {
             .map(|((_, id), entry)| (*id, entry))
     }
 
+    /// Whether what the key signs is accepted: it is known and not revoked.
+    pub(crate) fn may_sign(&self, purpose: KeyPurpose, id: KeyId) -> bool {
+        let key = self.keys.get(&(purpose, id));
+        key.is_some_and(|entry| entry.state != KeyState::Revoked)
+    }
+
     pub(crate) fn news_since(&self, sequence: u64) -> impl Iterator<Item = &FeedChange> {
         self.feed
             .range(sequence.saturating_add(1)..)
@@ -239,14 +247,21 @@ impl State {
         sequence <= self.last_sequence
     }
 
+    /// Whether a record says that this was used and it has not expired by `now`.
+    pub(crate) fn is_used(&self, key: &Digest, now: Timestamp) -> bool {
+        self.used
+            .get(key)
+            .is_some_and(|expires_at| *expires_at > now)
+    }
+
     /// Assertions that must not be accepted again.
     pub(crate) fn unexpired_assertions(
         &self,
         now: Timestamp,
     ) -> impl Iterator<Item = (Digest, Timestamp)> {
-        self.assertions
+        self.used
             .iter()
-            .copied()
+            .map(|(key, expires_at)| (*key, *expires_at))
             .filter(move |(_, expires_at)| *expires_at > now)
     }
 
@@ -437,7 +452,10 @@ impl State {
             }
             LedgerEvent::AssertionUsed {
                 jti, expires_at, ..
-            } => self.assertions.push((*jti, *expires_at)),
+            } => {
+                let until = self.used.entry(*jti).or_insert(*expires_at);
+                *until = (*until).max(*expires_at);
+            }
             // People's are taken into account by their own fold.
             LedgerEvent::SignInCodeMade { .. }
             | LedgerEvent::SignedIn { .. }
@@ -591,7 +609,7 @@ impl State {
             !is_over
         });
         tokens.retain(|_, task| tasks.contains_key(task));
-        self.assertions.retain(|(_, expires_at)| *expires_at > now);
+        self.used.retain(|_, expires_at| *expires_at > now);
         self.people.forget(now);
         let long_expired = |expires_at: Timestamp| expires_at < long_ago;
         self.revocations

@@ -1,4 +1,18 @@
-//! Assertions that were seen: single use, each in one record, until they have expired.
+//! What may be used once: assertions of agents, ID-JAGs, and tokens of workloads that are configured so.
+//!
+//! [`OneTime`] remembers what this broker has accepted, so that two requests at once cannot use one thing. The ledger
+//! remembers it across brokers and restarts: each use is recorded with the first thing that it is used for, and a use
+//! that another broker recorded first is a replay (see [`Changes`](crate::change::Changes)).
+//!
+//! The other things that count once need no memory of this kind:
+//!
+//! - Authorization codes, sign-in codes and refresh tokens are in the state until they are used. A change takes them
+//!   out, and decides again when another broker did so first. A code that comes again must be recognised, since its
+//!   task then ends.
+//! - An idempotency key must give the former answer again. The views find it, by the record that it is in.
+//! - Proofs of possession are not recorded: they live for a minute, and a restart refuses those that were made before
+//!   it. [`ReplayGuard`](hallpass_core::possession::ReplayGuard) remembers them in bounded memory, at the token endpoint
+//!   and at verifiers.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -7,6 +21,15 @@ use std::{
 
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{digest::Digest, ids::AgentId, time::Timestamp};
+
+/// Whether a use was the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Consumed {
+    First,
+    /// It was used before, or has expired and may have been.
+    Replay,
+}
 
 /// An assertion that an agent proved itself with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +42,9 @@ pub struct UsedAssertion {
     pub expires_at: Timestamp,
 }
 
-/// The assertions that were seen and have not expired.
+/// What was used and has not expired.
 #[derive(Debug)]
-pub(crate) struct Assertions(Mutex<Seen>);
+pub(crate) struct OneTime(Mutex<Seen>);
 
 #[derive(Debug)]
 struct Seen {
@@ -37,7 +60,7 @@ struct Use {
     is_recorded: bool,
 }
 
-impl Assertions {
+impl OneTime {
     /// Those that the journal knows.
     pub(crate) fn recorded(known: impl IntoIterator<Item = (Digest, Timestamp)>) -> Self {
         let used = |(jti, expires_at)| {
@@ -56,11 +79,11 @@ impl Assertions {
         }))
     }
 
-    /// Remembers an assertion; says whether it is good for its first use.
-    pub(crate) fn remember(&self, used: &UsedAssertion, now: Timestamp) -> bool {
-        // SECURITY: one that has ended since it was verified may have been used and forgotten.
+    /// Uses it up, and remembers that until it expires.
+    pub(crate) fn consume(&self, used: &UsedAssertion, now: Timestamp) -> Consumed {
+        // SECURITY: one that has expired since it was verified may have been used and forgotten.
         if used.expires_at <= now {
-            return false;
+            return Consumed::Replay;
         }
         let mut seen = self.seen();
         if seen.assertions.len() >= seen.prune_at {
@@ -77,11 +100,11 @@ impl Assertions {
                 // SECURITY: another assertion with the same id must not shorten the memory of the first.
                 let old = old.get_mut();
                 old.expires_at = old.expires_at.max(used.expires_at);
-                return false;
+                return Consumed::Replay;
             }
             Entry::Vacant(place) => drop(place.insert(new)),
         }
-        true
+        Consumed::First
     }
 
     /// Whether a durable record tells of it.
@@ -123,34 +146,37 @@ mod tests {
 
     #[test]
     fn a_second_use_is_refused_until_the_latest_end_is_over() {
-        let seen = Assertions::recorded([]);
+        let seen = OneTime::recorded([]);
         let at = |seconds| Timestamp::EPOCH.plus(Duration::from_secs(seconds));
-        assert!(seen.remember(&used(1, 60), at(0)));
+        assert_eq!(seen.consume(&used(1, 60), at(0)), Consumed::First);
         // An earlier end does not make the first be forgotten earlier.
-        assert!(!seen.remember(&used(1, 10), at(0)));
-        assert!(!seen.remember(&used(1, 60), at(20)));
-        assert!(seen.remember(&used(1, 120), at(60)));
+        assert_eq!(seen.consume(&used(1, 10), at(0)), Consumed::Replay);
+        assert_eq!(seen.consume(&used(1, 60), at(20)), Consumed::Replay);
+        assert_eq!(seen.consume(&used(1, 120), at(60)), Consumed::First);
     }
 
     #[test]
     fn whoever_waits_until_it_is_forgotten_finds_it_ended() {
-        let seen = Assertions::recorded([]);
+        let seen = OneTime::recorded([]);
         let at = |seconds| Timestamp::EPOCH.plus(Duration::from_secs(seconds));
-        assert!(seen.remember(&used(1, 60), at(59)));
-        assert!(!seen.remember(&used(1, 60), at(60)));
-        assert!(!seen.remember(&used(2, 60), at(61)));
+        assert_eq!(seen.consume(&used(1, 60), at(59)), Consumed::First);
+        assert_eq!(seen.consume(&used(1, 60), at(60)), Consumed::Replay);
+        assert_eq!(seen.consume(&used(2, 60), at(61)), Consumed::Replay);
     }
 
     #[test]
     fn many_living_assertions_are_not_looked_through_for_each_request() {
-        let seen = Assertions::recorded([]);
+        let seen = OneTime::recorded([]);
         for jti in 0..FEW + 2 {
-            assert!(seen.remember(&used(jti, 60), Timestamp::EPOCH));
+            assert_eq!(
+                seen.consume(&used(jti, 60), Timestamp::EPOCH),
+                Consumed::First
+            );
         }
         assert_eq!(seen.seen().prune_at, 2 * FEW);
         let later = Timestamp::EPOCH.plus(Duration::from_secs(61));
         for jti in 0..FEW {
-            seen.remember(&used(FEW + 2 + jti, 120), later);
+            let _ = seen.consume(&used(FEW + 2 + jti, 120), later);
         }
         assert!(
             seen.seen().assertions.len() <= FEW + 2,
