@@ -6,6 +6,7 @@ use crate::{
     ledger::memory::Step,
     several::world::{World, agent, server, steward},
 };
+use hallpass_core::base::ids::KeyId;
 
 /// A pass was minted and did not leave: the refusal is recorded after it.
 fn is_held_back(events: &[LedgerEvent]) -> bool {
@@ -120,4 +121,54 @@ async fn two_renewals_at_once_do_not_pass_the_limit_of_a_task() {
     let one_left = (one.is_ok() && is_full(&other)) || (is_full(&one) && other.is_ok());
     assert!(one_left, "{one:?} {other:?}");
     assert!(is_held_back(&world.events()));
+}
+
+#[tokio::test]
+async fn a_root_key_that_one_broker_revoked_signs_nowhere() {
+    let world = World::of(2).await;
+    let [first, second] = &world.brokers[..] else {
+        panic!()
+    };
+    let before = second.open().await.unwrap().record.key;
+    first.rotate_root().await.unwrap();
+    first.revoke(Subject::Key(before)).await.unwrap();
+    let after = second.open().await.unwrap().record.key;
+    assert_eq!((before, after), (KeyId(1), KeyId(2)));
+}
+
+#[tokio::test]
+async fn a_pass_whose_key_is_revoked_while_it_is_recorded_is_held_back() {
+    let world = World::of(1).await;
+    let small = &world.brokers[0];
+    small.rotate_root().await.unwrap();
+    let slow = Step {
+        yields_before: 3,
+        ..Step::default()
+    };
+    small.ledger.plan([slow]);
+    let (opened, revoked) = tokio::join!(small.open(), small.revoke(Subject::Key(KeyId(1))));
+    revoked.unwrap();
+    assert!(
+        matches!(&opened, Err(BrokerError::Suspended(why)) if why.contains("key")),
+        "{opened:?}"
+    );
+    assert!(is_held_back(&world.events()));
+}
+
+#[tokio::test]
+async fn an_assertion_that_one_broker_took_is_taken_by_no_other() {
+    let world = World::of(2).await;
+    let [first, second] = &world.brokers[..] else {
+        panic!()
+    };
+    first.open_with(1).await.unwrap();
+    // The second has not heard of it, and finds out when it appends; then it knows.
+    for _ in 0..2 {
+        let replayed = second.open_with(1).await;
+        assert!(matches!(replayed, Err(BrokerError::Replay)), "{replayed:?}");
+    }
+    second.ledger.follow();
+    let replayed = second.open_with(1).await;
+    assert!(matches!(replayed, Err(BrokerError::Replay)), "{replayed:?}");
+    second.open_with(2).await.unwrap();
 }
