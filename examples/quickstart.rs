@@ -1,4 +1,4 @@
-//! The whole story, for real, in a temporary directory: a broker, an MCP server and an MCP client
+//! The whole report, for real, in a temporary directory: a broker, an MCP server and an MCP client
 //! talk over sockets on loopback. Exits 0 only if every step had the expected outcome.
 //!
 //! ```sh
@@ -14,8 +14,8 @@
 
 #[path = "support/ledger.rs"]
 mod ledger;
-#[path = "support/story.rs"]
-mod story;
+#[path = "support/report.rs"]
+mod report;
 
 use std::{error::Error, process::ExitCode};
 
@@ -25,116 +25,116 @@ use hallpass_core::token::{
 };
 use serde_json::json;
 
-use story::{House, Outcome, Pass, Story};
+use report::{Demo, Outcome, Pass, Report};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut story = Story::new();
-    match play(&mut story).await {
-        Ok(()) => story.end(),
+    let mut report = Report::new();
+    match play(&mut report).await {
+        Ok(()) => report.end(),
         Err(error) => {
-            eprintln!("\nthe story broke off: {error}");
+            eprintln!("\nthe report broke off: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn play(story: &mut Story) -> Result<(), Box<dyn Error>> {
-    let house = set_the_stage(story).await?;
-    let pass = story
-        .step("the agent asks for a pass for one task", house.open_task())
+async fn play(report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let demo = set_up(report).await?;
+    let pass = report
+        .step("the agent asks for a pass for one task", demo.open_task())
         .await?;
     println!("     {} until {}", pass.task_id, pass.expires_at);
     for (right, grant) in &pass.decided_by {
         println!("     {right}: by grant `{grant}`");
     }
-    use_it(story, &house, &pass.token).await?;
-    let narrowed = hand_it_on(story, &house, &pass).await?;
+    use_it(report, &demo, &pass.token).await?;
+    let narrowed = hand_it_on(report, &demo, &pass).await?;
 
-    story
+    report
         .step(
             "the admin revokes the pass; the feed carries it to the server",
-            house.revoke(&pass.revocation_id),
+            demo.revoke(&pass.revocation_id),
         )
         .await?;
     let read = || json!({"year": 2026});
     let revoked = Outcome::Refused("revoked_token");
-    story
+    report
         .expect(
             "the agent reads the ledger: refused",
-            house.call(&pass.token, "read_ledger", read()),
+            demo.call(&pass.token, "read_ledger", read()),
             revoked,
         )
         .await;
-    story
+    report
         .expect(
             "the sub-agent reads the ledger: refused",
-            house.call(&narrowed, "read_ledger", read()),
+            demo.call(&narrowed, "read_ledger", read()),
             revoked,
         )
         .await;
     let ended = Outcome::Refused("task_ended");
-    story
+    report
         .expect(
             "the agent asks for another pass in the task: refused",
-            house.renew(&pass.task_id),
+            demo.renew(&pass.task_id),
             ended,
         )
         .await;
 
-    look_back(story, &house, &pass.task_id).await
+    look_back(report, &demo, &pass.task_id).await
 }
 
-async fn set_the_stage(story: &mut Story) -> Result<House, Box<dyn Error>> {
-    let house = story
+async fn set_up(report: &mut Report) -> Result<Demo, Box<dyn Error>> {
+    let demo = report
         .step(
             "start a broker; its first start makes keys and the admin's token",
-            House::build(),
+            Demo::build(),
         )
         .await?;
     println!(
         "     broker {}, MCP server {}",
-        house.broker_url(),
-        house.server()
+        demo.broker_url(),
+        demo.server()
     );
-    story
+    report
         .step(
             "the admin registers the MCP server, with a manifest of its tools",
-            house.register_server(),
+            demo.register_server(),
         )
         .await?;
-    story
+    report
         .step(
             "the admin registers the agent research-bot, for whom alice answers",
-            house.register_agent(),
+            demo.register_agent(),
         )
         .await?;
-    story
+    report
         .step(
             "the admin writes a grant: research may read, search, transfer up to 100",
-            house.write_grant(),
+            demo.write_grant(),
         )
         .await?;
-    story
+    report
         .step(
             "the MCP server starts and follows the broker's feed",
-            house.start_server(),
+            demo.start_server(),
         )
         .await?;
-    Ok(house)
+    Ok(demo)
 }
 
-async fn use_it(story: &mut Story, house: &House, pass: &PassToken) -> Result<(), Box<dyn Error>> {
+async fn use_it(report: &mut Report, demo: &Demo, pass: &PassToken) -> Result<(), Box<dyn Error>> {
     let tools = Outcome::Says("read_ledger, search_ledger, transfer");
-    story
+    report
         .expect(
             "the agent lists the tools: only what its pass names",
-            house.list_tools(pass),
+            demo.list_tools(pass),
             tools,
         )
         .await;
-    let reading = house.call(pass, "read_ledger", json!({"year": 2026}));
-    story
+    let reading = demo.call(pass, "read_ledger", json!({"year": 2026}));
+    report
         .expect(
             "the agent reads the ledger of 2026",
             reading,
@@ -142,28 +142,28 @@ async fn use_it(story: &mut Story, house: &House, pass: &PassToken) -> Result<()
         )
         .await;
     let transfer = |amount| {
-        house.call(
+        demo.call(
             pass,
             "transfer",
             json!({"amount": amount, "account": "rent"}),
         )
     };
-    story
+    report
         .expect(
             "the agent transfers 100",
             transfer(100),
             Outcome::Says("booked by research-bot"),
         )
         .await;
-    story
+    report
         .expect(
             "the agent transfers 101: refused",
             transfer(101),
             Outcome::Refused("argument_constraint"),
         )
         .await;
-    let deleting = house.call(pass, "delete_ledger", json!({"year": 2026}));
-    story
+    let deleting = demo.call(pass, "delete_ledger", json!({"year": 2026}));
+    report
         .expect(
             "the agent deletes the ledger: refused",
             deleting,
@@ -174,16 +174,16 @@ async fn use_it(story: &mut Story, house: &House, pass: &PassToken) -> Result<()
 }
 
 async fn hand_it_on(
-    story: &mut Story,
-    house: &House,
+    report: &mut Report,
+    demo: &Demo,
     pass: &Pass,
 ) -> Result<PassToken, Box<dyn Error>> {
-    let narrowing = async { allow_only(house, &pass.token, &["read_ledger"]) };
+    let narrowing = async { allow_only(demo, &pass.token, &["read_ledger"]) };
     let Attenuated {
         token: narrowed,
         blocks,
         ..
-    } = story
+    } = report
         .step(
             "the agent narrows its pass for a sub-agent, offline: read_ledger only",
             narrowing,
@@ -198,24 +198,24 @@ async fn hand_it_on(
         said.len() - 1,
         last.requires.join("; ")
     );
-    let report = house.report_delegation(&pass.task_id, &blocks, "summariser");
-    story
+    let delegation = demo.report_delegation(&pass.task_id, &blocks, "summariser");
+    report
         .step(
             "the agent tells the broker whom it handed the narrowed pass to",
-            report,
+            delegation,
         )
         .await?;
-    let reading = house.call(&narrowed, "read_ledger", json!({"year": 2026}));
-    story
+    let reading = demo.call(&narrowed, "read_ledger", json!({"year": 2026}));
+    report
         .expect(
             "the sub-agent reads the ledger",
             reading,
             Outcome::Says("rent"),
         )
         .await;
-    let transfer = |pass| house.call(pass, "transfer", json!({"amount": 1, "account": "rent"}));
+    let transfer = |pass| demo.call(pass, "transfer", json!({"amount": 1, "account": "rent"}));
     let refused = Outcome::Refused("not_granted");
-    story
+    report
         .expect(
             "the sub-agent transfers 1: refused",
             transfer(&narrowed),
@@ -225,23 +225,23 @@ async fn hand_it_on(
 
     // What a dishonest sub-agent might try: blocks can only add checks, so this changes nothing.
     let everything = ["read_ledger", "search_ledger", "transfer", "delete_ledger"];
-    let widening = async { allow_only(house, &narrowed, &everything) };
-    let widened = story
+    let widening = async { allow_only(demo, &narrowed, &everything) };
+    let widened = report
         .step(
             "the sub-agent appends a block that names everything",
             widening,
         )
         .await?
         .token;
-    story
+    report
         .expect(
             "the widened pass transfers 1: refused",
             transfer(&widened),
             refused,
         )
         .await;
-    let deleting = house.call(&widened, "delete_ledger", json!({"year": 2026}));
-    story
+    let deleting = demo.call(&widened, "delete_ledger", json!({"year": 2026}));
+    report
         .expect(
             "the widened pass deletes the ledger: refused",
             deleting,
@@ -251,34 +251,34 @@ async fn hand_it_on(
     Ok(narrowed)
 }
 
-async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), Box<dyn Error>> {
-    let trail = story
+async fn look_back(report: &mut Report, demo: &Demo, task: &str) -> Result<(), Box<dyn Error>> {
+    let trail = report
         .step(
             "the audit trail tells every step of the task",
-            house.audit(&format!("&task={task}")),
+            demo.audit(&format!("&task={task}")),
         )
         .await?;
     for (_, line) in &trail {
         println!("     {line}");
     }
-    let told: Vec<_> = trail.iter().map(|(kind, _)| kind.as_str()).collect();
-    if told != OF_THE_TASK {
-        return Err(format!("the audit trail of the task says {told:?}").into());
+    let found: Vec<_> = trail.iter().map(|(kind, _)| kind.as_str()).collect();
+    if found != OF_THE_TASK {
+        return Err(format!("the audit trail of the task says {found:?}").into());
     }
-    let whole = story
-        .step("and, beside it, how the stage was set", house.audit(""))
+    let whole = report
+        .step("and, beside it, the set-up", demo.audit(""))
         .await?;
-    let mut told = whole.iter().map(|(kind, _)| kind);
+    let mut found = whole.iter().map(|(kind, _)| kind);
     if let Some(missing) = ON_THE_STAGE
         .iter()
-        .find(|wanted| !told.any(|kind| kind == *wanted))
+        .find(|wanted| !found.any(|kind| kind == *wanted))
     {
         return Err(format!("the audit trail has no `{missing}` in its place").into());
     }
-    let calls = story
+    let calls = report
         .step(
             "every call that the server decided is traced to alice",
-            house.calls(task),
+            demo.calls(task),
         )
         .await?;
     for (_, line) in &calls {
@@ -286,20 +286,20 @@ async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), B
     }
     if calls.len() < CALLS || calls.iter().any(|(answers, _)| answers != "alice") {
         return Err(format!(
-            "of at least {CALLS} calls {} are told, not all of them alice's",
+            "of at least {CALLS} calls {} are found, not all of them alice's",
             calls.len()
         )
         .into());
     }
-    let journal = house.journal();
-    story
+    let journal = demo.journal();
+    report
         .step(
             "the broker finishes what it is doing and stops",
-            house.stop(),
+            demo.stop(),
         )
         .await?;
     let checking = async { audit::verify_file(&journal, &audit::Claims::default()) };
-    let summary = story
+    let summary = report
         .step("the journal verifies from its file alone", checking)
         .await?;
     println!("     {} records, head {}", summary.records, summary.head);
@@ -307,12 +307,8 @@ async fn look_back(story: &mut Story, house: &House, task: &str) -> Result<(), B
 }
 
 /// A block that allows only `tools`. Needs no key and no network.
-fn allow_only(
-    house: &House,
-    pass: &PassToken,
-    tools: &[&str],
-) -> Result<Attenuated, Box<dyn Error>> {
-    let mut detail = GrantedDetail::new(house.server().clone());
+fn allow_only(demo: &Demo, pass: &PassToken, tools: &[&str]) -> Result<Attenuated, Box<dyn Error>> {
+    let mut detail = GrantedDetail::new(demo.server().clone());
     detail.tools = tools
         .iter()
         .map(|tool| tool.parse())

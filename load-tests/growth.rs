@@ -1,6 +1,6 @@
 //! What many mints with short lives leave on the disk and in memory, and how long the next start takes.
 //!
-//! `cargo bench -p hallpass-load-tests --bench growth -- 1000000 [directory]` opens so many tasks through the broker, on a clock that
+//! `cargo bench -p hallpass-load-tests --bench growth -- 1000000 [directory]` opens that many tasks through the broker, on a clock that
 //! moves on by two hours after every two thousand of them, so that what ended is forgotten and old segments go.
 
 #![allow(
@@ -30,12 +30,12 @@ const MEBIBYTE: u64 = 1024 * 1024;
 const LIVE: usize = 2000;
 const AT_ONCE: usize = 64;
 
-struct House {
+struct Setup {
     directory: PathBuf,
     clock: Arc<ManualClock>,
 }
 
-impl House {
+impl Setup {
     async fn open(&self) -> Arc<Broker> {
         let options = Options {
             retention: Retention {
@@ -157,10 +157,10 @@ fn memory(name: &str) -> u64 {
 
 async fn run(tasks: usize, directory: PathBuf) {
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
-    let house = House { directory, clock };
-    fs::create_dir_all(house.directory.join("policy")).unwrap();
-    fs::write(house.directory.join("policy/reads.toml"), GRANT).unwrap();
-    let broker = house.open().await;
+    let setup = Setup { directory, clock };
+    fs::create_dir_all(setup.directory.join("policy")).unwrap();
+    fs::write(setup.directory.join("policy/reads.toml"), GRANT).unwrap();
+    let broker = setup.open().await;
     let agent = furnish(&broker).await;
     broker
         .policy
@@ -173,16 +173,16 @@ async fn run(tasks: usize, directory: PathBuf) {
     let steps = tasks.div_ceil(LIVE);
     for step in 1..=steps {
         mint(&broker, &agent, LIVE).await;
-        house.clock.advance(Duration::from_secs(2 * 3600));
+        setup.clock.advance(Duration::from_secs(2 * 3600));
         broker.maintain().await.unwrap();
         mint(&broker, &agent, 1).await;
         let worker = Arc::clone(&broker);
         tokio::task::spawn_blocking(move || worker.retire().unwrap())
             .await
             .unwrap();
-        most = most.max(house.bytes("journal") + house.bytes("index"));
+        most = most.max(setup.bytes("journal") + setup.bytes("index"));
         if step % 50 == 0 || step == steps {
-            report(&house, &broker, step * LIVE, begun);
+            report(&setup, &broker, step * LIVE, begun);
         }
     }
     println!("most on the disk after a removal: {} MiB", most / MEBIBYTE);
@@ -195,7 +195,7 @@ async fn run(tasks: usize, directory: PathBuf) {
     broker.close().await.unwrap();
     drop(broker);
     let begun = Instant::now();
-    let broker = house.open().await;
+    let broker = setup.open().await;
     println!(
         "next start, until ready: {:?}, {} MiB resident",
         begun.elapsed(),
@@ -203,19 +203,19 @@ async fn run(tasks: usize, directory: PathBuf) {
     );
     broker.close().await.unwrap();
     drop(broker);
-    fs::remove_dir_all(house.directory.join("data/index")).unwrap();
+    fs::remove_dir_all(setup.directory.join("data/index")).unwrap();
     let begun = Instant::now();
-    drop(house.open().await);
+    drop(setup.open().await);
     println!("start without an index: {:?}", begun.elapsed());
 }
 
-fn report(house: &House, broker: &Broker, tasks: usize, begun: Instant) {
+fn report(setup: &Setup, broker: &Broker, tasks: usize, begun: Instant) {
     println!(
         "{tasks} tasks, {} records, first kept {}: journal {} MiB, index {} MiB, resident {} MiB, {:?}",
         broker.views().head().sequence,
         broker.views().first(),
-        house.bytes("journal") / MEBIBYTE,
-        house.bytes("index") / MEBIBYTE,
+        setup.bytes("journal") / MEBIBYTE,
+        setup.bytes("index") / MEBIBYTE,
         memory("VmRSS"),
         begun.elapsed()
     );

@@ -79,7 +79,7 @@ pub struct DelegationRequest {
     /// To whom it was handed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegate: Option<String>,
-    /// The thumbprint (RFC 7638) of the key that a bound pass was handed to: tells registered agents
+    /// The thumbprint (RFC 7638) of the key that a bound pass was handed to: names registered agents
     /// from names that are only asserted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegate_key: Option<String>,

@@ -79,7 +79,7 @@ impl Broker {
         self.changes.now()
     }
 
-    /// What the records add up to. Whoever holds it must not ask for it again: once the ledger waits in between to
+    /// What the records add up to. A caller that holds it must not ask for it again: once the ledger waits in between to
     /// apply records, both wait for ever.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.changes.state()

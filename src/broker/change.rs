@@ -133,7 +133,7 @@ pub(crate) fn recorded(receipt: Option<Receipt>) -> Result<Receipt, BrokerError>
 }
 
 impl View<'_> {
-    /// The state. Whoever holds it must not ask for it again: see [`StateCell::read`].
+    /// The state. A caller that holds it must not ask for it again: see [`StateCell::read`].
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.0.state.read()
     }

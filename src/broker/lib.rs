@@ -10,7 +10,7 @@
 //! | [`identity`] | who is asking |
 //! | `issuing` | from a request to a pass: tasks, exchange, consent, codes |
 //! | `registry` | agents, servers, stewards, operators, clients |
-//! | `keys`, `feed`, `trail`, `disk` | signing keys; what verifiers follow; what is told of the past; room on the disk |
+//! | `keys`, `feed`, `trail`, `disk` | signing keys; what verifiers follow; questions about the past; room on the disk |
 
 #![allow(
     clippy::exhaustive_enums,

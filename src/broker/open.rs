@@ -370,7 +370,7 @@ const FIRST_OPERATOR_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
 impl Broker {
-    /// One that nobody has asked for anything, below `home`.
+    /// A broker that served no request yet, below `home`.
     pub(crate) async fn opened_in(home: &std::path::Path) -> Arc<Self> {
         let options = Options::new(
             "https://broker.example".parse().unwrap(),
@@ -394,18 +394,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_holds_the_state_while_the_writer_waits_can_ask_for_the_time() {
+    async fn a_reader_of_the_state_can_ask_for_the_time_while_the_writer_waits() {
         let home = tempfile::tempdir().unwrap();
         let broker = Broker::opened_in(home.path()).await;
         let held = broker.state();
         let state = Arc::clone(broker.changes.cell());
         let writer = thread::spawn(move || drop(state.write()));
-        // Nobody else reads as soon as the writer waits.
+        // No other reader gets the lock while the writer waits.
         while broker.changes.cell().is_free() {
             thread::yield_now();
         }
-        let ((told, time), asked) = (mpsc::channel(), Arc::clone(&broker));
-        thread::spawn(move || told.send(asked.now()));
+        let ((sender, time), asked) = (mpsc::channel(), Arc::clone(&broker));
+        thread::spawn(move || sender.send(asked.now()));
         assert!(time.recv_timeout(Duration::from_secs(10)).unwrap() >= held.last_at());
         drop(held);
         writer.join().unwrap();

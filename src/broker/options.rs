@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// As the configuration has it that nobody wrote.
+    /// The defaults of the configuration.
     #[must_use]
     pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
         Self {

@@ -305,7 +305,7 @@ fn token_in_environment() -> Option<Zeroizing<String>> {
     (!token.is_empty()).then(|| Zeroizing::new(token.to_owned()))
 }
 
-/// Where a broker keeps its data unless it is told otherwise.
+/// Where a broker keeps its data by default.
 pub(super) const DATA_DIRECTORY: &str = "./hallpass-data";
 
 const MAX_TOKEN_TEXT_BYTES: usize = 64 * 1024;

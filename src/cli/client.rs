@@ -45,7 +45,7 @@ pub(super) struct Client {
     base: IssuerUri,
 }
 
-/// What a request proves about whoever sends it.
+/// What a request proves about its sender.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bearer(Option<Zeroizing<String>>);
 

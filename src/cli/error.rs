@@ -32,10 +32,10 @@ impl Exit {
 
 /// Why a command did not do what it was asked. Boxed, since every command may return one.
 #[derive(Debug)]
-pub(super) struct CliError(Box<Story>);
+pub(super) struct CliError(Box<Failure>);
 
 #[derive(Debug)]
-struct Story {
+struct Failure {
     exit: Exit,
     /// `None`: whatever there was to say stands on stdout already.
     message: Option<String>,
@@ -52,7 +52,7 @@ struct Story {
 /// What is shown of a problem document.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Told {
+struct ProblemBody {
     title: Option<String>,
     detail: Option<String>,
     code: Option<String>,
@@ -84,10 +84,10 @@ impl CliError {
     /// An answer of the broker other than a success.
     pub(super) fn problem(status: u16, document: Value) -> Self {
         // Every member is optional: a proxy before the broker has problems of its own.
-        let told: Told = shape::read_known(document.clone()).unwrap_or_default();
-        let detail = told.detail.or(told.title);
+        let body: ProblemBody = shape::read_known(document.clone()).unwrap_or_default();
+        let detail = body.detail.or(body.title);
         let detail = detail.unwrap_or_else(|| "no reason given".to_owned());
-        let message = match &told.field {
+        let message = match &body.field {
             // The reasons follow, so there is nothing else to say here.
             _ if document.get("reasons").is_some() => "nothing is given".to_owned(),
             Some(field) => format!("`{field}`: {detail}"),
@@ -99,10 +99,10 @@ impl CliError {
             Exit::Failed
         };
         let mut error = Self::new(exit, Some(message));
-        error.0.reasons = reasons_words(&told.reasons);
-        error.0.reasons.extend(told.errors);
-        error.0.code = told.code;
-        error.0.request_id = told.request_id;
+        error.0.reasons = reasons_words(&body.reasons);
+        error.0.reasons.extend(body.errors);
+        error.0.code = body.code;
+        error.0.request_id = body.request_id;
         if status == 401 {
             error = error.hint(UNAUTHENTICATED);
         }
@@ -111,7 +111,7 @@ impl CliError {
     }
 
     fn new(exit: Exit, message: Option<String>) -> Self {
-        Self(Box::new(Story {
+        Self(Box::new(Failure {
             exit,
             message,
             reasons: Vec::new(),
@@ -155,39 +155,38 @@ impl CliError {
         &self.0.hints
     }
 
-    /// What to tell people, a line each; nothing when everything was said.
+    /// The lines for people; none when everything was shown already.
     pub(super) fn lines(&self) -> Vec<String> {
-        let story = &self.0;
-        let Some(message) = &story.message else {
+        let failure = &self.0;
+        let Some(message) = &failure.message else {
             return Vec::new();
         };
-        let word = if story.exit == Exit::Refused {
+        let word = if failure.exit == Exit::Refused {
             "refused"
         } else {
             "error"
         };
         let mut lines = vec![format!("{word}: {message}")];
-        lines.extend(story.reasons.iter().map(|reason| format!("  - {reason}")));
-        lines.extend(story.hints.iter().map(|hint| format!("hint: {hint}")));
-        let request = story.request_id.as_ref();
+        lines.extend(failure.reasons.iter().map(|reason| format!("  - {reason}")));
+        lines.extend(failure.hints.iter().map(|hint| format!("hint: {hint}")));
+        let request = failure.request_id.as_ref();
         lines.extend(request.map(|request| format!("request id: {request}")));
         lines
     }
 
     /// The same for programs: the broker's problem document, or one in its shape.
     pub(super) fn document(&self) -> Option<Value> {
-        let story = &self.0;
-        let message = story.message.as_ref()?;
-        if let Some(problem) = &story.problem {
+        let failure = &self.0;
+        let message = failure.message.as_ref()?;
+        if let Some(problem) = &failure.problem {
             return Some(problem.clone());
         }
-        let code = match story.exit {
+        let code = match failure.exit {
             Exit::Done | Exit::Failed => "failed",
             Exit::Usage => "usage",
             Exit::Refused => "refused",
         };
-        let mut document =
-            json!({"code": code, "detail": message, "errors": story.reasons, "hints": story.hints});
+        let mut document = json!({"code": code, "detail": message, "errors": failure.reasons, "hints": failure.hints});
         if let Some(members) = document.as_object_mut() {
             members.retain(|_, value| !value.as_array().is_some_and(Vec::is_empty));
         }
@@ -197,7 +196,7 @@ impl CliError {
 
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
-        // Whoever reads our output has had enough, as in `hallpass audit tail | head`.
+        // The reader of our output has closed it, as in `hallpass audit tail | head`.
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::answered(Exit::Done);
         }

@@ -66,7 +66,7 @@ Example:
         config: ConfigFile,
     },
     /// Show what others pin: the issuer and the feed key's thumbprint for verifiers, the checkpoint key's
-    /// for whoever checks the audit trail.
+    /// for auditors who check the audit trail.
     #[command(after_help = "\
 Asks without a credential and believes the connection: over a network use https, or run it on the
 broker's machine.")]

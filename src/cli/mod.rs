@@ -82,7 +82,7 @@ enum Command {
     Server(server::Servers),
     /// The humans who answer for agents.
     Steward(steward::Stewards),
-    /// Whoever administers, audits, or verifies.
+    /// Operators: people and verifiers that administer, audit, or verify.
     Operator(operator::Operators),
     /// Ask for passes, as an agent; look at tasks.
     Task(task::Tasks),

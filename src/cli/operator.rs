@@ -1,4 +1,4 @@
-//! `hallpass operator`: whoever administers, audits, or verifies.
+//! `hallpass operator`: people and verifiers that administer, audit, or verify.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
         config_file::ConfigFile,
         error::CliError,
         output::{Columns, Output, View},
-        secret_out::{Place, Told},
+        secret_out::{Place, SecretKind},
         session::Session,
         view::{listed, under},
     },
@@ -26,7 +26,7 @@ use hallpass_core::{
     token::{PassToken, attenuate_operator},
 };
 
-/// Whoever administers, audits, or verifies.
+/// Operators: people and verifiers that administer, audit, or verify.
 #[derive(Debug, Args)]
 pub(super) struct Operators {
     #[command(flatten)]
@@ -231,7 +231,7 @@ fn operation(text: &str) -> Result<Operation, String> {
 }
 
 /// An operator's token.
-const TOKEN: Told = Told {
+const TOKEN: SecretKind = SecretKind {
     member: "token",
     noun: "token",
     shown: "the token is shown this once: keep it where only its operator can read it",

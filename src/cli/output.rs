@@ -1,4 +1,4 @@
-//! Output: data to stdout, everything else to stderr; the only room of the house that prints.
+//! Output: data to stdout, everything else to stderr; the only module that prints.
 //!
 //! SECURITY: what is printed was often written by others: agents' purposes, tool names, reasons. What
 //! could drive a terminal, end a line or reorder the text is escaped here, for people and for
@@ -131,17 +131,17 @@ impl Output {
         print(text.trim_end_matches('\n'))
     }
 
-    /// Tells people something beside the answer.
+    /// Shows people a note beside the answer.
     #[expect(
         clippy::unused_self,
         reason = "every word goes through the one who knows where words go"
     )]
     pub(super) fn note(&self, text: &str) {
-        // There is nobody left to tell when stderr is gone.
+        // A note cannot be shown when stderr is gone.
         let _ = writeln!(anstream::stderr(), "{}", escape(text));
     }
 
-    /// Tells why a command did not do what it was asked.
+    /// Shows why a command failed.
     pub(super) fn fail(&self, error: &CliError) {
         if self.json {
             if let Some(document) = error.document() {

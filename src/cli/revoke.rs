@@ -101,7 +101,7 @@ impl Revoke {
 pub(super) struct Revocations {
     #[command(flatten)]
     operator: Operator,
-    /// At most so many.
+    /// At most this many.
     #[arg(long, short = 'n', default_value_t = 50)]
     limit: usize,
 }

@@ -78,7 +78,7 @@ impl std::str::FromStr for ArgumentLimit {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = "expected TOOL:/ARGUMENT=JSON, such as transfer:/amount={\"max\":100}";
         let (tool, rest) = text.split_once(':').ok_or(expected)?;
-        // A constraint is an object, so its brace tells where the argument's name ends.
+        // A constraint is an object, so its brace marks where the argument's name ends.
         let (pointer, constraint) = rest.split_once("={").ok_or(expected)?;
         let constraint = hallpass_core::base::json::parse(
             format!("{{{constraint}").as_bytes(),
@@ -128,7 +128,7 @@ impl Rights {
         self.of_server(server)
     }
 
-    /// The authorization details, without asking anybody: the server must be named by its URI.
+    /// The authorization details, without a request to the broker: the server must be named by its URI.
     pub(super) fn offline(&self) -> Result<Vec<RequestedDetail>, CliError> {
         if let Some(details) = self.in_file()? {
             return Ok(details);

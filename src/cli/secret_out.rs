@@ -1,4 +1,4 @@
-//! Secrets that are told once, and the files they go to: a name is tried before there is anything to lose.
+//! Secrets that are returned once, and the files they go to: a name is tried before there is anything to lose.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use crate::cli::{error::CliError, output::Output, session::Answer};
 use hallpass_core::base::secret_file::create_secret;
 
 /// A secret in an answer.
-pub(super) struct Told {
+pub(super) struct SecretKind {
     /// The member that holds it.
     pub(super) member: &'static str,
     /// What people call it.
@@ -44,28 +44,28 @@ impl<'p> Place<'p> {
     /// Leaves in `answer` the secret that was just made, when it is to be shown, or puts it in its file.
     pub(super) fn keep<T>(
         &self,
-        told: &Told,
+        kind: &SecretKind,
         answer: &mut Answer<T>,
         output: Output,
     ) -> Result<(), CliError> {
         let Some(file) = self.0 else {
-            if answer.raw().get(told.member).is_some() {
-                output.note(told.shown);
+            if answer.raw().get(kind.member).is_some() {
+                output.note(kind.shown);
             }
             return Ok(());
         };
         let members = answer.raw_mut().as_object_mut();
-        let Some(Value::String(secret)) = members.and_then(|members| members.remove(told.member))
+        let Some(Value::String(secret)) = members.and_then(|members| members.remove(kind.member))
         else {
             return Err(CliError::failed(format!(
                 "the broker made no {}: nothing was written",
-                told.noun
+                kind.noun
             )));
         };
-        create_secret(file, &secret).map_err(|error| CliError::failed(error).hint(told.lost))?;
+        create_secret(file, &secret).map_err(|error| CliError::failed(error).hint(kind.lost))?;
         output.note(&format!(
             "the {} is in `{}` (mode 0600)",
-            told.noun,
+            kind.noun,
             file.display()
         ));
         Ok(())
@@ -92,7 +92,7 @@ impl SecretPlace {
 }
 
 /// A client secret.
-pub(super) const SECRET: Told = Told {
+pub(super) const SECRET: SecretKind = SecretKind {
     member: "client_secret",
     noun: "secret",
     shown: "the secret is shown only once: store it now, and give it to its owner only",

@@ -355,7 +355,7 @@ fn show(config: &Config, output: Output) -> Result<(), CliError> {
     )
 }
 
-/// Joins what the server tells with what is counted.
+/// Counts what the server reports.
 struct Counting {
     metrics: Arc<Metrics>,
     /// Every route that there is: the closed set that labels come from.
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_nobody_configured_has_the_figures_of_the_configuration() {
+    fn a_server_without_settings_has_the_defaults_of_the_configuration() {
         let config = Config::load(&Overrides::default(), &|_| None).unwrap();
         let usual = server::Options::new(config.listen, config.admin_listen);
         assert_eq!(format!("{:?}", http_options(&config)), format!("{usual:?}"));

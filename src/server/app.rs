@@ -7,7 +7,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::server::{
     agent_keys::AgentKeys,
-    edge::{answers::Answers, limit::Limits, problem::Problem, share::Shares, times::Times},
+    edge::{
+        answers::Answers, limit::Limits, per_principal_limit::Shares, problem::Problem,
+        times::Times,
+    },
     oauth::{OAuthOptions, authorize::ConsentSessions},
     observer::Observer,
     outbound::Trust,

@@ -21,7 +21,7 @@ use crate::server::{
         answers::Answers,
         connections::Counted,
         limit::Limits,
-        share::Shares,
+        per_principal_limit::Shares,
         tls::{self, Certificate},
     },
     oauth::{
@@ -48,7 +48,7 @@ pub struct Options {
     /// The certificate of the main listener, and of the other when that is not on loopback; `None`:
     /// plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// How often somebody may ask.
+    /// How often a principal or a network may ask.
     pub rates: Rates,
     /// A request's body is at most this long, in bytes.
     pub max_body: usize,
@@ -65,9 +65,9 @@ pub struct Options {
     pub times: Times,
     /// The issuers of whose people and workloads something is believed.
     pub trust: Arc<Trust>,
-    /// The OAuth door.
+    /// The OAuth endpoints.
     pub oauth: OAuthOptions,
-    /// Who fetches the metadata documents of clients; `None`: nobody, and there are no such clients.
+    /// Fetches the metadata documents of clients; `None`: there are no such clients.
     pub client_documents: Option<Arc<Fetcher>>,
 }
 
@@ -115,7 +115,7 @@ pub enum ServeError {
     Close(#[from] BrokerError),
 }
 
-/// Two bound listeners that nobody serves yet: their addresses are known before the broker, whose
+/// Two bound listeners that are not served yet: their addresses are known before the broker, whose
 /// issuer may be one of them, is opened.
 #[derive(Debug)]
 pub struct Listeners {
@@ -428,7 +428,7 @@ fn ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(
         .map_err(ServeError::Listener)
 }
 
-/// One permit is kept in reserve for so many that there are.
+/// One permit in this many is kept in reserve.
 const RESERVE: usize = 8;
 
 const MAINTENANCE: Duration = Duration::from_secs(1);

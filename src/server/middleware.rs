@@ -20,7 +20,7 @@ use crate::server::{
         context::{Context, Here},
         problem::{self, Problem},
     },
-    oauth::Door,
+    oauth::EndpointKind,
 };
 
 /// The main listener's front.
@@ -43,9 +43,9 @@ pub(super) async fn front(
         trace.id = context.trace.as_deref(),
     );
     app.observer.began(request.headers(), &span);
-    let door = Door::of(request.uri().path(), app.broker.issuer());
-    let answer = match admit(&app, &context, (&request, door)) {
-        Ok(_) if door.is_preflight(request.method()) => door.preflight(),
+    let endpoint = EndpointKind::of(request.uri().path(), app.broker.issuer());
+    let answer = match admit(&app, &context, (&request, endpoint)) {
+        Ok(_) if endpoint.is_preflight(request.method()) => endpoint.preflight(),
         Ok(permit) => {
             let work = run(Arc::clone(&app), Arc::clone(&context), request, next);
             let work = async move {
@@ -57,9 +57,9 @@ pub(super) async fn front(
         Err(problem) => problem.into_response(),
     };
     let _entered = span.enter();
-    let (mut response, code) = problem::render(answer, &context.id, door.dialect());
+    let (mut response, code) = problem::render(answer, &context.id, endpoint.dialect());
     set_headers(response.headers_mut(), &context);
-    door.set_headers(response.headers_mut());
+    endpoint.set_headers(response.headers_mut());
     let took = app.clock.monotonic().saturating_sub(began);
     let status = response.status().as_u16();
     app.observer.answered(&Seen {
@@ -77,12 +77,12 @@ pub(super) async fn front(
 fn admit(
     app: &App,
     context: &Context,
-    (request, door): (&Request, Door),
+    (request, endpoint): (&Request, EndpointKind),
 ) -> Result<tokio::sync::OwnedSemaphorePermit, Problem> {
     // SECURITY: an address that floods uses up its own quota before that of all.
     app.limits.admit(context.peer)?;
-    // SECURITY: but for the OAuth door nothing here is for browsers, and a page in one must not reach a broker on loopback.
-    if !door.admits_origins(
+    // SECURITY: but for the OAuth endpoints nothing here is for browsers, and a page in one must not reach a broker on loopback.
+    if !endpoint.admits_origins(
         request.headers().get_all(header::ORIGIN).iter(),
         app.broker.issuer(),
     ) {
@@ -97,7 +97,7 @@ fn admit(
 }
 
 /// Waits for the answer, and no longer than the limit: what is recorded already takes its effect all
-/// the same, so the work goes on and keeps its permit.
+/// the same, so the work continues and keeps its permit.
 async fn wait(app: &App, work: JoinHandle<Response>) -> Response {
     match tokio::time::timeout(app.times.request, work).await {
         Ok(Ok(response)) => response,
@@ -117,7 +117,7 @@ async fn wait(app: &App, work: JoinHandle<Response>) -> Response {
 
 async fn run(app: Arc<App>, context: Arc<Context>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    // An assertion is single-use even over a restart: no answer leaves before a record tells of it.
+    // An assertion is single-use even over a restart: no answer leaves before it is recorded.
     match context.take_user() {
         Some(caller) => match app.broker.note(&caller).await {
             Ok(()) => response,
@@ -209,12 +209,12 @@ mod tests {
         let app = Arc::clone(server.app());
         let all = app.requests.available_permits();
         let (go, gone) = tokio::sync::oneshot::channel::<()>();
-        let (tell, told) = tokio::sync::oneshot::channel::<()>();
-        let hands = Arc::new(std::sync::Mutex::new(Some((gone, tell))));
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+        let hands = Arc::new(std::sync::Mutex::new(Some((gone, sender))));
         let slow = move || async move {
-            let (gone, tell) = hands.lock().unwrap().take().unwrap();
+            let (gone, sender) = hands.lock().unwrap().take().unwrap();
             gone.await.unwrap();
-            tell.send(()).unwrap();
+            sender.send(()).unwrap();
         };
         let router = Router::new()
             .route("/slow", get(slow))
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
         assert_eq!(app.requests.available_permits(), all - 1);
         go.send(()).unwrap();
-        told.await.unwrap();
+        receiver.await.unwrap();
     }
 
     #[tokio::test]

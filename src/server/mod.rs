@@ -1,8 +1,8 @@
 //! Floor 5: the broker over HTTP. JSON in and out, strict; no cookie, and no browser but at the OAuth
-//! door.
+//! endpoints.
 //!
-//! [`Server::bind`] takes two listeners: the main one serves `/v1`, the OAuth door (`/oauth`, `/.well-known`) and
-//! `/openapi.json`, the other, for whoever runs the broker, health and metrics. Nothing here decides anything: routes read a
+//! [`Server::bind`] takes two listeners: the main one serves `/v1`, the OAuth endpoints (`/oauth`, `/.well-known`) and
+//! `/openapi.json`, the other, for operators, health and metrics. Nothing here decides anything: routes read a
 //! request strictly, ask the [`Broker`] and write down what it said. One list of routes makes the
 //! router and the OpenAPI document, so that neither knows one that the other does not.
 

@@ -24,7 +24,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// The policy was loaded anew, or the old one stays because the files do not check.
     fn policy_loaded(&self, _in_force: bool) {}
 
-    /// So many verifiers follow the feed now.
+    /// How many verifiers follow the feed now.
     fn followers(&self, _followers: usize) {}
 
     /// A request was answered.

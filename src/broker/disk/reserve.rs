@@ -27,7 +27,7 @@ pub(crate) struct DiskReserve {
     held: AtomicBool,
     /// Whether the file system can set room aside.
     can_hold: AtomicBool,
-    /// Whether the log was told last that room is low.
+    /// Whether the last log line about disk space said that it is low.
     low: AtomicBool,
 }
 
@@ -45,7 +45,7 @@ impl DiskReserve {
         reserve
     }
 
-    /// Lays the reserve in again when there is room for it, and tells the log when that has changed.
+    /// Allocates the reserve again when there is space for it, and logs when that has changed.
     /// Blocks on the disk.
     pub(crate) fn keep(&self) {
         let is_low = self.is_low();
@@ -73,7 +73,7 @@ impl DiskReserve {
     /// the broker does of itself, a start above all, may use the reserve. Agents may not: their completions would
     /// use it up.
     pub(crate) fn admit(&self, actor: &Actor, events: &[LedgerEvent]) -> Result<(), BrokerError> {
-        // SECURITY: recorded by the broker and caused by anybody, so its reserve is not for these.
+        // SECURITY: any client can cause these records, so the reserve is not for them.
         let is_a_strangers = |event: &LedgerEvent| {
             matches!(
                 event,
@@ -87,7 +87,7 @@ impl DiskReserve {
             Actor::Agent(_) | Actor::TaskClient(_) | Actor::Steward(_) => false,
         };
         let has_room = if may_use_reserve {
-            // Not a moment sooner: whoever fills the disk takes what is given up.
+            // Not sooner: another writer would take the space that is released.
             self.make_room();
             true
         } else if ends {
@@ -142,10 +142,10 @@ impl DiskReserve {
     }
 
     /// The bytes that this process may still use; `None` when the file system does not say, which
-    /// refuses nothing: a write that fails is told all the same.
+    /// refuses nothing: a write that fails is reported all the same.
     fn free(&self) -> Option<u64> {
-        let told = statvfs(&self.data_dir).ok()?;
-        Some(told.f_bavail.saturating_mul(told.f_frsize))
+        let found = statvfs(&self.data_dir).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn lay_in(&self) -> io::Result<()> {
@@ -172,7 +172,7 @@ fn is_whole(reserve: &Path) -> bool {
     fs::metadata(reserve).is_ok_and(|reserve| reserve.blocks().saturating_mul(512) >= RESERVE_BYTES)
 }
 
-/// Whether the event takes something away from somebody. Keys belong to it: before a key that leaked
+/// Whether the event takes rights away. Events of keys count: before a key that leaked
 /// can be revoked there must be another.
 const fn ends_rights(event: &LedgerEvent) -> bool {
     match event {

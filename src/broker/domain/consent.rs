@@ -21,7 +21,7 @@ pub struct ConsentRecord {
     pub agent: AgentId,
     /// Who consented.
     pub steward: StewardId,
-    /// The redirect URI that the request named; whoever redeems the code names it again.
+    /// The redirect URI that the request named; the client names it again when it redeems the code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,
     /// What the SHA-256 of the verifier must be (RFC 7636).
@@ -40,7 +40,7 @@ pub struct ConsentRecord {
     pub ends_at: Timestamp,
 }
 
-/// A client that registered itself and for which nobody consented yet.
+/// A client that registered itself and has no consent yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistrationRecord {
@@ -54,6 +54,6 @@ pub struct RegistrationRecord {
     /// Digest of the secret that it was given, if it asked for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Digest>,
-    /// When it is forgotten, unless somebody consented before.
+    /// When it is forgotten, unless a person consented before.
     pub expires_at: Timestamp,
 }

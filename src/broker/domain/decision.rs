@@ -63,7 +63,7 @@ impl ChainEvent for DecisionEvent {
     }
 }
 
-/// Whether a reported call agrees with the broker's own records. What does not is kept as it was told.
+/// Whether a reported call agrees with the broker's own records. What does not is kept as it was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

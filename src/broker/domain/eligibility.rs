@@ -73,7 +73,7 @@ pub(crate) fn refuse_ineligible_agent(
     agent: &AgentRecord,
     task: &TaskRecord,
 ) -> Result<(), BrokerError> {
-    // SECURITY: nobody answers for what a client that people brought does of itself; the person who happened to
+    // SECURITY: no steward answers for what a self-registered client does of itself; the person who happened to
     // consent first allowed it what they saw, for their own task.
     if agent.answered_for_by().is_none() {
         let detail = "this client acts for people who consent, and opens no tasks of its own";
@@ -182,7 +182,7 @@ pub(crate) fn refuse_suspended(state: &State, subject: &Subject) -> Result<(), B
 
 /// Refuses a task whose parent has ended.
 ///
-/// SECURITY: the records end a child with its parent, as far as they told of the child by then. This is for the
+/// SECURITY: the records end a child with its parent, as far as they knew of the child by then. This is for the
 /// pass that is minted while they do.
 pub(crate) fn refuse_ended_parent(state: &State, task: &TaskRecord) -> Result<(), BrokerError> {
     let Some(parent) = &task.parent else {

@@ -56,7 +56,7 @@ pub enum Actor {
     Steward(StewardId),
 }
 
-/// What one chain of records tells of.
+/// The events of one chain of records.
 pub trait ChainEvent:
     fmt::Debug + Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
 {
@@ -318,7 +318,7 @@ pub enum LedgerEvent {
         /// Digest of the one that counts now.
         next: Digest,
     },
-    /// A client registered itself; it is no agent until somebody consents.
+    /// A client registered itself; it becomes an agent with the first consent.
     ClientRegistered {
         /// What was registered.
         registration: RegistrationRecord,
@@ -392,7 +392,7 @@ pub struct AgentRecord {
 }
 
 impl AgentRecord {
-    /// Who answers for what it does; nobody for a client that people brought: who consented first is one
+    /// The steward who answers for what it does; `None` for a self-registered client: who consented first is one
     /// of them, no more.
     #[must_use]
     pub fn answered_for_by(&self) -> Option<&StewardId> {

@@ -1,6 +1,6 @@
 //! Lineage: how the tasks that came of passes end with them.
 //!
-//! Seen from the place of a record among the others: whatever was recorded before it is reached, whoever knew of
+//! Seen from the place of a record among the others: whatever was recorded before it is reached, even if not known
 //! it when that record was asked for.
 
 use std::collections::BTreeSet;
@@ -57,7 +57,7 @@ impl State {
     }
 
     /// The tasks that came of a pass which `event` ends: by what was recorded when it was exchanged, or because its
-    /// agent, or a key that it went through, belongs by now to somebody who is revoked.
+    /// agent, or a key that it went through, belongs by now to a revoked agent or steward.
     fn children_ended_by(&self, event: &LedgerEvent) -> BTreeSet<TaskId> {
         let mut children = self.descendants.candidates(event);
         let revoked: BTreeSet<&AgentId> = match event {
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// SECURITY: the tasks on others' behalf for whose agents a steward answered who is revoked now, when those
-    /// agents were removed since or given to another steward: nothing else in their passes tells of that one.
+    /// agents were removed since or given to another steward: nothing else in their passes names that one.
     fn left_behind(&self, event: &LedgerEvent) -> BTreeSet<TaskId> {
         let LedgerEvent::Revoked { revocation } = event else {
             return BTreeSet::new();

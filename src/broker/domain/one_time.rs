@@ -107,7 +107,7 @@ impl OneTime {
         Consumed::First
     }
 
-    /// Whether a durable record tells of it.
+    /// Whether a durable record has it.
     pub(crate) fn is_recorded(&self, used: &UsedAssertion) -> bool {
         self.seen()
             .assertions
@@ -115,7 +115,7 @@ impl OneTime {
             .is_some_and(|seen| seen.is_recorded)
     }
 
-    /// Notes that a durable record tells of it.
+    /// Notes that a durable record has it.
     pub(crate) fn note_recorded(&self, used: &UsedAssertion) {
         if let Some(seen) = self.seen().assertions.get_mut(&used.jti) {
             seen.is_recorded = true;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_until_it_is_forgotten_finds_it_ended() {
+    fn an_assertion_that_was_forgotten_has_expired() {
         let seen = OneTime::recorded([]);
         let at = |seconds| Timestamp::EPOCH.plus(Duration::from_secs(seconds));
         assert_eq!(seen.consume(&used(1, 60), at(59)), Consumed::First);

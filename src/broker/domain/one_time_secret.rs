@@ -1,4 +1,4 @@
-//! Secrets that are told once: the records hold digests of them.
+//! Secrets that are returned once: the records hold digests of them.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 use crate::domain::client::ClientSecret;
 use hallpass_core::base::{digest::Digest, random, time::Timestamp};
 
-/// A secret that was made a moment ago, to be told once. Never printed, wiped when dropped.
+/// A secret that was just made, to be returned once. Never printed, wiped when dropped.
 pub struct OneTimeSecret(Zeroizing<String>);
 
 impl OneTimeSecret {
     /// 256 random bits as 43 of `A-Z a-z 0-9 _ -`, which read the same however a client encodes them, after a `prefix`
-    /// that tells what it is when it is found.
+    /// that says what it is when it is found.
     #[must_use]
     pub fn token(prefix: &str) -> Self {
         let mut text = Zeroizing::new(String::with_capacity(prefix.len().saturating_add(43)));
@@ -41,7 +41,7 @@ impl OneTimeSecret {
         Self(text)
     }
 
-    /// The text, for the one answer that tells it.
+    /// The text, for the one answer that returns it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -69,7 +69,7 @@ impl fmt::Debug for OneTimeSecret {
     }
 }
 
-/// The digest of the code for people that somebody typed: case, dashes and blanks do not matter, and
+/// The digest of a typed code for people: case, dashes and blanks do not matter, and
 /// letters that look like digits are read as these. `None` when it cannot be one.
 pub(crate) fn digest_of_typed(text: &str) -> Option<Digest> {
     let mut read = Zeroizing::new(String::with_capacity(

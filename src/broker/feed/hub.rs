@@ -1,8 +1,8 @@
 //! The feed: keys, manifests and revocations, signed and pushed to the verifiers concerned.
 //!
-//! One task per server that somebody follows: it waits for news, gathers what comes within a few
-//! milliseconds, signs one frame and hands the same bytes to every subscriber. With nothing to tell
-//! it signs a heartbeat, so that a verifier can tell silence from absence.
+//! One task for each server that is followed: it waits for changes, gathers what comes within a few
+//! milliseconds, signs one frame and sends the same bytes to every subscriber. Without a change
+//! it signs a heartbeat, so that a verifier can distinguish silence from a broken connection.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// News that come within this time share a frame; an operator's do not wait.
 const COALESCE: Duration = Duration::from_millis(20);
 
-/// Frames that a slow subscriber may lag behind before it is told to start again.
+/// Frames that a slow subscriber may lag behind before it has to start again.
 const BACKLOG: usize = 256;
 
 /// A frame, signed once for all who follow one server.
@@ -75,7 +75,7 @@ impl Subscription {
                 // Its news must not be lost: the subscriber begins anew.
                 return None;
             }
-            // What the first frame told already would look like a replay.
+            // What the first frame said already would look like a replay.
         }
     }
 }
@@ -212,9 +212,9 @@ impl Feed {
             server: server.clone(),
             sender,
         };
-        // Read here, before the first frame is built: what happens in between is told twice, not never.
-        let told = self.changes.state().last_sequence();
-        tokio::spawn(publisher.run(news, told));
+        // Read here, before the first frame is built: what happens in between is sent twice, not never.
+        let published = self.changes.state().last_sequence();
+        tokio::spawn(publisher.run(news, published));
         receiver
     }
 
@@ -233,7 +233,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn run(self, mut news: watch::Receiver<u64>, mut told: u64) {
+    async fn run(self, mut news: watch::Receiver<u64>, mut published: u64) {
         loop {
             let woken = tokio::time::timeout(HEARTBEAT, news.changed()).await;
             let Some(feed) = self.feed.upgrade() else {
@@ -242,14 +242,14 @@ impl Publisher {
             if matches!(woken, Ok(Err(_))) || !self.is_wanted(&feed) {
                 return;
             }
-            if woken.is_ok() && !has_urgent_news(&feed.changes.state(), told) {
+            if woken.is_ok() && !has_urgent_news(&feed.changes.state(), published) {
                 tokio::time::sleep(COALESCE).await;
             }
             news.mark_unchanged();
-            match feed.feed_frame(&self.server, Some(told)) {
+            match feed.feed_frame(&self.server, Some(published)) {
                 Ok(frame) => {
-                    told = frame.sequence;
-                    // Nobody listening is no error; the next heartbeat ends this task.
+                    published = frame.sequence;
+                    // No subscriber is no error; the next heartbeat ends this task.
                     let _ = self.sender.send(frame);
                 }
                 Err(error) => {
@@ -261,7 +261,7 @@ impl Publisher {
         }
     }
 
-    /// Whether anybody follows; when not, the entry is taken out under the lock, so that the next
+    /// Whether there are subscribers; when not, the entry is removed under the lock, so that the next
     /// subscriber starts a new publisher.
     fn is_wanted(&self, feed: &Feed) -> bool {
         let mut servers = feed.hub.servers();
@@ -276,8 +276,8 @@ impl Publisher {
     }
 }
 
-fn has_urgent_news(state: &State, told: u64) -> bool {
-    state.news_since(told).any(|change| change.urgent)
+fn has_urgent_news(state: &State, published: u64) -> bool {
+    state.news_since(published).any(|change| change.urgent)
 }
 
 fn build_frame(

@@ -26,7 +26,7 @@ pub struct ServerVerifiers {
 impl State {
     /// The records of a pass of which every block is genuine: its task, which is open, and what was minted.
     ///
-    /// SECURITY: whoever has a root key can sign what this broker never issued. A pass that lives is in its records.
+    /// SECURITY: a stolen root key can sign what this broker never issued. A live pass is in its records.
     pub(crate) fn issued(&self, pass: &VerifiedPass) -> Option<(&LiveTask, &TokenRecord)> {
         let (first, claims) = (pass.blocks().first()?, pass.claims());
         let live = self.task_of(first).filter(|live| live.end.is_none())?;
@@ -61,7 +61,7 @@ impl ServerVerifiers {
     ///
     /// # Errors
     ///
-    /// When it cannot be decided: not known is not dead, and whoever asks may remember the answer.
+    /// When it cannot be decided: unknown is not the same as dead, and the caller may cache the answer.
     pub(crate) fn admitted(
         &self,
         server: &ServerUri,
@@ -105,7 +105,7 @@ impl ServerVerifiers {
             }
             let frame = self.feed.feed_frame(server, Some(have))?;
             match verifier.accept_frame(&frame.text) {
-                // Somebody else brought it further meanwhile.
+                // Another request advanced it meanwhile.
                 Ok(()) | Err(FrameError::Older { .. }) => return Ok(verifier),
                 // A key that it never heard of signs now, or it lags too far behind.
                 Err(_) => {}

@@ -3,7 +3,7 @@
 //! One JWT is one request: the caller must remember [`VerifiedAssertion::jti`] until
 //! [`VerifiedAssertion::expires_at`] and refuse it a second time.
 //!
-//! An unknown agent and a known one with a bad signature cannot be told apart from outside: the
+//! An unknown agent and a known one with a bad signature cannot be distinguished from outside: the
 //! text is the same, and so is the number of signatures that are checked.
 
 use std::{fmt, sync::Arc, sync::LazyLock, time::Duration};
@@ -87,7 +87,7 @@ pub fn verify(
 
 /// An assertion that was refused.
 ///
-/// Its text is the same for every reason, so that it may be shown to whoever sent it.
+/// Its text is the same for every reason, so that it may be shown to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AssertionError {
     reason: AssertionReason,
@@ -100,7 +100,7 @@ impl AssertionError {
         self.reason
     }
 
-    /// The code for whoever sent it.
+    /// The code that the sender gets.
     #[must_use]
     pub const fn code(&self) -> ReasonCode {
         ReasonCode::Unauthenticated
@@ -154,7 +154,7 @@ pub enum AssertionReason {
     /// No registered key of the header's algorithm made the signature.
     #[error("no registered key made the signature")]
     Signature,
-    /// Meant for somebody else.
+    /// Its audience is another party.
     #[error("`aud` is not this issuer")]
     Audience,
     /// Past its `exp`.
@@ -271,7 +271,7 @@ fn text<'a>(
 
 /// One audience, as a text or alone in an array (RFC 7519 section 4.1.3).
 ///
-/// SECURITY: never one of several: whoever else is named could use the assertion here.
+/// SECURITY: never one of several: the other audiences could use the assertion here.
 fn audience(claims: &Map<String, Value>) -> Result<&str, AssertionReason> {
     let one = match claims
         .get("aud")
@@ -326,7 +326,7 @@ fn check_signature(parts: &Parts<'_>, keys: Option<&[RegisteredKey]>) -> Checked
         && signatures < MAX_KEYS_PER_AGENT
     {
         signatures = signatures.saturating_add(1);
-        // The result is thrown away: the decoys are nobody's keys.
+        // The result is discarded: the decoys belong to no agent.
         std::hint::black_box(decoy.verifies(parts.signed.as_bytes(), &parts.signature));
     }
     Checked {
@@ -344,10 +344,10 @@ pub const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// The longest `jti`, in characters.
 pub const MAX_JTI_CHARS: usize = 128;
 
-/// What everybody outside is told.
+/// The text for every sender.
 const OUTSIDE_TEXT: &str = "the assertion was not accepted";
 
-/// Public keys that nobody registers, one per algorithm.
+/// Public keys of no agent, one per algorithm.
 static DECOYS: LazyLock<Vec<RegisteredKey>> = LazyLock::new(|| {
     let jwks = [
         json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),

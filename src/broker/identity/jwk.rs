@@ -213,7 +213,7 @@ pub enum JwkError {
     /// Not a JSON object.
     #[error("a key is a JSON object (RFC 7517)")]
     NotAnObject,
-    /// A private key: it has been shown to somebody who must not have it.
+    /// A private key: it has been disclosed and must not be used.
     #[error(
         "the key has the private member `{0}`: register the public half, and make a new key, since this one was shown"
     )]

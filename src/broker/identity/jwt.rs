@@ -55,7 +55,7 @@ impl Times {
     }
 
     /// Holds them against `now`, give or take [`CLOCK_SKEW`], for a JWT that may live for `longest`. Says from when
-    /// on it is expired for everybody: until then whoever takes it once must remember it.
+    /// on it is expired by every clock: until then a single use must be remembered.
     pub(super) fn hold(&self, longest: Duration, now: Timestamp) -> Result<Timestamp, Untimely> {
         if self.expires_at <= now.minus(CLOCK_SKEW) {
             return Err(Untimely::Expired);

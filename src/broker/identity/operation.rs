@@ -48,7 +48,7 @@ operations! {
     StewardsWrite = "stewards:write" for ["admin"],
     /// Erase a steward from the directory.
     StewardsDelete = "stewards:delete" for ["admin"],
-    /// Make a code with which a steward signs in: whoever has it can act as that person.
+    /// Make a code with which a steward signs in: its holder can act as that person.
     StewardsSignIn = "stewards:sign_in" for ["admin"],
     /// List and read operators.
     OperatorsRead = "operators:read" for ["admin", "auditor"],

@@ -129,7 +129,7 @@ impl OperatorSession {
 
 /// An operator's token that was refused, as a whole or for one operation.
 ///
-/// Its text and code are for whoever sent it; the reason is for the log.
+/// The sender gets its text and code; the reason is for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OperatorError {
     reason: ReasonCode,
@@ -150,7 +150,7 @@ impl OperatorError {
         self.reason
     }
 
-    /// The code for whoever sent it: `unauthenticated` or `forbidden`.
+    /// The code that the sender gets: `unauthenticated` or `forbidden`.
     #[must_use]
     pub fn code(&self) -> ReasonCode {
         if self.reason == ReasonCode::Forbidden {

@@ -1,7 +1,7 @@
 //! Codes: authorization codes and refresh tokens, from presented to used up.
 //!
-//! SECURITY: each is good once. One that comes a second time was stolen or is a thief's, nobody can
-//! tell which, so the task that came of it ends, and every pass of it with it (RFC 9700 section 4.14).
+//! SECURITY: each may be used once. A reused code or token means that the client or an attacker has a copy. We cannot
+//! tell which, so its task ends, with every pass of it (RFC 9700 section 4.14).
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -85,7 +85,7 @@ pub enum CodeError {
     Broker(#[from] BrokerError),
 }
 
-/// Why a code or refresh token was refused: for the log, never for whoever sent it.
+/// Why a code or refresh token was refused: for the log, never for the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CodeReason {
     /// Never made here, or forgotten, or its task, agent or steward was ended.
@@ -283,7 +283,7 @@ impl Codes {
             if task.holder.is_some() && task.holder != refresh.holder {
                 return Err(CodeReason::Holder.into());
             }
-            // Anybody can be such a client: what will never succeed again is not recorded each time.
+            // Any program can be such a client: what can never succeed again is not recorded each time.
             if state.is_full(&task.task) {
                 return Err(CodeReason::Ended.into());
             }

@@ -136,7 +136,7 @@ impl Consents {
             way: Way::Consented,
         };
         let granted = match &ask.holder {
-            // As it would be minted, so that nobody is shown what cannot be.
+            // As it would be minted, so that no person is shown what cannot be minted.
             None => self
                 .issuance
                 .run(&view, requested, None)
@@ -165,7 +165,7 @@ impl Consents {
     }
 
     /// Records that the steward allowed an offer, and makes the authorization code that is redeemed for
-    /// it within [`CODE_LIVES`]. A client that nobody consented to before becomes an agent by this.
+    /// it within [`CODE_LIVES`]. A client becomes an agent with the first consent.
     ///
     /// # Errors
     ///
@@ -269,7 +269,7 @@ fn client_record(
         }
     };
     if let Some(known) = state.agent(id) {
-        // SECURITY: an operator may have given the id to somebody else.
+        // SECURITY: an operator may have given the id to another agent.
         let known_client = known
             .client
             .as_ref()

@@ -31,7 +31,7 @@ use hallpass_core::{
     },
 };
 
-/// A genuine pass that somebody wants to exchange, read. Whether it lives is asked when it is exchanged.
+/// A genuine pass that is to be exchanged. Whether it is live is checked when it is exchanged.
 pub struct SubjectPass {
     token: PassToken,
     pass: VerifiedPass,
@@ -84,7 +84,7 @@ pub struct Exchange<'e> {
 /// Why a pass was not exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The pass is not one that lives, or not one to be exchanged; the words are for whoever presents it.
+    /// The pass is not live, or may not be exchanged; the text is for the client.
     #[error("the subject token cannot be exchanged: {0}")]
     Subject(&'static str),
     /// It is bound to a key, which the actor did not prove to hold.

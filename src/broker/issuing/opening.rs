@@ -44,7 +44,7 @@ pub(crate) struct Rights {
     pub(crate) may_be_partial: bool,
 }
 
-/// What every task has, whoever opens it.
+/// What every task has, however it is opened.
 pub(crate) struct Terms<'t> {
     pub(crate) agent: &'t AgentRecord,
     pub(crate) purpose: String,

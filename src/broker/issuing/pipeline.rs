@@ -214,7 +214,7 @@ impl GrantedRequest {
         Ok(issued_at)
     }
 
-    /// Makes the pass, with the `iat` that [`issue_time`](Self::issue_time) says; nobody has it yet.
+    /// Makes the pass, with the `iat` that [`issue_time`](Self::issue_time) says; it is not released yet.
     pub(crate) fn mint(self, issued_at: Timestamp, with: &Mint<'_>) -> Result<Minted, Refusal> {
         match self.signed(issued_at, with) {
             Ok((draft, record)) => Ok(Minted {

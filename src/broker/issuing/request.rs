@@ -105,7 +105,7 @@ pub(crate) fn refuse_bad_details(details: &[RequestedDetail]) -> Result<(), Brok
         ));
     }
     // SECURITY: what is asked is recorded even when it is refused, name by name, by agents that no
-    // grant speaks of; so it is bounded before anybody looks at it.
+    // grant speaks of; so it is bounded before it is read.
     let names: usize = details.iter().map(names_in).sum();
     let bytes = serde_json::to_vec(details).map_or(usize::MAX, |text| text.len());
     if names > MAX_NAMES || bytes > MAX_DETAILS_BYTES {

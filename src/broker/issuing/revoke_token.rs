@@ -34,7 +34,7 @@ pub enum GivenBack {
     Revoked(Subject),
     /// It is nothing of this broker's that lives: there was nothing to end.
     Nothing,
-    /// It is somebody else's, and as alive as before.
+    /// It belongs to another client, and stays live.
     NotYours,
 }
 

@@ -23,7 +23,7 @@ use hallpass_core::{
 pub struct OpenedForClient {
     /// The task; its id is the client's.
     pub task: TaskRecord,
-    /// The client's secret, which nobody keeps.
+    /// The client's secret, which is not stored.
     pub secret: OneTimeSecret,
     /// What its passes will allow, as policy is now.
     pub rights: Vec<GrantedDetail>,

@@ -93,7 +93,7 @@ pub struct PassView {
 pub struct DelegationView {
     /// The longer token's blocks, block 0 first; revoke the last to end it alone.
     pub blocks: Vec<RevocationId>,
-    /// To whom, as the agent says: nobody checked.
+    /// To whom, as the agent says; it is not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asserted_delegate: Option<String>,
     /// Which registered agent has the key that the pass was handed to, as the agent reports it.
@@ -152,7 +152,7 @@ impl Tasks {
         self.task(task, Some(agent))
     }
 
-    /// Records blocks that an agent appended, so that they can be revoked before anybody saw them.
+    /// Records blocks that an agent appended, so that they can be revoked before first use.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl Tasks {
     }
 
     /// One task; with `agent` only when it is that agent's. Tasks that memory has forgotten are
-    /// told from the journal.
+    /// read from the journal.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl Tasks {
             .collect()
     }
 
-    /// The task and its children, as the journal tells of them.
+    /// The task and its children, as the journal has them.
     fn recall_task(&self, task: &TaskId) -> Result<Option<(LiveTask, Vec<TaskId>)>, BrokerError> {
         let mut live: Option<LiveTask> = None;
         let mut children = Vec::new();
@@ -283,7 +283,7 @@ impl Tasks {
         Ok(live.map(|live| (live, children)))
     }
 
-    /// How a task ended because the pass did that it came of, as far as the records of that one's task tell; no
+    /// How a task ended because its parent's pass ended, as far as the records of the parent's task say; no
     /// record of its own does.
     fn recall_end_of_parent(
         &self,

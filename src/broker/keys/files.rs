@@ -24,7 +24,7 @@ pub enum KeysAtRest {
     /// Readable by their owner. An encrypted one is refused.
     #[default]
     Plain,
-    /// Encrypted. One that is not is refused: somebody may have put it there.
+    /// Encrypted. One that is not is refused: an attacker may have put it there.
     Sealed(Arc<KeyProtection>),
     /// Encrypted from now on; both forms are read. For [`Keys::rewrite_key_files`](crate::Keys::rewrite_key_files).
     Sealing(Arc<KeyProtection>),

@@ -388,7 +388,7 @@ impl Keys {
         let mut done = Ok(());
         for purpose in due {
             match self.rotate_key(&Caller::broker(), purpose).await {
-                // Somebody else began it meanwhile.
+                // Another rotation began meanwhile.
                 Ok(_) | Err(BrokerError::Conflict(_)) => {}
                 Err(error) => done = done.and(Err(error)),
             }
@@ -402,7 +402,7 @@ impl Keys {
     /// # Errors
     ///
     /// Refuses a key that signs or will sign (rotate first), and the one that signed the caller's own
-    /// token, `own`: whoever is locked out could not finish what they began.
+    /// token, `own`: an operator who locked itself out could not finish what it began.
     pub async fn revoke_operator_key(
         &self,
         caller: &Caller,

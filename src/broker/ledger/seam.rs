@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Up to which record a state has seen everything, whoever appended it.
+/// Up to which record a state has seen everything, by every appender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Position(u64);
 
@@ -47,7 +47,7 @@ pub type ReadRecords<E = LedgerEvent> =
 /// # Contract
 ///
 /// *Applying.* A handle is opened with one function that applies records to its broker's state. The handle calls it
-/// with every record, in order, exactly once, whoever appended it, and with durable records only. A broker's own
+/// with every record, in order, exactly once, by every appender, and with durable records only. A broker's own
 /// records are applied before its append is answered, so the caller that has the answer sees its effect.
 ///
 /// *Conflicts.* `expected` is the [`Position`] of the state that the caller decided by. `append` answers

@@ -73,7 +73,7 @@ pub(super) fn decide(set: &PolicySet, question: &Question, catalogue: &Catalogue
             )]);
         }
     };
-    let court = Court {
+    let evaluation = Evaluation {
         set,
         question,
         asked,
@@ -81,12 +81,12 @@ pub(super) fn decide(set: &PolicySet, question: &Question, catalogue: &Catalogue
     let mut refused = missing;
     let mut covered: BTreeMap<&Right, Covered<'_>> = BTreeMap::new();
     for (right, manifest) in &manifests {
-        match court.cover(right, manifest) {
+        match evaluation.cover(right, manifest) {
             Ok(by) => drop(covered.insert(right, by)),
             Err(reasons) => refused.extend(reasons),
         }
     }
-    // A fault means that nobody knows what the policy says; leaving the right out would hide that.
+    // A fault means that the policy could not be evaluated; leaving the right out would hide that.
     let faulty = refused
         .iter()
         .any(|reason| reason.code == ReasonCode::PolicyError);
@@ -118,13 +118,13 @@ pub(super) fn decide(set: &PolicySet, question: &Question, catalogue: &Catalogue
     Decision::Granted(granted)
 }
 
-struct Court<'d> {
+struct Evaluation<'d> {
     set: &'d PolicySet,
     question: &'d Question,
     asked: Asked<'d>,
 }
 
-impl<'d> Court<'d> {
+impl<'d> Evaluation<'d> {
     /// The grant that gives `right`, with what it demands; otherwise every reason why none does.
     fn cover(&self, right: &Right, manifest: &Manifest) -> Result<Covered<'d>, Vec<Reason>> {
         let refuse = |code, detail: String| Reason::new(code, detail).about(right);

@@ -62,7 +62,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// A grant that gives nothing to nobody yet.
+    /// A grant with every member at its default.
     #[must_use]
     pub fn new(id: GrantId, server: ServerSelector, max_ttl: Duration) -> Self {
         Self {

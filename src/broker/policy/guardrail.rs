@@ -172,7 +172,7 @@ enum Literal {
     Wrong(&'static str),
 }
 
-/// SECURITY: a forbid that names what cannot exist never applies, and nobody would notice; so a
+/// SECURITY: a forbid that names what cannot exist never applies, and that would go unnoticed; so a
 /// misspelt id is found here.
 fn look_at_entity(entity: &EntityUid, catalogue: &Catalogue) -> Literal {
     let id: &str = entity.id().unescaped();

@@ -365,7 +365,7 @@ impl Registry {
 
     /// Whether an agent may be without key and secret.
     ///
-    /// SECURITY: one to whom codes are sent is a public client then: whoever knows its id is that client. It is so
+    /// SECURITY: one to whom codes are sent is a public client then: knowing its id is enough to act as it. It is so
     /// from its registration or never, and no workload: the settings may cease to name that one.
     pub(crate) fn may_be_bare(
         &self,

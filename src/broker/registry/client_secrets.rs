@@ -31,7 +31,7 @@ impl Registry {
         self.change_record(caller, agent, add).await
     }
 
-    /// Takes a secret from an agent: nobody proves to be it by that any more. Passes that it was given
+    /// Removes a secret of an agent: it authenticates the agent no more. Passes that it was given
     /// live on.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Registry {
     ) -> Result<AgentView, BrokerError> {
         let remove = |record: &mut AgentRecord, _| {
             remove_secret(&mut record.secrets, secret)?;
-            // SECURITY: redirect URIs alone are what public clients have, and whoever knows the id is one of those.
+            // SECURITY: redirect URIs alone are what public clients have, and knowing the id is enough to act as one.
             let sends_codes = record
                 .client
                 .as_ref()
@@ -78,7 +78,7 @@ impl Registry {
         is_public.then(|| record.agent.clone())
     }
 
-    /// Whether nothing could prove that somebody is this agent.
+    /// Whether the agent could not authenticate by any means.
     fn proves_nothing(&self, record: &AgentRecord) -> bool {
         record.keys.is_empty()
             && record.secrets.is_empty()
@@ -140,7 +140,7 @@ pub(crate) fn is_one_of<'k>(
     presented: &Digest,
     kept: impl IntoIterator<Item = &'k ClientSecret>,
 ) -> bool {
-    let mut known = [NOBODYS; MAX_SECRETS];
+    let mut known = [NO_SECRET; MAX_SECRETS];
     known
         .iter_mut()
         .zip(kept)
@@ -152,5 +152,5 @@ pub(crate) fn is_one_of<'k>(
         .into()
 }
 
-/// The digest of nobody's secret: no text has it that anybody could find.
-const NOBODYS: Digest = Digest::ZERO;
+/// The digest of no secret: no text with this digest is known.
+const NO_SECRET: Digest = Digest::ZERO;

@@ -144,7 +144,7 @@ impl Directory {
                 path: path.display().to_string(),
                 detail: detail.to_string(),
             };
-            // A file of our own, that nobody else may write: bounded by its length alone.
+            // A file that the broker alone may write: bounded by its length alone.
             json::parse_signed_as(text.as_bytes(), MAX_DIRECTORY_BYTES).map_err(content)?
         } else {
             BTreeMap::new()
@@ -200,7 +200,7 @@ impl Directory {
         self.replace(people)
     }
 
-    /// Links an identity, which nobody has, to a steward who has a name.
+    /// Links an identity, which no steward has, to a steward who has a name.
     pub(crate) fn identify(
         &mut self,
         steward: &StewardId,

@@ -1,5 +1,5 @@
-//! Dynamic registration (RFC 7591): anybody may say that they are a client. It is none until a person
-//! consents, and forgotten when nobody does.
+//! Dynamic registration (RFC 7591): any program may register as a client. It becomes an agent when a person
+//! consents, and is forgotten without a consent.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ pub struct NewClient {
 pub struct RegisteredClient {
     /// Its id.
     pub agent: AgentId,
-    /// Its secret, told once.
+    /// Its secret, returned once.
     pub secret: Option<OneTimeSecret>,
     /// When it was registered.
     pub registered_at: Timestamp,
 }
 
 impl Registry {
-    /// Registers a client that nobody vouches for, for [`UNUSED_LIVES`] or until somebody consents.
+    /// Registers an unverified client, for [`UNUSED_LIVES`] or until a person consents.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Registry {
         })
     }
 
-    /// A client that registered itself and that nobody consented to yet: its name and redirect URIs.
+    /// A client that registered itself and has no consent yet: its name and redirect URIs.
     #[must_use]
     pub fn unused_client(&self, client: &AgentId) -> Option<RegistrationRecord> {
         let now = self.changes.now();
@@ -86,7 +86,7 @@ impl Registry {
     }
 }
 
-/// A registration that nobody consented to is forgotten after this.
+/// A registration without a consent is forgotten after this.
 pub const UNUSED_LIVES: Duration = Duration::from_secs(24 * 3600);
 
 /// At most so many wait for a consent.

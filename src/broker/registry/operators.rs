@@ -1,4 +1,4 @@
-//! Operators: their tokens, and what the records tell of them.
+//! Operators: their tokens, and what the records say about them.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -32,7 +32,7 @@ impl Registry {
         self.change_secrets(caller, server, add_secret).await
     }
 
-    /// Takes a secret from a server: nobody asks about passes with it any more.
+    /// Removes a secret of a server: it authenticates no introspection any more.
     ///
     /// # Errors
     ///

@@ -47,7 +47,7 @@ impl Registry {
         Ok((code, expires_at))
     }
 
-    /// Who signs in with the code that somebody `typed`; it is used up then.
+    /// The steward who signs in with the `typed` code, which is used up by this.
     ///
     /// # Errors
     ///

@@ -98,7 +98,7 @@ impl Registry {
     /// # Errors
     ///
     /// When no name is known, it cannot be recorded, or the directory cannot be written: the record
-    /// then tells of an attempt, and another one is in order.
+    /// then shows an attempt, and it may be called again.
     pub async fn erase_steward(
         &self,
         caller: &Caller,
@@ -207,7 +207,7 @@ impl Registry {
             Some(steward) => steward.clone(),
             None => {
                 let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
-                // The name first: an id without a name would be nobody's, a name without a record is nobody yet.
+                // The name first: a record without a name could not be shown, and a name without a record is not registered yet.
                 let name = text.to_owned();
                 let mut directory = self.directory.lock();
                 directory.set(steward.clone(), name).map_err(not_written)?;
@@ -226,7 +226,7 @@ impl Registry {
         caller: &Caller,
         (steward, identity): (&StewardId, Identity),
     ) -> Result<(), BrokerError> {
-        // SECURITY: the record first: a link that nobody recorded would let somebody act unseen.
+        // SECURITY: the record first: a link without a record would let a person act without a trace.
         let decide = |view: &View<'_>| {
             if !self.is_to_be_linked(steward, &identity)? {
                 return Ok(Decided::nothing(false));

@@ -32,7 +32,7 @@ async fn a_change_that_another_broker_overtook_decides_again_by_the_state_as_it_
     let added =
         |view: &View<'_>| Ok::<_, BrokerError>(Decided::record(view.now(), vec![steward(2)], ()));
     first.changes.in_turn(&caller, added).await.unwrap();
-    // The second broker has not seen it, and is not told before it appends.
+    // The second broker has not seen it, and is not notified before it appends.
     let mut seen = Vec::new();
     let decide = |view: &View<'_>| {
         let known = view.state().stewards.len();

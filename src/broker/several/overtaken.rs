@@ -1,4 +1,4 @@
-//! What one broker has recorded, the other decides by, without having been told before.
+//! What one broker has recorded, the other decides by, without a notification before.
 
 use crate::{
     BrokerError,

@@ -245,7 +245,7 @@ impl History {
             Some(known) => records.purpose((&call.task, known))?,
             None => None,
         };
-        // What was claimed of another's pass is not told as if it were so.
+        // A claim about another agent's pass is not shown as a fact.
         let grant = match (&task, &call.call) {
             (Some(task), Some(called)) if attribution == Attribution::Confirmed => records
                 .of_pass((task, &revocation_id), |pass| {

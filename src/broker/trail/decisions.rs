@@ -181,7 +181,7 @@ fn applier(index: Arc<Index<DecisionEvent>>) -> Apply<DecisionEvent> {
 impl Decisions {
     /// Records what a verifier reports, all of it or nothing; what is known already is not recorded again.
     ///
-    /// Whoever calls has cleared the caller for the reports' servers, and has checked each of them.
+    /// The caller of this has cleared the verifier for the reports' servers, and has checked each report.
     ///
     /// # Errors
     ///
@@ -273,7 +273,7 @@ fn entry(
     }
 }
 
-/// What a report is known by. The server belongs to it, so that nobody can use up another server's ids.
+/// The key of a report. The server is part of it, so that no server can use up another server's ids.
 fn key_of(report: &Report) -> Digest {
     let (server, id) = (report.server().as_str(), report.id().as_str());
     Digest::of_parts(&[b"report\0", server.as_bytes(), &[0], id.as_bytes()])

@@ -50,7 +50,7 @@ impl History {
         Trail::new(&self.views)
     }
 
-    /// What the records that `filter` wants tell of activity, as far as `window` shows them, and the
+    /// The activity in the records that `filter` selects, as far as `window` shows them, and the
     /// `after` of the next window. Blocks on the disk.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ pub(super) fn make_key(agent: &AgentId, path: &Path, output: Output) -> Result<(
 
 impl KeySource {
     /// The public keys to register. A key that is made is on disk before the broker hears of it, so
-    /// that no agent is registered whose key nobody has.
+    /// that no agent is registered with a lost key.
     pub(super) fn public_keys(&self, agent: &AgentId) -> Result<Vec<Value>, CliError> {
         if let Some(path) = &self.key_out {
             let key = AgentKey::generate(agent.clone());
@@ -77,7 +77,7 @@ impl KeySource {
         }
     }
 
-    pub(super) fn tell(&self, output: Output) {
+    pub(super) fn show(&self, output: Output) {
         if let Some(path) = &self.key_out {
             output.note(&format!(
                 "the private key is in `{}` (mode 0600): give it to the agent only",

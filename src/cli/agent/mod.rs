@@ -196,7 +196,7 @@ impl Add {
         let mut made = self.keys.keep_if_needed(answer)?;
         place.keep(&SECRET, &mut made, output)?;
         output.answer(&made, with_secret)?;
-        self.keys.tell(output);
+        self.keys.show(output);
         Ok(())
     }
 }
@@ -239,7 +239,7 @@ impl Change {
         let answer = session.change_agent(&self.agent, &change).await;
         let changed = self.keys.keep_if_needed(answer)?;
         output.answer(&changed, show)?;
-        self.keys.tell(output);
+        self.keys.show(output);
         Ok(())
     }
 }

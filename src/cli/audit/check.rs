@@ -42,7 +42,7 @@ pub(super) struct Verify {
     /// The head of the archived segments that this journal follows on.
     #[arg(long, value_name = "SEQUENCE:HASH")]
     follows: Option<Head>,
-    /// Nobody is writing to it: the last line must be whole.
+    /// No broker is writing to it: the last line must be whole.
     #[arg(long)]
     closed: bool,
 }
@@ -204,12 +204,12 @@ fn signer_field(signer: &Signer) -> (&'static str, String) {
     let words = match signer.standing {
         Standing::Current => "the current checkpoint key",
         Standing::Earlier => {
-            "signed by an earlier checkpoint key; whoever has that can still sign: compare with what you kept \
+            "signed by an earlier checkpoint key; a thief of that key can still sign: compare with what you kept \
              since before it was rotated"
         }
         Standing::Unlisted => {
             "a checkpoint key that the key document does not list: get the newest document; a key that is in none \
-             was vouched for by somebody who has an earlier one"
+             was signed with an earlier one"
         }
         Standing::Unknown => {
             "whether that is the current checkpoint key, a key document says: --key KEYS.JSON"

@@ -39,7 +39,7 @@ Examples:
 Example:
   hallpass audit head --json > head-2026-11-22.json
 
-Keep it where whoever runs the broker cannot change it. A later export that does not begin with the
+Keep it where the operators of the broker cannot change it. A later export that does not begin with the
 records of this head is found out: hallpass audit verify EXPORT --key KEY --head head-2026-11-22.json")]
     Head(prove::Head),
     /// Prove that one record is in the journal, or that nothing was changed since a head.
@@ -74,7 +74,7 @@ Examples:
   hallpass audit verify --follows 9310:5e884898…
 
 With --key a signature is asked for: an export and a proof need nothing else to be checked. Without a
-signature a sound journal shows that nobody changed parts of it; whoever can write the file can write
+signature a sound journal shows that no part of it was changed; who can write the file can write
 another sound one. --head finds that, and a tail that was cut. A journal whose oldest segments were
 archived is checked from the first that is left; --follows the head of the archived ones, which this
 prints for them, shows that nothing is missing between.")]

@@ -147,7 +147,7 @@ impl Export {
                 .failed(&io::ErrorKind::AlreadyExists.into())
                 .hint("choose another name, or move it away"));
         }
-        // Under another name until it is whole, so that nobody takes a part for it.
+        // Under another name until it is whole, so that a part is not taken for the whole.
         let part = partial(&self.file);
         let open = OpenOptions::new()
             .write(true)

@@ -26,7 +26,7 @@ pub(super) struct Report {
     /// a ; in one, that begins with = + - @ or a tab.
     #[arg(long, global = true, conflicts_with = "json")]
     csv: bool,
-    /// At most so many lines of the answer.
+    /// At most this many lines.
     #[arg(short = 'n', long = "lines", global = true, default_value_t = 1000)]
     lines: usize,
     #[command(subcommand)]

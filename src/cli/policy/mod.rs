@@ -59,7 +59,7 @@ Examples:
         #[arg(long = "manifest", value_name = "FILE", requires = "directory")]
         manifests: Vec<PathBuf>,
     },
-    /// Tell what a request would be answered, without minting anything.
+    /// Show how a request would be answered, without minting anything.
     #[command(after_help = "\
 Example:
   hallpass policy explain --agent research-bot --server ledger --tool read_ledger --ttl 5m

@@ -38,7 +38,7 @@ impl Import {
     ///
     /// # Errors
     ///
-    /// When two tools have one name: a verifier could not tell which is called.
+    /// When two tools have one name: a verifier could not distinguish them.
     pub(super) fn of(
         (server, name): (ServerUri, ServerName),
         offer: &Offer,

@@ -58,7 +58,7 @@ Examples:
         /// The task's id.
         task: TaskId,
     },
-    /// Tell the broker what was handed on, so that it can be revoked before anybody saw it.
+    /// Report to the broker what was handed on, so that it can be revoked before first use.
     Delegations {
         #[command(subcommand)]
         command: Delegations,
@@ -68,7 +68,7 @@ Examples:
         /// Only this agent's.
         #[arg(long)]
         agent: Option<AgentId>,
-        /// At most so many.
+        /// At most this many.
         #[arg(long, short = 'n', default_value_t = 50)]
         limit: usize,
     },

@@ -21,7 +21,7 @@ use hallpass_core::{base::holder::HolderKey, token::RequestedDetail};
 /// A task to be opened.
 #[derive(Debug, Args)]
 pub(super) struct Open {
-    /// What the task is for, for whoever reads the audit trail.
+    /// What the task is for, as the audit trail shows it.
     #[arg(long, value_name = "TEXT")]
     purpose: String,
     /// How long the task lasts, such as 5m.

@@ -24,7 +24,7 @@ use hallpass_verify::broker_side::verify_signatures;
 pub(super) struct Delegate {
     /// The token, or `-` to read it from stdin.
     token: String,
-    /// The key file of whoever holds the pass now.
+    /// The key file of the pass's present holder.
     #[arg(long, value_name = "KEYFILE")]
     key: PathBuf,
     /// What the delegate is called.

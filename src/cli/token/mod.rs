@@ -26,7 +26,7 @@ pub(super) struct Tokens {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what a token says, block by block. Asks nobody and verifies nothing.
+    /// Show what a token says, block by block. Works offline and verifies nothing.
     #[command(after_help = "\
 Examples:
   hallpass token inspect TOKEN

@@ -22,7 +22,7 @@ use hallpass_core::{
 pub(super) struct Prove {
     /// The token, or `-` to read it from stdin.
     token: String,
-    /// The key file of whoever holds the pass.
+    /// The key file of the holder of the pass.
     #[arg(long, value_name = "KEYFILE")]
     key: PathBuf,
     /// The URL of the request.

@@ -28,10 +28,10 @@ impl<T: ?Sized> MutexExt<T> for Mutex<T> {
 
 /// Takes a [`RwLock`], poisoned or not.
 pub trait RwLockExt<T: ?Sized> {
-    /// Blocks until nobody writes.
+    /// Blocks until no one writes.
     fn read_locked(&self) -> RwLockReadGuard<'_, T>;
 
-    /// Blocks until nobody reads or writes.
+    /// Blocks until no one reads or writes.
     fn write_locked(&self) -> RwLockWriteGuard<'_, T>;
 }
 

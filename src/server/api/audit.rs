@@ -155,7 +155,7 @@ fn follow(
     Ok(place.stream(Vec::new(), follower))
 }
 
-/// Somebody who follows the trail.
+/// A client that follows the trail.
 struct Follower {
     app: Arc<App>,
     session: OperatorSession,

@@ -1,7 +1,7 @@
 //! Who is asking: sessions as extractors, so that a route's signature says who may call it.
 //!
 //! One `Authorization` header with one credential. An assertion is used up before anything else
-//! happens, and some record tells of it before the answer leaves (see the front).
+//! happens, and it is recorded before the answer leaves (see the middleware).
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
@@ -141,7 +141,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         let session = match credential(&parts.headers, app, &context)? {
             Credential::OperatorToken(text) => app.operator(text, &context)?,
-            // An agent is told what it is not allowed only once it proved who it is.
+            // An agent learns what it is not allowed only once it proved who it is.
             Credential::Assertion(text) => {
                 return Err(app
                     .agent(text, &context)
@@ -239,7 +239,7 @@ impl App {
             jti: verified.jti,
             expires_at: verified.expires_at,
         };
-        // SECURITY: first, so that a used assertion that somebody caught uses up the sender's quota and
+        // SECURITY: first, so that an intercepted assertion uses up the sender's quota and
         // not the agent's.
         self.broker
             .use_assertion(&used)
@@ -284,7 +284,7 @@ impl App {
         Ok(())
     }
 
-    /// A permit that is kept for operators who may revoke: nobody must be able to keep them out.
+    /// A permit that is kept for operators who may revoke: no load may keep them out.
     pub(crate) fn reserved(
         &self,
         headers: &HeaderMap,

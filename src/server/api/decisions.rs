@@ -59,7 +59,7 @@ pub(crate) async fn create(
     app.limits
         .admit_reports(session.operator(), reports.len())?;
     let now = app.broker.now();
-    // Clearing takes Datalog's time, so it happens where that holds up nobody.
+    // Clearing evaluates Datalog, so it runs on the blocking pool.
     let reports = app
         .blocking(move |_| check((&session, now), &reports).map(|()| reports))
         .await??;

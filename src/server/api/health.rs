@@ -1,4 +1,4 @@
-//! Health, metrics and the OpenAPI document: constant cost, nothing of anybody's.
+//! Health, metrics and the OpenAPI document: constant cost, no principal's data.
 
 use std::sync::Arc;
 

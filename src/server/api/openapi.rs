@@ -33,7 +33,7 @@ use crate::api::problem::{OAuthErrorBody, ProblemBody};
         (name = "registry", description = "Agents, servers, stewards and operators"),
         (name = "keys", description = "The broker's keys"),
         (name = "policy", description = "What decides"),
-        (name = "oauth", description = "The OAuth 2.1 door"),
+        (name = "oauth", description = "The OAuth 2.1 endpoints"),
         (name = "audit", description = "What happened"),
         (name = "feed", description = "What verifiers follow"),
     ),

@@ -177,9 +177,9 @@ mod tests {
     use hallpass_core::base::{ids::OperatorId, time::SystemClock};
 
     #[derive(Debug)]
-    struct Nobody;
+    struct Silent;
 
-    impl Observer for Nobody {
+    impl Observer for Silent {
         fn answered(&self, _: &Seen<'_>) {}
 
         fn panicked(&self) {}
@@ -226,7 +226,7 @@ mod tests {
         let server = Server::bind(
             Options::new(any, any),
             Arc::clone(&broker),
-            Arc::new(Nobody),
+            Arc::new(Silent),
         )
         .await
         .unwrap();
@@ -249,7 +249,7 @@ mod tests {
             .unwrap();
         assert!(
             cut.next().await.unwrap().is_err(),
-            "no seal for somebody who may not read any more"
+            "no seal for an operator who may not read any more"
         );
         assert!(cut.next().await.is_none());
     }

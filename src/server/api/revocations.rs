@@ -1,4 +1,4 @@
-//! Revocations: answered once they are durable and verifiers are being told.
+//! Revocations: answered once they are durable and verifiers are being notified.
 
 use std::sync::Arc;
 

@@ -108,7 +108,7 @@ pub(crate) async fn erase(
     Ok(Answer::done())
 }
 
-/// Unlinks a steward from every identity: nobody proves to be that person any more. Tasks that were opened
+/// Unlinks a steward from every identity: no token proves to be that person any more. Tasks that were opened
 /// stay; revoke the steward to end them.
 #[utoipa::path(delete, path = "/v1/stewards/{steward}/identities", operation_id = "stewards_unidentify",
     tag = "registry", security(("operator" = [])),

@@ -32,8 +32,8 @@ impl SubjectToken {
 impl App {
     /// The steward whose ID token this is.
     ///
-    /// Whoever asks has proven to be an agent, and is told whether the person is a steward only when the
-    /// token was accepted. Who is nobody's steward is a refusal inside; outside is what keeps it from being decided.
+    /// The caller has proven to be an agent, and learns whether the person is a steward only when the
+    /// token was accepted. An unknown person is an inner refusal; the outer error says why it cannot be decided.
     pub(crate) async fn steward_of(
         &self,
         token: &SubjectToken,
@@ -52,7 +52,7 @@ impl App {
     }
 }
 
-/// What is told when the issuer of a JWT cannot be asked for its keys, which is nobody's failure here; `None` when
+/// The answer when the issuer of a JWT cannot be asked for its keys, which is no failure of the client; `None` when
 /// the JWT was refused.
 pub(crate) fn outage(error: &TrustError) -> Option<Problem> {
     let is_outage = *error == TrustError::Keys(KeyError::Unavailable);

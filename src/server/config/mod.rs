@@ -48,7 +48,7 @@ pub struct Config {
     pub passphrase_file: Option<PathBuf>,
     /// How the journal is split, and which of its past is kept.
     pub retention: Retention,
-    /// The OAuth door.
+    /// The OAuth endpoints.
     pub oauth: OAuth,
     /// What is logged, and how.
     pub log: Log,
@@ -56,7 +56,7 @@ pub struct Config {
     effective: Vec<Effective>,
 }
 
-/// Where TLS material lives; the files are read by whoever listens.
+/// Where TLS material lives; the listener reads the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
     /// PEM chain, leaf first.
@@ -88,7 +88,7 @@ pub struct Limits {
     pub decisions_bytes: u64,
 }
 
-/// The OAuth door.
+/// The OAuth endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuth {
     /// How long the task of a token request lasts.

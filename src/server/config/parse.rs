@@ -1,4 +1,4 @@
-//! From layered texts to a [`Config`]: every value parsed in one place, every problem told at once.
+//! From layered texts to a [`Config`]: every value parsed in one place, all problems reported at once.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -37,7 +37,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// `None` when a value was refused; the problems tell which.
+    /// `None` when a value was refused; the problems say which.
     fn config(&mut self) -> Option<Config> {
         let issuer = self.optional("issuer", |text| {
             text.parse::<IssuerUri>().map_err(|error| error.to_string())

@@ -38,7 +38,7 @@ impl Setting {
 pub enum Kind {
     /// A text.
     Text,
-    /// A duration such as `"10s"` or `"1h 30m"`, of so many seconds.
+    /// A duration such as `"10s"` or `"1h 30m"`, within these bounds in seconds.
     Duration {
         /// The shortest.
         least: u64,
@@ -297,7 +297,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Fallback::Value("5m"),
         flag: None,
-        about: "A token request at the OAuth door opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`, to which the default gives way.",
+        about: "A token request at the OAuth endpoints opens a task that lasts this long; its pass lives no longer. At least 60s: stock clients take a token of less than half a minute for expired. Not longer than `limits.max_task_ttl`, to which the default gives way.",
     },
     Setting {
         key: "oauth.client_documents",
@@ -318,7 +318,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Boolean,
         default: Fallback::Value("false"),
         flag: None,
-        about: "Fetch issuers' keys from this machine too, over plain http as well, and client metadata documents by https. Whoever names a document then reaches what listens on loopback: for trials, and for an issuer on the same machine.",
+        about: "Fetch issuers' keys from this machine too, over plain http as well, and client metadata documents by https. Anyone who can name a client document can then make the broker call services on this machine: for trials, and for an issuer on the same machine.",
     },
     Setting {
         key: "log.format",

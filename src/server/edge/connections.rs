@@ -1,4 +1,4 @@
-//! Connections: so many at once and no more, since each holds memory and a file.
+//! Connections: a bounded number at once, since each holds memory and a file descriptor.
 
 use std::{
     io,

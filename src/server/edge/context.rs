@@ -12,7 +12,7 @@ use axum::{
 
 use crate::server::{
     App,
-    edge::{describe::Described, problem::Problem, share::Share},
+    edge::{describe::Described, per_principal_limit::Share, problem::Problem},
 };
 use hallpass_broker::{Caller, domain::event::Actor};
 use hallpass_core::base::sync::MutexExt as _;
@@ -24,14 +24,14 @@ use hallpass_core::base::{
 /// The context of one request; made by the front, found by handlers in the request's extensions.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// Made here: an id that somebody sends is not believed.
+    /// Made here: an id that a client sends is not used.
     pub(crate) id: RequestId,
     /// The W3C trace id that came with it.
     pub(crate) trace: Option<String>,
     pub(crate) peer: IpAddr,
-    /// Whoever used an assertion.
+    /// The caller that used an assertion.
     user: Mutex<Option<Caller>>,
-    /// A piece of the share of whoever asks, held until the request is done.
+    /// A place among those of the principal, held until the request is done.
     share: Mutex<Option<Share>>,
 }
 
@@ -69,12 +69,12 @@ impl Context {
         *self.share.locked() = Some(share);
     }
 
-    /// Notes that `caller` used an assertion, which some record must tell of before the answer.
+    /// Notes that `caller` used an assertion, which must be recorded before the answer.
     pub(crate) fn used_assertion(&self, caller: Caller) {
         *self.user.locked() = Some(caller);
     }
 
-    /// Whoever used an assertion.
+    /// The caller that used an assertion.
     pub(crate) fn take_user(&self) -> Option<Caller> {
         self.user.locked().take()
     }

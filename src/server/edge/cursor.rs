@@ -1,4 +1,4 @@
-//! Cursors: where a list goes on. Opaque, versioned, and good for the list that gave them only.
+//! Cursors: where a list continues. Opaque, versioned, and valid for the list that gave them only.
 
 use std::str::FromStr;
 
@@ -27,7 +27,7 @@ impl ListId {
         Self(binding)
     }
 
-    /// The cursor behind which the list goes on after `position`.
+    /// The cursor from which the list continues after `position`.
     pub(crate) fn cursor(&self, position: &impl ToString) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.0);
@@ -37,7 +37,7 @@ impl ListId {
 
     /// The position that `cursor` holds.
     ///
-    /// A cursor is not a secret and gives nobody access: what is listed is decided anew.
+    /// A cursor is not a secret and gives no access: what is listed is decided anew.
     pub(crate) fn position<T: FromStr>(&self, cursor: &str) -> Result<T, Problem> {
         let read = || {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;

@@ -48,7 +48,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
     }
 }
 
-/// No body, or an empty object: for routes that need to be told nothing.
+/// No body, or an empty object: for routes without input.
 #[derive(Debug)]
 pub(crate) struct NoInput;
 

@@ -1,7 +1,7 @@
-//! Limits: how often somebody may ask, decided before anything that costs.
+//! Rate limits: how often a principal or a network may ask, decided before any expensive work.
 //!
 //! One quota for each address, which is half of the one for all, one for each principal that proved
-//! itself, and one for failures to prove anything, by the peer's address; whoever used that up is
+//! itself, and one for failures to prove anything, by the peer's address; a peer that used that up is
 //! refused before a signature is checked.
 
 use std::{
@@ -99,7 +99,7 @@ impl Limits {
         self.global.check().map_err(until)
     }
 
-    /// Counts a request of somebody who proved to be `principal`.
+    /// Counts a request of the authenticated `principal`.
     pub(crate) fn admit_principal(&self, principal: &String) -> Result<(), Problem> {
         let answer = self.principals.check_key(principal);
         answer.map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
@@ -141,7 +141,7 @@ impl Limits {
         }
     }
 
-    /// Forgets whoever has not been seen lately.
+    /// Evicts principals and networks that were not seen lately.
     pub(crate) fn forget(&self) {
         self.principals.retain_recent();
         self.reports.retain_recent();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_block_a_network_and_nobody_else() {
+    fn failures_block_a_network_and_no_other() {
         let limits = Limits::new(slow());
         let (one, same, other) = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1");
         for _ in 0..5 {

@@ -1,8 +1,8 @@
-//! Problems: how everything that goes wrong is told outside (RFC 9457), rendered in one place.
+//! Problems: how errors are answered (RFC 9457), rendered in one place.
 //!
-//! OAuth clients are told the same in the words of RFC 6749. Two audiences: what is outside never holds a token,
-//! a value that somebody sent, a path of the server's file system or anything of another principal; what is inside
-//! goes to the log, once: at `info` what OAuth clients are told by one fixed text for each code.
+//! OAuth clients get the same in the form of RFC 6749. Two audiences: the answer never holds a token,
+//! a value that was sent, a path of the server's file system or anything of another principal; the internal reason
+//! goes to the log, once: at `info` where OAuth clients get one fixed text for each code.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -21,12 +21,12 @@ use hallpass_core::base::{
     ids::{RequestId, TaskId},
 };
 
-/// Something that went wrong, on its way to whoever asked.
+/// An error, on its way to the client.
 #[derive(Debug, Clone)]
-pub(crate) struct Problem(Box<Told>);
+pub(crate) struct Problem(Box<Details>);
 
 #[derive(Debug, Clone)]
-struct Told {
+struct Details {
     status: StatusCode,
     code: ReasonCode,
     detail: Cow<'static, str>,
@@ -35,7 +35,7 @@ struct Told {
     errors: Vec<String>,
     task: Option<TaskId>,
     retry_after: Option<Duration>,
-    /// What an OAuth client is told; `None`: whatever fits the status.
+    /// The error code for an OAuth client; `None`: what fits the status.
     oauth: Option<OAuthError>,
     /// For the log.
     inside: Option<String>,
@@ -47,7 +47,7 @@ impl Problem {
         code: ReasonCode,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self(Box::new(Told {
+        Self(Box::new(Details {
             status,
             code,
             detail: detail.into(),
@@ -150,7 +150,7 @@ impl Problem {
         .inside(inside)
     }
 
-    /// Policy files that do not check, told to operators.
+    /// Policy files that do not check, shown to operators.
     pub(crate) fn policy(errors: &PolicyErrors) -> Self {
         let detail = "the policy does not check, so the one in force stays";
         let mut problem = Self::new(
@@ -198,8 +198,8 @@ impl From<OAuthError> for Problem {
     }
 }
 
-impl Told {
-    /// What an OAuth client is told.
+impl Details {
+    /// The error code for an OAuth client.
     fn as_oauth(&self) -> OAuthError {
         self.oauth.unwrap_or(match self.status {
             StatusCode::UNAUTHORIZED => OAuthError::InvalidClient,
@@ -302,7 +302,7 @@ pub(crate) fn render(
     if response.extensions_mut().remove::<Page>().is_some() {
         return (response, None);
     }
-    let problem = response.extensions_mut().remove::<Arc<Told>>();
+    let problem = response.extensions_mut().remove::<Arc<Details>>();
     let problem = problem.or_else(|| foreign(&response).map(|problem| Arc::new(*problem.0)));
     let Some(problem) = problem else {
         return (response, None);
@@ -347,7 +347,7 @@ pub(crate) fn render(
         );
     }
     if let Some(wait) = problem.retry_after {
-        // Whole seconds, rounded up: never asks somebody back too early.
+        // Whole seconds, rounded up: no client comes back too early.
         let seconds = wait
             .as_secs()
             .saturating_add(u64::from(wait.subsec_nanos() > 0))
@@ -382,11 +382,11 @@ fn foreign(response: &Response) -> Option<Problem> {
     Some(problem)
 }
 
-/// Marks a response that tells a person what is wrong by itself.
+/// Marks a response that shows a person what is wrong by itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page;
 
-/// In which words a problem is told.
+/// In which form a problem is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// RFC 9457, for the API.

@@ -1,4 +1,4 @@
-//! Streams: events for as long as somebody listens and the server does not drain.
+//! Streams: events for as long as the client listens and the server does not drain.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::server::{
     App,
-    edge::{problem::Problem, share::Share},
+    edge::{per_principal_limit::Share, problem::Problem},
 };
 use hallpass_core::base::ids::OperatorId;
 

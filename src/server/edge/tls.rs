@@ -45,7 +45,7 @@ pub(crate) struct Certificate {
 impl Certificate {
     pub(crate) async fn load(files: TlsFiles) -> Result<Self, TlsError> {
         // Named here, not left to the crate's default, which panics when another feature set
-        // leaves it undecided. An error means that somebody chose before, which is as good.
+        // leaves it undecided. An error means that a provider was chosen before, which is fine.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         refuse_open_key(&files)?;
         match RustlsConfig::from_pem_file(&files.certificate, &files.key).await {

@@ -39,14 +39,14 @@ pub(super) struct TokenAnswer<'a> {
     authorization_details: Option<&'a [GrantedDetail]>,
 }
 
-/// The pass that was `issued` to whoever `asked`, told at `now`.
+/// The answer with the pass that was `issued` for what was `asked`, at `now`.
 pub(super) fn token(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Answer, Problem> {
-    told(issued, (None, None, asked.details.is_some()), now)
+    answered(issued, (None, None, asked.details.is_some()), now)
 }
 
-/// The pass that was `issued` for another token, told at `now` (RFC 8693 section 2.2.1).
+/// The answer with the pass that was `issued` for another token, at `now` (RFC 8693 section 2.2.1).
 pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Answer, Problem> {
-    told(
+    answered(
         issued,
         (Some(ACCESS_TOKEN), None, asked.details.is_some()),
         now,
@@ -55,14 +55,14 @@ pub(super) fn exchanged(issued: &Issued, asked: &Asked, now: Timestamp) -> Resul
 
 /// The pass that was handed to a person's client, with what renews it.
 pub(super) fn with_refresh(handed: &Handed, now: Timestamp) -> Result<Answer, Problem> {
-    told(
+    answered(
         &handed.issued,
         (None, Some(handed.refresh.expose()), handed.in_detail),
         now,
     )
 }
 
-fn told(
+fn answered(
     issued: &Issued,
     (issued_token_type, refresh_token, in_detail): (Option<&'static str>, Option<&str>, bool),
     now: Timestamp,
@@ -80,7 +80,7 @@ fn told(
     })
 }
 
-/// Why the broker gave no token, as the client is told: the reasons are in the audit trail.
+/// Why the broker gave no token, as the client sees it: the reasons are in the audit trail.
 pub(super) fn refusal(error: BrokerError, asked: &Asked) -> Problem {
     let inside = error.to_string();
     let refused = if asked.names_scope() {
@@ -88,7 +88,7 @@ pub(super) fn refusal(error: BrokerError, asked: &Asked) -> Problem {
     } else {
         OAuthError::UnauthorizedClient
     };
-    let told = match &error {
+    let answered = match &error {
         BrokerError::Refused(_) => refused,
         BrokerError::Invalid {
             field: "authorization_details",
@@ -98,8 +98,8 @@ pub(super) fn refusal(error: BrokerError, asked: &Asked) -> Problem {
         BrokerError::Suspended(_) => OAuthError::UnauthorizedClient,
         BrokerError::TaskEnded(_) | BrokerError::Conflict(_) => OAuthError::InvalidGrant,
         BrokerError::NotFound(_) | BrokerError::Replay => OAuthError::InvalidClient,
-        // What keeps the broker from recording is told with its own status, and when to come back.
+        // What keeps the broker from recording has its own status, and says when to retry.
         _ => return error.into(),
     };
-    Problem::oauth(told, inside)
+    Problem::oauth(answered, inside)
 }

@@ -22,7 +22,7 @@ pub(super) struct Client {
     pub(super) caller: Caller,
 }
 
-/// Whoever proved itself with its credential.
+/// A client that proved itself with its credential.
 #[derive(Debug)]
 pub(super) enum Proven {
     /// An agent.
@@ -39,7 +39,7 @@ impl App {
         context: &Context,
     ) -> Result<Proven, Problem> {
         if let Presented::Secret { readings } = presented {
-            // An agent is looked for besides when it is none, so that the time does not tell which it was.
+            // An agent is looked up in both cases, so that the time does not reveal which it was.
             let client = first_known(readings, |read| {
                 let task: TaskId = read.id.parse().ok()?;
                 self.broker
@@ -79,7 +79,7 @@ impl App {
 
     /// The client that presents this credential.
     ///
-    /// Whatever is wrong with a credential is told in one way, after the same work; each failure counts
+    /// Every fault of a credential gives the same answer, after the same work; each failure counts
     /// against the peer, each success against the client.
     pub(super) async fn client(
         &self,
@@ -128,7 +128,7 @@ impl App {
     }
 
     /// The client that presents this credential, or that says who it is and can do no more: a code or
-    /// token that it was given, and nobody else, is then what it proves itself by.
+    /// token that it was given is then what it proves itself by.
     pub(super) async fn persons_client(
         &self,
         presented: &Presented<'_>,
@@ -143,7 +143,7 @@ impl App {
         let agent = self.broker.registry.public_client(client_id);
         let agent =
             agent.ok_or_else(|| self.not_a_client(context, "no public client has this id"))?;
-        // SECURITY: who knows the id and nothing else uses up what its own network has, and nobody else's.
+        // SECURITY: a sender who knows only the id uses up the share of its own network, and no other.
         let actor = Actor::Agent(agent.clone());
         self.admit_principal(&format!("{actor} at {}", network(context.peer)), context)?;
         let caller = context.caller(actor);
@@ -154,7 +154,7 @@ impl App {
         self.unproven(context, OAuthError::InvalidClient, inside)
     }
 
-    /// What was presented proves nothing: counts against the peer, and is told as `error`.
+    /// What was presented proves nothing: it counts against the peer, and the client gets `error`.
     pub(super) fn unproven(
         &self,
         context: &Context,
@@ -166,7 +166,7 @@ impl App {
     }
 }
 
-/// Who is `known` by one of the readings. Every one is tried, so that the time does not tell which was right.
+/// Who is `known` by one of the readings. Every one is tried, so that the time does not reveal which was right.
 pub(super) fn first_known<T>(
     readings: &[IdAndSecret],
     known: impl Fn(&IdAndSecret) -> Option<T>,

@@ -1,4 +1,4 @@
-//! JWTs of trusted issuers at the OAuth door: workloads that are clients without a key or secret of ours.
+//! JWTs of trusted issuers at the OAuth endpoints: workloads that are clients without a key or secret of ours.
 
 use crate::server::{
     App,
@@ -11,7 +11,7 @@ use hallpass_broker::{Caller, UsedAssertion, domain::event::Actor};
 
 impl App {
     /// The client whose platform says in `text` which workload it is; a `client_id` beside it is the same. Whatever
-    /// is wrong with it is told as `error`.
+    /// is wrong with it, the client gets `error`.
     ///
     /// Each failure counts against the peer, each success against the client.
     pub(super) async fn workload(
@@ -59,7 +59,7 @@ impl App {
         Ok(Client { agent, caller })
     }
 
-    /// A JWT of an issuer's that was not believed, told as `error`, unless it is the issuer that cannot be asked.
+    /// A JWT of an issuer that was refused, answered with `error`, unless the issuer cannot be asked.
     pub(super) fn not_believed(
         &self,
         reason: TrustError,

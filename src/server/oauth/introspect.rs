@@ -61,7 +61,7 @@ pub(crate) async fn introspect(
     let found = app
         .blocking(move |broker| broker.verifiers.introspect(&server, &token))
         .await??;
-    // SECURITY: who only reads `scope` would take a bound pass from whoever has caught it.
+    // SECURITY: a server that only reads `scope` would accept a bound pass from a thief.
     let found = found.filter(|found| found.holder.is_none() || asking.checks_proofs);
     match &found {
         Some(found) => Answer::ok(&Introspection::of(
@@ -125,7 +125,7 @@ impl App {
             // For which of its servers it asks, it must say.
             _ => return Err(OAuthError::InvalidRequest.into()),
         };
-        // SECURITY: whether there is such a server is told to those who may list them all.
+        // SECURITY: whether there is such a server is shown to those who may list them all.
         let cleared = match &server {
             Some(server) => session.clear_at(Operation::PassesIntrospect, server, now),
             None => session.clear(Operation::ServersRead, now),
@@ -221,7 +221,7 @@ impl<'a> Introspection<'a> {
     }
 }
 
-/// Who acts, the latest outermost; nobody but the agent itself for a pass that came of no exchange.
+/// Who acts, the latest outermost; only the agent itself for a pass that came of no exchange.
 fn act(found: &Introspected) -> Option<ActorClaim<'_>> {
     // The last one is the subject, for whom all the others act.
     let (_, between) = found.on_behalf_of.split_last()?;

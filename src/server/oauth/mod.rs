@@ -1,4 +1,4 @@
-//! The OAuth door (RFC 6749, OAuth 2.1): forms in, JSON out, for clients that know nothing of ours.
+//! The OAuth endpoints (RFC 6749, OAuth 2.1): forms in, JSON out, for stock clients.
 //!
 //! A token request is answered in three steps: read ([`crate::server::oauth::grammar`]), prove the client (`client`), ask
 //! the broker, one file in `grants` for each grant type. Whatever the broker decides here is a task and
@@ -7,7 +7,7 @@
 mod answer;
 pub(super) mod authorize;
 mod client;
-mod door;
+mod endpoint_kind;
 mod exchange;
 mod foreign;
 pub mod grammar;
@@ -25,12 +25,12 @@ use std::sync::Arc;
 use axum::{Router, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use crate::server::oauth::door::Door;
+pub(super) use crate::server::oauth::endpoint_kind::EndpointKind;
 pub use crate::server::oauth::options::OAuthOptions;
 use crate::server::{App, oauth::grammar::metadata::WELL_KNOWN};
 use hallpass_core::base::ids::IssuerUri;
 
-/// The routes of the door.
+/// The OAuth routes.
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(token::token))

@@ -1,4 +1,4 @@
-//! Dynamic registration (RFC 7591), where it is on: an id for whoever asks for one. It is worth nothing
+//! Dynamic registration (RFC 7591), where it is on: an id for any client that asks. It gives access to nothing
 //! until a person consents.
 
 use std::sync::Arc;
@@ -55,7 +55,7 @@ struct RegisteredClient<'a> {
     application_type: Option<&'a str>,
 }
 
-/// Registers a client that nobody vouches for.
+/// Registers an unverified client.
 #[utoipa::path(post, path = "/oauth/register", operation_id = "oauth_register", tag = "oauth", security(()),
     request_body = ClientRegistration,
     responses((status = 201, description = "The client", body = RegisteredClient<'_>), OAuthProblems))]
@@ -95,9 +95,9 @@ pub(crate) async fn register(
 }
 
 fn refused(error: MetadataError) -> Problem {
-    let told = match error {
+    let answered = match error {
         MetadataError::RedirectUri => OAuthError::InvalidRedirectUri,
         _ => OAuthError::InvalidClientMetadata,
     };
-    Problem::oauth(told, error.to_string())
+    Problem::oauth(answered, error.to_string())
 }

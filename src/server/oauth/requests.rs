@@ -1,4 +1,4 @@
-//! What clients send to the OAuth door, for the OpenAPI document.
+//! What clients send to the OAuth endpoints, for the OpenAPI document.
 //!
 //! No type is read here: a form's parameters are read one by one, with an OAuth error for each, and what is not known is
 //! ignored. So their list stands here, and [`grammar`](crate::server::oauth::grammar) reads them.

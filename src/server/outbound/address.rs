@@ -1,4 +1,4 @@
-//! Addresses: which ones the broker may dial because of what somebody sent.
+//! Addresses: which ones the broker may dial because of what a client sent.
 //!
 //! What is not plainly a public host is refused: the tables hold the ranges that IANA's registries do not call
 //! globally reachable, relays, and the ways to write an IPv4 address inside an IPv6 one.
@@ -81,7 +81,7 @@ const fn v6(segments: [u16; 3], length: u8) -> Ipv6Net {
 
 /// All IPv6 addresses that are handed out for hosts. Everything else is loopback, unspecified, unique local,
 /// link-local, site-local, multicast, mapped (`::ffff:0:0/96`), compatible (`::/96`), translated
-/// (`64:ff9b::/96`, `64:ff9b:1::/48`), discard-only, or nobody's yet.
+/// (`64:ff9b::/96`, `64:ff9b:1::/48`), discard-only, or not assigned yet.
 const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0], 3);
 
 /// Inside [`GLOBAL_UNICAST`], and no host all the same.

@@ -28,7 +28,7 @@ use hallpass_core::{
     net::{self, ClientSettings, Connections, Proxies, ReadError, Roots},
 };
 
-/// Fetches JSON documents that somebody else named or wrote.
+/// Fetches JSON documents that other parties named or wrote.
 ///
 /// Only https is spoken, plain http to loopback where [`Reach`] has it. The address that is dialled is
 /// checked, not a name that may mean another one a moment later. Redirects, proxies of the environment,
@@ -250,7 +250,7 @@ pub type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send
 /// The machine's resolver.
 #[derive(Debug)]
 struct SystemNames {
-    /// Places for threads that wait: the machine's resolver cannot be told to stop.
+    /// Places for threads that wait: the machine's resolver cannot be cancelled.
     places: Arc<Semaphore>,
 }
 
@@ -309,7 +309,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// Tells a name whose addresses must not be dialled from one that was not found.
+/// Distinguishes a name whose addresses must not be dialled from one that was not found.
 #[derive(Debug, thiserror::Error)]
 #[error("no address that may be dialled")]
 struct NoneAdmitted;
@@ -377,13 +377,13 @@ fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
 /// An exchange takes at most this long.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The second for Kubernetes, whose API server gives its key set to nobody who does not take that type.
+/// The second for Kubernetes, whose API server gives its key set only to clients that accept that type.
 const ACCEPTED: &str = "application/json, application/jwk-set+json";
 
-/// So many lookups of names go on at once.
+/// How many lookups of names may run at once.
 const MAX_AT_ONCE: usize = 32;
 
-/// So many addresses of one name are tried.
+/// How many addresses of one name are tried.
 const MAX_ADDRESSES: usize = 8;
 
 const MAX_URL_BYTES: usize = 2048;

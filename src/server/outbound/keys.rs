@@ -1,6 +1,6 @@
 //! Keys of an issuer: fetched when they are needed, kept while they are fresh, and never asked for in a storm.
 //!
-//! Whoever sends JWTs decides which key they name. So a key that is not known makes the set be fetched again,
+//! The sender of a JWT decides which key it names. So an unknown key makes the set be fetched again,
 //! at most once in [`COOL_DOWN`], by one fetch that all who wait share, and that ends even when they go away.
 
 use std::{
@@ -66,7 +66,7 @@ impl KeySource {
     /// The issuer's keys, among them `kid`.
     ///
     /// Those that were fetched up to [`FRESH_FOR`] ago are given at once. Older ones are given, up to
-    /// [`KEPT_FOR`], only when newer ones were asked for in vain: an issuer that is down stops nobody for that
+    /// [`KEPT_FOR`], only when newer ones were asked for in vain: an issuer that is down stops no one for that
     /// long, and one that is up is believed about the keys that it withdrew.
     ///
     /// # Errors

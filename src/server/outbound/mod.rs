@@ -1,4 +1,4 @@
-//! Floor 4: outbound. Every fetch that the broker makes because of what somebody sent goes through here.
+//! Floor 4: outbound. Every fetch that the broker makes because of what a client sent goes through here.
 //!
 //! [`Fetcher`] is the one client, and [`Reach`] says what it may dial. [`KeySource`] keeps the keys of one
 //! issuer and decides when they are asked for again; [`Trust`] verifies JWTs of the trusted issuers with them.

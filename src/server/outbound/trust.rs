@@ -13,7 +13,7 @@ use hallpass_core::base::{
 
 /// The trusted issuers, by their `iss`. Shared behind an [`Arc`].
 ///
-/// SECURITY: whoever asks brings the clock, which is read when the keys are there: by then a JWT may have expired
+/// SECURITY: the caller passes the clock, which is read when the keys are there: by then a JWT may have expired
 /// that had not when it came, and be forgotten by those who remember that it was used.
 #[derive(Debug, Default)]
 pub struct Trust {

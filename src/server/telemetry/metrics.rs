@@ -89,13 +89,13 @@ impl Metrics {
             .observe(f64::from(u32::try_from(records).unwrap_or(u32::MAX)), []);
     }
 
-    /// So many verifiers follow the feed now.
+    /// How many verifiers follow the feed now.
     pub fn feed_subscribers(&self, subscribers: usize) {
         self.feed_subscribers
             .set(i64::try_from(subscribers).unwrap_or(i64::MAX));
     }
 
-    /// So many frames were signed for the feed.
+    /// How many frames were signed for the feed.
     pub fn feed_frames(&self, frames: u64) {
         self.feed_frames.add(frames, []);
     }

@@ -147,7 +147,7 @@ pub enum TelemetryError {
     /// The filter of the log.
     #[error("the log filter `{0}` is not understood")]
     Filter(String),
-    /// Somebody was faster.
+    /// A provider was installed before.
     #[error("a tracing subscriber was installed before")]
     InstalledBefore,
 }

@@ -47,7 +47,7 @@ impl Otlp {
 
     /// Sends what is waiting and stops; at most [`SHUTDOWN_TIMEOUT`] for each signal.
     pub(super) fn shut_down(&mut self) {
-        // An unreachable collector has been reported by the exporter; there is nobody left to tell.
+        // An unreachable collector has been reported by the exporter already.
         if let Some(traces) = self.traces.take() {
             drop(traces.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
         }

@@ -1,4 +1,4 @@
-//! W3C trace context for OpenTelemetry: the parent of a request's span, and what goes on from it.
+//! W3C trace context for OpenTelemetry: the parent of a request's span, and what is sent on.
 //!
 //! `traceparent` is read by [`TraceParent`]; `tracestate` is read here, since only exporters want it.
 //! An MCP server finds the context that came in `_meta` in the extensions of the requests that

@@ -1,4 +1,4 @@
-//! Tasks as the records tell of them.
+//! Tasks, as in the records.
 
 use std::collections::BTreeSet;
 

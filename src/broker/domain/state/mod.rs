@@ -93,7 +93,7 @@ pub struct State {
     pub(crate) people: People,
 }
 
-/// A key as the records tell of it; the secret is elsewhere.
+/// A key, as in the records; the secret is elsewhere.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyEntry {
@@ -112,7 +112,7 @@ pub(crate) struct FeedChange {
     pub(crate) what: FeedNews,
     /// It does not wait for others to share a frame, as the completion of a task does.
     pub(crate) urgent: bool,
-    /// Whether it is a revocation of somebody who has keys.
+    /// Whether it is a revocation of an agent or steward with keys.
     pub(crate) concerns_keys: bool,
 }
 
@@ -242,7 +242,7 @@ impl State {
             .map(|(_, change)| change)
     }
 
-    /// Whether this state can tell everything that happened after `sequence`.
+    /// Whether this state knows everything that happened after `sequence`.
     pub(crate) fn remembers_since(&self, sequence: u64) -> bool {
         sequence <= self.last_sequence
     }

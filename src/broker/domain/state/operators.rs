@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::event::Role;
 use hallpass_core::base::time::Timestamp;
 
-/// An operator as the records tell of it.
+/// An operator, as in the records.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OperatorEntry {

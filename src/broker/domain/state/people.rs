@@ -84,7 +84,7 @@ impl People {
         Some((task, self.families.get(task)?))
     }
 
-    /// A client that registered itself and for which nobody consented yet.
+    /// A client that registered itself and has no consent yet.
     pub(crate) fn registration(
         &self,
         client: &AgentId,
@@ -178,7 +178,7 @@ impl People {
             .extend([(*code, task.clone()), (*refresh, task.clone())]);
     }
 
-    /// SECURITY: ended for good: a reinstatement brings back whoever was revoked, and nothing that they held.
+    /// SECURITY: ended for good: a reinstatement brings back the agent or steward, and nothing that they held.
     fn end(&mut self, concerns: impl Fn(&AgentId, &StewardId) -> bool) {
         self.codes
             .retain(|_, consent| !concerns(&consent.agent, &consent.steward));

@@ -1,6 +1,6 @@
 //! JWTs of trusted issuers: read, then verified; their claims are believed afterwards only.
 //!
-//! [`ForeignJwt`] is what somebody sent; [`GenuineJwt`] was made by an issuer that is trusted for this kind.
+//! [`ForeignJwt`] is what was sent, not verified; [`GenuineJwt`] was signed by an issuer that is trusted for this kind.
 
 use std::fmt;
 
@@ -82,7 +82,7 @@ impl<'a> ForeignJwt<'a> {
     ///
     /// Refuses another issuer, a kind that the issuer is not trusted for, the `typ` of another kind, an
     /// algorithm that the settings or the key do not have, a signature that no key made, and a token that is
-    /// bound to a key which nobody would prove here.
+    /// bound to a key, of which no proof is checked here.
     pub fn verify<'t>(
         self,
         (trusted, kind): (&'t TrustedIssuer, TrustedKind),
@@ -165,7 +165,7 @@ impl GenuineJwt<'_> {
     /// people and does not say since when, and every time that is not a whole number of seconds.
     pub(super) fn end(&self, now: Timestamp) -> Result<Timestamp, JwtReason> {
         let times = Times::read(&self.claims).map_err(JwtReason::Claim)?;
-        // Platforms may leave it out (JWT-SVID); how long the others have lived is told by nothing else.
+        // Platforms may leave it out (JWT-SVID); nothing else says how long the others have lived.
         if times.issued_at.is_none() && self.kind != TrustedKind::Workload {
             return Err(JwtReason::Claim("iat"));
         }
@@ -262,13 +262,13 @@ pub enum JwtReason {
     /// A claim is absent, empty or of the wrong type.
     #[error("the claim `{0}` is absent, empty or of the wrong type")]
     Claim(&'static str),
-    /// Nobody who is trusted for this.
+    /// An issuer that is not trusted for this.
     #[error("`iss` is not an issuer that is trusted for this kind of token")]
     Issuer,
     /// No key of the issuer made the signature.
     #[error("no key of the issuer made the signature")]
     Signature,
-    /// Meant for somebody else.
+    /// Its audience is another party.
     #[error("`aud` is not the audience that is accepted")]
     Audience,
     /// Past its `exp`.

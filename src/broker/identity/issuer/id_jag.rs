@@ -15,7 +15,7 @@ pub struct IdJag {
     pub resources: Vec<String>,
     /// The scope that it is limited to.
     pub scope: Option<String>,
-    /// The thumbprint of the key that whoever uses it must prove.
+    /// The thumbprint of the key that its user must prove.
     pub holder: Option<String>,
     /// Digest over the issuer and its `jti`: to be accepted once.
     pub jti: Digest,

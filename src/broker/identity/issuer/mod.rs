@@ -2,7 +2,7 @@
 //!
 //! [`ForeignJwt`] takes a JWT apart, [`ForeignJwt::verify`] makes it a [`GenuineJwt`] with the [`KeySet`] of its
 //! [`TrustedIssuer`], and each kind reads its own claims of that: [`Person`], [`Workload`], [`IdJag`]. All of it is
-//! pure; whoever calls brings the keys and the time, and remembers what may be used once only.
+//! pure; the caller passes the keys and the time, and remembers what may be used once only.
 
 mod foreign_jwt;
 mod id_jag;

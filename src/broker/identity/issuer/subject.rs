@@ -76,7 +76,7 @@ mod tests {
         }
         let branch = "repo:acme/*:ref:refs/heads/main";
         assert!(matches(branch, "repo:acme/ledger:ref:refs/heads/main"));
-        // The owner of a repository chooses its name, and whoever opens a pull request its branch.
+        // The owner of a repository chooses its name, and the author of a pull request its branch.
         assert!(!matches(
             branch,
             "repo:acme/x:ref:refs/heads/y:ref:refs/heads/main"

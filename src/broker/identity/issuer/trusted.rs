@@ -113,7 +113,7 @@ impl TrustedIssuer {
         {
             return Err("`audience` and `client_ids` are not empty".to_owned());
         }
-        // SECURITY: a person's token for that client would be a workload's; nothing else tells the two apart.
+        // SECURITY: a person's token for that client would pass for a workload's; nothing else distinguishes them.
         if settings
             .audience
             .as_ref()

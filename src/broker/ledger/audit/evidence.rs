@@ -49,7 +49,7 @@ pub struct InclusionEvidence {
 pub struct ConsistencyEvidence {
     /// The proof.
     pub consistency: Consistency,
-    /// The signed older head; it is with whoever asked.
+    /// The signed older head; the auditor has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<Signed>,
     /// The signed head of the newer tree; absent when the tree of an earlier head was asked for.
@@ -128,7 +128,7 @@ impl Evidence {
         }
     }
 
-    /// The signed head that it is or leads to; `None` when whoever asked has it.
+    /// The signed head that it is or leads to; `None` when the auditor has it.
     #[must_use]
     pub const fn signed(&self) -> Option<&Signed> {
         match self {

@@ -33,11 +33,11 @@ pub struct Claims {
     pub follows: Option<Head>,
     /// Whose signature an export must bear; without one no signature is believed or asked for.
     pub anchor: Option<Anchor>,
-    /// Whether somebody may be writing to it.
+    /// Whether a broker may be writing to it.
     pub file: FileState,
 }
 
-/// Whether somebody may be writing to the file.
+/// Whether a broker may be writing to the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FileState {
     /// A broker may be running: an unterminated last line is in flight.
@@ -74,16 +74,16 @@ pub struct Summary {
     pub in_flight: bool,
     /// Who stands for it.
     pub signature: Signature,
-    /// Which key that is by the key document; `None` when nobody stands for it.
+    /// Which key that is by the key document; `None` when it is in none.
     pub signer: Option<Signer>,
 }
 
 /// Who stands for a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signature {
-    /// Nobody: whoever can write the file can write another sound one.
+    /// No trusted key: who can write the file can write another sound one.
     None,
-    /// A checkpoint key that nobody said to trust: the file is whole if that is the broker's.
+    /// A checkpoint key that was not given as trusted: the file is whole if that key is the broker's.
     Unanchored(ExportStatement),
     /// A trusted checkpoint key.
     Verified(ExportStatement),
@@ -360,7 +360,7 @@ impl<'c> Check<'c> {
                     .damage(Flaw::Archived { expected, begins })
                     .into());
             }
-            // The first record's `prev` was held against a head right before it; nothing tells of an older one.
+            // The first record's `prev` was held against a head right before it; nothing says what came before.
             if expected.sequence.saturating_add(1) < begins {
                 return Err(VerifyError::Begins { expected, begins });
             }

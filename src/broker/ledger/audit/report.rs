@@ -63,7 +63,7 @@ pub struct ActivityRow {
     pub detail: String,
 }
 
-/// What a record tells of activity: a row for each right of a pass and each reason of a refusal.
+/// The activity in a record: a row for each right of a pass and each reason of a refusal.
 #[must_use]
 pub fn activity(record: &Record, subjects: &Subjects) -> Vec<ActivityRow> {
     let event = AuditEvent::new(record, subjects);

@@ -1,8 +1,8 @@
 //! What the broker states of its audit trail under its checkpoint key: heads and exports.
 //!
 //! A statement is a compact JWS and travels with the public key that signed it and the chain of
-//! vouchers that leads to that key, so that whoever noted one earlier key's thumbprint, and nothing
-//! else, can tell a true one.
+//! signed links that leads to that key, so that an auditor who noted one earlier key's thumbprint, and nothing
+//! else, can recognise a genuine one.
 
 use std::collections::BTreeSet;
 
@@ -53,11 +53,11 @@ impl TreeHead {
     }
 
     /// Holds it against a head that was kept: of the same broker and size it must be the same tree.
-    /// When each was signed says nothing: a broker signs the same tree again for whoever asks.
+    /// When each was signed says nothing: a broker signs the same tree again for each request.
     ///
     /// # Errors
     ///
-    /// When it is not, or the two have another size: then only a consistency proof tells.
+    /// When it is not, or the two have another size: then a consistency proof is needed.
     pub fn hold_against(&self, kept: &Self) -> Result<(), KeptError> {
         if self.iss != kept.iss {
             return Err(KeptError::Broker {
@@ -292,7 +292,7 @@ impl Signed {
         Signer { key, standing }
     }
 
-    /// The statement, when the key that came with it signed it: whoever that is.
+    /// The statement, when the key that came with it signed it; that key is not trusted yet.
     ///
     /// # Errors
     ///
@@ -338,7 +338,7 @@ fn sign<S: Statement>(statement: &S, key: &PrivateKey) -> Result<String, JwsErro
 }
 
 /// Which key signed a statement. A retired key stays believed, since what it signed in its time must
-/// stay verifiable; so whoever got hold of it can still sign, and only this tells.
+/// stay verifiable; so a thief of the key can still sign, and only this list shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Signer {
     /// The thumbprint of the key.
@@ -361,7 +361,7 @@ pub enum Standing {
     Unknown,
 }
 
-/// The keys that somebody who checks from outside trusts, by their thumbprints (RFC 7638).
+/// The keys that an auditor trusts, by their thumbprints (RFC 7638).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     thumbprints: BTreeSet<String>,

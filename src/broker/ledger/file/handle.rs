@@ -42,7 +42,7 @@ impl<E: ChainEvent> FileLedger<E> {
         Ok(Self { journal, applied })
     }
 
-    /// Removes the oldest of what is not to be kept at `now`, as the records tell time; returns how many pieces of
+    /// Removes the oldest of what is not to be kept at `now`, by the time of the records; returns how many pieces of
     /// the journal went. Blocks on the disk.
     ///
     /// What a start could need stays.

@@ -103,7 +103,7 @@ impl<E: ChainEvent> Drop for Journal<E> {
             .drain(..)
             .filter(|writer| writer.thread().id() != thread::current().id())
         {
-            // Whoever opens the directory next finds the lock released.
+            // The next process that opens the directory finds the lock released.
             let _ = writer.join();
         }
     }

@@ -171,7 +171,7 @@ impl<E: ChainEvent> Chain<E> {
         Ok(record)
     }
 
-    /// [`accept`](Self::accept) for a record that nobody wants: hash, number and predecessor are checked,
+    /// [`accept`](Self::accept) for a record that is not read further: hash, number and predecessor are checked,
     /// and what it says is not read.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ impl<E: ChainEvent> Journal<E> {
 
 impl<E: ChainEvent> Recovered<E> {
     /// Starts the writers. `apply` is called with the records of each durable batch, in order, before
-    /// anyone gets an answer, so that whoever has one sees its effect.
+    /// any call is answered, so that a caller that has an answer sees its effect.
     ///
     /// # Errors
     ///

@@ -69,7 +69,7 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 struct Waiting<E> {
     requests: VecDeque<Request<E>>,
-    /// The writer that gathers sleeps until so many wait, the disk is free, or nobody will come any more.
+    /// The gathering writer sleeps until this many calls wait, the disk is free, or no more calls are expected.
     wake_at: Option<usize>,
     disk: Disk,
     closed: bool,
@@ -150,7 +150,7 @@ impl<E: ChainEvent> Queue<E> {
         true
     }
 
-    /// Takes no more calls. `done` is told once those that wait were answered and all is released;
+    /// Takes no more calls. `done` is notified once those that wait were answered and all is released;
     /// at once when that is so already.
     pub(super) fn close(&self, done: Option<oneshot::Sender<()>>) {
         let mut waiting = self.lock();
@@ -162,7 +162,7 @@ impl<E: ChainEvent> Queue<E> {
         }
     }
 
-    /// Nobody takes from the queue any more: what still waits is dropped, and its callers hear so.
+    /// The queue is not read any more: what still waits is dropped, and its callers get an error.
     pub(super) fn finish(&self) {
         let (requests, closers) = {
             let mut waiting = self.lock();
@@ -176,7 +176,7 @@ impl<E: ChainEvent> Queue<E> {
         };
         drop(requests);
         for closer in closers {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = closer.send(());
         }
     }
@@ -184,7 +184,7 @@ impl<E: ChainEvent> Queue<E> {
     /// What the writer does that gathers, and has `gathered` this much.
     ///
     /// While the disk is busy it gathers on: under load the calls that arrive during one sync make the next
-    /// batch. When the disk is free it waits for nobody, except for as many callers as were just answered: they
+    /// batch. When the disk is free it does not wait, except for as many callers as were just answered: they
     /// often come back at once, and a sync for all of them costs little more than one for the first. It waits as
     /// long as they keep coming, and no longer than the last sync took.
     pub(super) fn next(&self, gathered: Bounds) -> Next<E> {
@@ -281,7 +281,7 @@ impl<E: ChainEvent> Queue<E> {
 }
 
 impl Disk {
-    /// When nobody comes for so long, nobody will.
+    /// How long the queue may stay quiet before the batch is written: a part of the last disk write, within bounds.
     fn quiet(&self) -> Duration {
         (self.took / 4).clamp(LEAST_QUIET, MOST_QUIET)
     }

@@ -175,7 +175,7 @@ impl<E: ChainEvent> Reader<E> {
         let first = match segment {
             Some(segment) => segment.first,
             None if place.segment <= end.segment => return Err(archived()),
-            // Nothing stands there, which is told as damage.
+            // There is nothing, which is reported as damage.
             None => sequence,
         };
         let chain = Chain::from_middle(sequence, place, first);
@@ -209,7 +209,7 @@ impl<E: ChainEvent> Reader<E> {
         };
         file.seek(SeekFrom::Start(place.offset))
             .map_err(|source| ReadError::Io { path, source })?;
-        // SECURITY: bytes past the durable end may vanish in a crash; nobody may act on them.
+        // SECURITY: bytes past the durable end may vanish in a crash; nothing may depend on them.
         let length = if place.segment < end.segment {
             u64::MAX
         } else {
@@ -286,7 +286,7 @@ impl<E: ChainEvent> Iterator for Records<E> {
     }
 }
 
-/// What the writers tell everyone else.
+/// What the writers share with readers.
 #[derive(Debug)]
 pub(super) struct Shared {
     durable: Mutex<Durable>,
@@ -356,7 +356,7 @@ impl Shared {
         self.fault.get().cloned()
     }
 
-    /// Stops the journal for good; the first fault is the one that is told.
+    /// Stops the journal for good; the first fault is the one that is reported.
     pub(super) fn fail(&self, reason: String) -> JournalError {
         self.fault
             .get_or_init(|| JournalError::Failed {

@@ -47,7 +47,7 @@ pub(super) fn retire<E>(
         if let Some(archive) = archive {
             copy(&path, archive)?;
         }
-        // Whoever reads hears that it is gone before the file is.
+        // Readers see that it is removed before the file is.
         reader
             .shared()
             .lock()

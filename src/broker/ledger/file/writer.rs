@@ -33,7 +33,7 @@ use crate::{
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{ids::RevocationId, time::Timestamp};
 
-/// What is told of every durable batch before its answers.
+/// What is called with every durable batch before its callers are answered.
 pub type Apply<E = LedgerEvent> = Box<dyn FnMut(&[Record<E>]) + Send>;
 
 /// Where the writer's bytes go: a file, or in tests something that fails on purpose.
@@ -144,7 +144,7 @@ struct Writers<E> {
     gather: Mutex<Gather>,
     store: Mutex<Store>,
     views: Mutex<Views<E>>,
-    /// Whoever opens the directory next finds it released when the last writer has ended.
+    /// It is released when the last writer has ended.
     _lock: File,
 }
 
@@ -223,7 +223,7 @@ impl<E: ChainEvent> Writers<E> {
             let receipt = done
                 .clone()
                 .map(|()| Receipt::of_durable_records(last.sequence, last.hash, tokens));
-            // Whoever asked may have stopped waiting; what it asked for happened, or did not.
+            // The caller may have stopped waiting; the append happened, or did not.
             let _ = answer.send(receipt);
         }
         true
@@ -266,7 +266,7 @@ impl<E: ChainEvent> Writers<E> {
         if let Some(fault) = shared.fault() {
             return Err(fault);
         }
-        // INVARIANT: nobody is answered unless both succeeded (`failed_sync_acknowledges_nothing`). A failed
+        // INVARIANT: no caller is answered unless both succeeded (`failed_sync_acknowledges_nothing`). A failed
         // sync is never repeated: the kernel may have dropped the pages and would then report success.
         let stored = store
             .storage
@@ -281,7 +281,7 @@ impl<E: ChainEvent> Writers<E> {
         Ok(())
     }
 
-    /// Tells of durable records; a batch whose turn comes after a fault is not acknowledged.
+    /// Publishes durable records; a batch that comes after a fault is not acknowledged.
     fn apply(
         &self,
         mut views: MutexGuard<'_, Views<E>>,
@@ -364,7 +364,7 @@ impl<E: ChainEvent> Writers<E> {
         );
         let mut batch = Batch::default();
         gather.encode_entry(entry, &body, &mut batch);
-        // A failure here stops the journal, and is told to everybody who waits.
+        // A failure here stops the journal, and every waiting caller gets it.
         if self.write(store, number, &batch.bytes).is_err() {
             return;
         }

@@ -1,7 +1,7 @@
 //! The Merkle tree over the records (RFC 9162 section 2.1, the tree of Certificate Transparency).
 //!
 //! A leaf is a record's hash: the 32 bytes that stand in hex at the end of its line, SHA-256 over the
-//! bytes of the line before `,"hash":"`. So whoever has a line can compute its leaf, and a proof about
+//! bytes of the line before `,"hash":"`. So a holder of a line can compute its leaf, and a proof about
 //! a record can be shown without the record.
 //!
 //! Pure: what is hashed where, the frontier, and proofs with their verification. Which nodes a proof
@@ -65,7 +65,7 @@ impl Frontier {
         self.push_seen(record, |_, _, _| {});
     }
 
-    /// Appends the record with this hash, and tells `complete` of every node that is complete from
+    /// Appends the record with this hash, and calls `complete` with every node that is complete from
     /// now on: its level, its number in that level and its hash. The leaf comes first, at level 0.
     pub(crate) fn push_seen(&mut self, record: Digest, mut complete: impl FnMut(u32, u64, Digest)) {
         self.push_leaf(leaf(record.as_bytes()), &mut complete);

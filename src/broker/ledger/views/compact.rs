@@ -15,7 +15,7 @@ use crate::ledger::{
 use hallpass_core::base::sync::{MutexExt as _, RwLockExt as _};
 
 impl<E: Indexed> Index<E> {
-    /// Gives back what sled has freed, when that is a multiple of what the index holds. `journal` tells of the records
+    /// Gives back what sled has freed, when that is a multiple of what the index holds. `journal` has the records
     /// that come while it is copied. Blocks on the disk, and the records that are applied meanwhile only at its end.
     ///
     /// The copy takes room beside what is there: `has_room` is asked for so many bytes. Without room, or after a
@@ -48,7 +48,7 @@ impl<E: Indexed> Index<E> {
         Ok(())
     }
 
-    /// What tells of records before `first` is removed now: it may be worth compacting.
+    /// The entries of records before `first` are removed now: it may be worth compacting.
     pub(super) fn keep_from(&self, first: u64) {
         self.kept_from.fetch_max(first, Ordering::SeqCst);
         self.compact_from.store(0, Ordering::SeqCst);

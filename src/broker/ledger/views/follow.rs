@@ -1,5 +1,5 @@
-//! Following the journal: whoever asked is answered once its records are durable, and the index takes note of them
-//! right after. Queries wait for what was announced, so nobody reads less than what was answered.
+//! Following the journal: a caller is answered once its records are durable, and the index applies them
+//! right after. Queries wait for what was announced, so that none returns less than what was answered.
 
 use std::{
     sync::{
@@ -28,7 +28,7 @@ pub struct Follower<E: Indexed = LedgerEvent> {
 }
 
 impl<E: Indexed> Follower<E> {
-    /// Begins to follow; `failed` is told once why records were not applied. The index refuses queries from then on.
+    /// Begins to follow; `failed` is called once with the reason why records were not applied. The index refuses queries from then on.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl<E: Indexed> Follower<E> {
 impl<E: Indexed> Drop for Follower<E> {
     fn drop(&mut self) {
         self.batches = None;
-        // A thread that panicked has told queries so.
+        // A thread that panicked has woken the queries.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -91,7 +91,7 @@ fn follow<E: Indexed>(
     }
 }
 
-/// However the thread ends, nobody waits for it any more.
+/// However the thread ends, no query waits for it any more.
 struct Ending<'i, E: Indexed>(&'i Index<E>);
 
 impl<E: Indexed> Drop for Ending<'_, E> {
@@ -114,7 +114,7 @@ impl<E: Indexed> Index<E> {
 
     /// Refuses every query from now on: records were missed.
     pub(super) fn give_up(&self) {
-        // Under the lock, so that nobody misses it between looking and waiting.
+        // Under the lock, so that no query misses it between its check and its wait.
         self.applied.locked().is_whole = false;
         self.moved.notify_all();
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_answered_reads_what_was_answered_and_nothing_is_left_behind_at_the_end() {
+    fn a_caller_that_was_answered_reads_its_records_and_no_record_is_left_unapplied_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let (recovered, index) = opened(dir.path());
         let follower = Follower::start(Arc::clone(&index), |error| panic!("{error}")).unwrap();
@@ -173,8 +173,8 @@ mod tests {
     fn queries_are_refused_and_not_kept_waiting_when_records_were_missed() {
         let dir = tempfile::tempdir().unwrap();
         let (recovered, index) = opened(dir.path());
-        let (told, failures) = channel();
-        let failed = move |error: IndexError| told.send(error.to_string()).unwrap();
+        let (sender, failures) = channel();
+        let failed = move |error: IndexError| sender.send(error.to_string()).unwrap();
         let follower = Follower::start(Arc::clone(&index), failed).unwrap();
         let mut seen = 0;
         let journal = recovered.start(Box::new(move |records| {

@@ -47,7 +47,7 @@ pub(super) struct Applied {
 pub type Pair = (Vec<u8>, Vec<u8>);
 
 impl<E> Index<E> {
-    /// The generation that counts now. Whoever holds on to it reads it to the end, even when it was replaced.
+    /// The current generation. A query that holds it reads it to the end, even when it was replaced.
     pub(super) fn db(&self) -> sled::Db {
         self.store.read_locked().db.clone()
     }

@@ -1,4 +1,4 @@
-//! The keys of the index: a view's letter, what it is about, and for most views the chunk of records that tell of it, as
+//! The keys of the index: a view's letter, what it is about, and for most views the chunk of its records, as
 //! a big-endian number, so that sled's order is the journal's order.
 
 use crate::ledger::views::values;
@@ -40,10 +40,10 @@ pub(super) const APPLIED: &[u8] = b"!applied";
 /// The last record of the last chunk that is whole.
 pub(super) const SEALED: &[u8] = b"!sealed";
 
-/// The beginning of the keys of the view that tells where a chunk's records stand.
+/// The prefix of the view of where a chunk's records stand.
 pub(super) const BY_SEQUENCE: &[u8] = b"s";
 
-/// The beginning of the keys of the view that tells when a chunk's records were decided.
+/// The prefix of the view of when a chunk's records were decided.
 pub(super) const BY_TIME: &[u8] = b"c";
 
 pub(super) fn in_chunk(mut prefix: Vec<u8>, chunk: u64) -> Vec<u8> {
@@ -72,7 +72,7 @@ pub(super) enum Kind<'a> {
     Chunk(u64),
     /// Of this record alone.
     Record(u64),
-    /// Of a task, told by this record, or by records of the chunk that begins with it.
+    /// Of a task, in this record, or in records of the chunk that begins with it.
     Task(&'a str, u64),
     /// Of the index as a whole.
     Index,

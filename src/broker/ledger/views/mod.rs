@@ -2,7 +2,7 @@
 //! token and idempotency key.
 //!
 //! It holds nothing that the journal does not. It is brought up to date at every start, and an
-//! index that cannot be read or tells of another history is moved aside and built anew, so deleting
+//! index that cannot be read or belongs to another history is moved aside and built anew, so deleting
 //! its directory loses nothing. One that knows more than the journal shows that the journal was cut. No decision depends on it alone: what it finds is read from the
 //! journal, where it is checked. sled does not notice every damage to its files while it runs: an
 //! answer that must be complete beyond doubt comes from an index that was built anew.

@@ -44,7 +44,7 @@ impl Owner {
     }
 }
 
-/// A task that lives on while the records that tell of it may be gone.
+/// A live task whose records may have been removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {
     /// The task.
@@ -69,7 +69,7 @@ impl<E: Indexed> Index<E> {
         self.whole()?.resolve(entry)
     }
 
-    /// Takes note of tasks that no record tells of any more.
+    /// Indexes tasks whose records were removed.
     pub(super) fn carry(&self, tasks: &[Carried]) -> Result<(), IndexError> {
         for Carried {
             task,

@@ -16,7 +16,7 @@ use hallpass_core::base::ids::TaskId;
 use hallpass_core::base::sync::MutexExt as _;
 
 impl<E: Indexed> Index<E> {
-    /// Removes what tells of records before `first`, except whose the tasks and tokens are that are still
+    /// Removes the entries of records before `first`, except to whom the tasks and tokens belong that are still
     /// `live`: later records name them. Does nothing when that was done already. Blocks on the disk, and not the
     /// records that are applied meanwhile.
     ///
@@ -45,7 +45,7 @@ impl<E: Indexed> Index<E> {
                 .map(|task| !live(&task))
                 .unwrap_or(true)
         };
-        // The view by sequence goes last: it tells whether there is something left to do.
+        // The view by sequence goes last: it shows whether something is left to remove.
         for by_sequence in [false, true] {
             let mut batch = sled::Batch::default();
             let mut removed: usize = 0;

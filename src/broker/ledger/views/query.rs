@@ -110,7 +110,7 @@ impl<E: Indexed> Index<E> {
         }
     }
 
-    /// The task that a block of a token belongs to, and the record that told so.
+    /// The task that a block of a token belongs to, and the record that says so.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl<E: Indexed> Index<E> {
             let (chunk, value) = chunk?;
             tokens.extend(values::read_issued(chunk, &value).ok_or(IndexError::Damaged)?);
         }
-        // A token that was carried may be told of by a record that is kept.
+        // A token that was carried over may also have a record that is kept.
         let recorded: HashSet<RevocationId> = tokens
             .iter()
             .filter(|(record, _)| *record > 0)

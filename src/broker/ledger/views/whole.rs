@@ -70,7 +70,7 @@ impl<E: Indexed> Views<E> {
     ///
     /// As [`query`](Self::query).
     pub fn page(&self, filter: &Filter, window: Window) -> Result<FoundPage, IndexError> {
-        // One more than wanted tells whether there is a next page.
+        // One more than wanted shows whether there is a next page.
         let limit = window.limit.saturating_add(1);
         let mut found = self.index.query(filter, Window { limit, ..window })?;
         let more = found.len() > window.limit;

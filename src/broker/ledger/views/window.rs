@@ -24,7 +24,7 @@ pub struct Filter {
     pub verdict: Option<Verdict>,
 }
 
-/// What a record of the chain of decisions tells.
+/// What a record of the chain of decisions reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// A call was let through.

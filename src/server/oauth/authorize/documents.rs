@@ -7,7 +7,7 @@ use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
 use crate::server::{
-    edge::{limit::network, share::Shares},
+    edge::{limit::network, per_principal_limit::Shares},
     oauth::grammar::client_document::{ClientMetadata, MAX_DOCUMENT_BYTES, MetadataError},
     outbound::{FetchError, Fetcher},
 };
@@ -18,7 +18,7 @@ pub(crate) struct Documents {
     fetcher: Arc<Fetcher>,
     /// Until when, by the monotonic clock.
     kept: Cache<ClientUrl, (Arc<ClientMetadata>, Duration)>,
-    /// How often one host is asked: anybody can make this broker ask.
+    /// How often one host is asked: any visitor can make this broker ask.
     hosts: DefaultKeyedRateLimiter<String>,
     /// For fetches at once.
     places: Semaphore,
@@ -50,10 +50,10 @@ impl Documents {
         }
     }
 
-    /// What the client at `url` says of itself, for whoever asks from `peer` at `now`.
+    /// What the client at `url` says of itself, for a request from `peer` at `now`.
     ///
     /// Only what was fetched and is sound is kept: a server that fails for a moment does not take its
-    /// client with it, and nobody can put an error in a document's place.
+    /// client with it, and no one can replace a document by an error.
     pub(super) async fn metadata(
         &self,
         url: &ClientUrl,

@@ -2,8 +2,8 @@
 //! allows or refuses it.
 //!
 //! Two pages, both forms without a script or a cookie. The first is made of the request alone and needs no
-//! memory; the second is made once somebody has signed in, and is good once. Until the client and its
-//! redirect URI are known, whatever is wrong is told on a page; from then on it is told to the client.
+//! memory; the second is made once a person has signed in, and may be sent once. Until the client and its
+//! redirect URI are known, errors are shown on a page; from then on they are returned to the client.
 
 mod documents;
 mod page;
@@ -55,7 +55,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: 
             }
             Err(error) => refuse(&app, &pending, error),
         },
-        Err(unknown) => nobody(unknown),
+        Err(unknown) => unknown_client(unknown),
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn take(
         (Some("refuse"), None, Some(request)) => Ok(
             match PendingAuthorization::read((&app, context.peer), request).await {
                 Ok(pending) => denied(&app, &pending),
-                Err(unknown) => nobody(unknown),
+                Err(unknown) => unknown_client(unknown),
             },
         ),
         _ => Ok(over()),
@@ -100,7 +100,7 @@ async fn signed_in(
 ) -> Result<Response, Problem> {
     let pending = match PendingAuthorization::read((app, context.peer), request).await {
         Ok(pending) => pending,
-        Err(unknown) => return Ok(nobody(unknown)),
+        Err(unknown) => return Ok(unknown_client(unknown)),
     };
     let ask = match pending.ask(app) {
         Ok(ask) => ask,
@@ -161,7 +161,7 @@ async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, P
     }
 }
 
-/// The person is told why, and tells the client with a click: nobody else would.
+/// The person sees why, and returns the error to the client with a click.
 fn nothing_to_offer(
     app: &App,
     pending: &PendingAuthorization,
@@ -169,13 +169,13 @@ fn nothing_to_offer(
 ) -> Result<Response, Problem> {
     let (reason, details) = match &error {
         BrokerError::Refused(reasons) => {
-            let told = reasons
+            let members = reasons
                 .iter()
                 .take(MAX_REASONS)
                 .map(|reason| reason.detail.clone());
             (
                 "This program can be given nothing of what it asks for.",
-                told.collect(),
+                members.collect(),
             )
         }
         BrokerError::NotFound(_) => ("This program is not known any more.", Vec::new()),
@@ -197,8 +197,8 @@ fn nothing_to_offer(
     ))
 }
 
-/// There is nobody whom an answer could be sent to.
-fn nobody(unknown: Unknown) -> Response {
+/// No client is known that an answer could be sent to.
+fn unknown_client(unknown: Unknown) -> Response {
     respond(
         StatusCode::BAD_REQUEST,
         stopped(&unknown.to_string(), &[], None),
@@ -216,7 +216,7 @@ fn denied(app: &App, pending: &PendingAuthorization) -> Response {
     answer(app, pending, &error_of(OAuthError::AccessDenied))
 }
 
-/// Tells the client what is wrong with its request, by the browser.
+/// Returns the error of its request to the client, by the browser.
 fn refuse(app: &App, pending: &PendingAuthorization, error: OAuthError) -> Response {
     if pending.may_send_unseen() {
         return answer(app, pending, &error_of(error));
@@ -241,8 +241,8 @@ const fn error_of(error: OAuthError) -> [(&'static str, &'static str); 2] {
 }
 
 /// Sends the browser to the client. 303: what it sent here must not be sent there.
-fn answer(app: &App, pending: &PendingAuthorization, told: &[(&str, &str)]) -> Response {
-    let location = pending.redirect.with(&parameters(app, pending, told));
+fn answer(app: &App, pending: &PendingAuthorization, members: &[(&str, &str)]) -> Response {
+    let location = pending.redirect.with(&parameters(app, pending, members));
     let Ok(location) = HeaderValue::from_str(&location) else {
         return over();
     };
@@ -257,14 +257,15 @@ fn answer(app: &App, pending: &PendingAuthorization, told: &[(&str, &str)]) -> R
     response
 }
 
-/// What the client is told, with what it gave us to give back, and who says so (RFC 9207).
+/// The parameters of the answer, with the client's `state`, and the issuer (RFC 9207).
 fn parameters<'p>(
     app: &'p App,
     pending: &'p PendingAuthorization,
-    told: &[(&'p str, &'p str)],
+    members: &[(&'p str, &'p str)],
 ) -> Vec<(&'p str, &'p str)> {
     let state = pending.state.as_deref().map(|state| ("state", state));
-    told.iter()
+    members
+        .iter()
         .copied()
         .chain(state)
         .chain([("iss", app.broker.issuer().as_str())])

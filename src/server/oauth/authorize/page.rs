@@ -44,7 +44,7 @@ pub(super) fn sign_in(
                 input type="hidden" name="request" value=(request);
                 label for="code" { "Your sign-in code" }
                 input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
-                p.note { "Whoever runs this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
+                p.note { "The operator of this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
                 (buttons(("sign_in", "Go on")))
             }
         },
@@ -69,7 +69,7 @@ pub(super) fn decide(
             }
             p {
                 "It may do this for " strong { (humantime::format_duration(offer.lasts)) } ", by passes that live at most "
-                (humantime::format_duration(offer.pass_ttl)) " each. Whoever runs this broker can end it sooner."
+                (humantime::format_duration(offer.pass_ttl)) " each. The operator of this broker can end it sooner."
             }
             form method="post" action=(ACTION) {
                 input type="hidden" name="form" value=(form);
@@ -79,7 +79,7 @@ pub(super) fn decide(
     )
 }
 
-/// Why it does not go on; `back` tells the client so.
+/// Why it stops here; the link `back` returns the error to the client.
 pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> Markup {
     page(
         "This does not go on",
@@ -88,7 +88,7 @@ pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> M
             p { (reason) }
             @if !details.is_empty() { ul { @for detail in details { li { (escape(detail)) } } } }
             @if let Some(back) = back {
-                p { a href=(back) rel="noreferrer" { "Tell the program that sent you here" } }
+                p { a href=(back) rel="noreferrer" { "Return to the program that sent you here" } }
             } @else {
                 p { "You can close this page." }
             }

@@ -25,7 +25,7 @@ pub(super) struct RequestingClient {
     pub(super) id: String,
     /// What it calls itself.
     pub(super) name: Option<String>,
-    /// Who vouches for it.
+    /// How it came to be registered.
     pub(super) origin: ClientOrigin,
     pub(super) redirect_uris: Vec<RedirectUri>,
     pub(super) defaults: Vec<RequestedDetail>,
@@ -40,7 +40,7 @@ impl RequestingClient {
 }
 
 impl PendingAuthorization {
-    /// Whether the browser may be sent there before a person has looked: a client that nobody vouches for
+    /// Whether the browser may be sent there before a person has looked: an unverified client
     /// must not make of this page one that sends visitors anywhere, or that opens programs on their machine by a
     /// scheme (RFC 9700 section 4.11.2).
     pub(super) fn may_send_unseen(&self) -> bool {

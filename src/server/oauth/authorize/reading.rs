@@ -17,7 +17,7 @@ use hallpass_core::{
     token::{RequestedDetail, manifest::Manifest},
 };
 
-/// Why there is nobody whom an answer could be sent to: a person is told, nobody else.
+/// Why no answer can be sent to a client: the person sees it on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unknown {
     #[error("The address of this page is malformed, too long, or names something twice.")]
@@ -130,8 +130,8 @@ async fn find((app, peer): (&App, IpAddr), id: &str) -> Result<RequestingClient,
             )
         }
     };
-    // A document's client is known by its URL, from which it is read each time; and whoever can be sent nothing is
-    // told apart from nobody only by those who may know.
+    // A document's client is known by its URL, from which it is read each time; and a client without redirect URIs is
+    // not distinguished from an unknown one.
     if matches!(origin, ClientOrigin::MetadataDocument { .. }) || redirect_uris.is_empty() {
         return Err(Unknown::Client);
     }

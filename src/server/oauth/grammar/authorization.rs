@@ -16,7 +16,7 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// Reads a request. Parameters that nobody knows are ignored, `prompt` and `nonce` among them: a
+    /// Reads a request. Unknown parameters are ignored, `prompt` and `nonce` among them: a
     /// person is asked each time, and there are no ID tokens.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_and_what_nobody_knows_is_ignored() {
+    fn a_request_is_read_and_unknown_parameters_are_ignored() {
         let request = read(&format!(
             "{GOOD}&prompt=none&nonce=x&ui_locales=de&scope=tool:read&state=x"
         ))

@@ -10,7 +10,7 @@ use hallpass_core::base::{client_url::ClientUrl, redirect::RedirectUri, text::is
 pub enum ClientKeys {
     /// It cannot keep a secret: it says its id.
     Public,
-    /// It signs assertions with one of these keys, as JWKs that nobody has checked yet.
+    /// It signs assertions with one of these keys, as JWKs that are not checked yet.
     PrivateKeyJwt(Vec<Value>),
     /// It wants a secret made for it.
     Secret,
@@ -46,7 +46,7 @@ impl ClientMetadata {
         if document.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
             return Err(MetadataError::ClientId);
         }
-        // Nobody shares a secret with a page that everybody may read.
+        // A public page cannot hold a shared secret.
         if ["client_secret", "client_secret_expires_at"]
             .iter()
             .any(|name| document.contains_key(*name))
@@ -76,7 +76,7 @@ impl ClientMetadata {
             Some(method @ ("client_secret_basic" | "client_secret_post")) => {
                 (ClientKeys::Secret, method)
             }
-            // A client that is told `private_key_jwt` without having asked gives up.
+            // A client that gets `private_key_jwt` without having asked for it gives up.
             Some(_) => return Err(MetadataError::AuthMethod),
         };
         Self::read(request, authentication)
@@ -384,7 +384,7 @@ mod tests {
         );
         assert_eq!(name("\u{200b} \u{202e}"), None);
         assert_eq!(name(&"x".repeat(1000)).unwrap().len(), MAX_NAME_CHARS);
-        // What is markup stays text; whoever writes the page escapes it.
+        // What is markup stays text; the page escapes it.
         assert_eq!(name("<b>").as_deref(), Some("<b>"));
     }
 }

@@ -1,10 +1,10 @@
-//! Errors: the codes of the OAuth RFCs, each with one text, so that no answer tells more than its code.
+//! Errors: the codes of the OAuth RFCs, each with one text, so that no answer reveals more than its code.
 
 use std::fmt;
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $text:literal;)+) => {
-        /// Why an OAuth request was refused, as the client is told.
+        /// Why an OAuth request was refused, as the client sees it.
         ///
         /// SECURITY: the text is the code's, never the request's: what else there is to say is for the log.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use crate::server::oauth::grammar::{Form, OAuthError};
 
 /// What is exchanged, and by whom.
 pub struct TokenExchange<'f> {
-    /// The token that stands for whoever the new one acts for.
+    /// The token of the party that the new one acts for.
     pub subject: &'f str,
     /// What the subject token is.
     pub subject_type: TokenType,

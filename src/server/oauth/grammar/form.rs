@@ -11,7 +11,7 @@ pub struct Form(Vec<(String, Zeroizing<String>)>);
 impl Form {
     /// Reads a body.
     ///
-    /// A parameter without a value counts as absent (RFC 6749 section 3.2), and one that nobody knows is
+    /// A parameter without a value counts as absent (RFC 6749 section 3.2), and an unknown one is
     /// left to be ignored.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub enum Grant<'f> {
     },
     /// The same, renewed by a refresh token (RFC 6749 section 6).
     RefreshToken(&'f str),
-    /// Somebody else's word (RFC 7523 section 2.1): a JWT, not looked at yet.
+    /// A JWT of a trusted issuer (RFC 7523 section 2.1), not verified yet.
     JwtBearer(&'f str),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Grant<'_> {
 }
 
 impl<'f> TokenRequest<'f> {
-    /// Reads a token request. Parameters that nobody knows are ignored (RFC 6749 section 3.2).
+    /// Reads a token request. Unknown parameters are ignored (RFC 6749 section 3.2).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Metadata: what the authorization server tells of itself (RFC 8414, OpenID Connect Discovery 1.0).
+//! Metadata: what the authorization server publishes about itself (RFC 8414, OpenID Connect Discovery 1.0).
 
 use serde::Serialize;
 use utoipa::ToSchema;

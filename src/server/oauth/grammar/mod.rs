@@ -1,4 +1,4 @@
-//! Floor 4: what OAuth 2.1 clients say and are told, parsed and spelled. Pure: it knows neither HTTP
+//! Floor 4: what OAuth 2.1 clients send and get, parsed and serialized. Pure: it knows neither HTTP
 //! servers nor the broker, reads no clock and keeps nothing.
 //!
 //! A token request is read in three steps: the [`Form`], which credentials it presents

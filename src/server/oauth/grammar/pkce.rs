@@ -1,4 +1,4 @@
-//! PKCE (RFC 7636): whoever redeems a code shows that it is the one who asked for it. `S256` only.
+//! PKCE (RFC 7636): the client that redeems a code proves that it asked for it. `S256` only.
 
 use hallpass_core::base::digest::Digest;
 

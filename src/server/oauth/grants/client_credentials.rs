@@ -5,11 +5,11 @@ use crate::server::{
     oauth::{
         client::Proven,
         exchange::Exchange,
-        grants::{Opening, menu, open, task_client},
+        grants::{Opening, catalogue_and_defaults, open, task_client},
     },
 };
 
-/// Opens a task for the client and answers its pass. There is no refresh token: whoever can prove itself
+/// Opens a task for the client and returns its pass. There is no refresh token: a client that can authenticate
 /// asks again.
 pub(crate) async fn answer(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
     let client = match exchange.proven().await? {
@@ -18,7 +18,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>) -> Result<Answer, Problem> {
             return task_client::answer(exchange, &client, &caller).await;
         }
     };
-    let (catalogue, defaults) = menu(exchange, &client);
+    let (catalogue, defaults) = catalogue_and_defaults(exchange, &client);
     let holder = exchange.holder(&client.agent)?;
     let details = exchange.asked.resolve(&catalogue, &defaults)?;
     open(

@@ -1,4 +1,4 @@
-//! `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 section 2.1): somebody else's word is the grant.
+//! `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 section 2.1): a JWT of a trusted issuer is the grant.
 //!
 //! Without client authentication it is a platform's, which says which workload, and so which agent, this is.
 //! A client that proves itself brings an identity provider's (ID-JAG), which says on whose behalf it acts.
@@ -11,7 +11,7 @@ use crate::server::{
         client::Client,
         exchange::Exchange,
         grammar::{Asked, OAuthError, Presented, asked},
-        grants::{Opening, menu, on_behalf, open},
+        grants::{Opening, catalogue_and_defaults, on_behalf, open},
     },
 };
 use hallpass_broker::{
@@ -32,7 +32,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<A
         let client = app
             .workload(assertion, *client_id, (OAuthError::InvalidGrant, context))
             .await?;
-        let (catalogue, defaults) = menu(exchange, &client);
+        let (catalogue, defaults) = catalogue_and_defaults(exchange, &client);
         let holder = exchange.holder(&client.agent)?;
         let details = asked.resolve(&catalogue, &defaults)?;
         return open(
@@ -66,7 +66,7 @@ pub(crate) async fn answer(exchange: &Exchange<'_>, assertion: &str) -> Result<A
             "the grant is bound to a key that was not proven",
         ));
     }
-    let (catalogue, defaults) = menu(exchange, &client);
+    let (catalogue, defaults) = catalogue_and_defaults(exchange, &client);
     let details = within(&jag, asked, (&catalogue, &defaults))?;
     consume(exchange, &client, &jag).await?;
     // SECURITY: the assertion is used up now, so its limits must stay with the task.

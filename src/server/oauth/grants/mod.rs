@@ -22,19 +22,22 @@ use hallpass_core::token::{Holding, RequestedDetail};
 
 /// What a grant makes of a request.
 struct Opening<'p> {
-    /// What the task is for, in the words of nobody: the client cannot say.
+    /// Default task purpose; OAuth clients cannot supply one.
     purpose: &'p str,
     details: Vec<RequestedDetail>,
     /// Whether a renewal may ask for nothing else.
     fixed_rights: bool,
-    /// On whose behalf, when somebody proved that.
+    /// On whose behalf, when that was proven.
     verified: Option<VerifiedSteward>,
     /// The key that the pass is bound to.
     holder: Option<Holding>,
 }
 
 /// What there is to ask for, and what the client asks for by default.
-fn menu(exchange: &Exchange<'_>, client: &Client) -> (Arc<Catalogue>, Vec<RequestedDetail>) {
+fn catalogue_and_defaults(
+    exchange: &Exchange<'_>,
+    client: &Client,
+) -> (Arc<Catalogue>, Vec<RequestedDetail>) {
     let state = exchange.app.broker.state();
     let profile = state
         .agent(&client.agent)
@@ -89,11 +92,11 @@ async fn opened(
     Ok(issued)
 }
 
-/// On behalf of `steward`, who was proven; or the reason why nobody was, which is recorded and told as `told`.
+/// On behalf of `steward`, who was proven; otherwise the reason why not is recorded, and the client gets `oauth_error`.
 async fn on_behalf<'p>(
     exchange: &Exchange<'_>,
     client: &Client,
-    (opening, steward, told): (
+    (opening, steward, oauth_error): (
         Opening<'p>,
         Result<VerifiedSteward, BrokerError>,
         OAuthError,
@@ -122,7 +125,7 @@ async fn on_behalf<'p>(
         .refuse_task(&client.caller, &client.agent, (request, error))
         .await
     {
-        BrokerError::Refused(_) => Err(app.unproven(context, told, inside)),
+        BrokerError::Refused(_) => Err(app.unproven(context, oauth_error, inside)),
         error => Err(refusal(error, asked)),
     }
 }

@@ -19,7 +19,7 @@ pub(crate) async fn redeem(
 ) -> Result<Answer, Problem> {
     let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
-    // SECURITY: first, so that whoever knows a public client's id and nothing else cannot fill the memory of proofs.
+    // SECURITY: first, so that knowing a public client's id is not enough to fill the memory of proofs.
     if !exchange.app.broker.codes.knows_code(code) {
         return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
     }

@@ -1,4 +1,4 @@
-//! Token exchange (RFC 8693): the client presents somebody's token and gets a narrower one of its own.
+//! Token exchange (RFC 8693): the client presents another party's token and gets a narrower one of its own.
 
 use crate::server::{
     api::subject::SubjectToken,
@@ -8,7 +8,7 @@ use crate::server::{
         client::Client,
         exchange::Exchange,
         grammar::{Asked, OAuthError, TokenExchange, TokenType, asked},
-        grants::{Opening, menu, on_behalf, opened},
+        grants::{Opening, catalogue_and_defaults, on_behalf, opened},
     },
 };
 use hallpass_broker::{self as broker, ExchangeError};
@@ -31,13 +31,13 @@ async fn of_pass(
     let Exchange { app, .. } = exchange;
     let client = exchange.client().await?;
     let asked = with_audience(exchange, &presented.audience)?;
-    let told = |error: ExchangeError| refused(error, &asked);
-    refuse_foreign_actor(exchange, &client, presented).map_err(told)?;
+    let answered = |error: ExchangeError| refused(error, &asked);
+    refuse_foreign_actor(exchange, &client, presented).map_err(answered)?;
     let subject = app
         .broker
         .exchanges
         .subject_pass(presented.subject)
-        .map_err(told)?;
+        .map_err(answered)?;
     let catalogue = app.broker.state().catalogue();
     let left: Vec<_> = subject
         .left()
@@ -57,7 +57,7 @@ async fn of_pass(
         .exchanges
         .exchange(&client.caller, &client.agent, wanted)
         .await
-        .map_err(told)?;
+        .map_err(answered)?;
     app.observer.minted();
     answer::exchanged(&issued, &asked, app.broker.now())
 }
@@ -74,7 +74,7 @@ async fn of_person(
     let subject = SubjectToken::read(presented.subject);
     let subject = subject
         .map_err(|_| Problem::oauth(OAuthError::InvalidRequest, "the subject token is no JWT"))?;
-    let (catalogue, defaults) = menu(exchange, &client);
+    let (catalogue, defaults) = catalogue_and_defaults(exchange, &client);
     let details = asked.resolve(&catalogue, &defaults)?;
     let holder = exchange.holder(&client.agent)?;
     let opening = Opening {
@@ -125,14 +125,14 @@ fn with_audience(exchange: &Exchange<'_>, audience: &[&str]) -> Result<Asked, Pr
 
 /// RFC 8693 section 2.2.2: whatever is wrong with a token that is presented is an invalid request.
 fn refused(error: ExchangeError, asked: &Asked) -> Problem {
-    let told = match error {
+    let answered = match error {
         ExchangeError::Subject(_) => OAuthError::InvalidRequest,
         ExchangeError::Proof => OAuthError::InvalidDpopProof,
         ExchangeError::Target => OAuthError::InvalidTarget,
         ExchangeError::NothingLeft => OAuthError::InvalidScope,
         ExchangeError::Broker(error) => return refusal(error, asked),
     };
-    Problem::oauth(told, error.to_string())
+    Problem::oauth(answered, error.to_string())
 }
 
 const PERSON: &str = "OAuth token exchange";

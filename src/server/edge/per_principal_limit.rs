@@ -78,6 +78,6 @@ mod tests {
         assert!(shares.take("b").is_some());
         drop(held);
         assert!(shares.take("a").is_some());
-        assert!(shares.held().is_empty(), "what nobody holds is forgotten");
+        assert!(shares.held().is_empty(), "what is not held is forgotten");
     }
 }

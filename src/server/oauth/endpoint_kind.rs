@@ -14,7 +14,7 @@ use hallpass_core::base::ids::IssuerUri;
 
 /// What kind of path was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum EndpointKind {
     /// The API: no browsers.
     Api,
     /// An OAuth endpoint that clients in browsers use too.
@@ -27,8 +27,8 @@ pub(crate) enum Door {
     Page,
 }
 
-impl Door {
-    /// The door at `path`, which may lie below the path of `issuer`.
+impl EndpointKind {
+    /// The endpoint at `path`, which may lie below the path of `issuer`.
     pub(crate) fn of(path: &str, issuer: &IssuerUri) -> Self {
         if path.starts_with(PUBLIC) {
             return Self::Public;
@@ -132,25 +132,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_oauth_door_is_open_to_browsers_whatever_the_issuers_path() {
+    fn only_the_oauth_endpoints_are_open_to_browsers_whatever_the_issuers_path() {
         let origin = HeaderValue::from_static("https://page.example");
         for issuer in ["https://broker.example", "https://broker.example/at/work"] {
             let issuer: IssuerUri = issuer.parse().unwrap();
-            let door = |path: &str| Door::of(path, &issuer);
-            let below = |path: &str| Door::of(&format!("{}{path}", issuer.parts().path), &issuer);
+            let endpoint = |path: &str| EndpointKind::of(path, &issuer);
+            let below =
+                |path: &str| EndpointKind::of(&format!("{}{path}", issuer.parts().path), &issuer);
             for path in [
                 "/oauth/token",
                 "/oauth/revoke",
                 "/oauth/register",
                 "/.well-known/openid-configuration",
             ] {
-                for door in [door(path), below(path)] {
+                for endpoint in [endpoint(path), below(path)] {
                     assert!(
-                        door.admits_origins([&origin].into_iter(), &issuer),
+                        endpoint.admits_origins([&origin].into_iter(), &issuer),
                         "{path}"
                     );
                     assert!(
-                        door.is_preflight(&Method::OPTIONS) && !door.is_preflight(&Method::POST)
+                        endpoint.is_preflight(&Method::OPTIONS)
+                            && !endpoint.is_preflight(&Method::POST)
                     );
                 }
             }
@@ -162,17 +164,17 @@ mod tests {
                 "/oauth/tokens",
                 "/",
             ] {
-                for door in [door(path), below(path)] {
+                for endpoint in [endpoint(path), below(path)] {
                     assert!(
-                        !door.admits_origins([&origin].into_iter(), &issuer),
+                        !endpoint.admits_origins([&origin].into_iter(), &issuer),
                         "{path}"
                     );
-                    assert!(door.admits_origins([].into_iter(), &issuer), "{path}");
-                    assert!(!door.is_preflight(&Method::OPTIONS), "{path}");
+                    assert!(endpoint.admits_origins([].into_iter(), &issuer), "{path}");
+                    assert!(!endpoint.is_preflight(&Method::OPTIONS), "{path}");
                 }
             }
             let own = HeaderValue::from_static("https://broker.example");
-            let page = door("/oauth/authorize");
+            let page = endpoint("/oauth/authorize");
             assert!(page.admits_origins([&own].into_iter(), &issuer));
             assert!(!page.admits_origins([&own, &origin].into_iter(), &issuer));
         }

@@ -42,8 +42,8 @@ use tokio::{
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Tells the story and counts what did not go as it should.
-pub(crate) struct Story {
+/// Tells the report and counts what did not go as it should.
+pub(crate) struct Report {
     begun: Instant,
     steps: usize,
     failed: usize,
@@ -58,10 +58,10 @@ pub(crate) enum Outcome {
     Refused(&'static str),
 }
 
-impl Story {
+impl Report {
     #[expect(
         clippy::disallowed_methods,
-        reason = "measures the story, decides nothing"
+        reason = "measures the report, decides nothing"
     )]
     pub(crate) fn new() -> Self {
         Self {
@@ -74,7 +74,7 @@ impl Story {
     /// A step that has to succeed.
     #[expect(
         clippy::disallowed_methods,
-        reason = "measures the story, decides nothing"
+        reason = "measures the report, decides nothing"
     )]
     pub(crate) async fn step<T, E: Display>(
         &mut self,
@@ -83,14 +83,14 @@ impl Story {
     ) -> Result<T> {
         let begun = Instant::now();
         let done = doing.await;
-        self.tell(done.is_ok(), what, begun.elapsed());
+        self.print(done.is_ok(), what, begun.elapsed());
         done.map_err(|error| error.to_string().into())
     }
 
     /// A call with an expected outcome; a refusal can be what was expected.
     #[expect(
         clippy::disallowed_methods,
-        reason = "measures the story, decides nothing"
+        reason = "measures the report, decides nothing"
     )]
     pub(crate) async fn expect(
         &mut self,
@@ -109,7 +109,7 @@ impl Story {
             (Ok(text), Outcome::Refused(_)) => (text.clone(), false),
             (Err(error), Outcome::Says(_)) => (error.to_string(), false),
         };
-        self.tell(is_expected, what, elapsed);
+        self.print(is_expected, what, elapsed);
         match expected {
             _ if !is_expected => println!("     unexpected: {text}"),
             Outcome::Says(_) => println!("     {text}"),
@@ -135,7 +135,7 @@ impl Story {
         }
     }
 
-    fn tell(&mut self, is_expected: bool, what: &str, elapsed: Duration) {
+    fn print(&mut self, is_expected: bool, what: &str, elapsed: Duration) {
         self.steps += 1;
         self.failed += usize::from(!is_expected);
         let mark = if is_expected { "ok  " } else { "FAIL" };
@@ -157,7 +157,7 @@ pub(crate) struct Pass {
 }
 
 /// Everything that runs.
-pub(crate) struct House {
+pub(crate) struct Demo {
     directory: tempfile::TempDir,
     clock: Arc<dyn Clock>,
     http: reqwest::Client,
@@ -170,7 +170,7 @@ pub(crate) struct House {
     stop: Mutex<Option<(oneshot::Sender<()>, Serving)>>,
 }
 
-impl House {
+impl Demo {
     /// Starts the broker, and takes a port for the MCP server.
     pub(crate) async fn build() -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -546,7 +546,7 @@ async fn start_broker(
     ))
 }
 
-/// Nobody counts the story's requests.
+/// Nobody counts the report's requests.
 #[derive(Debug)]
 struct Silent;
 
@@ -562,5 +562,5 @@ impl Observer for Silent {
 
 type Serving = JoinHandle<std::result::Result<(), String>>;
 
-/// How long the story waits for something that takes milliseconds.
+/// How long the report waits for something that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
