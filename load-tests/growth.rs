@@ -72,7 +72,7 @@ fn bytes_in(directory: &Path) -> u64 {
     files.map(size).sum()
 }
 
-async fn furnish(broker: &Broker) -> AgentId {
+async fn register_all(broker: &Broker) -> AgentId {
     let manifest =
         json!({"server": SERVER, "name": "ledger", "tools": {"read_ledger": {"read_only": true}}});
     broker
@@ -161,7 +161,7 @@ async fn run(tasks: usize, directory: PathBuf) {
     fs::create_dir_all(setup.directory.join("policy")).unwrap();
     fs::write(setup.directory.join("policy/reads.toml"), GRANT).unwrap();
     let broker = setup.open().await;
-    let agent = furnish(&broker).await;
+    let agent = register_all(&broker).await;
     broker
         .policy
         .reload_policy(&Caller::broker())

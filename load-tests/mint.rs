@@ -164,7 +164,7 @@ async fn over_http(directory: &Path, round: Duration) {
     let http = directory.join("http");
     fs::create_dir(&http).unwrap();
     let broker = process::BrokerHome::at(&http).serve().await;
-    let key = process::load::furnish(&broker).await;
+    let key = process::load::register_all(&broker).await;
     let mint = |client: &Client| {
         let issuer = process::ISSUER.parse().unwrap();
         let assertion = key

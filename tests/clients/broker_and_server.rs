@@ -62,7 +62,7 @@ impl BrokerAndServer {
         home.write("hallpass.toml", settings);
         home.start_with(&["--config", "hallpass.toml"]);
         let issuer = home.url().to_owned();
-        Self::furnished(home, issuer).await
+        Self::with_registrations(home, issuer).await
     }
 
     /// As [`BrokerAndServer::open`], for an issuer with a path: the broker is reached through a port that passes on.
@@ -78,10 +78,10 @@ impl BrokerAndServer {
                 tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
             }
         });
-        Self::furnished(home, issuer).await
+        Self::with_registrations(home, issuer).await
     }
 
-    async fn furnished(home: Workspace, issuer: String) -> Self {
+    async fn with_registrations(home: Workspace, issuer: String) -> Self {
         let admin = std::fs::read_to_string(home.path("hallpass-data/operator.token"))
             .unwrap()
             .trim()
@@ -93,7 +93,7 @@ impl BrokerAndServer {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}/mcp", listener.local_addr().unwrap());
-        let mut house = Self {
+        let mut fixture = Self {
             home,
             issuer,
             http,
@@ -101,10 +101,12 @@ impl BrokerAndServer {
             server,
             guarded: None,
         };
-        house.register_server(&house.server, "ledger", &TOOLS).await;
-        house.grant("reads", &["read_*"]).await;
-        house.guarded = Some(house.guard(listener).await);
-        house
+        fixture
+            .register_server(&fixture.server, "ledger", &TOOLS)
+            .await;
+        fixture.grant("reads", &["read_*"]).await;
+        fixture.guarded = Some(fixture.guard(listener).await);
+        fixture
     }
 
     /// The broker's issuer.

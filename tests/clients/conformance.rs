@@ -22,13 +22,13 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
     let Some(fetched) = Packages::Node.fetched() else {
         return;
     };
-    let house = BrokerAndServer::open().await;
-    house
+    let fixture = BrokerAndServer::open().await;
+    fixture
         .register_app("conformance", "http://127.0.0.1/callback")
         .await;
     let mut said = String::new();
     for _ in 0..ATTEMPTS {
-        match run(&fetched, &house).await {
+        match run(&fetched, &fixture).await {
             Ok(()) => return,
             Err(ended) => said = ended,
         }
@@ -37,18 +37,18 @@ async fn the_conformance_suites_authorization_server_scenarios_all_pass() {
 }
 
 /// Runs the suite once. What it said, when it ended before it named a page: somebody else took its port.
-async fn run(fetched: &Fetched, house: &BrokerAndServer) -> Result<(), String> {
+async fn run(fetched: &Fetched, fixture: &BrokerAndServer) -> Result<(), String> {
     let results = tempfile::tempdir().unwrap();
     let port = free_port();
     let mut suite = fetched.node_binary("conformance");
     suite.args([
         "authorization",
         "--url",
-        house.issuer(),
+        fixture.issuer(),
         "--client-id",
         "conformance",
         "--resource",
-        house.server(),
+        fixture.server(),
     ]);
     suite
         .args(["--port", &port.to_string(), "--output-dir"])
@@ -62,7 +62,7 @@ async fn run(fetched: &Fetched, house: &BrokerAndServer) -> Result<(), String> {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut process = Process(child);
-    let endpoint = format!("{}/oauth/authorize?", house.issuer());
+    let endpoint = format!("{}/oauth/authorize?", fixture.issuer());
     let (tell, told) = oneshot::channel();
     // Reads on to the end, so that the suite never blocks.
     let said = tokio::task::spawn_blocking(move || {
@@ -80,7 +80,7 @@ async fn run(fetched: &Fetched, house: &BrokerAndServer) -> Result<(), String> {
     // The suite says where a person is to go, or ends without.
     let url = tokio::time::timeout(PATIENCE, told).await.unwrap();
     if let Ok(url) = &url {
-        consent::allow(house, url).await;
+        consent::allow(fixture, url).await;
     }
     let said = tokio::time::timeout(PATIENCE, said).await.unwrap().unwrap();
     let status = process.0.wait().unwrap();

@@ -6,18 +6,18 @@ use reqwest::{Client, Response, redirect::Policy};
 use crate::broker_and_server::BrokerAndServer;
 
 /// Opens `url` as alice, and allows what the page asks.
-pub(crate) async fn allow(house: &BrokerAndServer, url: &str) {
+pub(crate) async fn allow(fixture: &BrokerAndServer, url: &str) {
     let browser = Client::builder()
         .no_proxy()
         .redirect(Policy::none())
         .build()
         .unwrap();
-    let code = house.sign_in_code("alice");
-    let endpoint = format!("{}/oauth/authorize", house.issuer());
+    let code = fixture.sign_in_code("alice");
+    let endpoint = format!("{}/oauth/authorize", fixture.issuer());
     let post = async |form: &[(&str, &str)]| {
         browser
             .post(&endpoint)
-            .header("origin", house.issuer())
+            .header("origin", fixture.issuer())
             .form(form)
             .send()
             .await

@@ -118,19 +118,19 @@ async fn typescript_client_2_gets_through() {
 /// Puts a client through all that it can do, and writes its row of the table.
 pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
     let idp = Idp::open().await;
-    let house = BrokerAndServer::open_with(&trusting(&idp)).await;
-    house.register_person("alice", idp.url(), PERSON);
-    let agent = house.register_agent("stock-client").await;
+    let fixture = BrokerAndServer::open_with(&trusting(&idp)).await;
+    fixture.register_person("alice", idp.url(), PERSON);
+    let agent = fixture.register_agent("stock-client").await;
     let mut row = Row::of(stock.client, &driver.version(stock.package).await);
     for flow in stock.flows {
         row.note(
             column(flow),
-            gets_through(&mut driver, &order(&house, &agent, Some(&idp), flow)).await,
+            gets_through(&mut driver, &order(&fixture, &agent, Some(&idp), flow)).await,
         );
     }
     if let Some((flow, answer, note)) = stock.broken {
         let refused = driver
-            .tell(&of_era(&order(&house, &agent, None, flow), ERAS[0]))
+            .tell(&of_era(&order(&fixture, &agent, None, flow), ERAS[0]))
             .await
             .unwrap_err();
         assert!(refused.contains(answer), "{flow}: {refused}");
@@ -138,15 +138,18 @@ pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
     }
     row.note(
         "task client",
-        uses_a_task(&house, &agent, &mut driver, stock.task_flow).await,
+        uses_a_task(&fixture, &agent, &mut driver, stock.task_flow).await,
     );
-    let plain = order(&house, &agent, None, stock.task_flow);
-    row.note("renewal", renews(&house, &agent, &mut driver, &plain).await);
+    let plain = order(&fixture, &agent, None, stock.task_flow);
+    row.note(
+        "renewal",
+        renews(&fixture, &agent, &mut driver, &plain).await,
+    );
     row.note(
         "what a refused call says",
         is_refused(&mut driver, &plain).await,
     );
-    row.note("step-up", steps_up(&house, &mut driver, plain).await);
+    row.note("step-up", steps_up(&fixture, &mut driver, plain).await);
     row.conclude();
 }
 
@@ -189,18 +192,18 @@ async fn connected(driver: &mut Driver, order: &Value, era: &str) -> String {
 
 /// A task's own credentials get exactly its pass, with no scope configured, and nothing once it has ended.
 async fn uses_a_task(
-    house: &BrokerAndServer,
+    fixture: &BrokerAndServer,
     agent: &Agent,
     driver: &mut Driver,
     flow: &str,
 ) -> String {
     // Which the agent may do, and this task not.
-    house.grant("deletes", &["delete_ledger"]).await;
-    let task = house.open_task_client(agent, &["read_ledger"]).await;
-    let order = json!({"do": "connect", "flow": flow, "url": house.server(), "issuer": house.issuer(),
+    fixture.grant("deletes", &["delete_ledger"]).await;
+    let task = fixture.open_task_client(agent, &["read_ledger"]).await;
+    let order = json!({"do": "connect", "flow": flow, "url": fixture.server(), "issuer": fixture.issuer(),
         "client_id": task["client_id"], "client_secret": task["client_secret"]});
     let protocol = gets_through(driver, &order).await;
-    house
+    fixture
         .complete_task(agent, task["task_id"].as_str().unwrap())
         .await;
     let refused = driver.tell(&of_era(&order, ERAS[0])).await.unwrap_err();
@@ -210,7 +213,7 @@ async fn uses_a_task(
 
 /// Whether it gets another pass when its own has ended, and goes on, in the same session where there are sessions.
 async fn renews(
-    house: &BrokerAndServer,
+    fixture: &BrokerAndServer,
     agent: &Agent,
     driver: &mut Driver,
     order: &Value,
@@ -222,7 +225,7 @@ async fn renews(
             .call("read_ledger", json!({"year": 2026}))
             .await
             .unwrap();
-        house.end_newest_task(agent).await;
+        fixture.end_newest_task(agent).await;
         outcomes.push(driver.call("read_ledger", json!({"year": 2026})).await);
         driver.close().await;
     }
@@ -269,9 +272,13 @@ async fn is_refused(driver: &mut Driver, order: &Value) -> String {
 }
 
 /// Whether a call gets through that was granted after the pass was given.
-async fn steps_up(house: &BrokerAndServer, driver: &mut Driver, mut order: Value) -> &'static str {
+async fn steps_up(
+    fixture: &BrokerAndServer,
+    driver: &mut Driver,
+    mut order: Value,
+) -> &'static str {
     if gets_through_once_granted(
-        house,
+        fixture,
         driver,
         &order,
         ("search_ledger", json!({"text": "rent"})),
@@ -282,7 +289,7 @@ async fn steps_up(house: &BrokerAndServer, driver: &mut Driver, mut order: Value
     }
     order["scope"] = Value::Null;
     let transfer = ("transfer", json!({"amount": 1, "account": "rent"}));
-    if gets_through_once_granted(house, driver, &order, transfer).await {
+    if gets_through_once_granted(fixture, driver, &order, transfer).await {
         "when no scope is configured"
     } else {
         "no"
@@ -290,13 +297,13 @@ async fn steps_up(house: &BrokerAndServer, driver: &mut Driver, mut order: Value
 }
 
 async fn gets_through_once_granted(
-    house: &BrokerAndServer,
+    fixture: &BrokerAndServer,
     driver: &mut Driver,
     order: &Value,
     (tool, arguments): (&str, Value),
 ) -> bool {
     connected(driver, order, ERAS[0]).await;
-    house.grant(&tool.replace('_', "-"), &[tool]).await;
+    fixture.grant(&tool.replace('_', "-"), &[tool]).await;
     let got_through = driver.call(tool, arguments).await.is_ok();
     driver.close().await;
     got_through
@@ -309,12 +316,12 @@ fn of_era(order: &Value, era: &str) -> Value {
 }
 
 /// All that a flow may need to know; each takes its own.
-fn order(house: &BrokerAndServer, agent: &Agent, idp: Option<&Idp>, flow: &str) -> Value {
+fn order(fixture: &BrokerAndServer, agent: &Agent, idp: Option<&Idp>, flow: &str) -> Value {
     let idp = idp.map(|idp| {
         json!({"issuer": idp.url(), "token_endpoint": idp.token_endpoint(), "id_token": idp.id_token(&agent.id),
             "client_id": agent.id, "client_secret": APPLICATION_SECRET})
     });
-    json!({"do": "connect", "flow": flow, "url": house.server(), "issuer": house.issuer(), "client_id": agent.id,
+    json!({"do": "connect", "flow": flow, "url": fixture.server(), "issuer": fixture.issuer(), "client_id": agent.id,
         "client_secret": agent.secret, "private_key": agent.key.serialize_pem(), "algorithm": "ES256",
         "scope": "tool:read_ledger", "idp": idp})
 }

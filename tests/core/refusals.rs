@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 use support::{Issuer, SERVER, raw, rights};
 
 /// A broker, its verifier, and a pass that is good for several calls.
-struct Scene {
+struct Setup {
     issuer: Issuer,
     verifier: Verifier,
 }
 
-impl Scene {
+impl Setup {
     fn new() -> Self {
         let issuer = Issuer::new();
         let verifier = issuer.verifier();
@@ -80,7 +80,7 @@ impl Scene {
 type Case = (
     ReasonCode,
     &'static str,
-    fn(&Scene) -> Result<Permit, Denial>,
+    fn(&Setup) -> Result<Permit, Denial>,
 );
 
 /// Block 0 of a pass as Datalog text, with `extra` after it.
@@ -97,65 +97,65 @@ fn block_0(format: u8, extra: &str) -> String {
 fn bytes_cases() -> Vec<Case> {
     use ReasonCode::*;
     vec![
-        (TokenMalformed, "not base64url", |scene| {
-            scene.read(&PassToken::from_text("no token!".into()))
+        (TokenMalformed, "not base64url", |setup| {
+            setup.read(&PassToken::from_text("no token!".into()))
         }),
-        (TokenMalformed, "not a Biscuit", |scene| {
-            scene.read(&PassToken::from_text("AAAA".into()))
+        (TokenMalformed, "not a Biscuit", |setup| {
+            setup.read(&PassToken::from_text("AAAA".into()))
         }),
-        (TokenMalformed, "nothing", |scene| {
-            scene.read(&PassToken::from_text(String::new()))
+        (TokenMalformed, "nothing", |setup| {
+            setup.read(&PassToken::from_text(String::new()))
         }),
-        (TokenTooLarge, "too large", |scene| {
-            scene.read(&raw::token(vec![0; 16 * 1024 + 1]))
+        (TokenTooLarge, "too large", |setup| {
+            setup.read(&raw::token(vec![0; 16 * 1024 + 1]))
         }),
-        (TokenProfile, "a holder's fact", |scene| {
-            scene.read(&scene.with_block("read_only(true);"))
+        (TokenProfile, "a holder's fact", |setup| {
+            setup.read(&setup.with_block("read_only(true);"))
         }),
         (
             TokenSignature,
             "another key under the same number",
-            |scene| {
+            |setup| {
                 let foreign = RootKey::new(KeyId(1), &PrivateKey::from_seed(&[66; 32])).unwrap();
-                let content = scene
+                let content = setup
                     .issuer
                     .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
-                scene.read(&token::mint(&foreign, &content).unwrap().token)
+                setup.read(&token::mint(&foreign, &content).unwrap().token)
             },
         ),
-        (TokenKeyUnknown, "a number that no key has", |scene| {
-            let mut wire = raw::wire(&scene.plain());
+        (TokenKeyUnknown, "a number that no key has", |setup| {
+            let mut wire = raw::wire(&setup.plain());
             wire.root_key_id = Some(99);
-            scene.read(&raw::from_wire(&wire))
+            setup.read(&raw::from_wire(&wire))
         }),
-        (TokenFormat, "another format", |scene| {
-            scene.read(&raw::mint(&scene.issuer, &block_0(2, "")))
+        (TokenFormat, "another format", |setup| {
+            setup.read(&raw::mint(&setup.issuer, &block_0(2, "")))
         }),
-        (TokenIssuer, "another broker with the same key", |scene| {
-            let mut content = scene
+        (TokenIssuer, "another broker with the same key", |setup| {
+            let mut content = setup
                 .issuer
                 .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
             content.issuer = "https://other.example".parse().unwrap();
-            scene.read(&scene.issuer.mint_content(&content))
+            setup.read(&setup.issuer.mint_content(&content))
         }),
         (
             HolderChain,
             "a delegation of a pass that is bound to no key",
-            |scene| {
-                let root = scene.issuer.root.public();
+            |setup| {
+                let root = setup.issuer.root.public();
                 let code = r#"delegate("helper", "ed25519/00");"#;
-                scene.read(&raw::append_third_party(
-                    &scene.plain(),
+                setup.read(&raw::append_third_party(
+                    &setup.plain(),
                     &root,
                     &raw::key_pair(9),
                     code,
                 ))
             },
         ),
-        (ProofRequired, "a pass that is bound to a key", |scene| {
+        (ProofRequired, "a pass that is bound to a key", |setup| {
             let key = HolderKey::Ed25519(PrivateKey::from_seed(&[9; 32]).public());
-            scene.read(&raw::mint(
-                &scene.issuer,
+            setup.read(&raw::mint(
+                &setup.issuer,
                 &block_0(1, &format!(r#"cnf("{key}");"#)),
             ))
         }),
@@ -165,44 +165,44 @@ fn bytes_cases() -> Vec<Case> {
 fn revocation_cases() -> Vec<Case> {
     use ReasonCode::*;
     vec![
-        (RevokedToken, "block 0", |scene| {
-            scene.revoked(|pass| scene.block_0_id(pass))
+        (RevokedToken, "block 0", |setup| {
+            setup.revoked(|pass| setup.block_0_id(pass))
         }),
-        (RevokedToken, "a block further on", |scene| {
+        (RevokedToken, "a block further on", |setup| {
             let mut narrowing = Narrowing::default();
             narrowing.read_only = true;
-            let longer = attenuate(&scene.plain(), &narrowing).unwrap();
-            scene.read(&longer.token)?;
-            let expires_at = scene.issuer.now().plus(Duration::from_secs(600));
+            let longer = attenuate(&setup.plain(), &narrowing).unwrap();
+            setup.read(&longer.token)?;
+            let expires_at = setup.issuer.now().plus(Duration::from_secs(600));
             let subject = Subjects::token(&longer.blocks[1]);
-            scene.issuer.revoke(
-                &scene.verifier,
+            setup.issuer.revoke(
+                &setup.verifier,
                 RevocationEntry {
                     subject,
                     cut_off: None,
                     expires_at,
                 },
             );
-            scene.read(&longer.token)
+            setup.read(&longer.token)
         }),
-        (RevokedTask, "its task", |scene| {
-            scene.revoked(|_| {
+        (RevokedTask, "its task", |setup| {
+            setup.revoked(|_| {
                 Subjects::task(&"tsk_00000000000000000000000000000001".parse().unwrap())
             })
         }),
-        (RevokedAgent, "its agent", |scene| {
-            scene.revoked(|_| Subjects::agent(&"research-bot".parse().unwrap()))
+        (RevokedAgent, "its agent", |setup| {
+            setup.revoked(|_| Subjects::agent(&"research-bot".parse().unwrap()))
         }),
-        (RevokedSteward, "its steward", |scene| {
-            scene.revoked(|_| {
+        (RevokedSteward, "its steward", |setup| {
+            setup.revoked(|_| {
                 Subjects::steward(&"stw_00000000000000000000000000000001".parse().unwrap())
             })
         }),
-        (RevokedServer, "its server", |scene| {
-            scene.revoked(|_| Subjects::server(&support::server()))
+        (RevokedServer, "its server", |setup| {
+            setup.revoked(|_| Subjects::server(&support::server()))
         }),
-        (RevokedKey, "its root key", |scene| {
-            scene.revoked(|_| Subjects::key(KeyId(1)))
+        (RevokedKey, "its root key", |setup| {
+            setup.revoked(|_| Subjects::key(KeyId(1)))
         }),
     ]
 }
@@ -210,99 +210,99 @@ fn revocation_cases() -> Vec<Case> {
 fn call_cases() -> Vec<Case> {
     use ReasonCode::*;
     vec![
-        (NotYetValid, "issued in the future", |scene| {
-            let mut content = scene
+        (NotYetValid, "issued in the future", |setup| {
+            let mut content = setup
                 .issuer
                 .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
             content.issued_at = content.issued_at.plus(Duration::from_secs(6));
-            scene.read(&scene.issuer.mint_content(&content))
+            setup.read(&setup.issuer.mint_content(&content))
         }),
-        (Expired, "at its end", |scene| {
-            let pass = scene.plain();
-            scene.issuer.clock.advance(Duration::from_secs(300));
-            scene.issuer.tell(&scene.verifier, scene.issuer.frame());
-            scene.read(&pass)
+        (Expired, "at its end", |setup| {
+            let pass = setup.plain();
+            setup.issuer.clock.advance(Duration::from_secs(300));
+            setup.issuer.tell(&setup.verifier, setup.issuer.frame());
+            setup.read(&pass)
         }),
-        (Expired, "at the end that a holder set", |scene| {
+        (Expired, "at the end that a holder set", |setup| {
             let mut narrowing = Narrowing::default();
-            narrowing.expires_at = Some(scene.issuer.now());
-            scene.read(&attenuate(&scene.plain(), &narrowing).unwrap().token)
+            narrowing.expires_at = Some(setup.issuer.now());
+            setup.read(&attenuate(&setup.plain(), &narrowing).unwrap().token)
         }),
-        (Audience, "for another server", |scene| {
+        (Audience, "for another server", |setup| {
             let code = block_0(1, "").replace(
                 &format!(r#"aud({{"{SERVER}"}})"#),
                 r#"aud({"https://b.example/mcp"})"#,
             );
-            scene.read(&raw::mint(&scene.issuer, &code))
+            setup.read(&raw::mint(&setup.issuer, &code))
         }),
-        (NotGranted, "another tool", |scene| {
-            scene.call(&scene.plain(), "delete_ledger", json!({}))
+        (NotGranted, "another tool", |setup| {
+            setup.call(&setup.plain(), "delete_ledger", json!({}))
         }),
-        (NotGranted, "narrowed away", |scene| {
+        (NotGranted, "narrowed away", |setup| {
             let mut narrowing = Narrowing::default();
             narrowing.rights = Some(vec![rights(json!({"tools": ["transfer"]}))]);
-            scene.read(&attenuate(&scene.plain(), &narrowing).unwrap().token)
+            setup.read(&attenuate(&setup.plain(), &narrowing).unwrap().token)
         }),
         (
             NotInManifest,
             "a tool that the server does not pin",
-            |scene| scene.call(&scene.plain(), "drop", json!({})),
+            |setup| setup.call(&setup.plain(), "drop", json!({})),
         ),
-        (ArgumentConstraint, "too much", |scene| {
-            scene.call(&constrained(scene), "transfer", json!({"amount": 101}))
+        (ArgumentConstraint, "too much", |setup| {
+            setup.call(&constrained(setup), "transfer", json!({"amount": 101}))
         }),
-        (ArgumentConstraint, "no argument", |scene| {
-            scene.call(&constrained(scene), "transfer", json!({}))
+        (ArgumentConstraint, "no argument", |setup| {
+            setup.call(&constrained(setup), "transfer", json!({}))
         }),
-        (ArgumentType, "a number as a string", |scene| {
-            scene.call(&constrained(scene), "transfer", json!({"amount": "5"}))
+        (ArgumentType, "a number as a string", |setup| {
+            setup.call(&constrained(setup), "transfer", json!({"amount": "5"}))
         }),
         (
             ArgumentNotAllowed,
             "one that the list does not name",
-            |scene| {
-                scene.call(
-                    &constrained(scene),
+            |setup| {
+                setup.call(
+                    &constrained(setup),
                     "transfer",
                     json!({"amount": 5, "memo": "x"}),
                 )
             },
         ),
-        (ArgumentCount, "more than a verifier looks at", |scene| {
+        (ArgumentCount, "more than a verifier looks at", |setup| {
             let many = (0..65)
                 .map(|index| (format!("a{index}"), json!(1)))
                 .collect();
-            scene.call(&constrained(scene), "transfer", Value::Object(many))
+            setup.call(&constrained(setup), "transfer", Value::Object(many))
         }),
-        (ReadOnly, "a tool that changes something", |scene| {
-            scene.call(
-                &scene.pass(json!({"tools": ["transfer"], "read_only": true})),
+        (ReadOnly, "a tool that changes something", |setup| {
+            setup.call(
+                &setup.pass(json!({"tools": ["transfer"], "read_only": true})),
                 "transfer",
                 json!({}),
             )
         }),
-        (DelegationDepth, "deeper than a block allows", |scene| {
-            scene.read(&scene.with_block("check if depth($d), $d < 0;"))
+        (DelegationDepth, "deeper than a block allows", |setup| {
+            setup.read(&setup.with_block("check if depth($d), $d < 0;"))
         }),
-        (Budget, "nobody counts", |scene| {
-            scene.read(&scene.with_block(r#"check if used("n", $u), $u < 3;"#))
+        (Budget, "nobody counts", |setup| {
+            setup.read(&setup.with_block(r#"check if used("n", $u), $u < 3;"#))
         }),
-        (Mask, "nobody masks", |scene| {
-            scene.read(&scene.with_block(r#"check if will_mask($m), $m.contains({"/ssn"});"#))
+        (Mask, "nobody masks", |setup| {
+            setup.read(&setup.with_block(r#"check if will_mask($m), $m.contains({"/ssn"});"#))
         }),
-        (Sequence, "nobody remembers", |scene| {
-            scene.read(&scene.with_block(r#"check if history($h), !$h.contains("x");"#))
+        (Sequence, "nobody remembers", |setup| {
+            setup.read(&setup.with_block(r#"check if history($h), !$h.contains("x");"#))
         }),
-        (ApprovalRequired, "nobody approves", |scene| {
-            scene.read(&scene.with_block("check if approved($a,$b,$c,$d,$e,$f,$g,$h);"))
+        (ApprovalRequired, "nobody approves", |setup| {
+            setup.read(&setup.with_block("check if approved($a,$b,$c,$d,$e,$f,$g,$h);"))
         }),
-        (Context, "no context", |scene| {
-            scene.read(&scene.with_block(r#"check if ctx("region", "eu");"#))
+        (Context, "no context", |setup| {
+            setup.read(&setup.with_block(r#"check if ctx("region", "eu");"#))
         }),
         (
             Attenuation,
             "a check that hallpass did not write",
-            |scene| scene.read(&scene.with_block(r#"check if me("https://elsewhere.example");"#)),
+            |setup| setup.read(&setup.with_block(r#"check if me("https://elsewhere.example");"#)),
         ),
     ]
 }
@@ -310,39 +310,39 @@ fn call_cases() -> Vec<Case> {
 fn fault_cases() -> Vec<Case> {
     use ReasonCode::*;
     vec![
-        (FeedStale, "never heard from the broker", |scene| {
-            scene
+        (FeedStale, "never heard from the broker", |setup| {
+            setup
                 .issuer
                 .silent_verifier()
-                .verify(scene.plain().expose())
+                .verify(setup.plain().expose())
                 .map(|_| unreachable!())
         }),
-        (FeedStale, "not heard for longer than the bound", |scene| {
-            let pass = scene.plain();
-            scene.issuer.clock.advance(Duration::from_secs(60));
-            scene.read(&pass)?;
-            scene.issuer.clock.advance(Duration::from_millis(1));
-            scene.read(&pass)
+        (FeedStale, "not heard for longer than the bound", |setup| {
+            let pass = setup.plain();
+            setup.issuer.clock.advance(Duration::from_secs(60));
+            setup.read(&pass)?;
+            setup.issuer.clock.advance(Duration::from_millis(1));
+            setup.read(&pass)
         }),
-        (RunLimit, "no time to evaluate", |scene| {
-            let hurried = scene
+        (RunLimit, "no time to evaluate", |setup| {
+            let hurried = setup
                 .issuer
                 .verifier_with(|builder| builder.max_evaluation_time(Duration::ZERO));
             hurried.clear(
-                &hurried.verify(scene.plain().expose())?,
+                &hurried.verify(setup.plain().expose())?,
                 &Call::tool("read_ledger", None),
             )
         }),
         (
             Evaluation,
             "a check that compares what cannot be compared",
-            |scene| scene.read(&scene.with_block(r#"check if me($m), $m < 3;"#)),
+            |setup| setup.read(&setup.with_block(r#"check if me($m), $m < 3;"#)),
         ),
     ]
 }
 
-fn constrained(scene: &Scene) -> PassToken {
-    scene.pass(
+fn constrained(setup: &Setup) -> PassToken {
+    setup.pass(
         json!({"tools": ["transfer"], "constraints": {"transfer": {"/amount": {"max": 100}}},
         "closed_arguments": ["transfer"]}),
     )
@@ -605,7 +605,7 @@ fn every_reason_of_the_verifier_is_given() {
     ]
     .concat()
     {
-        let denial = run(&Scene::new()).expect_err(name);
+        let denial = run(&Setup::new()).expect_err(name);
         assert_eq!(denial.codes(), [code], "{code}: {name}: {denial}");
         assert_eq!(denial.code(), code, "{name}");
     }
@@ -647,14 +647,14 @@ fn every_other_reason_is_given_where_the_table_says() {
 
 #[test]
 fn a_refusal_lists_every_reason_with_its_block() {
-    let scene = Scene::new();
-    let pass = scene.pass(json!({"tools": ["transfer"], "read_only": true,
+    let setup = Setup::new();
+    let pass = setup.pass(json!({"tools": ["transfer"], "read_only": true,
         "constraints": {"transfer": {"/amount": {"max": 100}, "/owner": {"in": ["acme"]}}}}));
     let mut narrowing = Narrowing::default();
-    narrowing.expires_at = Some(scene.issuer.now());
+    narrowing.expires_at = Some(setup.issuer.now());
     narrowing.rights = Some(vec![rights(json!({"tools": ["read_ledger"]}))]);
     let longer = attenuate(&pass, &narrowing).unwrap().token;
-    let denial = scene
+    let denial = setup
         .call(&longer, "transfer", json!({"amount": "a", "owner": "x"}))
         .unwrap_err();
     let Denial::Refused(refusals) = denial else {
@@ -679,10 +679,10 @@ fn a_refusal_lists_every_reason_with_its_block() {
 
 #[test]
 fn the_audience_is_the_first_reason_of_a_refusal() {
-    let scene = Scene::new();
+    let setup = Setup::new();
     let mut detail = GrantedDetail::new("https://b.example/mcp".parse::<ServerUri>().unwrap());
     detail.tools.push("read_ledger".parse().unwrap());
-    let denial = scene.read(&scene.issuer.mint(vec![detail])).unwrap_err();
+    let denial = setup.read(&setup.issuer.mint(vec![detail])).unwrap_err();
     assert_eq!(
         denial.codes(),
         [ReasonCode::Audience, ReasonCode::NotGranted]
@@ -739,10 +739,10 @@ fn two_hundred_rights_are_minted_and_one_more_is_refused() {
 
 #[test]
 fn a_revoked_key_is_named_to_a_cached_pass_and_unknown_to_a_new_one() {
-    let scene = Scene::new();
-    let token = scene.plain();
-    let pass = scene.verifier.verify(token.expose()).unwrap();
-    let expires_at = scene.issuer.now().plus(Duration::from_secs(600));
+    let setup = Setup::new();
+    let token = setup.plain();
+    let pass = setup.verifier.verify(token.expose()).unwrap();
+    let expires_at = setup.issuer.now().plus(Duration::from_secs(600));
     let revoked = RevocationEntry {
         subject: Subjects::key(KeyId(1)),
         cut_off: None,
@@ -751,36 +751,36 @@ fn a_revoked_key_is_named_to_a_cached_pass_and_unknown_to_a_new_one() {
     let frame = Frame {
         keys: Some(Vec::new()),
         revocations: vec![revoked],
-        ..scene.issuer.frame()
+        ..setup.issuer.frame()
     };
-    scene.issuer.tell(&scene.verifier, frame);
-    let in_use = scene
+    setup.issuer.tell(&setup.verifier, frame);
+    let in_use = setup
         .verifier
         .clear(&pass, &Call::tool("read_ledger", None))
         .unwrap_err();
     assert_eq!(in_use.codes(), [ReasonCode::RevokedKey]);
     assert_eq!(
-        scene.verifier.admit(&pass).unwrap_err().codes(),
+        setup.verifier.admit(&pass).unwrap_err().codes(),
         [ReasonCode::RevokedKey]
     );
     assert_eq!(
-        scene.verifier.verify(token.expose()).unwrap_err().codes(),
+        setup.verifier.verify(token.expose()).unwrap_err().codes(),
         [ReasonCode::TokenKeyUnknown]
     );
 }
 
 #[test]
 fn a_right_call_is_cleared_and_says_for_whom() {
-    let scene = Scene::new();
-    let permit = scene
-        .call(&constrained(&scene), "transfer", json!({"amount": 5}))
+    let setup = Setup::new();
+    let permit = setup
+        .call(&constrained(&setup), "transfer", json!({"amount": 5}))
         .unwrap();
     assert_eq!(
         (permit.name(), permit.agent().as_str()),
         ("transfer", "research-bot")
     );
     assert_eq!(permit.chain().len(), 1);
-    assert_eq!(permit.cleared_at(), scene.issuer.now());
+    assert_eq!(permit.cleared_at(), setup.issuer.now());
     assert_eq!(
         permit.valid_until(),
         "2026-11-22T10:05:00Z".parse::<Timestamp>().unwrap()
@@ -796,7 +796,7 @@ fn a_right_call_is_cleared_and_says_for_whom() {
         ),
     ];
     for (call, members) in calls {
-        let pass = scene.verifier.verify(scene.pass(members).expose()).unwrap();
-        scene.verifier.clear(&pass, &call).unwrap();
+        let pass = setup.verifier.verify(setup.pass(members).expose()).unwrap();
+        setup.verifier.clear(&pass, &call).unwrap();
     }
 }

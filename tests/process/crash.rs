@@ -9,7 +9,7 @@ use hallpass_verify::Verifier;
 use serde_json::{Value, json};
 use support::process::{
     BrokerHome, BrokerProcess, ISSUER,
-    load::{Answers, Load, Revoked, SERVER, furnish, manifest},
+    load::{Answers, Load, Revoked, SERVER, manifest, register_all},
 };
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn every_answered_mint_and_revocation_survives_kill_9() {
 async fn survive(cycles: u64) -> Answers {
     let home = BrokerHome::new();
     let mut running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     let mut told = Answers::default();
     for cycle in 0..cycles {
         // The moment of the kill differs from cycle to cycle; the answers decide what must be there.

@@ -16,9 +16,9 @@ pub struct RawProof {
 }
 
 impl RawProof {
-    pub fn good(scene: &Holders, token: &PassToken) -> Self {
-        let jwk = holder(&scene.planner).to_jwk();
-        let claims = json!({"jti": "1", "htm": "POST", "htu": SERVER, "iat": scene.issuer.now().unix_seconds(),
+    pub fn good(setup: &Holders, token: &PassToken) -> Self {
+        let jwk = holder(&setup.planner).to_jwk();
+        let claims = json!({"jti": "1", "htm": "POST", "htu": SERVER, "iat": setup.issuer.now().unix_seconds(),
             "ath": digest(token.expose())});
         Self {
             header: json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk}),

@@ -168,7 +168,7 @@ impl Workspace {
     }
 
     /// Registers a server by a manifest, an agent and a grant, without a server to ask.
-    pub fn furnish(&self) {
+    pub fn register_all(&self) {
         self.write("ledger.toml", MANIFEST);
         self.ok(&[
             "server",

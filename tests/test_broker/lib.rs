@@ -103,16 +103,16 @@ impl TestBroker {
         std::fs::create_dir(&policy).unwrap();
         std::fs::write(policy.join("reads.toml"), GRANT).unwrap();
         let bot = Arc::new(AgentKey::generate("research-bot".parse().unwrap()));
-        let house = Self::open(directory, bot, options).await;
-        let set = house
+        let fixture = Self::open(directory, bot, options).await;
+        let set = fixture
             .operator(Method::PUT, "/v1/servers")
             .json(&support::manifest())
             .send()
             .await
             .unwrap();
         assert_eq!(set.status(), StatusCode::OK);
-        house.add_agent(&house.bot).await;
-        house
+        fixture.add_agent(&fixture.bot).await;
+        fixture
     }
 
     async fn open(

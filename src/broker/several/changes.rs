@@ -7,7 +7,7 @@ use crate::{
     change::{Decided, View},
     domain::event::LedgerEvent,
     ledger::{Ledger as _, memory::Step},
-    several::world::World,
+    several::cluster::Cluster,
 };
 use hallpass_core::base::ids::StewardId;
 
@@ -24,8 +24,8 @@ fn steward(number: u64) -> LedgerEvent {
 
 #[tokio::test]
 async fn a_change_that_another_broker_overtook_decides_again_by_the_state_as_it_is_then() {
-    let world = World::of(2).await;
-    let [first, second] = &world.brokers[..] else {
+    let cluster = Cluster::of(2).await;
+    let [first, second] = &cluster.brokers[..] else {
         panic!()
     };
     let caller = Caller::broker();
@@ -47,38 +47,38 @@ async fn a_change_that_another_broker_overtook_decides_again_by_the_state_as_it_
     let done = second.changes.in_turn(&caller, decide).await.unwrap();
     let head = first.ledger.head().sequence;
     assert_eq!((done.value, seen), (2, vec![(1, head - 2), (2, head - 1)]));
-    assert_eq!(world.events().last(), Some(&steward(12)));
+    assert_eq!(cluster.events().last(), Some(&steward(12)));
     assert_eq!(done.receipt.unwrap().sequence(), head);
-    let states = world.states();
+    let states = cluster.states();
     assert_eq!(states[0], states[1]);
 }
 
 #[tokio::test]
 async fn a_change_is_given_up_when_others_are_first_time_after_time() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
-    let (decided, before) = (AtomicUsize::new(0), world.events().len());
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
+    let (decided, before) = (AtomicUsize::new(0), cluster.events().len());
     let decide = |view: &View<'_>| {
         decided.fetch_add(1, Ordering::SeqCst);
         Ok::<_, BrokerError>(Decided::record(view.now(), vec![steward(3)], ()))
     };
-    small.ledger.plan([CONFLICT; 15]);
+    member.ledger.plan([CONFLICT; 15]);
     let caller = Caller::broker();
-    small.changes.in_turn(&caller, decide).await.unwrap();
+    member.changes.in_turn(&caller, decide).await.unwrap();
     assert_eq!(decided.swap(0, Ordering::SeqCst), 16);
-    small.ledger.plan([CONFLICT; 16]);
-    let refused = small.changes.beside_others(&caller, decide).await;
+    member.ledger.plan([CONFLICT; 16]);
+    let refused = member.changes.beside_others(&caller, decide).await;
     assert!(matches!(refused, Err(BrokerError::Contended)));
     assert_eq!(decided.load(Ordering::SeqCst), 16);
-    assert_eq!(world.events().len(), before + 1);
+    assert_eq!(cluster.events().len(), before + 1);
 }
 
 #[tokio::test]
 async fn a_decision_that_refuses_after_a_conflict_records_nothing() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
-    let before = world.events().len();
-    small.ledger.plan([CONFLICT]);
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
+    let before = cluster.events().len();
+    member.ledger.plan([CONFLICT]);
     let mut is_first = true;
     let decide = |view: &View<'_>| {
         if std::mem::replace(&mut is_first, false) {
@@ -86,20 +86,20 @@ async fn a_decision_that_refuses_after_a_conflict_records_nothing() {
         }
         Err(BrokerError::Conflict("no more".to_owned()))
     };
-    let refused = small.changes.in_turn(&Caller::broker(), decide).await;
+    let refused = member.changes.in_turn(&Caller::broker(), decide).await;
     assert!(matches!(refused, Err(BrokerError::Conflict(_))));
-    assert_eq!(world.events().len(), before);
+    assert_eq!(cluster.events().len(), before);
 }
 
 #[tokio::test]
 async fn appends_of_one_broker_do_not_conflict_with_one_another() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
     let slow = Step {
         yields_before: 3,
         ..Step::default()
     };
-    small.ledger.plan([slow, Step::default()]);
+    member.ledger.plan([slow, Step::default()]);
     let decided = AtomicUsize::new(0);
     let change = async |number: u64| {
         let decide = |view: &View<'_>| {
@@ -107,31 +107,31 @@ async fn appends_of_one_broker_do_not_conflict_with_one_another() {
             Ok::<_, BrokerError>(Decided::record(view.now(), vec![steward(number)], ()))
         };
         let caller = Caller::broker();
-        let done = small.changes.beside_others(&caller, decide).await;
+        let done = member.changes.beside_others(&caller, decide).await;
         done.unwrap();
     };
     tokio::join!(change(5), change(6));
     assert_eq!(decided.load(Ordering::SeqCst), 2);
-    let events = world.events();
+    let events = cluster.events();
     assert_eq!(events[events.len() - 2..], [steward(6), steward(5)]);
 }
 
 #[tokio::test]
 async fn changes_in_turn_see_one_another_and_those_beside_others_do_not_wait() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
     let slow = Step {
         yields_before: 5,
         ..Step::default()
     };
-    small.ledger.plan([slow; 3]);
+    member.ledger.plan([slow; 3]);
     let known = |view: &View<'_>| view.state().stewards.len();
     let in_turn = async |number: u64| {
         let decide = |view: &View<'_>| {
             let known = known(view);
             Ok::<_, BrokerError>(Decided::record(view.now(), vec![steward(number)], known))
         };
-        let done = small.changes.in_turn(&Caller::broker(), decide).await;
+        let done = member.changes.in_turn(&Caller::broker(), decide).await;
         done.unwrap().value
     };
     let beside = async {
@@ -139,7 +139,7 @@ async fn changes_in_turn_see_one_another_and_those_beside_others_do_not_wait() {
             let known = known(view);
             Ok::<_, BrokerError>(Decided::record(view.now(), vec![steward(9)], known))
         };
-        let done = small.changes.beside_others(&Caller::broker(), look).await;
+        let done = member.changes.beside_others(&Caller::broker(), look).await;
         done.unwrap().value
     };
     assert_eq!(tokio::join!(in_turn(7), in_turn(8), beside), (1, 3, 1));

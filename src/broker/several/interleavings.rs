@@ -11,7 +11,7 @@ use crate::{
         event::{KeyPurpose, KeyState, LedgerEvent, Subject},
     },
     ledger::memory::Step,
-    several::world::{Small, World, agent, server, steward},
+    several::cluster::{Cluster, Member, agent, server, steward},
 };
 use hallpass_core::base::ids::{KeyId, RevocationId, TaskId};
 
@@ -67,7 +67,7 @@ impl What {
     }
 }
 
-async fn perform(small: &Small, work: &Do, known: &Known) -> Option<Became> {
+async fn perform(member: &Member, work: &Do, known: &Known) -> Option<Became> {
     let task = |at: usize| Some(&known.tasks[at.checked_rem(known.tasks.len())?]);
     let issued = |issued: Result<Issued, BrokerError>| match issued {
         Ok(issued) => Became::Issued(Box::new(issued)),
@@ -78,13 +78,13 @@ async fn perform(small: &Small, work: &Do, known: &Known) -> Option<Became> {
         Err(error) => Became::Refused(error),
     };
     Some(match work {
-        Do::Open => issued(small.open().await),
-        Do::Prove(number) => issued(small.open_with(*number).await),
-        Do::RotateRoot => recorded(small.rotate_root().await),
-        Do::Renew(at) => issued(small.renew(task(*at)?).await),
-        Do::Complete(at) => recorded(small.complete(task(*at)?).await),
-        Do::Revoke(what) => recorded(small.revoke(what.subject(known)?).await),
-        Do::Reinstate(what) => recorded(small.reinstate(what.subject(known)?).await),
+        Do::Open => issued(member.open().await),
+        Do::Prove(number) => issued(member.open_with(*number).await),
+        Do::RotateRoot => recorded(member.rotate_root().await),
+        Do::Renew(at) => issued(member.renew(task(*at)?).await),
+        Do::Complete(at) => recorded(member.complete(task(*at)?).await),
+        Do::Revoke(what) => recorded(member.revoke(what.subject(known)?).await),
+        Do::Reinstate(what) => recorded(member.reinstate(what.subject(known)?).await),
     })
 }
 
@@ -127,7 +127,7 @@ fn round() -> impl Strategy<Value = Vec<(usize, Do)>> {
     prop::collection::vec((0..2_usize, work()), 1..4)
 }
 
-async fn all_at_once(world: &World, round: &[(usize, Do)], known: &Known) -> Vec<Became> {
+async fn all_at_once(cluster: &Cluster, round: &[(usize, Do)], known: &Known) -> Vec<Became> {
     let mut jobs: Vec<_> = round
         .iter()
         .map(|(by, work)| {
@@ -137,7 +137,7 @@ async fn all_at_once(world: &World, round: &[(usize, Do)], known: &Known) -> Vec
             } else {
                 *by
             };
-            Box::pin(perform(&world.brokers[by], work, known))
+            Box::pin(perform(&cluster.brokers[by], work, known))
         })
         .collect();
     let mut done: Vec<Option<Option<Became>>> = jobs.iter().map(|_| None).collect();
@@ -172,10 +172,10 @@ fn is_right(refused: &BrokerError) -> bool {
 }
 
 /// No pass left that was dead where it stands among the records, and each that left is reached by what came later.
-fn check_passes(world: &World, released: &BTreeMap<RevocationId, Issued>) {
+fn check_passes(cluster: &Cluster, released: &BTreeMap<RevocationId, Issued>) {
     let mut state = State::default();
     let mut minted: BTreeMap<RevocationId, u64> = BTreeMap::new();
-    for record in world.log.records() {
+    for record in cluster.log.records() {
         if let LedgerEvent::TokenIssued { task, token } = &record.entry.event {
             assert!(
                 minted
@@ -226,8 +226,8 @@ fn check_passes(world: &World, released: &BTreeMap<RevocationId, Issued>) {
 }
 
 /// Everything that was answered was recorded once, and nothing else.
-fn check_records(world: &World, became: &[Became]) {
-    let events = world.events();
+fn check_records(cluster: &Cluster, became: &[Became]) {
+    let events = cluster.events();
     let count = |of: fn(&LedgerEvent) -> bool| events.iter().filter(|event| of(event)).count();
     let opened: Vec<_> = events
         .iter()
@@ -288,14 +288,14 @@ fn check_records(world: &World, became: &[Became]) {
 }
 
 async fn interleave(rounds: &[Vec<(usize, Do)>], steps: &[Vec<Step>; 2]) {
-    let world = World::of(2).await;
-    for (small, steps) in world.brokers.iter().zip(steps) {
-        small.ledger.plan(steps.iter().copied());
+    let cluster = Cluster::of(2).await;
+    for (member, steps) in cluster.brokers.iter().zip(steps) {
+        member.ledger.plan(steps.iter().copied());
     }
     let (mut known, mut all) = (Known::default(), Vec::new());
     let mut released = BTreeMap::new();
     for round in rounds {
-        let became = all_at_once(&world, round, &known).await;
+        let became = all_at_once(&cluster, round, &known).await;
         for became in &became {
             match became {
                 Became::Issued(issued) => {
@@ -309,20 +309,20 @@ async fn interleave(rounds: &[Vec<(usize, Do)>], steps: &[Vec<Step>; 2]) {
             }
         }
         all.extend(became);
-        world.clock.advance(std::time::Duration::from_millis(300));
+        cluster.clock.advance(std::time::Duration::from_millis(300));
     }
-    check_records(&world, &all);
+    check_records(&cluster, &all);
     for became in all {
         if let Became::Issued(issued) = became {
             let before = released.insert(issued.record.revocation_id, *issued);
             assert!(before.is_none(), "a pass left twice");
         }
     }
-    check_passes(&world, &released);
-    let states = world.states();
+    check_passes(&cluster, &released);
+    let states = cluster.states();
     assert_eq!(states[0], states[1], "the states of the brokers differ");
     let mut folded = State::default();
-    for record in world.log.records() {
+    for record in cluster.log.records() {
         let _ = folded.apply(&record);
     }
     assert_eq!(serde_json::to_value(&folded).unwrap(), states[0]);

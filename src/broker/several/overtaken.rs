@@ -4,7 +4,7 @@ use crate::{
     BrokerError,
     domain::event::{LedgerEvent, Subject},
     ledger::memory::Step,
-    several::world::{World, agent, server, steward},
+    several::cluster::{Cluster, agent, server, steward},
 };
 use hallpass_core::base::ids::KeyId;
 
@@ -24,8 +24,8 @@ async fn what_one_broker_has_revoked_no_other_mints() {
         Subject::Steward(steward()),
         Subject::Server(server()),
     ] {
-        let world = World::of(2).await;
-        let [first, second] = &world.brokers[..] else {
+        let cluster = Cluster::of(2).await;
+        let [first, second] = &cluster.brokers[..] else {
             panic!()
         };
         let task = second.open().await.unwrap().task.task;
@@ -36,7 +36,7 @@ async fn what_one_broker_has_revoked_no_other_mints() {
                 "{subject:?}: {refused:?}"
             );
         }
-        let minted = world
+        let minted = cluster
             .events()
             .into_iter()
             .filter(|event| matches!(event, LedgerEvent::TokenIssued { .. }));
@@ -44,15 +44,15 @@ async fn what_one_broker_has_revoked_no_other_mints() {
         // What is reinstated here may be minted there.
         first.reinstate(subject).await.unwrap();
         second.open().await.unwrap();
-        let states = world.states();
+        let states = cluster.states();
         assert_eq!(states[0], states[1]);
     }
 }
 
 #[tokio::test]
 async fn a_task_that_one_broker_ended_is_renewed_by_no_other() {
-    let world = World::of(2).await;
-    let [first, second] = &world.brokers[..] else {
+    let cluster = Cluster::of(2).await;
+    let [first, second] = &cluster.brokers[..] else {
         panic!()
     };
     let tasks = [
@@ -81,31 +81,31 @@ async fn a_task_that_one_broker_ended_is_renewed_by_no_other() {
 
 #[tokio::test]
 async fn a_revocation_of_the_same_broker_that_comes_while_a_pass_is_recorded_holds_it_back() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
     // The revocation is appended first, though the mint decided before it.
     let slow = Step {
         yields_before: 3,
         ..Step::default()
     };
-    small.ledger.plan([slow]);
-    let (opened, revoked) = tokio::join!(small.open(), small.revoke(Subject::Agent(agent())));
+    member.ledger.plan([slow]);
+    let (opened, revoked) = tokio::join!(member.open(), member.revoke(Subject::Agent(agent())));
     revoked.unwrap();
     assert!(
         matches!(opened, Err(BrokerError::Suspended(_))),
         "{opened:?}"
     );
-    assert!(is_held_back(&world.events()));
+    assert!(is_held_back(&cluster.events()));
 }
 
 #[tokio::test]
 async fn two_renewals_at_once_do_not_pass_the_limit_of_a_task() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
-    let opened = small.open().await.unwrap();
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
+    let opened = member.open().await.unwrap();
     let task = opened.task.task;
     {
-        let mut state = small.state.write();
+        let mut state = member.state.write();
         let live = state.tasks.get_mut(&task).unwrap();
         live.tokens = vec![live.tokens[0].clone(); crate::domain::eligibility::MAX_PASSES - 1];
     }
@@ -113,20 +113,20 @@ async fn two_renewals_at_once_do_not_pass_the_limit_of_a_task() {
         yields_before: 3,
         ..Step::default()
     };
-    small.ledger.plan([slow, slow]);
-    let (one, other) = tokio::join!(small.renew(&task), small.renew(&task));
+    member.ledger.plan([slow, slow]);
+    let (one, other) = tokio::join!(member.renew(&task), member.renew(&task));
     let is_full =
         |refused: &Result<_, BrokerError>| matches!(refused, Err(BrokerError::Conflict(_)));
     // Whichever was recorded first.
     let one_left = (one.is_ok() && is_full(&other)) || (is_full(&one) && other.is_ok());
     assert!(one_left, "{one:?} {other:?}");
-    assert!(is_held_back(&world.events()));
+    assert!(is_held_back(&cluster.events()));
 }
 
 #[tokio::test]
 async fn a_root_key_that_one_broker_revoked_signs_nowhere() {
-    let world = World::of(2).await;
-    let [first, second] = &world.brokers[..] else {
+    let cluster = Cluster::of(2).await;
+    let [first, second] = &cluster.brokers[..] else {
         panic!()
     };
     let before = second.open().await.unwrap().record.key;
@@ -138,27 +138,27 @@ async fn a_root_key_that_one_broker_revoked_signs_nowhere() {
 
 #[tokio::test]
 async fn a_pass_whose_key_is_revoked_while_it_is_recorded_is_held_back() {
-    let world = World::of(1).await;
-    let small = &world.brokers[0];
-    small.rotate_root().await.unwrap();
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
+    member.rotate_root().await.unwrap();
     let slow = Step {
         yields_before: 3,
         ..Step::default()
     };
-    small.ledger.plan([slow]);
-    let (opened, revoked) = tokio::join!(small.open(), small.revoke(Subject::Key(KeyId(1))));
+    member.ledger.plan([slow]);
+    let (opened, revoked) = tokio::join!(member.open(), member.revoke(Subject::Key(KeyId(1))));
     revoked.unwrap();
     assert!(
         matches!(&opened, Err(BrokerError::Suspended(why)) if why.contains("key")),
         "{opened:?}"
     );
-    assert!(is_held_back(&world.events()));
+    assert!(is_held_back(&cluster.events()));
 }
 
 #[tokio::test]
 async fn an_assertion_that_one_broker_took_is_taken_by_no_other() {
-    let world = World::of(2).await;
-    let [first, second] = &world.brokers[..] else {
+    let cluster = Cluster::of(2).await;
+    let [first, second] = &cluster.brokers[..] else {
         panic!()
     };
     first.open_with(1).await.unwrap();

@@ -16,8 +16,8 @@ fn app() -> AgentId {
 }
 
 /// The helpers' broker with an app for which alice answers.
-async fn with_app(house: &BrokerFiles) -> Arc<Broker> {
-    let broker = with_helpers(house).await;
+async fn with_app(fixture: &BrokerFiles) -> Arc<Broker> {
+    let broker = with_helpers(fixture).await;
     let new = NewAgent {
         keys: Vec::new(),
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
@@ -96,13 +96,13 @@ fn reaching(broker: &Broker) -> BTreeSet<String> {
 #[tokio::test]
 async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_anothers() {
     for what in ["kept", "removed", "moved"] {
-        let house = BrokerFiles::new();
-        let broker = with_app(&house).await;
+        let fixture = BrokerFiles::new();
+        let broker = with_app(&fixture).await;
         let handed = consented(&broker, "carol").await;
         let child = exchange(&broker, &helper(), of(&handed.issued.token))
             .await
             .unwrap();
-        let verifier = house.verifier(&broker);
+        let verifier = fixture.verifier(&broker);
         for alive in [&handed.issued, &child] {
             assert_eq!(codes(&verifier, alive), [], "{what}");
         }
@@ -133,7 +133,7 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
             )
             .await
             .unwrap();
-        house.tell(&broker, &verifier);
+        fixture.tell(&broker, &verifier);
         for dead in [&handed.issued, &child] {
             assert!(!codes(&verifier, dead).is_empty(), "{what}");
         }
@@ -162,8 +162,8 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
             .unwrap();
         broker.close().await.unwrap();
         drop(broker);
-        let broker = house.open().await;
-        let verifier = house.verifier(&broker);
+        let broker = fixture.open().await;
+        let verifier = fixture.verifier(&broker);
         for dead in [&handed.issued, &child] {
             assert!(!codes(&verifier, dead).is_empty(), "{what}");
         }
@@ -172,8 +172,8 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
 
 #[tokio::test]
 async fn whoever_answers_for_an_app_now_ends_the_passes_that_it_had_before() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let handed = consented(&broker, "carol").await;
     let child = exchange(&broker, &helper(), of(&handed.issued.token))
         .await
@@ -186,14 +186,14 @@ async fn whoever_answers_for_an_app_now_ends_the_passes_that_it_had_before() {
         ..new_agent("desk-app")
     };
     broker.registry.change_agent(&admin(), moved).await.unwrap();
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     assert_eq!(codes(&verifier, &handed.issued), []);
     broker
         .revocations
         .revoke(&admin(), revoke(Subject::Steward(steward(&broker, "dora"))))
         .await
         .unwrap();
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     for dead in [&handed.issued, &child] {
         assert!(!codes(&verifier, dead).is_empty());
     }
@@ -201,8 +201,8 @@ async fn whoever_answers_for_an_app_now_ends_the_passes_that_it_had_before() {
 
 #[tokio::test]
 async fn access_is_judged_by_whom_each_task_is_for() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     consented(&broker, "carol").await;
     consented(&broker, "dora").await;
     let of_app = async || {
@@ -233,8 +233,8 @@ async fn access_is_judged_by_whom_each_task_is_for() {
 
 #[tokio::test]
 async fn a_child_of_what_a_person_allowed_is_renewed_by_its_agent() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let handed = consented(&broker, "carol").await;
     let child = exchange(&broker, &helper(), of(&handed.issued.token))
         .await
@@ -245,7 +245,7 @@ async fn a_child_of_what_a_person_allowed_is_renewed_by_its_agent() {
         .issue_again(&caller, &actor, (&child.task.task, IssueAgain::default()))
         .await
         .unwrap();
-    assert_eq!(codes(&house.verifier(&broker), &renewed), []);
+    assert_eq!(codes(&fixture.verifier(&broker), &renewed), []);
     let own = broker
         .issuance
         .issue_again(

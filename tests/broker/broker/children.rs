@@ -20,8 +20,8 @@ pub(super) fn helper() -> (Caller, AgentId) {
 }
 
 /// A broker with two more agents, of another steward, that may read and transfer.
-pub(super) async fn with_helpers(house: &BrokerFiles) -> Arc<Broker> {
-    let broker = house.furnished().await;
+pub(super) async fn with_helpers(fixture: &BrokerFiles) -> Arc<Broker> {
+    let broker = fixture.with_registrations().await;
     for (agent, seed) in [("helper-bot", 21), ("third-bot", 22)] {
         let key = HolderKey::Ed25519(PrivateKey::from_seed(&[seed; 32]).public());
         let new = NewAgent {
@@ -32,7 +32,7 @@ pub(super) async fn with_helpers(house: &BrokerFiles) -> Arc<Broker> {
         broker.registry.add_agent(&admin(), new).await.unwrap();
     }
     std::fs::write(
-        house.directory.path().join("policy/transfers.toml"),
+        fixture.directory.path().join("policy/transfers.toml"),
         TRANSFERS,
     )
     .unwrap();
@@ -101,8 +101,8 @@ fn codes_of_call(
 
 #[tokio::test]
 async fn a_child_has_what_is_left_of_its_parent_and_is_the_actors() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let parent = open_task(&broker, &["read_*", "search_*"]).await.unwrap();
     let mut narrowing = Narrowing::default();
     narrowing.rights = Some(vec![support::rights(json!({"tools": ["read_ledger"]}))]);
@@ -117,7 +117,7 @@ async fn a_child_has_what_is_left_of_its_parent_and_is_the_actors() {
         (&parent.task.task, &parent.task.agent, &narrowed.blocks)
     );
     assert_eq!(child.record.expires_at, narrowing.expires_at.unwrap());
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     assert_eq!(codes(&verifier, &child), []);
     assert!(
         codes_of_call(&verifier, &child, "search_ledger", json!({}))
@@ -156,8 +156,8 @@ async fn a_child_has_what_is_left_of_its_parent_and_is_the_actors() {
 
 #[tokio::test]
 async fn a_grant_to_the_actor_opens_nothing_that_the_parent_closed() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let (caller, agent) = bot();
     let wanted = asked(
         json!({"tools": ["transfer", "read_ledger"], "closed_arguments": ["transfer"],
@@ -173,7 +173,7 @@ async fn a_grant_to_the_actor_opens_nothing_that_the_parent_closed() {
         .await
         .unwrap();
     let child = child_of(&broker, &parent.token).await;
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     let codes = |arguments| codes_of_call(&verifier, &child, "transfer", arguments);
     // The grant demands a currency and the parent takes no argument but the amount: nothing satisfies both.
     assert_eq!(
@@ -219,8 +219,8 @@ async fn a_grant_to_the_actor_opens_nothing_that_the_parent_closed() {
 
 #[tokio::test]
 async fn what_is_asked_for_is_narrowed_to_what_is_left() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
     let all = Of {
         asked: asked(json!({"tools": ["*"]})),
@@ -258,7 +258,7 @@ async fn what_is_asked_for_is_narrowed_to_what_is_left() {
     }
     // What policy does not give the actor is refused, whatever the parent has.
     std::fs::write(
-        house.directory.path().join("policy/reads.toml"),
+        fixture.directory.path().join("policy/reads.toml"),
         GRANT.replace("group:research", "research-bot"),
     )
     .unwrap();
@@ -320,27 +320,27 @@ async fn end_parent(
 }
 
 /// What is minted from now on outlives what was signed before.
-async fn sign_with_another_key(house: &BrokerFiles, broker: &Broker) {
+async fn sign_with_another_key(fixture: &BrokerFiles, broker: &Broker) {
     broker
         .keys
         .rotate_key(&admin(), KeyPurpose::Root)
         .await
         .unwrap();
-    house.clock.advance(Duration::from_secs(91));
+    fixture.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
 }
 
 #[tokio::test]
 async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_and_for_good() {
     for how in ENDS {
-        let house = BrokerFiles::new();
-        let broker = with_helpers(&house).await;
+        let fixture = BrokerFiles::new();
+        let broker = with_helpers(&fixture).await;
         let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
         let mut narrowing = Narrowing::default();
         narrowing.read_only = true;
         let narrowed = attenuate(&parent.token, &narrowing).unwrap();
         if how == "key" {
-            sign_with_another_key(&house, &broker).await;
+            sign_with_another_key(&fixture, &broker).await;
         }
         let child = child_of(&broker, &narrowed.token).await;
         let grandchild = exchange(&broker, &named("third-bot"), of(&child.token))
@@ -349,7 +349,7 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         // One that came of another pass lives on, unless all of the agent's end.
         let other = open_task(&broker, &["read_ledger"]).await.unwrap();
         let bystander = child_of(&broker, &other.token).await;
-        let verifier = house.verifier(&broker);
+        let verifier = fixture.verifier(&broker);
         for alive in [&child, &grandchild, &bystander] {
             assert_eq!(codes(&verifier, alive), [], "{how}");
         }
@@ -357,7 +357,7 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         end_parent(&broker, how, &parent, narrowed.blocks[1]).await;
         let records = broker.state().last_sequence() - before;
         assert!(records <= 4, "{how}: {records} records");
-        house.tell(&broker, &verifier);
+        fixture.tell(&broker, &verifier);
         for dead in [&child, &grandchild] {
             assert!(
                 codes(&verifier, dead).contains(&ReasonCode::RevokedTask),
@@ -393,8 +393,8 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
         }
         broker.close().await.unwrap();
         drop(broker);
-        let broker = house.open().await;
-        let verifier = house.verifier(&broker);
+        let broker = fixture.open().await;
+        let verifier = fixture.verifier(&broker);
         for dead in [&child, &grandchild] {
             assert!(
                 codes(&verifier, dead).contains(&ReasonCode::RevokedTask),
@@ -412,8 +412,8 @@ async fn whatever_ends_the_parent_ends_its_child_and_its_childs_child_at_once_an
 #[tokio::test]
 async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
     for how in ["completed", "only the pass", "appended block", "agent"] {
-        let house = BrokerFiles::new();
-        let broker = with_helpers(&house).await;
+        let fixture = BrokerFiles::new();
+        let broker = with_helpers(&fixture).await;
         let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
         let mut narrowing = Narrowing::default();
         narrowing.read_only = true;
@@ -426,7 +426,7 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
         let first = early.next().await.unwrap().unwrap();
         let end = end_parent(&broker, how, &parent, narrowed.blocks[1]);
         let (early, (), late) = tokio::join!(early.collect::<Vec<_>>(), end, late);
-        let verifier = house.verifier(&broker);
+        let verifier = fixture.verifier(&broker);
         for child in early.into_iter().chain(late).flatten().chain([first]) {
             assert!(!codes(&verifier, &child).is_empty(), "{how}");
             let renewed = broker
@@ -446,8 +446,8 @@ async fn no_child_that_races_the_end_of_its_parent_outlives_it() {
 
 #[tokio::test]
 async fn what_is_dead_forged_or_narrowed_beyond_words_is_not_exchanged() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
     let root = root_key(&broker.feed.key_document().unwrap());
     let foreign = raw::append(
@@ -489,7 +489,7 @@ async fn what_is_dead_forged_or_narrowed_beyond_words_is_not_exchanged() {
         before,
         "nothing is recorded of them"
     );
-    house.clock.advance(Duration::from_secs(300));
+    fixture.clock.advance(Duration::from_secs(300));
     assert!(matches!(
         refused(&broker, of(&parent.token)).await,
         ExchangeError::Subject(_)
@@ -502,8 +502,8 @@ fn root_key(document: &KeyDocument) -> hallpass_core::base::key::PublicKey {
 
 #[tokio::test]
 async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let (caller, agent) = bot();
     let (planner, actor_key) = (
         PrivateKey::from_seed(&[7; 32]),
@@ -587,8 +587,8 @@ async fn a_bound_pass_needs_its_holders_proof_and_leave_to_be_handed_on() {
 
 #[tokio::test]
 async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let (caller, agent) = bot();
     let [planner, helpers, thirds] = [7, 21, 22].map(|seed| PrivateKey::from_seed(&[seed; 32]));
     let key = |key: &PrivateKey| HolderKey::Ed25519(key.public());
@@ -662,8 +662,8 @@ async fn a_child_ends_with_a_delegate_through_whom_its_parent_went() {
 
 #[tokio::test]
 async fn a_pass_comes_of_so_many_exchanges_and_no_more() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let mut token = open_task(&broker, &["read_ledger"]).await.unwrap().token;
     let mut generations = 0;
     let error = loop {
@@ -685,8 +685,8 @@ async fn a_pass_comes_of_so_many_exchanges_and_no_more() {
 
 #[tokio::test]
 async fn a_childs_delegation_is_its_own() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let parent = open_task(&broker, &["read_ledger"]).await.unwrap();
     let child = child_of(&broker, &parent.token).await;
     let (caller, agent) = bot();
@@ -722,8 +722,8 @@ async fn a_childs_delegation_is_its_own() {
 
 #[tokio::test]
 async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let (caller, agent) = bot();
     let long = OpenTask {
         ttl: Duration::from_secs(600),
@@ -735,7 +735,7 @@ async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
         .await
         .unwrap();
     let child = child_of(&broker, &parent.token).await;
-    house.clock.advance(Duration::from_secs(300));
+    fixture.clock.advance(Duration::from_secs(300));
     broker
         .tasks
         .complete_task(&caller, &agent, &parent.task.task)
@@ -749,14 +749,14 @@ async fn a_child_that_was_over_before_its_parent_ended_is_not_revoked() {
 
 #[tokio::test]
 async fn the_restrictions_of_a_parent_do_not_count_as_more_rights() {
-    let house = BrokerFiles::new();
-    let broker = with_helpers(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_helpers(&fixture).await;
     let tools: serde_json::Map<_, _> = (0..101)
         .map(|n| (format!("read_{n}"), json!({"read_only": true})))
         .collect();
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     manifest["tools"] = tools.into();
-    let policy = house.directory.path().join("policy");
+    let policy = fixture.directory.path().join("policy");
     std::fs::remove_file(policy.join("transfers.toml")).unwrap();
     let grant = "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
     std::fs::write(policy.join("reads.toml"), grant).unwrap();

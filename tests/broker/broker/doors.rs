@@ -40,8 +40,8 @@ fn client_of(broker: &Broker, opened: &OpenedForClient) -> Option<TaskClient> {
 
 #[tokio::test]
 async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let opened = opened_for_client(&broker).await;
     assert!(
         broker
@@ -61,7 +61,7 @@ async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
         .unwrap();
     assert_eq!(issued.record.rights, opened.rights);
     assert_eq!(issued.task.task, opened.task.task);
-    assert_eq!(codes(&house.verifier(&broker), &issued), []);
+    assert_eq!(codes(&fixture.verifier(&broker), &issued), []);
     let other = opened_for_client(&broker).await;
     let plain = open_task(&broker, &["read_ledger"]).await.unwrap();
     let unknown = "tsk_00000000000000000000000000000001".parse().unwrap();
@@ -111,22 +111,22 @@ async fn a_tasks_client_gets_exactly_its_passes_and_only_by_its_secret() {
         ]
     );
     assert!(!format!("{opened:?}").contains(secret));
-    let kept = fs::read_dir(house.directory.path().join("data/journal")).unwrap();
+    let kept = fs::read_dir(fixture.directory.path().join("data/journal")).unwrap();
     for file in kept.map(|entry| fs::read(entry.unwrap().path()).unwrap()) {
         assert!(!String::from_utf8_lossy(&file).contains(secret));
     }
     let broker = {
         broker.close().await.unwrap();
         drop(broker);
-        house.open().await
+        fixture.open().await
     };
     assert!(client_of(&broker, &opened).is_some(), "over a restart");
 }
 
 #[tokio::test]
 async fn what_policy_refuses_is_refused_when_the_client_is_made() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let error = broker
         .issuance
@@ -139,8 +139,8 @@ async fn what_policy_refuses_is_refused_when_the_client_is_made() {
 
 #[tokio::test]
 async fn a_tasks_client_ends_with_its_task_and_gets_nothing_while_somebody_is_suspended() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let completed = opened_for_client(&broker).await;
     let early = client_of(&broker, &completed).unwrap();
@@ -189,14 +189,14 @@ async fn a_tasks_client_ends_with_its_task_and_gets_nothing_while_somebody_is_su
             .await
             .unwrap();
     }
-    house.clock.advance(Duration::from_secs(300));
+    fixture.clock.advance(Duration::from_secs(300));
     assert!(client_of(&broker, &over).is_none());
 }
 
 #[tokio::test]
 async fn a_client_that_proves_a_key_gets_bound_passes_and_no_other_key_will_do() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let [one, two] =
         [31, 32].map(|seed| HolderKey::Ed25519(PrivateKey::from_seed(&[seed; 32]).public()));
     let opened = opened_for_client(&broker).await;
@@ -252,13 +252,13 @@ fn plain_tools(introspected: &Introspected) -> Vec<&str> {
 }
 
 /// Grants the bot everything at the ledger.
-async fn with_everything(house: &BrokerFiles) -> Arc<Broker> {
-    let broker = house.furnished().await;
+async fn with_everything(fixture: &BrokerFiles) -> Arc<Broker> {
+    let broker = fixture.with_registrations().await;
     let grant = GRANT.replace(
         "tools = [\"read_*\", \"search_*\"]",
         "tools = [\"*\"]\nprompts = [\"*\"]\nresources = [\"file:///srv/data\"]",
     );
-    fs::write(house.directory.path().join("policy/reads.toml"), grant).unwrap();
+    fs::write(fixture.directory.path().join("policy/reads.toml"), grant).unwrap();
     broker
         .policy
         .reload_policy(&admin())
@@ -270,8 +270,8 @@ async fn with_everything(house: &BrokerFiles) -> Arc<Broker> {
 
 #[tokio::test]
 async fn introspection_shows_as_plain_only_what_names_can_say() {
-    let house = BrokerFiles::new();
-    let broker = with_everything(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_everything(&fixture).await;
     let (caller, agent) = bot();
     let detail = json!({"type": "mcp", "server": support::SERVER,
         "tools": ["read_ledger", "search_ledger", "transfer", "delete_ledger"], "prompts": ["summary"],
@@ -341,8 +341,8 @@ async fn introspection_shows_as_plain_only_what_names_can_say() {
 
 #[tokio::test]
 async fn introspection_is_relative_to_the_server_and_up_to_date() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     (manifest["server"], manifest["name"]) =
         (json!("https://archive.example/mcp"), json!("archive"));
@@ -403,7 +403,7 @@ async fn introspection_is_relative_to_the_server_and_up_to_date() {
                 .reinstate(&admin(), subject)
                 .await
                 .unwrap();
-            house.clock.advance(Duration::from_secs(2));
+            fixture.clock.advance(Duration::from_secs(2));
         }
     }
     // Feed keys rotate while nobody asks.
@@ -414,20 +414,20 @@ async fn introspection_is_relative_to_the_server_and_up_to_date() {
             .rotate_key(&admin(), KeyPurpose::Feed)
             .await
             .unwrap();
-        house.clock.advance(Duration::from_secs(91));
+        fixture.clock.advance(Duration::from_secs(91));
         broker.maintain().await.unwrap();
     }
     assert!(seen(&broker, &issued.token).is_some());
-    house.clock.advance(Duration::from_secs(300));
+    fixture.clock.advance(Duration::from_secs(300));
     assert_eq!(seen(&broker, &issued.token), None, "it has ended");
 }
 
 #[tokio::test]
 async fn a_pass_that_a_thief_of_the_root_key_made_is_worth_nothing_here() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let file = fs::read_to_string(house.directory.path().join("data/keys/root-1.key")).unwrap();
+    let file = fs::read_to_string(fixture.directory.path().join("data/keys/root-1.key")).unwrap();
     let jwk: serde_json::Value = serde_json::from_str(&file).unwrap();
     let seed = base64_of(jwk["d"].as_str().unwrap());
     let root = RootKey::new(issued.record.key, &PrivateKey::from_seed(&seed)).unwrap();
@@ -444,7 +444,7 @@ async fn a_pass_that_a_thief_of_the_root_key_made_is_worth_nothing_here() {
     };
     let forged = hallpass_core::token::mint(&root, &content).unwrap().token;
     assert!(
-        house.verifier(&broker).verify(forged.expose()).is_ok(),
+        fixture.verifier(&broker).verify(forged.expose()).is_ok(),
         "its signature holds"
     );
     assert_eq!(seen(&broker, &forged), None);
@@ -466,8 +466,8 @@ fn base64_of(text: &str) -> [u8; 32] {
 
 #[tokio::test]
 async fn introspection_names_in_whose_place_a_child_acts_and_to_which_key_it_is_bound() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     for agent in ["helper-bot", "third-bot"] {
         broker
             .registry
@@ -502,8 +502,8 @@ async fn introspection_names_in_whose_place_a_child_acts_and_to_which_key_it_is_
 
 #[tokio::test]
 async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     broker
         .registry
         .add_agent(&admin(), new_agent("other-bot"))
@@ -511,7 +511,7 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
         .unwrap();
     let (caller, agent) = bot();
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     let back = async |owner: &PassOwner, token: &PassToken| {
         broker
             .token_revocations
@@ -527,7 +527,7 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
         back(&strange_client, &issued.token).await,
         GivenBack::NotYours
     );
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &issued), []);
     // Narrowed first: what was appended last dies, and no more.
     let mut narrowing = Narrowing::default();
@@ -538,7 +538,7 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
         back(&owner, &narrowed.token).await,
         GivenBack::Revoked(Subject::RevocationId(narrowed.blocks[1]))
     );
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(
         codes_of(&verifier, &narrowed.token),
         [ReasonCode::RevokedToken]
@@ -552,7 +552,7 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
         back(&owner, &issued.token).await,
         GivenBack::Revoked(Subject::RevocationId(issued.record.revocation_id))
     );
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedToken]);
     let again = broker
         .issuance
@@ -575,8 +575,8 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
     assert_eq!(broker.state().last_sequence(), before);
     broker.close().await.unwrap();
     drop(broker);
-    let broker = house.open().await;
-    let verifier = house.verifier(&broker);
+    let broker = fixture.open().await;
+    let verifier = fixture.verifier(&broker);
     for dead in [&issued.token, &narrowed.token] {
         assert!(
             codes_of(&verifier, dead).contains(&ReasonCode::RevokedToken),
@@ -587,8 +587,8 @@ async fn a_pass_is_given_back_by_its_owner_alone_and_its_task_stays_open() {
 
 #[tokio::test]
 async fn a_tasks_client_gives_its_own_pass_back() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let opened = opened_for_client(&broker).await;
     let client = client_of(&broker, &opened).unwrap();
     let issued = broker
@@ -607,7 +607,7 @@ async fn a_tasks_client_gives_its_own_pass_back() {
         GivenBack::Revoked(Subject::RevocationId(issued.record.revocation_id))
     );
     assert_eq!(
-        codes(&house.verifier(&broker), &issued),
+        codes(&fixture.verifier(&broker), &issued),
         [ReasonCode::RevokedToken]
     );
     assert!(

@@ -44,18 +44,18 @@ fn states(broker: &Broker, purpose: KeyPurpose) -> Vec<(u32, KeyState)> {
 
 #[tokio::test]
 async fn a_key_that_signed_for_its_time_is_rotated_by_itself_and_once() {
-    let house = BrokerFiles::new();
+    let fixture = BrokerFiles::new();
     let options = Options {
         rotate_keys_after: Some(Duration::from_secs(24 * 3600)),
-        ..house.options()
+        ..fixture.options()
     };
-    let broker = Broker::open(options, house.clock.clone())
+    let broker = Broker::open(options, fixture.clock.clone())
         .await
         .unwrap()
         .broker;
     broker.maintain().await.unwrap();
     assert_eq!(states(&broker, KeyPurpose::Root), [(1, KeyState::Active)]);
-    house.clock.advance(Duration::from_secs(24 * 3600));
+    fixture.clock.advance(Duration::from_secs(24 * 3600));
     for _ in 0..3 {
         broker.maintain().await.unwrap();
     }
@@ -71,7 +71,7 @@ async fn a_key_that_signed_for_its_time_is_rotated_by_itself_and_once() {
         (2, KeyState::Active),
         "nobody else has to hear of it"
     );
-    house.clock.advance(Duration::from_secs(91));
+    fixture.clock.advance(Duration::from_secs(91));
     for _ in 0..3 {
         broker.maintain().await.unwrap();
     }
@@ -81,48 +81,48 @@ async fn a_key_that_signed_for_its_time_is_rotated_by_itself_and_once() {
 
 #[tokio::test]
 async fn the_file_of_a_revoked_key_is_destroyed_and_the_next_start_misses_nothing() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     broker
         .keys
         .rotate_key(&admin(), KeyPurpose::Root)
         .await
         .unwrap();
-    house.clock.advance(Duration::from_secs(91));
+    fixture.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
     assert!(
-        house.key_file("root-1").exists(),
+        fixture.key_file("root-1").exists(),
         "what retires can still be looked at"
     );
-    house.clock.advance(Duration::from_secs(3600));
+    fixture.clock.advance(Duration::from_secs(3600));
     broker.maintain().await.unwrap();
     assert_eq!(
         states(&broker, KeyPurpose::Root),
         [(1, KeyState::Revoked), (2, KeyState::Active)]
     );
-    assert!(!house.key_file("root-1").exists());
+    assert!(!fixture.key_file("root-1").exists());
     broker.close().await.unwrap();
     drop(broker);
-    let broker = house.open().await;
+    let broker = fixture.open().await;
     assert_eq!(states(&broker, KeyPurpose::Root)[0], (1, KeyState::Revoked));
 }
 
 #[tokio::test]
 async fn a_verifier_that_hears_nothing_of_a_removed_key_refuses_all_the_same_within_the_staleness_bound()
  {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
-    let (told, deaf) = (house.verifier(&broker), house.verifier(&broker));
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
+    let (told, deaf) = (fixture.verifier(&broker), fixture.verifier(&broker));
     let old = open_task(&broker, &["read_ledger"]).await.unwrap();
     broker
         .keys
         .rotate_key(&admin(), KeyPurpose::Root)
         .await
         .unwrap();
-    house.clock.advance(Duration::from_secs(91));
+    fixture.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
     for verifier in [&told, &deaf] {
-        house.tell(&broker, verifier);
+        fixture.tell(&broker, verifier);
         assert_eq!(codes(verifier, &old), []);
     }
     broker
@@ -130,19 +130,19 @@ async fn a_verifier_that_hears_nothing_of_a_removed_key_refuses_all_the_same_wit
         .revoke(&admin(), revoke(Subject::Key(old.record.key)))
         .await
         .unwrap();
-    house.tell(&broker, &told);
+    fixture.tell(&broker, &told);
     assert!(!codes(&told, &old).is_empty(), "told at once");
     assert_eq!(codes(&deaf, &old), [], "not told yet");
-    house.clock.advance(Duration::from_secs(61));
+    fixture.clock.advance(Duration::from_secs(61));
     assert_eq!(codes(&deaf, &old), [ReasonCode::FeedStale]);
 }
 
 #[tokio::test]
 async fn a_revoked_operator_key_ends_every_token_that_it_signed() {
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let token =
-        std::fs::read_to_string(house.directory.path().join("data/operator.token")).unwrap();
+        std::fs::read_to_string(fixture.directory.path().join("data/operator.token")).unwrap();
     let is_genuine =
         || VerifiedOperator::verify(token.trim(), |id| broker.state().operator_key(id)).is_ok();
     let revoke = |id: u32, own: Option<u32>| {
@@ -192,13 +192,13 @@ async fn a_revoked_operator_key_ends_every_token_that_it_signed() {
             .contains("rotate first"),
         "the last one stays"
     );
-    assert!(!house.key_file("operator-1").exists());
+    assert!(!fixture.key_file("operator-1").exists());
 }
 
 #[tokio::test]
 async fn encrypted_key_files_open_under_their_passphrase_only() {
-    let house = BrokerFiles::new();
-    let broker = house.keeping(sealed(PASSPHRASE)).await.unwrap();
+    let fixture = BrokerFiles::new();
+    let broker = fixture.keeping(sealed(PASSPHRASE)).await.unwrap();
     let thumbprints = |broker: &Broker| {
         broker
             .keys
@@ -211,15 +211,15 @@ async fn encrypted_key_files_open_under_their_passphrase_only() {
     broker.close().await.unwrap();
     drop(broker);
     for name in ["root-1", "feed-1", "operator-1", "checkpoint-1"] {
-        let text = std::fs::read_to_string(house.key_file(name)).unwrap();
+        let text = std::fs::read_to_string(fixture.key_file(name)).unwrap();
         assert!(text.starts_with("eyJ") && !text.contains("\"d\""), "{text}");
     }
-    let plain = house.keeping(KeysAtRest::Plain).await.unwrap_err();
+    let plain = fixture.keeping(KeysAtRest::Plain).await.unwrap_err();
     assert!(
         plain.contains("is encrypted") && plain.contains("keys.passphrase_file"),
         "{plain}"
     );
-    let other = house
+    let other = fixture
         .keeping(sealed("another passphrase"))
         .await
         .unwrap_err();
@@ -227,14 +227,14 @@ async fn encrypted_key_files_open_under_their_passphrase_only() {
         other.contains("another one") && !other.contains("another passphrase"),
         "{other}"
     );
-    let broker = house.keeping(sealed(PASSPHRASE)).await.unwrap();
+    let broker = fixture.keeping(sealed(PASSPHRASE)).await.unwrap();
     assert_eq!(thumbprints(&broker), before);
 }
 
 #[tokio::test]
 async fn a_plain_key_file_among_encrypted_ones_is_refused_until_it_is_meant() {
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let before: Vec<_> = broker
         .keys
         .keys()
@@ -243,7 +243,7 @@ async fn a_plain_key_file_among_encrypted_ones_is_refused_until_it_is_meant() {
         .collect();
     broker.close().await.unwrap();
     drop(broker);
-    let refused = house.keeping(sealed(PASSPHRASE)).await.unwrap_err();
+    let refused = fixture.keeping(sealed(PASSPHRASE)).await.unwrap_err();
     assert!(
         refused.contains("is not encrypted") && refused.contains("hallpass keys encrypt"),
         "{refused}"
@@ -253,11 +253,11 @@ async fn a_plain_key_file_among_encrypted_ones_is_refused_until_it_is_meant() {
         (KeysAtRest::Sealing(protection()), sealed(PASSPHRASE)),
         (KeysAtRest::Unsealing(protection()), KeysAtRest::Plain),
     ] {
-        let broker = house.keeping(change).await.unwrap();
+        let broker = fixture.keeping(change).await.unwrap();
         assert_eq!(broker.keys.rewrite_key_files().unwrap(), 4);
         broker.close().await.unwrap();
         drop(broker);
-        let broker = house.keeping(after).await.unwrap();
+        let broker = fixture.keeping(after).await.unwrap();
         assert_eq!(
             broker
                 .keys

@@ -73,7 +73,7 @@ impl BrokerFiles {
     }
 
     /// A broker with the ledger and one agent registered.
-    async fn furnished(&self) -> Arc<Broker> {
+    async fn with_registrations(&self) -> Arc<Broker> {
         let broker = self.open().await;
         broker
             .registry
@@ -195,8 +195,8 @@ fn revoke(subject: Subject) -> Revoke {
 
 #[tokio::test]
 async fn a_granted_task_gives_a_pass_that_the_server_accepts() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let issued = open_task(&broker, &["read_*"]).await.unwrap();
     assert_eq!(issued.record.decided_by[0].grant.as_str(), "research-reads");
     assert_eq!(
@@ -207,18 +207,18 @@ async fn a_granted_task_gives_a_pass_that_the_server_accepts() {
             .collect::<Vec<_>>(),
         ["read_ledger"]
     );
-    assert_eq!(codes(&house.verifier(&broker), &issued), []);
+    assert_eq!(codes(&fixture.verifier(&broker), &issued), []);
     let refused = open_task(&broker, &["delete_ledger"]).await.unwrap_err();
     assert_eq!(refused.code(), ReasonCode::NoGrant);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
-    house.clock.advance(Duration::from_secs(301));
+    fixture.clock.advance(Duration::from_secs(301));
     broker
         .policy
         .reload_policy(&admin())
@@ -227,7 +227,7 @@ async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
         .unwrap();
     let last = broker.now();
 
-    house.clock.set("2026-11-22T09:00:00Z".parse().unwrap());
+    fixture.clock.set("2026-11-22T09:00:00Z".parse().unwrap());
     assert_eq!(broker.now(), last);
     let again = broker
         .issuance
@@ -239,7 +239,7 @@ async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
     assert!(later.record.issued_at >= last.floor_second() && later.record.expires_at > last);
     drop(broker);
 
-    let broker = house.open().await;
+    let broker = fixture.open().await;
     assert!(broker.now() >= last, "the journal remembers, too");
     let window = Window {
         order: Order::OldestFirst,
@@ -261,8 +261,8 @@ async fn a_clock_that_is_set_back_misdates_no_record_and_reopens_no_task() {
 #[tokio::test]
 async fn every_subject_can_be_revoked_and_its_passes_die() {
     for kind in ["revocation id", "task", "agent", "steward", "server", "key"] {
-        let house = BrokerFiles::new();
-        let broker = house.furnished().await;
+        let fixture = BrokerFiles::new();
+        let broker = fixture.with_registrations().await;
         let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
         let (subject, code) = match kind {
             "revocation id" => (
@@ -300,14 +300,14 @@ async fn every_subject_can_be_revoked_and_its_passes_die() {
                 (Subject::Key(issued.record.key), ReasonCode::TokenKeyUnknown)
             }
         };
-        let verifier = house.verifier(&broker);
+        let verifier = fixture.verifier(&broker);
         assert_eq!(codes(&verifier, &issued), [], "{kind}");
         let revoked = broker
             .revocations
             .revoke(&admin(), revoke(subject))
             .await
             .unwrap();
-        house.tell(&broker, &verifier);
+        fixture.tell(&broker, &verifier);
         assert_eq!(codes(&verifier, &issued), [code], "{kind}");
         assert!(
             broker
@@ -322,8 +322,8 @@ async fn every_subject_can_be_revoked_and_its_passes_die() {
 
 #[tokio::test]
 async fn a_revoked_agent_gets_nothing_until_it_is_reinstated_and_old_passes_stay_dead() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let old = open_task(&broker, &["read_ledger"]).await.unwrap();
     let subject = Subject::Agent(old.task.agent.clone());
     broker
@@ -345,15 +345,15 @@ async fn a_revoked_agent_gets_nothing_until_it_is_reinstated_and_old_passes_stay
         .unwrap();
     // In the very second of the revocation, so that only the later `iat` tells the two apart.
     let new = open_task(&broker, &["read_ledger"]).await.unwrap();
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     assert_eq!(codes(&verifier, &old), [ReasonCode::RevokedAgent]);
     assert_eq!(codes(&verifier, &new), []);
 }
 
 #[tokio::test]
 async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let again = |task| {
         broker
@@ -400,11 +400,11 @@ async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
     let next = again(&renewed.task.task).await.unwrap();
     assert!(next.record.expires_at <= renewed.task.ends_at);
 
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     assert_eq!(codes(&verifier, &completed), [ReasonCode::RevokedTask]);
     assert_eq!(codes(&verifier, &renewed), [ReasonCode::RevokedToken]);
     assert_eq!(codes(&verifier, &next), []);
-    house.clock.advance(Duration::from_secs(301));
+    fixture.clock.advance(Duration::from_secs(301));
     assert_eq!(
         again(&renewed.task.task).await.unwrap_err().code(),
         ReasonCode::TaskEnded
@@ -413,8 +413,8 @@ async fn a_task_ends_when_it_is_completed_or_its_first_block_is_revoked() {
 
 #[tokio::test]
 async fn a_restart_ends_in_the_same_state() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let kept = open_task(&broker, &["read_ledger"]).await.unwrap();
     let gone = open_task(&broker, &["read_ledger"]).await.unwrap();
     broker
@@ -426,25 +426,25 @@ async fn a_restart_ends_in_the_same_state() {
     let epoch = broker.state().epoch();
     broker.close().await.unwrap();
     drop(broker);
-    std::fs::remove_dir_all(house.directory.path().join("data/index")).unwrap();
+    std::fs::remove_dir_all(fixture.directory.path().join("data/index")).unwrap();
 
-    let broker = house.open().await;
+    let broker = fixture.open().await;
     assert_eq!(
         serde_json::to_value(broker.tasks.tasks(None, None, 10)).unwrap(),
         tasks
     );
     assert_eq!(broker.state().epoch(), epoch);
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     assert_eq!(codes(&verifier, &kept), []);
     assert_eq!(codes(&verifier, &gone), [ReasonCode::RevokedTask]);
 }
 
 #[tokio::test]
 async fn a_second_broker_on_one_directory_is_refused() {
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let options = broker.options().clone();
-    let error = Broker::open(options, house.clock.clone())
+    let error = Broker::open(options, fixture.clock.clone())
         .await
         .unwrap_err();
     assert!(
@@ -455,9 +455,9 @@ async fn a_second_broker_on_one_directory_is_refused() {
 
 #[tokio::test]
 async fn a_rotated_root_key_signs_after_the_overlap_and_old_passes_live_on() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
-    let verifier = house.verifier(&broker);
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
+    let verifier = fixture.verifier(&broker);
     let old = open_task(&broker, &["read_ledger"]).await.unwrap();
     broker
         .keys
@@ -478,36 +478,36 @@ async fn a_rotated_root_key_signs_after_the_overlap_and_old_passes_live_on() {
         old.record.key
     );
     // The verifier hears of the pending keys, then of what they sign.
-    house.tell(&broker, &verifier);
-    house.clock.advance(Duration::from_secs(91));
+    fixture.tell(&broker, &verifier);
+    fixture.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
     let new = open_task(&broker, &["read_ledger"]).await.unwrap();
     assert_ne!(new.record.key, old.record.key);
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &old), []);
     assert_eq!(codes(&verifier, &new), []);
     // Once the last old pass is over, the old key is revoked.
-    house.clock.advance(Duration::from_secs(1000));
+    fixture.clock.advance(Duration::from_secs(1000));
     broker.maintain().await.unwrap();
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &old), [ReasonCode::TokenKeyUnknown]);
 }
 
 #[tokio::test]
 async fn a_key_file_that_others_can_read_stops_the_start() {
     use std::os::unix::fs::PermissionsExt as _;
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let options = broker.options().clone();
     broker.close().await.unwrap();
     drop(broker);
-    let key = house.directory.path().join("data/keys/root-1.key");
+    let key = fixture.directory.path().join("data/keys/root-1.key");
     assert_eq!(
         std::fs::metadata(&key).unwrap().permissions().mode() & 0o777,
         0o600
     );
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Broker::open(options, house.clock.clone())
+    let error = Broker::open(options, fixture.clock.clone())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
@@ -515,9 +515,9 @@ async fn a_key_file_that_others_can_read_stops_the_start() {
 
 #[tokio::test]
 async fn the_feed_pushes_a_revocation_to_its_subscriber() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
-    let verifier = house.verifier(&broker);
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
+    let verifier = fixture.verifier(&broker);
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
     let mut subscription = broker.feed.subscribe(&support::server(), None).unwrap();
     verifier.accept_frame(&subscription.first.text).unwrap();
@@ -561,14 +561,14 @@ max_ttl = "10m"
 
 #[tokio::test]
 async fn an_agent_that_a_platform_proves_needs_no_key() {
-    let house = BrokerFiles::new();
+    let fixture = BrokerFiles::new();
     let workloads = ["deploy-bot".parse().unwrap()].into();
     let broker = Broker::open(
         Options {
             workloads,
-            ..house.options()
+            ..fixture.options()
         },
-        house.clock.clone(),
+        fixture.clock.clone(),
     )
     .await
     .unwrap()

@@ -25,8 +25,8 @@ fn app() -> AgentId {
     APP.parse().unwrap()
 }
 
-async fn with_app(house: &BrokerFiles) -> Arc<Broker> {
-    let broker = house.furnished().await;
+async fn with_app(fixture: &BrokerFiles) -> Arc<Broker> {
+    let broker = fixture.with_registrations().await;
     let (keys, redirect_uris) = (Vec::new(), vec!["http://127.0.0.1/cb".parse().unwrap()]);
     broker
         .registry
@@ -123,17 +123,17 @@ async fn forget(broker: &Broker) {
 
 #[tokio::test]
 async fn a_code_lives_a_minute_and_no_longer() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let (late, in_time) = (code(&broker).await, code(&broker).await);
-    house.clock.advance(CODE_LIVES - Duration::from_millis(1));
+    fixture.clock.advance(CODE_LIVES - Duration::from_millis(1));
     redeem(&broker, &in_time).await.unwrap();
-    house.clock.advance(Duration::from_millis(1));
+    fixture.clock.advance(Duration::from_millis(1));
     assert_eq!(reason(redeem(&broker, &late).await), CodeReason::Ended);
     forget(&broker).await;
     assert_eq!(reason(redeem(&broker, &late).await), CodeReason::Unknown);
     // A code that was used is known for as long as what came of it lives.
-    house.clock.advance(Duration::from_secs(3600));
+    fixture.clock.advance(Duration::from_secs(3600));
     forget(&broker).await;
     assert_eq!(
         reason(redeem(&broker, &in_time).await),
@@ -143,8 +143,8 @@ async fn a_code_lives_a_minute_and_no_longer() {
 
 #[tokio::test]
 async fn a_refresh_token_lives_as_long_as_its_task_and_no_pass_outlives_that() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let mut handed = redeem(&broker, &code(&broker).await).await.unwrap();
     let ends_at = handed.issued.task.ends_at;
     assert_eq!(
@@ -152,14 +152,14 @@ async fn a_refresh_token_lives_as_long_as_its_task_and_no_pass_outlives_that() {
         Duration::from_secs(8 * 3600)
     );
     for _ in 0..8 {
-        house.clock.advance(Duration::from_secs(3590));
+        fixture.clock.advance(Duration::from_secs(3590));
         handed = refresh(&broker, handed.refresh.expose()).await.unwrap();
         assert!(handed.issued.record.expires_at <= ends_at);
     }
-    house.clock.advance(Duration::from_secs(79));
+    fixture.clock.advance(Duration::from_secs(79));
     let last = refresh(&broker, handed.refresh.expose()).await.unwrap();
     assert_eq!(last.issued.record.expires_at, ends_at);
-    house.clock.advance(Duration::from_secs(1));
+    fixture.clock.advance(Duration::from_secs(1));
     assert_eq!(
         reason(refresh(&broker, last.refresh.expose()).await),
         CodeReason::Ended
@@ -173,8 +173,8 @@ async fn a_refresh_token_lives_as_long_as_its_task_and_no_pass_outlives_that() {
 
 #[tokio::test]
 async fn a_sign_in_code_lives_ten_minutes_and_is_bound_to_its_steward() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let bob = bob(&broker).await;
     let (code, expires_at) = broker
         .registry
@@ -182,7 +182,7 @@ async fn a_sign_in_code_lives_ten_minutes_and_is_bound_to_its_steward() {
         .await
         .unwrap();
     assert_eq!(expires_at.since(broker.now()), SIGN_IN_LIVES);
-    house.clock.advance(SIGN_IN_LIVES);
+    fixture.clock.advance(SIGN_IN_LIVES);
     let late = broker
         .registry
         .sign_in(&Caller::broker(), code.expose())
@@ -193,7 +193,7 @@ async fn a_sign_in_code_lives_ten_minutes_and_is_bound_to_its_steward() {
         .make_sign_in_code(&admin(), &bob)
         .await
         .unwrap();
-    house
+    fixture
         .clock
         .advance(SIGN_IN_LIVES - Duration::from_millis(1));
     assert_eq!(
@@ -218,8 +218,8 @@ async fn a_sign_in_code_lives_ten_minutes_and_is_bound_to_its_steward() {
 
 #[tokio::test]
 async fn a_client_that_nobody_consented_to_is_forgotten() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let new = || NewClient {
         name: Some("Desk".to_owned()),
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
@@ -230,9 +230,11 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
         .register_client(&Caller::broker(), new())
         .await
         .unwrap();
-    house.clock.advance(UNUSED_LIVES - Duration::from_millis(1));
+    fixture
+        .clock
+        .advance(UNUSED_LIVES - Duration::from_millis(1));
     assert!(broker.registry.unused_client(&made.agent).is_some());
-    house.clock.advance(Duration::from_millis(1));
+    fixture.clock.advance(Duration::from_millis(1));
     assert!(broker.registry.unused_client(&made.agent).is_none());
     let ask = Ask {
         client: PersonsClient::Known(made.agent),
@@ -256,8 +258,8 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
 
 #[tokio::test]
 async fn a_client_gives_its_refresh_token_back_and_nobody_elses() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let first = redeem(&broker, &code(&broker).await).await.unwrap();
     let second = refresh(&broker, first.refresh.expose()).await.unwrap();
     let (caller, other) = (Caller::broker(), "research-bot".parse().unwrap());
@@ -300,20 +302,20 @@ async fn a_client_gives_its_refresh_token_back_and_nobody_elses() {
 
 #[tokio::test]
 async fn what_starts_from_a_snapshot_knows_every_code_and_token() {
-    let house = BrokerFiles::new();
+    let fixture = BrokerFiles::new();
     let retention = Retention {
         segment_bytes: 1,
         ..Retention::default()
     };
-    drop(with_app(&house).await);
-    let broker = house.open_keeping(retention.clone()).await;
+    drop(with_app(&fixture).await);
+    let broker = fixture.open_keeping(retention.clone()).await;
     let unused = code(&broker).await;
     let used = code(&broker).await;
     let first = redeem(&broker, &used).await.unwrap();
     let second = refresh(&broker, first.refresh.expose()).await.unwrap();
     broker.close().await.unwrap();
     drop(broker);
-    let broker = house.open_keeping(retention).await;
+    let broker = fixture.open_keeping(retention).await;
     redeem(&broker, &unused).await.unwrap();
     let third = refresh(&broker, second.refresh.expose()).await.unwrap();
     assert_eq!(
@@ -328,11 +330,11 @@ async fn what_starts_from_a_snapshot_knows_every_code_and_token() {
 
 #[tokio::test]
 async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
-    let house = BrokerFiles::new();
+    let fixture = BrokerFiles::new();
     let grant = "[[grant]]\nid = \"c\"\nagents = [\"group:client-documents\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\n\
                  max_ttl = \"10m\"\n";
-    std::fs::write(house.directory.path().join("policy/clients.toml"), grant).unwrap();
-    let broker = with_app(&house).await;
+    std::fs::write(fixture.directory.path().join("policy/clients.toml"), grant).unwrap();
+    let broker = with_app(&fixture).await;
     let url: ClientUrl = "https://app.example/client.json".parse().unwrap();
     let agent = url.agent().unwrap();
     let client = PersonsClient::Document {
@@ -382,7 +384,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         people.push(steward);
     }
     assert_eq!(broker.registry.agent(&agent).unwrap().steward, people[0]);
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     let clears = |handed: &Handed| {
         let call = Call::tool("read_ledger", None);
         verifier
@@ -397,7 +399,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         reason: Some("left".to_owned()),
     };
     broker.revocations.revoke(&admin(), revoke).await.unwrap();
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(passes.iter().map(clears).collect::<Vec<_>>(), [false, true]);
 }
 
@@ -411,11 +413,11 @@ fn document(key: serde_json::Value) -> PersonsClient {
 
 #[tokio::test]
 async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
-    let house = BrokerFiles::new();
+    let fixture = BrokerFiles::new();
     let grant = "[[grant]]\nid = \"c\"\nagents = [\"group:client-documents\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\n\
                  max_ttl = \"10m\"\n";
-    std::fs::write(house.directory.path().join("policy/clients.toml"), grant).unwrap();
-    let broker = with_app(&house).await;
+    std::fs::write(fixture.directory.path().join("policy/clients.toml"), grant).unwrap();
+    let broker = with_app(&fixture).await;
     let (bob, caller) = (bob(&broker).await, Caller::broker());
     let is_gone =
         |result: Result<_, BrokerError>| matches!(result.map(drop), Err(BrokerError::NotFound(_)));
@@ -463,8 +465,8 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
 
 #[tokio::test]
 async fn nobody_is_shown_what_cannot_be_minted() {
-    let house = BrokerFiles::new();
-    let broker = with_app(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
     let bob = bob(&broker).await;
     broker.consents.offer(&bob, ask()).unwrap();
     let subject = Subject::Server(support::server());
@@ -505,7 +507,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap();
     let grant = "[[grant]]\nid = \"all\"\nagents = [\"*\"]\nserver = \"ledger\"\ntools = [\"read_*\"]\nmax_ttl = \"10m\"\n";
-    std::fs::write(house.directory.path().join("policy/all.toml"), grant).unwrap();
+    std::fs::write(fixture.directory.path().join("policy/all.toml"), grant).unwrap();
     broker
         .policy
         .reload_policy(&admin())

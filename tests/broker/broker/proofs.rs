@@ -29,17 +29,17 @@ fn head(broker: &Broker, anchor: &Anchor) -> TreeHead {
 
 #[tokio::test]
 async fn every_record_is_proven_under_one_key_over_restarts() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let anchor = anchor(&broker);
     open_task(&broker, &["read_ledger"]).await.unwrap();
     let early = head(&broker, &anchor);
     assert_eq!(early.chain_head(), broker.views().head());
     broker.close().await.unwrap();
     drop(broker);
-    std::fs::remove_dir_all(house.directory.path().join("data/tree")).unwrap_or_default();
+    std::fs::remove_dir_all(fixture.directory.path().join("data/tree")).unwrap_or_default();
 
-    let broker = house.open().await;
+    let broker = fixture.open().await;
     open_task(&broker, &["read_ledger"]).await.unwrap();
     let late = head(&broker, &anchor);
     assert!(late.size > early.size);
@@ -92,8 +92,8 @@ async fn every_record_is_proven_under_one_key_over_restarts() {
 
 #[tokio::test]
 async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let first = anchor(&broker);
     let before = broker.history.signed_head().unwrap();
     broker
@@ -112,7 +112,7 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
             .is_empty()
     );
     head(&broker, &first);
-    house.clock.advance(Duration::from_secs(91));
+    fixture.clock.advance(Duration::from_secs(91));
     broker.maintain().await.unwrap();
     let after = broker.history.signed_head().unwrap();
     assert_ne!(after.signed.checkpoint_key, before.signed.checkpoint_key);
@@ -133,8 +133,8 @@ async fn a_rotated_checkpoint_key_is_vouched_for_by_the_one_before() {
 
 #[tokio::test]
 async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let reader = broker.views().clone();
     broker.close().await.unwrap();
     drop(broker);
@@ -153,7 +153,7 @@ async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() 
         .map(|record| record.unwrap().entry);
     let old: Vec<_> = entries.filter(|entry| !is_new(&entry.event)).collect();
     drop(reader);
-    let data = house.directory.path().join("data");
+    let data = fixture.directory.path().join("data");
     for gone in ["journal", "index", "tree"] {
         std::fs::remove_dir_all(data.join(gone)).unwrap_or_default();
     }
@@ -166,7 +166,7 @@ async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() 
     .await
     .unwrap();
 
-    let broker = house.open().await;
+    let broker = fixture.open().await;
     let head = head(&broker, &anchor(&broker));
     let records = broker.views().records_from(1).unwrap().map(Result::unwrap);
     let made: Vec<_> = records
@@ -185,21 +185,21 @@ async fn a_data_directory_without_a_checkpoint_key_gets_one_at_the_next_start() 
 
 #[tokio::test]
 async fn what_is_kept_is_proven_after_older_segments_went() {
-    let house = BrokerFiles::new();
-    drop(house.furnished().await);
+    let fixture = BrokerFiles::new();
+    drop(fixture.with_registrations().await);
     let hour = Duration::from_secs(3600);
     let keeping = Retention {
         segment_bytes: 16 * 1024,
         keep_for: Some(hour),
         ..Retention::default()
     };
-    let broker = house.open_keeping(keeping.clone()).await;
+    let broker = fixture.open_keeping(keeping.clone()).await;
     let anchor = anchor(&broker);
     for _ in 0..60 {
         open_task(&broker, &["read_ledger"]).await.unwrap();
     }
     let early = head(&broker, &anchor);
-    house.clock.advance(2 * hour);
+    fixture.clock.advance(2 * hour);
     open_task(&broker, &["read_ledger"]).await.unwrap();
     broker.maintain().await.unwrap();
     broker.retire().unwrap();
@@ -250,8 +250,8 @@ async fn what_is_kept_is_proven_after_older_segments_went() {
     drop(broker);
 
     // The files of the tree are lost, and most of their records with them: the snapshot has the edge.
-    std::fs::remove_dir_all(house.directory.path().join("data/tree")).unwrap();
-    let broker = house.open_keeping(keeping).await;
+    std::fs::remove_dir_all(fixture.directory.path().join("data/tree")).unwrap();
+    let broker = fixture.open_keeping(keeping).await;
     let last = head(&broker, &anchor);
     broker
         .history

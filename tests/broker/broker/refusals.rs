@@ -29,8 +29,8 @@ pub(super) fn recorded(broker: &Broker, kind: &str) -> usize {
 
 #[tokio::test]
 async fn whatever_is_refused_is_in_the_trail() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let refused = || recorded(&broker, "request_refused");
     let other = OpenTask {
@@ -75,8 +75,8 @@ async fn whatever_is_refused_is_in_the_trail() {
 
 #[tokio::test]
 async fn an_explanation_is_what_the_request_would_be_answered() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (_, agent) = bot();
     let explained = || {
         broker
@@ -114,8 +114,8 @@ async fn an_explanation_is_what_the_request_would_be_answered() {
 
 #[tokio::test]
 async fn a_refused_request_records_its_assertion_once() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let expires_at = broker.now().plus(Duration::from_secs(60));
     let used = UsedAssertion {
@@ -152,8 +152,8 @@ fn tools(count: usize, length: usize) -> OpenTask {
 
 #[tokio::test]
 async fn a_request_names_no_more_than_is_worth_recording() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     for (request, code) in [
         (tools(400, 3), ReasonCode::NotInManifest),

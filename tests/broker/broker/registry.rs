@@ -7,8 +7,8 @@ use super::{refusals::recorded, *};
 
 #[tokio::test]
 async fn an_erased_name_is_on_the_record_and_on_whose_word() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let steward = broker.registry.find_steward("alice").unwrap();
     broker
         .registry
@@ -34,8 +34,8 @@ async fn an_erased_name_is_on_the_record_and_on_whose_word() {
 
 #[tokio::test]
 async fn of_two_that_register_a_server_at_once_one_is_refused() {
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let admin = admin();
     let add = || broker.registry.add_server(&admin, support::manifest());
     let (one, other) = tokio::join!(add(), add());
@@ -50,13 +50,17 @@ async fn of_two_that_register_a_server_at_once_one_is_refused() {
 
 #[tokio::test]
 async fn a_manifest_that_silences_a_guardrail_is_refused_and_the_start_after_it_works() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let guardrail = format!(
         "@id(\"quiet\")\nforbid (principal, action, resource in Server::\"{}\");\n",
         support::SERVER
     );
-    std::fs::write(house.directory.path().join("policy/quiet.cedar"), guardrail).unwrap();
+    std::fs::write(
+        fixture.directory.path().join("policy/quiet.cedar"),
+        guardrail,
+    )
+    .unwrap();
     broker
         .policy
         .reload_policy(&admin())
@@ -83,13 +87,13 @@ async fn a_manifest_that_silences_a_guardrail_is_refused_and_the_start_after_it_
     );
     broker.close().await.unwrap();
     drop(broker);
-    house.open().await;
+    fixture.open().await;
 }
 
 #[tokio::test]
 async fn a_grant_that_could_not_be_recorded_leaves_no_file() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     broker.close().await.unwrap();
     let mut grant = Grant::new(
         "late".parse().unwrap(),
@@ -104,18 +108,18 @@ async fn a_grant_that_could_not_be_recorded_leaves_no_file() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), ReasonCode::Unavailable);
-    assert!(!house.directory.path().join("policy/late.toml").exists());
+    assert!(!fixture.directory.path().join("policy/late.toml").exists());
 }
 
 #[tokio::test]
 async fn no_workload_to_which_codes_are_sent_is_without_key_and_secret() {
-    let house = BrokerFiles::new();
+    let fixture = BrokerFiles::new();
     let workloads = ["ci-bot".parse().unwrap(), "app-bot".parse().unwrap()].into();
     let options = Options {
         workloads,
-        ..house.options()
+        ..fixture.options()
     };
-    let broker = Broker::open(options, house.clock.clone())
+    let broker = Broker::open(options, fixture.clock.clone())
         .await
         .unwrap()
         .broker;

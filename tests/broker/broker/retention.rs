@@ -75,16 +75,16 @@ fn all_events(broker: &Broker, order: Order) -> Vec<u64> {
     }
 }
 
-async fn reopened(house: &BrokerFiles, broker: Arc<Broker>, retention: Retention) -> Arc<Broker> {
+async fn reopened(fixture: &BrokerFiles, broker: Arc<Broker>, retention: Retention) -> Arc<Broker> {
     broker.close().await.unwrap();
     drop(broker);
-    house.open_keeping(retention).await
+    fixture.open_keeping(retention).await
 }
 
 /// A broker in whose past is a bit of everything, in many segments; and the pass of a task that lives on.
-async fn with_a_past(house: &BrokerFiles, retention: Retention) -> (Arc<Broker>, Issued) {
-    drop(house.furnished().await);
-    let broker = house.open_keeping(retention).await;
+async fn with_a_past(fixture: &BrokerFiles, retention: Retention) -> (Arc<Broker>, Issued) {
+    drop(fixture.with_registrations().await);
+    let broker = fixture.open_keeping(retention).await;
     let (caller, agent) = bot();
     let long = OpenTask {
         ttl: Duration::from_secs(8 * 3600),
@@ -128,16 +128,16 @@ async fn with_a_past(house: &BrokerFiles, retention: Retention) -> (Arc<Broker>,
 
 #[tokio::test]
 async fn a_start_from_a_snapshot_ends_in_the_state_of_all_records() {
-    let house = BrokerFiles::new();
-    let (broker, _) = with_a_past(&house, few()).await;
+    let fixture = BrokerFiles::new();
+    let (broker, _) = with_a_past(&fixture, few()).await;
     let before = dump(&broker);
-    let journal = house.directory.path().join("data/journal");
+    let journal = fixture.directory.path().join("data/journal");
     assert!(segments(&journal).len() > 2);
-    let broker = reopened(&house, broker, few()).await;
+    let broker = reopened(&fixture, broker, few()).await;
     assert_eq!(dump(&broker), before);
     broker.close().await.unwrap();
     drop(broker);
-    let journal = house.directory.path().join("data/journal");
+    let journal = fixture.directory.path().join("data/journal");
     for file in fs::read_dir(&journal)
         .unwrap()
         .map(|file| file.unwrap().path())
@@ -149,7 +149,7 @@ async fn a_start_from_a_snapshot_ends_in_the_state_of_all_records() {
             fs::remove_file(file).unwrap();
         }
     }
-    let broker = house.open_keeping(few()).await;
+    let broker = fixture.open_keeping(few()).await;
     assert_eq!(dump(&broker), before);
     let start = Filter {
         from: Some(broker.now()),
@@ -175,14 +175,14 @@ async fn a_start_from_a_snapshot_ends_in_the_state_of_all_records() {
 
 #[tokio::test]
 async fn what_lives_outlives_the_records_that_told_of_it() {
-    let house = BrokerFiles::new();
-    let archive = house.directory.path().join("archive");
+    let fixture = BrokerFiles::new();
+    let archive = fixture.directory.path().join("archive");
     let keeping = Retention {
         archive_dir: Some(archive.clone()),
         ..few()
     };
-    let (broker, lives) = with_a_past(&house, keeping.clone()).await;
-    let data = house.directory.path().join("data");
+    let (broker, lives) = with_a_past(&fixture, keeping.clone()).await;
+    let data = fixture.directory.path().join("data");
     let before = segments(&data.join("journal"));
     broker.retire().unwrap();
     assert_eq!(
@@ -192,7 +192,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
     );
 
     // The short tasks are forgotten, the long one lives.
-    house.clock.advance(Duration::from_secs(2 * 3600));
+    fixture.clock.advance(Duration::from_secs(2 * 3600));
     open_task(&broker, &["read_ledger"]).await.unwrap();
     broker.maintain().await.unwrap();
     let before = segments(&data.join("journal"));
@@ -210,7 +210,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
         if rebuild {
             fs::remove_dir_all(data.join("index")).unwrap();
         }
-        let broker = house.open_keeping(keeping.clone()).await;
+        let broker = fixture.open_keeping(keeping.clone()).await;
         for order in [Order::OldestFirst, Order::NewestFirst] {
             let mut seen = all_events(&broker, order);
             seen.sort_unstable();
@@ -226,7 +226,7 @@ async fn what_lives_outlives_the_records_that_told_of_it() {
             (&*view.state, view.passes.len()),
             ("open", 1 + usize::from(rebuild))
         );
-        let verifier = house.verifier(&broker);
+        let verifier = fixture.verifier(&broker);
         let (caller, agent) = bot();
         let again = IssueAgain::default();
         let renewed = broker
@@ -273,8 +273,8 @@ fn called(n: u32, (issued, server): (&Issued, &str), at: &str) -> Report {
 
 #[tokio::test]
 async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
-    let house = BrokerFiles::new();
-    let (broker, lives) = with_a_past(&house, few()).await;
+    let fixture = BrokerFiles::new();
+    let (broker, lives) = with_a_past(&fixture, few()).await;
     let ended = open_task(&broker, &["read_ledger"]).await.unwrap();
     let early = [called(1, (&ended, support::SERVER), "2026-11-22T10:00:00Z")];
     broker
@@ -285,18 +285,18 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
     for _ in 0..60 {
         open_task(&broker, &["read_ledger"]).await.unwrap();
     }
-    house.clock.advance(Duration::from_secs(2 * 3600));
+    fixture.clock.advance(Duration::from_secs(2 * 3600));
     open_task(&broker, &["read_ledger"]).await.unwrap();
     broker.maintain().await.unwrap();
     broker.retire().unwrap();
     broker.close().await.unwrap();
     drop(broker);
-    let index = house.directory.path().join("data/index");
+    let index = fixture.directory.path().join("data/index");
     for round in 0..2 {
         if round == 1 {
             fs::remove_dir_all(&index).unwrap();
         }
-        let broker = house.open_keeping(few()).await;
+        let broker = fixture.open_keeping(few()).await;
         assert!(broker.views().first() > 100, "{}", broker.views().first());
         let here = called(
             10 + round,
@@ -366,8 +366,8 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
 
 #[tokio::test]
 async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let last_used = async || broker.history.access(None, (None, 10)).await.unwrap()[0].last_used;
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
     let elsewhere = called(
@@ -408,18 +408,18 @@ async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
 
 #[tokio::test]
 async fn a_shortened_journal_is_checked_from_its_first_segment_and_joined_to_the_archive() {
-    let house = BrokerFiles::new();
-    let archive = house.directory.path().join("archive");
+    let fixture = BrokerFiles::new();
+    let archive = fixture.directory.path().join("archive");
     let keeping = Retention {
         archive_dir: Some(archive.clone()),
         ..few()
     };
-    let (broker, _) = with_a_past(&house, keeping).await;
+    let (broker, _) = with_a_past(&fixture, keeping).await;
     let noted = broker.views().head();
-    house.clock.advance(Duration::from_secs(2 * 3600));
+    fixture.clock.advance(Duration::from_secs(2 * 3600));
     open_task(&broker, &["read_ledger"]).await.unwrap();
     broker.retire().unwrap();
-    let journal = house.directory.path().join("data/journal");
+    let journal = fixture.directory.path().join("data/journal");
     let archived = audit::verify_file(&archive, &Claims::default()).unwrap();
     assert_eq!(archived.from, 1);
     let claims = Claims {
@@ -464,9 +464,9 @@ async fn a_shortened_journal_is_checked_from_its_first_segment_and_joined_to_the
     }
     let options = Options {
         retention: few(),
-        ..house.options()
+        ..fixture.options()
     };
-    let refused: Result<Opened, _> = Broker::open(options, house.clock.clone()).await;
+    let refused: Result<Opened, _> = Broker::open(options, fixture.clock.clone()).await;
     assert!(
         refused
             .unwrap_err()
@@ -477,21 +477,21 @@ async fn a_shortened_journal_is_checked_from_its_first_segment_and_joined_to_the
 
 #[tokio::test]
 async fn the_disk_holds_what_is_kept_and_what_lives_and_little_more() {
-    let house = BrokerFiles::new();
-    drop(house.furnished().await);
+    let fixture = BrokerFiles::new();
+    drop(fixture.with_registrations().await);
     let keeping = Retention {
         segment_bytes: 64 * 1024,
         keep_bytes: Some(256 * 1024),
         ..Retention::default()
     };
-    let broker = house.open_keeping(keeping.clone()).await;
-    let data = house.directory.path().join("data");
+    let broker = fixture.open_keeping(keeping.clone()).await;
+    let data = fixture.directory.path().join("data");
     let mut most = 0;
     for _ in 0..5 {
         for _ in 0..100 {
             open_task(&broker, &["read_ledger"]).await.unwrap();
         }
-        house.clock.advance(Duration::from_secs(2 * 3600));
+        fixture.clock.advance(Duration::from_secs(2 * 3600));
         broker.maintain().await.unwrap();
         open_task(&broker, &["read_ledger"]).await.unwrap();
         broker.retire().unwrap();

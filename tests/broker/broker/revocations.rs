@@ -12,8 +12,8 @@ use super::*;
 const ARCHIVE: &str = "https://archive.example/mcp";
 
 /// A broker that knows a second server, on which the agent may read too.
-async fn with_archive(house: &BrokerFiles) -> Arc<Broker> {
-    let broker = house.furnished().await;
+async fn with_archive(fixture: &BrokerFiles) -> Arc<Broker> {
+    let broker = fixture.with_registrations().await;
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     manifest["server"] = json!(ARCHIVE);
     manifest["name"] = json!("archive");
@@ -27,7 +27,7 @@ async fn with_archive(house: &BrokerFiles) -> Arc<Broker> {
     let grant = GRANT
         .replace("research-reads", "archive-reads")
         .replace("\"ledger\"", "\"archive\"");
-    std::fs::write(house.directory.path().join("policy/archive.toml"), grant).unwrap();
+    std::fs::write(fixture.directory.path().join("policy/archive.toml"), grant).unwrap();
     broker
         .policy
         .reload_policy(&admin())
@@ -66,16 +66,16 @@ async fn report_at_archive(broker: &Broker, block: RevocationId) {
         .unwrap();
 }
 
-async fn reopened(house: &BrokerFiles, broker: Arc<Broker>) -> Arc<Broker> {
+async fn reopened(fixture: &BrokerFiles, broker: Arc<Broker>) -> Arc<Broker> {
     broker.close().await.unwrap();
     drop(broker);
-    house.open().await
+    fixture.open().await
 }
 
 #[tokio::test]
 async fn a_reported_delegation_does_not_keep_an_operators_token_alive() {
-    let house = BrokerFiles::new();
-    let broker = with_archive(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_archive(&fixture).await;
     let stolen = broker
         .operators
         .add_operator(&admin(), operator("stolen", Role::Auditor))
@@ -91,40 +91,40 @@ async fn a_reported_delegation_does_not_keep_an_operators_token_alive() {
         .await
         .unwrap();
     assert!(broker.state().is_revoked_block(&stolen.revocation_id));
-    let broker = reopened(&house, broker).await;
+    let broker = reopened(&fixture, broker).await;
     assert!(broker.state().is_revoked_block(&stolen.revocation_id));
 }
 
 #[tokio::test]
 async fn a_reported_delegation_does_not_keep_a_revocation_from_the_server_concerned() {
-    let house = BrokerFiles::new();
-    let broker = with_archive(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_archive(&fixture).await;
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
     let mut narrowing = Narrowing::default();
     narrowing.read_only = true;
     let narrowed = attenuate(&issued.token, &narrowing).unwrap();
     let block = *narrowed.blocks.last().unwrap();
     report_at_archive(&broker, block).await;
-    let verifier = house.verifier(&broker);
+    let verifier = fixture.verifier(&broker);
     broker
         .revocations
         .revoke(&admin(), revoke(Subject::RevocationId(block)))
         .await
         .unwrap();
-    house.tell(&broker, &verifier);
+    fixture.tell(&broker, &verifier);
     assert_eq!(
         codes_of(&verifier, &narrowed.token),
         [ReasonCode::RevokedToken]
     );
-    let broker = reopened(&house, broker).await;
+    let broker = reopened(&fixture, broker).await;
     assert_eq!(
-        codes_of(&house.verifier(&broker), &narrowed.token),
+        codes_of(&fixture.verifier(&broker), &narrowed.token),
         [ReasonCode::RevokedToken]
     );
     assert_eq!(codes(&verifier, &issued), []);
 }
 
-fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
+fn verifier_at(fixture: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
     let document = broker.feed.key_document().unwrap();
     let manifest = broker.registry.server(server).unwrap().manifest;
     let uri = manifest.server.clone();
@@ -133,7 +133,7 @@ fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
         document.feed_key.thumbprint(),
         manifest,
     )
-    .clock(house.clock.clone())
+    .clock(fixture.clock.clone())
     .build();
     verifier.accept_key_document(&document.into()).unwrap();
     verifier
@@ -144,8 +144,8 @@ fn verifier_at(house: &BrokerFiles, broker: &Broker, server: &str) -> Verifier {
 
 #[tokio::test]
 async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let long = OpenTask {
         ttl: Duration::from_secs(3600),
@@ -158,7 +158,7 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
         .unwrap()
         .task
         .task;
-    house.clock.advance(Duration::from_secs(540));
+    fixture.clock.advance(Duration::from_secs(540));
     let again = async || {
         broker
             .issuance
@@ -179,8 +179,8 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
         "{late:?}"
     );
     // The first pass is over by now, those of the race are not.
-    house.clock.advance(Duration::from_secs(120));
-    let verifier = house.verifier(&broker);
+    fixture.clock.advance(Duration::from_secs(120));
+    let verifier = fixture.verifier(&broker);
     for issued in early.into_iter().flatten().chain([first]) {
         assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedTask]);
     }
@@ -188,8 +188,8 @@ async fn no_pass_that_races_the_completion_of_its_task_outlives_it() {
 
 #[tokio::test]
 async fn a_task_that_is_revoked_while_it_gets_a_pass_for_another_server_is_dead_there_too() {
-    let house = BrokerFiles::new();
-    let broker = with_archive(&house).await;
+    let fixture = BrokerFiles::new();
+    let broker = with_archive(&fixture).await;
     let (caller, agent) = bot();
     let first = open_task(&broker, &["read_ledger"]).await.unwrap();
     let wanted = IssueAgain {
@@ -205,17 +205,17 @@ async fn a_task_that_is_revoked_while_it_gets_a_pass_for_another_server_is_dead_
     let (_, revoked) = tokio::join!(renewal, revoked);
     revoked.unwrap();
     assert_eq!(
-        codes(&house.verifier(&broker), &first),
+        codes(&fixture.verifier(&broker), &first),
         [ReasonCode::RevokedTask]
     );
-    let verifier = verifier_at(&house, &broker, ARCHIVE);
+    let verifier = verifier_at(&fixture, &broker, ARCHIVE);
     assert_eq!(verifier.revocation_count(), 1);
 }
 
 #[tokio::test]
 async fn no_pass_that_races_the_revocation_of_its_agent_leaves() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let subject = Subject::Agent("research-bot".parse().unwrap());
     let admin = admin();
     let revoked = broker.revocations.revoke(&admin, revoke(subject));
@@ -228,8 +228,8 @@ async fn no_pass_that_races_the_revocation_of_its_agent_leaves() {
 async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
     // The subject that is revoked at last, and the one whose reinstatement dated the pass ahead.
     for ahead in ["agent", "server"] {
-        let house = BrokerFiles::new();
-        let broker = house.furnished().await;
+        let fixture = BrokerFiles::new();
+        let broker = fixture.with_registrations().await;
         let agent = Subject::Agent("research-bot".parse().unwrap());
         let first = if ahead == "agent" {
             agent.clone()
@@ -250,13 +250,13 @@ async fn a_pass_dated_ahead_dies_with_the_next_revocation() {
             .await
             .unwrap();
         assert_eq!(
-            codes(&house.verifier(&broker), &issued),
+            codes(&fixture.verifier(&broker), &issued),
             [ReasonCode::RevokedAgent],
             "{ahead}"
         );
         broker.revocations.reinstate(&admin(), agent).await.unwrap();
         let next = open_task(&broker, &["read_ledger"]).await.unwrap();
-        assert_eq!(codes(&house.verifier(&broker), &next), [], "{ahead}");
+        assert_eq!(codes(&fixture.verifier(&broker), &next), [], "{ahead}");
     }
 }
 
@@ -272,8 +272,8 @@ fn operator(name: &str, role: Role) -> NewOperator {
 
 #[tokio::test]
 async fn an_operator_that_was_removed_and_made_again_is_listed_and_can_be_removed_at_once() {
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let issued_at = |token: &OperatorToken| token.expires_at.minus(Duration::from_secs(3600));
     let backup = "backup".parse().unwrap();
     let listed = |broker: &Broker| {
@@ -312,8 +312,8 @@ async fn an_operator_that_was_removed_and_made_again_is_listed_and_can_be_remove
 
 #[tokio::test]
 async fn a_second_token_of_an_operator_hides_nothing_of_the_first() {
-    let house = BrokerFiles::new();
-    let broker = house.open().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.open().await;
     let first = broker
         .operators
         .add_operator(&admin(), operator("backup", Role::Admin))
@@ -342,8 +342,8 @@ async fn a_second_token_of_an_operator_hides_nothing_of_the_first() {
 
 #[tokio::test]
 async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_longer() {
-    let house = BrokerFiles::new();
-    let broker = house.furnished().await;
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
     let (caller, agent) = bot();
     let long = OpenTask {
         ttl: Duration::from_secs(3600),
@@ -360,7 +360,7 @@ async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_long
     };
     broker.close().await.unwrap();
     drop(broker);
-    let broker = Broker::open(options, house.clock.clone())
+    let broker = Broker::open(options, fixture.clock.clone())
         .await
         .unwrap()
         .broker;
@@ -369,8 +369,8 @@ async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_long
         .revoke(&admin(), revoke(Subject::Agent(agent)))
         .await
         .unwrap();
-    let verifier = house.verifier(&broker);
-    house.clock.advance(Duration::from_secs(599));
-    house.tell(&broker, &verifier);
+    let verifier = fixture.verifier(&broker);
+    fixture.clock.advance(Duration::from_secs(599));
+    fixture.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedAgent]);
 }

@@ -65,13 +65,13 @@ fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
 
 #[test]
 fn the_seeds_are_good() {
-    let scene = AssertionTarget::new();
+    let setup = AssertionTarget::new();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
     let signed = |seed: &Value| jws(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
-    let believed: Vec<bool> = scene
+    let believed: Vec<bool> = setup
         .seeds
         .iter()
-        .map(|seed| scene.verify(&signed(seed)).is_ok())
+        .map(|seed| setup.verify(&signed(seed)).is_ok())
         .collect();
     assert_eq!(believed, [false, false, true, true]);
 }
@@ -83,39 +83,39 @@ fn an_assertion_is_accepted_only_when_the_agent_signed_the_right_claims() {
         "assertions",
         seeds,
         AssertionTarget::new(),
-        |scene: &mut AssertionTarget, input: &mut Input<'_>| {
-            let (header, claims) = input.jws_parts(&scene.seeds);
+        |setup: &mut AssertionTarget, input: &mut Input<'_>| {
+            let (header, claims) = input.jws_parts(&setup.seeds);
             let text = jws(HOLDER, &header, &claims);
-            let answer = scene.verify(&text);
+            let answer = setup.verify(&text);
             if let Ok(verified) = &answer {
                 let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
                 assert!(
-                    is_right(&read(&header), &read(&claims), scene.now.unix_seconds()),
+                    is_right(&read(&header), &read(&claims), setup.now.unix_seconds()),
                     "{}",
                     String::from_utf8_lossy(&claims)
                 );
                 assert_eq!(verified.agent.as_str(), "research-bot");
                 assert!(
-                    verified.expires_at > scene.now,
+                    verified.expires_at > setup.now,
                     "its `jti` would be forgotten while it is good"
                 );
             }
             assert!(
-                scene.verify(&jws(STRANGER, &header, &claims)).is_err(),
+                setup.verify(&jws(STRANGER, &header, &claims)).is_err(),
                 "somebody else's signature"
             );
             let changed = input.seed(&[text.as_bytes()]);
             let changed = String::from_utf8_lossy(&changed);
-            let again = scene.verify(&changed);
+            let again = setup.verify(&changed);
             assert!(changed == text || again.is_err(), "nobody signed {changed}");
             // Whatever the reason, outside it reads the same.
             let said =
                 |answer: &Result<_, AssertionError>| answer.as_ref().err().map(ToString::to_string);
-            if let (Some(one), Some(two)) = (said(&answer), said(&scene.verify(""))) {
+            if let (Some(one), Some(two)) = (said(&answer), said(&setup.verify(""))) {
                 assert_eq!(one, two);
             }
             assert!(
-                scene
+                setup
                     .verify(&String::from_utf8_lossy(input.rest()))
                     .is_err()
             );

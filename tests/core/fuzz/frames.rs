@@ -20,7 +20,7 @@ struct FrameTarget {
     issuer: Issuer,
     verifier: Verifier,
     seeds: Vec<Value>,
-    /// One that is revoked at every verifier of this scene, from its first snapshot on.
+    /// One that is revoked at every verifier of this setup, from its first snapshot on.
     revoked: PassToken,
 }
 
@@ -28,14 +28,14 @@ impl FrameTarget {
     fn new() -> Self {
         let issuer = Issuer::new();
         let text = std::fs::read_to_string(corpus::directory("tokens").join("plain")).unwrap();
-        let mut scene = Self {
+        let mut setup = Self {
             verifier: issuer.silent_verifier(),
             issuer,
             seeds: corpus::json("frames"),
             revoked: PassToken::from_text(text),
         };
-        scene.renew();
-        scene
+        setup.renew();
+        setup
     }
 
     /// A verifier that knows the first seed, which revokes the task of the pass.
@@ -89,10 +89,10 @@ fn the_seeds_are_good() {
     if corpus::is_to_be_written() {
         write_seeds();
     }
-    let mut scene = FrameTarget::new();
-    for seed in scene.seeds.clone() {
-        scene.renew();
-        assert!(scene.accepts(&scene.signed(&seed)), "{seed}");
+    let mut setup = FrameTarget::new();
+    for seed in setup.seeds.clone() {
+        setup.renew();
+        assert!(setup.accepts(&setup.signed(&seed)), "{seed}");
     }
 }
 
@@ -103,26 +103,26 @@ fn a_frame_is_taken_whole_or_not_at_all_and_never_takes_the_verifier_back() {
         "frames",
         seeds,
         FrameTarget::new(),
-        |scene: &mut FrameTarget, input: &mut Input<'_>| {
-            scene.renew();
-            let payload = input.json_seed(&scene.seeds);
+        |setup: &mut FrameTarget, input: &mut Input<'_>| {
+            setup.renew();
+            let payload = input.json_seed(&setup.seeds);
             let by_stranger = jws::sign(&key(STRANGER), Frame::TYP, None, &payload).unwrap();
-            assert!(!scene.accepts(&by_stranger), "nobody trusted signed it");
+            assert!(!setup.accepts(&by_stranger), "nobody trusted signed it");
             let wrong_type =
-                jws::sign(&scene.issuer.feed, "hallpass-keys+jwt", None, &payload).unwrap();
-            assert!(!scene.accepts(&wrong_type), "a document of another kind");
-            let text = scene.signed(&payload);
+                jws::sign(&setup.issuer.feed, "hallpass-keys+jwt", None, &payload).unwrap();
+            assert!(!setup.accepts(&wrong_type), "a document of another kind");
+            let text = setup.signed(&payload);
             let changed = input.seed(&[text.as_bytes()]);
             let changed = String::from_utf8_lossy(&changed);
             assert!(
-                changed == text || !scene.accepts(&changed),
+                changed == text || !setup.accepts(&changed),
                 "nobody signed {changed}"
             );
-            assert!(!scene.accepts(&String::from_utf8_lossy(input.rest())));
+            assert!(!setup.accepts(&String::from_utf8_lossy(input.rest())));
 
-            let before = scene.verifier.memory();
-            if scene.accepts(&text) {
-                let after = scene.verifier.memory();
+            let before = setup.verifier.memory();
+            if setup.accepts(&text) {
+                let after = setup.verifier.memory();
                 assert!(
                     (after.epoch, after.sequence) >= (before.epoch, before.sequence)
                         && after.signed_at >= before.signed_at
@@ -131,11 +131,11 @@ fn a_frame_is_taken_whole_or_not_at_all_and_never_takes_the_verifier_back() {
                 // A delta only adds.
                 let is_delta = payload.get("since").is_some_and(|since| !since.is_null());
                 assert!(
-                    !is_delta || scene.refused().is_some(),
+                    !is_delta || setup.refused().is_some(),
                     "a delta brought a revoked pass back: {payload}"
                 );
             }
-            assert_eq!(scene.verifier.server().as_str(), SERVER);
+            assert_eq!(setup.verifier.server().as_str(), SERVER);
         }
     );
 }

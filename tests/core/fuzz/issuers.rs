@@ -104,13 +104,13 @@ fn is_right(header: &Value, claims: &Value, now: u64) -> bool {
 
 #[test]
 fn the_seeds_are_good() {
-    let scene = IssuerTarget::new();
+    let setup = IssuerTarget::new();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
     let signed = |seed: &Value| jws(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
-    let believed: Vec<_> = scene
+    let believed: Vec<_> = setup
         .seeds
         .iter()
-        .map(|seed| scene.believed(&signed(seed)))
+        .map(|seed| setup.believed(&signed(seed)))
         .collect();
     assert_eq!(
         believed,
@@ -130,33 +130,33 @@ fn a_jwt_is_accepted_as_one_kind_and_only_when_the_issuer_signed_the_right_claim
         "issuers",
         seeds,
         IssuerTarget::new(),
-        |scene: &mut IssuerTarget, input: &mut Input<'_>| {
-            let (header, claims) = input.jws_parts(&scene.seeds);
+        |setup: &mut IssuerTarget, input: &mut Input<'_>| {
+            let (header, claims) = input.jws_parts(&setup.seeds);
             let text = jws(HOLDER, &header, &claims);
-            let believed = scene.believed(&text);
+            let believed = setup.believed(&text);
             assert!(believed.len() <= 1, "{believed:?}");
             if !believed.is_empty() {
                 let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
                 let claimed = String::from_utf8_lossy(&claims);
                 assert!(
-                    is_right(&read(&header), &read(&claims), scene.now.unix_seconds()),
+                    is_right(&read(&header), &read(&claims), setup.now.unix_seconds()),
                     "{claimed}"
                 );
                 let is_jag = read(&header)["typ"] == "oauth-id-jag+jwt";
                 assert_eq!(is_jag, believed == [Believed::IdJag], "{claimed}");
             }
             assert!(
-                scene.believed(&jws(STRANGER, &header, &claims)).is_empty(),
+                setup.believed(&jws(STRANGER, &header, &claims)).is_empty(),
                 "somebody else's signature"
             );
             let changed = input.seed(&[text.as_bytes()]);
             let changed = String::from_utf8_lossy(&changed);
             assert!(
-                changed == text || scene.believed(&changed).is_empty(),
+                changed == text || setup.believed(&changed).is_empty(),
                 "nobody signed {changed}"
             );
             assert!(
-                scene
+                setup
                     .believed(&String::from_utf8_lossy(input.rest()))
                     .is_empty()
             );
@@ -175,7 +175,7 @@ fn a_key_set_has_only_what_verifies() {
         "key_sets",
         sets.len(),
         IssuerTarget::new(),
-        |scene: &mut IssuerTarget, input: &mut Input<'_>| {
+        |setup: &mut IssuerTarget, input: &mut Input<'_>| {
             let set = input.json_seed(&sets);
             let Ok(keys) = KeySet::from_json(&set) else {
                 return;
@@ -185,7 +185,7 @@ fn a_key_set_has_only_what_verifies() {
             let jwt = jws(HOLDER, header, claims);
             let verified = ForeignJwt::read(&jwt)
                 .unwrap()
-                .verify((&scene.trusted, TrustedKind::Workload), &keys)
+                .verify((&setup.trusted, TrustedKind::Workload), &keys)
                 .is_ok();
             let x = &jwk(HOLDER, "one")["x"];
             let listed = set["keys"]

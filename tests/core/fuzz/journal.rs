@@ -133,20 +133,20 @@ fn a_journal_is_opened_with_the_records_that_were_written_or_not_at_all() {
         "journal",
         seeds,
         JournalTarget::new(),
-        |scene: &mut JournalTarget, input: &mut Input<'_>| {
+        |setup: &mut JournalTarget, input: &mut Input<'_>| {
             // Nobody can make a record of their own that continues the chain.
-            let bytes = input.seed(&scene.files);
+            let bytes = input.seed(&setup.files);
             let opened = Opened::of(&bytes);
             assert!(bytes.starts_with(&opened.left));
             if let Ok((_, records)) = opened.answer {
                 assert!(
-                    scene.records.starts_with(&records),
+                    setup.records.starts_with(&records),
                     "a record that nobody wrote"
                 );
             }
-            let mut entries = scene.entries.clone();
+            let mut entries = setup.entries.clone();
             let at = input.below(entries.len());
-            entries[at] = input.json_seed(&scene.entries);
+            entries[at] = input.json_seed(&setup.entries);
             if let Ok((recovery, records)) = Opened::of(&chained(&entries)).answer {
                 assert!(records.len() == entries.len() && recovery.torn.is_none());
             }

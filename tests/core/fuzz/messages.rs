@@ -84,7 +84,7 @@ impl MessageTarget {
     }
 }
 
-/// Whether the pass of the scene allows the message, said once more and simply.
+/// Whether the pass of the setup allows the message, said once more and simply.
 fn is_allowed(message: &Value) -> bool {
     let params = &message["params"];
     let names = |names: &[&str]| {
@@ -115,9 +115,9 @@ fn is_allowed(message: &Value) -> bool {
 
 #[test]
 fn the_seeds_are_good() {
-    let scene = MessageTarget::new();
+    let setup = MessageTarget::new();
     let reaches =
-        |name: &str, text: Vec<u8>| scene.forwarded(text).is_some().then(|| name.to_owned());
+        |name: &str, text: Vec<u8>| setup.forwarded(text).is_some().then(|| name.to_owned());
     let reached: Vec<String> = corpus::files("messages")
         .into_iter()
         .filter_map(|(name, text)| reaches(&name, text))
@@ -149,11 +149,11 @@ fn only_one_strict_message_that_the_pass_allows_reaches_the_server() {
         "messages",
         seeds,
         MessageTarget::new(),
-        |scene: &mut MessageTarget, input: &mut Input<'_>| {
-            let message = input.json_seed(&scene.seeds);
+        |setup: &mut MessageTarget, input: &mut Input<'_>| {
+            let message = input.json_seed(&setup.seeds);
             let text = serde_json::to_vec(&message).unwrap();
             for body in [text.clone(), input.seed(&[text]), input.rest().to_vec()] {
-                let Some(forwarded) = scene.forwarded(body.clone()) else {
+                let Some(forwarded) = setup.forwarded(body.clone()) else {
                     continue;
                 };
                 // What the server reads is what was judged: no member twice, nothing after the value.

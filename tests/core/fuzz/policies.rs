@@ -134,22 +134,22 @@ fn a_policy_of_any_text_is_refused_with_a_place_or_decides() {
         "policies",
         seeds,
         PolicyTarget::new(),
-        |scene: &mut PolicyTarget, input: &mut Input<'_>| {
-            let mut grants = input.seed(&scene.grants);
-            let mut guardrails = scene.guardrails[0].clone();
+        |setup: &mut PolicyTarget, input: &mut Input<'_>| {
+            let mut grants = input.seed(&setup.grants);
+            let mut guardrails = setup.guardrails[0].clone();
             if input.one_in(2) {
-                (grants, guardrails) = (scene.grants[0].clone(), input.seed(&scene.guardrails));
+                (grants, guardrails) = (setup.grants[0].clone(), input.seed(&setup.guardrails));
             }
-            match PolicySet::from_files(files(&grants, &guardrails), &scene.catalogue) {
+            match PolicySet::from_files(files(&grants, &guardrails), &setup.catalogue) {
                 Ok((set, _)) => {
                     assert!(
-                        set.check(&scene.catalogue).0.is_empty(),
+                        set.check(&setup.catalogue).0.is_empty(),
                         "what loads is right"
                     );
-                    for question in &scene.questions {
-                        let decision = set.decide(question, &scene.catalogue);
+                    for question in &setup.questions {
+                        let decision = set.decide(question, &setup.catalogue);
                         gives_no_more(&decision, question);
-                        assert_eq!(decision, set.decide(question, &scene.catalogue));
+                        assert_eq!(decision, set.decide(question, &setup.catalogue));
                         if let Decision::Refused(reasons) = &decision {
                             assert!(!reasons.is_empty());
                         }
@@ -168,17 +168,17 @@ fn a_policy_of_any_text_is_refused_with_a_place_or_decides() {
 
 #[test]
 fn the_seeds_are_good() {
-    let scene = PolicyTarget::new();
+    let setup = PolicyTarget::new();
     let (set, warnings) = PolicySet::from_files(
-        files(&scene.grants[0], &scene.guardrails[0]),
-        &scene.catalogue,
+        files(&setup.grants[0], &setup.guardrails[0]),
+        &setup.catalogue,
     )
     .unwrap();
     assert_eq!(warnings, []);
-    let decisions = scene
+    let decisions = setup
         .questions
         .iter()
-        .map(|question| set.decide(question, &scene.catalogue));
+        .map(|question| set.decide(question, &setup.catalogue));
     let granted: Vec<bool> = decisions
         .map(|decision| matches!(decision, Decision::Granted(_)))
         .collect();

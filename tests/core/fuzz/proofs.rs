@@ -94,14 +94,14 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// RFC 9449 once more, by whoever reads the test: what a proof that was taken says.
-fn is_right(scene: &ProofTarget, header: &[u8], claims: &[u8]) -> bool {
+fn is_right(setup: &ProofTarget, header: &[u8], claims: &[u8]) -> bool {
     let (Ok(header), Ok(claims)) = (
         serde_json::from_slice::<Value>(header),
         serde_json::from_slice::<Value>(claims),
     ) else {
         return false;
     };
-    let now = scene.issuer.now().unix_seconds() as f64;
+    let now = setup.issuer.now().unix_seconds() as f64;
     let own = serde_json::to_value(key(HOLDER).public().to_jwk()).unwrap();
     let jwk = &header["jwk"];
     let is_own = ["kty", "crv", "x"]
@@ -122,7 +122,7 @@ fn is_right(scene: &ProofTarget, header: &[u8], claims: &[u8]) -> bool {
         && jwk.get("d").is_none()
         && claims["htm"] == "POST"
         && url == SERVER
-        && claims["ath"] == encode(Digest::of(scene.token.expose().as_bytes()).as_bytes())
+        && claims["ath"] == encode(Digest::of(setup.token.expose().as_bytes()).as_bytes())
         && claims["iat"]
             .as_f64()
             .is_some_and(|iat| iat >= now - 60.0 && iat < now + 5.001)
@@ -133,12 +133,12 @@ fn is_right(scene: &ProofTarget, header: &[u8], claims: &[u8]) -> bool {
 
 #[test]
 fn the_seeds_are_good() {
-    let mut scene = ProofTarget::new();
+    let mut setup = ProofTarget::new();
     let bytes = |value: &Value| serde_json::to_vec(value).unwrap();
     let signed = |seed: &Value| jws(HOLDER, &bytes(&seed["header"]), &bytes(&seed["claims"]));
-    let proofs: Vec<String> = scene.seeds.iter().map(signed).collect();
+    let proofs: Vec<String> = setup.seeds.iter().map(signed).collect();
     for ((name, _), proof) in corpus::files("proofs").iter().zip(&proofs) {
-        assert_eq!(scene.takes(proof), !name.starts_with("bad_"), "{name}");
+        assert_eq!(setup.takes(proof), !name.starts_with("bad_"), "{name}");
     }
 }
 
@@ -149,25 +149,25 @@ fn a_proof_is_taken_once_and_only_when_its_holder_signed_what_the_rfc_asks_for()
         "proofs",
         seeds,
         ProofTarget::new(),
-        |scene: &mut ProofTarget, input: &mut Input<'_>| {
-            let (header, claims) = input.jws_parts(&scene.seeds);
+        |setup: &mut ProofTarget, input: &mut Input<'_>| {
+            let (header, claims) = input.jws_parts(&setup.seeds);
             let proof = jws(HOLDER, &header, &claims);
-            if scene.takes(&proof) {
+            if setup.takes(&proof) {
                 let header = String::from_utf8_lossy(&header);
                 assert!(
-                    is_right(scene, header.as_bytes(), &claims),
+                    is_right(setup, header.as_bytes(), &claims),
                     "{header}.{}",
                     String::from_utf8_lossy(&claims)
                 );
             }
             assert!(
-                !scene.takes(&jws(STRANGER, &header, &claims)),
+                !setup.takes(&jws(STRANGER, &header, &claims)),
                 "somebody else's signature"
             );
             // Texts: one that is right, changed anywhere, is another or refused.
-            let now = scene.issuer.now();
+            let now = setup.issuer.now();
             let content = ProofContent {
-                token: scene.token.expose(),
+                token: setup.token.expose(),
                 method: "POST",
                 url: SERVER,
                 now,
@@ -177,9 +177,9 @@ fn a_proof_is_taken_once_and_only_when_its_holder_signed_what_the_rfc_asks_for()
             let right = sign_proof(&key(HOLDER), &content).unwrap();
             let changed = input.seed(&[right.as_bytes()]);
             let changed = String::from_utf8_lossy(&changed).into_owned();
-            let taken = scene.takes(&changed);
+            let taken = setup.takes(&changed);
             assert_eq!(taken, changed == right, "{changed}");
-            assert!(!scene.takes(&String::from_utf8_lossy(input.rest())));
+            assert!(!setup.takes(&String::from_utf8_lossy(input.rest())));
         }
     );
 }

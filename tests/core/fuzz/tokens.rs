@@ -113,14 +113,14 @@ fn unsigned_bytes_are_never_accepted() {
         "token_bytes",
         seeds,
         TokenTarget::new(),
-        |scene: &mut TokenTarget, input: &mut Input<'_>| {
-            let text = input.seed(&scene.seeds);
-            scene.is_a_seed_or_refused(&String::from_utf8_lossy(&text));
+        |setup: &mut TokenTarget, input: &mut Input<'_>| {
+            let text = input.seed(&setup.seeds);
+            setup.is_a_seed_or_refused(&String::from_utf8_lossy(&text));
             // The same below the base64, and bytes out of nowhere.
-            let token = scene.tokens[input.below(scene.tokens.len())].clone();
+            let token = setup.tokens[input.below(setup.tokens.len())].clone();
             let changed = input.seed(&[raw::bytes(&token)]);
-            scene.is_a_seed_or_refused(raw::token(changed).expose());
-            scene.is_a_seed_or_refused(raw::token(input.rest()).expose());
+            setup.is_a_seed_or_refused(raw::token(changed).expose());
+            setup.is_a_seed_or_refused(raw::token(input.rest()).expose());
         }
     );
 }
@@ -132,26 +132,26 @@ fn a_token_of_any_content_allows_what_its_block_0_names_and_nothing_else() {
         "token_content",
         seeds,
         TokenTarget::new(),
-        |scene: &mut TokenTarget, input: &mut Input<'_>| {
-            let token = scene.tokens[input.below(scene.tokens.len())].clone();
+        |setup: &mut TokenTarget, input: &mut Input<'_>| {
+            let token = setup.tokens[input.below(setup.tokens.len())].clone();
             let mut parts = forge::parts(&token);
             let at = input.below(parts.len());
             parts[at].data = input.seed(&[parts[at].data.clone()]);
-            let Some(pass) = scene.is_bounded(&forge::token(&parts)) else {
+            let Some(pass) = setup.is_bounded(&forge::token(&parts)) else {
                 return;
             };
-            for question in &scene.questions {
-                let answer = question.ask(&pass, scene.issued);
+            for question in &setup.questions {
+                let answer = question.ask(&pass, setup.issued);
                 assert_eq!(
                     answer,
-                    question.ask(&pass, scene.issued),
+                    question.ask(&pass, setup.issued),
                     "the same question, another answer"
                 );
                 if answer == Evaluation::Allowed {
                     assert!(
                         pass.claims().audience.contains(&question.server) && names(&pass, question)
                     );
-                    let time = scene
+                    let time = setup
                         .issued
                         .plus(std::time::Duration::from_secs(question.after));
                     assert!(time < pass.claims().expires_at);
@@ -168,12 +168,12 @@ fn no_block_that_a_holder_appends_allows_anything() {
         "appended_blocks",
         seeds,
         TokenTarget::new(),
-        |scene: &mut TokenTarget, input: &mut Input<'_>| {
-            let mut parts = forge::parts(&scene.tokens[input.below(scene.tokens.len())]);
-            let Some(shorter) = scene.is_bounded(&forge::token(&parts)) else {
+        |setup: &mut TokenTarget, input: &mut Input<'_>| {
+            let mut parts = forge::parts(&setup.tokens[input.below(setup.tokens.len())]);
+            let Some(shorter) = setup.is_bounded(&forge::token(&parts)) else {
                 return;
             };
-            let others: Vec<Vec<u8>> = scene
+            let others: Vec<Vec<u8>> = setup
                 .tokens
                 .iter()
                 .flat_map(|token| forge::parts(token).into_iter().skip(1))
@@ -192,7 +192,7 @@ fn no_block_that_a_holder_appends_allows_anything() {
                 };
                 parts.push(Part { data, signer });
             }
-            let Some(longer) = scene.is_bounded(&forge::token(&parts)) else {
+            let Some(longer) = setup.is_bounded(&forge::token(&parts)) else {
                 return;
             };
             assert_eq!(longer.claims(), shorter.claims());
@@ -211,11 +211,11 @@ fn no_block_that_a_holder_appends_allows_anything() {
                     "somebody else than its holder handed the pass on"
                 );
             }
-            for ((now, before), question) in scene
+            for ((now, before), question) in setup
                 .answers(&longer)
                 .into_iter()
-                .zip(scene.answers(&shorter))
-                .zip(&scene.questions)
+                .zip(setup.answers(&shorter))
+                .zip(&setup.questions)
             {
                 assert!(
                     before || !now,
@@ -232,21 +232,21 @@ fn the_seeds_are_good() {
     if corpus::is_to_be_written() {
         write_seeds();
     }
-    let scene = TokenTarget::new();
-    for token in &scene.tokens {
-        let pass = scene.is_bounded(token).unwrap();
+    let setup = TokenTarget::new();
+    for token in &setup.tokens {
+        let pass = setup.is_bounded(token).unwrap();
         assert!(
-            scene.answers(&pass).contains(&true),
+            setup.answers(&pass).contains(&true),
             "{:?}",
-            scene.answers(&pass)
+            setup.answers(&pass)
         );
         // Signing their blocks anew changes nothing but the signatures.
-        let forged = scene
+        let forged = setup
             .is_bounded(&forge::token(&forge::parts(token)))
             .unwrap();
         assert_eq!(
-            (pass.claims(), scene.answers(&pass)),
-            (forged.claims(), scene.answers(&forged))
+            (pass.claims(), setup.answers(&pass)),
+            (forged.claims(), setup.answers(&forged))
         );
     }
 }

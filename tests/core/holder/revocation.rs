@@ -9,125 +9,125 @@ use support::{
 
 #[test]
 fn revoking_a_middle_hop_ends_what_is_below_it_and_no_sibling() {
-    let scene = Holders::new();
-    let pass = scene.pass();
+    let setup = Holders::new();
+    let pass = setup.pass();
     let researcher = hand(
         &pass,
-        &scene.planner,
-        &to("researcher", holder(&scene.researcher), 1),
+        &setup.planner,
+        &to("researcher", holder(&setup.researcher), 1),
     );
     let below = hand(
         &researcher.token,
-        &scene.researcher,
-        &to("helper", holder(&scene.helper), 0),
+        &setup.researcher,
+        &to("helper", holder(&setup.helper), 0),
     );
     let sibling = hand(
         &pass,
-        &scene.planner,
-        &to("sibling", holder(&scene.helper), 0),
+        &setup.planner,
+        &to("sibling", holder(&setup.helper), 0),
     );
-    scene.revoke(Subjects::token(&researcher.blocks[1]), false);
+    setup.revoke(Subjects::token(&researcher.blocks[1]), false);
     assert_eq!(
-        code(scene.read_as(&scene.researcher, &researcher.token)),
+        code(setup.read_as(&setup.researcher, &researcher.token)),
         ReasonCode::RevokedToken
     );
     assert_eq!(
-        code(scene.read_as(&scene.helper, &below.token)),
+        code(setup.read_as(&setup.helper, &below.token)),
         ReasonCode::RevokedToken
     );
-    scene.read_as(&scene.helper, &sibling.token).unwrap();
-    scene.read_as(&scene.planner, &pass).unwrap();
+    setup.read_as(&setup.helper, &sibling.token).unwrap();
+    setup.read_as(&setup.planner, &pass).unwrap();
     // What the dead delegate makes anew from what it was given is dead too.
     let again = hand(
         &researcher.token,
-        &scene.researcher,
-        &to("again", holder(&scene.helper), 0),
+        &setup.researcher,
+        &to("again", holder(&setup.helper), 0),
     );
     assert_eq!(
-        code(scene.read_as(&scene.helper, &again.token)),
+        code(setup.read_as(&setup.helper, &again.token)),
         ReasonCode::RevokedToken
     );
 }
 
 #[test]
 fn revoking_the_leaf_ends_it_alone() {
-    let scene = Holders::new();
+    let setup = Holders::new();
     let researcher = hand(
-        &scene.pass(),
-        &scene.planner,
-        &to("researcher", holder(&scene.researcher), 1),
+        &setup.pass(),
+        &setup.planner,
+        &to("researcher", holder(&setup.researcher), 1),
     );
     let below = hand(
         &researcher.token,
-        &scene.researcher,
-        &to("helper", holder(&scene.helper), 0),
+        &setup.researcher,
+        &to("helper", holder(&setup.helper), 0),
     );
-    scene.revoke(Subjects::token(&below.blocks[2]), false);
+    setup.revoke(Subjects::token(&below.blocks[2]), false);
     assert_eq!(
-        code(scene.read_as(&scene.helper, &below.token)),
+        code(setup.read_as(&setup.helper, &below.token)),
         ReasonCode::RevokedToken
     );
-    scene.read_as(&scene.researcher, &researcher.token).unwrap();
+    setup.read_as(&setup.researcher, &researcher.token).unwrap();
 }
 
 #[test]
 fn a_revoked_agents_key_ends_the_passes_that_it_was_handed() {
-    let scene = Holders::new();
-    let pass = scene.pass();
+    let setup = Holders::new();
+    let pass = setup.pass();
     let researcher = hand(
         &pass,
-        &scene.planner,
-        &to("any-name", holder(&scene.researcher), 1),
+        &setup.planner,
+        &to("any-name", holder(&setup.researcher), 1),
     );
     let below = hand(
         &researcher.token,
-        &scene.researcher,
-        &to("helper", holder(&scene.helper), 0),
+        &setup.researcher,
+        &to("helper", holder(&setup.helper), 0),
     );
-    scene.revoke(Subjects::holder(&holder(&scene.researcher)), true);
+    setup.revoke(Subjects::holder(&holder(&setup.researcher)), true);
     for (key, token) in [
-        (&scene.researcher, &researcher.token),
-        (&scene.helper, &below.token),
+        (&setup.researcher, &researcher.token),
+        (&setup.helper, &below.token),
     ] {
-        assert_eq!(code(scene.read_as(key, token)), ReasonCode::RevokedAgent);
+        assert_eq!(code(setup.read_as(key, token)), ReasonCode::RevokedAgent);
     }
-    scene.read_as(&scene.planner, &pass).unwrap();
+    setup.read_as(&setup.planner, &pass).unwrap();
 }
 
 #[test]
 fn a_suspended_agents_key_holds_no_pass_whenever_that_was_issued_until_it_is_reinstated() {
-    let scene = Holders::new();
+    let setup = Holders::new();
     let suspended = |keys: Vec<hallpass_core::base::digest::SubjectDigest>| {
-        let mut frame = scene.issuer.frame();
+        let mut frame = setup.issuer.frame();
         frame.suspended_holders = Some(keys);
-        scene.issuer.tell(&scene.verifier, frame);
+        setup.issuer.tell(&setup.verifier, frame);
     };
-    suspended(vec![Subjects::holder(&holder(&scene.researcher))]);
-    scene.after(2);
-    let pass = scene.pass();
+    suspended(vec![Subjects::holder(&holder(&setup.researcher))]);
+    setup.after(2);
+    let pass = setup.pass();
     let handed = hand(
         &pass,
-        &scene.planner,
-        &to("any-name", holder(&scene.researcher), 1),
+        &setup.planner,
+        &to("any-name", holder(&setup.researcher), 1),
     );
     let below = hand(
         &handed.token,
-        &scene.researcher,
-        &to("helper", holder(&scene.helper), 0),
+        &setup.researcher,
+        &to("helper", holder(&setup.helper), 0),
     );
     for (key, token) in [
-        (&scene.researcher, &handed.token),
-        (&scene.helper, &below.token),
+        (&setup.researcher, &handed.token),
+        (&setup.helper, &below.token),
     ] {
-        assert_eq!(code(scene.read_as(key, token)), ReasonCode::RevokedAgent);
+        assert_eq!(code(setup.read_as(key, token)), ReasonCode::RevokedAgent);
     }
-    scene.read_as(&scene.planner, &pass).unwrap();
+    setup.read_as(&setup.planner, &pass).unwrap();
     // A frame that says nothing of it changes nothing; one that names nobody ends it.
-    scene.after(1);
+    setup.after(1);
     assert_eq!(
-        code(scene.read_as(&scene.researcher, &handed.token)),
+        code(setup.read_as(&setup.researcher, &handed.token)),
         ReasonCode::RevokedAgent
     );
     suspended(Vec::new());
-    scene.read_as(&scene.researcher, &handed.token).unwrap();
+    setup.read_as(&setup.researcher, &handed.token).unwrap();
 }

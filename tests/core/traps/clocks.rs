@@ -70,131 +70,131 @@ fn minutes(count: u64) -> Duration {
 
 #[test]
 fn a_clock_set_back_revives_nothing() {
-    let scene = HeardVerifier::new();
-    let start = scene.issuer.now();
+    let setup = HeardVerifier::new();
+    let start = setup.issuer.now();
     for _ in 0..6 {
-        scene.issuer.clock.advance(Duration::from_secs(55));
-        scene.hear();
+        setup.issuer.clock.advance(Duration::from_secs(55));
+        setup.hear();
     }
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::Expired));
-    scene.issuer.clock.set(start);
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::Expired));
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::Expired));
+    setup.issuer.clock.set(start);
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::Expired));
     // Nor does it make old word young: the monotonic clock goes on.
-    scene.issuer.clock.advance(Duration::from_secs(61));
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::FeedStale));
+    setup.issuer.clock.advance(Duration::from_secs(61));
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::FeedStale));
 }
 
 #[test]
 fn a_clock_set_forward_refuses_until_it_is_corrected_and_forgets_nothing() {
-    let scene = HeardVerifier::new();
-    let other = scene
+    let setup = HeardVerifier::new();
+    let other = setup
         .issuer
         .mint_content(&hallpass_core::token::PassContent {
             agent: "other-bot".parse().unwrap(),
-            ..scene
+            ..setup
                 .issuer
                 .content(vec![rights(json!({"tools": ["read_ledger"]}))])
         });
-    scene.revoke_agent(None);
-    let heartbeat = scene.heartbeat();
-    scene
+    setup.revoke_agent(None);
+    let heartbeat = setup.heartbeat();
+    setup
         .issuer
         .clock
-        .set(scene.issuer.now().plus(minutes(60 * 24)));
-    assert_eq!(scene.read(&other), Some(ReasonCode::FeedStale));
+        .set(setup.issuer.now().plus(minutes(60 * 24)));
+    assert_eq!(setup.read(&other), Some(ReasonCode::FeedStale));
     // Word comes while the clock is wrong.
-    scene.issuer.tell(&scene.verifier, heartbeat);
-    assert_eq!(scene.read(&other), Some(ReasonCode::FeedStale));
-    scene
+    setup.issuer.tell(&setup.verifier, heartbeat);
+    assert_eq!(setup.read(&other), Some(ReasonCode::FeedStale));
+    setup
         .issuer
         .clock
         .set("2026-11-22T10:00:01Z".parse().unwrap());
-    assert_eq!(scene.read(&other), None);
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::RevokedAgent));
+    assert_eq!(setup.read(&other), None);
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::RevokedAgent));
 }
 
 #[test]
 fn a_revocation_is_remembered_until_what_it_ends_has_ended() {
-    let scene = HeardVerifier::new();
-    scene.revoke_agent(None);
-    scene.issuer.clock.advance(Duration::from_secs(50));
-    scene.issuer.tell(&scene.verifier, scene.heartbeat());
-    assert_eq!(scene.verifier.revocation_count(), 1);
+    let setup = HeardVerifier::new();
+    setup.revoke_agent(None);
+    setup.issuer.clock.advance(Duration::from_secs(50));
+    setup.issuer.tell(&setup.verifier, setup.heartbeat());
+    assert_eq!(setup.verifier.revocation_count(), 1);
     for _ in 0..20 {
-        scene.issuer.clock.advance(Duration::from_secs(50));
-        scene.issuer.tell(&scene.verifier, scene.heartbeat());
+        setup.issuer.clock.advance(Duration::from_secs(50));
+        setup.issuer.tell(&setup.verifier, setup.heartbeat());
     }
-    assert_eq!(scene.verifier.revocation_count(), 0);
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::Expired));
+    assert_eq!(setup.verifier.revocation_count(), 0);
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::Expired));
 }
 
 #[test]
 fn the_same_word_again_is_no_news() {
-    let scene = HeardVerifier::new();
-    let frame = scene.issuer.frame().sign(&scene.issuer.feed).unwrap();
-    scene.verifier.accept_frame(&frame).unwrap();
-    let start = scene.issuer.now();
+    let setup = HeardVerifier::new();
+    let frame = setup.issuer.frame().sign(&setup.issuer.feed).unwrap();
+    setup.verifier.accept_frame(&frame).unwrap();
+    let start = setup.issuer.now();
     for _ in 0..3 {
-        scene.issuer.clock.advance(Duration::from_secs(25));
-        scene.issuer.clock.set(start);
-        scene.verifier.accept_frame(&frame).unwrap();
+        setup.issuer.clock.advance(Duration::from_secs(25));
+        setup.issuer.clock.set(start);
+        setup.verifier.accept_frame(&frame).unwrap();
     }
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::FeedStale));
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::FeedStale));
 }
 
 #[test]
 fn a_pass_minted_after_a_revocation_lives_and_one_of_the_same_second_does_not() {
-    let scene = HeardVerifier::new();
-    scene.issuer.clock.advance(Duration::from_millis(10_400));
-    let cut_off = scene.issuer.now();
-    scene.issuer.clock.advance(Duration::from_millis(300));
-    let same_second = scene
+    let setup = HeardVerifier::new();
+    setup.issuer.clock.advance(Duration::from_millis(10_400));
+    let cut_off = setup.issuer.now();
+    setup.issuer.clock.advance(Duration::from_millis(300));
+    let same_second = setup
         .issuer
         .mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
-    scene.revoke_agent(Some(cut_off));
-    assert_eq!(scene.read(&scene.pass), Some(ReasonCode::RevokedAgent));
-    assert_eq!(scene.read(&same_second), Some(ReasonCode::RevokedAgent));
-    scene.issuer.clock.advance(Duration::from_millis(300));
-    let later = scene
+    setup.revoke_agent(Some(cut_off));
+    assert_eq!(setup.read(&setup.pass), Some(ReasonCode::RevokedAgent));
+    assert_eq!(setup.read(&same_second), Some(ReasonCode::RevokedAgent));
+    setup.issuer.clock.advance(Duration::from_millis(300));
+    let later = setup
         .issuer
         .mint(vec![rights(json!({"tools": ["read_ledger"]}))]);
-    assert_eq!(scene.read(&later), None);
+    assert_eq!(setup.read(&later), None);
     // The wider of two revocations holds, in whatever order they come.
-    scene.revoke_agent(None);
-    scene.issuer.tell(&scene.verifier, scene.heartbeat());
-    assert_eq!(scene.read(&later), Some(ReasonCode::RevokedAgent));
+    setup.revoke_agent(None);
+    setup.issuer.tell(&setup.verifier, setup.heartbeat());
+    assert_eq!(setup.read(&later), Some(ReasonCode::RevokedAgent));
 }
 
 #[test]
 fn a_restarted_verifier_refuses_until_a_frame_arrives_and_accepts_no_older_one() {
-    let scene = HeardVerifier::new();
-    let old = scene.issuer.frame().sign(&scene.issuer.feed).unwrap();
-    scene.issuer.clock.advance(Duration::from_secs(1));
-    scene.revoke_agent(None);
+    let setup = HeardVerifier::new();
+    let old = setup.issuer.frame().sign(&setup.issuer.feed).unwrap();
+    setup.issuer.clock.advance(Duration::from_secs(1));
+    setup.revoke_agent(None);
     let restarted = Verifier::builder(
-        scene.verifier.issuer().clone(),
-        scene.issuer.feed.public().thumbprint(),
+        setup.verifier.issuer().clone(),
+        setup.issuer.feed.public().thumbprint(),
         manifest(),
     )
-    .clock(scene.issuer.clock.clone())
-    .memory(scene.verifier.memory())
+    .clock(setup.issuer.clock.clone())
+    .memory(setup.verifier.memory())
     .build();
     assert_eq!(
-        code(&restarted, &scene.pass, "read_ledger", &json!({})),
+        code(&restarted, &setup.pass, "read_ledger", &json!({})),
         Some(ReasonCode::FeedStale)
     );
     assert!(matches!(
         restarted.accept_frame(&old),
         Err(FrameError::Older { .. })
     ));
-    let delta = scene.heartbeat().sign(&scene.issuer.feed).unwrap();
+    let delta = setup.heartbeat().sign(&setup.issuer.feed).unwrap();
     assert!(matches!(
         restarted.accept_frame(&delta),
         Err(FrameError::Gap { .. })
     ));
-    scene.issuer.tell(&restarted, scene.issuer.frame());
+    setup.issuer.tell(&restarted, setup.issuer.frame());
     assert_eq!(
-        code(&restarted, &scene.pass, "read_ledger", &json!({})),
+        code(&restarted, &setup.pass, "read_ledger", &json!({})),
         None,
         "a snapshot replaces all"
     );
@@ -202,16 +202,16 @@ fn a_restarted_verifier_refuses_until_a_frame_arrives_and_accepts_no_older_one()
 
 #[test]
 fn a_frame_that_is_not_for_us_changes_nothing() {
-    let scene = HeardVerifier::new();
-    let before = scene.verifier.memory();
+    let setup = HeardVerifier::new();
+    let before = setup.verifier.memory();
     let refused = |change: fn(&mut Frame), expected: FrameError| {
-        let mut frame = scene.issuer.frame();
+        let mut frame = setup.issuer.frame();
         frame.keys = Some(Vec::new());
         change(&mut frame);
         assert_eq!(
-            scene
+            setup
                 .verifier
-                .accept_frame(&frame.sign(&scene.issuer.feed).unwrap()),
+                .accept_frame(&frame.sign(&setup.issuer.feed).unwrap()),
             Err(expected)
         );
     };
@@ -231,57 +231,57 @@ fn a_frame_that_is_not_for_us_changes_nothing() {
         },
         FrameError::Address,
     );
-    let mut frame = scene.issuer.frame();
+    let mut frame = setup.issuer.frame();
     frame.at = frame.at.minus(Duration::from_millis(1));
-    let older = frame.sign(&scene.issuer.feed).unwrap();
+    let older = frame.sign(&setup.issuer.feed).unwrap();
     assert!(matches!(
-        scene.verifier.accept_frame(&older),
+        setup.verifier.accept_frame(&older),
         Err(FrameError::Older { .. })
     ));
-    let foreign = scene
+    let foreign = setup
         .issuer
         .frame()
         .sign(&hallpass_core::base::key::PrivateKey::from_seed(&[8; 32]))
         .unwrap();
     assert_eq!(
-        scene.verifier.accept_frame(&foreign),
+        setup.verifier.accept_frame(&foreign),
         Err(FrameError::Signature)
     );
     let gap = Frame {
         since: Some(1_000),
         sequence: 1_001,
-        ..scene.issuer.frame()
+        ..setup.issuer.frame()
     };
-    let gap = gap.sign(&scene.issuer.feed).unwrap();
+    let gap = gap.sign(&setup.issuer.feed).unwrap();
     assert!(matches!(
-        scene.verifier.accept_frame(&gap),
+        setup.verifier.accept_frame(&gap),
         Err(FrameError::Gap { .. })
     ));
-    assert_eq!(scene.verifier.memory(), before);
-    assert_eq!(scene.read(&scene.pass), None);
+    assert_eq!(setup.verifier.memory(), before);
+    assert_eq!(setup.read(&setup.pass), None);
 }
 
 #[test]
 fn a_narrowing_in_time_that_others_wrote_ends_all_use() {
-    let scene = HeardVerifier::new();
+    let setup = HeardVerifier::new();
     for code in [
         "check if time($t), $t <= 2026-11-22T10:00:30Z;",
         "check if time($now), $now < 2026-11-22T10:00:31Z, $now > 2026-11-22T09:00:00Z;",
         "check all time($t), {2026-11-22T10:00:00Z, 2026-11-22T10:00:30Z}.contains($t);",
     ] {
-        let token = raw::append(&scene.pass, &scene.issuer.root.public(), code);
+        let token = raw::append(&setup.pass, &setup.issuer.root.public(), code);
         // The same keys, and a clock of its own.
-        let scene = HeardVerifier::new();
-        let pass = scene.verifier.verify(token.expose()).unwrap();
-        assert!(scene.verifier.admit(&pass).is_ok(), "{code}");
-        scene.issuer.clock.advance(Duration::from_secs(30));
-        assert!(scene.verifier.admit(&pass).is_ok(), "{code}");
-        scene.issuer.clock.advance(Duration::from_secs(1));
+        let setup = HeardVerifier::new();
+        let pass = setup.verifier.verify(token.expose()).unwrap();
+        assert!(setup.verifier.admit(&pass).is_ok(), "{code}");
+        setup.issuer.clock.advance(Duration::from_secs(30));
+        assert!(setup.verifier.admit(&pass).is_ok(), "{code}");
+        setup.issuer.clock.advance(Duration::from_secs(1));
         assert_eq!(
-            scene.verifier.admit(&pass).unwrap_err().codes(),
+            setup.verifier.admit(&pass).unwrap_err().codes(),
             [ReasonCode::Expired],
             "{code}"
         );
-        assert!(scene.read(&token).is_some(), "{code}");
+        assert!(setup.read(&token).is_some(), "{code}");
     }
 }

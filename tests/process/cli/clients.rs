@@ -7,7 +7,7 @@ use support::workspace::Workspace;
 #[test]
 fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let rights = ["--server", "ledger", "--tool", "read_*"];
     let added = home.json(
         &[
@@ -164,7 +164,7 @@ fn a_client_gets_a_secret_rotates_it_and_keeps_its_default_rights() {
 #[test]
 fn a_server_that_cannot_verify_passes_gets_a_secret() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let made = home.json(&["server", "secret", "add", "ledger"]);
     let secret = made["client_secret"].as_str().unwrap();
     assert_eq!(
@@ -204,7 +204,7 @@ fn a_server_that_cannot_verify_passes_gets_a_secret() {
 #[test]
 fn a_task_can_be_opened_for_a_stock_client() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let opened = home.pass_with(&["--credentials"]);
     assert_eq!(opened["client_id"], opened["task_id"]);
     assert!(opened.get("token").is_none() && opened["client_secret"].as_str().unwrap().len() == 43);

@@ -15,7 +15,7 @@ fn bound(home: &Workspace, more: &[&str]) -> Value {
 #[test]
 fn a_bound_pass_is_handed_on_used_with_the_delegates_key_and_explained() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let pass = bound(&home, &["--max-delegations", "1"]);
     assert_eq!(text(&pass, "/token_type"), "DPoP");
     let public = home.json(&["agent", "key", "summariser", "--key-out", "summariser.key"]);
@@ -144,7 +144,7 @@ fn a_bound_pass_is_handed_on_used_with_the_delegates_key_and_explained() {
 #[test]
 fn what_cannot_be_handed_on_says_why_and_what_to_do() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let (pass, plain) = (bound(&home, &[]), home.pass());
     let public = home.json(&["agent", "key", "helper", "--key-out", "helper.key"]);
     home.write("helper.jwk", &public.to_string());
@@ -216,7 +216,7 @@ fn what_cannot_be_handed_on_says_why_and_what_to_do() {
 #[test]
 fn only_what_the_broker_signed_is_handed_on_and_a_saved_key_document_needs_no_network() {
     let mut home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let pass = bound(&home, &["--max-delegations", "1"]);
     let token = text(&pass, "/token");
     let public = home.json(&["agent", "key", "helper", "--key-out", "helper.key"]);
@@ -299,7 +299,7 @@ fn get(url: &str, path: &str) -> String {
 #[test]
 fn a_proof_is_signed_for_one_request_and_names_the_call_when_told() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let pass = bound(&home, &[]);
     let prove = [
         "token",
@@ -347,7 +347,7 @@ fn a_proof_is_signed_for_one_request_and_names_the_call_when_told() {
 #[test]
 fn a_grant_that_requires_proof_is_written_by_a_flag_and_refuses_a_bearer() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     home.ok(&[
         "policy",
         "grant",

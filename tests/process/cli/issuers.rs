@@ -19,7 +19,7 @@ async fn what_the_settings_trust_opens_tasks_for_people_and_workloads() {
     );
     tokio::task::block_in_place(|| {
         home.start();
-        home.furnish();
+        home.register_all();
         home.ok(&[
             "agent",
             "add",

@@ -7,7 +7,7 @@ use support::workspace::{Workspace, text};
 #[test]
 fn a_pass_is_narrowed_and_inspected_without_a_broker() {
     let mut home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let pass = home.pass();
     let pin = home.json(&["keys", "show-pin"]);
     home.stop();
@@ -97,7 +97,7 @@ fn a_pass_is_narrowed_and_inspected_without_a_broker() {
 #[test]
 fn a_narrowed_pass_can_do_less_and_every_reason_is_told() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let pass = home.pass();
     let pin = home.json(&["keys", "show-pin"]);
     let narrowed = home.json(&[
@@ -154,7 +154,7 @@ fn a_narrowed_pass_can_do_less_and_every_reason_is_told() {
 #[test]
 fn a_journal_is_verified_while_the_broker_runs_and_damage_is_placed() {
     let mut home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let sound = home.json(&["audit", "verify"]);
     assert_eq!(sound["ok"], true);
     let head = format!(
@@ -251,7 +251,7 @@ fn a_lost_operator_token_is_recovered_while_the_broker_is_stopped() {
 #[test]
 fn an_operator_token_is_narrowed_without_a_broker() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let narrowed = home.json(&[
         "operator",
         "attenuate",

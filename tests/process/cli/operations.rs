@@ -9,7 +9,7 @@ use support::workspace::{KEY, Workspace, mode, text};
 #[test]
 fn agents_are_listed_shown_changed_revoked_and_removed() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let list = home.ok(&["agent", "list"]);
     let lines: Vec<&str> = list.lines().collect();
     assert_eq!(lines.len(), 2, "{list}");
@@ -69,7 +69,7 @@ fn agents_are_listed_shown_changed_revoked_and_removed() {
 #[test]
 fn a_refused_registration_leaves_no_key_behind() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let taken = home.run(&[
         "agent",
         "add",
@@ -117,7 +117,7 @@ fn a_refused_registration_leaves_no_key_behind() {
 #[test]
 fn a_task_is_opened_renewed_reported_shown_and_completed() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let pass = home.pass();
     let task = text(&pass, "/task_id");
     let again = home.json(&["task", "token", task, "--as", KEY]);
@@ -181,7 +181,7 @@ fn a_task_is_opened_renewed_reported_shown_and_completed() {
 #[test]
 fn a_refusal_ends_with_3_and_every_reason() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let ask = [
         "--server",
         "ledger",
@@ -230,7 +230,7 @@ fn a_refusal_ends_with_3_and_every_reason() {
 #[test]
 fn servers_stewards_and_keys_have_their_say() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     assert!(
         home.ok(&["server", "list"])
             .contains("https://ledger.example/mcp")
@@ -271,7 +271,7 @@ fn servers_stewards_and_keys_have_their_say() {
 #[test]
 fn operators_are_made_listed_and_removed() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let made = home.json(&[
         "operator", "add", "carol", "--role", "auditor", "--ttl", "1d",
     ]);
@@ -317,7 +317,7 @@ fn operators_are_made_listed_and_removed() {
 #[test]
 fn policy_is_shown_checked_and_reloaded_and_a_bad_one_changes_nothing() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     assert!(
         home.ok(&["policy", "show"])
             .contains("research-reads (policy/research-reads.toml:1)")
@@ -349,7 +349,7 @@ fn a_hang_up_reloads_the_policy_and_following_shows_it() {
         process::Stdio,
     };
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let mut tail = home
         .command(&["audit", "tail", "-f", "-n", "1", "--json"])
         .stdout(Stdio::piped())

@@ -12,9 +12,9 @@ use serde_json::Value;
 use support::workspace::{Workspace, mode, text};
 
 /// A broker with some history, and its checkpoint key's thumbprint.
-fn house() -> (Workspace, String) {
+fn fixture() -> (Workspace, String) {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     home.pass();
     let key = text(&home.json(&["keys", "show-pin"]), "/checkpoint_key").to_owned();
     (home, key)
@@ -27,7 +27,7 @@ fn save(home: &Workspace, name: &str, arguments: &[&str]) {
 
 #[test]
 fn an_export_is_checked_with_the_file_and_the_key_alone() {
-    let (mut home, key) = house();
+    let (mut home, key) = fixture();
     save(&home, "head.json", &["audit", "head"]);
     home.pass();
     let exported = home.json(&["audit", "export", "all.jsonl"]);
@@ -123,7 +123,7 @@ fn an_export_is_checked_with_the_file_and_the_key_alone() {
 
 #[test]
 fn proofs_and_heads_stand_for_themselves() {
-    let (mut home, key) = house();
+    let (mut home, key) = fixture();
     save(&home, "head.json", &["audit", "head"]);
     home.pass();
     save(&home, "record.json", &["audit", "prove", "--sequence", "4"]);
@@ -174,7 +174,7 @@ fn proofs_and_heads_stand_for_themselves() {
 
 #[test]
 fn a_kept_head_is_compared_or_the_check_fails() {
-    let (mut home, key) = house();
+    let (mut home, key) = fixture();
     save(&home, "first.json", &["audit", "head"]);
     let first = home.json(&["audit", "head"])["sequence"].as_u64().unwrap();
     home.pass();
@@ -304,7 +304,7 @@ fn a_head_by_a_retired_key_is_believed_and_says_so() {
 #[test]
 fn reports_answer_in_a_table_in_json_and_in_csv() {
     let home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     let hostile = "=HYPERLINK(\"x\")\u{1b}[31m\u{2028}red";
     let ask = [
         "--server",

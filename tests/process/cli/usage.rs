@@ -181,7 +181,7 @@ fn failures_say_what_to_do_next() {
 #[test]
 fn an_agent_does_not_sign_for_an_issuer_that_it_does_not_mean() {
     let mut home = Workspace::serving();
-    home.furnish();
+    home.register_all();
     home.stop();
     let foreign = "https://broker.example";
     home.write("hallpass.toml", &format!("issuer = \"{foreign}\"\n"));

@@ -26,26 +26,26 @@ fn with(mut report: Value, pointer: &str, value: Value) -> Value {
     report
 }
 
-/// A house with a verifier's token, and a task with its steward.
-async fn furnished() -> (TestBroker, String, Value) {
-    let house = TestBroker::new().await;
-    let token = house
+/// A fixture with a verifier's token, and a task with its steward.
+async fn with_registrations() -> (TestBroker, String, Value) {
+    let fixture = TestBroker::new().await;
+    let token = fixture
         .token("ledger-verifier", &["verifier"], &[SERVER])
         .await;
-    let task = task(&house).await;
-    (house, token, task)
+    let task = task(&fixture).await;
+    (fixture, token, task)
 }
 
-async fn task(house: &TestBroker) -> Value {
-    let mut task = house.open_task().await;
+async fn task(fixture: &TestBroker) -> Value {
+    let mut task = fixture.open_task().await;
     let path = format!("/v1/tasks/{}", task["task_id"].as_str().unwrap());
-    let view = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
+    let view = body_of(fixture.operator(Method::GET, &path).send().await.unwrap()).await;
     task["steward"] = view["steward"].clone();
     task
 }
 
-fn post(house: &TestBroker, token: &str, reports: &[Value]) -> reqwest::RequestBuilder {
-    house
+fn post(fixture: &TestBroker, token: &str, reports: &[Value]) -> reqwest::RequestBuilder {
+    fixture
         .request(Method::POST, "/v1/decisions")
         .bearer_auth(token)
         .json(&json!({"reports": reports}))
@@ -62,8 +62,8 @@ async fn recorded(request: reqwest::RequestBuilder) -> (u64, u64) {
     )
 }
 
-async fn list(house: &TestBroker, query: &str) -> Vec<Value> {
-    let answer = house
+async fn list(fixture: &TestBroker, query: &str) -> Vec<Value> {
+    let answer = fixture
         .operator(Method::GET, &format!("/v1/decisions?order=oldest{query}"))
         .send()
         .await
@@ -73,54 +73,59 @@ async fn list(house: &TestBroker, query: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_report_counts_once_however_often_it_is_sent() {
-    let (house, token, task) = furnished().await;
+    let (fixture, token, task) = with_registrations().await;
     let reports = [call(1, &task), call(2, &task)];
-    let keyed = || post(&house, &token, &reports).header("idempotency-key", "one");
+    let keyed = || post(&fixture, &token, &reports).header("idempotency-key", "one");
     assert_eq!(recorded(keyed()).await, (2, 0));
     // The same batch gets the same answer; under another key its reports are known.
     assert_eq!(recorded(keyed()).await, (2, 0));
     assert_eq!(
-        recorded(post(&house, &token, &[call(2, &task), call(3, &task)])).await,
+        recorded(post(&fixture, &token, &[call(2, &task), call(3, &task)])).await,
         (1, 1)
     );
     let (one, two) = tokio::join!(
-        recorded(post(&house, &token, &[call(4, &task)])),
-        recorded(post(&house, &token, &[call(4, &task), call(4 + 1, &task)])),
+        recorded(post(&fixture, &token, &[call(4, &task)])),
+        recorded(post(
+            &fixture,
+            &token,
+            &[call(4, &task), call(4 + 1, &task)]
+        )),
     );
     assert_eq!((one.0 + two.0, one.1 + two.1), (2, 1));
-    let house = house.restarted().await;
-    assert_eq!(recorded(post(&house, &token, &reports)).await, (0, 2));
-    assert_eq!(list(&house, "").await.len(), 5);
+    let fixture = fixture.restarted().await;
+    assert_eq!(recorded(post(&fixture, &token, &reports)).await, (0, 2));
+    assert_eq!(list(&fixture, "").await.len(), 5);
 }
 
 #[tokio::test]
 async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
-    let (house, token, task) = furnished().await;
+    let (fixture, token, task) = with_registrations().await;
     let foreign = with(
         call(2, &task),
         "/server",
         json!("https://other.example/mcp"),
     );
-    let (status, problem) = refused(post(&house, &token, &[call(1, &task), foreign.clone()])).await;
+    let (status, problem) =
+        refused(post(&fixture, &token, &[call(1, &task), foreign.clone()])).await;
     assert_eq!(
         (status, &problem["field"]),
         (403, &json!("reports[1].server"))
     );
     let gap = json!({"type": "lost", "id": format!("rpt_{:032x}", 9), "server": "https://other.example/mcp",
         "from": "2026-11-22T10:00:00Z", "to": "2026-11-22T10:00:01Z"});
-    assert_eq!(refused(post(&house, &token, &[gap])).await.0, 403);
-    let auditor = house.token("auditor", &["auditor"], &[]).await;
+    assert_eq!(refused(post(&fixture, &token, &[gap])).await.0, 403);
+    let auditor = fixture.token("auditor", &["auditor"], &[]).await;
     assert_eq!(
-        refused(post(&house, &auditor, &[call(1, &task)])).await.0,
+        refused(post(&fixture, &auditor, &[call(1, &task)])).await.0,
         403
     );
-    let agent = house
+    let agent = fixture
         .agent(Method::POST, "/v1/decisions")
         .json(&json!({"reports": [call(1, &task)]}));
     assert_eq!(refused(agent).await.0, 403);
     assert_eq!(
         refused(
-            house
+            fixture
                 .request(Method::GET, "/v1/decisions")
                 .bearer_auth(&token)
         )
@@ -128,16 +133,16 @@ async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
         .0,
         403
     );
-    assert_eq!(list(&house, "").await, [Value::Null; 0]);
+    assert_eq!(list(&fixture, "").await, [Value::Null; 0]);
     // Another server's ids are its own.
     let server = json!({"server": "https://other.example/mcp", "name": "other"});
-    house
+    fixture
         .operator(Method::POST, "/v1/servers")
         .json(&server)
         .send()
         .await
         .unwrap();
-    let other = house
+    let other = fixture
         .token(
             "other-verifier",
             &["verifier"],
@@ -146,7 +151,7 @@ async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
         .await;
     assert_eq!(
         recorded(post(
-            &house,
+            &fixture,
             &other,
             &[with(foreign, "/id", call(1, &task)["id"].clone())]
         ))
@@ -154,14 +159,14 @@ async fn a_verifier_reports_for_its_own_servers_and_nobody_else_reports() {
         (1, 0)
     );
     assert_eq!(
-        recorded(post(&house, &token, &[call(1, &task)])).await,
+        recorded(post(&fixture, &token, &[call(1, &task)])).await,
         (1, 0)
     );
 }
 
 #[tokio::test]
 async fn a_batch_is_about_few_servers() {
-    let (house, _, task) = furnished().await;
+    let (fixture, _, task) = with_registrations().await;
     let about = |n: u32| {
         with(
             call(n, &task),
@@ -170,7 +175,7 @@ async fn a_batch_is_about_few_servers() {
         )
     };
     let many: Vec<Value> = (0..65).map(about).collect();
-    let (status, problem) = refused(post(&house, &house.admin, &many)).await;
+    let (status, problem) = refused(post(&fixture, &fixture.admin, &many)).await;
     assert_eq!(
         (status, &problem["field"]),
         (400, &json!("reports[64].server"))
@@ -179,12 +184,15 @@ async fn a_batch_is_about_few_servers() {
         .chain(100..103)
         .map(|n| with(about(n % 64), "/id", call(n, &task)["id"].clone()))
         .collect();
-    assert_eq!(recorded(post(&house, &house.admin, &again)).await, (67, 0));
+    assert_eq!(
+        recorded(post(&fixture, &fixture.admin, &again)).await,
+        (67, 0)
+    );
 }
 
 #[tokio::test]
 async fn a_batch_with_one_bad_report_is_refused_whole_and_the_report_is_named() {
-    let (house, token, task) = furnished().await;
+    let (fixture, token, task) = with_registrations().await;
     let block = task["revocation_id"].clone();
     let bad = [
         ("/id", json!("rpt_1")),
@@ -208,27 +216,27 @@ async fn a_batch_with_one_bad_report_is_refused_whole_and_the_report_is_named() 
     ];
     for (pointer, value) in bad {
         let report = with(call(2, &task), pointer, value.clone());
-        let (status, problem) = refused(post(&house, &token, &[call(1, &task), report])).await;
+        let (status, problem) = refused(post(&fixture, &token, &[call(1, &task), report])).await;
         let field = problem["field"].as_str().unwrap_or_default();
         assert!(
             status == 400 && field.starts_with("reports[1]"),
             "{pointer} {value}: {problem}"
         );
     }
-    let twice = refused(post(&house, &token, &[call(1, &task), call(1, &task)])).await;
+    let twice = refused(post(&fixture, &token, &[call(1, &task), call(1, &task)])).await;
     assert_eq!((twice.0, &twice.1["field"]), (400, &json!("reports[1].id")));
     let many: Vec<Value> = (0..501).map(|n| call(n, &task)).collect();
     assert_eq!(
-        refused(post(&house, &token, &many)).await.1["field"],
+        refused(post(&fixture, &token, &many)).await.1["field"],
         "reports"
     );
     assert_eq!(
-        refused(post(&house, &token, &[])).await.1["field"],
+        refused(post(&fixture, &token, &[])).await.1["field"],
         "reports"
     );
     let long = with(call(1, &task), "/padding", json!("x".repeat(1024 * 1024)));
-    assert_eq!(refused(post(&house, &token, &[long])).await.0, 413);
-    let raw = house
+    assert_eq!(refused(post(&fixture, &token, &[long])).await.0, 413);
+    let raw = fixture
         .request(Method::POST, "/v1/decisions")
         .bearer_auth(&token)
         .header("content-type", "application/json");
@@ -236,22 +244,25 @@ async fn a_batch_with_one_bad_report_is_refused_whole_and_the_report_is_named() 
         refused(raw.body(r#"{"reports":[],"reports":[]}"#)).await.0,
         400
     );
-    assert_eq!(list(&house, "").await, [Value::Null; 0]);
-    assert_eq!(recorded(post(&house, &token, &many[..500])).await, (500, 0));
+    assert_eq!(list(&fixture, "").await, [Value::Null; 0]);
+    assert_eq!(
+        recorded(post(&fixture, &token, &many[..500])).await,
+        (500, 0)
+    );
 }
 
 #[tokio::test]
 async fn what_the_records_do_not_bear_out_is_kept_and_flagged() {
-    let (house, token, task) = furnished().await;
-    let another = house.open_task().await;
+    let (fixture, token, task) = with_registrations().await;
+    let another = fixture.open_task().await;
     let other_server = json!({"server": "https://other.example/mcp", "name": "other"});
-    house
+    fixture
         .operator(Method::POST, "/v1/servers")
         .json(&other_server)
         .send()
         .await
         .unwrap();
-    let both = house
+    let both = fixture
         .token(
             "both",
             &["verifier"],
@@ -284,8 +295,8 @@ async fn what_the_records_do_not_bear_out_is_kept_and_flagged() {
         .zip(0..)
         .map(|((_, pointer, value), n)| with(call(n, &task), pointer, value.clone()))
         .collect();
-    assert_eq!(recorded(post(&house, &both, &reports)).await, (7, 0));
-    let kept = list(&house, "").await;
+    assert_eq!(recorded(post(&fixture, &both, &reports)).await, (7, 0));
+    let kept = list(&fixture, "").await;
     for ((expected, pointer, value), kept) in cases.iter().zip(&kept) {
         assert_eq!(kept["attribution"], *expected, "{pointer}");
         assert_eq!(kept["attributed"], *expected == "confirmed");
@@ -303,21 +314,21 @@ async fn what_the_records_do_not_bear_out_is_kept_and_flagged() {
         "/decision",
         json!({"refused": ["audience"]}),
     );
-    assert_eq!(recorded(post(&house, &both, &[wrong])).await, (1, 0));
+    assert_eq!(recorded(post(&fixture, &both, &[wrong])).await, (1, 0));
     assert_eq!(
-        list(&house, "&decision=refused").await[0]["attribution"],
+        list(&fixture, "&decision=refused").await[0]["attribution"],
         "confirmed"
     );
     assert_eq!(
-        recorded(post(&house, &token, &[call(9, &task)])).await,
+        recorded(post(&fixture, &token, &[call(9, &task)])).await,
         (1, 0)
     );
 }
 
 #[tokio::test]
 async fn calls_are_found_by_what_they_are_about_page_by_page() {
-    let (house, token, first) = furnished().await;
-    let second = task(&house).await;
+    let (fixture, token, first) = with_registrations().await;
+    let second = task(&fixture).await;
     let at = |n: u32| json!(format!("2026-11-22T10:00:{n:02}Z"));
     let mut reports: Vec<Value> = (0..6)
         .map(|n| with(call(n, if n < 4 { &first } else { &second }), "/at", at(n)))
@@ -330,7 +341,7 @@ async fn calls_are_found_by_what_they_are_about_page_by_page() {
     // Later calls come first: an outage reorders them.
     reports.reverse();
     reports.push(json!({"type": "lost", "id": format!("rpt_{:032x}", 99), "server": SERVER, "count": 3, "from": at(1), "to": at(2)}));
-    assert_eq!(recorded(post(&house, &token, &reports)).await, (7, 0));
+    assert_eq!(recorded(post(&fixture, &token, &reports)).await, (7, 0));
     let (one, two) = (
         first["task_id"].as_str().unwrap(),
         second["task_id"].as_str().unwrap(),
@@ -352,14 +363,14 @@ async fn calls_are_found_by_what_they_are_about_page_by_page() {
         ),
         (format!("&task={two}&from=2026-11-22T10:00:05Z"), 1),
     ] {
-        let found = list(&house, &query).await;
+        let found = list(&fixture, &query).await;
         assert_eq!(found.len(), expected, "{query}: {found:?}");
     }
     let mut seen = BTreeSet::new();
     let mut cursor = String::new();
     loop {
         let path = format!("/v1/decisions?limit=2&server=ledger{cursor}");
-        let page = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
+        let page = body_of(fixture.operator(Method::GET, &path).send().await.unwrap()).await;
         seen.extend(
             page["items"]
                 .as_array()
@@ -374,13 +385,13 @@ async fn calls_are_found_by_what_they_are_about_page_by_page() {
     }
     assert_eq!(seen, (1..=7).collect());
     assert_eq!(
-        refused(house.operator(Method::GET, "/v1/decisions?decision=perhaps"))
+        refused(fixture.operator(Method::GET, "/v1/decisions?decision=perhaps"))
             .await
             .1["field"],
         "decision"
     );
     assert_eq!(
-        refused(house.operator(Method::GET, "/v1/decisions?verdict=lost"))
+        refused(fixture.operator(Method::GET, "/v1/decisions?verdict=lost"))
             .await
             .0,
         400

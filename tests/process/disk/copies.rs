@@ -6,14 +6,14 @@ use hallpass_broker::ledger::audit;
 
 use support::process::{
     BrokerHome,
-    load::{furnish, revoke, wants},
+    load::{register_all, revoke, wants},
 };
 
 #[tokio::test]
 async fn a_second_broker_on_a_directory_is_refused_and_the_first_goes_on() {
     let home = BrokerHome::new();
     let running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     let said = home.refusal();
     let owner = running.id().as_raw_nonzero();
     assert!(
@@ -29,7 +29,7 @@ async fn a_second_broker_on_a_directory_is_refused_and_the_first_goes_on() {
 async fn an_older_copy_is_refused_against_the_last_head_that_was_noted() {
     let mut home = BrokerHome::new();
     let running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     let issued = running.as_agent(&key, "/v1/tasks", wants()).await.unwrap();
     running.stop().await;
     let old = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::process::{
     BrokerHome, BrokerProcess,
     faults::Fault,
-    load::{Answers, furnish, missing, wants},
+    load::{Answers, missing, register_all, wants},
 };
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_failed_write_or_sync_ends_the_process_and_the_next_one_has_every_answ
         let mut home = BrokerHome::new();
         let fault_of = Fault::of(&mut home, fault);
         let running = home.serve().await;
-        let key = furnish(&running).await;
+        let key = register_all(&running).await;
         let mut told = Answers::default();
         for _ in 0..3 {
             told.minted.push(minted(
@@ -83,7 +83,7 @@ async fn a_broker_that_cannot_record_is_alive_and_not_ready_until_it_has_drained
     let mut home = BrokerHome::new();
     let fault = Fault::of(&mut home, "fdatasync:eio");
     let running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     assert_eq!(running.probe("/readyz").await, (200, "ready\n".to_owned()));
     // A request whose body has not come yet: the server says when it begins to wait for it.
     let address = running.url().trim_start_matches("http://").to_owned();
@@ -110,7 +110,7 @@ async fn short_writes_are_continued_and_a_slow_sync_is_waited_for() {
     let mut home = BrokerHome::new();
     let fault = Fault::of(&mut home, "write:short");
     let running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     fault.on();
     let issued = running.as_agent(&key, "/v1/tasks", wants()).await.unwrap();
     let told = Answers {
@@ -124,7 +124,7 @@ async fn short_writes_are_continued_and_a_slow_sync_is_waited_for() {
     let mut home = BrokerHome::new();
     let fault = Fault::of(&mut home, "fdatasync:slow");
     let running: BrokerProcess = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     fault.on();
     let begun = Instant::now();
     running.as_agent(&key, "/v1/tasks", wants()).await.unwrap();

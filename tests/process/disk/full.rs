@@ -13,7 +13,7 @@ use serde_json::json;
 use support::process::{
     BrokerHome,
     disk::Disk,
-    load::{Answers, Revoked, furnish, missing, revoke, wants},
+    load::{Answers, Revoked, missing, register_all, revoke, wants},
 };
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn minting_ends_first_and_revoking_last() {
     let home = BrokerHome::at(&disk.path());
     let reserve = home.data().join("reserve");
     let running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     assert_eq!(fs::metadata(&reserve).unwrap().len(), 16 << 20);
     let mut told = Answers::default();
     for _ in 0..6 {
@@ -121,7 +121,7 @@ async fn a_disk_that_fills_up_at_once_loses_nothing_and_starts_again() {
     };
     let home = BrokerHome::at(&disk.path());
     let running = home.serve().await;
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     let issued = running.as_agent(&key, "/v1/tasks", wants()).await.unwrap();
     let text = |name: &str| issued[name].as_str().unwrap().to_owned();
     let told = Answers {

@@ -13,7 +13,7 @@ use support::{
     process::{
         BrokerHome,
         faults::Fault,
-        load::{Answers, Load, furnish},
+        load::{Answers, Load, register_all},
     },
     skip::skipped,
 };
@@ -85,7 +85,7 @@ async fn traced(home: &BrokerHome) -> Option<(String, Answers)> {
         "127.0.0.1:0",
     );
     let running = Arc::new(starting.listening().await);
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     let mut load = Load::on(&running, &key);
     load.answered(REQUESTS).await;
     let told = load.end().await;

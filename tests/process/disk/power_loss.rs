@@ -9,7 +9,7 @@ use support::process::{
     BrokerHome, BrokerProcess,
     disk::Disk,
     faults::{Fault, stopped},
-    load::{Answers, Load, furnish, missing},
+    load::{Answers, Load, missing, register_all},
 };
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn every_answer_before_a_power_loss_at_any_moment_is_kept() {
     // The least that there is, so that cuts fall on the journal's going on to another segment too.
     home.set("HALLPASS_JOURNAL_SEGMENT_BYTES", "65536");
     let running = Arc::new(home.serve().await);
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     let mut load = Load::on(&running, &key);
     for cut in 0..cuts() {
         // Every second one is the moment in which a client has its answer; the others come a little later.
@@ -64,7 +64,7 @@ async fn a_power_loss_between_any_two_steps_of_a_commit_keeps_every_answer() {
         let mut home = BrokerHome::at(&disk.path());
         let fault = Fault::of(&mut home, fault);
         let running = Arc::new(home.serve().await);
-        let key = furnish(&running).await;
+        let key = register_all(&running).await;
         let mut load = Load::on(&running, &key);
         load.answered(10).await;
         fault.on();
@@ -122,7 +122,7 @@ async fn a_broker_that_does_not_sync_is_found_out() {
     let mut home = BrokerHome::at(&disk.path());
     let fault = Fault::of(&mut home, "fdatasync:skip");
     let running: Arc<BrokerProcess> = Arc::new(home.serve().await);
-    let key = furnish(&running).await;
+    let key = register_all(&running).await;
     fault.on();
     let mut load = Load::on(&running, &key);
     load.answered(20).await;

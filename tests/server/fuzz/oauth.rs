@@ -52,8 +52,8 @@ fn what_is_read_asks_for_no_more_than_was_sent() {
         "oauth",
         seeds,
         OauthTarget::new(),
-        |scene: &mut OauthTarget, input: &mut Input<'_>| {
-            let body = input.seed(&scene.seeds);
+        |setup: &mut OauthTarget, input: &mut Input<'_>| {
+            let body = input.seed(&setup.seeds);
             let header = format!("Basic {}", STANDARD.encode(input.rest()));
             let Ok(form) = Form::parse(&body) else { return };
             let plain: Vec<_> = names(&body)
@@ -82,7 +82,7 @@ fn what_is_read_asks_for_no_more_than_was_sent() {
             let Ok(request) = TokenRequest::read(&form) else {
                 return;
             };
-            let Ok(details) = request.asked.resolve(&scene.catalogue, &[]) else {
+            let Ok(details) = request.asked.resolve(&setup.catalogue, &[]) else {
                 return;
             };
             assert!(!details.is_empty());
@@ -112,7 +112,7 @@ fn what_is_read_asks_for_no_more_than_was_sent() {
             };
             if request.asked.resources.is_empty() {
                 assert_eq!(
-                    alone.resolve(&scene.catalogue, &[]),
+                    alone.resolve(&setup.catalogue, &[]),
                     Err(OAuthError::InvalidTarget)
                 );
             }

@@ -15,14 +15,14 @@ fn without_request(mut problem: Value) -> Value {
 
 #[tokio::test]
 async fn outsiders_cannot_tell_why_they_are_refused() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let stranger = AgentKey::generate("stranger".parse().unwrap());
     let impostor = AgentKey::generate("research-bot".parse().unwrap());
-    let pass = house.open_task().await["token"]
+    let pass = fixture.open_task().await["token"]
         .as_str()
         .unwrap()
         .to_owned();
-    let mut changed = house.admin.clone();
+    let mut changed = fixture.admin.clone();
     changed.replace_range(40..41, if &changed[40..41] == "A" { "B" } else { "A" });
     let credentials = [
         None,
@@ -35,11 +35,11 @@ async fn outsiders_cannot_tell_why_they_are_refused() {
         Some("Bearer AAAA".to_owned()),
         Some("Bearer a.b.c".to_owned()),
     ];
-    let before = house.records();
+    let before = fixture.records();
     let mut answers = Vec::new();
     for credential in &credentials {
         for path in ["/v1/tasks", "/v1/agents"] {
-            let mut request = house.request(Method::GET, path);
+            let mut request = fixture.request(Method::GET, path);
             if let Some(credential) = credential {
                 request = request.header("authorization", credential);
             }
@@ -55,52 +55,53 @@ async fn outsiders_cannot_tell_why_they_are_refused() {
     assert_eq!(answers[0].0, 401);
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
-    assert_eq!(house.records(), before);
+    assert_eq!(fixture.records(), before);
 }
 
 #[tokio::test]
 async fn two_credentials_are_none() {
-    let house = TestBroker::new().await;
-    let both = house
+    let fixture = TestBroker::new().await;
+    let both = fixture
         .operator(Method::GET, "/v1/agents")
-        .header("authorization", format!("Bearer {}", house.admin));
+        .header("authorization", format!("Bearer {}", fixture.admin));
     assert_eq!(refused(both).await.0, 401);
 }
 
 #[tokio::test]
 async fn an_assertion_is_used_once_even_to_read_and_even_over_a_restart() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let (read, written, failed) = (
-        assertion(&house.bot),
-        assertion(&house.bot),
-        assertion(&house.bot),
+        assertion(&fixture.bot),
+        assertion(&fixture.bot),
+        assertion(&fixture.bot),
     );
-    let get =
-        |house: &TestBroker, text: &str| house.request(Method::GET, "/v1/tasks").bearer_auth(text);
+    let get = |fixture: &TestBroker, text: &str| {
+        fixture.request(Method::GET, "/v1/tasks").bearer_auth(text)
+    };
     assert_eq!(
-        get(&house, &read).send().await.unwrap().status(),
+        get(&fixture, &read).send().await.unwrap().status(),
         StatusCode::OK
     );
-    let open = house
+    let open = fixture
         .request(Method::POST, "/v1/tasks")
         .bearer_auth(&written)
         .json(&task());
     assert_eq!(open.send().await.unwrap().status(), StatusCode::CREATED);
     // One whose request was refused before anything was recorded is used up, too.
-    let bad = house
+    let bad = fixture
         .request(Method::POST, "/v1/tasks")
         .bearer_auth(&failed)
         .json(&json!({}));
     assert_eq!(refused(bad).await.0, 400);
     for text in [&read, &written, &failed] {
-        assert_eq!(refused(get(&house, text)).await.0, 401);
+        assert_eq!(refused(get(&fixture, text)).await.0, 401);
     }
-    let house = house.restarted().await;
+    let fixture = fixture.restarted().await;
     for text in [&read, &written, &failed] {
-        assert_eq!(refused(get(&house, text)).await.0, 401);
+        assert_eq!(refused(get(&fixture, text)).await.0, 401);
     }
     assert_eq!(
-        house
+        fixture
             .agent(Method::GET, "/v1/tasks")
             .send()
             .await
@@ -112,10 +113,10 @@ async fn an_assertion_is_used_once_even_to_read_and_even_over_a_restart() {
 
 #[tokio::test]
 async fn one_of_twenty_requests_with_one_assertion_is_served() {
-    let house = TestBroker::new().await;
-    let text = assertion(&house.bot);
+    let fixture = TestBroker::new().await;
+    let text = assertion(&fixture.bot);
     let sent = (0..20).map(|_| {
-        house
+        fixture
             .request(Method::GET, "/v1/tasks")
             .bearer_auth(&text)
             .send()
@@ -129,12 +130,12 @@ async fn one_of_twenty_requests_with_one_assertion_is_served() {
 
 #[tokio::test]
 async fn agents_do_nothing_of_operators_and_operators_nothing_of_agents() {
-    let house = TestBroker::new().await;
-    let id = house.open_task().await["task_id"]
+    let fixture = TestBroker::new().await;
+    let id = fixture.open_task().await["task_id"]
         .as_str()
         .unwrap()
         .to_owned();
-    let before = house.records();
+    let before = fixture.records();
     for (method, path) in [
         (Method::GET, "/v1/agents".to_owned()),
         (Method::POST, "/v1/agents".to_owned()),
@@ -171,7 +172,9 @@ async fn agents_do_nothing_of_operators_and_operators_nothing_of_agents() {
         (Method::GET, format!("/v1/feed?server={}", support::SERVER)),
     ] {
         assert_eq!(
-            refused(house.agent(method, &path).json(&json!({}))).await.0,
+            refused(fixture.agent(method, &path).json(&json!({})))
+                .await
+                .0,
             403,
             "{path}"
         );
@@ -183,25 +186,25 @@ async fn agents_do_nothing_of_operators_and_operators_nothing_of_agents() {
         format!("/v1/tasks/{id}/delegations"),
     ] {
         assert_eq!(
-            refused(house.operator(Method::POST, &path).json(&task()))
+            refused(fixture.operator(Method::POST, &path).json(&task()))
                 .await
                 .0,
             403,
             "{path}"
         );
     }
-    assert_eq!(house.records(), before);
+    assert_eq!(fixture.records(), before);
 }
 
 #[tokio::test]
 async fn an_agent_sees_nothing_of_another_agents_tasks() {
-    let house = TestBroker::new().await;
-    let id = house.open_task().await["task_id"]
+    let fixture = TestBroker::new().await;
+    let id = fixture.open_task().await["task_id"]
         .as_str()
         .unwrap()
         .to_owned();
     let other = AgentKey::generate("other-bot".parse().unwrap());
-    house.add_agent(&other).await;
+    fixture.add_agent(&other).await;
     let unknown = "tsk_00000000000000000000000000000001";
     let mut answers = Vec::new();
     for task in [id.as_str(), unknown] {
@@ -210,7 +213,7 @@ async fn an_agent_sees_nothing_of_another_agents_tasks() {
             (Method::POST, "/tokens"),
             (Method::POST, "/complete"),
         ] {
-            let request = house
+            let request = fixture
                 .request(method, &format!("/v1/tasks/{task}{end}"))
                 .bearer_auth(assertion(&other));
             let (status, body) = refused(request.json(&json!({}))).await;
@@ -220,14 +223,14 @@ async fn an_agent_sees_nothing_of_another_agents_tasks() {
     let (own, none) = answers.split_at(3);
     assert_eq!(own, none);
     assert!(own.iter().all(|answer| answer.1 == 404), "{own:?}");
-    let listed = house
+    let listed = fixture
         .request(Method::GET, "/v1/tasks")
         .bearer_auth(assertion(&other))
         .send()
         .await
         .unwrap();
     assert_eq!(body_of(listed).await["items"], json!([]));
-    let asked = house
+    let asked = fixture
         .request(Method::GET, "/v1/tasks?agent=research-bot")
         .bearer_auth(assertion(&other));
     assert_eq!(refused(asked).await.0, 403);
@@ -235,15 +238,15 @@ async fn an_agent_sees_nothing_of_another_agents_tasks() {
 
 #[tokio::test]
 async fn an_attenuated_token_does_its_operation_and_no_other() {
-    let house = TestBroker::new().await;
-    let admin = PassToken::from_text(house.admin.clone());
+    let fixture = TestBroker::new().await;
+    let admin = PassToken::from_text(fixture.admin.clone());
     let narrowed = attenuate_operator(&admin, &["revocations:create"], None).unwrap();
     let narrowed = |method, path| {
-        house
+        fixture
             .request(method, path)
             .bearer_auth(narrowed.token.expose())
     };
-    let id = house.open_task().await["task_id"].clone();
+    let id = fixture.open_task().await["task_id"].clone();
     for (method, path) in [
         (Method::GET, "/v1/agents"),
         (Method::GET, "/v1/revocations"),
@@ -265,19 +268,19 @@ async fn an_attenuated_token_does_its_operation_and_no_other() {
 
 #[tokio::test]
 async fn roles_hold_over_http() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let other = "https://other.example/mcp";
     let manifest = json!({"server": other, "name": "other"});
-    house
+    fixture
         .operator(Method::POST, "/v1/servers")
         .json(&manifest)
         .send()
         .await
         .unwrap();
-    let verifier = house
+    let verifier = fixture
         .token("ledger-verifier", &["verifier"], &[support::SERVER])
         .await;
-    let auditor = house.token("auditor", &["auditor"], &[]).await;
+    let auditor = fixture.token("auditor", &["auditor"], &[]).await;
     let try_all = async |token: &str| {
         let mut statuses = Vec::new();
         for (method, path) in [
@@ -292,7 +295,7 @@ async fn roles_hold_over_http() {
             (Method::POST, "/v1/operators".to_owned()),
             (Method::POST, "/v1/tasks".to_owned()),
         ] {
-            let request = house
+            let request = fixture
                 .request(method, &path)
                 .bearer_auth(token)
                 .json(&json!({}));
@@ -312,11 +315,15 @@ async fn roles_hold_over_http() {
 
 #[tokio::test]
 async fn a_removed_operator_and_a_revoked_token_are_refused_at_once() {
-    let house = TestBroker::new().await;
-    let token = house.token("second", &["admin"], &[]).await;
-    let get = || house.request(Method::GET, "/v1/agents").bearer_auth(&token);
+    let fixture = TestBroker::new().await;
+    let token = fixture.token("second", &["admin"], &[]).await;
+    let get = || {
+        fixture
+            .request(Method::GET, "/v1/agents")
+            .bearer_auth(&token)
+    };
     assert_eq!(get().send().await.unwrap().status(), StatusCode::OK);
-    let removed = house
+    let removed = fixture
         .operator(Method::DELETE, "/v1/operators/second")
         .send()
         .await
@@ -326,7 +333,7 @@ async fn a_removed_operator_and_a_revoked_token_are_refused_at_once() {
 
     let body = json!({"operator": "third", "roles": ["admin"], "ttl_seconds": 3600});
     let made = body_of(
-        house
+        fixture
             .operator(Method::POST, "/v1/operators")
             .json(&body)
             .send()
@@ -335,13 +342,13 @@ async fn a_removed_operator_and_a_revoked_token_are_refused_at_once() {
     )
     .await;
     let revoke = json!({"revocation_id": made["revocation_id"]});
-    house
+    fixture
         .operator(Method::POST, "/v1/revocations")
         .json(&revoke)
         .send()
         .await
         .unwrap();
-    let third = house
+    let third = fixture
         .request(Method::GET, "/v1/agents")
         .bearer_auth(made["token"].as_str().unwrap());
     assert_eq!(refused(third).await.0, 401);
@@ -352,11 +359,11 @@ async fn too_many_requests_are_429_with_a_time_to_wait() {
     let mut few = options();
     few.rates.per_second = 1.try_into().unwrap();
     few.rates.burst = 5.try_into().unwrap();
-    let house = TestBroker::with(few).await;
+    let fixture = TestBroker::with(few).await;
     let flood = async |credential: &str| {
         let mut last = (0, Value::Null);
         for _ in 0..12 {
-            let response = house
+            let response = fixture
                 .request(Method::GET, "/v1/agents")
                 .bearer_auth(credential)
                 .send()
@@ -377,11 +384,11 @@ async fn too_many_requests_are_429_with_a_time_to_wait() {
         }
         last
     };
-    let (status, body) = flood(&house.admin).await;
+    let (status, body) = flood(&fixture.admin).await;
     assert_eq!((status, &body["code"]), (429, &json!("rate_limited")));
     // The agent has a quota of its own.
     assert_eq!(
-        house
+        fixture
             .agent(Method::GET, "/v1/tasks")
             .send()
             .await
@@ -395,7 +402,7 @@ async fn too_many_requests_are_429_with_a_time_to_wait() {
 
 #[tokio::test]
 async fn no_more_requests_at_once_than_allowed() {
-    let house = TestBroker::with(Options {
+    let fixture = TestBroker::with(Options {
         max_requests: 1,
         ..options()
     })
@@ -408,7 +415,7 @@ async fn no_more_requests_at_once_than_allowed() {
         Ok::<_, std::io::Error>(Vec::<u8>::new())
     }));
     let pending = tokio::spawn(
-        house
+        fixture
             .operator(Method::POST, "/v1/stewards")
             .header("content-type", "application/json")
             .body(stuck)
@@ -416,7 +423,7 @@ async fn no_more_requests_at_once_than_allowed() {
     );
     let mut status = StatusCode::OK;
     for _ in 0..200 {
-        status = house
+        status = fixture
             .operator(Method::GET, "/v1/agents")
             .send()
             .await
@@ -433,7 +440,7 @@ async fn no_more_requests_at_once_than_allowed() {
 
 #[tokio::test]
 async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
-    let house = TestBroker::with(Options {
+    let fixture = TestBroker::with(Options {
         max_requests: 8,
         ..options()
     })
@@ -441,13 +448,15 @@ async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
     let mut stuck = Vec::new();
     for number in 0..8 {
         let key = AgentKey::generate(format!("slow-{number}").parse().unwrap());
-        house.add_agent(&key).await;
+        fixture.add_agent(&key).await;
         // The body never comes, so the request stays under way.
         let head = format!(
             "POST /v1/tasks HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n",
             assertion(&key)
         );
-        let mut connection = tokio::net::TcpStream::connect(house.address).await.unwrap();
+        let mut connection = tokio::net::TcpStream::connect(fixture.address)
+            .await
+            .unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut connection, head.as_bytes())
             .await
             .unwrap();
@@ -455,7 +464,7 @@ async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
     }
     let mut status = StatusCode::OK;
     for _ in 0..200 {
-        status = house
+        status = fixture
             .agent(Method::GET, "/v1/tasks")
             .send()
             .await
@@ -467,7 +476,7 @@ async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
         tokio::task::yield_now().await;
     }
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    let revoked = house
+    let revoked = fixture
         .operator(Method::POST, "/v1/revocations")
         .json(&json!({"agent": "slow-1"}))
         .send()
@@ -478,13 +487,13 @@ async fn agents_that_hold_every_place_keep_no_operator_from_revoking() {
 
 #[tokio::test]
 async fn one_operator_has_its_share_of_the_streams() {
-    let house = TestBroker::with(Options {
+    let fixture = TestBroker::with(Options {
         max_streams: 8,
         ..options()
     })
     .await;
     let follow = async |token: &str| {
-        let feed = house
+        let feed = fixture
             .request(Method::GET, &format!("/v1/feed?server={}", support::SERVER))
             .bearer_auth(token);
         feed.header("accept", "text/event-stream")
@@ -492,13 +501,13 @@ async fn one_operator_has_its_share_of_the_streams() {
             .await
             .unwrap()
     };
-    let other = house
+    let other = fixture
         .token("ledger-verifier", &["verifier"], &[support::SERVER])
         .await;
-    let first = follow(&house.admin).await;
+    let first = follow(&fixture.admin).await;
     assert_eq!(first.status(), StatusCode::OK);
     assert_eq!(
-        follow(&house.admin).await.status(),
+        follow(&fixture.admin).await.status(),
         StatusCode::SERVICE_UNAVAILABLE
     );
     assert_eq!(follow(&other).await.status(), StatusCode::OK);

@@ -332,13 +332,13 @@ fn operator_cases() -> Vec<Case> {
     ]
 }
 
-async fn refuse_all(house: &TestBroker, cases: Vec<Case>, is_agent: bool) {
+async fn refuse_all(fixture: &TestBroker, cases: Vec<Case>, is_agent: bool) {
     for Case(method, path, body, field) in cases {
-        let before = house.records();
+        let before = fixture.records();
         let request = if is_agent {
-            house.agent(method, path)
+            fixture.agent(method, path)
         } else {
-            house.operator(method, path)
+            fixture.operator(method, path)
         };
         let request = if body.is_empty() && !path.ends_with("tasks") {
             request
@@ -355,20 +355,20 @@ async fn refuse_all(house: &TestBroker, cases: Vec<Case>, is_agent: bool) {
             "{path} {shown}: {problem}"
         );
         assert_eq!(problem["field"], field, "{path} {shown}: {problem}");
-        assert_eq!(house.records(), before, "{path} {shown}");
+        assert_eq!(fixture.records(), before, "{path} {shown}");
     }
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_named_and_nothing_is_done() {
-    let house = TestBroker::new().await;
-    refuse_all(&house, agent_cases(), true).await;
-    refuse_all(&house, operator_cases(), false).await;
+    let fixture = TestBroker::new().await;
+    refuse_all(&fixture, agent_cases(), true).await;
+    refuse_all(&fixture, operator_cases(), false).await;
 }
 
 #[tokio::test]
 async fn a_body_has_its_type_and_its_size() {
-    let house = TestBroker::with(Options {
+    let fixture = TestBroker::with(Options {
         max_body: 4096,
         ..options()
     })
@@ -382,7 +382,7 @@ async fn a_body_has_its_type_and_its_size() {
         (Some("application/json; charset=utf-8"), 201),
         (Some("APPLICATION/JSON"), 201),
     ] {
-        let mut request = house
+        let mut request = fixture
             .agent(Method::POST, "/v1/tasks")
             .body(task().to_string());
         if let Some(content_type) = content_type {
@@ -394,7 +394,7 @@ async fn a_body_has_its_type_and_its_size() {
             "{content_type:?}"
         );
     }
-    let gzip = house
+    let gzip = fixture
         .agent(Method::POST, "/v1/tasks")
         .header(header::CONTENT_TYPE, json)
         .header("content-encoding", "gzip");
@@ -403,7 +403,7 @@ async fn a_body_has_its_type_and_its_size() {
     let padded =
         |bytes: usize| format!("{}{}", task(), " ".repeat(bytes - task().to_string().len()));
     let sized = |bytes| {
-        house
+        fixture
             .agent(Method::POST, "/v1/tasks")
             .header(header::CONTENT_TYPE, json)
             .body(padded(bytes))
@@ -422,7 +422,7 @@ async fn a_body_has_its_type_and_its_size() {
             .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
             .collect::<Vec<_>>(),
     );
-    let streamed = house
+    let streamed = fixture
         .agent(Method::POST, "/v1/tasks")
         .header(header::CONTENT_TYPE, json);
     assert_eq!(
@@ -435,10 +435,10 @@ async fn a_body_has_its_type_and_its_size() {
 
 #[tokio::test]
 async fn unknown_routes_and_methods_are_problems_too() {
-    let house = TestBroker::new().await;
-    let (status, body) = refused(house.operator(Method::GET, "/v1/nothing")).await;
+    let fixture = TestBroker::new().await;
+    let (status, body) = refused(fixture.operator(Method::GET, "/v1/nothing")).await;
     assert_eq!((status, &body["code"]), (404, &json!("not_found")));
-    let response = house
+    let response = fixture
         .operator(Method::PATCH, "/v1/tasks")
         .send()
         .await
@@ -450,7 +450,7 @@ async fn unknown_routes_and_methods_are_problems_too() {
         (405, &json!("http_method_not_allowed"))
     );
     let (status, body) = refused(
-        house
+        fixture
             .operator(Method::GET, "/v1/tasks")
             .header("origin", "https://evil.example"),
     )
@@ -460,7 +460,7 @@ async fn unknown_routes_and_methods_are_problems_too() {
 
 #[tokio::test]
 async fn what_is_not_there_is_404_and_what_is_there_already_409() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     for (method, path) in [
         (Method::GET, "/v1/agents/nobody"),
         (Method::DELETE, "/v1/agents/nobody"),
@@ -476,15 +476,19 @@ async fn what_is_not_there_is_404_and_what_is_there_already_409() {
         ),
         (Method::GET, "/v1/feed?server=nothing"),
     ] {
-        assert_eq!(refused(house.operator(method, path)).await.0, 404, "{path}");
+        assert_eq!(
+            refused(fixture.operator(method, path)).await.0,
+            404,
+            "{path}"
+        );
     }
-    let again = house
+    let again = fixture
         .operator(Method::POST, "/v1/servers")
         .json(&support::manifest());
     let (status, body) = refused(again).await;
     assert_eq!((status, &body["code"]), (409, &json!("conflict")));
     assert_eq!(
-        refused(house.operator(Method::POST, "/v1/agents/research-bot/reinstate"))
+        refused(fixture.operator(Method::POST, "/v1/agents/research-bot/reinstate"))
             .await
             .0,
         409
@@ -493,11 +497,11 @@ async fn what_is_not_there_is_404_and_what_is_there_already_409() {
 
 #[tokio::test]
 async fn a_grant_that_does_not_check_is_422_with_its_place_and_leaves_no_file() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let grant = json!({"id": "bad", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "1m", "constraints": {"read_ledger": {"/yeer": {"max": 1}}}});
-    let before = house.records();
+    let before = fixture.records();
     let (status, body) = refused(
-        house
+        fixture
             .operator(Method::POST, "/v1/policy/grants")
             .json(&grant),
     )
@@ -507,6 +511,6 @@ async fn a_grant_that_does_not_check_is_422_with_its_place_and_leaves_no_file() 
         body["errors"][0].as_str().unwrap().contains("bad.toml:"),
         "{body}"
     );
-    assert!(!house.directory.path().join("policy/bad.toml").exists());
-    assert_eq!(house.records(), before);
+    assert!(!fixture.directory.path().join("policy/bad.toml").exists());
+    assert_eq!(fixture.records(), before);
 }

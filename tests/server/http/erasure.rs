@@ -19,14 +19,14 @@ struct Kept {
 
 impl Kept {
     /// The records of `sequences` among others, as the broker proves them now.
-    async fn of(house: &TestBroker, sequences: &[u64]) -> Self {
+    async fn of(fixture: &TestBroker, sequences: &[u64]) -> Self {
         let mut inclusions = Vec::new();
         for sequence in sequences {
             let path = format!("/v1/audit/proofs/inclusion?sequence={sequence}");
-            inclusions.push(serde_json::from_value(get(house, &path).await).unwrap());
+            inclusions.push(serde_json::from_value(get(fixture, &path).await).unwrap());
         }
-        let head = serde_json::from_value(get(house, "/v1/audit/head").await).unwrap();
-        let export = house
+        let head = serde_json::from_value(get(fixture, "/v1/audit/head").await).unwrap();
+        let export = fixture
             .operator(Method::GET, "/v1/audit/export")
             .send()
             .await
@@ -52,15 +52,15 @@ impl Kept {
     }
 }
 
-async fn get(house: &TestBroker, path: &str) -> Value {
-    let answer = house.operator(Method::GET, path).send().await.unwrap();
+async fn get(fixture: &TestBroker, path: &str) -> Value {
+    let answer = fixture.operator(Method::GET, path).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK, "{path}");
     body_of(answer).await
 }
 
 /// The sequences of the records that name `steward`.
-async fn records_of(house: &TestBroker, steward: &str) -> Vec<u64> {
-    let found = get(house, &format!("/v1/audit?steward={steward}")).await;
+async fn records_of(fixture: &TestBroker, steward: &str) -> Vec<u64> {
+    let found = get(fixture, &format!("/v1/audit?steward={steward}")).await;
     found["items"]
         .as_array()
         .unwrap()
@@ -71,9 +71,9 @@ async fn records_of(house: &TestBroker, steward: &str) -> Vec<u64> {
 
 #[tokio::test]
 async fn proofs_of_what_names_a_steward_outlive_the_stewards_name() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let document = body_of(
-        house
+        fixture
             .request(Method::GET, "/v1/keys.json")
             .send()
             .await
@@ -81,8 +81,8 @@ async fn proofs_of_what_names_a_steward_outlive_the_stewards_name() {
     )
     .await;
     let anchor = Anchor::document(&serde_json::from_value(document).unwrap()).unwrap();
-    house.open_task().await;
-    let stewards = get(&house, "/v1/stewards").await;
+    fixture.open_task().await;
+    let stewards = get(&fixture, "/v1/stewards").await;
     let alice = stewards["items"]
         .as_array()
         .unwrap()
@@ -90,8 +90,8 @@ async fn proofs_of_what_names_a_steward_outlive_the_stewards_name() {
         .find(|steward| steward["name"] == NAME)
         .unwrap();
     let alice = alice["steward"].as_str().unwrap().to_owned();
-    let sequences = records_of(&house, &alice).await;
-    let before = Kept::of(&house, &sequences).await;
+    let sequences = records_of(&fixture, &alice).await;
+    let before = Kept::of(&fixture, &sequences).await;
     assert!(
         before
             .inclusions
@@ -101,16 +101,16 @@ async fn proofs_of_what_names_a_steward_outlive_the_stewards_name() {
     );
     before.verify(&anchor);
 
-    let erased = house
+    let erased = fixture
         .operator(Method::DELETE, &format!("/v1/stewards/{alice}/name"))
         .send()
         .await
         .unwrap();
     assert_eq!(erased.status(), StatusCode::NO_CONTENT);
-    let house = house.restarted().await;
-    let stewards = get(&house, "/v1/stewards").await;
+    let fixture = fixture.restarted().await;
+    let stewards = get(&fixture, "/v1/stewards").await;
     assert!(!stewards.to_string().contains(NAME), "{stewards}");
-    let data = std::fs::read_dir(house.directory.path().join("data")).unwrap();
+    let data = std::fs::read_dir(fixture.directory.path().join("data")).unwrap();
     for file in data
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file())
@@ -123,7 +123,7 @@ async fn proofs_of_what_names_a_steward_outlive_the_stewards_name() {
     }
 
     // The same records, to the byte, in a journal that went on.
-    let after = Kept::of(&house, &sequences).await;
+    let after = Kept::of(&fixture, &sequences).await;
     before.verify(&anchor);
     after.verify(&anchor);
     let lines = |kept: &Kept| {
@@ -133,10 +133,10 @@ async fn proofs_of_what_names_a_steward_outlive_the_stewards_name() {
             .collect::<Vec<_>>()
     };
     assert_eq!(lines(&before), lines(&after));
-    assert!(!house.journal().contains(NAME));
+    assert!(!fixture.journal().contains(NAME));
     let early = before.head.verify(Some(&anchor), None).unwrap();
     let since = get(
-        &house,
+        &fixture,
         &format!("/v1/audit/proofs/consistency?from={}", early.size),
     )
     .await;

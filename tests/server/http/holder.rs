@@ -24,8 +24,8 @@ fn bound_task(key: &Value, depth: u8) -> Value {
     task
 }
 
-async fn open(house: &TestBroker, body: &Value) -> Value {
-    let opened = house
+async fn open(fixture: &TestBroker, body: &Value) -> Value {
+    let opened = fixture
         .agent(Method::POST, "/v1/tasks")
         .json(body)
         .send()
@@ -36,8 +36,8 @@ async fn open(house: &TestBroker, body: &Value) -> Value {
 }
 
 /// The pass as its holder verifies it before handing it on: with the broker's published keys.
-fn genuine(house: &TestBroker, token: &str) -> VerifiedPass {
-    verify_signatures(&house.broker.feed.key_document().unwrap(), token).unwrap()
+fn genuine(fixture: &TestBroker, token: &str) -> VerifiedPass {
+    verify_signatures(&fixture.broker.feed.key_document().unwrap(), token).unwrap()
 }
 
 fn use_as(verifier: &Verifier, key: &PrivateKey, token: &str) -> Result<Permit, Denial> {
@@ -57,14 +57,14 @@ fn use_as(verifier: &Verifier, key: &PrivateKey, token: &str) -> Result<Permit, 
 
 #[tokio::test]
 async fn a_pass_is_bound_to_the_key_that_is_sent_and_so_are_those_that_follow_in_its_task() {
-    let house = TestBroker::new().await;
-    let verifier = house.verifier().await;
-    house.tell(&verifier).await;
-    let issued = open(&house, &bound_task(&house.bot.public_jwk(), 0)).await;
+    let fixture = TestBroker::new().await;
+    let verifier = fixture.verifier().await;
+    fixture.tell(&verifier).await;
+    let issued = open(&fixture, &bound_task(&fixture.bot.public_jwk(), 0)).await;
     assert_eq!(issued["token_type"], "DPoP");
     let path = format!("/v1/tasks/{}/tokens", issued["task_id"].as_str().unwrap());
     let again = body_of(
-        house
+        fixture
             .agent(Method::POST, &path)
             .json(&json!({}))
             .send()
@@ -74,18 +74,18 @@ async fn a_pass_is_bound_to_the_key_that_is_sent_and_so_are_those_that_follow_in
     .await;
     assert_eq!(again["token_type"], "DPoP");
     for token in [&issued, &again].map(|issued| issued["token"].as_str().unwrap()) {
-        let permit = use_as(&verifier, house.bot.key(), token).unwrap();
+        let permit = use_as(&verifier, fixture.bot.key(), token).unwrap();
         assert_eq!(
             permit.holder(),
-            Some(&HolderKey::Ed25519(house.bot.key().public()))
+            Some(&HolderKey::Ed25519(fixture.bot.key().public()))
         );
         assert_eq!(
             verifier.verify(token).unwrap_err().code(),
             ReasonCode::ProofRequired
         );
     }
-    let thumbprint = house.bot.key().public().thumbprint();
-    let audit = house
+    let thumbprint = fixture.bot.key().public().thumbprint();
+    let audit = fixture
         .operator(Method::GET, "/v1/audit?limit=100")
         .send()
         .await
@@ -99,10 +99,10 @@ async fn a_pass_is_bound_to_the_key_that_is_sent_and_so_are_those_that_follow_in
 #[tokio::test]
 async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_for_what_cannot_be_undone()
  {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let grant = json!({"id": "pays", "agents": ["*"], "server": "ledger", "tools": ["transfer", "search_ledger"],
         "max_ttl": "5m", "require_call_proof": true});
-    let written = house
+    let written = fixture
         .operator(Method::POST, "/v1/policy/grants")
         .json(&grant)
         .send()
@@ -111,13 +111,13 @@ async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_fo
     assert_eq!(written.status(), StatusCode::CREATED);
     let mut wanted = task();
     wanted["authorization_details"][0]["tools"] = json!(["transfer", "search_ledger"]);
-    let (status, body) = refused(house.agent(Method::POST, "/v1/tasks").json(&wanted)).await;
+    let (status, body) = refused(fixture.agent(Method::POST, "/v1/tasks").json(&wanted)).await;
     assert_eq!(
         (status, &body["code"]),
         (403, &json!("holder_key_required"))
     );
-    wanted["holder_key"] = house.bot.public_jwk();
-    let issued = open(&house, &wanted).await;
+    wanted["holder_key"] = fixture.bot.public_jwk();
+    let issued = open(&fixture, &wanted).await;
     assert_eq!(
         issued["authorization_details"][0]["call_proof"],
         json!(["transfer"])
@@ -125,13 +125,13 @@ async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_fo
     // A wider grant beside it takes nothing back.
     let wide =
         json!({"id": "all", "agents": ["*"], "server": "ledger", "tools": ["*"], "max_ttl": "5m"});
-    house
+    fixture
         .operator(Method::POST, "/v1/policy/grants")
         .json(&wide)
         .send()
         .await
         .unwrap();
-    let issued = open(&house, &wanted).await;
+    let issued = open(&fixture, &wanted).await;
     assert_eq!(
         issued["authorization_details"][0]["call_proof"],
         json!(["transfer"])
@@ -139,7 +139,7 @@ async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_fo
     // What an agent demands of itself must be of what it asks for.
     let mut stray = wanted.clone();
     stray["authorization_details"][0]["call_proof"] = json!(["transfr"]);
-    let (status, body) = refused(house.agent(Method::POST, "/v1/tasks").json(&stray)).await;
+    let (status, body) = refused(fixture.agent(Method::POST, "/v1/tasks").json(&stray)).await;
     assert!(
         matches!(status, 400 | 403) && body.to_string().contains("call_proof"),
         "{status} {body}"
@@ -147,7 +147,7 @@ async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_fo
     // A dry run says the same.
     let mut question = wanted.clone();
     question["agent"] = json!("research-bot");
-    let explained = house
+    let explained = fixture
         .operator(Method::POST, "/v1/policy/explain")
         .json(&question)
         .send()
@@ -158,8 +158,8 @@ async fn a_grant_that_requires_proof_gives_nothing_to_bearers_and_call_proofs_fo
 
 #[tokio::test]
 async fn a_bad_holder_key_or_depth_is_400_and_names_the_field() {
-    let house = TestBroker::new().await;
-    let good = house.bot.public_jwk();
+    let fixture = TestBroker::new().await;
+    let good = fixture.bot.public_jwk();
     let mut private = good.clone();
     private["d"] = json!("AAAA");
     let p256 = json!({"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
@@ -182,7 +182,7 @@ async fn a_bad_holder_key_or_depth_is_400_and_names_the_field() {
         let mut body = task();
         body["holder_key"] = key;
         body["max_delegation_depth"] = depth;
-        let (status, problem) = refused(house.agent(Method::POST, "/v1/tasks").json(&body)).await;
+        let (status, problem) = refused(fixture.agent(Method::POST, "/v1/tasks").json(&body)).await;
         assert_eq!(
             (status, &problem["code"]),
             (400, &json!("invalid_request")),
@@ -190,9 +190,9 @@ async fn a_bad_holder_key_or_depth_is_400_and_names_the_field() {
         );
         assert!(problem.to_string().contains(field), "{field}: {problem}");
     }
-    assert!(!house.records().contains_key("token_issued"));
+    assert!(!fixture.records().contains_key("token_issued"));
     assert_eq!(
-        open(&house, &bound_task(&p256, 0)).await["token_type"],
+        open(&fixture, &bound_task(&p256, 0)).await["token_type"],
         "DPoP"
     );
 }
@@ -200,12 +200,12 @@ async fn a_bad_holder_key_or_depth_is_400_and_names_the_field() {
 #[tokio::test]
 async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it() {
     for subject in [json!({"agent": "helper"}), json!({"steward": "alice"})] {
-        let house = TestBroker::new().await;
-        let verifier = house.verifier().await;
-        house.tell(&verifier).await;
+        let fixture = TestBroker::new().await;
+        let verifier = fixture.verifier().await;
+        fixture.tell(&verifier).await;
         let helper = AgentKey::generate("helper".parse().unwrap());
-        house.add_agent(&helper).await;
-        let issued = open(&house, &bound_task(&house.bot.public_jwk(), 1)).await;
+        fixture.add_agent(&helper).await;
+        let issued = open(&fixture, &bound_task(&fixture.bot.public_jwk(), 1)).await;
         let token = issued["token"].as_str().unwrap();
         let delegation = Delegation {
             agent: "whatever-it-is-called".parse().unwrap(),
@@ -214,23 +214,23 @@ async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it(
             may_delegate: 0,
             use_only: false,
         };
-        let handed = delegate(&genuine(&house, token), house.bot.key(), &delegation).unwrap();
-        house.tell(&verifier).await;
+        let handed = delegate(&genuine(&fixture, token), fixture.bot.key(), &delegation).unwrap();
+        fixture.tell(&verifier).await;
         use_as(&verifier, helper.key(), handed.token.expose()).unwrap();
-        let revoked = house
+        let revoked = fixture
             .operator(Method::POST, "/v1/revocations")
             .json(&subject)
             .send()
             .await
             .unwrap();
         assert_eq!(revoked.status(), StatusCode::CREATED);
-        house.tell(&verifier).await;
+        fixture.tell(&verifier).await;
         let denial = use_as(&verifier, helper.key(), handed.token.expose()).unwrap_err();
         assert!(
             denial.codes().contains(&ReasonCode::RevokedAgent),
             "{denial}"
         );
-        let still = use_as(&verifier, house.bot.key(), token);
+        let still = use_as(&verifier, fixture.bot.key(), token);
         assert_eq!(
             still.is_ok(),
             subject.get("agent").is_some(),
@@ -240,18 +240,18 @@ async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it(
             // A revocation reaches all of its second, to which passes are dated.
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
             // Nor can it be handed one that was issued since, until it is reinstated.
-            let later = open(&house, &bound_task(&house.bot.public_jwk(), 1)).await;
-            let later = genuine(&house, later["token"].as_str().unwrap());
-            let later = delegate(&later, house.bot.key(), &delegation).unwrap();
-            house.tell(&verifier).await;
+            let later = open(&fixture, &bound_task(&fixture.bot.public_jwk(), 1)).await;
+            let later = genuine(&fixture, later["token"].as_str().unwrap());
+            let later = delegate(&later, fixture.bot.key(), &delegation).unwrap();
+            fixture.tell(&verifier).await;
             assert!(use_as(&verifier, helper.key(), later.token.expose()).is_err());
-            let again = house
+            let again = fixture
                 .operator(Method::POST, "/v1/agents/helper/reinstate")
                 .send()
                 .await
                 .unwrap();
             assert_eq!(again.status(), StatusCode::OK);
-            house.tell(&verifier).await;
+            fixture.tell(&verifier).await;
             use_as(&verifier, helper.key(), later.token.expose()).unwrap();
             assert!(
                 use_as(&verifier, helper.key(), handed.token.expose()).is_err(),
@@ -259,8 +259,8 @@ async fn revoking_an_agent_or_its_steward_ends_the_passes_that_others_handed_it(
             );
         }
         // So it is after a restart, from the records alone.
-        let house = house.restarted().await;
-        house.tell(&verifier).await;
+        let fixture = fixture.restarted().await;
+        fixture.tell(&verifier).await;
         assert!(use_as(&verifier, helper.key(), handed.token.expose()).is_err());
     }
 }

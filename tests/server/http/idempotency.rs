@@ -8,49 +8,49 @@ use serde_json::{Value, json};
 
 use test_broker::{TestBroker, body_of, options, problem, refused, task};
 
-fn open(house: &TestBroker, key: &str) -> RequestBuilder {
-    house
+fn open(fixture: &TestBroker, key: &str) -> RequestBuilder {
+    fixture
         .agent(Method::POST, "/v1/tasks")
         .header("idempotency-key", key)
 }
 
-fn opened(house: &TestBroker) -> usize {
-    house.records().get("task_opened").copied().unwrap_or(0)
+fn opened(fixture: &TestBroker) -> usize {
+    fixture.records().get("task_opened").copied().unwrap_or(0)
 }
 
 #[tokio::test]
 async fn a_replay_gets_the_very_same_answer() {
-    let house = TestBroker::new().await;
-    let first = open(&house, "k").json(&task()).send().await.unwrap();
+    let fixture = TestBroker::new().await;
+    let first = open(&fixture, "k").json(&task()).send().await.unwrap();
     assert_eq!(first.status(), StatusCode::CREATED);
-    let second = open(&house, "k").json(&task()).send().await.unwrap();
+    let second = open(&fixture, "k").json(&task()).send().await.unwrap();
     assert_eq!(second.status(), StatusCode::CREATED);
     assert_eq!(first.bytes().await.unwrap(), second.bytes().await.unwrap());
-    assert_eq!(opened(&house), 1);
+    assert_eq!(opened(&fixture), 1);
     // Another key, another principal and no key are other requests.
-    open(&house, "k2").json(&task()).send().await.unwrap();
-    house.open_task().await;
-    assert_eq!(opened(&house), 3);
+    open(&fixture, "k2").json(&task()).send().await.unwrap();
+    fixture.open_task().await;
+    assert_eq!(opened(&fixture), 3);
 }
 
 #[tokio::test]
 async fn the_same_key_for_another_body_is_refused() {
-    let house = TestBroker::new().await;
-    open(&house, "k").json(&task()).send().await.unwrap();
+    let fixture = TestBroker::new().await;
+    open(&fixture, "k").json(&task()).send().await.unwrap();
     let mut other = task();
     other["ttl_seconds"] = json!(301);
-    let (status, body) = refused(open(&house, "k").json(&other)).await;
+    let (status, body) = refused(open(&fixture, "k").json(&other)).await;
     assert_eq!(
         (status, &body["code"]),
         (409, &json!("idempotency_conflict"))
     );
-    assert_eq!(opened(&house), 1);
+    assert_eq!(opened(&fixture), 1);
 }
 
 #[tokio::test]
 async fn twenty_at_once_mint_one_pass() {
-    let house = TestBroker::new().await;
-    let sent = (0..20).map(|_| open(&house, "k").json(&task()).send());
+    let fixture = TestBroker::new().await;
+    let sent = (0..20).map(|_| open(&fixture, "k").json(&task()).send());
     let answers = futures_util::future::join_all(sent).await;
     let mut tokens = Vec::new();
     for answer in answers {
@@ -59,34 +59,34 @@ async fn twenty_at_once_mint_one_pass() {
         tokens.push(body_of(answer).await["token"].as_str().unwrap().to_owned());
     }
     tokens.dedup();
-    assert_eq!((tokens.len(), opened(&house)), (1, 1));
+    assert_eq!((tokens.len(), opened(&fixture)), (1, 1));
 }
 
 #[tokio::test]
 async fn after_a_restart_the_key_names_the_task_and_mints_nothing() {
-    let house = TestBroker::new().await;
-    let first = body_of(open(&house, "k").json(&task()).send().await.unwrap()).await;
-    let house = house.restarted().await;
-    let (status, body) = refused(open(&house, "k").json(&task())).await;
+    let fixture = TestBroker::new().await;
+    let first = body_of(open(&fixture, "k").json(&task()).send().await.unwrap()).await;
+    let fixture = fixture.restarted().await;
+    let (status, body) = refused(open(&fixture, "k").json(&task())).await;
     assert_eq!(
         (status, &body["code"]),
         (409, &json!("idempotency_conflict"))
     );
     assert_eq!(body["task_id"], first["task_id"]);
-    assert_eq!(opened(&house), 1);
+    assert_eq!(opened(&fixture), 1);
 }
 
 #[tokio::test]
 async fn once_the_answer_is_forgotten_the_key_names_the_task_and_mints_nothing() {
-    let house = TestBroker::with(Options {
+    let fixture = TestBroker::with(Options {
         repeat_answers: Duration::from_millis(200),
         ..options()
     })
     .await;
-    let first = body_of(open(&house, "k").json(&task()).send().await.unwrap()).await;
+    let first = body_of(open(&fixture, "k").json(&task()).send().await.unwrap()).await;
     let forgotten = async {
         loop {
-            let answer = open(&house, "k").json(&task()).send().await.unwrap();
+            let answer = open(&fixture, "k").json(&task()).send().await.unwrap();
             if answer.status() != StatusCode::CREATED {
                 return problem(answer).await;
             }
@@ -100,17 +100,20 @@ async fn once_the_answer_is_forgotten_the_key_names_the_task_and_mints_nothing()
         (status, &body["code"]),
         (409, &json!("idempotency_conflict"))
     );
-    assert_eq!((&body["task_id"], opened(&house)), (&first["task_id"], 1));
+    assert_eq!((&body["task_id"], opened(&fixture)), (&first["task_id"], 1));
 }
 
 #[tokio::test]
 async fn a_refused_request_leaves_the_key_free() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let mut refused_task = task();
     refused_task["authorization_details"][0]["tools"] = json!(["delete_ledger"]);
-    assert_eq!(refused(open(&house, "k").json(&refused_task)).await.0, 403);
     assert_eq!(
-        open(&house, "k")
+        refused(open(&fixture, "k").json(&refused_task)).await.0,
+        403
+    );
+    assert_eq!(
+        open(&fixture, "k")
             .json(&task())
             .send()
             .await
@@ -122,7 +125,7 @@ async fn a_refused_request_leaves_the_key_free() {
 
 #[tokio::test]
 async fn operators_creations_are_done_once_too() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let cases: [(&str, Value, &str); 3] = [
         (
             "/v1/revocations",
@@ -138,38 +141,38 @@ async fn operators_creations_are_done_once_too() {
     ];
     for (path, body, event) in cases {
         let send = || {
-            house
+            fixture
                 .operator(Method::POST, path)
                 .header("idempotency-key", "k")
                 .json(&body)
                 .send()
         };
-        let before = house.records().get(event).copied().unwrap_or(0);
+        let before = fixture.records().get(event).copied().unwrap_or(0);
         let first = send().await.unwrap().bytes().await.unwrap();
         let second = send().await.unwrap();
         assert_eq!(second.status(), StatusCode::CREATED, "{path}");
         assert_eq!(second.bytes().await.unwrap(), first, "{path}");
-        assert_eq!(house.records()[event], before + 1, "{path}");
+        assert_eq!(fixture.records()[event], before + 1, "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_key_is_one_short_visible_word() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     for bad in ["", "a b", &"k".repeat(129)] {
-        let (status, body) = refused(open(&house, bad).json(&task())).await;
+        let (status, body) = refused(open(&fixture, bad).json(&task())).await;
         assert_eq!(
             (status, &body["field"]),
             (400, &json!("Idempotency-Key")),
             "{bad}"
         );
     }
-    let twice = open(&house, "a")
+    let twice = open(&fixture, "a")
         .header("idempotency-key", "b")
         .json(&task());
     assert_eq!(refused(twice).await.0, 400);
     assert_eq!(
-        open(&house, &"k".repeat(128))
+        open(&fixture, &"k".repeat(128))
             .json(&task())
             .send()
             .await
@@ -177,5 +180,5 @@ async fn a_key_is_one_short_visible_word() {
             .status(),
         StatusCode::CREATED
     );
-    assert_eq!(opened(&house), 1);
+    assert_eq!(opened(&fixture), 1);
 }

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use test_broker::{TestBroker, body_of, refused};
 
 /// Every item of the list at `path`, fetched `limit` at a time.
-async fn all(house: &TestBroker, path: &str, limit: usize) -> Vec<Value> {
+async fn all(fixture: &TestBroker, path: &str, limit: usize) -> Vec<Value> {
     let (mut items, mut cursor) = (Vec::new(), String::new());
     let join = if path.contains('?') { '&' } else { '?' };
     loop {
-        let page = house
+        let page = fixture
             .operator(Method::GET, &format!("{path}{join}limit={limit}{cursor}"))
             .send()
             .await
@@ -29,30 +29,30 @@ async fn all(house: &TestBroker, path: &str, limit: usize) -> Vec<Value> {
 
 #[tokio::test]
 async fn pages_together_are_the_whole_list_in_order() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     for name in ["a", "b", "c", "d"] {
-        house
+        fixture
             .add_agent(&AgentKey::generate(format!("bot-{name}").parse().unwrap()))
             .await;
-        house.open_task().await;
-        house
+        fixture.open_task().await;
+        fixture
             .token(&format!("operator-{name}"), &["auditor"], &[])
             .await;
         let server = json!({"server": format!("https://{name}.example/mcp"), "name": format!("server-{name}")});
-        house
+        fixture
             .operator(Method::POST, "/v1/servers")
             .json(&server)
             .send()
             .await
             .unwrap();
-        house
+        fixture
             .operator(Method::POST, "/v1/stewards")
             .json(&json!({"name": name}))
             .send()
             .await
             .unwrap();
         let agent = json!({"agent": format!("bot-{name}")});
-        house
+        fixture
             .operator(Method::POST, "/v1/revocations")
             .json(&agent)
             .send()
@@ -70,26 +70,26 @@ async fn pages_together_are_the_whole_list_in_order() {
         ("/v1/audit?agent=research-bot", 13),
     ];
     for (path, count) in lists {
-        let whole = all(&house, path, 200).await;
+        let whole = all(&fixture, path, 200).await;
         assert_eq!(whole.len(), count, "{path}");
         for limit in [1, 2, 3] {
-            assert_eq!(all(&house, path, limit).await, whole, "{path} by {limit}");
+            assert_eq!(all(&fixture, path, limit).await, whole, "{path} by {limit}");
         }
     }
     let (newest, oldest) = (
-        all(&house, "/v1/audit", 200).await,
-        all(&house, "/v1/audit?order=oldest", 200).await,
+        all(&fixture, "/v1/audit", 200).await,
+        all(&fixture, "/v1/audit?order=oldest", 200).await,
     );
     assert!(newest.iter().rev().eq(oldest.iter()));
 }
 
 #[tokio::test]
 async fn a_cursor_is_refused_by_another_list_and_another_filter() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     for _ in 0..3 {
-        house.open_task().await;
+        fixture.open_task().await;
     }
-    let page = house
+    let page = fixture
         .operator(Method::GET, "/v1/tasks?limit=1")
         .send()
         .await
@@ -101,20 +101,20 @@ async fn a_cursor_is_refused_by_another_list_and_another_filter() {
         "/v1/audit?order=oldest",
     ] {
         let (status, body) =
-            refused(house.operator(Method::GET, &format!("{path}&cursor={cursor}"))).await;
+            refused(fixture.operator(Method::GET, &format!("{path}&cursor={cursor}"))).await;
         assert_eq!((status, &body["field"]), (400, &json!("cursor")), "{path}");
     }
 }
 
 #[tokio::test]
 async fn the_audit_trail_is_found_by_what_it_is_about() {
-    let house = TestBroker::new().await;
-    let task = house.open_task().await["task_id"]
+    let fixture = TestBroker::new().await;
+    let task = fixture.open_task().await["task_id"]
         .as_str()
         .unwrap()
         .to_owned();
-    house.open_task().await;
-    let of_task = all(&house, &format!("/v1/audit?task={task}"), 200).await;
+    fixture.open_task().await;
+    let of_task = all(&fixture, &format!("/v1/audit?task={task}"), 200).await;
     let types: Vec<_> = of_task
         .iter()
         .map(|event| event["type"].as_str().unwrap())
@@ -125,17 +125,17 @@ async fn the_audit_trail_is_found_by_what_it_is_about() {
             .iter()
             .all(|event| event["request"].as_str().unwrap().starts_with("req_"))
     );
-    let by_steward = all(&house, "/v1/audit?steward=alice", 200).await;
+    let by_steward = all(&fixture, "/v1/audit?steward=alice", 200).await;
     assert!(by_steward.len() > 4);
     let head = body_of(
-        house
+        fixture
             .operator(Method::GET, "/v1/audit/head")
             .send()
             .await
             .unwrap(),
     )
     .await;
-    let last = &all(&house, "/v1/audit", 1).await[0];
+    let last = &all(&fixture, "/v1/audit", 1).await[0];
     assert_eq!(
         (&head["sequence"], &head["hash"]),
         (&last["seq"], &last["hash"])

@@ -12,10 +12,10 @@ use tokio::{
 
 use test_broker::{Recorder, TestBroker, options, task};
 
-async fn admin(house: &TestBroker, path: &str) -> (StatusCode, String) {
-    let response = house
+async fn admin(fixture: &TestBroker, path: &str) -> (StatusCode, String) {
+    let response = fixture
         .client
-        .get(format!("http://{}{path}", house.admin_address))
+        .get(format!("http://{}{path}", fixture.admin_address))
         .send()
         .await
         .unwrap();
@@ -24,30 +24,30 @@ async fn admin(house: &TestBroker, path: &str) -> (StatusCode, String) {
 
 #[tokio::test]
 async fn health_and_metrics_are_on_their_own_listener() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     assert_eq!(
-        admin(&house, "/livez").await,
+        admin(&fixture, "/livez").await,
         (StatusCode::OK, "alive\n".to_owned())
     );
     assert_eq!(
-        admin(&house, "/readyz").await,
+        admin(&fixture, "/readyz").await,
         (StatusCode::OK, "ready\n".to_owned())
     );
     assert_eq!(
-        admin(&house, "/metrics").await,
+        admin(&fixture, "/metrics").await,
         (StatusCode::OK, "# EOF\n".to_owned())
     );
-    assert_eq!(admin(&house, "/v1/tasks").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(admin(&fixture, "/v1/tasks").await.0, StatusCode::NOT_FOUND);
     for path in ["/livez", "/readyz", "/metrics"] {
-        let response = house.request(Method::GET, path).send().await.unwrap();
+        let response = fixture.request(Method::GET, path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
 }
 
 #[tokio::test]
 async fn every_answer_has_an_id_of_our_own_and_says_how_it_may_be_kept() {
-    let house = TestBroker::new().await;
-    let request = house
+    let fixture = TestBroker::new().await;
+    let request = fixture
         .operator(Method::GET, "/v1/agents")
         .header("x-request-id", "req_mine");
     let response = request.send().await.unwrap();
@@ -60,7 +60,7 @@ async fn every_answer_has_an_id_of_our_own_and_says_how_it_may_be_kept() {
             .headers()
             .contains_key("access-control-allow-origin")
     );
-    let seen = house.recorder.seen.lock().unwrap().clone();
+    let seen = fixture.recorder.seen.lock().unwrap().clone();
     assert_eq!(
         seen.last().unwrap(),
         &("GET".to_owned(), "/v1/agents".to_owned(), 200)
@@ -69,13 +69,13 @@ async fn every_answer_has_an_id_of_our_own_and_says_how_it_may_be_kept() {
 
 #[tokio::test]
 async fn the_trace_id_is_in_the_audit_trail() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let open = house
+    let open = fixture
         .agent(Method::POST, "/v1/tasks")
         .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
     open.json(&task()).send().await.unwrap();
-    let page = house
+    let page = fixture
         .operator(Method::GET, "/v1/audit?limit=1")
         .send()
         .await
@@ -86,9 +86,9 @@ async fn the_trace_id_is_in_the_audit_trail() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_is_under_way_and_ends_streams() {
-    let mut house = TestBroker::new().await;
+    let mut fixture = TestBroker::new().await;
     let follow = format!("/v1/feed?server={}", support::SERVER);
-    let mut feed = house
+    let mut feed = fixture
         .operator(Method::GET, &follow)
         .header("accept", "text/event-stream")
         .send()
@@ -98,16 +98,16 @@ async fn a_stop_finishes_what_is_under_way_and_ends_streams() {
 
     // A request whose body is still coming when the stop is asked for.
     let body = json!({"name": "bob"}).to_string();
-    let mut connection = TcpStream::connect(house.address).await.unwrap();
+    let mut connection = TcpStream::connect(fixture.address).await.unwrap();
     let head = format!(
         "POST /v1/stewards HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        house.admin,
+        fixture.admin,
         body.len()
     );
     connection.write_all(head.as_bytes()).await.unwrap();
     // Answered later on another connection, so the server has the first one's head by then.
     assert_eq!(
-        house
+        fixture
             .operator(Method::GET, "/v1/agents")
             .send()
             .await
@@ -115,24 +115,24 @@ async fn a_stop_finishes_what_is_under_way_and_ends_streams() {
             .status(),
         StatusCode::OK
     );
-    let address = house.address;
-    house.begin_stop();
+    let address = fixture.address;
+    fixture.begin_stop();
     // The feed ends because of the stop, so the stop has begun.
     while feed.chunk().await.unwrap().is_some() {}
     connection.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
-    house.stopped().await;
+    fixture.stopped().await;
     assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]
 async fn what_cannot_be_recorded_is_503() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     // What a failed sync does to the journal: nothing is recorded any more.
-    house.broker.close().await.unwrap();
-    let response = house
+    fixture.broker.close().await.unwrap();
+    let response = fixture
         .agent(Method::POST, "/v1/tasks")
         .json(&task())
         .send()
@@ -143,7 +143,7 @@ async fn what_cannot_be_recorded_is_503() {
     assert_eq!((status, &body["code"]), (503, &json!("unavailable")));
     // Not even a read is answered when its assertion cannot be recorded.
     assert_eq!(
-        house
+        fixture
             .agent(Method::GET, "/v1/tasks")
             .send()
             .await
@@ -161,8 +161,8 @@ async fn a_slow_head_and_a_slow_request_are_cut_off() {
         request: Duration::from_millis(300),
         ..short.times
     };
-    let house = TestBroker::with(short).await;
-    let mut connection = TcpStream::connect(house.address).await.unwrap();
+    let fixture = TestBroker::with(short).await;
+    let mut connection = TcpStream::connect(fixture.address).await.unwrap();
     connection
         .write_all(b"GET /v1/tasks HTTP/1.1\r\nhost:")
         .await
@@ -172,10 +172,10 @@ async fn a_slow_head_and_a_slow_request_are_cut_off() {
         tokio::time::timeout(Duration::from_secs(10), connection.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "the connection is still open");
 
-    let mut connection = TcpStream::connect(house.address).await.unwrap();
+    let mut connection = TcpStream::connect(fixture.address).await.unwrap();
     let head = format!(
         "POST /v1/stewards HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\ncontent-length: 9\r\nconnection: close\r\n\r\n",
-        house.admin
+        fixture.admin
     );
     connection.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -250,36 +250,36 @@ async fn tls_is_served_with_the_certificate_that_is_configured() {
 
 #[tokio::test]
 async fn a_taken_address_is_an_error_that_names_it() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let taken = server::Options {
-        listen: house.address,
+        listen: fixture.address,
         ..options()
     };
     let error = Server::bind(
         taken,
-        house.broker.clone(),
+        fixture.broker.clone(),
         std::sync::Arc::new(Recorder::default()),
     )
     .await
     .unwrap_err();
     assert!(
-        error.to_string().contains(&house.address.to_string()),
+        error.to_string().contains(&fixture.address.to_string()),
         "{error}"
     );
 }
 
 #[tokio::test]
 async fn no_more_connections_than_allowed() {
-    let house = TestBroker::with(server::Options {
+    let fixture = TestBroker::with(server::Options {
         max_connections: 3,
         ..options()
     })
     .await;
     let mut open = Vec::new();
     let mut closed = false;
-    // The house's own client may keep one.
+    // The fixture's own client may keep one.
     for _ in 0..4 {
-        let mut connection = TcpStream::connect(house.address).await.unwrap();
+        let mut connection = TcpStream::connect(fixture.address).await.unwrap();
         connection
             .write_all(b"GET /v1/keys.json HTTP/1.1\r\nhost: x\r\n\r\n")
             .await

@@ -56,10 +56,10 @@ async fn what_was_sent_in_a_wrong_place_is_in_no_answer_and_no_log() {
 
 /// Sends canaries everywhere; gives the secrets that were used.
 async fn send_canaries() -> Vec<String> {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let app = json!({"agent": "desk-app", "steward": "alice", "groups": ["research"],
         "redirect_uris": ["https://desk.example/cb"]});
-    house
+    fixture
         .operator(Method::POST, "/v1/agents")
         .json(&app)
         .send()
@@ -88,9 +88,9 @@ async fn send_canaries() -> Vec<String> {
                 .header("content-type", "application/json")
                 .body(canary(body))
         };
-        requests.push(open(house.agent(Method::POST, "/v1/tasks")));
-        requests.push(open(house.operator(Method::POST, "/v1/policy/explain")));
-        requests.push(open(house.operator(Method::POST, "/v1/revocations")));
+        requests.push(open(fixture.agent(Method::POST, "/v1/tasks")));
+        requests.push(open(fixture.operator(Method::POST, "/v1/policy/explain")));
+        requests.push(open(fixture.operator(Method::POST, "/v1/revocations")));
     }
     for path in [
         "/v1/tasks/CANARY",
@@ -104,12 +104,12 @@ async fn send_canaries() -> Vec<String> {
         "/v1/audit?steward=CANARY",
         "/v1/feed?server=CANARY",
     ] {
-        requests.push(house.operator(Method::GET, &canary(path)));
-        requests.push(house.operator(Method::DELETE, &canary(path)));
+        requests.push(fixture.operator(Method::GET, &canary(path)));
+        requests.push(fixture.operator(Method::DELETE, &canary(path)));
     }
     let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "d": CANARY});
     let agent = json!({"agent": "other-bot", "steward": "bob", "keys": [jwk]});
-    requests.push(house.operator(Method::POST, "/v1/agents").json(&agent));
+    requests.push(fixture.operator(Method::POST, "/v1/agents").json(&agent));
     for (name, value) in [
         ("idempotency-key", "CANARY CANARY"),
         ("traceparent", "CANARY"),
@@ -123,13 +123,13 @@ async fn send_canaries() -> Vec<String> {
         ("x-api-key", "CANARY"),
     ] {
         requests.push(
-            house
+            fixture
                 .agent(Method::POST, "/v1/tasks")
                 .header(name, canary(value))
                 .json(&task()),
         );
     }
-    requests.extend(oauth(&house));
+    requests.extend(oauth(&fixture));
     for credential in [
         "Bearer CANARY",
         "Basic CANARY",
@@ -137,7 +137,7 @@ async fn send_canaries() -> Vec<String> {
         "Bearer CANARY.CANARY.CANARY",
     ] {
         requests.push(
-            house
+            fixture
                 .request(Method::GET, "/v1/agents")
                 .header("Authorization", canary(credential)),
         );
@@ -151,26 +151,26 @@ async fn send_canaries() -> Vec<String> {
             "{status} {headers} {text}"
         );
     }
-    let issued = house.open_task().await;
-    let used = assertion(&house.bot);
-    house
+    let issued = fixture.open_task().await;
+    let used = assertion(&fixture.bot);
+    fixture
         .request(Method::GET, "/v1/tasks")
         .bearer_auth(&used)
         .send()
         .await
         .unwrap();
-    let journal = house.journal();
+    let journal = fixture.journal();
     assert!(!journal.contains(CANARY) && !journal.contains(issued["token"].as_str().unwrap()));
     vec![
         issued["token"].as_str().unwrap().to_owned(),
         used,
-        house.admin.clone(),
+        fixture.admin.clone(),
     ]
 }
 
 /// What clients and people send to the OAuth door.
-fn oauth(house: &TestBroker) -> Vec<RequestBuilder> {
-    let post = |path: &str, form: &[(&str, &str)]| house.request(Method::POST, path).form(form);
+fn oauth(fixture: &TestBroker) -> Vec<RequestBuilder> {
+    let post = |path: &str, form: &[(&str, &str)]| fixture.request(Method::POST, path).form(form);
     let client = [("client_id", "research-bot"), ("client_secret", CANARY)];
     let jwt = format!("{CANARY}.{CANARY}.{CANARY}");
     let grant = |name: &str, more: &[(&str, &str)]| {
@@ -220,10 +220,10 @@ fn oauth(house: &TestBroker) -> Vec<RequestBuilder> {
             &[&[("token", CANARY)], &client[..]].concat(),
         ),
         post("/oauth/introspect", &[("token", CANARY)]).basic_auth("ledger", Some(CANARY)),
-        house
+        fixture
             .request(Method::POST, "/oauth/register")
             .json(&json!({"redirect_uris": [CANARY], "client_secret": CANARY})),
-        house.request(
+        fixture.request(
             Method::GET,
             &format!("/oauth/authorize?client_id={CANARY}&state={CANARY}"),
         ),

@@ -80,8 +80,8 @@ fn holds(document: &Value, schema: &Value, value: &Value, place: &str) {
 
 #[tokio::test]
 async fn answers_have_the_shapes_that_the_document_says() {
-    let house = TestBroker::new().await;
-    let document: Value = house
+    let fixture = TestBroker::new().await;
+    let document: Value = fixture
         .request(Method::GET, "/openapi.json")
         .send()
         .await
@@ -123,7 +123,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     let issued = check(
         "/v1/tasks",
         post.clone(),
-        house.agent(post.clone(), "/v1/tasks").json(&partial),
+        fixture.agent(post.clone(), "/v1/tasks").json(&partial),
     )
     .await;
     assert!(issued["dropped"].is_array());
@@ -132,7 +132,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/tasks",
         post.clone(),
-        house.agent(post.clone(), "/v1/tasks").json(&refused),
+        fixture.agent(post.clone(), "/v1/tasks").json(&refused),
     )
     .await;
     let id = issued["task_id"].as_str().unwrap();
@@ -140,7 +140,9 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/tasks/{task_id}/tokens",
         post.clone(),
-        house.agent(post.clone(), &path("/tokens")).json(&json!({})),
+        fixture
+            .agent(post.clone(), &path("/tokens"))
+            .json(&json!({})),
     )
     .await;
     let blocks =
@@ -148,7 +150,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/tasks/{task_id}/delegations",
         post.clone(),
-        house
+        fixture
             .agent(post.clone(), &path("/delegations"))
             .json(&blocks),
     )
@@ -156,19 +158,19 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/tasks/{task_id}",
         get.clone(),
-        house.operator(get.clone(), &path("")),
+        fixture.operator(get.clone(), &path("")),
     )
     .await;
     check(
         "/v1/tasks",
         get.clone(),
-        house.operator(get.clone(), "/v1/tasks"),
+        fixture.operator(get.clone(), "/v1/tasks"),
     )
     .await;
     check(
         "/v1/tasks/{task_id}/complete",
         post.clone(),
-        house.agent(post.clone(), &path("/complete")),
+        fixture.agent(post.clone(), &path("/complete")),
     )
     .await;
 
@@ -182,7 +184,9 @@ async fn answers_have_the_shapes_that_the_document_says() {
     let gap = json!({"type": "lost", "id": "rpt_0123456789abcdef0123456789abcdee", "server": server, "count": 1,
         "from": "2026-11-22T10:00:00Z", "to": "2026-11-22T10:00:00Z"});
     let reports = json!({"reports": [report, gap]});
-    let told = house.operator(post.clone(), "/v1/decisions").json(&reports);
+    let told = fixture
+        .operator(post.clone(), "/v1/decisions")
+        .json(&reports);
     assert_eq!(
         check("/v1/decisions", post.clone(), told).await["recorded"],
         2
@@ -193,7 +197,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     let client = check(
         "/v1/agents",
         post.clone(),
-        house.operator(post.clone(), "/v1/agents").json(&client),
+        fixture.operator(post.clone(), "/v1/agents").json(&client),
     )
     .await;
     let form = |more: &[(&'static str, String)]| {
@@ -206,7 +210,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
             client["client_secret"].as_str().unwrap().to_owned(),
         ));
         form.extend(more.iter().cloned());
-        house.request(Method::POST, "/oauth/token").form(&form)
+        fixture.request(Method::POST, "/oauth/token").form(&form)
     };
     let details = (
         "authorization_details",
@@ -227,15 +231,15 @@ async fn answers_have_the_shapes_that_the_document_says() {
         "/.well-known/openid-configuration",
         "/oauth/jwks.json",
     ] {
-        check(path, get.clone(), house.request(get.clone(), path)).await;
+        check(path, get.clone(), fixture.request(get.clone(), path)).await;
     }
     let (secrets, made) = (
         "/v1/agents/{agent}/secrets",
-        house.operator(post.clone(), "/v1/agents/ci-bot/secrets"),
+        fixture.operator(post.clone(), "/v1/agents/ci-bot/secrets"),
     );
     check(secrets, post.clone(), made).await;
     let secret = client["secrets"][0]["secret_id"].as_str().unwrap();
-    let removed = house.operator(
+    let removed = fixture.operator(
         delete.clone(),
         &format!("/v1/agents/ci-bot/secrets/{secret}"),
     );
@@ -250,7 +254,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/revocations",
         post.clone(),
-        house
+        fixture
             .operator(post.clone(), "/v1/revocations")
             .json(&revoke),
     )
@@ -259,7 +263,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/revocations",
         post.clone(),
-        house
+        fixture
             .operator(post.clone(), "/v1/revocations")
             .json(&steward),
     )
@@ -276,7 +280,12 @@ async fn answers_have_the_shapes_that_the_document_says() {
         "/v1/audit/head",
         "/v1/decisions",
     ] {
-        check(template, get.clone(), house.operator(get.clone(), template)).await;
+        check(
+            template,
+            get.clone(),
+            fixture.operator(get.clone(), template),
+        )
+        .await;
     }
     for (template, query) in [
         ("/v1/audit/proofs/inclusion", "?sequence=3"),
@@ -294,7 +303,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
         let answer = check(
             template,
             get.clone(),
-            house.operator(get.clone(), &format!("{template}{query}")),
+            fixture.operator(get.clone(), &format!("{template}{query}")),
         )
         .await;
         assert!(answer.is_object(), "{template}{query}: {answer}");
@@ -302,35 +311,35 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/keys.json",
         get.clone(),
-        house.request(get.clone(), "/v1/keys.json"),
+        fixture.request(get.clone(), "/v1/keys.json"),
     )
     .await;
     check(
         "/v1/agents/{agent}",
         get.clone(),
-        house.operator(get.clone(), "/v1/agents/research-bot"),
+        fixture.operator(get.clone(), "/v1/agents/research-bot"),
     )
     .await;
     check(
         "/v1/servers/{name}",
         get.clone(),
-        house.operator(get.clone(), "/v1/servers/ledger"),
+        fixture.operator(get.clone(), "/v1/servers/ledger"),
     )
     .await;
     check(
         "/v1/servers/{name}",
         get.clone(),
-        house.operator(
+        fixture.operator(
             get.clone(),
             "/v1/servers/https%3A%2F%2Fledger.example%2Fmcp",
         ),
     )
     .await;
-    let change = json!({"steward": "bob", "keys": [house.bot.public_jwk()]});
+    let change = json!({"steward": "bob", "keys": [fixture.bot.public_jwk()]});
     check(
         "/v1/agents/{agent}",
         put.clone(),
-        house
+        fixture
             .operator(put.clone(), "/v1/agents/research-bot")
             .json(&change),
     )
@@ -338,10 +347,10 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/keys/{purpose}/rotate",
         post.clone(),
-        house.operator(post.clone(), "/v1/keys/feed/rotate"),
+        fixture.operator(post.clone(), "/v1/keys/feed/rotate"),
     )
     .await;
-    house
+    fixture
         .operator(post.clone(), "/v1/keys/operator/rotate")
         .send()
         .await
@@ -350,14 +359,14 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/keys/operator/{id}/revoke",
         post.clone(),
-        house.operator(post.clone(), "/v1/keys/operator/1/revoke"),
+        fixture.operator(post.clone(), "/v1/keys/operator/1/revoke"),
     )
     .await;
     let operator = json!({"operator": "second", "roles": ["auditor"], "ttl_seconds": 60});
     check(
         "/v1/operators",
         post.clone(),
-        house
+        fixture
             .operator(post.clone(), "/v1/operators")
             .json(&operator),
     )
@@ -366,7 +375,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
         check(
             template,
             post.clone(),
-            house.operator(post.clone(), template),
+            fixture.operator(post.clone(), template),
         )
         .await;
     }
@@ -374,7 +383,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/policy/grants",
         post.clone(),
-        house
+        fixture
             .operator(post.clone(), "/v1/policy/grants")
             .json(&grant),
     )
@@ -384,7 +393,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
         check(
             "/v1/policy/explain",
             post.clone(),
-            house
+            fixture
                 .operator(post.clone(), "/v1/policy/explain")
                 .json(&question),
         )
@@ -393,13 +402,13 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/v1/agents/{agent}",
         delete.clone(),
-        house.operator(delete.clone(), "/v1/agents/research-bot"),
+        fixture.operator(delete.clone(), "/v1/agents/research-bot"),
     )
     .await;
     check(
         "/v1/servers/{name}",
         delete.clone(),
-        house.operator(delete.clone(), "/v1/servers/ledger"),
+        fixture.operator(delete.clone(), "/v1/servers/ledger"),
     )
     .await;
 }

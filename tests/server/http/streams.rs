@@ -63,14 +63,14 @@ fn feed() -> String {
 
 #[tokio::test]
 async fn a_snapshot_has_a_tag_and_is_not_sent_twice() {
-    let house = TestBroker::new().await;
-    let response = house.operator(Method::GET, &feed()).send().await.unwrap();
+    let fixture = TestBroker::new().await;
+    let response = fixture.operator(Method::GET, &feed()).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/jose");
     let tag = response.headers()["etag"].to_str().unwrap().to_owned();
     let text = response.text().await.unwrap();
-    house.verifier().await.accept_frame(&text).unwrap();
+    fixture.verifier().await.accept_frame(&text).unwrap();
     let again = || {
-        house
+        fixture
             .operator(Method::GET, &feed())
             .header("if-none-match", &tag)
     };
@@ -78,28 +78,28 @@ async fn a_snapshot_has_a_tag_and_is_not_sent_twice() {
         again().send().await.unwrap().status(),
         StatusCode::NOT_MODIFIED
     );
-    let epoch = house.broker.state().epoch();
+    let epoch = fixture.broker.state().epoch();
     assert_eq!(
         tag,
-        format!("\"{epoch}-{}\"", house.broker.state().last_sequence())
+        format!("\"{epoch}-{}\"", fixture.broker.state().last_sequence())
     );
-    house.open_task().await;
+    fixture.open_task().await;
     assert_eq!(again().send().await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_revocation_is_pushed_and_its_sequence_is_that_of_the_answer() {
-    let house = TestBroker::new().await;
-    let verifier = house.verifier().await;
-    let task = house.open_task().await["task_id"].clone();
-    let token = house
+    let fixture = TestBroker::new().await;
+    let verifier = fixture.verifier().await;
+    let task = fixture.open_task().await["task_id"].clone();
+    let token = fixture
         .token("ledger-verifier", &["verifier"], &[support::SERVER])
         .await;
-    let mut events = Events::of(house.request(Method::GET, &feed()).bearer_auth(&token)).await;
+    let mut events = Events::of(fixture.request(Method::GET, &feed()).bearer_auth(&token)).await;
     let (name, _, frame) = events.next().await.unwrap();
     assert_eq!(name, "frame");
     verifier.accept_frame(&frame).unwrap();
-    let revoked = house
+    let revoked = fixture
         .operator(Method::POST, "/v1/revocations")
         .json(&json!({"task": task}))
         .send()
@@ -115,18 +115,23 @@ async fn a_revocation_is_pushed_and_its_sequence_is_that_of_the_answer() {
 
 #[tokio::test]
 async fn a_stream_ends_when_its_operator_is_removed() {
-    let house = TestBroker::new().await;
-    let token = house.token("auditor", &["auditor"], &[]).await;
-    let mut trail = Events::of(house.request(Method::GET, "/v1/audit").bearer_auth(&token)).await;
-    let mut frames = Events::of(house.request(Method::GET, &feed()).bearer_auth(&token)).await;
+    let fixture = TestBroker::new().await;
+    let token = fixture.token("auditor", &["auditor"], &[]).await;
+    let mut trail = Events::of(
+        fixture
+            .request(Method::GET, "/v1/audit")
+            .bearer_auth(&token),
+    )
+    .await;
+    let mut frames = Events::of(fixture.request(Method::GET, &feed()).bearer_auth(&token)).await;
     frames.next().await.unwrap();
-    house
+    fixture
         .operator(Method::DELETE, "/v1/operators/auditor")
         .send()
         .await
         .unwrap();
     // Something that both would be told.
-    house
+    fixture
         .operator(Method::POST, "/v1/revocations")
         .json(&json!({"server": "ledger"}))
         .send()
@@ -135,7 +140,7 @@ async fn a_stream_ends_when_its_operator_is_removed() {
     while frames.next().await.is_some() {}
     while trail.next().await.is_some() {}
     assert_eq!(
-        refused(house.request(Method::GET, &feed()).bearer_auth(&token))
+        refused(fixture.request(Method::GET, &feed()).bearer_auth(&token))
             .await
             .0,
         401
@@ -144,12 +149,12 @@ async fn a_stream_ends_when_its_operator_is_removed() {
 
 #[tokio::test]
 async fn following_the_trail_shows_every_event_that_the_filter_wants_once() {
-    let house = TestBroker::new().await;
-    let mut trail = Events::of(house.operator(Method::GET, "/v1/audit?agent=research-bot")).await;
+    let fixture = TestBroker::new().await;
+    let mut trail = Events::of(fixture.operator(Method::GET, "/v1/audit?agent=research-bot")).await;
     let mut tasks = Vec::new();
     for _ in 0..3 {
-        tasks.push(house.open_task().await["task_id"].clone());
-        house
+        tasks.push(fixture.open_task().await["task_id"].clone());
+        fixture
             .operator(Method::POST, "/v1/stewards")
             .json(&json!({"name": "bob"}))
             .send()
@@ -172,7 +177,7 @@ async fn following_the_trail_shows_every_event_that_the_filter_wants_once() {
     }
     assert_eq!(opened, tasks);
     // Taken up again where it was left.
-    let again = house
+    let again = fixture
         .operator(Method::GET, "/v1/audit?agent=research-bot")
         .header("last-event-id", (last - 1).to_string());
     assert_eq!(
@@ -183,13 +188,13 @@ async fn following_the_trail_shows_every_event_that_the_filter_wants_once() {
 
 #[tokio::test]
 async fn no_more_streams_than_allowed() {
-    let house = TestBroker::with(hallpass::server::Options {
+    let fixture = TestBroker::with(hallpass::server::Options {
         max_streams: 1,
         ..test_broker::options()
     })
     .await;
-    let first = Events::of(house.operator(Method::GET, "/v1/audit")).await;
-    let second = house
+    let first = Events::of(fixture.operator(Method::GET, "/v1/audit")).await;
+    let second = fixture
         .operator(Method::GET, "/v1/audit")
         .header("accept", "text/event-stream");
     assert_eq!(refused(second).await.0, 503);

@@ -13,19 +13,23 @@ use test_broker::{TestBroker, body_of, codes, refused, task};
 #[tokio::test]
 async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let carol = provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    let carol = provider.link(&fixture, "carol", "00u1").await;
     let id_token = provider.id_token(json!({"groups": ["finance"]}));
     // A person's token is good for as many tasks as they hand out.
     for named in [json!(null), json!("carol"), json!(carol)] {
-        let opened = open(&house, json!({"subject_token": id_token, "steward": named})).await;
+        let opened = open(
+            &fixture,
+            json!({"subject_token": id_token, "steward": named}),
+        )
+        .await;
         let path = format!("/v1/tasks/{}", opened["task_id"].as_str().unwrap());
-        let view = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
+        let view = body_of(fixture.operator(Method::GET, &path).send().await.unwrap()).await;
         assert_eq!(
             (&view["steward"], &view["steward_verified_by"]),
             (&json!(carol), &json!(provider.idp.issuer()))
         );
-        let again = house
+        let again = fixture
             .agent(Method::POST, &format!("{path}/tokens"))
             .json(&json!({}))
             .send()
@@ -33,15 +37,15 @@ async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
             .unwrap();
         assert_eq!(again.status(), StatusCode::CREATED);
     }
-    let asserted = open(&house, json!({"subject_token": null})).await;
+    let asserted = open(&fixture, json!({"subject_token": null})).await;
     let path = format!("/v1/tasks/{}", asserted["task_id"].as_str().unwrap());
-    let view = body_of(house.operator(Method::GET, &path).send().await.unwrap()).await;
+    let view = body_of(fixture.operator(Method::GET, &path).send().await.unwrap()).await;
     assert!(
         view["steward"] != carol && view.get("steward_verified_by").is_none(),
         "{view}"
     );
     // The trail says who vouched, and nowhere who the person is.
-    let trail = house
+    let trail = fixture
         .operator(Method::GET, "/v1/audit?limit=200")
         .send()
         .await
@@ -56,7 +60,7 @@ async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
     assert!(
         trail.contains("steward_identified") && !trail.contains("00u1") && !trail.contains("carol")
     );
-    let journal = house.journal();
+    let journal = fixture.journal();
     assert!(
         !journal.contains("00u1") && !journal.contains("carol") && !journal.contains(&id_token)
     );
@@ -65,10 +69,10 @@ async fn a_task_is_on_behalf_of_the_person_whose_id_token_it_is() {
 #[tokio::test]
 async fn a_subject_token_that_is_not_believed_opens_nothing() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    provider.link(&fixture, "carol", "00u1").await;
     for malformed in ["", " ", "x", "a.b", "a..c", "a.b.c.d"] {
-        let (status, body) = ask(&house, json!({"subject_token": malformed})).await;
+        let (status, body) = ask(&fixture, json!({"subject_token": malformed})).await;
         assert_eq!(
             (status, &body["field"]),
             (400, &json!("subject_token")),
@@ -82,19 +86,19 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
         json!(true),
     ] {
         assert_eq!(
-            ask(&house, json!({"subject_token": malformed})).await.0,
+            ask(&fixture, json!({"subject_token": malformed})).await.0,
             400
         );
     }
     let good = provider.id_token(json!({}));
     let mut twice = with(json!({"subject_token": good})).to_string();
     twice.insert_str(1, &format!("\"subject_token\":\"{good}\","));
-    let twice = house
+    let twice = fixture
         .agent(Method::POST, "/v1/tasks")
         .header("content-type", "application/json")
         .body(twice);
     assert_eq!(refused(twice).await.0, 400);
-    let before = house.records().get("task_opened").copied().unwrap_or(0);
+    let before = fixture.records().get("task_opened").copied().unwrap_or(0);
     let forged =
         SigningKey::p256("one").sign(Some("JWT"), &provider.claims(json!({"aud": "web-app"})));
     let bad = [
@@ -111,10 +115,10 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
         // A person whom nobody registered.
         provider.id_token(json!({"sub": "00u2"})),
         provider.id_token(json!({"sub": "carol"})),
-        house.admin.clone() + ".b.c",
+        fixture.admin.clone() + ".b.c",
     ];
     for subject in &bad {
-        let (status, body) = ask(&house, json!({"subject_token": subject})).await;
+        let (status, body) = ask(&fixture, json!({"subject_token": subject})).await;
         assert_eq!(
             (status, &body["code"]),
             (403, &json!("subject_token")),
@@ -122,7 +126,7 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
         );
         assert!(!body.to_string().contains("00u"));
     }
-    let records = house.records();
+    let records = fixture.records();
     assert_eq!(
         (
             records["request_refused"],
@@ -131,18 +135,18 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
         (bad.len(), before)
     );
     // A token is for the person whom it names, whoever the agent says.
-    let (status, body) = ask(&house, json!({"subject_token": good, "steward": "alice"})).await;
+    let (status, body) = ask(&fixture, json!({"subject_token": good, "steward": "alice"})).await;
     assert_eq!((status, &body["code"]), (403, &json!("steward_mismatch")));
-    let (status, body) = ask(&house, json!({"steward": "carol"})).await;
+    let (status, body) = ask(&fixture, json!({"steward": "carol"})).await;
     assert_eq!((status, &body["code"]), (403, &json!("steward_mismatch")));
 }
 
 #[tokio::test]
 async fn guardrails_see_the_person_and_the_agent() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let carol = provider.link(&house, "carol", "00u1").await;
-    provider.link(&house, "dave", "00u3").await;
+    let fixture = provider.fixture().await;
+    let carol = provider.link(&fixture, "carol", "00u1").await;
+    provider.link(&fixture, "dave", "00u3").await;
     let guardrails = format!(
         r#"@id("searches-are-for-finance")
         forbid (principal, action == Action::"call", resource)
@@ -155,11 +159,11 @@ async fn guardrails_see_the_person_and_the_agent() {
         when {{ principal != Agent::"night-bot" && context.steward == Steward::"{carol}" && context.purpose == "night" }};"#
     );
     std::fs::write(
-        house.directory.path().join("policy/people.cedar"),
+        fixture.directory.path().join("policy/people.cedar"),
         guardrails,
     )
     .unwrap();
-    let loaded = house
+    let loaded = fixture
         .operator(Method::POST, "/v1/policy/reload")
         .send()
         .await
@@ -173,7 +177,7 @@ async fn guardrails_see_the_person_and_the_agent() {
     let search = |subject: Value, purpose: &str| {
         let mut body = with(json!({"subject_token": subject, "purpose": purpose}));
         body["authorization_details"][0]["tools"] = json!(["search_ledger"]);
-        house.agent(Method::POST, "/v1/tasks").json(&body)
+        fixture.agent(Method::POST, "/v1/tasks").json(&body)
     };
     let by = async |request: reqwest::RequestBuilder| {
         let (status, body) = refused(request).await;
@@ -206,7 +210,7 @@ async fn guardrails_see_the_person_and_the_agent() {
     // Asked again later in the task, it is the same person in the same groups.
     let mut both = with(json!({"subject_token": finance}));
     both["authorization_details"][0]["tools"] = json!(["search_ledger", "read_ledger"]);
-    let opened = house
+    let opened = fixture
         .agent(Method::POST, "/v1/tasks")
         .json(&both)
         .send()
@@ -216,14 +220,14 @@ async fn guardrails_see_the_person_and_the_agent() {
         .as_str()
         .unwrap()
         .to_owned();
-    let again = house
+    let again = fixture
         .agent(Method::POST, &format!("/v1/tasks/{task}/tokens"))
         .json(&json!({}));
     assert_eq!(again.send().await.unwrap().status(), StatusCode::CREATED);
     // And so it is explained.
     let mut question = both.clone();
     question["agent"] = json!("research-bot");
-    let explained = house
+    let explained = fixture
         .operator(Method::POST, "/v1/policy/explain")
         .json(&question)
         .send()
@@ -235,12 +239,12 @@ async fn guardrails_see_the_person_and_the_agent() {
 #[tokio::test]
 async fn a_link_is_one_persons_and_can_be_undone() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let carol = provider.link(&house, "carol", "00u1").await;
-    assert_eq!(provider.link(&house, "carol", "00u1").await, carol);
+    let fixture = provider.fixture().await;
+    let carol = provider.link(&fixture, "carol", "00u1").await;
+    assert_eq!(provider.link(&fixture, "carol", "00u1").await, carol);
     let link = |name: &str, issuer: &str, subject: &str| {
         let identity = json!({"issuer": issuer, "subject": subject});
-        house
+        fixture
             .operator(Method::POST, "/v1/stewards")
             .json(&json!({"name": name, "identity": identity}))
     };
@@ -262,12 +266,12 @@ async fn a_link_is_one_persons_and_can_be_undone() {
         );
     }
     let subject = json!({"subject_token": provider.id_token(json!({}))});
-    open(&house, subject.clone()).await;
-    let house = house.restarted_with(provider.trusted()).await;
-    open(&house, subject.clone()).await;
-    let unlink = async |house: &TestBroker, what: &str| {
+    open(&fixture, subject.clone()).await;
+    let fixture = fixture.restarted_with(provider.trusted()).await;
+    open(&fixture, subject.clone()).await;
+    let unlink = async |fixture: &TestBroker, what: &str| {
         let path = format!("/v1/stewards/{carol}/{what}");
-        house
+        fixture
             .operator(Method::DELETE, &path)
             .send()
             .await
@@ -275,35 +279,35 @@ async fn a_link_is_one_persons_and_can_be_undone() {
             .status()
             .as_u16()
     };
-    assert_eq!(unlink(&house, "identities").await, 204);
-    assert_eq!(unlink(&house, "identities").await, 404);
+    assert_eq!(unlink(&fixture, "identities").await, 204);
+    assert_eq!(unlink(&fixture, "identities").await, 404);
     assert_eq!(
-        ask(&house, subject.clone()).await.1["code"],
+        ask(&fixture, subject.clone()).await.1["code"],
         "subject_token"
     );
-    assert_eq!(house.records()["steward_unidentified"], 1);
+    assert_eq!(fixture.records()["steward_unidentified"], 1);
     // Erased, the person is nobody here, and may be registered anew.
-    provider.link(&house, "carol", "00u1").await;
-    open(&house, subject.clone()).await;
-    assert_eq!(unlink(&house, "name").await, 204);
+    provider.link(&fixture, "carol", "00u1").await;
+    open(&fixture, subject.clone()).await;
+    assert_eq!(unlink(&fixture, "name").await, 204);
     assert_eq!(
-        ask(&house, subject.clone()).await.1["code"],
+        ask(&fixture, subject.clone()).await.1["code"],
         "subject_token"
     );
-    assert_ne!(provider.link(&house, "carol", "00u1").await, carol);
-    open(&house, subject).await;
+    assert_ne!(provider.link(&fixture, "carol", "00u1").await, carol);
+    open(&fixture, subject).await;
 }
 
 #[tokio::test]
 async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let carol = provider.link(&house, "carol", "00u1").await;
-    let verifier = house.verifier().await;
+    let fixture = provider.fixture().await;
+    let carol = provider.link(&fixture, "carol", "00u1").await;
+    let verifier = fixture.verifier().await;
     let subject = json!({"subject_token": provider.id_token(json!({}))});
     let alice = {
         let listed = body_of(
-            house
+            fixture
                 .operator(Method::GET, "/v1/stewards")
                 .send()
                 .await
@@ -324,16 +328,16 @@ async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person(
         ("steward", &*alice),
         ("agent", "research-bot"),
     ] {
-        let pass = open(&house, subject.clone()).await["token"]
+        let pass = open(&fixture, subject.clone()).await["token"]
             .as_str()
             .unwrap()
             .to_owned();
-        house.tell(&verifier).await;
+        fixture.tell(&verifier).await;
         assert_eq!(codes(&verifier, &pass), [], "{kind} {id}");
-        house.revoke(json!({ kind: id })).await;
-        house.tell(&verifier).await;
+        fixture.revoke(json!({ kind: id })).await;
+        fixture.tell(&verifier).await;
         assert!(!codes(&verifier, &pass).is_empty(), "{kind} {id}");
-        let (status, body) = ask(&house, subject.clone()).await;
+        let (status, body) = ask(&fixture, subject.clone()).await;
         assert_eq!(
             (status, &body["code"]),
             (403, &json!("suspended")),
@@ -341,7 +345,7 @@ async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person(
         );
         let path = format!("/v1/{kind}s/{id}/reinstate");
         assert!(
-            house
+            fixture
                 .operator(Method::POST, &path)
                 .send()
                 .await
@@ -349,11 +353,11 @@ async fn a_pass_dies_with_the_agent_with_who_answers_for_it_and_with_the_person(
                 .status()
                 .is_success()
         );
-        let fresh = open(&house, subject.clone()).await["token"]
+        let fresh = open(&fixture, subject.clone()).await["token"]
             .as_str()
             .unwrap()
             .to_owned();
-        house.tell(&verifier).await;
+        fixture.tell(&verifier).await;
         assert_eq!(codes(&verifier, &fresh), [], "{kind} {id}");
         assert!(!codes(&verifier, &pass).is_empty(), "what died stays dead");
     }
@@ -367,8 +371,8 @@ fn with(changes: Value) -> Value {
     body
 }
 
-async fn open(house: &TestBroker, changes: Value) -> Value {
-    let opened = house
+async fn open(fixture: &TestBroker, changes: Value) -> Value {
+    let opened = fixture
         .agent(Method::POST, "/v1/tasks")
         .json(&with(changes))
         .send()
@@ -383,19 +387,24 @@ async fn open(house: &TestBroker, changes: Value) -> Value {
     body_of(opened).await
 }
 
-async fn ask(house: &TestBroker, changes: Value) -> (u16, Value) {
-    refused(house.agent(Method::POST, "/v1/tasks").json(&with(changes))).await
+async fn ask(fixture: &TestBroker, changes: Value) -> (u16, Value) {
+    refused(
+        fixture
+            .agent(Method::POST, "/v1/tasks")
+            .json(&with(changes)),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn an_id_token_is_exchanged_for_a_pass_on_the_persons_behalf() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let carol = provider.link(&house, "carol", "00u1").await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let helper = register(&house, "helper-bot", ledger(&["read_ledger"])).await;
+    let fixture = provider.fixture().await;
+    let carol = provider.link(&fixture, "carol", "00u1").await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let helper = register(&fixture, "helper-bot", ledger(&["read_ledger"])).await;
     let exchange = |client: (&str, &str), token: (&str, &str), more: &[(&str, &str)]| {
-        client::exchange(&house, client, token, more)
+        client::exchange(&fixture, client, token, more)
     };
     let build = ("build-bot", &*secret);
     let id_token = provider.id_token(json!({}));
@@ -406,7 +415,7 @@ async fn an_id_token_is_exchanged_for_a_pass_on_the_persons_behalf() {
     );
     assert_eq!(answer["scope"], "tool:read_ledger");
     let on_behalf = async |agent: &str| {
-        let task = house.tasks_of(agent).await[0].clone();
+        let task = fixture.tasks_of(agent).await[0].clone();
         (task["steward"].clone(), task["steward_verified_by"].clone())
     };
     let carols = (json!(carol), json!(provider.idp.issuer()));
@@ -420,7 +429,7 @@ async fn an_id_token_is_exchanged_for_a_pass_on_the_persons_behalf() {
     ))
     .await;
     assert_eq!(on_behalf("helper-bot").await, carols);
-    let before = house.records().get("task_opened").copied();
+    let before = fixture.records().get("task_opened").copied();
     for bad in [
         "",
         " ",
@@ -450,5 +459,5 @@ async fn an_id_token_is_exchanged_for_a_pass_on_the_persons_behalf() {
     ))
     .await;
     assert_eq!(thief, (401, "invalid_client".to_owned()));
-    assert_eq!(house.records().get("task_opened").copied(), before);
+    assert_eq!(fixture.records().get("task_opened").copied(), before);
 }

@@ -68,14 +68,14 @@ impl Shown {
 
 /// A browser that keeps nothing, goes nowhere by itself, and names its origin with every form.
 pub struct Browser<'h> {
-    house: &'h TestBroker,
+    fixture: &'h TestBroker,
     client: Client,
 }
 
 impl<'h> Browser<'h> {
-    pub fn new(house: &'h TestBroker) -> Self {
+    pub fn new(fixture: &'h TestBroker) -> Self {
         Self {
-            house,
+            fixture,
             client: Client::builder()
                 .no_proxy()
                 .redirect(Policy::none())
@@ -101,7 +101,7 @@ impl<'h> Browser<'h> {
     pub async fn open(&self, query: &str) -> Shown {
         self.send(
             self.client
-                .get(self.house.url(&format!("/oauth/authorize?{query}"))),
+                .get(self.fixture.url(&format!("/oauth/authorize?{query}"))),
         )
         .await
     }
@@ -113,7 +113,7 @@ impl<'h> Browser<'h> {
     pub async fn post_from(&self, origin: &str, fields: &[(&str, &str)]) -> Shown {
         let request = self
             .client
-            .post(self.house.url("/oauth/authorize"))
+            .post(self.fixture.url("/oauth/authorize"))
             .form(fields);
         self.send(if origin.is_empty() {
             request
@@ -127,7 +127,7 @@ impl<'h> Browser<'h> {
     pub async fn sign_in(&self, query: &str, steward: &str) -> Shown {
         let first = self.open(query).await;
         assert_eq!(first.status, 200, "{}", first.html);
-        let code = sign_in_code(self.house, steward).await;
+        let code = sign_in_code(self.fixture, steward).await;
         self.post(&[
             ("step", "sign_in"),
             ("request", &first.hidden("request")),
@@ -146,8 +146,8 @@ impl<'h> Browser<'h> {
 }
 
 /// The id of the steward of this name, registered when new.
-pub async fn steward(house: &TestBroker, name: &str) -> String {
-    let made = house
+pub async fn steward(fixture: &TestBroker, name: &str) -> String {
+    let made = fixture
         .operator(Method::POST, "/v1/stewards")
         .json(&json!({"name": name}))
         .send()
@@ -157,9 +157,9 @@ pub async fn steward(house: &TestBroker, name: &str) -> String {
     body_of(made).await["steward"].as_str().unwrap().to_owned()
 }
 
-pub async fn sign_in_code(house: &TestBroker, name: &str) -> String {
-    let path = format!("/v1/stewards/{}/code", steward(house, name).await);
-    let made = house
+pub async fn sign_in_code(fixture: &TestBroker, name: &str) -> String {
+    let path = format!("/v1/stewards/{}/code", steward(fixture, name).await);
+    let made = fixture
         .operator(Method::POST, &path)
         .json(&json!({}))
         .send()
@@ -170,21 +170,21 @@ pub async fn sign_in_code(house: &TestBroker, name: &str) -> String {
 }
 
 /// A broker with [`APP`], a public client of people.
-pub async fn house() -> TestBroker {
-    let house = TestBroker::new().await;
+pub async fn fixture() -> TestBroker {
+    let fixture = TestBroker::new().await;
     register_app(
-        &house,
+        &fixture,
         APP,
         &["http://127.0.0.1/callback", "https://desk.example/cb"],
     )
     .await;
-    house
+    fixture
 }
 
 /// Registers `agent` as a public client of people.
-pub async fn register_app(house: &TestBroker, agent: &str, redirect_uris: &[&str]) {
+pub async fn register_app(fixture: &TestBroker, agent: &str, redirect_uris: &[&str]) {
     let body = json!({"agent": agent, "steward": "alice", "groups": ["research"], "redirect_uris": redirect_uris});
-    let added = house
+    let added = fixture
         .operator(Method::POST, "/v1/agents")
         .json(&body)
         .send()
@@ -234,7 +234,7 @@ pub fn query(more: &[(&str, &str)]) -> String {
 }
 
 /// The request that redeems `code`, with other parameters replaced.
-pub fn redeem(house: &TestBroker, code: &str, more: &[(&str, &str)]) -> RequestBuilder {
+pub fn redeem(fixture: &TestBroker, code: &str, more: &[(&str, &str)]) -> RequestBuilder {
     let usual = [
         ("grant_type", "authorization_code"),
         ("code", code),
@@ -245,12 +245,12 @@ pub fn redeem(house: &TestBroker, code: &str, more: &[(&str, &str)]) -> RequestB
     let kept = usual
         .iter()
         .filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    house
+    fixture
         .request(Method::POST, TOKEN)
         .form(&kept.chain(more).collect::<Vec<_>>())
 }
 
-pub fn refresh(house: &TestBroker, token: &str, more: &[(&str, &str)]) -> RequestBuilder {
+pub fn refresh(fixture: &TestBroker, token: &str, more: &[(&str, &str)]) -> RequestBuilder {
     let usual = [
         ("grant_type", "refresh_token"),
         ("refresh_token", token),
@@ -259,14 +259,14 @@ pub fn refresh(house: &TestBroker, token: &str, more: &[(&str, &str)]) -> Reques
     let kept = usual
         .iter()
         .filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    house
+    fixture
         .request(Method::POST, TOKEN)
         .form(&kept.chain(more).collect::<Vec<_>>())
 }
 
 /// The only task of `agent`, as operators see it.
-pub async fn task_of(house: &TestBroker, agent: &str) -> Value {
-    let tasks = house.tasks_of(agent).await;
+pub async fn task_of(fixture: &TestBroker, agent: &str) -> Value {
+    let tasks = fixture.tasks_of(agent).await;
     assert_eq!(tasks.len(), 1, "{tasks:?}");
     tasks[0].clone()
 }

@@ -11,10 +11,10 @@ pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Registers `agent` with a secret, which is returned, and with rights that it asks for by default.
-pub async fn register(house: &TestBroker, agent: &str, default_details: Value) -> String {
+pub async fn register(fixture: &TestBroker, agent: &str, default_details: Value) -> String {
     let body = json!({"agent": agent, "steward": "alice", "groups": ["research"], "secret": true,
         "default_details": default_details});
-    let added = house
+    let added = fixture
         .operator(Method::POST, "/v1/agents")
         .json(&body)
         .send()
@@ -37,16 +37,16 @@ pub fn basic(id: &str, secret: &str) -> String {
 }
 
 /// A token request with the grant type and `parameters`.
-pub fn ask(house: &TestBroker, parameters: &[(&str, &str)]) -> RequestBuilder {
+pub fn ask(fixture: &TestBroker, parameters: &[(&str, &str)]) -> RequestBuilder {
     let grant = [("grant_type", "client_credentials")];
-    house
+    fixture
         .request(Method::POST, TOKEN)
         .form(&grant.iter().chain(parameters).collect::<Vec<_>>())
 }
 
 /// A request of `client`, an id and a secret, to exchange a token of a type of RFC 8693.
 pub fn exchange(
-    house: &TestBroker,
+    fixture: &TestBroker,
     (id, secret): (&str, &str),
     (token, kind): (&str, &str),
     parameters: &[(&str, &str)],
@@ -57,7 +57,7 @@ pub fn exchange(
         ("subject_token", token),
         ("subject_token_type", &kind),
     ];
-    let request = house
+    let request = fixture
         .request(Method::POST, TOKEN)
         .form(&usual.iter().chain(parameters).collect::<Vec<_>>());
     request.header("authorization", basic(id, secret))

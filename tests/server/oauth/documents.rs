@@ -109,7 +109,7 @@ impl DocumentSite {
     }
 
     /// A broker that reads documents here, with a grant to all clients that have one.
-    async fn house(&self) -> TestBroker {
+    async fn fixture(&self) -> TestBroker {
         let fetch = FetchOptions {
             root_certificates: Some(self.certificate.clone().into_bytes()),
             names: Arc::new(Here),
@@ -128,10 +128,10 @@ impl DocumentSite {
     }
 }
 
-async fn granted(house: TestBroker, group: &str) -> TestBroker {
+async fn granted(fixture: TestBroker, group: &str) -> TestBroker {
     let grant = json!({"id": "clients", "agents": [format!("group:{group}")], "server": "ledger",
         "tools": ["read_*"], "max_ttl": "10m"});
-    let written = house
+    let written = fixture
         .operator(Method::POST, "/v1/policy/grants")
         .json(&grant)
         .send()
@@ -143,11 +143,11 @@ async fn granted(house: TestBroker, group: &str) -> TestBroker {
         "{:?}",
         written.text().await
     );
-    house
+    fixture
 }
 
-async fn agents(house: &TestBroker) -> Vec<Value> {
-    let listed = house
+async fn agents(fixture: &TestBroker) -> Vec<Value> {
+    let listed = fixture
         .operator(Method::GET, "/v1/agents")
         .send()
         .await
@@ -158,10 +158,10 @@ async fn agents(house: &TestBroker) -> Vec<Value> {
 #[tokio::test]
 async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
     let site = DocumentSite::start().await;
-    let house = site.house().await;
+    let fixture = site.fixture().await;
     let url = site.put("/client.json", json!({}));
     let asked = query(&[("client_id", &url)]);
-    let browser = Browser::new(&house);
+    let browser = Browser::new(&fixture);
     let first = browser.open(&asked).await;
     for shown in [
         "Desk",
@@ -177,18 +177,18 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
         "{}",
         second.html
     );
-    assert_eq!(agents(&house).await.len(), 1, "nobody consented yet");
+    assert_eq!(agents(&fixture).await.len(), 1, "nobody consented yet");
     let told = browser
         .post(&[("step", "allow"), ("form", &second.hidden("form"))])
         .await
         .told();
     let client = ("client_id", url.as_str());
-    let bobs = token(redeem(&house, &told["code"], &[client])).await;
+    let bobs = token(redeem(&fixture, &told["code"], &[client])).await;
     assert_eq!(bobs["scope"], "tool:read_ledger");
 
     let carols = browser.allow(&asked, "carol").await.told()["code"].clone();
-    let carols = token(redeem(&house, &carols, &[client])).await;
-    let known = agents(&house).await;
+    let carols = token(redeem(&fixture, &carols, &[client])).await;
+    let known = agents(&fixture).await;
     let agent = known
         .iter()
         .find(|agent| agent["client_document"] == url)
@@ -197,22 +197,22 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
         (known.len(), &agent["groups"]),
         (2, &json!(["client-documents"]))
     );
-    assert_eq!(agent["steward"], steward(&house, "bob").await);
+    assert_eq!(agent["steward"], steward(&fixture, "bob").await);
     assert!(
         agent["agent"].as_str().unwrap().starts_with("app.example-"),
         "{agent}"
     );
     // Whoever happened to be the first is one of them, no more.
-    house.revoke(json!({"steward": agent["steward"]})).await;
+    fixture.revoke(json!({"steward": agent["steward"]})).await;
     let ended = refused(refresh(
-        &house,
+        &fixture,
         bobs["refresh_token"].as_str().unwrap(),
         &[client],
     ))
     .await;
     assert_eq!(ended, (400, "invalid_grant".to_owned()));
     let carols = token(refresh(
-        &house,
+        &fixture,
         carols["refresh_token"].as_str().unwrap(),
         &[client],
     ))
@@ -221,12 +221,12 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
     let as_agent = ("client_id", agent["agent"].as_str().unwrap());
     let next = carols["refresh_token"].as_str().unwrap();
     assert_eq!(
-        refused(refresh(&house, next, &[as_agent])).await,
+        refused(refresh(&fixture, next, &[as_agent])).await,
         (401, "invalid_client".to_owned())
     );
     assert_eq!(browser.open(&query(&[as_agent])).await.status, 400);
 
-    let removed = house
+    let removed = fixture
         .operator(Method::DELETE, &format!("/v1/agents/{}", as_agent.1))
         .send()
         .await
@@ -240,7 +240,7 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
         gone.html
     );
     assert_eq!(
-        refused(refresh(&house, next, &[client])).await,
+        refused(refresh(&fixture, next, &[client])).await,
         (401, "invalid_client".to_owned())
     );
 }
@@ -248,8 +248,8 @@ async fn a_client_with_a_document_becomes_an_agent_by_the_first_consent() {
 #[tokio::test]
 async fn a_document_is_believed_about_itself_only() {
     let site = DocumentSite::start().await;
-    let house = site.house().await;
-    let browser = Browser::new(&house);
+    let fixture = site.fixture().await;
+    let browser = Browser::new(&fixture);
     site.put("/good.json", json!({}));
     let long = "x".repeat(6000);
     for (path, change) in [
@@ -337,8 +337,8 @@ async fn a_document_is_believed_about_itself_only() {
 #[tokio::test]
 async fn a_document_is_kept_for_as_long_as_its_server_says_and_a_failure_is_not() {
     let site = DocumentSite::start().await;
-    let house = site.house().await;
-    let browser = Browser::new(&house);
+    let fixture = site.fixture().await;
+    let browser = Browser::new(&fixture);
     let open = async |url: &str| browser.open(&query(&[("client_id", url)])).await.status;
     for (path, fetches) in [("/kept/client.json", 1), ("/client.json", 3)] {
         let before = site.documents.asked.load(Ordering::SeqCst);
@@ -359,8 +359,8 @@ async fn a_document_is_kept_for_as_long_as_its_server_says_and_a_failure_is_not(
 #[tokio::test]
 async fn a_name_is_text_and_nobody_is_sent_to_strangers_unseen() {
     let site = DocumentSite::start().await;
-    let house = site.house().await;
-    let browser = Browser::new(&house);
+    let fixture = site.fixture().await;
+    let browser = Browser::new(&fixture);
     let name = "<script>alert(1)</script>\u{202e}\" onload=\"x";
     let place = "https://app.example/cb";
     let url = site.put(
@@ -399,15 +399,15 @@ async fn a_name_is_text_and_nobody_is_sent_to_strangers_unseen() {
 #[tokio::test]
 async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() {
     let site = DocumentSite::start().await;
-    let house = site.house().await;
+    let fixture = site.fixture().await;
     let key = AgentKey::generate("desk".parse().unwrap());
     let change = json!({"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [key.public_jwk()]}});
     let url = site.put("/key.json", change);
     let asked = query(&[("client_id", &url)]);
-    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
     let client = ("client_id", url.as_str());
     assert_eq!(
-        refused(redeem(&house, &code, &[client])).await,
+        refused(redeem(&fixture, &code, &[client])).await,
         (401, "invalid_client".to_owned())
     );
     let signed_as = |name: &str, key: &AgentKey| {
@@ -431,20 +431,20 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
     let forged: &'static str = forged.leak();
     let wrong = [&[client][..], &proof(forged)].concat();
     assert_eq!(
-        refused(redeem(&house, &code, &wrong)).await,
+        refused(redeem(&fixture, &code, &wrong)).await,
         (401, "invalid_client".to_owned())
     );
     let good = [&[client][..], &proof(signed(&key).leak())].concat();
-    token(redeem(&house, &code, &good)).await;
+    token(redeem(&fixture, &code, &good)).await;
     // Nobody answers for what it would do of itself.
     let own = [
         &[("scope", "tool:read_ledger"), ("resource", support::SERVER)][..],
         &proof(signed(&key).leak()),
     ];
-    let own = refused(ask(&house, &own.concat())).await;
+    let own = refused(ask(&fixture, &own.concat())).await;
     assert_eq!(own, (400, "invalid_scope".to_owned()));
     // Nor at the API, by whichever of its names.
-    let known = agents(&house).await;
+    let known = agents(&fixture).await;
     let agent = known
         .iter()
         .find(|agent| agent["client_document"] == url)
@@ -452,7 +452,7 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
         .as_str()
         .unwrap();
     for name in [agent, &url] {
-        let opened = house
+        let opened = fixture
             .request(Method::POST, "/v1/tasks")
             .bearer_auth(signed_as(name, &key))
             .json(&task());
@@ -460,7 +460,7 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
         assert!(matches!(status, 401 | 403), "{name}: {status}");
     }
     assert_eq!(
-        house.tasks_of(agent).await.len(),
+        fixture.tasks_of(agent).await.len(),
         1,
         "the one that bob allowed"
     );
@@ -472,16 +472,16 @@ fn rand_bytes() -> [u8; 16] {
 
 #[tokio::test]
 async fn registration_is_off_until_somebody_turns_it_on() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let body = json!({"redirect_uris": [CALLBACK]});
-    let answer = house
+    let answer = fixture
         .request(Method::POST, "/oauth/register")
         .json(&body)
         .send()
         .await
         .unwrap();
     assert_eq!(answer.status(), StatusCode::NOT_FOUND);
-    let metadata = house
+    let metadata = fixture
         .request(Method::GET, "/.well-known/oauth-authorization-server")
         .send()
         .await
@@ -489,7 +489,7 @@ async fn registration_is_off_until_somebody_turns_it_on() {
     let metadata = body_of(metadata).await;
     assert_eq!(metadata.get("registration_endpoint"), None);
     assert_eq!(metadata["client_id_metadata_document_supported"], false);
-    assert!(!house.records().contains_key("client_registered"));
+    assert!(!fixture.records().contains_key("client_registered"));
 }
 
 async fn open_house() -> TestBroker {
@@ -506,7 +506,7 @@ async fn open_house() -> TestBroker {
 
 #[tokio::test]
 async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
-    let house = open_house().await;
+    let fixture = open_house().await;
     for (method, has_secret) in [
         ("none", false),
         ("client_secret_post", true),
@@ -515,7 +515,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
         let body = json!({"redirect_uris": ["http://127.0.0.1/callback"], "client_name": "Desk",
             "application_type": "native", "token_endpoint_auth_method": method, "scope": "x", "unknown": 1,
             "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]});
-        let made = house
+        let made = fixture
             .request(Method::POST, "/oauth/register")
             .json(&body)
             .send()
@@ -539,7 +539,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
             has_secret.then_some(&json!(0))
         );
         let id = made["client_id"].as_str().unwrap();
-        let known = house
+        let known = fixture
             .operator(Method::GET, &format!("/v1/agents/{id}"))
             .send()
             .await
@@ -550,7 +550,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
             "nobody consented yet"
         );
         let client = ("client_id", id);
-        let browser = Browser::new(&house);
+        let browser = Browser::new(&fixture);
         let asked = query(&[client]);
         assert!(browser.open(&asked).await.html.contains("is not verified"));
         let code = browser.allow(&asked, "bob").await.told()["code"].clone();
@@ -560,14 +560,19 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
             .to_owned();
         if has_secret {
             assert_eq!(
-                refused(redeem(&house, &code, &[client])).await,
+                refused(redeem(&fixture, &code, &[client])).await,
                 (401, "invalid_client".to_owned())
             );
         }
-        let answer = token(redeem(&house, &code, &[client, ("client_secret", &secret)])).await;
+        let answer = token(redeem(
+            &fixture,
+            &code,
+            &[client, ("client_secret", &secret)],
+        ))
+        .await;
         assert_eq!(answer["scope"], "tool:read_ledger");
         let known = body_of(
-            house
+            fixture
                 .operator(Method::GET, &format!("/v1/agents/{id}"))
                 .send()
                 .await
@@ -577,7 +582,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
         assert_eq!(known["groups"], json!(["registered-clients"]));
         if has_secret {
             let own = refused(ask(
-                &house,
+                &fixture,
                 &[
                     client,
                     ("client_secret", &secret),
@@ -593,9 +598,9 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
 
 #[tokio::test]
 async fn what_cannot_be_kept_is_not_registered() {
-    let house = open_house().await;
+    let fixture = open_house().await;
     let post = async |body: Value| {
-        let request = house.request(Method::POST, "/oauth/register").json(&body);
+        let request = fixture.request(Method::POST, "/oauth/register").json(&body);
         refused_registration(request).await
     };
     for bad in [
@@ -615,12 +620,12 @@ async fn what_cannot_be_kept_is_not_registered() {
         assert_eq!(post(bad.clone()).await, "invalid_client_metadata", "{bad}");
     }
     assert_eq!(post(json!([])).await, "invalid_client_metadata");
-    assert!(!house.records().contains_key("client_registered"));
+    assert!(!fixture.records().contains_key("client_registered"));
     let mut statuses = Vec::new();
     for _ in 0..20 {
         let body = json!({"redirect_uris": [CALLBACK]});
         statuses.push(
-            house
+            fixture
                 .request(Method::POST, "/oauth/register")
                 .json(&body)
                 .send()

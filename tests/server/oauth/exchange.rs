@@ -22,7 +22,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
 /// A helper that may read, and a pass of the bot's that may read and search.
 struct ExchangeSetup {
-    house: TestBroker,
+    fixture: TestBroker,
     helper: String,
     asking: String,
     pass: String,
@@ -31,13 +31,13 @@ struct ExchangeSetup {
 
 impl ExchangeSetup {
     async fn new() -> Self {
-        let house = TestBroker::new().await;
-        let helper = register(&house, "helper-bot", json!([])).await;
-        let asking = secret(&house, "ledger").await;
+        let fixture = TestBroker::new().await;
+        let helper = register(&fixture, "helper-bot", json!([])).await;
+        let asking = secret(&fixture, "ledger").await;
         let mut request = task();
         request["authorization_details"][0]["tools"] = json!(["read_ledger", "search_ledger"]);
         let issued = body_of(
-            house
+            fixture
                 .agent(Method::POST, "/v1/tasks")
                 .json(&request)
                 .send()
@@ -48,7 +48,7 @@ impl ExchangeSetup {
         let [pass, task] =
             ["token", "task_id"].map(|name| issued[name].as_str().unwrap().to_owned());
         Self {
-            house,
+            fixture,
             helper,
             asking,
             pass,
@@ -67,19 +67,19 @@ impl ExchangeSetup {
         pass: &str,
         parameters: &[(&str, &str)],
     ) -> RequestBuilder {
-        exchange(&self.house, client, (pass, "access_token"), parameters)
+        exchange(&self.fixture, client, (pass, "access_token"), parameters)
     }
 
     async fn told(&self, pass: &str) -> Value {
-        told(&self.house, ("ledger", &self.asking), pass).await
+        told(&self.fixture, ("ledger", &self.asking), pass).await
     }
 }
 
 #[tokio::test]
 async fn an_exchange_gives_a_narrower_pass_of_the_actors() {
-    let scene = ExchangeSetup::new().await;
-    let answer = token(scene.exchange(
-        &scene.pass,
+    let setup = ExchangeSetup::new().await;
+    let answer = token(setup.exchange(
+        &setup.pass,
         &[("scope", "tool:read_ledger tool:delete_ledger")],
     ))
     .await;
@@ -96,8 +96,8 @@ async fn an_exchange_gives_a_narrower_pass_of_the_actors() {
         .claims
         .unwrap();
     assert_eq!(claims.agent, "helper-bot");
-    assert_ne!(claims.task, scene.task);
-    let told = scene.told(&pass).await;
+    assert_ne!(claims.task, setup.task);
+    let told = setup.told(&pass).await;
     assert_eq!(
         (&told["client_id"], &told["sub"]),
         (&json!("helper-bot"), &json!("research-bot"))
@@ -113,26 +113,26 @@ async fn an_exchange_gives_a_narrower_pass_of_the_actors() {
         &[("audience", SERVER)],
         &[("audience", "ledger")],
     ] {
-        let answer = token(scene.exchange(&scene.pass, parameters)).await;
+        let answer = token(setup.exchange(&setup.pass, parameters)).await;
         assert_eq!(
             answer["scope"], "tool:read_ledger tool:search_ledger",
             "{parameters:?}"
         );
     }
     // Both tasks tell of each other.
-    let view = scene
-        .house
+    let view = setup
+        .fixture
         .operator(Method::GET, &format!("/v1/tasks/{}", claims.task))
         .send()
         .await
         .unwrap();
     assert_eq!(
         body_of(view).await["parent"],
-        json!({"task_id": scene.task, "agent": "research-bot"})
+        json!({"task_id": setup.task, "agent": "research-bot"})
     );
-    let view = scene
-        .house
-        .operator(Method::GET, &format!("/v1/tasks/{}", scene.task))
+    let view = setup
+        .fixture
+        .operator(Method::GET, &format!("/v1/tasks/{}", setup.task))
         .send()
         .await
         .unwrap();
@@ -141,20 +141,20 @@ async fn an_exchange_gives_a_narrower_pass_of_the_actors() {
 
 #[tokio::test]
 async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
-    let scene = ExchangeSetup::new().await;
-    let third = register(&scene.house, "third-bot", json!([])).await;
-    let child = pass_of(&token(scene.exchange(&scene.pass, &[])).await);
-    let grandchild = pass_of(&token(scene.exchange_as(("third-bot", &third), &child, &[])).await);
-    let told = scene.told(&grandchild).await;
+    let setup = ExchangeSetup::new().await;
+    let third = register(&setup.fixture, "third-bot", json!([])).await;
+    let child = pass_of(&token(setup.exchange(&setup.pass, &[])).await);
+    let grandchild = pass_of(&token(setup.exchange_as(("third-bot", &third), &child, &[])).await);
+    let told = setup.told(&grandchild).await;
     assert_eq!(
         told["act"],
         json!({"sub": "third-bot", "act": {"sub": "helper-bot"}})
     );
     assert_eq!(told["sub"], "research-bot");
-    let complete = format!("/v1/tasks/{}/complete", scene.task);
+    let complete = format!("/v1/tasks/{}/complete", setup.task);
     assert_eq!(
-        scene
-            .house
+        setup
+            .fixture
             .agent(Method::POST, &complete)
             .send()
             .await
@@ -162,10 +162,10 @@ async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
             .status(),
         StatusCode::OK
     );
-    for dead in [&scene.pass, &child, &grandchild] {
-        assert_eq!(scene.told(dead).await, json!({"active": false}));
+    for dead in [&setup.pass, &child, &grandchild] {
+        assert_eq!(setup.told(dead).await, json!({"active": false}));
         assert_eq!(
-            refused(scene.exchange(dead, &[])).await,
+            refused(setup.exchange(dead, &[])).await,
             (400, "invalid_request".to_owned())
         );
     }
@@ -173,11 +173,11 @@ async fn an_exchanged_pass_ends_with_its_parent_and_says_who_acts_for_whom() {
 
 #[tokio::test]
 async fn an_exchange_never_widens() {
-    let scene = ExchangeSetup::new().await;
+    let setup = ExchangeSetup::new().await;
     let mut narrowing = Narrowing::default();
     narrowing.rights = Some(vec![support::rights(json!({"tools": ["read_ledger"],
         "constraints": {"read_ledger": {"/year": {"equal": 2026}}}}))]);
-    let narrowed = attenuate(&PassToken::from_text(scene.pass.clone()), &narrowing)
+    let narrowed = attenuate(&PassToken::from_text(setup.pass.clone()), &narrowing)
         .unwrap()
         .token;
     let wide = ledger(&["read_ledger", "search_ledger"]).to_string();
@@ -186,15 +186,15 @@ async fn an_exchange_never_widens() {
         &[("scope", "tool:*")],
         &[("authorization_details", wide.as_str())],
     ] {
-        let answer = token(scene.exchange(narrowed.expose(), parameters)).await;
+        let answer = token(setup.exchange(narrowed.expose(), parameters)).await;
         assert_eq!(answer["scope"], "tool:read_ledger", "{parameters:?}");
-        let told = scene.told(&pass_of(&answer)).await;
+        let told = setup.told(&pass_of(&answer)).await;
         assert_eq!(told["scope"], "", "its constraint is no plain name");
         let details = told["authorization_details"].to_string();
         assert!(details.contains(r#""/year":{"equal":2026}"#), "{details}");
     }
     assert_eq!(
-        refused(scene.exchange(narrowed.expose(), &[("scope", "tool:search_ledger")])).await,
+        refused(setup.exchange(narrowed.expose(), &[("scope", "tool:search_ledger")])).await,
         (400, "invalid_scope".to_owned())
     );
     for (name, value) in [
@@ -203,7 +203,7 @@ async fn an_exchange_never_widens() {
         ("audience", "https://other.example/mcp"),
     ] {
         assert_eq!(
-            refused(scene.exchange(&scene.pass, &[(name, value)])).await,
+            refused(setup.exchange(&setup.pass, &[(name, value)])).await,
             (400, "invalid_target".to_owned()),
             "{value}"
         );
@@ -212,21 +212,21 @@ async fn an_exchange_never_widens() {
 
 #[tokio::test]
 async fn what_is_wrong_with_the_tokens_gets_no_token() {
-    let scene = ExchangeSetup::new().await;
-    let own = pass_of(&token(scene.exchange(&scene.pass, &[])).await);
+    let setup = ExchangeSetup::new().await;
+    let own = pass_of(&token(setup.exchange(&setup.pass, &[])).await);
     let type_of = |name| (name, ACCESS_TOKEN);
     let id_token = "urn:ietf:params:oauth:token-type:saml2";
-    let before = scene.house.records();
+    let before = setup.fixture.records();
     for (pass, parameters) in [
         ("", vec![]),
         ("x", vec![]),
-        (scene.house.admin.as_str(), vec![]),
-        (&scene.pass[1..], vec![]),
-        (&scene.pass, vec![("requested_token_type", id_token)]),
-        (&scene.pass, vec![("actor_token", own.as_str())]),
-        (&scene.pass, vec![type_of("actor_token_type")]),
+        (setup.fixture.admin.as_str(), vec![]),
+        (&setup.pass[1..], vec![]),
+        (&setup.pass, vec![("requested_token_type", id_token)]),
+        (&setup.pass, vec![("actor_token", own.as_str())]),
+        (&setup.pass, vec![type_of("actor_token_type")]),
         (
-            &scene.pass,
+            &setup.pass,
             vec![
                 ("actor_token", own.as_str()),
                 ("actor_token_type", id_token),
@@ -234,39 +234,39 @@ async fn what_is_wrong_with_the_tokens_gets_no_token() {
         ),
         // Somebody else's.
         (
-            &scene.pass,
+            &setup.pass,
             vec![
-                ("actor_token", scene.pass.as_str()),
+                ("actor_token", setup.pass.as_str()),
                 type_of("actor_token_type"),
             ],
         ),
         (
-            &scene.pass,
+            &setup.pass,
             vec![("actor_token", "x"), type_of("actor_token_type")],
         ),
-        (&scene.pass, vec![("subject_token_type", ACCESS_TOKEN)]),
+        (&setup.pass, vec![("subject_token_type", ACCESS_TOKEN)]),
     ] {
-        let answer = refused(scene.exchange(pass, &parameters)).await;
+        let answer = refused(setup.exchange(pass, &parameters)).await;
         assert_eq!(
             answer,
             (400, "invalid_request".to_owned()),
             "{parameters:?}"
         );
     }
-    assert_eq!(scene.house.records(), before);
+    assert_eq!(setup.fixture.records(), before);
     let good = [
         ("actor_token", own.as_str()),
         type_of("actor_token_type"),
         ("requested_token_type", ACCESS_TOKEN),
     ];
-    token(scene.exchange(&scene.pass, &good)).await;
-    let unproven = scene.exchange_as(("helper-bot", "x"), &scene.pass, &[]);
+    token(setup.exchange(&setup.pass, &good)).await;
+    let unproven = setup.exchange_as(("helper-bot", "x"), &setup.pass, &[]);
     assert_eq!(refused(unproven).await, (401, "invalid_client".to_owned()));
 }
 
 #[tokio::test]
 async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
-    let scene = ExchangeSetup::new().await;
+    let setup = ExchangeSetup::new().await;
     let (holder, thief) = (
         PrivateKey::from_seed(&[7; 32]),
         PrivateKey::from_seed(&[8; 32]),
@@ -275,8 +275,8 @@ async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
     request["holder_key"] = HolderKey::Ed25519(holder.public()).to_jwk();
     request["max_delegation_depth"] = json!(1);
     let issued = body_of(
-        scene
-            .house
+        setup
+            .fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&request)
             .send()
@@ -286,12 +286,12 @@ async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
     .await;
     let pass = issued["token"].as_str().unwrap();
     let with = |key: &PrivateKey| {
-        scene
+        setup
             .exchange(pass, &[])
             .header("dpop", proof(key, json!({}), json!({})))
     };
     assert_eq!(
-        refused(scene.exchange(pass, &[])).await,
+        refused(setup.exchange(pass, &[])).await,
         (400, "invalid_dpop_proof".to_owned())
     );
     assert_eq!(
@@ -300,7 +300,7 @@ async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
     );
     let answer = token(with(&holder)).await;
     assert_eq!(answer["token_type"], "DPoP");
-    let told = told_verifier(&scene.house, &pass_of(&answer)).await;
+    let told = told_verifier(&setup.fixture, &pass_of(&answer)).await;
     let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
     assert_eq!(
         told["cnf"],
@@ -308,19 +308,19 @@ async fn a_bound_pass_is_exchanged_by_its_holder_alone_and_stays_bound() {
         "as bound as its parent"
     );
     // A bearer pass may become a bound one.
-    let bound = scene
-        .exchange(&scene.pass, &[])
+    let bound = setup
+        .exchange(&setup.pass, &[])
         .header("dpop", proof(&thief, json!({}), json!({})));
     assert_eq!(token(bound).await["token_type"], "DPoP");
 }
 
 #[tokio::test]
 async fn policy_is_asked_for_the_actor() {
-    let scene = ExchangeSetup::new().await;
+    let setup = ExchangeSetup::new().await;
     let body = json!({"agent": "poor-bot", "steward": "alice", "secret": true});
     let made = body_of(
-        scene
-            .house
+        setup
+            .fixture
             .operator(Method::POST, "/v1/agents")
             .json(&body)
             .send()
@@ -329,19 +329,19 @@ async fn policy_is_asked_for_the_actor() {
     )
     .await;
     let poor = ("poor-bot", made["client_secret"].as_str().unwrap());
-    let answer = refused(scene.exchange_as(poor, &scene.pass, &[])).await;
+    let answer = refused(setup.exchange_as(poor, &setup.pass, &[])).await;
     assert_eq!(answer, (400, "unauthorized_client".to_owned()));
-    assert_eq!(scene.house.records()["request_refused"], 1);
+    assert_eq!(setup.fixture.records()["request_refused"], 1);
 }
 
 #[tokio::test]
 async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
-    let scene = ExchangeSetup::new().await;
+    let setup = ExchangeSetup::new().await;
     let mut request = task();
     (request["ttl_seconds"], request["context"]) = (json!(3600), json!({"ticket": "T-1"}));
     let issued = body_of(
-        scene
-            .house
+        setup
+            .fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&request)
             .send()
@@ -349,9 +349,9 @@ async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
             .unwrap(),
     )
     .await;
-    let answer = token(scene.exchange(issued["token"].as_str().unwrap(), &[])).await;
+    let answer = token(setup.exchange(issued["token"].as_str().unwrap(), &[])).await;
     assert!(answer["expires_in"].as_u64().unwrap() <= 300, "{answer}");
-    let state = scene.house.broker.state();
+    let state = setup.fixture.broker.state();
     let child = &state
         .tasks()
         .find(|task| task.record.agent.as_str() == "helper-bot")
@@ -371,8 +371,8 @@ async fn a_child_task_has_its_parents_purpose_and_context_and_a_short_life() {
 
 #[tokio::test]
 async fn resource_and_audience_add_up() {
-    let scene = ExchangeSetup::new().await;
-    scene.house.add_archive().await;
+    let setup = ExchangeSetup::new().await;
+    setup.fixture.add_archive().await;
     let mut request = task();
     let archive = json!({"type": "mcp", "server": ARCHIVE, "tools": ["read"]});
     request["authorization_details"]
@@ -380,8 +380,8 @@ async fn resource_and_audience_add_up() {
         .unwrap()
         .push(archive);
     let issued = body_of(
-        scene
-            .house
+        setup
+            .fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&request)
             .send()
@@ -407,7 +407,7 @@ async fn resource_and_audience_add_up() {
         ),
     ] {
         assert_eq!(
-            token(scene.exchange(pass, parameters)).await["scope"],
+            token(setup.exchange(pass, parameters)).await["scope"],
             scope,
             "{parameters:?}"
         );

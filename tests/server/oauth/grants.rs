@@ -22,7 +22,7 @@ const AT: (&str, &str) = ("resource", SERVER);
 #[tokio::test]
 async fn a_workload_needs_no_secret_of_ours() {
     let platform = Provider::start().await;
-    let house = platform.house().await;
+    let fixture = platform.fixture().await;
     let proof = platform.workload(json!({}));
     // The platform gives one token for an hour, so it is taken as often as it comes.
     for parameters in [
@@ -30,7 +30,7 @@ async fn a_workload_needs_no_secret_of_ours() {
         &[READ, AT, ("client_id", "research-bot")],
         &[READ, AT, ("client_secret", "")],
     ] {
-        let answer = token(bearer(&house, &proof, parameters)).await;
+        let answer = token(bearer(&fixture, &proof, parameters)).await;
         assert_eq!(
             (&answer["token_type"], &answer["scope"]),
             (&json!("Bearer"), &json!("tool:read_ledger"))
@@ -46,10 +46,10 @@ async fn a_workload_needs_no_secret_of_ours() {
         AT,
     ];
     for _ in 0..2 {
-        token(ask(&house, &as_client)).await;
+        token(ask(&fixture, &as_client)).await;
     }
     assert_eq!(platform.idp.fetches(), 1);
-    let tasks = house.tasks_of("research-bot").await;
+    let tasks = fixture.tasks_of("research-bot").await;
     assert_eq!(tasks.len(), 5);
     assert!(
         tasks
@@ -58,10 +58,10 @@ async fn a_workload_needs_no_secret_of_ours() {
     );
     assert_eq!(tasks[4]["purpose"], "OAuth workload token");
     // What is asked for is decided as for every other client.
-    let wide = bearer(&house, &proof, &[("scope", "tool:transfer"), AT]);
+    let wide = bearer(&fixture, &proof, &[("scope", "tool:transfer"), AT]);
     assert_eq!(refused(wide).await, (400, "invalid_scope".to_owned()));
     let elsewhere = bearer(
-        &house,
+        &fixture,
         &proof,
         &[READ, ("resource", "https://other.example/mcp")],
     );
@@ -71,9 +71,9 @@ async fn a_workload_needs_no_secret_of_ours() {
 #[tokio::test]
 async fn a_workload_that_is_not_believed_gets_nothing() {
     let platform = Provider::start().await;
-    let house = platform.house().await;
+    let fixture = platform.fixture().await;
     let stranger = SigningKey::p256("one");
-    let before = house.records();
+    let before = fixture.records();
     let bad = [
         platform.workload(json!({"aud": "https://other.example"})),
         platform.workload(json!({"exp": 1})),
@@ -86,14 +86,14 @@ async fn a_workload_that_is_not_believed_gets_nothing() {
         stranger.sign(None, &platform.claims(json!({"sub": "ns:prod:research"}))),
         platform.jag(json!({"sub": "ns:prod:research"})),
         platform.id_token(json!({"sub": "ns:prod:research"})),
-        assertion(&house.bot),
-        house.admin.clone(),
+        assertion(&fixture.bot),
+        fixture.admin.clone(),
         "a.b.c".to_owned(),
         " ".to_owned(),
     ];
     for proof in &bad {
         assert_eq!(
-            refused(bearer(&house, proof, &[READ, AT])).await,
+            refused(bearer(&fixture, proof, &[READ, AT])).await,
             (400, "invalid_grant".to_owned()),
             "{proof}"
         );
@@ -107,13 +107,13 @@ async fn a_workload_that_is_not_believed_gets_nothing() {
             AT,
         ];
         assert_eq!(
-            refused(ask(&house, &with)).await,
+            refused(ask(&fixture, &with)).await,
             (401, "invalid_client".to_owned()),
             "{proof}"
         );
     }
     let good = platform.workload(json!({}));
-    let named = bearer(&house, &good, &[READ, AT, ("client_id", "other-bot")]);
+    let named = bearer(&fixture, &good, &[READ, AT, ("client_id", "other-bot")]);
     assert_eq!(refused(named).await, (400, "invalid_grant".to_owned()));
     for (pairs, told) in [
         (&[("grant_type", JWT_BEARER), READ][..], "invalid_request"),
@@ -150,13 +150,13 @@ async fn a_workload_that_is_not_believed_gets_nothing() {
             "unsupported_grant_type",
         ),
     ] {
-        let request = house.request(Method::POST, TOKEN).form(pairs);
+        let request = fixture.request(Method::POST, TOKEN).form(pairs);
         assert_eq!(refused(request).await, (400, told.to_owned()), "{pairs:?}");
     }
-    assert_eq!(house.records(), before);
-    house.revoke(json!({"agent": "research-bot"})).await;
+    assert_eq!(fixture.records(), before);
+    fixture.revoke(json!({"agent": "research-bot"})).await;
     assert_eq!(
-        refused(bearer(&house, &good, &[READ, AT])).await,
+        refused(bearer(&fixture, &good, &[READ, AT])).await,
         (400, "unauthorized_client".to_owned())
     );
 }
@@ -164,25 +164,25 @@ async fn a_workload_that_is_not_believed_gets_nothing() {
 #[tokio::test]
 async fn a_server_that_trusts_nobody_takes_nobodys_word() {
     let platform = Provider::start().await;
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let proof = platform.workload(json!({}));
     assert_eq!(
-        refused(bearer(&house, &proof, &[READ, AT])).await,
+        refused(bearer(&fixture, &proof, &[READ, AT])).await,
         (400, "invalid_grant".to_owned())
     );
     assert_eq!(platform.idp.site.log().len(), 0);
-    let metadata = async |house: &TestBroker| {
+    let metadata = async |fixture: &TestBroker| {
         let at = "/.well-known/oauth-authorization-server";
-        body_of(house.request(Method::GET, at).send().await.unwrap()).await
+        body_of(fixture.request(Method::GET, at).send().await.unwrap()).await
     };
-    let silent = metadata(&house).await;
+    let silent = metadata(&fixture).await;
     assert!(
         !silent["grant_types_supported"]
             .as_array()
             .unwrap()
             .contains(&json!(JWT_BEARER))
     );
-    let told = metadata(&platform.house().await).await;
+    let told = metadata(&platform.fixture().await).await;
     assert!(
         told["grant_types_supported"]
             .as_array()
@@ -196,9 +196,9 @@ async fn a_server_that_trusts_nobody_takes_nobodys_word() {
 #[tokio::test]
 async fn what_is_good_once_is_good_once_also_after_a_restart() {
     let platform = Provider::start().await.once();
-    let house = platform.house().await;
+    let fixture = platform.fixture().await;
     let proof = platform.workload(json!({}));
-    let all = join_all((0..20).map(|_| bearer(&house, &proof, &[READ, AT]).send())).await;
+    let all = join_all((0..20).map(|_| bearer(&fixture, &proof, &[READ, AT]).send())).await;
     let good = all
         .into_iter()
         .filter(|answer| answer.as_ref().unwrap().status() == StatusCode::OK);
@@ -211,36 +211,36 @@ async fn what_is_good_once_is_good_once_also_after_a_restart() {
         AT,
     ];
     assert_eq!(
-        refused(ask(&house, &as_client)).await,
+        refused(ask(&fixture, &as_client)).await,
         (401, "invalid_client".to_owned())
     );
-    let house = house.restarted_with(platform.trusted()).await;
+    let fixture = fixture.restarted_with(platform.trusted()).await;
     assert_eq!(
-        refused(bearer(&house, &proof, &[READ, AT])).await,
+        refused(bearer(&fixture, &proof, &[READ, AT])).await,
         (400, "invalid_grant".to_owned())
     );
-    token(bearer(&house, &platform.workload(json!({})), &[READ, AT])).await;
+    token(bearer(&fixture, &platform.workload(json!({})), &[READ, AT])).await;
 }
 
 #[tokio::test]
 async fn a_renewal_does_not_escape_the_limits_of_an_identity_assertion() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    provider.link(&fixture, "carol", "00u1").await;
     // An agent with a key renews over `/v1` what its identity assertion opened at the OAuth endpoint.
-    let proof = assertion(&house.bot);
+    let proof = assertion(&fixture.bot);
     let as_client = [
         ("client_assertion", &*proof),
         ("client_assertion_type", ASSERTION_TYPE),
     ];
     let jag = provider.jag(json!({"client_id": "research-bot", "scope": "tool:read_ledger"}));
-    token(bearer(&house, &jag, &as_client)).await;
-    let task = house.tasks_of("research-bot").await[0]["task_id"]
+    token(bearer(&fixture, &jag, &as_client)).await;
+    let task = fixture.tasks_of("research-bot").await[0]["task_id"]
         .as_str()
         .unwrap()
         .to_owned();
     let renew = |body: Value| {
-        house
+        fixture
             .agent(Method::POST, &format!("/v1/tasks/{task}/tokens"))
             .json(&body)
     };
@@ -264,8 +264,8 @@ async fn a_renewal_does_not_escape_the_limits_of_an_identity_assertion() {
         ledger(&["read_ledger"])
     );
     // So it is after a restart, too: the limit is in the record.
-    let house = house.restarted_with(provider.trusted()).await;
-    let renew = house.agent(Method::POST, &format!("/v1/tasks/{task}/tokens"));
+    let fixture = fixture.restarted_with(provider.trusted()).await;
+    let renew = fixture.agent(Method::POST, &format!("/v1/tasks/{task}/tokens"));
     let (status, _) =
         problem(renew.json(&json!({"authorization_details": ledger(&["search_ledger"])}))).await;
     assert_eq!(status, 400);
@@ -274,30 +274,30 @@ async fn a_renewal_does_not_escape_the_limits_of_an_identity_assertion() {
 #[tokio::test]
 async fn a_client_acts_for_the_person_whom_an_identity_assertion_names() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let secret = register(&house, "build-bot", json!([])).await;
-    let carol = provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    let secret = register(&fixture, "build-bot", json!([])).await;
+    let carol = provider.link(&fixture, "carol", "00u1").await;
     let header = basic("build-bot", &secret);
     // Everything stands in the assertion, as stock clients send it.
     let jag = provider.jag(json!({"scope": "tool:read_ledger"}));
-    let answer = token(bearer(&house, &jag, &[]).header("authorization", &header)).await;
+    let answer = token(bearer(&fixture, &jag, &[]).header("authorization", &header)).await;
     assert_eq!(answer["scope"], "tool:read_ledger");
     assert!(answer.get("refresh_token").is_none() && answer.get("authorization_details").is_none());
-    let task = &house.tasks_of("build-bot").await[0];
+    let task = &fixture.tasks_of("build-bot").await[0];
     assert_eq!(
         (&task["steward"], &task["steward_verified_by"]),
         (&json!(carol), &json!(provider.idp.issuer()))
     );
     assert_eq!(task["purpose"], "OAuth identity assertion");
-    let again = bearer(&house, &jag, &[]).header("authorization", &header);
+    let again = bearer(&fixture, &jag, &[]).header("authorization", &header);
     assert_eq!(refused(again).await, (400, "invalid_grant".to_owned()));
     // A request may ask for less, and gets no more.
     let jag = || provider.jag(json!({"scope": "tool:read_ledger tool:search_ledger"}));
-    let less = token(bearer(&house, &jag(), &[READ, AT]).header("authorization", &header)).await;
+    let less = token(bearer(&fixture, &jag(), &[READ, AT]).header("authorization", &header)).await;
     assert_eq!(less["scope"], "tool:read_ledger");
     let narrow = provider.jag(json!({"scope": "tool:read_ledger"}));
     let more = bearer(
-        &house,
+        &fixture,
         &narrow,
         &[("scope", "tool:read_ledger tool:search_ledger")],
     );
@@ -307,7 +307,7 @@ async fn a_client_acts_for_the_person_whom_an_identity_assertion_names() {
     );
     let details = ledger(&["read_ledger", "search_ledger"]).to_string();
     let narrow = provider.jag(json!({"scope": "tool:search_ledger"}));
-    let rich = bearer(&house, &narrow, &[("authorization_details", &details)]);
+    let rich = bearer(&fixture, &narrow, &[("authorization_details", &details)]);
     let rich = token(rich.header("authorization", &header)).await;
     assert_eq!(rich["authorization_details"], ledger(&["search_ledger"]));
 }
@@ -315,13 +315,13 @@ async fn a_client_acts_for_the_person_whom_an_identity_assertion_names() {
 #[tokio::test]
 async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let other = register(&house, "other-bot", ledger(&["read_ledger"])).await;
-    provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let other = register(&fixture, "other-bot", ledger(&["read_ledger"])).await;
+    provider.link(&fixture, "carol", "00u1").await;
     let header = basic("build-bot", &secret);
-    let with = |jag: &str| bearer(&house, jag, &[]).header("authorization", &header);
-    let before = house.records();
+    let with = |jag: &str| bearer(&fixture, jag, &[]).header("authorization", &header);
+    let before = fixture.records();
     for (changes, told) in [
         (json!({"aud": "https://other.example"}), "invalid_grant"),
         (json!({"client_id": "other-bot"}), "invalid_grant"),
@@ -361,30 +361,37 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
     );
     // What is not asked for rightly, and by who is not the client, uses nothing up.
     let jag = provider.jag(json!({}));
-    let elsewhere = bearer(&house, &jag, &[("resource", "https://other.example")]);
+    let elsewhere = bearer(&fixture, &jag, &[("resource", "https://other.example")]);
     assert_eq!(
         refused(elsewhere.header("authorization", &header)).await.1,
         "invalid_target"
     );
-    assert_eq!(refused(bearer(&house, &jag, &[])).await.1, "invalid_grant");
     assert_eq!(
-        refused(bearer(&house, &jag, &[("client_id", "build-bot")]))
+        refused(bearer(&fixture, &jag, &[])).await.1,
+        "invalid_grant"
+    );
+    assert_eq!(
+        refused(bearer(&fixture, &jag, &[("client_id", "build-bot")]))
             .await
             .1,
         "invalid_grant"
     );
-    let wrong = bearer(&house, &jag, &[]).header("authorization", basic("build-bot", &other));
+    let wrong = bearer(&fixture, &jag, &[]).header("authorization", basic("build-bot", &other));
     assert_eq!(
         error(wrong.send().await.unwrap()).await,
         (401, "invalid_client".to_owned())
     );
-    let thief = bearer(&house, &jag, &[]).header("authorization", basic("other-bot", &other));
+    let thief = bearer(&fixture, &jag, &[]).header("authorization", basic("other-bot", &other));
     assert_eq!(refused(thief).await.1, "invalid_grant");
-    let refusals = house.records().get("request_refused").copied().unwrap_or(0)
+    let refusals = fixture
+        .records()
+        .get("request_refused")
+        .copied()
+        .unwrap_or(0)
         - before.get("request_refused").copied().unwrap_or(0);
     // The trail has what a good assertion was not enough for: a person who is no steward, and the policy.
     assert_eq!(
-        (refusals, house.records().get("task_opened")),
+        (refusals, fixture.records().get("task_opened")),
         (2, before.get("task_opened"))
     );
     token(with(&jag)).await;
@@ -393,19 +400,19 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
 #[tokio::test]
 async fn an_identity_assertion_is_good_once_also_after_a_restart() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    provider.link(&fixture, "carol", "00u1").await;
     let (header, jag) = (basic("build-bot", &secret), provider.jag(json!({})));
-    let with = |house: &TestBroker| bearer(house, &jag, &[]).header("authorization", &header);
-    let all = join_all((0..20).map(|_| with(&house).send())).await;
+    let with = |fixture: &TestBroker| bearer(fixture, &jag, &[]).header("authorization", &header);
+    let all = join_all((0..20).map(|_| with(&fixture).send())).await;
     let good = all
         .into_iter()
         .filter(|answer| answer.as_ref().unwrap().status() == StatusCode::OK);
     assert_eq!(good.count(), 1);
-    let house = house.restarted_with(provider.trusted()).await;
+    let fixture = fixture.restarted_with(provider.trusted()).await;
     assert_eq!(
-        refused(with(&house)).await,
+        refused(with(&fixture)).await,
         (400, "invalid_grant".to_owned())
     );
 }
@@ -413,12 +420,12 @@ async fn an_identity_assertion_is_good_once_also_after_a_restart() {
 #[tokio::test]
 async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    provider.link(&fixture, "carol", "00u1").await;
     let jag = provider.jag(json!({"client_id": "research-bot", "scope": "tool:read_ledger"}));
     let with = |proof: &str| {
         bearer(
-            &house,
+            &fixture,
             &jag,
             &[
                 ("client_assertion", proof),
@@ -431,7 +438,7 @@ async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
         refused(with(&assertion(&impostor))).await,
         (401, "invalid_client".to_owned())
     );
-    token(with(&assertion(&house.bot))).await;
+    token(with(&assertion(&fixture.bot))).await;
     // A platform's token proves it too.
     let jag = provider.jag(json!({"client_id": "research-bot", "scope": "tool:read_ledger"}));
     let proof = provider.workload(json!({}));
@@ -439,8 +446,8 @@ async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
         ("client_assertion", &*proof),
         ("client_assertion_type", ASSERTION_TYPE),
     ];
-    token(bearer(&house, &jag, &parameters)).await;
-    let tasks = house.tasks_of("research-bot").await;
+    token(bearer(&fixture, &jag, &parameters)).await;
+    let tasks = fixture.tasks_of("research-bot").await;
     assert!(
         tasks
             .iter()
@@ -451,21 +458,21 @@ async fn a_key_proves_the_client_of_an_identity_assertion_as_well() {
 #[tokio::test]
 async fn whoever_proves_a_key_gets_a_bound_pass_and_who_is_named_by_one_must() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    provider.link(&house, "carol", "00u1").await;
+    let fixture = provider.fixture().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    provider.link(&fixture, "carol", "00u1").await;
     let [holder, thief] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
     let by = |key: &PrivateKey, request: RequestBuilder| {
         request.header("dpop", proof(key, json!({}), json!({})))
     };
     let workload = provider.workload(json!({}));
     assert_eq!(
-        token(by(&holder, bearer(&house, &workload, &[READ, AT]))).await["token_type"],
+        token(by(&holder, bearer(&fixture, &workload, &[READ, AT]))).await["token_type"],
         "DPoP"
     );
     let thumbprint = HolderKey::Ed25519(holder.public()).thumbprint();
     let jag = provider.jag(json!({"cnf": {"jkt": thumbprint}}));
-    let with = || bearer(&house, &jag, &[]).header("authorization", basic("build-bot", &secret));
+    let with = || bearer(&fixture, &jag, &[]).header("authorization", basic("build-bot", &secret));
     assert_eq!(refused(with()).await, (400, "invalid_grant".to_owned()));
     assert_eq!(
         refused(by(&thief, with())).await,
@@ -473,6 +480,6 @@ async fn whoever_proves_a_key_gets_a_bound_pass_and_who_is_named_by_one_must() {
     );
     let answer = token(by(&holder, with())).await;
     assert_eq!(answer["token_type"], "DPoP");
-    let told = told_verifier(&house, answer["access_token"].as_str().unwrap()).await;
+    let told = told_verifier(&fixture, answer["access_token"].as_str().unwrap()).await;
     assert_eq!(told["cnf"], json!({"jkt": thumbprint}));
 }

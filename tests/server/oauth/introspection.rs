@@ -13,8 +13,8 @@ use test_broker::{TestBroker, body_of, task};
 const INTROSPECT: &str = "/oauth/introspect";
 
 /// Gives the server `name` a secret.
-pub async fn secret(house: &TestBroker, name: &str) -> String {
-    let made = house
+pub async fn secret(fixture: &TestBroker, name: &str) -> String {
+    let made = fixture
         .operator(Method::POST, &format!("/v1/servers/{name}/secrets"))
         .send()
         .await
@@ -25,16 +25,16 @@ pub async fn secret(house: &TestBroker, name: &str) -> String {
     made["client_secret"].as_str().unwrap().to_owned()
 }
 
-fn about(house: &TestBroker, pass: &str) -> RequestBuilder {
+fn about(fixture: &TestBroker, pass: &str) -> RequestBuilder {
     // As fastmcp's verifier sends it.
-    house
+    fixture
         .request(Method::POST, INTROSPECT)
         .form(&[("token", pass), ("token_type_hint", "access_token")])
 }
 
 /// What the server `name` is told about `pass`.
-pub async fn told(house: &TestBroker, (name, secret): (&str, &str), pass: &str) -> Value {
-    let answer = about(house, pass)
+pub async fn told(fixture: &TestBroker, (name, secret): (&str, &str), pass: &str) -> Value {
+    let answer = about(fixture, pass)
         .header("authorization", basic(name, secret))
         .send()
         .await
@@ -45,12 +45,12 @@ pub async fn told(house: &TestBroker, (name, secret): (&str, &str), pass: &str) 
 }
 
 /// What the operator of the ledger's verifier is told about `pass`.
-pub async fn told_verifier(house: &TestBroker, pass: &str) -> Value {
-    let verifier = house
+pub async fn told_verifier(fixture: &TestBroker, pass: &str) -> Value {
+    let verifier = fixture
         .token("ledger-verifier", &["verifier"], &[SERVER])
         .await;
     body_of(
-        about(house, pass)
+        about(fixture, pass)
             .bearer_auth(&verifier)
             .send()
             .await
@@ -65,15 +65,15 @@ fn inactive() -> Value {
 
 #[tokio::test]
 async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing() {
-    let house = TestBroker::new().await;
-    house.add_archive().await;
+    let fixture = TestBroker::new().await;
+    fixture.add_archive().await;
     let (ledger, archive) = (
-        secret(&house, "ledger").await,
-        secret(&house, "archive").await,
+        secret(&fixture, "ledger").await,
+        secret(&fixture, "archive").await,
     );
-    let issued = house.open_task().await;
+    let issued = fixture.open_task().await;
     let pass = issued["token"].as_str().unwrap();
-    let answer = told(&house, ("ledger", &ledger), pass).await;
+    let answer = told(&fixture, ("ledger", &ledger), pass).await;
     let steward = answer["steward"].as_str().unwrap().to_owned();
     assert!(steward.starts_with("stw_"), "{steward}");
     let (exp, iat) = (
@@ -88,15 +88,21 @@ async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing()
             "iss": support::ISSUER, "aud": SERVER, "exp": exp, "iat": iat, "token_type": "Bearer",
             "scope": "tool:read_ledger", "authorization_details": details})
     );
-    for nothing in ["AAAA", "a.b.c", &house.admin, &pass[1..]] {
-        assert_eq!(told(&house, ("ledger", &ledger), nothing).await, inactive());
+    for nothing in ["AAAA", "a.b.c", &fixture.admin, &pass[1..]] {
+        assert_eq!(
+            told(&fixture, ("ledger", &ledger), nothing).await,
+            inactive()
+        );
     }
-    assert_eq!(told(&house, ("archive", &archive), pass).await, inactive());
-    house
+    assert_eq!(
+        told(&fixture, ("archive", &archive), pass).await,
+        inactive()
+    );
+    fixture
         .revoke(json!({"revocation_id": issued["revocation_id"], "only_token": true}))
         .await;
     assert_eq!(
-        told(&house, ("ledger", &ledger), pass).await,
+        told(&fixture, ("ledger", &ledger), pass).await,
         inactive(),
         "at once"
     );
@@ -104,14 +110,14 @@ async fn a_server_is_told_what_stock_verifiers_read_and_another_server_nothing()
 
 #[tokio::test]
 async fn what_names_cannot_say_is_not_in_the_scope() {
-    let house = TestBroker::new().await;
-    let ledger = secret(&house, "ledger").await;
+    let fixture = TestBroker::new().await;
+    let ledger = secret(&fixture, "ledger").await;
     let mut request = task();
     request["authorization_details"][0]["tools"] = json!(["read_ledger", "search_ledger"]);
     request["authorization_details"][0]["constraints"] =
         json!({"read_ledger": {"/year": {"equal": 2026}}});
     let issued = body_of(
-        house
+        fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&request)
             .send()
@@ -120,7 +126,7 @@ async fn what_names_cannot_say_is_not_in_the_scope() {
     )
     .await;
     let answer = told(
-        &house,
+        &fixture,
         ("ledger", &ledger),
         issued["token"].as_str().unwrap(),
     )
@@ -137,14 +143,14 @@ async fn what_names_cannot_say_is_not_in_the_scope() {
 
 #[tokio::test]
 async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
-    let house = TestBroker::new().await;
-    let ledger = secret(&house, "ledger").await;
+    let fixture = TestBroker::new().await;
+    let ledger = secret(&fixture, "ledger").await;
     let key =
         hallpass_core::base::holder::HolderKey::Ed25519(PrivateKey::from_seed(&[7; 32]).public());
     let mut request = task();
     request["holder_key"] = key.to_jwk();
     let issued = body_of(
-        house
+        fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&request)
             .send()
@@ -153,8 +159,8 @@ async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
     )
     .await;
     let pass = issued["token"].as_str().unwrap();
-    assert_eq!(told(&house, ("ledger", &ledger), pass).await, inactive());
-    let answer = told_verifier(&house, pass).await;
+    assert_eq!(told(&fixture, ("ledger", &ledger), pass).await, inactive());
+    let answer = told_verifier(&fixture, pass).await;
     assert_eq!(
         (&answer["token_type"], &answer["cnf"]),
         (&json!("DPoP"), &json!({"jkt": key.thumbprint()}))
@@ -163,18 +169,20 @@ async fn a_bound_pass_is_active_only_for_those_who_ask_for_its_proof() {
 
 #[tokio::test]
 async fn an_operators_token_asks_for_its_own_servers_alone() {
-    let house = TestBroker::new().await;
-    house.add_archive().await;
-    let pass = house.open_task().await["token"]
+    let fixture = TestBroker::new().await;
+    fixture.add_archive().await;
+    let pass = fixture.open_task().await["token"]
         .as_str()
         .unwrap()
         .to_owned();
-    let one = house.token("one", &["verifier"], &[SERVER]).await;
-    let two = house.token("two", &["verifier"], &[SERVER, ARCHIVE]).await;
-    let auditor = house.token("auditor", &["auditor"], &[]).await;
+    let one = fixture.token("one", &["verifier"], &[SERVER]).await;
+    let two = fixture
+        .token("two", &["verifier"], &[SERVER, ARCHIVE])
+        .await;
+    let auditor = fixture.token("auditor", &["auditor"], &[]).await;
     let ask = |resource: &str, token: &str| {
         let form = [("token", pass.as_str()), ("resource", resource)];
-        house
+        fixture
             .request(Method::POST, INTROSPECT)
             .form(&form)
             .bearer_auth(token)
@@ -188,7 +196,7 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
         ("ledger", &one, true),
         (SERVER, &two, true),
         (ARCHIVE, &two, false),
-        (SERVER, &house.admin, true),
+        (SERVER, &fixture.admin, true),
     ] {
         assert_eq!(active(resource, token).await, expected, "{resource}");
     }
@@ -199,7 +207,7 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
     );
     let nowhere = "https://nowhere.example/mcp";
     assert_eq!(
-        refused(ask(nowhere, &house.admin)).await,
+        refused(ask(nowhere, &fixture.admin)).await,
         (400, "invalid_target".to_owned())
     );
     // Which servers there are besides is not told.
@@ -215,7 +223,7 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
             "{resource}"
         );
     }
-    let gone = house
+    let gone = fixture
         .operator(Method::DELETE, "/v1/operators/one")
         .send()
         .await
@@ -229,10 +237,10 @@ async fn an_operators_token_asks_for_its_own_servers_alone() {
 
 #[tokio::test]
 async fn whoever_is_no_server_learns_nothing() {
-    let house = TestBroker::new().await;
-    let ledger_secret = secret(&house, "ledger").await;
-    let build = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let pass = house.open_task().await["token"]
+    let fixture = TestBroker::new().await;
+    let ledger_secret = secret(&fixture, "ledger").await;
+    let build = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let pass = fixture.open_task().await["token"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -249,7 +257,7 @@ async fn whoever_is_no_server_learns_nothing() {
         Some("Bearer x".to_owned()),
     ];
     for header in headers {
-        let request = about(&house, &pass);
+        let request = about(&fixture, &pass);
         let request = match &header {
             Some(header) => request.header("authorization", header),
             None => request,
@@ -261,7 +269,7 @@ async fn whoever_is_no_server_learns_nothing() {
         );
     }
     let good = || {
-        house
+        fixture
             .request(Method::POST, INTROSPECT)
             .header("authorization", basic("ledger", &ledger_secret))
     };
@@ -285,17 +293,17 @@ async fn whoever_is_no_server_learns_nothing() {
 
 #[tokio::test]
 async fn a_servers_secrets_rotate_and_end() {
-    let house = TestBroker::new().await;
-    let first = secret(&house, "ledger").await;
-    let second = secret(&house, "ledger").await;
-    let third = house
+    let fixture = TestBroker::new().await;
+    let first = secret(&fixture, "ledger").await;
+    let second = secret(&fixture, "ledger").await;
+    let third = fixture
         .operator(Method::POST, "/v1/servers/ledger/secrets")
         .send()
         .await
         .unwrap();
     assert_eq!(third.status(), StatusCode::CONFLICT);
     let view = body_of(
-        house
+        fixture
             .operator(Method::GET, "/v1/servers/ledger")
             .send()
             .await
@@ -309,16 +317,19 @@ async fn a_servers_secrets_rotate_and_end() {
         .map(|kept| kept["secret_id"].clone())
         .collect();
     assert!(!view.to_string().contains(&first) && ids.len() == 2);
-    let pass = house.open_task().await["token"]
+    let pass = fixture.open_task().await["token"]
         .as_str()
         .unwrap()
         .to_owned();
     for good in [&first, &second] {
-        assert_eq!(told(&house, ("ledger", good), &pass).await["active"], true);
+        assert_eq!(
+            told(&fixture, ("ledger", good), &pass).await["active"],
+            true
+        );
     }
     let path = format!("/v1/servers/ledger/secrets/{}", ids[0].as_str().unwrap());
     assert_eq!(
-        house
+        fixture
             .operator(Method::DELETE, &path)
             .send()
             .await
@@ -327,7 +338,7 @@ async fn a_servers_secrets_rotate_and_end() {
         StatusCode::OK
     );
     assert_eq!(
-        house
+        fixture
             .operator(Method::DELETE, &path)
             .send()
             .await
@@ -335,20 +346,20 @@ async fn a_servers_secrets_rotate_and_end() {
             .status(),
         StatusCode::NOT_FOUND
     );
-    let gone = about(&house, &pass).header("authorization", basic("ledger", &first));
+    let gone = about(&fixture, &pass).header("authorization", basic("ledger", &first));
     assert_eq!(refused(gone).await, (401, "invalid_client".to_owned()));
-    let house = house.restarted().await;
+    let fixture = fixture.restarted().await;
     assert_eq!(
-        told(&house, ("ledger", &second), &pass).await["active"],
+        told(&fixture, ("ledger", &second), &pass).await["active"],
         true,
         "over a restart"
     );
-    house
+    fixture
         .operator(Method::DELETE, "/v1/servers/ledger")
         .send()
         .await
         .unwrap();
-    let gone = about(&house, &pass).header("authorization", basic("ledger", &second));
+    let gone = about(&fixture, &pass).header("authorization", basic("ledger", &second));
     assert_eq!(
         refused(gone).await,
         (401, "invalid_client".to_owned()),

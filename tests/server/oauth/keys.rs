@@ -19,10 +19,10 @@ fn claims(jti: &str, changes: Value) -> String {
     claims.to_string()
 }
 
-async fn register(house: &TestBroker, jwk: &Value) {
+async fn register(fixture: &TestBroker, jwk: &Value) {
     let body = json!({"agent": "build-bot", "steward": "alice", "groups": ["research"], "keys": [jwk],
         "default_details": ledger(&["read_ledger"])});
-    let added = house
+    let added = fixture
         .operator(Method::POST, "/v1/agents")
         .json(&body)
         .send()
@@ -31,9 +31,9 @@ async fn register(house: &TestBroker, jwk: &Value) {
     assert_eq!(added.status(), StatusCode::CREATED);
 }
 
-fn with(house: &TestBroker, assertion: &str) -> reqwest::RequestBuilder {
+fn with(fixture: &TestBroker, assertion: &str) -> reqwest::RequestBuilder {
     ask(
-        house,
+        fixture,
         &[
             ("client_assertion", assertion),
             ("client_assertion_type", ASSERTION_TYPE),
@@ -43,8 +43,8 @@ fn with(house: &TestBroker, assertion: &str) -> reqwest::RequestBuilder {
 
 #[tokio::test]
 async fn every_algorithm_of_the_metadata_gets_a_token() {
-    let house = TestBroker::new().await;
-    let metadata = house
+    let fixture = TestBroker::new().await;
+    let metadata = fixture
         .request(Method::GET, "/.well-known/oauth-authorization-server")
         .send()
         .await
@@ -59,9 +59,9 @@ async fn every_algorithm_of_the_metadata_gets_a_token() {
         let change = json!({"agent": "build-bot", "steward": "alice", "groups": ["research"], "keys": [key.jwk],
             "default_details": ledger(&["read_ledger"])});
         if tried.is_empty() {
-            register(&house, &key.jwk).await;
+            register(&fixture, &key.jwk).await;
         }
-        let changed = house
+        let changed = fixture
             .operator(Method::PUT, "/v1/agents/build-bot")
             .json(&change)
             .send()
@@ -79,7 +79,7 @@ async fn every_algorithm_of_the_metadata_gets_a_token() {
             );
             let jti = format!("{jti}-{:?}", key.algorithm);
             assert_eq!(
-                token(with(&house, &key.sign(&header, &claims(&jti, json!({}))))).await["scope"],
+                token(with(&fixture, &key.sign(&header, &claims(&jti, json!({}))))).await["scope"],
                 "tool:read_ledger"
             );
         }
@@ -88,7 +88,7 @@ async fn every_algorithm_of_the_metadata_gets_a_token() {
                 &format!("{jti}-{:?}", key.algorithm),
                 json!({"aud": audience}),
             );
-            token(with(&house, &key.sign(&key.header(), &claims))).await;
+            token(with(&fixture, &key.sign(&key.header(), &claims))).await;
         }
         tried.push(json!(format!("{:?}", key.algorithm)));
     }
@@ -101,9 +101,9 @@ async fn every_algorithm_of_the_metadata_gets_a_token() {
 
 #[tokio::test]
 async fn an_assertion_for_somebody_else_or_too_long_is_no_credential() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let key = Foreign::p256();
-    register(&house, &key.jwk).await;
+    register(&fixture, &key.jwk).await;
     let now = SystemClock::default().now().unix_seconds();
     for (at, changes) in [
         json!({"aud": format!("{ISSUER}/oauth/token")}),
@@ -122,11 +122,11 @@ async fn an_assertion_for_somebody_else_or_too_long_is_no_credential() {
     {
         let text = key.sign(&key.header(), &claims(&at.to_string(), changes.clone()));
         assert_eq!(
-            refused(with(&house, &text)).await,
+            refused(with(&fixture, &text)).await,
             (401, "invalid_client".to_owned()),
             "{changes}"
         );
     }
     let plain = key.sign(&key.header(), &claims("good", json!({})));
-    token(with(&house, &plain)).await;
+    token(with(&fixture, &plain)).await;
 }

@@ -13,12 +13,12 @@ use test_broker::{Recorder, TestBroker};
 
 #[tokio::test]
 async fn the_document_has_what_stock_clients_insist_on() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     for path in [
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
     ] {
-        let request = house
+        let request = fixture
             .request(Method::GET, path)
             .header("origin", "https://page.example");
         let response = request
@@ -90,8 +90,8 @@ async fn the_document_has_what_stock_clients_insist_on() {
 
 #[tokio::test]
 async fn the_key_set_is_there_and_holds_no_key_that_signs_something_else() {
-    let house = TestBroker::new().await;
-    let answer = house
+    let fixture = TestBroker::new().await;
+    let answer = fixture
         .request(Method::GET, "/oauth/jwks.json")
         .header("origin", "https://page.example")
         .send()
@@ -172,9 +172,9 @@ async fn an_issuer_with_a_path_has_it_at_every_form_of_the_well_known_path() {
 
 #[tokio::test]
 async fn browsers_may_come_to_the_oauth_door_and_to_no_other() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let from_page = |method: Method, path: &str| {
-        house
+        fixture
             .request(method, path)
             .header("origin", "https://page.example")
     };

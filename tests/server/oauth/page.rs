@@ -3,14 +3,16 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::oauth::browser::{Browser, VERIFIER, house, query, register_app, sign_in_code, steward};
+use crate::oauth::browser::{
+    Browser, VERIFIER, fixture, query, register_app, sign_in_code, steward,
+};
 use support::SERVER;
 use test_broker::GRANT;
 
 #[tokio::test]
 async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() {
-    let house = house().await;
-    let browser = Browser::new(&house);
+    let fixture = fixture().await;
+    let browser = Browser::new(&fixture);
     for (more, error) in [
         (vec![("response_type", "")], "invalid_request"),
         (
@@ -69,13 +71,13 @@ async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() 
         409,
         "a form is sent once"
     );
-    assert!(!house.records().contains_key("consent_given"));
+    assert!(!fixture.records().contains_key("consent_given"));
 }
 
 #[tokio::test]
 async fn nobody_is_sent_anywhere_that_is_not_the_clients() {
-    let house = house().await;
-    let browser = Browser::new(&house);
+    let fixture = fixture().await;
+    let browser = Browser::new(&fixture);
     for more in [
         [("client_id", "")],
         [("client_id", "unknown")],
@@ -137,10 +139,10 @@ async fn nobody_is_sent_anywhere_that_is_not_the_clients() {
 
 #[tokio::test]
 async fn the_pages_run_nothing_frame_nowhere_and_post_home() {
-    let house = house().await;
+    let fixture = fixture().await;
     let hostile = "https://desk.example/cb";
-    register_app(&house, "hostile-app", &[hostile]).await;
-    let browser = Browser::new(&house);
+    register_app(&fixture, "hostile-app", &[hostile]).await;
+    let browser = Browser::new(&fixture);
     let state = "\"><script>alert(1)</script><input value='";
     let asked = query(&[
         ("client_id", "hostile-app"),
@@ -197,29 +199,29 @@ async fn the_pages_run_nothing_frame_nowhere_and_post_home() {
 
 #[tokio::test]
 async fn a_sign_in_code_is_good_once_and_guesses_are_few() {
-    let house = house().await;
-    let browser = Browser::new(&house);
+    let fixture = fixture().await;
+    let browser = Browser::new(&fixture);
     let request = browser.open(&query(&[])).await.hidden("request");
     let post = async |code: &str| {
         browser
             .post(&[("step", "sign_in"), ("request", &request), ("code", code)])
             .await
     };
-    let replaced = sign_in_code(&house, "bob").await;
-    let code = sign_in_code(&house, "bob").await;
+    let replaced = sign_in_code(&fixture, "bob").await;
+    let code = sign_in_code(&fixture, "bob").await;
     assert_eq!(post(&replaced).await.status, 403, "a new one replaces it");
     assert_eq!(
         post(&code.to_lowercase().replace('-', " ")).await.status,
         200
     );
     assert_eq!(post(&code).await.status, 403, "used");
-    let revoked = sign_in_code(&house, "bob").await;
-    house
-        .revoke(json!({"steward": steward(&house, "bob").await}))
+    let revoked = sign_in_code(&fixture, "bob").await;
+    fixture
+        .revoke(json!({"steward": steward(&fixture, "bob").await}))
         .await;
     assert_eq!(post(&revoked).await.status, 403, "its steward is revoked");
-    let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
-    let made = house
+    let path = format!("/v1/stewards/{}/code", steward(&fixture, "bob").await);
+    let made = fixture
         .operator(Method::POST, &path)
         .json(&json!({}))
         .send()
@@ -239,16 +241,16 @@ async fn a_sign_in_code_is_good_once_and_guesses_are_few() {
         "{statuses:?}"
     );
     assert!(statuses[12..].contains(&429), "{statuses:?}");
-    let signed_in = house.records().get("signed_in").copied();
+    let signed_in = fixture.records().get("signed_in").copied();
     assert_eq!(signed_in, Some(1));
 }
 
 #[tokio::test]
 async fn only_an_admin_makes_sign_in_codes() {
-    let house = house().await;
-    let path = format!("/v1/stewards/{}/code", steward(&house, "bob").await);
-    let auditor = house.token("eve", &["auditor"], &[]).await;
-    let denied = house
+    let fixture = fixture().await;
+    let path = format!("/v1/stewards/{}/code", steward(&fixture, "bob").await);
+    let auditor = fixture.token("eve", &["auditor"], &[]).await;
+    let denied = fixture
         .request(Method::POST, &path)
         .bearer_auth(auditor)
         .json(&json!({}))
@@ -257,7 +259,7 @@ async fn only_an_admin_makes_sign_in_codes() {
         .unwrap();
     assert_eq!(denied.status(), StatusCode::FORBIDDEN);
     assert_eq!(
-        house
+        fixture
             .agent(Method::POST, &path)
             .json(&json!({}))
             .send()
@@ -270,10 +272,10 @@ async fn only_an_admin_makes_sign_in_codes() {
 
 #[tokio::test]
 async fn a_person_is_told_what_each_tool_does_and_with_which_limits() {
-    let house = house().await;
+    let fixture = fixture().await;
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     manifest["tools"]["post_entry"] = json!({});
-    let set = house
+    let set = fixture
         .operator(Method::PUT, "/v1/servers")
         .json(&manifest)
         .send()
@@ -281,12 +283,12 @@ async fn a_person_is_told_what_each_tool_does_and_with_which_limits() {
         .unwrap();
     assert_eq!(set.status(), StatusCode::OK);
     let everything = GRANT.replace("[\"read_*\", \"search_*\"]", "[\"*\"]");
-    house
+    fixture
         .set_grants(&format!(
             "{everything}\n[grant.constraints.transfer]\n\"/amount\" = {{ max = 100 }}\n"
         ))
         .await;
-    let shown = Browser::new(&house)
+    let shown = Browser::new(&fixture)
         .sign_in(&query(&[("resource", SERVER)]), "bob")
         .await;
     let of = |tool: &str| {

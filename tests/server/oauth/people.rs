@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::oauth::{
     browser::{
-        APP, Browser, CALLBACK, VERIFIER, house, query, redeem, refresh, register_app,
+        APP, Browser, CALLBACK, VERIFIER, fixture, query, redeem, refresh, register_app,
         sign_in_code, steward, task_of,
     },
     client::{ask, ledger, refused, register, token},
@@ -20,8 +20,8 @@ use test_broker::operator::ARCHIVE;
 use test_broker::{GRANT, TestBroker};
 
 /// A code that bob allowed.
-async fn code(house: &TestBroker) -> String {
-    Browser::new(house).allow(&query(&[]), "bob").await.told()["code"].clone()
+async fn code(fixture: &TestBroker) -> String {
+    Browser::new(fixture).allow(&query(&[]), "bob").await.told()["code"].clone()
 }
 
 fn invalid_grant() -> (u16, String) {
@@ -30,8 +30,8 @@ fn invalid_grant() -> (u16, String) {
 
 #[tokio::test]
 async fn a_person_allows_what_is_shown_and_the_client_renews_it() {
-    let house = house().await;
-    let browser = Browser::new(&house);
+    let fixture = fixture().await;
+    let browser = Browser::new(&fixture);
     let first = browser.open(&query(&[("scope", "tool:read_*")])).await;
     assert_eq!(first.status, 200);
     for shown in [APP, "http://127.0.0.1:43210", SERVER, "read_*"] {
@@ -59,17 +59,17 @@ async fn a_person_allows_what_is_shown_and_the_client_renews_it() {
     );
     assert_eq!(told.keys().collect::<Vec<_>>(), ["code", "iss", "state"]);
 
-    let answer = token(redeem(&house, &told["code"], &[("resource", SERVER)])).await;
+    let answer = token(redeem(&fixture, &told["code"], &[("resource", SERVER)])).await;
     assert_eq!(
         (&answer["token_type"], &answer["scope"]),
         (&json!("Bearer"), &json!("tool:read_ledger"))
     );
     UnverifiedPass::parse(answer["access_token"].as_str().unwrap()).unwrap();
-    let task = task_of(&house, APP).await;
+    let task = task_of(&fixture, APP).await;
     // For bob, who consented, though alice answers for the client.
-    assert_eq!(task["steward"], steward(&house, "bob").await);
+    assert_eq!(task["steward"], steward(&fixture, "bob").await);
     let renewed = token(refresh(
-        &house,
+        &fixture,
         answer["refresh_token"].as_str().unwrap(),
         &[],
     ))
@@ -79,7 +79,7 @@ async fn a_person_allows_what_is_shown_and_the_client_renews_it() {
         (&json!("tool:read_ledger"), None)
     );
     assert_ne!(renewed["refresh_token"], answer["refresh_token"]);
-    let task = task_of(&house, APP).await;
+    let task = task_of(&fixture, APP).await;
     assert_eq!(
         (&task["state"], task["passes"].as_array().unwrap().len()),
         (&json!("open"), 2)
@@ -88,8 +88,8 @@ async fn a_person_allows_what_is_shown_and_the_client_renews_it() {
 
 #[tokio::test]
 async fn without_a_scope_everything_that_policy_allows_is_shown_and_given() {
-    let house = house().await;
-    let browser = Browser::new(&house);
+    let fixture = fixture().await;
+    let browser = Browser::new(&fixture);
     for resource in [SERVER, ""] {
         let second = browser
             .sign_in(&query(&[("resource", resource)]), "bob")
@@ -104,28 +104,28 @@ async fn without_a_scope_everything_that_policy_allows_is_shown_and_given() {
             .post(&[("step", "allow"), ("form", &second.hidden("form"))])
             .await
             .told();
-        let answer = token(redeem(&house, &told["code"], &[])).await;
+        let answer = token(redeem(&fixture, &told["code"], &[])).await;
         assert_eq!(answer["scope"], "tool:read_ledger tool:search_ledger");
         // Less by scope, and no more.
         let less = refresh(
-            &house,
+            &fixture,
             answer["refresh_token"].as_str().unwrap(),
             &[("scope", "tool:search_*")],
         );
         let less = token(less).await;
         assert_eq!(less["scope"], "tool:search_ledger");
         let next = less["refresh_token"].as_str().unwrap();
-        let more = refused(refresh(&house, next, &[("scope", "tool:delete_ledger")])).await;
+        let more = refused(refresh(&fixture, next, &[("scope", "tool:delete_ledger")])).await;
         assert_eq!(more, (400, "invalid_scope".to_owned()));
         let elsewhere = refused(refresh(
-            &house,
+            &fixture,
             next,
             &[("resource", "https://other.example")],
         ))
         .await;
         assert_eq!(elsewhere, (400, "invalid_target".to_owned()));
         assert_eq!(
-            token(refresh(&house, next, &[])).await["scope"],
+            token(refresh(&fixture, next, &[])).await["scope"],
             "tool:read_ledger tool:search_ledger"
         );
     }
@@ -133,14 +133,14 @@ async fn without_a_scope_everything_that_policy_allows_is_shown_and_given() {
 
 #[tokio::test]
 async fn rights_that_were_asked_for_in_full_are_told_in_full() {
-    let house = house().await;
+    let fixture = fixture().await;
     let details = ledger(&["read_*", "delete_ledger"]).to_string();
     let asked = query(&[("authorization_details", &details)]);
-    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
-    let answer = token(redeem(&house, &code, &[])).await;
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&fixture, &code, &[])).await;
     assert_eq!(answer["authorization_details"], ledger(&["read_ledger"]));
     let renewed = token(refresh(
-        &house,
+        &fixture,
         answer["refresh_token"].as_str().unwrap(),
         &[],
     ))
@@ -150,26 +150,26 @@ async fn rights_that_were_asked_for_in_full_are_told_in_full() {
 
 #[tokio::test]
 async fn a_code_that_comes_again_ends_what_came_of_it() {
-    let house = house().await;
-    let code = code(&house).await;
-    let answer = token(redeem(&house, &code, &[])).await;
-    assert_eq!(refused(redeem(&house, &code, &[])).await, invalid_grant());
-    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+    let fixture = fixture().await;
+    let code = code(&fixture).await;
+    let answer = token(redeem(&fixture, &code, &[])).await;
+    assert_eq!(refused(redeem(&fixture, &code, &[])).await, invalid_grant());
+    assert_eq!(task_of(&fixture, APP).await["state"], "revoked");
     let renewed = refused(refresh(
-        &house,
+        &fixture,
         answer["refresh_token"].as_str().unwrap(),
         &[],
     ))
     .await;
     assert_eq!(renewed, invalid_grant());
-    assert_eq!(refused(redeem(&house, &code, &[])).await, invalid_grant());
+    assert_eq!(refused(redeem(&fixture, &code, &[])).await, invalid_grant());
 }
 
 #[tokio::test]
 async fn a_code_is_good_for_its_client_its_place_and_its_verifier_only() {
-    let house = house().await;
-    register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = fixture().await;
+    register_app(&fixture, "other-app", &["http://127.0.0.1/callback"]).await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let other_verifier = "x".repeat(43);
     let wrong: [&[(&str, &str)]; 6] = [
         &[("client_id", "other-app")],
@@ -180,26 +180,26 @@ async fn a_code_is_good_for_its_client_its_place_and_its_verifier_only() {
         &[("code_verifier", &other_verifier)],
     ];
     for more in wrong {
-        let code = code(&house).await;
+        let code = code(&fixture).await;
         assert_eq!(
-            refused(redeem(&house, &code, more)).await,
+            refused(redeem(&fixture, &code, more)).await,
             invalid_grant(),
             "{more:?}"
         );
         // It came from where it should not have been: nobody gets anything for it any more.
         assert_eq!(
-            refused(redeem(&house, &code, &[])).await,
+            refused(redeem(&fixture, &code, &[])).await,
             invalid_grant(),
             "{more:?}"
         );
     }
-    let code = code(&house).await;
+    let code = code(&fixture).await;
     for more in [
         [("code_verifier", "")],
         [("code_verifier", "short")],
         [("code", "")],
     ] {
-        let without = refused(redeem(&house, &code, &more)).await;
+        let without = refused(redeem(&fixture, &code, &more)).await;
         assert_eq!(without, (400, "invalid_request".to_owned()), "{more:?}");
     }
     for more in [
@@ -207,37 +207,37 @@ async fn a_code_is_good_for_its_client_its_place_and_its_verifier_only() {
         [("client_id", "build-bot")],
         [("client_id", "")],
     ] {
-        let unproven = refused(redeem(&house, &code, &more)).await;
+        let unproven = refused(redeem(&fixture, &code, &more)).await;
         assert_eq!(unproven, (401, "invalid_client".to_owned()), "{more:?}");
     }
     assert_eq!(
-        refused(redeem(&house, "hpc_unknown", &[])).await,
+        refused(redeem(&fixture, "hpc_unknown", &[])).await,
         invalid_grant()
     );
     let elsewhere = refused(redeem(
-        &house,
+        &fixture,
         &code,
         &[("resource", "https://other.example")],
     ))
     .await;
     assert_eq!(elsewhere, (400, "invalid_target".to_owned()));
     let details = refused(redeem(
-        &house,
+        &fixture,
         &code,
         &[("authorization_details", &ledger(&["*"]).to_string())],
     ))
     .await;
     assert_eq!(details, (400, "invalid_authorization_details".to_owned()));
     // None of that was the code's fault.
-    token(redeem(&house, &code, &[])).await;
+    token(redeem(&fixture, &code, &[])).await;
 }
 
 #[tokio::test]
 async fn a_client_with_a_secret_shows_it_for_its_code() {
-    let house = house().await;
-    let secret = register(&house, "web-app", json!([])).await;
+    let fixture = fixture().await;
+    let secret = register(&fixture, "web-app", json!([])).await;
     let change = json!({"steward": "alice", "groups": ["research"], "redirect_uris": ["https://desk.example/cb"]});
-    let changed = house
+    let changed = fixture
         .operator(Method::PUT, "/v1/agents/web-app")
         .json(&change)
         .send()
@@ -246,41 +246,49 @@ async fn a_client_with_a_secret_shows_it_for_its_code() {
     assert_eq!(changed.status(), StatusCode::OK);
     let place = ("redirect_uri", "https://desk.example/cb");
     let asked = query(&[("client_id", "web-app"), place]);
-    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
     let as_app = ("client_id", "web-app");
-    let without = refused(redeem(&house, &code, &[as_app, place])).await;
+    let without = refused(redeem(&fixture, &code, &[as_app, place])).await;
     assert_eq!(without, (401, "invalid_client".to_owned()));
     let answer = token(redeem(
-        &house,
+        &fixture,
         &code,
         &[as_app, place, ("client_secret", &secret)],
     ))
     .await;
     let next = answer["refresh_token"].as_str().unwrap();
     assert_eq!(
-        refused(refresh(&house, next, &[as_app])).await,
+        refused(refresh(&fixture, next, &[as_app])).await,
         (401, "invalid_client".to_owned())
     );
-    token(refresh(&house, next, &[as_app, ("client_secret", &secret)])).await;
+    token(refresh(
+        &fixture,
+        next,
+        &[as_app, ("client_secret", &secret)],
+    ))
+    .await;
 }
 
 #[tokio::test]
 async fn a_refresh_token_that_comes_again_ends_its_family() {
-    let house = house().await;
-    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let fixture = fixture().await;
+    let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
     let first = answer["refresh_token"].as_str().unwrap();
-    let second = token(refresh(&house, first, &[])).await;
+    let second = token(refresh(&fixture, first, &[])).await;
     let third = token(refresh(
-        &house,
+        &fixture,
         second["refresh_token"].as_str().unwrap(),
         &[],
     ))
     .await;
-    assert_eq!(refused(refresh(&house, first, &[])).await, invalid_grant());
-    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+    assert_eq!(
+        refused(refresh(&fixture, first, &[])).await,
+        invalid_grant()
+    );
+    assert_eq!(task_of(&fixture, APP).await["state"], "revoked");
     assert_eq!(
         refused(refresh(
-            &house,
+            &fixture,
             third["refresh_token"].as_str().unwrap(),
             &[]
         ))
@@ -291,9 +299,9 @@ async fn a_refresh_token_that_comes_again_ends_its_family() {
 
 #[tokio::test]
 async fn a_refresh_token_that_is_given_back_ends_what_the_person_allowed() {
-    let house = house().await;
-    register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;
-    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let fixture = fixture().await;
+    register_app(&fixture, "other-app", &["http://127.0.0.1/callback"]).await;
+    let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
     let given_back = answer["refresh_token"].as_str().unwrap();
     let give_back = async |client: &str, status: u16| {
         let form = [
@@ -301,7 +309,7 @@ async fn a_refresh_token_that_is_given_back_ends_what_the_person_allowed() {
             ("token", given_back),
             ("token_type_hint", "refresh_token"),
         ];
-        let response = house
+        let response = fixture
             .request(Method::POST, "/oauth/revoke")
             .form(&form)
             .send()
@@ -311,40 +319,43 @@ async fn a_refresh_token_that_is_given_back_ends_what_the_person_allowed() {
     };
     give_back("nobody", 401).await;
     give_back("other-app", 400).await;
-    assert_eq!(task_of(&house, APP).await["state"], "open");
+    assert_eq!(task_of(&fixture, APP).await["state"], "open");
     for _ in 0..2 {
         give_back(APP, 200).await;
-        assert_eq!(task_of(&house, APP).await["state"], "completed");
+        assert_eq!(task_of(&fixture, APP).await["state"], "completed");
     }
     assert_eq!(
-        refused(refresh(&house, given_back, &[])).await,
+        refused(refresh(&fixture, given_back, &[])).await,
         invalid_grant()
     );
 }
 
 #[tokio::test]
 async fn a_refresh_token_of_another_client_ends_its_family() {
-    let house = house().await;
-    register_app(&house, "other-app", &["http://127.0.0.1/callback"]).await;
-    let answer = token(redeem(&house, &code(&house).await, &[])).await;
+    let fixture = fixture().await;
+    register_app(&fixture, "other-app", &["http://127.0.0.1/callback"]).await;
+    let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
     let stolen = answer["refresh_token"].as_str().unwrap();
     assert_eq!(
-        refused(refresh(&house, stolen, &[("client_id", "other-app")])).await,
+        refused(refresh(&fixture, stolen, &[("client_id", "other-app")])).await,
         invalid_grant()
     );
-    assert_eq!(refused(refresh(&house, stolen, &[])).await, invalid_grant());
-    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+    assert_eq!(
+        refused(refresh(&fixture, stolen, &[])).await,
+        invalid_grant()
+    );
+    assert_eq!(task_of(&fixture, APP).await["state"], "revoked");
 }
 
 #[tokio::test]
 async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
-    let house = house().await;
+    let fixture = fixture().await;
     for _ in 0..5 {
-        let answer = token(redeem(&house, &code(&house).await, &[])).await;
+        let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
         let first = answer["refresh_token"].as_str().unwrap();
         let (one, other) = tokio::join!(
-            refresh(&house, first, &[]).send(),
-            refresh(&house, first, &[]).send()
+            refresh(&fixture, first, &[]).send(),
+            refresh(&fixture, first, &[]).send()
         );
         let mut statuses = [
             one.unwrap().status().as_u16(),
@@ -353,7 +364,7 @@ async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 400]);
     }
-    let states: Vec<_> = house
+    let states: Vec<_> = fixture
         .tasks_of(APP)
         .await
         .iter()
@@ -364,11 +375,11 @@ async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
 
 #[tokio::test]
 async fn of_two_redemptions_at_once_one_wins_and_the_task_ends() {
-    let house = house().await;
-    let code = code(&house).await;
+    let fixture = fixture().await;
+    let code = code(&fixture).await;
     let (one, other) = tokio::join!(
-        redeem(&house, &code, &[]).send(),
-        redeem(&house, &code, &[]).send()
+        redeem(&fixture, &code, &[]).send(),
+        redeem(&fixture, &code, &[]).send()
     );
     let mut statuses = [
         one.unwrap().status().as_u16(),
@@ -376,20 +387,20 @@ async fn of_two_redemptions_at_once_one_wins_and_the_task_ends() {
     ];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 400]);
-    assert_eq!(task_of(&house, APP).await["state"], "revoked");
+    assert_eq!(task_of(&fixture, APP).await["state"], "revoked");
 }
 
 #[tokio::test]
 async fn a_restart_forgets_no_code_and_no_family() {
-    let house = house().await;
-    let (unused, used) = (code(&house).await, code(&house).await);
-    let answer = token(redeem(&house, &used, &[])).await;
+    let fixture = fixture().await;
+    let (unused, used) = (code(&fixture).await, code(&fixture).await);
+    let answer = token(redeem(&fixture, &used, &[])).await;
     let first = answer["refresh_token"].as_str().unwrap();
-    let second = token(refresh(&house, first, &[])).await;
-    let sign_in = sign_in_code(&house, "carol").await;
+    let second = token(refresh(&fixture, first, &[])).await;
+    let sign_in = sign_in_code(&fixture, "carol").await;
 
-    let house = house.restarted().await;
-    let browser = Browser::new(&house);
+    let fixture = fixture.restarted().await;
+    let browser = Browser::new(&fixture);
     let request = browser.open(&query(&[])).await.hidden("request");
     let signed_in = browser
         .post(&[
@@ -399,61 +410,67 @@ async fn a_restart_forgets_no_code_and_no_family() {
         ])
         .await;
     assert_eq!(signed_in.status, 200, "{}", signed_in.html);
-    token(redeem(&house, &unused, &[])).await;
+    token(redeem(&fixture, &unused, &[])).await;
     let third = token(refresh(
-        &house,
+        &fixture,
         second["refresh_token"].as_str().unwrap(),
         &[],
     ))
     .await;
 
-    let house = house.restarted().await;
+    let fixture = fixture.restarted().await;
     // The second page is the process's own.
-    let late = Browser::new(&house)
+    let late = Browser::new(&fixture)
         .post(&[("step", "allow"), ("form", &signed_in.hidden("form"))])
         .await;
     assert_eq!(late.status, 409);
-    assert_eq!(refused(refresh(&house, first, &[])).await, invalid_grant());
+    assert_eq!(
+        refused(refresh(&fixture, first, &[])).await,
+        invalid_grant()
+    );
     assert_eq!(
         refused(refresh(
-            &house,
+            &fixture,
             third["refresh_token"].as_str().unwrap(),
             &[]
         ))
         .await,
         invalid_grant()
     );
-    assert_eq!(refused(redeem(&house, &unused, &[])).await, invalid_grant());
+    assert_eq!(
+        refused(redeem(&fixture, &unused, &[])).await,
+        invalid_grant()
+    );
 }
 
 #[tokio::test]
 async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
     for subject in ["steward", "agent", "task"] {
-        let house = house().await;
-        let bob = steward(&house, "bob").await;
-        let answer = token(redeem(&house, &code(&house).await, &[])).await;
-        let pending = code(&house).await;
+        let fixture = fixture().await;
+        let bob = steward(&fixture, "bob").await;
+        let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
+        let pending = code(&fixture).await;
         let id = match subject {
             "steward" => bob.clone(),
             "agent" => APP.to_owned(),
-            _ => task_of(&house, APP).await["task_id"]
+            _ => task_of(&fixture, APP).await["task_id"]
                 .as_str()
                 .unwrap()
                 .to_owned(),
         };
-        house.revoke(json!({ subject: id })).await;
+        fixture.revoke(json!({ subject: id })).await;
         let next = answer["refresh_token"].as_str().unwrap();
         assert_eq!(
-            refused(refresh(&house, next, &[])).await,
+            refused(refresh(&fixture, next, &[])).await,
             invalid_grant(),
             "{subject}"
         );
         if subject == "task" {
-            token(redeem(&house, &pending, &[])).await;
+            token(redeem(&fixture, &pending, &[])).await;
             continue;
         }
         let path = format!("/v1/{subject}s/{id}/reinstate");
-        let reinstated = house
+        let reinstated = fixture
             .operator(Method::POST, &path)
             .json(&json!({}))
             .send()
@@ -461,12 +478,12 @@ async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
             .unwrap();
         assert!(reinstated.status().is_success());
         assert_eq!(
-            refused(refresh(&house, next, &[])).await,
+            refused(refresh(&fixture, next, &[])).await,
             invalid_grant(),
             "{subject}"
         );
         assert_eq!(
-            refused(redeem(&house, &pending, &[])).await,
+            refused(redeem(&fixture, &pending, &[])).await,
             invalid_grant(),
             "{subject}"
         );
@@ -475,18 +492,18 @@ async fn revoking_the_person_the_client_or_the_task_ends_the_family_for_good() {
 
 #[tokio::test]
 async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
-    let house = house().await;
-    let answer = token(redeem(&house, &code(&house).await, &[])).await;
-    let alice = steward(&house, "alice").await;
-    house.revoke(json!({"steward": alice})).await;
+    let fixture = fixture().await;
+    let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
+    let alice = steward(&fixture, "alice").await;
+    fixture.revoke(json!({"steward": alice})).await;
     let next = answer["refresh_token"].as_str().unwrap();
     assert_eq!(
-        refused(refresh(&house, next, &[])).await,
+        refused(refresh(&fixture, next, &[])).await,
         (400, "unauthorized_client".to_owned())
     );
     let path = format!("/v1/stewards/{alice}/reinstate");
     assert!(
-        house
+        fixture
             .operator(Method::POST, &path)
             .json(&json!({}))
             .send()
@@ -496,46 +513,48 @@ async fn whoever_answers_for_a_client_can_stop_it_and_let_it_go_on() {
             .is_success()
     );
     // What bob allowed was never alice's to end.
-    token(refresh(&house, next, &[])).await;
+    token(refresh(&fixture, next, &[])).await;
 }
 
 #[tokio::test]
 async fn policy_is_asked_again_at_every_renewal() {
-    let house = house().await;
-    let answer = token(redeem(&house, &code(&house).await, &[])).await;
-    house.set_grants(&GRANT.replace(", \"search_*\"", "")).await;
+    let fixture = fixture().await;
+    let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
+    fixture
+        .set_grants(&GRANT.replace(", \"search_*\"", ""))
+        .await;
     let less = token(refresh(
-        &house,
+        &fixture,
         answer["refresh_token"].as_str().unwrap(),
         &[],
     ))
     .await;
     assert_eq!(less["scope"], "tool:read_ledger");
-    house.set_grants("").await;
+    fixture.set_grants("").await;
     let next = less["refresh_token"].as_str().unwrap();
     assert_eq!(
-        refused(refresh(&house, next, &[])).await,
+        refused(refresh(&fixture, next, &[])).await,
         (400, "unauthorized_client".to_owned())
     );
     // A no of the policy uses nothing up.
-    house.set_grants(GRANT).await;
-    token(refresh(&house, next, &[])).await;
+    fixture.set_grants(GRANT).await;
+    token(refresh(&fixture, next, &[])).await;
 }
 
 #[tokio::test]
 async fn a_client_takes_its_pass_for_some_of_the_servers_that_were_allowed() {
-    let house = house().await;
-    house.add_archive().await;
+    let fixture = fixture().await;
+    fixture.add_archive().await;
     // One `resource` more than the usual one.
     let asked = format!("{}&resource={ARCHIVE}&scope=tool:read*", query(&[]));
-    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
-    let answer = token(redeem(&house, &code, &[("resource", ARCHIVE)])).await;
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&fixture, &code, &[("resource", ARCHIVE)])).await;
     assert_eq!(answer["scope"], "tool:read");
     let next = answer["refresh_token"].as_str().unwrap();
-    let other = token(refresh(&house, next, &[("resource", SERVER)])).await;
+    let other = token(refresh(&fixture, next, &[("resource", SERVER)])).await;
     assert_eq!(other["scope"], "tool:read_ledger");
     let both = token(refresh(
-        &house,
+        &fixture,
         other["refresh_token"].as_str().unwrap(),
         &[],
     ))
@@ -545,10 +564,10 @@ async fn a_client_takes_its_pass_for_some_of_the_servers_that_were_allowed() {
 
 #[tokio::test]
 async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
-    let house = TestBroker::new().await;
-    let change = json!({"steward": "alice", "groups": ["research"], "keys": [house.bot.public_jwk()],
+    let fixture = TestBroker::new().await;
+    let change = json!({"steward": "alice", "groups": ["research"], "keys": [fixture.bot.public_jwk()],
         "redirect_uris": [CALLBACK]});
-    let changed = house
+    let changed = fixture
         .operator(Method::PUT, "/v1/agents/research-bot")
         .json(&change)
         .send()
@@ -556,8 +575,8 @@ async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
         .unwrap();
     assert_eq!(changed.status(), StatusCode::OK);
     let asked = query(&[("client_id", "research-bot"), ("scope", "tool:read_ledger")]);
-    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
-    let assertion = test_broker::assertion(&house.bot);
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let assertion = test_broker::assertion(&fixture.bot);
     let proof = [
         ("client_id", ""),
         ("client_assertion", &*assertion),
@@ -566,11 +585,11 @@ async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
             crate::oauth::client::ASSERTION_TYPE,
         ),
     ];
-    token(redeem(&house, &code, &proof)).await;
-    let task = task_of(&house, "research-bot").await;
+    token(redeem(&fixture, &code, &proof)).await;
+    let task = task_of(&fixture, "research-bot").await;
     let path = format!("/v1/tasks/{}/tokens", task["task_id"].as_str().unwrap());
     let wide = json!({"authorization_details": ledger(&["*"])});
-    let answer = house
+    let answer = fixture
         .agent(Method::POST, &path)
         .json(&wide)
         .send()
@@ -578,7 +597,7 @@ async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
         .unwrap();
     assert_eq!(answer.status(), StatusCode::CONFLICT);
     assert_eq!(
-        task_of(&house, "research-bot").await["passes"]
+        task_of(&fixture, "research-bot").await["passes"]
             .as_array()
             .unwrap()
             .len(),
@@ -588,9 +607,9 @@ async fn what_a_person_allowed_is_renewed_by_its_refresh_tokens_alone() {
 
 #[tokio::test]
 async fn no_secret_of_a_person_reaches_the_records() {
-    let house = house().await;
-    let browser = Browser::new(&house);
-    let sign_in = sign_in_code(&house, "bob").await;
+    let fixture = fixture().await;
+    let browser = Browser::new(&fixture);
+    let sign_in = sign_in_code(&fixture, "bob").await;
     let request = browser.open(&query(&[])).await.hidden("request");
     let second = browser
         .post(&[
@@ -605,10 +624,10 @@ async fn no_secret_of_a_person_reaches_the_records() {
         .await
         .told()["code"]
         .clone();
-    let answer = token(redeem(&house, &code, &[])).await;
+    let answer = token(redeem(&fixture, &code, &[])).await;
     let next = answer["refresh_token"].as_str().unwrap();
-    token(refresh(&house, next, &[])).await;
-    let journal = house.journal();
+    token(refresh(&fixture, next, &[])).await;
+    let journal = fixture.journal();
     for kind in [
         "sign_in_code_made",
         "signed_in",
@@ -633,64 +652,64 @@ async fn no_secret_of_a_person_reaches_the_records() {
 
 #[tokio::test]
 async fn what_people_allowed_gives_their_client_nothing_of_its_own() {
-    let house = house().await;
+    let fixture = fixture().await;
     // A public client has nothing to prove itself by.
     assert_eq!(
-        refused(ask(&house, &[("client_id", APP)])).await,
+        refused(ask(&fixture, &[("client_id", APP)])).await,
         (401, "invalid_client".to_owned())
     );
 }
 
 #[tokio::test]
 async fn a_code_that_is_bound_to_a_key_needs_its_proof_and_so_does_every_renewal() {
-    let house = house().await;
+    let fixture = fixture().await;
     let [holder, thief] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
     let asked = query(&[(
         "dpop_jkt",
         &HolderKey::Ed25519(holder.public()).thumbprint(),
     )]);
-    let code = async || Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
+    let code = async || Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
     let by = |key: &PrivateKey, request: RequestBuilder| {
         request.header("dpop", proof(key, json!({}), json!({})))
     };
     for is_proven in [true, false] {
         let code = code().await;
-        let wrong = redeem(&house, &code, &[]);
+        let wrong = redeem(&fixture, &code, &[]);
         let wrong = if is_proven { by(&thief, wrong) } else { wrong };
         assert_eq!(refused(wrong).await, invalid_grant(), "proven: {is_proven}");
         // Somebody else has it: nobody gets anything for it any more.
         assert_eq!(
-            refused(by(&holder, redeem(&house, &code, &[]))).await,
+            refused(by(&holder, redeem(&fixture, &code, &[]))).await,
             invalid_grant(),
             "proven: {is_proven}"
         );
     }
-    assert!(!house.records().contains_key("token_issued"));
-    let answer = token(by(&holder, redeem(&house, &code().await, &[]))).await;
+    assert!(!fixture.records().contains_key("token_issued"));
+    let answer = token(by(&holder, redeem(&fixture, &code().await, &[]))).await;
     assert_eq!(answer["token_type"], "DPoP");
     let next = answer["refresh_token"].as_str().unwrap();
-    assert_eq!(refused(refresh(&house, next, &[])).await, invalid_grant());
+    assert_eq!(refused(refresh(&fixture, next, &[])).await, invalid_grant());
     assert_eq!(
-        refused(by(&thief, refresh(&house, next, &[]))).await,
+        refused(by(&thief, refresh(&fixture, next, &[]))).await,
         invalid_grant()
     );
     // Who has the token and not the key ends nothing.
-    assert_eq!(task_of(&house, APP).await["state"], "open");
+    assert_eq!(task_of(&fixture, APP).await["state"], "open");
     assert_eq!(
-        token(by(&holder, refresh(&house, next, &[]))).await["token_type"],
+        token(by(&holder, refresh(&fixture, next, &[]))).await["token_type"],
         "DPoP"
     );
 }
 
 #[tokio::test]
 async fn a_server_that_grows_gives_the_client_nothing_new() {
-    let house = house().await;
+    let fixture = fixture().await;
     let asked = query(&[("scope", "tool:read_*")]);
-    let code = Browser::new(&house).allow(&asked, "bob").await.told()["code"].clone();
-    let answer = token(redeem(&house, &code, &[])).await;
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let answer = token(redeem(&fixture, &code, &[])).await;
     let mut manifest = serde_json::to_value(support::manifest()).unwrap();
     manifest["tools"]["read_more"] = json!({"read_only": true});
-    let set = house
+    let set = fixture
         .operator(Method::PUT, "/v1/servers")
         .json(&manifest)
         .send()
@@ -698,13 +717,13 @@ async fn a_server_that_grows_gives_the_client_nothing_new() {
         .unwrap();
     assert_eq!(set.status(), StatusCode::OK);
     let renewed = token(refresh(
-        &house,
+        &fixture,
         answer["refresh_token"].as_str().unwrap(),
         &[],
     ))
     .await;
     assert_eq!(renewed["scope"], "tool:read_ledger");
     // A person who is asked now is shown it, and can allow it.
-    let second = Browser::new(&house).sign_in(&asked, "bob").await;
+    let second = Browser::new(&fixture).sign_in(&asked, "bob").await;
     assert!(second.html.contains("read_more"), "{}", second.html);
 }

@@ -45,22 +45,22 @@ fn now() -> u64 {
 }
 
 struct Bot<'h> {
-    house: &'h TestBroker,
+    fixture: &'h TestBroker,
     secret: String,
 }
 
 impl Bot<'_> {
     fn ask(&self) -> RequestBuilder {
-        ask(self.house, &[]).header("authorization", basic("build-bot", &self.secret))
+        ask(self.fixture, &[]).header("authorization", basic("build-bot", &self.secret))
     }
 }
 
 #[tokio::test]
 async fn a_proof_binds_the_pass_to_its_key() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let bot = Bot {
-        house: &house,
-        secret: register(&house, "build-bot", ledger(&["read_ledger"])).await,
+        fixture: &fixture,
+        secret: register(&fixture, "build-bot", ledger(&["read_ledger"])).await,
     };
     let key = PrivateKey::from_seed(&[7; 32]);
     let browser = Foreign::p256();
@@ -79,7 +79,7 @@ async fn a_proof_binds_the_pass_to_its_key() {
     ] {
         let answer = token(bot.ask().header("dpop", &proof)).await;
         assert_eq!(answer["token_type"], "DPoP");
-        let state = house.broker.state();
+        let state = fixture.broker.state();
         let bound = state
             .tasks()
             .find(|task| task.tokens[0].holder == Some(holder.thumbprint()))
@@ -90,10 +90,10 @@ async fn a_proof_binds_the_pass_to_its_key() {
 
 #[tokio::test]
 async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let bot = Bot {
-        house: &house,
-        secret: register(&house, "build-bot", ledger(&["read_ledger"])).await,
+        fixture: &fixture,
+        secret: register(&fixture, "build-bot", ledger(&["read_ledger"])).await,
     };
     let (key, other) = (
         PrivateKey::from_seed(&[7; 32]),
@@ -102,7 +102,7 @@ async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
     let good = || proof(&key, json!({}), json!({}));
     let used = good();
     token(bot.ask().header("dpop", &used)).await;
-    let before = house.records();
+    let before = fixture.records();
     let foreign = HolderKey::Ed25519(other.public()).to_jwk();
     let mut private = HolderKey::Ed25519(key.public()).to_jwk();
     private["d"] = json!("AA");
@@ -147,15 +147,15 @@ async fn a_proof_that_is_no_good_gets_no_pass_not_even_a_bearer_one() {
     }
     let two = bot.ask().header("dpop", good()).header("dpop", good());
     assert_eq!(refused(two).await.1, "invalid_dpop_proof");
-    assert_eq!(house.records(), before);
+    assert_eq!(fixture.records(), before);
 }
 
 #[tokio::test]
 async fn one_of_twenty_requests_with_one_proof_is_served() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let bot = Bot {
-        house: &house,
-        secret: register(&house, "build-bot", ledger(&["read_ledger"])).await,
+        fixture: &fixture,
+        secret: register(&fixture, "build-bot", ledger(&["read_ledger"])).await,
     };
     let proof = proof(&PrivateKey::from_seed(&[7; 32]), json!({}), json!({}));
     let sent = (0..20).map(|_| bot.ask().header("dpop", &proof).send());
@@ -168,11 +168,11 @@ async fn one_of_twenty_requests_with_one_proof_is_served() {
 
 #[tokio::test]
 async fn what_a_grant_gives_to_bound_passes_only_needs_a_proof() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["delete_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["delete_ledger"])).await;
     let grant = json!({"id": "deletes", "agents": ["group:research"], "server": "ledger", "tools": ["delete_ledger"],
         "max_ttl": "10m", "require_proof": true});
-    let granted = house
+    let granted = fixture
         .operator(Method::POST, "/v1/policy/grants")
         .json(&grant)
         .send()
@@ -180,7 +180,7 @@ async fn what_a_grant_gives_to_bound_passes_only_needs_a_proof() {
         .unwrap();
     assert_eq!(granted.status(), StatusCode::CREATED);
     let bot = Bot {
-        house: &house,
+        fixture: &fixture,
         secret,
     };
     assert_eq!(

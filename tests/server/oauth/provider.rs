@@ -56,7 +56,7 @@ impl Provider {
         }
     }
 
-    pub async fn house(&self) -> TestBroker {
+    pub async fn fixture(&self) -> TestBroker {
         TestBroker::with(self.trusted()).await
     }
 
@@ -100,10 +100,10 @@ impl Provider {
     }
 
     /// Registers a steward whom this issuer knows as `subject`; the steward's id.
-    pub async fn link(&self, house: &TestBroker, name: &str, subject: &str) -> String {
+    pub async fn link(&self, fixture: &TestBroker, name: &str, subject: &str) -> String {
         let body =
             json!({"name": name, "identity": {"issuer": self.idp.issuer(), "subject": subject}});
-        let added = house
+        let added = fixture
             .operator(Method::POST, "/v1/stewards")
             .json(&body)
             .send()
@@ -117,9 +117,13 @@ impl Provider {
 }
 
 /// A request for a token by somebody else's word.
-pub fn bearer(house: &TestBroker, assertion: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
+pub fn bearer(
+    fixture: &TestBroker,
+    assertion: &str,
+    parameters: &[(&str, &str)],
+) -> RequestBuilder {
     let grant = [("grant_type", JWT_BEARER), ("assertion", assertion)];
-    house
+    fixture
         .request(Method::POST, TOKEN)
         .form(&grant.iter().chain(parameters).collect::<Vec<_>>())
 }

@@ -11,8 +11,8 @@ use crate::oauth::{
 };
 use test_broker::{TestBroker, assertion};
 
-fn give_back(house: &TestBroker, pass: &str) -> RequestBuilder {
-    house
+fn give_back(fixture: &TestBroker, pass: &str) -> RequestBuilder {
+    fixture
         .request(Method::POST, "/oauth/revoke")
         .form(&[("token", pass), ("token_type_hint", "access_token")])
 }
@@ -32,36 +32,37 @@ async fn done(request: RequestBuilder) {
 
 #[tokio::test]
 async fn a_client_ends_its_own_pass_and_no_other() {
-    let house = TestBroker::new().await;
-    let asking = secret(&house, "ledger").await;
+    let fixture = TestBroker::new().await;
+    let asking = secret(&fixture, "ledger").await;
     let [one, other] = [
-        register(&house, "build-bot", ledger(&["read_ledger"])).await,
-        register(&house, "other-bot", ledger(&["read_ledger"])).await,
+        register(&fixture, "build-bot", ledger(&["read_ledger"])).await,
+        register(&fixture, "other-bot", ledger(&["read_ledger"])).await,
     ];
     let by_one =
         |request: RequestBuilder| request.header("authorization", basic("build-bot", &one));
     let [pass, kept] = [
-        pass_of(&token(by_one(ask(&house, &[]))).await),
-        pass_of(&token(by_one(ask(&house, &[]))).await),
+        pass_of(&token(by_one(ask(&fixture, &[]))).await),
+        pass_of(&token(by_one(ask(&fixture, &[]))).await),
     ];
-    let active = async |pass: &str| told(&house, ("ledger", &asking), pass).await["active"] == true;
-    let foreign = give_back(&house, &pass).header("authorization", basic("other-bot", &other));
+    let active =
+        async |pass: &str| told(&fixture, ("ledger", &asking), pass).await["active"] == true;
+    let foreign = give_back(&fixture, &pass).header("authorization", basic("other-bot", &other));
     assert_eq!(refused(foreign).await, (400, "invalid_grant".to_owned()));
     assert!(active(&pass).await);
-    let before = house.records();
-    done(by_one(give_back(&house, &pass))).await;
+    let before = fixture.records();
+    done(by_one(give_back(&fixture, &pass))).await;
     assert!(!active(&pass).await && active(&kept).await);
     // Again, and what is none: nothing to do, and nothing on the record.
-    let revoked = house.records();
+    let revoked = fixture.records();
     assert_eq!(
         revoked["revoked"] - before.get("revoked").copied().unwrap_or(0),
         1
     );
-    for nothing in [&pass, "x", "a.b.c", &house.admin] {
-        done(by_one(give_back(&house, nothing))).await;
+    for nothing in [&pass, "x", "a.b.c", &fixture.admin] {
+        done(by_one(give_back(&fixture, nothing))).await;
     }
-    assert_eq!(house.records(), revoked);
-    let unknown_hint = house
+    assert_eq!(fixture.records(), revoked);
+    let unknown_hint = fixture
         .request(Method::POST, "/oauth/revoke")
         .form(&[("token", &kept), ("token_type_hint", &"saml".to_owned())]);
     done(by_one(unknown_hint)).await;
@@ -70,9 +71,9 @@ async fn a_client_ends_its_own_pass_and_no_other() {
 
 #[tokio::test]
 async fn a_narrowed_pass_is_given_back_alone() {
-    let house = TestBroker::new().await;
-    let asking = secret(&house, "ledger").await;
-    let whole = house.open_task().await["token"]
+    let fixture = TestBroker::new().await;
+    let asking = secret(&fixture, "ledger").await;
+    let whole = fixture.open_task().await["token"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -83,26 +84,27 @@ async fn a_narrowed_pass_is_given_back_alone() {
         .token;
     let form = [
         ("token", narrowed.expose()),
-        ("client_assertion", &assertion(&house.bot)),
+        ("client_assertion", &assertion(&fixture.bot)),
         ("client_assertion_type", ASSERTION_TYPE),
     ];
-    done(house.request(Method::POST, "/oauth/revoke").form(&form)).await;
-    let active = async |pass: &str| told(&house, ("ledger", &asking), pass).await["active"] == true;
+    done(fixture.request(Method::POST, "/oauth/revoke").form(&form)).await;
+    let active =
+        async |pass: &str| told(&fixture, ("ledger", &asking), pass).await["active"] == true;
     assert!(active(&whole).await && !active(narrowed.expose()).await);
 }
 
 #[tokio::test]
 async fn a_tasks_client_gives_back_its_pass_and_may_ask_again() {
-    let house = TestBroker::new().await;
-    let asking = secret(&house, "ledger").await;
-    let (opened, other) = (open(&house).await, open(&house).await);
-    let ask_as = |opened: &Value| ask(&house, &[]).header("authorization", credential(opened));
+    let fixture = TestBroker::new().await;
+    let asking = secret(&fixture, "ledger").await;
+    let (opened, other) = (open(&fixture).await, open(&fixture).await);
+    let ask_as = |opened: &Value| ask(&fixture, &[]).header("authorization", credential(opened));
     let pass = pass_of(&token(ask_as(&opened)).await);
-    let foreign = give_back(&house, &pass).header("authorization", credential(&other));
+    let foreign = give_back(&fixture, &pass).header("authorization", credential(&other));
     assert_eq!(refused(foreign).await, (400, "invalid_grant".to_owned()));
-    done(give_back(&house, &pass).header("authorization", credential(&opened))).await;
+    done(give_back(&fixture, &pass).header("authorization", credential(&opened))).await;
     assert_eq!(
-        told(&house, ("ledger", &asking), &pass).await,
+        told(&fixture, ("ledger", &asking), &pass).await,
         json!({"active": false})
     );
     token(ask_as(&opened)).await;
@@ -110,21 +112,21 @@ async fn a_tasks_client_gives_back_its_pass_and_may_ask_again() {
 
 #[tokio::test]
 async fn whoever_does_not_prove_itself_revokes_nothing() {
-    let house = TestBroker::new().await;
-    let asking = secret(&house, "ledger").await;
-    let pass = house.open_task().await["token"]
+    let fixture = TestBroker::new().await;
+    let asking = secret(&fixture, "ledger").await;
+    let pass = fixture.open_task().await["token"]
         .as_str()
         .unwrap()
         .to_owned();
-    let before = house.records();
+    let before = fixture.records();
     let headers = [
         None,
         Some(basic("research-bot", "x")),
-        Some(format!("Bearer {}", house.admin)),
+        Some(format!("Bearer {}", fixture.admin)),
         Some(basic("ledger", &asking)),
     ];
     for header in headers {
-        let request = give_back(&house, &pass);
+        let request = give_back(&fixture, &pass);
         let request = match &header {
             Some(header) => request.header("authorization", header),
             None => request,
@@ -135,35 +137,35 @@ async fn whoever_does_not_prove_itself_revokes_nothing() {
             "{header:?}"
         );
     }
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let empty = house
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let empty = fixture
         .request(Method::POST, "/oauth/revoke")
         .header("authorization", basic("build-bot", &secret));
     assert_eq!(
         refused(empty.form(&[("token", "")])).await,
         (400, "invalid_request".to_owned())
     );
-    assert_eq!(house.records().get("revoked"), before.get("revoked"));
+    assert_eq!(fixture.records().get("revoked"), before.get("revoked"));
 }
 
 #[tokio::test]
 async fn what_came_of_a_pass_by_exchange_dies_when_it_is_given_back() {
-    let house = TestBroker::new().await;
-    let asking = secret(&house, "ledger").await;
+    let fixture = TestBroker::new().await;
+    let asking = secret(&fixture, "ledger").await;
     let [build, helper] = [
-        register(&house, "build-bot", ledger(&["read_ledger"])).await,
-        register(&house, "helper-bot", json!([])).await,
+        register(&fixture, "build-bot", ledger(&["read_ledger"])).await,
+        register(&fixture, "helper-bot", json!([])).await,
     ];
     let by_build =
         |request: RequestBuilder| request.header("authorization", basic("build-bot", &build));
     let [pass, kept] = [
-        pass_of(&token(by_build(ask(&house, &[]))).await),
-        pass_of(&token(by_build(ask(&house, &[]))).await),
+        pass_of(&token(by_build(ask(&fixture, &[]))).await),
+        pass_of(&token(by_build(ask(&fixture, &[]))).await),
     ];
     let child = async |of: &str| {
         pass_of(
             &token(exchange(
-                &house,
+                &fixture,
                 ("helper-bot", &helper),
                 (of, "access_token"),
                 &[],
@@ -172,10 +174,11 @@ async fn what_came_of_a_pass_by_exchange_dies_when_it_is_given_back() {
         )
     };
     let (dying, living) = (child(&pass).await, child(&kept).await);
-    done(by_build(give_back(&house, &pass))).await;
-    let active = async |pass: &str| told(&house, ("ledger", &asking), pass).await["active"] == true;
+    done(by_build(give_back(&fixture, &pass))).await;
+    let active =
+        async |pass: &str| told(&fixture, ("ledger", &asking), pass).await["active"] == true;
     assert!(!active(&dying).await && active(&living).await);
     // The helper gives back its own, and its parent's lives on.
-    done(give_back(&house, &living).header("authorization", basic("helper-bot", &helper))).await;
+    done(give_back(&fixture, &living).header("authorization", basic("helper-bot", &helper))).await;
     assert!(!active(&living).await && active(&kept).await);
 }

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use crate::oauth::client::{ask, basic, ledger, refused, register, token};
 use test_broker::{self, TestBroker, body_of};
 
-async fn add(house: &TestBroker, agent: &str) -> Value {
+async fn add(fixture: &TestBroker, agent: &str) -> Value {
     let path = format!("/v1/agents/{agent}/secrets");
-    let added = house.operator(Method::POST, &path).send().await.unwrap();
+    let added = fixture.operator(Method::POST, &path).send().await.unwrap();
     assert_eq!(added.status(), StatusCode::CREATED);
     body_of(added).await
 }
 
-fn remove(house: &TestBroker, agent: &str, id: &Value) -> reqwest::RequestBuilder {
-    house.operator(
+fn remove(fixture: &TestBroker, agent: &str, id: &Value) -> reqwest::RequestBuilder {
+    fixture.operator(
         Method::DELETE,
         &format!("/v1/agents/{agent}/secrets/{}", id.as_str().unwrap()),
     )
@@ -31,58 +31,58 @@ fn ids(view: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn secrets_rotate_without_a_gap_and_outlive_a_restart() {
-    let house = TestBroker::new().await;
-    let first = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let works = async |house: &TestBroker, secret: &str| {
-        let answer = ask(house, &[])
+    let fixture = TestBroker::new().await;
+    let first = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let works = async |fixture: &TestBroker, secret: &str| {
+        let answer = ask(fixture, &[])
             .header("authorization", basic("build-bot", secret))
             .send()
             .await
             .unwrap();
         answer.status() == StatusCode::OK
     };
-    let view = add(&house, "build-bot").await;
+    let view = add(&fixture, "build-bot").await;
     let second = view["client_secret"].as_str().unwrap().to_owned();
-    assert!(works(&house, &first).await && works(&house, &second).await);
-    let third = house.operator(Method::POST, "/v1/agents/build-bot/secrets");
+    assert!(works(&fixture, &first).await && works(&fixture, &second).await);
+    let third = fixture.operator(Method::POST, "/v1/agents/build-bot/secrets");
     assert_eq!(test_broker::refused(third).await.0, 409);
 
-    let house = house.restarted().await;
-    assert!(works(&house, &first).await && works(&house, &second).await);
+    let fixture = fixture.restarted().await;
+    assert!(works(&fixture, &first).await && works(&fixture, &second).await);
     let ids = ids(&view);
     assert_eq!(
-        remove(&house, "build-bot", &ids[0])
+        remove(&fixture, "build-bot", &ids[0])
             .send()
             .await
             .unwrap()
             .status(),
         StatusCode::OK
     );
-    assert!(!works(&house, &first).await && works(&house, &second).await);
+    assert!(!works(&fixture, &first).await && works(&fixture, &second).await);
     assert_eq!(
-        test_broker::refused(remove(&house, "build-bot", &ids[0]))
+        test_broker::refused(remove(&fixture, "build-bot", &ids[0]))
             .await
             .0,
         404
     );
     // Without it nobody could come as this agent any more.
     assert_eq!(
-        test_broker::refused(remove(&house, "build-bot", &ids[1]))
+        test_broker::refused(remove(&fixture, "build-bot", &ids[1]))
             .await
             .0,
         409
     );
-    assert!(works(&house, &second).await);
+    assert!(works(&fixture, &second).await);
 }
 
 #[tokio::test]
 async fn a_change_of_the_agent_leaves_its_secret_and_removal_takes_it() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let request = || ask(&house, &[]).header("authorization", basic("build-bot", &secret));
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let request = || ask(&fixture, &[]).header("authorization", basic("build-bot", &secret));
     token(request()).await;
     let change = json!({"steward": "alice", "groups": ["research"], "default_details": ledger(&["search_ledger"])});
-    let changed = house
+    let changed = fixture
         .operator(Method::PUT, "/v1/agents/build-bot")
         .json(&change)
         .send()
@@ -90,7 +90,7 @@ async fn a_change_of_the_agent_leaves_its_secret_and_removal_takes_it() {
         .unwrap();
     assert_eq!(changed.status(), StatusCode::OK);
     assert_eq!(token(request()).await["scope"], "tool:search_ledger");
-    let removed = house
+    let removed = fixture
         .operator(Method::DELETE, "/v1/agents/build-bot")
         .send()
         .await
@@ -101,20 +101,20 @@ async fn a_change_of_the_agent_leaves_its_secret_and_removal_takes_it() {
 
 #[tokio::test]
 async fn an_agent_with_neither_key_nor_secret_is_refused() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let bare = json!({"agent": "bare", "steward": "alice"});
     let (status, problem) =
-        test_broker::refused(house.operator(Method::POST, "/v1/agents").json(&bare)).await;
+        test_broker::refused(fixture.operator(Method::POST, "/v1/agents").json(&bare)).await;
     assert_eq!((status, &problem["field"]), (400, &json!("keys")));
     let bare = json!({"steward": "alice"});
-    let change = house
+    let change = fixture
         .operator(Method::PUT, "/v1/agents/research-bot")
         .json(&bare);
     assert_eq!(test_broker::refused(change).await.0, 400);
     let vague = json!({"agent": "vague", "steward": "alice", "secret": true,
         "default_details": [{"type": "mcp", "server": support::SERVER}]});
     let (status, problem) =
-        test_broker::refused(house.operator(Method::POST, "/v1/agents").json(&vague)).await;
+        test_broker::refused(fixture.operator(Method::POST, "/v1/agents").json(&vague)).await;
     assert_eq!(
         (status, &problem["field"]),
         (400, &json!("default_details"))
@@ -124,12 +124,12 @@ async fn an_agent_with_neither_key_nor_secret_is_refused() {
 /// With redirect URIs alone whoever knows its id would be it.
 #[tokio::test]
 async fn a_client_with_redirect_uris_does_not_become_public_by_losing_what_it_proves_itself_by() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let uris = json!(["http://127.0.0.1/callback"]);
     let client =
         json!({"agent": "web-app", "steward": "alice", "secret": true, "redirect_uris": uris});
     let made = body_of(
-        house
+        fixture
             .operator(Method::POST, "/v1/agents")
             .json(&client)
             .send()
@@ -138,13 +138,13 @@ async fn a_client_with_redirect_uris_does_not_become_public_by_losing_what_it_pr
     )
     .await;
     assert_eq!(
-        test_broker::refused(remove(&house, "web-app", &ids(&made)[0]))
+        test_broker::refused(remove(&fixture, "web-app", &ids(&made)[0]))
             .await
             .0,
         409
     );
     let keyless = json!({"steward": "alice", "redirect_uris": uris});
-    let change = house
+    let change = fixture
         .operator(Method::PUT, "/v1/agents/research-bot")
         .json(&keyless);
     assert_eq!(test_broker::refused(change).await.0, 400);
@@ -152,14 +152,14 @@ async fn a_client_with_redirect_uris_does_not_become_public_by_losing_what_it_pr
 
 #[tokio::test]
 async fn a_secret_is_told_once_and_stands_nowhere_else() {
-    let mut house = TestBroker::new().await;
-    let first = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let second = add(&house, "build-bot").await["client_secret"]
+    let mut fixture = TestBroker::new().await;
+    let first = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let second = add(&fixture, "build-bot").await["client_secret"]
         .as_str()
         .unwrap()
         .to_owned();
     assert!(first.len() == 43 && first != second);
-    token(ask(&house, &[]).header("authorization", basic("build-bot", &first))).await;
+    token(ask(&fixture, &[]).header("authorization", basic("build-bot", &first))).await;
     let mut told = String::new();
     for path in [
         "/v1/agents",
@@ -168,7 +168,7 @@ async fn a_secret_is_told_once_and_stands_nowhere_else() {
         "/v1/audit/export",
         "/v1/tasks",
     ] {
-        told += &house
+        told += &fixture
             .operator(Method::GET, path)
             .send()
             .await
@@ -177,8 +177,8 @@ async fn a_secret_is_told_once_and_stands_nowhere_else() {
             .await
             .unwrap();
     }
-    house.begin_stop();
-    let (directory, _) = house.stopped().await;
+    fixture.begin_stop();
+    let (directory, _) = fixture.stopped().await;
     let mut files = vec![directory.path().to_owned()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
@@ -197,10 +197,10 @@ async fn a_secret_is_told_once_and_stands_nowhere_else() {
 
 #[tokio::test]
 async fn adding_a_secret_again_under_one_key_tells_the_same() {
-    let house = TestBroker::new().await;
-    register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let add = || {
-        house
+        fixture
             .operator(Method::POST, "/v1/agents/build-bot/secrets")
             .header("idempotency-key", "one")
     };

@@ -17,15 +17,19 @@ async fn a_public_clients_requests_are_counted() {
     let mut few = options();
     few.rates.per_second = 1.try_into().unwrap();
     few.rates.burst = 8.try_into().unwrap();
-    let house = TestBroker::with(few).await;
-    register_app(&house, APP, &["http://127.0.0.1/callback"]).await;
-    let code = Browser::new(&house).allow(&query(&[]), "bob").await.told()["code"].clone();
-    let answer = token(redeem(&house, &code, &[])).await;
+    let fixture = TestBroker::with(few).await;
+    register_app(&fixture, APP, &["http://127.0.0.1/callback"]).await;
+    let code = Browser::new(&fixture)
+        .allow(&query(&[]), "bob")
+        .await
+        .told()["code"]
+        .clone();
+    let answer = token(redeem(&fixture, &code, &[])).await;
     // Each is refused for what it asks for, and none is a failure to prove anything.
     let mut seen = Vec::new();
     for _ in 0..12 {
         let elsewhere = refresh(
-            &house,
+            &fixture,
             answer["refresh_token"].as_str().unwrap(),
             &[("resource", "https://x.example")],
         );
@@ -41,13 +45,17 @@ async fn a_public_clients_requests_are_counted() {
 
 #[tokio::test]
 async fn a_proof_counts_once_there_is_something_to_prove() {
-    let house = TestBroker::new().await;
-    register_app(&house, APP, &["http://127.0.0.1/callback"]).await;
-    let code = Browser::new(&house).allow(&query(&[]), "bob").await.told()["code"].clone();
+    let fixture = TestBroker::new().await;
+    register_app(&fixture, APP, &["http://127.0.0.1/callback"]).await;
+    let code = Browser::new(&fixture)
+        .allow(&query(&[]), "bob")
+        .await
+        .told()["code"]
+        .clone();
     let proof = proof(&PrivateKey::from_seed(&[7; 32]), json!({}), json!({}));
     for made_up in [
-        redeem(&house, "hpc_unknown", &[]),
-        refresh(&house, "hpr_unknown", &[]),
+        redeem(&fixture, "hpc_unknown", &[]),
+        refresh(&fixture, "hpr_unknown", &[]),
     ] {
         assert_eq!(
             refused(made_up.header("dpop", &proof)).await,
@@ -56,11 +64,15 @@ async fn a_proof_counts_once_there_is_something_to_prove() {
     }
     // It was not remembered for those.
     assert_eq!(
-        token(redeem(&house, &code, &[]).header("dpop", &proof)).await["token_type"],
+        token(redeem(&fixture, &code, &[]).header("dpop", &proof)).await["token_type"],
         "DPoP"
     );
-    let code = Browser::new(&house).allow(&query(&[]), "bob").await.told()["code"].clone();
-    let again = redeem(&house, &code, &[]).header("dpop", &proof);
+    let code = Browser::new(&fixture)
+        .allow(&query(&[]), "bob")
+        .await
+        .told()["code"]
+        .clone();
+    let again = redeem(&fixture, &code, &[]).header("dpop", &proof);
     assert_eq!(refused(again).await, (400, "invalid_dpop_proof".to_owned()));
 }
 
@@ -70,10 +82,10 @@ async fn nobody_opens_programs_by_a_scheme_unseen() {
         dynamic_registration: true,
         ..OAuthOptions::default()
     };
-    let house = TestBroker::with(hallpass::server::Options { oauth, ..options() }).await;
+    let fixture = TestBroker::with(hallpass::server::Options { oauth, ..options() }).await;
     let wrong = async |redirect: &str| {
         let body = json!({"redirect_uris": [redirect]});
-        let made = house
+        let made = fixture
             .request(Method::POST, "/oauth/register")
             .json(&body)
             .send()
@@ -82,7 +94,7 @@ async fn nobody_opens_programs_by_a_scheme_unseen() {
         assert_eq!(made.status(), StatusCode::CREATED);
         let made: Value = body_of(made).await;
         let client = made["client_id"].as_str().unwrap();
-        Browser::new(&house)
+        Browser::new(&fixture)
             .open(&query(&[
                 ("client_id", client),
                 ("redirect_uri", redirect),

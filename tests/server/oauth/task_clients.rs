@@ -15,10 +15,10 @@ use support::SERVER;
 use test_broker::{GRANT, TestBroker, body_of, problem, task};
 
 /// Opens a task for a client of its own.
-pub async fn open(house: &TestBroker) -> Value {
+pub async fn open(fixture: &TestBroker) -> Value {
     let mut request = task();
     request["credentials"] = json!("client_secret");
-    let opened = house
+    let opened = fixture
         .agent(Method::POST, "/v1/tasks")
         .json(&request)
         .send()
@@ -37,8 +37,8 @@ pub fn credential(opened: &Value) -> String {
 
 #[tokio::test]
 async fn a_client_gets_exactly_the_tasks_pass_whatever_it_asks_for() {
-    let house = TestBroker::new().await;
-    let opened = open(&house).await;
+    let fixture = TestBroker::new().await;
+    let opened = open(&fixture).await;
     assert_eq!(opened["client_id"], opened["task_id"]);
     assert_eq!(
         opened["token_endpoint"],
@@ -50,7 +50,7 @@ async fn a_client_gets_exactly_the_tasks_pass_whatever_it_asks_for() {
     );
     assert!(opened.get("token").is_none());
     assert_eq!(
-        house.records().get("token_issued"),
+        fixture.records().get("token_issued"),
         None,
         "no pass before it is asked for"
     );
@@ -73,8 +73,8 @@ async fn a_client_gets_exactly_the_tasks_pass_whatever_it_asks_for() {
             .chain([("client_id", id), ("client_secret", secret)])
             .collect();
         for request in [
-            ask(&house, asked).header("authorization", credential(&opened)),
-            ask(&house, &in_body),
+            ask(&fixture, asked).header("authorization", credential(&opened)),
+            ask(&fixture, &in_body),
         ] {
             let answer = token(request).await;
             assert_eq!(answer["scope"], "tool:read_ledger", "{asked:?}");
@@ -95,7 +95,7 @@ async fn a_client_gets_exactly_the_tasks_pass_whatever_it_asks_for() {
         "https://ledger.example/mcp/x",
         "ledger",
     ] {
-        let request = ask(&house, &[("resource", SERVER), ("resource", resource)]);
+        let request = ask(&fixture, &[("resource", SERVER), ("resource", resource)]);
         let answer = refused(request.header("authorization", credential(&opened))).await;
         assert_eq!(answer, (400, "invalid_target".to_owned()), "{resource}");
     }
@@ -103,13 +103,13 @@ async fn a_client_gets_exactly_the_tasks_pass_whatever_it_asks_for() {
 
 #[tokio::test]
 async fn its_credentials_are_good_for_nothing_else() {
-    let house = TestBroker::new().await;
-    let build = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let opened = open(&house).await;
-    let other = open(&house).await;
+    let fixture = TestBroker::new().await;
+    let build = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let opened = open(&fixture).await;
+    let other = open(&fixture).await;
     let id = opened["client_id"].as_str().unwrap();
     for wrong in [&build, other["client_secret"].as_str().unwrap(), "", "x"] {
-        let request = ask(&house, &[]).header("authorization", basic(id, wrong));
+        let request = ask(&fixture, &[]).header("authorization", basic(id, wrong));
         assert_eq!(refused(request).await, (401, "invalid_client".to_owned()));
     }
     let secret = opened["client_secret"].as_str().unwrap();
@@ -118,14 +118,14 @@ async fn its_credentials_are_good_for_nothing_else() {
         "build-bot",
         "tsk_00000000000000000000000000000001",
     ] {
-        let request = ask(&house, &[]).header("authorization", basic(id, secret));
+        let request = ask(&fixture, &[]).header("authorization", basic(id, secret));
         assert_eq!(
             refused(request).await,
             (401, "invalid_client".to_owned()),
             "{id}"
         );
     }
-    let exchange = house
+    let exchange = fixture
         .request(Method::POST, "/oauth/token")
         .header("authorization", credential(&opened));
     let exchange = exchange.form(&[(
@@ -136,7 +136,7 @@ async fn its_credentials_are_good_for_nothing_else() {
         refused(exchange).await,
         (400, "unauthorized_client".to_owned())
     );
-    let asking = house
+    let asking = fixture
         .request(Method::POST, "/oauth/introspect")
         .header("authorization", credential(&opened));
     assert_eq!(
@@ -147,14 +147,14 @@ async fn its_credentials_are_good_for_nothing_else() {
 
 #[tokio::test]
 async fn a_client_that_proves_a_key_gets_bound_passes() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let [one, two] = [7, 8].map(|seed| PrivateKey::from_seed(&[seed; 32]));
     let ask_with = |opened: &Value, key: &PrivateKey| {
-        let request = ask(&house, &[]).header("authorization", credential(opened));
+        let request = ask(&fixture, &[]).header("authorization", credential(opened));
         request.header("dpop", proof(key, json!({}), json!({})))
     };
     assert_eq!(
-        token(ask_with(&open(&house).await, &one)).await["token_type"],
+        token(ask_with(&open(&fixture).await, &one)).await["token_type"],
         "DPoP"
     );
     let mut request = task();
@@ -163,7 +163,7 @@ async fn a_client_that_proves_a_key_gets_bound_passes() {
         HolderKey::Ed25519(one.public()).to_jwk(),
     );
     let opened = body_of(
-        house
+        fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&request)
             .send()
@@ -180,10 +180,10 @@ async fn a_client_that_proves_a_key_gets_bound_passes() {
 
 #[tokio::test]
 async fn no_agent_is_called_as_a_task_is() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let body = json!({"agent": "tsk_00000000000000000000000000000001", "steward": "alice", "secret": true});
     let (status, body) = problem(
-        house
+        fixture
             .operator(Method::POST, "/v1/agents")
             .json(&body)
             .send()
@@ -196,15 +196,18 @@ async fn no_agent_is_called_as_a_task_is() {
 
 #[tokio::test]
 async fn its_credentials_end_with_the_task() {
-    let house = TestBroker::new().await;
-    let [completed, revoked, suspended] =
-        [open(&house).await, open(&house).await, open(&house).await];
-    let ask_as = |opened: &Value| ask(&house, &[]).header("authorization", credential(opened));
+    let fixture = TestBroker::new().await;
+    let [completed, revoked, suspended] = [
+        open(&fixture).await,
+        open(&fixture).await,
+        open(&fixture).await,
+    ];
+    let ask_as = |opened: &Value| ask(&fixture, &[]).header("authorization", credential(opened));
     for opened in [&completed, &revoked, &suspended] {
         token(ask_as(opened)).await;
     }
     let id = |opened: &Value| opened["task_id"].as_str().unwrap().to_owned();
-    let done = house
+    let done = fixture
         .agent(
             Method::POST,
             &format!("/v1/tasks/{}/complete", id(&completed)),
@@ -213,24 +216,24 @@ async fn its_credentials_end_with_the_task() {
         .await
         .unwrap();
     assert_eq!(done.status(), StatusCode::OK);
-    house.revoke(json!({"task": id(&revoked)})).await;
+    fixture.revoke(json!({"task": id(&revoked)})).await;
     for opened in [&completed, &revoked] {
         assert_eq!(
             refused(ask_as(opened)).await,
             (401, "invalid_client".to_owned())
         );
     }
-    house.revoke(json!({"server": "ledger"})).await;
+    fixture.revoke(json!({"server": "ledger"})).await;
     assert_eq!(
         refused(ask_as(&suspended)).await,
         (400, "unauthorized_client".to_owned())
     );
-    house
+    fixture
         .operator(Method::POST, "/v1/servers/ledger/reinstate")
         .send()
         .await
         .unwrap();
-    house.revoke(json!({"agent": "research-bot"})).await;
+    fixture.revoke(json!({"agent": "research-bot"})).await;
     assert_eq!(
         refused(ask_as(&suspended)).await,
         (400, "unauthorized_client".to_owned())
@@ -239,13 +242,13 @@ async fn its_credentials_end_with_the_task() {
 
 #[tokio::test]
 async fn credentials_are_refused_with_every_reason_and_repeated_from_memory_alone() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let mut request = task();
     request["credentials"] = json!("client_secret");
     let mut wide = request.clone();
     wide["authorization_details"][0]["tools"] = json!(["delete_ledger", "transfer"]);
     let (status, body) = problem(
-        house
+        fixture
             .agent(Method::POST, "/v1/tasks")
             .json(&wide)
             .send()
@@ -261,7 +264,7 @@ async fn credentials_are_refused_with_every_reason_and_repeated_from_memory_alon
     unknown["credentials"] = json!("private_key_jwt");
     assert_eq!(
         problem(
-            house
+            fixture
                 .agent(Method::POST, "/v1/tasks")
                 .json(&unknown)
                 .send()
@@ -272,32 +275,32 @@ async fn credentials_are_refused_with_every_reason_and_repeated_from_memory_alon
         .0,
         400
     );
-    let once = |house: &TestBroker| {
-        house
+    let once = |fixture: &TestBroker| {
+        fixture
             .agent(Method::POST, "/v1/tasks")
             .header("idempotency-key", "k1")
             .json(&request)
     };
-    let first = body_of(once(&house).send().await.unwrap()).await;
-    let again = body_of(once(&house).send().await.unwrap()).await;
+    let first = body_of(once(&fixture).send().await.unwrap()).await;
+    let again = body_of(once(&fixture).send().await.unwrap()).await;
     assert_eq!(first, again);
-    let house = house.restarted().await;
-    let (status, body) = problem(once(&house).send().await.unwrap()).await;
+    let fixture = fixture.restarted().await;
+    let (status, body) = problem(once(&fixture).send().await.unwrap()).await;
     assert_eq!((status, &body["task_id"]), (409, &first["task_id"]));
-    token(ask(&house, &[]).header("authorization", credential(&first))).await;
+    token(ask(&fixture, &[]).header("authorization", credential(&first))).await;
 }
 
 #[tokio::test]
 async fn policy_is_asked_again_for_each_pass() {
-    let house = TestBroker::new().await;
-    let opened = open(&house).await;
-    let request = || ask(&house, &[]).header("authorization", credential(&opened));
+    let fixture = TestBroker::new().await;
+    let opened = open(&fixture).await;
+    let request = || ask(&fixture, &[]).header("authorization", credential(&opened));
     token(request()).await;
-    house.set_grants("").await;
+    fixture.set_grants("").await;
     assert_eq!(
         refused(request()).await,
         (400, "unauthorized_client".to_owned())
     );
-    house.set_grants(GRANT).await;
+    fixture.set_grants(GRANT).await;
     token(request()).await;
 }

@@ -15,22 +15,22 @@ use test_broker::{self, TestBroker, assertion};
 
 #[tokio::test]
 async fn a_secret_gets_a_pass_however_it_is_sent() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let encoded = secret.replace('-', "%2D").replace('_', "%5F");
-    let before = house.records();
+    let before = fixture.records();
     let requests = [
-        ask(&house, &[]).header("authorization", basic("build-bot", &secret)),
-        ask(&house, &[]).header("authorization", basic("build%2Dbot", &encoded)),
-        ask(&house, &[("client_id", "build-bot")])
+        ask(&fixture, &[]).header("authorization", basic("build-bot", &secret)),
+        ask(&fixture, &[]).header("authorization", basic("build%2Dbot", &encoded)),
+        ask(&fixture, &[("client_id", "build-bot")])
             .header("authorization", basic("build-bot", &secret)),
         ask(
-            &house,
+            &fixture,
             &[("client_id", "build-bot"), ("client_secret", &secret)],
         ),
         // What nobody knows is ignored, what is empty is absent.
         ask(
-            &house,
+            &fixture,
             &[
                 ("client_id", "build-bot"),
                 ("client_secret", &secret),
@@ -59,7 +59,7 @@ async fn a_secret_gets_a_pass_however_it_is_sent() {
         );
         UnverifiedPass::parse(answer["access_token"].as_str().unwrap()).unwrap();
     }
-    let after = house.records();
+    let after = fixture.records();
     for kind in ["task_opened", "token_issued"] {
         assert_eq!(
             after[kind] - before.get(kind).copied().unwrap_or(0),
@@ -67,7 +67,7 @@ async fn a_secret_gets_a_pass_however_it_is_sent() {
             "{kind}"
         );
     }
-    let tasks = house.tasks_of("build-bot").await;
+    let tasks = fixture.tasks_of("build-bot").await;
     assert_eq!(
         (tasks.len(), &tasks[0]["purpose"]),
         (count, &json!("OAuth client credentials"))
@@ -76,14 +76,14 @@ async fn a_secret_gets_a_pass_however_it_is_sent() {
 
 #[tokio::test]
 async fn whoever_does_not_prove_itself_learns_nothing() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let other = register(&house, "other-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let other = register(&fixture, "other-bot", ledger(&["read_ledger"])).await;
     let stranger = AgentKey::generate("stranger".parse().unwrap());
     let impostor = AgentKey::generate("research-bot".parse().unwrap());
     let with = |assertion: &str, client_id: &str| {
         ask(
-            &house,
+            &fixture,
             &[
                 ("client_assertion", assertion),
                 ("client_assertion_type", ASSERTION_TYPE),
@@ -92,15 +92,15 @@ async fn whoever_does_not_prove_itself_learns_nothing() {
         )
     };
     let post =
-        |id: &str, secret: &str| ask(&house, &[("client_id", id), ("client_secret", secret)]);
-    let header = |value: &str| ask(&house, &[]).header("authorization", value);
-    let replayed = assertion(&house.bot);
+        |id: &str, secret: &str| ask(&fixture, &[("client_id", id), ("client_secret", secret)]);
+    let header = |value: &str| ask(&fixture, &[]).header("authorization", value);
+    let replayed = assertion(&fixture.bot);
     let first = with(&replayed, "").send().await.unwrap();
     assert_ne!(first.status(), StatusCode::UNAUTHORIZED);
-    let before = house.records();
+    let before = fixture.records();
     let attempts: Vec<RequestBuilder> = vec![
-        ask(&house, &[]),
-        ask(&house, &[("client_id", "build-bot")]),
+        ask(&fixture, &[]),
+        ask(&fixture, &[("client_id", "build-bot")]),
         post("unknown", &secret),
         post("build-bot", &other),
         post("build-bot", &secret[1..]),
@@ -114,14 +114,14 @@ async fn whoever_does_not_prove_itself_learns_nothing() {
         header(&basic("build-bot", "")),
         header("Basic !"),
         header("Bearer a.b.c"),
-        header(&format!("Bearer {}", house.admin)),
-        header(&format!("Bearer {}", assertion(&house.bot))),
+        header(&format!("Bearer {}", fixture.admin)),
+        header(&format!("Bearer {}", assertion(&fixture.bot))),
         with(&assertion(&stranger), ""),
         with(&assertion(&impostor), ""),
-        with(&assertion(&house.bot), "build-bot"),
+        with(&assertion(&fixture.bot), "build-bot"),
         with(&replayed, ""),
         with("a.b.c", ""),
-        with(&house.admin, ""),
+        with(&fixture.admin, ""),
     ];
     let mut answers = Vec::new();
     for (at, attempt) in attempts.into_iter().enumerate() {
@@ -137,18 +137,18 @@ async fn whoever_does_not_prove_itself_learns_nothing() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
-    assert_eq!(house.records(), before);
+    assert_eq!(fixture.records(), before);
 }
 
 #[tokio::test]
 async fn an_assertion_gets_one_token() {
-    let house = TestBroker::new().await;
+    let fixture = TestBroker::new().await;
     let read = ("scope", "tool:read_ledger");
     for client_id in ["", "research-bot"] {
-        let text = assertion(&house.bot);
+        let text = assertion(&fixture.bot);
         let with = || {
             ask(
-                &house,
+                &fixture,
                 &[
                     ("client_assertion", &text),
                     ("client_assertion_type", ASSERTION_TYPE),
@@ -160,7 +160,7 @@ async fn an_assertion_gets_one_token() {
         };
         assert_eq!(token(with()).await["scope"], "tool:read_ledger");
         assert_eq!(refused(with()).await, (401, "invalid_client".to_owned()));
-        let api = house
+        let api = fixture
             .request(Method::GET, "/v1/tasks")
             .bearer_auth(&text)
             .send()
@@ -169,10 +169,10 @@ async fn an_assertion_gets_one_token() {
         assert_eq!(api.status(), StatusCode::UNAUTHORIZED);
     }
     // One whose request was refused is used up, too, and over a restart.
-    let text = assertion(&house.bot);
-    let house = {
+    let text = assertion(&fixture.bot);
+    let fixture = {
         let with = ask(
-            &house,
+            &fixture,
             &[
                 ("client_assertion", &text),
                 ("client_assertion_type", ASSERTION_TYPE),
@@ -181,7 +181,7 @@ async fn an_assertion_gets_one_token() {
         );
         assert_eq!(refused(with).await, (400, "invalid_scope".to_owned()));
         let with = ask(
-            &house,
+            &fixture,
             &[
                 ("client_assertion", &text),
                 ("client_assertion_type", ASSERTION_TYPE),
@@ -192,10 +192,10 @@ async fn an_assertion_gets_one_token() {
             (400, "invalid_scope".to_owned()),
             "a malformed request does not use it up"
         );
-        house.restarted().await
+        fixture.restarted().await
     };
     let with = ask(
-        &house,
+        &fixture,
         &[
             ("client_assertion", &text),
             ("client_assertion_type", ASSERTION_TYPE),
@@ -208,10 +208,10 @@ async fn an_assertion_gets_one_token() {
 
 #[tokio::test]
 async fn malformed_requests_get_the_codes_of_the_rfcs() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let authorization = basic("build-bot", &secret);
-    let before = house.records();
+    let before = fixture.records();
     let unknown_member = r#"authorization_details=[{"type":"mcp","server":"https://ledger.example/mcp","tools":["read_ledger"],"extra":1}]"#;
     for (body, code) in [
         ("", "invalid_request"),
@@ -284,7 +284,7 @@ async fn malformed_requests_get_the_codes_of_the_rfcs() {
             "invalid_authorization_details",
         ),
     ] {
-        let request = house
+        let request = fixture
             .request(Method::POST, TOKEN)
             .header("authorization", &authorization);
         let request = request
@@ -292,7 +292,7 @@ async fn malformed_requests_get_the_codes_of_the_rfcs() {
             .body(body.to_owned());
         assert_eq!(refused(request).await, (400, code.to_owned()), "{body}");
     }
-    let after = house.records();
+    let after = fixture.records();
     let mut issued: Vec<_> = after
         .keys()
         .filter(|kind| after.get(*kind) != before.get(*kind))
@@ -307,10 +307,10 @@ async fn malformed_requests_get_the_codes_of_the_rfcs() {
 
 #[tokio::test]
 async fn what_is_no_token_request_is_refused_in_oauth_words() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let request = |method: Method, path: &str| {
-        house
+        fixture
             .request(method, path)
             .header("authorization", basic("build-bot", &secret))
     };
@@ -336,10 +336,10 @@ async fn what_is_no_token_request_is_refused_in_oauth_words() {
 
 #[tokio::test]
 async fn scope_resource_and_details_say_what_the_token_allows_and_policy_decides() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let ask = |parameters: &[(&str, &str)]| {
-        ask(&house, parameters).header("authorization", basic("build-bot", &secret))
+        ask(&fixture, parameters).header("authorization", basic("build-bot", &secret))
     };
     let scope = async |parameters: &[(&str, &str)]| token(ask(parameters)).await["scope"].clone();
     assert_eq!(scope(&[]).await, "tool:read_ledger");
@@ -381,15 +381,15 @@ async fn scope_resource_and_details_say_what_the_token_allows_and_policy_decides
 
 #[tokio::test]
 async fn a_revoked_agent_gets_nothing_until_it_is_reinstated() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let request = || ask(&house, &[]).header("authorization", basic("build-bot", &secret));
-    house.revoke(json!({"agent": "build-bot"})).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let request = || ask(&fixture, &[]).header("authorization", basic("build-bot", &secret));
+    fixture.revoke(json!({"agent": "build-bot"})).await;
     assert_eq!(
         refused(request()).await,
         (400, "unauthorized_client".to_owned())
     );
-    let back = house
+    let back = fixture
         .operator(Method::POST, "/v1/agents/build-bot/reinstate")
         .send()
         .await
@@ -400,10 +400,10 @@ async fn a_revoked_agent_gets_nothing_until_it_is_reinstated() {
 
 #[tokio::test]
 async fn without_defaults_a_client_must_say_what_it_wants() {
-    let house = TestBroker::new().await;
-    let secret = register(&house, "build-bot", json!([])).await;
+    let fixture = TestBroker::new().await;
+    let secret = register(&fixture, "build-bot", json!([])).await;
     let ask = |parameters: &[(&str, &str)]| {
-        ask(&house, parameters).header("authorization", basic("build-bot", &secret))
+        ask(&fixture, parameters).header("authorization", basic("build-bot", &secret))
     };
     assert_eq!(refused(ask(&[])).await.1, "invalid_scope");
     assert_eq!(
@@ -425,9 +425,9 @@ async fn a_client_has_its_rate_and_a_guesser_the_failures_of_its_address() {
     let mut few = test_broker::options();
     few.rates.per_second = 1.try_into().unwrap();
     few.rates.burst = 5.try_into().unwrap();
-    let house = TestBroker::with(few).await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
-    let good = || ask(&house, &[]).header("authorization", basic("build-bot", &secret));
+    let fixture = TestBroker::with(few).await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
+    let good = || ask(&fixture, &[]).header("authorization", basic("build-bot", &secret));
     // As many as may come at once, and one for every second that passes meanwhile.
     let (began, mut served) = (Instant::now(), 0);
     let limited = loop {
@@ -449,19 +449,19 @@ async fn a_client_has_its_rate_and_a_guesser_the_failures_of_its_address() {
     for at in 0.. {
         let guess = match at % 4 {
             0 => ask(
-                &house,
+                &fixture,
                 &[("client_id", "build-bot"), ("client_secret", "guess")],
             ),
             1 => ask(
-                &house,
+                &fixture,
                 &[
                     ("client_id", &format!("bot-{at}")),
                     ("client_secret", "guess"),
                 ],
             ),
-            2 => ask(&house, &[]).header("authorization", "Basic !"),
+            2 => ask(&fixture, &[]).header("authorization", "Basic !"),
             _ => ask(
-                &house,
+                &fixture,
                 &[
                     ("client_assertion", "a.b.c"),
                     ("client_assertion_type", ASSERTION_TYPE),
@@ -475,7 +475,7 @@ async fn a_client_has_its_rate_and_a_guesser_the_failures_of_its_address() {
         assert!(failed <= 6 + began.elapsed().as_secs(), "{failed}");
     }
     assert!(failed >= 5, "{failed}");
-    let right = house
+    let right = fixture
         .operator(Method::GET, "/v1/agents")
         .send()
         .await

@@ -24,36 +24,36 @@ fn as_client(proof: &str) -> [(&str, &str); 2] {
 #[tokio::test]
 async fn a_workload_gives_back_what_it_was_given() {
     let platform = Provider::start().await;
-    let house = platform.house().await;
+    let fixture = platform.fixture().await;
     let proof = platform.workload(json!({}));
-    let pass = token(bearer(&house, &proof, &[READ, AT])).await["access_token"]
+    let pass = token(bearer(&fixture, &proof, &[READ, AT])).await["access_token"]
         .as_str()
         .unwrap()
         .to_owned();
     let form = [&as_client(&proof)[..], &[("token", &pass)]].concat();
-    let revoke = house.request(Method::POST, "/oauth/revoke").form(&form);
+    let revoke = fixture.request(Method::POST, "/oauth/revoke").form(&form);
     assert_eq!(revoke.send().await.unwrap().status(), StatusCode::OK);
-    assert_eq!(house.records()["revoked"], 1);
+    assert_eq!(fixture.records()["revoked"], 1);
 }
 
 #[tokio::test]
 async fn a_token_that_comes_for_another_client_is_not_used_up() {
     let platform = Provider::start().await.once();
-    let house = platform.house().await;
+    let fixture = platform.fixture().await;
     let proof = platform.workload(json!({}));
     let other = ("client_id", "build-bot");
     let wrong = ask(
-        &house,
+        &fixture,
         &[&as_client(&proof)[..], &[READ, AT, other]].concat(),
     );
     assert_eq!(refused(wrong).await, (401, "invalid_client".to_owned()));
     assert_eq!(
-        refused(bearer(&house, &proof, &[READ, AT, other])).await,
+        refused(bearer(&fixture, &proof, &[READ, AT, other])).await,
         (400, "invalid_grant".to_owned())
     );
-    token(bearer(&house, &proof, &[READ, AT])).await;
+    token(bearer(&fixture, &proof, &[READ, AT])).await;
     assert_eq!(
-        refused(bearer(&house, &proof, &[READ, AT])).await,
+        refused(bearer(&fixture, &proof, &[READ, AT])).await,
         (400, "invalid_grant".to_owned())
     );
 }
@@ -68,8 +68,8 @@ async fn an_issuer_that_is_down_is_nobodys_failure() {
     let mut few = provider.trusted();
     few.rates.per_second = 1.try_into().unwrap();
     few.rates.burst = 20.try_into().unwrap();
-    let house = TestBroker::with(few).await;
-    let secret = register(&house, "build-bot", ledger(&["read_ledger"])).await;
+    let fixture = TestBroker::with(few).await;
+    let secret = register(&fixture, "build-bot", ledger(&["read_ledger"])).await;
     let unavailable = async |request: RequestBuilder| {
         let answer = request.send().await.unwrap();
         assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
@@ -98,10 +98,10 @@ async fn an_issuer_that_is_down_is_nobodys_failure() {
     let basic = basic("build-bot", &secret);
     for _ in 0..8 {
         for request in [
-            bearer(&house, &workload, &[READ, AT]),
-            ask(&house, &[&as_client(&workload)[..], &[READ, AT]].concat()),
-            bearer(&house, &provider.jag(json!({})), &[]).header("authorization", &basic),
-            house
+            bearer(&fixture, &workload, &[READ, AT]),
+            ask(&fixture, &[&as_client(&workload)[..], &[READ, AT]].concat()),
+            bearer(&fixture, &provider.jag(json!({})), &[]).header("authorization", &basic),
+            fixture
                 .request(Method::POST, crate::oauth::client::TOKEN)
                 .form(&exchange)
                 .header("authorization", &basic),
@@ -114,10 +114,10 @@ async fn an_issuer_that_is_down_is_nobodys_failure() {
     }
     let mut body = task();
     body["subject_token"] = json!(id_token);
-    let opened = house.agent(Method::POST, "/v1/tasks").json(&body);
+    let opened = fixture.agent(Method::POST, "/v1/tasks").json(&body);
     assert_eq!(unavailable(opened).await, (503, "unavailable".to_owned()));
     assert!(
-        !house.records().contains_key("request_refused"),
+        !fixture.records().contains_key("request_refused"),
         "nothing was decided"
     );
 }
@@ -125,11 +125,11 @@ async fn an_issuer_that_is_down_is_nobodys_failure() {
 #[tokio::test]
 async fn a_subject_token_that_is_refused_is_explained() {
     let provider = Provider::start().await;
-    let house = provider.house().await;
+    let fixture = provider.fixture().await;
     let mut question = task();
     question["agent"] = json!("research-bot");
     question["subject_token"] = json!(provider.id_token(json!({"exp": 1})));
-    let explained = house
+    let explained = fixture
         .operator(Method::POST, "/v1/policy/explain")
         .json(&question)
         .send()
@@ -147,8 +147,8 @@ async fn a_subject_token_that_is_refused_is_explained() {
 async fn trusting_somebody_adds_a_grant_and_takes_none_away() {
     let provider = Provider::start().await;
     let grants = async |options| {
-        let house = TestBroker::with(options).await;
-        let metadata = house
+        let fixture = TestBroker::with(options).await;
+        let metadata = fixture
             .request(Method::GET, "/.well-known/oauth-authorization-server")
             .send()
             .await

@@ -24,13 +24,13 @@ const NOW: u64 = 1_795_341_900;
 const KINDS: [&str; 3] = ["id_token", "workload", "id_jag"];
 
 /// An issuer of everything, and a broker that trusts it.
-struct Stage {
+struct Setup {
     idp: Idp,
     key: SigningKey,
     trust: Trust,
 }
 
-impl Stage {
+impl Setup {
     async fn new() -> Self {
         Self::with(|_| {}).await
     }
@@ -192,28 +192,28 @@ async fn nobody_chooses_the_algorithm_by_a_header() {
 
 #[tokio::test]
 async fn settings_narrow_the_algorithms() {
-    let stage =
-        Stage::with(|settings| settings.algorithms = Some(["RS256".to_owned()].into())).await;
+    let setup =
+        Setup::with(|settings| settings.algorithms = Some(["RS256".to_owned()].into())).await;
     let listed = SigningKey::rsa("two");
-    stage.idp.publish(&[&stage.key, &listed]);
+    setup.idp.publish(&[&setup.key, &listed]);
     assert_eq!(
-        stage.workload(&stage.token(json!({}))).await,
+        setup.workload(&setup.token(json!({}))).await,
         refused(JwtReason::Algorithm)
     );
-    stage
-        .workload(&listed.sign(Some("JWT"), &stage.claims(json!({}))))
+    setup
+        .workload(&listed.sign(Some("JWT"), &setup.claims(json!({}))))
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn a_header_is_closed() {
-    let stage = Stage::new().await;
-    let claims = stage.claims(json!({})).to_string();
+    let setup = Setup::new().await;
+    let claims = setup.claims(json!({})).to_string();
     for member in [
         json!({"crit": ["exp"]}),
         json!({"jku": "https://evil.example/keys"}),
-        json!({"jwk": stage.key.jwk}),
+        json!({"jwk": setup.key.jwk}),
         json!({"x5u": "https://evil.example/cert"}),
         json!({"x5c": ["MIIB"]}),
         json!({"b64": false}),
@@ -231,9 +231,9 @@ async fn a_header_is_closed() {
             .as_object_mut()
             .unwrap()
             .extend(member.as_object().unwrap().clone());
-        let token = stage.key.sign_raw(&header.to_string(), &claims);
+        let token = setup.key.sign_raw(&header.to_string(), &claims);
         assert_eq!(
-            stage.workload(&token).await,
+            setup.workload(&token).await,
             refused(JwtReason::Header),
             "{header}"
         );
@@ -246,7 +246,7 @@ async fn a_header_is_closed() {
         "{}",
     ] {
         assert_eq!(
-            stage.workload(&stage.key.sign_raw(header, &claims)).await,
+            setup.workload(&setup.key.sign_raw(header, &claims)).await,
             refused(JwtReason::Header),
             "{header}"
         );
@@ -255,8 +255,8 @@ async fn a_header_is_closed() {
 
 #[tokio::test]
 async fn one_kind_of_token_never_passes_for_another() {
-    let stage = Stage::new().await;
-    let claims = stage.claims(json!({"aud": "web-app"}));
+    let setup = Setup::new().await;
+    let claims = setup.claims(json!({"aud": "web-app"}));
     for typ in [
         "oauth-id-jag+jwt",
         "at+jwt",
@@ -266,14 +266,14 @@ async fn one_kind_of_token_never_passes_for_another() {
         "",
         "JWT ",
     ] {
-        let text = stage.key.sign(Some(typ), &claims);
+        let text = setup.key.sign(Some(typ), &claims);
         assert_eq!(
-            stage.workload(&text).await,
+            setup.workload(&text).await,
             refused(JwtReason::Type),
             "{typ}"
         );
         assert_eq!(
-            stage.id_token(&text).await,
+            setup.id_token(&text).await,
             refused(JwtReason::Type),
             "{typ}"
         );
@@ -287,8 +287,8 @@ async fn one_kind_of_token_never_passes_for_another() {
         Some("oauth-id-jag"),
     ] {
         assert_eq!(
-            stage
-                .id_jag(&stage.key.sign(typ, &stage.claims(json!({}))))
+            setup
+                .id_jag(&setup.key.sign(typ, &setup.claims(json!({}))))
                 .await,
             refused(JwtReason::Type),
             "{typ:?}"
@@ -296,7 +296,7 @@ async fn one_kind_of_token_never_passes_for_another() {
     }
     // What the settings do not say is not believed, and nobody is asked for keys.
     for kind in KINDS {
-        let only = Stage::with(|settings| keep_only(settings, kind)).await;
+        let only = Setup::with(|settings| keep_only(settings, kind)).await;
         let believed = async |asked: &str| match asked {
             "id_token" => only
                 .id_token(&only.token(json!({"aud": "web-app"})))
@@ -315,29 +315,29 @@ async fn one_kind_of_token_never_passes_for_another() {
 
 #[tokio::test]
 async fn only_who_is_trusted_is_asked_for_keys() {
-    let stage = Stage::new().await;
-    let stranger = Idp::start(&[&stage.key]).await;
+    let setup = Setup::new().await;
+    let stranger = Idp::start(&[&setup.key]).await;
     for issuer in [
         json!(stranger.issuer()),
-        json!(format!("{}/", stage.idp.issuer())),
-        json!(stage.idp.issuer().to_uppercase()),
-        json!(format!(" {}", stage.idp.issuer())),
+        json!(format!("{}/", setup.idp.issuer())),
+        json!(setup.idp.issuer().to_uppercase()),
+        json!(format!(" {}", setup.idp.issuer())),
         json!(""),
     ] {
         assert_eq!(
-            stage.workload(&stage.token(json!({"iss": issuer}))).await,
+            setup.workload(&setup.token(json!({"iss": issuer}))).await,
             refused(JwtReason::Issuer),
             "{issuer}"
         );
     }
-    for issuer in [json!([stage.idp.issuer()]), json!(null), json!(1)] {
+    for issuer in [json!([setup.idp.issuer()]), json!(null), json!(1)] {
         assert_eq!(
-            stage.workload(&stage.token(json!({"iss": issuer}))).await,
+            setup.workload(&setup.token(json!({"iss": issuer}))).await,
             refused(JwtReason::Claim("iss"))
         );
     }
     assert_eq!(
-        (stage.idp.site.log().len(), stranger.site.log().len()),
+        (setup.idp.site.log().len(), stranger.site.log().len()),
         (0, 0)
     );
     // A key of the one issuer makes no token of the other, whatever its name.
@@ -364,18 +364,18 @@ async fn only_who_is_trusted_is_asked_for_keys() {
 
 #[tokio::test]
 async fn times_are_whole_seconds_and_hold_now() {
-    let stage = Stage::with(|settings| settings.max_lifetime = Some("10m".to_owned())).await;
+    let setup = Setup::with(|settings| settings.max_lifetime = Some("10m".to_owned())).await;
     for good in [
         json!({"exp": NOW + 600}),
         json!({"exp": NOW - 4, "iat": NOW - 60}),
         json!({"nbf": NOW + 5, "iat": NOW + 5}),
     ] {
         assert!(
-            stage.workload(&stage.token(good.clone())).await.is_ok(),
+            setup.workload(&setup.token(good.clone())).await.is_ok(),
             "{good}"
         );
         assert!(
-            stage.id_jag(&stage.jag(good.clone())).await.is_ok(),
+            setup.id_jag(&setup.jag(good.clone())).await.is_ok(),
             "{good}"
         );
     }
@@ -394,34 +394,34 @@ async fn times_are_whole_seconds_and_hold_now() {
         (json!({"nbf": NOW + 6}), JwtReason::NotYetValid),
     ] {
         assert_eq!(
-            stage.workload(&stage.token(bad.clone())).await,
+            setup.workload(&setup.token(bad.clone())).await,
             refused(reason),
             "{bad}"
         );
         assert_eq!(
-            stage.id_token(&stage.token(with_audience(&bad))).await,
+            setup.id_token(&setup.token(with_audience(&bad))).await,
             refused(reason),
             "{bad}"
         );
         assert_eq!(
-            stage.id_jag(&stage.jag(bad.clone())).await,
+            setup.id_jag(&setup.jag(bad.clone())).await,
             refused(reason),
             "{bad}"
         );
     }
     // How old a token is that does not say it counts where it is a platform's alone.
     let (ageless, lasting) = (json!({"iat": null}), json!({"iat": null, "exp": NOW + 606}));
-    assert!(stage.workload(&stage.token(ageless.clone())).await.is_ok());
+    assert!(setup.workload(&setup.token(ageless.clone())).await.is_ok());
     assert_eq!(
-        stage.workload(&stage.token(lasting)).await,
+        setup.workload(&setup.token(lasting)).await,
         refused(JwtReason::TooLongLived)
     );
     assert_eq!(
-        stage.id_token(&stage.token(with_audience(&ageless))).await,
+        setup.id_token(&setup.token(with_audience(&ageless))).await,
         refused(JwtReason::Claim("iat"))
     );
     assert_eq!(
-        stage.id_jag(&stage.jag(ageless)).await,
+        setup.id_jag(&setup.jag(ageless)).await,
         refused(JwtReason::Claim("iat"))
     );
     for name in ["exp", "nbf", "iat"] {
@@ -436,12 +436,12 @@ async fn times_are_whole_seconds_and_hold_now() {
             "true",
             "18446744073709551616",
         ] {
-            let mut claims = stage.claims(json!({}));
+            let mut claims = setup.claims(json!({}));
             claims[name] = json!("PLACE");
             let text = claims.to_string().replace("\"PLACE\"", value);
-            let token = stage.key.sign_raw(r#"{"alg":"EdDSA","kid":"one"}"#, &text);
+            let token = setup.key.sign_raw(r#"{"alg":"EdDSA","kid":"one"}"#, &text);
             assert_eq!(
-                stage.workload(&token).await,
+                setup.workload(&token).await,
                 refused(JwtReason::Claim(name)),
                 "{name}: {value}"
             );
@@ -451,15 +451,15 @@ async fn times_are_whole_seconds_and_hold_now() {
 
 #[tokio::test]
 async fn an_audience_is_the_only_one_and_to_the_letter() {
-    let stage = Stage::new().await;
+    let setup = Setup::new().await;
     for good in [json!(OWN), json!([OWN]), json!(format!("{OWN}/"))] {
         assert!(
-            stage
-                .workload(&stage.token(json!({"aud": good})))
+            setup
+                .workload(&setup.token(json!({"aud": good})))
                 .await
                 .is_ok()
         );
-        assert!(stage.id_jag(&stage.jag(json!({"aud": good}))).await.is_ok());
+        assert!(setup.id_jag(&setup.jag(json!({"aud": good}))).await.is_ok());
     }
     for bad in [
         json!(format!("{OWN}//")),
@@ -472,12 +472,12 @@ async fn an_audience_is_the_only_one_and_to_the_letter() {
         json!([]),
     ] {
         assert_eq!(
-            stage.workload(&stage.token(json!({"aud": bad}))).await,
+            setup.workload(&setup.token(json!({"aud": bad}))).await,
             refused(JwtReason::Audience),
             "{bad}"
         );
         assert_eq!(
-            stage.id_jag(&stage.jag(json!({"aud": bad}))).await,
+            setup.id_jag(&setup.jag(json!({"aud": bad}))).await,
             refused(JwtReason::Audience),
             "{bad}"
         );
@@ -491,12 +491,12 @@ async fn an_audience_is_the_only_one_and_to_the_letter() {
         json!(true),
     ] {
         assert_eq!(
-            stage.workload(&stage.token(json!({"aud": bad}))).await,
+            setup.workload(&setup.token(json!({"aud": bad}))).await,
             refused(JwtReason::Claim("aud")),
             "{bad}"
         );
     }
-    let other = Stage::with(|settings| settings.audience = Some("sts.example".to_owned())).await;
+    let other = Setup::with(|settings| settings.audience = Some("sts.example".to_owned())).await;
     assert!(
         other
             .workload(&other.token(json!({"aud": "sts.example"})))
@@ -511,7 +511,7 @@ async fn an_audience_is_the_only_one_and_to_the_letter() {
 
 #[tokio::test]
 async fn a_workload_is_one_agent_or_nobody() {
-    let stage = Stage::with(|settings| {
+    let setup = Setup::with(|settings| {
         settings
             .subjects
             .insert("ns:*:worker".to_owned(), "worker".parse().unwrap());
@@ -521,8 +521,8 @@ async fn a_workload_is_one_agent_or_nobody() {
     })
     .await;
     let agent = async |sub: &str| {
-        stage
-            .workload(&stage.token(json!({"sub": sub})))
+        setup
+            .workload(&setup.token(json!({"sub": sub})))
             .await
             .map(|found| found.agent.to_string())
     };
@@ -546,17 +546,17 @@ async fn a_workload_is_one_agent_or_nobody() {
         json!("x".repeat(256)),
     ] {
         assert_eq!(
-            stage.workload(&stage.token(json!({"sub": bad}))).await,
+            setup.workload(&setup.token(json!({"sub": bad}))).await,
             refused(JwtReason::Claim("sub")),
             "{bad}"
         );
     }
-    let bound = stage.token(json!({"cnf": {"jkt": "x"}}));
+    let bound = setup.token(json!({"cnf": {"jkt": "x"}}));
     assert_eq!(
-        stage.workload(&bound).await,
+        setup.workload(&bound).await,
         refused(JwtReason::Narrowed("cnf"))
     );
-    let once = Stage::with(|settings| settings.single_use = true).await;
+    let once = Setup::with(|settings| settings.single_use = true).await;
     assert!(
         once.workload(&once.token(json!({})))
             .await
@@ -572,14 +572,14 @@ async fn a_workload_is_one_agent_or_nobody() {
 
 #[tokio::test]
 async fn an_id_token_is_of_a_known_client_and_says_who() {
-    let stage = Stage::new().await;
-    let ask = async |changes: Value| stage.id_token(&stage.token(with_audience(&changes))).await;
+    let setup = Setup::new().await;
+    let ask = async |changes: Value| setup.id_token(&setup.token(with_audience(&changes))).await;
     let person = ask(json!({"sub": "00u1", "groups": ["finance", "Ops Team"], "azp": "web-app"}))
         .await
         .unwrap();
     assert_eq!(
         (&*person.issuer, person.subject.as_str()),
-        (stage.idp.issuer(), "00u1")
+        (setup.idp.issuer(), "00u1")
     );
     assert_eq!(
         person.groups,
@@ -620,9 +620,9 @@ async fn an_id_token_is_of_a_known_client_and_says_who() {
 
 #[tokio::test]
 async fn an_id_jag_says_for_which_client_and_servers() {
-    let stage = Stage::new().await;
-    let jag = stage
-        .id_jag(&stage.jag(json!({"scope": "tool:read", "cnf": {"jkt": "thumb"}})))
+    let setup = Setup::new().await;
+    let jag = setup
+        .id_jag(&setup.jag(json!({"scope": "tool:read", "cnf": {"jkt": "thumb"}})))
         .await
         .unwrap();
     assert_eq!(
@@ -666,7 +666,7 @@ async fn an_id_jag_says_for_which_client_and_servers() {
         (json!({"cnf": "x"}), JwtReason::Narrowed("cnf")),
     ] {
         assert_eq!(
-            stage.id_jag(&stage.jag(bad.clone())).await,
+            setup.id_jag(&setup.jag(bad.clone())).await,
             refused(reason),
             "{bad}"
         );
@@ -675,8 +675,8 @@ async fn an_id_jag_says_for_which_client_and_servers() {
 
 #[tokio::test]
 async fn bytes_that_are_no_jwt_are_refused() {
-    let stage = Stage::new().await;
-    let good = stage.token(json!({}));
+    let setup = Setup::new().await;
+    let good = setup.token(json!({}));
     let parts: Vec<&str> = good.split('.').collect();
     let [header, payload, signature] = parts[..] else {
         panic!()
@@ -709,41 +709,41 @@ async fn bytes_that_are_no_jwt_are_refused() {
             JwtReason::Payload,
         ),
         (
-            stage
+            setup
                 .key
                 .sign_raw(r#"{"alg":"EdDSA"}"#, r#"{"iss":"a","iss":"b"}"#),
             JwtReason::Payload,
         ),
         (
-            stage
+            setup
                 .key
                 .sign_raw(r#"{"alg":"EdDSA"}"#, "{\"iss\":\"a\"} x"),
             JwtReason::Payload,
         ),
         (
-            stage.token(json!({"pad": "x".repeat(MAX_JWT_BYTES)})),
+            setup.token(json!({"pad": "x".repeat(MAX_JWT_BYTES)})),
             JwtReason::TooLong,
         ),
     ] {
-        assert_eq!(stage.workload(&bad).await, refused(reason), "{bad}");
+        assert_eq!(setup.workload(&bad).await, refused(reason), "{bad}");
     }
-    assert!(stage.workload(&good).await.is_ok());
+    assert!(setup.workload(&good).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_jwt_that_ends_while_the_keys_are_fetched_is_refused() {
-    let stage = Stage::new().await;
+    let setup = Setup::new().await;
     let go = Arc::new(Notify::new());
-    stage.idp.site.set(
+    setup.idp.site.set(
         "/keys",
-        Reply::Held(Arc::clone(&go), idp::jwks(&[&stage.key])),
+        Reply::Held(Arc::clone(&go), idp::jwks(&[&setup.key])),
     );
     let clock = ManualClock::new(now());
-    let (text, own) = (stage.token(json!({})), own());
-    let waiting = stage.trust.workload(&text, (&own, || clock.now()));
+    let (text, own) = (setup.token(json!({})), own());
+    let waiting = setup.trust.workload(&text, (&own, || clock.now()));
     let meanwhile = async {
-        while stage.idp.fetches() == 0 {
-            stage.idp.site.asked.notified().await;
+        while setup.idp.fetches() == 0 {
+            setup.idp.site.asked.notified().await;
         }
         clock.advance(Duration::from_secs(305));
         go.notify_one();

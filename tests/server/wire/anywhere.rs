@@ -4,7 +4,7 @@ use hallpass_verify::FrameError;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::scene::{OBJECTS, TASK, frame, pass, path, revocation, seen, signed, told, with};
+use super::setup::{OBJECTS, TASK, frame, pass, path, revocation, seen, signed, told, with};
 
 fn anything() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

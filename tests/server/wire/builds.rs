@@ -33,7 +33,7 @@ use tokio::{net::TcpListener, time::timeout};
 use support::SERVER;
 use test_broker::{TestBroker, body_of, refused};
 
-use super::scene::{frame, key, key_document, pass, signed, told, verifier, with};
+use super::setup::{frame, key, key_document, pass, signed, told, verifier, with};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -58,25 +58,25 @@ fn a_later_reader_reads_the_frames_of_this_build() {
 }
 
 /// The payload of a compact JWS.
-fn payload(text: &str, house: &TestBroker) -> Value {
-    let feed = house.broker.feed.key_document().unwrap().feed_key;
+fn payload(text: &str, fixture: &TestBroker) -> Value {
+    let feed = fixture.broker.feed.key_document().unwrap().feed_key;
     serde_json::from_slice(&jws::verify(&feed, Frame::TYP, text).unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn the_broker_writes_the_format_that_is_asked_for_and_names_those_that_it_writes() {
-    let house = TestBroker::new().await;
-    let token = house
+    let fixture = TestBroker::new().await;
+    let token = fixture
         .token("ledger-verifier", &["verifier"], &[SERVER])
         .await;
     let feed = |query: &str| {
         let path = format!("/v1/feed?server={SERVER}{query}");
-        house.request(Method::GET, &path).bearer_auth(&token)
+        fixture.request(Method::GET, &path).bearer_auth(&token)
     };
     for query in ["", "&format=1", "&since=1&format=1"] {
         let answer = feed(query).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{query}");
-        let frame = payload(&answer.text().await.unwrap(), &house);
+        let frame = payload(&answer.text().await.unwrap(), &fixture);
         assert_eq!(frame["v"], 1, "{query}");
         if query.is_empty() {
             assert_eq!(frame["manifest"]["v"], 1);
@@ -95,14 +95,14 @@ async fn the_broker_writes_the_format_that_is_asked_for_and_names_those_that_it_
             assert!(detail.ends_with("unknown format: expected 1"), "{detail}");
         }
     }
-    let keys = house.request(Method::GET, "/v1/keys.json");
+    let keys = fixture.request(Method::GET, "/v1/keys.json");
     assert_eq!(body_of(keys.send().await.unwrap()).await["v"], 1);
 }
 
 #[tokio::test]
 async fn the_broker_takes_reports_of_a_later_verifier_unless_it_must_understand_them() {
-    let house = TestBroker::new().await;
-    let token = house
+    let fixture = TestBroker::new().await;
+    let token = fixture
         .token("ledger-verifier", &["verifier"], &[SERVER])
         .await;
     let lost = |n: u32| {
@@ -110,7 +110,7 @@ async fn the_broker_takes_reports_of_a_later_verifier_unless_it_must_understand_
         json!({"type": "lost", "id": format!("rpt_{n:032x}"), "server": SERVER, "count": 3, "from": time, "to": time})
     };
     let post = |body: Value| {
-        house
+        fixture
             .request(Method::POST, "/v1/decisions")
             .bearer_auth(&token)
             .json(&body)
@@ -127,7 +127,7 @@ async fn the_broker_takes_reports_of_a_later_verifier_unless_it_must_understand_
     let secret = with(lost(5), "", json!({"token": "hp_secret"}));
     let answer = post(json!({"reports": [secret]})).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::CREATED);
-    let list = house.operator(Method::GET, "/v1/decisions").send().await;
+    let list = fixture.operator(Method::GET, "/v1/decisions").send().await;
     let list = list.unwrap().text().await.unwrap();
     assert!(
         list.contains("\"lost\"") && !list.contains("hp_secret"),
@@ -163,12 +163,16 @@ async fn the_broker_takes_reports_of_a_later_verifier_unless_it_must_understand_
     }
     // What is asked of the broker by people stays strict.
     let manifest = json!({"server": "https://b.example/mcp", "name": "b", "later": 1});
-    let request = house.operator(Method::POST, "/v1/servers").json(&manifest);
+    let request = fixture
+        .operator(Method::POST, "/v1/servers")
+        .json(&manifest);
     let (status, problem) = refused(request).await;
     assert_eq!((status, &problem["field"]), (400, &json!("later")));
     for (v, expected) in [(json!(2), 400), (json!(1), 201)] {
         let manifest = json!({"server": "https://b.example/mcp", "name": "b", "v": v});
-        let request = house.operator(Method::POST, "/v1/servers").json(&manifest);
+        let request = fixture
+            .operator(Method::POST, "/v1/servers")
+            .json(&manifest);
         assert_eq!(request.send().await.unwrap().status(), expected);
     }
 }

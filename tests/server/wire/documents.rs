@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::{ISSUER, SERVER};
 
 use super::{
-    scene::{OBJECTS, TASK, frame, key, key_document, pass, path, revocation, signed, time, with},
+    setup::{OBJECTS, TASK, frame, key, key_document, pass, path, revocation, signed, time, with},
     vectors::{File, Reader, Vector, sign_text},
 };
 

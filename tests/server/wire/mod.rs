@@ -4,5 +4,5 @@
 mod anywhere;
 mod builds;
 mod documents;
-mod scene;
+mod setup;
 mod vectors;

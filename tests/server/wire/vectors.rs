@@ -23,7 +23,7 @@ use support::{ISSUER, SERVER};
 
 use super::{
     documents,
-    scene::{seen, spelled, told, verifier},
+    setup::{seen, spelled, told, verifier},
 };
 
 /// One file.

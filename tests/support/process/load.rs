@@ -131,7 +131,7 @@ pub async fn revoke(running: &BrokerProcess, id: &str) -> Result<u64, String> {
 }
 
 /// A server, an agent with a new key and a grant: what minting needs.
-pub async fn furnish(running: &BrokerProcess) -> Arc<AgentKey> {
+pub async fn register_all(running: &BrokerProcess) -> Arc<AgentKey> {
     let key = AgentKey::generate("crash-bot".parse().unwrap());
     running
         .as_admin("POST", "/v1/servers", Some(manifest()))

@@ -119,7 +119,7 @@ fn values(book: &mut Book) {
         json!({"tools": ["transfer"], "constraints": {"transfer": {"/amount": {"max": 1}}}}),
     );
     elsewhere.server = ELSEWHERE.parse().unwrap();
-    let both = book.scene.issuer.mint(vec![
+    let both = book.setup.issuer.mint(vec![
         support::rights(json!({"tools": ["transfer"]})),
         elsewhere,
     ]);

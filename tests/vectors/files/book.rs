@@ -17,7 +17,7 @@ pub(super) const ELSEWHERE: &str = "https://b.example/mcp";
 
 /// The pages that vectors are written on.
 pub(super) struct Book {
-    pub(super) scene: Holders,
+    pub(super) setup: Holders,
     vectors: Vec<Vector>,
 }
 
@@ -177,15 +177,15 @@ impl Ask {
 impl Book {
     pub(super) fn new() -> Self {
         Self {
-            scene: Holders::new(),
+            setup: Holders::new(),
             vectors: Vec::new(),
         }
     }
 
     pub(super) fn into_vectors(self, about: &str) -> Vectors {
         let key = RootKeyEntry {
-            id: self.scene.issuer.root.id(),
-            key: self.scene.root(),
+            id: self.setup.issuer.root.id(),
+            key: self.setup.root(),
         };
         Vectors {
             about: about.to_owned(),
@@ -197,7 +197,7 @@ impl Book {
 
     /// A pass for what `members` of a detail on the ledger say.
     pub(super) fn pass(&self, members: Value) -> PassToken {
-        self.scene.issuer.mint(vec![rights(members)])
+        self.setup.issuer.mint(vec![rights(members)])
     }
 
     pub(super) fn plain(&self) -> PassToken {
@@ -206,12 +206,12 @@ impl Book {
 
     /// `token` with a first-party block of this text.
     pub(super) fn appended(&self, token: &PassToken, code: &str) -> PassToken {
-        raw::append(token, &self.scene.root(), code)
+        raw::append(token, &self.setup.root(), code)
     }
 
     /// `token` with a block of this text, signed by the key of this seed.
     pub(super) fn signed(&self, token: &PassToken, seed: u8, code: &str) -> PassToken {
-        raw::append_third_party(token, &self.scene.root(), &raw::key_pair(seed), code)
+        raw::append_third_party(token, &self.setup.root(), &raw::key_pair(seed), code)
     }
 
     pub(super) fn allow(&mut self, name: &str, about: &str, token: &PassToken, ask: Ask) {

@@ -33,7 +33,7 @@ fn onward(
 
 fn chains(book: &mut Book) {
     let (planner, researcher, helper) = keys();
-    let pass = book.scene.pass();
+    let pass = book.setup.pass();
     book.allow(
         "D00 the first holder",
         "nobody was given it yet",
@@ -146,7 +146,7 @@ fn keys() -> (PrivateKey, PrivateKey, PrivateKey) {
 fn thieves(book: &mut Book) {
     let (planner, researcher, _) = keys();
     let thief = PrivateKey::from_seed(&[66; 32]);
-    let pass = book.scene.pass();
+    let pass = book.setup.pass();
     let one = onward(&pass, &planner, "researcher", &researcher, 1).token;
     let name = "D03 the one before presents the delegate's token";
     book.refuse(
@@ -208,7 +208,7 @@ fn thieves(book: &mut Book) {
         read().by(&thief, &own),
         "token_profile",
     );
-    let mut moved = raw::wire(&book.scene.pass());
+    let mut moved = raw::wire(&book.setup.pass());
     let from = raw::wire(&one);
     (moved.blocks, moved.proof) = (from.blocks, from.proof);
     let moved = raw::from_wire(&moved);
@@ -252,7 +252,7 @@ fn depths(book: &mut Book) {
     let thief = PrivateKey::from_seed(&[66; 32]);
     let too_deep = &["delegation_depth"][..];
     // The pass may be handed on twice.
-    let one = onward(&book.scene.pass(), &planner, "researcher", &researcher, 1).token;
+    let one = onward(&book.setup.pass(), &planner, "researcher", &researcher, 1).token;
     let two = onward(&one, &researcher, "helper", &helper, 0).token;
     book.allow("D08c two of two", "", &two, read().by(&helper, &two));
     let block = format!("delegate(\"third\", \"{}\");", key_text(&thief));
@@ -264,7 +264,7 @@ fn depths(book: &mut Book) {
         0,
         too_deep,
     );
-    let last = onward(&book.scene.pass(), &planner, "researcher", &researcher, 0).token;
+    let last = onward(&book.setup.pass(), &planner, "researcher", &researcher, 0).token;
     let again = book.signed(&last, 12, &block);
     let about = "the broker would have allowed it";
     book.refuse_in(
@@ -274,7 +274,7 @@ fn depths(book: &mut Book) {
         1,
         too_deep,
     );
-    let none = book.scene.bound_to(
+    let none = book.setup.bound_to(
         holder(&planner),
         0,
         vec![rights(json!({"tools": ["read_ledger"]}))],
@@ -297,7 +297,7 @@ fn depths(book: &mut Book) {
 
 fn revoked(book: &mut Book) {
     let (planner, researcher, helper) = keys();
-    let pass = book.scene.pass();
+    let pass = book.setup.pass();
     let one = onward(&pass, &planner, "researcher", &researcher, 1).token;
     let below = onward(&one, &researcher, "helper", &helper, 0).token;
     let sibling = onward(&pass, &planner, "sibling", &helper, 0).token;
@@ -429,7 +429,7 @@ fn revoked(book: &mut Book) {
 
 fn malformed(book: &mut Book) {
     let thief = PrivateKey::from_seed(&[66; 32]);
-    let (pass, key) = (book.scene.pass(), key_text(&thief));
+    let (pass, key) = (book.setup.pass(), key_text(&thief));
     for (index, block) in [
         format!("delegate(\"not an id\", \"{key}\");"),
         format!("delegate(\"\", \"{key}\");"),

@@ -135,7 +135,7 @@ fn limits(book: &mut Book, pass: &PassToken) {
         let ops = std::iter::once(Op::Value(Term::Bool(count % 2 == 1)))
             .chain(negations)
             .collect();
-        raw::append_block(pass, &book.scene.root(), block_of(ops))
+        raw::append_block(pass, &book.setup.root(), block_of(ops))
     };
     let (most, more) = (operations(256), operations(257));
     book.allow(
@@ -169,7 +169,7 @@ fn depths(book: &mut Book, pass: &PassToken) {
                 Op::Binary(Binary::LazyAnd),
             ]
         });
-        raw::append_block(pass, &book.scene.root(), block_of(ops))
+        raw::append_block(pass, &book.setup.root(), block_of(ops))
     };
     let (ands, params) = (nested(20, &[]), nested(2, &["p"]));
     book.allow(
@@ -226,7 +226,7 @@ fn depths(book: &mut Book, pass: &PassToken) {
     let parentheses = std::iter::once(Op::Value(Term::Bool(true)))
         .chain((0..300).map(|_| Op::Unary(Unary::Parens)))
         .collect();
-    let parentheses = raw::append_block(pass, &book.scene.root(), block_of(parentheses));
+    let parentheses = raw::append_block(pass, &book.setup.root(), block_of(parentheses));
     book.refuse(
         "G04 300 parentheses",
         "printed and read again they end a process",
@@ -434,7 +434,7 @@ fn printed(book: &mut Book, pass: &PassToken) {
     );
     let string = biscuit_auth::builder::string;
     let fact = biscuit_auth::builder::fact("delegate", &[string(&forged), string("k")]);
-    let biscuit = raw::biscuit(pass, &book.scene.root());
+    let biscuit = raw::biscuit(pass, &book.setup.root());
     let signer = raw::key_pair(9);
     let block = BlockBuilder::new().fact(fact).unwrap();
     let signed = biscuit

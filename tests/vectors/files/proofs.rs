@@ -17,7 +17,7 @@ use support::{
 
 pub(super) fn write(book: &mut Book) {
     let planner = PrivateKey::from_seed(&[11; 32]);
-    let pass = book.scene.pass();
+    let pass = book.setup.pass();
     let proven = read().by(&planner, &pass);
     book.allow("Q01 a proof by the holder", "", &pass, proven.clone());
     book.refuse(
@@ -27,7 +27,7 @@ pub(super) fn write(book: &mut Book) {
         proven.clone().used_before(),
         "proof_replayed",
     );
-    let other = book.scene.pass();
+    let other = book.setup.pass();
     book.refuse(
         "Q03 the proof of another token",
         "",
@@ -83,7 +83,7 @@ pub(super) fn write(book: &mut Book) {
     );
     calls(book);
     spoiled(book);
-    let pass = book.scene.bound_to(
+    let pass = book.setup.bound_to(
         es256::holder(),
         0,
         vec![rights(json!({"tools": ["read_ledger"]}))],
@@ -109,7 +109,7 @@ fn calls(book: &mut Book) {
     let planner = PrivateKey::from_seed(&[11; 32]);
     let members = json!({"tools": ["transfer", "read_ledger"], "call_proof": ["transfer"]});
     let pass = book
-        .scene
+        .setup
         .bound_to(holder(&planner), 1, vec![rights(members)]);
     let pay = || tool("transfer", json!({"amount": 1, "to": "acme"}));
     let proven = pay().for_this_call(&planner, &pass);
@@ -186,9 +186,9 @@ fn calls(book: &mut Book) {
 
 fn spoiled(book: &mut Book) {
     let planner = PrivateKey::from_seed(&[11; 32]);
-    let pass = book.scene.pass();
+    let pass = book.setup.pass();
     for (what, code, spoil) in SPOILED {
-        let mut raw = RawProof::good(&book.scene, &pass);
+        let mut raw = RawProof::good(&book.setup, &pass);
         spoil(&mut raw);
         let ask = read().proof(raw.signed(&planner));
         book.refuse(
@@ -200,7 +200,7 @@ fn spoiled(book: &mut Book) {
         );
     }
     let thief = PrivateKey::from_seed(&[66; 32]);
-    let forged = read().proof(RawProof::good(&book.scene, &pass).signed(&thief));
+    let forged = read().proof(RawProof::good(&book.setup, &pass).signed(&thief));
     book.refuse(
         "Q21 the holder's key and a thief's signature",
         "",
@@ -208,7 +208,7 @@ fn spoiled(book: &mut Book) {
         forged,
         "proof_invalid",
     );
-    let good = RawProof::good(&book.scene, &pass).signed(&planner);
+    let good = RawProof::good(&book.setup, &pass).signed(&planner);
     let [header, claims, signature] =
         <[&str; 3]>::try_from(good.split('.').collect::<Vec<_>>()).unwrap();
     for (index, text) in [
@@ -231,7 +231,7 @@ fn spoiled(book: &mut Book) {
             "proof_invalid",
         );
     }
-    let mut unknown = RawProof::good(&book.scene, &pass);
+    let mut unknown = RawProof::good(&book.setup, &pass);
     unknown.header["kid"] = json!("other");
     unknown.header["jku"] = json!("https://evil.example/jwks");
     unknown.claims["nonce"] = json!("nobody asked");

@@ -96,7 +96,7 @@ fn named(book: &mut Book) {
     let both = |here: &str, there: &str| {
         let mut elsewhere = rights(json!({"tools": [there]}));
         elsewhere.server = ELSEWHERE.parse().unwrap();
-        book.scene
+        book.setup
             .issuer
             .mint(vec![rights(json!({"tools": [here]})), elsewhere])
     };
@@ -267,7 +267,7 @@ fn narrowed(book: &mut Book) {
     book.allow(
         "N09 a sealed pass",
         "is used like any other",
-        &raw::seal(&only, &book.scene.root()),
+        &raw::seal(&only, &book.setup.root()),
         read(),
     );
     let everything = book.pass(json!({"tools": ["read_ledger", "transfer"], "read_only": true}));
@@ -498,7 +498,7 @@ fn keys(book: &mut Book) {
         "token_key_unknown",
     );
     let content = book
-        .scene
+        .setup
         .issuer
         .content(vec![rights(json!({"tools": ["read_ledger"]}))]);
     let by_other = minted(&other, &content);
@@ -529,7 +529,7 @@ fn keys(book: &mut Book) {
         issuer: "https://other.example".parse().unwrap(),
         ..content
     };
-    let foreign = minted(&book.scene.issuer.root, &foreign);
+    let foreign = minted(&book.setup.issuer.root, &foreign);
     book.refuse(
         "K10 another broker's name under this one's key",
         "",

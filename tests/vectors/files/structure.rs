@@ -31,9 +31,9 @@ pub(super) fn write(book: &mut Book) {
 
 fn surgery(book: &mut Book, token: &PassToken) {
     let other = chain(book.plain(), 3);
-    let foreign_seal = raw::wire(&raw::seal(&other, &book.scene.root()));
+    let foreign_seal = raw::wire(&raw::seal(&other, &book.setup.root()));
     let other = raw::wire(&other);
-    let sealed = raw::wire(&raw::seal(token, &book.scene.root()));
+    let sealed = raw::wire(&raw::seal(token, &book.setup.root()));
     type Change<'c> = Box<dyn Fn(&mut schema::Biscuit) + 'c>;
     let changes: Vec<(&str, Change<'_>)> = vec![
         (
@@ -291,7 +291,7 @@ fn algorithms(book: &mut Book) {
     );
     let third = raw::append_third_party(
         &plain,
-        &book.scene.root(),
+        &book.setup.root(),
         &other,
         "check if read_only(true);",
     );

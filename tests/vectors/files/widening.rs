@@ -96,7 +96,7 @@ fn attempts(book: &mut Book, pass: &PassToken) {
             "time(2026-11-22T10:00:01Z) <- time($t);".to_owned(),
             late(),
         ),
-        ("W15 a holder's key", format!("cnf(\"{}\");", key_text(&book.scene.thief)), delete()),
+        ("W15 a holder's key", format!("cnf(\"{}\");", key_text(&book.setup.thief)), delete()),
         ("W16 a printed fact that ends its string", format!(r#"task("x\");\nright(\"{SERVER}\", \"tool\", {{\"delete_ledger\"}});\n//");"#), delete()),
     ];
     for (name, code, ask) in cases {
@@ -191,7 +191,7 @@ fn scopes(book: &mut Book, pass: &PassToken) {
         .scope(Scope::Previous)
         .code("check if read_only(true);")
         .unwrap();
-    let scoped = raw::append_block(pass, &book.scene.root(), block);
+    let scoped = raw::append_block(pass, &book.setup.root(), block);
     book.refuse(
         "W17 a block scope",
         "`BlockBuilder::code` would drop it",
@@ -204,7 +204,7 @@ fn scopes(book: &mut Book, pass: &PassToken) {
         .scope(Scope::PublicKey(approver))
         .code(r#"right($s, $k, {"delete_ledger"}) <- call($s, $k, $n);"#)
         .unwrap();
-    let scoped = raw::append_block(pass, &book.scene.root(), block);
+    let scoped = raw::append_block(pass, &book.setup.root(), block);
     book.refuse(
         "W17b a block scope that names an approver, and a rule",
         "",

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use crate::tower::guarded::{call, message, strict};
 use support::{Issuer, rights};
 
-struct Scene {
+struct Setup {
     decider: Decider,
     pass: Pass,
 }
 
-impl Scene {
+impl Setup {
     fn new() -> Self {
         let issuer = Issuer::new();
         let decider = Decider::new(Arc::new(issuer.verifier()));
@@ -131,8 +131,8 @@ impl ResponseTransform for Each {
 
 #[test]
 fn a_list_is_filtered_in_plain_json_and_in_events_alike() {
-    let scene = Scene::new();
-    let (exchange, list) = (scene.listing(), tools(&["read_ledger", "delete_ledger"]));
+    let setup = Setup::new();
+    let (exchange, list) = (setup.listing(), tools(&["read_ledger", "delete_ledger"]));
     let allowed = tools(&["read_ledger"]);
     assert_eq!(
         applied(&ListFilter::new(), &exchange, &list),
@@ -147,8 +147,8 @@ fn a_list_is_filtered_in_plain_json_and_in_events_alike() {
 
 #[test]
 fn what_is_no_list_stays_byte_for_byte_as_it_came() {
-    let scene = Scene::new();
-    let exchange = scene.listing();
+    let setup = Setup::new();
+    let exchange = setup.listing();
     let odd = b" {\"jsonrpc\" : \"2.0\", \"method\":\"notifications/progress\" , \"params\":{\"progress\":1e0}} ";
     assert_eq!(
         transform_message(&ListFilter::new(), &exchange, odd, 10_000),
@@ -161,8 +161,8 @@ fn what_is_no_list_stays_byte_for_byte_as_it_came() {
 
 #[test]
 fn an_unreadable_list_becomes_an_error_to_its_request_and_ends_the_stream() {
-    let scene = Scene::new();
-    let exchange = scene.listing();
+    let setup = Setup::new();
+    let exchange = setup.listing();
     for bad in [
         r#"{"jsonrpc":"2.0","id":1,"result":{"tools":{}}}"#,
         r#"{"jsonrpc":"2.0","id":1,"id":1,"result":{"tools":[]}}"#,
@@ -181,7 +181,7 @@ fn an_unreadable_list_becomes_an_error_to_its_request_and_ends_the_stream() {
         assert!(events.is_over() && events.finish().is_empty());
     }
     // A stream that answers no known request has nothing to put the error to.
-    let unasked = scene.decider.exchange(scene.pass.clone());
+    let unasked = setup.decider.exchange(setup.pass.clone());
     assert!(ListFilter::new().concerns(&unasked));
     let mut events = EventStream::new(Arc::new(ListFilter::new()), unasked, 10_000);
     assert!(events.push(b"data: []\n\n").is_empty() && events.is_over());
@@ -189,8 +189,8 @@ fn an_unreadable_list_becomes_an_error_to_its_request_and_ends_the_stream() {
 
 #[test]
 fn a_mask_and_a_limit_fit_the_trait_and_see_the_permit() {
-    let scene = Scene::new();
-    let exchange = scene.asking(&call("read_ledger", &json!({"year": 2026})));
+    let setup = Setup::new();
+    let exchange = setup.asking(&call("read_ledger", &json!({"year": 2026})));
     assert!(!ListFilter::new().concerns(&exchange));
     let both = Each(vec![
         Box::new(ListFilter::new()),
@@ -219,9 +219,9 @@ fn a_mask_and_a_limit_fit_the_trait_and_see_the_permit() {
 
 #[test]
 fn without_http_a_pass_is_admitted_and_a_call_cleared_or_denied() {
-    let scene = Scene::new();
-    let read = |text: &str| scene.decider.message(text.as_bytes()).unwrap();
-    let clear = |message: &ClientMessage| scene.decider.clear(&scene.pass, message, None);
+    let setup = Setup::new();
+    let read = |text: &str| setup.decider.message(text.as_bytes()).unwrap();
+    let clear = |message: &ClientMessage| setup.decider.clear(&setup.pass, message, None);
     let permit = clear(&read(&call("read_ledger", &json!({})))).unwrap();
     assert_eq!(permit.unwrap().name(), "read_ledger");
     assert_eq!(clear(&read(&message("ping", &json!({})))), Ok(None));
@@ -231,7 +231,7 @@ fn without_http_a_pass_is_admitted_and_a_call_cleared_or_denied() {
         (rejection.code(), rejection.reason()),
         (ErrorCode::Refused, ReasonCode::NotGranted)
     );
-    let forged = scene.decider.admit("x", None, None).unwrap_err();
+    let forged = setup.decider.admit("x", None, None).unwrap_err();
     assert_eq!(
         Rejection::of_pass(&forged).reason(),
         ReasonCode::TokenInvalid

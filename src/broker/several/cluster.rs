@@ -77,15 +77,15 @@ impl KeyStore for MemoryKeys {
 }
 
 /// Brokers of one ledger.
-pub(super) struct World {
+pub(super) struct Cluster {
     pub(super) log: Arc<SharedLog>,
     pub(super) clock: Arc<ManualClock>,
     keys: MemoryKeys,
-    pub(super) brokers: Vec<Small>,
+    pub(super) brokers: Vec<Member>,
 }
 
 /// As much of a broker as opens tasks, mints, revokes and completes.
-pub(super) struct Small {
+pub(super) struct Member {
     pub(super) ledger: Arc<MemoryLedger>,
     pub(super) state: Arc<StateCell>,
     pub(super) changes: Arc<Changes>,
@@ -110,10 +110,10 @@ pub(super) fn as_agent() -> Caller {
     Caller::broker().by(Actor::Agent(agent()))
 }
 
-impl World {
+impl Cluster {
     /// `count` brokers that know one agent, its steward and one server.
     pub(super) async fn of(count: usize) -> Self {
-        let mut world = Self {
+        let mut cluster = Self {
             log: Arc::default(),
             clock: Arc::new(ManualClock::new(Timestamp::from_unix_seconds(
                 1_795_000_000,
@@ -122,18 +122,18 @@ impl World {
             brokers: Vec::new(),
         };
         for by in 0..count {
-            let small = world.broker(by);
-            world.brokers.push(small);
+            let member = cluster.broker(by);
+            cluster.brokers.push(member);
         }
-        world.brokers[0].furnish().await;
-        for small in &world.brokers {
-            small.ledger.follow();
-            small.issuance.keys.follow_keys().unwrap();
+        cluster.brokers[0].register_all().await;
+        for member in &cluster.brokers {
+            member.ledger.follow();
+            member.issuance.keys.follow_keys().unwrap();
         }
-        world
+        cluster
     }
 
-    fn broker(&self, by: usize) -> Small {
+    fn broker(&self, by: usize) -> Member {
         let state = Arc::new(StateCell::new(State::default()));
         let applied = Arc::clone(&state);
         let apply = Box::new(move |records: &[Record]| {
@@ -162,7 +162,7 @@ impl World {
         let policy = Policies::new(Arc::clone(&changes), PathBuf::new()).unwrap();
         policy.put(policy_set());
         let directory = Directory::open(PathBuf::from("/nowhere/stewards.json")).unwrap();
-        Small {
+        Member {
             issuance: Issuance {
                 changes: Arc::clone(&changes),
                 policy: Arc::new(policy),
@@ -189,9 +189,9 @@ impl World {
     pub(super) fn states(&self) -> Vec<Value> {
         self.brokers
             .iter()
-            .map(|small| {
-                small.ledger.follow();
-                serde_json::to_value(&*small.state.read()).unwrap()
+            .map(|member| {
+                member.ledger.follow();
+                serde_json::to_value(&*member.state.read()).unwrap()
             })
             .collect()
     }
@@ -206,8 +206,8 @@ impl World {
     }
 }
 
-impl Small {
-    async fn furnish(&self) {
+impl Member {
+    async fn register_all(&self) {
         self.issuance.keys.make_first_keys().await.unwrap();
         let caller = Caller::broker();
         let decide = |view: &View<'_>| {
@@ -311,7 +311,7 @@ fn manifest() -> Manifest {
     serde_json::from_value(manifest).unwrap()
 }
 
-/// Compiled once for all worlds.
+/// Compiled once for all clusters.
 fn policy_set() -> Arc<PolicySet> {
     static SET: OnceLock<Arc<PolicySet>> = OnceLock::new();
     let set = SET.get_or_init(|| {
