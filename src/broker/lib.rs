@@ -74,7 +74,8 @@ pub use crate::{
     keys::{
         error::KeyFileError,
         files::KeysAtRest,
-        keyring::{KeyView, KeyringError, Keys},
+        keyring::KeyringError,
+        lifecycle::{KeyView, Keys},
         protection::{KeyProtection, MIN_PASSPHRASE, ProtectionError},
         store::KeyStore,
     },

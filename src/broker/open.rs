@@ -22,7 +22,7 @@ use crate::{
     issuing::keyed_locks::KeyedLocks,
     keys::{
         files::KeyFiles,
-        keyring::{KeysError, Rotation},
+        lifecycle::{KeysError, Rotation},
     },
     ledger::{
         Ledger,

@@ -20,7 +20,7 @@ use crate::{
     change::Changes,
     domain::{event::KeyPurpose, state::FeedNews},
     error::files,
-    keys::keyring::Keys,
+    keys::lifecycle::Keys,
 };
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::{

@@ -11,7 +11,7 @@ use crate::{
         event::{KeyPurpose, KeyState, LedgerEvent, RevocationRecord, Subject},
         state::AFTERLIFE,
     },
-    keys::keyring::Keys,
+    keys::lifecycle::Keys,
 };
 use hallpass_core::base::{
     ids::{KeyId, ServerUri, TaskId},

@@ -11,7 +11,7 @@ use crate::{
         pipeline::{GrantedRequest, Issued, Mint, Minted, Refusal, Requested, Way},
         request::{refuse_bad_details, refuse_bad_request},
     },
-    keys::keyring::Keys,
+    keys::lifecycle::Keys,
     policy::{Decision, Granted, Reason},
     policy_store::Policies,
     registry::directory::SharedDirectory,

@@ -10,7 +10,7 @@ use crate::{
         state::operators::OperatorEntry,
     },
     error::files,
-    keys::keyring::Keys,
+    keys::lifecycle::Keys,
     ledger::Draft,
 };
 use hallpass_core::{

@@ -19,7 +19,7 @@ use crate::{
         one_time::UsedAssertion,
         state::{State, cell::StateCell},
     },
-    keys::keyring::{Keys, Rotation},
+    keys::lifecycle::{Keys, Rotation},
     ledger::{
         Ledger,
         memory::{MemoryLedger, SharedLog},
