@@ -60,6 +60,12 @@ impl State {
         }
     }
 
+    /// Whether the agent has such a task and completed it.
+    pub(crate) fn is_completed(&self, agent: &AgentId, task: &TaskId) -> bool {
+        let live = self.task(task).filter(|live| live.record.agent == *agent);
+        live.is_some_and(|live| matches!(live.end, Some((TaskEnd::Completed, _))))
+    }
+
     /// Whether a task has as many passes as one may have.
     pub(crate) fn is_full(&self, task: &TaskId) -> bool {
         self.task(task)
