@@ -3,7 +3,7 @@
 //!
 //! [`Server::bind`] takes two listeners: the main one serves `/v1`, the OAuth endpoints (`/oauth`, `/.well-known`) and
 //! `/openapi.json`, the other, for operators, health and metrics. Nothing here decides anything: routes read a
-//! request strictly, ask the [`Broker`] and write down what it said. One list of routes makes the
+//! request strictly, ask the [`Broker`](hallpass_broker::Broker) and write down what it said. One list of routes makes the
 //! router and the OpenAPI document, so that neither knows one that the other does not.
 
 mod agent_keys;

@@ -19,7 +19,7 @@ impl Overrides {
         }
     }
 
-    /// With the value of a flag, such as `--listen`, when it is given. The table of [`SETTINGS`] says which there are.
+    /// With the value of a flag, such as `--listen`, when it is given. The table of [`SETTINGS`](crate::server::config::SETTINGS) says which there are.
     #[must_use]
     pub fn flag(mut self, flag: &'static str, value: Option<&str>) -> Self {
         self.flags
