@@ -3,11 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinHandle,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{
@@ -109,6 +107,10 @@ async fn serve(
     metrics: &Arc<Metrics>,
     output: Output,
 ) -> Result<(), CliError> {
+    // First of all: opening the broker takes its time, and a signal that no one waits for ends the process.
+    let stop = stop_signal()?;
+    let hangups = signal(SignalKind::hangup())?;
+    raise_descriptor_limit(config.limits.connections);
     let clock = clock();
     let trust = Arc::new(trust(config, &clock)?);
     let options = server::Options {
@@ -126,8 +128,11 @@ async fn serve(
     let opened = Broker::open(options, clock).await.map_err(start_failed)?;
     report(&opened);
     opened.broker.count_with(meters(metrics));
-    let stop = stop_signal()?;
-    let reloading = reload_on_hangup(Arc::clone(&opened.broker), Arc::clone(metrics))?;
+    let reloading = tokio::spawn(reload_on_hangup(
+        hangups,
+        Arc::clone(&opened.broker),
+        Arc::clone(metrics),
+    ));
     let server = Server::new(
         listeners,
         Arc::clone(&opened.broker),
@@ -267,31 +272,51 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send, CliError> {
     })
 }
 
-fn reload_on_hangup(
-    broker: Arc<Broker>,
-    metrics: Arc<Metrics>,
-) -> Result<JoinHandle<()>, CliError> {
-    let mut hangups = signal(SignalKind::hangup())?;
-    Ok(tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            match broker.policy.reload_policy(&Caller::broker()).await {
-                Ok(Ok(policy)) => {
-                    metrics.policy_reloaded(ReloadOutcome::Loaded);
-                    tracing::info!(policy.digest = %policy.digest, grants = policy.grants.len(), "the policy was loaded anew");
-                }
-                Ok(Err(errors)) => {
-                    metrics.policy_reloaded(ReloadOutcome::Refused);
-                    for finding in errors.findings() {
-                        tracing::error!(finding = %finding, "the old policy stays");
-                    }
-                }
-                Err(error) => {
-                    metrics.policy_reloaded(ReloadOutcome::Refused);
-                    tracing::error!(error = %error, "the old policy stays");
+async fn reload_on_hangup(mut hangups: Signal, broker: Arc<Broker>, metrics: Arc<Metrics>) {
+    while hangups.recv().await.is_some() {
+        match broker.policy.reload_policy(&Caller::broker()).await {
+            Ok(Ok(policy)) => {
+                metrics.policy_reloaded(ReloadOutcome::Loaded);
+                tracing::info!(policy.digest = %policy.digest, grants = policy.grants.len(), "the policy was loaded anew");
+            }
+            Ok(Err(errors)) => {
+                metrics.policy_reloaded(ReloadOutcome::Refused);
+                for finding in errors.findings() {
+                    tracing::error!(finding = %finding, "the old policy stays");
                 }
             }
+            Err(error) => {
+                metrics.policy_reloaded(ReloadOutcome::Refused);
+                tracing::error!(error = %error, "the old policy stays");
+            }
         }
-    }))
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and warns when that is too low still.
+fn raise_descriptor_limit(connections: usize) {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        maximum: limits.maximum,
+    };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limits.maximum,
+        Err(error) => {
+            tracing::warn!(error = %error, "the limit of open files cannot be raised");
+            limits.current
+        }
+    };
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_DESCRIPTORS);
+    if current.is_some_and(|current| current < wanted) {
+        tracing::warn!(
+            limit = current,
+            wanted,
+            "the limit of open files is lower than the connections need: raise it (LimitNOFILE, ulimit -n), or lower `limits.connections`"
+        );
+    }
 }
 
 /// Where the API is: OAuth alone is also below the path that an issuer may have.
@@ -416,6 +441,14 @@ impl Observer for Counting {
         self.metrics.feed_subscribers(followers);
     }
 
+    fn connections(&self, connections: usize) {
+        self.metrics.connections(connections);
+    }
+
+    fn connection_refused(&self) {
+        self.metrics.connection_refused();
+    }
+
     fn answered(&self, seen: &Seen<'_>) {
         let route = self
             .routes
@@ -437,6 +470,9 @@ impl Observer for Counting {
         self.metrics.encode()
     }
 }
+
+/// Files, the other listener and what the broker fetches, beside the connections.
+const OTHER_DESCRIPTORS: u64 = 512;
 
 const STOPPED: &str = "whatever was answered is recorded, and whatever was not may or may not be; mend the disk, or make \
                        room on it, and start hallpass again";

@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::server::{
     agent_keys::AgentKeys,
     edge::{
-        answers::Answers, limit::Limits, per_principal_limit::Shares, problem::Problem,
-        times::Times,
+        answers::Answers, connections::Places, limit::Limits, per_principal_limit::Shares,
+        problem::Problem, times::Times,
     },
     oauth::{OAuthOptions, authorize::ConsentSessions},
     observer::Observer,
@@ -29,10 +29,14 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) answers: Answers,
     pub(crate) agent_keys: AgentKeys,
+    /// The connections to the main listener.
+    pub(crate) places: Arc<Places>,
     /// One permit for each request under way.
     pub(crate) requests: Arc<Semaphore>,
     /// Permits beyond those, for operators who may revoke.
     pub(crate) reserve: Arc<Semaphore>,
+    /// What each network has under way before it is known who asks.
+    pub(crate) network_shares: Arc<Shares>,
     /// What each principal has under way.
     pub(crate) request_shares: Arc<Shares>,
     /// One permit for each stream.

@@ -8,7 +8,7 @@ use axum_server::{
 };
 use hyper_util::rt::TokioTimer;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
@@ -19,7 +19,8 @@ use crate::server::{
     api::health,
     edge::{
         answers::Answers,
-        connections::Counted,
+        connections::{Bounded, Connection, Peer, Places},
+        first_bytes::FirstBytes,
         limit::Limits,
         per_principal_limit::Shares,
         tls::{self, Certificate},
@@ -189,9 +190,15 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let endpoint = format!("{}{TOKEN}", broker.issuer());
         let issuing_proofs = IssuingProofs::new(&endpoint, broker.now());
+        let places = Places::new(
+            options.max_connections,
+            Arc::clone(&observer),
+            Arc::clone(&clock),
+        );
         let app = App {
             broker,
             observer,
+            places,
             clock,
             times: options.times,
             max_body: options.max_body,
@@ -200,6 +207,7 @@ impl Server {
             agent_keys: AgentKeys::new(),
             requests: Arc::new(Semaphore::new(options.max_requests)),
             reserve: Arc::new(Semaphore::new(options.max_requests / RESERVE)),
+            network_shares: Shares::eighths(options.max_requests),
             request_shares: Shares::eighths(options.max_requests),
             streams: Arc::new(Semaphore::new(options.max_streams)),
             stream_shares: Shares::eighths(options.max_streams),
@@ -254,7 +262,7 @@ impl Server {
             app,
         } = self;
         let (main_handle, admin_handle) = (Handle::new(), Handle::new());
-        let places = Arc::new(Semaphore::new(options.max_connections));
+        let places = Arc::clone(&app.places);
         let service = main_router(&app).into_make_service_with_connect_info::<SocketAddr>();
         let mut main = spawn(
             Listening {
@@ -269,7 +277,11 @@ impl Server {
         let admin_certificate = certificate
             .clone()
             .filter(|_| !options.admin_listen.ip().is_loopback());
-        let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS));
+        let places = Places::new(
+            ADMIN_CONNECTIONS,
+            Arc::clone(&app.observer),
+            Arc::clone(&app.clock),
+        );
         let service = health::router(&app).into_make_service_with_connect_info::<SocketAddr>();
         let mut admin = spawn(
             Listening {
@@ -315,10 +327,9 @@ impl Server {
 
 struct Listening {
     listener: TcpListener,
-    handle: Handle<SocketAddr>,
+    handle: Handle<Peer>,
     head: Duration,
-    /// One for each connection.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 type Serving = JoinHandle<std::io::Result<()>>;
@@ -332,27 +343,28 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         head,
         places,
     } = listening;
-    let server = axum_server::Server::<SocketAddr>::from_listener(listener).handle(handle);
+    let listener = Bounded::new(listener, places);
+    let server = axum_server::Server::<Peer>::from_listener(listener).handle(handle);
     match certificate {
         Some(certificate) => {
             let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config())
                 .handshake_timeout(head);
             tokio::spawn(
-                bounded(server.acceptor(Counted::new(acceptor, places)), head).serve(service),
+                bounded(server.acceptor(FirstBytes::new(acceptor, head)), head).serve(service),
             )
         }
         None => {
-            let acceptor = Counted::new(DefaultAcceptor::new(), places);
+            let acceptor = FirstBytes::new(DefaultAcceptor::new(), head);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
     }
 }
 
 /// SECURITY: a connection that sends its head slowly, or opens streams without end, holds memory.
-fn bounded<A: Accept<TcpStream, axum::Router>>(
-    mut server: axum_server::Server<SocketAddr, A>,
+fn bounded<A: Accept<Connection, axum::Router>>(
+    mut server: axum_server::Server<Peer, A>,
     head: Duration,
-) -> axum_server::Server<SocketAddr, A> {
+) -> axum_server::Server<Peer, A> {
     let builder = server.http_builder();
     builder
         .http1()
@@ -376,11 +388,11 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeE
     Ok((listener, bound))
 }
 
-async fn self_address(handle: &Handle<SocketAddr>) -> String {
+async fn self_address(handle: &Handle<Peer>) -> String {
     handle
         .listening()
         .await
-        .map_or_else(|| "nothing".to_owned(), |address| address.to_string())
+        .map_or_else(|| "nothing".to_owned(), |Peer(address)| address.to_string())
 }
 
 /// Requests whose callers have hung up still run; the broker must not be closed under them.
@@ -418,6 +430,7 @@ async fn maintain(app: Arc<App>) {
         healthy = done.is_ok();
         app.limits.forget();
         app.observer.followers(app.broker.feed.subscribers());
+        app.observer.connections(app.places.taken());
     }
 }
 

@@ -3,7 +3,7 @@
 //! A request runs as a task of its own: a panic ends it alone, and neither a caller that hangs up
 //! nor the time limit stops half-way what it asked for; its idempotency key finds the answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -18,6 +18,7 @@ use crate::server::{
     App, Seen,
     edge::{
         context::{Context, Here},
+        limit::network,
         problem::{self, Problem},
     },
     oauth::EndpointKind,
@@ -91,6 +92,14 @@ fn admit(
         )
         .field("Origin"));
     }
+    // SECURITY: what one network has under way before it proves who asks, unfinished bodies above all, takes no more than
+    // its share. The share of the principal takes its place then.
+    let share = app.network_shares.take(&network(context.peer).to_string());
+    let Some(share) = share else {
+        let reserved = app.reserved(request.headers(), context);
+        return reserved.ok_or_else(|| Problem::rate_limited(Duration::from_secs(1)));
+    };
+    context.hold(share);
     let permit = Arc::clone(&app.requests).try_acquire_owned().ok();
     let permit = permit.or_else(|| app.reserved(request.headers(), context));
     permit.ok_or_else(|| Problem::unavailable("too many requests at once", "no permit is left"))
@@ -154,10 +163,7 @@ fn known_method(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::{Router, body, http::StatusCode, middleware, routing::get};
     use tower::ServiceExt as _;

@@ -27,6 +27,12 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// How many verifiers follow the feed now.
     fn followers(&self, _followers: usize) {}
 
+    /// How many connections there are to the main listener now.
+    fn connections(&self, _connections: usize) {}
+
+    /// A connection was closed, since there were too many.
+    fn connection_refused(&self) {}
+
     /// A request was answered.
     fn answered(&self, seen: &Seen<'_>);
 

@@ -21,7 +21,7 @@ use hallpass_core::{
         holder::HolderKey,
         ids::{AgentId, IssuerUri, KeyId, RevocationId, ServerUri, StewardId, TaskId},
         key::PublicKey,
-        text::excerpt,
+        text::quote,
         time::{Clock, Timestamp},
     },
     possession::{self, Nonces, ReplayGuard},
@@ -458,7 +458,8 @@ impl Verifier {
             Kind::Resource => Some((Arguments::default(), true)),
         };
         known.ok_or_else(|| {
-            let name = excerpt(call.name);
+            let name: String = call.name.chars().take(MAX_SHOWN_NAME).collect();
+            let name = quote(&name);
             Denial::because(
                 ReasonCode::NotInManifest,
                 format!("the server's manifest has no {} `{name}`", call.kind),
@@ -526,3 +527,6 @@ fn proves_call(pass: &Pass, call: &Call<'_>) -> Result<bool, Denial> {
         }
     }
 }
+
+/// Names of things are shown up to this many characters.
+const MAX_SHOWN_NAME: usize = 128;

@@ -108,6 +108,15 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "a receipt is the ledger's word that a record is durable",
     ),
     (
+        "mint(",
+        &[
+            "core/token/",
+            "broker/issuing/",
+            "broker/registry/operators.rs",
+        ],
+        "what is minted is wrapped in a draft at once, so that it is released with its record only",
+    ),
+    (
         "sled::",
         &["broker/ledger/views/"],
         "sled holds the views and nothing else",

@@ -8,7 +8,7 @@ use hallpass_core::{
     },
     token::{Call, GrantedDetail, Remaining},
 };
-use hallpass_verify::{Pass, Verifier, broker_side};
+use hallpass_verify::{Verifier, broker_side::UnprovenPass};
 
 /// A pass that is alive, as one server may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl ServerVerifiers {
         let Some((verifier, pass)) = self.admitted(server, token)? else {
             return Ok(None);
         };
-        let verified = broker_side::verified(&pass);
+        let verified = pass.verified();
         let claims = verified.claims();
         let lineage = {
             let state = self.changes().state();
@@ -105,19 +105,16 @@ fn plain(server: &ServerUri, rights: &[GrantedDetail]) -> GrantedDetail {
 }
 
 /// What of `plain` the server's own verifier would let through now.
-fn cleared(verifier: &Verifier, pass: &Pass, mut plain: GrantedDetail) -> GrantedDetail {
-    plain.tools.retain(|tool| {
-        verifier
-            .clear(pass, &Call::tool(tool.as_str(), None))
-            .is_ok()
-    });
-    plain.prompts.retain(|prompt| {
-        verifier
-            .clear(pass, &Call::prompt(prompt.as_str(), None))
-            .is_ok()
-    });
+fn cleared(verifier: &Verifier, pass: &UnprovenPass, mut plain: GrantedDetail) -> GrantedDetail {
+    let is_allowed = |call: &Call<'_>| pass.would_allow(verifier, call);
+    plain
+        .tools
+        .retain(|tool| is_allowed(&Call::tool(tool.as_str(), None)));
+    plain
+        .prompts
+        .retain(|prompt| is_allowed(&Call::prompt(prompt.as_str(), None)));
     plain
         .resources
-        .retain(|tree| verifier.clear(pass, &Call::resource(tree.as_str())).is_ok());
+        .retain(|tree| is_allowed(&Call::resource(tree.as_str())));
     plain
 }

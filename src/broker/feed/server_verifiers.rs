@@ -13,7 +13,10 @@ use crate::{
 };
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::{base::ids::ServerUri, token::VerifiedPass};
-use hallpass_verify::{Denial, FrameError, Pass, Verifier, broker_side};
+use hallpass_verify::{
+    Denial, FrameError, Verifier,
+    broker_side::{self, UnprovenPass},
+};
 
 /// The broker's own verifiers, by server.
 #[derive(Debug)]
@@ -66,16 +69,14 @@ impl ServerVerifiers {
         &self,
         server: &ServerUri,
         token: &str,
-    ) -> Result<Option<(Arc<Verifier>, Pass)>, BrokerError> {
+    ) -> Result<Option<(Arc<Verifier>, UnprovenPass)>, BrokerError> {
         let verifier = match self.current(server) {
             Ok(verifier) => verifier,
             // It was removed: nothing is worth anything there.
             Err(BrokerError::NotFound(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match broker_side::verify_without_possession(&verifier, token)
-            .and_then(|pass| verifier.admit(&pass).map(|_| pass))
-        {
+        match UnprovenPass::verify(&verifier, token) {
             Ok(pass) => Ok(Some((verifier, pass))),
             Err(Denial::Refused(_)) => Ok(None),
             Err(fault) => Err(BrokerError::Internal(fault.to_string())),

@@ -25,6 +25,7 @@ use crate::base::{
     json::{self, JsonError},
     jws::{self, JwsError},
     key::PublicKey,
+    text::is_unsafe_char,
 };
 
 /// A type that travels as a document. Its objects are structs, and its maps hold names that are data.
@@ -217,7 +218,7 @@ fn known_formats() -> String {
 
 /// A member's name, made safe for messages.
 fn shown(name: &str) -> String {
-    let plain = |character: &char| !character.is_control();
+    let plain = |character: &char| !is_unsafe_char(*character);
     name.chars().filter(plain).take(MAX_SHOWN_CHARS).collect()
 }
 

@@ -123,10 +123,8 @@ impl FromRequestParts<Arc<App>> for Agent {
         match credential(&parts.headers, app, &context)? {
             Credential::Assertion(text) => app.agent(text, &context),
             Credential::OperatorToken(text) => {
-                let known = app.operator(text, &context).map(drop);
-                Err(known
-                    .err()
-                    .unwrap_or_else(|| Problem::forbidden("this route is for agents")))
+                app.authenticated(text, &context)?;
+                Err(Problem::forbidden("this route is for agents"))
             }
         }
     }
@@ -140,7 +138,7 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         let session = match credential(&parts.headers, app, &context)? {
-            Credential::OperatorToken(text) => app.operator(text, &context)?,
+            Credential::OperatorToken(text) => app.operator(text, &context, N::OPERATION)?,
             // An agent learns what it is not allowed only once it proved who it is.
             Credential::Assertion(text) => {
                 return Err(app
@@ -149,9 +147,6 @@ impl<N: Needs> FromRequestParts<Arc<App>> for Operator<N> {
                     .unwrap_or_else(for_operators));
             }
         };
-        session
-            .clear(N::OPERATION, app.broker.now())
-            .map_err(|error| app.refused(error, &context))?;
         let caller = context.caller(Actor::Operator(session.operator().clone()));
         Ok(Self {
             caller,
@@ -191,7 +186,10 @@ impl FromRequestParts<Arc<App>> for Follower {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let Here(context) = Here::from_request_parts(parts, app).await?;
         match credential(&parts.headers, app, &context)? {
-            Credential::OperatorToken(text) => app.operator(text, &context).map(Self),
+            // What each route needs beside depends on its parameters.
+            Credential::OperatorToken(text) => {
+                app.operator(text, &context, Operation::FeedRead).map(Self)
+            }
             Credential::Assertion(text) => Err(app
                 .agent(text, &context)
                 .err()
@@ -254,17 +252,36 @@ impl App {
         Ok(Agent { agent, caller })
     }
 
-    /// The operator that presents the token `text`.
+    /// The operator that presents the token `text`, which allows `operation` now.
+    ///
+    /// SECURITY: a token that has expired, or was narrowed to something else, may be in any hands. Its failures count
+    /// against the address, and not against the operator. Revocations have a quota of their own, so that nothing else
+    /// that an operator's tokens are used for keeps it from revoking.
     pub(crate) fn operator(
         &self,
         text: &str,
         context: &Context,
+        operation: Operation,
     ) -> Result<OperatorSession, Problem> {
-        let session = self.authenticate(text);
-        let session = session
-            .map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))?;
-        self.admit(&Actor::Operator(session.operator().clone()), context)?;
+        let session = self.authenticated(text, context)?;
+        session
+            .clear(operation, self.broker.now())
+            .map_err(|error| self.refused(error, context))?;
+        self.places.note_known(context.peer);
+        let actor = Actor::Operator(session.operator().clone());
+        match operation {
+            Operation::RevocationsCreate => {
+                self.admit_principal(&format!("{actor}, revoking"), context)?;
+            }
+            _ => self.admit(&actor, context)?,
+        }
         Ok(session)
+    }
+
+    /// The operator whose token `text` is, whatever it allows.
+    fn authenticated(&self, text: &str, context: &Context) -> Result<OperatorSession, Problem> {
+        let session = self.authenticate(text);
+        session.map_err(|reason| self.not_authenticated(context, reason.as_str().to_owned()))
     }
 
     /// Counts a request of `actor`, who proved to be that, often and at once.
@@ -341,7 +358,10 @@ impl App {
             ReasonCode::Unauthenticated => {
                 self.not_authenticated(context, error.reason().as_str().to_owned())
             }
-            _ => outside(error),
+            _ => {
+                self.limits.note_failure(context.peer);
+                outside(error)
+            }
         }
     }
 

@@ -171,7 +171,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Fallback::Value("512"),
         flag: None,
-        about: "Requests worked on at once; more are answered 503. One agent or operator has an eighth of them at most, and an eighth more is kept for operators who may revoke. Open feeds do not count.",
+        about: "Requests worked on at once; more are answered 503. One agent or operator, and what one network sends before it proves who asks, has an eighth of them at most each, and an eighth more is kept for operators who may revoke. Open feeds do not count.",
     },
     Setting {
         key: "limits.connections",
@@ -181,7 +181,7 @@ pub const SETTINGS: &[Setting] = &[
         },
         default: Fallback::Value("8192"),
         flag: None,
-        about: "Connections at once, open feeds included; more are closed. The limit on open files must be above it.",
+        about: "Connections at once, open feeds included; more are closed. One network (an IPv4 address, or an IPv6 network of 64 bits) has half of them at most, and an eighth is kept for networks from which an operator or verifier proved itself in the last hour. The broker raises its limit of open files as far as it may, and warns where that is too low.",
     },
     Setting {
         key: "limits.request_timeout",

@@ -50,6 +50,8 @@ impl Answer {
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_BYTES));
         serde_json::to_writer(&mut *body, value)
             .map_err(|error| Problem::internal(error.to_string()))?;
+        // An answer may be remembered for minutes: it holds no room that it does not use.
+        let body = Zeroizing::new(body.as_slice().to_vec());
         Ok(Self {
             status,
             body: Arc::new(body),
@@ -100,3 +102,14 @@ impl<T: Serialize> Page<T> {
 }
 
 const USUAL_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_no_room_that_it_does_not_use() {
+        let answer = Answer::ok(&"x".repeat(100)).unwrap();
+        assert_eq!((answer.body.len(), answer.body.capacity()), (102, 102));
+    }
+}

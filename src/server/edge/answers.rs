@@ -77,8 +77,8 @@ impl fmt::Debug for Answers {
 
 /// Answers take at most this much room; the journal answers for those that were pushed out.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
-/// What an answer takes besides its own bytes.
-const ENTRY_BYTES: u32 = 200;
+/// What an answer takes besides its own bytes, in the cache and on the heap.
+const ENTRY_BYTES: u32 = 600;
 /// More turns than requests can be under way: those that are over are forgotten.
 const MANY_TURNS: usize = 4096;
 

@@ -31,7 +31,7 @@ pub(crate) struct Context {
     pub(crate) peer: IpAddr,
     /// The caller that used an assertion.
     user: Mutex<Option<Caller>>,
-    /// A place among those of the principal, held until the request is done.
+    /// A place among those of the network, and of the principal once it is known; held until the request is done.
     share: Mutex<Option<Share>>,
 }
 

@@ -26,20 +26,21 @@ use hallpass_core::{
     wire::DocumentError,
 };
 
-/// A JSON body of the shape `T`, with the digest of its bytes.
+/// A JSON body of the shape `T`, with the digest of its bytes. It has at most `MAX_BYTES`, and no more than the
+/// configuration allows.
 #[derive(Debug)]
-pub(crate) struct Input<T> {
+pub(crate) struct Input<T, const MAX_BYTES: usize = { usize::MAX }> {
     pub(crate) value: T,
     pub(crate) digest: Digest,
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for Input<T> {
+impl<T: DeserializeOwned, const MAX_BYTES: usize> FromRequest<Arc<App>> for Input<T, MAX_BYTES> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         refuse_query(request.uri())?;
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, (body, app.max_body), app).await?;
+        let bytes = read(&parts.headers, (body, app.max_body.min(MAX_BYTES)), app).await?;
         refuse_other_types(&parts.headers, JSON)?;
         Ok(Self {
             value: parse(&bytes)?,

@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod cursor;
 pub(crate) mod describe;
 pub(crate) mod extract;
+pub(crate) mod first_bytes;
 pub(crate) mod idempotency;
 pub(crate) mod limit;
 pub(crate) mod per_principal_limit;

@@ -23,8 +23,17 @@ pub(crate) struct Share {
 impl Shares {
     /// Shares of an eighth of `all`, and of one at least.
     pub(crate) fn eighths(all: usize) -> Arc<Self> {
+        Self::of(all / 8)
+    }
+
+    /// Shares of half of `all`, and of one at least.
+    pub(crate) fn halves(all: usize) -> Arc<Self> {
+        Self::of(all / 2)
+    }
+
+    fn of(most: usize) -> Arc<Self> {
         Arc::new(Self {
-            most: (all / 8).max(1),
+            most: most.max(1),
             held: Mutex::new(HashMap::new()),
         })
     }

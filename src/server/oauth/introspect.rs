@@ -74,7 +74,7 @@ pub(crate) async fn introspect(
 }
 
 /// Who asks.
-struct PendingAuthorization {
+struct IntrospectingServer {
     server: ServerUri,
     /// Whether it knows of passes that are bound to keys.
     checks_proofs: bool,
@@ -87,7 +87,7 @@ impl App {
         headers: &HeaderMap,
         form: &Form,
         context: &Context,
-    ) -> Result<PendingAuthorization, Problem> {
+    ) -> Result<IntrospectingServer, Problem> {
         if let Some(Credential::OperatorToken(token)) = one_credential(headers) {
             return self.asking_operator(token, form, context);
         }
@@ -102,7 +102,7 @@ impl App {
         });
         let server = server.ok_or_else(|| unknown("no server has this name and secret"))?;
         self.admit_principal(&format!("server {server}"), context)?;
-        Ok(PendingAuthorization {
+        Ok(IntrospectingServer {
             server,
             checks_proofs: false,
         })
@@ -113,8 +113,8 @@ impl App {
         token: &str,
         form: &Form,
         context: &Context,
-    ) -> Result<PendingAuthorization, Problem> {
-        let session = self.operator(token, context)?;
+    ) -> Result<IntrospectingServer, Problem> {
+        let session = self.operator(token, context, Operation::PassesIntrospect)?;
         let (catalogue, now) = (self.broker.state().catalogue(), self.broker.now());
         let mut own = session.token().servers().iter();
         let server = match (form.text("resource"), own.next(), own.next()) {
@@ -132,7 +132,7 @@ impl App {
         };
         cleared.map_err(outside)?;
         let server = server.ok_or(OAuthError::InvalidTarget)?;
-        Ok(PendingAuthorization {
+        Ok(IntrospectingServer {
             server,
             checks_proofs: true,
         })

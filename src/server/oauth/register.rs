@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::{
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -11,7 +14,7 @@ use utoipa::ToSchema;
 use crate::server::{
     App,
     api::openapi::OAuthProblems,
-    edge::{answer::Answer, context::Here, extract::Input, problem::Problem},
+    edge::{answer::Answer, context::Here, describe::Described, extract::Input, problem::Problem},
     oauth::{
         grammar::{
             OAuthError,
@@ -55,6 +58,25 @@ struct RegisteredClient<'a> {
     application_type: Option<&'a str>,
 }
 
+/// That registration is on, and that the sender may try once more: known before anything of the body is read.
+#[derive(Debug)]
+pub(crate) struct MayRegister;
+
+impl Described for MayRegister {}
+
+impl FromRequestParts<Arc<App>> for MayRegister {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        if !app.oauth.dynamic_registration {
+            return Err(Problem::not_found(hallpass_broker::ObjectKind::Route));
+        }
+        let Here(context) = Here::from_request_parts(parts, app).await?;
+        app.limits.admit_try(context.peer)?;
+        Ok(Self)
+    }
+}
+
 /// Registers an unverified client.
 #[utoipa::path(post, path = "/oauth/register", operation_id = "oauth_register", tag = "oauth", security(()),
     request_body = ClientRegistration,
@@ -62,12 +84,9 @@ struct RegisteredClient<'a> {
 pub(crate) async fn register(
     State(app): State<Arc<App>>,
     Here(context): Here,
-    input: Input<Value>,
+    _: MayRegister,
+    input: Input<Value, MAX_REGISTRATION_BYTES>,
 ) -> Result<Answer, Problem> {
-    if !app.oauth.dynamic_registration {
-        return Err(Problem::not_found(hallpass_broker::ObjectKind::Route));
-    }
-    app.limits.admit_try(context.peer)?;
     let metadata = ClientMetadata::of_registration(&input.value).map_err(refused)?;
     let new = NewClient {
         name: metadata.name.clone(),
@@ -101,3 +120,6 @@ fn refused(error: MetadataError) -> Problem {
     };
     Problem::oauth(answered, error.to_string())
 }
+
+/// Ten times what registrations of stock clients have.
+const MAX_REGISTRATION_BYTES: usize = 16 * 1024;

@@ -36,6 +36,8 @@ metric_names! {
     JOURNAL_BATCH = "journal_batch_records", "hallpass.journal.batch.records", "{record}", "Records made durable by one fdatasync";
     FEED_SUBSCRIBERS = "feed_subscribers", "hallpass.feed.subscribers", "{subscriber}", "Verifiers that follow the feed now";
     FEED_FRAMES = "feed_frames", "hallpass.feed.frames", "{frame}", "Frames signed for the feed";
+    CONNECTIONS = "connections", "hallpass.connections", "{connection}", "Connections to the main listener now";
+    CONNECTIONS_REFUSED = "connections_refused", "hallpass.connections.refused", "{connection}", "Connections closed since there were too many, or too many of one network";
     POLICY_RELOADS = "policy_reloads", "hallpass.policy.reloads", "{reload}", "Policy reloads, by outcome";
     PANICS = "panics", "hallpass.panics", "{panic}", "Requests that ended in a panic, which is a fault of hallpass";
 }

@@ -11,9 +11,9 @@ use prometheus_client::{
 };
 
 use crate::server::telemetry::conventions::{
-    FEED_FRAMES, FEED_SUBSCRIBERS, HTTP_DURATION, HTTP_REQUESTS, HTTP_ROUTE, JOURNAL_APPEND,
-    JOURNAL_BATCH, KIND, MetricName, OUTCOME, PANICS, PASSES_MINTED, POLICY_RELOADS,
-    PROMETHEUS_PREFIX, REASON, REQUESTS_REFUSED, REVOCATIONS, ROUTE, STATUS_CLASS,
+    CONNECTIONS, CONNECTIONS_REFUSED, FEED_FRAMES, FEED_SUBSCRIBERS, HTTP_DURATION, HTTP_REQUESTS,
+    HTTP_ROUTE, JOURNAL_APPEND, JOURNAL_BATCH, KIND, MetricName, OUTCOME, PANICS, PASSES_MINTED,
+    POLICY_RELOADS, PROMETHEUS_PREFIX, REASON, REQUESTS_REFUSED, REVOCATIONS, ROUTE, STATUS_CLASS,
 };
 use hallpass_broker::domain::event::Subject;
 use hallpass_core::base::ReasonCode;
@@ -30,6 +30,8 @@ pub struct Metrics {
     journal_batch: Distribution<0>,
     feed_subscribers: Level,
     feed_frames: Count<0>,
+    connections: Level,
+    connections_refused: Count<0>,
     policy_reloads: Count<1>,
     panics: Count<0>,
 }
@@ -53,6 +55,8 @@ impl Metrics {
             journal_batch: maker.distribution(JOURNAL_BATCH, BATCH_RECORDS),
             feed_subscribers: maker.level(FEED_SUBSCRIBERS),
             feed_frames: maker.count(FEED_FRAMES),
+            connections: maker.level(CONNECTIONS),
+            connections_refused: maker.count(CONNECTIONS_REFUSED),
             policy_reloads: maker.count(POLICY_RELOADS),
             panics: maker.count(PANICS),
             registry,
@@ -93,6 +97,17 @@ impl Metrics {
     pub fn feed_subscribers(&self, subscribers: usize) {
         self.feed_subscribers
             .set(i64::try_from(subscribers).unwrap_or(i64::MAX));
+    }
+
+    /// How many connections there are to the main listener now.
+    pub fn connections(&self, connections: usize) {
+        self.connections
+            .set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    /// A connection was closed, since there were too many.
+    pub fn connection_refused(&self) {
+        self.connections_refused.add(1, []);
     }
 
     /// How many frames were signed for the feed.

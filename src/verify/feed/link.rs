@@ -25,6 +25,7 @@ use hallpass_core::{
         ids::{IssuerUri, ServerUri},
         json, jws,
         media_type::MediaType,
+        text::is_unsafe_char,
     },
     net::{self, ClientSettings, Connections, Proxies, ReadError, Roots},
     wire::{DocumentError, document::KeyDocument},
@@ -180,7 +181,7 @@ impl Problem {
         let problem = json::parse(body, MAX_REPLY_BYTES).unwrap_or_default();
         let text = |member: &str| {
             let text = problem.get(member).and_then(serde_json::Value::as_str);
-            let plain = |character: &char| !character.is_control();
+            let plain = |character: &char| !is_unsafe_char(*character);
             let shown = text.unwrap_or("-").chars().filter(plain);
             shown.take(MAX_SHOWN_CHARS).collect()
         };

@@ -22,10 +22,19 @@ use serde_json::Value;
 /// }
 /// # fn run(_: &[u8]) {}
 /// ```
-#[derive(Debug)]
 pub struct CallRequest {
     message: ClientMessage,
     bytes: Vec<u8>,
+}
+
+/// SECURITY: without the bytes, whose arguments may hold secrets.
+impl std::fmt::Debug for CallRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallRequest")
+            .field("message", &self.message)
+            .field("bytes", &self.bytes.len())
+            .finish()
+    }
 }
 
 impl CallRequest {

@@ -26,9 +26,9 @@ const NOT_PUBLIC: [&str; 14] = [
     "RequestFacts",
     "VerifiedPass",
     "UnverifiedPass",
+    "UnprovenPass",
     "Frame",
     "KeyLink",
-    "verify_without_possession",
 ];
 
 fn listing() -> Listing {

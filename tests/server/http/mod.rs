@@ -3,6 +3,7 @@
 mod auth;
 mod bad_input;
 mod erasure;
+mod floods;
 mod holder;
 mod idempotency;
 mod lists;
