@@ -5,6 +5,7 @@ use crate::{
     domain::event::{AgentRecord, KeyPurpose, Subject, TaskRecord},
     policy::Reason,
 };
+use hallpass_core::token::RequestedDetail;
 use hallpass_core::{
     base::{
         ReasonCode,
@@ -58,6 +59,14 @@ impl State {
             None if live.record.ends_at <= now => ended("the task is over: open a new one"),
             None => Ok(live),
         }
+    }
+
+    /// What the agent's task was opened for; nothing when it has none with this id.
+    #[must_use]
+    pub fn asked_by(&self, agent: &AgentId, task: &TaskId) -> Vec<RequestedDetail> {
+        let live = self.task(task).filter(|live| live.record.agent == *agent);
+        live.map(|live| live.record.asked.clone())
+            .unwrap_or_default()
     }
 
     /// Whether the agent has such a task and completed it.

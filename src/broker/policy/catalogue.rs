@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hallpass_core::{
-    base::ids::{ServerName, ServerUri},
-    token::manifest::Manifest,
+    base::ids::{ServerName, ServerUri, ToolName},
+    token::{RequestedDetail, manifest::Manifest, rights::NamePattern},
 };
 
 /// The manifests of all registered servers. Cheap to clone; build a new one when a server changes.
@@ -83,6 +83,26 @@ impl Catalogue {
     #[must_use]
     pub fn named(&self, name: &ServerName) -> Option<&Arc<Manifest>> {
         self.servers.get(self.names.get(name)?)
+    }
+
+    /// How many rights these details come to when their patterns are expanded: what a decision costs.
+    #[must_use]
+    pub fn count_rights(&self, details: &[RequestedDetail]) -> usize {
+        let count = |detail: &RequestedDetail| {
+            let Some(manifest) = self.get(&detail.server) else {
+                return 0;
+            };
+            let matching = |patterns: &[NamePattern],
+                            names: &mut dyn Iterator<Item = &ToolName>| {
+                names
+                    .filter(|name| patterns.iter().any(|pattern| pattern.matches(name)))
+                    .count()
+            };
+            let tools = matching(&detail.tools, &mut manifest.tools.keys());
+            let prompts = matching(&detail.prompts, &mut manifest.prompts.keys());
+            tools + prompts + detail.resources.len()
+        };
+        details.iter().map(count).sum()
     }
 
     /// Every server, by canonical URI.

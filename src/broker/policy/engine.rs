@@ -3,7 +3,10 @@
 //! SECURITY: grants and questions reach Cedar as data (JSON policies, entities, context), never as
 //! policy text, so no name can say more than a name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName,
@@ -13,21 +16,18 @@ use cedar_policy::{
 use serde_json::{Value, json};
 
 use crate::policy::{
-    AgentSelector, Grant, Question, Right, RightName, ServerSelector, grant_file::PlacedGrant,
+    AgentSelector, Grant, Question, Right, RightName, ServerSelector,
+    candidates::{Candidates, EngineFault},
+    grant_file::PlacedGrant,
     guardrail::Guardrail,
 };
-use hallpass_core::base::text::quote;
+use hallpass_core::base::{ids::ServerUri, text::quote};
 use hallpass_core::token::{
     constraint::Scalar,
     manifest::Manifest,
     path::ResourceTree,
     rights::{Kind, NamePattern},
 };
-
-/// A fault: the engine could not be built or asked. Never a "no" of the policy.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct EngineFault(String);
 
 /// What the engine says about one right.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) enum Decider {
 #[derive(Debug)]
 pub(super) struct Engine {
     schema: Schema,
-    policies: PolicySet,
+    policies: Candidates,
     deciders: HashMap<PolicyId, Decider>,
     /// Every subtree that some grant names: the only ancestors that a decision can turn on.
     granted_trees: BTreeSet<ResourceTree>,
@@ -72,20 +72,24 @@ impl Engine {
     ) -> Result<Self, EngineFault> {
         let schema = schema()?;
         let mut policies = Vec::new();
+        let mut permits_of = Vec::new();
         let mut deciders = HashMap::new();
         for (at, guardrail) in guardrails.iter().enumerate() {
             deciders.insert(guardrail.policy.id().clone(), Decider::Guardrail(at));
             policies.push(guardrail.policy.clone());
         }
         for (at, placed) in grants.iter().enumerate() {
+            let mut own = Vec::new();
             for (kind, permit) in permits(&placed.grant) {
                 let id = PolicyId::new(format!("grant:{}:{kind}", placed.grant.id));
                 deciders.insert(id.clone(), Decider::Grant(at));
-                policies.push(
+                own.push(
                     Policy::from_json(Some(id), permit)
                         .map_err(|error| EngineFault(error.to_string()))?,
                 );
             }
+            policies.extend(own.iter().cloned());
+            permits_of.push(own);
         }
         let policies =
             PolicySet::from_policies(policies).map_err(|error| EngineFault(error.to_string()))?;
@@ -93,6 +97,8 @@ impl Engine {
         if let Some(error) = result.validation_errors().next() {
             return Err(EngineFault(error.to_string()));
         }
+        let guardrails = guardrails.iter().map(|guardrail| guardrail.policy.clone());
+        let policies = Candidates::new(grants, permits_of, guardrails)?;
         let granted_trees = grants
             .iter()
             .flat_map(|placed| placed.grant.resources.iter().cloned())
@@ -103,6 +109,11 @@ impl Engine {
             deciders,
             granted_trees,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) const fn candidates(&self) -> &Candidates {
+        &self.policies
     }
 
     /// Sets `question` up for its `rights`, each with the manifest of its server.
@@ -176,8 +187,16 @@ impl Engine {
             ),
         ])
         .map_err(|error| fault(&error))?;
+        let policies = servers
+            .values()
+            .map(|manifest| {
+                let policies = self.policies.of(question, manifest)?;
+                Ok((manifest.server.clone(), policies))
+            })
+            .collect::<Result<_, EngineFault>>()?;
         Ok(Asked {
             engine: self,
+            policies,
             agent,
             entities,
             context,
@@ -237,6 +256,8 @@ impl Engine {
 #[derive(Debug)]
 pub(super) struct Asked<'e> {
     engine: &'e Engine,
+    /// What can decide at each server.
+    policies: BTreeMap<ServerUri, Arc<PolicySet>>,
     agent: EntityUid,
     entities: Entities,
     context: Context,
@@ -253,11 +274,12 @@ impl Asked<'_> {
 
     fn try_decide(&self, right: &Right) -> Result<Verdict, EngineFault> {
         let Engine {
-            schema,
-            policies,
-            deciders,
-            ..
+            schema, deciders, ..
         } = self.engine;
+        let policies = self
+            .policies
+            .get(&right.server)
+            .ok_or_else(|| EngineFault(format!("no question was set up for `{}`", right.server)))?;
         let action = uid("Action", action_of(right.kind()))?;
         let request = Request::new(
             self.agent.clone(),

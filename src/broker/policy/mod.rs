@@ -9,6 +9,7 @@
 //! Cedar entities with every question, so a server that is registered or changed needs no reload.
 
 mod assemble;
+mod candidates;
 mod catalogue;
 mod check;
 mod decide;
@@ -25,6 +26,14 @@ mod source;
 
 use std::path::Path;
 
+use crate::policy::{
+    candidates::EngineFault,
+    check::{Findings, check_grants},
+    engine::Engine,
+    grant_file::{PlacedGrant, read_grants},
+    guardrail::{Guardrail, check_guardrails, read_guardrails},
+    source::read_directory,
+};
 pub use crate::policy::{
     catalogue::{Catalogue, CatalogueError},
     decide::{DecidedBy, Decision, Granted},
@@ -34,13 +43,6 @@ pub use crate::policy::{
     question::{Behalf, Question, Right, RightName},
     reason::{Reason, Source},
     source::PolicyFile,
-};
-use crate::policy::{
-    check::{Findings, check_grants},
-    engine::{Engine, EngineFault},
-    grant_file::{PlacedGrant, read_grants},
-    guardrail::{Guardrail, check_guardrails, read_guardrails},
-    source::read_directory,
 };
 use hallpass_core::base::digest::Digest;
 
@@ -52,6 +54,13 @@ pub struct PolicySet {
     guardrails: Vec<Guardrail>,
     engine: Engine,
     digest: Digest,
+}
+
+#[cfg(test)]
+impl PolicySet {
+    pub(super) const fn candidates(&self) -> &candidates::Candidates {
+        self.engine.candidates()
+    }
 }
 
 impl PolicySet {

@@ -4,7 +4,10 @@
 //! value; a peer may keep the first. The call that is executed must be the call that was decided, so a
 //! duplicate is refused here, at any depth, as is JSON that is too deep or too large.
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+};
 
 use serde::{
     Deserializer,
@@ -51,7 +54,25 @@ impl JsonError {
 /// hold a duplicate member name at any depth, nest deeper than [`MAX_DEPTH`], or carry anything
 /// after the value.
 pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
-    parse_with(bytes, max_bytes, MAX_ENTRIES)
+    parse_with(bytes, max_bytes, Entries::each(MAX_ENTRIES))
+}
+
+/// As [`parse`], for a sender who has not proven anything, or has only a share: all objects and arrays together have at
+/// most `max_entries` entries. What a document costs grows with them and not with its bytes alone.
+///
+/// # Errors
+///
+/// As [`parse`], and for a document with more entries.
+pub fn parse_within(
+    bytes: &[u8],
+    max_bytes: usize,
+    max_entries: usize,
+) -> Result<Value, JsonError> {
+    let entries = Entries {
+        all: max_entries,
+        ..Entries::each(MAX_ENTRIES)
+    };
+    parse_with(bytes, max_bytes, entries)
 }
 
 /// Parses `bytes` of a document whose signature was checked. Only the length is bounded, since the
@@ -61,7 +82,7 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
 ///
 /// As [`parse`] but for the number of entries.
 pub fn parse_signed(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
-    parse_with(bytes, max_bytes, usize::MAX)
+    parse_with(bytes, max_bytes, Entries::each(usize::MAX))
 }
 
 /// Parses `bytes` strictly into a typed value, bounded by their length alone.
@@ -76,15 +97,34 @@ pub fn parse_signed_as<T: DeserializeOwned>(
     T::deserialize(parse_signed(bytes, max_bytes)?).map_err(JsonError::new)
 }
 
-fn parse_with(bytes: &[u8], max_bytes: usize, max_entries: usize) -> Result<Value, JsonError> {
+/// How many entries a document may have.
+#[derive(Clone, Copy)]
+struct Entries {
+    /// Each object or array.
+    each: usize,
+    /// All of them together.
+    all: usize,
+}
+
+impl Entries {
+    const fn each(each: usize) -> Self {
+        Self {
+            each,
+            all: usize::MAX,
+        }
+    }
+}
+
+fn parse_with(bytes: &[u8], max_bytes: usize, entries: Entries) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         return Err(too_long(max_bytes));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let duplicate = RefCell::default();
+    let (duplicate, left) = (RefCell::default(), Cell::new(entries.all));
     let value = Strict {
         depth: 0,
-        max_entries,
+        max_entries: entries.each,
+        left: &left,
         duplicate: &duplicate,
     }
     .deserialize(&mut reader)
@@ -180,6 +220,8 @@ const MAX_SAFE_DOUBLE: f64 = 9_007_199_254_740_991.0;
 struct Strict<'a> {
     depth: usize,
     max_entries: usize,
+    /// How many entries more there may be in the whole document.
+    left: &'a Cell<usize>,
     /// Carries the name of a duplicate member out of serde, whose errors are text only.
     duplicate: &'a RefCell<Option<String>>,
 }
@@ -190,6 +232,13 @@ impl Strict<'_> {
             depth: one_deeper(self.depth)?,
             ..*self
         })
+    }
+
+    fn count<E: de::Error>(&self) -> Result<(), E> {
+        let left = self.left.get().checked_sub(1);
+        let left = left.ok_or_else(|| E::custom("too many members and items altogether"))?;
+        self.left.set(left);
+        Ok(())
     }
 }
 
@@ -255,6 +304,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
                     self.max_entries
                 )));
             }
+            self.count()?;
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -263,6 +313,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
+            self.count()?;
             let value = access.next_value_seed(self.deeper()?)?;
             if members.len() >= self.max_entries {
                 return Err(de::Error::custom(format_args!(
@@ -397,6 +448,16 @@ mod tests {
         assert!(parse(nested(100_000).as_bytes(), 1_000_000).is_err());
         assert!(parse(b"[1]", 3).is_ok());
         assert!(parse(b"[1]", 2).is_err());
+    }
+
+    #[test]
+    fn the_entries_of_a_whole_document_are_bounded() {
+        let nested = |count: usize| format!("[{}]", vec![r#"{"a":[]}"#; count].join(","));
+        // Each item has a member.
+        assert!(parse_within(nested(500).as_bytes(), 100_000, 1000).is_ok());
+        let refused = parse_within(nested(501).as_bytes(), 100_000, 1000).unwrap_err();
+        assert!(refused.to_string().contains("altogether"), "{refused}");
+        assert!(parse(nested(501).as_bytes(), 100_000).is_ok());
     }
 
     #[test]

@@ -26,9 +26,12 @@ use hallpass_broker::{
         Credential, Operation, OperatorError, OperatorSession, OperatorStanding, assertion,
     },
 };
-use hallpass_core::base::{
-    ReasonCode,
-    ids::{AgentId, OperatorId, ServerUri},
+use hallpass_core::{
+    base::{
+        ReasonCode,
+        ids::{AgentId, OperatorId, ServerUri},
+    },
+    token::RequestedDetail,
 };
 
 /// An agent that proved its key with this request.
@@ -301,6 +304,18 @@ impl App {
         Ok(())
     }
 
+    /// Charges `agent` for a decision about `details`, by the number of rights: each is decided by itself.
+    pub(crate) fn charge(
+        &self,
+        agent: &AgentId,
+        details: &[RequestedDetail],
+    ) -> Result<(), Problem> {
+        let rights = self.broker.state().catalogue().count_rights(details);
+        let requests = u32::try_from(rights / RIGHTS_A_REQUEST).unwrap_or(u32::MAX);
+        let actor = Actor::Agent(agent.clone());
+        self.limits.charge(&actor.to_string(), requests)
+    }
+
     /// A permit that is kept for operators who may revoke: no load may keep them out.
     pub(crate) fn reserved(
         &self,
@@ -397,6 +412,9 @@ pub(crate) fn outside(error: OperatorError) -> Problem {
         _ => Problem::unauthenticated(error.reason().as_str()),
     }
 }
+
+/// A decision about so many rights counts as one request.
+const RIGHTS_A_REQUEST: usize = 8;
 
 fn for_operators() -> Problem {
     Problem::forbidden("this route is for operators")

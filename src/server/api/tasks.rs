@@ -76,6 +76,7 @@ pub(crate) async fn open(
     once: Once,
     input: Input<OpenRequest>,
 ) -> Result<Answer, Problem> {
+    app.charge(&agent.agent, &input.value.authorization_details)?;
     let credentials = input.value.credentials;
     let ((mut request, subject), body) = (split(input.value)?, input.digest);
     let work = async |caller| {
@@ -128,6 +129,13 @@ pub(crate) async fn issue_again(
     let request = IssueAgain {
         details: input.value.authorization_details,
     };
+    match &request.details {
+        Some(details) => app.charge(&agent.agent, details)?,
+        None => {
+            let asked = app.broker.state().asked_by(&agent.agent, &task);
+            app.charge(&agent.agent, &asked)?;
+        }
+    }
     let work = async |caller| {
         let issued = app
             .broker

@@ -242,10 +242,12 @@ impl Described for Params {}
 /// Parses a strict JSON value of the shape `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // The bytes were bounded when they were read.
-    let value = json::parse(bytes, bytes.len()).map_err(|error| match error.duplicate() {
-        Some(name) => Problem::invalid(shown(name), "given twice"),
-        // The parser's own words hold places and no content.
-        None => Problem::invalid("body", format!("not one strict JSON value: {error}")),
+    let value = json::parse_within(bytes, bytes.len(), MAX_BODY_ENTRIES).map_err(|error| {
+        match error.duplicate() {
+            Some(name) => Problem::invalid(shown(name), "given twice"),
+            // The parser's own words hold places and no content.
+            None => Problem::invalid("body", format!("not one strict JSON value: {error}")),
+        }
     })?;
     shape::read(value).map_err(|wrong| Problem::invalid(shown(&wrong.field), wrong.expectation))
 }
@@ -367,6 +369,9 @@ const MAX_QUERY_BYTES: usize = 8 * 1024;
 const MAX_SHOWN_CHARS: usize = 100;
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
+
+/// More than the manifest of a server with hundreds of tools has, or a full batch of reports.
+const MAX_BODY_ENTRIES: usize = 20_000;
 
 #[cfg(test)]
 mod tests {

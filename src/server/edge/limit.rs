@@ -50,6 +50,8 @@ pub(crate) struct Limits {
     global: DefaultDirectRateLimiter,
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     principals: DefaultKeyedRateLimiter<String>,
+    /// How many requests of one principal may come at once.
+    burst: NonZeroU32,
     /// By operator, and by the report.
     reports: DefaultKeyedRateLimiter<OperatorId>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
@@ -70,6 +72,7 @@ impl Limits {
             global: RateLimiter::direct(all),
             addresses: RateLimiter::keyed(Quota::per_second(half).allow_burst(rates.global)),
             principals: RateLimiter::keyed(each),
+            burst: rates.burst,
             reports: RateLimiter::keyed(
                 Quota::per_second(REPORTS_PER_SECOND).allow_burst(REPORTS_AT_ONCE),
             ),
@@ -103,6 +106,20 @@ impl Limits {
     pub(crate) fn admit_principal(&self, principal: &String) -> Result<(), Problem> {
         let answer = self.principals.check_key(principal);
         answer.map_err(|until| Problem::rate_limited(until.wait_time_from(self.clock.now())))
+    }
+
+    /// Charges `principal` for a request that costs as much as `requests` others, which has been counted as one.
+    pub(crate) fn charge(&self, principal: &String, requests: u32) -> Result<(), Problem> {
+        // What costs more than may ever come at once is charged as much as that.
+        let more = NonZeroU32::new(requests.saturating_sub(1).min(self.burst.get() - 1));
+        let Some(more) = more else { return Ok(()) };
+        match self.principals.check_key_n(principal, more) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(Problem::rate_limited(
+                until.wait_time_from(self.clock.now()),
+            )),
+            Err(_) => Err(Problem::rate_limited(Duration::from_secs(1))),
+        }
     }
 
     /// Counts `count` reports of one verifier.
@@ -233,6 +250,22 @@ mod tests {
             .count();
         assert!((20..30).contains(&taken), "{taken}");
         assert!(limits.admit_reports(&other, 500).is_ok());
+    }
+
+    #[test]
+    fn what_costs_more_takes_more_of_the_quota() {
+        let limits = Limits::new(slow());
+        let agent = "agent a".to_owned();
+        limits.admit_principal(&agent).unwrap();
+        limits.charge(&agent, 1).unwrap();
+        limits.charge(&agent, 3).unwrap();
+        limits.admit_principal(&agent).unwrap();
+        assert!(limits.admit_principal(&agent).is_err());
+        // What could never be paid for is charged all that there is.
+        let other = "agent b".to_owned();
+        limits.admit_principal(&other).unwrap();
+        limits.charge(&other, 1_000).unwrap();
+        assert!(limits.admit_principal(&other).is_err());
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub(crate) async fn token(
     } else {
         TokenRequest::read(&form)
     };
-    let TokenRequest { grant, asked } = request?;
+    // SECURITY: what cannot be read has its price too, and no client is known that it could be charged to.
+    let TokenRequest { grant, asked } =
+        request.inspect_err(|_| app.limits.note_failure(context.peer))?;
     let proofs = headers.get_all("DPoP").iter().collect();
     let exchange = Exchange {
         app: &app,

@@ -82,6 +82,7 @@ async fn opened(
 ) -> Result<Issued, Problem> {
     let Exchange { app, asked, .. } = exchange;
     let request = opening.into_request(exchange);
+    app.charge(&client.agent, &request.details)?;
     let issued = app
         .broker
         .issuance
