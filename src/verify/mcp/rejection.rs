@@ -192,7 +192,9 @@ pub(crate) enum Denied {
     Nonce,
     /// The pass.
     Pass,
-    /// This call, with a valid pass.
+    /// The scope: the pass does not grant what is called, and another pass may.
+    Scope,
+    /// This call, with a valid pass, for what no other scope would mend: arguments above all.
     Call,
 }
 
@@ -226,7 +228,13 @@ pub(crate) fn of_call(denial: &Denial) -> (Rejection, Denied) {
     }
     let message = with_reasons(refusals);
     let rejection = Rejection::saying(ErrorCode::Refused, message, refusals.clone());
-    (rejection, Denied::Call)
+    let not_granted = |refusal: &Refusal| refusal.code == ReasonCode::NotGranted;
+    let denied = if refusals.iter().all(not_granted) {
+        Denied::Scope
+    } else {
+        Denied::Call
+    };
+    (rejection, denied)
 }
 
 /// Stock clients show their users and models only the message.
@@ -360,7 +368,8 @@ mod tests {
         assert_eq!(of(ReasonCode::ProofCall), Denied::Proof);
         assert_eq!(of(ReasonCode::ProofNonce), Denied::Nonce);
         assert_eq!(of(ReasonCode::RevokedTask), Denied::Pass);
-        assert_eq!(of(ReasonCode::NotGranted), Denied::Call);
+        assert_eq!(of(ReasonCode::NotGranted), Denied::Scope);
+        assert_eq!(of(ReasonCode::ArgumentConstraint), Denied::Call);
     }
 
     #[test]

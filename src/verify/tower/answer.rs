@@ -95,8 +95,16 @@ impl Answer {
 
     /// The HTTP response.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(self.0.rejection.to_json().to_string()));
-        *response.status_mut() = self.0.status;
+        let error = self.0.rejection.to_json();
+        // What asked for no answer can be given none.
+        let is_answer = !error.get("id").is_none_or(Value::is_null);
+        let status = if self.0.status == StatusCode::OK && !is_answer {
+            StatusCode::FORBIDDEN
+        } else {
+            self.0.status
+        };
+        let mut response = Response::new(Full::from(error.to_string()));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -140,11 +148,14 @@ fn denied((rejection, denied): (Rejection, Denied), challenge: &Challenge<'_>) -
             "invalid_token",
             "get a new pass and try again",
         ),
-        Denied::Call => challenge_with(
+        Denied::Scope => challenge_with(
             StatusCode::FORBIDDEN,
             "insufficient_scope",
             "the pass does not allow this call",
         ),
+        // A client can do nothing about it with its credentials, and a model can with its arguments: a status would make
+        // clients ask for another pass, or end the session, and keep the reason from the model.
+        Denied::Call => Answer::new(StatusCode::OK, rejection),
     }
 }
 

@@ -1,7 +1,10 @@
 //! Challenges as stock clients read them: by the patterns in their sources, and by rmcp's own reader.
 
 use bytes::Bytes;
-use hallpass_core::wire::document::{RevocationEntry, Subjects};
+use hallpass_core::{
+    token::{Narrowing, PassToken, attenuate},
+    wire::document::{RevocationEntry, Subjects},
+};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use regex::Regex;
@@ -132,6 +135,65 @@ async fn without_a_token_every_client_finds_the_metadata_and_the_scope_of_its_ca
     }
 }
 
+/// Where another scope would not help, a status would only make clients ask for one, end the session, and keep the
+/// reason from the model.
+#[tokio::test]
+async fn what_no_scope_can_mend_is_answered_as_an_error_of_the_call() {
+    let guarded = Guarded::new();
+    let read_only = {
+        let mut narrowing = Narrowing::default();
+        narrowing.read_only = true;
+        let narrowed = attenuate(&PassToken::from_text(guarded.pass()), &narrowing).unwrap();
+        narrowed.token.expose().to_owned()
+    };
+    let cases = [
+        (
+            guarded.pass(),
+            call("transfer", &json!({"amount": 101})),
+            "argument_constraint",
+        ),
+        (
+            guarded.pass(),
+            call("transfer", &json!({"amount": "1"})),
+            "argument_type",
+        ),
+        (
+            read_only,
+            call("transfer", &json!({"amount": 1})),
+            "read_only",
+        ),
+        (
+            guarded.pass(),
+            call("no_such_tool", &json!({})),
+            "not_in_manifest",
+        ),
+    ];
+    for (pass, body, reason) in cases {
+        let answered = guarded.send(request(&pass, body)).await;
+        assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
+        assert_eq!(answered.header("www-authenticate"), "");
+        assert_eq!(answered.header("cache-control"), "no-store");
+        let (answer, error) = (answered.json(), &answered.json()["error"]);
+        assert_eq!(
+            (&answer["id"], &error["data"]["reason"]),
+            (&json!(1), &json!(reason))
+        );
+        // Models are shown the message.
+        assert!(
+            error["message"].as_str().unwrap().contains(reason),
+            "{error}"
+        );
+        assert!(guarded.reached().is_empty());
+    }
+    // What has no id cannot be answered.
+    let notification = json!({"jsonrpc": "2.0", "method": "tools/call",
+        "params": {"name": "transfer", "arguments": {"amount": 101}}});
+    let answered = guarded
+        .send(request(&guarded.pass(), notification.to_string()))
+        .await;
+    assert!(answered.status.is_client_error(), "{}", answered.status);
+}
+
 #[tokio::test]
 async fn a_refused_call_sends_every_client_the_scope_that_it_needs() {
     let guarded = Guarded::new();
@@ -139,14 +201,6 @@ async fn a_refused_call_sends_every_client_the_scope_that_it_needs() {
         (
             call("delete_ledger", &json!({})),
             Some("tool:delete_ledger"),
-        ),
-        (
-            call("transfer", &json!({"amount": 101})),
-            Some("tool:transfer"),
-        ),
-        (
-            message("prompts/get", &json!({"name": "other"})),
-            Some("prompt:other"),
         ),
         (
             message("resources/read", &json!({"uri": "file:///srv/shut"})),
