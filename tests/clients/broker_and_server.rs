@@ -219,10 +219,27 @@ impl BrokerAndServer {
 
     /// Opens a task for `tools` of the ledger, and has it answered with credentials instead of a pass.
     pub(crate) async fn open_task_client(&self, agent: &Agent, tools: &[&str]) -> Value {
-        let details = json!([{"type": "mcp", "server": self.server, "tools": tools}]);
+        self.open_limited_task_client(agent, tools, json!({})).await
+    }
+
+    /// The same, with limits on arguments.
+    pub(crate) async fn open_limited_task_client(
+        &self,
+        agent: &Agent,
+        tools: &[&str],
+        constraints: Value,
+    ) -> Value {
+        let details = json!([{"type": "mcp", "server": self.server, "tools": tools, "constraints": constraints}]);
         let task = json!({"purpose": "read the books", "ttl_seconds": 300, "authorization_details": details,
             "credentials": "client_secret"});
         self.as_agent(agent, "/v1/tasks", &task).await
+    }
+
+    /// How many passes a task has had.
+    pub(crate) async fn passes_of(&self, task: &Value) -> usize {
+        let path = format!("/v1/tasks/{}", task["task_id"].as_str().unwrap());
+        let task = self.as_admin(Method::GET, &path, &Value::Null).await;
+        task["passes"].as_array().unwrap().len()
     }
 
     pub(crate) async fn complete_task(&self, agent: &Agent, task: &str) {

@@ -149,6 +149,10 @@ pub(crate) async fn walk_through(stock: &Stock, mut driver: Driver) {
         "what a refused call says",
         is_refused(&mut driver, &plain).await,
     );
+    row.note(
+        "what a refused argument says",
+        hears_of_a_refused_argument(&fixture, &agent, &mut driver, stock.task_flow).await,
+    );
     row.note("step-up", steps_up(&fixture, &mut driver, plain).await);
     row.conclude();
 }
@@ -269,6 +273,44 @@ async fn is_refused(driver: &mut Driver, order: &Value) -> String {
             ", and its session ends"
         }
     )
+}
+
+/// What the client's error says of an argument beyond its limits. Its session goes on, and it asks for no other pass.
+async fn hears_of_a_refused_argument(
+    fixture: &BrokerAndServer,
+    agent: &Agent,
+    driver: &mut Driver,
+    flow: &str,
+) -> String {
+    let limits = json!({"read_ledger": {"/year": {"min": 2000, "max": 2100}}});
+    let task = fixture
+        .open_limited_task_client(agent, &["read_ledger"], limits)
+        .await;
+    let order = json!({"do": "connect", "flow": flow, "url": fixture.server(), "issuer": fixture.issuer(),
+        "client_id": task["client_id"], "client_secret": task["client_secret"]});
+    let mut said = Vec::new();
+    for era in ERAS {
+        connected(driver, &order, era).await;
+        let read = json!({"year": 2026});
+        driver.call("read_ledger", read.clone()).await.unwrap();
+        let passes = fixture.passes_of(&task).await;
+        let refused = driver.call("read_ledger", json!({"year": 1})).await;
+        let refused = refused.expect_err("a year beyond the limits was read");
+        said.push(if refused.contains("must be between 2000 and 2100") {
+            "our reason"
+        } else {
+            panic!("{era}: the client's error says nothing of use: {refused}")
+        });
+        driver.call("read_ledger", read).await.unwrap();
+        assert_eq!(
+            fixture.passes_of(&task).await,
+            passes,
+            "{era}: it asked for another pass"
+        );
+        driver.close().await;
+    }
+    said.dedup();
+    said.join(", ")
 }
 
 /// Whether a call gets through that was granted after the pass was given.

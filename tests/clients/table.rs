@@ -106,7 +106,7 @@ fn the_documentation_has_the_table_with_these_columns_and_no_row_but_those_of_th
 }
 
 /// What is asked of every client; a cell that works holds the revision of MCP that was spoken.
-pub(crate) const COLUMNS: [&str; 9] = [
+pub(crate) const COLUMNS: [&str; 10] = [
     "`client_secret_basic`",
     "`client_secret_post`",
     "`private_key_jwt`",
@@ -116,6 +116,7 @@ pub(crate) const COLUMNS: [&str; 9] = [
     "renewal",
     "step-up",
     "what a refused call says",
+    "what a refused argument says",
 ];
 
 /// The rows, in the documentation's order.
