@@ -44,6 +44,8 @@ pub struct Changes {
     /// Whether the ledger stopped.
     stopped: watch::Sender<bool>,
     turn: Mutex<()>,
+    /// Where those wait for the turn that are not urgent: one of them at a time stands in the way of urgent ones.
+    queue: Mutex<()>,
 }
 
 /// Counters for what the broker does; called in passing, so they must be quick.
@@ -89,6 +91,7 @@ pub(crate) struct Done<T> {
 pub(crate) struct Turn<'c> {
     changes: &'c Changes,
     _held: MutexGuard<'c, ()>,
+    _queued: Option<MutexGuard<'c, ()>>,
 }
 
 impl<T> Decided<T> {
@@ -181,6 +184,7 @@ impl Changes {
             meters: OnceLock::new(),
             stopped: watch::Sender::new(false),
             turn: Mutex::new(()),
+            queue: Mutex::new(()),
         }
     }
 
@@ -274,9 +278,20 @@ impl Changes {
 
     /// Waits for the turn to make changes one after the other.
     pub(crate) async fn turn(&self) -> Turn<'_> {
+        let queued = self.queue.lock().await;
         Turn {
             changes: self,
             _held: self.turn.lock().await,
+            _queued: Some(queued),
+        }
+    }
+
+    /// Waits for the turn before all that are not urgent: for revocations, however many others wait.
+    pub(crate) async fn urgent_turn(&self) -> Turn<'_> {
+        Turn {
+            changes: self,
+            _held: self.turn.lock().await,
+            _queued: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::{
     BrokerError, Caller, StartError,
@@ -27,6 +28,8 @@ pub struct Policies {
     changes: Arc<Changes>,
     directory: PathBuf,
     current: RwLock<Arc<PolicySet>>,
+    /// One load at a time, so that an older reading of the files never replaces a newer one.
+    loading: Mutex<()>,
 }
 
 /// The policy, as shown to operators.
@@ -75,6 +78,7 @@ impl Policies {
             changes,
             directory,
             current: RwLock::new(Arc::new(PolicySet::empty()?)),
+            loading: Mutex::new(()),
         })
     }
 
@@ -139,11 +143,30 @@ impl Policies {
         &self,
         caller: &Caller,
     ) -> Result<Result<PolicyView, PolicyErrors>, BrokerError> {
-        let turn = self.changes.turn().await;
-        let catalogue = self.changes.state().catalogue();
-        match PolicySet::load(&self.directory, &catalogue) {
-            Ok((set, _)) => self.put_into_force(&turn, caller, set).await.map(Ok),
+        let _loading = self.loading.lock().await;
+        match self.load().await? {
+            Ok((set, turn)) => self.put_into_force(&turn, caller, set).await.map(Ok),
             Err(errors) => Ok(Err(errors)),
+        }
+    }
+
+    /// Reads and compiles the files on a thread of its own, and in no turn: it takes seconds for thousands of grants, and
+    /// neither requests nor revocations wait for it. The turn comes with the set, which fits the servers that there are.
+    async fn load(&self) -> Result<Result<(PolicySet, Turn<'_>), PolicyErrors>, BrokerError> {
+        loop {
+            let catalogue = self.changes.state().catalogue();
+            let (directory, of) = (self.directory.clone(), Arc::clone(&catalogue));
+            let load = move || PolicySet::load(&directory, &of);
+            let loaded = tokio::task::spawn_blocking(load).await;
+            let set = match loaded.map_err(|error| BrokerError::Internal(error.to_string()))? {
+                Ok((set, _)) => set,
+                Err(errors) => return Ok(Err(errors)),
+            };
+            let turn = self.changes.turn().await;
+            if Arc::ptr_eq(&catalogue, &self.changes.state().catalogue()) {
+                return Ok(Ok((set, turn)));
+            }
+            // A server has changed meanwhile: what was loaded may not fit it.
         }
     }
 
@@ -158,7 +181,7 @@ impl Policies {
         caller: &Caller,
         grant: &Grant,
     ) -> Result<Result<GrantWritten, PolicyErrors>, BrokerError> {
-        let turn = self.changes.turn().await;
+        let _loading = self.loading.lock().await;
         let name = format!("{}.toml", grant.id);
         let path = self.directory.join(&name);
         let text =
@@ -173,9 +196,9 @@ impl Policies {
             )));
         }
         write_new(&path, &text).map_err(failed)?;
-        let catalogue = self.changes.state().catalogue();
-        match PolicySet::load(&self.directory, &catalogue) {
-            Ok((set, _)) => {
+        let loaded = self.load().await;
+        match loaded.inspect_err(|_| drop(fs::remove_file(&path)))? {
+            Ok((set, turn)) => {
                 let in_force = self.put_into_force(&turn, caller, set).await;
                 // What was not recorded must not come into force with the next start.
                 let policy = in_force.inspect_err(|_| drop(fs::remove_file(&path)))?;

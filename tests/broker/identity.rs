@@ -65,7 +65,7 @@ fn each_kind_of_key_signs_assertions() {
         )
         .unwrap();
         assert_eq!(verified.agent.as_str(), "research-bot");
-        assert_eq!(verified.expires_at, Timestamp::from_unix_seconds(NOW + 65));
+        assert_eq!(verified.expires_at, Timestamp::from_unix_seconds(NOW + 70));
         let again = claims_with("jti", Some(r#""two""#));
         assert_ne!(
             verify(
@@ -76,7 +76,7 @@ fn each_kind_of_key_signs_assertions() {
             .jti,
             verified.jti
         );
-        for typ in ["JWT", "client-authentication+jwt"] {
+        for typ in ["JWT", "jwt", "client-authentication+jwt"] {
             let header = format!(
                 r#"{{"alg":"{:?}","typ":"{typ}","kid":"research-bot"}}"#,
                 key.algorithm
@@ -173,7 +173,6 @@ fn headers_that_are_not_believed_are_refused() {
         (r#"{"alg":"EdDSA","x5u":"https://evil.example/x"}"#, Header),
         (r#"{"alg":"EdDSA","x5c":[]}"#, Header),
         (r#"{"alg":"EdDSA","cty":"JWT"}"#, Header),
-        (r#"{"alg":"EdDSA","kid":null}"#, Header),
         (r#"{"alg":"EdDSA","kid":7}"#, Header),
         (r#"{"alg":"EdDSA","typ":"at+jwt"}"#, Type),
         (r#"{"alg":"EdDSA","typ":"hallpass-feed+jwt"}"#, Type),
@@ -186,6 +185,22 @@ fn headers_that_are_not_believed_are_refused() {
                 &key.sign(header, &claims().to_string())
             ),
             Err(reason),
+            "{header}"
+        );
+    }
+}
+
+#[test]
+fn headers_as_libraries_write_them_are_read() {
+    let key = Foreign::ed25519();
+    for header in [
+        r#"{"alg":"Ed25519"}"#,
+        r#"{"alg":"EdDSA","typ":"jwt","x5t":"iVabnkJvnIn2uxEgEsxU-Ssa3Zs"}"#,
+        r#"{"alg":"EdDSA","typ":null,"kid":null,"x5t#S256":"x"}"#,
+    ] {
+        let text = key.sign(header, &claims().to_string());
+        assert!(
+            verify(std::slice::from_ref(&key.jwk), &text).is_ok(),
             "{header}"
         );
     }
@@ -296,11 +311,8 @@ fn claims_of_the_wrong_type_are_refused_and_never_taken_for_absent() {
     let soon = (NOW + 60).to_string();
     let wrong_times = [
         format!("\"{soon}\""),
-        format!("{soon}.0"),
-        format!("{soon}.5"),
         format!("-{soon}"),
         "1e400".into(),
-        "1e9".into(),
         "null".into(),
         format!("[{soon}]"),
         "true".into(),
@@ -421,22 +433,26 @@ fn times_hold_at_their_bounds_and_not_one_second_past() {
             "{changes}"
         );
     };
-    check(json!({"exp": NOW - 4}), Ok(()));
-    check(json!({"exp": NOW - 5}), Err(Expired));
-    check(json!({"exp": 0}), Err(Expired));
-    check(json!({"exp": NOW + 305}), Ok(()));
-    check(json!({"exp": NOW + 306}), Err(TooLongLived));
-    check(json!({"exp": NOW + 60, "iat": NOW - 245}), Ok(()));
+    check(json!({"exp": NOW - 9}), Ok(()));
     check(
-        json!({"exp": NOW + 60, "iat": NOW - 246}),
+        json!({"exp": f64::from(u32::try_from(NOW).unwrap()) + 0.5}),
+        Ok(()),
+    );
+    check(json!({"exp": NOW - 10}), Err(Expired));
+    check(json!({"exp": 0}), Err(Expired));
+    check(json!({"exp": NOW + 310}), Ok(()));
+    check(json!({"exp": NOW + 311}), Err(TooLongLived));
+    check(json!({"exp": NOW + 60, "iat": NOW - 250}), Ok(()));
+    check(
+        json!({"exp": NOW + 60, "iat": NOW - 251}),
         Err(TooLongLived),
     );
     check(
-        json!({"exp": NOW + 60, "iat": NOW + 5, "nbf": NOW + 5}),
+        json!({"exp": NOW + 60, "iat": NOW + 10, "nbf": NOW + 10}),
         Ok(()),
     );
-    check(json!({"exp": NOW + 60, "iat": NOW + 6}), Err(NotYetValid));
-    check(json!({"exp": NOW + 60, "nbf": NOW + 6}), Err(NotYetValid));
+    check(json!({"exp": NOW + 60, "iat": NOW + 11}), Err(NotYetValid));
+    check(json!({"exp": NOW + 60, "nbf": NOW + 11}), Err(NotYetValid));
 }
 
 #[test]
@@ -577,7 +593,10 @@ fn keys_are_checked_at_registration() {
         ),
         (with(&ed, "x", json!(b64(&[0; 32]))), JwkError::Point),
         (with(&ed, "y", json!("AA")), JwkError::Unknown),
-        (with(&ed, "x5c", json!([])), JwkError::Unknown),
+        (
+            with(&ed, "x5u", json!("https://evil.example/x")),
+            JwkError::Unknown,
+        ),
         (with(&ec, "y", ec["x"].clone()), JwkError::Point),
         (with(&ec, "x", json!(b64(&[0; 32]))), JwkError::Point),
         (with(&rsa, "e", json!("Aw")), JwkError::Exponent),
@@ -609,6 +628,18 @@ fn keys_are_checked_at_registration() {
         "kid",
         json!("laptop"),
     );
+    // As libraries write it: both operations of the pair, a certificate, members that it does not have.
+    for (name, value) in [
+        ("key_ops", json!(["sign", "verify"])),
+        ("ext", json!(true)),
+        ("x5c", json!(["MIIB"])),
+        ("alg", json!("Ed25519")),
+        ("d", json!(null)),
+        ("use", json!(null)),
+    ] {
+        let key = RegisteredKey::from_jwk(&with(&full, name, value)).unwrap();
+        assert_eq!(*key.jwk(), with(&ed, "kid", json!("laptop")), "{name}");
+    }
     let key = RegisteredKey::from_jwk(&with(&full, "key_ops", json!(["verify"]))).unwrap();
     assert_eq!(key.algorithm(), KeyAlgorithm::EdDsa);
     assert_eq!(*key.jwk(), with(&ed, "kid", json!("laptop")));
@@ -741,7 +772,7 @@ fn secret(path: &std::path::Path) -> String {
 fn an_assertion_of_ours_is_short_lived() {
     let key = AgentKey::generate("research-bot".parse().unwrap());
     let text = key
-        .assertion(&issuer(), now().minus(Duration::from_secs(66)))
+        .assertion(&issuer(), now().minus(Duration::from_secs(71)))
         .unwrap();
     assert_eq!(
         verify(&[key.public_jwk()], &text),

@@ -78,7 +78,7 @@ impl Revocations {
     ///
     /// When there is no such subject, it is the only root key, or it cannot be recorded.
     pub async fn revoke(&self, caller: &Caller, revoke: Revoke) -> Result<Revoked, BrokerError> {
-        let turn = self.changes.turn().await;
+        let turn = self.changes.urgent_turn().await;
         let is_too_long = |reason: &String| reason.len() > MAX_REASON_BYTES;
         if revoke.reason.as_ref().is_some_and(is_too_long) {
             return Err(BrokerError::invalid(

@@ -8,13 +8,12 @@
 
 use std::{fmt, sync::Arc, sync::LazyLock, time::Duration};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::identity::{
     RegisteredKey,
     jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT},
-    jwt::{Times, Untimely, present},
+    jwt::{Header, Times, Untimely},
 };
 use hallpass_core::base::{
     ReasonCode,
@@ -43,7 +42,7 @@ pub struct VerifiedAssertion {
 ///
 /// Refuses
 /// - more than [`MAX_ASSERTION_BYTES`], anything but three parts of unpadded base64url, JSON that is not strict;
-/// - header members other than `alg`, `typ` and `kid` (so `crit`, `jku`, `jwk`, `x5u`, `x5c`), a `typ` other than
+/// - header members other than `alg`, `typ`, `kid` and thumbprints (so `crit`, `jku`, `jwk`, `x5u`, `x5c`), a `typ` other than
 ///   `JWT` and `client-authentication+jwt`, an `alg` that is not that of a registered key;
 /// - `iss` other than `sub`, either other than a registered agent's id or the URL by which it is a client, `aud` other
 ///   than `issuer` as one string or alone in an array (a bare host may have a slash), a `jti` of other than 1 to [`MAX_JTI_CHARS`] characters;
@@ -131,10 +130,10 @@ pub enum AssertionReason {
     #[error("not three parts of unpadded base64url")]
     Malformed,
     /// The header is not strict JSON, or has members that are not believed.
-    #[error("the header is not an object of `alg`, `typ` and `kid`")]
+    #[error("the header is not an object of `alg`, `typ`, `kid`, `x5t` and `x5t#S256`")]
     Header,
     /// Not one of the algorithms.
-    #[error("`alg` is none of EdDSA, ES256, ES384, RS256, PS256")]
+    #[error("`alg` is none of Ed25519, EdDSA, ES256, ES384, RS256, PS256")]
     Algorithm,
     /// Another kind of JWT.
     #[error("`typ` is neither absent nor JWT nor client-authentication+jwt")]
@@ -201,10 +200,7 @@ impl<'a> Parts<'a> {
         let (header, payload, signature) = (jws.header()?, jws.payload()?, jws.signature()?);
         let header: Header =
             json::parse_as(&header, MAX_ASSERTION_BYTES).map_err(|_| AssertionReason::Header)?;
-        if !matches!(
-            header.typ.as_deref(),
-            None | Some("JWT" | "client-authentication+jwt")
-        ) {
+        if header.typ.is_some() && !header.is_typed(&["JWT", "client-authentication+jwt"]) {
             return Err(AssertionReason::Type);
         }
         let algorithm = KeyAlgorithm::from_alg(&header.alg).ok_or(AssertionReason::Algorithm)?;
@@ -216,17 +212,6 @@ impl<'a> Parts<'a> {
             kid: header.kid,
         })
     }
-}
-
-/// SECURITY: closed, so that no header names a key, a certificate or an extension (RFC 8725 section 3.10).
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    alg: String,
-    #[serde(default, deserialize_with = "present")]
-    typ: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    kid: Option<String>,
 }
 
 struct Claims {

@@ -9,7 +9,7 @@ use std::fmt;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::aws_lc::DEFAULT_PROVIDER};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use hallpass_core::base::{digest::Digest, holder::PRIVATE_MEMBERS, key::PublicKey};
 
@@ -32,14 +32,16 @@ impl RegisteredKey {
     /// private members, unknown members, points that are not on their curve or weak, and `alg`,
     /// `use` or `key_ops` that speak of another purpose than verifying this algorithm.
     pub fn from_jwk(jwk: &Value) -> Result<Self, JwkError> {
-        let members = jwk.as_object().ok_or(JwkError::NotAnObject)?;
+        // Some libraries write every member that there is, and `null` for those that a key does not have.
+        let mut members = jwk.as_object().ok_or(JwkError::NotAnObject)?.clone();
+        members.retain(|_, value| !value.is_null());
         if let Some(name) = PRIVATE_MEMBERS
             .iter()
             .find(|name| members.contains_key(**name))
         {
             return Err(JwkError::Private(name));
         }
-        let reader = Reader { members };
+        let reader = Reader { members: &members };
         let (algorithm, key, required) = match (reader.text("kty")?, reader.optional_text("crv")?) {
             ("OKP", Some("Ed25519")) => reader.ed25519()?,
             ("EC", Some("P-256")) => reader.curve(KeyAlgorithm::Es256)?,
@@ -171,9 +173,16 @@ impl KeyAlgorithm {
     ];
 
     /// Every algorithm's JWS `alg`, for metadata.
-    pub const NAMES: [&'static str; 5] = {
+    pub const NAMES: [&'static str; 6] = {
         let [a, b, c, d, e] = Self::ALL;
-        [a.as_str(), b.as_str(), c.as_str(), d.as_str(), e.as_str()]
+        [
+            a.as_str(),
+            ED25519,
+            b.as_str(),
+            c.as_str(),
+            d.as_str(),
+            e.as_str(),
+        ]
     };
 
     /// The JWS `alg` (RFC 7518).
@@ -188,9 +197,12 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The algorithm of this `alg`.
+    /// The algorithm of this `alg`. `Ed25519` (RFC 9864) means `EdDSA` with an Ed25519 key, the only one that is known.
     #[must_use]
     pub fn from_alg(alg: &str) -> Option<Self> {
+        if alg == ED25519 {
+            return Some(Self::EdDsa);
+        }
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == alg)
@@ -367,19 +379,22 @@ impl<'a> Reader<'a> {
     }
 
     fn purpose(&self, algorithm: KeyAlgorithm) -> Result<(), JwkError> {
-        for (name, expected) in [("alg", algorithm.as_str()), ("use", "sig")] {
-            if self
-                .optional_text(name)?
-                .is_some_and(|text| text != expected)
-            {
-                return Err(JwkError::Purpose(name));
-            }
+        let is_other = |alg: &str| KeyAlgorithm::from_alg(alg) != Some(algorithm);
+        if self.optional_text("alg")?.is_some_and(is_other) {
+            return Err(JwkError::Purpose("alg"));
         }
-        match self.members.get("key_ops") {
-            Some(operations) if *operations != json!(["verify"]) => {
-                Err(JwkError::Purpose("key_ops"))
-            }
-            _ => Ok(()),
+        if self.optional_text("use")?.is_some_and(|text| text != "sig") {
+            return Err(JwkError::Purpose("use"));
+        }
+        // WebCrypto writes the operations of the pair.
+        let verifies = |operations: &Value| {
+            let all = operations.as_array();
+            all.is_some_and(|all| all.iter().any(|one| one == "verify"))
+        };
+        if self.members.get("key_ops").is_none_or(verifies) {
+            Ok(())
+        } else {
+            Err(JwkError::Purpose("key_ops"))
         }
     }
 
@@ -423,4 +438,10 @@ pub const MAX_KID_CHARS: usize = 128;
 const MAX_MEMBER_CHARS: usize = 1024;
 const UNCOMPRESSED_POINT: u8 = 4;
 const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
-const OPTIONAL_MEMBERS: [&str; 4] = ["kid", "alg", "use", "key_ops"];
+/// What libraries write beside the key. Certificates and times are not looked at, and nothing of it is stored but `kid`.
+const OPTIONAL_MEMBERS: [&str; 11] = [
+    "kid", "alg", "use", "key_ops", "ext", "x5c", "x5t", "x5t#S256", "iat", "nbf", "exp",
+];
+
+/// The `alg` of RFC 9864.
+const ED25519: &str = "Ed25519";

@@ -1,20 +1,39 @@
-//! What every JWT is checked for, whatever it is: the times at which it says that it is valid.
+//! What every JWT is checked for, whatever it is: its header, and the times at which it says that it is valid.
 
 use std::time::Duration;
 
-use serde::Deserialize as _;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use hallpass_core::base::time::Timestamp;
 
 /// How far another party's clock may be from ours.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(5);
+///
+/// FAPI 2.0 Security Profile section 5.3.2.1 asks servers to accept ten seconds.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 
-/// A member of a header that is there must be a text: `null` is not absence.
-pub(super) fn present<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
+/// The protected header of a JWT, whoever signed it.
+///
+/// SECURITY: closed, so that no header names a key, a certificate to be fetched or an extension (RFC 8725 section 3.10).
+/// Thumbprints of certificates are what many libraries add to `kid`; they are not looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    pub(super) alg: String,
+    pub(super) typ: Option<String>,
+    pub(super) kid: Option<String>,
+    #[serde(rename = "x5t")]
+    _x5t: Option<String>,
+    #[serde(rename = "x5t#S256")]
+    _x5t_s256: Option<String>,
+}
+
+impl Header {
+    /// Whether `typ` is one of these, in any case of letters (RFC 7515 section 4.1.9).
+    pub(super) fn is_typed(&self, types: &[&str]) -> bool {
+        let typ = self.typ.as_deref();
+        typ.is_some_and(|typ| types.iter().any(|known| known.eq_ignore_ascii_case(typ)))
+    }
 }
 
 /// When a JWT holds, as it says itself.
@@ -32,7 +51,8 @@ pub(super) enum Untimely {
 }
 
 impl Times {
-    /// Reads `exp`, which must be there, `nbf` and `iat`. The error is the claim that is no whole number of seconds.
+    /// Reads `exp`, which must be there, `nbf` and `iat`. The error is the claim that is no number of seconds. A fraction (RFC 7519
+    /// section 2) is left out.
     ///
     /// SECURITY: a time of the wrong type is refused, never taken for absent (CVE-2026-25537).
     pub(super) fn read(claims: &Map<String, Value>) -> Result<Self, &'static str> {
@@ -40,8 +60,7 @@ impl Times {
             let Some(value) = claims.get(name) else {
                 return Ok(None);
             };
-            let seconds = value
-                .as_u64()
+            let seconds = whole_seconds(value)
                 .filter(|seconds| *seconds <= MAX_SECONDS)
                 .ok_or(name)?;
             Ok(Some(Timestamp::from_unix_seconds(seconds)))
@@ -74,3 +93,38 @@ impl Times {
 
 /// The end of the year 9999: later times have no RFC 3339 form.
 const MAX_SECONDS: u64 = 253_402_300_799;
+
+/// The whole seconds of a NumericDate; `None` for what is no number, or a negative one.
+fn whole_seconds(value: &Value) -> Option<u64> {
+    if let Some(seconds) = value.as_u64() {
+        return Some(seconds);
+    }
+    // The text of a number, since no conversion from a float refuses what does not fit.
+    let number = value.as_f64().filter(|number| *number >= 0.0)?;
+    format!("{:.0}", number.floor()).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_numeric_date_is_rounded_down_and_nothing_else_is_one() {
+        for (value, seconds) in [
+            (json!(1_796_086_638_u64), Some(1_796_086_638)),
+            (json!(1_796_086_638.25), Some(1_796_086_638)),
+            (json!(1_796_086_638.999), Some(1_796_086_638)),
+            (json!(0.5), Some(0)),
+            (json!(-1), None),
+            (json!(-0.5), None),
+            (json!("1796086638"), None),
+            (json!(null), None),
+            (json!(true), None),
+            (json!(1e300), None),
+        ] {
+            assert_eq!(whole_seconds(&value), seconds, "{value}");
+        }
+    }
+}

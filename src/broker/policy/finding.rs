@@ -69,11 +69,33 @@ impl fmt::Display for PolicyErrors {
 
 impl std::error::Error for PolicyErrors {}
 
-/// The line, counted from 1, of the byte at `offset` in `text`.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes()
-        .take(offset)
-        .filter(|byte| *byte == b'\n')
-        .count()
-        .saturating_add(1)
+/// Where the lines of a text begin: found once, since a file of thousands of grants has tens of thousands of places.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(breaks.map(|(at, _)| at).collect())
+    }
+
+    /// The line, counted from 1, of the byte at `offset`.
+    pub(super) fn at(&self, offset: usize) -> usize {
+        self.0
+            .partition_point(|line_break| *line_break < offset)
+            .saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_from_one_and_a_break_ends_its_line() {
+        let lines = Lines::of("ab\n\ncd");
+        let found: Vec<_> = (0..7).map(|offset| lines.at(offset)).collect();
+        assert_eq!(found, [1, 1, 1, 2, 3, 3, 3]);
+        assert_eq!(Lines::of("").at(9), 1);
+    }
 }

@@ -12,7 +12,7 @@ use toml::{
     de::{DeTable, DeValue, Error, ValueDeserializer},
 };
 
-use crate::policy::{AgentSelector, Finding, Grant, ServerSelector, finding::line_of};
+use crate::policy::{AgentSelector, Finding, Grant, ServerSelector, finding::Lines};
 use hallpass_core::{
     base::{ids::GrantId, text::quote},
     token::{
@@ -69,31 +69,59 @@ impl PlacedGrant {
 pub(super) fn read_grants(file: &str, text: &str) -> (Vec<PlacedGrant>, Vec<Finding>) {
     let mut grants = Vec::new();
     let mut findings = Vec::new();
-    for (span, value) in grant_tables(file, text, &mut findings) {
-        let line = line_of(text, span.start);
+    let lines = Lines::of(text);
+    let source = Text {
+        file,
+        text,
+        lines: &lines,
+    };
+    for (span, value) in grant_tables(&source, &mut findings) {
+        let line = lines.at(span.start);
         match RawGrant::deserialize(ValueDeserializer::from(Spanned::new(span, value))) {
-            Ok(raw) => grants.extend(raw.place(&Source { file, text, line }, &mut findings)),
-            Err(error) => findings.push(toml_finding(file, text, line, &error)),
+            Ok(raw) => {
+                let source = Source {
+                    file,
+                    lines: &lines,
+                    line,
+                };
+                grants.extend(raw.place(&source, &mut findings));
+            }
+            Err(error) => findings.push(source.finding(line, &error)),
         }
     }
     (grants, findings)
 }
 
-fn grant_tables<'t>(
-    file: &str,
+/// A grant file as it was read.
+struct Text<'t> {
+    file: &'t str,
     text: &'t str,
+    lines: &'t Lines,
+}
+
+impl Text<'_> {
+    /// A fault of TOML, at `line` unless it says where.
+    fn finding(&self, line: usize, error: &Error) -> Finding {
+        let line = error.span().map_or(line, |span| self.lines.at(span.start));
+        Finding::at(self.file, line, error.message().replace('\n', ", "))
+    }
+}
+
+fn grant_tables<'t>(
+    source: &Text<'t>,
     findings: &mut Vec<Finding>,
 ) -> Vec<(Range<usize>, DeValue<'t>)> {
-    let root = match DeTable::parse(text) {
+    let file = source.file;
+    let root = match DeTable::parse(source.text) {
         Ok(root) => root.into_inner(),
         Err(error) => {
-            findings.push(toml_finding(file, text, 1, &error));
+            findings.push(source.finding(1, &error));
             return Vec::new();
         }
     };
     let mut tables = Vec::new();
     for (key, value) in root {
-        let line = line_of(text, key.span().start);
+        let line = source.lines.at(key.span().start);
         match (key.get_ref().as_ref(), value.into_inner()) {
             ("grant", DeValue::Array(items)) => {
                 tables.extend(
@@ -117,11 +145,6 @@ fn grant_tables<'t>(
         }
     }
     tables
-}
-
-fn toml_finding(file: &str, text: &str, line: usize, error: &Error) -> Finding {
-    let line = error.span().map_or(line, |span| line_of(text, span.start));
-    Finding::at(file, line, error.message().replace('\n', ", "))
 }
 
 #[derive(Deserialize)]
@@ -153,13 +176,13 @@ struct RawGrant {
 
 struct Source<'s> {
     file: &'s str,
-    text: &'s str,
+    lines: &'s Lines,
     line: usize,
 }
 
 impl Source<'_> {
     fn line<T>(&self, spanned: &Spanned<T>) -> usize {
-        line_of(self.text, spanned.span().start)
+        self.lines.at(spanned.span().start)
     }
 }
 

@@ -8,7 +8,7 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 
-use crate::policy::{Catalogue, Finding, finding::line_of};
+use crate::policy::{Catalogue, Finding, finding::Lines};
 use hallpass_core::base::ids::{AgentId, GroupName, ServerUri, StewardId, ToolName};
 
 /// A guardrail and where it stands.
@@ -42,11 +42,9 @@ pub(super) fn read_guardrails(
         Err(errors) => return (Vec::new(), parse_findings(file, text, &errors)),
     };
     let mut findings = Vec::new();
+    let lines = Lines::of(text);
     for template in set.templates() {
-        let line = template
-            .as_ref()
-            .loc()
-            .map(|loc| line_of(text, loc.start()));
+        let line = template.as_ref().loc().map(|loc| lines.at(loc.start()));
         findings.push(Finding::new(
             file,
             line,
@@ -60,7 +58,7 @@ pub(super) fn read_guardrails(
     policies.sort_by_key(|(start, _)| *start);
     let mut guardrails = Vec::new();
     for (at, (start, policy)) in policies.into_iter().enumerate() {
-        let line = line_of(text, start);
+        let line = lines.at(start);
         let name = match policy.annotation("id") {
             None => Ok(format!("policy{at}")),
             Some(name) if is_plain_name(name) => Ok(name.to_owned()),
@@ -246,7 +244,7 @@ fn line_of_diagnostic(text: &str, diagnostic: &dyn Diagnostic) -> Option<usize> 
     diagnostic
         .labels()?
         .next()
-        .map(|label| line_of(text, label.offset()))
+        .map(|label| Lines::of(text).at(label.offset()))
 }
 
 fn with_help(message: &str, diagnostic: &dyn Diagnostic) -> String {

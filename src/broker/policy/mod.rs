@@ -58,7 +58,7 @@ pub struct PolicySet {
 
 #[cfg(test)]
 impl PolicySet {
-    pub(super) const fn candidates(&self) -> &candidates::Candidates {
+    const fn candidates(&self) -> &candidates::Candidates {
         self.engine.candidates()
     }
 }

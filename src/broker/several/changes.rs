@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::{
     BrokerError, Caller,
     change::{Decided, View},
-    domain::event::LedgerEvent,
+    domain::event::{LedgerEvent, Subject},
     ledger::{Ledger as _, memory::Step},
-    several::cluster::Cluster,
+    several::cluster::{Cluster, agent},
 };
 use hallpass_core::base::ids::StewardId;
 
@@ -143,4 +143,33 @@ async fn changes_in_turn_see_one_another_and_those_beside_others_do_not_wait() {
         done.unwrap().value
     };
     assert_eq!(tokio::join!(in_turn(7), in_turn(8), beside), (1, 3, 1));
+}
+
+#[tokio::test]
+async fn a_revocation_is_before_all_other_changes_that_wait_for_their_turn() {
+    let cluster = Cluster::of(1).await;
+    let member = &cluster.brokers[0];
+    let before = cluster.events().len();
+    let slow = Step {
+        yields_before: 3,
+        ..Step::default()
+    };
+    member.ledger.plan([slow; 8]);
+    let add = async |number: u64| {
+        let decide = |view: &View<'_>| {
+            Ok::<_, BrokerError>(Decided::record(view.now(), vec![steward(number)], ()))
+        };
+        let caller = Caller::broker();
+        let done = member.changes.in_turn(&caller, decide).await;
+        done.unwrap();
+    };
+    let revoke = async { member.revoke(Subject::Agent(agent())).await.unwrap() };
+    tokio::join!(add(20), add(21), add(22), add(23), add(24), revoke);
+    let events = cluster.events();
+    let at = events[before..]
+        .iter()
+        .position(|event| matches!(event, LedgerEvent::Revoked { .. }));
+    // After the one that had the turn, and one that stood for it.
+    assert!(at.is_some_and(|at| at <= 2), "{at:?}");
+    assert_eq!(events.len() - before, 6);
 }

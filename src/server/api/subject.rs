@@ -41,7 +41,7 @@ impl App {
         match self.trust.id_token(&token.0, || self.broker.now()).await {
             Ok(person) => Ok(self.broker.registry.steward_of(&person)),
             Err(error) => {
-                tracing::debug!(reason = %error, "a subject token was refused");
+                tracing::info!(reason = %error, "a subject token was refused");
                 let reason = Reason::new(
                     ReasonCode::SubjectToken,
                     "the subject token was not accepted",

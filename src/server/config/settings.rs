@@ -453,7 +453,7 @@ max_lifetime = \"15m\"
 | `audience` | For `workload`: the one `aud`, which is none of `client_ids`. Absent: the broker's `issuer`. |
 | `subjects` | For `workload`: which agent it is, by a pattern of its `sub` where `*` stands for one or more characters other than `/` and `:`. A subject that fits patterns of several agents is refused. |
 | `single_use` | For `workload`: each token once only, by its `jti`. Default: false. An ID-JAG always is. |
-| `max_lifetime` | Tokens that live longer are refused; `10s` to `1day`. Default: 10m for an ID-JAG, 1h for others. |
+| `max_lifetime` | Tokens that live longer are refused; `10s` to `1day`. Default: 10m for an ID-JAG, 2h for an ID token, 1h for a workload. Microsoft Entra ID, Google and Okta issue ID tokens of about an hour, Auth0 by default of ten hours. |
 | `networks` | Networks such as `10.96.0.0/12`, beyond the public ones, in which the issuer may be asked for its keys. |
 | `root_certificates` | PEM file with the authorities of its TLS certificate. Absent: the machine's. |
 ";

@@ -310,6 +310,9 @@ pub(crate) fn render(
     let inside = problem.inside.as_deref().unwrap_or_default();
     if problem.status.is_server_error() {
         tracing::error!(request.id = %request, code = %problem.code, error = inside, "the request failed");
+    } else if problem.status == StatusCode::UNAUTHORIZED {
+        // The answer says nothing more, so that operators need the reason here.
+        tracing::info!(request.id = %request, code = %problem.code, reason = inside, "the credential was refused");
     } else if dialect == Dialect::OAuth {
         tracing::info!(request.id = %request, error = %problem.as_oauth(), reason = inside, "the request was refused");
     } else {

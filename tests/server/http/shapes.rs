@@ -223,7 +223,7 @@ async fn answers_have_the_shapes_that_the_document_says() {
     check(
         "/oauth/token",
         post.clone(),
-        form(&[("scope", "openid".to_owned())]),
+        form(&[("scope", "admin".to_owned())]),
     )
     .await;
     for path in [

@@ -108,7 +108,7 @@ async fn a_subject_token_that_is_not_believed_opens_nothing() {
         provider.id_token(json!({"exp": 1})),
         provider.id_token(json!({"exp": "9999999999"})),
         provider.id_token(json!({"exp": 253_402_300_799_u64})),
-        provider.id_token(json!({"groups": "admins"})),
+        provider.id_token(json!({"groups": {"admins": true}})),
         provider.id_token(json!({"iss": "https://other.example"})),
         provider.jag(json!({})),
         provider.workload(json!({})),

@@ -379,7 +379,7 @@ async fn a_name_is_text_and_nobody_is_sent_to_strangers_unseen() {
             "{shown}"
         );
     }
-    let wrong = [&asked[..], &[("scope", "openid")]].concat();
+    let wrong = [&asked[..], &[("scope", "admin")]].concat();
     let stopped = browser.open(&query(&wrong)).await;
     assert_eq!((stopped.status, &stopped.location), (400, &None));
     assert!(

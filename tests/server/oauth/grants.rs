@@ -341,7 +341,7 @@ async fn an_identity_assertion_that_is_not_for_this_gets_nothing() {
             json!({"resource": [SERVER, "https://other.example/mcp"]}),
             "invalid_target",
         ),
-        (json!({"scope": "openid"}), "invalid_scope"),
+        (json!({"scope": "admin"}), "invalid_scope"),
         (json!({"scope": "tool:transfer"}), "unauthorized_client"),
     ] {
         let jag = provider.jag(changes.clone());

@@ -28,7 +28,7 @@ async fn a_refused_or_malformed_request_goes_back_to_the_client_that_is_known() 
             ],
             "invalid_request",
         ),
-        (vec![("scope", "openid")], "invalid_scope"),
+        (vec![("scope", "admin")], "invalid_scope"),
         (
             vec![("resource", "https://other.example")],
             "invalid_target",

@@ -98,7 +98,7 @@ async fn nobody_opens_programs_by_a_scheme_unseen() {
             .open(&query(&[
                 ("client_id", client),
                 ("redirect_uri", redirect),
-                ("scope", "openid"),
+                ("scope", "admin"),
             ]))
             .await
     };

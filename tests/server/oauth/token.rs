@@ -176,7 +176,7 @@ async fn an_assertion_gets_one_token() {
             &[
                 ("client_assertion", &text),
                 ("client_assertion_type", ASSERTION_TYPE),
-                ("scope", "openid"),
+                ("scope", "admin"),
             ],
         );
         assert_eq!(refused(with).await, (400, "invalid_scope".to_owned()));
@@ -243,12 +243,9 @@ async fn malformed_requests_get_the_codes_of_the_rfcs() {
             "unsupported_grant_type",
         ),
         ("grant_type=Client_Credentials", "unsupported_grant_type"),
+        ("grant_type=client_credentials&scope=admin", "invalid_scope"),
         (
-            "grant_type=client_credentials&scope=openid",
-            "invalid_scope",
-        ),
-        (
-            "grant_type=client_credentials&scope=tool:read_ledger+offline_access",
+            "grant_type=client_credentials&scope=tool:read_ledger+admin",
             "invalid_scope",
         ),
         (

@@ -219,9 +219,7 @@ async fn a_header_is_closed() {
         json!({"b64": false}),
         json!({"zip": "DEF"}),
         json!({"cty": "JWT"}),
-        json!({"kid": null}),
         json!({"kid": 1}),
-        json!({"typ": null}),
         json!({"typ": ["JWT"]}),
         json!({"alg": ["EdDSA"]}),
         json!({"alg": null}),
@@ -363,12 +361,13 @@ async fn only_who_is_trusted_is_asked_for_keys() {
 }
 
 #[tokio::test]
-async fn times_are_whole_seconds_and_hold_now() {
+async fn times_are_numbers_of_seconds_and_hold_now() {
     let setup = Setup::with(|settings| settings.max_lifetime = Some("10m".to_owned())).await;
     for good in [
         json!({"exp": NOW + 600}),
-        json!({"exp": NOW - 4, "iat": NOW - 60}),
-        json!({"nbf": NOW + 5, "iat": NOW + 5}),
+        json!({"exp": f64::from(u32::try_from(NOW).unwrap()) + 60.75}),
+        json!({"exp": NOW - 9, "iat": NOW - 60}),
+        json!({"nbf": NOW + 10, "iat": NOW + 10}),
     ] {
         assert!(
             setup.workload(&setup.token(good.clone())).await.is_ok(),
@@ -381,17 +380,17 @@ async fn times_are_whole_seconds_and_hold_now() {
     }
     for (bad, reason) in [
         (json!({"exp": null}), JwtReason::Claim("exp")),
-        (json!({"exp": NOW - 5}), JwtReason::Expired),
+        (json!({"exp": NOW - 10}), JwtReason::Expired),
         (json!({"exp": 0}), JwtReason::Expired),
-        (json!({"exp": NOW + 606}), JwtReason::TooLongLived),
+        (json!({"exp": NOW + 611}), JwtReason::TooLongLived),
         (
-            json!({"exp": NOW + 100, "iat": NOW - 506}),
+            json!({"exp": NOW + 100, "iat": NOW - 511}),
             JwtReason::TooLongLived,
         ),
         (json!({"exp": 253_402_300_799_u64}), JwtReason::TooLongLived),
         (json!({"exp": 253_402_300_800_u64}), JwtReason::Claim("exp")),
-        (json!({"iat": NOW + 6}), JwtReason::NotYetValid),
-        (json!({"nbf": NOW + 6}), JwtReason::NotYetValid),
+        (json!({"iat": NOW + 11}), JwtReason::NotYetValid),
+        (json!({"nbf": NOW + 11}), JwtReason::NotYetValid),
     ] {
         assert_eq!(
             setup.workload(&setup.token(bad.clone())).await,
@@ -410,7 +409,7 @@ async fn times_are_whole_seconds_and_hold_now() {
         );
     }
     // How old a token is that does not say it counts where it is a platform's alone.
-    let (ageless, lasting) = (json!({"iat": null}), json!({"iat": null, "exp": NOW + 606}));
+    let (ageless, lasting) = (json!({"iat": null}), json!({"iat": null, "exp": NOW + 611}));
     assert!(setup.workload(&setup.token(ageless.clone())).await.is_ok());
     assert_eq!(
         setup.workload(&setup.token(lasting)).await,
@@ -427,8 +426,6 @@ async fn times_are_whole_seconds_and_hold_now() {
     for name in ["exp", "nbf", "iat"] {
         for value in [
             "\"1795341960\"",
-            "1795341960.0",
-            "1e9",
             "-1",
             "null",
             "[1795341960]",
@@ -588,6 +585,15 @@ async fn an_id_token_is_of_a_known_client_and_says_who() {
     assert!(!format!("{person:?}").contains("00u1"));
     assert!(ask(json!({"aud": ["web-app", "cli"]})).await.is_ok());
     assert!(ask(json!({"groups": vec!["g"; MAX_GROUPS]})).await.is_ok());
+    let only = ask(json!({"groups": "finance"})).await.unwrap();
+    assert_eq!(only.groups, ["finance".to_owned()].into());
+    assert!(
+        ask(json!({"groups": null}))
+            .await
+            .unwrap()
+            .groups
+            .is_empty()
+    );
     for (bad, reason) in [
         (json!({"aud": OWN}), JwtReason::Audience),
         (json!({"aud": ["web-app", "other"]}), JwtReason::Audience),
@@ -596,7 +602,6 @@ async fn an_id_token_is_of_a_known_client_and_says_who() {
         (json!({"azp": ["web-app"]}), JwtReason::Claim("azp")),
         (json!({"cnf": {"jkt": "x"}}), JwtReason::Narrowed("cnf")),
         (json!({"sub": ""}), JwtReason::Claim("sub")),
-        (json!({"groups": "finance"}), JwtReason::Claim("groups")),
         (json!({"groups": {"a": 1}}), JwtReason::Claim("groups")),
         (json!({"hasgroups": true}), JwtReason::Claim("groups")),
         (
@@ -634,7 +639,7 @@ async fn an_id_jag_says_for_which_client_and_servers() {
         ("bot", Some("tool:read"), Some("thumb"))
     );
     assert_eq!(jag.resources, ["https://ledger.example/mcp"]);
-    assert_eq!(jag.expires_at, now().plus(Duration::from_secs(305)));
+    assert_eq!(jag.expires_at, now().plus(Duration::from_secs(310)));
     for (bad, reason) in [
         (json!({"client_id": null}), JwtReason::Claim("client_id")),
         (json!({"client_id": ["bot"]}), JwtReason::Claim("client_id")),
@@ -745,7 +750,7 @@ async fn a_jwt_that_ends_while_the_keys_are_fetched_is_refused() {
         while setup.idp.fetches() == 0 {
             setup.idp.site.asked.notified().await;
         }
-        clock.advance(Duration::from_secs(305));
+        clock.advance(Duration::from_secs(310));
         go.notify_one();
     };
     assert_eq!(

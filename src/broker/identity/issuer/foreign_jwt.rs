@@ -4,14 +4,13 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::identity::{
     assertion::MAX_JTI_CHARS,
     issuer::{KeySet, TrustedIssuer, TrustedKind},
     jwk::KeyAlgorithm,
-    jwt::{Times, Untimely, present},
+    jwt::{Header, Times, Untimely},
 };
 use hallpass_core::base::{
     digest::Digest,
@@ -132,22 +131,6 @@ impl fmt::Debug for ForeignJwt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ForeignJwt(…)")
     }
-}
-
-/// SECURITY: closed, so that no header names a key, a certificate to be fetched or an extension. Thumbprints
-/// of certificates are what many issuers add to `kid`; they are not looked at.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Header {
-    alg: String,
-    #[serde(default, deserialize_with = "present")]
-    typ: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    kid: Option<String>,
-    #[serde(default, rename = "x5t")]
-    _x5t: Option<String>,
-    #[serde(default, rename = "x5t#S256")]
-    _x5t_s256: Option<String>,
 }
 
 /// A JWT that a trusted issuer made to be of this kind. Whom it is for and when it holds is still to be asked.

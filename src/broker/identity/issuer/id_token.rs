@@ -72,10 +72,15 @@ fn groups(claim: Option<&Value>) -> Result<BTreeSet<String>, JwtReason> {
     let Some(claim) = claim else {
         return Ok(BTreeSet::new());
     };
-    let listed = claim
-        .as_array()
-        .filter(|groups| groups.len() <= MAX_GROUPS)
-        .ok_or(wrong)?;
+    if claim.is_null() {
+        return Ok(BTreeSet::new());
+    }
+    // Some issuers write the only group as a text.
+    let listed = match claim {
+        Value::String(_) => std::slice::from_ref(claim),
+        Value::Array(groups) if groups.len() <= MAX_GROUPS => groups,
+        _ => return Err(wrong),
+    };
     let group = |value: &Value| {
         let is_plain = |name: &&str| {
             (1..=MAX_GROUP_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
@@ -90,7 +95,9 @@ fn groups(claim: Option<&Value>) -> Result<BTreeSet<String>, JwtReason> {
 }
 
 /// A person is in at most so many groups.
-pub const MAX_GROUPS: usize = 100;
+///
+/// Microsoft Entra ID puts at most 200 into a token.
+pub const MAX_GROUPS: usize = 200;
 
 /// The longest name of a group, in bytes.
 const MAX_GROUP_BYTES: usize = 128;

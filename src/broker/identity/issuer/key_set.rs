@@ -69,7 +69,9 @@ struct ForeignKey {
 impl ForeignKey {
     /// `None` for a key that is for another purpose, of another kind, weak, or shown with its private half.
     fn read(jwk: &Value) -> Option<Self> {
-        let members = jwk.as_object()?;
+        // Some issuers write every member that there is, and `null` for those that a key does not have.
+        let mut members = jwk.as_object()?.clone();
+        members.retain(|_, value| !value.is_null());
         if PRIVATE_MEMBERS
             .iter()
             .any(|name| members.contains_key(*name))
@@ -94,7 +96,8 @@ impl ForeignKey {
         let key = RegisteredKey::from_jwk(&Value::Object(essence)).ok()?;
         let mut algorithms = algorithms_of(&key);
         if let Some(alg) = members.get("alg") {
-            algorithms.retain(|algorithm| alg == algorithm.as_str());
+            let named = alg.as_str().and_then(KeyAlgorithm::from_alg);
+            algorithms.retain(|algorithm| named == Some(*algorithm));
         }
         let kid = match members.get("kid") {
             Some(kid) => Some(kid.as_str()?.into()),

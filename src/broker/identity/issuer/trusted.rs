@@ -195,7 +195,9 @@ impl TrustedIssuer {
     pub(super) fn max_lifetime(&self, kind: TrustedKind) -> Duration {
         self.max_lifetime.unwrap_or(match kind {
             TrustedKind::IdJag => Duration::from_secs(600),
-            TrustedKind::IdToken | TrustedKind::Workload => Duration::from_secs(3600),
+            // Microsoft Entra ID issues ID tokens of 65 minutes.
+            TrustedKind::IdToken => Duration::from_secs(2 * 3600),
+            TrustedKind::Workload => Duration::from_secs(3600),
         })
     }
 }

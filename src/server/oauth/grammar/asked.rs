@@ -1,7 +1,7 @@
 //! What a token request asks for, whatever grant it comes with: `resource` (RFC 8707), `scope`
 //! (RFC 6749), `authorization_details` (RFC 9396), become the broker's authorization details.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use crate::server::oauth::grammar::{Form, OAuthError};
 use hallpass_broker::policy::Catalogue;
@@ -33,6 +33,7 @@ impl Asked {
         let Self { resources, .. } = Self::read_resources(form)?;
         let scope = form
             .text("scope")
+            .and_then(of_ours)
             .map(|text| text.parse().map_err(|_| OAuthError::InvalidScope))
             .transpose()?;
         let details = form.text("authorization_details").map(|text| {
@@ -162,14 +163,51 @@ impl Asked {
     }
 }
 
+/// A scope without the words of OpenID Connect, which many clients send whatever is advertised; `None` when nothing is
+/// left. The answer says which scope was given (RFC 6749 section 3.3).
+fn of_ours(scope: &str) -> Option<String> {
+    let words = scope.split(' ').filter(|word| !word.is_empty());
+    let ours: Vec<_> = words.filter(|word| !OF_OPENID.contains(word)).collect();
+    (!ours.is_empty()).then(|| ours.join(" "))
+}
+
+/// OpenID Connect Core 1.0 sections 5.4 and 11.
+const OF_OPENID: [&str; 6] = [
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    "offline_access",
+];
+
 /// The server that `resource` names, as outsiders spell it: stock clients write the root of a host with a slash, as
 /// URL libraries do. `None` for what can be no server's URI.
 #[must_use]
 pub fn server(resource: &str) -> Option<ServerUri> {
+    let resource = &plainly_spelled(resource);
     let of_host = resource
         .strip_suffix('/')
         .filter(|rest| rest.matches('/').count() == SLASHES_OF_AN_ORIGIN);
     of_host.unwrap_or(resource).parse().ok()
+}
+
+/// The URI with its scheme and host in lower case and without the default port, which say the same (RFC 3986 section
+/// 6.2.3). The path stays as it is.
+fn plainly_spelled(uri: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return uri.into();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
+    let default_port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return uri.into(),
+    };
+    let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
+    format!("{scheme}://{authority}{path}").into()
 }
 
 /// The server of `catalogue` that `text` names: by its URI as outsiders spell it, or by its short name.
@@ -181,9 +219,9 @@ pub fn known<'c>(catalogue: &'c Catalogue, text: &str) -> Option<&'c Arc<Manifes
     )
 }
 
-/// Details are at most this long, in bytes.
 /// Some hundred rights with their constraints.
 const MAX_DETAILS_ENTRIES: usize = 2_000;
+/// Details are at most this long, in bytes.
 const MAX_DETAILS_BYTES: usize = 64 * 1024;
 
 const SLASHES_OF_AN_ORIGIN: usize = 2;
@@ -259,7 +297,13 @@ mod tests {
         let catalogue = catalogue();
         let known =
             |text: &str| known(&catalogue, text).map(|manifest| manifest.server.to_string());
-        for text in [B, "https://b.example/", "b"] {
+        for text in [
+            B,
+            "https://b.example/",
+            "b",
+            "HTTPS://B.Example",
+            "https://b.example:443/",
+        ] {
             assert_eq!(known(text).as_deref(), Some(B), "{text}");
         }
         for text in [
@@ -270,6 +314,44 @@ mod tests {
             "https://b.example//",
         ] {
             assert_eq!(known(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_taken_to_the_letter_and_other_ports_are_others() {
+        let server = |text: &str| server(text).map(|uri| uri.to_string());
+        assert_eq!(server("HTTPS://A.example:443/mcp").as_deref(), Some(A));
+        for other in [
+            "https://a.example/MCP",
+            "https://a.example:8443/mcp",
+            "https://a.example:80/mcp",
+            "http://a.example:443/mcp",
+        ] {
+            assert_ne!(server(other).as_deref(), Some(A), "{other}");
+        }
+    }
+
+    #[test]
+    fn words_of_openid_connect_ask_for_nothing() {
+        let defaults = [detail(A, "write")];
+        assert_eq!(
+            ask("scope=openid+tool:read+offline_access", &defaults),
+            Ok(vec![detail(A, "read")])
+        );
+        assert_eq!(
+            ask("scope=openid+profile++email", &defaults),
+            Ok(defaults.to_vec())
+        );
+        for unknown in [
+            "scope=openid+admin",
+            "scope=tools:read",
+            "scope=openid+tool:",
+        ] {
+            assert_eq!(
+                ask(unknown, &defaults),
+                Err(OAuthError::InvalidScope),
+                "{unknown}"
+            );
         }
     }
 

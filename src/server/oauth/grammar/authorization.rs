@@ -111,7 +111,7 @@ mod tests {
             ),
             (format!("{GOOD}&response_mode=fragment"), InvalidRequest),
             (format!("{GOOD}&dpop_jkt=x"), InvalidRequest),
-            (format!("{GOOD}&scope=openid"), InvalidScope),
+            (format!("{GOOD}&scope=admin"), InvalidScope),
         ] {
             assert_eq!(read(&query).unwrap_err(), error, "{query}");
         }
