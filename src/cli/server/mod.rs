@@ -3,6 +3,7 @@
 mod import;
 mod manifest;
 mod mcp;
+mod merge;
 mod view;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::cli::{
     server::{
         import::{Annotations, Import},
         mcp::{Target, read_offer},
+        merge::{Difference, merged},
         view::{show, with_secret},
     },
     session::Session,
@@ -26,7 +28,7 @@ use crate::cli::{
 use hallpass_broker::domain::client::SecretId;
 use hallpass_core::{
     base::ids::{ServerName, ServerUri},
-    token::manifest::Manifest,
+    token::{UnverifiedPass, manifest::Manifest},
 };
 
 /// Register and remove MCP servers.
@@ -52,6 +54,17 @@ Examples:
 Which tools only read, and which arguments are paths or URLs, decides what passes allow: look them
 over.")]
     Add(Add),
+    /// Import a registered server anew: what people decided stays, and the differences are shown.
+    #[command(after_help = "\
+Example, after a new release of the server:
+  hallpass server diff ledger
+  hallpass server refresh ledger
+
+Labels, read_only, irreversible, path and URL arguments, aliases, region and roots that you added stay as they are.
+Tools that the server does not list any more are dropped with --yes only.")]
+    Refresh(Refresh),
+    /// Show how a registered server differs from what it lists now.
+    Diff(Refresh),
     /// List the servers.
     List,
     /// Show one server and what it offers.
@@ -108,26 +121,46 @@ struct Add {
     name: Option<ServerName>,
     #[command(flatten)]
     source: Source,
-    /// With --import: a bearer token that the server wants, or `-` to read it from stdin.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        requires = "import",
-        env = "HALLPASS_IMPORT_TOKEN",
-        hide_env_values = true
-    )]
-    token: Option<String>,
-    /// With --import: believe the server when it says that a tool only reads.
-    #[arg(long, requires = "import")]
-    trust_annotations: bool,
+    #[command(flatten)]
+    live: Live,
     /// With --import: show the manifest as TOML and register nothing.
     #[arg(long, requires = "import")]
     dry_run: bool,
     /// Replace the manifest of a server that is registered already.
     #[arg(long)]
     replace: bool,
-    /// With --import: certificates (PEM) to trust besides the system's, for a server behind a private CA.
-    #[arg(long, value_name = "FILE", requires = "import")]
+    /// With --import and --replace: drop what the server does not list any more.
+    #[arg(long, requires = "replace")]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+struct Refresh {
+    /// Its name or URI.
+    server: String,
+    /// Drop what the server does not list any more.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    live: Live,
+}
+
+/// How a live server is asked.
+#[derive(Debug, Args)]
+struct Live {
+    /// A bearer token that the server wants, or `-` to read it from stdin.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "HALLPASS_IMPORT_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+    /// Believe the server when it says that a new tool only reads.
+    #[arg(long)]
+    trust_annotations: bool,
+    /// Certificates (PEM) to trust besides the system's, for a server behind a private CA.
+    #[arg(long, value_name = "FILE")]
     server_ca_file: Option<PathBuf>,
 }
 
@@ -147,6 +180,8 @@ impl Servers {
         let open = || self.operator.open();
         match self.command {
             Command::Add(add) => add.run(&self.operator, output).await,
+            Command::Refresh(refresh) => refresh.run(&open()?, output).await,
+            Command::Diff(refresh) => refresh.show_difference(&open()?, output).await,
             Command::List => list(&open()?, output).await,
             Command::Show { server, toml } => {
                 let view = open()?.server(&server).await?;
@@ -186,35 +221,138 @@ impl Servers {
 
 impl Add {
     async fn run(self, operator: &Operator, output: Output) -> Result<(), CliError> {
+        let mut through_pass = false;
         let manifest = match &self.source.manifest {
             Some(path) => read_manifest(path, self.server.as_ref(), self.name.as_ref())?,
-            None => self.import(output).await?,
+            None => {
+                let (Some(server), Some(name)) = (&self.server, &self.name) else {
+                    return Err(CliError::usage(
+                        "--import needs the server's URI and --name",
+                    ));
+                };
+                let imported = self.live.import(server, name, output).await?;
+                through_pass = imported.through_pass;
+                imported.manifest
+            }
         };
         if self.dry_run {
             return Output::raw(&toml::to_string(&manifest).map_err(CliError::failed)?);
         }
         let session = operator.open()?;
-        let answer = if self.replace {
-            session.set_server(&manifest).await
-        } else {
-            session.add_server(&manifest).await
+        if !self.replace {
+            let added = session.add_server(&manifest).await;
+            let added = added.map_err(|error| match error.code() {
+                Some("conflict") => error
+                    .hint("say --replace to register its manifest anew, or `hallpass server refresh` to take over what it lists now"),
+                _ => error,
+            })?;
+            return output.answer(&added, show);
+        }
+        let before = match session.server(manifest.server.as_str()).await {
+            Ok(view) => Some(view.read_whole()?.manifest),
+            Err(error) if error.code() == Some("not_found") => None,
+            Err(error) => return Err(error),
         };
-        let answer = answer.map_err(|error| match error.code() {
-            Some("conflict") if !self.replace => {
-                error.hint("say --replace to register its manifest anew")
+        match before {
+            Some(before) if self.source.import => {
+                let offered = Offered {
+                    before,
+                    imported: manifest,
+                    through_pass,
+                };
+                offered.register(&session, self.yes, output).await
             }
-            _ => error,
-        })?;
-        output.answer(&answer, show)
+            // A file says all that is to hold: what it changes is shown, and done.
+            before => {
+                if let Some(before) = before {
+                    note(&Difference::between(&before, &manifest), output);
+                }
+                output.answer(&session.set_server(&manifest).await?, show)
+            }
+        }
+    }
+}
+
+impl Refresh {
+    async fn run(self, session: &Session, output: Output) -> Result<(), CliError> {
+        let offered = self.offered(session, output).await?;
+        offered.register(session, self.yes, output).await
     }
 
-    async fn import(&self, output: Output) -> Result<Manifest, CliError> {
-        let (Some(server), Some(name)) = (&self.server, &self.name) else {
-            return Err(CliError::usage(
-                "--import needs the server's URI and --name",
-            ));
-        };
+    async fn show_difference(self, session: &Session, output: Output) -> Result<(), CliError> {
+        let offered = self.offered(session, output).await?;
+        let difference = offered.difference();
+        output.show(&difference.document(), difference.view())
+    }
+
+    async fn offered(&self, session: &Session, output: Output) -> Result<Offered, CliError> {
+        let before = session.server(&self.server).await?.read_whole()?.manifest;
+        let imported = self
+            .live
+            .import(&before.server, &before.name, output)
+            .await?;
+        Ok(Offered {
+            before,
+            imported: imported.manifest,
+            through_pass: imported.through_pass,
+        })
+    }
+}
+
+/// A registered server, and what it lists now.
+struct Offered {
+    before: Manifest,
+    imported: Manifest,
+    /// The lists came through a pass, which hides what it does not name.
+    through_pass: bool,
+}
+
+impl Offered {
+    fn difference(&self) -> Difference {
+        Difference::between(&self.before, &merged(&self.before, self.imported.clone()))
+    }
+
+    async fn register(self, session: &Session, yes: bool, output: Output) -> Result<(), CliError> {
+        let difference = self.difference();
+        note(&difference, output);
+        if !difference.weakened.is_empty() {
+            if self.through_pass {
+                return Err(CliError::failed(
+                    "the lists came through a pass, which hides what it does not name",
+                )
+                .hint(
+                    "import with a credential that sees everything, or with a pass for every tool",
+                ));
+            }
+            if !yes {
+                return Err(CliError::failed(
+                    "the server does not list any more what it did: nothing was changed",
+                )
+                .hint("say --yes to drop it"));
+            }
+        }
+        let manifest = merged(&self.before, self.imported);
+        output.answer(&session.set_server(&manifest).await?, show)
+    }
+}
+
+fn note(difference: &Difference, output: Output) {
+    for line in difference.lines() {
+        output.note(&line);
+    }
+}
+
+impl Live {
+    async fn import(
+        &self,
+        server: &ServerUri,
+        name: &ServerName,
+        output: Output,
+    ) -> Result<Imported, CliError> {
         let token = self.token.as_deref().map(token_argument).transpose()?;
+        let through_pass = token
+            .as_ref()
+            .is_some_and(|token| UnverifiedPass::parse(token).is_ok());
         let offer = read_offer(&Target {
             server,
             token,
@@ -231,8 +369,18 @@ impl Add {
             .notes
             .iter()
             .for_each(|note| output.note(&format!("note: {note}")));
-        Ok(import.manifest)
+        Ok(Imported {
+            manifest: import.manifest,
+            through_pass,
+        })
     }
+}
+
+/// What a live server lists.
+struct Imported {
+    manifest: Manifest,
+    /// The token was a pass: a guarded server lists what it names and nothing else.
+    through_pass: bool,
 }
 
 async fn list(session: &Session, output: Output) -> Result<(), CliError> {

@@ -57,8 +57,10 @@ pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
     parse_with(bytes, max_bytes, Entries::each(MAX_ENTRIES))
 }
 
-/// As [`parse`], for a sender who has not proven anything, or has only a share: all objects and arrays together have at
-/// most `max_entries` entries. What a document costs grows with them and not with its bytes alone.
+/// As [`parse`], where all objects and arrays together have at most `max_entries` entries.
+///
+/// For senders who have proven nothing, or have only a share: what a document costs grows with its entries and not with
+/// its bytes alone.
 ///
 /// # Errors
 ///

@@ -71,9 +71,63 @@ async fn annotations_are_believed_when_the_operator_says_so() {
         "--import",
         "--replace",
     ]);
+    // What was decided stays.
     assert_eq!(
         home.json(&["server", "show", "ledger"])["manifest"]["tools"]["read_ledger"]["read_only"],
-        false
+        true
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_anew_keeps_what_people_decided_and_drops_nothing_unasked() {
+    let home = Workspace::serving();
+    let server = listen(Answers::Json, None).await;
+    let reviewed = format!(
+        r#"server = "{server}"
+name = "ledger"
+
+[tools.transfer]
+irreversible = true
+labels = {{ risk = "high" }}
+
+[tools.retired]
+labels = {{ risk = "high" }}
+"#
+    );
+    home.write("ledger.toml", &reviewed);
+    home.ok(&["server", "add", "--manifest", "ledger.toml"]);
+    let difference = home.json(&["server", "diff", "ledger"]);
+    assert_eq!(
+        difference["weakened"],
+        serde_json::json!(["tool retired is not listed any more"])
+    );
+    assert!(
+        difference["added"].to_string().contains("tool read_ledger"),
+        "{difference}"
+    );
+    let refused = home.run(&["server", "refresh", "ledger"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("! tool retired") && refused.err.contains("--yes"),
+        "{}",
+        refused.err
+    );
+    assert!(home.json(&["server", "show", "ledger"])["manifest"]["tools"]["retired"].is_object());
+    let view = home.json(&["server", "refresh", "ledger", "--yes"]);
+    let tools = &view["manifest"]["tools"];
+    assert!(tools["retired"].is_null() && tools["read_ledger"].is_object());
+    assert_eq!(
+        (
+            &tools["transfer"]["irreversible"],
+            &tools["transfer"]["labels"]["risk"]
+        ),
+        (&serde_json::json!(true), &serde_json::json!("high"))
+    );
+    assert!(tools["transfer"]["schema_digest"].is_string());
+    let again = home.json(&["server", "diff", "ledger"]);
+    assert_eq!(
+        again,
+        serde_json::json!({"added": [], "changed": [], "weakened": []})
     );
 }
 
