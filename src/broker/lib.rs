@@ -69,7 +69,9 @@ pub use crate::{
         request::{IssueAgain, OpenTask},
         revoke_token::{GivenBack, PassOwner, TokenRevocations},
         task_clients::{OpenedForClient, TaskClient},
-        tasks::{DelegationReport, DelegationView, ParentView, PassView, TaskView, Tasks},
+        tasks::{
+            DelegationReport, DelegationView, ParentView, PassView, TaskItem, TaskView, Tasks,
+        },
     },
     keys::{
         error::KeyFileError,

@@ -23,8 +23,8 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    AgentView, CallView, GrantWritten, KeyView, PolicyView, Revoked, ServerView, StewardView,
-    TaskView,
+    AgentView, CallView, DelegationView, GrantWritten, KeyView, PolicyView, Revoked, ServerView,
+    StewardView, TaskItem, TaskView,
     domain::{client::SecretId, event::KeyPurpose},
     ledger::audit::{
         AccessRow, ActivityRow, AuditEvent, ConsistencyEvidence, HeadEvidence, InclusionEvidence,
@@ -343,7 +343,7 @@ impl Session {
         &self,
         task: &TaskId,
         report: &DelegationRequest,
-    ) -> Result<Answer<TaskView>, CliError> {
+    ) -> Result<Answer<DelegationView>, CliError> {
         self.post(&format!("/v1/tasks/{task}/delegations"), report)
             .await
     }
@@ -352,7 +352,7 @@ impl Session {
         &self,
         query: Query<'_>,
         limit: usize,
-    ) -> Result<List<TaskView>, CliError> {
+    ) -> Result<List<TaskItem>, CliError> {
         self.list("/v1/tasks", query, limit).await
     }
 

@@ -16,7 +16,14 @@ impl TestBroker {
             .send()
             .await
             .unwrap();
-        body_of(listed).await["items"].as_array().unwrap().clone()
+        let listed = body_of(listed).await;
+        let mut tasks = Vec::new();
+        for item in listed["items"].as_array().unwrap() {
+            let path = format!("/v1/tasks/{}", item["task_id"].as_str().unwrap());
+            let shown = self.operator(Method::GET, &path).send().await.unwrap();
+            tasks.push(body_of(shown).await);
+        }
+        tasks
     }
 
     /// Puts `grants` in the place of [`GRANT`], and has them read.

@@ -46,10 +46,14 @@ pub struct TaskView {
     pub opened_at: Timestamp,
     /// When it is or was over.
     pub ends_at: Timestamp,
-    /// Its passes.
+    /// Its newest passes, at most 100.
     pub passes: Vec<PassView>,
-    /// What its agent reported to have handed on.
+    /// How many passes it has had.
+    pub pass_count: usize,
+    /// What its agent reported last to have handed on, at most 100.
     pub delegations: Vec<DelegationView>,
+    /// How many delegations were reported.
+    pub delegation_count: usize,
     /// Whether an OAuth client of its own gets its passes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_client: bool,
@@ -59,6 +63,42 @@ pub struct TaskView {
     /// Tasks that came of its passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<TaskId>,
+}
+
+/// A task in a list: without its passes, of which it may have a thousand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct TaskItem {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Whose.
+    pub agent: AgentId,
+    /// For whom.
+    pub steward: StewardId,
+    /// The issuer through which that person proved it; absent when the agent said so, and when they consented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steward_verified_by: Option<String>,
+    /// Whether the steward allowed it in person, on the consent page.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub consented: bool,
+    /// What for.
+    pub purpose: String,
+    /// `open`, `completed`, `revoked` or `over`.
+    pub state: Cow<'static, str>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it is or was over.
+    pub ends_at: Timestamp,
+    /// How many passes it has had.
+    pub pass_count: usize,
+    /// How many delegations were reported.
+    pub delegation_count: usize,
+    /// Whether an OAuth client of its own gets its passes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_client: bool,
+    /// Of which task's pass it came, when it came of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentView>,
 }
 
 /// The task by one of whose passes another one was opened.
@@ -167,7 +207,7 @@ impl Tasks {
         caller: &Caller,
         agent: &AgentId,
         (task, report): (&TaskId, DelegationReport),
-    ) -> Result<TaskView, BrokerError> {
+    ) -> Result<DelegationView, BrokerError> {
         // Beside others: reports that come at once may pass the limit by their number, and hold up no revocation.
         let decide = |view: &View<'_>| {
             let (now, state) = (view.now(), view.state());
@@ -188,16 +228,24 @@ impl Tasks {
             }
             let holder = report.delegate_key.as_ref();
             let registered = holder.and_then(|key| state.agents_with_key(key).next());
+            let registered = registered.map(|agent| agent.agent.clone());
             let event = LedgerEvent::DelegationReported {
                 task: task.clone(),
                 blocks: report.blocks.clone(),
                 delegate: report.delegate.clone(),
-                registered: registered.map(|agent| agent.agent.clone()),
+                registered: registered.clone(),
             };
-            Ok(Decided::record(now, vec![event], ()))
+            Ok::<_, BrokerError>(Decided::record(now, vec![event], registered))
         };
-        let Done { .. } = self.changes.beside_others(caller, decide).await?;
-        self.task(task, Some(agent))
+        let registered_delegate = self.changes.beside_others(caller, decide).await?.value;
+        let state = self.changes.state();
+        let revoked = |id: &RevocationId| state.is_revoked_block(id);
+        Ok(DelegationView {
+            revoked: report.blocks.iter().any(revoked),
+            asserted_delegate: report.delegate.clone(),
+            blocks: report.blocks.clone(),
+            registered_delegate,
+        })
     }
 
     /// One task; with `agent` only when it is that agent's. Tasks that memory has forgotten are
@@ -232,38 +280,23 @@ impl Tasks {
         agent: Option<&AgentId>,
         after: Option<&TaskId>,
         limit: usize,
-    ) -> Vec<TaskView> {
-        let found: Vec<(LiveTask, Vec<TaskId>)> = {
-            let state = self.changes.state();
-            // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
-            let of_agent = state
-                .tasks()
-                .filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
-            let later = of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after));
-            let mut later: Vec<&LiveTask> = later.collect();
-            let newest_first =
-                |left: &&LiveTask, right: &&LiveTask| right.record.task.cmp(&left.record.task);
-            if limit < later.len() {
-                later.select_nth_unstable_by(limit, newest_first);
-                later.truncate(limit);
-            }
-            later.sort_unstable_by(newest_first);
-            let children = |live: &LiveTask| {
-                state
-                    .descendants
-                    .children(&live.record.task)
-                    .cloned()
-                    .collect()
-            };
-            later
-                .into_iter()
-                .map(|live| (live.clone(), children(live)))
-                .collect()
-        };
-        found
-            .into_iter()
-            .map(|(live, children)| self.view(&live, children))
-            .collect()
+    ) -> Vec<TaskItem> {
+        let now = self.changes.now();
+        let state = self.changes.state();
+        // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
+        let of_agent = state
+            .tasks()
+            .filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
+        let later = of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after));
+        let mut later: Vec<&LiveTask> = later.collect();
+        let newest_first =
+            |left: &&LiveTask, right: &&LiveTask| right.record.task.cmp(&left.record.task);
+        if limit < later.len() {
+            later.select_nth_unstable_by(limit, newest_first);
+            later.truncate(limit);
+        }
+        later.sort_unstable_by(newest_first);
+        later.into_iter().map(|live| item(live, now)).collect()
     }
 
     /// The task and its children, as the journal has them.
@@ -340,19 +373,24 @@ impl Tasks {
         let now = self.changes.now();
         let state = self.changes.state();
         let revoked = |id: &RevocationId| live.revoked.contains(id) || state.is_revoked_block(id);
-        let passes = live.tokens.iter().map(|token| PassView {
+        let newest = |count: usize| count.saturating_sub(MAX_SHOWN);
+        let passes = live.tokens.iter().skip(newest(live.tokens.len()));
+        let passes = passes.map(|token| PassView {
             revocation_id: token.revocation_id,
             issued_at: token.issued_at,
             expires_at: token.expires_at,
             revoked: revoked(&token.revocation_id),
             authorization_details: token.rights.clone(),
         });
-        let delegations = live.delegations.iter().map(|reported| DelegationView {
-            blocks: reported.blocks.clone(),
-            asserted_delegate: reported.asserted.clone(),
-            registered_delegate: reported.registered.clone(),
-            revoked: reported.blocks.iter().any(revoked),
-        });
+        let delegations = live.delegations.iter();
+        let delegations = delegations
+            .skip(newest(live.delegations.len()))
+            .map(|reported| DelegationView {
+                blocks: reported.blocks.clone(),
+                asserted_delegate: reported.asserted.clone(),
+                registered_delegate: reported.registered.clone(),
+                revoked: reported.blocks.iter().any(revoked),
+            });
         let parent = live.record.parent.as_ref();
         TaskView {
             task_id: live.record.task.clone(),
@@ -361,16 +399,13 @@ impl Tasks {
             steward_verified_by: live.record.verified.as_ref().map(|by| by.issuer.clone()),
             consented: live.record.consented,
             purpose: live.record.purpose.clone(),
-            state: match live.end {
-                Some((TaskEnd::Completed, _)) => Cow::Borrowed("completed"),
-                Some((TaskEnd::Revoked, _)) => Cow::Borrowed("revoked"),
-                None if live.record.ends_at <= now => Cow::Borrowed("over"),
-                None => Cow::Borrowed("open"),
-            },
+            state: state_word(live, now).into(),
             opened_at: live.record.opened_at,
             ends_at: live.record.ends_at,
             passes: passes.collect(),
+            pass_count: live.tokens.len(),
             delegations: delegations.collect(),
+            delegation_count: live.delegations.len(),
             has_client: live.record.client_secret.is_some(),
             parent: parent.map(|parent| ParentView {
                 task_id: parent.task.clone(),
@@ -378,6 +413,37 @@ impl Tasks {
             }),
             children,
         }
+    }
+}
+
+fn item(live: &LiveTask, now: Timestamp) -> TaskItem {
+    let record = &live.record;
+    TaskItem {
+        task_id: record.task.clone(),
+        agent: record.agent.clone(),
+        steward: record.steward.clone(),
+        steward_verified_by: record.verified.as_ref().map(|by| by.issuer.clone()),
+        consented: record.consented,
+        purpose: record.purpose.clone(),
+        state: state_word(live, now).into(),
+        opened_at: record.opened_at,
+        ends_at: record.ends_at,
+        pass_count: live.tokens.len(),
+        delegation_count: live.delegations.len(),
+        has_client: record.client_secret.is_some(),
+        parent: record.parent.as_ref().map(|parent| ParentView {
+            task_id: parent.task.clone(),
+            agent: parent.agent.clone(),
+        }),
+    }
+}
+
+fn state_word(live: &LiveTask, now: Timestamp) -> &'static str {
+    match live.end {
+        Some((TaskEnd::Completed, _)) => "completed",
+        Some((TaskEnd::Revoked, _)) => "revoked",
+        None if live.record.ends_at <= now => "over",
+        None => "open",
     }
 }
 
@@ -407,4 +473,6 @@ impl DelegationReport {
 }
 
 const MAX_DELEGATIONS: usize = 1000;
+/// How many passes and delegations of a task are shown.
+const MAX_SHOWN: usize = 100;
 const MAX_RECALLED: usize = 5000;

@@ -17,7 +17,7 @@ use crate::{
         task::{
             open::Open,
             report::Report,
-            view::{issued, opened, show},
+            view::{delegation, issued, opened, show},
         },
     },
 };
@@ -123,8 +123,8 @@ impl Tasks {
             } => {
                 let request = report.to_request()?;
                 let session = who.as_agent().await?;
-                let task = session.report_delegation(&report.task, &request).await?;
-                output.answer(&task, show)
+                let reported = session.report_delegation(&report.task, &request).await?;
+                output.answer(&reported, delegation)
             }
             Command::List { agent, limit } => list(who, agent, limit, output).await,
             Command::Show { task } => {
@@ -162,7 +162,7 @@ async fn list(
             task.agent.to_string(),
             task.state.into_owned(),
             task.ends_at.to_string(),
-            task.passes.len().to_string(),
+            task.pass_count.to_string(),
             task.purpose,
         ]
     })

@@ -78,9 +78,15 @@ pub(super) fn show(task: TaskView) -> View {
     }));
     let children = task.children.iter().map(ToString::to_string);
     fields.extend(under("exchanged", children.collect()));
+    fields.push(("passes", task.pass_count.to_string()));
     fields.extend(task.passes.iter().flat_map(pass_fields));
-    fields.extend(task.delegations.iter().flat_map(delegation_fields));
+    fields.extend(task.delegations.into_iter().flat_map(delegation_fields));
     View::Fields(fields)
+}
+
+/// What was reported to be handed on.
+pub(super) fn delegation(delegation: DelegationView) -> View {
+    View::Fields(delegation_fields(delegation))
 }
 
 fn pass_fields(pass: &PassView) -> Vec<(&'static str, String)> {
@@ -95,9 +101,9 @@ fn pass_fields(pass: &PassView) -> Vec<(&'static str, String)> {
     fields
 }
 
-fn delegation_fields(delegation: &DelegationView) -> Vec<(&'static str, String)> {
+fn delegation_fields(delegation: DelegationView) -> Vec<(&'static str, String)> {
     let last = delegation.blocks.last().map(ToString::to_string);
-    let to = match &delegation.registered_delegate {
+    let to = match delegation.registered_delegate {
         Some(agent) => format!("to a key that is registered to agent {agent} (reported)"),
         None => {
             let name = or_dash(delegation.asserted_delegate.as_ref());

@@ -25,7 +25,7 @@ use crate::{
         oauth::grammar::metadata::TOKEN,
     },
 };
-use hallpass_broker::{DelegationReport, IssueAgain, OpenTask, TaskView};
+use hallpass_broker::{DelegationReport, DelegationView, IssueAgain, OpenTask, TaskItem, TaskView};
 use hallpass_core::{
     base::{
         digest::Digest,
@@ -176,7 +176,7 @@ pub(crate) async fn complete(
 #[utoipa::path(post, path = "/v1/tasks/{task_id}/delegations", operation_id = "tasks_report_delegation",
     tag = "tasks", security(("agent" = [])), request_body = DelegationRequest,
     params(("task_id" = String, Path)),
-    responses((status = 201, description = "The task", body = TaskView), Problems))]
+    responses((status = 201, description = "The delegation", body = DelegationView), Problems))]
 pub(crate) async fn report_delegation(
     State(app): State<Arc<App>>,
     agent: Agent,
@@ -228,7 +228,7 @@ pub(crate) async fn show(
 /// Tasks that are open or ended lately, newest first; an agent sees its own.
 #[utoipa::path(get, path = "/v1/tasks", operation_id = "tasks_list", tag = "tasks",
     params(("agent" = Option<String>, Query), Paging),
-    responses((status = 200, description = "A page", body = Page<TaskView>), Problems))]
+    responses((status = 200, description = "A page", body = Page<TaskItem>), Problems))]
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     reader: Reader<TasksRead>,

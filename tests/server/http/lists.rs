@@ -1,7 +1,7 @@
 //! Lists: every item once, in pages.
 
 use hallpass_broker::identity::AgentKey;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use test_broker::{TestBroker, body_of, refused};
@@ -140,4 +140,45 @@ async fn the_audit_trail_is_found_by_what_it_is_about() {
         (&head["sequence"], &head["hash"]),
         (&last["seq"], &last["hash"])
     );
+}
+
+/// A task may have a thousand passes and delegations, and a list hundreds of tasks.
+#[tokio::test]
+async fn a_list_of_tasks_does_not_grow_with_what_each_has() {
+    let fixture = TestBroker::new().await;
+    let issued = fixture.open_task().await;
+    let (task, first) = (
+        issued["task_id"].as_str().unwrap(),
+        issued["revocation_id"].as_str().unwrap(),
+    );
+    for number in 0..120_u32 {
+        let report =
+            json!({"blocks": [first, format!("{number:0128x}")], "delegate": "summariser"});
+        let reported = fixture
+            .agent(Method::POST, &format!("/v1/tasks/{task}/delegations"))
+            .json(&report)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(reported.status(), StatusCode::CREATED);
+        // What was reported, and not the whole task each time.
+        let reported = body_of(reported).await;
+        assert_eq!(reported["blocks"], report["blocks"]);
+        assert!(reported.get("task_id").is_none());
+    }
+    let listed = all(&fixture, "/v1/tasks", 10).await;
+    assert_eq!(listed[0]["delegation_count"], 120);
+    assert!(listed[0].to_string().len() < 1_000, "{}", listed[0]);
+    let shown = fixture
+        .operator(Method::GET, &format!("/v1/tasks/{task}"))
+        .send()
+        .await
+        .unwrap();
+    let shown = body_of(shown).await;
+    let delegations = shown["delegations"].as_array().unwrap();
+    assert_eq!(
+        (delegations.len(), &shown["delegation_count"]),
+        (100, &json!(120))
+    );
+    assert_eq!(delegations[99]["blocks"][1], format!("{:0128x}", 119));
 }
