@@ -231,9 +231,12 @@ pub enum LedgerEvent {
         /// The task, when it was one already.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskId>,
-        /// What was asked.
+        /// What was asked; of a long request the servers and the first names, without constraints.
         asked: Vec<RequestedDetail>,
-        /// Every reason.
+        /// SHA-256 over the JSON of all that was asked, where `asked` is a part of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_digest: Option<Digest>,
+        /// The reasons; of many the first, and how many more there are.
         reasons: Vec<RecordedReason>,
     },
     /// A task ended because its agent said so: its passes die.
