@@ -123,7 +123,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Replay`].
+    /// [`BrokerError::Replay`], and [`BrokerError::Full`] when it cannot be remembered.
     pub fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
         self.changes.use_assertion(used)
     }

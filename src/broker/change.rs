@@ -249,12 +249,16 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Replay`].
+    /// [`BrokerError::Replay`], and [`BrokerError::Full`] when it cannot be remembered.
     pub(crate) fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
         let now = self.now();
         match self.one_time.consume(used, now) {
             Consumed::First if !self.state().is_used(&used.jti, now) => Ok(()),
-            _ => Err(BrokerError::Replay),
+            Consumed::First | Consumed::Replay => Err(BrokerError::Replay),
+            Consumed::Full => Err(BrokerError::Full(
+                "too many assertions were used and have not expired: try again in a few minutes"
+                    .to_owned(),
+            )),
         }
     }
 

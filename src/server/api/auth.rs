@@ -20,7 +20,7 @@ use crate::server::{
     },
 };
 use hallpass_broker::{
-    Caller, UsedAssertion,
+    BrokerError, Caller, UsedAssertion,
     domain::event::Actor,
     identity::{
         Credential, Operation, OperatorError, OperatorSession, OperatorStanding, assertion,
@@ -242,9 +242,12 @@ impl App {
         };
         // SECURITY: first, so that an intercepted assertion uses up the sender's quota and
         // not the agent's.
-        self.broker
-            .use_assertion(&used)
-            .inspect_err(|_| self.limits.note_failure(context.peer))?;
+        self.broker.use_assertion(&used).inspect_err(|error| {
+            // That it cannot be remembered is no fault of the sender.
+            if matches!(error, BrokerError::Replay) {
+                self.limits.note_failure(context.peer);
+            }
+        })?;
         let agent = used.agent.clone();
         self.admit(&Actor::Agent(agent.clone()), context)?;
         let caller = Caller {
