@@ -19,7 +19,7 @@ use crate::{
     },
     error::files,
     feed::hub::Hub,
-    issuing::keyed_locks::KeyedLocks,
+    issuing::{decision_queue::DecisionQueue, keyed_locks::KeyedLocks},
     keys::{
         files::KeyFiles,
         lifecycle::{KeysError, Rotation},
@@ -185,6 +185,7 @@ impl Broker {
             keys: Arc::clone(&keys),
             directory: Arc::clone(&directory),
             limits: limits.clone(),
+            queue: DecisionQueue::for_this_machine(),
         });
         let revocations = Arc::new(Revocations {
             changes: Arc::clone(&changes),

@@ -3,6 +3,7 @@
 pub(crate) mod codes;
 pub(crate) mod confine;
 pub(crate) mod consent;
+pub(crate) mod decision_queue;
 pub(crate) mod exchange;
 pub(crate) mod issue;
 pub(crate) mod keyed_locks;
