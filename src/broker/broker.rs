@@ -18,6 +18,7 @@ use crate::{
     change::Changes,
     error::trail,
     ledger::{Position, file::FileLedger, views::Views},
+    wall_clock::ClockFault,
 };
 use hallpass_core::base::{ids::IssuerUri, time::Timestamp};
 
@@ -89,6 +90,12 @@ impl Broker {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.changes.is_healthy()
+    }
+
+    /// What is wrong with the machine's time of day, if anything.
+    #[must_use]
+    pub fn clock_fault(&self) -> Option<ClockFault> {
+        self.changes.clock_fault()
     }
 
     /// Whether room on the disk is low, so that only what ends rights is recorded.

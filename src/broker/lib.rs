@@ -37,6 +37,7 @@ mod registry;
 mod several;
 mod start_error;
 mod trail;
+mod wall_clock;
 
 pub use crate::{
     broker::Broker,
@@ -100,4 +101,5 @@ pub use crate::{
         error::DecisionsError,
         reports::History,
     },
+    wall_clock::{ClockFault, MachineClock},
 };

@@ -35,7 +35,11 @@ use crate::{
     registry::directory::{Directory, SharedDirectory},
     trail::reports,
 };
-use hallpass_core::base::{private_file, secret_file::write_secret, time::Clock};
+use hallpass_core::base::{
+    private_file,
+    secret_file::write_secret,
+    time::{Clock, Timestamp},
+};
 
 /// A started broker, and what its start found and did.
 #[derive(Debug)]
@@ -112,6 +116,7 @@ impl Broker {
         let mut recovery = found.words();
         let reader = recovered.reader();
         refuse_older_copy(&reader, options.expected_head)?;
+        refuse_implausible_clock(&*clock, state.last_at(), options.accept_clock)?;
         reserve.keep();
         let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
@@ -292,6 +297,24 @@ impl Broker {
         Ok(path)
     }
 }
+
+/// SECURITY: no record is ever dated before the last one, so the time of one that was made with a wrong clock would be
+/// believed until it comes.
+fn refuse_implausible_clock(
+    clock: &dyn Clock,
+    last: Timestamp,
+    is_accepted: bool,
+) -> Result<(), StartError> {
+    let now = clock.now();
+    let is_new = last == Timestamp::EPOCH;
+    if is_new || is_accepted || now.since(last) <= PLAUSIBLE_PAUSE {
+        return Ok(());
+    }
+    Err(StartError::Clock { now, last })
+}
+
+/// A broker that records nothing for longer than this may as well have a clock that is ahead.
+const PLAUSIBLE_PAUSE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// SECURITY: an older copy lacks revocations that were answered, and everything that it holds is sound.
 fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), StartError> {

@@ -21,13 +21,10 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
+    Broker, BrokerError, Caller, MachineClock, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
     domain::event::Subject, ledger::file::Head,
 };
-use hallpass_core::base::{
-    time::{Clock, SystemClock},
-    uri::HttpUri,
-};
+use hallpass_core::base::{time::Clock, uri::HttpUri};
 
 /// Run the broker.
 #[derive(Debug, Args)]
@@ -62,6 +59,10 @@ pub(super) struct Serve {
     /// refused when the data directory is an older copy, which lacks revocations.
     #[arg(long, value_name = "SEQUENCE:HASH")]
     expect_head: Option<Head>,
+    /// Start although the last record is more than 90 days older than the machine's clock, because the clock is right. What is
+    /// recorded with a clock that is ahead cannot be taken back.
+    #[arg(long)]
+    accept_clock: bool,
     /// The form of the log: text or json. [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -82,7 +83,12 @@ impl Serve {
         }
         let mut telemetry =
             telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
-        let served = serve((&config, self.expect_head), telemetry.metrics(), output).await;
+        let served = serve(
+            (&config, self.expect_head, self.accept_clock),
+            telemetry.metrics(),
+            output,
+        )
+        .await;
         // Sends what is waiting, which may block.
         let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
         served.and(sent.map_err(CliError::failed))
@@ -103,7 +109,7 @@ impl Serve {
 }
 
 async fn serve(
-    (config, expected_head): (&Config, Option<Head>),
+    (config, expected_head, accept_clock): (&Config, Option<Head>, bool),
     metrics: &Arc<Metrics>,
     output: Output,
 ) -> Result<(), CliError> {
@@ -122,6 +128,7 @@ async fn serve(
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
     let options = Options {
         expected_head,
+        accept_clock,
         ..broker_options(config, address)?
     };
     let issuer = options.issuer.clone();
@@ -202,7 +209,7 @@ fn reach(config: &Config) -> Reach {
 }
 
 fn clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock::default())
+    Arc::new(MachineClock::default())
 }
 
 /// Who fetches clients' metadata documents.

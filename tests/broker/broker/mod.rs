@@ -2,6 +2,7 @@
 
 mod answering;
 mod children;
+mod clocks;
 mod doors;
 mod exchanges;
 mod keys;
@@ -24,7 +25,7 @@ use hallpass_core::{
     base::{
         ReasonCode,
         ids::{AgentId, KeyId},
-        time::ManualClock,
+        time::{Clock as _, ManualClock},
     },
     token::{Call, PassToken},
 };
