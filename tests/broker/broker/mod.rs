@@ -6,6 +6,7 @@ mod clocks;
 mod doors;
 mod exchanges;
 mod keys;
+mod limits;
 mod people;
 mod proofs;
 mod refusals;

@@ -277,13 +277,9 @@ async fn a_taken_address_is_an_error_that_names_it() {
         listen: fixture.address,
         ..options()
     };
-    let error = Server::bind(
-        taken,
-        fixture.broker.clone(),
-        Arc::new(Recorder::default()),
-    )
-    .await
-    .unwrap_err();
+    let error = Server::bind(taken, fixture.broker.clone(), Arc::new(Recorder::default()))
+        .await
+        .unwrap_err();
     assert!(
         error.to_string().contains(&fixture.address.to_string()),
         "{error}"
