@@ -57,6 +57,7 @@ pub use crate::{
         hub::{Feed, HEARTBEAT, SignedFrame, Subscription},
         introspect::Introspected,
         revoke::{RevocationView, Revocations, Revoke, Revoked},
+        revoke_many::{MAX_AT_ONCE, Many, RevokeMany, RevokedMany, TaskFilter},
         server_verifiers::ServerVerifiers,
     },
     issuing::{
