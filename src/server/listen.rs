@@ -20,6 +20,7 @@ use crate::server::{
     edge::{
         answers::Answers,
         connections::{Bounded, Connection, Peer, Places},
+        control_frames::ControlFrames,
         first_bytes::FirstBytes,
         limit::Limits,
         per_principal_limit::Shares,
@@ -349,12 +350,12 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         Some(certificate) => {
             let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config())
                 .handshake_timeout(head);
-            tokio::spawn(
-                bounded(server.acceptor(FirstBytes::new(acceptor, head)), head).serve(service),
-            )
+            let acceptor = ControlFrames::limited(FirstBytes::new(acceptor, head));
+            tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
         None => {
             let acceptor = FirstBytes::new(DefaultAcceptor::new(), head);
+            let acceptor = ControlFrames::limited(acceptor);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
     }
