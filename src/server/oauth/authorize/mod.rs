@@ -24,7 +24,7 @@ use crate::server::{
     },
     oauth::{
         authorize::{
-            page::{decide, respond, sign_in, stopped},
+            page::{decide, going_on, respond, sign_in, stopped},
             pending::PendingAuthorization,
             reading::Unknown,
             sessions::Open,
@@ -51,9 +51,9 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: 
         Ok(pending) => match pending.ask(&app) {
             Ok(ask) => {
                 let shown = sign_in(&pending, &ask, (query, None));
-                respond(StatusCode::OK, shown, Some(&pending.redirect))
+                respond(StatusCode::OK, shown)
             }
-            Err(error) => refuse(&app, &pending, error),
+            Err(error) => refuse(&app, &pending, error, Way::Redirect),
         },
         Err(unknown) => unknown_client(unknown),
     }
@@ -61,8 +61,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: 
 
 /// Takes what a person filled in: the code to sign in with, or the decision.
 #[utoipa::path(post, path = "/oauth/authorize", operation_id = "oauth_decide", tag = "oauth", security(()),
-    responses((status = 200, description = "A page to allow or refuse on", body = String, content_type = "text/html"),
-        (status = 303, description = "To the client, with a code or an error; what the person did wrong is on a page"),
+    responses((status = 200, description = "A page to allow or refuse on, or one that sends the browser on to the client, with a code or an error",
+            body = String, content_type = "text/html"),
         Problems))]
 pub(crate) async fn take(
     State(app): State<Arc<App>>,
@@ -104,7 +104,7 @@ async fn signed_in(
     };
     let ask = match pending.ask(app) {
         Ok(ask) => ask,
-        Err(error) => return Ok(refuse(app, &pending, error)),
+        Err(error) => return Ok(refuse(app, &pending, error, Way::Page)),
     };
     app.limits.admit_try(context.peer)?;
     let caller = context.caller(Actor::Broker);
@@ -118,11 +118,7 @@ async fn signed_in(
         Err(BrokerError::NotFound(_)) => {
             app.limits.note_failure(context.peer);
             let again = sign_in(&pending, &ask, (request, Some(WRONG_CODE)));
-            return Ok(respond(
-                StatusCode::FORBIDDEN,
-                again,
-                Some(&pending.redirect),
-            ));
+            return Ok(respond(StatusCode::FORBIDDEN, again));
         }
         Err(error) => return Err(error.into()),
     };
@@ -138,7 +134,7 @@ async fn signed_in(
         (&offer, name.as_deref()),
         (&servers, secret.expose()),
     );
-    let response = respond(StatusCode::OK, shown, Some(&pending.redirect));
+    let response = respond(StatusCode::OK, shown);
     app.consents
         .open
         .insert(secret.digest(), Arc::new(Open { pending, offer }));
@@ -156,7 +152,12 @@ async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, P
         .consent(&caller, open.offer.clone())
         .await
     {
-        Ok(code) => Ok(answer(app, &open.pending, &[("code", code.expose())])),
+        Ok(code) => Ok(answer(
+            app,
+            &open.pending,
+            &[("code", code.expose())],
+            Way::Page,
+        )),
         Err(error) => nothing_to_offer(app, &open.pending, error),
     }
 }
@@ -193,7 +194,6 @@ fn nothing_to_offer(
     Ok(respond(
         StatusCode::FORBIDDEN,
         stopped(reason, &details, Some(&back)),
-        Some(&pending.redirect),
     ))
 }
 
@@ -202,24 +202,23 @@ fn unknown_client(unknown: Unknown) -> Response {
     respond(
         StatusCode::BAD_REQUEST,
         stopped(&unknown.to_string(), &[], None),
-        None,
     )
 }
 
 /// The second page is gone: used, ten minutes old, or made before a restart.
 fn over() -> Response {
     let reason = "This page was used already, or is too old. Start again where you came from.";
-    respond(StatusCode::CONFLICT, stopped(reason, &[], None), None)
+    respond(StatusCode::CONFLICT, stopped(reason, &[], None))
 }
 
 fn denied(app: &App, pending: &PendingAuthorization) -> Response {
-    answer(app, pending, &error_of(OAuthError::AccessDenied))
+    answer(app, pending, &error_of(OAuthError::AccessDenied), Way::Page)
 }
 
 /// Returns the error of its request to the client, by the browser.
-fn refuse(app: &App, pending: &PendingAuthorization, error: OAuthError) -> Response {
+fn refuse(app: &App, pending: &PendingAuthorization, error: OAuthError, way: Way) -> Response {
     if pending.may_send_unseen() {
-        return answer(app, pending, &error_of(error));
+        return answer(app, pending, &error_of(error), way);
     }
     let back = pending
         .redirect
@@ -229,7 +228,6 @@ fn refuse(app: &App, pending: &PendingAuthorization, error: OAuthError) -> Respo
     respond(
         StatusCode::BAD_REQUEST,
         stopped(reason, &details, Some(&back)),
-        Some(&pending.redirect),
     )
 }
 
@@ -240,17 +238,37 @@ const fn error_of(error: OAuthError) -> [(&'static str, &'static str); 2] {
     ]
 }
 
-/// Sends the browser to the client. 303: what it sent here must not be sent there.
-fn answer(app: &App, pending: &PendingAuthorization, members: &[(&str, &str)]) -> Response {
+/// How the browser is sent to the client.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// A redirect: it followed a link here.
+    Redirect,
+    /// A page that goes on by itself: it sent a form. Browsers hold every redirect after a form, those of the client
+    /// too, to the `form-action` of the page with the form (CSP level 3), and clients redirect on to anywhere: to
+    /// another origin, or to the private scheme of an app.
+    Page,
+}
+
+/// Sends the browser to the client.
+fn answer(
+    app: &App,
+    pending: &PendingAuthorization,
+    members: &[(&str, &str)],
+    way: Way,
+) -> Response {
     let location = pending.redirect.with(&parameters(app, pending, members));
-    let Ok(location) = HeaderValue::from_str(&location) else {
-        return over();
+    let mut response = match (way, HeaderValue::from_str(&location)) {
+        (Way::Page, _) => respond(StatusCode::OK, going_on(&location)),
+        (Way::Redirect, Ok(location)) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(header::LOCATION, location);
+            response
+        }
+        (Way::Redirect, Err(_)) => return over(),
     };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    let headers = response.headers_mut();
-    headers.insert(header::LOCATION, location);
-    headers.insert(
+    // The code is in the address that comes next, and the request in this one.
+    response.headers_mut().insert(
         header::REFERRER_POLICY,
         HeaderValue::from_static("no-referrer"),
     );
