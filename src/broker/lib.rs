@@ -50,7 +50,7 @@ pub use crate::{
             State,
             live_task::{LiveTask, TaskEnd},
         },
-        verified::VerifiedSteward,
+        verified::{SignedIn, VerifiedSteward},
     },
     error::{BrokerError, Missing, ObjectKind},
     feed::{

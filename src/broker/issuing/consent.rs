@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret,
+    BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret, SignedIn,
     change::{Changes, Decided, Done, View},
     domain::{
         client::{ClientOrigin, ClientProfile, ClientSecret},
@@ -69,7 +69,7 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Offer {
     /// Who would allow it.
-    pub steward: StewardId,
+    pub by: SignedIn,
     /// What was asked, with `details` narrowed to the exact names that policy allows.
     pub ask: Ask,
     /// What policy makes of that, with its constraints.
@@ -114,19 +114,19 @@ pub struct Consents {
 }
 
 impl Consents {
-    /// What `steward` could allow of what is asked, as policy stands now.
+    /// What the person who signed in could allow of what is asked, as policy stands now.
     ///
     /// # Errors
     ///
     /// [`BrokerError::Refused`] with every reason when policy allows nothing of it, or more than fits into a pass;
     /// when there is no such client, its id is another's, or it, the steward or a server is revoked.
-    pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
+    pub fn offer(&self, by: SignedIn, ask: Ask) -> Result<Offer, BrokerError> {
         let view = self.changes.look();
         let known = view.state().agent(&agent_of(&ask.client)?).cloned();
-        let agent = client_record(&view, &ask.client, steward)?;
+        let agent = client_record(&view, &ask.client, &by.steward)?;
         let (lasts, now) = (self.issuance.limits.max_task_ttl, view.now());
         let task = task_for(
-            (&agent, steward),
+            (&agent, &by),
             (ask.details.clone(), now.floor_second().plus(lasts)),
             now,
         );
@@ -155,7 +155,7 @@ impl Consents {
             )]));
         }
         Ok(Offer {
-            steward: steward.clone(),
+            by,
             ask: Ask { details, ..ask },
             pass_ttl: granted.max_ttl.min(self.issuance.limits.max_pass_ttl),
             granted: granted.rights,
@@ -177,7 +177,10 @@ impl Consents {
         offer: Offer,
     ) -> Result<OneTimeSecret, BrokerError> {
         let Offer {
-            steward,
+            by: SignedIn {
+                steward,
+                by: verified,
+            },
             ask,
             lasts,
             shown,
@@ -196,6 +199,7 @@ impl Consents {
                 code: code.digest(),
                 agent: agent.agent.clone(),
                 steward: steward.clone(),
+                verified: verified.clone(),
                 redirect_uri: ask.redirect_uri.clone(),
                 challenge: ask.challenge,
                 holder: ask.holder.clone(),
@@ -321,15 +325,19 @@ fn missing(agent: &AgentId) -> BrokerError {
 
 /// The task that a consent opens.
 pub(crate) fn task_of(consent: &ConsentRecord, agent: &AgentRecord, now: Timestamp) -> TaskRecord {
+    let by = SignedIn {
+        steward: consent.steward.clone(),
+        by: consent.verified.clone(),
+    };
     task_for(
-        (agent, &consent.steward),
+        (agent, &by),
         (consent.details.clone(), consent.ends_at),
         now,
     )
 }
 
 fn task_for(
-    (agent, steward): (&AgentRecord, &StewardId),
+    (agent, by): (&AgentRecord, &SignedIn),
     (asked, ends_at): (Vec<RequestedDetail>, Timestamp),
     now: Timestamp,
 ) -> TaskRecord {
@@ -342,7 +350,7 @@ fn task_for(
         asked,
         holder: None,
     };
-    TaskRecord::open(OpenedBy::Consent(steward), terms)
+    TaskRecord::open(OpenedBy::Consent(by), terms)
 }
 
 /// How long an authorization code lives.

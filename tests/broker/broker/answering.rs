@@ -47,7 +47,7 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         .consents
         .consent(
             &Caller::broker(),
-            broker.consents.offer(&steward, ask).unwrap(),
+            broker.consents.offer(SignedIn::with_code(steward.clone()), ask).unwrap(),
         )
         .await
         .unwrap();

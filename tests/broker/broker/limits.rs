@@ -273,7 +273,7 @@ impl World {
             .add_steward(&admin(), ("bob", None))
             .await
             .unwrap();
-        let offer = self.broker.consents.offer(&person.steward, ask).unwrap();
+        let offer = self.broker.consents.offer(SignedIn::with_code(person.steward.clone()), ask).unwrap();
         let code = self
             .broker
             .consents

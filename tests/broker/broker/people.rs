@@ -66,7 +66,7 @@ fn ask() -> Ask {
 
 /// A code that bob allowed.
 async fn code(broker: &Broker) -> String {
-    let offer = broker.consents.offer(&bob(broker).await, ask()).unwrap();
+    let offer = broker.consents.offer(with_code(&bob(broker).await), ask()).unwrap();
     broker
         .consents
         .consent(&Caller::broker(), offer)
@@ -240,7 +240,7 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
         client: PersonsClient::Known(made.agent),
         ..ask()
     };
-    let offer = broker.consents.offer(&bob(&broker).await, ask);
+    let offer = broker.consents.offer(with_code(&bob(&broker).await), ask);
     assert!(matches!(offer, Err(BrokerError::NotFound(_))), "{offer:?}");
     for _ in 0..hallpass_broker::MAX_UNUSED {
         broker
@@ -422,7 +422,7 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
     let is_gone =
         |result: Result<_, BrokerError>| matches!(result.map(drop), Err(BrokerError::NotFound(_)));
     // An operator takes the redirect URI away.
-    let old = broker.consents.offer(&bob, ask()).unwrap();
+    let old = broker.consents.offer(with_code(&bob), ask()).unwrap();
     let redirect_uris = vec!["http://127.0.0.1/other".parse().unwrap()];
     let moved = NewAgent {
         keys: Vec::new(),
@@ -468,7 +468,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
     let fixture = BrokerFiles::new();
     let broker = with_app(&fixture).await;
     let bob = bob(&broker).await;
-    broker.consents.offer(&bob, ask()).unwrap();
+    broker.consents.offer(with_code(&bob), ask()).unwrap();
     let subject = Subject::Server(support::server());
     broker
         .revocations
@@ -483,7 +483,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap();
     for holder in [None, Some("thumbprint".to_owned())] {
-        let refused = broker.consents.offer(&bob, Ask { holder, ..ask() });
+        let refused = broker.consents.offer(with_code(&bob), Ask { holder, ..ask() });
         assert!(
             matches!(refused, Err(BrokerError::Suspended(_))),
             "{refused:?}"
@@ -494,7 +494,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .reinstate(&admin(), subject)
         .await
         .unwrap();
-    broker.consents.offer(&bob, ask()).unwrap();
+    broker.consents.offer(with_code(&bob), ask()).unwrap();
     // More names than fit into one pass.
     let tools: serde_json::Map<_, _> = (0..201)
         .map(|n| (format!("read_{n}"), json!({"read_only": true})))
@@ -514,7 +514,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap()
         .unwrap();
-    let refused = broker.consents.offer(&bob, ask()).unwrap_err();
+    let refused = broker.consents.offer(with_code(&bob), ask()).unwrap_err();
     assert_eq!(
         refused.code(),
         hallpass_core::base::ReasonCode::PassTooLarge,

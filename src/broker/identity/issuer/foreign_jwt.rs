@@ -113,7 +113,7 @@ impl<'a> ForeignJwt<'a> {
     fn is_typed(&self, kind: TrustedKind) -> bool {
         match kind {
             TrustedKind::IdJag => self.typ.as_deref() == Some(ID_JAG_TYPE),
-            TrustedKind::IdToken => self
+            TrustedKind::IdToken | TrustedKind::SignIn => self
                 .typ
                 .as_deref()
                 .is_none_or(|typ| typ.eq_ignore_ascii_case("JWT")),

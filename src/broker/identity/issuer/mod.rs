@@ -17,6 +17,6 @@ pub use crate::identity::issuer::{
     id_jag::IdJag,
     id_token::{MAX_GROUPS, Person},
     key_set::{KeySet, KeySetError},
-    trusted::{IssuerSettings, TrustedIssuer, TrustedKind},
+    trusted::{IssuerSettings, SignInClient, TrustedIssuer, TrustedKind},
     workload::Workload,
 };
