@@ -1,11 +1,12 @@
 //! `hallpass serve`: the broker, from configuration to the last answer.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
 use crate::{
     cli::{
@@ -24,7 +25,7 @@ use hallpass_broker::{
     Broker, BrokerError, Caller, MachineClock, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
     domain::event::Subject, ledger::file::Head,
 };
-use hallpass_core::base::{time::Clock, uri::HttpUri};
+use hallpass_core::base::{secret_file::read_secret, time::Clock, uri::HttpUri};
 
 /// Run the broker.
 #[derive(Debug, Args)]
@@ -225,6 +226,7 @@ fn client_documents(config: &Config) -> Result<Option<Arc<Fetcher>>, CliError> {
 fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
     let here = reach(config);
     let mut issuers = Vec::new();
+    let mut secrets = BTreeMap::new();
     for trusted in &config.oauth.issuers {
         let mut options = FetchOptions::new(here.clone().and(trusted.networks().iter().copied()));
         let failed = |error: &dyn fmt::Display| {
@@ -239,12 +241,20 @@ fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
             };
             options.root_certificates = Some(std::fs::read(path).map_err(unreadable)?);
         }
+        if let Some(path) = trusted
+            .sign_in()
+            .and_then(|client| client.secret_file.as_ref())
+        {
+            let secret = read_secret(path).map_err(|error| failed(&error))?;
+            let secret = Zeroizing::new(secret.trim().to_owned());
+            secrets.insert(trusted.issuer().to_owned(), secret);
+        }
         issuers.push((
             trusted.clone(),
             Fetcher::new(options).map_err(|error| failed(&error))?,
         ));
     }
-    Ok(Trust::new(issuers, clock))
+    Ok(Trust::new(issuers, secrets, clock))
 }
 
 fn start_failed(error: impl fmt::Display) -> CliError {

@@ -531,7 +531,13 @@ mod tests {
         };
         let code = broker
             .consents
-            .consent(&caller, broker.consents.offer(SignedIn::with_code(steward.clone()), ask).unwrap())
+            .consent(
+                &caller,
+                broker
+                    .consents
+                    .offer(crate::SignedIn::with_code(steward.clone()), ask)
+                    .unwrap(),
+            )
             .await
             .unwrap();
         let verifier = Digest::of(b"verifier");

@@ -12,10 +12,7 @@ use crate::{
     },
 };
 use hallpass_core::{
-    base::{
-        ids::TaskId,
-        time::Timestamp,
-    },
+    base::{ids::TaskId, time::Timestamp},
     token::{Holding, RequestedDetail},
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallpass_broker::{Ask, CodeError, Handed, PersonsClient, Redemption, Refresh};
+use hallpass_broker::{Ask, CodeError, Handed, PersonsClient, Redemption, Refresh, SignedIn};
 use hallpass_core::base::{digest::Digest, ids::StewardId};
 
 use super::{
@@ -47,7 +47,10 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         .consents
         .consent(
             &Caller::broker(),
-            broker.consents.offer(SignedIn::with_code(steward.clone()), ask).unwrap(),
+            broker
+                .consents
+                .offer(SignedIn::with_code(steward.clone()), ask)
+                .unwrap(),
         )
         .await
         .unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallpass_broker::{Ask, NewAgent, PersonsClient, Redemption, Refresh, TaskClient};
+use hallpass_broker::{Ask, NewAgent, PersonsClient, Redemption, Refresh, SignedIn, TaskClient};
 use hallpass_core::{
     base::{digest::Digest, ids::TaskId},
     token::{GrantedDetail, Narrowing, RequestedDetail, attenuate, scope::Scope},
@@ -273,7 +273,11 @@ impl World {
             .add_steward(&admin(), ("bob", None))
             .await
             .unwrap();
-        let offer = self.broker.consents.offer(SignedIn::with_code(person.steward.clone()), ask).unwrap();
+        let offer = self
+            .broker
+            .consents
+            .offer(SignedIn::with_code(person.steward.clone()), ask)
+            .unwrap();
         let code = self
             .broker
             .consents

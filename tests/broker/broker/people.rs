@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use hallpass_broker::{
     Ask, Broker, BrokerError, CODE_LIVES, Caller, CodeError, CodeReason, GivenBack, Handed,
     NewAgent, NewClient, PersonsClient, Redemption, Refresh, Retention, Revoke, SIGN_IN_LIVES,
-    UNUSED_LIVES, domain::event::Subject,
+    SignedIn, UNUSED_LIVES, domain::event::Subject,
 };
 use hallpass_core::{
     base::{
@@ -52,6 +52,10 @@ async fn bob(broker: &Broker) -> StewardId {
         .steward
 }
 
+fn with_code(steward: &StewardId) -> SignedIn {
+    SignedIn::with_code(steward.clone())
+}
+
 fn ask() -> Ask {
     let detail = json!({"type": "mcp", "server": support::SERVER, "tools": ["*"]});
     Ask {
@@ -66,7 +70,10 @@ fn ask() -> Ask {
 
 /// A code that bob allowed.
 async fn code(broker: &Broker) -> String {
-    let offer = broker.consents.offer(with_code(&bob(broker).await), ask()).unwrap();
+    let offer = broker
+        .consents
+        .offer(with_code(&bob(broker).await), ask())
+        .unwrap();
     broker
         .consents
         .consent(&Caller::broker(), offer)
@@ -354,7 +361,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         let offer = broker
             .consents
             .offer(
-                &steward,
+                with_code(&steward),
                 Ask {
                     client: client.clone(),
                     ..ask()
@@ -440,7 +447,7 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
         broker
             .consents
             .offer(
-                &bob,
+                with_code(&bob),
                 Ask {
                     client: document(key.clone()),
                     ..ask()
@@ -483,7 +490,9 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap();
     for holder in [None, Some("thumbprint".to_owned())] {
-        let refused = broker.consents.offer(with_code(&bob), Ask { holder, ..ask() });
+        let refused = broker
+            .consents
+            .offer(with_code(&bob), Ask { holder, ..ask() });
         assert!(
             matches!(refused, Err(BrokerError::Suspended(_))),
             "{refused:?}"

@@ -81,6 +81,12 @@ impl<'h> Browser<'h> {
         }
     }
 
+    /// Opens another page of the broker's, with a cookie.
+    pub async fn come_back(&self, path_and_query: &str, cookie: &str) -> Shown {
+        let request = self.client.get(self.fixture.url(path_and_query));
+        self.send(request.header("cookie", cookie)).await
+    }
+
     async fn send(&self, request: RequestBuilder) -> Shown {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

@@ -1,16 +1,39 @@
-//! Key sets: the public keys of a trusted issuer, as its JWKS (RFC 7517) lists them.
+//! Key sets: the public keys of a trusted issuer or of a client, as a JWKS (RFC 7517) lists them.
 //!
 //! Read leniently as a whole and strictly key by key: an issuer also publishes keys for others, of kinds
-//! that are not used here, so what cannot be used is left out, and what is used is sound.
+//! that are not used here, so what cannot be used is left out, with the reason, and what is used is sound.
+
+use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::identity::{RegisteredKey, jwk::KeyAlgorithm};
-use hallpass_core::base::holder::PRIVATE_MEMBERS;
+use crate::identity::{JwkError, RegisteredKey, jwk::KeyAlgorithm};
+use hallpass_core::base::{holder::PRIVATE_MEMBERS, text::excerpt};
 
-/// The keys of one issuer that can be used here.
+/// The keys of one issuer or client that can be used here.
 #[derive(Debug, Clone)]
-pub struct KeySet(Vec<ForeignKey>);
+pub struct KeySet {
+    usable: Vec<ForeignKey>,
+    left_out: Vec<LeftOut>,
+}
+
+/// A key of a set that cannot be used here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its `kid`, when it has one.
+    pub kid: Option<Box<str>>,
+    /// Why it cannot be used.
+    pub why: JwkError,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kid {
+            Some(kid) => write!(f, "kid \"{}\": {}", excerpt(kid), self.why),
+            None => write!(f, "no kid: {}", self.why),
+        }
+    }
+}
 
 impl KeySet {
     /// Reads a JWKS.
@@ -26,13 +49,44 @@ impl KeySet {
         if keys.len() > MAX_KEYS {
             return Err(KeySetError);
         }
-        Ok(Self(keys.iter().filter_map(ForeignKey::read).collect()))
+        let mut set = Self {
+            usable: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for jwk in keys {
+            match ForeignKey::read(jwk) {
+                Ok(key) => set.usable.push(key),
+                Err(why) => {
+                    let kid = jwk.get("kid").and_then(Value::as_str).map(Into::into);
+                    set.left_out.push(LeftOut { kid, why });
+                }
+            }
+        }
+        Ok(set)
     }
 
-    /// Whether a key of this id is among them.
+    /// Whether a usable key of this id is among them.
     #[must_use]
     pub fn has(&self, kid: &str) -> bool {
-        self.0.iter().any(|key| key.kid.as_deref() == Some(kid))
+        self.usable
+            .iter()
+            .any(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    /// The keys of the set that cannot be used here.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Why the key of this id cannot be used; `None` when a usable key has the id, or no key.
+    #[must_use]
+    pub fn why_left_out(&self, kid: &str) -> Option<JwkError> {
+        let named = self
+            .left_out
+            .iter()
+            .find(|key| key.kid.as_deref() == Some(kid));
+        named.filter(|_| !self.has(kid)).map(|key| key.why)
     }
 
     /// Whether a key with the id, or any when none is named, made the signature by `algorithm`.
@@ -43,7 +97,7 @@ impl KeySet {
     ) -> bool {
         let is_named = |key: &&ForeignKey| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
         let candidates = self
-            .0
+            .usable
             .iter()
             .filter(is_named)
             .filter(|key| key.algorithms.contains(&algorithm));
@@ -67,25 +121,27 @@ struct ForeignKey {
 }
 
 impl ForeignKey {
-    /// `None` for a key that is for another purpose, of another kind, weak, or shown with its private half.
-    fn read(jwk: &Value) -> Option<Self> {
+    /// Refuses a key that is for another purpose, of another kind, weak, or shown with its private half.
+    fn read(jwk: &Value) -> Result<Self, JwkError> {
         // Some issuers write every member that there is, and `null` for those that a key does not have.
-        let mut members = jwk.as_object()?.clone();
+        let mut members = jwk.as_object().ok_or(JwkError::NotAnObject)?.clone();
         members.retain(|_, value| !value.is_null());
-        if PRIVATE_MEMBERS
+        if let Some(name) = PRIVATE_MEMBERS
             .iter()
-            .any(|name| members.contains_key(*name))
+            .find(|name| members.contains_key(**name))
         {
-            return None;
+            return Err(JwkError::Private(name));
         }
-        let is_for_signatures = members.get("use").is_none_or(|purpose| purpose == "sig");
+        if members.get("use").is_some_and(|purpose| purpose != "sig") {
+            return Err(JwkError::Purpose("use"));
+        }
         let verifies = |operations: &Value| {
             operations
                 .as_array()
                 .is_some_and(|all| all.iter().any(|one| one == "verify"))
         };
-        if !is_for_signatures || !members.get("key_ops").is_none_or(verifies) {
-            return None;
+        if !members.get("key_ops").is_none_or(verifies) {
+            return Err(JwkError::Purpose("key_ops"));
         }
         let essential = |name: &&str| {
             members
@@ -93,17 +149,20 @@ impl ForeignKey {
                 .map(|value| ((*name).to_owned(), value.clone()))
         };
         let essence: Map<_, _> = ESSENTIAL_MEMBERS.iter().filter_map(essential).collect();
-        let key = RegisteredKey::from_jwk(&Value::Object(essence)).ok()?;
+        let key = RegisteredKey::from_jwk(&Value::Object(essence))?;
         let mut algorithms = algorithms_of(&key);
         if let Some(alg) = members.get("alg") {
             let named = alg.as_str().and_then(KeyAlgorithm::from_alg);
             algorithms.retain(|algorithm| named == Some(*algorithm));
         }
+        if algorithms.is_empty() {
+            return Err(JwkError::Purpose("alg"));
+        }
         let kid = match members.get("kid") {
-            Some(kid) => Some(kid.as_str()?.into()),
+            Some(kid) => Some(kid.as_str().ok_or(JwkError::Member("kid"))?.into()),
             None => None,
         };
-        (!algorithms.is_empty()).then_some(Self {
+        Ok(Self {
             kid,
             algorithms,
             key,

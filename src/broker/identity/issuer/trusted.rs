@@ -116,7 +116,9 @@ impl TrustedIssuer {
         let jwks_uri = jwks_uri.map_err(|expected| format!("`jwks_uri`: {expected}"))?;
         let is = |kind| settings.kinds.contains(&kind);
         if settings.kinds.is_empty() {
-            return Err("`kinds`: name at least one of id_token, sign_in, workload, id_jag".to_owned());
+            return Err(
+                "`kinds`: name at least one of id_token, sign_in, workload, id_jag".to_owned(),
+            );
         }
         if is(TrustedKind::IdToken) == settings.client_ids.is_empty() {
             return Err(

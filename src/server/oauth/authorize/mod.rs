@@ -6,6 +6,7 @@
 //! redirect URI are known, errors are shown on a page; from then on they are returned to the client.
 
 mod documents;
+mod identity;
 mod page;
 mod pending;
 mod reading;
@@ -13,7 +14,11 @@ mod sessions;
 
 use std::sync::Arc;
 
-pub(crate) use crate::server::oauth::authorize::{documents::Documents, sessions::ConsentSessions};
+pub(crate) use crate::server::oauth::authorize::{
+    documents::Documents,
+    identity::{__path_come_back, come_back},
+    sessions::ConsentSessions,
+};
 use crate::server::{
     App,
     api::openapi::Problems,
@@ -24,6 +29,7 @@ use crate::server::{
     },
     oauth::{
         authorize::{
+            identity::leave,
             page::{decide, going_on, respond, sign_in, stopped},
             pending::PendingAuthorization,
             reading::Unknown,
@@ -38,7 +44,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
-use hallpass_broker::{BrokerError, OneTimeSecret, domain::event::Actor};
+use hallpass_broker::{BrokerError, OneTimeSecret, SignedIn, domain::event::Actor};
 
 /// Shows a person who asks for what.
 #[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
@@ -50,7 +56,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: 
     match PendingAuthorization::read((&app, context.peer), query).await {
         Ok(pending) => match pending.ask(&app) {
             Ok(ask) => {
-                let shown = sign_in(&pending, &ask, (query, None));
+                let shown = sign_in(&pending, &ask, (query, None), app.trust.sign_ins());
                 respond(StatusCode::OK, shown)
             }
             Err(error) => refuse(&app, &pending, error, Way::Redirect),
@@ -78,6 +84,10 @@ pub(crate) async fn take(
     }
     match (form.text("step"), form.text("form"), form.text("request")) {
         (Some("sign_in"), None, Some(request)) => signed_in(&app, &context, (&form, request)).await,
+        (Some("identity"), None, Some(request)) => {
+            let issuer = form.text("issuer").unwrap_or_default();
+            leave(&app, &context, (request, issuer)).await
+        }
         (Some("allow"), Some(open), None) => allowed(&app, &context, open).await,
         (Some("refuse"), Some(open), None) => Ok(match app.consents.take(open) {
             Some(open) => denied(&app, &open.pending),
@@ -107,6 +117,16 @@ async fn signed_in(
         Err(error) => return Ok(refuse(app, &pending, error, Way::Page)),
     };
     app.limits.admit_try(context.peer)?;
+    // People sign in with their identity provider where there is one.
+    if !app.trust.sign_ins().is_empty() {
+        let again = sign_in(
+            &pending,
+            &ask,
+            (request, Some(NO_CODES)),
+            app.trust.sign_ins(),
+        );
+        return Ok(respond(StatusCode::FORBIDDEN, again));
+    }
     let caller = context.caller(Actor::Broker);
     let steward = match app
         .broker
@@ -117,18 +137,35 @@ async fn signed_in(
         Ok(steward) => steward,
         Err(BrokerError::NotFound(_)) => {
             app.limits.note_failure(context.peer);
-            let again = sign_in(&pending, &ask, (request, Some(WRONG_CODE)));
+            let again = sign_in(&pending, &ask, (request, Some(WRONG_CODE)), &[]);
             return Ok(respond(StatusCode::FORBIDDEN, again));
         }
         Err(error) => return Err(error.into()),
     };
-    let offer = match app.broker.consents.offer(&steward, ask) {
+    offered(app, pending, SignedIn::with_code(steward)).await
+}
+
+/// Shows a person who has signed in what the client could be given.
+async fn offered(
+    app: &App,
+    pending: PendingAuthorization,
+    who: SignedIn,
+) -> Result<Response, Problem> {
+    let ask = match pending.ask(app) {
+        Ok(ask) => ask,
+        Err(error) => return Ok(refuse(app, &pending, error, Way::Page)),
+    };
+    let name = app.broker.registry.steward_name(who.steward());
+    // Of everything at a server, maybe: too much for a thread that serves requests.
+    let offer = app
+        .blocking(move |broker| broker.consents.offer(who, ask))
+        .await?;
+    let offer = match offer {
         Ok(offer) => offer,
         Err(error) => return nothing_to_offer(app, &pending, error),
     };
     let secret = OneTimeSecret::token("");
     let servers = app.broker.state().catalogue();
-    let name = app.broker.registry.steward_name(&steward);
     let shown = decide(
         &pending,
         (&offer, name.as_deref()),
@@ -289,6 +326,8 @@ fn parameters<'p>(
         .chain([("iss", app.broker.issuer().as_str())])
         .collect()
 }
+
+const NO_CODES: &str = "People sign in with their identity provider here.";
 
 const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask the operator of this broker for another, and check where you type it.";
 

@@ -16,7 +16,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::server::{edge::problem::Page, oauth::authorize::pending::PendingAuthorization};
+use crate::server::{
+    edge::problem::Page, oauth::authorize::pending::PendingAuthorization, outbound::SignInProvider,
+};
 use hallpass_broker::{Ask, Offer, domain::client::ClientOrigin, policy::Catalogue};
 use hallpass_core::{
     base::{digest::Digest, ids::ToolName, text::escape},
@@ -26,28 +28,43 @@ use hallpass_core::{
     },
 };
 
-/// Who asks for what, and a field for the code to sign in with.
+/// Who asks for what, and how to sign in: with one of the `providers`, or without any by a code.
 pub(super) fn sign_in(
     pending: &PendingAuthorization,
     ask: &Ask,
     (request, mistake): (&str, Option<&str>),
+    providers: &[SignInProvider],
 ) -> Markup {
     page(
         "Sign in",
         &html! {
-            (who(pending))
-            h2 { "What it asks for" }
-            @for detail in &ask.details { (asked(detail)) }
-            p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
-            @if let Some(mistake) = mistake { p.warning role="alert" { (mistake) } }
-            form method="post" action=(ACTION) {
-                input type="hidden" name="request" value=(request);
-                label for="code" { "Your sign-in code" }
-                input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
-                p.note { "The operator of this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
-                (buttons(("sign_in", "Go on")))
-            }
-        },
+                   (who(pending))
+                   h2 { "What it asks for" }
+                   @for detail in &ask.details { (asked(detail)) }
+                   p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
+                   @if let Some(mistake) = mistake { p.warning role="alert" { (mistake) } }
+        @for provider in providers {
+                       form method="post" action=(ACTION) {
+                           input type="hidden" name="request" value=(request);
+                           input type="hidden" name="issuer" value=(provider.issuer());
+                           p { button type="submit" name="step" value="identity" { "Sign in with " (host(provider.issuer())) } }
+                       }
+                   }
+                   @if !providers.is_empty() {
+                       form method="post" action=(ACTION) {
+                           input type="hidden" name="request" value=(request);
+                           p { button.other type="submit" name="step" value="refuse" { "Refuse" } }
+                       }
+                   } @else {
+                   form method="post" action=(ACTION) {
+                       input type="hidden" name="request" value=(request);
+                       label for="code" { "Your sign-in code" }
+                       input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
+                       p.note { "The operator of this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
+                       (buttons(("sign_in", "Go on")))
+                   }
+                   }
+               },
     )
 }
 
@@ -62,7 +79,10 @@ pub(super) fn decide(
         "Allow or refuse",
         &html! {
             (who(pending))
-            p { "You are signed in as " strong { (name.unwrap_or(offer.steward.as_str())) } "." }
+            p {
+                "You are signed in as " strong { (name.unwrap_or(offer.by.steward().as_str())) }
+                @if let Some(issuer) = offer.by.issuer() { " by " code { (host(issuer)) } } "."
+            }
             h2 { "What it may do for you, if you allow it" }
             @for server in named.into_iter().filter_map(|server| servers.get(server)) {
                 (granted(server, offer.granted.iter().filter(|detail| detail.server == server.server)))
@@ -161,6 +181,12 @@ fn document(title: &str, head: &Markup, content: &Markup) -> Markup {
             body { main { (content) } }
         }
     }
+}
+
+/// What a person knows an issuer by.
+fn host(issuer: &str) -> &str {
+    let rest = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+    rest.trim_end_matches('/')
 }
 
 fn who(pending: &PendingAuthorization) -> Markup {

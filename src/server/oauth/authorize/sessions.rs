@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 
-use crate::server::oauth::authorize::{documents::Documents, pending::PendingAuthorization};
+use crate::server::oauth::authorize::{
+    documents::Documents, identity::SignIns, pending::PendingAuthorization,
+};
 use hallpass_broker::Offer;
 use hallpass_core::base::digest::Digest;
 
@@ -12,6 +14,8 @@ use hallpass_core::base::digest::Digest;
 pub(crate) struct ConsentSessions {
     /// Where clients describe themselves; `None` when that is off.
     pub(super) documents: Option<Documents>,
+    /// People who sign in with their identity provider.
+    pub(super) sign_ins: SignIns,
     /// Forms of the second page, by the digest of the secret in them.
     pub(super) open: Cache<Digest, Arc<Open>>,
 }
@@ -26,6 +30,7 @@ impl ConsentSessions {
     pub(crate) fn new(documents: Option<Documents>) -> Self {
         Self {
             documents,
+            sign_ins: SignIns::new(),
             open: Cache::builder()
                 .max_capacity(MAX_OPEN)
                 .time_to_live(OPEN_FOR)
