@@ -200,7 +200,7 @@ impl Server {
             broker,
             observer,
             places,
-            clock,
+            clock: Arc::clone(&clock),
             times: options.times,
             max_body: options.max_body,
             limits: Limits::new(options.rates),
@@ -216,7 +216,12 @@ impl Server {
             openapi: openapi().into(),
             trust: Arc::clone(&options.trust),
             oauth: options.oauth,
-            consents: ConsentSessions::new(options.client_documents.clone().map(Documents::new)),
+            consents: ConsentSessions::new(
+                options
+                    .client_documents
+                    .clone()
+                    .map(|fetcher| Documents::new(fetcher, clock)),
+            ),
             issuing_proofs,
         };
         Self {

@@ -395,6 +395,15 @@ pub struct AgentRecord {
 }
 
 impl AgentRecord {
+    /// Whether it has something of its own to authenticate with: a key, a secret, or keys that it publishes.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        let publishes = |client: &ClientProfile| client.published_keys.is_some();
+        !self.keys.is_empty()
+            || !self.secrets.is_empty()
+            || self.client.as_ref().is_some_and(publishes)
+    }
+
     /// The steward who answers for what it does; `None` for a self-registered client: who consented first is one
     /// of them, no more.
     #[must_use]

@@ -8,7 +8,7 @@ use crate::{
     BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret, SignedIn,
     change::{Changes, Decided, Done, View},
     domain::{
-        client::{ClientOrigin, ClientProfile, ClientSecret},
+        client::{ClientOrigin, ClientProfile, ClientSecret, PublishedKeys},
         consent::ConsentRecord,
         eligibility::refuse_suspended_people,
         event::{Actor, AgentRecord, LedgerEvent, TaskRecord},
@@ -45,6 +45,8 @@ pub enum PersonsClient {
         redirect_uris: Vec<RedirectUri>,
         /// Its keys as JWKs, already looked at by the caller.
         keys: Vec<Value>,
+        /// Where it publishes its keys, when it has none in the document.
+        published_keys: Option<PublishedKeys>,
     },
 }
 
@@ -95,14 +97,12 @@ impl Shown {
     /// changed meanwhile are not undone by an old page.
     fn is_still(&self, now: Option<&AgentRecord>) -> bool {
         let Some(now) = now else { return true };
-        let uris = |agent: &AgentRecord| {
-            agent
-                .client
-                .as_ref()
-                .map(|client| client.redirect_uris.clone())
+        let said = |agent: &AgentRecord| {
+            let client = agent.client.as_ref()?;
+            Some((client.redirect_uris.clone(), client.published_keys.clone()))
         };
         self.known.as_ref() == Some(now)
-            || (now.keys == self.agent.keys && uris(now) == uris(&self.agent))
+            || (now.keys == self.agent.keys && said(now) == said(&self.agent))
     }
 }
 
@@ -259,6 +259,7 @@ fn client_record(
             url,
             redirect_uris,
             keys,
+            published_keys,
         } => {
             let origin = ClientOrigin::MetadataDocument {
                 url: url.to_string(),
@@ -267,6 +268,7 @@ fn client_record(
             let client = ClientProfile {
                 redirect_uris,
                 origin,
+                published_keys: published_keys.clone(),
                 ..ClientProfile::default()
             };
             (CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())

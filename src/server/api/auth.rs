@@ -23,7 +23,8 @@ use hallpass_broker::{
     BrokerError, Caller, UsedAssertion,
     domain::event::Actor,
     identity::{
-        Credential, Operation, OperatorError, OperatorSession, OperatorStanding, assertion,
+        AssertionKeys, Credential, Operation, OperatorError, OperatorSession, OperatorStanding,
+        assertion,
     },
 };
 use hallpass_core::{
@@ -232,6 +233,16 @@ impl App {
     /// The agent that signed the assertion `text`, which is used up by this.
     pub(crate) fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
         let lookup = |agent: &AgentId| self.agent_keys.of(&self.broker.state(), agent);
+        self.agent_with(text, context, lookup)
+    }
+
+    /// The agent whose keys `lookup` knows and that signed the assertion `text`, which is used up by this.
+    pub(crate) fn agent_with<K: Into<AssertionKeys>>(
+        &self,
+        text: &str,
+        context: &Context,
+        lookup: impl Fn(&AgentId) -> Option<K>,
+    ) -> Result<Agent, Problem> {
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
         let verified = verified
             .map_err(|error| self.not_authenticated(context, error.reason().to_string()))?;

@@ -348,6 +348,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         url,
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         keys: Vec::new(),
+        published_keys: None,
     };
     let mut passes = Vec::new();
     let mut people = Vec::new();
@@ -415,6 +416,7 @@ fn document(key: serde_json::Value) -> PersonsClient {
         url: "https://app.example/client.json".parse().unwrap(),
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         keys: vec![key],
+        published_keys: None,
     }
 }
 

@@ -7,10 +7,9 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::identity::{
-    assertion::MAX_JTI_CHARS,
     issuer::{KeySet, TrustedIssuer, TrustedKind},
     jwk::KeyAlgorithm,
-    jwt::{Header, Times, Untimely},
+    jwt::{Header, MAX_JTI_CHARS, Times, Untimely},
 };
 use hallpass_core::base::{
     digest::Digest,

@@ -7,7 +7,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::identity::{JwkError, RegisteredKey, jwk::KeyAlgorithm};
+use crate::identity::{
+    JwkError, RegisteredKey,
+    jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT},
+};
 use hallpass_core::base::{holder::PRIVATE_MEMBERS, text::excerpt};
 
 /// The keys of one issuer or client that can be used here.
@@ -89,8 +92,40 @@ impl KeySet {
         named.filter(|_| !self.has(kid)).map(|key| key.why)
     }
 
+    /// The keys as an agent's, at most [`MAX_KEYS_PER_AGENT`], each for one algorithm: for `algorithm` where that is
+    /// given, or else for the one that the key says or its kind has. With them every key of the set that is none of
+    /// them, and why.
+    #[must_use]
+    pub fn registrable(
+        &self,
+        algorithm: Option<KeyAlgorithm>,
+    ) -> (Vec<RegisteredKey>, Vec<LeftOut>) {
+        let (mut keys, mut left_out) = (Vec::new(), self.left_out.clone());
+        for key in &self.usable {
+            let registered = key.registered(algorithm).and_then(|registered| {
+                let is_there =
+                    |other: &RegisteredKey| other.thumbprint() == registered.thumbprint();
+                if keys.iter().any(is_there) {
+                    Err(JwkError::Duplicate)
+                } else if keys.len() >= MAX_KEYS_PER_AGENT {
+                    Err(JwkError::Count)
+                } else {
+                    Ok(registered)
+                }
+            });
+            match registered {
+                Ok(registered) => keys.push(registered),
+                Err(why) => {
+                    let kid = key.kid.clone();
+                    left_out.push(LeftOut { kid, why });
+                }
+            }
+        }
+        (keys, left_out)
+    }
+
     /// Whether a key with the id, or any when none is named, made the signature by `algorithm`.
-    pub(super) fn verifies(
+    pub(in crate::identity) fn verifies(
         &self,
         (algorithm, kid): (KeyAlgorithm, Option<&str>),
         (message, signature): (&[u8], &Vec<u8>),
@@ -121,6 +156,21 @@ struct ForeignKey {
 }
 
 impl ForeignKey {
+    /// As an agent's key, for one algorithm.
+    fn registered(&self, algorithm: Option<KeyAlgorithm>) -> Result<RegisteredKey, JwkError> {
+        let first = self.algorithms.first().copied();
+        let algorithm = algorithm.or(first).ok_or(JwkError::Algorithm)?;
+        if !self.algorithms.contains(&algorithm) {
+            return Err(JwkError::Algorithm);
+        }
+        let mut jwk = self.key.jwk().clone();
+        jwk["alg"] = algorithm.as_str().into();
+        if let Some(kid) = &self.kid {
+            jwk["kid"] = kid.as_ref().into();
+        }
+        RegisteredKey::from_jwk(&jwk)
+    }
+
     /// Refuses a key that is for another purpose, of another kind, weak, or shown with its private half.
     fn read(jwk: &Value) -> Result<Self, JwkError> {
         // Some issuers write every member that there is, and `null` for those that a key does not have.

@@ -4,11 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 
-use crate::server::oauth::authorize::{
-    documents::Documents, identity::SignIns, pending::PendingAuthorization,
+use crate::server::{
+    oauth::authorize::{documents::Documents, identity::SignIns, pending::PendingAuthorization},
+    outbound::KeySource,
 };
 use hallpass_broker::Offer;
-use hallpass_core::base::digest::Digest;
+use hallpass_core::base::{digest::Digest, ids::AgentId};
 
 /// What the pages need beside the broker.
 pub(crate) struct ConsentSessions {
@@ -41,6 +42,12 @@ impl ConsentSessions {
     /// Whether clients may describe themselves in documents.
     pub(crate) const fn reads_documents(&self) -> bool {
         self.documents.is_some()
+    }
+
+    /// The keys that the client `agent` publishes at `jwks_uri`; `None` when clients may not describe themselves.
+    pub(crate) fn published_keys(&self, agent: &AgentId, jwks_uri: &str) -> Option<KeySource> {
+        let documents = self.documents.as_ref()?;
+        Some(documents.published_keys(agent, jwks_uri))
     }
 
     /// Takes out what the form `secret` stands for: it is sent once, however often it is clicked.
