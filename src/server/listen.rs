@@ -276,6 +276,7 @@ impl Server {
                 handle: main_handle.clone(),
                 head: options.times.head,
                 places,
+                clock: Arc::clone(&app.clock),
             },
             certificate.clone(),
             service,
@@ -295,6 +296,7 @@ impl Server {
                 handle: admin_handle.clone(),
                 head: options.times.head,
                 places,
+                clock: Arc::clone(&app.clock),
             },
             admin_certificate,
             service,
@@ -336,6 +338,7 @@ struct Listening {
     handle: Handle<Peer>,
     head: Duration,
     places: Arc<Places>,
+    clock: Arc<dyn Clock>,
 }
 
 type Serving = JoinHandle<std::io::Result<()>>;
@@ -348,6 +351,7 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         handle,
         head,
         places,
+        clock,
     } = listening;
     let listener = Bounded::new(listener, places);
     let server = axum_server::Server::<Peer>::from_listener(listener).handle(handle);
@@ -355,12 +359,12 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         Some(certificate) => {
             let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config())
                 .handshake_timeout(head);
-            let acceptor = ControlFrames::limited(FirstBytes::new(acceptor, head));
+            let acceptor = ControlFrames::limited(FirstBytes::new(acceptor, head), clock);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
         None => {
             let acceptor = FirstBytes::new(DefaultAcceptor::new(), head);
-            let acceptor = ControlFrames::limited(acceptor);
+            let acceptor = ControlFrames::limited(acceptor, clock);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::VerifiedBy;
+use crate::domain::verified::VerifiedBy;
 use hallpass_core::{
     base::{
         digest::Digest,

@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::domain::verified::VerifiedBy;
 use crate::domain::{
     client::{ClientOrigin, ClientProfile, ClientSecret},
     consent::{ConsentRecord, RegistrationRecord},
@@ -470,17 +471,6 @@ pub struct TaskRecord {
     /// How the steward proved to be that person; `None` when the agent said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifiedBy>,
-}
-
-/// How a steward proved to be that person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VerifiedBy {
-    /// The issuer that said so.
-    pub issuer: String,
-    /// The groups that it has the person in.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub groups: BTreeSet<String>,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.

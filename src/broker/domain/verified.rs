@@ -1,7 +1,21 @@
 //! Stewards who proved who they are.
 
-use crate::domain::event::VerifiedBy;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use hallpass_core::base::ids::StewardId;
+
+/// How a steward proved to be that person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifiedBy {
+    /// The issuer that said so.
+    pub issuer: String,
+    /// The groups that it has the person in.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+}
 
 /// A steward who proved to be that person, through an issuer that is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]

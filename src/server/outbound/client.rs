@@ -78,6 +78,14 @@ impl fmt::Debug for FetchOptions {
     }
 }
 
+/// A form to post.
+pub(crate) struct PostedForm<'a> {
+    /// Its members.
+    pub(crate) form: &'a [(&'a str, &'a str)],
+    /// Name and secret for HTTP Basic authentication (RFC 6749 section 2.3.1).
+    pub(crate) basic: Option<(&'a str, &'a str)>,
+}
+
 /// An answer to a form.
 pub(crate) struct Posted {
     /// Its status.
@@ -146,8 +154,7 @@ impl Fetcher {
             .map_err(|_| FetchError::TimedOut)?
     }
 
-    /// Posts a form to `url`, with HTTP Basic authentication where `basic` has a name and a secret (RFC 6749 section
-    /// 2.3.1); the answer is JSON of at most `max_bytes`, whatever its status.
+    /// Posts a form to `url`; the answer is JSON of at most `max_bytes`, whatever its status.
     ///
     /// # Errors
     ///
@@ -155,7 +162,7 @@ impl Fetcher {
     pub(crate) async fn post_form(
         &self,
         url: &str,
-        (form, basic): (&[(&str, &str)], Option<(&str, &str)>),
+        PostedForm { form, basic }: PostedForm<'_>,
         max_bytes: usize,
     ) -> Result<Posted, FetchError> {
         let url = self.admitted(url)?;

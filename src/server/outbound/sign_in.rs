@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::server::outbound::{FetchError, Fetcher, Posted};
+use crate::server::outbound::{FetchError, Fetcher, Posted, PostedForm};
 use hallpass_broker::identity::issuer::SignInClient;
 use hallpass_core::base::{sync::MutexExt as _, text::excerpt, time::Clock};
 
@@ -168,9 +168,10 @@ impl SignInProvider {
                 None
             }
         };
+        let posted_form = PostedForm { form: &form, basic };
         let posted = self
             .fetcher
-            .post_form(&endpoints.token, (&form, basic), MAX_DOCUMENT_BYTES);
+            .post_form(&endpoints.token, posted_form, MAX_DOCUMENT_BYTES);
         let Posted { status, json } = posted.await.map_err(SignInError::Token)?;
         let text = |name: &str| json.get(name).and_then(Value::as_str);
         if status != 200 {

@@ -164,9 +164,10 @@ impl ForeignKey {
             return Err(JwkError::Algorithm);
         }
         let mut jwk = self.key.jwk().clone();
-        jwk["alg"] = algorithm.as_str().into();
-        if let Some(kid) = &self.kid {
-            jwk["kid"] = kid.as_ref().into();
+        if let Some(members) = jwk.as_object_mut() {
+            members.insert("alg".to_owned(), algorithm.as_str().into());
+            let kid = self.kid.as_deref().map(Into::into);
+            members.extend(kid.map(|kid| ("kid".to_owned(), kid)));
         }
         RegisteredKey::from_jwk(&jwk)
     }
