@@ -61,13 +61,14 @@ pub use crate::{
         server_verifiers::ServerVerifiers,
     },
     issuing::{
-        codes::{CodeError, CodeReason, Codes, Handed, Redemption, Refresh},
+        codes::{CodeError, CodeReason, Codes, Handed, Redemption, Refresh, Refreshed},
         consent::{
             Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
         },
         exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
         issue::{Issuance, Limits},
         pipeline::Issued,
+        repeats::REPEATED_FOR,
         request::{IssueAgain, OpenTask},
         revoke_token::{GivenBack, PassOwner, TokenRevocations},
         task_clients::{OpenedForClient, TaskClient},

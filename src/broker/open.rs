@@ -19,7 +19,7 @@ use crate::{
     },
     error::files,
     feed::hub::Hub,
-    issuing::{decision_queue::DecisionQueue, keyed_locks::KeyedLocks},
+    issuing::{decision_queue::DecisionQueue, keyed_locks::KeyedLocks, repeats::Repeats},
     keys::{
         files::KeyFiles,
         lifecycle::{KeysError, Rotation},
@@ -227,6 +227,7 @@ impl Broker {
                 revocations: Arc::clone(&revocations),
                 tasks: Arc::clone(&tasks),
                 locks: KeyedLocks::default(),
+                repeats: Repeats::default(),
             }),
             exchanges: Arc::new(Exchanges {
                 issuance: Arc::clone(&issuance),

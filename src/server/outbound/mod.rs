@@ -9,7 +9,7 @@ mod keys;
 mod sign_in;
 mod trust;
 
-pub(crate) use crate::server::outbound::client::Posted;
+pub(crate) use crate::server::outbound::client::{Posted, PostedForm};
 pub use crate::server::outbound::{
     address::Reach,
     client::{Addresses, FetchError, FetchOptions, Fetched, Fetcher, Names},

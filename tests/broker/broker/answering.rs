@@ -69,7 +69,7 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         .unwrap()
 }
 
-async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
+async fn refresh(broker: &Broker, token: &str) -> Result<Arc<Handed>, CodeError> {
     let refresh = Refresh {
         token,
         servers: BTreeSet::new(),
@@ -80,6 +80,7 @@ async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
         .codes
         .refresh(&Caller::broker(), &app(), refresh)
         .await
+        .map(|refreshed| refreshed.handed)
 }
 
 fn steward(broker: &Broker, name: &str) -> StewardId {
