@@ -61,7 +61,8 @@ pub use crate::{
         server_verifiers::ServerVerifiers,
     },
     issuing::{
-        codes::{CodeError, CodeReason, Codes, Handed, Redemption, Refresh, Refreshed},
+        code_error::{CodeError, CodeReason},
+        codes::{Codes, Handed, Redemption, Refresh, Refreshed},
         consent::{
             Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
         },

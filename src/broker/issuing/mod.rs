@@ -1,5 +1,6 @@
 //! From a request to a pass.
 
+pub(crate) mod code_error;
 pub(crate) mod codes;
 pub(crate) mod confine;
 pub(crate) mod consent;

@@ -358,8 +358,8 @@ impl World {
         let limit = self.tasks[at].limit.clone();
         match self.broker.codes.refresh(&caller, &agent, refresh).await {
             Ok(handed) => {
-                self.tasks[at].refresh = Some(handed.refresh.expose().to_owned());
-                self.minted(&handed.issued, &limit)
+                self.tasks[at].refresh = Some(handed.handed.refresh.expose().to_owned());
+                self.minted(&handed.handed.issued, &limit)
             }
             Err(_) => Ok(()),
         }

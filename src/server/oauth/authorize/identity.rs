@@ -12,8 +12,6 @@ use axum::{
     response::Response,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use moka::sync::Cache;
-use tokio::sync::Semaphore;
 
 use crate::server::{
     App,
@@ -24,10 +22,11 @@ use crate::server::{
     },
     oauth::{
         authorize::{
-            offered,
+            answering::unknown_client,
+            away::{AWAY_FOR, Away},
+            decision::offered,
             page::{going_on, respond, sign_in, stopped},
             pending::PendingAuthorization,
-            unknown_client,
         },
         grammar::{Form, metadata::SIGN_IN},
     },
@@ -35,45 +34,6 @@ use crate::server::{
 };
 use hallpass_broker::{OneTimeSecret, SignedIn};
 use hallpass_core::base::{digest::Digest, text::excerpt};
-
-/// People who are at their identity provider.
-pub(super) struct SignIns {
-    /// By the digest of `state`.
-    away: Cache<Digest, Arc<Away>>,
-    /// For requests to providers.
-    places: Semaphore,
-}
-
-/// A person who was sent to an identity provider.
-struct Away {
-    /// The authorization request that is to be decided.
-    request: String,
-    issuer: String,
-    nonce: OneTimeSecret,
-    verifier: OneTimeSecret,
-    /// Of the secret in the browser's cookie.
-    browser: Digest,
-}
-
-impl SignIns {
-    pub(super) fn new() -> Self {
-        Self {
-            away: Cache::builder()
-                .max_capacity(MAX_AWAY)
-                .time_to_live(AWAY_FOR)
-                .build(),
-            places: Semaphore::new(MAX_REQUESTS),
-        }
-    }
-
-    /// Takes out who was sent away with this `state`: it is good once.
-    fn take(&self, state: &str) -> Option<Arc<Away>> {
-        let digest = Digest::of(state.as_bytes());
-        // The cache gives nothing that is too old; taking out alone would not look.
-        self.away.get(&digest)?;
-        self.away.remove(&digest)
-    }
-}
 
 /// Sends the person to the issuer of the form to sign in.
 pub(super) async fn leave(
@@ -99,9 +59,7 @@ pub(super) async fn leave(
         browser: Digest::ZERO,
     };
     let (state, browser) = (OneTimeSecret::token(""), OneTimeSecret::token(""));
-    let place = app.consents.sign_ins.places.try_acquire();
-    let _place = place
-        .map_err(|_| Problem::unavailable("too many people sign in at once", "no place is left"))?;
+    let _place = app.consents.sign_ins.place()?;
     let sent = provider
         .authorization_url(SignInRequest {
             state: state.expose(),
@@ -120,10 +78,8 @@ pub(super) async fn leave(
     };
     let cookie = cookie(app, (&state, browser.expose()), AWAY_FOR);
     let browser = browser.digest();
-    app.consents
-        .sign_ins
-        .away
-        .insert(state.digest(), Arc::new(Away { browser, ..away }));
+    let away = Away { browser, ..away };
+    app.consents.sign_ins.remember(&state, away);
     let mut response = respond(StatusCode::OK, going_on(&location));
     response.headers_mut().extend(cookie);
     // The provider need not know who asks.
@@ -197,9 +153,7 @@ async fn signed_in(
         return refused(NOT_ACCEPTED);
     };
     app.limits.admit_try(context.peer)?;
-    let place = app.consents.sign_ins.places.try_acquire();
-    let _place = place
-        .map_err(|_| Problem::unavailable("too many people sign in at once", "no place is left"))?;
+    let _place = app.consents.sign_ins.place()?;
     let answer = SignInAnswer {
         code,
         issuer: form.text("iss"),
@@ -311,7 +265,3 @@ const OVER: &str = "This sign-in was used already, or is too old. Start again wh
 const OTHER_BROWSER: &str = "This sign-in was begun in another browser, or this browser keeps no cookies. Start again where you came from, in this browser.";
 const NOT_ACCEPTED: &str = "What your identity provider answered was not accepted. Try again; if it stays so, the log of this broker says why.";
 const UNKNOWN_PERSON: &str = "Your identity provider knows you, and this broker does not. Ask its operator to register you with your identity there.";
-
-const MAX_AWAY: u64 = 10_000;
-const AWAY_FOR: Duration = Duration::from_secs(10 * 60);
-const MAX_REQUESTS: usize = 32;

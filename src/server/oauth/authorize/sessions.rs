@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use moka::sync::Cache;
 
 use crate::server::{
-    oauth::authorize::{documents::Documents, identity::SignIns, pending::PendingAuthorization},
+    oauth::authorize::{away::SignIns, documents::Documents, pending::PendingAuthorization},
     outbound::KeySource,
 };
 use hallpass_broker::Offer;
