@@ -1,8 +1,8 @@
 //! Reads a JSON value as a typed one, with an error that is data: which member is missing or unknown,
 //! and what was expected.
 //!
-//! A server reads a request with [`read`], which refuses members that the type does not know; a client reads an answer
-//! with [`read_known`], which leaves them out.
+//! A server reads a request with [`read`], where the type says what becomes of members that it does not know; a client
+//! reads an answer with [`read_known`], which leaves them out, or with [`read_whole`], which refuses them.
 
 use std::fmt;
 
@@ -26,12 +26,21 @@ pub struct Misshapen {
     pub expectation: String,
 }
 
-/// Reads `value` as a `T`.
+/// Reads `value` as a `T`, which refuses or ignores unknown members as its type says.
+///
+/// # Errors
+///
+/// When a member is missing, of another type, or unknown to a type that refuses such members.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Misshapen> {
+    read_as(value, Unknown::AsTyped)
+}
+
+/// Reads all of `value` as a `T`: unknown members are refused, also where `T` itself would ignore them.
 ///
 /// # Errors
 ///
 /// When a member is missing, unknown or of another type.
-pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Misshapen> {
+pub fn read_whole<T: DeserializeOwned>(value: Value) -> Result<T, Misshapen> {
     read_as(value, Unknown::Refused)
 }
 
@@ -48,6 +57,7 @@ pub fn read_known<T: DeserializeOwned>(value: Value) -> Result<T, Misshapen> {
 /// What becomes of members that a type does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unknown {
+    AsTyped,
     Refused,
     Ignored,
 }
@@ -206,8 +216,15 @@ impl<'de> Deserializer<'de> for Node {
     ) -> Result<V::Value, Wrong> {
         match self.value {
             Value::Object(mut members) => {
-                if self.unknown == Unknown::Ignored {
-                    members.retain(|name, _| fields.contains(&name.as_str()));
+                let is_known = |name: &String| fields.contains(&name.as_str());
+                match self.unknown {
+                    Unknown::AsTyped => {}
+                    Unknown::Ignored => members.retain(|name, _| is_known(name)),
+                    Unknown::Refused => {
+                        if let Some(name) = members.keys().find(|name| !is_known(name)) {
+                            return Err(Wrong::Unknown(name.clone()));
+                        }
+                    }
                 }
                 Self::object(members, self.unknown, visitor)
             }
@@ -282,6 +299,24 @@ mod tests {
         assert_eq!(refused.expectation, "not a member that is known here");
         let known = read_known::<Outer>(newer).unwrap();
         assert_eq!(known.inner, [Inner { count: 1 }]);
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Lenient {
+        #[serde(rename = "of", alias = "about")]
+        inner: Inner,
+    }
+
+    #[test]
+    fn what_is_read_whole_has_no_member_that_would_be_lost() {
+        let newer = json!({"of": {"count": 1}, "newer": null});
+        read::<Lenient>(newer.clone()).unwrap();
+        let refused = read_whole::<Lenient>(newer).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "`newer`: not a member that is known here"
+        );
+        read_whole::<Lenient>(json!({"about": {"count": 1}})).unwrap();
     }
 
     #[test]

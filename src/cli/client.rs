@@ -1,7 +1,7 @@
 //! The broker as its HTTP client sees it: one request, one JSON answer, one error for people.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -46,8 +46,14 @@ pub(super) struct Client {
 }
 
 /// What a request proves about its sender.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Bearer(Option<Zeroizing<String>>);
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer")
+    }
+}
 
 impl Bearer {
     /// Nothing.
@@ -302,7 +308,7 @@ pub(super) async fn body(response: Response, max_bytes: usize) -> Result<Vec<u8>
 }
 
 /// The broker's answer has another shape than this program knows.
-pub(super) fn unreadable(error: impl std::fmt::Display) -> CliError {
+pub(super) fn unreadable(error: impl fmt::Display) -> CliError {
     CliError::failed(format!("the broker's answer cannot be read: {error}"))
 }
 

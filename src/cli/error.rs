@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,8 +50,6 @@ struct Failure {
 }
 
 /// What is shown of a problem document.
-#[derive(Default, Deserialize)]
-#[serde(default)]
 struct ProblemBody {
     title: Option<String>,
     detail: Option<String>,
@@ -60,6 +58,35 @@ struct ProblemBody {
     field: Option<String>,
     reasons: Vec<ReasonBody>,
     errors: Vec<String>,
+}
+
+impl ProblemBody {
+    /// Member by member: a proxy before the broker has problems of its own, and one member of another shape must not hide
+    /// the others.
+    fn of(document: &Value) -> Self {
+        Self {
+            title: member(document, "title"),
+            detail: member(document, "detail"),
+            code: member(document, "code"),
+            request_id: member(document, "request_id"),
+            field: member(document, "field"),
+            reasons: items(document, "reasons"),
+            errors: items(document, "errors"),
+        }
+    }
+}
+
+fn member<T: DeserializeOwned>(document: &Value, name: &str) -> Option<T> {
+    shape::read_known(document.get(name)?.clone()).ok()
+}
+
+/// The items of a list that can be read.
+fn items<T: DeserializeOwned>(document: &Value, name: &str) -> Vec<T> {
+    let items = document.get(name).and_then(Value::as_array);
+    let items = items.into_iter().flatten().cloned();
+    items
+        .filter_map(|item| shape::read_known(item).ok())
+        .collect()
 }
 
 impl CliError {
@@ -83,8 +110,7 @@ impl CliError {
 
     /// An answer of the broker other than a success.
     pub(super) fn problem(status: u16, document: Value) -> Self {
-        // Every member is optional: a proxy before the broker has problems of its own.
-        let body: ProblemBody = shape::read_known(document.clone()).unwrap_or_default();
+        let body = ProblemBody::of(&document);
         let detail = body.detail.or(body.title);
         let detail = detail.unwrap_or_else(|| "no reason given".to_owned());
         let message = match &body.field {
@@ -206,3 +232,19 @@ impl From<io::Error> for CliError {
 
 const UNAUTHENTICATED: &str = "operators: is this the broker's own token? `hallpass operator recover` makes a new one; \
                                agents: does the key file belong to a registered agent, and is this machine's clock right?";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_of_another_shape_hides_no_other() {
+        let problem = json!({"title": 5, "detail": "too long", "code": "invalid_request", "request_id": "req_1",
+            "reasons": [{"code": "no_grant"}, 7], "errors": {"name": ["too long"]}});
+        let error = CliError::problem(400, problem);
+        assert_eq!(error.code(), Some("invalid_request"));
+        assert!(error.lines().contains(&"request id: req_1".to_owned()));
+        let plain = CliError::problem(400, json!({"detail": "too long", "errors": {"name": []}}));
+        assert_eq!(plain.message(), "too long");
+    }
+}

@@ -82,12 +82,25 @@ impl Output {
         answer: &Answer<T>,
         view: impl FnOnce(T) -> View,
     ) -> Result<(), CliError> {
-        let people = if self.json {
-            View::Lines(Vec::new())
-        } else {
-            view(answer.read()?)
-        };
-        self.show(answer.raw(), people)
+        if self.json {
+            return self.show(answer.raw(), View::Lines(Vec::new()));
+        }
+        match answer.read() {
+            Ok(known) => self.show(answer.raw(), view(known)),
+            // What was asked for is done, and the answer may hold a secret that is never given again.
+            Err(error) => {
+                self.note(&format!(
+                    "warning: {}; this is the whole answer:",
+                    error.message()
+                ));
+                self.as_written(answer)
+            }
+        }
+    }
+
+    /// Prints the broker's answer as it was written, also for people.
+    pub(super) fn as_written<T>(&self, answer: &Answer<T>) -> Result<(), CliError> {
+        print(&escape_layout(&format!("{:#}", answer.raw())))
     }
 
     /// Prints a list of the broker's, a row for each item.

@@ -44,7 +44,8 @@ pub(super) struct Session {
 }
 
 /// An answer: a `T`, beside the JSON that the broker wrote, which may say more than this program knows.
-#[derive(Debug)]
+///
+/// SECURITY: without `Debug`, since tokens and secrets are in it.
 pub(super) struct Answer<T> {
     raw: Value,
     is: PhantomData<fn() -> T>,
@@ -71,7 +72,7 @@ impl<T: DeserializeOwned> Answer<T> {
 
     /// The whole answer, for what is changed and written back: nothing of it may be left out unseen.
     pub(super) fn read_whole(&self) -> Result<T, CliError> {
-        shape::read(self.raw.clone()).map_err(|error| {
+        shape::read_whole(self.raw.clone()).map_err(|error| {
             unreadable(error)
                 .hint("the broker may be newer than this program: use its own `hallpass`")
         })

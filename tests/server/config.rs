@@ -119,6 +119,14 @@ fn what_is_not_understood_is_refused_with_file_line_and_key() {
             "[limits]\nbody_byte = 1",
             "FILE line 2: unknown field `body_byte`",
         ),
+        (
+            "\"limits.body_bytes\" = 4096",
+            "FILE line 1: unknown field `limits.body_bytes`",
+        ),
+        (
+            "[limits]\n\"body.bytes\" = 4096",
+            "FILE line 2: unknown field `body.bytes`",
+        ),
         ("[colours]\n", "FILE line 1: unknown field `colours`"),
         (
             "listen = 7400",

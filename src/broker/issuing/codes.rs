@@ -156,21 +156,21 @@ impl Misuse {
 }
 
 impl Codes {
-    /// Whether `code` is an authorization code that was made here and not forgotten, used or not.
+    /// What the authorization code `code` was allowed for; `None` when it was never made here or is forgotten.
     #[must_use]
-    pub fn knows_code(&self, code: &str) -> bool {
-        let (digest, state) = (Digest::of(code.as_bytes()), self.changes.state());
-        state.people.consent(&digest).is_some() || state.people.family_of(&digest).is_some()
+    pub fn allowed_by_code(&self, code: &str) -> Option<Vec<RequestedDetail>> {
+        let digest = Digest::of(code.as_bytes());
+        let state = self.changes.state();
+        let consent = state.people.consent(&digest);
+        consent
+            .map(|consent| consent.details.clone())
+            .or_else(|| allowed_in_family(&state, &digest))
     }
 
-    /// Whether `token` is a refresh token of a task that lives, replaced or not.
+    /// What the task of the refresh token `token`, replaced or not, was allowed; `None` when no task that lives has it.
     #[must_use]
-    pub fn knows_refresh_token(&self, token: &str) -> bool {
-        self.changes
-            .state()
-            .people
-            .family_of(&Digest::of(token.as_bytes()))
-            .is_some()
+    pub fn allowed_by_refresh_token(&self, token: &str) -> Option<Vec<RequestedDetail>> {
+        allowed_in_family(&self.changes.state(), &Digest::of(token.as_bytes()))
     }
 
     /// Redeems an authorization code for `agent`, which has authenticated as far as it can: opens the
@@ -431,6 +431,15 @@ fn redeemable(state: &State, code: &Digest) -> Result<ConsentRecord, Stop> {
     }
     let consent = state.people.consent(code).cloned();
     consent.ok_or_else(|| CodeReason::Unknown.into())
+}
+
+fn allowed_in_family(state: &State, digest: &Digest) -> Option<Vec<RequestedDetail>> {
+    let (task, _) = state.people.family_of(digest)?;
+    let live = state.task(task);
+    Some(
+        live.map(|live| live.record.asked.clone())
+            .unwrap_or_default(),
+    )
 }
 
 fn fits(

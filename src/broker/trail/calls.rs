@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::{Map, Value};
 
 use crate::{
     BrokerError, DecisionsError, History,
@@ -62,7 +63,11 @@ pub struct CallView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<ReportedCall>,
     /// In whose name; absent for a gap.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        flatten,
+        deserialize_with = "whose_of",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub whose: Option<Whose>,
     /// The gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +115,21 @@ pub struct Whose {
     /// The W3C id of the span in whose course the call was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
+}
+
+/// In whose name the call of these members was made. Without this, serde would read members that it does not understand
+/// as a call in nobody's name.
+fn whose_of<'de, D: Deserializer<'de>>(members: D) -> Result<Option<Whose>, D::Error> {
+    let members = Map::deserialize(members)?;
+    let is_there = ["agent", "attributed", "attribution"]
+        .iter()
+        .any(|name| members.contains_key(*name));
+    if !is_there {
+        return Ok(None);
+    }
+    Whose::deserialize(Value::Object(members))
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 /// Reports that were lost.
@@ -292,4 +312,31 @@ fn grant_of(pass: &TokenRecord, (report, called): (&CallReport, &ReportedCall)) 
         .filter(|by| by.server == report.server && covers(&by.right));
     here.max_by_key(|by| by.right.len())
         .map(|by| by.grant.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_call_whose_attribution_cannot_be_read_is_none_in_nobodys_name() {
+        let pass = "ab".repeat(64);
+        let call = json!({"seq": 1, "id": "rpt_00000000000000000000000000000000", "at": "2026-12-01T00:00:00Z",
+            "recorded_at": "2026-12-01T00:00:00Z", "reported_by": "operator ledger", "server": "https://s.example/mcp",
+            "decision": "allowed", "hash": Digest::ZERO, "attributed": false, "attribution": "other_agent",
+            "task": "tsk_00000000000000000000000000000000", "agent": "bot",
+            "steward": "stw_00000000000000000000000000000000", "revocation_id": pass, "chain": [pass]});
+        let read: CallView = serde_json::from_value(call.clone()).unwrap();
+        assert!(!read.whose.unwrap().attributed);
+        let with = |name: &str, value: Value| {
+            let mut call = call.clone();
+            call[name] = value;
+            serde_json::from_value::<CallView>(call)
+        };
+        with("attribution", json!("other_pass")).unwrap();
+        assert!(with("attribution", json!("a_newer_word")).is_err());
+        assert!(with("steward", json!(7)).is_err());
+    }
 }

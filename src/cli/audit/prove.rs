@@ -35,7 +35,7 @@ pub(super) struct Head {
 impl Head {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let answer = self.operator.open()?.audit_head().await?;
-        let head = answer.read()?;
+        let head = answer.read_whole()?;
         head.verify(None, None)
             .map_err(|error| bad_answer(&error))?;
         let fields = vec![
@@ -76,7 +76,7 @@ impl Prove {
         match (self.what.sequence, &self.what.since) {
             (Some(sequence), _) => {
                 let answer = session.prove_inclusion(sequence).await?;
-                let fields = included(answer.read()?)?;
+                let fields = included(answer.read_whole()?)?;
                 output.show(answer.raw(), View::Fields(fields))
             }
             (None, Some(path)) => {
@@ -91,7 +91,7 @@ impl Prove {
                 if let Some(members) = answer.raw_mut().as_object_mut() {
                     members.insert("earlier".to_owned(), earlier);
                 }
-                let fields = unchanged(&answer.read()?)?;
+                let fields = unchanged(&answer.read_whole()?)?;
                 output.show(answer.raw(), View::Fields(fields))
             }
             (None, None) => Err(CliError::usage("say --sequence or --since")),

@@ -84,15 +84,17 @@ impl NewGrant {
             constraints: limits(&self.constraints)?,
         };
         let answer = session.write_grant(&grant).await?;
-        let written = answer.read()?;
-        for warning in &written.policy.warnings {
-            output.note(&format!("warning: {warning}"));
+        if let Ok(written) = answer.read() {
+            for warning in &written.policy.warnings {
+                output.note(&format!("warning: {warning}"));
+            }
         }
-        let fields = vec![
-            ("grant", grant.id.to_string()),
-            ("file", written.file),
-            ("in force", "yes".to_owned()),
-        ];
-        output.show(answer.raw(), View::Fields(fields))
+        output.answer(&answer, |written| {
+            View::Fields(vec![
+                ("grant", grant.id.to_string()),
+                ("file", written.file),
+                ("in force", "yes".to_owned()),
+            ])
+        })
     }
 }

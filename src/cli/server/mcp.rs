@@ -24,7 +24,6 @@ pub(super) struct Offer {
 }
 
 /// How to reach the server.
-#[derive(Debug)]
 pub(super) struct Target<'t> {
     pub(super) server: &'t ServerUri,
     pub(super) token: Option<Zeroizing<String>>,

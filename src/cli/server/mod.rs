@@ -6,14 +6,14 @@ mod mcp;
 mod merge;
 mod view;
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use clap::{Args, Subcommand};
 
 pub(super) use crate::cli::server::manifest::read_manifest;
 use crate::cli::{
     access::{Operator, token_argument},
-    error::CliError,
+    error::{CliError, Exit},
     output::{Columns, Output},
     secret_out::{SECRET, SecretPlace},
     server::{
@@ -129,7 +129,7 @@ struct Add {
     /// Replace the manifest of a server that is registered already.
     #[arg(long)]
     replace: bool,
-    /// With --import and --replace: drop what the server does not list any more.
+    /// With --replace: drop what the server does not list any more, and replace what this operator may not read.
     #[arg(long, requires = "replace")]
     yes: bool,
 }
@@ -152,7 +152,7 @@ struct Live {
     #[arg(
         long,
         value_name = "TOKEN",
-        env = "HALLPASS_IMPORT_TOKEN",
+        env = IMPORT_TOKEN,
         hide_env_values = true
     )]
     token: Option<String>,
@@ -187,8 +187,7 @@ impl Servers {
                 let view = open()?.server(&server).await?;
                 if toml {
                     // Whole, since it is edited and registered again.
-                    let manifest = view.read_whole()?.manifest;
-                    Output::raw(&toml::to_string(&manifest).map_err(CliError::failed)?)
+                    write_toml(&view.read_whole()?.manifest)
                 } else {
                     output.answer(&view, show)
                 }
@@ -221,6 +220,7 @@ impl Servers {
 
 impl Add {
     async fn run(self, operator: &Operator, output: Output) -> Result<(), CliError> {
+        self.refuse_unused_options()?;
         let mut through_pass = false;
         let manifest = match &self.source.manifest {
             Some(path) => read_manifest(path, self.server.as_ref(), self.name.as_ref())?,
@@ -235,8 +235,8 @@ impl Add {
                 imported.manifest
             }
         };
-        if self.dry_run {
-            return Output::raw(&toml::to_string(&manifest).map_err(CliError::failed)?);
+        if self.dry_run && !self.replace {
+            return write_toml(&manifest);
         }
         let session = operator.open()?;
         if !self.replace {
@@ -248,11 +248,7 @@ impl Add {
             })?;
             return output.answer(&added, show);
         }
-        let before = match session.server(manifest.server.as_str()).await {
-            Ok(view) => Some(view.read_whole()?.manifest),
-            Err(error) if error.code() == Some("not_found") => None,
-            Err(error) => return Err(error),
-        };
+        let before = self.before(&session, &manifest, output).await?;
         match before {
             Some(before) if self.source.import => {
                 let offered = Offered {
@@ -260,8 +256,13 @@ impl Add {
                     imported: manifest,
                     through_pass,
                 };
+                if self.dry_run {
+                    note(&offered.difference(), output);
+                    return write_toml(&merged(&offered.before, offered.imported));
+                }
                 offered.register(&session, self.yes, output).await
             }
+            _ if self.dry_run => write_toml(&manifest),
             // A file says all that is to hold: what it changes is shown, and done.
             before => {
                 if let Some(before) = before {
@@ -271,6 +272,54 @@ impl Add {
             }
         }
     }
+
+    /// `--import` alone asks the live server.
+    fn refuse_unused_options(&self) -> Result<(), CliError> {
+        let live = &self.live;
+        let given = [
+            ("--trust-annotations", live.trust_annotations),
+            ("--server-ca-file", live.server_ca_file.is_some()),
+            // The variable may be set for other commands.
+            (
+                "--token",
+                live.token.is_some() && env::var_os(IMPORT_TOKEN).is_none(),
+            ),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) if !self.source.import => Err(CliError::usage(format!(
+                "{option} is about asking the live server, and --manifest does not ask it"
+            ))
+            .hint("say --import instead of --manifest, or leave it out")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is registered now; `None` as well for an operator who may register and not read, and says --yes to that.
+    async fn before(
+        &self,
+        session: &Session,
+        manifest: &Manifest,
+        output: Output,
+    ) -> Result<Option<Manifest>, CliError> {
+        match session.server(manifest.server.as_str()).await {
+            Ok(view) => Ok(Some(view.read_whole()?.manifest)),
+            Err(error) if error.code() == Some("not_found") => Ok(None),
+            Err(error) if error.exit() == Exit::Refused && !self.source.import => {
+                if !self.yes {
+                    return Err(error.hint(
+                        "what it replaces cannot be shown to this operator: say --yes to replace it unseen",
+                    ));
+                }
+                output.note("warning: what is replaced cannot be shown to this operator");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn write_toml(manifest: &Manifest) -> Result<(), CliError> {
+    Output::raw(&toml::to_string(manifest).map_err(CliError::failed)?)
 }
 
 impl Refresh {
@@ -400,3 +449,5 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
         ]
     })
 }
+
+const IMPORT_TOKEN: &str = "HALLPASS_IMPORT_TOKEN";

@@ -68,7 +68,13 @@ impl Open {
         };
         let holder_key = match &self.holder_key {
             Some(path) => Some(public_key(path)?),
-            None if self.bound => HolderKey::from_jwk(&who.agent_key()?.public_jwk()),
+            None if self.bound => {
+                let key = HolderKey::from_jwk(&who.agent_key()?.public_jwk());
+                Some(key.ok_or_else(|| {
+                    CliError::usage("a pass cannot be bound to this agent's key")
+                        .hint("say --holder-key with an Ed25519 or P-256 key, or leave --bound out")
+                })?)
+            }
             None => None,
         };
         if self.max_delegations.is_some() && holder_key.is_none() {

@@ -128,6 +128,8 @@ impl FromRequestParts<Arc<App>> for Agent {
             Credential::Assertion(text) => app.agent(text, &context),
             Credential::OperatorToken(text) => {
                 app.authenticated(text, &context)?;
+                // SECURITY: the token may be in any hands, and the operator's quota is for what the operator may do.
+                app.limits.note_failure(context.peer);
                 Err(Problem::forbidden("this route is for agents"))
             }
         }

@@ -165,6 +165,10 @@ impl Found {
         let mut entries: Vec<_> = table.into_iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         for (name, value) in entries {
+            // SECURITY: `"limits.body_bytes"` in quotes would be the setting a second time.
+            if name.as_ref().contains('.') {
+                return Err(unknown(&name, prefix));
+            }
             let key = format!("{prefix}{}", name.as_ref());
             if let Some(setting) = Setting::named(&key) {
                 let span = value.span();

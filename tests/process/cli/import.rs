@@ -1,5 +1,7 @@
 //! Registering servers: asking a live one, and manifests from files.
 
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
 use crate::cli::ledger::{Answers, listen};
 use support::workspace::{MANIFEST, Workspace, text};
 
@@ -113,6 +115,22 @@ labels = {{ risk = "high" }}
         refused.err
     );
     assert!(home.json(&["server", "show", "ledger"])["manifest"]["tools"]["retired"].is_object());
+    let uri = server.to_string();
+    let anew = [
+        "server",
+        "add",
+        &uri,
+        "--name",
+        "ledger",
+        "--import",
+        "--replace",
+        "--dry-run",
+    ];
+    let shown = home.ok(&anew);
+    assert!(
+        shown.contains("irreversible = true") && shown.contains("risk = \"high\""),
+        "{shown}"
+    );
     let view = home.json(&["server", "refresh", "ledger", "--yes"]);
     let tools = &view["manifest"]["tools"];
     assert!(tools["retired"].is_null() && tools["read_ledger"].is_object());
@@ -187,6 +205,51 @@ fn a_manifest_makes_the_round_trip_through_a_file() {
     );
     let second = home.json(&["server", "add", "--manifest", "again.toml", "--replace"]);
     assert_eq!(first, second);
+    for unused in [
+        &["--trust-annotations"][..],
+        &["--token", "secret"],
+        &["--server-ca-file", "ca.pem"],
+    ] {
+        let mut command = vec!["server", "add", "--manifest", "again.toml", "--replace"];
+        command.extend(unused);
+        let ran = home.run(&command);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(
+            ran.err.contains(unused[0]) && !ran.err.contains("secret"),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn an_operator_who_may_not_read_servers_replaces_a_manifest_unseen_when_asked_to() {
+    let home = Workspace::serving();
+    home.write("ledger.toml", MANIFEST);
+    let add = [
+        "server",
+        "add",
+        "https://ledger.example/mcp",
+        "--name",
+        "ledger",
+    ];
+    let add = |more: &[&'static str]| [&add[..], &["--manifest", "ledger.toml"], more].concat();
+    home.ok(&add(&[]));
+    let narrowed = home.json(&["operator", "attenuate", "--operation", "servers:write"]);
+    home.write("writer.token", narrowed["token"].as_str().unwrap());
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(home.path("writer.token"), private).unwrap();
+    let as_writer = |more: &[&'static str]| {
+        let mut command = add(&["--replace", "--operator-token-file", "writer.token"]);
+        command.extend(more);
+        home.run(&command)
+    };
+    let unasked = as_writer(&[]);
+    assert_eq!(unasked.code, 3, "{unasked:?}");
+    assert!(unasked.err.contains("--yes"), "{}", unasked.err);
+    let asked = as_writer(&["--yes"]);
+    assert_eq!(asked.code, 0, "{asked:?}");
+    assert!(asked.err.contains("warning"), "{}", asked.err);
 }
 
 #[test]

@@ -268,6 +268,21 @@ async fn an_attenuated_token_does_its_operation_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_operator_token_where_agents_belong_counts_against_the_address() {
+    let mut few = options();
+    few.rates.per_second = 1.try_into().unwrap();
+    few.rates.burst = 5.try_into().unwrap();
+    let fixture = TestBroker::with(few).await;
+    let misused = || fixture.operator(Method::POST, "/v1/tasks").json(&task());
+    let mut refusals = 0;
+    while refused(misused()).await.0 == 403 {
+        refusals += 1;
+        assert!(refusals < 1_000, "it is refused for ever");
+    }
+    assert!(refusals >= 5, "{refusals}");
+}
+
+#[tokio::test]
 async fn roles_hold_over_http() {
     let fixture = TestBroker::new().await;
     let other = "https://other.example/mcp";

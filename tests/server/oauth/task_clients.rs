@@ -36,6 +36,45 @@ pub fn credential(opened: &Value) -> String {
 }
 
 #[tokio::test]
+async fn a_pass_is_charged_by_its_rights_each_time() {
+    let mut few = test_broker::options();
+    few.rates.per_second = 1.try_into().unwrap();
+    few.rates.burst = 60.try_into().unwrap();
+    let fixture = TestBroker::with(few).await;
+    let tools: serde_json::Map<String, Value> = (0..200)
+        .map(|at| (format!("read_{at}"), json!({"read_only": true})))
+        .collect();
+    let wide = "https://wide.example/mcp";
+    let manifest = json!({"server": wide, "name": "wide", "tools": tools});
+    let added = fixture
+        .operator(Method::POST, "/v1/servers")
+        .json(&manifest);
+    assert_eq!(added.send().await.unwrap().status(), StatusCode::CREATED);
+    let grant = json!({"id": "wide", "agents": ["research-bot"], "server": wide, "tools": ["read_0"], "max_ttl": "5m"});
+    let granted = fixture
+        .operator(Method::POST, "/v1/policy/grants")
+        .json(&grant);
+    assert_eq!(granted.send().await.unwrap().status(), StatusCode::CREATED);
+    let mut request = task();
+    request["credentials"] = json!("client_secret");
+    request["allow_partial"] = json!(true);
+    request["authorization_details"] =
+        json!([{"type": "mcp", "server": wide, "tools": ["read_*"]}]);
+    let opened = fixture
+        .agent(Method::POST, "/v1/tasks")
+        .json(&request)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(opened.status(), StatusCode::CREATED);
+    let opened = body_of(opened).await;
+    // 25 of 60 went with the task, 25 go with the first pass.
+    let client = || ask(&fixture, &[]).header("authorization", credential(&opened));
+    token(client()).await;
+    assert_eq!(refused(client()).await.0, 429);
+}
+
+#[tokio::test]
 async fn a_client_gets_exactly_the_tasks_pass_whatever_it_asks_for() {
     let fixture = TestBroker::new().await;
     let opened = open(&fixture).await;

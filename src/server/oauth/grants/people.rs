@@ -20,9 +20,10 @@ pub(crate) async fn redeem(
     let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
     // SECURITY: first, so that knowing a public client's id is not enough to fill the memory of proofs.
-    if !exchange.app.broker.codes.knows_code(code) {
+    let Some(allowed) = exchange.app.broker.codes.allowed_by_code(code) else {
         return Err(refused(exchange, CodeReason::Unknown.into()));
-    }
+    };
+    exchange.app.charge(&client.agent, &allowed)?;
     let redemption = Redemption {
         code,
         redirect_uri,
@@ -47,9 +48,10 @@ pub(crate) async fn redeem(
 pub(crate) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<Answer, Problem> {
     let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
-    if !exchange.app.broker.codes.knows_refresh_token(token) {
+    let Some(allowed) = exchange.app.broker.codes.allowed_by_refresh_token(token) else {
         return Err(refused(exchange, CodeReason::Unknown.into()));
-    }
+    };
+    exchange.app.charge(&client.agent, &allowed)?;
     let refresh = Refresh {
         token,
         scope: exchange.asked.scope.as_ref(),

@@ -18,13 +18,12 @@ pub(super) async fn answer(
     caller: &Caller,
 ) -> Result<Answer, Problem> {
     let Exchange { app, asked, .. } = exchange;
+    let of_task = app.broker.state().asked_by(&client.agent, &client.task);
+    app.charge(&client.agent, &of_task)?;
     {
-        let state = app.broker.state();
-        let catalogue = state.catalogue();
-        let of_task = state.task(&client.task).map(|live| &live.record.asked);
+        let catalogue = app.broker.state().catalogue();
         let servers = of_task
-            .into_iter()
-            .flatten()
+            .iter()
             .filter_map(|detail| catalogue.canonical(&detail.server).cloned());
         if !asked
             .named(&catalogue)?

@@ -45,6 +45,7 @@ async fn of_pass(
         .filter(|detail| catalogue.get(&detail.server).is_some())
         .collect();
     let wanted = asked.resolve(&catalogue, &left)?;
+    app.charge(&client.agent, &wanted)?;
     let proven = exchange.holder(&client.agent)?.map(|holding| holding.key);
     let wanted = broker::Exchange {
         subject: &subject,
