@@ -62,13 +62,14 @@ pub use crate::{
     },
     issuing::{
         code_error::{CodeError, CodeReason},
-        codes::{Codes, Handed, Redemption, Refresh, Refreshed},
+        codes::Codes,
         consent::{
             Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
         },
         exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
         issue::{Issuance, Limits},
         pipeline::Issued,
+        presented::{Handed, Redemption, Refresh, Refreshed},
         repeats::REPEATED_FOR,
         request::{IssueAgain, OpenTask},
         revoke_token::{GivenBack, PassOwner, TokenRevocations},

@@ -1,9 +1,9 @@
 //! `hallpass completions`.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::{Cli, error::CliError, output::Output};
+use crate::cli::{error::CliError, output::Output};
 
 /// Print a completion script for a shell.
 #[derive(Debug, Args)]
@@ -16,9 +16,10 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self) -> Result<(), CliError> {
+    /// Prints the script for `program`.
+    pub(super) fn run(self, mut program: Command) -> Result<(), CliError> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "hallpass", &mut script);
+        clap_complete::generate(self.shell, &mut program, "hallpass", &mut script);
         Output::raw(&String::from_utf8_lossy(&script))
     }
 }

@@ -31,7 +31,7 @@ mod view;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::{
     error::{CliError, Exit},
@@ -130,7 +130,7 @@ fn execute(command: Command, output: Output) -> Result<(), CliError> {
             Command::Policy(policy) => policy.run(output).await,
             Command::Audit(audit) => audit.run(output).await,
             Command::Doctor(doctor) => doctor.run(output).await,
-            Command::Completions(completions) => completions.run(),
+            Command::Completions(completions) => completions.run(Cli::command()),
         }
     }))
 }
@@ -152,8 +152,6 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 refused.";
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -579,14 +579,28 @@ impl Modules {
         modules
     }
 
-    /// Every other module of the crate whose items the module names, re-exports left out.
+    /// Every other module of the crate whose items the module names.
     fn imports(&self, module: &ItemPath) -> BTreeSet<ItemPath> {
         let code = &self.code[module];
-        let imported = statements(code, "use ")
-            .filter(|(before, _)| !before.contains("pub"))
-            .flat_map(|(_, tree)| expanded(tree, &[]));
-        let inline = ["crate::", "super::"].into_iter().flat_map(|root| {
-            let starts = code.match_indices(root).map(|(at, _)| &code[at..]);
+        let imported = statements(code, "use ").flat_map(|(_, tree)| expanded(tree, &[]));
+        let below = self
+            .files
+            .keys()
+            .filter(|file| file.len() == module.len() + 1 && file.starts_with(module));
+        let below = below.filter_map(|file| Some(format!("{}::", file.last()?)));
+        let roots: Vec<String> = ["crate::", "super::"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(below)
+            .collect();
+        let inline = roots.iter().flat_map(|root| {
+            let starts = code.match_indices(root.as_str()).filter(|(at, _)| {
+                let before = &code[..*at];
+                let is_inside = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+                // `pub(in …)` says who may name an item, and names none.
+                !before.ends_with(is_inside) && !before.ends_with("(in ")
+            });
+            let starts = starts.map(|(at, _)| &code[at..]);
             starts.filter_map(|text| {
                 let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
                 let path = text.split(|c| !is_path(c)).next()?;

@@ -11,6 +11,7 @@ pub(crate) mod keyed_locks;
 pub(crate) mod narrow;
 pub(crate) mod opening;
 pub(crate) mod pipeline;
+pub(crate) mod presented;
 pub(crate) mod repeats;
 pub(crate) mod request;
 pub(crate) mod revoke_token;

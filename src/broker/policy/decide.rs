@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::policy::{
-    Catalogue, PolicySet,
+    Catalogue,
     assemble::{Covered, assemble},
+    compiled::Compiled,
     engine::{Asked, Decider, Verdict},
     expand::{Expansion, expand},
     fit::obligations_fit,
@@ -51,7 +52,7 @@ pub struct DecidedBy {
     pub file: String,
 }
 
-pub(super) fn decide(set: &PolicySet, question: &Question, catalogue: &Catalogue) -> Decision {
+pub(super) fn decide(set: &Compiled, question: &Question, catalogue: &Catalogue) -> Decision {
     let Expansion {
         items,
         missing,
@@ -119,7 +120,7 @@ pub(super) fn decide(set: &PolicySet, question: &Question, catalogue: &Catalogue
 }
 
 struct Evaluation<'d> {
-    set: &'d PolicySet,
+    set: &'d Compiled,
     question: &'d Question,
     asked: Asked<'d>,
 }

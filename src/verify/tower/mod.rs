@@ -55,6 +55,7 @@ mod answer;
 mod body;
 mod challenge;
 mod gate;
+mod guard;
 mod mirrored;
 mod service;
 mod sessions;
@@ -73,32 +74,12 @@ use crate::{
     ReportSink, Verifier,
     mcp::{DEFAULT_MAX_MESSAGE_BYTES, Decider},
 };
+use guard::{Guard, Limits};
 use sessions::Sessions;
 
 /// Puts a [`Verifier`] in front of an MCP server. See the [module](self) for what it does.
 #[derive(Clone)]
 pub struct HallpassLayer(Arc<Guard>);
-
-/// The state shared by all clones of a layer and its services.
-struct Guard {
-    decider: Decider,
-    metadata_url: String,
-    sessions: Sessions,
-    limits: Limits,
-    origins: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    message_bytes: usize,
-    list_bytes: usize,
-}
-
-impl Guard {
-    fn verifier(&self) -> &Verifier {
-        self.decider.verifier()
-    }
-}
 
 impl HallpassLayer {
     /// A layer with `verifier` and the default limits.
@@ -147,16 +128,6 @@ impl<S> Layer<S> for HallpassLayer {
 impl fmt::Debug for HallpassLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HallpassLayer")
-            .field("decider", &self.decider)
-            .field("limits", &self.limits)
-            .field("origins", &self.origins)
-            .finish_non_exhaustive()
     }
 }
 

@@ -21,10 +21,11 @@ use crate::{
         transform_message,
     },
     tower::{
-        Guard, ResponseBody,
         answer::{self, Answer, Refused},
+        body::ResponseBody,
         challenge::{self, Challenge},
         gate::{self, Credential},
+        guard::Guard,
         mirrored, trace, unread,
     },
 };
