@@ -48,8 +48,10 @@ pub enum BrokerError {
     /// What is asked about has left the journal.
     #[error("{0}")]
     Archived(String),
-    /// The disk is nearly full: only what ends rights is recorded until there is room.
-    #[error("the disk is nearly full: only what ends rights is recorded until there is room")]
+    /// The disk is nearly full: only revocations and completions are recorded until space is freed.
+    #[error(
+        "the disk is nearly full: only revocations and completions are recorded until space is freed"
+    )]
     StorageLow,
     /// Reading the past failed.
     #[error("the audit trail cannot be read: {0}")]
@@ -60,7 +62,7 @@ pub enum BrokerError {
     /// Other brokers of the same ledger recorded first, time after time.
     #[error("other brokers recorded first, time after time, so nothing was done: try again")]
     Contended,
-    /// There are as many as there may be; fewer later.
+    /// A limit is reached; retry later.
     #[error("{0}")]
     Full(String),
     /// Something that cannot be, unless the broker is wrong.

@@ -1,4 +1,4 @@
-//! The front: what happens to every request before and after its handler.
+//! Middleware: what happens to every request before and after its handler.
 //!
 //! A request runs as a task of its own: a panic ends it alone, and neither a caller that hangs up
 //! nor the time limit stops half-way what it asked for; its idempotency key finds the answer.
@@ -24,8 +24,8 @@ use crate::server::{
     oauth::EndpointKind,
 };
 
-/// The main listener's front.
-pub(super) async fn front(
+/// The main listener's middleware.
+pub(super) async fn main_listener(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
@@ -224,7 +224,10 @@ mod tests {
         };
         let router = Router::new()
             .route("/slow", get(slow))
-            .layer(middleware::from_fn_with_state(Arc::clone(&app), front));
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&app),
+                main_listener,
+            ));
         let answer = router
             .oneshot(Request::get("/slow").body(body::Body::empty()).unwrap())
             .await
@@ -246,7 +249,7 @@ mod tests {
                 get(async || -> &'static str { panic!("a secret") }),
             )
             .route("/works", get(async || "works"))
-            .layer(middleware::from_fn_with_state(app, front));
+            .layer(middleware::from_fn_with_state(app, main_listener));
         let ask = |path: &str| {
             let request = Request::get(path).body(body::Body::empty()).unwrap();
             router.clone().oneshot(request)

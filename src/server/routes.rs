@@ -11,7 +11,7 @@ use crate::server::{
     App,
     api::{
         agents, audit, decisions, feed, health, keys,
-        openapi::{Document, Flatten},
+        openapi::{Document, Flatten, Growing},
         operators, policy, proofs, reports, revocations, servers, stewards, tasks,
     },
     edge::describe::described,
@@ -31,6 +31,7 @@ pub fn openapi() -> String {
     // Made of strings and numbers: there is nothing in it that JSON could not hold.
     let mut document = routes().into_openapi();
     Flatten.modify(&mut document);
+    Growing.modify(&mut document);
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
@@ -105,7 +106,7 @@ pub(crate) fn main_router(app: &Arc<App>) -> Router {
     router
         .layer(axum::middleware::from_fn_with_state(
             Arc::clone(app),
-            middleware::front,
+            middleware::main_listener,
         ))
         .with_state(Arc::clone(app))
 }

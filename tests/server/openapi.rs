@@ -131,3 +131,34 @@ fn every_reference_leads_somewhere() {
         );
     }
 }
+
+#[test]
+fn answers_may_gain_members_and_requests_may_not() {
+    let document = document();
+    let is_closed = |name: &str| {
+        let schema = &document["components"]["schemas"][name];
+        assert!(schema.is_object(), "{name}");
+        schema["additionalProperties"] == false
+    };
+    for open in [
+        "KeyDocument",
+        "RootKeyEntry",
+        "CallReport",
+        "ReportedHop",
+        "Manifest",
+        "Constraint",
+        "AuthorizationDetail",
+        "DecidedBy",
+        "TaskView",
+    ] {
+        assert!(!is_closed(open), "{open}");
+    }
+    for closed in [
+        "OpenRequest",
+        "RevokeRequest",
+        "ConsistencyEvidence",
+        "Signed",
+    ] {
+        assert!(is_closed(closed), "{closed}");
+    }
+}

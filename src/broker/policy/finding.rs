@@ -38,26 +38,43 @@ impl fmt::Display for Finding {
 
 /// A policy set that was refused, with everything that is wrong in it; displays one finding a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyErrors(Vec<Finding>);
+pub struct PolicyErrors {
+    findings: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
 
 impl PolicyErrors {
     /// `findings` in the order of files and lines; never empty.
     pub(super) fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort();
         findings.dedup();
-        Self(findings)
+        Self {
+            findings,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The same, beside what is odd and harmless.
+    pub(super) fn beside(self, warnings: Vec<Finding>) -> Self {
+        Self { warnings, ..self }
     }
 
     /// Everything that is wrong, in the order of files and lines.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
-        &self.0
+        &self.findings
+    }
+
+    /// What is odd beside that, and harmless.
+    #[must_use]
+    pub fn warnings(&self) -> &[Finding] {
+        &self.warnings
     }
 }
 
 impl fmt::Display for PolicyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, finding) in self.0.iter().enumerate() {
+        for (at, finding) in self.findings.iter().enumerate() {
             if at > 0 {
                 f.write_str("\n")?;
             }

@@ -47,9 +47,16 @@ impl PolicySet {
     /// that contradict a registered server's manifest.
     pub fn load(dir: &Path, catalogue: &Catalogue) -> Result<(Self, Vec<Finding>), PolicyErrors> {
         let (files, mut warnings) = read_directory(dir)?;
-        let (set, more) = Self::from_files(files, catalogue)?;
-        warnings.extend(more);
-        Ok((set, warnings))
+        match Self::from_files(files, catalogue) {
+            Ok((set, more)) => {
+                warnings.extend(more);
+                Ok((set, warnings))
+            }
+            Err(errors) => {
+                warnings.extend_from_slice(errors.warnings());
+                Err(errors.beside(warnings))
+            }
+        }
     }
 
     /// As [`PolicySet::load`], from files that were read already; their order is the order of
@@ -82,7 +89,7 @@ impl PolicySet {
         } = findings(&files, &grants, &guardrails, catalogue);
         errors.extend(more);
         if !errors.is_empty() {
-            return Err(PolicyErrors::new(errors));
+            return Err(PolicyErrors::new(errors).beside(warnings));
         }
         let compiled = Compiled::new(grants, guardrails).map_err(|fault| fault_error(&fault))?;
         Ok((

@@ -21,7 +21,7 @@ use crate::cli::{
 };
 use hallpass_broker::{
     PolicyView, RuleView,
-    policy::{Catalogue, PolicySet},
+    policy::{Catalogue, Finding, PolicySet},
 };
 
 /// Write, check and try what may be given.
@@ -102,17 +102,13 @@ fn check_offline(directory: &Path, manifests: &[PathBuf], output: Output) -> Res
         .collect::<Result<_, _>>()?;
     let catalogue = Catalogue::new(manifests).map_err(CliError::usage)?;
     match PolicySet::load(directory, &catalogue) {
-        Ok((_, warnings)) => checked(
-            Vec::new(),
-            warnings.iter().map(ToString::to_string).collect(),
-            output,
-        ),
-        Err(errors) => checked(
-            errors.findings().iter().map(ToString::to_string).collect(),
-            Vec::new(),
-            output,
-        ),
+        Ok((_, warnings)) => checked(Vec::new(), texts(&warnings), output),
+        Err(errors) => checked(texts(errors.findings()), texts(errors.warnings()), output),
     }
+}
+
+fn texts(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(ToString::to_string).collect()
 }
 
 /// The findings are the answer; errors among them make the command fail.

@@ -117,6 +117,9 @@ impl fmt::Display for Shape {
                     names(target)
                 )
             }
+            Self::Closed { target, allowed } if allowed.is_empty() => {
+                write!(f, "{} takes no arguments", names(target))
+            }
             Self::Closed { target, allowed } => {
                 let allowed: Vec<_> = allowed
                     .iter()

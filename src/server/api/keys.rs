@@ -108,7 +108,7 @@ pub(crate) async fn revoke_operator(
     )
 }
 
-/// The public keys, for everybody: what a new verifier starts from.
+/// The public keys, without authentication: a new verifier starts from these.
 #[utoipa::path(get, path = "/v1/keys.json", operation_id = "keys_document", tag = "keys", security(()),
     responses((status = 200, description = "The key document", body = KeyDocument), Problems))]
 pub(crate) async fn document(

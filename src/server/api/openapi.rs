@@ -5,13 +5,15 @@
     reason = "some of these types describe JSON and are never made"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use utoipa::{
     IntoParams, IntoResponses, Modify, ToSchema,
     openapi::{
         Object, OpenApi, RefOr, Schema,
-        schema::ArrayItems,
+        schema::{AdditionalProperties, ArrayItems},
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -136,6 +138,76 @@ impl Modify for Flatten {
     }
 }
 
+/// Lets every document grow whose readers ignore members that they do not know (docs/wire.md): answers, and what
+/// verifiers report. A client made from a schema that names all members could not read the answers of a newer broker.
+pub(crate) struct Growing;
+
+impl Modify for Growing {
+    fn modify(&self, document: &mut OpenApi) {
+        let whole = serde_json::to_value(&*document).unwrap_or_default();
+        let paths = whole["paths"].as_object().into_iter().flatten();
+        let operations = paths.filter_map(|(_, path)| path.as_object()).flatten();
+        let mut growing = BTreeSet::from(REPORTS.map(str::to_owned));
+        for (_, operation) in operations {
+            note_references(&operation["responses"], &whole, &mut growing);
+        }
+        let Some(components) = &mut document.components else {
+            return;
+        };
+        for (name, schema) in &mut components.schemas {
+            if growing.contains(name) && !EVIDENCE.contains(&name.as_str()) {
+                let_grow(schema);
+            }
+        }
+    }
+}
+
+/// Adds the schemas that `part` of the document `whole` names to `found`, with those that they name.
+fn note_references(part: &Value, whole: &Value, found: &mut BTreeSet<String>) {
+    match part {
+        Value::Object(members) => {
+            let reference = members.get("$ref").and_then(Value::as_str);
+            let name = reference.and_then(|text| text.strip_prefix("#/components/schemas/"));
+            if let Some(name) = name
+                && found.insert(name.to_owned())
+            {
+                note_references(&whole["components"]["schemas"][name], whole, found);
+            }
+            for member in members.values() {
+                note_references(member, whole, found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                note_references(item, whole, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn let_grow(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            if matches!(
+                object.additional_properties.as_deref(),
+                Some(AdditionalProperties::FreeForm(false))
+            ) {
+                object.additional_properties = None;
+            }
+            object.properties.values_mut().for_each(let_grow);
+        }
+        RefOr::T(Schema::OneOf(choices)) => choices.items.iter_mut().for_each(let_grow),
+        RefOr::T(Schema::AllOf(parts)) => parts.items.iter_mut().for_each(let_grow),
+        RefOr::T(Schema::Array(array)) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                let_grow(items);
+            }
+        }
+        RefOr::T(_) | RefOr::Ref(_) => {}
+    }
+}
+
 fn is_put_together_of(schema: &RefOr<Schema>, reference: &str) -> bool {
     let names = |part: &RefOr<Schema>| match part {
         RefOr::Ref(part) => part.ref_location == reference,
@@ -215,5 +287,18 @@ fn resolved<'s>(schema: &'s RefOr<Schema>, all: &'s Schemas) -> Option<&'s Schem
         }
     }
 }
+
+/// What verifiers report: the broker ignores members of a newer verifier.
+const REPORTS: [&str; 4] = ["CallReport", "LostReports", "ReportedCall", "ReportedHop"];
+
+/// What is unsigned in evidence: a member that is not known is not checked, so that it is refused.
+const EVIDENCE: [&str; 6] = [
+    "AuditHead",
+    "Consistency",
+    "ConsistencyEvidence",
+    "Inclusion",
+    "InclusionEvidence",
+    "Signed",
+];
 
 type Schemas = BTreeMap<String, RefOr<Schema>>;

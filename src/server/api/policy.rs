@@ -109,7 +109,7 @@ pub(crate) async fn check(
         Err(errors) => PolicyCheck {
             ok: false,
             errors: words(errors.findings()),
-            warnings: Vec::new(),
+            warnings: words(errors.warnings()),
         },
     })
 }

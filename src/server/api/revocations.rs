@@ -64,7 +64,7 @@ fn revoke_of(request: RevokeRequest, broker: &Broker) -> Result<Revoke, Problem>
     })
 }
 
-/// Revokes.
+/// Revokes a pass or operator token, a task, agent, steward, server or root key.
 #[utoipa::path(post, path = "/v1/revocations", operation_id = "revocations_create",
     tag = "revocations", security(("operator" = [])), request_body = RevokeRequest,
     responses((status = 201, description = "Durable", body = Revoked), Problems))]

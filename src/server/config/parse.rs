@@ -294,7 +294,10 @@ impl Parser<'_> {
         self.optional_duration(key).flatten()
     }
 
-    #[expect(clippy::option_option, reason = "refused and absent are two things")]
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one: the value was refused; the inner one: it is absent"
+    )]
     fn optional_integer(&mut self, key: &'static str) -> Option<Option<u64>> {
         self.optional(key, |text| match kind_of(key) {
             Some(Kind::Integer { least, most }) => integer_of(text, least, most),
@@ -302,7 +305,10 @@ impl Parser<'_> {
         })
     }
 
-    #[expect(clippy::option_option, reason = "refused and absent are two things")]
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one: the value was refused; the inner one: it is absent"
+    )]
     fn optional_duration(&mut self, key: &'static str) -> Option<Option<Duration>> {
         self.optional(key, |text| match kind_of(key) {
             Some(Kind::Duration { least, most }) => duration_of(text, least, most),
@@ -319,7 +325,10 @@ impl Parser<'_> {
     }
 
     /// `None` when the value was refused, `Some(None)` when there is none.
-    #[expect(clippy::option_option, reason = "refused and absent are two things")]
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one: the value was refused; the inner one: it is absent"
+    )]
     fn optional<T>(
         &mut self,
         key: &'static str,

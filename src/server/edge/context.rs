@@ -21,7 +21,7 @@ use hallpass_core::base::{
     trace::{TRACEPARENT, TraceParent},
 };
 
-/// The context of one request; made by the front, found by handlers in the request's extensions.
+/// The context of one request; made by the middleware, found by handlers in the request's extensions.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// Made here: an id that a client sends is not used.
@@ -91,6 +91,6 @@ impl FromRequestParts<Arc<App>> for Here {
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
         let found = parts.extensions.get::<Self>().cloned();
-        found.ok_or_else(|| Problem::internal("a route without the front layer"))
+        found.ok_or_else(|| Problem::internal("a route without the middleware"))
     }
 }

@@ -28,7 +28,7 @@ pub struct Rates {
     pub per_second: NonZeroU32,
     /// How many of those may come at once.
     pub burst: NonZeroU32,
-    /// Requests a second of everybody together, of which one address has half; twice as many may come
+    /// Requests a second of all callers together, of which one address has half; twice as many may come
     /// at once.
     pub global: NonZeroU32,
 }

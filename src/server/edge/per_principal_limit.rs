@@ -1,4 +1,4 @@
-//! Shares: how much of what there is only so much of one principal may hold.
+//! Shares: how much of a limited resource one principal may hold.
 
 use hallpass_core::base::sync::MutexExt as _;
 use std::{

@@ -125,8 +125,7 @@ impl Problem {
     }
 
     fn storage_low(inside: impl Into<String>) -> Self {
-        let detail =
-            "the broker's disk is nearly full: until there is room, it only revokes and ends";
+        let detail = "the broker's disk is nearly full: until space is freed, only revocations and task completions are accepted";
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             ReasonCode::StorageLow,
@@ -256,10 +255,7 @@ impl From<BrokerError> for Problem {
             BrokerError::Trail(_) => {
                 Self::unavailable("the audit trail cannot be read now", inside)
             }
-            BrokerError::Full(_) => Self::unavailable(
-                "there are as many as there may be now: ask again later",
-                inside,
-            ),
+            BrokerError::Full(_) => Self::unavailable("the limit is reached: retry later", inside),
             BrokerError::Internal(_) => Self::internal(inside),
             BrokerError::Busy => {
                 Self::unavailable("too many reports are being made: ask again later", inside)

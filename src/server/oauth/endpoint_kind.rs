@@ -1,4 +1,4 @@
-//! Doors: how a path treats browsers, and in which words it refuses.
+//! Kinds of endpoints: how a path treats browsers, and in which format it refuses.
 
 use axum::{
     body::Body,
@@ -21,7 +21,7 @@ pub(crate) enum EndpointKind {
     Client,
     /// An OAuth endpoint for servers: no browsers.
     Server,
-    /// What is for everybody to read.
+    /// A document without authentication.
     Public,
     /// A page for a person, which posts to itself.
     Page,

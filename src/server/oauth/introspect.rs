@@ -36,7 +36,7 @@ use hallpass_core::{
     token::{GrantedDetail, scope},
 };
 
-/// What a pass is worth at the asking server.
+/// Introspects a pass for the calling server (RFC 7662).
 ///
 /// `scope` holds only what a server may allow that looks at nothing but names; what a pass allows under
 /// constraints stands in `authorization_details` alone. To a server that asks with a secret, a pass that is bound
@@ -61,7 +61,7 @@ pub(crate) async fn introspect(
     let found = app
         .blocking(move |broker| broker.verifiers.introspect(&server, &token))
         .await??;
-    // SECURITY: a server that only reads `scope` would accept a bound pass from a thief.
+    // SECURITY: a server that only reads `scope` would accept a stolen bound pass.
     let found = found.filter(|found| found.holder.is_none() || asking.checks_proofs);
     match &found {
         Some(found) => Answer::ok(&Introspection::of(
@@ -139,7 +139,7 @@ impl App {
     }
 }
 
-/// What a pass is worth at the asking server: `active` alone when that is nothing.
+/// What a pass allows at the calling server: `active` alone when that is nothing.
 #[derive(Default, Serialize, ToSchema)]
 struct Introspection<'a> {
     /// Whether it is worth anything.

@@ -19,14 +19,14 @@ use crate::server::{
 };
 use hallpass_broker::{GivenBack, PassOwner};
 
-/// Revokes a token of the client's.
+/// Revokes one of the client's tokens.
 ///
-/// Of a pass that was narrowed it is what was appended last that dies, and no more; the task stays open. A refresh
-/// token ends what a person allowed: its family, and the task with every pass. A token that is none, or is dead
-/// already, and another client's refresh token are answered alike. What became of the token is in no answer.
+/// Of an attenuated pass, only the last appended block is revoked; the task stays open. A refresh token ends what a
+/// person allowed: its family, and the task with every pass. Unknown and revoked tokens, and other clients' refresh
+/// tokens, get the same answer. The answer does not say what was revoked.
 #[utoipa::path(post, path = "/oauth/revoke", operation_id = "oauth_revoke", tag = "oauth", security(("client" = []), ()),
     request_body(content = RevocationForm, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "It is of no use any more"), OAuthProblems))]
+    responses((status = 200, description = "The token is revoked or was not valid"), OAuthProblems))]
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     Here(context): Here,

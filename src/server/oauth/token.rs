@@ -17,7 +17,7 @@ use crate::server::{
     },
 };
 
-/// Gives a token: opens a task of the client's and mints its pass.
+/// Issues a token: opens a task of the client's and mints its pass.
 ///
 /// With a `DPoP` header (RFC 9449) the pass is bound to the key that signed the proof.
 #[utoipa::path(post, path = "/oauth/token", operation_id = "oauth_token", tag = "oauth", security(("client" = []), ()),

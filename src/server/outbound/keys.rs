@@ -215,7 +215,7 @@ enum SourceError {
     Issuer,
     #[error("its discovery document names no `jwks_uri`")]
     NoKeys,
-    #[error("its key set is none")]
+    #[error("its key set is not a JWK set")]
     KeySet,
 }
 

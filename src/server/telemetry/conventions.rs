@@ -1,7 +1,7 @@
 //! Names: every metric and label that leaves hallpass, in one place.
 //!
 //! They follow the OpenTelemetry semantic conventions. The attributes of spans stand where the two
-//! kinds of span are opened: `http::front` and `verify::tower`.
+//! kinds of span are opened: `server::middleware` and `verify::tower`.
 
 /// One metric: its name at `/metrics`, its name over OTLP, its unit and what it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -75,19 +75,19 @@ where
         let span = trace::span();
         let within = span.clone();
         let work = async move {
-            let (request, visit) = match guard.judge(request, &within).await {
+            let (request, accepted) = match guard.accept(request, &within).await {
                 Ok(judged) => judged,
                 Err(response) => return Ok(guard.with_nonce((*response).map(ResponseBody::whole))),
             };
             let response = inner.call(request).await?;
-            Ok(guard.with_nonce(guard.finish(response, visit).await))
+            Ok(guard.with_nonce(guard.finish(response, accepted).await))
         };
         Box::pin(work.instrument(span))
     }
 }
 
 /// The state of a request until its response arrives.
-struct Visit {
+struct Accepted {
     exchange: Exchange,
     method: Method,
     session: Option<HeaderValue>,
@@ -97,11 +97,11 @@ type RefusedResponse = Box<Response<Full<Bytes>>>;
 
 impl Guard {
     /// Checks a request. The result may be forwarded to the server.
-    async fn judge<B>(
+    async fn accept<B>(
         &self,
         request: Request<B>,
         span: &Span,
-    ) -> Result<(Request<Full<Bytes>>, Visit), RefusedResponse>
+    ) -> Result<(Request<Full<Bytes>>, Accepted), RefusedResponse>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -114,7 +114,7 @@ impl Guard {
         }
         let mut unread = Some(body);
         match self.judge_parts(&mut parts, &mut unread, span).await {
-            Ok((body, visit)) => Ok((Request::from_parts(parts, Full::new(body)), visit)),
+            Ok((body, accepted)) => Ok((Request::from_parts(parts, Full::new(body)), accepted)),
             Err(answer) => {
                 trace::tell_refusal(span, &answer);
                 let mut response = answer.into_response();
@@ -134,7 +134,7 @@ impl Guard {
         parts: &mut Parts,
         body: &mut Option<B>,
         span: &Span,
-    ) -> Result<(Bytes, Visit), Answer>
+    ) -> Result<(Bytes, Accepted), Answer>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -165,12 +165,12 @@ impl Guard {
                 .headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
-        let visit = Visit {
+        let accepted = Accepted {
             exchange,
             method: parts.method.clone(),
             session,
         };
-        if visit.is_transformed() {
+        if accepted.is_transformed() {
             // A compressed response could not be read.
             parts.headers.remove(header::ACCEPT_ENCODING);
         }
@@ -179,7 +179,7 @@ impl Guard {
             parts.extensions.insert(parent);
         }
         parts.extensions.insert(pass);
-        Ok((bytes, visit))
+        Ok((bytes, accepted))
     }
 
     fn judge_head(&self, parts: &Parts, caused_by: Option<TraceParent>) -> Result<Pass, Answer> {
@@ -278,35 +278,41 @@ impl Guard {
     }
 
     /// Filters the server's response for the holder of the pass.
-    async fn finish<RB>(&self, response: Response<RB>, visit: Visit) -> Response<ResponseBody<RB>>
+    async fn finish<RB>(
+        &self,
+        response: Response<RB>,
+        accepted: Accepted,
+    ) -> Response<ResponseBody<RB>>
     where
         RB: Body<Data = Bytes>,
         RB::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.note_session(&response, &visit);
+        self.note_session(&response, &accepted);
         let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
-        match (media_type(response.headers()), visit.is_transformed()) {
+        match (media_type(response.headers()), accepted.is_transformed()) {
             // A response that is compressed although the request did not allow it cannot be read.
-            (Media::Json | Media::Events, true) if is_encoded => visit.unreadable(),
-            (Media::Events, true) => transformed_events(response, self.limits.list_bytes, visit),
+            (Media::Json | Media::Events, true) if is_encoded => accepted.unreadable(),
+            (Media::Events, true) => transformed_events(response, self.limits.list_bytes, accepted),
             (Media::Events, false) => {
-                response.map(|body| ResponseBody::watched(body, visit.exchange))
+                response.map(|body| ResponseBody::watched(body, accepted.exchange))
             }
-            (Media::Json, true) => self.transformed(response, &visit).await,
-            (Media::Other, _) if visit.must_be_readable(&response) => visit.unreadable(),
+            (Media::Json, true) => self.transformed(response, &accepted).await,
+            (Media::Other, _) if accepted.must_be_readable(&response) => accepted.unreadable(),
             (Media::Json | Media::Other, _) => response.map(ResponseBody::untouched),
         }
     }
 
-    fn note_session<RB>(&self, response: &Response<RB>, visit: &Visit) {
+    fn note_session<RB>(&self, response: &Response<RB>, accepted: &Accepted) {
         if !response.status().is_success() {
             return;
         }
-        match (&visit.session, response.headers().get(SESSION_HEADER)) {
-            (None, Some(id)) if visit.exchange.purpose() == Some(&Purpose::Initializes) => {
-                self.sessions.open(id.as_bytes(), visit.exchange.pass())
+        match (&accepted.session, response.headers().get(SESSION_HEADER)) {
+            (None, Some(id)) if accepted.exchange.purpose() == Some(&Purpose::Initializes) => {
+                self.sessions.open(id.as_bytes(), accepted.exchange.pass())
             }
-            (Some(id), _) if visit.method == Method::DELETE => self.sessions.close(id.as_bytes()),
+            (Some(id), _) if accepted.method == Method::DELETE => {
+                self.sessions.close(id.as_bytes())
+            }
             _ => {}
         }
     }
@@ -314,7 +320,7 @@ impl Guard {
     async fn transformed<RB>(
         &self,
         response: Response<RB>,
-        visit: &Visit,
+        accepted: &Accepted,
     ) -> Response<ResponseBody<RB>>
     where
         RB: Body<Data = Bytes>,
@@ -323,10 +329,10 @@ impl Guard {
         let (mut parts, body) = response.into_parts();
         let max = self.limits.list_bytes;
         let Ok(collected) = Limited::new(body, max).collect().await else {
-            return visit.unreadable();
+            return accepted.unreadable();
         };
         let bytes = collected.to_bytes();
-        let bytes = match transform_message(&TRANSFORM, &visit.exchange, &bytes, max) {
+        let bytes = match transform_message(&TRANSFORM, &accepted.exchange, &bytes, max) {
             Ok(Some(changed)) => changed.into(),
             Ok(None) => bytes,
             Err(rejection) => return rejected(rejection),
@@ -367,7 +373,7 @@ impl Guard {
     }
 }
 
-impl Visit {
+impl Accepted {
     /// Whether the response is to be filtered. A GET stream is, since it repeats responses to earlier requests.
     fn is_transformed(&self) -> bool {
         self.method != Method::DELETE && TRANSFORM.concerns(&self.exchange)
@@ -390,10 +396,10 @@ impl Visit {
 fn transformed_events<RB>(
     mut response: Response<RB>,
     max_bytes: usize,
-    visit: Visit,
+    accepted: Accepted,
 ) -> Response<ResponseBody<RB>> {
     settle_headers(response.headers_mut());
-    let events = EventStream::new(Arc::new(TRANSFORM), visit.exchange, max_bytes);
+    let events = EventStream::new(Arc::new(TRANSFORM), accepted.exchange, max_bytes);
     response.map(|body| ResponseBody::transformed(body, events))
 }
 

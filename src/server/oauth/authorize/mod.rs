@@ -48,7 +48,7 @@ use axum::{
 };
 use hallpass_broker::{BrokerError, SignedIn, domain::event::Actor};
 
-/// Shows a person who asks for what.
+/// Shows the sign-in page of an authorization request.
 #[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
     responses((status = 200, description = "A page to sign in on", body = String, content_type = "text/html"),
         (status = 303, description = "To the client, with the error; an error that may not be sent there is shown on a page"),

@@ -102,9 +102,9 @@ pub(super) fn decide(
 /// Why it stops here; the link `back` returns the error to the client.
 pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> Markup {
     page(
-        "This does not go on",
+        "This request cannot continue",
         &html! {
-            h1 { "This does not go on" }
+            h1 { "This request cannot continue" }
             p { (reason) }
             @if !details.is_empty() { ul { @for detail in details { li { (escape(detail)) } } } }
             @if let Some(back) = back {
@@ -203,7 +203,7 @@ fn who(pending: &PendingAuthorization) -> Markup {
                     ClientOrigin::MetadataDocument { .. } => {
                         "Its own description at that address. The name that it gives itself there is not verified."
                     }
-                    _ => { "No one: it registered itself, and what it says is not verified." }
+                    _ => { "No one: it registered itself; its details are not verified." }
                 }
             }
             dt { "Your answer goes to" } dd { code { (pending.redirect.authority()) } }
