@@ -145,11 +145,14 @@ pub(crate) struct Growing;
 impl Modify for Growing {
     fn modify(&self, document: &mut OpenApi) {
         let whole = serde_json::to_value(&*document).unwrap_or_default();
-        let paths = whole["paths"].as_object().into_iter().flatten();
+        let paths = whole.get("paths").and_then(Value::as_object);
+        let paths = paths.into_iter().flatten();
         let operations = paths.filter_map(|(_, path)| path.as_object()).flatten();
         let mut growing = BTreeSet::from(REPORTS.map(str::to_owned));
         for (_, operation) in operations {
-            note_references(&operation["responses"], &whole, &mut growing);
+            if let Some(responses) = operation.get("responses") {
+                note_references(responses, &whole, &mut growing);
+            }
         }
         let Some(components) = &mut document.components else {
             return;
@@ -171,7 +174,9 @@ fn note_references(part: &Value, whole: &Value, found: &mut BTreeSet<String>) {
             if let Some(name) = name
                 && found.insert(name.to_owned())
             {
-                note_references(&whole["components"]["schemas"][name], whole, found);
+                if let Some(schema) = whole.pointer(&format!("/components/schemas/{name}")) {
+                    note_references(schema, whole, found);
+                }
             }
             for member in members.values() {
                 note_references(member, whole, found);
