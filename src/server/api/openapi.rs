@@ -173,10 +173,9 @@ fn note_references(part: &Value, whole: &Value, found: &mut BTreeSet<String>) {
             let name = reference.and_then(|text| text.strip_prefix("#/components/schemas/"));
             if let Some(name) = name
                 && found.insert(name.to_owned())
+                && let Some(schema) = whole.pointer(&format!("/components/schemas/{name}"))
             {
-                if let Some(schema) = whole.pointer(&format!("/components/schemas/{name}")) {
-                    note_references(schema, whole, found);
-                }
+                note_references(schema, whole, found);
             }
             for member in members.values() {
                 note_references(member, whole, found);
