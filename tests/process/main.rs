@@ -18,4 +18,5 @@ mod cli;
 mod crash;
 mod decisions;
 mod disk;
+mod flood;
 mod outage;

@@ -762,7 +762,7 @@ async fn a_client_that_registered_itself_is_an_agent_once_somebody_consents() {
         let client = ("client_id", id);
         let browser = Browser::new(&fixture);
         let asked = query(&[client]);
-        assert!(browser.open(&asked).await.html.contains("is not verified"));
+        assert!(browser.open(&asked).await.html.contains("are not verified"));
         let code = browser.allow(&asked, "bob").await.told()["code"].clone();
         let secret = made["client_secret"]
             .as_str()
