@@ -1,6 +1,6 @@
 //! The server: two listeners, from binding to the last answer.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum_server::{
     Handle,
@@ -8,7 +8,7 @@ use axum_server::{
 };
 use hyper_util::rt::TokioTimer;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
@@ -104,14 +104,14 @@ pub enum ServeError {
         /// The address.
         address: SocketAddr,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// A listener failed.
     #[error("a listener failed: {0}")]
-    Listener(#[source] std::io::Error),
+    Listener(#[source] io::Error),
     /// The broker had failed, or does not close.
     #[error("the broker stopped: {0}")]
     Close(#[from] BrokerError),
@@ -139,8 +139,8 @@ impl Listeners {
             Some(files) => Some(Certificate::load(files).await?),
             None => None,
         };
-        let (main, main_address) = listen(options.listen).await?;
-        let (admin, admin_address) = listen(options.admin_listen).await?;
+        let (main, main_address) = listen(options.listen)?;
+        let (admin, admin_address) = listen(options.admin_listen)?;
         Ok(Self {
             options,
             main,
@@ -341,7 +341,7 @@ struct Listening {
     clock: Arc<dyn Clock>,
 }
 
-type Serving = JoinHandle<std::io::Result<()>>;
+type Serving = JoinHandle<io::Result<()>>;
 type Service =
     axum::extract::connect_info::IntoMakeServiceWithConnectInfo<axum::Router, SocketAddr>;
 
@@ -391,11 +391,24 @@ fn bounded<A: Accept<Connection, axum::Router>>(
     server
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let failed = |source| ServeError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listener(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// A listener whose queue of connections that are not accepted yet is as long as the system allows: when it is full,
+/// honest clients begin again after a second.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As every listener of this kind: a restart need not wait for the connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn self_address(handle: &Handle<Peer>) -> String {
@@ -444,13 +457,15 @@ async fn maintain(app: Arc<App>) {
     }
 }
 
-fn ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {
+fn ended(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Result<(), ServeError> {
     ended
-        .map_err(std::io::Error::other)
+        .map_err(io::Error::other)
         .and_then(|ended| ended)
         .map_err(ServeError::Listener)
 }
 
+/// The system has a limit of its own: `net.core.somaxconn`, usually 4096.
+const BACKLOG: u32 = 4096;
 /// One permit in this many is kept in reserve.
 const RESERVE: usize = 8;
 

@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +16,6 @@ use support::process::ISSUER;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    task::JoinSet,
 };
 
 use crate::flood::Target;
@@ -24,36 +23,36 @@ use crate::flood::Target;
 /// A way to flood.
 pub struct Attack {
     pub name: &'static str,
-    pub begin: fn(&Arc<Target>, &mut JoinSet<()>),
+    pub begin: fn(&Arc<Target>),
 }
 
 /// Those of strangers first, then those of a registered agent.
 pub const ATTACKS: &[Attack] = &[
-    attack("connections that send nothing", |target, clients| {
-        hold(target, clients, (1200, 4), b"");
+    attack("connections that send nothing", |target| {
+        hold(target, (1200, 4), b"");
     }),
-    attack("unfinished heads of 60 KB", |target, clients| {
+    attack("unfinished heads of 60 KB", |target| {
         let mut head = b"POST /v1/tasks HTTP/1.1\r\nhost: a\r\nx: ".to_vec();
         head.resize(60_000, b'a');
-        hold(target, clients, (300, 1), &head);
+        hold(target, (300, 1), &head);
     }),
-    attack("unfinished bodies", |target, clients| {
+    attack("unfinished bodies", |target| {
         let head = b"POST /oauth/token HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 200\r\n\r\ngrant_type=";
-        hold(target, clients, (600, 1), head);
+        hold(target, (600, 1), head);
     }),
-    attack("large anonymous JSON", |target, clients| {
+    attack("large anonymous JSON", |target| {
         let body = format!("[{}]", vec![r#"{"a":{}}"#; 55_000].join(","));
-        repeat(target, clients, 16, STRANGER, move |client, target| {
+        repeat(target, 16, STRANGER, move |client, target| {
             let request = client.post(format!("{}/oauth/register", target.url));
             json_body(request, body.clone())
         });
     }),
-    attack("anonymous details of 60 KB", |target, clients| {
+    attack("anonymous details of 60 KB", |target| {
         let details = format!(
             "[{}]",
             vec![r#"{"type":"mcp","server":"https://a.example"}"#; 1_300].join(",")
         );
-        repeat(target, clients, 100, STRANGER, move |client, target| {
+        repeat(target, 100, STRANGER, move |client, target| {
             let form = [
                 ("grant_type", "client_credentials"),
                 ("authorization_details", &details),
@@ -63,18 +62,18 @@ pub const ATTACKS: &[Attack] = &[
                 .form(&form)
         });
     }),
-    attack("public documents", |target, clients| {
-        repeat(target, clients, 64, STRANGER, |client, target| {
+    attack("public documents", |target| {
+        repeat(target, 64, STRANGER, |client, target| {
             client.get(format!("{}/v1/keys.json", target.url))
         });
     }),
-    attack("HTTP/2 PING frames", |target, clients| {
+    attack("HTTP/2 PING frames", |target| {
         for _ in 0..10 {
             let target = Arc::clone(target);
-            clients.spawn(async move { ping(&target).await });
+            tokio::spawn(async move { ping(&target).await });
         }
     }),
-    attack("an operator's token that has ended", |target, clients| {
+    attack("an operator's token that has ended", |target| {
         let token = PassToken::from_text(target.admin.clone());
         let ended = attenuate_operator(&token, &[], Some(SystemClock::default().now())).unwrap();
         let ended = Arc::new(ended.token.expose().to_owned());
@@ -82,7 +81,6 @@ pub const ATTACKS: &[Attack] = &[
             let ended = Arc::clone(&ended);
             repeat(
                 target,
-                clients,
                 8,
                 Ipv4Addr::new(127, 0, 0, address),
                 move |client, target| {
@@ -92,103 +90,90 @@ pub const ATTACKS: &[Attack] = &[
             );
         }
     }),
-    attack("requests for 200 tools", |target, clients| {
+    attack("requests for 200 tools", |target| {
         let task = task(json!([wide(&["t_*"])]));
-        as_agent(target, clients, 64, move |_| {
-            ("/v1/tasks".to_owned(), task.clone())
-        });
+        as_agent(target, 64, move |_| ("/v1/tasks".to_owned(), task.clone()));
     }),
-    attack("refusals with 400 names", |target, clients| {
+    attack("refusals with 400 names", |target| {
         let names: Vec<_> = (0..400).map(|at| format!("{at:0>63}")).collect();
         let task = task(json!([wide(
             &names.iter().map(String::as_str).collect::<Vec<_>>()
         )]));
-        as_agent(target, clients, 16, move |_| {
-            ("/v1/tasks".to_owned(), task.clone())
-        });
+        as_agent(target, 16, move |_| ("/v1/tasks".to_owned(), task.clone()));
     }),
-    attack("a context of 0.5 MB", |target, clients| {
+    attack("a context of 0.5 MB", |target| {
         let mut task = task(json!([wide(&["t_1"])]));
         let context = (0..20_000).map(|at| (format!("name_{at}"), json!({"a": {}})));
         task["context"] = Value::Object(context.collect());
-        as_agent(target, clients, 16, move |_| {
-            ("/v1/tasks".to_owned(), task.clone())
-        });
+        as_agent(target, 16, move |_| ("/v1/tasks".to_owned(), task.clone()));
     }),
-    attack("lists of tasks full of delegations", |target, clients| {
+    attack("lists of tasks full of delegations", |target| {
         for _ in 0..4 {
             let target = Arc::clone(target);
-            clients.spawn(async move { delegate_and_list(&target).await });
+            tokio::spawn(async move { delegate_and_list(&target).await });
         }
     }),
-    attack("completing over and over", |target, clients| {
+    attack("completing over and over", |target| {
         for _ in 0..4 {
             let target = Arc::clone(target);
-            clients.spawn(async move { complete(&target).await });
+            tokio::spawn(async move { complete(&target).await });
         }
     }),
-    attack("idempotency keys", |target, clients| {
+    attack("idempotency keys", |target| {
         let task = task(json!([wide(&["t_1"])]));
+        let client = from(AGENTS);
         for worker in 0..16 {
-            let (target, task) = (Arc::clone(target), task.clone());
-            clients.spawn(async move {
-                let client = from(AGENTS);
+            let (target, task, client) = (Arc::clone(target), task.clone(), client.clone());
+            tokio::spawn(async move {
                 for at in 0_u64.. {
                     let request = signed(&client, &target, "/v1/tasks", &task);
                     let key = format!("{worker}-{at}");
-                    if is_over(&target, request.header("idempotency-key", key)).await {
-                        return;
-                    }
+                    send(request.header("idempotency-key", key)).await;
                 }
             });
         }
     }),
 ];
 
-const fn attack(name: &'static str, begin: fn(&Arc<Target>, &mut JoinSet<()>)) -> Attack {
+const fn attack(name: &'static str, begin: fn(&Arc<Target>)) -> Attack {
     Attack { name, begin }
 }
 
 /// Opens `count` connections from each of so many addresses, sends `bytes` and no more, and opens another for each that
 /// the broker closes.
-fn hold(
-    target: &Arc<Target>,
-    clients: &mut JoinSet<()>,
-    (count, addresses): (usize, u8),
-    bytes: &[u8],
-) {
+fn hold(target: &Arc<Target>, (count, addresses): (usize, u8), bytes: &[u8]) {
     let bytes: Arc<[u8]> = bytes.into();
     for address in 0..addresses {
         for _ in 0..count {
             let (target, bytes) = (Arc::clone(target), Arc::clone(&bytes));
-            clients.spawn(async move {
-                while !target.is_over.load(Ordering::SeqCst) {
+            tokio::spawn(async move {
+                loop {
                     let own = Ipv4Addr::new(127, 0, 0, 20 + address);
                     if let Ok(mut stream) = connect(&target, own).await {
                         let _ = stream.write_all(&bytes).await;
                         let _ = stream.read(&mut [0; 512]).await;
                     }
-                    PAUSE.wait().await;
+                    AGAIN.wait().await;
                 }
             });
         }
     }
 }
 
-/// So many clients send one request after the other.
+/// So many clients send one request after the other, until the flood ends.
 fn repeat(
     target: &Arc<Target>,
-    clients: &mut JoinSet<()>,
     count: usize,
     own: Ipv4Addr,
     request: impl Fn(&reqwest::Client, &Target) -> RequestBuilder + Send + Sync + 'static,
 ) {
-    let request = Arc::new(request);
+    let (request, client) = (Arc::new(request), from(own));
     for _ in 0..count {
-        let (target, request) = (Arc::clone(target), Arc::clone(&request));
-        clients.spawn(async move {
-            let client = from(own);
-            while !is_over(&target, request(&client, &target)).await {}
+        let (target, request, client) = (Arc::clone(target), Arc::clone(&request), client.clone());
+        tokio::spawn(async move {
+            loop {
+                send(request(&client, &target)).await;
+            }
         });
     }
 }
@@ -196,11 +181,10 @@ fn repeat(
 /// The same as the agent, which signs each request.
 fn as_agent(
     target: &Arc<Target>,
-    clients: &mut JoinSet<()>,
     count: usize,
     request: impl Fn(&Target) -> (String, Value) + Send + Sync + 'static,
 ) {
-    repeat(target, clients, count, AGENTS, move |client, target| {
+    repeat(target, count, AGENTS, move |client, target| {
         let (path, body) = request(target);
         signed(client, target, &path, &body)
     });
@@ -210,7 +194,7 @@ fn as_agent(
 async fn ping(target: &Target) {
     let frame = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     let many = frame.repeat(200);
-    while !target.is_over.load(Ordering::SeqCst) {
+    loop {
         PAUSE.wait().await;
         let Ok(stream) = connect(target, STRANGER).await else {
             continue;
@@ -244,11 +228,8 @@ async fn delegate_and_list(target: &Target) {
         let list = client
             .get(format!("{}/v1/tasks?limit=200", target.url))
             .bearer_auth(assertion(target));
-        if is_over(target, signed(&client, target, &path, &report)).await
-            || is_over(target, list).await
-        {
-            return;
-        }
+        send(signed(&client, target, &path, &report)).await;
+        send(list).await;
     }
 }
 
@@ -263,16 +244,17 @@ async fn complete(target: &Target) {
         "/v1/tasks/{}/complete",
         opened["task_id"].as_str().unwrap_or_default()
     );
-    while !is_over(target, signed(&client, target, &path, &json!({}))).await {}
+    loop {
+        send(signed(&client, target, &path, &json!({}))).await;
+    }
 }
 
-/// Sends the request, whatever comes of it; whether the flood is over.
-async fn is_over(target: &Target, request: RequestBuilder) -> bool {
+/// Sends the request, whatever comes of it.
+async fn send(request: RequestBuilder) {
     if let Ok(response) = request.send().await {
         let _ = response.bytes().await;
     }
     PAUSE.wait().await;
-    target.is_over.load(Ordering::SeqCst)
 }
 
 async fn json_of(request: RequestBuilder) -> Option<Value> {
@@ -329,5 +311,7 @@ impl Pause {
 }
 
 const PAUSE: Pause = Pause(Duration::from_millis(50));
+/// Before a connection that was closed is opened again.
+const AGAIN: Pause = Pause(Duration::from_secs(1));
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 const AGENTS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 12);

@@ -44,6 +44,7 @@ pub struct Measured {
 }
 
 struct Client {
+    http: reqwest::Client,
     url: String,
     admin: String,
     setup: Arc<Setup>,
@@ -62,7 +63,11 @@ impl Work {
         let feed = feed.build().unwrap().spawn();
         feed.ready().await.unwrap();
         let outcomes = Arc::<Mutex<Outcomes>>::default();
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        // A connection for each request: one that is open already is not kept out by those who take all places.
+        let http = http.pool_max_idle_per_host(0).build().unwrap();
         let client = || Client {
+            http: http.clone(),
             url: broker.url().to_owned(),
             admin: broker.admin().to_owned(),
             setup: Arc::clone(setup),
@@ -138,13 +143,13 @@ impl Client {
             .assertion(&issuer, SystemClock::default().now());
         let task = json!({"purpose": "close the Q3 books", "ttl_seconds": 60,
             "authorization_details": [{"type": "mcp", "server": SERVER, "tools": ["read_ledger"]}]});
-        let request = connection().post(format!("{}/v1/tasks", self.url));
+        let request = self.http.post(format!("{}/v1/tasks", self.url));
         answer(request.bearer_auth(assertion.unwrap()).json(&task)).await
     }
 
     async fn revoke(&self, issued: &Value) -> Result<Value, String> {
         let subject = json!({"revocation_id": issued["revocation_id"]});
-        let request = connection().post(format!("{}/v1/revocations", self.url));
+        let request = self.http.post(format!("{}/v1/revocations", self.url));
         answer(request.bearer_auth(&self.admin).json(&subject)).await
     }
 
@@ -177,12 +182,6 @@ async fn refused(verifier: &Verifier, pass: &str, begun: Instant) -> Result<Dura
         }
     }
     Err("the verifier took a revoked pass".to_owned())
-}
-
-/// A connection of its own for each request: who has one already is not kept out by those who take all places.
-fn connection() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy();
-    client.timeout(PATIENCE).build().unwrap()
 }
 
 async fn answer(request: RequestBuilder) -> Result<Value, String> {

@@ -7,20 +7,12 @@
 mod attacks;
 mod honest;
 
-use std::{
-    fs,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use hallpass_broker::identity::AgentKey;
 use serde_json::{Map, Value, json};
 use support::process::{BrokerHome, BrokerProcess, setup::Setup};
-use tokio::task::JoinSet;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::flood::{
     attacks::{ATTACKS, Attack},
@@ -47,7 +39,6 @@ async fn honest_work_goes_on_while_strangers_and_single_agents_flood() {
         address: broker.url().trim_start_matches("http://").parse().unwrap(),
         admin: broker.admin().to_owned(),
         flooder,
-        is_over: AtomicBool::new(false),
     });
     let work = Work::begin(&broker, &setup).await;
     let length = seconds();
@@ -56,11 +47,11 @@ async fn honest_work_goes_on_while_strangers_and_single_agents_flood() {
     for attack in ATTACKS {
         let flood = Flood::begin(&target, std::slice::from_ref(attack));
         phases.push(phase(attack.name, &work, &broker, length).await);
-        flood.end(&target).await;
+        flood.end();
     }
     let flood = Flood::begin(&target, ATTACKS);
     phases.push(phase("all at once", &work, &broker, length).await);
-    flood.end(&target).await;
+    flood.end();
     let calm = phase("afterwards", &work, &broker, length).await;
     work.end().await;
     eprintln!("{}", Measured::HEADER);
@@ -80,25 +71,32 @@ pub struct Target {
     admin: String,
     /// A registered agent; some grants speak of it.
     flooder: AgentKey,
-    is_over: AtomicBool,
 }
 
 /// Attacks under way.
-struct Flood(JoinSet<()>);
+///
+/// They have a thread of their own. The broker shares the machine's cores with them, which it would not share with
+/// strangers, and honest clients share none of theirs.
+struct Flood(Runtime);
 
 impl Flood {
     fn begin(target: &Arc<Target>, attacks: &[Attack]) -> Self {
-        target.is_over.store(false, Ordering::SeqCst);
-        let mut clients = JoinSet::new();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let entered = runtime.enter();
         for attack in attacks {
-            (attack.begin)(target, &mut clients);
+            (attack.begin)(target);
         }
-        Self(clients)
+        drop(entered);
+        Self(runtime)
     }
 
-    async fn end(mut self, target: &Target) {
-        target.is_over.store(true, Ordering::SeqCst);
-        self.0.shutdown().await;
+    /// Ends the connections of all.
+    fn end(self) {
+        self.0.shutdown_background();
     }
 }
 
