@@ -4,11 +4,13 @@ mod import;
 mod manifest;
 mod mcp;
 mod merge;
+mod schema;
 mod view;
 
 use std::{env, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 pub(super) use crate::cli::server::manifest::read_manifest;
 use crate::cli::{
@@ -156,6 +158,9 @@ struct Live {
         hide_env_values = true
     )]
     token: Option<String>,
+    /// A header that the server wants, such as 'Notion-Token: …'; `-` for its value reads that from stdin. May be repeated.
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
     /// Believe the server when it says that a new tool only reads.
     #[arg(long)]
     trust_annotations: bool,
@@ -279,6 +284,7 @@ impl Add {
         let given = [
             ("--trust-annotations", live.trust_annotations),
             ("--server-ca-file", live.server_ca_file.is_some()),
+            ("--header", !live.headers.is_empty()),
             // The variable may be set for other commands.
             (
                 "--token",
@@ -405,6 +411,7 @@ impl Live {
         let offer = read_offer(&Target {
             server,
             token,
+            headers: headers(&self.headers)?,
             ca_file: self.server_ca_file.as_ref(),
         })
         .await?;
@@ -423,6 +430,25 @@ impl Live {
             through_pass,
         })
     }
+}
+
+/// `NAME: VALUE`, several times.
+fn headers(given: &[String]) -> Result<HeaderMap, CliError> {
+    let mut headers = HeaderMap::new();
+    for text in given {
+        // SECURITY: the value may be a secret, so that no message shows it.
+        let (name, value) = text.split_once(':').ok_or_else(|| {
+            CliError::usage("--header wants a name, a colon and a value, such as 'Notion-Token: …'")
+        })?;
+        let name = name.trim();
+        let wrong = || CliError::usage(format!("--header `{name}`: not a header that can be sent"));
+        let value = token_argument(value.trim())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        headers.append(name, value);
+    }
+    Ok(headers)
 }
 
 /// What a live server lists.

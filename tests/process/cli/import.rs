@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use crate::cli::ledger::{Answers, listen};
+use crate::cli::ledger::{Answers, listen, listen_stateless};
 use support::workspace::{MANIFEST, Workspace, text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +166,33 @@ async fn a_server_behind_a_token_wants_it() {
     let ran = home.run_with("sesame\n", &with_token);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(!ran.out.contains("sesame") && !ran.err.contains("sesame"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_sessions_and_with_a_credential_of_its_own_is_asked_in_its_way() {
+    let home = Workspace::serving();
+    let server = listen_stateless().await;
+    let add = ["server", "add", &server, "--name", "notes", "--import"];
+    let refused = home.run(&add);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.err.contains("401") && refused.err.contains("a Notion-Token is wanted"),
+        "{}",
+        refused.err
+    );
+    assert!(!refused.err.contains('\u{1b}'));
+    let mut with_header = add.to_vec();
+    with_header.extend(["--header", "Notion-Token: -", "--json"]);
+    let ran = home.run_with("sesame\n", &with_header);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let view: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(view["manifest"]["tools"]["sample"].is_object(), "{view}");
+    assert_eq!(
+        text(&view["manifest"], "/resources/0/uri"),
+        "notion://pages"
+    );
+    let wrong = home.run(&[&add[..], &["--header", "Notion-Token"]].concat());
+    assert_eq!(wrong.code, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! A real MCP server with pages of tools, prompts and resources.
 
 use axum::{
-    Router,
+    Json, Router,
     extract::Request,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     middleware::{Next, from_fn},
+    routing::post,
 };
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -111,4 +112,61 @@ impl ServerHandler for PagedServer {
 
 fn of<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
+}
+
+/// A server of MCP 2026-07-28 alone, behind a header of its own.
+pub(crate) async fn listen_stateless() -> String {
+    let answer = |headers: HeaderMap, Json(message): Json<Value>| async move {
+        let given = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |pointer: &str| message.pointer(pointer).and_then(Value::as_str);
+        let error = |status, code, words: &str| {
+            let error = json!({"code": code, "message": words});
+            let answer = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+            (status, Json(answer))
+        };
+        if given("notion-token") != Some("sesame") {
+            return error(
+                StatusCode::UNAUTHORIZED,
+                -32000,
+                "a Notion-Token is wanted\u{1b}[2J",
+            );
+        }
+        let method = text("/method").unwrap();
+        if method == "initialize" {
+            return error(StatusCode::NOT_FOUND, -32601, "Method not found");
+        }
+        let version = "2026-07-28";
+        let is_of_version = given("mcp-protocol-version") == Some(version)
+            && given("mcp-method") == Some(method)
+            && text("/params/_meta/io.modelcontextprotocol~1protocolVersion") == Some(version);
+        if !is_of_version {
+            return error(
+                StatusCode::BAD_REQUEST,
+                -32020,
+                "the headers differ from the body",
+            );
+        }
+        let samples =
+            message.pointer("/params/_meta/io.modelcontextprotocol~1clientCapabilities/sampling");
+        let result = match method {
+            "server/discover" => json!({"capabilities": {"tools": {}, "resources": {}}}),
+            "tools/list" if samples.is_some() => {
+                json!({"tools": [{"name": "sample", "inputSchema": {"type": "object"}}]})
+            }
+            "resources/list" => json!({"resources": []}),
+            "resources/templates/list" => {
+                json!({"resourceTemplates": [{"name": "page", "uriTemplate": "notion://pages/{id}"}]})
+            }
+            _ => return error(StatusCode::NOT_FOUND, -32601, "Method not found"),
+        };
+        (
+            StatusCode::OK,
+            Json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result})),
+        )
+    };
+    let router = Router::new().route("/mcp", post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    uri
 }

@@ -200,7 +200,8 @@ async fn ping(target: &Target) {
             continue;
         };
         let (mut answers, mut requests) = stream.into_split();
-        let drain = async { while matches!(answers.read(&mut [0; 16_384]).await, Ok(1..)) {} };
+        let mut read = vec![0; 16_384];
+        let drain = async { while matches!(answers.read(&mut read).await, Ok(1..)) {} };
         let send = async {
             let _ = requests
                 .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
