@@ -6,14 +6,14 @@ use crate::{
     api::stewards::{IdentityRequest, StewardRequest},
     cli::{
         access::Operator,
-        error::CliError,
+        error::{CliError, Exit},
         output::{Columns, Output, View},
-        session::Session,
+        session::{Answer, Session},
         view::{or_dash, state},
     },
 };
 use hallpass_broker::StewardView;
-use hallpass_core::base::ids::StewardId;
+use hallpass_core::base::{ids::StewardId, person_name::canonical};
 
 /// The humans who answer for agents.
 #[derive(Debug, Args)]
@@ -60,6 +60,9 @@ Examples:
     Erase {
         /// A name, or a steward's id.
         steward: String,
+        /// Do it: an erased name cannot be brought back.
+        #[arg(long)]
+        yes: bool,
     },
     /// Allow minting again for the agents of a steward who was revoked; dead passes stay dead.
     Reinstate {
@@ -112,8 +115,14 @@ impl Stewards {
                 output.note(&format!("no ID token is taken for one of {id} any more"));
                 Ok(())
             }
-            Command::Erase { steward } => {
+            Command::Erase { steward, yes } => {
                 let id = find(&session, &steward).await?;
+                if !yes {
+                    return Err(CliError::usage(format!(
+                        "the name of {id} would be erased for good: passes and records keep the id alone"
+                    ))
+                    .hint("say --yes to erase it"));
+                }
                 session.erase_steward(&id).await?;
                 output.note(&format!("the name of {id} is erased"));
                 Ok(())
@@ -132,7 +141,14 @@ fn fields(steward: &StewardView) -> Vec<(&'static str, String)> {
     vec![
         ("steward", steward.steward.to_string()),
         ("name", or_dash(steward.name.as_ref())),
-        ("state", state(steward.suspended)),
+        (
+            "state",
+            if steward.name.is_none() {
+                "erased".to_owned()
+            } else {
+                state(steward.suspended)
+            },
+        ),
     ]
 }
 
@@ -141,14 +157,104 @@ async fn find(session: &Session, given: &str) -> Result<StewardId, CliError> {
     if given.starts_with("stw_") {
         return given.parse().map_err(CliError::usage);
     }
-    for steward in session.stewards().await? {
-        let steward = steward.read()?;
-        if steward.name.as_deref() == Some(given) {
-            return Ok(steward.steward);
+    let all = all(session).await?;
+    match called(&all, given).as_slice() {
+        [one] => Ok(one.steward.clone()),
+        [] => Err(
+            CliError::failed(format!("there is no steward called `{given}`"))
+                .hint("`hallpass steward list` shows them"),
+        ),
+        several => {
+            let ids: Vec<_> = several
+                .iter()
+                .map(|steward| steward.steward.as_str())
+                .collect();
+            Err(
+                CliError::failed(format!("several stewards are called `{given}`"))
+                    .because(ids)
+                    .hint("say which by its id"),
+            )
         }
     }
-    Err(
-        CliError::failed(format!("there is no steward called `{given}`"))
-            .hint("`hallpass steward list` shows them"),
-    )
+}
+
+async fn all(session: &Session) -> Result<Vec<StewardView>, CliError> {
+    session.stewards().await?.iter().map(Answer::read).collect()
+}
+
+/// Those whose name is `name`, in whatever form either is written.
+fn called<'s>(all: &'s [StewardView], name: &str) -> Vec<&'s StewardView> {
+    let wanted = canonical(name);
+    let has_name = |steward: &&StewardView| {
+        let own = steward.name.as_deref().map(canonical);
+        own.as_ref() == Some(&wanted)
+    };
+    all.iter().filter(has_name).collect()
+}
+
+/// Whether somebody new may be registered under `name`, who may be a known steward with a typing error; who is new is said.
+///
+/// An operator who may not read stewards is not asked.
+pub(super) async fn ask_about_new(
+    session: &Session,
+    name: &str,
+    output: Output,
+) -> Result<(), CliError> {
+    if name.starts_with("stw_") {
+        return Ok(());
+    }
+    let all = match all(session).await {
+        Ok(all) => all,
+        Err(error) if error.exit() == Exit::Refused => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !called(&all, name).is_empty() {
+        return Ok(());
+    }
+    let names = all.iter().filter_map(|steward| steward.name.as_deref());
+    let similar: Vec<_> = names.filter(|known| is_similar(known, name)).collect();
+    if similar.is_empty() {
+        output.note(&format!("note: steward {name} is new here"));
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "no steward is called `{name}`, and some nearly are"
+    ))
+    .because(similar)
+    .hint("say --steward with one of these names, or --new-steward for another person"))
+}
+
+/// Two letters of a long name, one of a short one, and any difference of case.
+fn is_similar(known: &str, name: &str) -> bool {
+    let (known, name) = (
+        canonical(known).to_lowercase(),
+        canonical(name).to_lowercase(),
+    );
+    let far = if name.chars().count() < 5 { 1 } else { 2 };
+    strsim::damerau_levenshtein(&known, &name) <= far
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_is_similar_and_another_name_is_not() {
+        for (known, name) in [
+            ("alice", "alcie"),
+            ("Alice", "alice"),
+            ("bob", "bo"),
+            ("Jose\u{301}", "josé"),
+        ] {
+            assert!(is_similar(known, name), "{known} {name}");
+        }
+        for (known, name) in [
+            ("alice", "bob"),
+            ("bob", "eve"),
+            ("carol", "mallory"),
+            ("ann", "bob"),
+        ] {
+            assert!(!is_similar(known, name), "{known} {name}");
+        }
+    }
 }

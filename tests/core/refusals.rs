@@ -452,7 +452,7 @@ const ELSEWHERE: &[(ReasonCode, &str, &str)] = {
         ),
         (
             HolderKeyRequired,
-            "src/broker/policy/mod.rs",
+            "src/broker/policy/set.rs",
             "a_grant_that_wants_proof_refuses_a_pass_without_a_holder_key",
         ),
         (

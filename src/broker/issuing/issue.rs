@@ -292,7 +292,7 @@ impl Issuance {
         // Before the state is read: other threads read it while they hold the directory.
         let is_meant = said.is_none_or(|said| {
             let meant = |steward: &StewardId| *steward == requested.task.steward;
-            self.directory.lock().find(said, meant).is_some()
+            self.directory.lock().find(said, meant) != Ok(None)
         });
         let eligible = requested.eligible(&view.state(), now, is_meant)?;
         let (policy, catalogue) = (self.policy.current(), view.state().catalogue());

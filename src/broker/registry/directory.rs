@@ -14,7 +14,7 @@ use crate::BrokerError;
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::{
     ids::StewardId,
-    json,
+    json, person_name,
     secret_file::{SecretFileError, read_secret_at_most, write_secret},
 };
 
@@ -114,6 +114,20 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// Several stewards have a name that looks the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SeveralStewards(Vec<StewardId>);
+
+impl From<SeveralStewards> for BrokerError {
+    fn from(SeveralStewards(ids): SeveralStewards) -> Self {
+        let ids: Vec<_> = ids.iter().map(StewardId::as_str).collect();
+        Self::Conflict(format!(
+            "several stewards have this name: {}; say which by its id",
+            ids.join(", ")
+        ))
+    }
+}
+
 /// The directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -176,16 +190,30 @@ impl Directory {
 
     /// Who of those that count is meant by `text`: an opaque id, or a person's name. A name may stand
     /// at an id that no record knows, when its record could not be written.
+    ///
+    /// # Errors
+    ///
+    /// When several have the name, as far as people can tell: all of them.
     pub(crate) fn find(
         &self,
         text: &str,
         counts: impl Fn(&StewardId) -> bool,
-    ) -> Option<StewardId> {
+    ) -> Result<Option<StewardId>, SeveralStewards> {
         if let Ok(id) = text.parse() {
-            return Some(id).filter(counts);
+            return Ok(Some(id).filter(counts));
         }
-        let mut named = self.people.iter().filter(|(_, known)| known.name == text);
-        named.find(|(id, _)| counts(id)).map(|(id, _)| id.clone())
+        let wanted = person_name::canonical(text);
+        // Names that were registered before may stand here in another form.
+        let is_meant = |name: &str| name == wanted || person_name::canonical(name) == wanted;
+        let named = self
+            .people
+            .iter()
+            .filter(|(id, known)| is_meant(&known.name) && counts(id));
+        let mut found: Vec<StewardId> = named.map(|(id, _)| id.clone()).collect();
+        match found.len() {
+            0 | 1 => Ok(found.pop()),
+            _ => Err(SeveralStewards(found)),
+        }
     }
 
     pub(crate) fn set(&mut self, steward: StewardId, name: String) -> Result<(), DirectoryError> {
@@ -302,8 +330,25 @@ mod tests {
         }
         for number in [1, 2] {
             let found = directory.find("alice", |id| *id == steward(number));
-            assert_eq!(found, Some(steward(number)));
+            assert_eq!(found, Ok(Some(steward(number))));
         }
+    }
+
+    #[test]
+    fn names_that_look_the_same_are_one_and_several_are_named() {
+        let home = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(home.path().join("stewards.json")).unwrap();
+        let (composed, decomposed) = ("Jos\u{e9}", "Jose\u{301}");
+        // As it was written before names had one form.
+        directory.set(steward(1), format!("{decomposed} ")).unwrap();
+        for text in [composed, decomposed, " Jos\u{e9} "] {
+            assert_eq!(directory.find(text, |_| true), Ok(Some(steward(1))));
+        }
+        directory.set(steward(2), composed.to_owned()).unwrap();
+        let several = directory.find(composed, |_| true).unwrap_err();
+        let message = BrokerError::from(several).to_string();
+        assert!(message.contains(steward(1).as_str()) && message.contains(steward(2).as_str()));
+        assert_eq!(directory.find("jos\u{e9}", |_| true), Ok(None));
     }
 
     #[test]

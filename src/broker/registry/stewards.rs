@@ -16,7 +16,11 @@ use crate::{
     policy::Reason,
     registry::service::NewStewards,
 };
-use hallpass_core::base::{ReasonCode, ids::StewardId};
+use hallpass_core::base::{
+    ReasonCode,
+    ids::StewardId,
+    person_name::{PersonName, PersonNameError},
+};
 
 /// A steward, as shown to operators.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,7 +44,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When the name is empty or too long, the identity is malformed or another steward's, or it cannot be
+    /// When the name is none ([`PersonName`]) or several have it, the identity is malformed or another steward's, or it cannot be
     /// written and recorded.
     pub async fn add_steward(
         &self,
@@ -125,11 +129,11 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When no registered steward is meant.
+    /// When no registered steward is meant, or several are.
     pub fn find_steward(&self, text: &str) -> Result<StewardId, BrokerError> {
         let found = self.directory.lock().find(text, |steward| {
             self.changes.state().stewards.contains(steward)
-        });
+        })?;
         found.ok_or_else(|| BrokerError::no_such(ObjectKind::Steward))
     }
 
@@ -188,7 +192,7 @@ impl Registry {
         new: &mut NewStewards,
     ) -> Result<(StewardId, Option<LedgerEvent>), BrokerError> {
         let is_known = |steward: &StewardId| view.state().stewards.contains(steward);
-        if let Some(steward) = self.directory.lock().find(text, is_known) {
+        if let Some(steward) = self.directory.lock().find(text, is_known)? {
             return Ok((steward, None));
         }
         if text.parse::<StewardId>().is_ok() || text.starts_with("stw_") {
@@ -197,21 +201,15 @@ impl Registry {
                 "no steward with this id is registered",
             ));
         }
-        if text.trim().is_empty()
-            || text.len() > MAX_NAME_BYTES
-            || text.chars().any(char::is_control)
-        {
-            return Err(BrokerError::invalid(
-                "steward",
-                format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters"),
-            ));
-        }
+        let name: PersonName = text
+            .parse()
+            .map_err(|error: PersonNameError| BrokerError::invalid("steward", error.to_string()))?;
         let steward = match &new.0 {
             Some(steward) => steward.clone(),
             None => {
                 let steward = StewardId::from_random(*uuid::Uuid::new_v4().as_bytes());
                 // The name first: a record without a name could not be shown, and a name without a record is not registered yet.
-                let name = text.to_owned();
+                let name = name.to_string();
                 let mut directory = self.directory.lock();
                 directory.set(steward.clone(), name).map_err(not_written)?;
                 new.0.insert(steward).clone()
@@ -299,5 +297,4 @@ fn not_written(error: DirectoryError) -> BrokerError {
     }
 }
 
-const MAX_NAME_BYTES: usize = 128;
 const MAX_IDENTITIES: usize = 8;

@@ -22,6 +22,7 @@ use crate::{
         rights::Rights,
         secret_out::{SECRET, SecretPlace},
         session::Session,
+        steward::ask_about_new,
         view::{listed, state},
     },
 };
@@ -95,6 +96,9 @@ struct Add {
     /// The human who answers for it: a name, or a steward's id.
     #[arg(long, value_name = "NAME")]
     steward: String,
+    /// The steward is another person than those whose names are nearly the same.
+    #[arg(long)]
+    new_steward: bool,
     /// A group it belongs to; may be repeated.
     #[arg(long = "group", value_name = "GROUP")]
     groups: Vec<GroupName>,
@@ -123,6 +127,9 @@ struct Change {
     /// Another steward.
     #[arg(long, value_name = "NAME")]
     steward: Option<String>,
+    /// The steward is another person than those whose names are nearly the same.
+    #[arg(long, requires = "steward")]
+    new_steward: bool,
     /// The groups from now on; may be repeated.
     #[arg(long = "group", value_name = "GROUP", conflicts_with = "no_groups")]
     groups: Vec<GroupName>,
@@ -175,6 +182,9 @@ impl Add {
         session: &Session,
         output: Output,
     ) -> Result<(), CliError> {
+        if !self.new_steward {
+            ask_about_new(session, &self.steward, output).await?;
+        }
         let wants_secret = self.secret || self.secret_place.is_named();
         let default_details = self.defaults.asked(session.client(), operator).await?;
         let place = self.secret_place.tried()?;
@@ -208,6 +218,9 @@ impl Change {
         session: &Session,
         output: Output,
     ) -> Result<(), CliError> {
+        if let Some(steward) = self.steward.as_deref().filter(|_| !self.new_steward) {
+            ask_about_new(session, steward, output).await?;
+        }
         // SECURITY: whole, since it is written back: a limit that this program does not know would be lost.
         let old = session.agent(&self.agent).await?.read_whole()?;
         let groups: BTreeSet<GroupName> = if self.groups.is_empty() && !self.no_groups {

@@ -12,6 +12,7 @@ pub mod json;
 pub mod jws;
 pub mod key;
 pub mod media_type;
+pub mod person_name;
 pub mod private_file;
 pub mod random;
 mod reason;

@@ -7,10 +7,12 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::{
     base::{
         ids::IdError,
+        text::is_unsafe_char,
         uri::{Authority, Uri, is_canonical_host},
     },
     token::limits::MAX_SEGMENTS,
@@ -272,9 +274,23 @@ impl fmt::Display for ResourceTree {
     }
 }
 
-/// No blanks at either end, which URL parsers and other programs trim; and a character besides
-/// dots and blanks before a `;`, where some servers truncate.
+/// No blanks at either end, which URL parsers and other programs trim; a character besides dots and blanks before a `;`,
+/// where some servers truncate; and nothing that looks like another segment, or like several.
 fn is_plain_segment(segment: &str) -> bool {
+    is_plain_as_written(segment) && (segment.is_ascii() || is_plain_when_normalised(segment))
+}
+
+/// SECURITY: file systems and servers normalise names (Unicode NFKC, the "best fit" of Windows), and drop what is not
+/// seen: `．．` becomes `..`, and `..／etc` two segments.
+fn is_plain_when_normalised(segment: &str) -> bool {
+    let normalised: String = segment
+        .nfkc()
+        .filter(|character| !is_unsafe_char(*character))
+        .collect();
+    !normalised.contains('/') && !segment.contains(LIKE_SLASHES) && is_plain_as_written(&normalised)
+}
+
+fn is_plain_as_written(segment: &str) -> bool {
     let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
     let name = segment.split(';').next().unwrap_or_default();
     !name.chars().all(|c| c == '.' || is_blank(c))
@@ -284,6 +300,9 @@ fn is_plain_segment(segment: &str) -> bool {
             .chars()
             .any(|c| c.is_control() || matches!(c, '\\' | '%'))
 }
+
+/// Slashes and backslashes of mathematics, which NFKC leaves and best-fit tables turn into the plain ones.
+const LIKE_SLASHES: [char; 5] = ['\u{2044}', '\u{2215}', '\u{2216}', '\u{29f5}', '\u{29f8}'];
 
 const MAX_POINTER_BYTES: usize = 256;
 const MAX_PATH_BYTES: usize = 4096;
@@ -326,6 +345,23 @@ mod tests {
             "/srv/..;a/x",
             "/srv/;a/x",
             "/srv/..;",
+            // What NFKC turns into dots, slashes and backslashes.
+            "/srv/\u{ff0e}\u{ff0e}/x",
+            "/srv/\u{2025}/x",
+            "/srv/\u{2024}\u{2024}/x",
+            "/srv/\u{fe52}./x",
+            "/srv/\u{fe30}",
+            "/srv/..\u{ff0f}etc",
+            "/srv/a\u{ff0f}b",
+            "/srv/a\u{2100}",
+            "/srv/a\u{ff3c}b",
+            "/srv/a\u{fe68}b",
+            "/srv/\u{ff05}2e",
+            "/srv/.\u{200b}.",
+            "/srv/\u{2060}",
+            "/srv/a\u{2044}b",
+            "/srv/a\u{2215}b",
+            "/srv/a\u{29f5}b",
         ] {
             assert_eq!(path_segments(bad), None, "{bad:?}");
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use biscuit_auth::datalog::Term;
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::{
-    base::{ids::ServerUri, time::Timestamp},
+    base::{ids::ServerUri, text::is_unsafe_char, time::Timestamp},
     token::{
         HolderChain, NamedRight,
         constraint::Scalar,
@@ -117,13 +118,14 @@ impl Arguments {
         let mut folded: Vec<String> = members.keys().map(|name| folded(name)).collect();
         let folded_of_each = folded.clone();
         folded.sort_unstable();
+        // SECURITY: `path\0` is `path` to a server that cuts names at NUL, and other unseen characters are dropped by others.
+        let has_unseen = members.keys().any(|name| name.contains(is_unsafe_char));
         let is_doubled = |name: &String| {
             let first = folded.partition_point(|other| other < name);
             folded.get(first.saturating_add(1)) == Some(name)
         };
         for ((name, value), folded) in members.iter().zip(&folded_of_each) {
-            let is_ambiguous =
-                place.is_ambiguous || name.contains(char::is_control) || is_doubled(folded);
+            let is_ambiguous = place.is_ambiguous || has_unseen || is_doubled(folded);
             self.under(
                 pointer,
                 name,
@@ -233,10 +235,10 @@ struct Place<'t> {
     is_ambiguous: bool,
 }
 
-/// The name as servers read it that match names without regard to case, by whatever rule: `ſ` is
-/// an `s` to some.
+/// The name as servers read it that match names without regard to case or form, by whatever rule: `ſ` is an `s` to
+/// some, and `ｐ` a `p` (Unicode NFKC).
 fn folded(name: &str) -> String {
-    name.chars()
+    name.nfkc()
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
         .collect()
@@ -412,8 +414,16 @@ mod tests {
             (String::new(), 2, true)
         );
         assert_eq!(
-            scalars(json!({"amount\0": 1, "b": 2})),
-            ("/b".to_owned(), 2, true)
+            scalars(json!({"b": 2, "o": {"path": "/srv/a", "path\0": "/etc/shadow"}})),
+            ("/b".to_owned(), 4, true)
+        );
+        assert_eq!(
+            scalars(json!({"path": 1, "pa\u{200b}th": 2})),
+            (String::new(), 2, true)
+        );
+        assert_eq!(
+            scalars(json!({"path": 1, "\u{ff50}ath": 2, "b": 3})),
+            ("/b".to_owned(), 3, true)
         );
         assert_eq!(
             scalars(json!({"a": {"x": 1}, "b": {"X": 2}, "Amount": 3})),

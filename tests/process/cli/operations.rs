@@ -255,7 +255,12 @@ fn servers_stewards_and_keys_have_their_say() {
     home.ok(&["steward", "reinstate", "alice"]);
     home.ok(&["steward", "add", "bob"]);
     assert!(home.ok(&["steward", "list"]).contains("bob"));
-    home.ok(&["steward", "erase", "bob"]);
+    let unasked = home.run(&["steward", "erase", "bob"]);
+    assert!(
+        unasked.code == 2 && unasked.err.contains("--yes"),
+        "{unasked:?}"
+    );
+    home.ok(&["steward", "erase", "bob", "--yes"]);
     assert!(!home.ok(&["steward", "list"]).contains("bob"));
     assert!(home.run(&["steward", "erase", "bob"]).err.contains("bob"));
 
@@ -450,4 +455,58 @@ fn many_passes_are_revoked_at_once_from_a_list_and_by_a_filter() {
     ] {
         assert_eq!(home.run(refused).code, 2);
     }
+}
+
+#[test]
+fn a_mistyped_steward_is_asked_about_and_one_name_is_one_person() {
+    let home = Workspace::serving();
+    let add = |agent: &str, steward: &str, more: &[&str]| {
+        let key = format!("{agent}.key");
+        let command = [
+            "agent",
+            "add",
+            agent,
+            "--steward",
+            steward,
+            "--key-out",
+            &key,
+        ];
+        home.run(&[&command[..], more].concat())
+    };
+    let first = add("one", "Jos\u{e9} M\u{fc}ller", &[]);
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.err.contains("is new here"), "{}", first.err);
+    let decomposed = add("two", "Jose\u{301} Mu\u{308}ller", &[]);
+    assert_eq!(decomposed.code, 0, "{decomposed:?}");
+    assert!(
+        !decomposed.err.contains("is new here"),
+        "{}",
+        decomposed.err
+    );
+    assert_eq!(
+        home.json(&["steward", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let mistyped = add("three", "jos\u{e9} muller", &[]);
+    assert_eq!(mistyped.code, 2, "{mistyped:?}");
+    assert!(mistyped.err.contains("--new-steward"), "{}", mistyped.err);
+    assert!(!home.path("three.key").exists());
+    assert_eq!(add("three", "jos\u{e9} muller", &["--new-steward"]).code, 0);
+    let unseen = add("four", "al\u{200b}ice", &[]);
+    assert!(
+        unseen.code == 1 && unseen.err.contains("U+200B"),
+        "{unseen:?}"
+    );
+    home.ok(&["revoke", "--steward", "Jose\u{301} Mu\u{308}ller"]);
+    let stewards = home.json(&["steward", "list"]);
+    let suspended = stewards["items"].as_array().unwrap().iter();
+    assert_eq!(
+        suspended
+            .filter(|steward| steward["suspended"] == true)
+            .count(),
+        1
+    );
 }

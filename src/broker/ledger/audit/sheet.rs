@@ -1,6 +1,8 @@
 //! Rows as CSV (RFC 4180), for spreadsheets.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
+
+use unicode_normalization::UnicodeNormalization as _;
 
 use hallpass_core::base::text::escape_json;
 
@@ -43,8 +45,15 @@ fn formula(piece: &str) -> Option<(&str, &str)> {
     };
     let formula = piece.trim_start_matches(dropped);
     formula
-        .starts_with(FORMULA)
+        .starts_with(begins_formula)
         .then(|| piece.split_at(piece.len().saturating_sub(formula.len())))
+}
+
+/// Also in another width or size (Unicode NFKC), which some programs take for the plain character.
+fn begins_formula(character: char) -> bool {
+    iter::once(character)
+        .nfkc()
+        .any(|plain| FORMULA.contains(&plain))
 }
 
 /// How formulas begin.
@@ -63,6 +72,9 @@ mod tests {
             "@x",
             "\tx",
             "\rx",
+            "\u{ff1d}1+1",
+            "\u{fe66}1",
+            " \u{ff20}x",
             "a=1",
             "",
             "a,\"b\"",
@@ -72,7 +84,7 @@ mod tests {
         let text = csv([cells.map(str::to_owned).to_vec()]);
         assert_eq!(
             text,
-            "'=1+1,'+1,'-1,'@x,'\\u0009x,'\\u000dx,a=1,,\"a,\"\"b\"\"\",x\\u000ay\\u2028z\\u001b[31m,'=1\n"
+            "'=1+1,'+1,'-1,'@x,'\\u0009x,'\\u000dx,'\u{ff1d}1+1,'\u{fe66}1, '\u{ff20}x,a=1,,\"a,\"\"b\"\"\",x\\u000ay\\u2028z\\u001b[31m,'=1\n"
         );
         assert_eq!(text.lines().count(), 1);
     }
