@@ -119,7 +119,9 @@ impl Workspace {
             .stdin(Stdio::null());
         for name in [
             "HALLPASS_BROKER",
+            "HALLPASS_CA_FILE",
             "HALLPASS_OPERATOR_TOKEN",
+            "HALLPASS_OPERATOR_TOKEN_FILE",
             "HALLPASS_CONFIG",
             "COLUMNS",
         ] {

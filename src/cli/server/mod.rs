@@ -152,7 +152,7 @@ struct Live {
     #[arg(
         long,
         value_name = "TOKEN",
-        env = "HALLPASS_IMPORT_TOKEN",
+        env = IMPORT_TOKEN_VARIABLE,
         hide_env_values = true
     )]
     token: Option<String>,
@@ -400,3 +400,6 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
         ]
     })
 }
+
+/// The variable that holds the token for an import.
+pub(super) const IMPORT_TOKEN_VARIABLE: &str = "HALLPASS_IMPORT_TOKEN";
