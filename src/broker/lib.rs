@@ -67,7 +67,7 @@ pub use crate::{
             Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
         },
         exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
-        issue::{Issuance, Limits},
+        issue::{Explained, Issuance, Limits, SupposedSteward},
         pipeline::Issued,
         repeats::REPEATED_FOR,
         request::{IssueAgain, OpenTask},

@@ -12,15 +12,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::{
-    BrokerError, Caller, StartError,
+    BrokerError, Caller, ObjectKind, StartError,
     change::{Changes, Decided, Turn, View},
     domain::event::LedgerEvent,
     policy::{
         Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml,
     },
 };
-use hallpass_core::base::digest::Digest;
-use hallpass_core::base::sync::RwLockExt as _;
+use hallpass_core::{
+    base::{digest::Digest, ids::AgentId, sync::RwLockExt as _, text::quote},
+    token::manifest::Manifest,
+};
 
 /// The policy that is in force, and the files that it comes from.
 #[derive(Debug)]
@@ -121,6 +123,23 @@ impl Policies {
             warnings: warnings.iter().map(ToString::to_string).collect(),
             errors: errors.iter().map(ToString::to_string).collect(),
         }
+    }
+
+    /// The server that `server` (a URI, an alias or a short name) means, to an agent: one that some grant in force speaks of
+    /// for it. So an agent learns no name of a server that it could get nothing for.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such server, or no such grant.
+    pub fn server_for(&self, agent: &AgentId, server: &str) -> Result<Arc<Manifest>, BrokerError> {
+        let missing = || BrokerError::not_found(ObjectKind::Server, quote(server));
+        let state = self.changes.state();
+        let groups = &state.agent(agent).ok_or_else(missing)?.groups;
+        let manifest = state.server(server).ok_or_else(missing)?;
+        if !self.current().speaks_of(agent, groups, manifest) {
+            return Err(missing());
+        }
+        Ok(Arc::clone(manifest))
     }
 
     /// Checks the files without putting them into force: the warnings.

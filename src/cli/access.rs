@@ -22,6 +22,7 @@ use crate::{
 use hallpass_broker::identity::AgentKey;
 use hallpass_core::{
     base::{
+        ReasonCode,
         holder::HolderKey,
         ids::{IssuerUri, ServerUri},
         json,
@@ -223,25 +224,44 @@ async fn assertion(
         .map_err(CliError::failed)
 }
 
+/// By whom the broker is asked which server a short name means.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LookUp<'w> {
+    Operator(&'w Operator),
+    Agent(&'w Either),
+}
+
 /// The canonical URI of the server that `text`, a URI or a registered name, means.
 pub(super) async fn server_uri(
     client: &Client,
     text: &str,
-    operator: &Operator,
+    by: LookUp<'_>,
 ) -> Result<ServerUri, CliError> {
     if text.contains("://") {
         return text
             .parse()
             .map_err(|error| CliError::usage(format!("--server: {error}")));
     }
-    let bearer = operator.bearer().map_err(|_| {
-        CliError::failed(format!(
-            "`{text}` is a server's short name, which only operators can look up"
-        ))
-        .hint("give the server's URI, or an operator token beside the agent's key")
-    })?;
-    let session = Session::new(client.clone(), bearer);
-    Ok(session.server(text).await?.read()?.manifest.server)
+    match by {
+        LookUp::Operator(operator) => {
+            let session = Session::new(client.clone(), operator.bearer()?);
+            Ok(session.server(text).await?.read()?.manifest.server)
+        }
+        LookUp::Agent(who) => {
+            // An assertion is good once, so this has one of its own.
+            let session = who.as_agent().await?;
+            let answer = session.server_names(text).await.map_err(|error| {
+                if error.code() == Some(ReasonCode::NotFound.as_str()) {
+                    return CliError::failed(format!(
+                        "no grant speaks of this agent at a server with the name `{text}`"
+                    ))
+                    .hint("`hallpass policy show` lists the grants, `hallpass server list` the names; a URI needs no look-up");
+                }
+                error
+            })?;
+            Ok(answer.read()?.server)
+        }
+    }
 }
 
 /// A token given as an argument, or read from stdin for `-`.

@@ -24,7 +24,7 @@ mod question;
 mod reason;
 mod source;
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use crate::policy::{
     candidates::EngineFault,
@@ -44,7 +44,13 @@ pub use crate::policy::{
     reason::{Reason, Source},
     source::PolicyFile,
 };
-use hallpass_core::base::digest::Digest;
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, GroupName},
+    },
+    token::manifest::Manifest,
+};
 
 /// Everything that decides: all grants and guardrails of one directory, compiled.
 #[derive(Debug)]
@@ -150,6 +156,18 @@ impl PolicySet {
         let Findings { errors, warnings } =
             findings(&self.files, &self.grants, &self.guardrails, catalogue);
         (errors, warnings)
+    }
+
+    /// Whether some grant speaks of the agent, or of one of its groups, at the server of `manifest`. Guardrails may forbid
+    /// all of it all the same.
+    #[must_use]
+    pub fn speaks_of(
+        &self,
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
+        manifest: &Manifest,
+    ) -> bool {
+        self.engine.candidates().select(agent, groups, manifest)
     }
 
     /// Digest over the names and the text of all files.

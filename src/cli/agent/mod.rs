@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use crate::{
     api::agents::{AgentChange, AgentRequest},
     cli::{
-        access::Operator,
+        access::{LookUp, Operator},
         agent::{
             key::{KeySource, make_key},
             secret::Secrets,
@@ -176,7 +176,10 @@ impl Add {
         output: Output,
     ) -> Result<(), CliError> {
         let wants_secret = self.secret || self.secret_place.is_named();
-        let default_details = self.defaults.asked(session.client(), operator).await?;
+        let default_details = self
+            .defaults
+            .asked(session.client(), LookUp::Operator(operator))
+            .await?;
         let place = self.secret_place.tried()?;
         let keys = self.keys.public_keys(&self.agent)?;
         if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
@@ -215,7 +218,10 @@ impl Change {
         } else {
             self.groups.into_iter().collect()
         };
-        let default_details = self.defaults.asked(session.client(), operator).await?;
+        let default_details = self
+            .defaults
+            .asked(session.client(), LookUp::Operator(operator))
+            .await?;
         let new = self.keys.public_keys(&self.agent)?;
         let mut keys = old.keys;
         if !self.keep_keys && !new.is_empty() {

@@ -10,7 +10,7 @@ pub(super) use crate::cli::task::open::{context_value, distinct};
 use crate::{
     api::tasks::AgainRequest,
     cli::{
-        access::Either,
+        access::{Either, LookUp},
         error::CliError,
         output::{Columns, Output},
         rights::Rights,
@@ -97,7 +97,7 @@ impl Tasks {
                 let session = who.as_agent().await?;
                 let details = open
                     .rights
-                    .resolved(session.client(), &who.operator)
+                    .resolved(session.client(), LookUp::Agent(who))
                     .await?;
                 let credentials = open.credentials;
                 let answer = session.open_task(&open.into_request(details, who)?).await?;
@@ -110,7 +110,9 @@ impl Tasks {
             Command::Token { task, rights } => {
                 let session = who.as_agent().await?;
                 let request = AgainRequest {
-                    authorization_details: rights.asked(session.client(), &who.operator).await?,
+                    authorization_details: rights
+                        .asked(session.client(), LookUp::Agent(who))
+                        .await?,
                 };
                 output.answer(&session.issue_again(&task, &request).await?, issued)
             }

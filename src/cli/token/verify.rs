@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::{
-    access::{Operator, key_document, server_uri, token_argument},
+    access::{LookUp, Operator, key_document, server_uri, token_argument},
     error::{CliError, Exit},
     output::{Output, View},
     token::call::{Arguments, Called},
@@ -58,7 +58,7 @@ impl Verify {
         let token = token_argument(&self.token)?;
         let session = self.operator.open()?;
         let client = session.client();
-        let server = server_uri(client, &self.server, &self.operator).await?;
+        let server = server_uri(client, &self.server, LookUp::Operator(&self.operator)).await?;
         let document = key_document(client, self.issuer.as_ref()).await?;
         let frame = session.frame(&server).await?;
         let verifier = verifier(server, document.iss.clone(), &self.feed_key)?;

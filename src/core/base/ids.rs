@@ -260,6 +260,57 @@ impl fmt::Debug for RevocationId {
     }
 }
 
+/// The first digits of a [`RevocationId`]: 12 to 127 of them, so that people need not type all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RevocationIdPrefix(String);
+
+impl RevocationIdPrefix {
+    /// Whether `id` begins with these digits.
+    #[must_use]
+    pub fn begins(&self, id: &RevocationId) -> bool {
+        let digits = self.0.as_bytes().chunks(2).zip(id.as_bytes());
+        let is_same = |(digits, byte): (&[u8], &u8)| {
+            let byte = hex::encode([*byte]);
+            byte.as_bytes().starts_with(digits)
+        };
+        digits.map(is_same).all(|is_same| is_same)
+    }
+}
+
+impl FromStr for RevocationIdPrefix {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if (12..128).contains(&text.len()) && text.bytes().all(is_digit) {
+            return Ok(Self(text.to_owned()));
+        }
+        let expected = "128 lower-case hex digits, or at least the first 12 of them";
+        Err(IdError::new("revocation id", text, expected))
+    }
+}
+
+impl TryFrom<String> for RevocationIdPrefix {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<RevocationIdPrefix> for String {
+    fn from(prefix: RevocationIdPrefix) -> Self {
+        prefix.0
+    }
+}
+
+impl fmt::Display for RevocationIdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The number of a root key. A token carries it outside its signature, so it is a hint for
 /// picking the key and never a statement about the token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]

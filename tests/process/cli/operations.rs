@@ -451,3 +451,139 @@ fn many_passes_are_revoked_at_once_from_a_list_and_by_a_filter() {
         assert_eq!(home.run(refused).code, 2);
     }
 }
+
+#[test]
+fn a_pass_is_revoked_by_what_an_operator_holds_of_it() {
+    let home = Workspace::serving();
+    home.register_all();
+    let (first, second) = (home.pass(), home.pass());
+    let state = |pass: &Value| {
+        let task = home.json(&["task", "show", text(pass, "/task_id")]);
+        text(&task, "/state").to_owned()
+    };
+    let id = |pass: &Value| text(pass, "/revocation_id").to_owned();
+
+    // One digit is wrong.
+    let right = id(&first);
+    let last = if right.ends_with('0') { "1" } else { "0" };
+    let wrong = format!("{}{last}", &right[..127]);
+    let missed = home.run(&["revoke", &wrong, "--json"]);
+    let answer: Value = serde_json::from_str(&missed.out).unwrap();
+    assert_eq!((missed.code, &answer["known"]), (0, &json!(false)));
+    assert!(
+        missed.err.contains("warning") && missed.err.contains("nothing was ended"),
+        "{}",
+        missed.err
+    );
+    assert_eq!(state(&first), "open");
+
+    // By its first digits.
+    for (digits, code) in [(11, 2), (12, 0), (12, 0)] {
+        let ran = home.run(&["revoke", &id(&first)[..digits]]);
+        assert_eq!(ran.code, code, "{digits}: {ran:?}");
+        assert!(!ran.err.contains("warning"), "{}", ran.err);
+    }
+    assert_eq!(state(&first), "revoked");
+    let ran = home.run(&["revoke", "000000000000"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("there is no such pass"),
+        "{}",
+        ran.err
+    );
+
+    // By the token itself: that very token, and no more than that.
+    let narrow = [
+        "token",
+        "attenuate",
+        "-",
+        "--server",
+        "https://ledger.example/mcp",
+        "--tool",
+        "read_ledger",
+    ];
+    let narrowed = home.run_with(
+        text(&second, "/token"),
+        &[&narrow[..], &["--json"]].concat(),
+    );
+    let narrowed: Value = serde_json::from_str(&narrowed.out).unwrap();
+    let revoke = ["revoke", "--token", "-"];
+    let ran = home.run_with(text(&narrowed, "/token"), &revoke);
+    assert!(
+        ran.code == 0 && ran.err.contains("lives on") && !ran.err.contains("warning"),
+        "{ran:?}"
+    );
+    assert_eq!(state(&second), "open");
+    let ran = home.run_with(
+        text(&second, "/token"),
+        &[&revoke[..], &["--json"]].concat(),
+    );
+    let answer: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&answer["known"], state(&second).as_str()),
+        (&json!(true), "revoked")
+    );
+    assert!(!ran.out.contains(text(&second, "/token")));
+    assert_eq!(home.run_with("no token", &revoke).code, 2);
+}
+
+#[test]
+fn an_explanation_says_what_would_make_the_difference() {
+    let home = Workspace::serving();
+    home.register_all();
+    home.write(
+        "policy/guard.cedar",
+        "@id(\"bound\") forbid (principal, action, resource) unless { context.holder_bound };\n",
+    );
+    home.ok(&["policy", "reload"]);
+    let explain = |more: &[&str]| {
+        let asked = [
+            "--agent",
+            "research-bot",
+            "--server",
+            "ledger",
+            "--tool",
+            "read_ledger",
+        ];
+        home.run(&[&["policy", "explain"][..], &asked, more].concat())
+    };
+    let refused = explain(&[]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(
+        refused.out.contains("it would be granted with `--bound`"),
+        "{}",
+        refused.out
+    );
+    assert_eq!(explain(&["--bound"]).code, 0);
+    let jwk = home.json(&["agent", "key", "other", "--key-out", "other.key"]);
+    home.write("other.jwk", &jwk.to_string());
+    assert_eq!(explain(&["--holder-key", "other.jwk"]).code, 0);
+    assert_eq!(explain(&["--bound", "--holder-key", "other.jwk"]).code, 2);
+
+    home.write(
+        "policy/guard.cedar",
+        "@id(\"finance\") forbid (principal, action, resource) unless { context.steward_groups.contains(\"finance\") };\n",
+    );
+    home.ok(&["policy", "reload"]);
+    let refused = explain(&[]);
+    assert!(
+        refused.code == 3 && !refused.out.contains("--bound"),
+        "{refused:?}"
+    );
+    let alice = [
+        "--steward",
+        "alice",
+        "--steward-verified",
+        "--steward-group",
+    ];
+    assert_eq!(explain(&[&alice[..], &["finance"]].concat()).code, 0);
+    assert_eq!(explain(&[&alice[..], &["sales"]].concat()).code, 3);
+    assert_eq!(explain(&["--steward", "alice"]).code, 3);
+    assert_eq!(explain(&["--steward", "nobody"]).code, 3);
+    assert_eq!(explain(&["--subject-token", "no-jwt"]).code, 1);
+    assert!(
+        home.json(&["task", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
