@@ -1,6 +1,7 @@
 //! The policy that is in force, and the files that it comes from.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
@@ -15,12 +16,19 @@ use crate::{
     BrokerError, Caller, ObjectKind, StartError,
     change::{Changes, Decided, Turn, View},
     domain::event::LedgerEvent,
+    issuing::consent::{CLIENT_DOCUMENTS, REGISTERED_CLIENTS},
     policy::{
-        Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml,
+        AgentSelector, Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA,
+        grant_toml,
     },
 };
 use hallpass_core::{
-    base::{digest::Digest, ids::AgentId, sync::RwLockExt as _, text::quote},
+    base::{
+        digest::Digest,
+        ids::{AgentId, GroupName},
+        sync::RwLockExt as _,
+        text::quote,
+    },
     token::manifest::Manifest,
 };
 
@@ -103,7 +111,8 @@ impl Policies {
     pub fn policy(&self) -> PolicyView {
         let set = self.current();
         let catalogue = self.changes.state().catalogue();
-        let (errors, warnings) = set.check(&catalogue);
+        let (errors, mut warnings) = set.check(&catalogue);
+        warnings.extend(self.absent_agents(&set));
         let rule = |id: String, file: &str, line| RuleView {
             id,
             file: file.to_owned(),
@@ -150,7 +159,38 @@ impl Policies {
     pub fn check_policy(&self) -> Result<Vec<Finding>, PolicyErrors> {
         // The state is not held while files are read and compiled: its writer would wait, and everybody with it.
         let catalogue = self.changes.state().catalogue();
-        PolicySet::load(&self.directory, &catalogue).map(|(_, warnings)| warnings)
+        let (set, mut warnings) = PolicySet::load(&self.directory, &catalogue)?;
+        warnings.extend(self.absent_agents(&set));
+        Ok(warnings)
+    }
+
+    /// Grants for agents and groups that there are none of: misspelt, or not registered yet.
+    fn absent_agents(&self, set: &PolicySet) -> Vec<Finding> {
+        let state = self.changes.state();
+        let groups = state.agents.values().flat_map(|agent| &agent.groups);
+        let groups: BTreeSet<&str> = groups
+            .map(GroupName::as_str)
+            // Clients that come by themselves are in these.
+            .chain([CLIENT_DOCUMENTS, REGISTERED_CLIENTS])
+            .collect();
+        let mut findings = Vec::new();
+        for (grant, file, line) in set.grants() {
+            let absent = grant.agents.iter().filter_map(|selector| match selector {
+                AgentSelector::Group(group) if !groups.contains(group.as_str()) => {
+                    Some(format!("no agent is in the group `{group}`"))
+                }
+                AgentSelector::Agent(agent) if !state.agents.contains_key(agent) => {
+                    Some(format!("no agent `{agent}` is registered"))
+                }
+                _ => None,
+            });
+            findings.extend(absent.map(|reason| Finding {
+                file: file.to_owned(),
+                line: Some(line),
+                reason: format!("grant `{}`: {reason}", grant.id),
+            }));
+        }
+        findings
     }
 
     /// Puts the files into force; when anything is wrong in any of them, the old policy stays.

@@ -14,6 +14,7 @@ mod doctor;
 mod error;
 mod help;
 mod keys;
+mod names;
 mod operator;
 mod output;
 mod policy;

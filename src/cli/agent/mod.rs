@@ -22,7 +22,7 @@ use crate::{
         rights::Rights,
         secret_out::{SECRET, SecretPlace},
         session::Session,
-        view::{listed, state},
+        view::listed,
     },
 };
 use hallpass_core::base::{
@@ -261,7 +261,7 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
             view::steward(&agent),
             listed(&agent.groups),
             agent.keys.len().to_string(),
-            state(agent.suspended),
+            view::state_words(&agent),
         ]
     })
 }

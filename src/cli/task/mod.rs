@@ -12,6 +12,7 @@ use crate::{
     cli::{
         access::{Either, LookUp},
         error::CliError,
+        names::Names,
         output::{Columns, Output},
         rights::Rights,
         task::{
@@ -118,7 +119,8 @@ impl Tasks {
             }
             Command::Complete { task } => {
                 let session = who.as_agent().await?;
-                output.answer(&session.complete_task(&task).await?, show)
+                let answer = session.complete_task(&task).await?;
+                output.answer(&answer, |task| show(task, &Names::default()))
             }
             Command::Delegations {
                 command: Delegations::Report(report),
@@ -131,7 +133,13 @@ impl Tasks {
             Command::List { agent, limit } => list(who, agent, limit, output).await,
             Command::Show { task } => {
                 let session = who.open().await?;
-                output.answer(&session.task(&task).await?, show)
+                let answer = session.task(&task).await?;
+                let names = if who.is_agent() {
+                    Names::default()
+                } else {
+                    Names::known_to(&session, output).await
+                };
+                output.answer(&answer, |task| show(task, &names))
             }
         }
     }

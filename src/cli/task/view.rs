@@ -3,6 +3,7 @@
 use crate::{
     api::tasks::{Issued, Opened},
     cli::{
+        names::Names,
         output::View,
         view::{decided_words, details_words, listed, or_dash, reasons_words, under},
     },
@@ -53,11 +54,11 @@ pub(super) fn opened(opened: Opened) -> View {
 }
 
 /// One task.
-pub(super) fn show(task: TaskView) -> View {
+pub(super) fn show(task: TaskView, names: &Names) -> View {
     let mut fields = vec![
         ("task", task.task_id.to_string()),
         ("agent", task.agent.to_string()),
-        ("steward", task.steward.to_string()),
+        ("steward", names.of(&task.steward)),
         ("purpose", task.purpose),
         ("state", task.state.into_owned()),
         ("opened", task.opened_at.to_string()),

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{text::excerpt, uri::HttpUri};
+use crate::base::{text::excerpt, time::Timestamp, uri::HttpUri};
 
 /// An invalid identifier, with its kind and the accepted form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -180,6 +180,15 @@ impl TaskId {
 }
 
 impl RequestId {
+    /// When the request came, if its id was made of a version 7 UUID (RFC 9562).
+    #[must_use]
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let digits = self.0.strip_prefix("req_")?;
+        let is_version_7 = digits.get(12..13) == Some("7");
+        let milliseconds = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
+        is_version_7.then(|| Timestamp::from_unix_millis(milliseconds))
+    }
+
     /// A request's id from 16 bytes.
     #[must_use]
     pub fn from_uuid_bytes(bytes: [u8; 16]) -> Self {

@@ -140,7 +140,13 @@ fn a_task_is_opened_renewed_reported_shown_and_completed() {
     assert!(reported.contains("to helper (asserted)"), "{reported}");
 
     let as_agent = home.ok(&["task", "show", task, "--as", KEY]);
-    assert_eq!(as_agent, home.ok(&["task", "show", task]));
+    // Operators are told the steward's name beside the id.
+    let as_operator = home.ok(&["task", "show", task]);
+    let steward = text(&home.json(&["task", "show", task]), "/steward").to_owned();
+    assert_eq!(
+        as_agent,
+        as_operator.replace(&format!("alice ({steward})"), &steward)
+    );
     assert!(
         as_agent.contains("close the Q3 books")
             && as_agent.contains("tools read_ledger on https://ledger.example/mcp"),
@@ -586,4 +592,156 @@ fn an_explanation_says_what_would_make_the_difference() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn the_agents_of_a_revoked_steward_are_not_shown_as_active() {
+    let home = Workspace::serving();
+    home.register_all();
+    let state = || {
+        let shown = home.ok(&["agent", "show", "research-bot"]);
+        let line = shown.lines().find(|line| line.starts_with("state"));
+        line.unwrap().trim_start_matches("state").trim().to_owned()
+    };
+    assert_eq!(state(), "active");
+    home.ok(&["revoke", "--steward", "alice"]);
+    assert_eq!(state(), "steward revoked");
+    assert!(home.ok(&["agent", "list"]).contains("steward revoked"));
+    let agent = home.json(&["agent", "show", "research-bot"]);
+    assert_eq!(
+        (&agent["suspended"], &agent["steward_suspended"]),
+        (&json!(false), &json!(true))
+    );
+    home.ok(&["revoke", "--agent", "research-bot"]);
+    assert_eq!(state(), "revoked");
+    home.ok(&["steward", "reinstate", "alice"]);
+    home.ok(&["agent", "reinstate", "research-bot"]);
+    assert_eq!(state(), "active");
+}
+
+#[test]
+fn the_trail_says_whom_and_is_asked_by_request() {
+    let home = Workspace::serving();
+    home.register_all();
+    home.ok(&["steward", "add", "bob"]);
+    home.ok(&["steward", "code", "bob"]);
+    let tail = home.ok(&["audit", "tail", "-n", "50"]);
+    let line = |event: &str| {
+        tail.lines()
+            .rfind(|line| line.contains(event))
+            .unwrap()
+            .to_owned()
+    };
+    for event in ["steward_added", "sign_in_code_made"] {
+        assert!(line(event).contains("bob (stw_"), "{}", line(event));
+    }
+    let open = ["task", "open", "--as", KEY, "--purpose", "x", "--ttl", "5m"];
+    let refused = home.run(&[&open[..], &["--server", "ledger", "--tool", "transfer"]].concat());
+    let request = refused
+        .err
+        .lines()
+        .find_map(|line| line.strip_prefix("request id: "))
+        .unwrap();
+    let of = home.ok(&["audit", "tail", "--request", request]);
+    assert!(of.lines().all(|line| line.contains(request)), "{of}");
+    assert!(
+        of.contains("request_refused") && of.contains(request),
+        "{of}"
+    );
+    let none = home.run(&[
+        "audit",
+        "tail",
+        "--request",
+        "req_00000000000000000000000000000001",
+    ]);
+    assert!(
+        none.code == 0 && none.out.is_empty() && none.err.contains("nothing was recorded"),
+        "{none:?}"
+    );
+    let task = text(&home.pass(), "/task_id").to_owned();
+    assert!(home.ok(&["task", "show", &task]).contains("alice (stw_"));
+    assert!(
+        !home
+            .ok(&["task", "show", &task, "--as", KEY])
+            .contains("alice")
+    );
+}
+
+#[test]
+fn what_is_odd_about_a_grant_is_said_when_it_is_written() {
+    let home = Workspace::serving();
+    home.register_all();
+    let grant = |more: &[&str]| {
+        let asked = [
+            "policy",
+            "grant",
+            "--id",
+            "odd",
+            "--tools",
+            "read_*",
+            "--max-ttl",
+            "5m",
+        ];
+        home.run(&[&asked[..], more].concat())
+    };
+    let two = grant(&["--agents", "*", "--server", "ledger", "--server", "crm"]);
+    assert!(
+        two.code == 2 && two.err.contains("one grant for each server"),
+        "{}",
+        two.err
+    );
+    let odd = grant(&[
+        "--agents",
+        "group:suport,ghost,group:research",
+        "--server",
+        "ledger",
+    ]);
+    assert_eq!(odd.code, 0);
+    for warning in [
+        "no agent is in the group `suport`",
+        "no agent `ghost` is registered",
+    ] {
+        assert!(odd.err.contains(warning), "{}", odd.err);
+    }
+    assert!(!odd.err.contains("`research`"), "{}", odd.err);
+    let checked = home.run(&["policy", "check"]);
+    assert!(
+        checked.code == 0 && checked.out.contains("suport"),
+        "{checked:?}"
+    );
+}
+
+#[test]
+fn a_rotation_says_from_when_the_new_key_signs() {
+    let home = Workspace::serving();
+    let rotated = home.ok(&["keys", "rotate", "root"]);
+    assert!(rotated.contains("signs from"), "{rotated}");
+    let keys = home.json(&["keys", "list"]);
+    let pending = keys["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["state"] == "pending");
+    assert!(pending.unwrap()["signs_from"].as_str() > pending.unwrap()["since"].as_str());
+    assert!(
+        !home
+            .ok(&["keys", "rotate", "operator"])
+            .contains("signs from")
+    );
+}
+
+#[test]
+fn a_secret_that_cannot_be_shown_is_taken_back() {
+    let home = Workspace::serving();
+    home.register_all();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = home.command(&["agent", "secret", "add", "research-bot"]);
+    let ran = command.stdout(full).output().unwrap();
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert!(
+        ran.status.code() == Some(1) && err.contains("removed again"),
+        "{err}"
+    );
+    let agent = home.json(&["agent", "show", "research-bot"]);
+    assert!(agent.get("secrets").is_none(), "{agent}");
 }
