@@ -15,8 +15,10 @@ use tokio::sync::Mutex;
 use crate::{
     BrokerError, Caller, ObjectKind, StartError,
     change::{Changes, Decided, Turn, View},
-    domain::event::LedgerEvent,
-    issuing::consent::{CLIENT_DOCUMENTS, REGISTERED_CLIENTS},
+    domain::{
+        client::{CLIENT_DOCUMENTS, REGISTERED_CLIENTS},
+        event::LedgerEvent,
+    },
     policy::{
         AgentSelector, Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA,
         grant_toml,

@@ -322,7 +322,8 @@ impl Client {
 
 /// What to do about a request that had no answer.
 fn hint(error: &reqwest::Error) -> Option<&'static str> {
-    let causes = || successors(Some(error as &dyn Error), |error| (*error).source());
+    let outermost: &dyn Error = error;
+    let causes = || successors(Some(outermost), |error| (*error).source());
     let io_error = || causes().find_map(|cause| cause.downcast_ref::<io::Error>());
     let tls_error = causes().find_map(tls_error);
     Some(match tls_error {

@@ -12,6 +12,7 @@ mod completions;
 mod config_file;
 mod doctor;
 mod error;
+mod first_start;
 mod help;
 mod keys;
 mod names;

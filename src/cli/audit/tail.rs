@@ -15,7 +15,7 @@ use crate::cli::{
     view::listed,
 };
 use hallpass_broker::ledger::audit::AuditEvent;
-use hallpass_core::base::{error::chain, ids::RequestId, json::parse};
+use hallpass_core::base::{error::chain, ids::RequestId, json::parse, time::Timestamp};
 
 #[derive(Debug, Args)]
 pub(super) struct Tail {
@@ -72,7 +72,8 @@ async fn of_request(
         Output,
     ),
 ) -> Result<(), CliError> {
-    if let Some(came) = request.made_at() {
+    if let Some(came) = request.made_at_millis() {
+        let came = Timestamp::from_unix_millis(came);
         query.push(("from", came.minus(APART).to_string()));
         query.push(("to", came.plus(LONGEST_REQUEST).plus(APART).to_string()));
     }

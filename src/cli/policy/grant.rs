@@ -68,12 +68,9 @@ pub(super) struct NewGrant {
 
 impl NewGrant {
     pub(super) async fn run(self, session: &Session, output: Output) -> Result<(), CliError> {
-        let server = match <[_; 1]>::try_from(self.servers) {
-            Ok([server]) => server,
-            Err(_) => {
-                let hint = "write one grant for each server, with an id of its own";
-                return Err(CliError::usage("a grant speaks of one server").hint(hint));
-            }
+        let Ok([server]) = <[_; 1]>::try_from(self.servers) else {
+            let hint = "write one grant for each server, with an id of its own";
+            return Err(CliError::usage("a grant speaks of one server").hint(hint));
         };
         let grant = GrantRequest {
             id: self.id,

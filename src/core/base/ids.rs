@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{text::excerpt, time::Timestamp, uri::HttpUri};
+use crate::base::{text::excerpt, uri::HttpUri};
 
 /// An invalid identifier, with its kind and the accepted form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -180,13 +180,13 @@ impl TaskId {
 }
 
 impl RequestId {
-    /// When the request came, if its id was made of a version 7 UUID (RFC 9562).
+    /// When the request came, in milliseconds since 1970, if its id was made of a version 7 UUID (RFC 9562).
     #[must_use]
-    pub fn made_at(&self) -> Option<Timestamp> {
+    pub fn made_at_millis(&self) -> Option<i64> {
         let digits = self.0.strip_prefix("req_")?;
         let is_version_7 = digits.get(12..13) == Some("7");
         let milliseconds = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
-        is_version_7.then(|| Timestamp::from_unix_millis(milliseconds))
+        is_version_7.then_some(milliseconds)
     }
 
     /// A request's id from 16 bytes.
@@ -278,12 +278,8 @@ impl RevocationIdPrefix {
     /// Whether `id` begins with these digits.
     #[must_use]
     pub fn begins(&self, id: &RevocationId) -> bool {
-        let digits = self.0.as_bytes().chunks(2).zip(id.as_bytes());
-        let is_same = |(digits, byte): (&[u8], &u8)| {
-            let byte = hex::encode([*byte]);
-            byte.as_bytes().starts_with(digits)
-        };
-        digits.map(is_same).all(|is_same| is_same)
+        let mut digits = self.0.as_bytes().chunks(2).zip(id.as_bytes());
+        digits.all(|(digits, byte)| hex::encode([*byte]).as_bytes().starts_with(digits))
     }
 }
 

@@ -81,6 +81,12 @@ pub(super) enum OtlpError {
         /// What there is.
         expected: &'static str,
     },
+    /// The endpoint has no scheme, or another one. What it is may hold a secret.
+    #[error("`{variable}` is no URL of http or https")]
+    Endpoint {
+        /// The variable.
+        variable: &'static str,
+    },
     /// The exporter refused its settings.
     #[error("`{variable}`: {error}")]
     Exporter {
@@ -147,6 +153,14 @@ impl Signal {
                 Some(_) => break,
                 None => {}
             }
+        }
+        let is_url = ["http://", "https://"]
+            .iter()
+            .any(|scheme| endpoint.starts_with(scheme));
+        if !is_url {
+            let is_own = environment(self.endpoint).is_some();
+            let variable = if is_own { self.endpoint } else { ENDPOINT };
+            return Err(OtlpError::Endpoint { variable });
         }
         Ok(Some(endpoint))
     }
