@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -184,8 +184,7 @@ fn table_text(columns: &[&str], rows: &[Vec<String>], width: Option<u16>) -> Str
         .unwrap_or_else(|| plain(columns, &cells))
 }
 
-/// Prose is wrapped, and columns of single words are not: an id in two lines cannot be copied. `None` when they leave no
-/// room for the rest.
+/// Cells are wrapped between words only: an id in two lines cannot be copied. `None` when there is no room for that.
 fn bordered(columns: &[&str], cells: &[Vec<String>], width: u16) -> Option<String> {
     let header = columns
         .iter()
@@ -197,27 +196,14 @@ fn bordered(columns: &[&str], cells: &[Vec<String>], width: u16) -> Option<Strin
         .set_width(width)
         .set_header(header)
         .add_rows(cells);
-    let mut least = usize::from(BORDER);
-    let widths = column_widths(columns, cells);
-    for (at, (column, full)) in table.column_iter_mut().zip(widths).enumerate() {
-        let is_word = |row: &Vec<String>| {
-            let cell = row.get(at);
-            cell.is_none_or(|cell| !cell.contains(char::is_whitespace))
-        };
-        let is_words = cells.iter().all(is_word);
-        if is_words {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        let room = if is_words {
-            full
-        } else {
-            full.min(LEAST_PROSE)
-        };
-        least = least
-            .saturating_add(room)
-            .saturating_add(usize::from(BORDER_AND_PADDING));
+    let mut least = BORDER;
+    let words = longest_words(columns, cells);
+    for (column, word) in table.column_iter_mut().zip(words) {
+        let room = u16::try_from(word).ok()?.checked_add(PADDING)?;
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(room)));
+        least = least.checked_add(room)?.checked_add(BORDER)?;
     }
-    let fits = width >= LEAST_WIDTH && least <= usize::from(width);
+    let fits = width >= LEAST_WIDTH && least <= width;
     fits.then(|| lines(&table).collect::<Vec<_>>().join("\n"))
 }
 
@@ -240,24 +226,24 @@ fn lines(table: &Table) -> impl Iterator<Item = String> {
     table.lines().map(|line| line.trim_end().to_owned())
 }
 
-/// How many characters each column has at most.
-fn column_widths<'c>(
+/// How many characters the longest word of each column has.
+fn longest_words<'c>(
     columns: &'c [&str],
     cells: &'c [Vec<String>],
 ) -> impl Iterator<Item = usize> + 'c {
     columns.iter().enumerate().map(|(at, column)| {
         let cells = cells.iter().filter_map(move |row| row.get(at));
-        let widths = cells.map(|cell| cell.chars().count());
-        widths.max().unwrap_or(0).max(column.chars().count())
+        let texts = std::iter::once(*column).chain(cells.map(String::as_str));
+        let words = texts.flat_map(str::split_whitespace);
+        words.map(|word| word.chars().count()).max().unwrap_or(0)
     })
 }
 
 /// A narrower terminal is one of unknown width.
 const LEAST_WIDTH: u16 = 40;
-/// Prose is wrapped to no less.
-const LEAST_PROSE: usize = 12;
 const BORDER: u16 = 1;
-const BORDER_AND_PADDING: u16 = 3;
+/// Before and after the text of a cell.
+const PADDING: u16 = 2;
 
 fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = anstream::stdout();
@@ -306,12 +292,33 @@ mod tests {
     }
 
     #[test]
+    fn no_id_is_cut_beside_a_name_either() {
+        let steward = "alice (stw_236c3fdc375548a8a83cb0809dae94d4)";
+        let row = ["research-bot", steward, "research, reviewers", "active"];
+        let rows = [row.map(str::to_owned).to_vec()];
+        for width in 0..200 {
+            let text = table_text(&["agent", "steward", "groups", "state"], &rows, Some(width));
+            assert!(
+                text.contains("(stw_236c3fdc375548a8a83cb0809dae94d4)"),
+                "{width}: {text}"
+            );
+            let has_border = text.contains('│');
+            assert!(
+                !has_border
+                    || text
+                        .lines()
+                        .all(|line| line.chars().count() <= usize::from(width))
+            );
+        }
+    }
+
+    #[test]
     fn no_id_is_cut_however_narrow_a_terminal_is() {
         let id = "tsk_019aabbccddeeff00112233445566778";
         let purpose = "close the books of the third quarter, and look for what is missing";
         let rows = [vec![id.to_owned(), purpose.to_owned()]];
         let at = |width| table_text(&["task", "purpose"], &rows, Some(width));
-        for width in [0, 1, 20, 39, 50] {
+        for width in [0, 1, 20, 39, 45] {
             assert_eq!(
                 at(width),
                 table_text(&["task", "purpose"], &rows, None),
