@@ -115,7 +115,10 @@ impl ConfigFile {
     /// The broker that the configuration describes.
     pub(super) fn local_broker(&self) -> Result<LocalBroker, CliError> {
         let found = self.name().is_none() && Path::new(DEFAULT_FILE).exists();
-        Ok(LocalBroker::new(self.load()?, found))
+        let config = self.load().map_err(|error| {
+            error.hint("--broker and --operator-token-file need no configuration")
+        })?;
+        Ok(LocalBroker::new(config, found))
     }
 
     pub(super) fn load(&self) -> Result<Config, CliError> {

@@ -17,7 +17,7 @@ use crate::{
         rights::Rights,
         session::Session,
         task::{context_value, distinct},
-        view::{decided_words, details_words, or_dash, reasons_words, under},
+        view::{decided_words, granted_words, or_dash, reasons_words, under},
     },
 };
 use hallpass_core::base::{holder::HolderKey, ids::AgentId};
@@ -132,7 +132,7 @@ fn fields(explanation: Explanation) -> Vec<(&'static str, String)> {
     if granted {
         let rights = explanation.authorization_details.unwrap_or_default();
         let decided = explanation.decided_by.unwrap_or_default();
-        fields.extend(under("would give", details_words(&rights)));
+        fields.extend(under("would give", granted_words(&rights)));
         fields.extend(under("decided by", decided_words(&decided)));
         let longest = or_dash(explanation.max_ttl_seconds);
         fields.push(("for at most", format!("{longest} seconds")));

@@ -5,7 +5,7 @@ use crate::{
     cli::{
         names::Names,
         output::View,
-        view::{decided_words, details_words, listed, or_dash, reasons_words, under},
+        view::{decided_words, granted_words, listed, or_dash, reasons_words, under},
     },
 };
 use hallpass_broker::{DelegationView, PassView, TaskView};
@@ -44,7 +44,7 @@ pub(super) fn opened(opened: Opened) -> View {
     let mut fields: Vec<_> = given.collect();
     fields.extend(under(
         "granted",
-        details_words(&opened.authorization_details),
+        granted_words(&opened.authorization_details),
     ));
     fields.extend(under("decided by", decided_words(&opened.decided_by)));
     if !opened.dropped.is_empty() {
@@ -97,7 +97,7 @@ fn pass_fields(pass: &PassView) -> Vec<(&'static str, String)> {
         revoked(pass.revoked)
     );
     let mut fields = vec![("pass", pass.revocation_id.to_string()), ("", life)];
-    let rights = details_words(&pass.authorization_details);
+    let rights = granted_words(&pass.authorization_details);
     fields.extend(rights.into_iter().map(|line| ("", line)));
     fields
 }

@@ -560,6 +560,29 @@ fn an_explanation_says_what_would_make_the_difference() {
         refused.out
     );
     assert_eq!(explain(&["--bound"]).code, 0);
+    let limit = |year: &str| format!("read_ledger:/year={year}");
+    let (grants, asks) = (limit(r#"{"min":2025}"#), limit(r#"{"max":2030}"#));
+    let narrow = [
+        "--tools",
+        "read_ledger",
+        "--max-ttl",
+        "5m",
+        "--constraint",
+        &grants,
+    ];
+    let narrow = [
+        &["--id", "a-narrow", "--agents", "*", "--server", "ledger"][..],
+        &narrow,
+    ]
+    .concat();
+    home.ok(&[&["policy", "grant"][..], &narrow].concat());
+    let both = explain(&["--bound", "--constraint", &asks]);
+    assert!(
+        both.out.contains(r#"; read_ledger /year {"max":2030}"#)
+            && both.out.contains("and tools read_ledger on"),
+        "{}",
+        both.out
+    );
     let jwk = home.json(&["agent", "key", "other", "--key-out", "other.key"]);
     home.write("other.jwk", &jwk.to_string());
     assert_eq!(explain(&["--holder-key", "other.jwk"]).code, 0);
