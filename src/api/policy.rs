@@ -91,6 +91,12 @@ pub struct ExplainRequest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = BTreeMap<String, Object>)]
     pub context: BTreeMap<String, Value>,
+    /// As if that steward had proved who they are, through a trusted issuer. Not with a `subject_token`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub steward_verified: bool,
+    /// The groups that the issuer would have that person in; with `steward_verified`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub steward_groups: BTreeSet<String>,
     /// The ID token of a person on whose behalf the task would be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_token: Option<Secret>,
@@ -122,6 +128,9 @@ pub struct Explanation {
     /// Why it would be refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasons: Option<Vec<ReasonBody>>,
+    /// Whether a request that would be refused would be granted with `holder_key`, the agent's own key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub granted_if_bound: bool,
 }
 
 /// Whether the policy's files check.
@@ -154,6 +163,7 @@ impl From<Decision> for Explanation {
                     dropped: reasons(&granted.dropped).filter(|dropped| !dropped.is_empty()),
                     authorization_details: Some(granted.rights),
                     reasons: None,
+                    granted_if_bound: false,
                 }
             }
             Decision::Refused(refused) => Self {
@@ -163,6 +173,7 @@ impl From<Decision> for Explanation {
                 max_ttl_seconds: None,
                 dropped: None,
                 reasons: reasons(&refused),
+                granted_if_bound: false,
             },
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use hallpass_core::base::{
-    ids::{AgentId, GrantId, KeyId, RevocationId, TaskId},
+    ids::{AgentId, GrantId, KeyId, RevocationId, RevocationIdPrefix, TaskId},
     time::Timestamp,
 };
 
@@ -15,6 +15,10 @@ pub struct RevokeRequest {
     /// A block of a pass or of an operator's token, and what was appended after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation_id: Option<RevocationId>,
+    /// The same by the first digits of its id, of a pass that was minted here and is not over. 409 when several passes
+    /// have ids that begin so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_id_prefix: Option<RevocationIdPrefix>,
     /// A task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
@@ -30,7 +34,7 @@ pub struct RevokeRequest {
     /// A root key by its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
-    /// With `revocation_id`: leave the task open for renewal.
+    /// With `revocation_id` or its first digits: leave the task open for renewal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_token: bool,
     /// Why.

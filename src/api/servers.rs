@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::api::secret::Secret;
 use hallpass_broker::ServerView;
-use hallpass_core::base::ids::ServerName;
+use hallpass_core::base::ids::{ServerName, ServerUri};
 
 /// A server, with the secret that was made for it when one was.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -19,4 +19,13 @@ pub struct ServerWithSecret {
     /// The secret that was just made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Secret>,
+}
+
+/// What a server is called.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerNames {
+    /// Its canonical URI.
+    pub server: ServerUri,
+    /// Its short name.
+    pub name: ServerName,
 }

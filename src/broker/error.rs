@@ -146,6 +146,8 @@ pub enum ObjectKind {
     Task,
     /// A task that is not forgotten.
     OpenTask,
+    /// A pass that is not forgotten.
+    Pass,
     /// An MCP server.
     Server,
     /// A steward.
@@ -173,6 +175,7 @@ impl fmt::Display for ObjectKind {
             Self::AgentOf => "agent of",
             Self::Task => "task",
             Self::OpenTask => "open task",
+            Self::Pass => "pass",
             Self::Server => "server",
             Self::Steward => "steward",
             Self::StewardName => "name for steward",

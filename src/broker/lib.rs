@@ -44,6 +44,7 @@ pub use crate::{
     caller::Caller,
     change::{Changes, Meters},
     domain::{
+        client::{CLIENT_DOCUMENTS, REGISTERED_CLIENTS},
         one_time::UsedAssertion,
         one_time_secret::OneTimeSecret,
         state::{
@@ -63,11 +64,9 @@ pub use crate::{
     issuing::{
         code_error::{CodeError, CodeReason},
         codes::Codes,
-        consent::{
-            Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
-        },
+        consent::{Ask, CODE_LIVES, Consents, Offer, PersonsClient},
         exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
-        issue::{Issuance, Limits},
+        issue::{Explained, Issuance, Limits, SupposedSteward},
         pipeline::Issued,
         presented::{Handed, Redemption, Refresh, Refreshed},
         repeats::REPEATED_FOR,

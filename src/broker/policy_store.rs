@@ -1,6 +1,7 @@
 //! The policy that is in force, and the files that it comes from.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
@@ -12,15 +13,26 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::{
-    BrokerError, Caller, StartError,
+    BrokerError, Caller, ObjectKind, StartError,
     change::{Changes, Decided, Turn, View},
-    domain::event::LedgerEvent,
+    domain::{
+        client::{CLIENT_DOCUMENTS, REGISTERED_CLIENTS},
+        event::LedgerEvent,
+    },
     policy::{
-        Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA, grant_toml,
+        AgentSelector, Catalogue, EXAMPLE_GRANTS, Finding, Grant, PolicyErrors, PolicySet, SCHEMA,
+        grant_toml,
     },
 };
-use hallpass_core::base::digest::Digest;
-use hallpass_core::base::sync::RwLockExt as _;
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, GroupName},
+        sync::RwLockExt as _,
+        text::quote,
+    },
+    token::manifest::Manifest,
+};
 
 /// The policy that is in force, and the files that it comes from.
 #[derive(Debug)]
@@ -101,7 +113,8 @@ impl Policies {
     pub fn policy(&self) -> PolicyView {
         let set = self.current();
         let catalogue = self.changes.state().catalogue();
-        let (errors, warnings) = set.check(&catalogue);
+        let (errors, mut warnings) = set.check(&catalogue);
+        warnings.extend(self.absent_agents(&set));
         let rule = |id: String, file: &str, line| RuleView {
             id,
             file: file.to_owned(),
@@ -123,6 +136,23 @@ impl Policies {
         }
     }
 
+    /// The server that `server` (a URI, an alias or a short name) means, to an agent: one that some grant in force speaks of
+    /// for it. So an agent learns no name of a server that it could get nothing for.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such server, or no such grant.
+    pub fn server_for(&self, agent: &AgentId, server: &str) -> Result<Arc<Manifest>, BrokerError> {
+        let missing = || BrokerError::not_found(ObjectKind::Server, quote(server));
+        let state = self.changes.state();
+        let groups = &state.agent(agent).ok_or_else(missing)?.groups;
+        let manifest = state.server(server).ok_or_else(missing)?;
+        if !self.current().speaks_of(agent, groups, manifest) {
+            return Err(missing());
+        }
+        Ok(Arc::clone(manifest))
+    }
+
     /// Checks the files without putting them into force: the warnings.
     ///
     /// # Errors
@@ -131,7 +161,38 @@ impl Policies {
     pub fn check_policy(&self) -> Result<Vec<Finding>, PolicyErrors> {
         // The state is not held while files are read and compiled: its writer would wait, and everybody with it.
         let catalogue = self.changes.state().catalogue();
-        PolicySet::load(&self.directory, &catalogue).map(|(_, warnings)| warnings)
+        let (set, mut warnings) = PolicySet::load(&self.directory, &catalogue)?;
+        warnings.extend(self.absent_agents(&set));
+        Ok(warnings)
+    }
+
+    /// Grants for agents and groups that there are none of: misspelt, or not registered yet.
+    fn absent_agents(&self, set: &PolicySet) -> Vec<Finding> {
+        let state = self.changes.state();
+        let groups = state.agents.values().flat_map(|agent| &agent.groups);
+        let groups: BTreeSet<&str> = groups
+            .map(GroupName::as_str)
+            // Clients that come by themselves are in these.
+            .chain([CLIENT_DOCUMENTS, REGISTERED_CLIENTS])
+            .collect();
+        let mut findings = Vec::new();
+        for (grant, file, line) in set.grants() {
+            let absent = grant.agents.iter().filter_map(|selector| match selector {
+                AgentSelector::Group(group) if !groups.contains(group.as_str()) => {
+                    Some(format!("no agent is in the group `{group}`"))
+                }
+                AgentSelector::Agent(agent) if !state.agents.contains_key(agent) => {
+                    Some(format!("no agent `{agent}` is registered"))
+                }
+                _ => None,
+            });
+            findings.extend(absent.map(|reason| Finding {
+                file: file.to_owned(),
+                line: Some(line),
+                reason: format!("grant `{}`: {reason}", grant.id),
+            }));
+        }
+        findings
     }
 
     /// Puts the files into force; when anything is wrong in any of them, the old policy stays.

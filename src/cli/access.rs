@@ -11,16 +11,18 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{
-        client::{Bearer, Client, Connection},
+        client::{Bearer, Client, Connection, variable},
+        config_file::ConfigFile,
         error::CliError,
         help::GLOBAL,
         session::Session,
     },
     server::config::process_environment,
 };
-use hallpass_broker::{OPERATOR_TOKEN_FILE, identity::AgentKey};
+use hallpass_broker::identity::AgentKey;
 use hallpass_core::{
     base::{
+        ReasonCode,
         holder::HolderKey,
         ids::{IssuerUri, ServerUri},
         json,
@@ -37,7 +39,7 @@ pub(super) struct Operator {
     #[command(flatten)]
     pub(super) connection: Connection,
     /// The operator's token (mode 0600); else HALLPASS_OPERATOR_TOKEN, the token itself; else
-    /// ./hallpass-data/operator.token.
+    /// operator.token in the configured data directory. [env: HALLPASS_OPERATOR_TOKEN_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     operator_token_file: Option<PathBuf>,
 }
@@ -54,18 +56,29 @@ impl Operator {
 
     /// The operator's token.
     pub(super) fn token(&self) -> Result<Zeroizing<String>, CliError> {
+        self.token_near(&self.connection.config_file())
+    }
+
+    /// The operator's token: the one that was named, or else that of the broker that `config` describes.
+    pub(super) fn token_near(&self, config: &ConfigFile) -> Result<Zeroizing<String>, CliError> {
         if let Some(path) = &self.operator_token_file {
             return token_in(path);
         }
-        if let Some(token) = token_in_environment() {
-            return Ok(token);
+        match (token_in_environment(), variable(TOKEN_FILE_VARIABLE)) {
+            (Some(_), Some(_)) => {
+                let both = format!("both {TOKEN_VARIABLE} and {TOKEN_FILE_VARIABLE} are set");
+                return Err(CliError::usage(both).hint("unset one of them"));
+            }
+            (Some(token), None) => return Ok(token),
+            (None, Some(path)) => return token_in(Path::new(&path)),
+            (None, None) => {}
         }
-        let path = Path::new(DATA_DIRECTORY).join(OPERATOR_TOKEN_FILE);
+        let path = config.local_broker()?.operator_token();
         if path.exists() {
             return token_in(&path);
         }
         Err(CliError::failed("no operator token was found").hint(format!(
-            "run this where `{}` is, or say --operator-token-file FILE or HALLPASS_OPERATOR_TOKEN=TOKEN",
+            "run this where `{}` is, or say --operator-token-file FILE, {TOKEN_FILE_VARIABLE}=FILE or {TOKEN_VARIABLE}=TOKEN",
             path.display()
         )))
     }
@@ -211,25 +224,44 @@ async fn assertion(
         .map_err(CliError::failed)
 }
 
+/// By whom the broker is asked which server a short name means.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LookUp<'w> {
+    Operator(&'w Operator),
+    Agent(&'w Either),
+}
+
 /// The canonical URI of the server that `text`, a URI or a registered name, means.
 pub(super) async fn server_uri(
     client: &Client,
     text: &str,
-    operator: &Operator,
+    by: LookUp<'_>,
 ) -> Result<ServerUri, CliError> {
     if text.contains("://") {
         return text
             .parse()
             .map_err(|error| CliError::usage(format!("--server: {error}")));
     }
-    let bearer = operator.bearer().map_err(|_| {
-        CliError::failed(format!(
-            "`{text}` is a server's short name, which only operators can look up"
-        ))
-        .hint("give the server's URI, or an operator token beside the agent's key")
-    })?;
-    let session = Session::new(client.clone(), bearer);
-    Ok(session.server(text).await?.read()?.manifest.server)
+    match by {
+        LookUp::Operator(operator) => {
+            let session = Session::new(client.clone(), operator.bearer()?);
+            Ok(session.server(text).await?.read()?.manifest.server)
+        }
+        LookUp::Agent(who) => {
+            // An assertion is good once, so this has one of its own.
+            let session = who.as_agent().await?;
+            let answer = session.server_names(text).await.map_err(|error| {
+                if error.code() == Some(ReasonCode::NotFound.as_str()) {
+                    return CliError::failed(format!(
+                        "no grant speaks of this agent at a server with the name `{text}`"
+                    ))
+                    .hint("`hallpass policy show` lists the grants, `hallpass server list` the names; a URI needs no look-up");
+                }
+                error
+            })?;
+            Ok(answer.read()?.server)
+        }
+    }
 }
 
 /// A token given as an argument, or read from stdin for `-`.
@@ -310,13 +342,17 @@ fn token_in(path: &Path) -> Result<Zeroizing<String>, CliError> {
 
 /// A flag would show the token to everybody who lists processes, so it comes by this way only.
 fn token_in_environment() -> Option<Zeroizing<String>> {
-    let text = process_environment("HALLPASS_OPERATOR_TOKEN").map(Zeroizing::new)?;
+    let text = process_environment(TOKEN_VARIABLE).map(Zeroizing::new)?;
     let token = text.trim();
     (!token.is_empty()).then(|| Zeroizing::new(token.to_owned()))
 }
 
 /// Where a broker keeps its data by default.
 pub(super) const DATA_DIRECTORY: &str = "./hallpass-data";
+
+/// The variables that hold an operator's token, and that name a file with it.
+pub(super) const TOKEN_VARIABLE: &str = "HALLPASS_OPERATOR_TOKEN";
+pub(super) const TOKEN_FILE_VARIABLE: &str = "HALLPASS_OPERATOR_TOKEN_FILE";
 
 const MAX_TOKEN_TEXT_BYTES: usize = 64 * 1024;
 pub(super) const MAX_INPUT_BYTES: usize = 1024 * 1024;

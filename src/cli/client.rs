@@ -1,7 +1,9 @@
 //! The broker as its HTTP client sees it: one request, one JSON answer, one error for people.
 
 use std::{
-    fmt, fs,
+    error::Error,
+    fmt, fs, io,
+    iter::successors,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,13 +11,15 @@ use std::{
 use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, header};
+use rustls::CertificateError;
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
     api::{Page, shape},
-    cli::{error::CliError, help::GLOBAL},
+    cli::{config_file::ConfigFile, error::CliError, help::GLOBAL},
+    server::config::process_environment,
 };
 use hallpass_core::{
     base::{
@@ -28,14 +32,22 @@ use hallpass_core::{
 };
 
 /// How to reach the broker.
+///
+/// The environment is read here and not by clap, whose usage lines show what a variable gave as if it were required.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Connection {
-    /// Where the broker listens.
-    #[arg(long, global = true, env = "HALLPASS_BROKER", hide_env_values = true, help_heading = GLOBAL, default_value = "http://127.0.0.1:7400", value_name = "URL")]
-    broker: String,
+    /// Where the broker is; else the broker of the configuration file, or http://127.0.0.1:7400.
+    /// [env: HALLPASS_BROKER]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL")]
+    broker: Option<String>,
     /// Certificates (PEM) to trust besides the system's, for a broker behind a private CA.
+    /// [env: HALLPASS_CA_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     ca_file: Option<PathBuf>,
+    /// The broker's configuration file, which says where broker and token are; ./hallpass.toml when it is there.
+    /// [env: HALLPASS_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    config: Option<PathBuf>,
 }
 
 /// A client of one broker.
@@ -65,17 +77,49 @@ impl Bearer {
 }
 
 impl Connection {
+    /// The configuration of the broker on this machine.
+    pub(super) fn config_file(&self) -> ConfigFile {
+        ConfigFile::named(self.config.clone())
+    }
+
     pub(super) fn client(&self) -> Result<Client, CliError> {
-        let text = self.broker.strip_suffix('/').unwrap_or(&self.broker);
-        let base: IssuerUri = text.parse().map_err(|error| {
-            CliError::usage(format!("--broker: {error}"))
-                .hint("for example http://127.0.0.1:7400 or https://broker.example")
-        })?;
+        self.client_near(&self.config_file())
+    }
+
+    /// A client of the broker that was named, or else of the one that `config` describes.
+    pub(super) fn client_near(&self, config: &ConfigFile) -> Result<Client, CliError> {
+        let named = self.broker.clone().or_else(|| variable(BROKER_VARIABLE));
+        let mut ca_file = self.ca_file();
+        let base = match named {
+            Some(text) => {
+                let text = text.strip_suffix('/').unwrap_or(&text);
+                text.parse().map_err(|error| {
+                    CliError::usage(format!("--broker: {error}"))
+                        .hint("for example http://127.0.0.1:7400 or https://broker.example")
+                })?
+            }
+            None => {
+                let local = config.local_broker()?;
+                ca_file = ca_file.or_else(|| local.certificate().cloned());
+                local.url()?
+            }
+        };
         Ok(Client {
-            http: http_client(base.as_str(), self.ca_file.as_ref())?,
+            http: http_client(base.as_str(), ca_file.as_ref())?,
             base,
         })
     }
+
+    /// The certificates to trust, by flag or by variable.
+    pub(super) fn ca_file(&self) -> Option<PathBuf> {
+        let in_environment = || variable(CA_FILE_VARIABLE).map(PathBuf::from);
+        self.ca_file.clone().or_else(in_environment)
+    }
+}
+
+/// A variable that is set, and not to nothing.
+pub(super) fn variable(name: &str) -> Option<String> {
+    process_environment(name).filter(|text| !text.is_empty())
 }
 
 /// An HTTP client for `url`: no redirects, since a credential goes where it was meant to go, and no
@@ -275,16 +319,66 @@ impl Client {
             self.base,
             chain(error)
         ));
-        if error.is_connect() {
-            return failed
-                .hint("is `hallpass serve` running? --broker or HALLPASS_BROKER says where");
+        match hint(error) {
+            Some(hint) => failed.hint(hint),
+            None => failed,
         }
-        if error.is_timeout() {
-            return failed.hint(
-                "the request may have been carried out all the same: look before you repeat it",
-            );
+    }
+}
+
+/// What to do about a request that had no answer.
+fn hint(error: &reqwest::Error) -> Option<&'static str> {
+    let outermost: &dyn Error = error;
+    let causes = || successors(Some(outermost), |error| (*error).source());
+    let io_error = || causes().find_map(|cause| cause.downcast_ref::<io::Error>());
+    let tls_error = causes().find_map(tls_error);
+    Some(match tls_error {
+        Some(rustls::Error::InvalidCertificate(error)) => certificate_hint(error),
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "does the broker speak plain http there? then its URL begins with http://"
         }
-        failed
+        Some(_) => return None,
+        None if io_error()
+            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) =>
+        {
+            "is `hallpass serve` running? --broker or HALLPASS_BROKER says where"
+        }
+        None if error.is_timeout() && !error.is_connect() => {
+            "the request may have been carried out all the same: look before you repeat it"
+        }
+        None if error.is_connect() => "--broker or HALLPASS_BROKER says where the broker is",
+        None => return None,
+    })
+}
+
+/// The TLS error that `error` is or holds: an `io::Error` does not name what it holds as its source.
+fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(error) = error.downcast_ref() {
+        return Some(error);
+    }
+    let held = error.downcast_ref::<io::Error>()?.get_ref()?;
+    tls_error(held)
+}
+
+fn certificate_hint(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "this machine does not know the authority that signed the broker's certificate: say --ca-file or HALLPASS_CA_FILE, \
+             the file with the authority's certificate"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for other names: say --broker with one of them, or make a certificate with this one as a \
+             subjectAltName"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "renew the broker's certificate, and send the broker SIGHUP"
+        }
+        // The library has no name of its own for it.
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the broker serves the certificate of an authority (`openssl req -x509` makes one): sign a certificate for the \
+             broker with it; docs/operations.md has the commands"
+        }
+        _ => "see `hallpass doctor`, and `openssl s_client -connect HOST:PORT`",
     }
 }
 
@@ -325,6 +419,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+/// The variables that say where the broker is, and whom it is trusted by.
+pub(super) const BROKER_VARIABLE: &str = "HALLPASS_BROKER";
+pub(super) const CA_FILE_VARIABLE: &str = "HALLPASS_CA_FILE";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,16 +1,20 @@
 //! The broker of this machine: where its configuration is, and how it is opened.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::{
     cli::error::CliError,
-    server::config::{Config, Overrides, process_environment},
+    server::config::{CONFIG_VARIABLE, Config, DEFAULT_FILE, Overrides, process_environment},
 };
-use hallpass_broker::{KEYS_DIRECTORY, KeyProtection, KeysAtRest, Options};
-use hallpass_core::base::secret_file::read_secret;
+use hallpass_broker::{KEYS_DIRECTORY, KeyProtection, KeysAtRest, OPERATOR_TOKEN_FILE, Options};
+use hallpass_core::base::{ids::IssuerUri, secret_file::read_secret, uri::is_loopback_host};
 
 /// Where the configuration of a broker on this machine is.
 #[derive(Debug, Clone, Default, Args)]
@@ -18,6 +22,13 @@ pub(super) struct ConfigFile {
     /// The configuration file; ./hallpass.toml when it is there. [env: HALLPASS_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+/// What is said over the configuration file.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ConfigFlags {
     /// The broker's public URL, which passes name; the URL of the listener when it is not set.
     #[arg(long = "issuer", id = "own_issuer", value_name = "URI")]
     issuer: Option<String>,
@@ -29,7 +40,87 @@ pub(super) struct ConfigFile {
     policy_dir: Option<String>,
 }
 
+/// The broker of this machine, as its configuration has it.
+#[derive(Debug)]
+pub(super) struct LocalBroker {
+    config: Config,
+    /// The file, when it was not named but found in the working directory.
+    found: bool,
+}
+
+impl LocalBroker {
+    pub(super) const fn new(config: Config, found: bool) -> Self {
+        Self { config, found }
+    }
+
+    /// Where its API is: the origin of its issuer.
+    ///
+    /// SECURITY: a file that lies in the working directory may be anybody's. It may name a broker on this machine, and no
+    /// other place to which an operator's token is sent.
+    pub(super) fn url(&self) -> Result<IssuerUri, CliError> {
+        let issuer = self.config.issuer(self.config.listen);
+        let issuer = issuer.map_err(CliError::failed)?;
+        let origin = issuer.parts().origin;
+        if origin.ends_with(":0") {
+            return Err(CliError::failed(
+                "the configured `listen` has port 0, so the broker's port is not known here",
+            )
+            .hint("say --broker URL, which `hallpass serve` logs when it starts"));
+        }
+        if self.found && !is_loopback_host(issuer.parts().host) {
+            return Err(CliError::failed(format!(
+                "`./{DEFAULT_FILE}` says that the broker is {origin}, which is not this machine"
+            ))
+            .hint(format!(
+                "if you trust that file, say --config {DEFAULT_FILE}, or HALLPASS_CONFIG; or name the broker with --broker"
+            )));
+        }
+        origin.parse().map_err(CliError::failed)
+    }
+
+    /// The certificate that it serves. It vouches for itself when it is self-signed, and for the leaf when the file ends
+    /// with the authority's.
+    pub(super) fn certificate(&self) -> Option<&PathBuf> {
+        self.config.tls.as_ref().map(|tls| &tls.certificate)
+    }
+
+    /// Where it wrote the first operator's token.
+    pub(super) fn operator_token(&self) -> PathBuf {
+        self.config.data_dir.join(OPERATOR_TOKEN_FILE)
+    }
+}
+
 impl ConfigFile {
+    /// The file at `path`, or where `HALLPASS_CONFIG` says, or in the working directory.
+    pub(super) fn named(path: Option<PathBuf>) -> Self {
+        Self {
+            config: path,
+            flags: ConfigFlags::default(),
+        }
+    }
+
+    pub(super) fn with_flags(self, flags: ConfigFlags) -> Self {
+        Self { flags, ..self }
+    }
+
+    /// The file that was named, by flag or by variable.
+    pub(super) fn name(&self) -> Option<PathBuf> {
+        let in_environment =
+            || process_environment(CONFIG_VARIABLE).filter(|text| !text.is_empty());
+        self.config
+            .clone()
+            .or_else(|| in_environment().map(PathBuf::from))
+    }
+
+    /// The broker that the configuration describes.
+    pub(super) fn local_broker(&self) -> Result<LocalBroker, CliError> {
+        let found = self.name().is_none() && Path::new(DEFAULT_FILE).exists();
+        let config = self.load().map_err(|error| {
+            error.hint("--broker and --operator-token-file need no configuration")
+        })?;
+        Ok(LocalBroker::new(config, found))
+    }
+
     pub(super) fn load(&self) -> Result<Config, CliError> {
         load(&self.overrides())
     }
@@ -64,9 +155,9 @@ impl ConfigFile {
 
     pub(super) fn overrides(&self) -> Overrides {
         Overrides::new(self.config.clone())
-            .flag("--issuer", self.issuer.as_deref())
-            .flag("--data-dir", self.data_dir.as_deref())
-            .flag("--policy-dir", self.policy_dir.as_deref())
+            .flag("--issuer", self.flags.issuer.as_deref())
+            .flag("--data-dir", self.flags.data_dir.as_deref())
+            .flag("--policy-dir", self.flags.policy_dir.as_deref())
     }
 }
 
@@ -128,4 +219,4 @@ fn key_protection(config: &Config) -> Result<Option<Arc<KeyProtection>>, CliErro
     Ok(Some(Arc::new(protection)))
 }
 
-const KEY_VARIABLE: &str = "HALLPASS_KEY_ENCRYPTION_KEY";
+pub(super) const KEY_VARIABLE: &str = "HALLPASS_KEY_ENCRYPTION_KEY";

@@ -14,7 +14,7 @@ use crate::{
     cli::{
         access::Operator,
         client::{Bearer, Client, http_client},
-        config_file::ConfigFile,
+        config_file::{ConfigFile, ConfigFlags},
         error::{CliError, Exit},
         output::{Output, View},
         session::Session,
@@ -41,7 +41,7 @@ Looks at the configuration, the data directory and the policy here, and at the b
 Exit 1 when something is wrong. Changes nothing.")]
 pub(super) struct Doctor {
     #[command(flatten)]
-    config: ConfigFile,
+    flags: ConfigFlags,
     #[command(flatten)]
     operator: Operator,
 }
@@ -101,7 +101,12 @@ impl Check {
 impl Doctor {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         let mut checks = Vec::new();
-        let config = match self.config.load() {
+        let file = self
+            .operator
+            .connection
+            .config_file()
+            .with_flags(self.flags.clone());
+        let config = match file.load() {
             Ok(config) => {
                 checks.push(Check::new(
                     "configuration",
@@ -120,12 +125,12 @@ impl Doctor {
             checks.push(secrets(&config.data_dir));
             checks.push(policy(&config.policy_dir));
         }
-        checks.extend(self.broker(config.as_ref()).await);
+        checks.extend(self.broker(&file, config.as_ref()).await);
         show(&checks, output)
     }
 
-    async fn broker(&self, config: Option<&Config>) -> Vec<Check> {
-        let client = match self.operator.connection.client() {
+    async fn broker(&self, file: &ConfigFile, config: Option<&Config>) -> Vec<Check> {
+        let client = match self.operator.connection.client_near(file) {
             Ok(client) => client,
             Err(error) => return vec![Check::from_error("broker", &error)],
         };
@@ -146,14 +151,14 @@ impl Doctor {
             }
         };
         let mut checks = vec![issuer(&client, &document), clock(&document)];
-        checks.push(self.operator_token(&client).await);
-        checks.extend(ready(&client, config).await);
+        checks.push(self.operator_token(&client, file).await);
+        checks.extend(self.ready(&client, config).await);
         checks
     }
 
-    async fn operator_token(&self, client: &Client) -> Check {
+    async fn operator_token(&self, client: &Client, file: &ConfigFile) -> Check {
         let name = "operator token";
-        let bearer = match self.operator.bearer() {
+        let bearer = match self.operator.token_near(file).map(Bearer::new) {
             Ok(bearer) => bearer,
             Err(error) => {
                 return Check {
@@ -172,6 +177,53 @@ impl Doctor {
             ),
             Err(error) => Check::from_error(name, &error),
         }
+    }
+
+    async fn ready(&self, client: &Client, config: Option<&Config>) -> Option<Check> {
+        let config = config?;
+        let own = config.issuer(config.listen).ok()?;
+        if !client.has_origin_of(&own) {
+            return Some(Check::new(
+                "readiness",
+                State::Skipped,
+                "the broker is not the one that is configured here",
+            ));
+        }
+        let scheme = if config.admin_uses_tls() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{}/readyz", config.admin_listen);
+        let certificate = || config.tls.as_ref().map(|tls| tls.certificate.clone());
+        let ca_file = self.operator.connection.ca_file().or_else(certificate);
+        let http = http_client(
+            &format!("{scheme}://{}", config.admin_listen),
+            ca_file.as_ref(),
+        )
+        .ok()?;
+        Some(match http.get(&url).timeout(TIMEOUT).send().await {
+            Ok(answer) if answer.status().is_success() => {
+                Check::new("readiness", State::Ok, "ready")
+            }
+            Ok(answer) => {
+                let status = answer.status();
+                let why = answer.text().await.unwrap_or_default();
+                Check::new(
+                    "readiness",
+                    State::Failed,
+                    format!("{url} answered {status}: {}", text::quote(why.trim())),
+                )
+            }
+            .hint(
+                "see the broker's log for the reason; after a journal failure, restart the broker",
+            ),
+            Err(error) => Check::new(
+                "readiness",
+                State::Failed,
+                format!("{url}: {}", chain(&error)),
+            ),
+        })
     }
 }
 
@@ -199,43 +251,6 @@ fn clock(document: &KeyDocument) -> Check {
         }
         _ => check(State::Failed).hint("set both by NTP: assertions and passes will be refused"),
     }
-}
-
-async fn ready(client: &Client, config: Option<&Config>) -> Option<Check> {
-    let config = config?;
-    let own = config.issuer(config.listen).ok()?;
-    if !client.has_origin_of(&own) {
-        return Some(Check::new(
-            "readiness",
-            State::Skipped,
-            "the broker is not the one that is configured here",
-        ));
-    }
-    let scheme = if config.admin_uses_tls() {
-        "https"
-    } else {
-        "http"
-    };
-    let url = format!("{scheme}://{}/readyz", config.admin_listen);
-    let http = http_client(&format!("{scheme}://{}", config.admin_listen), None).ok()?;
-    Some(match http.get(&url).timeout(TIMEOUT).send().await {
-        Ok(answer) if answer.status().is_success() => Check::new("readiness", State::Ok, "ready"),
-        Ok(answer) => {
-            let status = answer.status();
-            let why = answer.text().await.unwrap_or_default();
-            Check::new(
-                "readiness",
-                State::Failed,
-                format!("{url} answered {status}: {}", text::quote(why.trim())),
-            )
-        }
-        .hint("see the broker's log for the reason; after a journal failure, restart the broker"),
-        Err(error) => Check::new(
-            "readiness",
-            State::Failed,
-            format!("{url}: {}", chain(&error)),
-        ),
-    })
 }
 
 fn data_directory(path: &Path) -> Check {

@@ -178,7 +178,9 @@ async fn rewrite(options: Options, done: &str, output: Output) -> Result<(), Cli
     reason = "an answer is given to its view"
 )]
 fn fields(key: KeyView) -> View {
-    View::Fields(COLUMNS.iter().copied().zip(row(&key)).collect())
+    let mut fields: Vec<_> = COLUMNS.iter().copied().zip(row(&key)).collect();
+    fields.extend(key.signs_from.map(|at| ("signs from", at.to_string())));
+    View::Fields(fields)
 }
 
 fn row(key: &KeyView) -> Vec<String> {

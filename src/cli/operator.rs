@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     api::operators::OperatorRequest,
     cli::{
-        access::{Operator, server_uri},
+        access::{LookUp, Operator, server_uri},
         config_file::ConfigFile,
         error::CliError,
         output::{Columns, Output, View},
@@ -135,7 +135,7 @@ impl Add {
         let session = operator.open()?;
         let mut servers = BTreeSet::new();
         for server in &self.servers {
-            servers.insert(server_uri(session.client(), server, operator).await?);
+            servers.insert(server_uri(session.client(), server, LookUp::Operator(operator)).await?);
         }
         let request = OperatorRequest {
             operator: self.operator,

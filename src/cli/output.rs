@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,6 +52,11 @@ impl Output {
             json,
             terminal: io::stdout().is_terminal(),
         }
+    }
+
+    /// Whether programs read what is printed.
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
     }
 
     /// Prints an answer: `document` for programs, `view` for people.
@@ -176,40 +181,82 @@ impl Output {
     }
 
     fn table_text(&self, columns: &[&str], rows: &[Vec<String>]) -> String {
-        let mut table = Table::new();
-        if self.terminal {
-            table
-                .load_style(presets::UTF8_FULL_CONDENSED)
-                .set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_header(
-                columns
-                    .iter()
-                    .map(|column| Cell::new(column).add_attribute(Attribute::Bold)),
-            );
-        } else {
-            table.load_style(presets::NOTHING).force_no_tty();
-            table.set_header(
-                columns
-                    .iter()
-                    .map(|column| Cell::new(column.to_uppercase())),
-            );
-        }
-        for row in rows {
-            table.add_row(row.iter().map(|cell| Cell::new(escape(cell))));
-        }
-        let lines: Vec<String> = table
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect();
-        // Without borders every line still begins with the padding of a cell.
-        let unpadded = |line: &String| line.strip_prefix(' ').unwrap_or(line).to_owned();
-        if self.terminal {
-            lines.join("\n")
-        } else {
-            lines.iter().map(unpadded).collect::<Vec<_>>().join("\n")
-        }
+        let width = self.terminal.then(|| Table::new().width()).flatten();
+        table_text(columns, rows, width)
     }
 }
+
+/// A table with borders where `width`, that of a terminal, has room for it, and else one without, which wraps nothing.
+fn table_text(columns: &[&str], rows: &[Vec<String>], width: Option<u16>) -> String {
+    let cells: Vec<Vec<_>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| escape(cell).into_owned()).collect())
+        .collect();
+    width
+        .and_then(|width| bordered(columns, &cells, width))
+        .unwrap_or_else(|| plain(columns, &cells))
+}
+
+/// Cells are wrapped between words only: an id in two lines cannot be copied. `None` when there is no room for that.
+fn bordered(columns: &[&str], cells: &[Vec<String>], width: u16) -> Option<String> {
+    let header = columns
+        .iter()
+        .map(|column| Cell::new(column).add_attribute(Attribute::Bold));
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width)
+        .set_header(header)
+        .add_rows(cells);
+    let mut least = BORDER;
+    let words = longest_words(columns, cells);
+    for (column, word) in table.column_iter_mut().zip(words) {
+        let room = u16::try_from(word).ok()?.checked_add(PADDING)?;
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(room)));
+        least = least.checked_add(room)?.checked_add(BORDER)?;
+    }
+    let fits = width >= LEAST_WIDTH && least <= width;
+    fits.then(|| lines(&table).collect::<Vec<_>>().join("\n"))
+}
+
+fn plain(columns: &[&str], cells: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).force_no_tty();
+    table
+        .set_header(
+            columns
+                .iter()
+                .map(|column| Cell::new(column.to_uppercase())),
+        )
+        .add_rows(cells);
+    // Without borders every line still begins with the padding of a cell.
+    let unpadded = |line: String| line.strip_prefix(' ').map(str::to_owned).unwrap_or(line);
+    lines(&table).map(unpadded).collect::<Vec<_>>().join("\n")
+}
+
+fn lines(table: &Table) -> impl Iterator<Item = String> {
+    table.lines().map(|line| line.trim_end().to_owned())
+}
+
+/// How many characters the longest word of each column has.
+fn longest_words<'c>(
+    columns: &'c [&str],
+    cells: &'c [Vec<String>],
+) -> impl Iterator<Item = usize> + 'c {
+    columns.iter().enumerate().map(|(at, column)| {
+        let cells = cells.iter().filter_map(move |row| row.get(at));
+        let texts = std::iter::once(*column).chain(cells.map(String::as_str));
+        let words = texts.flat_map(str::split_whitespace);
+        words.map(|word| word.chars().count()).max().unwrap_or(0)
+    })
+}
+
+/// A narrower terminal is one of unknown width.
+const LEAST_WIDTH: u16 = 40;
+const BORDER: u16 = 1;
+/// Before and after the text of a cell.
+const PADDING: u16 = 2;
 
 fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = anstream::stdout();
@@ -252,14 +299,50 @@ mod tests {
 
     #[test]
     fn tables_off_a_terminal_have_no_borders_and_no_trailing_blanks() {
-        let output = Output {
-            json: false,
-            terminal: false,
-        };
-        let text = output.table_text(
-            &["agent", "groups"],
-            &[vec!["bot".to_owned(), "a, b".to_owned()]],
-        );
+        let row = ["bot", "a, b"].map(str::to_owned).to_vec();
+        let text = table_text(&["agent", "groups"], &[row], None);
         assert_eq!(text, "AGENT  GROUPS\nbot    a, b");
+    }
+
+    #[test]
+    fn no_id_is_cut_beside_a_name_either() {
+        let steward = "alice (stw_236c3fdc375548a8a83cb0809dae94d4)";
+        let row = ["research-bot", steward, "research, reviewers", "active"];
+        let rows = [row.map(str::to_owned).to_vec()];
+        for width in 0..200 {
+            let text = table_text(&["agent", "steward", "groups", "state"], &rows, Some(width));
+            assert!(
+                text.contains("(stw_236c3fdc375548a8a83cb0809dae94d4)"),
+                "{width}: {text}"
+            );
+            let has_border = text.contains('│');
+            assert!(
+                !has_border
+                    || text
+                        .lines()
+                        .all(|line| line.chars().count() <= usize::from(width))
+            );
+        }
+    }
+
+    #[test]
+    fn no_id_is_cut_however_narrow_a_terminal_is() {
+        let id = "tsk_019aabbccddeeff00112233445566778";
+        let purpose = "close the books of the third quarter, and look for what is missing";
+        let rows = [vec![id.to_owned(), purpose.to_owned()]];
+        let at = |width| table_text(&["task", "purpose"], &rows, Some(width));
+        for width in [0, 1, 20, 39, 45] {
+            assert_eq!(
+                at(width),
+                table_text(&["task", "purpose"], &rows, None),
+                "{width}"
+            );
+        }
+        for width in [60, 80, 200] {
+            let text = at(width);
+            assert!(text.contains(id) && text.contains('│'), "{width}: {text}");
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest.unwrap() <= usize::from(width), "{width}: {text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::cli::{
-    access::{Operator, json_file, server_uri},
+    access::{LookUp, json_file, server_uri},
     client::Client,
     error::CliError,
 };
@@ -107,24 +107,24 @@ impl Rights {
     pub(super) async fn asked(
         &self,
         client: &Client,
-        operator: &Operator,
+        by: LookUp<'_>,
     ) -> Result<Option<Vec<RequestedDetail>>, CliError> {
         if self.is_empty() && !self.read_only {
             return Ok(None);
         }
-        self.resolved(client, operator).await.map(Some)
+        self.resolved(client, by).await.map(Some)
     }
 
     /// The authorization details; a server's short name is looked up at the broker.
     pub(super) async fn resolved(
         &self,
         client: &Client,
-        operator: &Operator,
+        by: LookUp<'_>,
     ) -> Result<Vec<RequestedDetail>, CliError> {
         if let Some(details) = self.in_file()? {
             return Ok(details);
         }
-        let server = server_uri(client, self.server()?, operator).await?;
+        let server = server_uri(client, self.server()?, by).await?;
         self.of_server(server)
     }
 

@@ -10,22 +10,26 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{
-        config_file::{ConfigFile, broker_options, load},
+        access::{TOKEN_FILE_VARIABLE, TOKEN_VARIABLE},
+        client::{BROKER_VARIABLE, CA_FILE_VARIABLE},
+        config_file::{ConfigFile, KEY_VARIABLE, broker_options, load},
         error::CliError,
+        first_start,
         output::{Output, View},
+        server::IMPORT_TOKEN_VARIABLE,
     },
     server::{
         self, Listeners, OAuthOptions, Observer, Seen, ServeError, Server, Times, TlsFiles,
-        config::{Config, LogFormat, Overrides, process_environment},
+        config::{CONFIG_VARIABLE, Config, Overrides, process_environment, unknown_variables},
         outbound::{FetchOptions, Fetcher, Reach, Trust},
         telemetry::{self, Metrics, ReloadOutcome, TraceContext},
     },
 };
 use hallpass_broker::{
-    Broker, BrokerError, Caller, MachineClock, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
-    domain::event::Subject, ledger::file::Head,
+    Broker, BrokerError, Caller, MachineClock, Meters, Opened, Options, domain::event::Subject,
+    ledger::file::Head,
 };
-use hallpass_core::base::{secret_file::read_secret, time::Clock, uri::HttpUri};
+use hallpass_core::base::{secret_file::read_secret, time::Clock};
 
 /// Run the broker.
 #[derive(Debug, Args)]
@@ -77,19 +81,32 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
+        // First of all: a signal that nothing waits for ends the process, and a hang-up that comes early is remembered.
+        let signals = Signals::new()?;
         let config = load(&self.overrides())?;
         if self.check_config {
             trust(&config, &clock())?;
+            if let Some(files) = tls_files(&config) {
+                files.check().await.map_err(CliError::failed)?;
+            }
             return show(&config, output);
         }
         let mut telemetry =
             telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
-        let served = serve(
-            (&config, self.expect_head, self.accept_clock),
-            telemetry.metrics(),
-            output,
-        )
-        .await;
+        for variable in unknown_variables(&OTHER_VARIABLES) {
+            tracing::warn!(
+                variable,
+                "no setting has this environment variable, so it does nothing: is it misspelt?"
+            );
+        }
+        let started = Start {
+            config: &config,
+            file: self.config.clone(),
+            expected_head: self.expect_head,
+            accept_clock: self.accept_clock,
+            signals,
+        };
+        let served = serve(started, telemetry.metrics(), output).await;
         // Sends what is waiting, which may block.
         let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
         served.and(sent.map_err(CliError::failed))
@@ -109,14 +126,45 @@ impl Serve {
     }
 }
 
-async fn serve(
-    (config, expected_head, accept_clock): (&Config, Option<Head>, bool),
-    metrics: &Arc<Metrics>,
-    output: Output,
-) -> Result<(), CliError> {
-    // First of all: opening the broker takes its time, and a signal that no one waits for ends the process.
-    let stop = stop_signal()?;
-    let hangups = signal(SignalKind::hangup())?;
+/// The signals that a broker obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// With what a broker starts.
+struct Start<'c> {
+    config: &'c Config,
+    file: ConfigFile,
+    expected_head: Option<Head>,
+    accept_clock: bool,
+    signals: Signals,
+}
+
+async fn serve(start: Start<'_>, metrics: &Arc<Metrics>, output: Output) -> Result<(), CliError> {
+    let Start {
+        config,
+        file,
+        expected_head,
+        accept_clock,
+        signals,
+    } = start;
+    let Signals {
+        terminate,
+        interrupt,
+        hangup,
+    } = signals;
     raise_descriptor_limit(config.limits.connections);
     let clock = clock();
     let trust = Arc::new(trust(config, &clock)?);
@@ -137,7 +185,7 @@ async fn serve(
     report(&opened);
     opened.broker.count_with(meters(metrics));
     let reloading = tokio::spawn(reload_on_hangup(
-        hangups,
+        hangup,
         Arc::clone(&opened.broker),
         Arc::clone(metrics),
     ));
@@ -152,11 +200,10 @@ async fn serve(
         "http"
     };
     tracing::info!(url = %format_args!("{scheme}://{address}"), admin.address = %admin, issuer = %issuer, "listening");
-    // A log that machines read holds nothing else.
-    if opened.first_start && config.log.format == LogFormat::Text {
-        next_steps(config, issuer.as_str(), output);
+    if opened.first_start {
+        first_start::tell(config, &file, &issuer, output);
     }
-    let served = server.serve(stop).await;
+    let served = server.serve(stopped(terminate, interrupt)).await;
     reloading.abort();
     served.map_err(|error| {
         let stopped = matches!(error, ServeError::Close(BrokerError::Journal(_)));
@@ -175,11 +222,7 @@ fn meters(metrics: &Arc<Metrics>) -> Meters {
 
 fn http_options(config: &Config) -> server::Options {
     let mut options = server::Options::new(config.listen, config.admin_listen);
-    let files = config.tls.as_ref();
-    options.tls = files.map(|tls| TlsFiles {
-        certificate: tls.certificate.clone(),
-        key: tls.private_key.clone(),
-    });
+    options.tls = tls_files(config);
     options.rates.per_second = config.limits.requests_per_second;
     options.rates.burst = config.limits.burst;
     // One address, which has half of what all have, is never held to less than one of them may ask.
@@ -198,6 +241,13 @@ fn http_options(config: &Config) -> server::Options {
         dynamic_registration: config.oauth.dynamic_registration,
     };
     options
+}
+
+fn tls_files(config: &Config) -> Option<TlsFiles> {
+    config.tls.as_ref().map(|tls| TlsFiles {
+        certificate: tls.certificate.clone(),
+        key: tls.private_key.clone(),
+    })
 }
 
 /// Where anything may be fetched from.
@@ -276,17 +326,11 @@ fn report(opened: &Opened) {
 }
 
 /// Ready on the first SIGTERM or SIGINT. Later ones change nothing: the drain has a time limit of its own.
-fn stop_signal() -> Result<impl Future<Output = ()> + Send, CliError> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
-            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
-        }
-    })
+async fn stopped(mut terminate: Signal, mut interrupt: Signal) {
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+        _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+    }
 }
 
 async fn reload_on_hangup(mut hangups: Signal, broker: Arc<Broker>, metrics: Arc<Metrics>) {
@@ -333,43 +377,6 @@ fn raise_descriptor_limit(connections: usize) {
             wanted,
             "the limit of open files is lower than the connections need: raise it (LimitNOFILE, ulimit -n), or lower `limits.connections`"
         );
-    }
-}
-
-/// Where the API is: OAuth alone is also below the path that an issuer may have.
-fn origin(issuer: &str) -> &str {
-    HttpUri::split(issuer).map_or(issuer, |uri| uri.origin)
-}
-
-/// What to type next, on the first start only.
-fn next_steps(config: &Config, issuer: &str, output: Output) {
-    let token = config.data_dir.join(OPERATOR_TOKEN_FILE);
-    let broker = if issuer == DEFAULT_BROKER {
-        String::new()
-    } else {
-        format!("export HALLPASS_BROKER={}", origin(issuer))
-    };
-    let policy = config.policy_dir.display();
-    let lines = [
-        format!("first start: keys are in {}, an example of grants in {policy}", config.data_dir.display()),
-        format!("the operator's token is in {} (mode 0600)", token.display()),
-        "next, in another terminal in this directory:".to_owned(),
-        broker,
-        "hallpass server add https://ledger.example/mcp --name ledger --import".to_owned(),
-        "hallpass agent add research-bot --steward alice --group research --key-out research-bot.key".to_owned(),
-        "hallpass policy grant --id research-reads --agents group:research --server ledger --tools 'read_*' --max-ttl 10m".to_owned(),
-        "hallpass task open --as research-bot.key --purpose \"close the Q3 books\" --server ledger --tool read_ledger --ttl 5m".to_owned(),
-    ];
-    for (at, line) in lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-    {
-        output.note(&if at < STEPS_BEGIN {
-            line.clone()
-        } else {
-            format!("  {line}")
-        });
     }
 }
 
@@ -493,9 +500,18 @@ const OTHER_DESCRIPTORS: u64 = 512;
 
 const STOPPED: &str = "whatever was answered is recorded, and whatever was not may or may not be; mend the disk, or make \
                        room on it, and start hallpass again";
-const DEFAULT_BROKER: &str = "http://127.0.0.1:7400";
 const ADMIN_ROUTES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
-const STEPS_BEGIN: usize = 3;
+
+/// Variables that are no setting's.
+const OTHER_VARIABLES: [&str; 7] = [
+    CONFIG_VARIABLE,
+    BROKER_VARIABLE,
+    CA_FILE_VARIABLE,
+    TOKEN_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    KEY_VARIABLE,
+    IMPORT_TOKEN_VARIABLE,
+];
 const MAX_OPENAPI_BYTES: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]

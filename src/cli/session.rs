@@ -12,7 +12,7 @@ use crate::{
         operators::{OperatorRequest, OperatorToken, OperatorView},
         policy::{ExplainRequest, Explanation, GrantRequest, PolicyCheck},
         revocations::{RevokeManyRequest, RevokeRequest},
-        servers::ServerWithSecret,
+        servers::{ServerNames, ServerWithSecret},
         shape,
         stewards::{SignInCode, StewardRequest},
         tasks::{AgainRequest, DelegationRequest, Issued, OpenRequest, Opened},
@@ -236,6 +236,10 @@ impl Session {
 
     pub(super) async fn server(&self, server: &str) -> Result<Answer<ServerView>, CliError> {
         self.get(&server_path(server), &[]).await
+    }
+
+    pub(super) async fn server_names(&self, server: &str) -> Result<Answer<ServerNames>, CliError> {
+        self.get(&format!("{}/uri", server_path(server)), &[]).await
     }
 
     pub(super) async fn remove_server(&self, server: &str) -> Result<(), CliError> {

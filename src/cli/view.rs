@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use crate::api::problem::ReasonBody;
 use hallpass_broker::{SecretView, domain::event::RecordedGrant};
-use hallpass_core::token::rights::AuthorizationDetail;
+use hallpass_core::token::{GrantedDetail, rights::AuthorizationDetail};
 
 /// A value in words; `-` when there is none.
 pub(super) fn or_dash(value: Option<impl Display>) -> String {
@@ -36,6 +36,21 @@ pub(super) fn secrets_words(secrets: &[SecretView]) -> Vec<String> {
 /// Authorization details, a line each: `tools a, b on https://…, read-only, /amount of transfer {"max":100}`.
 pub(super) fn details_words<N: Display>(details: &[AuthorizationDetail<N>]) -> Vec<String> {
     details.iter().map(detail_words).collect()
+}
+
+/// What a pass gives, a line each. What is said of a name in several details holds together, so that later ones begin with
+/// `and`: they read like a choice otherwise.
+pub(super) fn granted_words(details: &[GrantedDetail]) -> Vec<String> {
+    let lines = details.iter().enumerate().map(|(at, detail)| {
+        let mut before = details.iter().take(at);
+        let is_more = before.any(|other| {
+            other.server == detail.server
+                && other.tools.iter().any(|tool| detail.tools.contains(tool))
+        });
+        let and = if is_more { "and " } else { "" };
+        format!("{and}{}", detail_words(detail))
+    });
+    lines.collect()
 }
 
 fn detail_words<N: Display>(detail: &AuthorizationDetail<N>) -> String {

@@ -60,6 +60,7 @@ string_schema! {
     ids::ServerUri = "ServerUri", "A server's canonical resource URI.", format "uri";
     ids::IssuerUri = "IssuerUri", "A broker, by its issuer URI.", format "uri";
     ids::RevocationId = "RevocationId", "The id of a token's block, by which it can be revoked.", pattern "^[0-9a-f]{128}$";
+    ids::RevocationIdPrefix = "RevocationIdPrefix", "The first digits of a revocation id.", pattern "^[0-9a-f]{12,127}$";
     Digest = "Digest", "A SHA-256 digest in hex.", pattern "^[0-9a-f]{64}$";
     Timestamp = "Timestamp", "A time in UTC (RFC 3339).", format "date-time";
     TraceParent = "TraceParent", "A W3C `traceparent`.";

@@ -61,6 +61,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(route!(servers::create))
         .routes(route!(servers::list))
         .routes(route!(servers::show))
+        .routes(route!(servers::uri))
         .routes(route!(servers::remove))
         .routes(route!(servers::reinstate))
         .routes(route!(servers::add_secret))

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, process::Command};
 
-const BUDGET: usize = 95;
+// 95 and `unicode-normalization`: a table of our own of what looks like a dot or a slash would be one that falls behind.
+const BUDGET: usize = 96;
 
 /// Crates that offline verification must not bring: run times, servers, stores, TLS, C cryptography.
 const BANNED: [&str; 10] = [

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc,
 };
 
 use serde_json::Value;
@@ -45,6 +46,15 @@ impl Workspace {
     }
 
     pub fn start_with(&mut self, more: &[&str]) {
+        drop(self.started(more));
+    }
+
+    /// Starts the broker: the lines of its log from then on, until it stops.
+    pub fn start_logging(&mut self) -> mpsc::Receiver<String> {
+        self.started(&[])
+    }
+
+    fn started(&mut self, more: &[&str]) -> mpsc::Receiver<String> {
         let serve = [
             "serve",
             "--listen",
@@ -74,8 +84,15 @@ impl Workspace {
         }
         assert!(self.url.is_some(), "the broker did not start: {seen}");
         // Read on, so that it never blocks.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (write, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // Who started it may not read its log.
+                let _ = write.send(line);
+            }
+        });
         self.broker = Some(child);
+        log
     }
 
     /// Asks the broker to stop, and expects a clean end.
@@ -119,7 +136,9 @@ impl Workspace {
             .stdin(Stdio::null());
         for name in [
             "HALLPASS_BROKER",
+            "HALLPASS_CA_FILE",
             "HALLPASS_OPERATOR_TOKEN",
+            "HALLPASS_OPERATOR_TOKEN_FILE",
             "HALLPASS_CONFIG",
             "COLUMNS",
         ] {

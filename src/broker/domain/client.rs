@@ -119,6 +119,12 @@ pub enum ClientOrigin {
     Dynamic,
 }
 
+/// The group of clients with a metadata document.
+pub const CLIENT_DOCUMENTS: &str = "client-documents";
+
+/// The group of clients that registered themselves.
+pub const REGISTERED_CLIENTS: &str = "registered-clients";
+
 /// An agent has at most this many secrets: enough for an overlap while they rotate.
 pub const MAX_SECRETS: usize = 2;
 

@@ -14,7 +14,7 @@ use crate::{
     keys::lifecycle::Keys,
 };
 use hallpass_core::base::{
-    ids::{KeyId, ServerUri, TaskId},
+    ids::{KeyId, RevocationId, RevocationIdPrefix, ServerUri, TaskId},
     time::Timestamp,
 };
 
@@ -58,6 +58,10 @@ pub struct RevocationView {
     /// The task that it is or belongs to, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<TaskId>,
+    /// Of a block: whether a pass was known here that has it. `false` says that nothing of this broker's was ended, unless
+    /// a holder appended that block, or it is of an operator's token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<bool>,
 }
 
 /// Revoking and reinstating.
@@ -130,6 +134,17 @@ impl Revocations {
         };
         self.changes.in_turn(caller, decide).await?;
         Ok(())
+    }
+
+    /// The one pass that was minted here, is not forgotten, and has an id that begins with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or more than one.
+    pub fn find(&self, prefix: &RevocationIdPrefix) -> Result<RevocationId, BrokerError> {
+        let state = self.changes.state();
+        let tokens = state.tasks().flat_map(|task| &task.tokens);
+        only(tokens.map(|token| token.revocation_id), prefix)
     }
 
     /// Revocations that still matter, newest first, those before sequence `before`, at most `limit`.
@@ -237,6 +252,22 @@ fn retire_at_once(state: &State, key: KeyId) -> Result<Vec<LedgerEvent>, BrokerE
     Ok(events)
 }
 
+/// The one of `ids` that begins with `prefix`.
+fn only(
+    ids: impl Iterator<Item = RevocationId>,
+    prefix: &RevocationIdPrefix,
+) -> Result<RevocationId, BrokerError> {
+    let mut found = ids.filter(|id| prefix.begins(id));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(BrokerError::not_found(ObjectKind::Pass, prefix)),
+        (Some(_), Some(_)) => Err(BrokerError::Conflict(
+            "several passes have revocation ids that begin with these digits: give more digits"
+                .to_owned(),
+        )),
+    }
+}
+
 fn view(revocation: &RevocationRecord) -> RevocationView {
     RevocationView {
         subject: revocation.subject.clone(),
@@ -245,7 +276,27 @@ fn view(revocation: &RevocationRecord) -> RevocationView {
         only_token: revocation.only_token,
         reason: revocation.reason.clone(),
         task_id: revocation.task.clone(),
+        known: matches!(revocation.subject, Subject::RevocationId(_))
+            .then_some(revocation.task.is_some()),
     }
 }
 
 const MAX_REASON_BYTES: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_with_which_several_ids_begin_revoke_none_and_tell_none() {
+        let prefix: RevocationIdPrefix = "7cc3a1f09b2e".parse().unwrap();
+        let ids = ["00", "11"].map(|end| format!("7cc3a1f09b2e{}", end.repeat(58)));
+        let ids = ids.map(|id| id.parse::<RevocationId>().unwrap());
+        let error = only(ids.into_iter(), &prefix).unwrap_err();
+        assert!(matches!(error, BrokerError::Conflict(_)));
+        assert!(!error.to_string().contains("7cc3"), "{error}");
+        assert_eq!(only(ids.into_iter().take(1), &prefix).unwrap(), ids[0]);
+        let error = only(std::iter::empty(), &prefix).unwrap_err();
+        assert!(matches!(error, BrokerError::NotFound(_)));
+    }
+}

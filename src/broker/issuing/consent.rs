@@ -8,7 +8,10 @@ use crate::{
     BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret, SignedIn,
     change::{Changes, Decided, Done, View},
     domain::{
-        client::{ClientOrigin, ClientProfile, ClientSecret, PublishedKeys},
+        client::{
+            CLIENT_DOCUMENTS, ClientOrigin, ClientProfile, ClientSecret, PublishedKeys,
+            REGISTERED_CLIENTS,
+        },
         consent::ConsentRecord,
         eligibility::refuse_suspended_people,
         event::{Actor, AgentRecord, LedgerEvent, TaskRecord},
@@ -357,12 +360,6 @@ fn task_for(
 
 /// How long an authorization code lives.
 pub const CODE_LIVES: Duration = Duration::from_secs(60);
-
-/// The group of clients with a metadata document.
-pub const CLIENT_DOCUMENTS: &str = "client-documents";
-
-/// The group of clients that registered themselves.
-pub const REGISTERED_CLIENTS: &str = "registered-clients";
 
 const CODE_PREFIX: &str = "hpc_";
 

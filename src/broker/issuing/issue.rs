@@ -1,11 +1,14 @@
 //! Issuing: policy is asked, the record is durable, then the pass is handed out.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
-    BrokerError, Caller, IssueAgain, OpenTask,
+    BrokerError, Caller, IssueAgain, OpenTask, VerifiedSteward,
     change::{Changes, Decided, Done, View, recorded},
-    domain::event::{LedgerEvent, TaskRecord},
+    domain::{
+        event::{LedgerEvent, TaskRecord},
+        verified::VerifiedBy,
+    },
     issuing::{
         decision_queue::{DecisionQueue, Place},
         opening::{OpenedBy, Rights, Terms},
@@ -19,10 +22,11 @@ use crate::{
 };
 use hallpass_core::{
     base::{
+        holder::HolderKey,
         ids::{AgentId, IssuerUri, StewardId, TaskId},
         time::Timestamp,
     },
-    token::RequestedDetail,
+    token::{Holding, RequestedDetail},
 };
 
 /// What passes and tasks may be at most, and which issuer they name.
@@ -46,6 +50,24 @@ pub struct Issuance {
     pub(crate) limits: Limits,
     /// Where decisions about many rights wait.
     pub(crate) queue: DecisionQueue,
+}
+
+/// What a request would be answered.
+#[derive(Debug)]
+pub struct Explained {
+    /// The answer.
+    pub decision: Decision,
+    /// Whether a request that is refused would be granted for passes bound to the agent's own key.
+    pub granted_if_bound: bool,
+}
+
+/// A steward who did not prove anything: for the question what would be answered if they had. Nothing is issued for one.
+#[derive(Debug, Clone)]
+pub struct SupposedSteward {
+    /// Who.
+    pub steward: StewardId,
+    /// The groups that an issuer would have them in.
+    pub groups: BTreeSet<String>,
 }
 
 /// A pass that is asked for, as the state of the moment has it.
@@ -153,7 +175,56 @@ impl Issuance {
     /// # Errors
     ///
     /// When there is no such agent or the request is not well-formed, or no key to sign with.
-    pub fn explain(&self, agent: &AgentId, request: OpenTask) -> Result<Decision, BrokerError> {
+    pub fn explain(
+        &self,
+        agent: &AgentId,
+        request: OpenTask,
+        supposed: Option<SupposedSteward>,
+    ) -> Result<Explained, BrokerError> {
+        let mut request = request;
+        if let Some(SupposedSteward { steward, groups }) = supposed {
+            let by = VerifiedBy {
+                issuer: SUPPOSED_ISSUER.to_owned(),
+                groups,
+            };
+            request.verified = Some(VerifiedSteward { steward, by });
+        }
+        let bound = self.bound(agent, &request);
+        let decision = self.answer(agent, request)?;
+        let granted_if_bound = match (&decision, bound) {
+            (Decision::Refused(_), Some(bound)) => {
+                matches!(self.answer(agent, bound)?, Decision::Granted(_))
+            }
+            _ => false,
+        };
+        Ok(Explained {
+            decision,
+            granted_if_bound,
+        })
+    }
+
+    /// `request` for passes that are bound to the agent's own key; `None` when they are bound as it is, or it has no such
+    /// key.
+    fn bound(&self, agent: &AgentId, request: &OpenTask) -> Option<OpenTask> {
+        if request.holder.is_some() {
+            return None;
+        }
+        let state = self.changes.state();
+        let key = state
+            .agent(agent)?
+            .keys
+            .iter()
+            .find_map(HolderKey::from_jwk)?;
+        Some(OpenTask {
+            holder: Some(Holding {
+                key,
+                max_delegations: 0,
+            }),
+            ..request.clone()
+        })
+    }
+
+    fn answer(&self, agent: &AgentId, request: OpenTask) -> Result<Decision, BrokerError> {
         let view = self.changes.look();
         let Asked {
             requested, said, ..
@@ -370,3 +441,6 @@ impl Asked<()> {
         }
     }
 }
+
+/// Stands in no record.
+const SUPPOSED_ISSUER: &str = "supposed";

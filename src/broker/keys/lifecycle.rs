@@ -45,6 +45,9 @@ pub struct KeyView {
     pub state: KeyState,
     /// Since when.
     pub since: Timestamp,
+    /// From when a pending key will sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_from: Option<Timestamp>,
     /// The JWK thumbprint of its public half: for a feed or checkpoint key, what others pin.
     pub thumbprint: String,
 }
@@ -121,6 +124,11 @@ impl Keys {
             id: *id,
             state: entry.state,
             since: entry.since,
+            signs_from: (entry.state == KeyState::Pending).then(|| {
+                entry
+                    .since
+                    .plus(pending_for(*purpose, self.rotation.overlap))
+            }),
             thumbprint: entry.public.thumbprint(),
         };
         state.keys.iter().map(view).collect()
@@ -350,6 +358,15 @@ fn is_due(state: &State, purpose: KeyPurpose, (now, after): (Timestamp, Duration
     })
 }
 
+/// How long a new key is published before it signs.
+const fn pending_for(purpose: KeyPurpose, overlap: Duration) -> Duration {
+    match purpose {
+        // Operators' tokens are verified by the broker alone, which knows its keys at once.
+        KeyPurpose::Operator => Duration::ZERO,
+        KeyPurpose::Root | KeyPurpose::Feed | KeyPurpose::Checkpoint => overlap,
+    }
+}
+
 /// What time alone changes about the keys.
 fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<LedgerEvent> {
     let mut events = Vec::new();
@@ -361,12 +378,7 @@ fn next_states(state: &State, now: Timestamp, overlap: Duration) -> Vec<LedgerEv
             state,
             link: None,
         };
-        // Operators' tokens are verified by the broker alone, which knows its keys at once.
-        let overlap = if purpose == KeyPurpose::Operator {
-            Duration::ZERO
-        } else {
-            overlap
-        };
+        let overlap = pending_for(purpose, overlap);
         let known = |entry: &KeyEntry| {
             entry.state == KeyState::Pending && now.since(entry.since) >= overlap
         };

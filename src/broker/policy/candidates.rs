@@ -86,7 +86,7 @@ impl Candidates {
         question: &Question,
         manifest: &Manifest,
     ) -> Result<Arc<PolicySet>, EngineFault> {
-        let grants = self.grants(question, manifest);
+        let grants = self.grants((&question.agent, &question.groups), manifest);
         if let Some(known) = self.known.locked().get(&grants) {
             return Ok(Arc::clone(known));
         }
@@ -109,8 +109,22 @@ impl Candidates {
         Ok(policies)
     }
 
+    /// Whether some grant selects the agent, or one of its groups, and the server.
+    pub(super) fn select(
+        &self,
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
+        manifest: &Manifest,
+    ) -> bool {
+        !self.grants((agent, groups), manifest).is_empty()
+    }
+
     /// The places of the grants that select the agent and the server, in order.
-    fn grants(&self, question: &Question, manifest: &Manifest) -> Vec<usize> {
+    fn grants(
+        &self,
+        (agent, groups): (&AgentId, &BTreeSet<GroupName>),
+        manifest: &Manifest,
+    ) -> Vec<usize> {
         let of_server: BTreeSet<usize> = self
             .servers
             .get(&manifest.server)
@@ -119,12 +133,9 @@ impl Candidates {
             .flatten()
             .copied()
             .collect();
-        let groups = question
-            .groups
-            .iter()
-            .filter_map(|group| self.groups.get(group));
+        let groups = groups.iter().filter_map(|group| self.groups.get(group));
         let of_agent: BTreeSet<usize> = groups
-            .chain(self.agents.get(&question.agent))
+            .chain(self.agents.get(agent))
             .chain([&self.any_agent])
             .flatten()
             .copied()

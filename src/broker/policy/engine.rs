@@ -111,7 +111,6 @@ impl Engine {
         })
     }
 
-    #[cfg(test)]
     pub(super) const fn candidates(&self) -> &Candidates {
         &self.policies
     }

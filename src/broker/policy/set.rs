@@ -1,6 +1,6 @@
 //! The policy of one directory, read, checked and compiled.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 #[cfg(test)]
 use crate::policy::candidates::Candidates;
@@ -18,7 +18,13 @@ use crate::policy::{
     question::Question,
     source::{GUARDRAIL_ENDING, PolicyFile, digest_of, read_directory},
 };
-use hallpass_core::base::digest::Digest;
+use hallpass_core::{
+    base::{
+        digest::Digest,
+        ids::{AgentId, GroupName},
+    },
+    token::manifest::Manifest,
+};
 
 /// Everything that decides: all grants and guardrails of one directory, compiled.
 #[derive(Debug)]
@@ -129,6 +135,19 @@ impl PolicySet {
         } = &self.compiled;
         let Findings { errors, warnings } = findings(&self.files, grants, guardrails, catalogue);
         (errors, warnings)
+    }
+
+    /// Whether some grant speaks of the agent, or of one of its groups, at the server of `manifest`. Guardrails may forbid
+    /// all of it all the same.
+    #[must_use]
+    pub fn speaks_of(
+        &self,
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
+        manifest: &Manifest,
+    ) -> bool {
+        let candidates = self.compiled.engine.candidates();
+        candidates.select(agent, groups, manifest)
     }
 
     /// Digest over the names and the text of all files.

@@ -78,6 +78,9 @@ pub struct AgentView {
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
     pub suspended: bool,
+    /// Whether the steward who answers for it was, so that nothing is minted for it either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub steward_suspended: bool,
 }
 
 /// A server, as shown to operators.
@@ -410,6 +413,11 @@ impl Registry {
 
     pub(crate) fn view_agent(&self, record: &AgentRecord) -> AgentView {
         let client = record.client.clone().unwrap_or_default();
+        let state = self.changes.state();
+        let steward = record.answered_for_by().cloned().map(Subject::Steward);
+        let steward_suspended = steward.is_some_and(|steward| state.is_suspended(&steward));
+        let suspended = state.is_suspended(&Subject::Agent(record.agent.clone()));
+        drop(state);
         AgentView {
             agent: record.agent.clone(),
             steward: record.steward.clone(),
@@ -429,10 +437,8 @@ impl Registry {
             },
             jwks_uri: client.published_keys.map(|keys| keys.jwks_uri),
             registered_at: record.registered_at,
-            suspended: self
-                .changes
-                .state()
-                .is_suspended(&Subject::Agent(record.agent.clone())),
+            suspended,
+            steward_suspended,
         }
     }
 }

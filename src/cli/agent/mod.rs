@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use crate::{
     api::agents::{AgentChange, AgentRequest},
     cli::{
-        access::Operator,
+        access::{LookUp, Operator},
         agent::{
             key::{KeySource, make_key},
             secret::Secrets,
@@ -23,7 +23,7 @@ use crate::{
         secret_out::{SECRET, SecretPlace},
         session::Session,
         steward::ask_about_new,
-        view::{listed, state},
+        view::listed,
     },
 };
 use hallpass_core::base::{
@@ -186,7 +186,10 @@ impl Add {
             ask_about_new(session, &self.steward, output).await?;
         }
         let wants_secret = self.secret || self.secret_place.is_named();
-        let default_details = self.defaults.asked(session.client(), operator).await?;
+        let default_details = self
+            .defaults
+            .asked(session.client(), LookUp::Operator(operator))
+            .await?;
         let place = self.secret_place.tried()?;
         let keys = self.keys.public_keys(&self.agent)?;
         if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
@@ -228,7 +231,10 @@ impl Change {
         } else {
             self.groups.into_iter().collect()
         };
-        let default_details = self.defaults.asked(session.client(), operator).await?;
+        let default_details = self
+            .defaults
+            .asked(session.client(), LookUp::Operator(operator))
+            .await?;
         let new = self.keys.public_keys(&self.agent)?;
         let mut keys = old.keys;
         if !self.keep_keys && !new.is_empty() {
@@ -268,7 +274,7 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
             view::steward(&agent),
             listed(&agent.groups),
             agent.keys.len().to_string(),
-            state(agent.suspended),
+            view::state_words(&agent),
         ]
     })
 }

@@ -55,9 +55,17 @@ pub(super) fn with_secret(made: AgentWithSecret) -> View {
     }
     fields.extend([
         ("registered", agent.registered_at.to_string()),
-        ("state", state(agent.suspended)),
+        ("state", state_words(&agent)),
     ]);
     View::Fields(fields)
+}
+
+/// `active`, or what was revoked so that nothing is minted for it.
+pub(super) fn state_words(agent: &AgentView) -> String {
+    match (agent.suspended, agent.steward_suspended) {
+        (false, true) => "steward revoked".to_owned(),
+        (suspended, _) => state(suspended),
+    }
 }
 
 /// The agent's steward, by name where one is known.

@@ -12,7 +12,6 @@ use crate::cli::{
     error::CliError,
     output::{Columns, Output},
     session::{List, values},
-    view::listed,
 };
 use hallpass_broker::ledger::audit::{AccessRow, ActivityRow, ReachRow, RefusalRow, csv};
 use hallpass_core::base::{ids::ToolName, time::Timestamp};
@@ -132,6 +131,12 @@ fn cell(value: Option<impl Display>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
+/// A cell with a list; nothing where the list is empty.
+fn joined(values: impl IntoIterator<Item = impl Display>) -> String {
+    let values: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
+    values.join(", ")
+}
+
 fn activity(row: ActivityRow) -> Vec<String> {
     vec![
         row.at.to_string(),
@@ -198,14 +203,14 @@ fn access(row: AccessRow) -> Vec<String> {
         row.steward.to_string(),
         cell(row.steward_name),
         row.agent.to_string(),
-        listed(&row.groups),
+        joined(&row.groups),
         suspended.to_owned(),
         row.live_passes.to_string(),
         cell(row.passes_end),
         cell(row.last_issued),
         cell(row.last_used),
-        listed(&row.rights),
-        listed(&row.grants),
+        joined(&row.rights),
+        joined(&row.grants),
     ]
 }
 

@@ -32,8 +32,8 @@ pub(super) struct NewGrant {
     #[arg(long, value_name = "WHO", required = true, value_delimiter = ',')]
     agents: Vec<AgentSelector>,
     /// On which server: its name or URI.
-    #[arg(long)]
-    server: ServerSelector,
+    #[arg(long = "server", value_name = "SERVER", required = true)]
+    servers: Vec<ServerSelector>,
     /// Tools; `*` stands for any characters.
     #[arg(long, value_name = "TOOL", value_delimiter = ',')]
     tools: Vec<NamePattern>,
@@ -68,10 +68,14 @@ pub(super) struct NewGrant {
 
 impl NewGrant {
     pub(super) async fn run(self, session: &Session, output: Output) -> Result<(), CliError> {
+        let Ok([server]) = <[_; 1]>::try_from(self.servers) else {
+            let hint = "write one grant for each server, with an id of its own";
+            return Err(CliError::usage("a grant speaks of one server").hint(hint));
+        };
         let grant = GrantRequest {
             id: self.id,
             agents: self.agents,
-            server: self.server,
+            server,
             tools: self.tools,
             prompts: self.prompts,
             resources: self.resources,

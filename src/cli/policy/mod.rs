@@ -61,8 +61,11 @@ Examples:
     },
     /// Show how a request would be answered, without minting anything.
     #[command(after_help = "\
-Example:
+Examples:
   hallpass policy explain --agent research-bot --server ledger --tool read_ledger --ttl 5m
+  hallpass policy explain --agent pay-bot --server ledger --tool transfer --bound
+  hallpass policy explain --agent pay-bot --server ledger --tool transfer --steward alice \\
+      --steward-verified --steward-group finance
 
 Exit 0: it would be granted. Exit 3: refused, with every reason.")]
     Explain(Box<Explain>),

@@ -154,7 +154,7 @@ struct Live {
     #[arg(
         long,
         value_name = "TOKEN",
-        env = IMPORT_TOKEN,
+        env = IMPORT_TOKEN_VARIABLE,
         hide_env_values = true
     )]
     token: Option<String>,
@@ -288,7 +288,7 @@ impl Add {
             // The variable may be set for other commands.
             (
                 "--token",
-                live.token.is_some() && env::var_os(IMPORT_TOKEN).is_none(),
+                live.token.is_some() && env::var_os(IMPORT_TOKEN_VARIABLE).is_none(),
             ),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {
@@ -476,4 +476,5 @@ async fn list(session: &Session, output: Output) -> Result<(), CliError> {
     })
 }
 
-const IMPORT_TOKEN: &str = "HALLPASS_IMPORT_TOKEN";
+/// The variable that holds the token for an import.
+pub(super) const IMPORT_TOKEN_VARIABLE: &str = "HALLPASS_IMPORT_TOKEN";

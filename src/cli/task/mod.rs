@@ -10,8 +10,9 @@ pub(super) use crate::cli::task::open::{context_value, distinct};
 use crate::{
     api::tasks::AgainRequest,
     cli::{
-        access::Either,
+        access::{Either, LookUp},
         error::CliError,
+        names::Names,
         output::{Columns, Output},
         rights::Rights,
         task::{
@@ -97,7 +98,7 @@ impl Tasks {
                 let session = who.as_agent().await?;
                 let details = open
                     .rights
-                    .resolved(session.client(), &who.operator)
+                    .resolved(session.client(), LookUp::Agent(who))
                     .await?;
                 let credentials = open.credentials;
                 let answer = session.open_task(&open.into_request(details, who)?).await?;
@@ -110,13 +111,16 @@ impl Tasks {
             Command::Token { task, rights } => {
                 let session = who.as_agent().await?;
                 let request = AgainRequest {
-                    authorization_details: rights.asked(session.client(), &who.operator).await?,
+                    authorization_details: rights
+                        .asked(session.client(), LookUp::Agent(who))
+                        .await?,
                 };
                 output.answer(&session.issue_again(&task, &request).await?, issued)
             }
             Command::Complete { task } => {
                 let session = who.as_agent().await?;
-                output.answer(&session.complete_task(&task).await?, show)
+                let answer = session.complete_task(&task).await?;
+                output.answer(&answer, |task| show(task, &Names::default()))
             }
             Command::Delegations {
                 command: Delegations::Report(report),
@@ -129,7 +133,13 @@ impl Tasks {
             Command::List { agent, limit } => list(who, agent, limit, output).await,
             Command::Show { task } => {
                 let session = who.open().await?;
-                output.answer(&session.task(&task).await?, show)
+                let answer = session.task(&task).await?;
+                let names = if who.is_agent() {
+                    Names::default()
+                } else {
+                    Names::known_to(&session, output).await
+                };
+                output.answer(&answer, |task| show(task, &names))
             }
         }
     }

@@ -3,8 +3,9 @@
 use crate::{
     api::tasks::{Issued, Opened},
     cli::{
+        names::Names,
         output::View,
-        view::{decided_words, details_words, listed, or_dash, reasons_words, under},
+        view::{decided_words, granted_words, listed, or_dash, reasons_words, under},
     },
 };
 use hallpass_broker::{DelegationView, PassView, TaskView};
@@ -43,7 +44,7 @@ pub(super) fn opened(opened: Opened) -> View {
     let mut fields: Vec<_> = given.collect();
     fields.extend(under(
         "granted",
-        details_words(&opened.authorization_details),
+        granted_words(&opened.authorization_details),
     ));
     fields.extend(under("decided by", decided_words(&opened.decided_by)));
     if !opened.dropped.is_empty() {
@@ -53,11 +54,11 @@ pub(super) fn opened(opened: Opened) -> View {
 }
 
 /// One task.
-pub(super) fn show(task: TaskView) -> View {
+pub(super) fn show(task: TaskView, names: &Names) -> View {
     let mut fields = vec![
         ("task", task.task_id.to_string()),
         ("agent", task.agent.to_string()),
-        ("steward", task.steward.to_string()),
+        ("steward", names.of(&task.steward)),
         ("purpose", task.purpose),
         ("state", task.state.into_owned()),
         ("opened", task.opened_at.to_string()),
@@ -96,7 +97,7 @@ fn pass_fields(pass: &PassView) -> Vec<(&'static str, String)> {
         revoked(pass.revoked)
     );
     let mut fields = vec![("pass", pass.revocation_id.to_string()), ("", life)];
-    let rights = details_words(&pass.authorization_details);
+    let rights = granted_words(&pass.authorization_details);
     fields.extend(rights.into_iter().map(|line| ("", line)));
     fields
 }

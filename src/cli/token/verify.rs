@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::cli::{
-    access::{Operator, key_document, server_uri, token_argument},
+    access::{LookUp, Operator, key_document, server_uri, token_argument},
     error::{CliError, Exit},
+    names::Names,
     output::{Output, View},
     token::call::{Arguments, Called},
     view::under,
@@ -58,7 +59,7 @@ impl Verify {
         let token = token_argument(&self.token)?;
         let session = self.operator.open()?;
         let client = session.client();
-        let server = server_uri(client, &self.server, &self.operator).await?;
+        let server = server_uri(client, &self.server, LookUp::Operator(&self.operator)).await?;
         let document = key_document(client, self.issuer.as_ref()).await?;
         let frame = session.frame(&server).await?;
         let verifier = verifier(server, document.iss.clone(), &self.feed_key)?;
@@ -79,7 +80,10 @@ impl Verify {
             .verified(&verifier, &token, &call)?
             .and_then(|pass| verifier.clear(&pass, &call));
         match answer {
-            Ok(permit) => permitted(&permit, output),
+            Ok(permit) => {
+                let names = Names::known_to(&session, output).await;
+                permitted(&permit, &names, output)
+            }
             Err(denial) => denied(&denial, output),
         }
     }
@@ -146,7 +150,7 @@ fn verifier(server: ServerUri, issuer: IssuerUri, feed_key: &str) -> Result<Veri
     Ok(Verifier::builder(issuer, feed_key, Manifest::new(server, name)).build())
 }
 
-fn permitted(permit: &Permit, output: Output) -> Result<(), CliError> {
+fn permitted(permit: &Permit, names: &Names, output: Output) -> Result<(), CliError> {
     let document = json!({
         "decision": "permitted", "server": permit.server(), "kind": permit.kind(), "name": permit.name(),
         "agent": permit.agent(), "steward": permit.steward(), "task": permit.task(), "chain": permit.chain(),
@@ -160,7 +164,7 @@ fn permitted(permit: &Permit, output: Output) -> Result<(), CliError> {
             format!("{} {} on {}", permit.kind(), permit.name(), permit.server()),
         ),
         ("agent", permit.agent().to_string()),
-        ("steward", permit.steward().to_string()),
+        ("steward", names.of(permit.steward())),
         ("task", permit.task().to_string()),
         ("until", permit.valid_until().to_string()),
     ];

@@ -180,6 +180,15 @@ impl TaskId {
 }
 
 impl RequestId {
+    /// When the request came, in milliseconds since 1970, if its id was made of a version 7 UUID (RFC 9562).
+    #[must_use]
+    pub fn made_at_millis(&self) -> Option<i64> {
+        let digits = self.0.strip_prefix("req_")?;
+        let is_version_7 = digits.get(12..13) == Some("7");
+        let milliseconds = i64::from_str_radix(digits.get(..12)?, 16).ok()?;
+        is_version_7.then_some(milliseconds)
+    }
+
     /// A request's id from 16 bytes.
     #[must_use]
     pub fn from_uuid_bytes(bytes: [u8; 16]) -> Self {
@@ -257,6 +266,53 @@ impl fmt::Display for RevocationId {
 impl fmt::Debug for RevocationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RevocationId({self})")
+    }
+}
+
+/// The first digits of a [`RevocationId`]: 12 to 127 of them, so that people need not type all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RevocationIdPrefix(String);
+
+impl RevocationIdPrefix {
+    /// Whether `id` begins with these digits.
+    #[must_use]
+    pub fn begins(&self, id: &RevocationId) -> bool {
+        let mut digits = self.0.as_bytes().chunks(2).zip(id.as_bytes());
+        digits.all(|(digits, byte)| hex::encode([*byte]).as_bytes().starts_with(digits))
+    }
+}
+
+impl FromStr for RevocationIdPrefix {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if (12..128).contains(&text.len()) && text.bytes().all(is_digit) {
+            return Ok(Self(text.to_owned()));
+        }
+        let expected = "128 lower-case hex digits, or at least the first 12 of them";
+        Err(IdError::new("revocation id", text, expected))
+    }
+}
+
+impl TryFrom<String> for RevocationIdPrefix {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<RevocationIdPrefix> for String {
+    fn from(prefix: RevocationIdPrefix) -> Self {
+        prefix.0
+    }
+}
+
+impl fmt::Display for RevocationIdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -116,20 +116,42 @@ pub fn write(path: &Path, content: &[u8], if_exists: IfExists) -> Result<(), Wri
         file.write_all(content)
             .and_then(|()| file.sync_all())
             .map_err(failed("write"))?;
-        let placed = match if_exists {
-            IfExists::Replace => fs::rename(&temporary, path),
-            // Unlike a rename, a link fails when the name is taken.
+        match if_exists {
+            IfExists::Replace => fs::rename(&temporary, path).map_err(failed("put in place")),
             IfExists::Refuse => {
-                fs::hard_link(&temporary, path).and_then(|()| fs::remove_file(&temporary))
+                place_new(path, content, |path| fs::hard_link(&temporary, path))?;
+                fs::remove_file(&temporary).map_err(failed("put in place"))
             }
-        };
-        placed.map_err(failed("put in place"))
+        }
     };
     put().inspect_err(|_| {
         // If this fails, the next write removes it.
         let _ = fs::remove_file(&temporary);
     })?;
     sync_dir(parent_of(path)).map_err(failed("sync the directory of"))
+}
+
+/// Puts a file in place by `link`, which, unlike a rename, fails when the name is taken. On a file system without hard
+/// links (FAT, many network file systems) the file is written in place: a crash may then leave a part of it.
+fn place_new(
+    path: &Path,
+    content: &[u8],
+    link: impl Fn(&Path) -> io::Result<()>,
+) -> Result<(), WriteError> {
+    let Err(error) = link(path) else {
+        return Ok(());
+    };
+    match error.kind() {
+        // EPERM is the answer of Linux; others say that they do not support it.
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {}
+        _ => return Err(failed("put in place")(error)),
+    }
+    create(path, content).inspect_err(|error| {
+        if error.action == "write" {
+            // It is ours, and of no use.
+            let _ = fs::remove_file(path);
+        }
+    })
 }
 
 /// The directory that `path` is in; `.` for a bare name.
@@ -170,6 +192,29 @@ mod tests {
             ("create", io::ErrorKind::AlreadyExists)
         );
         assert!(create_dir(&path).is_err(), "a file is no directory");
+    }
+
+    #[test]
+    fn a_file_system_without_hard_links_will_do() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        let place = |content: &[u8], errno| {
+            place_new(&path, content, |_| Err(io::Error::from_raw_os_error(errno)))
+        };
+        let (eperm, eopnotsupp, enospc) = (1, 95, 28);
+        assert_eq!(place(b"one", enospc).unwrap_err().action, "put in place");
+        assert!(!path.exists());
+        place(b"one", eperm).unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), mode(&path)),
+            (b"one".to_vec(), 0o600)
+        );
+        // What is there is never overwritten.
+        let error = place(b"two", eopnotsupp).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        fs::remove_file(&path).unwrap();
+        place(b"three", eopnotsupp).unwrap();
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    Broker, BrokerError, GrantWritten, PolicyView,
+    Broker, BrokerError, GrantWritten, PolicyView, SupposedSteward,
     policy::{Decision, Grant},
 };
 use hallpass_core::base::ids::AgentId;
@@ -70,6 +70,31 @@ fn split(request: ExplainRequest) -> (AgentId, OpenRequest) {
         credentials: None,
     };
     (request.agent, open)
+}
+
+/// The steward who is supposed to have proved who they are.
+fn supposed(request: &ExplainRequest, broker: &Broker) -> Result<Option<SupposedSteward>, Problem> {
+    if !request.steward_verified {
+        return if request.steward_groups.is_empty() {
+            Ok(None)
+        } else {
+            Err(Problem::invalid(
+                "steward_groups",
+                "goes with `steward_verified`",
+            ))
+        };
+    }
+    let Some(steward) = &request.steward else {
+        return Err(Problem::invalid("steward_verified", "goes with `steward`"));
+    };
+    if request.subject_token.is_some() {
+        let detail = "not with `subject_token`, which says itself who it is";
+        return Err(Problem::invalid("steward_verified", detail));
+    }
+    Ok(Some(SupposedSteward {
+        steward: broker.registry.find_steward(steward)?,
+        groups: request.steward_groups.clone(),
+    }))
 }
 
 /// The policy that is in force.
@@ -157,6 +182,7 @@ pub(crate) async fn explain(
     _: Operator<PolicyExplain>,
     input: Input<ExplainRequest>,
 ) -> Result<Answer, Problem> {
+    let supposed = supposed(&input.value, &app.broker)?;
     let (agent, request) = split(input.value);
     let (mut question, subject) = tasks::split(request)?;
     if let Some(subject) = subject {
@@ -169,7 +195,10 @@ pub(crate) async fn explain(
         }
     }
     let explained = app
-        .blocking(move |broker| broker.issuance.explain(&agent, question))
+        .blocking(move |broker| broker.issuance.explain(&agent, question, supposed))
         .await??;
-    Answer::ok(&Explanation::from(explained))
+    Answer::ok(&Explanation {
+        granted_if_bound: explained.granted_if_bound,
+        ..Explanation::from(explained.decision)
+    })
 }

@@ -34,6 +34,7 @@ use hallpass_core::base::ids::KeyId;
 fn revoke_of(request: RevokeRequest, broker: &Broker) -> Result<Revoke, Problem> {
     let given = [
         request.revocation_id.is_some(),
+        request.revocation_id_prefix.is_some(),
         request.task.is_some(),
         request.agent.is_some(),
         request.steward.is_some(),
@@ -41,11 +42,13 @@ fn revoke_of(request: RevokeRequest, broker: &Broker) -> Result<Revoke, Problem>
         request.key.is_some(),
     ];
     if given.into_iter().filter(|given| *given).count() != 1 {
-        let detail = "give exactly one of revocation_id, task, agent, steward, server, key";
+        let detail = "give exactly one of revocation_id, revocation_id_prefix, task, agent, steward, server, key";
         return Err(Problem::invalid("subject", detail));
     }
     let subject = if let Some(id) = request.revocation_id {
         Subject::RevocationId(id)
+    } else if let Some(prefix) = request.revocation_id_prefix {
+        Subject::RevocationId(broker.revocations.find(&prefix)?)
     } else if let Some(task) = request.task {
         Subject::Task(task)
     } else if let Some(agent) = request.agent {

@@ -5,12 +5,16 @@ use std::{str::FromStr, sync::Arc};
 use axum::extract::State;
 
 use crate::{
-    api::{Page, secret::Secret, servers::ServerWithSecret},
+    api::{
+        Page,
+        secret::Secret,
+        servers::{ServerNames, ServerWithSecret},
+    },
     server::{
         App,
         api::{
             auth::{
-                Operator,
+                Operator, Reader,
                 needs::{RevocationsReinstate, ServersDelete, ServersRead, ServersWrite},
             },
             openapi::{Paging, Problems},
@@ -116,6 +120,33 @@ pub(crate) async fn show(
 ) -> Result<Answer, Problem> {
     params.only(&[])?;
     Answer::ok(&app.broker.registry.server(&server)?)
+}
+
+/// What a server is called: the URI that a request for a task names, for its short name.
+///
+/// An agent is answered for servers that a grant in force speaks of for it, and 404 for every other.
+#[utoipa::path(get, path = "/v1/servers/{name}/uri", operation_id = "servers_uri",
+    tag = "registry", security(("agent" = []), ("operator" = [])),
+    params(("name" = String, Path)),
+    responses((status = 200, description = "Its URI and name", body = ServerNames), Problems))]
+pub(crate) async fn uri(
+    State(app): State<Arc<App>>,
+    reader: Reader<ServersRead>,
+    Named(ServerText(server)): Named<ServerText>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    params.only(&[])?;
+    let (server, name) = match reader.confined_to() {
+        Some(agent) => {
+            let manifest = app.broker.policy.server_for(agent, &server)?;
+            (manifest.server.clone(), manifest.name.clone())
+        }
+        None => {
+            let manifest = app.broker.registry.server(&server)?.manifest;
+            (manifest.server, manifest.name)
+        }
+    };
+    Answer::ok(&ServerNames { server, name })
 }
 
 /// Gives a server another secret, of two at most, to ask about passes with; the old one stays good until it is

@@ -190,9 +190,56 @@ impl Config {
     }
 }
 
+/// Variables of this process's environment that look like a setting's and are none, nor any of `others`.
+///
+/// Kubernetes makes variables of the same prefix for every service that is called `hallpass…`; these are left out.
+#[must_use]
+pub fn unknown_variables(others: &[&str]) -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let is_unknown = |name: &String| is_unknown(name, others);
+    let mut unknown: Vec<String> = names.filter(is_unknown).collect();
+    unknown.sort_unstable();
+    unknown
+}
+
+fn is_unknown(name: &str, others: &[&str]) -> bool {
+    let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+        return false;
+    };
+    // …_SERVICE_HOST, …_SERVICE_PORT, …_SERVICE_PORT_NAME, …_PORT, …_PORT_7400_TCP, …_PORT_7400_TCP_ADDR
+    let mut words = rest.split('_');
+    let is_of_a_service = words.any(|word| word == "PORT") || rest.ends_with("SERVICE_HOST");
+    let is_a_setting = || SETTINGS.iter().any(|setting| setting.variable() == name);
+    !is_of_a_service && !others.contains(&name) && !is_a_setting()
+}
+
 /// Looks up a variable in the environment of this process.
 #[must_use]
 pub fn process_environment(name: &str) -> Option<String> {
     // What is not UTF-8 is kept in a form that no setting accepts, so that it is refused and not skipped.
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_found_and_those_of_a_service_are_not() {
+        let others = [CONFIG_VARIABLE];
+        for unknown in ["HALLPASS_LISSEN", "HALLPASS_LIMITS_BODYBYTES", "HALLPASS_"] {
+            assert!(is_unknown(unknown, &others), "{unknown}");
+        }
+        for known in [
+            "HALLPASS_LISTEN",
+            "HALLPASS_CONFIG",
+            "HALLPASS_PORT",
+            "HALLPASS_SERVICE_HOST",
+            "HALLPASS_SERVICE_PORT_HTTP",
+            "HALLPASS_ADMIN_PORT_7401_TCP_ADDR",
+            "PATH",
+        ] {
+            assert!(!is_unknown(known, &others), "{known}");
+        }
+    }
 }

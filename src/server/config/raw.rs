@@ -121,13 +121,31 @@ fn read_file(path: &Path) -> Result<FileValues, ConfigError> {
     };
     let issuers = found.issuers.into_iter();
     let issuers = issuers.map(|issuer| (at(issuer.span().start), issuer.into_inner()));
-    let issuers = issuers.map(|(origin, issuer)| (issuer, origin)).collect();
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let issuers = issuers.map(|(origin, issuer)| {
+        let beside = |path: Option<PathBuf>| path.map(|path| directory.join(path));
+        let issuer = IssuerSettings {
+            root_certificates: beside(issuer.root_certificates),
+            sign_in_secret_file: beside(issuer.sign_in_secret_file),
+            ..issuer
+        };
+        (issuer, origin)
+    });
+    let issuers = issuers.collect();
     let mut values = BTreeMap::new();
     let mut problems = Vec::new();
     for (setting, value) in found.values {
         let origin = at(value.span().start);
         match value.into_inner().into_text(setting.kind) {
-            Ok(text) => drop(values.insert(setting.key, (text, origin))),
+            Ok(text) => {
+                let text = match setting.kind {
+                    Kind::File if !text.is_empty() => {
+                        directory.join(text).to_string_lossy().into_owned()
+                    }
+                    _ => text,
+                };
+                values.insert(setting.key, (text, origin));
+            }
             Err((given, detail)) => problems.push(Problem {
                 key: setting.key,
                 given,
@@ -229,10 +247,12 @@ trait IntoText {
 impl IntoText for toml::Value {
     fn into_text(self, kind: Kind) -> Result<String, (String, &'static str)> {
         match (kind, self) {
-            (Kind::Text | Kind::Duration { .. }, Self::String(text)) => Ok(text),
+            (Kind::Text | Kind::File | Kind::Duration { .. }, Self::String(text)) => Ok(text),
             (Kind::Integer { .. }, Self::Integer(number)) => Ok(number.to_string()),
             (Kind::Boolean, Self::Boolean(truth)) => Ok(truth.to_string()),
-            (Kind::Text, other) => Err((other.to_string(), "expected a text in quotes")),
+            (Kind::Text | Kind::File, other) => {
+                Err((other.to_string(), "expected a text in quotes"))
+            }
             (Kind::Duration { .. }, other) => Err((
                 other.to_string(),
                 "expected a duration in quotes, such as \"10s\"",

@@ -38,6 +38,8 @@ impl Setting {
 pub enum Kind {
     /// A text.
     Text,
+    /// A path of a file to be read. A relative one in the configuration file starts at that file's directory.
+    File,
     /// A duration such as `"10s"` or `"1h 30m"`, within these bounds in seconds.
     Duration {
         /// The shortest.
@@ -121,14 +123,14 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "tls.certificate",
-        kind: Kind::Text,
+        kind: Kind::File,
         default: Fallback::Unset("no TLS"),
         flag: Some("--tls-certificate"),
         about: "PEM file with the certificate chain, leaf first. Needs `tls.private_key`.",
     },
     Setting {
         key: "tls.private_key",
-        kind: Kind::Text,
+        kind: Kind::File,
         default: Fallback::Unset("no TLS"),
         flag: Some("--tls-private-key"),
         about: "PEM file with the private key of the leaf. The file is named here, never its content.",
@@ -245,7 +247,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "keys.passphrase_file",
-        kind: Kind::Text,
+        kind: Kind::File,
         default: Fallback::Unset(
             "key files are not encrypted, unless the environment variable `HALLPASS_KEY_ENCRYPTION_KEY` holds a key: 32 bytes in base64url",
         ),
@@ -343,6 +345,7 @@ pub fn reference() -> String {
     for setting in SETTINGS {
         let kind = match setting.kind {
             Kind::Text => "text",
+            Kind::File => "path; a relative one in the file starts at the file's directory",
             Kind::Duration { .. } => "duration",
             Kind::Integer { .. } => "whole number",
             Kind::Boolean => "`true` or `false`",
@@ -393,7 +396,7 @@ Made from the table in `src/server/config/settings.rs`; `UPDATE=1 cargo test --t
 hallpass needs no configuration. What is configured is taken from, each going before the next:
 
 1. flags of `hallpass serve`;
-2. environment variables `HALLPASS_…`; one that is empty counts as absent;
+2. environment variables `HALLPASS_…`; one that is empty counts as absent, and one that no setting has is logged as a warning;
 3. the file `./hallpass.toml`, or the one that `--config` or `HALLPASS_CONFIG` names, which then must exist;
 4. the defaults below.
 
@@ -417,7 +420,8 @@ format = \"json\"
 ```
 
 Telemetry follows the standard `OTEL_…` variables: traces and metrics go to `OTEL_EXPORTER_OTLP_ENDPOINT`, or to
-`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, by HTTP with protobuf. Without them nothing is sent anywhere.
+`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, by HTTP with protobuf. Without them nothing is sent anywhere. What they ask for and hallpass cannot do (`grpc`, `http/json`, an endpoint without a
+scheme) is logged as a warning, and that signal is not sent.
 
 ## Settings
 ";
@@ -440,8 +444,13 @@ kinds = [\"workload\"]
 max_lifetime = \"15m\"
 
 [oauth.issuer.subjects]
+# Repositories made, renamed or moved since 2026-07-15 have the numbers of owner and repository in their `sub`;
+# others have the first form. A token that fits neither is logged with its `sub`.
 \"repo:acme/ledger:ref:refs/heads/main\" = \"deploy-bot\"
+\"repo:acme@123456/ledger@456789:ref:refs/heads/main\" = \"deploy-bot\"
 ```
+
+Relative paths in this table start at the file's directory.
 
 | key | what it does |
 | --- | --- |

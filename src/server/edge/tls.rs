@@ -42,6 +42,17 @@ pub(crate) struct Certificate {
     config: RustlsConfig,
 }
 
+impl TlsFiles {
+    /// Reads them as a server does, and serves nothing.
+    ///
+    /// # Errors
+    ///
+    /// When a server with these files would not start.
+    pub async fn check(self) -> Result<(), TlsError> {
+        Certificate::load(self).await.map(drop)
+    }
+}
+
 impl Certificate {
     pub(crate) async fn load(files: TlsFiles) -> Result<Self, TlsError> {
         // Named here, not left to the crate's default, which panics when another feature set

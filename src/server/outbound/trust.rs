@@ -130,7 +130,16 @@ impl Trust {
         (own, now): (&IssuerUri, impl Fn() -> Timestamp),
     ) -> Result<Workload, TrustError> {
         let jwt = self.genuine(text, TrustedKind::Workload).await?;
-        Ok(Workload::read(&jwt, own, now())?)
+        let workload = Workload::read(&jwt, own, now());
+        if let (Err(JwtReason::Subject), Ok(subject)) = (&workload, jwt.subject()) {
+            // Its issuer's signature was good, and whoever writes the patterns must know what to write.
+            tracing::info!(
+                issuer = jwt.issuer(),
+                subject,
+                "the `sub` of a workload's token fits no pattern of `subjects`, or those of several agents"
+            );
+        }
+        Ok(workload?)
     }
 
     /// The identity assertion authorization grant `text`, made for the broker `own`.

@@ -29,7 +29,6 @@ use tracing_subscriber::{
 };
 
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, ReloadOutcome};
-pub use otlp::OtlpError;
 pub use trace_context::TraceContext;
 
 use crate::server::config::{Log, LogFormat};
@@ -68,11 +67,12 @@ impl Drop for Telemetry {
 
 /// Sets telemetry up for this process, logging to standard error.
 ///
-/// `environment` looks up the `OTEL_…` variables; without them nothing is sent anywhere.
+/// `environment` looks up the `OTEL_…` variables; without them nothing is sent anywhere. What they ask for and cannot be
+/// had is logged as a warning.
 ///
 /// # Errors
 ///
-/// When the variables ask for what cannot be had, and when another subscriber was installed before.
+/// When the log's filter is not understood, and when another subscriber was installed before.
 pub fn init(
     log: &Log,
     environment: &dyn Fn(&str) -> Option<String>,
@@ -86,6 +86,9 @@ pub fn init(
     let (dispatch, telemetry) = build(log, environment, output)?;
     tracing::dispatcher::set_global_default(dispatch)
         .map_err(|_| TelemetryError::InstalledBefore)?;
+    for error in &telemetry.otlp.refused {
+        tracing::warn!(error = %error, "telemetry is not sent");
+    }
     Ok(telemetry)
 }
 
@@ -93,13 +96,13 @@ pub fn init(
 ///
 /// # Errors
 ///
-/// When the variables ask for what cannot be had.
+/// When the log's filter is not understood.
 pub fn build(
     log: &Log,
     environment: &dyn Fn(&str) -> Option<String>,
     output: Output,
 ) -> Result<(Dispatch, Telemetry), TelemetryError> {
-    let otlp = Otlp::from_environment(environment)?;
+    let otlp = Otlp::from_environment(environment);
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![log_layer(log, output)?];
     if let Some(traces) = &otlp.traces {
         // Only our own spans, and never those of the client that sends them.
@@ -141,9 +144,6 @@ impl fmt::Debug for Output {
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The `OTEL_…` variables.
-    #[error(transparent)]
-    Otlp(#[from] OtlpError),
     /// The filter of the log.
     #[error("the log filter `{0}` is not understood")]
     Filter(String),

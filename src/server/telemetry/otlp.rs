@@ -17,32 +17,43 @@ use crate::server::telemetry::conventions::SCOPE;
 pub(super) struct Otlp {
     pub(super) traces: Option<SdkTracerProvider>,
     pub(super) metrics: Option<SdkMeterProvider>,
+    /// Why a signal is not sent although the variables ask for it.
+    pub(super) refused: Vec<OtlpError>,
 }
 
 impl Otlp {
-    /// Reads what the variables ask for.
+    /// Reads what the variables ask for. A signal that cannot be sent as they ask is not sent: such variables are often
+    /// set for every process of a machine, and a broker does not stay down for its telemetry.
     ///
     /// `OTEL_EXPORTER_OTLP_HEADERS`, `…_TIMEOUT`, `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES` and
     /// the batches' `OTEL_BSP_…` and `OTEL_METRIC_EXPORT_…` are read by the SDK itself.
-    pub(super) fn from_environment(
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, OtlpError> {
+    pub(super) fn from_environment(environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
         if environment("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
         {
-            return Ok(Self::default());
+            return Self::default();
         }
-        let traces = Signal::TRACES.endpoint(&environment)?;
-        let metrics = Signal::METRICS.endpoint(&environment)?;
         let resource = resource(&environment);
-        Ok(Self {
-            traces: traces
-                .map(|endpoint| tracer_provider(&endpoint, resource.clone()))
-                .transpose()?,
-            metrics: metrics
-                .map(|endpoint| meter_provider(&endpoint, resource))
-                .transpose()?,
-        })
+        let mut refused = Vec::new();
+        let traces = Signal::TRACES.endpoint(&environment).and_then(|endpoint| {
+            let provider = |endpoint: String| tracer_provider(&endpoint, resource.clone());
+            endpoint.map(provider).transpose()
+        });
+        let metrics = Signal::METRICS.endpoint(&environment).and_then(|endpoint| {
+            let provider = |endpoint: String| meter_provider(&endpoint, resource.clone());
+            endpoint.map(provider).transpose()
+        });
+        Self {
+            traces: traces.unwrap_or_else(|error| {
+                refused.push(error);
+                None
+            }),
+            metrics: metrics.unwrap_or_else(|error| {
+                refused.push(error);
+                None
+            }),
+            refused,
+        }
     }
 
     /// Sends what is waiting and stops; at most [`SHUTDOWN_TIMEOUT`] for each signal.
@@ -57,9 +68,9 @@ impl Otlp {
     }
 }
 
-/// The variables ask for something that cannot be had.
+/// A signal is not sent although the variables ask for it.
 #[derive(Debug, thiserror::Error)]
-pub enum OtlpError {
+pub(super) enum OtlpError {
     /// Another protocol or exporter than there is.
     #[error("`{variable}` is `{given}`, and hallpass sends {expected} only: change or unset it")]
     Unsupported {
@@ -70,9 +81,20 @@ pub enum OtlpError {
         /// What there is.
         expected: &'static str,
     },
+    /// The endpoint has no scheme, or another one. What it is may hold a secret.
+    #[error("`{variable}` is no URL of http or https")]
+    Endpoint {
+        /// The variable.
+        variable: &'static str,
+    },
     /// The exporter refused its settings.
-    #[error("cannot send telemetry: {0}")]
-    Exporter(#[from] ExporterBuildError),
+    #[error("`{variable}`: {error}")]
+    Exporter {
+        /// The variable for the endpoint of this signal.
+        variable: &'static str,
+        /// Why.
+        error: ExporterBuildError,
+    },
 }
 
 struct Signal {
@@ -132,6 +154,14 @@ impl Signal {
                 None => {}
             }
         }
+        let is_url = ["http://", "https://"]
+            .iter()
+            .any(|scheme| endpoint.starts_with(scheme));
+        if !is_url {
+            let is_own = environment(self.endpoint).is_some();
+            let variable = if is_own { self.endpoint } else { ENDPOINT };
+            return Err(OtlpError::Endpoint { variable });
+        }
         Ok(Some(endpoint))
     }
 }
@@ -142,7 +172,11 @@ fn tracer_provider(endpoint: &str, resource: Resource) -> Result<SdkTracerProvid
         .with_endpoint(endpoint)
         .with_protocol(Protocol::HttpBinary);
     let provider = SdkTracerProvider::builder().with_resource(resource);
-    Ok(provider.with_batch_exporter(exporter.build()?).build())
+    let exporter = exporter.build().map_err(|error| OtlpError::Exporter {
+        variable: Signal::TRACES.endpoint,
+        error,
+    })?;
+    Ok(provider.with_batch_exporter(exporter).build())
 }
 
 fn meter_provider(endpoint: &str, resource: Resource) -> Result<SdkMeterProvider, OtlpError> {
@@ -151,7 +185,11 @@ fn meter_provider(endpoint: &str, resource: Resource) -> Result<SdkMeterProvider
         .with_endpoint(endpoint)
         .with_protocol(Protocol::HttpBinary);
     let provider = SdkMeterProvider::builder().with_resource(resource);
-    Ok(provider.with_periodic_exporter(exporter.build()?).build())
+    let exporter = exporter.build().map_err(|error| OtlpError::Exporter {
+        variable: Signal::METRICS.endpoint,
+        error,
+    })?;
+    Ok(provider.with_periodic_exporter(exporter).build())
 }
 
 fn resource(environment: &dyn Fn(&str) -> Option<String>) -> Resource {
@@ -229,7 +267,25 @@ mod tests {
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://127.0.0.1:4318".to_owned()),
             _ => None,
         });
-        let otlp = otlp.unwrap();
-        assert!(otlp.traces.is_none() && otlp.metrics.is_none());
+        assert!(otlp.traces.is_none() && otlp.metrics.is_none() && otlp.refused.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_said_and_keeps_nothing_else_from_being_sent() {
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "collector:4318"),
+        ] {
+            let otlp = Otlp::from_environment(&|asked| match asked {
+                "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://127.0.0.1:4318".to_owned()),
+                asked => (asked == name).then(|| value.to_owned()),
+            });
+            assert!(otlp.traces.is_some() && otlp.metrics.is_none(), "{name}");
+            let said: Vec<_> = otlp.refused.iter().map(ToString::to_string).collect();
+            assert!(
+                matches!(said.as_slice(), [one] if one.contains(name)),
+                "{said:?}"
+            );
+        }
     }
 }

@@ -81,8 +81,9 @@ async fn an_explanation_is_what_the_request_would_be_answered() {
     let explained = || {
         broker
             .issuance
-            .explain(&agent, wants(&["read_ledger"]))
+            .explain(&agent, wants(&["read_ledger"]), None)
             .unwrap()
+            .decision
     };
     let code = |decision: Decision| match decision {
         Decision::Granted(_) => None,
@@ -94,7 +95,13 @@ async fn an_explanation_is_what_the_request_would_be_answered() {
         ..wants(&["read_ledger"])
     };
     assert_eq!(
-        code(broker.issuance.explain(&agent, other).unwrap()),
+        code(
+            broker
+                .issuance
+                .explain(&agent, other, None)
+                .unwrap()
+                .decision
+        ),
         Some(ReasonCode::StewardMismatch)
     );
     broker

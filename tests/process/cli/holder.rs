@@ -377,3 +377,54 @@ fn a_grant_that_requires_proof_is_written_by_a_flag_and_refuses_a_bearer() {
         "DPoP"
     );
 }
+
+#[test]
+fn an_agent_names_its_servers_with_nothing_but_its_key() {
+    let home = Workspace::serving();
+    home.register_all();
+    home.ok(&[
+        "agent",
+        "add",
+        "stranger",
+        "--steward",
+        "alice",
+        "--key-out",
+        "stranger.key",
+    ]);
+    std::fs::remove_file(home.path("hallpass-data/operator.token")).unwrap();
+    let pass = home.pass();
+    home.ok(&[
+        "task",
+        "token",
+        text(&pass, "/task_id"),
+        "--as",
+        KEY,
+        "--server",
+        "ledger",
+        "--tool",
+        "read_ledger",
+    ]);
+    let open = |key, server| {
+        let wants = [
+            "--purpose",
+            "x",
+            "--ttl",
+            "5m",
+            "--tool",
+            "read_ledger",
+            "--server",
+            server,
+        ];
+        home.run(&[&["task", "open", "--as", key][..], &wants].concat())
+    };
+    // What no grant speaks of for it, an agent cannot tell from what there is not.
+    let (unspoken, absent) = (
+        open("stranger.key", "ledger"),
+        open("stranger.key", "legder"),
+    );
+    for (ran, name) in [(&unspoken, "ledger"), (&absent, "legder")] {
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let expected = format!("no grant speaks of this agent at a server with the name `{name}`");
+        assert!(ran.err.contains(&expected), "{}", ran.err);
+    }
+}

@@ -115,6 +115,43 @@ async fn what_the_settings_trust_opens_tasks_for_people_and_workloads() {
     tokio::task::block_in_place(|| home.stop());
 }
 
+/// Otherwise nobody could write the pattern.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_subject_of_a_genuine_token_that_fits_no_pattern_is_logged() {
+    let (key, forger) = (SigningKey::p256("one"), SigningKey::p256("one"));
+    let idp = Idp::start(&[&key]).await;
+    let mut home = Workspace::new();
+    home.write("hallpass.toml", &settings(idp.issuer()));
+    let log = tokio::task::block_in_place(|| home.start_logging());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (signer, subject) in [
+        (&forger, "ns:forged:deploy:x"),
+        (&key, "ns:prod@42:deploy:x"),
+    ] {
+        let more = json!({"sub": subject, "aud": home.url()});
+        let proof = signer.sign(None, &claims(idp.issuer(), more));
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", &proof),
+            ("resource", "https://ledger.example/mcp"),
+        ];
+        let token = format!("{}/oauth/token", home.url());
+        let answer = client.post(token).form(&form).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 400);
+    }
+    tokio::task::block_in_place(|| home.stop());
+    let lines: Vec<String> = log.into_iter().collect();
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("ns:prod@42:deploy:x"))
+    );
+    assert!(
+        !lines.iter().any(|line| line.contains("ns:forged")),
+        "{lines:?}"
+    );
+}
+
 fn settings(issuer: &str) -> String {
     format!(
         "[oauth]\ndangerous_fetch_loopback = true\n\n\

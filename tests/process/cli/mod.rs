@@ -1,6 +1,7 @@
 //! The `hallpass` command as people and scripts run it: the built binary, a real broker, a real MCP server.
 
 mod clients;
+mod finding;
 mod holder;
 mod import;
 mod issuers;

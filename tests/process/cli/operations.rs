@@ -140,7 +140,13 @@ fn a_task_is_opened_renewed_reported_shown_and_completed() {
     assert!(reported.contains("to helper (asserted)"), "{reported}");
 
     let as_agent = home.ok(&["task", "show", task, "--as", KEY]);
-    assert_eq!(as_agent, home.ok(&["task", "show", task]));
+    // Operators are told the steward's name beside the id.
+    let as_operator = home.ok(&["task", "show", task]);
+    let steward = text(&home.json(&["task", "show", task]), "/steward").to_owned();
+    assert_eq!(
+        as_agent,
+        as_operator.replace(&format!("alice ({steward})"), &steward)
+    );
     assert!(
         as_agent.contains("close the Q3 books")
             && as_agent.contains("tools read_ledger on https://ledger.example/mcp"),
@@ -509,4 +515,315 @@ fn a_mistyped_steward_is_asked_about_and_one_name_is_one_person() {
             .count(),
         1
     );
+}
+
+#[test]
+fn a_pass_is_revoked_by_what_an_operator_holds_of_it() {
+    let home = Workspace::serving();
+    home.register_all();
+    let (first, second) = (home.pass(), home.pass());
+    let state = |pass: &Value| {
+        let task = home.json(&["task", "show", text(pass, "/task_id")]);
+        text(&task, "/state").to_owned()
+    };
+    let id = |pass: &Value| text(pass, "/revocation_id").to_owned();
+
+    // One digit is wrong.
+    let right = id(&first);
+    let last = if right.ends_with('0') { "1" } else { "0" };
+    let wrong = format!("{}{last}", &right[..127]);
+    let missed = home.run(&["revoke", &wrong, "--json"]);
+    let answer: Value = serde_json::from_str(&missed.out).unwrap();
+    assert_eq!((missed.code, &answer["known"]), (0, &json!(false)));
+    assert!(
+        missed.err.contains("warning") && missed.err.contains("nothing was ended"),
+        "{}",
+        missed.err
+    );
+    assert_eq!(state(&first), "open");
+
+    // By its first digits.
+    for (digits, code) in [(11, 2), (12, 0), (12, 0)] {
+        let ran = home.run(&["revoke", &id(&first)[..digits]]);
+        assert_eq!(ran.code, code, "{digits}: {ran:?}");
+        assert!(!ran.err.contains("warning"), "{}", ran.err);
+    }
+    assert_eq!(state(&first), "revoked");
+    let ran = home.run(&["revoke", "000000000000"]);
+    assert!(
+        ran.code == 1 && ran.err.contains("there is no such pass"),
+        "{}",
+        ran.err
+    );
+
+    // By the token itself: that very token, and no more than that.
+    let narrow = [
+        "token",
+        "attenuate",
+        "-",
+        "--server",
+        "https://ledger.example/mcp",
+        "--tool",
+        "read_ledger",
+    ];
+    let narrowed = home.run_with(
+        text(&second, "/token"),
+        &[&narrow[..], &["--json"]].concat(),
+    );
+    let narrowed: Value = serde_json::from_str(&narrowed.out).unwrap();
+    let revoke = ["revoke", "--token", "-"];
+    let ran = home.run_with(text(&narrowed, "/token"), &revoke);
+    assert!(
+        ran.code == 0 && ran.err.contains("lives on") && !ran.err.contains("warning"),
+        "{ran:?}"
+    );
+    assert_eq!(state(&second), "open");
+    let ran = home.run_with(
+        text(&second, "/token"),
+        &[&revoke[..], &["--json"]].concat(),
+    );
+    let answer: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&answer["known"], state(&second).as_str()),
+        (&json!(true), "revoked")
+    );
+    assert!(!ran.out.contains(text(&second, "/token")));
+    assert_eq!(home.run_with("no token", &revoke).code, 2);
+}
+
+#[test]
+fn an_explanation_says_what_would_make_the_difference() {
+    let home = Workspace::serving();
+    home.register_all();
+    home.write(
+        "policy/guard.cedar",
+        "@id(\"bound\") forbid (principal, action, resource) unless { context.holder_bound };\n",
+    );
+    home.ok(&["policy", "reload"]);
+    let explain = |more: &[&str]| {
+        let asked = [
+            "--agent",
+            "research-bot",
+            "--server",
+            "ledger",
+            "--tool",
+            "read_ledger",
+        ];
+        home.run(&[&["policy", "explain"][..], &asked, more].concat())
+    };
+    let refused = explain(&[]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(
+        refused.out.contains("it would be granted with `--bound`"),
+        "{}",
+        refused.out
+    );
+    assert_eq!(explain(&["--bound"]).code, 0);
+    let limit = |year: &str| format!("read_ledger:/year={year}");
+    let (grants, asks) = (limit(r#"{"min":2025}"#), limit(r#"{"max":2030}"#));
+    let narrow = [
+        "--tools",
+        "read_ledger",
+        "--max-ttl",
+        "5m",
+        "--constraint",
+        &grants,
+    ];
+    let narrow = [
+        &["--id", "a-narrow", "--agents", "*", "--server", "ledger"][..],
+        &narrow,
+    ]
+    .concat();
+    home.ok(&[&["policy", "grant"][..], &narrow].concat());
+    let both = explain(&["--bound", "--constraint", &asks]);
+    assert!(
+        both.out.contains(r#"; read_ledger /year {"max":2030}"#)
+            && both.out.contains("and tools read_ledger on"),
+        "{}",
+        both.out
+    );
+    let jwk = home.json(&["agent", "key", "other", "--key-out", "other.key"]);
+    home.write("other.jwk", &jwk.to_string());
+    assert_eq!(explain(&["--holder-key", "other.jwk"]).code, 0);
+    assert_eq!(explain(&["--bound", "--holder-key", "other.jwk"]).code, 2);
+
+    home.write(
+        "policy/guard.cedar",
+        "@id(\"finance\") forbid (principal, action, resource) unless { context.steward_groups.contains(\"finance\") };\n",
+    );
+    home.ok(&["policy", "reload"]);
+    let refused = explain(&[]);
+    assert!(
+        refused.code == 3 && !refused.out.contains("--bound"),
+        "{refused:?}"
+    );
+    let alice = [
+        "--steward",
+        "alice",
+        "--steward-verified",
+        "--steward-group",
+    ];
+    assert_eq!(explain(&[&alice[..], &["finance"]].concat()).code, 0);
+    assert_eq!(explain(&[&alice[..], &["sales"]].concat()).code, 3);
+    assert_eq!(explain(&["--steward", "alice"]).code, 3);
+    assert_eq!(explain(&["--steward", "nobody"]).code, 3);
+    assert_eq!(explain(&["--subject-token", "no-jwt"]).code, 1);
+    assert!(
+        home.json(&["task", "list"])["items"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn the_agents_of_a_revoked_steward_are_not_shown_as_active() {
+    let home = Workspace::serving();
+    home.register_all();
+    let state = || {
+        let shown = home.ok(&["agent", "show", "research-bot"]);
+        let line = shown.lines().find(|line| line.starts_with("state"));
+        line.unwrap().trim_start_matches("state").trim().to_owned()
+    };
+    assert_eq!(state(), "active");
+    home.ok(&["revoke", "--steward", "alice"]);
+    assert_eq!(state(), "steward revoked");
+    assert!(home.ok(&["agent", "list"]).contains("steward revoked"));
+    let agent = home.json(&["agent", "show", "research-bot"]);
+    assert_eq!(
+        (&agent["suspended"], &agent["steward_suspended"]),
+        (&json!(false), &json!(true))
+    );
+    home.ok(&["revoke", "--agent", "research-bot"]);
+    assert_eq!(state(), "revoked");
+    home.ok(&["steward", "reinstate", "alice"]);
+    home.ok(&["agent", "reinstate", "research-bot"]);
+    assert_eq!(state(), "active");
+}
+
+#[test]
+fn the_trail_says_whom_and_is_asked_by_request() {
+    let home = Workspace::serving();
+    home.register_all();
+    home.ok(&["steward", "add", "bob"]);
+    home.ok(&["steward", "code", "bob"]);
+    let tail = home.ok(&["audit", "tail", "-n", "50"]);
+    let line = |event: &str| {
+        tail.lines()
+            .rfind(|line| line.contains(event))
+            .unwrap()
+            .to_owned()
+    };
+    for event in ["steward_added", "sign_in_code_made"] {
+        assert!(line(event).contains("bob (stw_"), "{}", line(event));
+    }
+    let open = ["task", "open", "--as", KEY, "--purpose", "x", "--ttl", "5m"];
+    let refused = home.run(&[&open[..], &["--server", "ledger", "--tool", "transfer"]].concat());
+    let request = refused
+        .err
+        .lines()
+        .find_map(|line| line.strip_prefix("request id: "))
+        .unwrap();
+    let of = home.ok(&["audit", "tail", "--request", request]);
+    assert!(of.lines().all(|line| line.contains(request)), "{of}");
+    assert!(
+        of.contains("request_refused") && of.contains(request),
+        "{of}"
+    );
+    let none = home.run(&[
+        "audit",
+        "tail",
+        "--request",
+        "req_00000000000000000000000000000001",
+    ]);
+    assert!(
+        none.code == 0 && none.out.is_empty() && none.err.contains("nothing was recorded"),
+        "{none:?}"
+    );
+    let task = text(&home.pass(), "/task_id").to_owned();
+    assert!(home.ok(&["task", "show", &task]).contains("alice (stw_"));
+    assert!(
+        !home
+            .ok(&["task", "show", &task, "--as", KEY])
+            .contains("alice")
+    );
+}
+
+#[test]
+fn what_is_odd_about_a_grant_is_said_when_it_is_written() {
+    let home = Workspace::serving();
+    home.register_all();
+    let grant = |more: &[&str]| {
+        let asked = [
+            "policy",
+            "grant",
+            "--id",
+            "odd",
+            "--tools",
+            "read_*",
+            "--max-ttl",
+            "5m",
+        ];
+        home.run(&[&asked[..], more].concat())
+    };
+    let two = grant(&["--agents", "*", "--server", "ledger", "--server", "crm"]);
+    assert!(
+        two.code == 2 && two.err.contains("one grant for each server"),
+        "{}",
+        two.err
+    );
+    let odd = grant(&[
+        "--agents",
+        "group:suport,ghost,group:research",
+        "--server",
+        "ledger",
+    ]);
+    assert_eq!(odd.code, 0);
+    for warning in [
+        "no agent is in the group `suport`",
+        "no agent `ghost` is registered",
+    ] {
+        assert!(odd.err.contains(warning), "{}", odd.err);
+    }
+    assert!(!odd.err.contains("`research`"), "{}", odd.err);
+    let checked = home.run(&["policy", "check"]);
+    assert!(
+        checked.code == 0 && checked.out.contains("suport"),
+        "{checked:?}"
+    );
+}
+
+#[test]
+fn a_rotation_says_from_when_the_new_key_signs() {
+    let home = Workspace::serving();
+    let rotated = home.ok(&["keys", "rotate", "root"]);
+    assert!(rotated.contains("signs from"), "{rotated}");
+    let keys = home.json(&["keys", "list"]);
+    let pending = keys["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["state"] == "pending");
+    assert!(pending.unwrap()["signs_from"].as_str() > pending.unwrap()["since"].as_str());
+    assert!(
+        !home
+            .ok(&["keys", "rotate", "operator"])
+            .contains("signs from")
+    );
+}
+
+#[test]
+fn a_secret_that_cannot_be_shown_is_taken_back() {
+    let home = Workspace::serving();
+    home.register_all();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = home.command(&["agent", "secret", "add", "research-bot"]);
+    let ran = command.stdout(full).output().unwrap();
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert!(
+        ran.status.code() == Some(1) && err.contains("removed again"),
+        "{err}"
+    );
+    let agent = home.json(&["agent", "show", "research-bot"]);
+    assert!(agent.get("secrets").is_none(), "{agent}");
 }

@@ -154,8 +154,18 @@ impl GenuineJwt<'_> {
         Ok(times.hold(self.trusted.max_lifetime(self.kind), now)?)
     }
 
+    /// The issuer that made it.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.trusted.issuer()
+    }
+
     /// The person or workload that it is about.
-    pub(super) fn subject(&self) -> Result<&str, JwtReason> {
+    ///
+    /// # Errors
+    ///
+    /// Refuses one that is missing, too long or with control characters.
+    pub fn subject(&self) -> Result<&str, JwtReason> {
         let subject = self.text("sub")?;
         let is_plain =
             subject.chars().count() <= MAX_SUBJECT_CHARS && !subject.chars().any(char::is_control);

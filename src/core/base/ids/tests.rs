@@ -63,3 +63,29 @@ fn agents_cannot_differ_by_case_or_space() {
     }
     assert!("a".repeat(64).parse::<AgentId>().is_ok());
 }
+
+#[test]
+fn a_revocation_id_begins_with_its_own_digits_only() {
+    let id: RevocationId = "7cc3a1f09b2e".repeat(11)[..128].parse().unwrap();
+    for (prefix, begins) in [
+        ("7cc3a1f09b2e", true),
+        ("7cc3a1f09b2e7", true),
+        ("7cc3a1f09b2e8", false),
+        ("7cc3a1f09b2f", false),
+        ("0cc3a1f09b2e", false),
+    ] {
+        assert_eq!(
+            prefix.parse::<RevocationIdPrefix>().unwrap().begins(&id),
+            begins,
+            "{prefix}"
+        );
+    }
+    for bad in [
+        "7cc3a1f09b2",
+        "7CC3A1F09B2E",
+        "7cc3a1f09b2g",
+        &id.to_string(),
+    ] {
+        assert!(bad.parse::<RevocationIdPrefix>().is_err(), "{bad}");
+    }
+}
