@@ -182,9 +182,6 @@ impl Add {
         session: &Session,
         output: Output,
     ) -> Result<(), CliError> {
-        if !self.new_steward {
-            ask_about_new(session, &self.steward, output).await?;
-        }
         let wants_secret = self.secret || self.secret_place.is_named();
         let default_details = self
             .defaults
@@ -195,6 +192,9 @@ impl Add {
         if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
             return Err(CliError::usage("an agent needs a key or a secret")
                 .hint("say --key-out FILE to make a key, --key JWKFILE, --secret, --redirect-uri or --workload"));
+        }
+        if !self.new_steward {
+            ask_about_new(session, &self.steward, output).await?;
         }
         let request = AgentRequest {
             agent: self.agent,

@@ -1,8 +1,9 @@
 //! Floods: strangers and single agents use up what they can, one way after the other and all at once, beside honest
 //! work that must go on.
 //!
-//! Every test run floods for a moment each way. `HALLPASS_FLOOD_SECONDS=20 cargo test --test process flood -- --nocapture`
-//! floods for so long each way, and prints the table of `docs/security.md`.
+//! Every test run floods for a moment each way, and everybody must be served. `HALLPASS_FLOOD_SECONDS=20 cargo test --release
+//! --test process flood -- --nocapture` floods for so long each way, prints the table of `docs/security.md`, and nobody may wait
+//! long. Times are held to nothing without that: beside other tests, and in a build that is not optimised, they say little.
 
 mod attacks;
 mod honest;
@@ -41,7 +42,9 @@ async fn honest_work_goes_on_while_strangers_and_single_agents_flood() {
         flooder,
     });
     let work = Work::begin(&broker, &setup).await;
-    let length = seconds();
+    let given = std::env::var("HALLPASS_FLOOD_SECONDS").ok();
+    let given = given.map(|text| Duration::from_secs(text.parse().unwrap()));
+    let length = given.unwrap_or(SHORT);
     let idle = phase("idle", &work, &broker, length.max(IDLE)).await;
     let mut phases = Vec::new();
     for attack in ATTACKS {
@@ -59,7 +62,10 @@ async fn honest_work_goes_on_while_strangers_and_single_agents_flood() {
     phases.iter().for_each(|phase| eprintln!("{phase}"));
     eprintln!("{calm}");
     for measured in &phases {
-        measured.assert_held(&idle);
+        measured.assert_served();
+        if given.is_some() {
+            measured.assert_fast(&idle);
+        }
     }
     Arc::into_inner(broker).unwrap().stop().await;
 }
@@ -162,12 +168,7 @@ fn raise_open_files() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
 }
 
-/// How long each way of flooding lasts.
-fn seconds() -> Duration {
-    let given = std::env::var("HALLPASS_FLOOD_SECONDS").ok();
-    given.map_or(SHORT, |text| Duration::from_secs(text.parse().unwrap()))
-}
-
-const SHORT: Duration = Duration::from_secs(2);
+/// How long each way of flooding lasts in every test run.
+const SHORT: Duration = Duration::from_secs(1);
 /// So that its 99th percentile means something.
 const IDLE: Duration = Duration::from_secs(5);
