@@ -41,6 +41,11 @@ pub(super) fn make_key(agent: &AgentId, path: &Path, output: Output) -> Result<(
 }
 
 impl KeySource {
+    /// Whether keys are named at all.
+    pub(super) const fn is_named(&self) -> bool {
+        self.key_out.is_some() || !self.keys.is_empty()
+    }
+
     /// The public keys to register. A key that is made is on disk before the broker hears of it, so
     /// that no agent is registered with a lost key.
     pub(super) fn public_keys(&self, agent: &AgentId) -> Result<Vec<Value>, CliError> {

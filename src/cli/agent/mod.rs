@@ -187,15 +187,16 @@ impl Add {
             .defaults
             .asked(session.client(), LookUp::Operator(operator))
             .await?;
-        let place = self.secret_place.tried()?;
-        let keys = self.keys.public_keys(&self.agent)?;
-        if keys.is_empty() && !wants_secret && !self.workload && self.redirect_uris.is_empty() {
+        if !self.keys.is_named() && !wants_secret && !self.workload && self.redirect_uris.is_empty()
+        {
             return Err(CliError::usage("an agent needs a key or a secret")
                 .hint("say --key-out FILE to make a key, --key JWKFILE, --secret, --redirect-uri or --workload"));
         }
         if !self.new_steward {
             ask_about_new(session, &self.steward, output).await?;
         }
+        let place = self.secret_place.tried()?;
+        let keys = self.keys.public_keys(&self.agent)?;
         let request = AgentRequest {
             agent: self.agent,
             steward: self.steward,
