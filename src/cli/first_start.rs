@@ -52,7 +52,8 @@ fn variables(
     file: &ConfigFile,
     issuer: &IssuerUri,
 ) -> impl Iterator<Item = (&'static str, String)> {
-    let named = file.name();
+    // What is no file cannot be read again.
+    let named = file.name().filter(|path| path.is_file());
     let origin = issuer.parts().origin;
     // What such a command reads: the file, and no flag or variable of this process.
     let seen = Config::load(&Overrides::new(named.clone()), &|_| None).ok();

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     process::{Child, Command, Stdio},
@@ -334,4 +334,40 @@ fn odd_variables_are_warned_about_and_stop_nothing() {
     );
     assert!(!broker.said("HALLPASS_PORT") && !broker.said("not-to-be-logged"));
     assert!(broker.said("telemetry is not sent") && broker.said("OTEL_EXPORTER_OTLP_PROTOCOL"));
+}
+
+#[test]
+fn a_hang_up_before_anything_is_read_does_not_end_the_broker() {
+    let home = Workspace::new();
+    // Whoever opens it for writing waits until it is opened for reading.
+    let (name, listen) = (
+        "late.toml",
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n",
+    );
+    let made = Command::new("mkfifo")
+        .arg(home.path(name))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let mut serve = home.command(&["serve", "--config", name]);
+    let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut config = fs::OpenOptions::new()
+        .write(true)
+        .open(home.path(name))
+        .unwrap();
+    let hang_up = Command::new("kill")
+        .args(["-HUP", &child.id().to_string()])
+        .status();
+    assert!(hang_up.unwrap().success());
+    config.write_all(listen.as_bytes()).unwrap();
+    drop(config);
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(
+        lines.any(|line| line.contains("serving")),
+        "it ended before it served"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

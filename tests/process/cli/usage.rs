@@ -140,6 +140,37 @@ fn bad_usage_ends_with_2_and_asks_nobody() {
 }
 
 #[test]
+fn a_group_of_commands_without_a_verb_prints_its_help() {
+    let home = Workspace::new();
+    for group in [
+        "agent", "server", "steward", "operator", "task", "token", "keys", "policy", "audit",
+    ] {
+        let mut command = home.command(&[group]);
+        let ran = command
+            .env("HALLPASS_BROKER", "http://127.0.0.1:9")
+            .output()
+            .unwrap();
+        let err = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{group}");
+        assert!(
+            err.contains("Commands:")
+                && err.contains(&format!("hallpass {group} [OPTIONS] <COMMAND>")),
+            "{err}"
+        );
+    }
+    let mut command = home.command(&["agent", "add"]);
+    let ran = command
+        .env("HALLPASS_BROKER", "http://127.0.0.1:9")
+        .output()
+        .unwrap();
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert!(
+        err.contains("--steward") && !err.contains("--broker"),
+        "{err}"
+    );
+}
+
+#[test]
 fn failures_say_what_to_do_next() {
     let home = Workspace::new();
     let ran = home.run(&["agent", "list"]);
