@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
+    Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options, OtherIssuer,
     domain::event::Subject, ledger::file::Head,
 };
 use hallpass_core::base::{
@@ -122,6 +122,7 @@ async fn serve(
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
     let options = Options {
         expected_head,
+        other_issuer: other_issuer(config),
         ..broker_options(config, address)?
     };
     let issuer = options.issuer.clone();
@@ -155,6 +156,15 @@ async fn serve(
         let error = CliError::failed(error);
         if stopped { error.hint(STOPPED) } else { error }
     })
+}
+
+/// Port 0 is another port with each start: who asks for it wants no lasting issuer.
+fn other_issuer(config: &Config) -> OtherIssuer {
+    if config.names_issuer() || config.listen.port() == 0 {
+        OtherIssuer::Change
+    } else {
+        OtherIssuer::Refuse
+    }
 }
 
 fn meters(metrics: &Arc<Metrics>) -> Meters {
@@ -252,6 +262,13 @@ fn start_failed(error: impl fmt::Display) -> CliError {
 fn report(opened: &Opened) {
     for found in &opened.recovery {
         tracing::warn!(recovery = %found, "recovered");
+    }
+    if let Some(before) = &opened.issuer_before {
+        tracing::warn!(
+            issuer.before = %before,
+            issuer = %opened.broker.issuer(),
+            "the journal was written under another issuer: verifiers refuse the passes that are out, and need the new issuer; if that is not intended, stop and set `issuer` to the one before"
+        );
     }
     for warning in &opened.policy_warnings {
         tracing::warn!(finding = %warning, "the policy is odd");

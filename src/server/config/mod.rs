@@ -177,6 +177,12 @@ impl Config {
         }
     }
 
+    /// Whether an issuer is configured; else it follows the address.
+    #[must_use]
+    pub const fn names_issuer(&self) -> bool {
+        self.issuer.is_some()
+    }
+
     /// Whether health and metrics are served with TLS: beyond loopback, when there is a certificate.
     #[must_use]
     pub const fn admin_uses_tls(&self) -> bool {

@@ -1,0 +1,162 @@
+//! Copying a journal while a broker writes it.
+//!
+//! A line that ends with a newline is never written again, segments only follow each other, and the oldest go first. So a
+//! copy of whole lines, in order, is what the journal was at some moment, and can be brought up to a later one by what
+//! was appended since.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use crate::ledger::file::{
+    DIRECTORY,
+    error::OpenError,
+    files::{self, MARKER},
+};
+use hallpass_core::base::private_file;
+
+/// A copy of the journal in one data directory, in another.
+#[derive(Debug)]
+pub struct JournalCopy {
+    from: PathBuf,
+    to: PathBuf,
+    /// How many bytes of each segment were copied: whole lines.
+    copied: BTreeMap<u32, u64>,
+}
+
+impl JournalCopy {
+    /// Begins an empty copy, in `to`, of the journal in the data directory `from`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be made.
+    pub fn new(from: &Path, to: &Path) -> Result<Self, OpenError> {
+        let (from, to) = (from.join(DIRECTORY), to.join(DIRECTORY));
+        files::ensure_dir(&to)?;
+        Ok(Self {
+            from,
+            to,
+            copied: BTreeMap::new(),
+        })
+    }
+
+    /// Brings the copy up to what the journal is when this returns, a line in flight left out; durable then.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or written.
+    pub fn follow(&mut self) -> Result<(), OpenError> {
+        loop {
+            let numbers = files::segments_in(&self.from)?;
+            self.forget_others(&numbers)?;
+            if self.copy_segments(&numbers)? {
+                self.copy_beside(&numbers)?;
+                files::sync_dir(&self.to)?;
+                // No later segment: so the journal ended where reading did, at that moment.
+                if files::segments_in(&self.from)?.last() == numbers.last() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Removes what was retired meanwhile, and what was begun and then undone.
+    fn forget_others(&mut self, numbers: &[u32]) -> Result<(), OpenError> {
+        let gone: Vec<u32> = self
+            .copied
+            .keys()
+            .copied()
+            .filter(|number| !numbers.contains(number))
+            .collect();
+        for number in gone {
+            files::remove(&self.to.join(files::segment_name(number)))?;
+            files::remove(&self.to.join(files::snapshot_name(number)))?;
+            self.copied.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Copies what is new of these segments; `false` when one of them was removed meanwhile.
+    fn copy_segments(&mut self, numbers: &[u32]) -> Result<bool, OpenError> {
+        for number in numbers.iter().copied() {
+            // A segment with a record ends the one before it for good.
+            let later = number.saturating_add(1)..;
+            let is_final = self.copied.range(later).any(|(_, bytes)| *bytes > 0);
+            if !is_final && !self.copy_segment(number)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn copy_segment(&mut self, number: u32) -> Result<bool, OpenError> {
+        let name = files::segment_name(number);
+        let (from, to) = (self.from.join(&name), self.to.join(&name));
+        let read = |error| OpenError::io("read", &from, error);
+        let write = |error| OpenError::io("write", &to, error);
+        let mut source = match File::open(&from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(read)?,
+        };
+        let begin = self.copied.get(&number).copied().unwrap_or(0);
+        source.seek(SeekFrom::Start(begin)).map_err(read)?;
+        let mut options = private_file::options();
+        options.write(true).create(true).truncate(false);
+        let mut target = options.open(&to).map_err(write)?;
+        target.seek(SeekFrom::Start(begin)).map_err(write)?;
+        let (mut at, mut whole) = (begin, begin);
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let count = source.read(&mut buffer).map_err(read)?;
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            target.write_all(bytes).map_err(write)?;
+            let newline = bytes.iter().rposition(|byte| *byte == b'\n');
+            if let Some(newline) = newline {
+                whole = at.saturating_add(length(newline)).saturating_add(1);
+            }
+            at = at.saturating_add(length(count));
+        }
+        if at > whole {
+            target.set_len(whole).map_err(write)?;
+        }
+        if at > begin {
+            target.sync_all().map_err(write)?;
+        }
+        self.copied.insert(number, whole);
+        Ok(true)
+    }
+
+    /// Copies what is beside the segments: the marker, and the snapshots that a start may begin with.
+    fn copy_beside(&self, numbers: &[u32]) -> Result<(), OpenError> {
+        let begun = |number: &&u32| self.copied.get(number).is_some_and(|bytes| *bytes > 0);
+        let snapshots = numbers.iter().filter(begun).rev().take(KEPT_SNAPSHOTS);
+        let names = snapshots.map(|number| files::snapshot_name(*number));
+        for name in names.chain([MARKER.to_owned()]) {
+            let (from, to) = (self.from.join(&name), self.to.join(&name));
+            if to.exists() {
+                continue;
+            }
+            match fs::read(&from) {
+                // The first segment has none, and one that is lost may not be needed: the check of the copy says.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(OpenError::io("read", &from, error)),
+                Ok(bytes) => files::create(&to, &bytes)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// As many as a journal keeps.
+const KEPT_SNAPSHOTS: usize = 2;
