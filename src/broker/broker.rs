@@ -18,6 +18,7 @@ use crate::{
     change::Changes,
     error::trail,
     ledger::{Position, file::FileLedger, views::Views},
+    wall_clock::ClockFault,
 };
 use hallpass_core::base::{ids::IssuerUri, time::Timestamp};
 
@@ -91,6 +92,12 @@ impl Broker {
         self.changes.is_healthy()
     }
 
+    /// What is wrong with the machine's time of day, if anything.
+    #[must_use]
+    pub fn clock_fault(&self) -> Option<ClockFault> {
+        self.changes.clock_fault()
+    }
+
     /// Whether room on the disk is low, so that only what ends rights is recorded.
     #[must_use]
     pub fn is_storage_low(&self) -> bool {
@@ -123,7 +130,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Replay`].
+    /// [`BrokerError::Replay`], and [`BrokerError::Full`] when it cannot be remembered.
     pub fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
         self.changes.use_assertion(used)
     }

@@ -29,6 +29,7 @@ use crate::{
         state::cell::StateCell,
     },
     ledger::{AppendError, Ledger, Position, Receipt},
+    wall_clock::{ClockFault, WallClock},
 };
 use hallpass_core::base::time::{Clock, Timestamp};
 
@@ -37,6 +38,7 @@ pub struct Changes {
     ledger: Arc<dyn Ledger>,
     state: Arc<StateCell>,
     clock: Arc<dyn Clock>,
+    wall: WallClock,
     reserve: Arc<DiskReserve>,
     /// What may be used once and was used by requests to this broker.
     one_time: OneTime,
@@ -175,9 +177,11 @@ impl Changes {
             let state = state.read();
             OneTime::recorded(state.unexpired_assertions(state.last_at()))
         };
+        let wall = WallClock::started(&*clock);
         Self {
             ledger,
             state,
+            wall,
             clock,
             reserve,
             one_time,
@@ -195,9 +199,16 @@ impl Changes {
     }
 
     /// The time that decides: never before the last record's, so that a clock set back cannot put a record before its
-    /// predecessor or revive what has ended.
+    /// predecessor or revive what has ended; and never ahead by a jump, so that a wrong clock is not believed for ever.
     pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now().max(self.state.last_at())
+        let (now, fault) = self.wall.read(&*self.clock, self.state.last_at());
+        self.wall.log(fault);
+        now
+    }
+
+    /// What is wrong with the machine's time of day.
+    pub(crate) fn clock_fault(&self) -> Option<ClockFault> {
+        self.wall.read(&*self.clock, self.state.last_at()).1
     }
 
     pub(crate) const fn clock(&self) -> &Arc<dyn Clock> {
@@ -249,12 +260,16 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Replay`].
+    /// [`BrokerError::Replay`], and [`BrokerError::Full`] when it cannot be remembered.
     pub(crate) fn use_assertion(&self, used: &UsedAssertion) -> Result<(), BrokerError> {
         let now = self.now();
         match self.one_time.consume(used, now) {
             Consumed::First if !self.state().is_used(&used.jti, now) => Ok(()),
-            _ => Err(BrokerError::Replay),
+            Consumed::First | Consumed::Replay => Err(BrokerError::Replay),
+            Consumed::Full => Err(BrokerError::Full(
+                "too many assertions were used and have not expired: try again in a few minutes"
+                    .to_owned(),
+            )),
         }
     }
 

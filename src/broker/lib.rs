@@ -38,6 +38,7 @@ mod registry;
 mod several;
 mod start_error;
 mod trail;
+mod wall_clock;
 
 pub use crate::{
     broker::Broker,
@@ -50,23 +51,26 @@ pub use crate::{
             State,
             live_task::{LiveTask, TaskEnd},
         },
-        verified::VerifiedSteward,
+        verified::{SignedIn, VerifiedSteward},
     },
     error::{BrokerError, Missing, ObjectKind},
     feed::{
         hub::{Feed, HEARTBEAT, SignedFrame, Subscription},
         introspect::Introspected,
         revoke::{RevocationView, Revocations, Revoke, Revoked},
+        revoke_many::{MAX_AT_ONCE, Many, RevokeMany, RevokedMany, TaskFilter},
         server_verifiers::ServerVerifiers,
     },
     issuing::{
-        codes::{CodeError, CodeReason, Codes, Handed, Redemption, Refresh},
+        code_error::{CodeError, CodeReason},
+        codes::{Codes, Handed, Redemption, Refresh, Refreshed},
         consent::{
             Ask, CLIENT_DOCUMENTS, CODE_LIVES, Consents, Offer, PersonsClient, REGISTERED_CLIENTS,
         },
         exchange::{Exchange, ExchangeError, Exchanges, SubjectPass},
         issue::{Issuance, Limits},
         pipeline::Issued,
+        repeats::REPEATED_FOR,
         request::{IssueAgain, OpenTask},
         revoke_token::{GivenBack, PassOwner, TokenRevocations},
         task_clients::{OpenedForClient, TaskClient},
@@ -101,4 +105,5 @@ pub use crate::{
         error::DecisionsError,
         reports::History,
     },
+    wall_clock::{ClockFault, MachineClock},
 };

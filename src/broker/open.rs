@@ -6,8 +6,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Broker, BrokerError, Caller, Codes, Consents, DECISIONS_DIRECTORY, Decisions, Exchanges, Feed,
-    History, Issuance, Keys, Limits, NewOperator, Operators, Options, OtherIssuer, Policies, Registry,
-    Revocations, ServerVerifiers, StartError, Tasks, TokenRevocations,
+    History, Issuance, Keys, Limits, NewOperator, Operators, Options, OtherIssuer, Policies,
+    Registry, Revocations, ServerVerifiers, StartError, Tasks, TokenRevocations,
     change::{Changes, Decided, View},
     disk::reserve::DiskReserve,
     domain::{
@@ -19,7 +19,7 @@ use crate::{
     },
     error::files,
     feed::hub::Hub,
-    issuing::keyed_locks::KeyedLocks,
+    issuing::{decision_queue::DecisionQueue, keyed_locks::KeyedLocks, repeats::Repeats},
     keys::{
         files::KeyFiles,
         lifecycle::{KeysError, Rotation},
@@ -35,7 +35,11 @@ use crate::{
     registry::directory::{Directory, STEWARDS_FILE, SharedDirectory},
     trail::reports,
 };
-use hallpass_core::base::{private_file, secret_file::write_secret, time::Clock};
+use hallpass_core::base::{
+    private_file,
+    secret_file::write_secret,
+    time::{Clock, Timestamp},
+};
 
 /// A started broker, and what its start found and did.
 #[derive(Debug)]
@@ -97,7 +101,10 @@ impl Broker {
     }
 
     /// Replays the journal into a state and views, and starts to write.
-    fn recover(mut options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
+    fn recover(
+        mut options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Vec<String>), StartError> {
         let reserve = DiskReserve::before_opening(&options.data_dir);
         // A directory for keys may have been made for the broker; a key in it was not.
         let evidence = vec![
@@ -122,6 +129,7 @@ impl Broker {
         {
             settle_issuer(&mut options, journal)?;
         }
+        refuse_implausible_clock(&*clock, state.last_at(), options.accept_clock)?;
         reserve.keep();
         let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
         recovery.extend(rebuilt.words());
@@ -195,6 +203,7 @@ impl Broker {
             keys: Arc::clone(&keys),
             directory: Arc::clone(&directory),
             limits: limits.clone(),
+            queue: DecisionQueue::for_this_machine(),
         });
         let revocations = Arc::new(Revocations {
             changes: Arc::clone(&changes),
@@ -231,6 +240,7 @@ impl Broker {
                 revocations: Arc::clone(&revocations),
                 tasks: Arc::clone(&tasks),
                 locks: KeyedLocks::default(),
+                repeats: Repeats::default(),
             }),
             exchanges: Arc::new(Exchanges {
                 issuance: Arc::clone(&issuance),
@@ -301,6 +311,24 @@ impl Broker {
         Ok(path)
     }
 }
+
+/// SECURITY: no record is ever dated before the last one, so the time of one that was made with a wrong clock would be
+/// believed until it comes.
+fn refuse_implausible_clock(
+    clock: &dyn Clock,
+    last: Timestamp,
+    is_accepted: bool,
+) -> Result<(), StartError> {
+    let now = clock.now();
+    let is_new = last == Timestamp::EPOCH;
+    if is_new || is_accepted || now.since(last) <= PLAUSIBLE_PAUSE {
+        return Ok(());
+    }
+    Err(StartError::Clock { now, last })
+}
+
+/// A broker that records nothing for longer than this may as well have a clock that is ahead.
+const PLAUSIBLE_PAUSE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// SECURITY: an older copy lacks revocations that were answered, and everything that it holds is sound.
 fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), StartError> {

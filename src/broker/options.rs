@@ -28,6 +28,8 @@ pub struct Options {
     pub keys_at_rest: KeysAtRest,
     /// A record that the journal is known to have had: one that lacks it is an older copy, and refused.
     pub expected_head: Option<Head>,
+    /// Whether the machine's time of day is right although the last record is much older.
+    pub accept_clock: bool,
     /// Beyond this many bytes the chain of decisions that verifiers report loses its oldest segments.
     pub decisions_bytes: u64,
     /// How the journal is split, and which of its past is kept.
@@ -51,6 +53,7 @@ impl Options {
             rotate_keys_after: None,
             keys_at_rest: KeysAtRest::Plain,
             expected_head: None,
+            accept_clock: false,
             decisions_bytes: 1024 * 1024 * 1024,
             retention: Retention::default(),
             workloads: BTreeSet::new(),

@@ -11,7 +11,7 @@ use crate::{
     },
     policy::PolicyErrors,
 };
-use hallpass_core::base::{ids::IssuerUri, secret_file::SecretFileError};
+use hallpass_core::base::{ids::IssuerUri, secret_file::SecretFileError, time::Timestamp};
 
 /// Why a broker did not start. Nothing was changed, unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,16 @@ pub enum StartError {
     /// The journal names an issuer that is none.
     #[error("the journal names the issuer `{0}`, which is no issuer's URI")]
     JournalIssuer(String),
+    /// The machine's time of day is implausible, and what is recorded with it could not be taken back.
+    #[error(
+        "the machine's clock says {now}, and the last record is of {last}: if the clock is right, start with `--accept-clock`"
+    )]
+    Clock {
+        /// The machine's time of day.
+        now: Timestamp,
+        /// The time of the last record.
+        last: Timestamp,
+    },
     /// The journal could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),

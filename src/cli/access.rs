@@ -251,15 +251,25 @@ pub(super) fn pass_argument(given: &str) -> Result<PassToken, CliError> {
     ))
 }
 
-/// The JSON in `path`, or on stdin for `-`.
-pub(super) fn json_file(path: &Path) -> Result<Value, CliError> {
+/// The text in `path`, or on stdin for `-`.
+pub(super) fn text_file(path: &Path) -> Result<String, CliError> {
+    let no_text = |_| CliError::usage(format!("`{}` is not UTF-8 text", path.display()));
+    String::from_utf8(file(path)?).map_err(no_text)
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, CliError> {
     let failed =
         |error: io::Error| CliError::failed(format!("cannot read `{}`: {error}", path.display()));
-    let bytes = if path == Path::new("-") {
-        read_limited(io::stdin().lock(), MAX_INPUT_BYTES)?
+    if path == Path::new("-") {
+        read_limited(io::stdin().lock(), MAX_INPUT_BYTES)
     } else {
-        read_limited(std::fs::File::open(path).map_err(failed)?, MAX_INPUT_BYTES)?
-    };
+        read_limited(std::fs::File::open(path).map_err(failed)?, MAX_INPUT_BYTES)
+    }
+}
+
+/// The JSON in `path`, or on stdin for `-`.
+pub(super) fn json_file(path: &Path) -> Result<Value, CliError> {
+    let bytes = file(path)?;
     json::parse(&bytes, MAX_INPUT_BYTES)
         .map_err(|error| CliError::usage(format!("`{}`: {error}", path.display())))
 }

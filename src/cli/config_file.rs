@@ -97,6 +97,7 @@ pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Optio
         rotate_keys_after: config.rotate_keys_after,
         keys_at_rest: key_protection(config)?.map_or(KeysAtRest::Plain, KeysAtRest::Sealed),
         expected_head: None,
+        accept_clock: false,
         retention: config.retention.clone(),
         decisions_bytes: config.limits.decisions_bytes,
         workloads: config

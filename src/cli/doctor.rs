@@ -28,6 +28,7 @@ use hallpass_broker::{
 use hallpass_core::{
     base::{
         error::chain,
+        text,
         time::{Clock as _, SystemClock},
     },
     wire::{self, document::KeyDocument},
@@ -219,11 +220,15 @@ async fn ready(client: &Client, config: Option<&Config>) -> Option<Check> {
     let http = http_client(&format!("{scheme}://{}", config.admin_listen), None).ok()?;
     Some(match http.get(&url).timeout(TIMEOUT).send().await {
         Ok(answer) if answer.status().is_success() => Check::new("readiness", State::Ok, "ready"),
-        Ok(answer) => Check::new(
-            "readiness",
-            State::Failed,
-            format!("{url} answered {}", answer.status()),
-        )
+        Ok(answer) => {
+            let status = answer.status();
+            let why = answer.text().await.unwrap_or_default();
+            Check::new(
+                "readiness",
+                State::Failed,
+                format!("{url} answered {status}: {}", text::quote(why.trim())),
+            )
+        }
         .hint("see the broker's log for the reason; after a journal failure, restart the broker"),
         Err(error) => Check::new(
             "readiness",

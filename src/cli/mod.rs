@@ -18,6 +18,7 @@ mod operator;
 mod output;
 mod policy;
 mod revoke;
+mod revoke_many;
 mod rights;
 mod secret_out;
 mod serve;
@@ -90,6 +91,8 @@ enum Command {
     Token(token::Tokens),
     /// Revoke a pass, a task, an agent, a steward, a server or a key.
     Revoke(revoke::Revoke),
+    /// Revoke many passes and tasks at once, from a list or by a filter.
+    RevokeMany(revoke_many::RevokeMany),
     /// What is revoked.
     Revocations(revoke::Revocations),
     /// The broker's keys.
@@ -121,6 +124,7 @@ fn execute(command: Command, output: Output) -> Result<(), CliError> {
             Command::Task(tasks) => tasks.run(output).await,
             Command::Token(tokens) => tokens.run(output).await,
             Command::Revoke(revoke) => revoke.run(output).await,
+            Command::RevokeMany(many) => many.run(output).await,
             Command::Revocations(revocations) => revocations.run(output).await,
             Command::Keys(keys) => keys.run(output).await,
             Command::Policy(policy) => policy.run(output).await,

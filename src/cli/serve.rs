@@ -1,11 +1,12 @@
 //! `hallpass serve`: the broker, from configuration to the last answer.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use zeroize::Zeroizing;
 
 use crate::{
     cli::{
@@ -21,13 +22,10 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    Broker, BrokerError, Caller, Meters, OPERATOR_TOKEN_FILE, Opened, Options, OtherIssuer,
-    domain::event::Subject, ledger::file::Head,
+    Broker, BrokerError, Caller, MachineClock, Meters, OPERATOR_TOKEN_FILE, Opened, Options,
+    OtherIssuer, domain::event::Subject, ledger::file::Head,
 };
-use hallpass_core::base::{
-    time::{Clock, SystemClock},
-    uri::HttpUri,
-};
+use hallpass_core::base::{secret_file::read_secret, time::Clock, uri::HttpUri};
 
 /// Run the broker.
 #[derive(Debug, Args)]
@@ -62,6 +60,10 @@ pub(super) struct Serve {
     /// refused when the data directory is an older copy, which lacks revocations.
     #[arg(long, value_name = "SEQUENCE:HASH")]
     expect_head: Option<Head>,
+    /// Start although the last record is more than 90 days older than the machine's clock, because the clock is right. What is
+    /// recorded with a clock that is ahead cannot be taken back.
+    #[arg(long)]
+    accept_clock: bool,
     /// The form of the log: text or json. [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -82,7 +84,12 @@ impl Serve {
         }
         let mut telemetry =
             telemetry::init(&config.log, &process_environment).map_err(CliError::failed)?;
-        let served = serve((&config, self.expect_head), telemetry.metrics(), output).await;
+        let served = serve(
+            (&config, self.expect_head, self.accept_clock),
+            telemetry.metrics(),
+            output,
+        )
+        .await;
         // Sends what is waiting, which may block.
         let sent = tokio::task::spawn_blocking(move || telemetry.shut_down()).await;
         served.and(sent.map_err(CliError::failed))
@@ -103,7 +110,7 @@ impl Serve {
 }
 
 async fn serve(
-    (config, expected_head): (&Config, Option<Head>),
+    (config, expected_head, accept_clock): (&Config, Option<Head>, bool),
     metrics: &Arc<Metrics>,
     output: Output,
 ) -> Result<(), CliError> {
@@ -123,6 +130,7 @@ async fn serve(
     let options = Options {
         expected_head,
         other_issuer: other_issuer(config),
+        accept_clock,
         ..broker_options(config, address)?
     };
     let issuer = options.issuer.clone();
@@ -212,7 +220,7 @@ fn reach(config: &Config) -> Reach {
 }
 
 fn clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock::default())
+    Arc::new(MachineClock::default())
 }
 
 /// Who fetches clients' metadata documents.
@@ -228,6 +236,7 @@ fn client_documents(config: &Config) -> Result<Option<Arc<Fetcher>>, CliError> {
 fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
     let here = reach(config);
     let mut issuers = Vec::new();
+    let mut secrets = BTreeMap::new();
     for trusted in &config.oauth.issuers {
         let mut options = FetchOptions::new(here.clone().and(trusted.networks().iter().copied()));
         let failed = |error: &dyn fmt::Display| {
@@ -242,12 +251,20 @@ fn trust(config: &Config, clock: &Arc<dyn Clock>) -> Result<Trust, CliError> {
             };
             options.root_certificates = Some(std::fs::read(path).map_err(unreadable)?);
         }
+        if let Some(path) = trusted
+            .sign_in()
+            .and_then(|client| client.secret_file.as_ref())
+        {
+            let secret = read_secret(path).map_err(|error| failed(&error))?;
+            let secret = Zeroizing::new(secret.trim().to_owned());
+            secrets.insert(trusted.issuer().to_owned(), secret);
+        }
         issuers.push((
             trusted.clone(),
             Fetcher::new(options).map_err(|error| failed(&error))?,
         ));
     }
-    Ok(Trust::new(issuers, clock))
+    Ok(Trust::new(issuers, secrets, clock))
 }
 
 fn start_failed(error: impl fmt::Display) -> CliError {

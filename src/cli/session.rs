@@ -11,7 +11,7 @@ use crate::{
         agents::{AgentChange, AgentRequest, AgentWithSecret},
         operators::{OperatorRequest, OperatorToken, OperatorView},
         policy::{ExplainRequest, Explanation, GrantRequest, PolicyCheck},
-        revocations::RevokeRequest,
+        revocations::{RevokeManyRequest, RevokeRequest},
         servers::ServerWithSecret,
         shape,
         stewards::{SignInCode, StewardRequest},
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    AgentView, CallView, DelegationView, GrantWritten, KeyView, PolicyView, Revoked, ServerView,
-    StewardView, TaskItem, TaskView,
+    AgentView, CallView, DelegationView, GrantWritten, KeyView, PolicyView, Revoked, RevokedMany,
+    ServerView, StewardView, TaskItem, TaskView,
     domain::{client::SecretId, event::KeyPurpose},
     ledger::audit::{
         AccessRow, ActivityRow, AuditEvent, ConsistencyEvidence, HeadEvidence, InclusionEvidence,
@@ -368,6 +368,13 @@ impl Session {
         subject: &RevokeRequest,
     ) -> Result<Answer<Revoked>, CliError> {
         self.post("/v1/revocations", subject).await
+    }
+
+    pub(super) async fn revoke_many(
+        &self,
+        many: &RevokeManyRequest,
+    ) -> Result<Answer<RevokedMany>, CliError> {
+        self.post("/v1/revocations/bulk", many).await
     }
 
     pub(super) async fn revocations(&self, limit: usize) -> Result<List<Revoked>, CliError> {

@@ -20,6 +20,7 @@ use crate::server::{
     edge::{
         answers::Answers,
         connections::{Bounded, Connection, Peer, Places},
+        control_frames::ControlFrames,
         first_bytes::FirstBytes,
         limit::Limits,
         per_principal_limit::Shares,
@@ -199,7 +200,7 @@ impl Server {
             broker,
             observer,
             places,
-            clock,
+            clock: Arc::clone(&clock),
             times: options.times,
             max_body: options.max_body,
             limits: Limits::new(options.rates),
@@ -215,7 +216,12 @@ impl Server {
             openapi: openapi().into(),
             trust: Arc::clone(&options.trust),
             oauth: options.oauth,
-            consents: ConsentSessions::new(options.client_documents.clone().map(Documents::new)),
+            consents: ConsentSessions::new(
+                options
+                    .client_documents
+                    .clone()
+                    .map(|fetcher| Documents::new(fetcher, clock)),
+            ),
             issuing_proofs,
         };
         Self {
@@ -270,6 +276,7 @@ impl Server {
                 handle: main_handle.clone(),
                 head: options.times.head,
                 places,
+                clock: Arc::clone(&app.clock),
             },
             certificate.clone(),
             service,
@@ -289,6 +296,7 @@ impl Server {
                 handle: admin_handle.clone(),
                 head: options.times.head,
                 places,
+                clock: Arc::clone(&app.clock),
             },
             admin_certificate,
             service,
@@ -330,6 +338,7 @@ struct Listening {
     handle: Handle<Peer>,
     head: Duration,
     places: Arc<Places>,
+    clock: Arc<dyn Clock>,
 }
 
 type Serving = JoinHandle<std::io::Result<()>>;
@@ -342,6 +351,7 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         handle,
         head,
         places,
+        clock,
     } = listening;
     let listener = Bounded::new(listener, places);
     let server = axum_server::Server::<Peer>::from_listener(listener).handle(handle);
@@ -349,12 +359,12 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         Some(certificate) => {
             let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config())
                 .handshake_timeout(head);
-            tokio::spawn(
-                bounded(server.acceptor(FirstBytes::new(acceptor, head)), head).serve(service),
-            )
+            let acceptor = ControlFrames::limited(FirstBytes::new(acceptor, head), clock);
+            tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
         None => {
             let acceptor = FirstBytes::new(DefaultAcceptor::new(), head);
+            let acceptor = ControlFrames::limited(acceptor, clock);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
     }

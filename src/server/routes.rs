@@ -47,6 +47,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(route!(tasks::show))
         .routes(route!(revocations::create))
         .routes(route!(revocations::list))
+        .routes(route!(revocations::create_many))
         .routes(route!(agents::create))
         .routes(route!(agents::list))
         .routes(route!(agents::show))

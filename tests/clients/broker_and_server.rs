@@ -169,8 +169,13 @@ impl BrokerAndServer {
 
     /// Registers one of [`CLIENTS`] that people use: it has nothing to prove itself with, and a redirect URI.
     pub(crate) async fn register_app(&self, id: &str, redirect_uri: &str) {
+        self.register_app_at(id, &[redirect_uri.to_owned()]).await;
+    }
+
+    /// As [`BrokerAndServer::register_app`], with several redirect URIs.
+    pub(crate) async fn register_app_at(&self, id: &str, redirect_uris: &[String]) {
         let all = json!({"type": "mcp", "server": self.server, "tools": TOOLS});
-        let agent = json!({"agent": id, "steward": "alice", "groups": [CLIENTS], "redirect_uris": [redirect_uri],
+        let agent = json!({"agent": id, "steward": "alice", "groups": [CLIENTS], "redirect_uris": redirect_uris,
             "default_details": [all]});
         self.as_admin(Method::POST, "/v1/agents", &agent).await;
     }

@@ -27,19 +27,28 @@ pub(crate) async fn allow(fixture: &BrokerAndServer, url: &str) {
     let signed_in = post(&[("step", "sign_in"), ("request", &request), ("code", &code)]).await;
     let form = hidden(signed_in, "form").await;
     let decided = post(&[("step", "allow"), ("form", &form)]).await;
-    assert_eq!(decided.status(), 303);
-    let back = decided.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(decided.status(), 200);
+    let back = found(
+        decided,
+        r#"<meta http-equiv="refresh" content="0; url=([^"]*)">"#,
+    )
+    .await;
     // The client's own page, whatever it shows.
     browser.get(back).send().await.unwrap();
 }
 
 /// The value of a hidden field of a page.
 async fn hidden(page: Response, name: &str) -> String {
+    found(page, &format!(r#"name="{name}" value="([^"]*)""#)).await
+}
+
+/// The attribute's value in a page that `pattern` captures.
+async fn found(page: Response, pattern: &str) -> String {
     let (status, html) = (page.status(), page.text().await.unwrap());
-    let field = Regex::new(&format!(r#"name="{name}" value="([^"]*)""#)).unwrap();
-    let found = field
+    let found = Regex::new(pattern)
+        .unwrap()
         .captures(&html)
-        .unwrap_or_else(|| panic!("no field {name}: {status}: {html}"));
+        .unwrap_or_else(|| panic!("no {pattern}: {status}: {html}"));
     found[1]
         .replace("&quot;", "\"")
         .replace("&lt;", "<")

@@ -16,6 +16,7 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod broker_and_server;
+mod chromium;
 mod conformance;
 mod consent;
 mod driver;

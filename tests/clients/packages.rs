@@ -23,6 +23,8 @@ pub(crate) enum Packages {
     Mcp1,
     /// Both TypeScript lines, the conformance suite, and a Node that is new enough for it.
     Node,
+    /// A Chromium, and what drives it; needs [`Packages::Node`] to run.
+    Browser,
 }
 
 /// Packages that are there.
@@ -33,11 +35,12 @@ impl Packages {
     /// The packages, fetched if they were not yet. `None` when they cannot be had here, which is said loudly;
     /// the caller skips.
     pub(crate) fn fetched(self) -> Option<Fetched> {
-        static FETCHED: [OnceLock<Result<Fetched, String>>; 3] = [const { OnceLock::new() }; 3];
+        static FETCHED: [OnceLock<Result<Fetched, String>>; 4] = [const { OnceLock::new() }; 4];
         let slot = match self {
             Self::Mcp2 => &FETCHED[0],
             Self::Mcp1 => &FETCHED[1],
             Self::Node => &FETCHED[2],
+            Self::Browser => &FETCHED[3],
         };
         match slot.get_or_init(|| self.fetch()) {
             Ok(fetched) => Some(fetched.clone()),
@@ -65,9 +68,7 @@ impl Packages {
             fs::write(complete, "").unwrap();
             self.clear_older(&shelf, &directory);
         }
-        if matches!(self, Self::Node) {
-            lay_out_scripts(&directory);
-        }
+        lay_out_scripts(&directory, self.scripts());
         Ok(Fetched(directory))
     }
 
@@ -111,7 +112,7 @@ impl Packages {
                 ]);
                 installed(pip.arg(requirements))
             }
-            Self::Node => {
+            Self::Node | Self::Browser => {
                 found("npm", "--version")?;
                 for (name, text) in ["package.json", "package-lock.json"]
                     .iter()
@@ -133,6 +134,7 @@ impl Packages {
             Self::Mcp2 => "mcp2",
             Self::Mcp1 => "mcp1",
             Self::Node => "node",
+            Self::Browser => "browser",
         }
     }
 
@@ -144,6 +146,23 @@ impl Packages {
                 include_str!("node/package.json"),
                 include_str!("node/package-lock.json"),
             ],
+            Self::Browser => vec![
+                include_str!("browser/package.json"),
+                include_str!("browser/package-lock.json"),
+            ],
+        }
+    }
+
+    /// What runs beside the packages.
+    const fn scripts(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Mcp2 | Self::Mcp1 => &[],
+            Self::Node => &[
+                ("driver.mjs", include_str!("node/driver.mjs")),
+                ("sdk1.mjs", include_str!("node/sdk1.mjs")),
+                ("client2.mjs", include_str!("node/client2.mjs")),
+            ],
+            Self::Browser => &[("browser.mjs", include_str!("browser/browser.mjs"))],
         }
     }
 }
@@ -162,6 +181,13 @@ impl Fetched {
     pub(crate) fn node(&self, script: &str) -> Command {
         let mut command = self.node_itself();
         command.arg(self.0.join(script));
+        command
+    }
+
+    /// A command that runs a script of `others` by this Node.
+    pub(crate) fn node_beside(&self, others: &Self, script: &str) -> Command {
+        let mut command = self.node_itself();
+        command.arg(others.0.join(script));
         command
     }
 
@@ -207,12 +233,8 @@ fn scripts() -> PathBuf {
 }
 
 /// Node looks for modules from where a script is. Whole or not at all: another process may run them.
-fn lay_out_scripts(directory: &Path) {
-    for (name, text) in [
-        ("driver.mjs", include_str!("node/driver.mjs")),
-        ("sdk1.mjs", include_str!("node/sdk1.mjs")),
-        ("client2.mjs", include_str!("node/client2.mjs")),
-    ] {
+fn lay_out_scripts(directory: &Path, scripts: &[(&str, &str)]) {
+    for (name, text) in scripts {
         let new = directory.join(format!("{name}.{}", std::process::id()));
         fs::write(&new, text).unwrap();
         fs::rename(new, directory.join(name)).unwrap();

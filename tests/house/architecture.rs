@@ -75,6 +75,7 @@ const ROOM_OF: &[(&str, &str, &[&str])] = &[
             "registry",
             "several",
             "start_error",
+            "wall_clock",
             "trail",
         ],
     ),

@@ -17,6 +17,7 @@
 mod config;
 mod fuzz;
 mod http;
+mod log;
 mod oauth;
 mod openapi;
 mod outbound;

@@ -30,6 +30,7 @@ pub struct Site {
 struct State {
     replies: HashMap<String, Reply>,
     log: Vec<String>,
+    bodies: Vec<String>,
     heads: Vec<String>,
 }
 
@@ -88,6 +89,11 @@ impl Site {
         self.state.lock().unwrap().log.clone()
     }
 
+    /// The requests' bodies, as they came.
+    pub fn bodies(&self) -> Vec<String> {
+        self.state.lock().unwrap().bodies.clone()
+    }
+
     /// The requests' heads, as they came.
     pub fn heads(&self) -> Vec<String> {
         self.state.lock().unwrap().heads.clone()
@@ -101,11 +107,17 @@ impl Site {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
+        let lower = head.to_ascii_lowercase();
+        let length = lower.split("\r\ncontent-length: ").nth(1);
+        let length = length.and_then(|rest| rest.split('\r').next()?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await?;
         let path = head.split(' ').nth(1).unwrap().to_owned();
         let reply = {
             let mut state = self.state.lock().unwrap();
             state.log.push(path.clone());
             state.heads.push(head);
+            state.bodies.push(String::from_utf8(body).unwrap());
             state.replies.get(&path).cloned()
         };
         self.asked.notify_one();

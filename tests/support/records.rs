@@ -142,6 +142,7 @@ pub fn refused(agent: &str, task: Option<u64>, detail: &str) -> Entry {
         steward: id("stw", 1),
         task: task.map(|n| id("tsk", n)),
         asked: Vec::new(),
+        asked_digest: None,
         reasons: vec![RecordedReason {
             code: ReasonCode::NoGrant,
             detail: detail.to_owned(),

@@ -44,7 +44,7 @@ use hallpass_core::{
     base::{
         ReasonCode,
         ids::IssuerUri,
-        time::{Clock as _, SystemClock},
+        time::{Clock, SystemClock},
     },
     token::Call,
 };
@@ -103,7 +103,7 @@ impl TestBroker {
         std::fs::create_dir(&policy).unwrap();
         std::fs::write(policy.join("reads.toml"), GRANT).unwrap();
         let bot = Arc::new(AgentKey::generate("research-bot".parse().unwrap()));
-        let fixture = Self::open(directory, bot, options).await;
+        let fixture = Self::open(directory, bot, (options, Arc::new(SystemClock::default()))).await;
         let set = fixture
             .operator(Method::PUT, "/v1/servers")
             .json(&support::manifest())
@@ -118,7 +118,7 @@ impl TestBroker {
     async fn open(
         directory: Arc<tempfile::TempDir>,
         bot: Arc<AgentKey>,
-        options: server::Options,
+        (options, clock): (server::Options, Arc<dyn Clock>),
     ) -> Self {
         let opened = Broker::open(
             Options::new(
@@ -126,7 +126,7 @@ impl TestBroker {
                 directory.path().join("data"),
                 directory.path().join("policy"),
             ),
-            Arc::new(SystemClock::default()),
+            clock,
         );
         let broker = opened.await.unwrap().broker;
         let admin = std::fs::read_to_string(directory.path().join("data/operator.token"))
@@ -188,7 +188,15 @@ impl TestBroker {
     pub async fn restarted_with(mut self, options: server::Options) -> Self {
         self.begin_stop();
         let (directory, bot) = self.stopped().await;
-        Self::open(directory, bot, options).await
+        let clock = Arc::new(SystemClock::default());
+        Self::open(directory, bot, (options, clock)).await
+    }
+
+    /// As [`Self::restarted`], with another clock.
+    pub async fn restarted_at(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.begin_stop();
+        let (directory, bot) = self.stopped().await;
+        Self::open(directory, bot, (options(), clock)).await
     }
 
     pub fn url(&self, path: &str) -> String {

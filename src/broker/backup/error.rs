@@ -23,7 +23,9 @@ pub enum BackupError {
     )]
     KeyMissing(String),
     /// The journal does not say of which broker it is, and the configuration does not either.
-    #[error("the journal does not say under which issuer it was written, and no `issuer` is configured")]
+    #[error(
+        "the journal does not say under which issuer it was written, and no `issuer` is configured"
+    )]
     NoIssuer,
     /// Keys, names or policy changed each time between two looks at them.
     #[error(

@@ -161,10 +161,7 @@ fn copy_decisions(
 }
 
 /// Opens the copy of the journal as a start would: every hash is checked. What it adds up to, and how far it goes.
-fn open_copy(
-    data: &Path,
-    warnings: &mut Vec<String>,
-) -> Result<(StateAlone, Extent), BackupError> {
+fn open_copy(data: &Path, warnings: &mut Vec<String>) -> Result<(StateAlone, Extent), BackupError> {
     let mut state = StateAlone::default();
     let (recovered, found) = Journal::restore(data, JournalOptions::default(), &mut state)?;
     warnings.extend(found.words());
@@ -269,14 +266,13 @@ struct Unfinished {
 
 impl Unfinished {
     fn begin(path: &Path) -> Result<Self, BackupError> {
-        let made = match fs::read_dir(path) {
-            Ok(mut entries) if entries.next().is_none() => false,
+        let made = match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => false,
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Ok(_) => return Err(BackupError::Exists(path.to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(BackupError::Exists(path.to_owned()));
+            Err(error) if error.kind() != io::ErrorKind::NotADirectory => {
+                return Err(failed("read", path)(error));
             }
-            Err(error) => return Err(failed("read", path)(error)),
+            Ok(false) | Err(_) => return Err(BackupError::Exists(path.to_owned())),
         };
         make_dir(path)?;
         Ok(Self {

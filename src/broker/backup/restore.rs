@@ -102,7 +102,9 @@ impl Backup {
         let mut damaged = Vec::new();
         for (name, expected) in &self.manifest.files {
             if Place::of(name).is_none() {
-                damaged.push(format!("`{MANIFEST}` lists `{name}`, which no backup holds"));
+                damaged.push(format!(
+                    "`{MANIFEST}` lists `{name}`, which no backup holds"
+                ));
                 continue;
             }
             let path = self.path.join(name);
@@ -128,14 +130,22 @@ impl Backup {
         } else {
             // Where in the journal, when that is what is damaged.
             damaged.extend(checked.err().map(|(path, error)| {
-                format!("the journal does not check: `{}`: {}", path.display(), chain(&error))
+                format!(
+                    "the journal does not check: `{}`: {}",
+                    path.display(),
+                    chain(&error)
+                )
             }));
             return Err(RestoreError::Damaged {
                 path: self.path.clone(),
                 files: damaged,
             });
         }
-        let decisions = self.path.join(DATA).join(DECISIONS_DIRECTORY).join(DIRECTORY);
+        let decisions = self
+            .path
+            .join(DATA)
+            .join(DECISIONS_DIRECTORY)
+            .join(DIRECTORY);
         if !decisions.is_dir() {
             return Ok(Vec::new());
         }
@@ -223,7 +233,10 @@ impl BackupManifest {
     /// The names of the policy's files.
     pub fn policy_files(&self) -> impl Iterator<Item = &str> {
         let own = |name: &String| name.starts_with(POLICY);
-        self.files.keys().filter(move |name| own(name)).map(String::as_str)
+        self.files
+            .keys()
+            .filter(move |name| own(name))
+            .map(String::as_str)
     }
 }
 

@@ -87,6 +87,20 @@ pub struct ClientProfile {
     pub redirect_uris: Vec<String>,
     /// How it came to be registered.
     pub origin: ClientOrigin,
+    /// Where the keys are by which it authenticates, when its document says that and has none itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_keys: Option<PublishedKeys>,
+}
+
+/// Where a client publishes its keys: they are fetched when it authenticates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedKeys {
+    /// `jwks_uri`, of the same origin as the client's document.
+    pub jwks_uri: String,
+    /// `token_endpoint_auth_signing_alg`, when the client said one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_algorithm: Option<String>,
 }
 
 /// How a client came to be registered.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::verified::VerifiedBy;
 use hallpass_core::{
     base::{
         digest::Digest,
@@ -21,6 +22,9 @@ pub struct ConsentRecord {
     pub agent: AgentId,
     /// Who consented.
     pub steward: StewardId,
+    /// Through which issuer that person signed in; `None`: with an operator's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedBy>,
     /// The redirect URI that the request named; the client names it again when it redeems the code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_uri: Option<String>,

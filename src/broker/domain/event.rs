@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::domain::verified::VerifiedBy;
 use crate::domain::{
     client::{ClientOrigin, ClientProfile, ClientSecret},
     consent::{ConsentRecord, RegistrationRecord},
@@ -231,9 +232,12 @@ pub enum LedgerEvent {
         /// The task, when it was one already.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<TaskId>,
-        /// What was asked.
+        /// What was asked; of a long request the servers and the first names, without constraints.
         asked: Vec<RequestedDetail>,
-        /// Every reason.
+        /// SHA-256 over the JSON of all that was asked, where `asked` is a part of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_digest: Option<Digest>,
+        /// The reasons; of many the first, and how many more there are.
         reasons: Vec<RecordedReason>,
     },
     /// A task ended because its agent said so: its passes die.
@@ -392,6 +396,15 @@ pub struct AgentRecord {
 }
 
 impl AgentRecord {
+    /// Whether it has something of its own to authenticate with: a key, a secret, or keys that it publishes.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        let publishes = |client: &ClientProfile| client.published_keys.is_some();
+        !self.keys.is_empty()
+            || !self.secrets.is_empty()
+            || self.client.as_ref().is_some_and(publishes)
+    }
+
     /// The steward who answers for what it does; `None` for a self-registered client: who consented first is one
     /// of them, no more.
     #[must_use]
@@ -458,17 +471,6 @@ pub struct TaskRecord {
     /// How the steward proved to be that person; `None` when the agent said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifiedBy>,
-}
-
-/// How a steward proved to be that person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VerifiedBy {
-    /// The issuer that said so.
-    pub issuer: String,
-    /// The groups that it has the person in.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub groups: BTreeSet<String>,
 }
 
 /// A token, as minted: its ids and its content, never its bytes.

@@ -3,4 +3,5 @@
 pub(crate) mod hub;
 pub(crate) mod introspect;
 pub(crate) mod revoke;
+pub(crate) mod revoke_many;
 pub(crate) mod server_verifiers;

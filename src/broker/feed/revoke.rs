@@ -79,13 +79,7 @@ impl Revocations {
     /// When there is no such subject, it is the only root key, or it cannot be recorded.
     pub async fn revoke(&self, caller: &Caller, revoke: Revoke) -> Result<Revoked, BrokerError> {
         let turn = self.changes.urgent_turn().await;
-        let is_too_long = |reason: &String| reason.len() > MAX_REASON_BYTES;
-        if revoke.reason.as_ref().is_some_and(is_too_long) {
-            return Err(BrokerError::invalid(
-                "reason",
-                format!("at most {MAX_REASON_BYTES} bytes"),
-            ));
-        }
+        Self::refuse_long_reason(revoke.reason.as_ref())?;
         if revoke.only_token && !matches!(revoke.subject, Subject::RevocationId(_)) {
             return Err(BrokerError::invalid(
                 "only_token",
@@ -152,7 +146,18 @@ impl Revocations {
             .collect()
     }
 
-    fn describe(
+    pub(crate) fn refuse_long_reason(reason: Option<&String>) -> Result<(), BrokerError> {
+        let is_too_long = |reason: &String| reason.len() > MAX_REASON_BYTES;
+        if reason.is_some_and(is_too_long) {
+            return Err(BrokerError::invalid(
+                "reason",
+                format!("at most {MAX_REASON_BYTES} bytes"),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn describe(
         &self,
         state: &State,
         revoke: &Revoke,

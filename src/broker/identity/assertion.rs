@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::identity::{
     RegisteredKey,
+    issuer::KeySet,
     jwk::{KeyAlgorithm, MAX_KEYS_PER_AGENT},
-    jwt::{Header, Times, Untimely},
+    jwt::{Header, MAX_JTI_CHARS, Times, Untimely},
 };
 use hallpass_core::base::{
     ReasonCode,
@@ -49,17 +50,27 @@ pub struct VerifiedAssertion {
 /// - `exp` that is past or more than [`MAX_LIFETIME`] ahead, `nbf` or `iat` ahead, `iat` more than
 ///   [`MAX_LIFETIME`] before `exp`, each give or take [`CLOCK_SKEW`](crate::identity::CLOCK_SKEW), and every claim of another type;
 /// - a signature that no registered key made.
-pub fn verify(
+pub fn verify<K: Into<AssertionKeys>>(
     assertion: &str,
-    lookup: impl Fn(&AgentId) -> Option<Arc<[RegisteredKey]>>,
+    lookup: impl Fn(&AgentId) -> Option<K>,
     issuer: &IssuerUri,
     now: Timestamp,
 ) -> Result<VerifiedAssertion, AssertionError> {
     let parts = Parts::split(assertion)?;
     let claims = Claims::read(&parts.payload)?;
-    let keys = lookup(&claims.agent);
-    let checked = check_signature(&parts, keys.as_deref());
-    if !checked.matches {
+    let keys = lookup(&claims.agent).map(Into::into);
+    let matches = match &keys {
+        Some(AssertionKeys::Published { keys, algorithm }) => {
+            algorithm.is_none_or(|only| only == parts.algorithm)
+                && keys.verifies(
+                    (parts.algorithm, parts.kid.as_deref()),
+                    (parts.signed.as_bytes(), &parts.signature),
+                )
+        }
+        Some(AssertionKeys::Registered(keys)) => check_signature(&parts, Some(keys)).matches,
+        None => check_signature(&parts, None).matches,
+    };
+    if !matches {
         return Err(if keys.is_some() {
             AssertionReason::Signature
         } else {
@@ -82,6 +93,48 @@ pub fn verify(
             .map_err(AssertionReason::from)?,
         agent: claims.agent,
     })
+}
+
+/// The keys by which an agent signs its assertions.
+#[derive(Debug, Clone)]
+pub enum AssertionKeys {
+    /// Those that are registered.
+    Registered(Arc<[RegisteredKey]>),
+    /// Those that it publishes itself. Who it is was no secret then, so that no more signatures are checked than it takes.
+    Published {
+        /// What it publishes now.
+        keys: Arc<KeySet>,
+        /// The one algorithm that it signs with, where it says so.
+        algorithm: Option<KeyAlgorithm>,
+    },
+}
+
+impl From<Arc<[RegisteredKey]>> for AssertionKeys {
+    fn from(keys: Arc<[RegisteredKey]>) -> Self {
+        Self::Registered(keys)
+    }
+}
+
+/// What an assertion says of its signer; nothing of it is believed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedSigner {
+    /// The agent.
+    pub agent: AgentId,
+    /// The key.
+    pub kid: Option<String>,
+}
+
+impl ClaimedSigner {
+    /// What `assertion` says; `None` when it is none.
+    #[must_use]
+    pub fn of(assertion: &str) -> Option<Self> {
+        let parts = Parts::split(assertion).ok()?;
+        let agent = Claims::read(&parts.payload).ok()?.agent;
+        Some(Self {
+            agent,
+            kid: parts.kid,
+        })
+    }
 }
 
 /// An assertion that was refused.
@@ -325,9 +378,6 @@ pub const MAX_ASSERTION_BYTES: usize = 8 * 1024;
 
 /// An assertion lives at most this long.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
-
-/// The longest `jti`, in characters.
-pub const MAX_JTI_CHARS: usize = 128;
 
 /// The text for every sender.
 const OUTSIDE_TEXT: &str = "the assertion was not accepted";

@@ -261,6 +261,9 @@ pub enum JwkError {
     /// A `kid` that is empty, too long or not printable.
     #[error("the key's `kid` is not 1 to {MAX_KID_CHARS} printable ASCII characters")]
     Kid,
+    /// None of the algorithms that the key's owner signs with.
+    #[error("the key is for none of the algorithms that its owner says it signs with")]
+    Algorithm,
     /// None, or too many.
     #[error("an agent has 1 to {MAX_KEYS_PER_AGENT} keys")]
     Count,

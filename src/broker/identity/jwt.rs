@@ -12,6 +12,9 @@ use hallpass_core::base::time::Timestamp;
 /// FAPI 2.0 Security Profile section 5.3.2.1 asks servers to accept ten seconds.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 
+/// The longest `jti`, in characters.
+pub const MAX_JTI_CHARS: usize = 128;
+
 /// The protected header of a JWT, whoever signed it.
 ///
 /// SECURITY: closed, so that no header names a key, a certificate to be fetched or an extension (RFC 8725 section 3.10).

@@ -14,9 +14,9 @@ pub mod operation;
 pub mod operator;
 
 pub use agent_key::{AgentKey, AgentKeyError};
-pub use assertion::{AssertionError, AssertionReason, VerifiedAssertion};
+pub use assertion::{AssertionError, AssertionKeys, AssertionReason, VerifiedAssertion};
 pub use credential::Credential;
 pub use jwk::{JwkError, RegisteredKey};
-pub use jwt::CLOCK_SKEW;
+pub use jwt::{CLOCK_SKEW, MAX_JTI_CHARS};
 pub use operation::Operation;
 pub use operator::{OperatorError, OperatorSession, OperatorStanding};

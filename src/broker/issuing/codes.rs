@@ -1,7 +1,8 @@
 //! Codes: authorization codes and refresh tokens, from presented to used up.
 //!
 //! SECURITY: each may be used once. A reused code or token means that the client or an attacker has a copy. We cannot
-//! tell which, so its task ends, with every pass of it (RFC 9700 section 4.14).
+//! tell which, so its task ends, with every pass of it (RFC 9700 section 4.14). The only exception is the same refresh
+//! within [`REPEATED_FOR`](crate::REPEATED_FOR), which gets the same answer and nothing new.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -14,11 +15,13 @@ use crate::{
         event::{LedgerEvent, Subject, TaskRecord},
     },
     issuing::{
+        code_error::{CodeError, CodeReason},
         consent,
         issue::Asked,
         keyed_locks::KeyedLocks,
         narrow,
         pipeline::{Requested, Way},
+        repeats::Repeats,
     },
 };
 use hallpass_core::{
@@ -68,49 +71,6 @@ pub struct Handed {
     pub in_detail: bool,
 }
 
-/// A code or refresh token that was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum CodeError {
-    /// It is none that counts here; which, is for the log.
-    #[error("{0}")]
-    Refused(CodeReason),
-    /// One of the servers is none that was allowed.
-    #[error("a server that was not allowed")]
-    Target,
-    /// Some of what is wanted was not allowed.
-    #[error("more than was allowed")]
-    Scope,
-    /// The broker.
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-}
-
-/// Why a code or refresh token was refused: for the log, never for the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CodeReason {
-    /// Never made here, or forgotten, or its task, agent or steward was ended.
-    #[error("no such code or token, or what it was for has ended")]
-    Unknown,
-    /// It was used before; what came of it is revoked.
-    #[error("used twice: what came of it is revoked")]
-    UsedTwice,
-    /// Its time is over.
-    #[error("it has ended")]
-    Ended,
-    /// It was made for another client.
-    #[error("it is another client's")]
-    OtherClient,
-    /// Not the redirect URI of the request.
-    #[error("not the redirect URI that it was sent to")]
-    RedirectUri,
-    /// Not the verifier of the challenge.
-    #[error("the verifier is not that of the challenge")]
-    Verifier,
-    /// Not the key that it is bound to.
-    #[error("no proof by the key that it is bound to")]
-    Holder,
-}
-
 /// Authorization codes and refresh tokens.
 #[derive(Debug)]
 pub struct Codes {
@@ -120,6 +80,37 @@ pub struct Codes {
     pub(crate) tasks: Arc<Tasks>,
     /// Of two requests with one code, the second finds what the first has done.
     pub(crate) locks: KeyedLocks,
+    /// What may be given again to a client that lost it.
+    pub(crate) repeats: Repeats<RefreshRequest, Handed>,
+}
+
+/// A refresh without its token: the same request is one that is equal in this.
+#[derive(PartialEq, Eq)]
+pub(crate) struct RefreshRequest {
+    agent: AgentId,
+    servers: BTreeSet<ServerUri>,
+    scope: Option<Scope>,
+    holder: Option<Holding>,
+}
+
+impl RefreshRequest {
+    fn of(agent: &AgentId, refresh: &Refresh<'_>) -> Self {
+        Self {
+            agent: agent.clone(),
+            servers: refresh.servers.clone(),
+            scope: refresh.scope.cloned(),
+            holder: refresh.holder.clone(),
+        }
+    }
+}
+
+/// What came of a refresh.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// A pass, and what renews it.
+    pub handed: Arc<Handed>,
+    /// Whether it was handed out before, to the same request.
+    pub is_repeated: bool,
 }
 
 /// Why a code or token is not taken, and what follows from that.
@@ -143,12 +134,6 @@ enum Misuse {
 impl<E: Into<CodeError>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Error(error.into())
-    }
-}
-
-impl From<CodeReason> for CodeError {
-    fn from(reason: CodeReason) -> Self {
-        Self::Refused(reason)
     }
 }
 
@@ -254,16 +239,25 @@ impl Codes {
     /// # Errors
     ///
     /// [`CodeError::Refused`] when the token is not good: one that was replaced, or that another client
-    /// presents, ends its task. Otherwise as [`issue_again`](Issuance::issue_again), and the token stays good, unless
+    /// presents, ends its task. The same request gets the same answer again for [`REPEATED_FOR`](crate::REPEATED_FOR),
+    /// unless the token in it was used meanwhile or the task has ended. Otherwise as [`issue_again`](Issuance::issue_again), and the token stays good, unless
     /// the task was revoked in that moment.
     pub async fn refresh(
         &self,
         caller: &Caller,
         agent: &AgentId,
         refresh: Refresh<'_>,
-    ) -> Result<Handed, CodeError> {
+    ) -> Result<Refreshed, CodeError> {
         let digest = Digest::of(refresh.token.as_bytes());
         let _locked = self.locks.lock(&digest).await;
+        let request = RefreshRequest::of(agent, &refresh);
+        if let Some(handed) = self.repeated(&digest, agent, &request) {
+            tracing::info!(task = %handed.issued.task.task, "a refresh was repeated, and answered as before");
+            return Ok(Refreshed {
+                handed,
+                is_repeated: true,
+            });
+        }
         let next = OneTimeSecret::token(REFRESH_PREFIX);
         let ask = |view: &View<'_>| -> Result<Asked<bool>, Stop> {
             let (now, state) = (view.now(), view.state());
@@ -304,11 +298,35 @@ impl Codes {
             })
         };
         let (issued, in_detail) = self.issue(caller, ask).await?;
-        Ok(Handed {
+        let handed = Arc::new(Handed {
             issued,
             refresh: next,
             in_detail,
+        });
+        let made = (Arc::clone(&handed), self.changes.look().now());
+        self.repeats.remember(digest, request, made);
+        Ok(Refreshed {
+            handed,
+            is_repeated: false,
         })
+    }
+
+    /// What the same request got just now, as long as it is good: it is the last that its task gave, and the task is open.
+    ///
+    /// SECURITY: who has a copy of the token gets nothing by it that its client does not have. Of the two, the later to use
+    /// the next token is found out.
+    fn repeated(
+        &self,
+        token: &Digest,
+        agent: &AgentId,
+        request: &RefreshRequest,
+    ) -> Option<Arc<Handed>> {
+        let view = self.changes.look();
+        let (now, state) = (view.now(), view.state());
+        let handed = self.repeats.answer(token, request, now)?;
+        let (task, family) = state.people.family_of(token)?;
+        let is_last = family.current == handed.refresh.digest() && family.agent == *agent;
+        (is_last && state.open_task_of(agent, task, now).is_ok()).then_some(handed)
     }
 
     /// Ends the task that a refresh token of `agent` is or was good for, every pass of it included (RFC 7009
@@ -531,7 +549,13 @@ mod tests {
         };
         let code = broker
             .consents
-            .consent(&caller, broker.consents.offer(&steward, ask).unwrap())
+            .consent(
+                &caller,
+                broker
+                    .consents
+                    .offer(crate::SignedIn::with_code(steward.clone()), ask)
+                    .unwrap(),
+            )
             .await
             .unwrap();
         let verifier = Digest::of(b"verifier");
@@ -557,7 +581,7 @@ mod tests {
             };
             broker.codes.refresh(&caller, &app, refresh).await
         };
-        let handed = refresh(&handed.refresh).await.unwrap();
+        let handed = refresh(&handed.refresh).await.unwrap().handed;
         {
             let mut state = broker.changes.cell().write();
             let live = state.tasks.get_mut(&handed.issued.task.task).unwrap();

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret,
+    BrokerError, Caller, Issuance, ObjectKind, OneTimeSecret, SignedIn,
     change::{Changes, Decided, Done, View},
     domain::{
-        client::{ClientOrigin, ClientProfile, ClientSecret},
+        client::{ClientOrigin, ClientProfile, ClientSecret, PublishedKeys},
         consent::ConsentRecord,
         eligibility::refuse_suspended_people,
         event::{Actor, AgentRecord, LedgerEvent, TaskRecord},
@@ -45,6 +45,8 @@ pub enum PersonsClient {
         redirect_uris: Vec<RedirectUri>,
         /// Its keys as JWKs, already looked at by the caller.
         keys: Vec<Value>,
+        /// Where it publishes its keys, when it has none in the document.
+        published_keys: Option<PublishedKeys>,
     },
 }
 
@@ -69,7 +71,7 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Offer {
     /// Who would allow it.
-    pub steward: StewardId,
+    pub by: SignedIn,
     /// What was asked, with `details` narrowed to the exact names that policy allows.
     pub ask: Ask,
     /// What policy makes of that, with its constraints.
@@ -95,14 +97,12 @@ impl Shown {
     /// changed meanwhile are not undone by an old page.
     fn is_still(&self, now: Option<&AgentRecord>) -> bool {
         let Some(now) = now else { return true };
-        let uris = |agent: &AgentRecord| {
-            agent
-                .client
-                .as_ref()
-                .map(|client| client.redirect_uris.clone())
+        let said = |agent: &AgentRecord| {
+            let client = agent.client.as_ref()?;
+            Some((client.redirect_uris.clone(), client.published_keys.clone()))
         };
         self.known.as_ref() == Some(now)
-            || (now.keys == self.agent.keys && uris(now) == uris(&self.agent))
+            || (now.keys == self.agent.keys && said(now) == said(&self.agent))
     }
 }
 
@@ -114,19 +114,19 @@ pub struct Consents {
 }
 
 impl Consents {
-    /// What `steward` could allow of what is asked, as policy stands now.
+    /// What the person who signed in could allow of what is asked, as policy stands now.
     ///
     /// # Errors
     ///
     /// [`BrokerError::Refused`] with every reason when policy allows nothing of it, or more than fits into a pass;
     /// when there is no such client, its id is another's, or it, the steward or a server is revoked.
-    pub fn offer(&self, steward: &StewardId, ask: Ask) -> Result<Offer, BrokerError> {
+    pub fn offer(&self, by: SignedIn, ask: Ask) -> Result<Offer, BrokerError> {
         let view = self.changes.look();
         let known = view.state().agent(&agent_of(&ask.client)?).cloned();
-        let agent = client_record(&view, &ask.client, steward)?;
+        let agent = client_record(&view, &ask.client, &by.steward)?;
         let (lasts, now) = (self.issuance.limits.max_task_ttl, view.now());
         let task = task_for(
-            (&agent, steward),
+            (&agent, &by),
             (ask.details.clone(), now.floor_second().plus(lasts)),
             now,
         );
@@ -155,7 +155,7 @@ impl Consents {
             )]));
         }
         Ok(Offer {
-            steward: steward.clone(),
+            by,
             ask: Ask { details, ..ask },
             pass_ttl: granted.max_ttl.min(self.issuance.limits.max_pass_ttl),
             granted: granted.rights,
@@ -177,7 +177,10 @@ impl Consents {
         offer: Offer,
     ) -> Result<OneTimeSecret, BrokerError> {
         let Offer {
-            steward,
+            by: SignedIn {
+                steward,
+                by: verified,
+            },
             ask,
             lasts,
             shown,
@@ -196,6 +199,7 @@ impl Consents {
                 code: code.digest(),
                 agent: agent.agent.clone(),
                 steward: steward.clone(),
+                verified: verified.clone(),
                 redirect_uri: ask.redirect_uri.clone(),
                 challenge: ask.challenge,
                 holder: ask.holder.clone(),
@@ -255,6 +259,7 @@ fn client_record(
             url,
             redirect_uris,
             keys,
+            published_keys,
         } => {
             let origin = ClientOrigin::MetadataDocument {
                 url: url.to_string(),
@@ -263,6 +268,7 @@ fn client_record(
             let client = ClientProfile {
                 redirect_uris,
                 origin,
+                published_keys: published_keys.clone(),
                 ..ClientProfile::default()
             };
             (CLIENT_DOCUMENTS, client, keys.clone(), Vec::new())
@@ -321,15 +327,19 @@ fn missing(agent: &AgentId) -> BrokerError {
 
 /// The task that a consent opens.
 pub(crate) fn task_of(consent: &ConsentRecord, agent: &AgentRecord, now: Timestamp) -> TaskRecord {
+    let by = SignedIn {
+        steward: consent.steward.clone(),
+        by: consent.verified.clone(),
+    };
     task_for(
-        (agent, &consent.steward),
+        (agent, &by),
         (consent.details.clone(), consent.ends_at),
         now,
     )
 }
 
 fn task_for(
-    (agent, steward): (&AgentRecord, &StewardId),
+    (agent, by): (&AgentRecord, &SignedIn),
     (asked, ends_at): (Vec<RequestedDetail>, Timestamp),
     now: Timestamp,
 ) -> TaskRecord {
@@ -342,7 +352,7 @@ fn task_for(
         asked,
         holder: None,
     };
-    TaskRecord::open(OpenedBy::Consent(steward), terms)
+    TaskRecord::open(OpenedBy::Consent(by), terms)
 }
 
 /// How long an authorization code lives.

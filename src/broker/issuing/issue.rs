@@ -7,6 +7,7 @@ use crate::{
     change::{Changes, Decided, Done, View, recorded},
     domain::event::{LedgerEvent, TaskRecord},
     issuing::{
+        decision_queue::{DecisionQueue, Place},
         opening::{OpenedBy, Rights, Terms},
         pipeline::{GrantedRequest, Issued, Mint, Minted, Refusal, Requested, Way},
         request::{refuse_bad_details, refuse_bad_request},
@@ -16,9 +17,12 @@ use crate::{
     policy_store::Policies,
     registry::directory::SharedDirectory,
 };
-use hallpass_core::base::{
-    ids::{AgentId, IssuerUri, StewardId, TaskId},
-    time::Timestamp,
+use hallpass_core::{
+    base::{
+        ids::{AgentId, IssuerUri, StewardId, TaskId},
+        time::Timestamp,
+    },
+    token::RequestedDetail,
 };
 
 /// What passes and tasks may be at most, and which issuer they name.
@@ -40,6 +44,8 @@ pub struct Issuance {
     pub(crate) keys: Arc<Keys>,
     pub(crate) directory: Arc<SharedDirectory>,
     pub(crate) limits: Limits,
+    /// Where decisions about many rights wait.
+    pub(crate) queue: DecisionQueue,
 }
 
 /// A pass that is asked for, as the state of the moment has it.
@@ -230,7 +236,9 @@ impl Issuance {
         caller: &Caller,
         mut ask: impl FnMut(&View<'_>) -> Result<Asked<X>, E>,
     ) -> Result<(Issued, X), E> {
-        let decide = |view: &View<'_>| -> Result<Decided<Outcome<X>>, E> {
+        let asked = ask(&self.changes.look())?;
+        let place = self.place(caller, &asked.requested.task.asked).await?;
+        let mut decide = |view: &View<'_>| -> Result<Decided<Outcome<X>>, E> {
             let Asked {
                 requested,
                 said,
@@ -246,6 +254,10 @@ impl Issuance {
                 Err(refusal) => refused(caller, now, refusal).map(Outcome::Refused),
             })
         };
+        let decide = |view: &View<'_>| match &place {
+            Some(place) => place.run(|| decide(view)),
+            None => decide(view),
+        };
         let Done { value, receipt } = self.changes.beside_others(caller, decide).await?;
         let (minted, with) = match value {
             Outcome::Minted(minted, with) => (minted, with),
@@ -257,6 +269,16 @@ impl Issuance {
             Ok(issued) => Ok((issued, with)),
             Err(refusal) => Err(self.record_refusal(caller, refusal).await.into()),
         }
+    }
+
+    /// Waits for a place to decide about what is asked, where that takes one.
+    pub(crate) async fn place(
+        &self,
+        caller: &Caller,
+        asked: &[RequestedDetail],
+    ) -> Result<Option<Place<'_>>, BrokerError> {
+        let rights = self.changes.state().catalogue().count_rights(asked);
+        self.queue.place(&caller.actor, rights).await
     }
 
     /// All stages up to the mint.

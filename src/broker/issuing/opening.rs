@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    VerifiedSteward,
+    SignedIn, VerifiedSteward,
     domain::{
         event::{AgentRecord, TaskRecord},
         parent::ParentPass,
     },
 };
 use hallpass_core::{
-    base::{
-        ids::{StewardId, TaskId},
-        time::Timestamp,
-    },
+    base::{ids::TaskId, time::Timestamp},
     token::{Holding, RequestedDetail},
 };
 
@@ -27,7 +24,7 @@ pub(crate) enum OpenedBy<'o> {
         rights: Rights,
     },
     /// A client of a person's, who allowed it on the consent page.
-    Consent(&'o StewardId),
+    Consent(&'o SignedIn),
     /// Its agent, with a pass of the task `of`, which `pass` describes: on the same person's behalf, where that was
     /// proven.
     Exchange {
@@ -94,8 +91,9 @@ impl TaskRecord {
                 }
                 (task.fixed_rights, task.allow_partial) = (rights.are_fixed, rights.may_be_partial);
             }
-            OpenedBy::Consent(steward) => {
+            OpenedBy::Consent(SignedIn { steward, by }) => {
                 (task.steward, task.consented) = (steward.clone(), true);
+                task.verified.clone_from(by);
             }
             OpenedBy::Exchange { of, pass } => {
                 if of.consented || of.verified.is_some() {

@@ -22,7 +22,7 @@ use crate::{
 };
 use hallpass_core::{
     base::{digest::Digest, ids::IssuerUri, time::Timestamp},
-    token::{PassContent, PassToken, RootKey, mint},
+    token::{PassContent, PassToken, RequestedDetail, RootKey, mint},
 };
 
 /// A pass that is asked for.
@@ -355,11 +355,13 @@ impl Minted {
 impl Refusal {
     /// The event that records it.
     pub(crate) fn event(&self) -> LedgerEvent {
+        let (asked, asked_digest) = recorded_asked(&self.task.asked);
         LedgerEvent::RequestRefused {
             agent: self.task.agent.clone(),
             steward: self.task.steward.clone(),
             task: (!self.is_new).then(|| self.task.task.clone()),
-            asked: self.task.asked.clone(),
+            asked,
+            asked_digest,
             reasons: recorded_reasons(&self.error),
         }
     }
@@ -386,6 +388,33 @@ fn question(agent: &AgentRecord, task: &TaskRecord, now: Timestamp) -> Question 
         holder_bound: task.holder.is_some(),
         allow_partial: task.allow_partial,
     }
+}
+
+/// What a refusal records of what was asked: all of it where that is short, and else a part and the digest of the whole.
+/// An agent without any grant is refused as often as it asks, and each refusal is a record that stays.
+fn recorded_asked(asked: &[RequestedDetail]) -> (Vec<RequestedDetail>, Option<Digest>) {
+    let whole = serde_json::to_vec(asked).unwrap_or_default();
+    if whole.len() <= MAX_RECORDED_ASKED_BYTES {
+        return (asked.to_vec(), None);
+    }
+    let mut left = MAX_RECORDED_ASKED_BYTES;
+    let mut fits = |name: &str| {
+        let fits = name.len() <= left;
+        left = left.saturating_sub(name.len());
+        fits
+    };
+    let part = |detail: &RequestedDetail| {
+        let mut part = RequestedDetail::new(detail.server.clone());
+        let tools = detail.tools.iter().filter(|name| fits(name.as_str()));
+        part.tools = tools.cloned().collect();
+        let prompts = detail.prompts.iter().filter(|name| fits(name.as_str()));
+        part.prompts = prompts.cloned().collect();
+        let resources = detail.resources.iter().filter(|tree| fits(tree.as_str()));
+        part.resources = resources.cloned().collect();
+        part
+    };
+    let parts = asked.iter().map(part).collect();
+    (parts, Some(Digest::of(&whole)))
 }
 
 /// The reasons of a refusal as they are recorded: the first ones, and how many more there are.
@@ -415,4 +444,33 @@ fn recorded_reasons(error: &BrokerError) -> Vec<RecordedReason> {
     recorded
 }
 
-const MAX_RECORDED_REASONS: usize = 64;
+const MAX_RECORDED_REASONS: usize = 16;
+/// A recorded request is at most about so long, in bytes.
+const MAX_RECORDED_ASKED_BYTES: usize = 2 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_records_a_long_request_in_part_and_its_digest() {
+        let mut detail = RequestedDetail::new("https://s.example/mcp".parse().unwrap());
+        detail.tools.push("read".parse().unwrap());
+        let short = [detail.clone()];
+        assert_eq!(recorded_asked(&short), (short.to_vec(), None));
+        detail.tools = (0..400)
+            .map(|number| format!("{number:063}").parse().unwrap())
+            .collect();
+        let long = vec![detail; 3];
+        let (asked, digest) = recorded_asked(&long);
+        assert_eq!(
+            digest,
+            Some(Digest::of(&serde_json::to_vec(&long).unwrap()))
+        );
+        assert_eq!(
+            (asked.len(), asked[0].tools.len(), asked[1].tools.len()),
+            (3, 32, 0)
+        );
+        assert!(serde_json::to_vec(&asked).unwrap().len() < 2 * MAX_RECORDED_ASKED_BYTES);
+    }
+}

@@ -55,6 +55,7 @@ impl Issuance {
         request: OpenTask,
     ) -> Result<OpenedForClient, BrokerError> {
         let secret = OneTimeSecret::token("");
+        let place = self.place(caller, &request.details).await?;
         let decide = |view: &View<'_>| -> Result<Decided<Result<_, BrokerError>>, BrokerError> {
             let Asked {
                 mut requested,
@@ -65,7 +66,12 @@ impl Issuance {
             requested.task.client_secret = Some(secret.recorded(now));
             let task = requested.task.clone();
             // What the first pass would be; it is dropped, and no record mentions it.
-            Ok(match self.run(view, requested, said.as_deref()) {
+            let run = || self.run(view, requested, said.as_deref());
+            let ran = match &place {
+                Some(place) => place.run(run),
+                None => run(),
+            };
+            Ok(match ran {
                 Ok(minted) => {
                     let opened = LedgerEvent::TaskOpened { task: task.clone() };
                     Decided::record(now, vec![opened], Ok((task, minted)))

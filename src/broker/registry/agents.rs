@@ -71,6 +71,9 @@ pub struct AgentView {
     /// The URL of its metadata document, when that is how it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_document: Option<String>,
+    /// Where that document says that its keys are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// When it was registered.
     pub registered_at: Timestamp,
     /// Whether it was revoked and not reinstated.
@@ -317,7 +320,8 @@ impl Registry {
             );
             secrets.extend(secret);
             let client = self.client_of(new, client.unwrap_or_default());
-            let is_bare = new.keys.is_empty() && secrets.is_empty();
+            let is_bare =
+                new.keys.is_empty() && secrets.is_empty() && client.published_keys.is_none();
             let sends_codes = !client.redirect_uris.is_empty();
             if new.keys.len() > MAX_KEYS
                 || (is_bare && !self.may_be_bare(&new.agent, sends_codes, may_be_public))
@@ -355,6 +359,10 @@ impl Registry {
             default_details: new.default_details.clone(),
             ..before
         };
+        // Keys that an operator gives a client are used instead of those that it publishes.
+        if !new.keys.is_empty() {
+            client.published_keys = None;
+        }
         // Where others are sent codes is theirs to say.
         if client.origin == ClientOrigin::Registered {
             let uris = new.redirect_uris.iter().cloned();
@@ -419,6 +427,7 @@ impl Registry {
                 ClientOrigin::MetadataDocument { url } => Some(url),
                 _ => None,
             },
+            jwks_uri: client.published_keys.map(|keys| keys.jwks_uri),
             registered_at: record.registered_at,
             suspended: self
                 .changes
@@ -457,7 +466,7 @@ fn is_public(agent: &AgentRecord) -> bool {
         .client
         .as_ref()
         .is_some_and(|client| !client.redirect_uris.is_empty());
-    sends_codes && agent.keys.is_empty() && agent.secrets.is_empty()
+    sends_codes && !agent.has_credential()
 }
 
 fn view_server(state: &State, manifest: &Manifest) -> ServerView {

@@ -51,8 +51,7 @@ impl Registry {
                 .client
                 .as_ref()
                 .is_some_and(|client| !client.redirect_uris.is_empty());
-            let is_bare = record.keys.is_empty() && record.secrets.is_empty();
-            if is_bare && !self.may_be_bare(agent, sends_codes, false) {
+            if !record.has_credential() && !self.may_be_bare(agent, sends_codes, false) {
                 let detail = "it is the only way in which the agent can prove itself: add a key or a secret first";
                 return Err(BrokerError::Conflict(detail.to_owned()));
             }
@@ -80,9 +79,7 @@ impl Registry {
 
     /// Whether the agent could not authenticate by any means.
     fn proves_nothing(&self, record: &AgentRecord) -> bool {
-        record.keys.is_empty()
-            && record.secrets.is_empty()
-            && !self.workloads.contains(&record.agent)
+        !record.has_credential() && !self.workloads.contains(&record.agent)
     }
 
     /// The agent with the id `client` whose secret is `secret`.

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BrokerError, Caller, DirectoryError, Identity, ObjectKind, Registry, VerifiedSteward,
     change::{Decided, Turn, View},
-    domain::event::{LedgerEvent, Subject, VerifiedBy},
+    domain::{
+        event::{LedgerEvent, Subject},
+        verified::VerifiedBy,
+    },
     error::files,
     identity::issuer::Person,
     policy::Reason,

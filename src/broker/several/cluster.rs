@@ -19,6 +19,7 @@ use crate::{
         one_time::UsedAssertion,
         state::{State, cell::StateCell},
     },
+    issuing::decision_queue::DecisionQueue,
     keys::lifecycle::{Keys, Rotation},
     ledger::{
         Ledger,
@@ -169,6 +170,7 @@ impl Cluster {
                 keys: Arc::clone(&keys),
                 directory: Arc::new(SharedDirectory::new(directory)),
                 limits: limits.clone(),
+                queue: DecisionQueue::for_this_machine(),
             },
             revocations: Revocations {
                 changes: Arc::clone(&changes),

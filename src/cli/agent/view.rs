@@ -46,6 +46,7 @@ pub(super) fn with_secret(made: AgentWithSecret) -> View {
             "client document",
             agent.client_document.iter().cloned().collect(),
         ),
+        ("keys at", agent.jwks_uri.iter().cloned().collect()),
     ];
     for (name, values) in of_clients {
         if !values.is_empty() {

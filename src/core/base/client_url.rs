@@ -33,6 +33,22 @@ impl ClientUrl {
             .unwrap_or_default()
     }
 
+    /// Whether `uri` is https and of the same origin (RFC 6454) as the document: its host in any case of letters, and
+    /// its port or the default one. No user, no fragment, at most 512 bytes.
+    #[must_use]
+    pub fn is_origin_of(&self, uri: &str) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+        let Some(split) = Uri::split(uri).filter(|uri| uri.fragment.is_none()) else {
+            return false;
+        };
+        let authority = split.authority.unwrap_or_default();
+        let authority = authority.strip_suffix(":443").unwrap_or(authority);
+        uri.len() <= MAX_URL_BYTES
+            && uri.bytes().all(is_plain)
+            && split.scheme.eq_ignore_ascii_case("https")
+            && authority.eq_ignore_ascii_case(self.host())
+    }
+
     /// The agent id of this client: its host, for people to recognise, and a digest of the whole URL,
     /// which makes it unique.
     #[must_use]
@@ -133,6 +149,42 @@ mod tests {
                 .parse::<ClientUrl>()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let url: ClientUrl = URL.parse().unwrap();
+        for same in [
+            "https://app.example/jwks.json",
+            "https://app.example",
+            "HTTPS://APP.example:443/a?b=c",
+        ] {
+            assert!(url.is_origin_of(same), "{same}");
+        }
+        for other in [
+            "http://app.example/jwks.json",
+            "https://app.example:8443/jwks.json",
+            "https://app.example.evil.example/jwks.json",
+            "https://www.app.example/jwks.json",
+            "https://app.example@evil.example/jwks.json",
+            "https://user@app.example/jwks.json",
+            "https://app.example\\@evil.example/jwks.json",
+            "https://app.example:/jwks.json",
+            "https://app.example./jwks.json",
+            "https:///app.example/jwks.json",
+            "https:app.example/jwks.json",
+            "/jwks.json",
+            "https://app.example/jwks.json#x",
+            "https://app.example/jw ks.json",
+            "",
+        ] {
+            assert!(!url.is_origin_of(other), "{other}");
+        }
+        let long = format!("https://app.example/{}", "x".repeat(512));
+        assert!(!url.is_origin_of(&long));
+        let ported: ClientUrl = "https://app.example:8443/x".parse().unwrap();
+        assert!(ported.is_origin_of("https://app.example:8443/y"));
+        assert!(!ported.is_origin_of("https://app.example/y"));
     }
 
     #[test]

@@ -20,10 +20,11 @@ use crate::server::{
     },
 };
 use hallpass_broker::{
-    Caller, UsedAssertion,
+    BrokerError, Caller, UsedAssertion,
     domain::event::Actor,
     identity::{
-        Credential, Operation, OperatorError, OperatorSession, OperatorStanding, assertion,
+        AssertionKeys, Credential, Operation, OperatorError, OperatorSession, OperatorStanding,
+        assertion,
     },
 };
 use hallpass_core::{
@@ -232,6 +233,16 @@ impl App {
     /// The agent that signed the assertion `text`, which is used up by this.
     pub(crate) fn agent(&self, text: &str, context: &Context) -> Result<Agent, Problem> {
         let lookup = |agent: &AgentId| self.agent_keys.of(&self.broker.state(), agent);
+        self.agent_with(text, context, lookup)
+    }
+
+    /// The agent whose keys `lookup` knows and that signed the assertion `text`, which is used up by this.
+    pub(crate) fn agent_with<K: Into<AssertionKeys>>(
+        &self,
+        text: &str,
+        context: &Context,
+        lookup: impl Fn(&AgentId) -> Option<K>,
+    ) -> Result<Agent, Problem> {
         let verified = assertion::verify(text, lookup, self.broker.issuer(), self.broker.now());
         let verified = verified
             .map_err(|error| self.not_authenticated(context, error.reason().to_string()))?;
@@ -242,9 +253,12 @@ impl App {
         };
         // SECURITY: first, so that an intercepted assertion uses up the sender's quota and
         // not the agent's.
-        self.broker
-            .use_assertion(&used)
-            .inspect_err(|_| self.limits.note_failure(context.peer))?;
+        self.broker.use_assertion(&used).inspect_err(|error| {
+            // That it cannot be remembered is no fault of the sender.
+            if matches!(error, BrokerError::Replay) {
+                self.limits.note_failure(context.peer);
+            }
+        })?;
         let agent = used.agent.clone();
         self.admit(&Actor::Agent(agent.clone()), context)?;
         let caller = Caller {

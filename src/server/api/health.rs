@@ -36,6 +36,9 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
             "the journal stopped: restart\n".to_owned(),
         );
     }
+    if let Some(fault) = app.broker.clock_fault() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n"));
+    }
     if *app.draining.borrow() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 
 use crate::{
-    api::{Page, revocations::RevokeRequest},
+    api::{
+        Page,
+        revocations::{RevokeFilter, RevokeManyRequest, RevokeRequest},
+    },
     server::{
         App,
         api::{
@@ -23,7 +26,9 @@ use crate::{
         },
     },
 };
-use hallpass_broker::{Broker, Revoke, Revoked, domain::event::Subject};
+use hallpass_broker::{
+    Broker, Many, Revoke, RevokeMany, Revoked, RevokedMany, TaskFilter, domain::event::Subject,
+};
 use hallpass_core::base::ids::KeyId;
 
 fn revoke_of(request: RevokeRequest, broker: &Broker) -> Result<Revoke, Problem> {
@@ -76,6 +81,77 @@ pub(crate) async fn create(
         Answer::created(&revoked)
     };
     once.run(&app, (operator.caller, input.digest), work).await
+}
+
+/// Revokes much at once: listed passes and tasks, or every open task that fits a filter.
+///
+/// All of it is recorded, or nothing.
+#[utoipa::path(post, path = "/v1/revocations/bulk", operation_id = "revocations_create_many",
+    tag = "revocations", security(("operator" = [])), request_body = RevokeManyRequest,
+    responses((status = 200, description = "Durable, unless it was a dry run", body = RevokedMany), Problems))]
+pub(crate) async fn create_many(
+    State(app): State<Arc<App>>,
+    operator: Operator<RevocationsCreate>,
+    once: Once,
+    input: Input<RevokeManyRequest>,
+) -> Result<Answer, Problem> {
+    let work = async |caller| {
+        let many = many_of(input.value, &app.broker)?;
+        let (revoked, subjects) = app.broker.revocations.revoke_many(&caller, many).await?;
+        for subject in &subjects {
+            app.observer.revoked(subject);
+        }
+        Answer::ok(&revoked)
+    };
+    once.run(&app, (operator.caller, input.digest), work).await
+}
+
+fn many_of(request: RevokeManyRequest, broker: &Broker) -> Result<RevokeMany, Problem> {
+    let RevokeManyRequest {
+        revocation_ids,
+        tasks,
+        filter,
+        dry_run,
+        reason,
+    } = request;
+    let is_listed = !revocation_ids.is_empty() || !tasks.is_empty();
+    let what = match filter {
+        Some(_) if is_listed => {
+            return Err(Problem::invalid("filter", "not with a list"));
+        }
+        Some(filter) => Many::Fitting(filter_of(filter, broker)?),
+        None => Many::Listed {
+            revocation_ids: revocation_ids.into_iter().collect(),
+            tasks: tasks.into_iter().collect(),
+        },
+    };
+    Ok(RevokeMany {
+        what,
+        reason,
+        dry_run,
+    })
+}
+
+fn filter_of(filter: RevokeFilter, broker: &Broker) -> Result<TaskFilter, Problem> {
+    let RevokeFilter {
+        agent,
+        steward,
+        server,
+        grant,
+        opened_from,
+        opened_before,
+    } = filter;
+    let find_steward = |steward: String| broker.registry.find_steward(&steward);
+    let find_server =
+        |server: String| Ok::<_, Problem>(broker.registry.server(&server)?.manifest.server);
+    Ok(TaskFilter {
+        agent,
+        steward: steward.map(find_steward).transpose()?,
+        server: server.map(find_server).transpose()?,
+        grant,
+        opened_from,
+        opened_before,
+    })
 }
 
 /// Revocations that still matter, newest first.

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    Identity, StewardView, domain::event::Subject, identity::issuer::TrustedKind,
+    BrokerError, Identity, StewardView, domain::event::Subject, identity::issuer::TrustedKind,
 };
 use hallpass_core::base::{digest::Digest, ids::StewardId};
 
@@ -48,15 +48,19 @@ pub(crate) async fn create(
     let StewardRequest { name, identity } = input.value;
     let identity = identity.map(|IdentityRequest { issuer, subject }| Identity { issuer, subject });
     let knows = |issuer: &str| {
-        [TrustedKind::IdToken, TrustedKind::IdJag]
-            .iter()
-            .any(|kind| app.trust.is_trusted(issuer, *kind))
+        [
+            TrustedKind::IdToken,
+            TrustedKind::IdJag,
+            TrustedKind::SignIn,
+        ]
+        .iter()
+        .any(|kind| app.trust.is_trusted(issuer, *kind))
     };
     if identity
         .as_ref()
         .is_some_and(|identity| !knows(&identity.issuer))
     {
-        let detail = "no issuer of this name is trusted for ID tokens or ID-JAGs: see `[[oauth.issuer]]` of the settings";
+        let detail = "no issuer of this name is trusted for people (`id_token`, `sign_in`, `id_jag`): see `[[oauth.issuer]]` of the settings";
         return Err(Problem::invalid("identity.issuer", detail));
     }
     let work = async |caller| {
@@ -161,6 +165,13 @@ pub(crate) async fn code(
     once: Once,
     _: NoInput,
 ) -> Result<Answer, Problem> {
+    if let [provider, ..] = app.trust.sign_ins() {
+        let detail = format!(
+            "people sign in with `{}` here, and not with a code",
+            provider.issuer()
+        );
+        return Err(BrokerError::Conflict(detail).into());
+    }
     let work = async |caller| {
         let (code, expires_at) = app
             .broker

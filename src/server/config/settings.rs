@@ -446,10 +446,13 @@ max_lifetime = \"15m\"
 | key | what it does |
 | --- | --- |
 | `issuer` | The `iss` of its JWTs, to the letter. |
-| `kinds` | What they are believed for: `id_token` (who a person is), `workload` (which agent a workload is), `id_jag` (on whose behalf a client acts). |
+| `kinds` | What they are believed for: `id_token` (who a person is), `sign_in` (people sign in on the consent page with it), `workload` (which agent a workload is), `id_jag` (on whose behalf a client acts). |
 | `jwks_uri` | Where its keys are. Absent: where `/.well-known/openid-configuration` below `issuer` says, which must name the same `issuer`. |
 | `algorithms` | Some of `EdDSA`, `ES256`, `ES384`, `PS256`, `RS256`. Absent: all of them, each with the keys that it belongs to. |
 | `client_ids` | For `id_token`: every `aud`, and `azp`, must be one of these. The broker's `issuer` is none. |
+| `sign_in_client_id` | For `sign_in`: the broker's client id at the issuer, which is none of `client_ids`. Its redirect URI there is the broker's `issuer` followed by `/oauth/sign-in`. |
+| `sign_in_secret_file` | For `sign_in`: the file with that client's secret, which only its owner may read. Absent: the client has none. |
+| `sign_in_scopes` | For `sign_in`: what is asked for. Default: `[\"openid\"]`; some issuers give groups for `groups` only. |
 | `audience` | For `workload`: the one `aud`, which is none of `client_ids`. Absent: the broker's `issuer`. |
 | `subjects` | For `workload`: which agent it is, by a pattern of its `sub` where `*` stands for one or more characters other than `/` and `:`. A subject that fits patterns of several agents is refused. |
 | `single_use` | For `workload`: each token once only, by its `jti`. Default: false. An ID-JAG always is. |

@@ -16,6 +16,8 @@ use tokio::{
     time::Sleep,
 };
 
+use crate::server::edge::control_frames::PREFACE;
+
 /// Accepts as `inner` does, and limits the time for the first bytes of what it accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct FirstBytes<A> {
@@ -137,9 +139,6 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Awaited<I> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
-
-/// What an HTTP/2 client sends first (RFC 9113 section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod answers;
 pub(crate) mod connections;
 pub(crate) mod context;
+pub(crate) mod control_frames;
 pub(crate) mod cursor;
 pub(crate) mod describe;
 pub(crate) mod extract;

@@ -1,13 +1,20 @@
 //! Clients: who sends a token request, proven by whatever credential it presents.
 
+use std::sync::Arc;
+
 use axum::http::{HeaderMap, header};
 
 use crate::server::{
     App,
+    api::auth::Agent,
     edge::{context::Context, limit::network, problem::Problem},
     oauth::grammar::{Form, OAuthError, Presented, client_auth::IdAndSecret},
 };
-use hallpass_broker::{Caller, TaskClient, domain::event::Actor};
+use hallpass_broker::{
+    Caller, TaskClient,
+    domain::event::Actor,
+    identity::{AssertionKeys, assertion::ClaimedSigner, jwk::KeyAlgorithm},
+};
 use hallpass_core::base::{
     client_url::agent_of_client,
     ids::{AgentId, TaskId},
@@ -98,7 +105,7 @@ impl App {
                 assertion,
                 client_id,
             } => {
-                let agent = self.agent(assertion, context)?;
+                let agent = self.signer(assertion, context).await?;
                 if client_id.is_some_and(|id| agent_of_client(id).as_ref() != Some(&agent.agent)) {
                     return Err(
                         self.not_a_client(context, "`client_id` is not the assertion's `sub`")
@@ -148,6 +155,49 @@ impl App {
         self.admit_principal(&format!("{actor} at {}", network(context.peer)), context)?;
         let caller = context.caller(actor);
         Ok(Client { agent, caller })
+    }
+
+    /// The agent that signed `assertion`: by a key that is registered or, where the client's document says where its
+    /// keys are, by one that is there now.
+    async fn signer(&self, assertion: &str, context: &Context) -> Result<Agent, Problem> {
+        let published = |agent: &AgentId| {
+            let state = self.broker.state();
+            state.agent(agent)?.client.as_ref()?.published_keys.clone()
+        };
+        let claimed = ClaimedSigner::of(assertion)
+            .and_then(|claimed| Some((published(&claimed.agent)?, claimed)));
+        let Some((place, claimed)) = claimed else {
+            return self.agent(assertion, context);
+        };
+        let source = self
+            .consents
+            .published_keys(&claimed.agent, &place.jwks_uri);
+        let Some(source) = source else {
+            let inside = "the client publishes its keys, and documents of clients are off (`oauth.client_documents`)";
+            return Err(self.not_a_client(context, inside));
+        };
+        let keys = source.keys(claimed.kid.as_deref()).await;
+        let keys = keys.map_err(|error| {
+            self.not_believed(error.into(), (OAuthError::InvalidClient, context))
+        })?;
+        let named = place.signing_algorithm.as_deref();
+        let algorithm = named.map(|alg| KeyAlgorithm::from_alg(alg).ok_or(alg));
+        let algorithm = algorithm.transpose().map_err(|alg| {
+            self.not_a_client(
+                context,
+                &format!("the client signs with `{alg}`, which is unknown"),
+            )
+        })?;
+        // SECURITY: looked up anew: it may have been removed, or have got other keys, while those were fetched.
+        let lookup = |agent: &AgentId| {
+            (*agent == claimed.agent && published(agent).as_ref() == Some(&place)).then(|| {
+                AssertionKeys::Published {
+                    keys: Arc::clone(&keys),
+                    algorithm,
+                }
+            })
+        };
+        self.agent_with(assertion, context, lookup)
     }
 
     fn not_a_client(&self, context: &Context, inside: &str) -> Problem {

@@ -8,7 +8,7 @@ use axum::{
 
 use crate::server::{
     edge::problem::Dialect,
-    oauth::grammar::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, TOKEN},
+    oauth::grammar::metadata::{AUTHORIZE, INTROSPECT, JWKS, REGISTER, REVOKE, SIGN_IN, TOKEN},
 };
 use hallpass_core::base::ids::IssuerUri;
 
@@ -37,7 +37,7 @@ impl EndpointKind {
         match path.strip_prefix(prefix).unwrap_or(path) {
             TOKEN | REVOKE | REGISTER => Self::Client,
             INTROSPECT => Self::Server,
-            AUTHORIZE => Self::Page,
+            AUTHORIZE | SIGN_IN => Self::Page,
             JWKS => Self::Public,
             path if path.starts_with(PUBLIC) => Self::Public,
             _ => Self::Api,

@@ -7,7 +7,7 @@ use crate::server::{
     oauth::{client::Client, grammar::OAuthError},
     outbound::TrustError,
 };
-use hallpass_broker::{Caller, UsedAssertion, domain::event::Actor};
+use hallpass_broker::{BrokerError, Caller, UsedAssertion, domain::event::Actor};
 
 impl App {
     /// The client whose platform says in `text` which workload it is; a `client_id` beside it is the same. Whatever
@@ -46,7 +46,10 @@ impl App {
         if let Some(used) = &used {
             self.broker
                 .use_assertion(used)
-                .map_err(|error| refused(error.to_string()))?;
+                .map_err(|error| match error {
+                    BrokerError::Replay => refused(error.to_string()),
+                    other => other.into(),
+                })?;
         }
         self.admit(&Actor::Agent(agent.clone()), context)?;
         let caller = Caller {

@@ -37,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(revoke::revoke))
         .routes(routes!(introspect::introspect))
         .routes(routes!(authorize::show, authorize::take))
+        .routes(routes!(authorize::come_back))
         .routes(routes!(register::register))
         .routes(routes!(metadata::authorization_server))
         .routes(routes!(metadata::openid_configuration))

@@ -87,7 +87,8 @@ pub(crate) async fn register(
     _: MayRegister,
     input: Input<Value, MAX_REGISTRATION_BYTES>,
 ) -> Result<Answer, Problem> {
-    let metadata = ClientMetadata::of_registration(&input.value).map_err(refused)?;
+    let metadata =
+        ClientMetadata::of_registration(&input.value).map_err(|error| refused(&error))?;
     let new = NewClient {
         name: metadata.name.clone(),
         redirect_uris: metadata.redirect_uris.clone(),
@@ -113,7 +114,7 @@ pub(crate) async fn register(
     })
 }
 
-fn refused(error: MetadataError) -> Problem {
+fn refused(error: &MetadataError) -> Problem {
     let answered = match error {
         MetadataError::RedirectUri => OAuthError::InvalidRedirectUri,
         _ => OAuthError::InvalidClientMetadata,

@@ -17,6 +17,7 @@ use reqwest::{
 };
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::server::outbound::Reach;
 use hallpass_core::{
@@ -75,6 +76,22 @@ impl fmt::Debug for FetchOptions {
             .field("deadline", deadline)
             .finish_non_exhaustive()
     }
+}
+
+/// A form to post.
+pub(crate) struct PostedForm<'a> {
+    /// Its members.
+    pub(crate) form: &'a [(&'a str, &'a str)],
+    /// Name and secret for HTTP Basic authentication (RFC 6749 section 2.3.1).
+    pub(crate) basic: Option<(&'a str, &'a str)>,
+}
+
+/// An answer to a form.
+pub(crate) struct Posted {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its JSON. It may hold secrets, so that it is printed nowhere.
+    pub(crate) json: Value,
 }
 
 /// A document.
@@ -137,9 +154,58 @@ impl Fetcher {
             .map_err(|_| FetchError::TimedOut)?
     }
 
+    /// Posts a form to `url`; the answer is JSON of at most `max_bytes`, whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// As [`json`](Self::json).
+    pub(crate) async fn post_form(
+        &self,
+        url: &str,
+        PostedForm { form, basic }: PostedForm<'_>,
+        max_bytes: usize,
+    ) -> Result<Posted, FetchError> {
+        let url = self.admitted(url)?;
+        let http = self
+            .http
+            .as_ref()
+            .map_err(|error| FetchError::Unreachable(error.clone()))?;
+        let encoded = |text: &str| {
+            let encoded: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+            Zeroizing::new(encoded)
+        };
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let mut request = http
+            .post(url)
+            .header(ACCEPT, ACCEPTED)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
+        if let Some((name, secret)) = basic {
+            request = request.basic_auth(&*encoded(name), Some(&*encoded(secret)));
+        }
+        let exchange = async {
+            let response = request.send().await.map_err(FetchError::from_http)?;
+            let status = response.status();
+            if status.is_redirection() {
+                return Err(FetchError::Redirect(status.as_u16()));
+            }
+            refuse_other_types(&response)?;
+            let body = Zeroizing::new(read(response, max_bytes).await?);
+            Ok(Posted {
+                status: status.as_u16(),
+                json: json::parse(&body, max_bytes).map_err(FetchError::Json)?,
+            })
+        };
+        tokio::time::timeout(self.deadline, exchange)
+            .await
+            .map_err(|_| FetchError::TimedOut)?
+    }
+
     /// SECURITY: an address in the URL is dialled without asking the resolver, so it is checked here; the
     /// parser has by now turned `0x7f.1`, `2130706433` and `127.0.0.1.` into the address that they mean.
-    fn admitted(&self, text: &str) -> Result<Url, FetchError> {
+    pub(super) fn admitted(&self, text: &str) -> Result<Url, FetchError> {
         // The parser drops white space, turns backslashes around and skips slashes: such text means two things.
         let is_plain = text
             .bytes()
@@ -332,6 +398,10 @@ fn refuse_other_than_json(response: &Response) -> Result<(), FetchError> {
         status if status.is_redirection() => return Err(FetchError::Redirect(status.as_u16())),
         status => return Err(FetchError::Status(status.as_u16())),
     }
+    refuse_other_types(response)
+}
+
+fn refuse_other_types(response: &Response) -> Result<(), FetchError> {
     let given = response
         .headers()
         .get(CONTENT_TYPE)

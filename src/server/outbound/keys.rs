@@ -1,4 +1,4 @@
-//! Keys of an issuer: fetched when they are needed, kept while they are fresh, and never asked for in a storm.
+//! Keys of an issuer or a client: fetched when they are needed, kept while they are fresh, and never asked for in a storm.
 //!
 //! The sender of a JWT decides which key it names. So an unknown key makes the set be fetched again,
 //! at most once in [`COOL_DOWN`], by one fetch that all who wait share, and that ends even when they go away.
@@ -12,11 +12,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::server::outbound::{FetchError, Fetcher};
-use hallpass_broker::identity::issuer::KeySet;
+use hallpass_broker::identity::{JwkError, issuer::KeySet};
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::time::Clock;
 
-/// The keys of one issuer.
+/// The keys of one issuer, or of one client, which is the issuer of its assertions.
 #[derive(Debug, Clone)]
 pub struct KeySource(Arc<Source>);
 
@@ -24,7 +24,7 @@ pub struct KeySource(Arc<Source>);
 struct Source {
     issuer: Box<str>,
     jwks_uri: Option<Box<str>>,
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
     clock: Arc<dyn Clock>,
     held: Mutex<Held>,
 }
@@ -50,10 +50,11 @@ impl KeySource {
     #[must_use]
     pub fn new(
         (issuer, jwks_uri): (&str, Option<&str>),
-        fetcher: Fetcher,
+        fetcher: impl Into<Arc<Fetcher>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (issuer, jwks_uri) = (issuer.into(), jwks_uri.map(Into::into));
+        let fetcher = fetcher.into();
         Self(Arc::new(Source {
             issuer,
             jwks_uri,
@@ -111,8 +112,13 @@ impl KeySource {
             (Some((keys, _)), _) if is_fresh => Look::Found(keys),
             (_, Some(under_way)) => Look::Wait(under_way.clone()),
             (Some((keys, _)), None) => Look::Found(keys),
-            (None, None) if held.keys.is_some() => Look::Missing(KeyError::Unknown),
-            (None, None) => Look::Missing(KeyError::Unavailable),
+            (None, None) => Look::Missing(match (&held.keys, kid) {
+                (None, _) => KeyError::Unavailable,
+                (Some((keys, _)), Some(kid)) => keys
+                    .why_left_out(kid)
+                    .map_or(KeyError::Unknown, KeyError::Unusable),
+                (Some(_), None) => KeyError::Unknown,
+            }),
         }
     }
 
@@ -125,7 +131,10 @@ impl KeySource {
             let now = source.clock.monotonic();
             let mut held = source.held();
             match result {
-                Ok(keys) => held.keys = Some((Arc::new(keys), now)),
+                Ok(keys) => {
+                    source.log_left_out(&keys);
+                    held.keys = Some((Arc::new(keys), now));
+                }
                 Err(error) => {
                     held.rests_until = now.saturating_add(RETRY_AFTER);
                     tracing::warn!(issuer = %source.issuer, %error, "the keys of an issuer cannot be had");
@@ -152,6 +161,13 @@ impl Source {
         let fetched = self.fetcher.json(jwks_uri, MAX_DOCUMENT_BYTES).await;
         let fetched = fetched.map_err(|error| SourceError::Fetch("key set", error))?;
         KeySet::from_json(&fetched.json).map_err(|_| SourceError::KeySet)
+    }
+
+    /// What nobody sees otherwise, and asks for when a JWT is refused.
+    fn log_left_out(&self, keys: &KeySet) {
+        for key in keys.left_out() {
+            tracing::info!(issuer = %self.issuer, key = %key, "a key of an issuer cannot be used, and is left out");
+        }
     }
 
     async fn discovered(&self) -> Result<Box<str>, SourceError> {
@@ -182,6 +198,9 @@ pub enum KeyError {
     /// The issuer has no such key, as far as is known.
     #[error("the issuer has no such key, or published it since it was last asked")]
     Unknown,
+    /// The issuer has the key, which is none that can be used here.
+    #[error("the issuer has it, and it cannot be used: {0}")]
+    Unusable(JwkError),
     /// The issuer's keys could not be fetched.
     #[error("the issuer's keys cannot be had now")]
     Unavailable,

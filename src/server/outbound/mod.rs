@@ -6,11 +6,14 @@
 mod address;
 mod client;
 mod keys;
+mod sign_in;
 mod trust;
 
+pub(crate) use crate::server::outbound::client::{Posted, PostedForm};
 pub use crate::server::outbound::{
     address::Reach,
     client::{Addresses, FetchError, FetchOptions, Fetched, Fetcher, Names},
     keys::{COOL_DOWN, FRESH_FOR, KEPT_FOR, KeyError, KeySource, RETRY_AFTER},
+    sign_in::{SignInAnswer, SignInError, SignInProvider, SignInRequest},
     trust::{Trust, TrustError},
 };

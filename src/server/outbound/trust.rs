@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::server::outbound::{Fetcher, KeyError, KeySource};
+use zeroize::Zeroizing;
+
+use crate::server::outbound::{Fetcher, KeyError, KeySource, SignInProvider};
 use hallpass_broker::identity::issuer::{
     ForeignJwt, GenuineJwt, IdJag, JwtReason, Person, TrustedIssuer, TrustedKind, Workload,
 };
@@ -18,16 +20,28 @@ use hallpass_core::base::{
 #[derive(Debug, Default)]
 pub struct Trust {
     issuers: BTreeMap<Box<str>, (TrustedIssuer, KeySource)>,
+    /// Those that people sign in with.
+    sign_ins: Vec<SignInProvider>,
 }
 
 impl Trust {
-    /// Trusts these issuers, each asked for its keys by a client of its own; of two with one name, the last.
+    /// Trusts these issuers, each asked by a client of its own; of two with one name, the last. Where people sign in with
+    /// one, its member of `secrets` is the secret of the broker's client there.
     #[must_use]
     pub fn new(
         issuers: impl IntoIterator<Item = (TrustedIssuer, Fetcher)>,
+        mut secrets: BTreeMap<String, Zeroizing<String>>,
         clock: &Arc<dyn Clock>,
     ) -> Self {
+        let mut sign_ins = Vec::new();
         let source = |(trusted, fetcher): (TrustedIssuer, Fetcher)| {
+            let fetcher = Arc::new(fetcher);
+            if let Some(client) = trusted.sign_in() {
+                let of = (trusted.issuer(), client.clone());
+                let secret = secrets.remove(trusted.issuer());
+                let clock = Arc::clone(clock);
+                sign_ins.push(SignInProvider::new(of, secret, Arc::clone(&fetcher), clock));
+            }
             let keys = KeySource::new(
                 (trusted.issuer(), trusted.jwks_uri()),
                 fetcher,
@@ -35,9 +49,8 @@ impl Trust {
             );
             (trusted.issuer().into(), (trusted, keys))
         };
-        Self {
-            issuers: issuers.into_iter().map(source).collect(),
-        }
+        let issuers = issuers.into_iter().map(source).collect();
+        Self { issuers, sign_ins }
     }
 
     /// Whether any issuer is trusted for `kind`.
@@ -77,6 +90,32 @@ impl Trust {
     ) -> Result<Person, TrustError> {
         let jwt = self.genuine(text, TrustedKind::IdToken).await?;
         Ok(Person::of_id_token(&jwt, now())?)
+    }
+
+    /// The issuers that people sign in with, in the order of the settings.
+    #[must_use]
+    pub fn sign_ins(&self) -> &[SignInProvider] {
+        &self.sign_ins
+    }
+
+    /// The person whose ID token `text` is, which the broker asked `issuer` for with this `nonce`.
+    ///
+    /// # Errors
+    ///
+    /// As [`id_token`](Self::id_token) and [`Person::of_sign_in`].
+    pub async fn signed_in(
+        &self,
+        text: &str,
+        (issuer, nonce): (&str, &str),
+        now: impl Fn() -> Timestamp,
+    ) -> Result<Person, TrustError> {
+        let jwt = self.genuine(text, TrustedKind::SignIn).await?;
+        let person = Person::of_sign_in(&jwt, nonce, now())?;
+        // SECURITY: of the issuer that was asked, and of no other that is trusted.
+        if *person.issuer != *issuer {
+            return Err(JwtReason::Issuer.into());
+        }
+        Ok(person)
     }
 
     /// The workload whose token `text` is, made for the broker `own`.

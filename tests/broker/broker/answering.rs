@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hallpass_broker::{Ask, CodeError, Handed, PersonsClient, Redemption, Refresh};
+use hallpass_broker::{Ask, CodeError, Handed, PersonsClient, Redemption, Refresh, SignedIn};
 use hallpass_core::base::{digest::Digest, ids::StewardId};
 
 use super::{
@@ -47,7 +47,10 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         .consents
         .consent(
             &Caller::broker(),
-            broker.consents.offer(&steward, ask).unwrap(),
+            broker
+                .consents
+                .offer(SignedIn::with_code(steward.clone()), ask)
+                .unwrap(),
         )
         .await
         .unwrap();
@@ -66,7 +69,7 @@ async fn consented(broker: &Broker, steward: &str) -> Handed {
         .unwrap()
 }
 
-async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
+async fn refresh(broker: &Broker, token: &str) -> Result<Arc<Handed>, CodeError> {
     let refresh = Refresh {
         token,
         servers: BTreeSet::new(),
@@ -77,6 +80,7 @@ async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
         .codes
         .refresh(&Caller::broker(), &app(), refresh)
         .await
+        .map(|refreshed| refreshed.handed)
 }
 
 fn steward(broker: &Broker, name: &str) -> StewardId {

@@ -2,9 +2,11 @@
 
 mod answering;
 mod children;
+mod clocks;
 mod doors;
 mod exchanges;
 mod keys;
+mod limits;
 mod people;
 mod proofs;
 mod refusals;
@@ -24,7 +26,7 @@ use hallpass_core::{
     base::{
         ReasonCode,
         ids::{AgentId, KeyId},
-        time::ManualClock,
+        time::{Clock as _, ManualClock},
     },
     token::{Call, PassToken},
 };

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hallpass_broker::{
     Ask, Broker, BrokerError, CODE_LIVES, Caller, CodeError, CodeReason, GivenBack, Handed,
-    NewAgent, NewClient, PersonsClient, Redemption, Refresh, Retention, Revoke, SIGN_IN_LIVES,
-    UNUSED_LIVES, domain::event::Subject,
+    NewAgent, NewClient, PersonsClient, REPEATED_FOR, Redemption, Refresh, Retention, Revoke,
+    SIGN_IN_LIVES, SignedIn, UNUSED_LIVES, domain::event::Subject,
 };
 use hallpass_core::{
     base::{
@@ -52,6 +52,10 @@ async fn bob(broker: &Broker) -> StewardId {
         .steward
 }
 
+fn with_code(steward: &StewardId) -> SignedIn {
+    SignedIn::with_code(steward.clone())
+}
+
 fn ask() -> Ask {
     let detail = json!({"type": "mcp", "server": support::SERVER, "tools": ["*"]});
     Ask {
@@ -66,7 +70,10 @@ fn ask() -> Ask {
 
 /// A code that bob allowed.
 async fn code(broker: &Broker) -> String {
-    let offer = broker.consents.offer(&bob(broker).await, ask()).unwrap();
+    let offer = broker
+        .consents
+        .offer(with_code(&bob(broker).await), ask())
+        .unwrap();
     broker
         .consents
         .consent(&Caller::broker(), offer)
@@ -91,7 +98,7 @@ async fn redeem(broker: &Broker, code: &str) -> Result<Handed, CodeError> {
         .await
 }
 
-async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
+async fn refresh(broker: &Broker, token: &str) -> Result<Arc<Handed>, CodeError> {
     let refresh = Refresh {
         token,
         servers: BTreeSet::new(),
@@ -102,9 +109,10 @@ async fn refresh(broker: &Broker, token: &str) -> Result<Handed, CodeError> {
         .codes
         .refresh(&Caller::broker(), &app(), refresh)
         .await
+        .map(|refreshed| refreshed.handed)
 }
 
-fn reason(result: Result<Handed, CodeError>) -> CodeReason {
+fn reason(result: Result<impl std::fmt::Debug, CodeError>) -> CodeReason {
     match result.unwrap_err() {
         CodeError::Refused(reason) => reason,
         other => panic!("{other}"),
@@ -145,7 +153,7 @@ async fn a_code_lives_a_minute_and_no_longer() {
 async fn a_refresh_token_lives_as_long_as_its_task_and_no_pass_outlives_that() {
     let fixture = BrokerFiles::new();
     let broker = with_app(&fixture).await;
-    let mut handed = redeem(&broker, &code(&broker).await).await.unwrap();
+    let mut handed = Arc::new(redeem(&broker, &code(&broker).await).await.unwrap());
     let ends_at = handed.issued.task.ends_at;
     assert_eq!(
         ends_at.since(handed.issued.task.opened_at),
@@ -240,7 +248,7 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
         client: PersonsClient::Known(made.agent),
         ..ask()
     };
-    let offer = broker.consents.offer(&bob(&broker).await, ask);
+    let offer = broker.consents.offer(with_code(&bob(&broker).await), ask);
     assert!(matches!(offer, Err(BrokerError::NotFound(_))), "{offer:?}");
     for _ in 0..hallpass_broker::MAX_UNUSED {
         broker
@@ -254,6 +262,110 @@ async fn a_client_that_nobody_consented_to_is_forgotten() {
         .register_client(&Caller::broker(), new())
         .await;
     assert!(matches!(full, Err(BrokerError::Full(_))), "{full:?}");
+}
+
+#[tokio::test]
+async fn the_same_refresh_gets_the_same_answer_for_ten_seconds_and_is_a_replay_then() {
+    let fixture = BrokerFiles::new();
+    let broker = with_app(&fixture).await;
+    let handed = redeem(&broker, &code(&broker).await).await.unwrap();
+    let first = handed.refresh.expose();
+    let second = refresh(&broker, first).await.unwrap();
+    fixture.clock.advance(REPEATED_FOR);
+    let before = broker.state().last_sequence();
+    let again = refresh(&broker, first).await.unwrap();
+    assert_eq!(again.refresh.expose(), second.refresh.expose());
+    assert_eq!(again.issued.token.expose(), second.issued.token.expose());
+    assert_eq!(broker.state().last_sequence(), before, "nothing was made");
+    // What was given again is good, and good once: the one before it is not repeated any more.
+    fixture.clock.advance(Duration::from_millis(1));
+    let third = refresh(&broker, again.refresh.expose()).await.unwrap();
+    assert_eq!(
+        refresh(&broker, second.refresh.expose())
+            .await
+            .unwrap()
+            .refresh
+            .expose(),
+        third.refresh.expose()
+    );
+    fixture
+        .clock
+        .advance(REPEATED_FOR + Duration::from_millis(1));
+    assert_eq!(
+        reason(refresh(&broker, second.refresh.expose()).await),
+        CodeReason::UsedTwice
+    );
+    assert_eq!(
+        reason(refresh(&broker, third.refresh.expose()).await),
+        CodeReason::Unknown,
+        "the task has ended"
+    );
+}
+
+/// Ways in which a token comes again within ten seconds and is a replay all the same.
+#[tokio::test]
+async fn only_the_last_token_is_repeated_and_only_to_the_same_request() {
+    let twice = |last: bool| async move {
+        let fixture = BrokerFiles::new();
+        let broker = with_app(&fixture).await;
+        let handed = redeem(&broker, &code(&broker).await).await.unwrap();
+        let second = refresh(&broker, handed.refresh.expose()).await.unwrap();
+        if !last {
+            refresh(&broker, second.refresh.expose()).await.unwrap();
+        }
+        (fixture, broker, handed, second)
+    };
+    // The next token was used: whoever has this one is behind.
+    let (_fixture, broker, handed, _) = twice(false).await;
+    assert_eq!(
+        reason(refresh(&broker, handed.refresh.expose()).await),
+        CodeReason::UsedTwice
+    );
+    // Another client, other rights.
+    let servers = BTreeSet::from([support::server()]);
+    let scope = "tool:read_ledger".parse().unwrap();
+    let other = "research-bot".parse().unwrap();
+    for (client, servers, scope, found) in [
+        (other, BTreeSet::new(), None, CodeReason::UsedTwice),
+        (app(), servers, None, CodeReason::UsedTwice),
+        (app(), BTreeSet::new(), Some(&scope), CodeReason::UsedTwice),
+    ] {
+        let (_fixture, broker, handed, second) = twice(true).await;
+        let asked = Refresh {
+            token: handed.refresh.expose(),
+            servers,
+            scope,
+            holder: None,
+        };
+        let caller = Caller::broker();
+        let refused = broker.codes.refresh(&caller, &client, asked).await;
+        assert_eq!(reason(refused), found);
+        assert_eq!(
+            reason(refresh(&broker, second.refresh.expose()).await),
+            CodeReason::Unknown
+        );
+    }
+    // The task has ended: nothing of it is given again.
+    let (_fixture, broker, handed, second) = twice(true).await;
+    let revoke = Revoke {
+        subject: Subject::Task(second.issued.task.task.clone()),
+        only_token: false,
+        reason: None,
+    };
+    broker.revocations.revoke(&admin(), revoke).await.unwrap();
+    assert_eq!(
+        reason(refresh(&broker, handed.refresh.expose()).await),
+        CodeReason::Unknown
+    );
+    // A restart forgets what was handed out.
+    let (fixture, broker, handed, _) = twice(true).await;
+    broker.close().await.unwrap();
+    drop(broker);
+    let broker = fixture.open().await;
+    assert_eq!(
+        reason(refresh(&broker, handed.refresh.expose()).await),
+        CodeReason::UsedTwice
+    );
 }
 
 #[tokio::test]
@@ -341,6 +453,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         url,
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         keys: Vec::new(),
+        published_keys: None,
     };
     let mut passes = Vec::new();
     let mut people = Vec::new();
@@ -354,7 +467,7 @@ async fn who_consented_first_to_a_client_takes_nobody_elses_passes_along() {
         let offer = broker
             .consents
             .offer(
-                &steward,
+                with_code(&steward),
                 Ask {
                     client: client.clone(),
                     ..ask()
@@ -408,6 +521,7 @@ fn document(key: serde_json::Value) -> PersonsClient {
         url: "https://app.example/client.json".parse().unwrap(),
         redirect_uris: vec!["http://127.0.0.1/cb".parse().unwrap()],
         keys: vec![key],
+        published_keys: None,
     }
 }
 
@@ -422,7 +536,7 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
     let is_gone =
         |result: Result<_, BrokerError>| matches!(result.map(drop), Err(BrokerError::NotFound(_)));
     // An operator takes the redirect URI away.
-    let old = broker.consents.offer(&bob, ask()).unwrap();
+    let old = broker.consents.offer(with_code(&bob), ask()).unwrap();
     let redirect_uris = vec!["http://127.0.0.1/other".parse().unwrap()];
     let moved = NewAgent {
         keys: Vec::new(),
@@ -440,7 +554,7 @@ async fn an_old_page_undoes_nothing_that_changed_since_it_was_made() {
         broker
             .consents
             .offer(
-                &bob,
+                with_code(&bob),
                 Ask {
                     client: document(key.clone()),
                     ..ask()
@@ -468,7 +582,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
     let fixture = BrokerFiles::new();
     let broker = with_app(&fixture).await;
     let bob = bob(&broker).await;
-    broker.consents.offer(&bob, ask()).unwrap();
+    broker.consents.offer(with_code(&bob), ask()).unwrap();
     let subject = Subject::Server(support::server());
     broker
         .revocations
@@ -483,7 +597,9 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap();
     for holder in [None, Some("thumbprint".to_owned())] {
-        let refused = broker.consents.offer(&bob, Ask { holder, ..ask() });
+        let refused = broker
+            .consents
+            .offer(with_code(&bob), Ask { holder, ..ask() });
         assert!(
             matches!(refused, Err(BrokerError::Suspended(_))),
             "{refused:?}"
@@ -494,7 +610,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .reinstate(&admin(), subject)
         .await
         .unwrap();
-    broker.consents.offer(&bob, ask()).unwrap();
+    broker.consents.offer(with_code(&bob), ask()).unwrap();
     // More names than fit into one pass.
     let tools: serde_json::Map<_, _> = (0..201)
         .map(|n| (format!("read_{n}"), json!({"read_only": true})))
@@ -514,7 +630,7 @@ async fn nobody_is_shown_what_cannot_be_minted() {
         .await
         .unwrap()
         .unwrap();
-    let refused = broker.consents.offer(&bob, ask()).unwrap_err();
+    let refused = broker.consents.offer(with_code(&bob), ask()).unwrap_err();
     assert_eq!(
         refused.code(),
         hallpass_core::base::ReasonCode::PassTooLarge,

@@ -181,5 +181,5 @@ async fn a_request_names_no_more_than_is_worth_recording() {
         .events(&Filter::default(), window)
         .unwrap();
     let refusal = serde_json::to_string(&page.events[0]).unwrap();
-    assert!(refusal.contains("and 336 more reasons"), "{refusal}");
+    assert!(refusal.contains("and 384 more reasons"), "{refusal}");
 }

@@ -1,9 +1,12 @@
 //! What a revocation reaches, whatever agents, clocks and configuration do meanwhile.
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hallpass_broker::{DelegationReport, NewOperator, OperatorToken, domain::event::Role};
+use hallpass_broker::{
+    DelegationReport, MAX_AT_ONCE, Many, NewOperator, OperatorToken, RevokeMany, TaskFilter,
+    domain::event::{Role, TaskRecord},
+};
 use hallpass_core::{
-    base::ids::RevocationId,
+    base::ids::{RevocationId, TaskId},
     token::{Narrowing, attenuate, manifest::Manifest},
 };
 
@@ -373,4 +376,165 @@ async fn a_revocation_outlives_passes_that_were_minted_when_they_might_live_long
     fixture.clock.advance(Duration::from_secs(599));
     fixture.tell(&broker, &verifier);
     assert_eq!(codes(&verifier, &issued), [ReasonCode::RevokedAgent]);
+}
+
+fn many(what: Many) -> RevokeMany {
+    let (reason, dry_run) = (Some("key leaked".to_owned()), false);
+    RevokeMany {
+        what,
+        reason,
+        dry_run,
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_revoked_at_once_and_says_what_of_it_is_unknown() {
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
+    let passes = [
+        open_task(&broker, &["read_ledger"]).await.unwrap(),
+        open_task(&broker, &["read_ledger"]).await.unwrap(),
+        open_task(&broker, &["read_ledger"]).await.unwrap(),
+    ];
+    let unknown_id: RevocationId = "ab".repeat(64).parse().unwrap();
+    let unknown_task: TaskId = "tsk_00000000000000000000000000000009".parse().unwrap();
+    let listed = Many::Listed {
+        revocation_ids: [passes[0].record.revocation_id, unknown_id].into(),
+        tasks: [passes[1].task.task.clone(), unknown_task.clone()].into(),
+    };
+    let counted = RevokeMany {
+        dry_run: true,
+        ..many(listed.clone())
+    };
+    let before = broker.state().last_sequence();
+    let (counted, _) = broker
+        .revocations
+        .revoke_many(&admin(), counted)
+        .await
+        .unwrap();
+    assert_eq!((counted.revoked, counted.sequence), (3, None));
+    assert_eq!(broker.state().last_sequence(), before);
+    let (revoked, subjects) = broker
+        .revocations
+        .revoke_many(&admin(), many(listed))
+        .await
+        .unwrap();
+    assert_eq!((revoked.revoked, subjects.len()), (3, 3));
+    assert_eq!(revoked.sequence, Some(before + 3));
+    assert_eq!(revoked.unknown_revocation_ids, [unknown_id]);
+    assert_eq!(revoked.unknown_tasks, [unknown_task]);
+    let verifier = fixture.verifier(&broker);
+    assert_ne!(codes(&verifier, &passes[0]), []);
+    assert_ne!(codes(&verifier, &passes[1]), []);
+    assert_eq!(codes(&verifier, &passes[2]), []);
+}
+
+#[tokio::test]
+async fn every_open_task_that_fits_a_filter_is_revoked_and_no_other() {
+    let fixture = BrokerFiles::new();
+    let broker = with_archive(&fixture).await;
+    let (caller, agent) = bot();
+    let early = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let there = broker
+        .issuance
+        .open_task(&caller, &agent, at_archive())
+        .await
+        .unwrap();
+    fixture.clock.advance(Duration::from_secs(10));
+    let late = open_task(&broker, &["read_ledger"]).await.unwrap();
+    let by_time = |task: &TaskRecord| task.opened_at;
+    let cases = [
+        (
+            TaskFilter {
+                grant: Some("archive-reads".parse().unwrap()),
+                ..TaskFilter::default()
+            },
+            1,
+        ),
+        (
+            TaskFilter {
+                server: Some(support::server()),
+                ..TaskFilter::default()
+            },
+            2,
+        ),
+        (
+            TaskFilter {
+                agent: Some(agent.clone()),
+                opened_from: Some(by_time(&late.task)),
+                ..TaskFilter::default()
+            },
+            1,
+        ),
+        (
+            TaskFilter {
+                opened_before: Some(by_time(&late.task)),
+                ..TaskFilter::default()
+            },
+            2,
+        ),
+        (
+            TaskFilter {
+                agent: Some("other-bot".parse().unwrap()),
+                ..TaskFilter::default()
+            },
+            0,
+        ),
+    ];
+    for (filter, count) in cases {
+        let counting = RevokeMany {
+            dry_run: true,
+            ..many(Many::Fitting(filter.clone()))
+        };
+        let (counted, _) = broker
+            .revocations
+            .revoke_many(&admin(), counting)
+            .await
+            .unwrap();
+        assert_eq!(counted.revoked, count, "{filter:?}");
+    }
+    let filter = TaskFilter {
+        opened_before: Some(by_time(&late.task)),
+        ..TaskFilter::default()
+    };
+    let revoke = || many(Many::Fitting(filter.clone()));
+    let (revoked, _) = broker
+        .revocations
+        .revoke_many(&admin(), revoke())
+        .await
+        .unwrap();
+    assert_eq!((revoked.revoked, revoked.more), (2, false));
+    let verifier = fixture.verifier(&broker);
+    assert_eq!(codes(&verifier, &early), [ReasonCode::RevokedTask]);
+    assert_eq!(codes(&verifier, &late), []);
+    assert!(broker.state().task(&there.task.task).unwrap().end.is_some());
+    let (again, _) = broker
+        .revocations
+        .revoke_many(&admin(), revoke())
+        .await
+        .unwrap();
+    assert_eq!((again.revoked, again.sequence), (0, None));
+}
+
+#[tokio::test]
+async fn a_filter_without_a_condition_and_an_empty_or_endless_list_are_refused() {
+    let fixture = BrokerFiles::new();
+    let broker = fixture.with_registrations().await;
+    let none = Many::Listed {
+        revocation_ids: [].into(),
+        tasks: [].into(),
+    };
+    let ids = (0..=MAX_AT_ONCE).map(|at| format!("{at:0128x}").parse().unwrap());
+    let endless = Many::Listed {
+        revocation_ids: ids.collect(),
+        tasks: [].into(),
+    };
+    for what in [none, endless, Many::Fitting(TaskFilter::default())] {
+        let refused = broker
+            .revocations
+            .revoke_many(&admin(), many(what))
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), ReasonCode::InvalidRequest);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use support::workspace::{KEY, Workspace, mode, text};
 
@@ -408,4 +408,46 @@ fn doctor_finds_what_is_wrong() {
         "{}",
         sick.out
     );
+}
+
+#[test]
+fn many_passes_are_revoked_at_once_from_a_list_and_by_a_filter() {
+    let home = Workspace::serving();
+    home.register_all();
+    let (first, second) = (home.pass(), home.pass());
+    let unknown = "0c".repeat(64);
+    let leaked = format!(
+        "{}\n\n{}\n{unknown}\n",
+        text(&first, "/task_id"),
+        text(&second, "/revocation_id")
+    );
+    let revoke = ["revoke-many", "--from", "-", "--reason", "leaked"];
+    let dry = home.run_with(&leaked, &[&revoke[..], &["--dry-run"]].concat());
+    assert!(
+        dry.code == 0 && dry.out.contains("would revoke"),
+        "{}",
+        dry.out
+    );
+    let done = home.run_with(&leaked, &[&revoke[..], &["--json"]].concat());
+    let done: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(
+        (&done["revoked"], &done["more"]),
+        (&json!(3), &json!(false))
+    );
+    assert_eq!(done["unknown_revocation_ids"], json!([unknown]));
+
+    let third = home.pass();
+    let by_agent = home.json(&["revoke-many", "--agent", "research-bot"]);
+    assert_eq!(by_agent["revoked"], 1, "those before are over: {by_agent}");
+    let task = home.json(&["task", "show", text(&third, "/task_id")]);
+    assert_eq!(text(&task, "/state"), "revoked");
+
+    let bad = home.run_with("tsk_1\n", &revoke);
+    assert!(bad.code == 2 && bad.err.contains("line 1"), "{}", bad.err);
+    for refused in [
+        &["revoke-many"][..],
+        &["revoke-many", "--from", "-", "--agent", "research-bot"],
+    ] {
+        assert_eq!(home.run(refused).code, 2);
+    }
 }

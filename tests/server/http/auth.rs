@@ -141,6 +141,7 @@ async fn agents_do_nothing_of_operators_and_operators_nothing_of_agents() {
         (Method::POST, "/v1/agents".to_owned()),
         (Method::DELETE, "/v1/agents/research-bot".to_owned()),
         (Method::POST, "/v1/revocations".to_owned()),
+        (Method::POST, "/v1/revocations/bulk".to_owned()),
         (Method::GET, "/v1/revocations".to_owned()),
         (Method::PUT, "/v1/servers".to_owned()),
         (Method::DELETE, "/v1/servers/ledger".to_owned()),

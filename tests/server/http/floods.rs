@@ -206,3 +206,31 @@ async fn a_registration_has_sixteen_kibibytes() {
         .unwrap();
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn http_2_frames_without_a_request_are_limited_and_end_their_connection() {
+    let fixture = TestBroker::new().await;
+    let mut stream = TcpStream::connect(fixture.address).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    stream.write_all(&settings).await.unwrap();
+    let (mut answers, mut frames) = stream.into_split();
+    // The writer ends by the connection's end alone.
+    let flood = async {
+        let many = ping.repeat(100);
+        while frames.write_all(&many).await.is_ok() {}
+    };
+    let read = async {
+        let mut all = Vec::new();
+        let _ = answers.read_to_end(&mut all).await;
+        all.len()
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(flood, read) });
+    let ((), answered) = ended.await.expect("the connection is ended");
+    assert!(answered < 17 * 2_000, "{answered} bytes");
+    fixture.open_task().await;
+}

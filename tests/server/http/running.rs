@@ -1,8 +1,9 @@
 //! Running: health, draining, TLS, and a journal that stopped.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hallpass::server::{self, Server, TlsFiles};
+use hallpass_core::base::time::{Clock as _, ManualClock, SystemClock};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::{
@@ -42,6 +43,27 @@ async fn health_and_metrics_are_on_their_own_listener() {
         let response = fixture.request(Method::GET, path).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumped_is_not_ready_and_operators_can_revoke_all_the_same() {
+    let now = SystemClock::default().now();
+    let clock = Arc::new(ManualClock::new(now));
+    let fixture = TestBroker::new().await.restarted_at(clock.clone()).await;
+    assert_eq!(admin(&fixture, "/readyz").await.0, StatusCode::OK);
+    clock.set(now.plus(Duration::from_secs(3600)));
+    let (status, why) = admin(&fixture, "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(why.contains("jumped 3600 s ahead"), "{why}");
+    let revoked = fixture
+        .operator(Method::POST, "/v1/revocations")
+        .json(&json!({"agent": "research-bot"}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(revoked.status(), StatusCode::CREATED);
+    clock.set(now);
+    assert_eq!(admin(&fixture, "/readyz").await.0, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -212,7 +234,7 @@ async fn tls_is_served_with_the_certificate_that_is_configured() {
         Server::bind(
             with_tls.clone(),
             plain.broker.clone(),
-            std::sync::Arc::new(Recorder::default()),
+            Arc::new(Recorder::default()),
         )
     };
     assert!(
@@ -255,13 +277,9 @@ async fn a_taken_address_is_an_error_that_names_it() {
         listen: fixture.address,
         ..options()
     };
-    let error = Server::bind(
-        taken,
-        fixture.broker.clone(),
-        std::sync::Arc::new(Recorder::default()),
-    )
-    .await
-    .unwrap_err();
+    let error = Server::bind(taken, fixture.broker.clone(), Arc::new(Recorder::default()))
+        .await
+        .unwrap_err();
     assert!(
         error.to_string().contains(&fixture.address.to_string()),
         "{error}"

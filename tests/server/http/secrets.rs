@@ -1,49 +1,18 @@
 //! Secrets: what was sent in a wrong place comes back nowhere.
 
-use std::sync::{Arc, Mutex};
-
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::log::Log;
 use test_broker::{TestBroker, assertion, task};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 const CANARY: &str = "canary-7f3a9c";
 
 #[tokio::test]
 async fn what_was_sent_in_a_wrong_place_is_in_no_answer_and_no_log() {
-    let log = Log::default();
-    // Other crates' lines are not ours to write; the default filter leaves them out at this level.
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter("hallpass=trace")
-        .with_writer(log.clone())
-        .finish();
-    // For the whole process: a subscriber of one thread may miss what others were first to reach.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let log = Log::of_this_process();
     let tokens = send_canaries().await;
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     assert!(
         logged.contains("answered") && logged.contains("the request was refused"),
         "nothing was logged"

@@ -18,12 +18,14 @@ use hallpass_broker::identity::AgentKey;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::log::Log;
 use crate::oauth::{
     browser::{Browser, CALLBACK, query, redeem, refresh, steward},
     client::{ASSERTION_TYPE, ask, refused, token},
 };
+use hallpass_core::base::client_url::ClientUrl;
 use support::ISSUER;
-use support::tls;
+use support::{idp::SigningKey, tls};
 use test_broker::{TestBroker, body_of, options, task};
 
 /// `app.example` on this machine, with the documents that it has.
@@ -464,6 +466,214 @@ async fn a_client_with_a_document_proves_its_key_and_opens_nothing_of_its_own() 
         1,
         "the one that bob allowed"
     );
+}
+
+/// What ChatGPT publishes, names replaced: its keys are at another address of the same origin, and it does not fall back
+/// to being a public client.
+fn chat_client(site: &DocumentSite, jwks_uri: &str) -> (String, String) {
+    let path = "/oauth/ID/client.json";
+    let (url, redirect_uri) = (site.url(path), site.url("/connector/oauth/ID"));
+    let document = json!({"client_id": url, "client_name": "C", "redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+        "token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": "RS256",
+        "jwks_uri": jwks_uri});
+    let mut at = site.documents.at.lock().unwrap();
+    at.insert(path.to_owned(), document);
+    (url, redirect_uri)
+}
+
+impl DocumentSite {
+    fn publish(&self, path: &str, keys: &[Value]) {
+        let set = json!({"keys": keys});
+        let mut at = self.documents.at.lock().unwrap();
+        at.insert(path.to_owned(), set);
+    }
+
+    fn asked(&self) -> usize {
+        self.documents.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// The parameters of an assertion of `client` by `key`.
+fn assertion_of(client: &str, key: &SigningKey) -> [(&'static str, &'static str); 2] {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let jti = hex::encode(rand_bytes());
+    let claims = json!({"iss": client, "sub": client, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti});
+    let assertion: &'static str = key.sign(Some("JWT"), &claims).leak();
+    [
+        ("client_assertion", assertion),
+        ("client_assertion_type", ASSERTION_TYPE),
+    ]
+}
+
+#[tokio::test]
+async fn a_client_whose_document_says_where_its_keys_are_authenticates_by_them() {
+    let log = Log::of_this_process();
+    let site = DocumentSite::start().await;
+    let fixture = site.fixture().await;
+    let key = SigningKey::rsa("one");
+    let encrypts =
+        json!({"kty": "RSA", "kid": "chat-enc", "use": "enc", "n": key.jwk["n"], "e": "AQAB"});
+    site.publish("/oauth/jwks.json", &[key.jwk.clone(), encrypts]);
+    let (url, place) = chat_client(&site, &site.url("/oauth/jwks.json"));
+    let client = ("client_id", url.as_str());
+    let place = ("redirect_uri", place.as_str());
+    let asked = query(&[client, place]);
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let with = |more: &[(&'static str, &'static str)]| {
+        redeem(&fixture, &code, &[&[client, place][..], more].concat())
+    };
+    let unproven = (401, "invalid_client".to_owned());
+    let before = site.asked();
+    // It is no public client, for all that no key of it is recorded.
+    assert_eq!(refused(with(&[])).await, unproven);
+    assert_eq!(site.asked(), before, "nothing was fetched for that");
+    let stranger = SigningKey::rsa("one");
+    assert_eq!(
+        refused(with(&assertion_of(&url, &stranger))).await,
+        unproven
+    );
+    // The key does both paddings, and the document says which one the client uses.
+    let other_padding = SigningKey::rsa_pss("one");
+    assert_eq!(
+        refused(with(&assertion_of(&url, &other_padding))).await,
+        unproven
+    );
+    let unheard = SigningKey::rsa("unheard-of");
+    assert_eq!(refused(with(&assertion_of(&url, &unheard))).await, unproven);
+    let left_out = SigningKey::rsa("chat-enc");
+    assert_eq!(
+        refused(with(&assertion_of(&url, &left_out))).await,
+        unproven
+    );
+    let answer = token(with(&assertion_of(&url, &key))).await;
+    assert_eq!(answer["scope"], "tool:read_ledger");
+    let next = answer["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&fixture, next, &[client])).await, unproven);
+    let proof = assertion_of(&url, &key);
+    let renewed = token(refresh(&fixture, next, &[&[client][..], &proof].concat())).await;
+    let again = refresh(
+        &fixture,
+        renewed["refresh_token"].as_str().unwrap(),
+        &[&[client][..], &proof].concat(),
+    );
+    assert_eq!(refused(again).await, unproven, "an assertion is used once");
+    assert_eq!(site.asked() - before, 1, "its keys are cached");
+    let agent = url.parse::<ClientUrl>().unwrap().agent().unwrap();
+    let lines = log.lines_with(agent.as_str());
+    let line = lines.iter().find(|line| line.contains("chat-enc")).unwrap();
+    assert!(line.contains("`use` names another purpose"), "{line}");
+
+    let known = agents(&fixture).await;
+    let known = known.iter().find(|agent| agent["client_document"] == url);
+    let known = known.unwrap();
+    assert_eq!(
+        (&known["keys"], &known["jwks_uri"]),
+        (&json!([]), &json!(site.url("/oauth/jwks.json")))
+    );
+    // An operator who changes its rights does not make a public client of it.
+    let change = json!({"steward": "alice", "groups": ["client-documents"]});
+    let path = format!("/v1/agents/{agent}");
+    let changed = fixture.operator(Method::PUT, &path).json(&change);
+    let changed = body_of(changed.send().await.unwrap()).await;
+    assert_eq!(changed["jwks_uri"], known["jwks_uri"], "{changed}");
+    let next = renewed["refresh_token"].as_str().unwrap();
+    assert_eq!(refused(refresh(&fixture, next, &[client])).await, unproven);
+    let proof = assertion_of(&url, &key);
+    token(refresh(&fixture, next, &[&[client][..], &proof].concat())).await;
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_fetched_are_an_outage_and_no_refusal() {
+    let site = DocumentSite::start().await;
+    let fixture = site.fixture().await;
+    let key = SigningKey::rsa("one");
+    let (url, place) = chat_client(&site, &site.url("/oauth/jwks.json"));
+    let (client, place) = (
+        ("client_id", url.as_str()),
+        ("redirect_uri", place.as_str()),
+    );
+    let asked = query(&[client, place]);
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let before = site.asked();
+    for _ in 0..20 {
+        let proof = assertion_of(&url, &key);
+        let more = [&[client, place][..], &proof].concat();
+        let outage = refused(redeem(&fixture, &code, &more)).await;
+        assert_eq!(outage, (503, "temporarily_unavailable".to_owned()));
+    }
+    assert_eq!(site.asked() - before, 1, "it is not asked again at once");
+}
+
+#[tokio::test]
+async fn keys_at_another_origin_are_not_fetched() {
+    let log = Log::of_this_process();
+    let site = DocumentSite::start().await;
+    let fixture = site.fixture().await;
+    let (url, place) = chat_client(&site, "https://keys.example/jwks.json");
+    let asked = query(&[("client_id", &url), ("redirect_uri", &place)]);
+    let shown = Browser::new(&fixture).open(&asked).await;
+    assert_eq!(shown.status, 400, "{}", shown.html);
+    let line = log.info(&url);
+    assert!(
+        line.contains("`jwks_uri` is not an https URL of the document's own origin"),
+        "{line}"
+    );
+    let request = shown.headers["x-request-id"].to_str().unwrap();
+    assert!(line.contains(request), "{line}");
+    assert_eq!(site.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_key_of_a_document_that_cannot_be_used_is_left_out_and_named_in_the_log() {
+    let log = Log::of_this_process();
+    let site = DocumentSite::start().await;
+    let fixture = site.fixture().await;
+    let key = SigningKey::p256("doc-good");
+    let mut good = key.jwk.clone();
+    good["x5c"] = json!(["MIIB"]);
+    good["iat"] = json!(1);
+    good["use"] = Value::Null;
+    let encrypts = json!({"kty": "EC", "crv": "P-256", "kid": "doc-enc", "use": "enc", "x": good["x"], "y": good["y"]});
+    let wide = json!({"kty": "EC", "crv": "P-521", "kid": "doc-521", "x": "AA", "y": "AA"});
+    let more: Vec<_> = (0..4)
+        .map(|number| SigningKey::ed25519(&format!("doc-more-{number}")).jwk)
+        .collect();
+    let keys = [&[encrypts.clone(), good, wide.clone()][..], &more].concat();
+    let method = json!("private_key_jwt");
+    let change = json!({"token_endpoint_auth_method": method, "jwks": {"keys": keys}});
+    let url = site.put("/kept/odd.json", change);
+    let asked = query(&[("client_id", &url)]);
+    let code = Browser::new(&fixture).allow(&asked, "bob").await.told()["code"].clone();
+    let proof = assertion_of(&url, &key);
+    token(redeem(
+        &fixture,
+        &code,
+        &[&[("client_id", url.as_str())][..], &proof].concat(),
+    ))
+    .await;
+    for (kid, why) in [
+        ("doc-enc", "`use` names another purpose"),
+        ("doc-521", "none of OKP"),
+        ("doc-more-3", "1 to 4 keys"),
+    ] {
+        let line = log.info(&format!("kid \"{kid}\""));
+        assert!(line.contains(why) && line.contains(&url), "{line}");
+    }
+    let change = json!({"token_endpoint_auth_method": method, "jwks": {"keys": [encrypts, wide]}});
+    let url = site.put("/none.json", change);
+    let shown = Browser::new(&fixture)
+        .open(&query(&[("client_id", &url)]))
+        .await;
+    assert_eq!(shown.status, 400, "{}", shown.html);
+    let line = log.info(&url);
+    let request = shown.headers["x-request-id"].to_str().unwrap();
+    for part in ["doc-enc", "doc-521", "no key that can be used", request] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }
 
 fn rand_bytes() -> [u8; 16] {

@@ -15,6 +15,7 @@ mod proofs;
 mod provider;
 mod revocation;
 mod secrets;
+mod sign_in;
 mod strangers;
 mod task_clients;
 mod token;

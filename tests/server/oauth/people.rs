@@ -348,29 +348,54 @@ async fn a_refresh_token_of_another_client_ends_its_family() {
 }
 
 #[tokio::test]
-async fn of_two_refreshes_at_once_one_wins_and_the_family_ends() {
+async fn two_refreshes_at_once_get_one_answer_and_the_task_goes_on() {
     let fixture = fixture().await;
     for _ in 0..5 {
         let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
         let first = answer["refresh_token"].as_str().unwrap();
         let (one, other) = tokio::join!(
-            refresh(&fixture, first, &[]).send(),
-            refresh(&fixture, first, &[]).send()
+            token(refresh(&fixture, first, &[])),
+            token(refresh(&fixture, first, &[]))
         );
-        let mut statuses = [
-            one.unwrap().status().as_u16(),
-            other.unwrap().status().as_u16(),
-        ];
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 400]);
+        for name in ["refresh_token", "access_token", "scope"] {
+            assert_eq!(one[name], other[name], "{name}");
+        }
+        assert_ne!(one["refresh_token"], first);
+        token(refresh(
+            &fixture,
+            one["refresh_token"].as_str().unwrap(),
+            &[],
+        ))
+        .await;
     }
-    let states: Vec<_> = fixture
-        .tasks_of(APP)
-        .await
-        .iter()
-        .map(|task| task["state"].clone())
-        .collect();
-    assert_eq!(states, vec![json!("revoked"); 5]);
+    let tasks = fixture.tasks_of(APP).await;
+    for task in &tasks {
+        let passes = task["passes"].as_array().unwrap().len();
+        assert_eq!((&task["state"], passes), (&json!("open"), 3));
+    }
+}
+
+#[tokio::test]
+async fn another_request_with_a_used_refresh_token_ends_its_family_at_once() {
+    let fixture = fixture().await;
+    register_app(&fixture, "other-app", &["http://127.0.0.1/callback"]).await;
+    for more in [
+        ("client_id", "other-app"),
+        ("scope", "tool:read_ledger"),
+        ("resource", SERVER),
+    ] {
+        let answer = token(redeem(&fixture, &code(&fixture).await, &[])).await;
+        let first = answer["refresh_token"].as_str().unwrap();
+        let second = token(refresh(&fixture, first, &[])).await;
+        let again = refused(refresh(&fixture, first, &[more])).await;
+        assert_eq!(again, invalid_grant(), "{more:?}");
+        let next = second["refresh_token"].as_str().unwrap();
+        assert_eq!(
+            refused(refresh(&fixture, next, &[])).await,
+            invalid_grant(),
+            "{more:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -695,10 +720,14 @@ async fn a_code_that_is_bound_to_a_key_needs_its_proof_and_so_does_every_renewal
     );
     // Who has the token and not the key ends nothing.
     assert_eq!(task_of(&fixture, APP).await["state"], "open");
-    assert_eq!(
-        token(by(&holder, refresh(&fixture, next, &[]))).await["token_type"],
-        "DPoP"
-    );
+    let renewed = token(by(&holder, refresh(&fixture, next, &[]))).await;
+    assert_eq!(renewed["token_type"], "DPoP");
+    // A client that lost the answer asks again, with a proof of its own.
+    let again = token(by(&holder, refresh(&fixture, next, &[]))).await;
+    assert_eq!(again["refresh_token"], renewed["refresh_token"]);
+    let stolen = refused(by(&thief, refresh(&fixture, next, &[]))).await;
+    assert_eq!(stolen, invalid_grant());
+    assert_eq!(task_of(&fixture, APP).await["state"], "revoked");
 }
 
 #[tokio::test]

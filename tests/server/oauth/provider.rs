@@ -1,6 +1,6 @@
 //! An issuer that a broker trusts: for people, for workloads and for identity assertions.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hallpass::server::{
     self,
@@ -51,7 +51,7 @@ impl Provider {
         let fetcher = Fetcher::new(FetchOptions::new(Reach::with_loopback())).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         server::Options {
-            trust: Arc::new(Trust::new([(issuer, fetcher)], &clock)),
+            trust: Arc::new(Trust::new([(issuer, fetcher)], BTreeMap::new(), &clock)),
             ..options()
         }
     }

@@ -13,16 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use hallpass::server::outbound::{
     Addresses, COOL_DOWN, FRESH_FOR, FetchError, FetchOptions, Fetched, Fetcher, KEPT_FOR,
     KeyError, KeySource, Names, RETRY_AFTER, Reach,
 };
+use hallpass_broker::identity::JwkError;
 use hallpass_core::base::time::{Clock, ManualClock};
 use serde_json::json;
 use tokio::sync::Notify;
 
+use crate::log::Log;
 use support::{
+    foreign::b64,
     idp::{self, Idp, Reply, SigningKey, Site, raw},
     tls,
 };
@@ -548,6 +552,76 @@ async fn a_new_key_is_found_and_an_old_one_forgotten() {
     );
     assert!(source.keys(Some("old")).await.is_ok());
     assert_eq!(idp.fetches(), before + 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_left_out_is_logged_with_its_reason_and_told_apart_from_one_that_is_not_there()
+ {
+    let log = Log::of_this_process();
+    let (good, odd) = (
+        SigningKey::ed25519("good"),
+        SigningKey::rsa("x\u{1b}[2J-odd"),
+    );
+    let idp = Idp::start(&[&good, &odd]).await;
+    // .NET writes a leading zero byte.
+    let modulus = [
+        b"\0",
+        &*URL_SAFE_NO_PAD
+            .decode(odd.jwk["n"].as_str().unwrap())
+            .unwrap(),
+    ]
+    .concat();
+    let mut zero = odd.jwk.clone();
+    zero["n"] = json!(b64(&modulus));
+    let encrypts =
+        json!({"kty": "RSA", "kid": "left-out-enc", "use": "enc", "n": odd.jwk["n"], "e": "AQAB"});
+    let wide = json!({"kty": "EC", "crv": "P-521", "kid": "left-out-521", "x": "AA", "y": "AA"});
+    let nameless = json!({"kty": "oct", "k": "AA"});
+    let set = json!({"keys": [good.jwk, zero, encrypts, wide, nameless]});
+    idp.site.set("/keys", Reply::Json(set));
+    let (source, clock) = source(&idp);
+    assert!(source.keys(Some("good")).await.is_ok());
+    for (kid, why) in [
+        (odd.kid(), JwkError::Encoding("n")),
+        ("left-out-enc", JwkError::Purpose("use")),
+        ("left-out-521", JwkError::Kind),
+    ] {
+        let refused = source.keys(Some(kid)).await.unwrap_err();
+        assert_eq!(refused, KeyError::Unusable(why));
+        assert!(
+            refused
+                .to_string()
+                .contains("the issuer has it, and it cannot be used"),
+            "{refused}"
+        );
+    }
+    assert_eq!(
+        source.keys(Some("unheard")).await.unwrap_err(),
+        KeyError::Unknown
+    );
+    // Once for each fetch, however many ask.
+    let of_this = |text: &str| {
+        let mut lines = log.lines_with(idp.issuer());
+        lines.retain(|line| line.contains(text) && line.contains(" INFO "));
+        lines
+    };
+    for (kid, why) in [
+        ("x\\u{1b}[2J-odd", "unpadded base64url"),
+        ("left-out-enc", "`use` names another purpose"),
+        ("left-out-521", "none of OKP"),
+        ("no kid", "private member `k`"),
+    ] {
+        let lines = of_this(kid);
+        assert!(lines.len() == 1 && lines[0].contains(why), "{lines:?}");
+    }
+    clock.advance(FRESH_FOR + COOL_DOWN);
+    assert!(source.keys(Some("good")).await.is_ok());
+    assert_eq!(of_this("left-out-enc").len(), 2);
+    assert!(!of_this("").iter().any(|line| line.contains('\u{1b}')));
+    // One that is repaired is used, without a restart.
+    idp.publish(&[&good, &odd]);
+    clock.advance(COOL_DOWN);
+    assert!(source.keys(Some(odd.kid())).await.is_ok());
 }
 
 #[tokio::test]

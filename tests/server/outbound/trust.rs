@@ -828,6 +828,9 @@ fn settings(issuer: &str) -> IssuerSettings {
         algorithms: None,
         audience: None,
         client_ids: ["web-app", "cli"].map(str::to_owned).into(),
+        sign_in_client_id: None,
+        sign_in_secret_file: None,
+        sign_in_scopes: None,
         subjects: BTreeMap::from([("ns:prod:bot".to_owned(), "bot".parse().unwrap())]),
         single_use: false,
         max_lifetime: None,
@@ -856,6 +859,7 @@ fn trust(settings: impl IntoIterator<Item = IssuerSettings>) -> Trust {
         settings
             .into_iter()
             .map(|settings| (TrustedIssuer::new(settings).unwrap(), here())),
+        Default::default(),
         &clock,
     )
 }

@@ -7,10 +7,9 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::identity::{
-    assertion::MAX_JTI_CHARS,
     issuer::{KeySet, TrustedIssuer, TrustedKind},
     jwk::KeyAlgorithm,
-    jwt::{Header, Times, Untimely},
+    jwt::{Header, MAX_JTI_CHARS, Times, Untimely},
 };
 use hallpass_core::base::{
     digest::Digest,
@@ -113,7 +112,7 @@ impl<'a> ForeignJwt<'a> {
     fn is_typed(&self, kind: TrustedKind) -> bool {
         match kind {
             TrustedKind::IdJag => self.typ.as_deref() == Some(ID_JAG_TYPE),
-            TrustedKind::IdToken => self
+            TrustedKind::IdToken | TrustedKind::SignIn => self
                 .typ
                 .as_deref()
                 .is_none_or(|typ| typ.eq_ignore_ascii_case("JWT")),

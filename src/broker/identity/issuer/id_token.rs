@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use subtle::ConstantTimeEq as _;
 
 use crate::identity::issuer::{GenuineJwt, JwtReason};
 use hallpass_core::base::time::Timestamp;
@@ -40,6 +41,39 @@ impl Person {
         }
         if !jwt.optional_text("azp")?.iter().all(is_known) {
             return Err(JwtReason::Audience);
+        }
+        if jwt.claim("cnf").is_some() {
+            return Err(JwtReason::Narrowed("cnf"));
+        }
+        jwt.end(now)?;
+        Self::named_by(jwt)
+    }
+
+    /// Reads at `now` the ID token that the broker itself asked for, as the client of the settings, with this `nonce`
+    /// (OpenID Connect Core section 3.1.3.7).
+    ///
+    /// # Errors
+    ///
+    /// Refuses one for another client, or for others too, with another `nonce` or none, and as
+    /// [`of_id_token`](Self::of_id_token).
+    pub fn of_sign_in(
+        jwt: &GenuineJwt<'_>,
+        nonce: &str,
+        now: Timestamp,
+    ) -> Result<Self, JwtReason> {
+        let own = jwt.trusted.sign_in().ok_or(JwtReason::Audience)?;
+        let is_own = |client: &&str| **client == *own.client_id;
+        let audiences = jwt.texts("aud")?;
+        if audiences.is_empty() || !audiences.iter().all(is_own) {
+            return Err(JwtReason::Audience);
+        }
+        if !jwt.optional_text("azp")?.iter().all(is_own) {
+            return Err(JwtReason::Audience);
+        }
+        // SECURITY: an ID token of another sign-in, that somebody else began, must not be taken for this one's.
+        let given = jwt.optional_text("nonce")?.unwrap_or_default();
+        if !bool::from(given.as_bytes().ct_eq(nonce.as_bytes())) {
+            return Err(JwtReason::Claim("nonce"));
         }
         if jwt.claim("cnf").is_some() {
             return Err(JwtReason::Narrowed("cnf"));

@@ -16,7 +16,7 @@ pub use crate::identity::issuer::{
     foreign_jwt::{ForeignJwt, GenuineJwt, JwtReason, MAX_JWT_BYTES},
     id_jag::IdJag,
     id_token::{MAX_GROUPS, Person},
-    key_set::{KeySet, KeySetError},
-    trusted::{IssuerSettings, TrustedIssuer, TrustedKind},
+    key_set::{KeySet, KeySetError, LeftOut},
+    trusted::{IssuerSettings, SignInClient, TrustedIssuer, TrustedKind},
     workload::Workload,
 };

@@ -35,6 +35,15 @@ pub struct IssuerSettings {
     /// The clients whose ID tokens are accepted, as their `aud` names them.
     #[serde(default)]
     pub client_ids: BTreeSet<String>,
+    /// The broker's own client id at the issuer, with which people sign in.
+    #[serde(default)]
+    pub sign_in_client_id: Option<String>,
+    /// The file with that client's secret; absent: it has none.
+    #[serde(default)]
+    pub sign_in_secret_file: Option<PathBuf>,
+    /// The scopes that are asked for when a person signs in; absent: `openid`.
+    #[serde(default)]
+    pub sign_in_scopes: Option<Vec<String>>,
     /// Which agent a workload is, by a pattern of its `sub`.
     #[serde(default)]
     pub subjects: BTreeMap<String, AgentId>,
@@ -58,10 +67,23 @@ pub struct IssuerSettings {
 pub enum TrustedKind {
     /// A person's ID token (OpenID Connect): on whose behalf an agent acts.
     IdToken,
+    /// A person's ID token that the broker asked for itself: who signs in to allow something.
+    SignIn,
     /// A workload's token: which agent it is.
     Workload,
     /// An identity assertion authorization grant (ID-JAG): an agent, and on whose behalf it acts.
     IdJag,
+}
+
+/// The broker as a client of an issuer, with which people sign in (OpenID Connect Core section 3.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInClient {
+    /// Its id there.
+    pub client_id: String,
+    /// The file with its secret; `None`: it has none.
+    pub secret_file: Option<PathBuf>,
+    /// What is asked for, as `scope` has it.
+    pub scope: String,
 }
 
 /// An issuer that is trusted; if it exists, its settings hold together.
@@ -72,6 +94,7 @@ pub struct TrustedIssuer {
     pub(super) algorithms: Vec<KeyAlgorithm>,
     pub(super) audience: Option<Box<str>>,
     pub(super) client_ids: BTreeSet<String>,
+    sign_in: Option<SignInClient>,
     pub(super) subjects: Vec<(SubjectPattern, AgentId)>,
     pub(super) single_use: bool,
     max_lifetime: Option<Duration>,
@@ -93,7 +116,9 @@ impl TrustedIssuer {
         let jwks_uri = jwks_uri.map_err(|expected| format!("`jwks_uri`: {expected}"))?;
         let is = |kind| settings.kinds.contains(&kind);
         if settings.kinds.is_empty() {
-            return Err("`kinds`: name at least one of id_token, workload, id_jag".to_owned());
+            return Err(
+                "`kinds`: name at least one of id_token, sign_in, workload, id_jag".to_owned(),
+            );
         }
         if is(TrustedKind::IdToken) == settings.client_ids.is_empty() {
             return Err(
@@ -121,6 +146,7 @@ impl TrustedIssuer {
         {
             return Err("`audience` is one of `client_ids`: workloads' tokens need an audience of their own".to_owned());
         }
+        let sign_in = sign_in(&settings)?;
         let pattern =
             |(text, agent): (String, AgentId)| Ok((text.parse::<SubjectPattern>()?, agent));
         let subjects: Result<Vec<_>, String> = settings.subjects.into_iter().map(pattern).collect();
@@ -137,6 +163,7 @@ impl TrustedIssuer {
                 .map_or_else(|| Ok(KeyAlgorithm::ALL.into()), algorithms)?,
             audience: settings.audience.map(Into::into),
             client_ids: settings.client_ids,
+            sign_in,
             subjects: subjects.map_err(|error| format!("`subjects`: {error}"))?,
             single_use: settings.single_use,
             max_lifetime: settings.max_lifetime.as_deref().map(lifetime).transpose()?,
@@ -160,6 +187,12 @@ impl TrustedIssuer {
     #[must_use]
     pub fn is_for(&self, kind: TrustedKind) -> bool {
         self.kinds.contains(&kind)
+    }
+
+    /// The broker as its client, where people sign in with it.
+    #[must_use]
+    pub const fn sign_in(&self) -> Option<&SignInClient> {
+        self.sign_in.as_ref()
     }
 
     /// The agents that its workloads can be.
@@ -196,10 +229,48 @@ impl TrustedIssuer {
         self.max_lifetime.unwrap_or(match kind {
             TrustedKind::IdJag => Duration::from_secs(600),
             // Microsoft Entra ID issues ID tokens of 65 minutes.
-            TrustedKind::IdToken => Duration::from_secs(2 * 3600),
+            TrustedKind::IdToken | TrustedKind::SignIn => Duration::from_secs(2 * 3600),
             TrustedKind::Workload => Duration::from_secs(3600),
         })
     }
+}
+
+/// The settings of the kind `sign_in`, which belong together.
+fn sign_in(settings: &IssuerSettings) -> Result<Option<SignInClient>, String> {
+    let is_meant = settings.kinds.contains(&TrustedKind::SignIn);
+    if is_meant != settings.sign_in_client_id.is_some() {
+        return Err("`sign_in_client_id` goes with the kind sign_in, which needs it".to_owned());
+    }
+    let Some(client_id) = settings.sign_in_client_id.clone() else {
+        return match (&settings.sign_in_secret_file, &settings.sign_in_scopes) {
+            (None, None) => Ok(None),
+            _ => Err(
+                "`sign_in_secret_file` and `sign_in_scopes` go with the kind sign_in".to_owned(),
+            ),
+        };
+    };
+    // SECURITY: an ID token for that client could be presented by an agent, too.
+    if client_id.is_empty() || settings.client_ids.contains(&client_id) {
+        return Err(
+            "`sign_in_client_id` is a client of the broker's own: not empty, and none of `client_ids`"
+                .to_owned(),
+        );
+    }
+    let scopes = settings.sign_in_scopes.as_deref();
+    let scopes = scopes.map_or_else(|| vec!["openid".to_owned()], <[String]>::to_vec);
+    // RFC 6749 section 3.3.
+    let is_scope = |scope: &String| {
+        let is_good = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        !scope.is_empty() && scope.bytes().all(is_good)
+    };
+    if !scopes.iter().all(is_scope) || !scopes.iter().any(|scope| scope == "openid") {
+        return Err("`sign_in_scopes`: words without blanks, `openid` among them".to_owned());
+    }
+    Ok(Some(SignInClient {
+        client_id,
+        secret_file: settings.sign_in_secret_file.clone(),
+        scope: scopes.join(" "),
+    }))
 }
 
 fn algorithms(names: &BTreeSet<String>) -> Result<Vec<KeyAlgorithm>, String> {

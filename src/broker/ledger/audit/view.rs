@@ -374,6 +374,9 @@ fn agent_words(agent: &AgentRecord) -> String {
             ClientOrigin::MetadataDocument { url } => words.push(format!("described by {url}")),
             ClientOrigin::Dynamic => words.push("registered by itself".to_owned()),
         }
+        if let Some(published) = &client.published_keys {
+            words.push(format!("keys at {}", published.jwks_uri));
+        }
     }
     words.join("; ")
 }

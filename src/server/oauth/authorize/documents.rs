@@ -1,4 +1,5 @@
-//! Client metadata documents, fetched when a client asks and kept as long as their servers let them be.
+//! Client metadata documents, fetched when a client asks and kept as long as their servers let them be, and the keys
+//! that clients publish beside them, fetched when a client authenticates.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -9,9 +10,9 @@ use tokio::sync::Semaphore;
 use crate::server::{
     edge::{limit::network, per_principal_limit::Shares},
     oauth::grammar::client_document::{ClientMetadata, MAX_DOCUMENT_BYTES, MetadataError},
-    outbound::{FetchError, Fetcher},
+    outbound::{FetchError, Fetcher, KeySource},
 };
-use hallpass_core::base::client_url::ClientUrl;
+use hallpass_core::base::{client_url::ClientUrl, ids::AgentId, time::Clock};
 
 /// The documents, by their URL.
 pub(crate) struct Documents {
@@ -24,6 +25,9 @@ pub(crate) struct Documents {
     places: Semaphore,
     /// How many of those each network has.
     shares: Arc<Shares>,
+    /// Where clients publish their keys, by client and `jwks_uri`; each asks as seldom as for an issuer.
+    keys: Cache<(AgentId, Box<str>), KeySource>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Why there is no document.
@@ -38,7 +42,7 @@ pub(super) enum DocumentError {
 }
 
 impl Documents {
-    pub(crate) fn new(fetcher: Arc<Fetcher>) -> Self {
+    pub(crate) fn new(fetcher: Arc<Fetcher>, clock: Arc<dyn Clock>) -> Self {
         let hosts = RateLimiter::keyed(Quota::per_second(A_SECOND).allow_burst(AT_ONCE));
         let (places, shares) = (Semaphore::new(MAX_FETCHES), Shares::eighths(MAX_FETCHES));
         Self {
@@ -47,7 +51,18 @@ impl Documents {
             hosts,
             places,
             shares,
+            keys: Cache::new(MAX_KEPT),
+            clock,
         }
+    }
+
+    /// The keys that the client `agent`, to which a person consented, publishes at `jwks_uri`.
+    pub(super) fn published_keys(&self, agent: &AgentId, jwks_uri: &str) -> KeySource {
+        let source = || {
+            let (fetcher, clock) = (Arc::clone(&self.fetcher), Arc::clone(&self.clock));
+            KeySource::new((agent.as_str(), Some(jwks_uri)), fetcher, clock)
+        };
+        self.keys.get_with((agent.clone(), jwks_uri.into()), source)
     }
 
     /// What the client at `url` says of itself, for a request from `peer` at `now`.
@@ -83,6 +98,9 @@ impl Documents {
             .map_err(|_| DocumentError::TooOften)?;
         let fetched = self.fetcher.json(url.as_str(), MAX_DOCUMENT_BYTES).await?;
         let metadata = Arc::new(ClientMetadata::of_document(url, &fetched.json)?);
+        for key in &metadata.left_out {
+            tracing::info!(client = %url, key = %key, "a key of a client metadata document cannot be used, and is left out");
+        }
         let keep_for = fetched
             .fresh_for
             .unwrap_or(USUALLY_FRESH)

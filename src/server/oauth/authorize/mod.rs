@@ -5,7 +5,11 @@
 //! memory; the second is made once a person has signed in, and may be sent once. Until the client and its
 //! redirect URI are known, errors are shown on a page; from then on they are returned to the client.
 
+mod answering;
+mod away;
+mod decision;
 mod documents;
+mod identity;
 mod page;
 mod pending;
 mod reading;
@@ -13,7 +17,11 @@ mod sessions;
 
 use std::sync::Arc;
 
-pub(crate) use crate::server::oauth::authorize::{documents::Documents, sessions::ConsentSessions};
+pub(crate) use crate::server::oauth::authorize::{
+    documents::Documents,
+    identity::{__path_come_back, come_back},
+    sessions::ConsentSessions,
+};
 use crate::server::{
     App,
     api::openapi::Problems,
@@ -24,21 +32,21 @@ use crate::server::{
     },
     oauth::{
         authorize::{
-            page::{decide, respond, sign_in, stopped},
+            answering::{Way, denied, over, refuse, unknown_client},
+            decision::{allowed, offered},
+            identity::leave,
+            page::{respond, sign_in},
             pending::PendingAuthorization,
-            reading::Unknown,
-            sessions::Open,
         },
-        grammar::{Form, OAuthError},
+        grammar::Form,
     },
 };
 use axum::{
-    body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::Response,
 };
-use hallpass_broker::{BrokerError, OneTimeSecret, domain::event::Actor};
+use hallpass_broker::{BrokerError, SignedIn, domain::event::Actor};
 
 /// Shows a person who asks for what.
 #[utoipa::path(get, path = "/oauth/authorize", operation_id = "oauth_authorize", tag = "oauth", security(()),
@@ -50,10 +58,10 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: 
     match PendingAuthorization::read((&app, context.peer), query).await {
         Ok(pending) => match pending.ask(&app) {
             Ok(ask) => {
-                let shown = sign_in(&pending, &ask, (query, None));
-                respond(StatusCode::OK, shown, Some(&pending.redirect))
+                let shown = sign_in(&pending, &ask, (query, None), app.trust.sign_ins());
+                respond(StatusCode::OK, shown)
             }
-            Err(error) => refuse(&app, &pending, error),
+            Err(error) => refuse(&app, &pending, error, Way::Redirect),
         },
         Err(unknown) => unknown_client(unknown),
     }
@@ -61,8 +69,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Here(context): Here, uri: 
 
 /// Takes what a person filled in: the code to sign in with, or the decision.
 #[utoipa::path(post, path = "/oauth/authorize", operation_id = "oauth_decide", tag = "oauth", security(()),
-    responses((status = 200, description = "A page to allow or refuse on", body = String, content_type = "text/html"),
-        (status = 303, description = "To the client, with a code or an error; what the person did wrong is on a page"),
+    responses((status = 200, description = "A page to allow or refuse on, or one that sends the browser on to the client, with a code or an error",
+            body = String, content_type = "text/html"),
         Problems))]
 pub(crate) async fn take(
     State(app): State<Arc<App>>,
@@ -70,7 +78,7 @@ pub(crate) async fn take(
     headers: HeaderMap,
     FormInput(form): FormInput,
 ) -> Result<Response, Problem> {
-    // SECURITY: the front has refused every other origin; browsers send their own with every form.
+    // SECURITY: the middleware has refused every other origin; browsers send their own with every form.
     if !headers.contains_key(header::ORIGIN) {
         return Err(
             Problem::forbidden("this form is for browsers, which send an Origin").field("Origin"),
@@ -78,6 +86,10 @@ pub(crate) async fn take(
     }
     match (form.text("step"), form.text("form"), form.text("request")) {
         (Some("sign_in"), None, Some(request)) => signed_in(&app, &context, (&form, request)).await,
+        (Some("identity"), None, Some(request)) => {
+            let issuer = form.text("issuer").unwrap_or_default();
+            leave(&app, &context, (request, issuer)).await
+        }
         (Some("allow"), Some(open), None) => allowed(&app, &context, open).await,
         (Some("refuse"), Some(open), None) => Ok(match app.consents.take(open) {
             Some(open) => denied(&app, &open.pending),
@@ -104,9 +116,19 @@ async fn signed_in(
     };
     let ask = match pending.ask(app) {
         Ok(ask) => ask,
-        Err(error) => return Ok(refuse(app, &pending, error)),
+        Err(error) => return Ok(refuse(app, &pending, error, Way::Page)),
     };
     app.limits.admit_try(context.peer)?;
+    // People sign in with their identity provider where there is one.
+    if !app.trust.sign_ins().is_empty() {
+        let again = sign_in(
+            &pending,
+            &ask,
+            (request, Some(NO_CODES)),
+            app.trust.sign_ins(),
+        );
+        return Ok(respond(StatusCode::FORBIDDEN, again));
+    }
     let caller = context.caller(Actor::Broker);
     let steward = match app
         .broker
@@ -117,161 +139,14 @@ async fn signed_in(
         Ok(steward) => steward,
         Err(BrokerError::NotFound(_)) => {
             app.limits.note_failure(context.peer);
-            let again = sign_in(&pending, &ask, (request, Some(WRONG_CODE)));
-            return Ok(respond(
-                StatusCode::FORBIDDEN,
-                again,
-                Some(&pending.redirect),
-            ));
+            let again = sign_in(&pending, &ask, (request, Some(WRONG_CODE)), &[]);
+            return Ok(respond(StatusCode::FORBIDDEN, again));
         }
         Err(error) => return Err(error.into()),
     };
-    let offer = match app.broker.consents.offer(&steward, ask) {
-        Ok(offer) => offer,
-        Err(error) => return nothing_to_offer(app, &pending, error),
-    };
-    let secret = OneTimeSecret::token("");
-    let servers = app.broker.state().catalogue();
-    let name = app.broker.registry.steward_name(&steward);
-    let shown = decide(
-        &pending,
-        (&offer, name.as_deref()),
-        (&servers, secret.expose()),
-    );
-    let response = respond(StatusCode::OK, shown, Some(&pending.redirect));
-    app.consents
-        .open
-        .insert(secret.digest(), Arc::new(Open { pending, offer }));
-    Ok(response)
+    offered(app, pending, SignedIn::with_code(steward)).await
 }
 
-async fn allowed(app: &App, context: &Context, open: &str) -> Result<Response, Problem> {
-    let Some(open) = app.consents.take(open) else {
-        return Ok(over());
-    };
-    let caller = context.caller(Actor::Broker);
-    match app
-        .broker
-        .consents
-        .consent(&caller, open.offer.clone())
-        .await
-    {
-        Ok(code) => Ok(answer(app, &open.pending, &[("code", code.expose())])),
-        Err(error) => nothing_to_offer(app, &open.pending, error),
-    }
-}
-
-/// The person sees why, and returns the error to the client with a click.
-fn nothing_to_offer(
-    app: &App,
-    pending: &PendingAuthorization,
-    error: BrokerError,
-) -> Result<Response, Problem> {
-    let (reason, details) = match &error {
-        BrokerError::Refused(reasons) => {
-            let members = reasons
-                .iter()
-                .take(MAX_REASONS)
-                .map(|reason| reason.detail.clone());
-            (
-                "This program can be given nothing of what it asks for.",
-                members.collect(),
-            )
-        }
-        BrokerError::NotFound(_) => ("This program is not known any more.", Vec::new()),
-        BrokerError::Suspended(_) => (
-            "This program, or you, may be given nothing now.",
-            Vec::new(),
-        ),
-        _ => return Err(error.into()),
-    };
-    let back = pending.redirect.with(&parameters(
-        app,
-        pending,
-        &error_of(OAuthError::AccessDenied),
-    ));
-    Ok(respond(
-        StatusCode::FORBIDDEN,
-        stopped(reason, &details, Some(&back)),
-        Some(&pending.redirect),
-    ))
-}
-
-/// No client is known that an answer could be sent to.
-fn unknown_client(unknown: Unknown) -> Response {
-    respond(
-        StatusCode::BAD_REQUEST,
-        stopped(&unknown.to_string(), &[], None),
-        None,
-    )
-}
-
-/// The second page is gone: used, ten minutes old, or made before a restart.
-fn over() -> Response {
-    let reason = "This page was used already, or is too old. Start again where you came from.";
-    respond(StatusCode::CONFLICT, stopped(reason, &[], None), None)
-}
-
-fn denied(app: &App, pending: &PendingAuthorization) -> Response {
-    answer(app, pending, &error_of(OAuthError::AccessDenied))
-}
-
-/// Returns the error of its request to the client, by the browser.
-fn refuse(app: &App, pending: &PendingAuthorization, error: OAuthError) -> Response {
-    if pending.may_send_unseen() {
-        return answer(app, pending, &error_of(error));
-    }
-    let back = pending
-        .redirect
-        .with(&parameters(app, pending, &error_of(error)));
-    let reason = "The program that sent you here asks for something that it cannot have, or not in the right way.";
-    let details = [error.description().to_owned()];
-    respond(
-        StatusCode::BAD_REQUEST,
-        stopped(reason, &details, Some(&back)),
-        Some(&pending.redirect),
-    )
-}
-
-const fn error_of(error: OAuthError) -> [(&'static str, &'static str); 2] {
-    [
-        ("error", error.as_str()),
-        ("error_description", error.description()),
-    ]
-}
-
-/// Sends the browser to the client. 303: what it sent here must not be sent there.
-fn answer(app: &App, pending: &PendingAuthorization, members: &[(&str, &str)]) -> Response {
-    let location = pending.redirect.with(&parameters(app, pending, members));
-    let Ok(location) = HeaderValue::from_str(&location) else {
-        return over();
-    };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    let headers = response.headers_mut();
-    headers.insert(header::LOCATION, location);
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    response
-}
-
-/// The parameters of the answer, with the client's `state`, and the issuer (RFC 9207).
-fn parameters<'p>(
-    app: &'p App,
-    pending: &'p PendingAuthorization,
-    members: &[(&'p str, &'p str)],
-) -> Vec<(&'p str, &'p str)> {
-    let state = pending.state.as_deref().map(|state| ("state", state));
-    members
-        .iter()
-        .copied()
-        .chain(state)
-        .chain([("iss", app.broker.issuer().as_str())])
-        .collect()
-}
+const NO_CODES: &str = "People sign in with their identity provider here.";
 
 const WRONG_CODE: &str = "That code is wrong, was used, or is too old. Ask the operator of this broker for another, and check where you type it.";
-
-const MAX_REASONS: usize = 20;

@@ -16,38 +16,55 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::server::{edge::problem::Page, oauth::authorize::pending::PendingAuthorization};
+use crate::server::{
+    edge::problem::Page, oauth::authorize::pending::PendingAuthorization, outbound::SignInProvider,
+};
 use hallpass_broker::{Ask, Offer, domain::client::ClientOrigin, policy::Catalogue};
 use hallpass_core::{
-    base::{digest::Digest, ids::ToolName, redirect::RedirectUri, text::escape},
+    base::{digest::Digest, ids::ToolName, text::escape},
     token::{
         GrantedDetail, RequestedDetail,
         manifest::{Manifest, Tool},
     },
 };
 
-/// Who asks for what, and a field for the code to sign in with.
+/// Who asks for what, and how to sign in: with one of the `providers`, or without any by a code.
 pub(super) fn sign_in(
     pending: &PendingAuthorization,
     ask: &Ask,
     (request, mistake): (&str, Option<&str>),
+    providers: &[SignInProvider],
 ) -> Markup {
     page(
         "Sign in",
         &html! {
-            (who(pending))
-            h2 { "What it asks for" }
-            @for detail in &ask.details { (asked(detail)) }
-            p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
-            @if let Some(mistake) = mistake { p.warning role="alert" { (mistake) } }
-            form method="post" action=(ACTION) {
-                input type="hidden" name="request" value=(request);
-                label for="code" { "Your sign-in code" }
-                input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
-                p.note { "The operator of this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
-                (buttons(("sign_in", "Go on")))
-            }
-        },
+                   (who(pending))
+                   h2 { "What it asks for" }
+                   @for detail in &ask.details { (asked(detail)) }
+                   p { "Next you are shown what of this it can be given. Nothing is given before you allow it." }
+                   @if let Some(mistake) = mistake { p.warning role="alert" { (mistake) } }
+        @for provider in providers {
+                       form method="post" action=(ACTION) {
+                           input type="hidden" name="request" value=(request);
+                           input type="hidden" name="issuer" value=(provider.issuer());
+                           p { button type="submit" name="step" value="identity" { "Sign in with " (host(provider.issuer())) } }
+                       }
+                   }
+                   @if !providers.is_empty() {
+                       form method="post" action=(ACTION) {
+                           input type="hidden" name="request" value=(request);
+                           p { button.other type="submit" name="step" value="refuse" { "Refuse" } }
+                       }
+                   } @else {
+                   form method="post" action=(ACTION) {
+                       input type="hidden" name="request" value=(request);
+                       label for="code" { "Your sign-in code" }
+                       input #code type="password" name="code" autocomplete="off" autofocus spellcheck="false";
+                       p.note { "The operator of this broker gives you one: " code { "hallpass steward code" } ". It is good once, for ten minutes." }
+                       (buttons(("sign_in", "Go on")))
+                   }
+                   }
+               },
     )
 }
 
@@ -62,7 +79,10 @@ pub(super) fn decide(
         "Allow or refuse",
         &html! {
             (who(pending))
-            p { "You are signed in as " strong { (name.unwrap_or(offer.steward.as_str())) } "." }
+            p {
+                "You are signed in as " strong { (name.unwrap_or(offer.by.steward().as_str())) }
+                @if let Some(issuer) = offer.by.issuer() { " by " code { (host(issuer)) } } "."
+            }
             h2 { "What it may do for you, if you allow it" }
             @for server in named.into_iter().filter_map(|server| servers.get(server)) {
                 (granted(server, offer.granted.iter().filter(|detail| detail.server == server.server)))
@@ -96,12 +116,24 @@ pub(super) fn stopped(reason: &str, details: &[String], back: Option<&str>) -> M
     )
 }
 
-/// The page as a response; after its form the browser may be sent to `redirect` and nowhere else.
-pub(super) fn respond(
-    status: StatusCode,
-    page: Markup,
-    redirect: Option<&RedirectUri>,
-) -> Response {
+/// Sends the browser on to `location`, an address at the client with the answer: at once and, where a browser asks
+/// before it opens an app or does not go on by itself, by a link.
+pub(super) fn going_on(location: &str) -> Markup {
+    document(
+        "Going on",
+        // SECURITY: browsers read everything after `url=` as the address, since no redirect URI has a quote; `maud`
+        // escapes it for the attribute.
+        &html! { meta http-equiv="refresh" content={ "0; url=" (location) }; },
+        &html! {
+            h1 { "Back to the program that sent you here" }
+            p { a href=(location) rel="noreferrer" { "Go on, if your browser does not by itself" } }
+            p { "Once the program has answered, you can close this page." }
+        },
+    )
+}
+
+/// The page as a response, whose forms may be sent to this broker and nowhere else.
+pub(super) fn respond(status: StatusCode, page: Markup) -> Response {
     let mut response = Response::new(Body::from(page.into_string()));
     *response.status_mut() = status;
     response.extensions_mut().insert(Page);
@@ -116,42 +148,45 @@ pub(super) fn respond(
         header::REFERRER_POLICY,
         HeaderValue::from_static("same-origin"),
     );
-    // A redirect URI has no character that a header may not have.
-    if let Ok(policy) = HeaderValue::from_str(&policy(redirect)) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     response
 }
 
-fn policy(redirect: Option<&RedirectUri>) -> String {
-    // Browsers hold redirects after a form to this as well. They know no addresses of IPv6 here.
-    let target =
-        redirect
-            .map(RedirectUri::authority)
-            .map(|authority| match authority.split_once("://[") {
-                Some((scheme, _)) => format!(" {scheme}:"),
-                None => format!(" {authority}"),
-            });
-    format!(
-        "default-src 'none'; style-src 'sha256-{}'; form-action 'self'{}; base-uri 'none'; frame-ancestors 'none'",
-        *STYLE_DIGEST,
-        target.unwrap_or_default()
-    )
-}
+/// What browsers hold every page to.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let style = STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes());
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    // Base64 and words: always a header's value.
+    HeaderValue::from_str(&policy)
+        .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'; form-action 'self'"))
+});
 
 fn page(title: &str, content: &Markup) -> Markup {
+    document(title, &html! {}, content)
+}
+
+fn document(title: &str, head: &Markup, content: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                (head)
                 title { (title) " - hallpass" }
                 style { (PreEscaped(STYLE)) }
             }
             body { main { (content) } }
         }
     }
+}
+
+/// What a person knows an issuer by.
+fn host(issuer: &str) -> &str {
+    let rest = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+    rest.trim_end_matches('/')
 }
 
 fn who(pending: &PendingAuthorization) -> Markup {
@@ -266,9 +301,6 @@ fn buttons((step, go): (&str, &str)) -> Markup {
 
 /// Relative, so that it stays below an issuer with a path.
 const ACTION: &str = "authorize";
-
-static STYLE_DIGEST: LazyLock<String> =
-    LazyLock::new(|| STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes()));
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\

@@ -9,9 +9,7 @@ use crate::server::{
         grammar::{AuthorizationRequest, Form, OAuthError, client_document::ClientKeys},
     },
 };
-use hallpass_broker::{
-    Ask, PersonsClient, domain::client::ClientOrigin, identity::RegisteredKey, policy::Catalogue,
-};
+use hallpass_broker::{Ask, PersonsClient, domain::client::ClientOrigin, policy::Catalogue};
 use hallpass_core::{
     base::{client_url::ClientUrl, ids::AgentId, redirect::RedirectUri},
     token::{RequestedDetail, manifest::Manifest},
@@ -159,12 +157,10 @@ async fn of_document(
         tracing::info!(client = %url, error = %error, "a client metadata document was not taken");
         Unknown::Document
     })?;
-    let keys = match &metadata.keys {
-        ClientKeys::PrivateKeyJwt(jwks) => {
-            let keys = RegisteredKey::from_jwks(jwks).map_err(|_| Unknown::Document)?;
-            keys.iter().map(|key| key.jwk().clone()).collect()
-        }
-        ClientKeys::Public | ClientKeys::Secret => Vec::new(),
+    let (keys, published_keys) = match &metadata.keys {
+        ClientKeys::PrivateKeyJwt(jwks) => (jwks.clone(), None),
+        ClientKeys::Published(published) => (Vec::new(), Some(published.clone())),
+        ClientKeys::Public | ClientKeys::Secret => (Vec::new(), None),
     };
     let agent = url.agent().ok_or(Unknown::Client)?;
     let known = app
@@ -184,6 +180,7 @@ async fn of_document(
             url: url.clone(),
             redirect_uris: metadata.redirect_uris.clone(),
             keys,
+            published_keys,
         },
     })
 }

@@ -4,14 +4,19 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
 
-use crate::server::oauth::authorize::{documents::Documents, pending::PendingAuthorization};
+use crate::server::{
+    oauth::authorize::{away::SignIns, documents::Documents, pending::PendingAuthorization},
+    outbound::KeySource,
+};
 use hallpass_broker::Offer;
-use hallpass_core::base::digest::Digest;
+use hallpass_core::base::{digest::Digest, ids::AgentId};
 
 /// What the pages need beside the broker.
 pub(crate) struct ConsentSessions {
     /// Where clients describe themselves; `None` when that is off.
     pub(super) documents: Option<Documents>,
+    /// People who sign in with their identity provider.
+    pub(super) sign_ins: SignIns,
     /// Forms of the second page, by the digest of the secret in them.
     pub(super) open: Cache<Digest, Arc<Open>>,
 }
@@ -26,6 +31,7 @@ impl ConsentSessions {
     pub(crate) fn new(documents: Option<Documents>) -> Self {
         Self {
             documents,
+            sign_ins: SignIns::new(),
             open: Cache::builder()
                 .max_capacity(MAX_OPEN)
                 .time_to_live(OPEN_FOR)
@@ -36,6 +42,12 @@ impl ConsentSessions {
     /// Whether clients may describe themselves in documents.
     pub(crate) const fn reads_documents(&self) -> bool {
         self.documents.is_some()
+    }
+
+    /// The keys that the client `agent` publishes at `jwks_uri`; `None` when clients may not describe themselves.
+    pub(crate) fn published_keys(&self, agent: &AgentId, jwks_uri: &str) -> Option<KeySource> {
+        let documents = self.documents.as_ref()?;
+        Some(documents.published_keys(agent, jwks_uri))
     }
 
     /// Takes out what the form `secret` stands for: it is sent once, however often it is clicked.

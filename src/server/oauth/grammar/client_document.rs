@@ -3,6 +3,13 @@
 
 use serde_json::{Map, Value};
 
+use hallpass_broker::{
+    domain::client::PublishedKeys,
+    identity::{
+        issuer::{KeySet, LeftOut},
+        jwk::KeyAlgorithm,
+    },
+};
 use hallpass_core::base::{client_url::ClientUrl, redirect::RedirectUri, text::is_unsafe_char};
 
 /// How a client will authenticate at the token endpoint.
@@ -10,8 +17,10 @@ use hallpass_core::base::{client_url::ClientUrl, redirect::RedirectUri, text::is
 pub enum ClientKeys {
     /// It cannot keep a secret: it says its id.
     Public,
-    /// It signs assertions with one of these keys, as JWKs that are not checked yet.
+    /// It signs assertions with one of these keys: JWKs that can be registered, from the document itself.
     PrivateKeyJwt(Vec<Value>),
+    /// It signs assertions with a key that it publishes elsewhere.
+    Published(PublishedKeys),
     /// It wants a secret made for it.
     Secret,
 }
@@ -25,6 +34,8 @@ pub struct ClientMetadata {
     pub redirect_uris: Vec<RedirectUri>,
     /// How it authenticates.
     pub keys: ClientKeys,
+    /// The keys of its document that cannot be used.
+    pub left_out: Vec<LeftOut>,
     /// `token_endpoint_auth_method`, as it will be.
     pub auth_method: String,
     /// `application_type`, when it said one.
@@ -38,10 +49,11 @@ impl ClientMetadata {
     ///
     /// Refuses what is not an object, a `client_id`
     /// other than `url` to the letter, a secret or a method that needs one, `private_key_jwt` without
-    /// `jwks`, no or too many redirect URIs or one that is not sound, and grant or response types that
-    /// leave the code out. Unknown members are ignored.
+    /// a key that can be used in `jwks` or a `jwks_uri` of the same origin, or with both, no or too many redirect
+    /// URIs or one that is not sound, and grant or response types that
+    /// leave the code out. Unknown members are ignored, and members that are `null` are absent.
     pub fn of_document(url: &ClientUrl, document: &Value) -> Result<Self, MetadataError> {
-        let document = document.as_object().ok_or(MetadataError::Json)?;
+        let document = &present(document)?;
         // SECURITY: to the letter; otherwise a document could be served under another's name.
         if document.get("client_id").and_then(Value::as_str) != Some(url.as_str()) {
             return Err(MetadataError::ClientId);
@@ -53,12 +65,14 @@ impl ClientMetadata {
         {
             return Err(MetadataError::Secret);
         }
+        let mut left_out = Vec::new();
         let authentication = match text(document, "token_endpoint_auth_method")? {
             None | Some(NONE) => (ClientKeys::Public, NONE),
-            Some(PRIVATE_KEY_JWT) => (ClientKeys::PrivateKeyJwt(jwks(document)?), PRIVATE_KEY_JWT),
+            Some(PRIVATE_KEY_JWT) => (keys(url, document, &mut left_out)?, PRIVATE_KEY_JWT),
             Some(_) => return Err(MetadataError::AuthMethod),
         };
-        Self::read(document, authentication)
+        let read = Self::read(document, authentication)?;
+        Ok(Self { left_out, ..read })
     }
 
     /// Reads the registration `request` (RFC 7591 section 2).
@@ -68,7 +82,7 @@ impl ClientMetadata {
     /// As [`Self::of_document`], but that there is no `client_id`, and that `client_secret_basic` and
     /// `client_secret_post` may be asked for while `private_key_jwt` may not.
     pub fn of_registration(request: &Value) -> Result<Self, MetadataError> {
-        let request = request.as_object().ok_or(MetadataError::Json)?;
+        let request = &present(request)?;
         let authentication = match text(request, "token_endpoint_auth_method")? {
             // RFC 7591 would make an absent one `client_secret_basic`: a secret that the client does
             // not know it has to keep. The answer says what it got.
@@ -109,12 +123,13 @@ impl ClientMetadata {
             auth_method: method.to_owned(),
             application_type: application_type.map(str::to_owned),
             keys,
+            left_out: Vec::new(),
         })
     }
 }
 
-/// What a client says of itself that was refused. Its text repeats nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// What a client says of itself that was refused. Its text, for the log, repeats nothing of it but the ids of keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
     /// No object.
     #[error("not a JSON object")]
@@ -128,9 +143,18 @@ pub enum MetadataError {
     /// A way of authenticating that it cannot have.
     #[error("`token_endpoint_auth_method` is none that it may have here")]
     AuthMethod,
-    /// No keys for a method that needs them.
-    #[error("`private_key_jwt` needs `jwks` with 1 to {MAX_KEYS} keys, in the document itself")]
+    /// No keys for a method that needs them, or two places for them.
+    #[error("`private_key_jwt` needs either `jwks`, a set of keys, or `jwks_uri`")]
     Keys,
+    /// Keys, and none to verify with.
+    #[error("`jwks` has no key that can be used: {}", words(.0))]
+    NoUsableKey(Vec<LeftOut>),
+    /// Keys at another place.
+    #[error("`jwks_uri` is not an https URL of the document's own origin")]
+    JwksUri,
+    /// Another algorithm.
+    #[error("`token_endpoint_auth_signing_alg` is none of {}", KeyAlgorithm::NAMES.join(", "))]
+    SigningAlgorithm,
     /// A redirect URI.
     #[error("`redirect_uris` must be 1 to {MAX_REDIRECT_URIS} sound redirect URIs")]
     RedirectUri,
@@ -164,15 +188,54 @@ fn redirect_uris(members: &Map<String, Value>) -> Result<Vec<RedirectUri>, Metad
         .ok_or(MetadataError::RedirectUri)
 }
 
-fn jwks(document: &Map<String, Value>) -> Result<Vec<Value>, MetadataError> {
-    let keys = document
-        .get("jwks")
-        .and_then(|jwks| jwks.get("keys"))
-        .and_then(Value::as_array);
-    let keys = keys
-        .filter(|keys| (1..=MAX_KEYS).contains(&keys.len()))
-        .ok_or(MetadataError::Keys)?;
-    Ok(keys.clone())
+/// By which keys the client at `url` signs, and which of them are left out.
+fn keys(
+    url: &ClientUrl,
+    document: &Map<String, Value>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<ClientKeys, MetadataError> {
+    let named = text(document, "token_endpoint_auth_signing_alg")?;
+    let algorithm =
+        named.map(|alg| KeyAlgorithm::from_alg(alg).ok_or(MetadataError::SigningAlgorithm));
+    let algorithm = algorithm.transpose()?;
+    match (document.get("jwks"), text(document, "jwks_uri")?) {
+        (Some(jwks), None) => {
+            let set = KeySet::from_json(jwks).map_err(|_| MetadataError::Keys)?;
+            let (keys, unused) = set.registrable(algorithm);
+            if keys.is_empty() {
+                return Err(MetadataError::NoUsableKey(unused));
+            }
+            *left_out = unused;
+            let jwks = keys.iter().map(|key| key.jwk().clone());
+            Ok(ClientKeys::PrivateKeyJwt(jwks.collect()))
+        }
+        (None, Some(uri)) => {
+            // SECURITY: whoever may write the document's path at its host need not be the one who may write at another.
+            if !url.is_origin_of(uri) {
+                return Err(MetadataError::JwksUri);
+            }
+            Ok(ClientKeys::Published(PublishedKeys {
+                jwks_uri: uri.to_owned(),
+                signing_algorithm: algorithm.map(|algorithm| algorithm.as_str().to_owned()),
+            }))
+        }
+        _ => Err(MetadataError::Keys),
+    }
+}
+
+/// The members of an object; some libraries write every member that there is, and `null` for those that it does not have.
+fn present(metadata: &Value) -> Result<Map<String, Value>, MetadataError> {
+    let mut members = metadata.as_object().ok_or(MetadataError::Json)?.clone();
+    members.retain(|_, value| !value.is_null());
+    Ok(members)
+}
+
+fn words(left_out: &[LeftOut]) -> String {
+    if left_out.is_empty() {
+        return "it has none".to_owned();
+    }
+    let words: Vec<_> = left_out.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }
 
 /// A list that is given must hold `needed`; one that is absent stands for just that.
@@ -206,7 +269,6 @@ const PRIVATE_KEY_JWT: &str = "private_key_jwt";
 pub const MAX_DOCUMENT_BYTES: usize = 5 * 1024;
 
 const MAX_REDIRECT_URIS: usize = 16;
-const MAX_KEYS: usize = 4;
 const MAX_NAME_CHARS: usize = 60;
 
 #[cfg(test)]
@@ -214,6 +276,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use hallpass_broker::identity::JwkError;
 
     const URL: &str = "https://app.example/oauth/client.json";
 
@@ -234,14 +297,116 @@ mod tests {
             (read.name.as_deref(), &read.keys, read.redirect_uris.len()),
             (Some("App"), &ClientKeys::Public, 2)
         );
-        let read = document(|document| {
+        for name in ["client_name", "jwks", "grant_types", "application_type"] {
+            let read = document(|document| document[name] = Value::Null).unwrap();
+            assert_eq!(read.keys, ClientKeys::Public, "{name}");
+        }
+    }
+
+    /// Of RFC 8037 appendix A.2.
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn with_keys(change: impl FnOnce(&mut Value)) -> Result<ClientMetadata, MetadataError> {
+        document(|document| {
             document["token_endpoint_auth_method"] = json!("private_key_jwt");
-            document["jwks"] = json!({"keys": [{"kty": "OKP"}]});
-        });
+            change(document);
+        })
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_left_out_and_none_is_a_refusal() {
+        let good = json!({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "good", "x5c": ["MIIB"], "iat": 1, "use": null});
+        let odd = [
+            json!({"kty": "RSA", "kid": "enc", "use": "enc", "n": "AQAB", "e": "AQAB"}),
+            json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA", "kid": "wide"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "again"}),
+            json!("text"),
+        ];
+        let all: Vec<_> = [good].iter().chain(&odd).cloned().collect();
+        let read = with_keys(|document| document["jwks"] = json!({"keys": all})).unwrap();
+        let registered = json!({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "good"});
+        assert_eq!(read.keys, ClientKeys::PrivateKeyJwt(vec![registered]));
+        let left_out: Vec<_> = read
+            .left_out
+            .iter()
+            .map(|key| (key.kid.as_deref(), key.why))
+            .collect();
         assert_eq!(
-            read.unwrap().keys,
-            ClientKeys::PrivateKeyJwt(vec![json!({"kty": "OKP"})])
+            left_out,
+            [
+                (Some("enc"), JwkError::Purpose("use")),
+                (Some("wide"), JwkError::Kind),
+                (None, JwkError::NotAnObject),
+                (Some("again"), JwkError::Duplicate),
+            ]
         );
+        let none = with_keys(|document| document["jwks"] = json!({"keys": odd[..2]})).unwrap_err();
+        let text = none.to_string();
+        assert!(
+            text.contains("\"enc\"") && text.contains("\"wide\"") && text.contains("none of OKP"),
+            "{text}"
+        );
+        let empty = with_keys(|document| document["jwks"] = json!({"keys": []})).unwrap_err();
+        assert_eq!(empty, MetadataError::NoUsableKey(Vec::new()));
+    }
+
+    #[test]
+    fn the_signing_algorithm_of_a_document_is_the_only_one_of_its_keys() {
+        let ed = json!({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "ed"});
+        let with = |alg: &str| {
+            with_keys(|document| {
+                document["jwks"] = json!({"keys": [ed]});
+                document["token_endpoint_auth_signing_alg"] = json!(alg);
+            })
+        };
+        assert!(with("EdDSA").is_ok() && with("Ed25519").is_ok());
+        assert!(matches!(
+            with("ES256").unwrap_err(),
+            MetadataError::NoUsableKey(left_out) if left_out[0].why == JwkError::Algorithm
+        ));
+        for alg in ["HS256", "none", ""] {
+            assert_eq!(with(alg).unwrap_err(), MetadataError::SigningAlgorithm);
+        }
+    }
+
+    #[test]
+    fn keys_elsewhere_are_at_the_documents_own_origin() {
+        let at = |uri: Value, alg: Value| {
+            with_keys(|document| {
+                document["jwks_uri"] = uri;
+                document["token_endpoint_auth_signing_alg"] = alg;
+            })
+        };
+        let uri = "https://app.example/oauth/jwks.json";
+        for (alg, kept) in [(Value::Null, None), (json!("RS256"), Some("RS256"))] {
+            let published = PublishedKeys {
+                jwks_uri: uri.to_owned(),
+                signing_algorithm: kept.map(str::to_owned),
+            };
+            assert_eq!(
+                at(json!(uri), alg).unwrap().keys,
+                ClientKeys::Published(published)
+            );
+        }
+        for other in [
+            "https://keys.example/jwks.json",
+            "http://app.example/jwks.json",
+            "https://app.example:8443/jwks.json",
+            "https://app.example@evil.example/jwks.json",
+            "/jwks.json",
+        ] {
+            let refused = at(json!(other), Value::Null).unwrap_err();
+            assert_eq!(refused, MetadataError::JwksUri, "{other}");
+        }
+        assert_eq!(
+            at(json!(uri), json!("RS512")).unwrap_err(),
+            MetadataError::SigningAlgorithm
+        );
+        let both = with_keys(|document| {
+            document["jwks_uri"] = json!(uri);
+            document["jwks"] = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": X}]});
+        });
+        assert_eq!(both.unwrap_err(), MetadataError::Keys);
     }
 
     #[test]

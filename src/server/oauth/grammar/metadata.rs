@@ -152,6 +152,8 @@ impl<'a> Metadata<'a> {
 pub const TOKEN: &str = "/oauth/token";
 /// The authorization endpoint, below the issuer.
 pub const AUTHORIZE: &str = "/oauth/authorize";
+/// Where people come back to from their identity provider.
+pub const SIGN_IN: &str = "/oauth/sign-in";
 /// The revocation endpoint, below the issuer.
 pub const REVOKE: &str = "/oauth/revoke";
 /// The introspection endpoint, below the issuer.

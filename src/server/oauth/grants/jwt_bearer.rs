@@ -15,7 +15,8 @@ use crate::server::{
     },
 };
 use hallpass_broker::{
-    Caller, UsedAssertion, domain::event::Actor, identity::issuer::IdJag, policy::Catalogue,
+    BrokerError, Caller, UsedAssertion, domain::event::Actor, identity::issuer::IdJag,
+    policy::Catalogue,
 };
 use hallpass_core::token::{RequestedDetail, scope::Scope};
 
@@ -143,7 +144,10 @@ async fn consume(exchange: &Exchange<'_>, client: &Client, jag: &IdJag) -> Resul
     };
     app.broker
         .use_assertion(&used)
-        .map_err(|error| invalid(exchange, error.to_string()))?;
+        .map_err(|error| match error {
+            BrokerError::Replay => invalid(exchange, error.to_string()),
+            other => other.into(),
+        })?;
     let caller = Caller {
         assertion: Some(used),
         ..context.caller(Actor::Agent(client.agent.clone()))

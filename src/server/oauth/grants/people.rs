@@ -9,7 +9,7 @@ use crate::server::{
         grammar::OAuthError,
     },
 };
-use hallpass_broker::{CodeError, CodeReason, Handed, Redemption, Refresh};
+use hallpass_broker::{CodeError, CodeReason, Redemption, Refresh};
 use hallpass_core::base::digest::Digest;
 
 /// Redeems an authorization code: a pass, and what renews it.
@@ -21,7 +21,7 @@ pub(crate) async fn redeem(
     refuse_details(exchange)?;
     // SECURITY: first, so that knowing a public client's id is not enough to fill the memory of proofs.
     if !exchange.app.broker.codes.knows_code(code) {
-        return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
+        return Err(refused(exchange, CodeReason::Unknown.into()));
     }
     let redemption = Redemption {
         code,
@@ -37,8 +37,10 @@ pub(crate) async fn redeem(
         .broker
         .codes
         .redeem_code(&client.caller, &client.agent, redemption)
-        .await;
-    answer(exchange, handed)
+        .await
+        .map_err(|error| refused(exchange, error))?;
+    exchange.app.observer.minted();
+    with_refresh(&handed, exchange.app.broker.now())
 }
 
 /// Renews by a refresh token, which a new one replaces.
@@ -46,7 +48,7 @@ pub(crate) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<Answ
     let client = exchange.persons_client().await?;
     refuse_details(exchange)?;
     if !exchange.app.broker.codes.knows_refresh_token(token) {
-        return answer(exchange, Err(CodeError::Refused(CodeReason::Unknown)));
+        return Err(refused(exchange, CodeReason::Unknown.into()));
     }
     let refresh = Refresh {
         token,
@@ -56,13 +58,17 @@ pub(crate) async fn refresh(exchange: &Exchange<'_>, token: &str) -> Result<Answ
             .named(&exchange.app.broker.state().catalogue())?,
         holder: exchange.holder(&client.agent)?,
     };
-    let handed = exchange
+    let refreshed = exchange
         .app
         .broker
         .codes
         .refresh(&client.caller, &client.agent, refresh)
-        .await;
-    answer(exchange, handed)
+        .await
+        .map_err(|error| refused(exchange, error))?;
+    if !refreshed.is_repeated {
+        exchange.app.observer.minted();
+    }
+    with_refresh(&refreshed.handed, exchange.app.broker.now())
 }
 
 /// SECURITY: what was allowed is recorded with the code; details that come now could only be overlooked.
@@ -74,10 +80,9 @@ fn refuse_details(exchange: &Exchange<'_>) -> Result<(), OAuthError> {
     }
 }
 
-fn answer(exchange: &Exchange<'_>, handed: Result<Handed, CodeError>) -> Result<Answer, Problem> {
-    let app = exchange.app;
-    let handed = handed.map_err(|error| match error {
-        CodeError::Refused(reason) => app.unproven(
+fn refused(exchange: &Exchange<'_>, error: CodeError) -> Problem {
+    match error {
+        CodeError::Refused(reason) => exchange.app.unproven(
             exchange.context,
             OAuthError::InvalidGrant,
             reason.to_string(),
@@ -85,7 +90,5 @@ fn answer(exchange: &Exchange<'_>, handed: Result<Handed, CodeError>) -> Result<
         CodeError::Target => OAuthError::InvalidTarget.into(),
         CodeError::Scope => OAuthError::InvalidScope.into(),
         CodeError::Broker(error) => refusal(error, &exchange.asked),
-    })?;
-    app.observer.minted();
-    with_refresh(&handed, app.broker.now())
+    }
 }
