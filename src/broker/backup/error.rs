@@ -88,7 +88,9 @@ pub enum RestoreError {
         source: VerifyError,
     },
     /// The broker would become another one.
-    #[error("the backup is of the broker `{backup}`, and the configuration says `{configured}`")]
+    #[error(
+        "the backup is of the broker `{backup}`, and the configuration says `issuer = \"{configured}\"`: a broker keeps its issuer, so restore with `{backup}`; it can be changed at a start, when passes that are out may be refused"
+    )]
     OtherIssuer {
         /// That of the backup.
         backup: IssuerUri,
@@ -96,10 +98,10 @@ pub enum RestoreError {
         configured: IssuerUri,
     },
     /// The place is taken.
-    #[error("the data directory `{}` is not empty: nothing is overwritten", .0.display())]
-    NotEmpty(PathBuf),
+    #[error("`{}` exists, and nothing is overwritten: name another data directory, or move this one away", .0.display())]
+    Taken(PathBuf),
     /// There is another policy.
-    #[error("the policy directory `{}` holds another policy than the backup ({file}): nothing is overwritten", directory.display())]
+    #[error("the policy directory `{}` and the backup differ in `{file}`, and nothing is overwritten: name another policy directory, or move this one away, and compare the two", directory.display())]
     OtherPolicy {
         /// The policy directory.
         directory: PathBuf,

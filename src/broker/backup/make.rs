@@ -9,15 +9,18 @@ use std::{
 use crate::{
     DECISIONS_DIRECTORY,
     backup::{
-        BackupError, BackupFile, BackupManifest, Extent,
+        BackupError, BackupFile, BackupManifest, Extent, Progress,
         manifest::{CONFIGURATION, DATA, FORMAT, MANIFEST},
+        progress::Meter,
         small::{self, SmallFiles},
     },
     domain::{event::KeyPurpose, state::snapshot::StateAlone},
     keys::{files::KEY_ENDING, keyring::key_name, protection::is_sealed},
     ledger::{
         audit::{self, Claims, FileState},
-        file::{DIRECTORY, Journal, JournalCopy, LOCK_FILE, Options as JournalOptions},
+        file::{
+            DIRECTORY, Journal, JournalCopy, LOCK_FILE, Options as JournalOptions, segments_of,
+        },
     },
 };
 use hallpass_core::base::{
@@ -40,6 +43,20 @@ pub struct BackupSource {
     pub issuer: Option<IssuerUri>,
 }
 
+impl BackupSource {
+    /// How many bytes the chains of records have, as far as that can be read.
+    fn chain_bytes(&self) -> u64 {
+        [
+            self.data_dir.clone(),
+            self.data_dir.join(DECISIONS_DIRECTORY),
+        ]
+        .iter()
+        .flat_map(|directory| segments_of(&directory.join(DIRECTORY)).unwrap_or_default())
+        .filter_map(|(_, path)| Some(fs::metadata(path).ok()?.len()))
+        .fold(0, u64::saturating_add)
+    }
+}
+
 /// A backup that was made.
 #[derive(Debug)]
 pub struct BackedUp {
@@ -50,7 +67,8 @@ pub struct BackedUp {
 }
 
 /// Makes a backup in the directory `to`, which must not exist or be empty. Files have mode 0600, directories 0700, and
-/// all is durable when this returns. Blocks on the disk for as long as a start takes, and as copying does.
+/// all is durable when this returns. Blocks on the disk for as long as a start takes, and as copying does; `report` is
+/// called meanwhile.
 ///
 /// # Errors
 ///
@@ -59,19 +77,23 @@ pub fn back_up(
     source: &BackupSource,
     to: &Path,
     clock: &dyn Clock,
+    report: &dyn Fn(Progress),
 ) -> Result<BackedUp, BackupError> {
     if !source.data_dir.join(DIRECTORY).is_dir() {
         return Err(BackupError::NoJournal(source.data_dir.clone()));
     }
+    // Each byte is copied, and then read again for its hash.
+    let meter = Meter::new(source.chain_bytes().saturating_mul(2), report);
+    let count = |bytes| meter.add(bytes);
     let unfinished = Unfinished::begin(to)?;
     let data = to.join(DATA);
     make_dir(&data)?;
     let mut warnings = Vec::new();
-    let decisions = copy_decisions(&source.data_dir, &data, &mut warnings)?;
+    let decisions = copy_decisions((&source.data_dir, &data), &mut warnings, &count)?;
     let mut journal = JournalCopy::new(&source.data_dir, &data)?;
     let small = settle(
         || small::read(&source.data_dir, &source.policy_dir),
-        || journal.follow().map_err(BackupError::from),
+        || journal.follow(&count).map_err(BackupError::from),
     )?;
     for (name, bytes) in &small {
         write(&to.join(name), bytes)?;
@@ -89,7 +111,8 @@ pub fn back_up(
     let mut files = BTreeMap::new();
     for path in files_below(to)? {
         let name = path.strip_prefix(to).unwrap_or(&path).display().to_string();
-        files.insert(name, BackupFile::of(&path).map_err(failed("read", &path))?);
+        let file = BackupFile::of(&path, &count).map_err(failed("read", &path))?;
+        files.insert(name, file);
     }
     let sealed = |bytes: &[u8]| str::from_utf8(bytes).is_ok_and(is_sealed);
     let is_key = |name: &str| name.ends_with(KEY_ENDING);
@@ -130,16 +153,16 @@ fn settle(
 /// Copies the chain of decisions, if there is one; how far it goes. A damaged one is copied as it is: nothing decides
 /// by it, and the rest must not wait for it.
 fn copy_decisions(
-    from: &Path,
-    to: &Path,
+    (from, to): (&Path, &Path),
     warnings: &mut Vec<String>,
+    copied: &dyn Fn(u64),
 ) -> Result<Option<Extent>, BackupError> {
     let (from, to) = (from.join(DECISIONS_DIRECTORY), to.join(DECISIONS_DIRECTORY));
     if !from.join(DIRECTORY).is_dir() {
         return Ok(None);
     }
     make_dir(&to)?;
-    JournalCopy::new(&from, &to)?.follow()?;
+    JournalCopy::new(&from, &to)?.follow(copied)?;
     let claims = Claims {
         file: FileState::Closed,
         ..Claims::default()

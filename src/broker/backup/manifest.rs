@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
+    io::{self, Read, Write},
     path::{Component, Path, PathBuf},
 };
 
@@ -71,12 +71,33 @@ pub struct BackupFile {
 }
 
 impl BackupFile {
-    /// Reads the file at `path`.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    /// Reads the file at `path`; every number of bytes is given to `read`.
+    pub(super) fn of(path: &Path, read: &dyn Fn(u64)) -> io::Result<Self> {
+        Self::copied(&mut File::open(path)?, &mut io::sink(), read)
+    }
+
+    /// Copies what `from` has left into `to`, and says what that was.
+    pub(super) fn copied(
+        from: &mut dyn Read,
+        to: &mut dyn Write,
+        copied: &dyn Fn(u64),
+    ) -> io::Result<Self> {
         let mut hasher = Sha256::new();
-        let bytes = io::copy(&mut File::open(path)?, &mut hasher)?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut total: u64 = 0;
+        loop {
+            let count = from.read(&mut buffer)?;
+            let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            hasher.update(bytes);
+            to.write_all(bytes)?;
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            total = total.saturating_add(count);
+            copied(count);
+        }
         Ok(Self {
-            bytes,
+            bytes: total,
             sha256: Digest::from_bytes(hasher.finalize().into()),
         })
     }
@@ -133,6 +154,7 @@ pub const CONFIGURATION: &str = "hallpass.toml";
 
 pub(super) const DATA: &str = "data";
 pub(super) const POLICY: &str = "policy";
+const BUFFER_BYTES: usize = 256 * 1024;
 pub(super) const FORMAT: u64 = 1;
 pub(super) const MAX_MANIFEST_BYTES: usize = 16 * 1024 * 1024;
 

@@ -18,10 +18,12 @@
 mod error;
 mod make;
 mod manifest;
+mod progress;
 mod restore;
 mod small;
 
 pub use error::{BackupError, RestoreError};
 pub use make::{BackedUp, BackupSource, back_up};
 pub use manifest::{BackupFile, BackupManifest, CONFIGURATION, Extent, MANIFEST};
+pub use progress::Progress;
 pub use restore::{Backup, RestoreTo};

@@ -1,21 +1,27 @@
 //! Putting a backup back.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    DECISIONS_DIRECTORY,
+    DECISIONS_DIRECTORY, KEYS_DIRECTORY, OPERATOR_TOKEN_FILE,
     backup::{
-        BackupFile, BackupManifest, Extent, RestoreError,
+        BackupFile, BackupManifest, Extent, Progress, RestoreError,
         manifest::{DATA, FORMAT, MANIFEST, MAX_MANIFEST_BYTES, POLICY, Place},
+        progress::Meter,
+        small::{self, POLICY_ENDINGS},
     },
     ledger::{
         audit::{self, Claims, FileState, VerifyError},
         file::{DIRECTORY, segments_of},
+        tree::TREE_DIRECTORY,
+        views::DIRECTORY as INDEX_DIRECTORY,
     },
+    registry::directory::STEWARDS_FILE,
 };
 use hallpass_core::base::{error::chain, ids::IssuerUri, json, private_file};
 
@@ -29,12 +35,12 @@ pub struct Backup {
 /// Where a backup is restored to, and as which broker.
 #[derive(Debug, Clone)]
 pub struct RestoreTo {
-    /// The data directory: absent, or empty.
+    /// The data directory: without files of a broker.
     pub data_dir: PathBuf,
-    /// The policy directory: absent, empty, or with the policy of the backup.
+    /// The policy directory: without policy, or with the policy of the backup.
     pub policy_dir: PathBuf,
-    /// The issuer that the broker there would have.
-    pub issuer: IssuerUri,
+    /// The configured issuer, if one is: it must be that of the backup.
+    pub issuer: Option<IssuerUri>,
 }
 
 impl Backup {
@@ -81,24 +87,32 @@ impl Backup {
     /// # Errors
     ///
     /// See [`RestoreError`]. Nothing is written before everything was checked.
-    pub fn restore(&self, to: &RestoreTo) -> Result<Vec<String>, RestoreError> {
-        if self.manifest.issuer != to.issuer {
+    pub fn restore(
+        &self,
+        to: &RestoreTo,
+        report: &dyn Fn(Progress),
+    ) -> Result<Vec<String>, RestoreError> {
+        if let Some(configured) = to.issuer.as_ref()
+            && *configured != self.manifest.issuer
+        {
             return Err(RestoreError::OtherIssuer {
                 backup: self.manifest.issuer.clone(),
-                configured: to.issuer.clone(),
+                configured: configured.clone(),
             });
         }
-        if !is_absent_or_empty(&to.data_dir)? {
-            return Err(RestoreError::NotEmpty(to.data_dir.clone()));
-        }
+        refuse_taken(&to.data_dir)?;
         self.refuse_other_policy(&to.policy_dir)?;
-        let warnings = self.check()?;
-        self.copy(to)?;
+        let sizes = self.manifest.files.values().map(|file| file.bytes);
+        // Each byte is checked, and then copied.
+        let meter = Meter::new(sizes.fold(0, u64::saturating_add).saturating_mul(2), report);
+        let count = |bytes| meter.add(bytes);
+        let warnings = self.check(&count)?;
+        self.copy(to, &count)?;
         Ok(warnings)
     }
 
     /// Holds every file against the manifest, and the records against each other.
-    fn check(&self) -> Result<Vec<String>, RestoreError> {
+    fn check(&self, read: &dyn Fn(u64)) -> Result<Vec<String>, RestoreError> {
         let mut damaged = Vec::new();
         for (name, expected) in &self.manifest.files {
             if Place::of(name).is_none() {
@@ -109,7 +123,7 @@ impl Backup {
             }
             let path = self.path.join(name);
             // SECURITY: a link could lead to a file of the machine that restores.
-            match fs::symlink_metadata(&path).and_then(|_| BackupFile::of(&path)) {
+            match fs::symlink_metadata(&path).and_then(|_| BackupFile::of(&path, read)) {
                 _ if path.is_symlink() => damaged.push(format!("`{name}` is a link")),
                 Err(error) => damaged.push(format!("`{name}` cannot be read: {error}")),
                 Ok(found) if found.bytes != expected.bytes => damaged.push(format!(
@@ -160,36 +174,31 @@ impl Backup {
         Ok(odd.map(words).into_iter().collect())
     }
 
+    /// A policy directory that has files must have those of the backup.
     fn refuse_other_policy(&self, directory: &Path) -> Result<(), RestoreError> {
-        if is_absent_or_empty(directory)? {
-            return Ok(());
+        let mut here = BTreeMap::new();
+        let names = small::names(directory, POLICY_ENDINGS).map_err(failed("read", directory))?;
+        for name in names {
+            let path = directory.join(&name);
+            let file = BackupFile::of(&path, &|_| ()).map_err(failed("read", &path))?;
+            here.insert(name, file);
         }
-        let other = |file: String| RestoreError::OtherPolicy {
-            directory: directory.to_owned(),
-            file,
-        };
-        let mut own = Vec::new();
-        for (name, expected) in &self.manifest.files {
-            let Some(Place::Policy(file)) = Place::of(name) else {
-                continue;
-            };
-            let is_same = BackupFile::of(&directory.join(&file)).is_ok_and(|it| it == *expected);
-            if !is_same {
-                return Err(other(file.display().to_string()));
-            }
-            own.push(file);
+        let policy = self.manifest.files.iter().filter_map(|(name, file)| {
+            let name = name.strip_prefix(POLICY)?.strip_prefix('/')?;
+            Some((name.to_owned(), *file))
+        });
+        let there: BTreeMap<String, BackupFile> = policy.collect();
+        let differs = |name: &&String| here.get(*name) != there.get(*name);
+        match here.keys().chain(there.keys()).find(differs) {
+            Some(file) if !here.is_empty() => Err(RestoreError::OtherPolicy {
+                directory: directory.to_owned(),
+                file: file.clone(),
+            }),
+            _ => Ok(()),
         }
-        for entry in fs::read_dir(directory).map_err(failed("read", directory))? {
-            let name = PathBuf::from(entry.map_err(failed("read", directory))?.file_name());
-            let ending = name.extension().and_then(|ending| ending.to_str());
-            if matches!(ending, Some("toml" | "cedar")) && !own.contains(&name) {
-                return Err(other(name.display().to_string()));
-            }
-        }
-        Ok(())
     }
 
-    fn copy(&self, to: &RestoreTo) -> Result<(), RestoreError> {
+    fn copy(&self, to: &RestoreTo, copied: &dyn Fn(u64)) -> Result<(), RestoreError> {
         // INVARIANT: a start that finds this directory and no journal is refused, so none begins a new one in what an
         // interrupted restore left.
         make_dir(&to.data_dir.join(DECISIONS_DIRECTORY))?;
@@ -208,16 +217,14 @@ impl Backup {
                 Some(Place::Configuration) | None => continue,
             };
             make_dir(private_file::parent_of(&target))?;
-            copy_file(&self.path.join(name), &target)?;
-            let copied = BackupFile::of(&target).map_err(failed("read", &target))?;
-            if copied != *expected {
+            if copy_file(&self.path.join(name), &target, copied)? != *expected {
                 return Err(RestoreError::Damaged {
                     path: self.path.clone(),
                     files: vec![format!("`{name}` changed while it was copied")],
                 });
             }
         }
-        let keys = to.data_dir.join(crate::KEYS_DIRECTORY);
+        let keys = to.data_dir.join(KEYS_DIRECTORY);
         let decisions = to.data_dir.join(DECISIONS_DIRECTORY).join(DIRECTORY);
         let directories = [begun.as_path(), &keys, &decisions, &to.policy_dir];
         for directory in directories.into_iter().filter(|path| path.is_dir()) {
@@ -225,18 +232,12 @@ impl Backup {
         }
         let journal = to.data_dir.join(DIRECTORY);
         fs::rename(&begun, &journal).map_err(failed("put in place", &journal))?;
-        private_file::sync_dir(&to.data_dir).map_err(failed("sync", &to.data_dir))
-    }
-}
-
-impl BackupManifest {
-    /// The names of the policy's files.
-    pub fn policy_files(&self) -> impl Iterator<Item = &str> {
-        let own = |name: &String| name.starts_with(POLICY);
-        self.files
-            .keys()
-            .filter(move |name| own(name))
-            .map(String::as_str)
+        for made in [&to.data_dir, &to.policy_dir] {
+            for directory in [made.as_path(), private_file::parent_of(made)] {
+                private_file::sync_dir(directory).map_err(failed("sync", directory))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -261,15 +262,27 @@ fn verify(directory: &Path, extent: Option<&Extent>) -> Result<(), (PathBuf, Ver
     Err((place.unwrap_or_else(|| directory.to_owned()), error))
 }
 
-fn is_absent_or_empty(directory: &Path) -> Result<bool, RestoreError> {
-    match fs::read_dir(directory) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(failed("read", directory)(error)),
-    }
+/// A restore goes to where no broker's files are, whole or in part.
+fn refuse_taken(data_dir: &Path) -> Result<(), RestoreError> {
+    let own = [
+        DIRECTORY,
+        BEGUN_JOURNAL,
+        KEYS_DIRECTORY,
+        DECISIONS_DIRECTORY,
+        INDEX_DIRECTORY,
+        TREE_DIRECTORY,
+        STEWARDS_FILE,
+        OPERATOR_TOKEN_FILE,
+    ];
+    let taken = own
+        .iter()
+        .map(|name| data_dir.join(name))
+        .find(|path| path.symlink_metadata().is_ok());
+    taken.map_or(Ok(()), |path| Err(RestoreError::Taken(path)))
 }
 
-fn copy_file(from: &Path, to: &Path) -> Result<(), RestoreError> {
+/// Copies a file to where none is; what was copied.
+fn copy_file(from: &Path, to: &Path, copied: &dyn Fn(u64)) -> Result<BackupFile, RestoreError> {
     let mut source = File::open(from).map_err(failed("read", from))?;
     let mut options = private_file::options();
     let mut target = options
@@ -277,8 +290,8 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), RestoreError> {
         .create_new(true)
         .open(to)
         .map_err(failed("create", to))?;
-    io::copy(&mut source, &mut target)
-        .and_then(|_| target.sync_all())
+    BackupFile::copied(&mut source, &mut target, copied)
+        .and_then(|file| target.sync_all().map(|()| file))
         .map_err(failed("write", to))
 }
 

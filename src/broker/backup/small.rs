@@ -30,14 +30,10 @@ pub(super) fn read(data_dir: &Path, policy_dir: &Path) -> Result<Option<SmallFil
             format!("{DATA}/{KEYS_DIRECTORY}"),
             &["key"][..],
         ),
-        (
-            policy_dir.to_owned(),
-            POLICY.to_owned(),
-            &["toml", "cedar"][..],
-        ),
+        (policy_dir.to_owned(), POLICY.to_owned(), POLICY_ENDINGS),
     ];
     for (directory, place, endings) in directories {
-        for name in names(&directory, endings)? {
+        for name in names(&directory, endings).map_err(failed(&directory))? {
             let Some(bytes) = read_file(&directory.join(&name))? else {
                 return Ok(None);
             };
@@ -48,19 +44,14 @@ pub(super) fn read(data_dir: &Path, policy_dir: &Path) -> Result<Option<SmallFil
 }
 
 /// The names in `directory` that have one of `endings`, hidden files left out; none when there is no such directory.
-pub(super) fn names(directory: &Path, endings: &[&str]) -> Result<Vec<String>, BackupError> {
-    let failed = |source| BackupError::Io {
-        action: "read",
-        path: directory.to_owned(),
-        source,
-    };
+pub(super) fn names(directory: &Path, endings: &[&str]) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
+        entries => entries?,
     };
     let mut names = Vec::new();
     for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
+        let name = entry?.file_name();
         let ending = Path::new(&name).extension();
         if let (Some(name), Some(ending)) = (name.to_str(), ending.and_then(|text| text.to_str()))
             && endings.contains(&ending)
@@ -77,10 +68,17 @@ fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, BackupError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(BackupError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        }),
+        Err(error) => Err(failed(path)(error)),
     }
 }
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    move |source| BackupError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// How the names of files of a policy end.
+pub(super) const POLICY_ENDINGS: &[&str] = &["toml", "cedar"];

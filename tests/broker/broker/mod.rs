@@ -1,6 +1,7 @@
 //! The broker's use cases, without HTTP.
 
 mod answering;
+mod backups;
 mod children;
 mod clocks;
 mod doors;

@@ -43,16 +43,18 @@ impl JournalCopy {
         })
     }
 
-    /// Brings the copy up to what the journal is when this returns, a line in flight left out; durable then.
+    /// Brings the copy up to what the journal is when this returns, a line in flight left out; durable then. Every
+    /// number of bytes that is copied is given to `copied`.
     ///
     /// # Errors
     ///
     /// When a file cannot be read or written.
-    pub fn follow(&mut self) -> Result<(), OpenError> {
+    pub fn follow(&mut self, copied: &dyn Fn(u64)) -> Result<(), OpenError> {
         loop {
             let numbers = files::segments_in(&self.from)?;
             self.forget_others(&numbers)?;
-            if self.copy_segments(&numbers)? {
+            if self.copy_segments(&numbers, copied)? {
+                self.leave_unbegun_out(&numbers)?;
                 self.copy_beside(&numbers)?;
                 files::sync_dir(&self.to)?;
                 // No later segment: so the journal ended where reading did, at that moment.
@@ -60,6 +62,16 @@ impl JournalCopy {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// A later segment without a whole record is removed again: a start would do that, and report it as odd.
+    fn leave_unbegun_out(&self, numbers: &[u32]) -> Result<(), OpenError> {
+        match numbers {
+            [_, .., last] if self.copied.get(last) == Some(&0) => {
+                files::remove(&self.to.join(files::segment_name(*last)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -80,19 +92,19 @@ impl JournalCopy {
     }
 
     /// Copies what is new of these segments; `false` when one of them was removed meanwhile.
-    fn copy_segments(&mut self, numbers: &[u32]) -> Result<bool, OpenError> {
+    fn copy_segments(&mut self, numbers: &[u32], copied: &dyn Fn(u64)) -> Result<bool, OpenError> {
         for number in numbers.iter().copied() {
             // A segment with a record ends the one before it for good.
             let later = number.saturating_add(1)..;
             let is_final = self.copied.range(later).any(|(_, bytes)| *bytes > 0);
-            if !is_final && !self.copy_segment(number)? {
+            if !is_final && !self.copy_segment(number, copied)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn copy_segment(&mut self, number: u32) -> Result<bool, OpenError> {
+    fn copy_segment(&mut self, number: u32, copied: &dyn Fn(u64)) -> Result<bool, OpenError> {
         let name = files::segment_name(number);
         let (from, to) = (self.from.join(&name), self.to.join(&name));
         let read = |error| OpenError::io("read", &from, error);
@@ -120,6 +132,7 @@ impl JournalCopy {
                 whole = at.saturating_add(length(newline)).saturating_add(1);
             }
             at = at.saturating_add(length(count));
+            copied(length(count));
         }
         if at > whole {
             target.set_len(whole).map_err(write)?;
