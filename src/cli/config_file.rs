@@ -34,6 +34,11 @@ impl ConfigFile {
         load(&self.overrides())
     }
 
+    /// The configuration file, if there is one.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.overrides().file(&process_environment)
+    }
+
     /// How a broker that is not serving is opened. It stays the broker that wrote the journal.
     pub(super) fn broker_options(&self) -> Result<Options, CliError> {
         let config = self.load()?;

@@ -168,7 +168,7 @@ async fn serve(
 
 /// Port 0 is another port with each start: who asks for it wants no lasting issuer.
 fn other_issuer(config: &Config) -> OtherIssuer {
-    if config.names_issuer() || config.listen.port() == 0 {
+    if config.configured_issuer().is_some() || config.listen.port() == 0 {
         OtherIssuer::Change
     } else {
         OtherIssuer::Refuse

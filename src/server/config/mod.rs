@@ -177,10 +177,10 @@ impl Config {
         }
     }
 
-    /// Whether an issuer is configured; else it follows the address.
+    /// The issuer that is configured; without one it follows the address.
     #[must_use]
-    pub const fn names_issuer(&self) -> bool {
-        self.issuer.is_some()
+    pub const fn configured_issuer(&self) -> Option<&IssuerUri> {
+        self.issuer.as_ref()
     }
 
     /// Whether health and metrics are served with TLS: beyond loopback, when there is a certificate.

@@ -1,6 +1,11 @@
 //! What the command line says over the other layers.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use crate::server::config::raw::{CONFIG_VARIABLE, DEFAULT_FILE};
 
 /// What the command line says, before anything of it is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +22,19 @@ impl Overrides {
             config,
             flags: BTreeMap::new(),
         }
+    }
+
+    /// The file that is read: the one that is named, or the default one when it is there.
+    pub fn file(&self, environment: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        let variable = || environment(CONFIG_VARIABLE).filter(|value| !value.is_empty());
+        let named = self
+            .config
+            .clone()
+            .or_else(|| variable().map(PathBuf::from));
+        named.or_else(|| {
+            let usual = Path::new(DEFAULT_FILE);
+            usual.exists().then(|| usual.to_owned())
+        })
     }
 
     /// With the value of a flag, such as `--listen`, when it is given. The table of [`SETTINGS`](crate::server::config::SETTINGS) says which there are.
