@@ -102,6 +102,10 @@ pub use crate::{
     trail::{
         calls::{CallPage, CallView, Gap, Whose},
         decisions::{DECISIONS_DIRECTORY, Decisions, RecordedReports},
+        entitlements::{
+            EntitlementAnswer, EntitlementFilter, EntitlementPlace, EntitlementProof,
+            EntitlementRow,
+        },
         error::DecisionsError,
         reports::History,
     },

@@ -267,6 +267,7 @@ impl Broker {
                 keys: Arc::clone(&keys),
                 directory,
                 decisions: Arc::clone(&decisions),
+                policy: Arc::clone(&policy),
                 issuer: options.issuer.clone(),
                 max_pass_ttl: options.max_pass_ttl,
                 scans: Semaphore::new(reports::MAX_SCANS),

@@ -21,7 +21,10 @@ use crate::policy::{
     grant_file::PlacedGrant,
     guardrail::Guardrail,
 };
-use hallpass_core::base::{ids::ServerUri, text::quote};
+use hallpass_core::base::{
+    ids::{AgentId, GroupName, ServerUri},
+    text::quote,
+};
 use hallpass_core::token::{
     constraint::Scalar,
     manifest::Manifest,
@@ -114,6 +117,15 @@ impl Engine {
     #[cfg(test)]
     pub(super) const fn candidates(&self) -> &Candidates {
         &self.policies
+    }
+
+    /// The places of the grants that select an agent, on whatever server.
+    pub(super) fn grants_for(
+        &self,
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
+    ) -> BTreeSet<usize> {
+        self.policies.grants_for(agent, groups)
     }
 
     /// Sets `question` up for its `rights`, each with the manifest of its server.

@@ -14,6 +14,7 @@ mod catalogue;
 mod check;
 mod decide;
 mod engine;
+mod entitled;
 mod expand;
 mod finding;
 mod fit;
@@ -38,6 +39,7 @@ pub use crate::policy::{
     catalogue::{Catalogue, CatalogueError},
     decide::{DecidedBy, Decision, Granted},
     engine::SCHEMA,
+    entitled::{Answer, Entitlement, Entitlements, Proof},
     finding::{Finding, PolicyErrors},
     grant::{AgentSelector, EXAMPLE_GRANTS, Grant, ServerSelector, grant_toml},
     question::{Behalf, Question, Right, RightName},
