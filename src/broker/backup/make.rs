@@ -66,9 +66,10 @@ pub struct BackedUp {
     pub warnings: Vec<String>,
 }
 
-/// Makes a backup in the directory `to`, which must not exist or be empty. Files have mode 0600, directories 0700, and
-/// all is durable when this returns. Blocks on the disk for as long as a start takes, and as copying does; `report` is
-/// called meanwhile.
+/// Makes a backup in the directory `to`, which must not exist or be empty.
+///
+/// Files have mode 0600, directories 0700, and all is durable when this returns. Blocks on the disk for as long as a
+/// start takes, and as copying does; `report` is called meanwhile.
 ///
 /// # Errors
 ///
@@ -129,7 +130,7 @@ pub fn back_up(
         files,
     };
     finish(to, &manifest)?;
-    unfinished.is_finished();
+    unfinished.keep();
     Ok(BackedUp { manifest, warnings })
 }
 
@@ -305,7 +306,7 @@ impl Unfinished {
         })
     }
 
-    fn is_finished(mut self) {
+    fn keep(mut self) {
         self.is_finished = true;
     }
 }

@@ -173,3 +173,70 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 /// As many as a journal keeps.
 const KEPT_SNAPSHOTS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files_in(directory: &Path) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+        let file = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read_to_string(entry.path()).unwrap())
+        };
+        entries.map(file).collect()
+    }
+
+    #[test]
+    fn a_copy_has_whole_lines_in_order_and_follows_what_is_appended_begun_undone_and_retired() {
+        let home = tempfile::tempdir().unwrap();
+        let (from, to) = (home.path().join("from"), home.path().join("to"));
+        let journal = from.join(DIRECTORY);
+        fs::create_dir_all(&journal).unwrap();
+        fs::create_dir_all(&to).unwrap();
+        let put = |name: &str, text: &str| fs::write(journal.join(name), text).unwrap();
+        let bytes = std::cell::Cell::new(0);
+        let mut copy = JournalCopy::new(&from, &to).unwrap();
+        let mut follow = || {
+            copy.follow(&|count| bytes.set(bytes.get() + count))
+                .unwrap();
+            let files = files_in(&to.join(DIRECTORY)).into_iter();
+            files
+                .map(|(name, text)| format!("{name}={text}"))
+                .collect::<Vec<_>>()
+        };
+        put("000001.jsonl", "a\nb\npa");
+        assert_eq!(follow(), ["000001.jsonl=a\nb\n"]);
+        assert_eq!(bytes.get(), 6);
+        // What was in flight is read anew; a segment that has no record is none yet.
+        put("format", "f");
+        put("000001.jsonl", "a\nb\npart\nc\n");
+        put("000002.jsonl", "in fl");
+        put("000002.snapshot", "undone");
+        assert_eq!(follow(), ["000001.jsonl=a\nb\npart\nc\n", "format=f"]);
+        fs::remove_file(journal.join("000002.jsonl")).unwrap();
+        put("000001.jsonl", "a\nb\npart\nc\nd\n");
+        assert_eq!(follow(), ["000001.jsonl=a\nb\npart\nc\nd\n", "format=f"]);
+        put("000002.jsonl", "e\n");
+        put("000002.snapshot", "s2");
+        put("torn-1-1", "cut off");
+        let expected = [
+            "000001.jsonl=a\nb\npart\nc\nd\n",
+            "000002.jsonl=e\n",
+            "000002.snapshot=s2",
+            "format=f",
+        ];
+        assert_eq!(follow(), expected);
+        fs::remove_file(journal.join("000001.jsonl")).unwrap();
+        put("000003.jsonl", "f\n");
+        put("000003.snapshot", "s3");
+        let expected = [
+            "000002.jsonl=e\n",
+            "000002.snapshot=s2",
+            "000003.jsonl=f\n",
+            "000003.snapshot=s3",
+            "format=f",
+        ];
+        assert_eq!(follow(), expected);
+    }
+}
