@@ -15,9 +15,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 pub use error::{ConfigError, Problem};
 pub use origin::Origin;
-pub use overrides::Overrides;
+pub use overrides::{CONFIG_VARIABLE, DEFAULT_FILE, Overrides};
 use raw::RawConfig;
-pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
 use hallpass_broker::{Retention, identity::issuer::TrustedIssuer};

@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::server::config::raw::{CONFIG_VARIABLE, DEFAULT_FILE};
-
 /// What the command line says, before anything of it is believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -45,3 +43,9 @@ impl Overrides {
         self
     }
 }
+
+/// The file that is read when it is there.
+pub const DEFAULT_FILE: &str = "hallpass.toml";
+
+/// The variable that names another file.
+pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";

@@ -237,9 +237,3 @@ impl IntoText for toml::Value {
         }
     }
 }
-
-/// The file that is read when it is there.
-pub const DEFAULT_FILE: &str = "hallpass.toml";
-
-/// The variable that names another file.
-pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";
