@@ -10,13 +10,14 @@
 //! | [`identity`] | who is asking |
 //! | `issuing` | from a request to a pass: tasks, exchange, consent, codes |
 //! | `registry` | agents, servers, stewards, operators, clients |
-//! | `keys`, `feed`, `trail`, `disk` | signing keys; what verifiers follow; questions about the past; room on the disk |
+//! | `keys`, `feed`, `trail`, `disk`, [`backup`] | signing keys; what verifiers follow; questions about the past; room on the disk |
 
 #![allow(
     clippy::exhaustive_enums,
     reason = "an inside crate: a new variant should break every match"
 )]
 
+pub mod backup;
 mod broker;
 mod caller;
 mod change;
@@ -86,7 +87,7 @@ pub use crate::{
         store::KeyStore,
     },
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened},
-    options::{Options, Retention},
+    options::{Options, OtherIssuer, Retention},
     policy_store::{GrantWritten, Policies, PolicyView, RuleView},
     registry::{
         agents::{AgentView, NewAgent, ServerView},
@@ -101,6 +102,10 @@ pub use crate::{
     trail::{
         calls::{CallPage, CallView, Gap, Whose},
         decisions::{DECISIONS_DIRECTORY, Decisions, RecordedReports},
+        entitlements::{
+            EntitlementAnswer, EntitlementFilter, EntitlementPlace, EntitlementProof,
+            EntitlementRow,
+        },
         error::DecisionsError,
         reports::History,
     },

@@ -6,8 +6,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Broker, BrokerError, Caller, Codes, Consents, DECISIONS_DIRECTORY, Decisions, Exchanges, Feed,
-    History, Issuance, Keys, Limits, NewOperator, Operators, Options, Policies, Registry,
-    Revocations, ServerVerifiers, StartError, Tasks, TokenRevocations,
+    History, Issuance, Keys, Limits, NewOperator, Operators, Options, OtherIssuer, Policies,
+    Registry, Revocations, ServerVerifiers, StartError, Tasks, TokenRevocations,
     change::{Changes, Decided, View},
     disk::reserve::DiskReserve,
     domain::{
@@ -32,7 +32,7 @@ use crate::{
         views::{Follower, Index, Views},
     },
     policy::Finding,
-    registry::directory::{Directory, SharedDirectory},
+    registry::directory::{Directory, STEWARDS_FILE, SharedDirectory},
     trail::reports,
 };
 use hallpass_core::base::{
@@ -52,6 +52,8 @@ pub struct Opened {
     pub recovery: Vec<String>,
     /// What is odd about the policy but harmless.
     pub policy_warnings: Vec<Finding>,
+    /// The issuer under which the journal was written before, when it is another one now.
+    pub issuer_before: Option<String>,
 }
 
 impl Broker {
@@ -63,6 +65,8 @@ impl Broker {
     /// is missing or open to others, a policy that does not check.
     pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Opened, StartError> {
         let (broker, recovery) = Self::recover(options, clock)?;
+        let issuer_before = broker.state().issuer().map(str::to_owned);
+        let issuer_before = issuer_before.filter(|before| before != broker.issuer().as_str());
         let first_start = broker.state().keys.is_empty();
         broker
             .keys
@@ -92,11 +96,15 @@ impl Broker {
             first_start,
             recovery,
             policy_warnings,
+            issuer_before,
         })
     }
 
     /// Replays the journal into a state and views, and starts to write.
-    fn recover(options: Options, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), StartError> {
+    fn recover(
+        mut options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Vec<String>), StartError> {
         let reserve = DiskReserve::before_opening(&options.data_dir);
         // A directory for keys may have been made for the broker; a key in it was not.
         let evidence = vec![
@@ -116,6 +124,11 @@ impl Broker {
         let mut recovery = found.words();
         let reader = recovered.reader();
         refuse_older_copy(&reader, options.expected_head)?;
+        if let Some(journal) = state.issuer()
+            && journal != options.issuer.as_str()
+        {
+            settle_issuer(&mut options, journal)?;
+        }
         refuse_implausible_clock(&*clock, state.last_at(), options.accept_clock)?;
         reserve.keep();
         let (index, rebuilt) = Index::open_with(&options.data_dir, &reader, &|| state.carried())?;
@@ -167,7 +180,7 @@ impl Broker {
         let keys = options.data_dir.join(KEYS_DIRECTORY);
         make_directory(&keys)?;
         let store = KeyFiles::new(keys, options.keys_at_rest.clone());
-        let directory = Directory::open(options.data_dir.join("stewards.json"))?;
+        let directory = Directory::open(options.data_dir.join(STEWARDS_FILE))?;
         let directory = Arc::new(SharedDirectory::new(directory));
         let ledger: Arc<dyn Ledger> = Arc::<FileLedger>::clone(&journal);
         let changes = Arc::new(Changes::new(ledger, state, clock, reserve));
@@ -254,6 +267,7 @@ impl Broker {
                 keys: Arc::clone(&keys),
                 directory,
                 decisions: Arc::clone(&decisions),
+                policy: Arc::clone(&policy),
                 issuer: options.issuer.clone(),
                 max_pass_ttl: options.max_pass_ttl,
                 scans: Semaphore::new(reports::MAX_SCANS),
@@ -341,6 +355,25 @@ fn refuse_older_copy(journal: &Reader, expected: Option<Head>) -> Result<(), Sta
         Some(record) if record.head() == expected => Ok(()),
         _ => Err(StartError::OtherJournal { expected }),
     }
+}
+
+/// The issuer to go on with, where the journal was written under another one than is configured.
+fn settle_issuer(options: &mut Options, journal: &str) -> Result<(), StartError> {
+    match options.other_issuer {
+        OtherIssuer::Change => {}
+        OtherIssuer::Refuse => {
+            return Err(StartError::OtherIssuer {
+                data_dir: options.data_dir.clone(),
+                journal: journal.to_owned(),
+                configured: options.issuer.clone(),
+            });
+        }
+        OtherIssuer::Keep => {
+            let parsed = journal.parse();
+            options.issuer = parsed.map_err(|_| StartError::JournalIssuer(journal.to_owned()))?;
+        }
+    }
+    Ok(())
 }
 
 /// What was opened of one broker.

@@ -10,6 +10,8 @@ use hallpass_core::base::ids::{AgentId, IssuerUri};
 pub struct Options {
     /// The issuer that passes name.
     pub issuer: IssuerUri,
+    /// What a start does with a journal that was written under another issuer.
+    pub other_issuer: OtherIssuer,
     /// Where journal, index, keys and directory live.
     pub data_dir: PathBuf,
     /// Where grants and guardrails live.
@@ -42,6 +44,7 @@ impl Options {
     pub fn new(issuer: IssuerUri, data_dir: PathBuf, policy_dir: PathBuf) -> Self {
         Self {
             issuer,
+            other_issuer: OtherIssuer::default(),
             data_dir,
             policy_dir,
             max_task_ttl: Duration::from_secs(8 * 3600),
@@ -56,6 +59,18 @@ impl Options {
             workloads: BTreeSet::new(),
         }
     }
+}
+
+/// What a start does with a journal whose last start wrote under another issuer than [`Options::issuer`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OtherIssuer {
+    /// It goes on as the configured issuer, and [`Opened::issuer_before`](crate::Opened::issuer_before) says so.
+    #[default]
+    Change,
+    /// It is refused: nobody asked for another issuer.
+    Refuse,
+    /// It goes on as the issuer of the journal. For commands that serve nobody.
+    Keep,
 }
 
 /// How the journal is split, and which of its past is kept. By default all of it is.

@@ -11,7 +11,7 @@ use crate::{
     },
     policy::PolicyErrors,
 };
-use hallpass_core::base::{secret_file::SecretFileError, time::Timestamp};
+use hallpass_core::base::{ids::IssuerUri, secret_file::SecretFileError, time::Timestamp};
 
 /// Why a broker did not start. Nothing was changed, unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,21 @@ pub enum StartError {
         /// The record that it is known to have had.
         expected: Head,
     },
+    /// The journal was written under another issuer, and no issuer was configured.
+    #[error(
+        "the journal in `{}` was written by the broker `{journal}`, and this start would go on as `{configured}`: `issuer` is not set, so it follows the address that the broker listens at. Set `issuer = \"{journal}\"` in the configuration file (or --issuer {journal}) to go on as the same broker. If it is to become `{configured}`, set that instead: passes that are out are then refused, and verifiers and agents need the new issuer", data_dir.display()
+    )]
+    OtherIssuer {
+        /// Where the journal is.
+        data_dir: PathBuf,
+        /// Under which issuer it was written.
+        journal: String,
+        /// Under which one it would go on.
+        configured: IssuerUri,
+    },
+    /// The journal names an issuer that is none.
+    #[error("the journal names the issuer `{0}`, which is no issuer's URI")]
+    JournalIssuer(String),
     /// The machine's time of day is implausible, and what is recorded with it could not be taken back.
     #[error(
         "the machine's clock says {now}, and the last record is of {last}: if the clock is right, start with `--accept-clock`"

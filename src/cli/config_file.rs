@@ -13,7 +13,9 @@ use crate::{
     cli::error::CliError,
     server::config::{CONFIG_VARIABLE, Config, DEFAULT_FILE, Overrides, process_environment},
 };
-use hallpass_broker::{KEYS_DIRECTORY, KeyProtection, KeysAtRest, OPERATOR_TOKEN_FILE, Options};
+use hallpass_broker::{
+    KEYS_DIRECTORY, KeyProtection, KeysAtRest, OPERATOR_TOKEN_FILE, Options, OtherIssuer,
+};
 use hallpass_core::base::{ids::IssuerUri, secret_file::read_secret, uri::is_loopback_host};
 
 /// Where the configuration of a broker on this machine is.
@@ -125,10 +127,18 @@ impl ConfigFile {
         load(&self.overrides())
     }
 
-    /// How a broker that is not serving is opened.
+    /// The configuration file, if there is one.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.overrides().file(&process_environment)
+    }
+
+    /// How a broker that is not serving is opened. It stays the broker that wrote the journal.
     pub(super) fn broker_options(&self) -> Result<Options, CliError> {
         let config = self.load()?;
-        broker_options(&config, config.listen)
+        Ok(Options {
+            other_issuer: OtherIssuer::Keep,
+            ..broker_options(&config, config.listen)?
+        })
     }
 
     /// The same for an offline command that changes how key files are kept: `change` says to what.
@@ -149,6 +159,7 @@ impl ConfigFile {
         }
         Ok(Options {
             keys_at_rest: change(protection),
+            other_issuer: OtherIssuer::Keep,
             ..broker_options(&config, config.listen)?
         })
     }
@@ -175,6 +186,7 @@ pub(super) fn load(overrides: &Overrides) -> Result<Config, CliError> {
 pub(super) fn broker_options(config: &Config, bound: SocketAddr) -> Result<Options, CliError> {
     Ok(Options {
         issuer: config.issuer(bound).map_err(CliError::failed)?,
+        other_issuer: OtherIssuer::default(),
         data_dir: config.data_dir.clone(),
         policy_dir: config.policy_dir.clone(),
         max_task_ttl: config.limits.max_task_ttl,

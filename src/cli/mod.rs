@@ -7,6 +7,7 @@
 mod access;
 mod agent;
 mod audit;
+mod backup;
 mod client;
 mod completions;
 mod config_file;
@@ -103,6 +104,10 @@ enum Command {
     Policy(policy::Policy),
     /// What happened.
     Audit(audit::Audit),
+    /// Copy all that this machine's broker needs, while it runs.
+    Backup(backup::BackUp),
+    /// Put a backup into an empty data directory.
+    Restore(backup::Restore),
     /// Look for what is wrong with this installation.
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell.
@@ -131,6 +136,8 @@ fn execute(command: Command, output: Output) -> Result<(), CliError> {
             Command::Keys(keys) => keys.run(output).await,
             Command::Policy(policy) => policy.run(output).await,
             Command::Audit(audit) => audit.run(output).await,
+            Command::Backup(backup) => backup.run(output),
+            Command::Restore(restore) => restore.run(output),
             Command::Doctor(doctor) => doctor.run(output).await,
             Command::Completions(completions) => completions.run(Cli::command()),
         }

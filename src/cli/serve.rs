@@ -26,8 +26,8 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    Broker, BrokerError, Caller, MachineClock, Meters, Opened, Options, domain::event::Subject,
-    ledger::file::Head,
+    Broker, BrokerError, Caller, MachineClock, Meters, Opened, Options, OtherIssuer,
+    domain::event::Subject, ledger::file::Head,
 };
 use hallpass_core::base::{secret_file::read_secret, time::Clock};
 
@@ -177,6 +177,7 @@ async fn serve(start: Start<'_>, metrics: &Arc<Metrics>, output: Output) -> Resu
     let (address, admin) = (listeners.local_addr(), listeners.admin_addr());
     let options = Options {
         expected_head,
+        other_issuer: other_issuer(config),
         accept_clock,
         ..broker_options(config, address)?
     };
@@ -210,6 +211,15 @@ async fn serve(start: Start<'_>, metrics: &Arc<Metrics>, output: Output) -> Resu
         let error = CliError::failed(error);
         if stopped { error.hint(STOPPED) } else { error }
     })
+}
+
+/// Port 0 is another port with each start: who asks for it wants no lasting issuer.
+fn other_issuer(config: &Config) -> OtherIssuer {
+    if config.configured_issuer().is_some() || config.listen.port() == 0 {
+        OtherIssuer::Change
+    } else {
+        OtherIssuer::Refuse
+    }
 }
 
 fn meters(metrics: &Arc<Metrics>) -> Meters {
@@ -319,6 +329,13 @@ fn start_failed(error: impl fmt::Display) -> CliError {
 fn report(opened: &Opened) {
     for found in &opened.recovery {
         tracing::warn!(recovery = %found, "recovered");
+    }
+    if let Some(before) = &opened.issuer_before {
+        tracing::warn!(
+            issuer.before = %before,
+            issuer = %opened.broker.issuer(),
+            "the journal was written under another issuer: verifiers refuse the passes that are out, and need the new issuer; if that is not intended, stop and set `issuer` to the one before"
+        );
     }
     for warning in &opened.policy_warnings {
         tracing::warn!(finding = %warning, "the policy is odd");

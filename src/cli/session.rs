@@ -23,11 +23,11 @@ use crate::{
     },
 };
 use hallpass_broker::{
-    AgentView, CallView, DelegationView, GrantWritten, KeyView, PolicyView, Revoked, RevokedMany,
-    ServerView, StewardView, TaskItem, TaskView,
+    AgentView, CallView, DelegationView, EntitlementRow, GrantWritten, KeyView, PolicyView,
+    Revoked, RevokedMany, ServerView, StewardView, TaskItem, TaskView,
     domain::{client::SecretId, event::KeyPurpose},
     ledger::audit::{
-        AccessRow, ActivityRow, AuditEvent, ConsistencyEvidence, HeadEvidence, InclusionEvidence,
+        ActivityRow, AuditEvent, ConsistencyEvidence, HeadEvidence, InclusionEvidence, LiveRow,
         ReachRow, RefusalRow,
     },
 };
@@ -527,12 +527,21 @@ impl Session {
         self.list("/v1/audit/reports/refusals", query, limit).await
     }
 
-    pub(super) async fn access(
+    pub(super) async fn entitlements(
         &self,
         query: Query<'_>,
         limit: usize,
-    ) -> Result<List<AccessRow>, CliError> {
-        self.list("/v1/audit/reports/access", query, limit).await
+    ) -> Result<List<EntitlementRow>, CliError> {
+        self.list("/v1/audit/reports/entitlements", query, limit)
+            .await
+    }
+
+    pub(super) async fn live(
+        &self,
+        query: Query<'_>,
+        limit: usize,
+    ) -> Result<List<LiveRow>, CliError> {
+        self.list("/v1/audit/reports/live", query, limit).await
     }
 }
 

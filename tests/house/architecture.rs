@@ -60,6 +60,7 @@ const ROOM_OF: &[(&str, &str, &[&str])] = &[
         "broker",
         "use cases",
         &[
+            "backup",
             "broker",
             "caller",
             "change",
@@ -148,6 +149,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
             "verify/feed/",
             "broker/policy/source.rs",
             "broker/ledger/",
+            "broker/backup/",
             "broker/disk/",
             "broker/issuing/codes.rs",
             "broker/keys/files.rs",

@@ -45,7 +45,7 @@ impl KeyFiles {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{name}.key"))
+        self.directory.join(format!("{name}{KEY_ENDING}"))
     }
 }
 
@@ -104,6 +104,9 @@ impl KeyStore for KeyFiles {
         }
     }
 }
+
+/// How the names of key files end.
+pub(crate) const KEY_ENDING: &str = ".key";
 
 fn not_opened(path: &Path, error: ProtectionError) -> KeyFileError {
     KeyFileError::Protection {

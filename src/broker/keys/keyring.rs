@@ -60,7 +60,7 @@ impl Keyring {
     ) -> Result<PublicKey, KeyringError> {
         let key = PrivateKey::generate();
         let public = key.public();
-        self.store.store(&name(purpose, id), &key)?;
+        self.store.store(&key_name(purpose, id), &key)?;
         self.keys.insert((purpose, id), key);
         Ok(public)
     }
@@ -77,7 +77,7 @@ impl Keyring {
         for (purpose, id, _) in &live {
             if !self.keys.contains_key(&(*purpose, *id)) {
                 self.keys
-                    .insert((*purpose, *id), self.store.load(&name(*purpose, *id))?);
+                    .insert((*purpose, *id), self.store.load(&key_name(*purpose, *id))?);
             }
         }
         let mut active = BTreeMap::new();
@@ -87,7 +87,7 @@ impl Keyring {
                 .get(&(purpose, id))
                 .filter(|key| key.public() == entry.public);
             let key =
-                key.ok_or_else(|| KeyringError::Other(self.store.place(&name(purpose, id))))?;
+                key.ok_or_else(|| KeyringError::Other(self.store.place(&key_name(purpose, id))))?;
             if entry.state == KeyState::Active {
                 // In the order of their numbers, so the latest stays.
                 active.insert(purpose, (id, key));
@@ -104,7 +104,7 @@ impl Keyring {
                 .get(&purpose)
                 .ok_or(KeyringError::NoneActive(purpose.as_str()))?;
             RootKey::new(*id, key)
-                .map_err(|_| KeyringError::Other(self.store.place(&name(purpose, *id))))
+                .map_err(|_| KeyringError::Other(self.store.place(&key_name(purpose, *id))))
         };
         let (root, operator) = (root_key(KeyPurpose::Root)?, root_key(KeyPurpose::Operator)?);
         let active = active
@@ -118,7 +118,7 @@ impl Keyring {
             .filter(|(_, entry)| entry.state == KeyState::Revoked);
         for ((purpose, id), _) in revoked {
             self.keys.remove(&(*purpose, *id));
-            self.store.remove(&name(*purpose, *id))?;
+            self.store.remove(&key_name(*purpose, *id))?;
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Keyring {
     /// Writes the file of every key anew, in the form that files should have; how many there were.
     pub(crate) fn rewrite(&self) -> Result<usize, KeyringError> {
         for ((purpose, id), key) in &self.keys {
-            self.store.store(&name(*purpose, *id), key)?;
+            self.store.store(&key_name(*purpose, *id), key)?;
         }
         Ok(self.keys.len())
     }
@@ -172,6 +172,6 @@ impl Keyring {
 }
 
 /// The name of a key's file.
-fn name(purpose: KeyPurpose, id: KeyId) -> String {
+pub(crate) fn key_name(purpose: KeyPurpose, id: KeyId) -> String {
     format!("{}-{id}", purpose.as_str())
 }

@@ -133,14 +133,23 @@ impl Candidates {
             .flatten()
             .copied()
             .collect();
+        let of_agent = self.grants_for(agent, groups);
+        of_server.intersection(&of_agent).copied().collect()
+    }
+
+    /// The places of the grants that select the agent, on whatever server.
+    pub(super) fn grants_for(
+        &self,
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
+    ) -> BTreeSet<usize> {
         let groups = groups.iter().filter_map(|group| self.groups.get(group));
-        let of_agent: BTreeSet<usize> = groups
+        groups
             .chain(self.agents.get(agent))
             .chain([&self.any_agent])
             .flatten()
             .copied()
-            .collect();
-        of_server.intersection(&of_agent).copied().collect()
+            .collect()
     }
 }
 

@@ -128,53 +128,75 @@ struct Evaluation<'d> {
 impl<'d> Evaluation<'d> {
     /// The grant that gives `right`, with what it demands; otherwise every reason why none does.
     fn cover(&self, right: &Right, manifest: &Manifest) -> Result<Covered<'d>, Vec<Reason>> {
-        let refuse = |code, detail: String| Reason::new(code, detail).about(right);
+        let verdict = self.asked.decide(right);
+        if let Verdict::Permit(at, all) = &verdict {
+            let no_such_grant = || {
+                vec![refusal(
+                    right,
+                    ReasonCode::PolicyError,
+                    "the grant is gone".to_owned(),
+                )]
+            };
+            let placed = self.set.grants.get(*at).ok_or_else(no_such_grant)?;
+            // Who wrote one narrow grant for what cannot be undone does not mean a wide one to undo it.
+            let mut grants = all.iter().filter_map(|at| self.set.grants.get(*at));
+            let call_proof = grants.any(|placed| placed.grant.require_call_proof);
+            return obligations_fit(placed, self.question, (right, manifest), call_proof);
+        }
+        let reasons = self.set.refusals(right, &verdict);
+        if !reasons.is_empty() {
+            return Err(reasons);
+        }
+        let detail = format!(
+            "no grant gives `{right}` on `{}` to agent `{}`",
+            right.server, self.question.agent
+        );
+        Err(vec![refusal(right, ReasonCode::NoGrant, detail)])
+    }
+}
+
+impl Compiled {
+    /// Every guardrail that forbids `right` by this verdict, or what could not be evaluated.
+    pub(super) fn refusals(&self, right: &Right, verdict: &Verdict) -> Vec<Reason> {
         let on = &right.server;
-        match self.asked.decide(right) {
-            Verdict::Permit(at, all) => {
-                let no_such_grant = || vec![refuse(ReasonCode::PolicyError, "the grant is gone".to_owned())];
-                let placed = self.set.grants.get(at).ok_or_else(no_such_grant)?;
-                // Who wrote one narrow grant for what cannot be undone does not mean a wide one to undo it.
-                let mut grants = all.iter().filter_map(|at| self.set.grants.get(*at));
-                let call_proof = grants.any(|placed| placed.grant.require_call_proof);
-                obligations_fit(placed, self.question, (right, manifest), call_proof)
-            }
-            Verdict::Forbid(guardrails) if guardrails.is_empty() => {
-                let detail = format!("no grant gives `{right}` on `{on}` to agent `{}`", self.question.agent);
-                Err(vec![refuse(ReasonCode::NoGrant, detail)])
-            }
-            Verdict::Forbid(guardrails) => Err(guardrails
-                .into_iter()
+        match verdict {
+            Verdict::Permit(..) => Vec::new(),
+            Verdict::Forbid(guardrails) => guardrails
+                .iter()
                 .map(|at| {
-                    let source = self.source(Decider::Guardrail(at));
+                    let source = self.source(Decider::Guardrail(*at));
                     let detail = match &source {
                         Some(Source { name, file }) => {
                             format!("guardrail `{name}` ({file}) forbids `{right}` on `{on}`")
                         }
                         None => format!("a guardrail forbids `{right}` on `{on}`"),
                     };
-                    Reason { decided_by: source, ..refuse(ReasonCode::Guardrail, detail) }
+                    Reason { decided_by: source, ..refusal(right, ReasonCode::Guardrail, detail) }
                 })
-                .collect()),
-            Verdict::Fault(faults) => Err(faults
-                .into_iter()
+                .collect(),
+            Verdict::Fault(faults) => faults
+                .iter()
                 .map(|(decider, words)| {
                     let source = decider.and_then(|decider| self.source(decider));
                     let place = source.as_ref().map(|s| format!(" in `{}` ({})", s.name, s.file)).unwrap_or_default();
                     let detail = format!("`{right}` on `{on}` could not be decided: evaluation failed{place}: {words}");
-                    Reason { decided_by: source, ..refuse(ReasonCode::PolicyError, detail) }
+                    Reason { decided_by: source, ..refusal(right, ReasonCode::PolicyError, detail) }
                 })
-                .collect()),
+                .collect(),
         }
     }
 
     fn source(&self, decider: Decider) -> Option<Source> {
         match decider {
-            Decider::Grant(at) => self.set.grants.get(at).map(PlacedGrant::source),
-            Decider::Guardrail(at) => self.set.guardrails.get(at).map(|guardrail| Source {
+            Decider::Grant(at) => self.grants.get(at).map(PlacedGrant::source),
+            Decider::Guardrail(at) => self.guardrails.get(at).map(|guardrail| Source {
                 name: guardrail.name.clone(),
                 file: guardrail.file.clone(),
             }),
         }
     }
+}
+
+fn refusal(right: &Right, code: ReasonCode, detail: String) -> Reason {
+    Reason::new(code, detail).about(right)
 }

@@ -15,6 +15,7 @@ mod check;
 mod compiled;
 mod decide;
 mod engine;
+mod entitled;
 mod expand;
 mod finding;
 mod fit;
@@ -30,6 +31,7 @@ pub use crate::policy::{
     catalogue::{Catalogue, CatalogueError},
     decide::{DecidedBy, Decision, Granted},
     engine::SCHEMA,
+    entitled::{Answer, Entitlement, Entitlements, Proof},
     finding::{Finding, PolicyErrors},
     grant::{AgentSelector, EXAMPLE_GRANTS, Grant, ServerSelector, grant_toml},
     question::{Behalf, Question, Right, RightName},

@@ -11,6 +11,7 @@ use crate::policy::{
     compiled::Compiled,
     decide::{Decision, decide},
     engine::schema,
+    entitled::Entitlements,
     finding::{Finding, PolicyErrors},
     grant::Grant,
     grant_file::{PlacedGrant, read_grants},
@@ -21,7 +22,7 @@ use crate::policy::{
 use hallpass_core::{
     base::{
         digest::Digest,
-        ids::{AgentId, GroupName},
+        ids::{AgentId, GroupName, StewardId},
     },
     token::manifest::Manifest,
 };
@@ -135,6 +136,17 @@ impl PolicySet {
         } = &self.compiled;
         let Findings { errors, warnings } = findings(&self.files, grants, guardrails, catalogue);
         (errors, warnings)
+    }
+
+    /// What could be given to `agent`, which is in `groups` and for which `steward` answers.
+    #[must_use]
+    pub fn entitlements(
+        &self,
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
+        steward: &StewardId,
+    ) -> Entitlements<'_> {
+        Entitlements::of(&self.compiled, agent, (groups, steward))
     }
 
     /// Whether some grant speaks of the agent, or of one of its groups, at the server of `manifest`. Guardrails may forbid

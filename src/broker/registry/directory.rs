@@ -286,6 +286,9 @@ fn identified(people: &BTreeMap<StewardId, Known>) -> HashMap<Identity, StewardI
     people.iter().flat_map(of).collect()
 }
 
+/// The directory's file, in the data directory.
+pub(crate) const STEWARDS_FILE: &str = "stewards.json";
+
 /// Some ninety thousand stewards, even when every name is as long as a name may be.
 const MAX_DIRECTORY_BYTES: usize = 16 * 1024 * 1024;
 

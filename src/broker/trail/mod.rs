@@ -2,6 +2,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod decisions;
+pub(crate) mod entitlements;
 pub(crate) mod error;
 pub(crate) mod lookup;
 pub(crate) mod proofs;

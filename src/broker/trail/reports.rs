@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 use crate::{
-    BrokerError, Decisions, Keys, LiveTask, State,
+    BrokerError, Decisions, Keys, LiveTask, Policies, State,
     change::Changes,
     domain::{
         decision::{Attribution, DecisionEvent},
@@ -14,7 +14,7 @@ use crate::{
     },
     error::trail,
     ledger::{
-        audit::{self, AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, Trail},
+        audit::{self, ActivityRow, LiveRow, Reach, ReachRow, RefusalRow, Refusals, Trail},
         record::Record,
         tree::Tree,
         views::{Filter, FoundPage, IndexError, Order, Verdict, Views, Window},
@@ -36,10 +36,11 @@ pub struct History {
     pub(crate) keys: Arc<Keys>,
     pub(crate) directory: Arc<SharedDirectory>,
     pub(crate) decisions: Arc<Decisions>,
+    pub(crate) policy: Arc<Policies>,
     pub(crate) issuer: IssuerUri,
     /// No pass lives longer, as this broker mints them.
     pub(crate) max_pass_ttl: Duration,
-    /// Permits to read through the journal for a report.
+    /// Permits to read through the journal, or decide much, for a report.
     pub(crate) scans: Semaphore,
 }
 
@@ -131,11 +132,11 @@ impl History {
     /// # Errors
     ///
     /// When the journal or the chain of decisions cannot be read.
-    pub async fn access(
+    pub async fn live(
         self: &Arc<Self>,
         steward: Option<StewardId>,
         (after, limit): (Option<AgentId>, usize),
-    ) -> Result<Vec<AccessRow>, BrokerError> {
+    ) -> Result<Vec<LiveRow>, BrokerError> {
         let decisions = self.decisions.chain().await?;
         let history = Arc::clone(self);
         let work = move || history.review((steward.as_ref(), &decisions), (after.as_ref(), limit));
@@ -146,9 +147,9 @@ impl History {
         &self,
         (steward, decisions): (Option<&StewardId>, &Chain),
         (after, limit): (Option<&AgentId>, usize),
-    ) -> Result<Vec<AccessRow>, BrokerError> {
+    ) -> Result<Vec<LiveRow>, BrokerError> {
         let now = self.changes.now();
-        let mut rows: Vec<AccessRow> = {
+        let mut rows: Vec<LiveRow> = {
             let state = self.changes.state();
             let wanted = |agent: &&AgentRecord| {
                 after.is_none_or(|after| agent.agent > *after)
@@ -163,7 +164,7 @@ impl History {
             let of = |agent: &AgentRecord| tasks.get(&agent.agent).map_or(&[][..], Vec::as_slice);
             agents
                 .into_iter()
-                .map(|agent| access_row(&state, (agent, of(agent)), now))
+                .map(|agent| live_row(&state, (agent, of(agent)), now))
                 .collect()
         };
         for row in &mut rows {
@@ -273,30 +274,35 @@ fn last_used(decisions: &Chain, agent: &AgentId) -> Result<Option<Timestamp>, In
     Ok(None)
 }
 
-fn access_row(
+fn live_row(
     state: &State,
     (agent, tasks): (&AgentRecord, &[&LiveTask]),
     now: Timestamp,
-) -> AccessRow {
+) -> LiveRow {
     let passes = tasks
         .iter()
-        .filter(|task| task.end.is_none())
-        .flat_map(|task| {
-            let people = people(agent, &task.record.steward);
-            let cut_off = people
-                .iter()
-                .filter_map(|subject| state.cut_off(subject))
-                .max();
-            let is_alive = move |pass: &&TokenRecord| {
-                pass.expires_at > now
-                    && !task.revoked.contains(&pass.revocation_id)
-                    && cut_off.is_none_or(|cut_off| pass.issued_at > cut_off)
-            };
-            task.tokens.iter().filter(is_alive)
-        });
-    let mut row = AccessRow::new(agent, passes);
+        .flat_map(|task| live_passes(state, (agent, task), now));
+    let mut row = LiveRow::new(agent, passes);
     row.suspended = state.is_suspended_agent(agent);
     row
+}
+
+/// The passes of a task of `agent` that are alive at `now`.
+pub(crate) fn live_passes<'t>(
+    state: &State,
+    (agent, task): (&AgentRecord, &'t LiveTask),
+    now: Timestamp,
+) -> impl Iterator<Item = &'t TokenRecord> + use<'t> {
+    let people = people(agent, &task.record.steward);
+    let cut_offs = people.iter().filter_map(|subject| state.cut_off(subject));
+    let cut_off = cut_offs.max();
+    let is_alive = move |pass: &&TokenRecord| {
+        task.end.is_none()
+            && pass.expires_at > now
+            && !task.revoked.contains(&pass.revocation_id)
+            && cut_off.is_none_or(|cut_off| pass.issued_at > cut_off)
+    };
+    task.tokens.iter().filter(is_alive)
 }
 
 /// No configuration lets a pass live longer.

@@ -56,13 +56,14 @@ Examples:
   hallpass audit export page.jsonl --first 1000 --last 1999
   hallpass audit verify 2026-11-22.jsonl --key KEY")]
     Export(prove::Export),
-    /// Answer a question: what an agent did, who could reach a tool, what was refused, who holds what.
+    /// Answer a question: what an agent did, who could reach a tool, what was refused, who could get what.
     #[command(after_help = "\
 Examples:
   hallpass audit report activity --agent research-bot --steward alice --from 2026-11-01T00:00:00Z
   hallpass audit report reach --server ledger --tool transfer --at 2026-11-20T12:00:00Z
   hallpass audit report refusals --from 2026-11-01T00:00:00Z --csv > refusals.csv
-  hallpass audit report access --steward alice --json")]
+  hallpass audit report entitlements --csv > entitlements.csv
+  hallpass audit report live --steward alice --json")]
     Report(report::Report),
     /// Check a journal, an export, a head or a proof, offline. A running broker may go on writing meanwhile.
     #[command(after_help = "\

@@ -1,9 +1,10 @@
 //! `hallpass audit report`: people's questions, as a table, JSON or CSV.
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use clap::{Args, Subcommand};
-use serde::de::DeserializeOwned;
+use humantime::format_duration;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::cli::{
@@ -13,8 +14,12 @@ use crate::cli::{
     output::{Columns, Output},
     session::{List, values},
 };
-use hallpass_broker::ledger::audit::{AccessRow, ActivityRow, ReachRow, RefusalRow, csv};
-use hallpass_core::base::{ids::ToolName, time::Timestamp};
+use hallpass_broker::EntitlementRow;
+use hallpass_broker::ledger::audit::{ActivityRow, LiveRow, ReachRow, RefusalRow, csv};
+use hallpass_core::base::{
+    ids::{AgentId, ToolName},
+    time::Timestamp,
+};
 
 /// A question.
 #[derive(Debug, Args)]
@@ -56,8 +61,20 @@ enum Question {
         #[command(flatten)]
         times: Times,
     },
-    /// Which agents answer to whom, and what they can do now: for a review of access.
-    Access {
+    /// What each agent could be given, tool by tool: by which grant, within which limits, what forbids it.
+    Entitlements {
+        /// Only this agent.
+        #[arg(long)]
+        agent: Option<AgentId>,
+        /// Only this steward's agents, by name or id.
+        #[arg(long, value_name = "NAME")]
+        steward: Option<String>,
+        /// Only this server, by name or URI.
+        #[arg(long, value_name = "SERVER")]
+        server: Option<String>,
+    },
+    /// Which agents answer to whom, and which passes they have now.
+    Live {
         /// Only this steward's agents, by name or id.
         #[arg(long, value_name = "NAME")]
         steward: Option<String>,
@@ -89,10 +106,23 @@ impl Report {
                 let rows = session.refusals(&times.query(), limit).await?;
                 self.show(&rows, REFUSALS, refusal, output)
             }
-            Question::Access { steward } => {
+            Question::Entitlements {
+                agent,
+                steward,
+                server,
+            } => {
+                let query = given([
+                    ("agent", agent.as_ref().map(ToString::to_string)),
+                    ("steward", steward.clone()),
+                    ("server", server.clone()),
+                ]);
+                let rows = session.entitlements(&query, limit).await?;
+                self.show(&rows, ENTITLEMENTS, entitlement, output)
+            }
+            Question::Live { steward } => {
                 let query = given([("steward", steward.clone())]);
-                let rows = session.access(&query, limit).await?;
-                self.show(&rows, ACCESS, access, output)
+                let rows = session.live(&query, limit).await?;
+                self.show(&rows, LIVE, live, output)
             }
         }
     }
@@ -131,10 +161,20 @@ fn cell(value: Option<impl Display>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// A cell with a list; nothing where the list is empty.
-fn joined(values: impl IntoIterator<Item = impl Display>) -> String {
-    let values: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
+/// Values in one cell; nothing where there are none.
+fn joined(values: &[impl Display]) -> String {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
     values.join(", ")
+}
+
+fn yes_or_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+/// A value as the API writes it: one word.
+fn word(value: &impl Serialize) -> String {
+    let written = serde_json::to_value(value).unwrap_or_default();
+    written.as_str().unwrap_or_default().to_owned()
 }
 
 fn activity(row: ActivityRow) -> Vec<String> {
@@ -197,14 +237,53 @@ fn refusal(row: RefusalRow) -> Vec<String> {
 
 const REFUSALS: &[&str] = &["code", "agent", "count", "first", "last", "detail"];
 
-fn access(row: AccessRow) -> Vec<String> {
-    let suspended = if row.suspended { "yes" } else { "no" };
+fn entitlement(row: EntitlementRow) -> Vec<String> {
     vec![
         row.steward.to_string(),
         cell(row.steward_name),
         row.agent.to_string(),
         joined(&row.groups),
-        suspended.to_owned(),
+        yes_or_no(row.suspended),
+        row.server.to_string(),
+        row.right,
+        word(&row.answer),
+        row.grant.to_string(),
+        joined(&row.more_grants),
+        format_duration(Duration::from_secs(row.max_ttl_seconds)).to_string(),
+        joined(&row.limits),
+        word(&row.proof),
+        joined(&row.guardrails),
+        joined(&row.reasons),
+        row.live_passes.to_string(),
+    ]
+}
+
+const ENTITLEMENTS: &[&str] = &[
+    "steward",
+    "steward_name",
+    "agent",
+    "groups",
+    "suspended",
+    "server",
+    "right",
+    "answer",
+    "grant",
+    "more_grants",
+    "max_ttl",
+    "limits",
+    "proof",
+    "guardrails",
+    "reasons",
+    "live_passes",
+];
+
+fn live(row: LiveRow) -> Vec<String> {
+    vec![
+        row.steward.to_string(),
+        cell(row.steward_name),
+        row.agent.to_string(),
+        joined(&row.groups),
+        yes_or_no(row.suspended),
         row.live_passes.to_string(),
         cell(row.passes_end),
         cell(row.last_issued),
@@ -214,7 +293,7 @@ fn access(row: AccessRow) -> Vec<String> {
     ]
 }
 
-const ACCESS: &[&str] = &[
+const LIVE: &[&str] = &[
     "steward",
     "steward_name",
     "agent",

@@ -17,9 +17,10 @@ use crate::{
     },
 };
 use hallpass_broker::ledger::{
-    audit::{AccessRow, ActivityRow, ReachRow, RefusalRow},
+    audit::{ActivityRow, LiveRow, ReachRow, RefusalRow},
     views::Window,
 };
+use hallpass_broker::{EntitlementFilter, EntitlementRow};
 use hallpass_core::base::{ids::ToolName, time::Timestamp};
 
 /// What an agent did, and what was done about it: a row for each right, reason and hand-over.
@@ -129,24 +130,58 @@ pub(crate) async fn refusals(
     Page::answer(&list, rows, limit, position)
 }
 
-/// What agents can do now, for a review of their access.
-#[utoipa::path(get, path = "/v1/audit/reports/access", operation_id = "audit_access", tag = "audit",
+/// Which agents have which passes now, for a review of what is in use.
+#[utoipa::path(get, path = "/v1/audit/reports/live", operation_id = "audit_live", tag = "audit",
     security(("operator" = [])),
     params(("steward" = Option<String>, Query, description = "Only this steward's agents; by name or id"), Paging),
-    responses((status = 200, description = "A page", body = Page<AccessRow>), Problems))]
-pub(crate) async fn access(
+    responses((status = 200, description = "A page", body = Page<LiveRow>), Problems))]
+pub(crate) async fn live(
     State(app): State<Arc<App>>,
     _: Operator<AuditRead>,
     params: Params,
 ) -> Result<Answer, Problem> {
     let params = params.only(&["steward", "limit", "cursor"])?;
     let steward = filter(&app, &params)?.steward;
-    let (list, limit) = (params.list("access"), params.limit()?);
+    let (list, limit) = (params.list("live"), params.limit()?);
     let after = params.after(&list)?;
     let rows = app
         .broker
         .history
-        .access(steward, (after, limit.saturating_add(1)))
+        .live(steward, (after, limit.saturating_add(1)))
         .await?;
     Page::answer(&list, rows, limit, |row| row.agent.clone())
+}
+
+/// What agents could be given: agent by server by right, as policy answers a plain request, for a review of entitlements.
+#[utoipa::path(get, path = "/v1/audit/reports/entitlements", operation_id = "audit_entitlements", tag = "audit",
+    security(("operator" = [])),
+    params(
+        ("agent" = Option<String>, Query),
+        ("steward" = Option<String>, Query, description = "Only this steward's agents; by name or id"),
+        ("server" = Option<String>, Query, description = "By URI or name"),
+        Paging,
+    ),
+    responses((status = 200, description = "A page; it may have fewer rows than `limit` and yet a `next`",
+        body = Page<EntitlementRow>), Problems))]
+pub(crate) async fn entitlements(
+    State(app): State<Arc<App>>,
+    _: Operator<AuditRead>,
+    params: Params,
+) -> Result<Answer, Problem> {
+    let params = params.only(&["agent", "steward", "server", "limit", "cursor"])?;
+    let wanted = filter(&app, &params)?;
+    let wanted = EntitlementFilter {
+        agent: wanted.agent,
+        steward: wanted.steward,
+        server: wanted.server,
+    };
+    let (list, limit) = (params.list("entitlements"), params.limit()?);
+    let after = params.after(&list)?;
+    let (items, next) = app
+        .blocking(move |broker| broker.history.entitlements(&wanted, (after, limit)))
+        .await??;
+    Answer::ok(&Page {
+        items,
+        next: next.map(|next| list.cursor(&next)),
+    })
 }

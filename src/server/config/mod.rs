@@ -15,9 +15,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 pub use error::{ConfigError, Problem};
 pub use origin::Origin;
-pub use overrides::Overrides;
+pub use overrides::{CONFIG_VARIABLE, DEFAULT_FILE, Overrides};
 use raw::RawConfig;
-pub use raw::{CONFIG_VARIABLE, DEFAULT_FILE};
 pub use settings::{ENVIRONMENT_PREFIX, Fallback, Kind, SETTINGS, Setting, reference};
 
 use hallpass_broker::{Retention, identity::issuer::TrustedIssuer};
@@ -175,6 +174,12 @@ impl Config {
             Ok(issuer) if !bound.ip().is_unspecified() => Ok(issuer),
             _ => Err(ConfigError::NoIssuer(bound)),
         }
+    }
+
+    /// The issuer that is configured; without one it follows the address.
+    #[must_use]
+    pub const fn configured_issuer(&self) -> Option<&IssuerUri> {
+        self.issuer.as_ref()
     }
 
     /// Whether health and metrics are served with TLS: beyond loopback, when there is a certificate.

@@ -40,13 +40,8 @@ impl RawConfig {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let environment = |name: &str| environment(name).filter(|value| !value.is_empty());
-        let named = overrides
-            .config
-            .clone()
-            .or_else(|| environment(CONFIG_VARIABLE).map(PathBuf::from));
-        let mut file = match named {
+        let mut file = match overrides.file(&environment) {
             Some(path) => read_file(&path)?,
-            None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
             None => FileValues::default(),
         };
         let mut values = BTreeMap::new();
@@ -266,9 +261,3 @@ impl IntoText for toml::Value {
         }
     }
 }
-
-/// The file that is read when it is there.
-pub const DEFAULT_FILE: &str = "hallpass.toml";
-
-/// The variable that names another file.
-pub const CONFIG_VARIABLE: &str = "HALLPASS_CONFIG";

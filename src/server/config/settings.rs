@@ -74,7 +74,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Text,
         default: Fallback::Unset("the URL of `listen`"),
         flag: Some("--issuer"),
-        about: "The broker's public URL. It stands in every pass as the issuer, verifiers pin it, and agents' assertions name it as their audience.",
+        about: "The broker's public URL. It stands in every pass as the issuer, verifiers pin it, and agents' assertions name it as their audience. Without it, a start refuses a journal that was written under another issuer.",
     },
     Setting {
         key: "listen",

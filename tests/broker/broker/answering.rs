@@ -146,7 +146,7 @@ async fn who_answers_for_an_app_ends_its_passes_also_once_it_was_removed_or_is_a
             "{what}: {:?}",
             reaching(&broker)
         );
-        let rows = broker.history.access(None, (None, 100)).await.unwrap();
+        let rows = broker.history.live(None, (None, 100)).await.unwrap();
         assert!(
             rows.iter().all(|row| row.live_passes == 0),
             "{what}: {rows:?}"
@@ -210,7 +210,7 @@ async fn access_is_judged_by_whom_each_task_is_for() {
     consented(&broker, "carol").await;
     consented(&broker, "dora").await;
     let of_app = async || {
-        let rows = broker.history.access(None, (None, 100)).await.unwrap();
+        let rows = broker.history.live(None, (None, 100)).await.unwrap();
         let row = rows.into_iter().find(|row| row.agent == app()).unwrap();
         (row.live_passes, row.suspended)
     };

@@ -1,9 +1,11 @@
 //! The broker's use cases, without HTTP.
 
 mod answering;
+mod backups;
 mod children;
 mod clocks;
 mod doors;
+mod entitlements;
 mod exchanges;
 mod keys;
 mod limits;
@@ -14,7 +16,11 @@ mod registry;
 mod retention;
 mod revocations;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use hallpass_broker::{
     Broker, BrokerError, Caller, IssueAgain, Issued, KeysAtRest, NewAgent, OpenTask, Options,

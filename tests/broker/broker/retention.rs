@@ -368,7 +368,7 @@ async fn calls_with_a_pass_whose_record_is_archived_are_attributed_and_read() {
 async fn only_confirmed_calls_count_as_use_and_none_later_than_it_was_told() {
     let fixture = BrokerFiles::new();
     let broker = fixture.with_registrations().await;
-    let last_used = async || broker.history.access(None, (None, 10)).await.unwrap()[0].last_used;
+    let last_used = async || broker.history.live(None, (None, 10)).await.unwrap()[0].last_used;
     let issued = open_task(&broker, &["read_ledger"]).await.unwrap();
     let elsewhere = called(
         1,

@@ -1,5 +1,6 @@
 //! Policy as its callers see it: files and manifests in, decisions with their reasons out.
 mod decisions;
+mod entitled;
 mod files;
 mod obligations;
 mod properties;

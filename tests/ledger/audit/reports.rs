@@ -9,7 +9,7 @@ use hallpass_broker::{
         subjects::Subjects,
     },
     ledger::{
-        audit::{self, AccessRow, AuditEvent, Reach, Refusals},
+        audit::{self, AuditEvent, LiveRow, Reach, Refusals},
         file::{LinePlace, Record},
     },
 };
@@ -371,7 +371,7 @@ fn access_is_what_live_passes_allow() {
         }
     })
     .collect();
-    let row = AccessRow::new(&agent, &tokens);
+    let row = LiveRow::new(&agent, &tokens);
     assert_eq!(
         (row.live_passes, row.passes_end, row.last_issued),
         (2, Some(at(600)), Some(at(0)))
@@ -390,7 +390,7 @@ fn access_is_what_live_passes_allow() {
             .collect::<Vec<_>>(),
         ["pays", "reads"]
     );
-    let none = AccessRow::new(&agent, []);
+    let none = LiveRow::new(&agent, []);
     assert_eq!((none.live_passes, none.last_issued), (0, None::<Timestamp>));
 }
 

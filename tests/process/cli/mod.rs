@@ -1,5 +1,6 @@
 //! The `hallpass` command as people and scripts run it: the built binary, a real broker, a real MCP server.
 
+mod backups;
 mod clients;
 mod finding;
 mod holder;

@@ -369,12 +369,12 @@ fn reports_answer_in_a_table_in_json_and_in_csv() {
         report(&["reach", "--server", "ledger", "--tool", "transfer"]),
         Value::Array(Vec::new())
     );
-    let access = report(&["access", "--steward", "alice"]);
+    let live = report(&["live", "--steward", "alice"]);
     assert_eq!(
-        (&access[0]["live_passes"], text(&access, "/0/steward_name")),
+        (&live[0]["live_passes"], text(&live, "/0/steward_name")),
         (&Value::from(1), "alice")
     );
-    assert_eq!(text(&access, "/0/grants/0"), "research-reads");
+    assert_eq!(text(&live, "/0/grants/0"), "research-reads");
     let refusals = report(&["refusals"]);
     assert_eq!(
         (text(&refusals, "/0/code"), &refusals[0]["count"]),
@@ -386,12 +386,16 @@ fn reports_answer_in_a_table_in_json_and_in_csv() {
         report(&["reach", "--server", "ledger", "--tool", "read_ledger"]),
         Value::Array(Vec::new())
     );
-    let access = report(&["access"]);
+    let live = report(&["live"]);
     assert_eq!(
-        (&access[0]["live_passes"], &access[0]["suspended"]),
+        (&live[0]["live_passes"], &live[0]["suspended"]),
         (&Value::from(0), &Value::Bool(true))
     );
-    assert!(access[0]["last_issued"].is_string() && access[0]["last_used"].is_null());
+    assert!(live[0]["last_issued"].is_string() && live[0]["last_used"].is_null());
+    // What is empty is an empty cell, and no dash that a spreadsheet has to be kept from.
+    let sheet = home.ok(&["audit", "report", "live", "--csv"]);
+    assert!(sheet.trim_end().ends_with(",,,"), "{sheet}");
+    assert!(!sheet.contains('\''), "{sheet}");
 
     let sheet = home.ok(&["audit", "report", "activity", "--csv"]);
     assert!(sheet.starts_with("at,seq,event,"), "{sheet}");
@@ -406,4 +410,79 @@ fn reports_answer_in_a_table_in_json_and_in_csv() {
     let table = home.ok(&["audit", "report", "activity", "-n", "3"]);
     assert_eq!(table.lines().count(), 4, "{table}");
     assert!(!table.contains('\u{1b}') && !table.contains('\u{2028}'));
+}
+
+#[test]
+fn entitlements_are_listed_without_a_pass_that_lives() {
+    let home = Workspace::serving();
+    home.register_all();
+    home.ok(&[
+        "policy",
+        "grant",
+        "--id",
+        "pays",
+        "--agents",
+        "research-bot",
+        "--server",
+        "ledger",
+        "--tools",
+        "transfer",
+        "--max-ttl",
+        "5m",
+        "--constraint",
+        "transfer:/amount={\"max\":100}",
+    ]);
+    home.write(
+        "policy/no.cedar",
+        "@id(\"no-transfers\")\nforbid (principal, action == Action::\"call\", resource) when { resource.irreversible };\n",
+    );
+    home.ok(&["policy", "reload"]);
+    let ask = ["audit", "report", "entitlements"];
+    let rows = home.json(&[&ask[..], &["--agent", "research-bot"]].concat());
+    let rights: Vec<&str> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| text(row, "/right"))
+        .collect();
+    assert_eq!(rights, ["tool read_ledger", "tool transfer"]);
+    assert_eq!(
+        (text(&rows, "/0/answer"), text(&rows, "/0/grant")),
+        ("given", "research-reads")
+    );
+    assert_eq!(
+        (text(&rows, "/1/answer"), text(&rows, "/1/limits/0")),
+        ("forbidden", "/amount at most 100")
+    );
+    assert_eq!(
+        text(&rows, "/1/guardrails/0"),
+        "no-transfers (policy/no.cedar)"
+    );
+
+    home.pass();
+    let sheet = home.ok(&[&ask[..], &["--csv"]].concat());
+    let lines: Vec<&str> = sheet.lines().collect();
+    assert!(
+        lines[0]
+            .starts_with("steward,steward_name,agent,groups,suspended,server,right,answer,grant,"),
+        "{sheet}"
+    );
+    assert!(
+        lines[1].ends_with(
+            ",alice,research-bot,research,no,https://ledger.example/mcp,tool read_ledger,given,research-reads,,10m,,none,,,1"
+        ),
+        "{sheet}"
+    );
+    assert!(lines[2].ends_with(",0") && lines.len() == 3, "{sheet}");
+    let table = home.ok(&[&ask[..], &["--server", "ledger", "-n", "1"]].concat());
+    assert!(
+        table.starts_with("STEWARD ") && table.lines().count() == 2,
+        "{table}"
+    );
+    assert_eq!(
+        home.json(&[&ask[..], &["--steward", "alice"]].concat()),
+        home.json(&ask)
+    );
+    let nobody = home.run(&[&ask[..], &["--steward", "nobody"]].concat());
+    assert_eq!(nobody.code, 1, "{nobody:?}");
 }

@@ -38,6 +38,8 @@ fn help_teaches() {
         &["audit", "export"],
         &["audit", "report"],
         &["audit", "verify"],
+        &["backup"],
+        &["restore"],
         &["completions"],
     ] {
         assert!(help(command).contains("Example"), "{command:?}");

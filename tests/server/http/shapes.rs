@@ -298,7 +298,8 @@ async fn answers_have_the_shapes_that_the_document_says() {
             "?server=ledger&tool=read_ledger&at=2020-01-01T00:00:00Z",
         ),
         ("/v1/audit/reports/refusals", ""),
-        ("/v1/audit/reports/access", ""),
+        ("/v1/audit/reports/live", ""),
+        ("/v1/audit/reports/entitlements", "?server=ledger&limit=1"),
     ] {
         let answer = check(
             template,

@@ -49,6 +49,9 @@ pub struct State {
     epoch: i64,
     last_sequence: u64,
     last_at: Option<Timestamp>,
+    /// Under which issuer the last start wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
     #[serde(with = "snapshot::pairs")]
     pub(crate) keys: BTreeMap<(KeyPurpose, KeyId), KeyEntry>,
     pub(crate) feed_key_chain: Vec<String>,
@@ -132,6 +135,12 @@ impl State {
     #[must_use]
     pub const fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    /// The issuer of the last start; `None` before the first one, and where a snapshot of an older build does not say.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
     }
 
     /// The last record that was applied.
@@ -456,6 +465,7 @@ impl State {
                 let until = self.used.entry(*jti).or_insert(*expires_at);
                 *until = (*until).max(*expires_at);
             }
+            LedgerEvent::BrokerStarted { issuer, .. } => self.issuer = Some(issuer.clone()),
             // People's are taken into account by their own fold.
             LedgerEvent::SignInCodeMade { .. }
             | LedgerEvent::SignedIn { .. }
@@ -463,7 +473,6 @@ impl State {
             | LedgerEvent::CodeUsed { .. }
             | LedgerEvent::RefreshRotated { .. }
             | LedgerEvent::ClientRegistered { .. }
-            | LedgerEvent::BrokerStarted { .. }
             | LedgerEvent::SegmentBegun { .. }
             | LedgerEvent::PolicyLoaded { .. }
             | LedgerEvent::StewardErased { .. }

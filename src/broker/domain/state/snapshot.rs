@@ -92,6 +92,23 @@ impl Restore for StateSnapshot {
     }
 }
 
+/// What the records of a journal add up to, and nothing beside it: for a look at a journal that is not opened.
+#[derive(Debug, Default)]
+pub(crate) struct StateAlone(pub(crate) State);
+
+impl Restore for StateAlone {
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let state = snapshot.get::<State>(STATE)?;
+        self.0 = state.ok_or_else(|| SnapshotError::new(format_args!("it has no {STATE}")))?;
+        self.0.complete();
+        Ok(())
+    }
+
+    fn replay(&mut self, record: &Record) {
+        let _ = self.0.apply(record);
+    }
+}
+
 /// Takes snapshots of `state` and of the edge of `tree`.
 pub(crate) fn take_snapshot(state: Arc<StateCell>, tree: Arc<Tree>) -> TakeSnapshot {
     Box::new(move || {
@@ -248,6 +265,7 @@ mod tests {
                 "type": "operator_added", "operator": format!("op{operator}"), "revocation_id": block(token),
                 "roles": [(["admin", "auditor", "verifier"][role])], "expires_at": expires_at,
             })),
+            n().prop_map(|n| json!({"type": "broker_started", "issuer": format!("https://b{n}.example"), "version": "1", "recovery": []})),
             n().prop_map(|n| json!({"type": "operator_removed", "operator": format!("op{n}")})),
             n().prop_map(|n| json!({"type": "steward_added", "steward": id("stw", n)})),
             (n(), n(), any::<bool>()).prop_map(move |(agent, steward, has_key)| json!({"type": "agent_set", "agent": {

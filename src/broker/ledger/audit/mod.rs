@@ -24,7 +24,7 @@ pub use export::Export;
 pub use offline::{
     Claims, FileState, Seal, Signature, Summary, verify, verify_file, verify_segments,
 };
-pub use report::{AccessRow, ActivityRow, Reach, ReachRow, RefusalRow, Refusals, activity};
+pub use report::{ActivityRow, LiveRow, Reach, ReachRow, RefusalRow, Refusals, activity};
 pub use sheet::csv;
 pub use statement::{
     Anchor, ExportStatement, KeptError, Signed, Signer, Standing, Statement, StatementError,

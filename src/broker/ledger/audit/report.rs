@@ -377,7 +377,7 @@ impl Refusals {
 /// What an agent can do now, for a review of access.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct AccessRow {
+pub struct LiveRow {
     /// Who answers for it; of a client that people brought: who consented first.
     pub steward: StewardId,
     /// That person's name, unless it was erased.
@@ -406,7 +406,7 @@ pub struct AccessRow {
     pub last_used: Option<Timestamp>,
 }
 
-impl AccessRow {
+impl LiveRow {
     /// What `agent` can do by `passes`, those that are alive.
     pub fn new<'t>(agent: &AgentRecord, passes: impl IntoIterator<Item = &'t TokenRecord>) -> Self {
         let (mut rights, mut grants) = (BTreeSet::new(), BTreeSet::new());

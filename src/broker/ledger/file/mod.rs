@@ -26,6 +26,7 @@
 //!
 //! It is not an index (see [`index`](crate::ledger::views)).
 
+mod copy;
 mod error;
 mod files;
 mod handle;
@@ -45,6 +46,7 @@ mod snapshot;
 mod writer;
 
 pub use crate::ledger::record::{Head, HeadError, LinePlace, Record};
+pub use copy::JournalCopy;
 pub use error::{Damage, Flaw, JournalError, MAX_ENTRY_BYTES, OpenError, ReadError};
 pub use files::{LOCK_FILE, segment_name, segment_number, segments_of};
 pub use handle::{FileLedger, RetireError};
