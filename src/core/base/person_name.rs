@@ -66,8 +66,9 @@ impl fmt::Display for PersonName {
 /// The canonical form of any text, for comparing with names that were registered before there was such a form.
 #[must_use]
 pub fn canonical(text: &str) -> String {
-    // Words first: a blank that is unsafe as well (a line's end) is a blank.
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_blank = |character: char| character.is_whitespace() && !is_unsafe_char(character);
+    let words = text.trim().split(is_blank);
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").nfc().collect()
 }
 
@@ -96,6 +97,7 @@ mod tests {
             ("ab\u{200b}", "U+200B"),
             ("\u{202e}ecila", "U+202E"),
             ("al\u{0}ice", "U+0000"),
+            ("a\nb", "U+000A"),
             ("x\u{e0041}", "U+E0041"),
         ] {
             let error = text.parse::<PersonName>().unwrap_err();
