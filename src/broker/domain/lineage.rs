@@ -43,6 +43,7 @@ impl State {
                 continue;
             };
             live.end = Some((TaskEnd::Revoked, at));
+            self.leaving.insert((live.over_at(), task.clone()));
             let expires_at = live.record.ends_at.plus(AFTERLIFE);
             entries.push(RevocationEntry {
                 subject: Subjects::task(&task),

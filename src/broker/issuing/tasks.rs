@@ -283,20 +283,17 @@ impl Tasks {
     ) -> Vec<TaskItem> {
         let now = self.changes.now();
         let state = self.changes.state();
-        // What is not shown is not copied: the state's writer, and everybody with it, waits for this.
-        let of_agent = state
-            .tasks()
-            .filter(|live| agent.is_none_or(|agent| live.record.agent == *agent));
-        let later = of_agent.filter(|live| after.is_none_or(|after| live.record.task < *after));
-        let mut later: Vec<&LiveTask> = later.collect();
-        let newest_first =
-            |left: &&LiveTask, right: &&LiveTask| right.record.task.cmp(&left.record.task);
-        if limit < later.len() {
-            later.select_nth_unstable_by(limit, newest_first);
-            later.truncate(limit);
+        // What is not shown is not looked at: the state's writer, and everybody with it, waits for this.
+        match agent {
+            Some(agent) => {
+                let later = state.tasks_of(agent, after);
+                later.take(limit).map(|live| item(live, now)).collect()
+            }
+            None => {
+                let later = state.tasks_before(after);
+                later.take(limit).map(|live| item(live, now)).collect()
+            }
         }
-        later.sort_unstable_by(newest_first);
-        later.into_iter().map(|live| item(live, now)).collect()
     }
 
     /// The task and its children, as the journal has them.

@@ -356,9 +356,7 @@ impl<'s> LiveRights<'s> {
     fn of(state: &'s State, rows: &[EntitlementRow], now: Timestamp) -> Self {
         let agents: HashSet<&AgentId> = rows.iter().map(|row| &row.agent).collect();
         let mut live = HashMap::new();
-        let tasks = state
-            .tasks()
-            .filter(|task| agents.contains(&task.record.agent));
+        let tasks = agents.iter().flat_map(|agent| state.tasks_of(agent, None));
         for task in tasks {
             let Some(agent) = state.agent(&task.record.agent) else {
                 continue;

@@ -1,6 +1,6 @@
 //! Reports over the audit trail: the records that a question concerns, folded into rows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -156,16 +156,11 @@ impl History {
                     && steward.is_none_or(|id| agent.steward == *id)
             };
             let agents: Vec<_> = state.agents.values().filter(wanted).take(limit).collect();
-            // Once over the tasks, since the state is held meanwhile.
-            let mut tasks: HashMap<&AgentId, Vec<&LiveTask>> = HashMap::new();
-            for task in state.tasks() {
-                tasks.entry(&task.record.agent).or_default().push(task);
-            }
-            let of = |agent: &AgentRecord| tasks.get(&agent.agent).map_or(&[][..], Vec::as_slice);
-            agents
-                .into_iter()
-                .map(|agent| live_row(&state, (agent, of(agent)), now))
-                .collect()
+            let row = |agent: &AgentRecord| {
+                let tasks: Vec<_> = state.tasks_of(&agent.agent, None).collect();
+                live_row(&state, (agent, &tasks), now)
+            };
+            agents.into_iter().map(row).collect()
         };
         for row in &mut rows {
             row.steward_name = self.directory.lock().name(&row.steward).map(str::to_owned);

@@ -79,6 +79,12 @@ impl LiveTask {
             .unwrap_or(self.record.opened_at)
     }
 
+    /// When it, and the last of its passes, has ended.
+    pub(crate) fn over_at(&self) -> Timestamp {
+        let ended = self.end.map_or(self.record.ends_at, |(_, at)| at);
+        ended.max(self.passes_end())
+    }
+
     pub(crate) fn note(&mut self, event: &LedgerEvent, at: Timestamp) {
         match event {
             LedgerEvent::TokenIssued { token, .. } => self.tokens.push(token.clone()),

@@ -1,6 +1,7 @@
 //! State: what the records add up to. A pure fold; the same records give the same state.
 
 pub(crate) mod cell;
+mod forgetting;
 pub(crate) mod holders;
 pub(crate) mod live_task;
 pub(crate) mod operators;
@@ -10,6 +11,7 @@ mod suspended;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
     sync::Arc,
     time::Duration,
 };
@@ -72,7 +74,13 @@ pub struct State {
     #[serde(skip)]
     catalogue: Arc<Catalogue>,
     #[serde(with = "snapshot::tasks")]
-    pub(crate) tasks: HashMap<TaskId, LiveTask>,
+    pub(crate) tasks: BTreeMap<TaskId, LiveTask>,
+    /// From the tasks.
+    #[serde(skip)]
+    agent_tasks: HashMap<AgentId, BTreeSet<TaskId>>,
+    /// From the tasks: when to look whether one may be forgotten.
+    #[serde(skip)]
+    pub(in crate::domain) leaving: BTreeSet<(Timestamp, TaskId)>,
     /// From the tasks.
     #[serde(skip)]
     tokens: HashMap<RevocationId, TaskId>,
@@ -92,6 +100,9 @@ pub struct State {
     /// What may be used once and was used, until it expires.
     #[serde(with = "snapshot::pairs")]
     used: BTreeMap<Digest, Timestamp>,
+    /// From what was used.
+    #[serde(skip)]
+    used_until: BTreeSet<(Timestamp, Digest)>,
     #[serde(default, skip_serializing_if = "People::is_empty")]
     pub(crate) people: People,
 }
@@ -173,9 +184,27 @@ impl State {
         self.tasks.get(task)
     }
 
-    /// The tasks that are not forgotten yet, in no order.
+    /// The tasks that are not forgotten yet, in the order of their ids.
     pub fn tasks(&self) -> impl Iterator<Item = &LiveTask> {
         self.tasks.values()
+    }
+
+    /// Those whose ids come before `before`, the last first: the newest.
+    pub(crate) fn tasks_before(&self, before: Option<&TaskId>) -> impl Iterator<Item = &LiveTask> {
+        let earlier = self.tasks.range((Bound::Unbounded, bound(before)));
+        earlier.rev().map(|(_, live)| live)
+    }
+
+    /// The same of one agent's.
+    pub(crate) fn tasks_of<'s>(
+        &'s self,
+        agent: &AgentId,
+        before: Option<&TaskId>,
+    ) -> impl Iterator<Item = &'s LiveTask> + use<'s> {
+        let of_agent = self.agent_tasks.get(agent);
+        let earlier = of_agent.map(|tasks| tasks.range((Bound::Unbounded, bound(before))).rev());
+        let earlier = earlier.into_iter().flatten();
+        earlier.filter_map(|task| self.tasks.get(task))
     }
 
     /// The task of a token by its first block's id.
@@ -285,6 +314,16 @@ impl State {
                 .collect::<Vec<_>>()
         };
         self.tokens = self.tasks.values().flat_map(tokens).collect();
+        for (id, live) in &self.tasks {
+            let of_agent = self.agent_tasks.entry(live.record.agent.clone());
+            of_agent.or_default().insert(id.clone());
+            self.leaving.insert((live.over_at(), id.clone()));
+        }
+        self.used_until = self
+            .used
+            .iter()
+            .map(|(digest, until)| (*until, *digest))
+            .collect();
         self.descendants = Descendants::of(self.tasks.values().map(|task| &task.record));
         self.holders = Holders::of(self.agents.values());
         self.people.complete();
@@ -300,6 +339,11 @@ impl State {
         self.last_at = Some(self.last_at().max(at));
         if let Some(task) = task_of(&record.entry.event).and_then(|task| self.tasks.get_mut(task)) {
             task.note(&record.entry.event, at);
+            // Until then it is looked at when it would end by itself.
+            if task.end.is_some() {
+                self.leaving
+                    .insert((task.over_at(), task.record.task.clone()));
+            }
         }
         self.people.apply(&record.entry.event);
         let news = self
@@ -417,18 +461,14 @@ impl State {
                 self.rebuild_catalogue();
             }
             LedgerEvent::TaskOpened { task } => {
-                let before = self
-                    .tasks
-                    .insert(task.task.clone(), LiveTask::new(task.clone()));
                 // A task is opened once. Were it opened again, the passes of the first would be no task's.
-                if let Some(before) = before {
-                    before
-                        .tokens
-                        .iter()
-                        .for_each(|token| drop(self.tokens.remove(&token.revocation_id)));
-                    self.descendants.remove(&before.record);
-                }
+                self.forget_task(&task.task);
+                let live = LiveTask::new(task.clone());
+                self.tasks.insert(task.task.clone(), live);
                 self.descendants.add(task);
+                let of_agent = self.agent_tasks.entry(task.agent.clone()).or_default();
+                of_agent.insert(task.task.clone());
+                self.leaving.insert((task.ends_at, task.task.clone()));
             }
             LedgerEvent::TokenIssued { task, token } => {
                 if self.tasks.contains_key(task) {
@@ -464,6 +504,7 @@ impl State {
             } => {
                 let until = self.used.entry(*jti).or_insert(*expires_at);
                 *until = (*until).max(*expires_at);
+                self.used_until.insert((*until, *jti));
             }
             LedgerEvent::BrokerStarted { issuer, .. } => self.issuer = Some(issuer.clone()),
             // People's are taken into account by their own fold.
@@ -572,20 +613,17 @@ impl State {
         let Subject::Steward(steward) = subject else {
             return BTreeSet::new();
         };
-        let tasks = self
-            .tasks
+        let answered_for = self
+            .agents
             .values()
-            .map(|live| &live.record)
-            .filter(|task| task.steward != *steward);
-        let answers_for = |agent: &&AgentId| {
-            self.agents
-                .get(agent)
-                .is_some_and(|agent| agent.answered_for_by() == Some(steward))
+            .filter(|agent| agent.answered_for_by() == Some(steward));
+        let acts_for_others = |agent: &&AgentRecord| {
+            let mut tasks = self.tasks_of(&agent.agent, None);
+            tasks.any(|live| live.record.steward != *steward)
         };
-        tasks
-            .map(|task| &task.agent)
-            .filter(answers_for)
-            .cloned()
+        answered_for
+            .filter(acts_for_others)
+            .map(|agent| agent.agent.clone())
             .collect()
     }
 
@@ -596,40 +634,10 @@ impl State {
             self.catalogue = Arc::new(catalogue);
         }
     }
+}
 
-    /// Forgets what no living pass is concerned by.
-    pub(crate) fn forget(&mut self, now: Timestamp) {
-        let long_ago = now.minus(KEEP_ENDED_TASKS);
-        let is_over = |task: &LiveTask| {
-            let ended = task.end.map_or(task.record.ends_at, |(_, at)| at);
-            ended < long_ago && task.passes_end() < long_ago
-        };
-        let Self {
-            tasks,
-            tokens,
-            descendants,
-            ..
-        } = self;
-        tasks.retain(|_, task| {
-            let is_over = is_over(task);
-            if is_over {
-                descendants.remove(&task.record);
-            }
-            !is_over
-        });
-        tokens.retain(|_, task| tasks.contains_key(task));
-        self.used.retain(|_, expires_at| *expires_at > now);
-        self.people.forget(now);
-        let long_expired = |expires_at: Timestamp| expires_at < long_ago;
-        self.revocations
-            .retain(|_, revocation| !long_expired(revocation.expires_at));
-        self.feed.retain(|_, change| match &change.what {
-            FeedNews::Revocation(entries, _) => {
-                entries.iter().any(|entry| !long_expired(entry.expires_at))
-            }
-            FeedNews::Keys | FeedNews::Holders | FeedNews::Manifest(_) => true,
-        });
-    }
+fn bound(before: Option<&TaskId>) -> Bound<&TaskId> {
+    before.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 fn task_of(event: &LedgerEvent) -> Option<&TaskId> {

@@ -1,7 +1,7 @@
 //! The state in snapshots: what a start begins with instead of all records.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -182,20 +182,20 @@ pub(crate) mod manifests {
     }
 }
 
-/// Tasks have their id in them; in order, so that equal states are written alike.
+/// Tasks have their id in them.
 pub(crate) mod tasks {
-    use super::{BTreeMap, Deserialize, Deserializer, HashMap, LiveTask, Serializer, TaskId};
+    use super::{BTreeMap, Deserialize, Deserializer, LiveTask, Serializer, TaskId};
 
     pub(crate) fn serialize<S: Serializer>(
-        tasks: &HashMap<TaskId, LiveTask>,
+        tasks: &BTreeMap<TaskId, LiveTask>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        to.collect_seq(tasks.iter().collect::<BTreeMap<_, _>>().values())
+        to.collect_seq(tasks.values())
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<HashMap<TaskId, LiveTask>, D::Error> {
+    ) -> Result<BTreeMap<TaskId, LiveTask>, D::Error> {
         let tasks = Vec::<LiveTask>::deserialize(from)?;
         Ok(tasks
             .into_iter()
@@ -209,8 +209,13 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::domain::event::{Actor, Entry, LedgerEvent};
+    use crate::domain::{
+        event::{Actor, Entry, LedgerEvent},
+        state::KEEP_ENDED_TASKS,
+    };
     use hallpass_core::base::{digest::Digest, json, key::PrivateKey, time::Timestamp};
 
     fn at(second: u64) -> Timestamp {
@@ -405,7 +410,22 @@ mod tests {
             prop_assert_eq!(dump(&restored.state), dump(&all.state));
             prop_assert_eq!(restored.tree.root(), all.tree.root());
             for state in [&mut restored.state, &mut all.state] {
-                state.forget(at(seconds));
+                let now = at(seconds);
+                let kept = |live: &&LiveTask| live.over_at() >= now.minus(KEEP_ENDED_TASKS);
+                let ids = |live: &LiveTask| live.record.task.clone();
+                let expected: Vec<_> = state.tasks().filter(kept).map(ids).collect();
+                state.forget(now);
+                prop_assert_eq!(&state.tasks().map(ids).collect::<Vec<_>>(), &expected);
+                let mut of_agents: Vec<_> = state
+                    .tasks()
+                    .map(|live| &live.record.agent)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .flat_map(|agent| state.tasks_of(agent, None))
+                    .map(ids)
+                    .collect();
+                of_agents.sort();
+                prop_assert_eq!(of_agents, expected);
             }
             prop_assert_eq!(dump(&restored.state), dump(&all.state));
         }
