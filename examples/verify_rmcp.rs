@@ -38,7 +38,7 @@ struct Options {
     #[arg(long, env = "HALLPASS_ISSUER")]
     issuer: IssuerUri,
     /// The thumbprint of the broker's feed key, by which everything it says is judged.
-    #[arg(long, env = "HALLPASS_FEED_KEY")]
+    #[arg(long, env = "HALLPASS_FEED_KEY", allow_hyphen_values = true)]
     feed_key: String,
     /// A file with this server's verifier token, with which it asks for revocations.
     #[arg(long, env = "HALLPASS_VERIFIER_TOKEN_FILE")]

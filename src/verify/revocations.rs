@@ -1,6 +1,6 @@
 //! The revocation set, in memory. It is exact.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use crate::Refusal;
 use hallpass_core::{
@@ -14,10 +14,16 @@ use hallpass_core::{
     wire::document::{RevocationEntry, Subjects},
 };
 
+/// How long after the end of a pass the answer to a call that was cleared with it is still delivered.
+pub(super) const LATE_ANSWER: Duration = Duration::from_secs(3600);
+
 /// Revoked subjects with their cut-off and their expiry.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Revocations {
     entries: HashMap<SubjectDigest, Entry>,
+    /// Entries that expired less than [`LATE_ANSWER`] ago: they decide about the answers of calls that
+    /// outlive their pass.
+    expired: HashMap<SubjectDigest, Entry>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +49,18 @@ impl Revocations {
         }
     }
 
-    /// Drops expired entries, which cannot affect an unexpired pass.
+    /// Removes all entries for those of a snapshot. Expired ones are kept for late answers.
+    pub(super) fn begin_snapshot(&mut self, now: Timestamp) {
+        self.prune(now);
+        self.entries.clear();
+    }
+
+    /// Drops expired entries, which cannot affect an unexpired pass, once they cannot affect a late answer either.
     pub(super) fn prune(&mut self, now: Timestamp) {
-        self.entries.retain(|_, entry| entry.expires_at > now);
+        let expired = self.entries.extract_if(|_, entry| entry.expires_at <= now);
+        self.expired.extend(expired);
+        self.expired
+            .retain(|_, entry| entry.expires_at.plus(LATE_ANSWER) > now);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -54,7 +69,7 @@ impl Revocations {
 
     /// Every revocation that applies to `pass`, signed by `key` and used at `me`.
     pub(super) fn refusals(&self, pass: &VerifiedPass, key: KeyId, me: &ServerUri) -> Vec<Refusal> {
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && self.expired.is_empty() {
             return Vec::new();
         }
         let claims = pass.claims();
@@ -116,12 +131,13 @@ impl Revocations {
                 )
             });
         let concerned = |subject: &SubjectDigest| {
-            let entry = self.entries.get(subject);
-            entry.is_some_and(|entry| {
+            let covers = |entry: &Entry| {
                 entry
                     .cut_off
                     .is_none_or(|cut_off| claims.issued_at <= cut_off)
-            })
+            };
+            self.entries.get(subject).is_some_and(covers)
+                || self.expired.get(subject).is_some_and(covers)
         };
         blocks
             .chain(named)

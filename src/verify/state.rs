@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) keys: Vec<RootKeyEntry>,
     pub(super) manifest: Arc<Manifest>,
     pub(super) revocations: Revocations,
+    /// The signed time of the last snapshot: revocations that expired before may be unknown.
+    pub(super) snapshot_at: Timestamp,
     suspended_holders: HashSet<SubjectDigest>,
     memory: Memory,
     heard: Option<Heard>,
@@ -125,6 +127,7 @@ impl State {
             keys: Vec::new(),
             manifest: Arc::new(manifest),
             revocations: Revocations::default(),
+            snapshot_at: Timestamp::EPOCH,
             suspended_holders: HashSet::new(),
             memory,
             heard: None,
@@ -244,7 +247,8 @@ impl State {
             return Err(FrameError::Address);
         }
         if is_snapshot {
-            self.revocations = Revocations::default();
+            self.revocations.begin_snapshot(frame.at);
+            self.snapshot_at = frame.at;
         }
         self.revocations.add(&frame.revocations);
         if let Some(holders) = frame.suspended_holders {

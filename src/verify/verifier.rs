@@ -11,6 +11,7 @@ use quick_cache::{Weighter, sync::Cache};
 use crate::{
     Denial, Fault, FrameError, KeyDocument, Memory, Permit, Refusal,
     genuine::{genuine, refuse_foreign, unknown_key},
+    revocations::LATE_ANSWER,
     state::State,
 };
 use hallpass_core::base::sync::RwLockExt as _;
@@ -210,6 +211,26 @@ impl Verifier {
         } else {
             Err(Denial::Refused(refusals))
         }
+    }
+
+    /// Whether the answer to a call that was cleared with `pass` may be sent, also when the pass has expired since.
+    ///
+    /// # Errors
+    ///
+    /// A refusal when the pass, its task, agent, steward, server or key is revoked, or when it expired more than an hour
+    /// ago; a fault when the verifier is stale.
+    pub(super) fn admit_answer(&self, pass: &Pass) -> Result<(), Denial> {
+        let state = self.current_state()?;
+        self.refuse_revoked(pass, &state)?;
+        let (now, end) = (state.time(&*self.clock), pass.verified().valid_until());
+        // SECURITY: a snapshot leaves out revocations that have expired, as the pass has by then.
+        let is_unknown = now >= end && state.snapshot_at >= end;
+        if is_unknown || now >= end.plus(LATE_ANSWER) {
+            let detail =
+                "the pass ended before the call did, and its revocation can no longer be checked";
+            return Err(Denial::because(ReasonCode::Expired, detail));
+        }
+        Ok(())
     }
 
     /// Decides one call: revocation, time, audience, rights, constraints, every narrowing.

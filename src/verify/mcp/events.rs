@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::mcp::{Exchange, Rejection, ResponseTransform, transform_message};
+use crate::mcp::{
+    Exchange, Rejection, ResponseTransform, ServerMessage, transform::Standing, transform_message,
+};
 
 /// Applies a [`ResponseTransform`] to the messages in an event stream, event by event. Comments, ids
 /// and retry hints are sent unchanged; only an event whose message was changed is serialised again.
@@ -17,7 +19,7 @@ pub struct EventStream {
     buffer: Vec<u8>,
     ends: Ends,
     begun: bool,
-    failed: bool,
+    is_over: bool,
 }
 
 impl EventStream {
@@ -35,14 +37,14 @@ impl EventStream {
             buffer: Vec::new(),
             ends: Ends::new(),
             begun: false,
-            failed: false,
+            is_over: false,
         }
     }
 
     /// Whether the stream must end: the pass may no longer be used, or a message was rejected.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.failed || self.exchange.remaining().is_none()
+    pub const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Takes the next bytes of the stream and returns the events that are complete. An event that is
@@ -78,19 +80,37 @@ impl EventStream {
     }
 
     fn pass_on(&mut self, event: &[u8], out: &mut Vec<u8>) {
-        if self.failed {
+        if self.is_over {
             return;
         }
+        match self.exchange.standing() {
+            Standing::Valid => {}
+            Standing::AnswerOnly if answers(&self.exchange, event, self.max_bytes) => {
+                self.write_or_fail(event, out);
+                self.end();
+                return;
+            }
+            Standing::AnswerOnly => return,
+            Standing::Over(denial) => return self.fail(&self.exchange.ended(&denial), out),
+        }
+        self.write_or_fail(event, out);
+    }
+
+    fn write_or_fail(&mut self, event: &[u8], out: &mut Vec<u8>) {
         if let Err(rejection) = self.write(event, out) {
             self.fail(&rejection, out);
         }
     }
 
     fn fail(&mut self, rejection: &Rejection, out: &mut Vec<u8>) {
-        if !self.failed && self.exchange.purpose().is_some() {
-            out.extend_from_slice(format!("data: {}\n\n", rejection.to_json()).as_bytes());
+        if !self.is_over {
+            write_error(&self.exchange, rejection, out);
         }
-        self.failed = true;
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.is_over = true;
         self.buffer.clear();
     }
 
@@ -127,6 +147,122 @@ impl EventStream {
         }
         Ok(())
     }
+}
+
+/// An event stream that is sent on without buffering while the pass may be used. Once the pass has expired, events are
+/// read, and only the answer to the cleared call is sent on.
+#[cfg(feature = "tower")]
+#[derive(Debug)]
+pub(crate) struct WatchedStream {
+    exchange: Exchange,
+    max_bytes: usize,
+    ends: Ends,
+    /// A part of the current event was sent.
+    is_within: bool,
+    /// The pass has expired.
+    is_late: bool,
+    /// The incomplete event, once the pass has expired.
+    buffer: Vec<u8>,
+    is_over: bool,
+}
+
+#[cfg(feature = "tower")]
+impl WatchedStream {
+    pub(crate) const fn new(exchange: Exchange, max_bytes: usize) -> Self {
+        Self {
+            exchange,
+            max_bytes,
+            ends: Ends::new(),
+            is_within: false,
+            is_late: false,
+            buffer: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    pub(crate) const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Takes the next bytes of the stream and returns those to send.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self.exchange.standing() {
+            Standing::Valid => {}
+            Standing::AnswerOnly => self.is_late = true,
+            Standing::Over(denial) => {
+                self.fail(&self.exchange.ended(&denial), &mut out);
+                return out;
+            }
+        }
+        let mut rest = bytes;
+        while !self.is_over && !rest.is_empty() {
+            let end = self.ends.find(rest);
+            let (piece, next) = rest
+                .split_at_checked(end.unwrap_or(rest.len()))
+                .unwrap_or((rest, &[]));
+            self.take(piece, end.is_some(), &mut out);
+            rest = next;
+        }
+        out
+    }
+
+    /// The remaining bytes when the stream has ended.
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.is_late && !self.is_over {
+            self.close(&mut out);
+        }
+        out
+    }
+
+    fn take(&mut self, piece: &[u8], is_complete: bool, out: &mut Vec<u8>) {
+        if !self.is_late || self.is_within {
+            // An event that began before the end is completed.
+            out.extend_from_slice(piece);
+            self.is_within = !is_complete;
+            return;
+        }
+        self.buffer.extend_from_slice(piece);
+        if self.buffer.len() > self.max_bytes {
+            let detail =
+                "the pass ended before the call did, and the answer is too long to be read";
+            let too_long = Rejection::internal(detail).answering(self.exchange.id());
+            self.fail(&too_long, out);
+        } else if is_complete {
+            self.close(out);
+        }
+    }
+
+    fn close(&mut self, out: &mut Vec<u8>) {
+        let event = std::mem::take(&mut self.buffer);
+        if answers(&self.exchange, &event, self.max_bytes) {
+            out.extend_from_slice(&event);
+            self.is_over = true;
+        }
+    }
+
+    fn fail(&mut self, rejection: &Rejection, out: &mut Vec<u8>) {
+        if self.is_within {
+            out.extend_from_slice(b"\n\n");
+        }
+        write_error(&self.exchange, rejection, out);
+        self.is_over = true;
+    }
+}
+
+fn write_error(exchange: &Exchange, rejection: &Rejection, out: &mut Vec<u8>) {
+    if exchange.expects_response() {
+        out.extend_from_slice(format!("data: {}\n\n", rejection.to_json()).as_bytes());
+    }
+}
+
+/// Whether `event` is the response to the request of `exchange`.
+fn answers(exchange: &Exchange, event: &[u8], max_bytes: usize) -> bool {
+    let event = event.strip_prefix(b"\xef\xbb\xbf").unwrap_or(event);
+    let data: Vec<&[u8]> = Lines { rest: event }.filter_map(data_of).collect();
+    ServerMessage::read(&data.join(&b'\n'), max_bytes)
+        .is_ok_and(|message| exchange.is_answered_by(&message))
 }
 
 /// The value of a `data` line; `None` for any other line.

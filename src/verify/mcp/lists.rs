@@ -13,6 +13,9 @@ use hallpass_core::token::{NamedRight, path::resource_segments, rights::Kind};
 
 /// Hides the tools, prompts, resources and templates of a list that the pass does not allow.
 ///
+/// It also removes the capability `tasks` from the answers to `initialize` and `server/discover`: no pass allows the
+/// methods of tasks.
+///
 /// It filters the responses to lists, and every message of a stream that may repeat such a response.
 /// A filtered list is marked as private to its client, and stale after ten seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +35,7 @@ impl ResponseTransform for ListFilter {
         exchange
             .purpose()
             .is_none_or(|purpose| *purpose == Purpose::Lists)
+            || tells_capabilities(exchange)
     }
 
     fn transform(
@@ -42,6 +46,16 @@ impl ResponseTransform for ListFilter {
         let Some(result) = message.result_mut() else {
             return Ok(Change::Unchanged);
         };
+        if exchange.purpose().is_none() || tells_capabilities(exchange) {
+            let has_tasks = remove_tasks(result);
+            if tells_capabilities(exchange) || (has_tasks && !is_list(result)) {
+                return Ok(if has_tasks {
+                    Change::Changed
+                } else {
+                    Change::Unchanged
+                });
+            }
+        }
         if !filter(exchange, result)? {
             return Ok(Change::Unchanged);
         }
@@ -54,6 +68,34 @@ impl ResponseTransform for ListFilter {
         unfilterable()
     }
 }
+
+/// Whether the response tells what the server offers.
+fn tells_capabilities(exchange: &Exchange) -> bool {
+    exchange.purpose() == Some(&Purpose::Initializes)
+        || exchange.method() == Some("server/discover")
+}
+
+/// Removes the capability `tasks`, whose methods no pass allows, from what a server tells of itself.
+fn remove_tasks(result: &mut Map<String, Value>) -> bool {
+    let Some(capabilities) = result
+        .get_mut("capabilities")
+        .and_then(Value::as_object_mut)
+    else {
+        return false;
+    };
+    let extension = capabilities
+        .get_mut("extensions")
+        .and_then(Value::as_object_mut)
+        .and_then(|extensions| extensions.remove(TASKS_EXTENSION));
+    capabilities.remove("tasks").is_some() || extension.is_some()
+}
+
+fn is_list(result: &Map<String, Value>) -> bool {
+    LISTS.iter().any(|(member, _)| result.contains_key(*member))
+}
+
+/// Tasks since MCP 2026-07-28.
+const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 fn unfilterable() -> Rejection {
     Rejection::internal("the server's list cannot be filtered, so it is not sent")

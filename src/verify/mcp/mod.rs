@@ -50,4 +50,6 @@ pub use server_message::ServerMessage;
 pub use transform::{Change, Exchange, ResponseTransform, transform_message};
 
 #[cfg(feature = "tower")]
+pub(crate) use events::WatchedStream;
+#[cfg(feature = "tower")]
 pub(crate) use rejection::{Denied, of_call, of_pass};

@@ -170,6 +170,14 @@ fn named(
     {
         return Err(bad_params("`arguments` must be an object"));
     }
+    // The result of such a call is fetched with `tasks/result`, which no pass allows.
+    if kind == Kind::Tool && params.contains_key("task") {
+        return Err(Rejection::new(
+            ErrorCode::Refused,
+            ReasonCode::MethodNotAllowed,
+            "calls as tasks are not supported: send the call without `params.task`",
+        ));
+    }
     match params.get(member) {
         Some(Value::String(name)) => Ok(Purpose::Calls {
             kind,
@@ -261,4 +269,4 @@ const SERVER_NOTIFICATIONS: [&str; 10] = [
 ];
 
 /// Members of `params` and `ref` that determine the call.
-const DECISIVE: [&str; 5] = ["name", "arguments", "uri", "ref", "type"];
+const DECISIVE: [&str; 6] = ["name", "arguments", "uri", "ref", "type", "task"];

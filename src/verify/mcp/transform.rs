@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    Pass, Permit, Verifier,
+    Denial, Pass, Permit, Verifier,
     mcp::{ClientMessage, Purpose, Rejection, ServerMessage},
 };
 
@@ -141,10 +141,66 @@ impl Exchange {
             .unwrap_or_default()
     }
 
-    /// How long the pass may still be used; `None` when it may no longer be used: then nothing more is sent.
+    /// How long the pass may still be used; `None` when it may no longer be used: then nothing more is sent but the
+    /// answer that [`admit_answer`](Self::admit_answer) admits.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.verifier.admit(&self.pass).ok()
+    }
+}
+
+/// What may still be sent to the client.
+pub(super) enum Standing {
+    /// Everything.
+    Valid,
+    /// The pass has expired: only the answer to the call that was cleared with it.
+    AnswerOnly,
+    /// Nothing more, and why.
+    Over(Denial),
+}
+
+impl Exchange {
+    pub(super) fn standing(&self) -> Standing {
+        let Err(denial) = self.verifier.admit(&self.pass) else {
+            return Standing::Valid;
+        };
+        if self.permit.is_none() {
+            return Standing::Over(denial);
+        }
+        match self.verifier.admit_answer(&self.pass) {
+            Ok(()) => Standing::AnswerOnly,
+            Err(denial) => Standing::Over(denial),
+        }
+    }
+
+    /// Whether the answer to the request may be sent. The answer to a call that was cleared is, for an hour after its
+    /// pass expired, so that what was done is told.
+    ///
+    /// # Errors
+    ///
+    /// What to send in its place: the pass was revoked, the verifier is stale, or the pass has ended and the request
+    /// was no cleared call.
+    pub fn admit_answer(&self) -> Result<(), Rejection> {
+        match self.standing() {
+            Standing::Valid | Standing::AnswerOnly => Ok(()),
+            Standing::Over(denial) => Err(self.ended(&denial)),
+        }
+    }
+
+    /// The error to the request when nothing more may be sent.
+    pub(super) fn ended(&self, denial: &Denial) -> Rejection {
+        Rejection::of_call(denial).answering(self.id())
+    }
+
+    /// Whether the request expects a response.
+    pub(super) fn expects_response(&self) -> bool {
+        self.purpose()
+            .is_some_and(|purpose| !matches!(purpose, Purpose::Notifies | Purpose::Responds))
+    }
+
+    /// Whether `message` is the response to the request.
+    pub(super) fn is_answered_by(&self, message: &ServerMessage) -> bool {
+        self.expects_response() && message.method().is_none() && message.id() == self.id()
     }
 }
 

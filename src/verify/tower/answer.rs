@@ -51,6 +51,10 @@ impl From<Rejection> for Answer {
             | ErrorCode::InvalidParams
             | ErrorCode::HeaderMismatch => StatusCode::BAD_REQUEST,
             // Not 404: before MCP 2026-07-28 that means that the session has ended.
+            // The client can send the call again without what was refused.
+            ErrorCode::Refused if rejection.reason() == ReasonCode::MethodNotAllowed => {
+                StatusCode::OK
+            }
             ErrorCode::MethodNotFound | ErrorCode::Refused => StatusCode::FORBIDDEN,
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use crate::mcp::{EventStream, Exchange};
+use crate::mcp::{EventStream, WatchedStream};
 
 /// The body of a response that passed the layer: the server's own, a filtered one, or a refusal.
 #[derive(Debug)]
@@ -22,9 +22,7 @@ enum Inner<RB> {
     /// The server's, untouched.
     Untouched(Pin<Box<RB>>),
     /// The server's event stream, which ends with the pass.
-    Watched(Pin<Box<RB>>, Box<Exchange>),
-    /// The server's event stream, transformed, which ends with the pass.
-    Transformed(Pin<Box<RB>>, Box<EventStream>),
+    Streamed(Pin<Box<RB>>, Box<Events>),
     /// The body has ended.
     Ended,
 }
@@ -38,12 +36,18 @@ impl<RB> ResponseBody<RB> {
         Self(Inner::Untouched(Box::pin(body)))
     }
 
-    pub(super) fn watched(body: RB, exchange: Exchange) -> Self {
-        Self(Inner::Watched(Box::pin(body), Box::new(exchange)))
+    pub(super) fn watched(body: RB, events: WatchedStream) -> Self {
+        Self(Inner::Streamed(
+            Box::pin(body),
+            Box::new(Events::Watched(events)),
+        ))
     }
 
     pub(super) fn transformed(body: RB, events: EventStream) -> Self {
-        Self(Inner::Transformed(Box::pin(body), Box::new(events)))
+        Self(Inner::Streamed(
+            Box::pin(body),
+            Box::new(Events::Transformed(events)),
+        ))
     }
 }
 
@@ -62,12 +66,8 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
                 None => None,
             }),
             Inner::Untouched(body) => return body.as_mut().poll_frame(context),
-            Inner::Watched(body, exchange) => match ready!(body.as_mut().poll_frame(context)) {
-                Some(Ok(_)) if exchange.remaining().is_none() => Poll::Ready(None),
-                frame => Poll::Ready(frame),
-            },
-            Inner::Transformed(body, events) => {
-                let (frame, goes_on) = ready!(poll_transformed(body.as_mut(), events, context));
+            Inner::Streamed(body, events) => {
+                let (frame, goes_on) = ready!(poll_events(body.as_mut(), events, context));
                 if !goes_on {
                     self.0 = Inner::Ended;
                 }
@@ -86,7 +86,7 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
         match &self.0 {
             Inner::Whole(body) => body.is_end_stream(),
             Inner::Untouched(body) => body.is_end_stream(),
-            Inner::Watched(..) | Inner::Transformed(..) => false,
+            Inner::Streamed(..) => false,
             Inner::Ended => true,
         }
     }
@@ -95,7 +95,7 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
         match &self.0 {
             Inner::Whole(body) => body.size_hint(),
             Inner::Untouched(body) => body.size_hint(),
-            Inner::Watched(..) | Inner::Transformed(..) => SizeHint::default(),
+            Inner::Streamed(..) => SizeHint::default(),
             Inner::Ended => SizeHint::with_exact(0),
         }
     }
@@ -103,10 +103,40 @@ impl<RB: Body<Data = Bytes>> Body for ResponseBody<RB> {
 
 type Polled<E> = (Option<Result<Frame<Bytes>, E>>, bool);
 
-/// The next frame of a transformed event stream, and whether more may follow.
-fn poll_transformed<RB: Body<Data = Bytes>>(
+/// What is done with an event stream.
+#[derive(Debug)]
+enum Events {
+    Watched(WatchedStream),
+    Transformed(EventStream),
+}
+
+impl Events {
+    fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Watched(events) => events.push(bytes),
+            Self::Transformed(events) => events.push(bytes),
+        }
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        match self {
+            Self::Watched(events) => events.finish(),
+            Self::Transformed(events) => events.finish(),
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        match self {
+            Self::Watched(events) => events.is_over(),
+            Self::Transformed(events) => events.is_over(),
+        }
+    }
+}
+
+/// The next frame of an event stream, and whether more may follow.
+fn poll_events<RB: Body<Data = Bytes>>(
     mut body: Pin<&mut RB>,
-    events: &mut EventStream,
+    events: &mut Events,
     context: &mut Context<'_>,
 ) -> Poll<Polled<RB::Error>> {
     loop {
@@ -119,9 +149,6 @@ fn poll_transformed<RB: Body<Data = Bytes>>(
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if events.is_over() {
-            return Poll::Ready((None, false));
-        }
         let frame = to_frame(events.push(&data));
         let goes_on = !events.is_over();
         if frame.is_some() || !goes_on {

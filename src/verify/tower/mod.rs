@@ -35,7 +35,9 @@
 //!
 //! Answers that list tools, prompts or resources are filtered to what the pass may be used for.
 //! An event stream ends with the first event after the pass ended, was revoked, or the verifier
-//! lost its broker; an idle one stays open until its next event, which is not sent.
+//! lost its broker; an idle one stays open until its next event. That event is replaced by a JSON-RPC error with the
+//! reason. Only the response to a call that was cleared is still delivered for an hour after the pass expired; other
+//! messages are dropped meanwhile.
 //!
 //! Every path that the layer is in front of needs a pass, health checks included: mount those
 //! beside it. The metadata is served at `/.well-known/oauth-protected-resource` only if the layer

@@ -18,7 +18,7 @@ use crate::{
     Pass, Permit,
     mcp::{
         ClientMessage, EventStream, Exchange, ListFilter, Purpose, Rejection, ResponseTransform,
-        transform_message,
+        WatchedStream, transform_message,
     },
     tower::{
         answer::{self, Answer, Refused},
@@ -289,12 +289,20 @@ impl Guard {
     {
         self.note_session(&response, &accepted);
         let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
-        match (media_type(response.headers()), accepted.is_transformed()) {
+        let media = media_type(response.headers());
+        if accepted.exchange.permit().is_some()
+            && matches!(media, Media::Json)
+            && let Err(rejection) = accepted.exchange.admit_answer()
+        {
+            return rejected(rejection);
+        }
+        match (media, accepted.is_transformed()) {
             // A response that is compressed although the request did not allow it cannot be read.
             (Media::Json | Media::Events, true) if is_encoded => accepted.unreadable(),
             (Media::Events, true) => transformed_events(response, self.limits.list_bytes, accepted),
             (Media::Events, false) => {
-                response.map(|body| ResponseBody::watched(body, accepted.exchange))
+                let events = WatchedStream::new(accepted.exchange, self.limits.list_bytes);
+                response.map(|body| ResponseBody::watched(body, events))
             }
             (Media::Json, true) => self.transformed(response, &accepted).await,
             (Media::Other, _) if accepted.must_be_readable(&response) => accepted.unreadable(),

@@ -5,7 +5,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
-use crate::tower::guarded::{Guarded, METADATA, call, message, request, strict};
+use crate::tower::guarded::{Guarded, METADATA, call, json_response, message, request, strict};
 
 #[tokio::test]
 async fn what_was_cleared_is_written_out_anew() {
@@ -178,4 +178,39 @@ async fn the_metadata_is_public_and_says_who_issues_passes() {
         assert_eq!(answered.status, StatusCode::UNAUTHORIZED, "{other}");
     }
     assert!(guarded.reached().is_empty());
+}
+
+#[tokio::test]
+async fn tasks_are_neither_offered_nor_forwarded() {
+    let tasks = "io.modelcontextprotocol/tasks";
+    for method in ["initialize", "server/discover"] {
+        let guarded = Guarded::answering(move |_| {
+            let capabilities =
+                json!({"tasks": {"list": {}}, "tools": {}, "extensions": {tasks: {}, "x/y": {}}});
+            json_response(
+                &json!({"jsonrpc": "2.0", "id": 1, "result": {"capabilities": capabilities}}),
+            )
+        });
+        let answered = guarded.post(message(method, &json!({}))).await;
+        assert_eq!(
+            answered.json()["result"]["capabilities"],
+            json!({"tools": {}, "extensions": {"x/y": {}}}),
+            "{method}"
+        );
+    }
+    let guarded = Guarded::new();
+    for task in ["task", "Task"] {
+        let params = json!({"name": "read_ledger", "arguments": {}, task: {"ttl": 60_000}});
+        let answered = guarded.post(message("tools/call", &params)).await;
+        let status = if task == "task" {
+            StatusCode::OK
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        assert_eq!(
+            (answered.status, &answered.json()["id"]),
+            (status, &json!(1))
+        );
+        assert!(guarded.reached().is_empty());
+    }
 }

@@ -423,7 +423,118 @@ async fn a_stream_ends_when_its_pass_is_revoked_or_over() {
                 _ => {}
             };
             let answered = streamed(&guarded.layer, asking, (events, 10), after_three).await;
-            assert_eq!(answered, "data: {}\n\n".repeat(3), "{method} {end}");
+            let kept = "data: {}\n\n".repeat(3);
+            let after = answered.strip_prefix(&kept).unwrap();
+            let error = strict(after.strip_prefix("data: ").unwrap().trim_end().as_bytes());
+            let reason = match end {
+                "revoked" => "revoked_task",
+                "stale" => "feed_stale",
+                _ => "expired",
+            };
+            assert_eq!(
+                (&error["id"], error["error"]["data"]["reason"].as_str()),
+                (&json!(1), Some(reason)),
+                "{method} {end}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_answer_of_a_cleared_call_outlives_its_pass_unless_it_is_revoked() {
+    let notice = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1}}"#;
+    let question = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{}}"#;
+    let other = r#"{"jsonrpc":"2.0","id":2,"result":{"other":true}}"#;
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"done":true}}"#;
+    let again = r#"{"jsonrpc":"2.0","id":1,"result":{"again":true}}"#;
+    let event = |text: &str| format!("data: {text:<92}\n\n");
+    let events = [notice, notice, question, other, answer, again].map(event);
+    assert!(events.iter().all(|event| event.len() == 100));
+    for (end, size, error) in [
+        ("expired", 100, None),
+        ("expired", 20, None),
+        ("revoked before", 100, Some("revoked_task")),
+        ("revoked after", 100, Some("revoked_task")),
+        ("a snapshot later", 100, Some("expired")),
+        ("long ago", 100, Some("expired")),
+    ] {
+        let guarded = Guarded::new();
+        let issuer = &guarded.issuer;
+        let revocation = RevocationEntry {
+            subject: Subjects::task(&issuer.content(vec![]).task),
+            cut_off: None,
+            // As early as a revocation may expire: with its pass.
+            expires_at: issuer.now().plus(Duration::from_secs(300)),
+        };
+        let after = Duration::from_secs(if end == "long ago" { 3901 } else { 301 });
+        let mut first = issuer.frame();
+        let mut later = issuer.frame();
+        later.at = later.at.plus(after);
+        if end != "a snapshot later" {
+            later.since = Some(first.sequence);
+        }
+        match end {
+            "revoked before" => first.revocations.push(revocation),
+            "revoked after" => later.revocations.push(revocation),
+            _ => {}
+        }
+        let [first, later] = [first, later].map(|frame| frame.sign(&issuer.feed).unwrap());
+        let (clock, verifier) = (issuer.clock.clone(), guarded.verifier.clone());
+        let asking = request(&guarded.pass(), call("read_ledger", &json!({})));
+        let seventh = 500 / size;
+        let before = move |left: usize| {
+            if left == seventh {
+                verifier.accept_frame(&first).unwrap();
+                clock.advance(after);
+                verifier.accept_frame(&later).unwrap();
+            }
+        };
+        let answered = streamed(&guarded.layer, asking, (events.concat(), size), before).await;
+        let rest = answered.strip_prefix(&events[0]).unwrap();
+        let Some(reason) = error else {
+            assert_eq!(rest, events[4], "{end} {size}");
+            continue;
+        };
+        let told = strict(rest.strip_prefix("data: ").unwrap().trim_end().as_bytes());
+        assert_eq!(
+            (&told["id"], told["error"]["data"]["reason"].as_str()),
+            (&json!(1), Some(reason)),
+            "{end}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_json_answer_is_sent_after_the_end_of_its_pass_and_not_after_a_revocation() {
+    for is_revoked in [false, true] {
+        let issuer = Issuer::new();
+        let verifier = Arc::new(issuer.verifier());
+        let first = issuer.frame();
+        let mut later = issuer.frame();
+        later.since = Some(first.sequence);
+        later.at = later.at.plus(Duration::from_secs(301));
+        if is_revoked {
+            later.revocations.push(RevocationEntry {
+                subject: Subjects::task(&issuer.content(vec![]).task),
+                cut_off: None,
+                expires_at: issuer.now().plus(Duration::from_secs(900)),
+            });
+        }
+        let [first, later] = [first, later].map(|frame| frame.sign(&issuer.feed).unwrap());
+        let (clock, shared) = (issuer.clock.clone(), Arc::clone(&verifier));
+        let layer = HallpassLayer::new(Arc::clone(&verifier));
+        let guarded = Guarded::with_layer(issuer, layer, verifier, move |_| {
+            shared.accept_frame(&first).unwrap();
+            clock.advance(Duration::from_secs(301));
+            shared.accept_frame(&later).unwrap();
+            json_response(&json!({"jsonrpc": "2.0", "id": 1, "result": {"done": true}}))
+        });
+        let answered = guarded.post(call("read_ledger", &json!({}))).await;
+        assert_eq!(answered.json()["id"], 1);
+        if is_revoked {
+            assert_eq!(answered.reason(), "revoked_task");
+        } else {
+            assert_eq!(answered.json()["result"], json!({"done": true}));
         }
     }
 }
