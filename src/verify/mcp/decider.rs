@@ -22,6 +22,7 @@ pub struct Decider {
     verifier: Arc<Verifier>,
     reports: Option<Arc<dyn ReportSink>>,
     max_message_bytes: usize,
+    forwards_roots: bool,
 }
 
 impl Decider {
@@ -33,7 +34,18 @@ impl Decider {
             verifier,
             reports: None,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            forwards_roots: false,
         }
+    }
+
+    /// Leaves the client's directories (MCP `roots`) in its messages; without this the server hears that there are none.
+    ///
+    /// SECURITY: only for a server that takes them for a hint. One that serves the directories that a client lists is moved
+    /// out of its own by any agent.
+    #[must_use]
+    pub const fn forward_roots(mut self) -> Self {
+        self.forwards_roots = true;
+        self
     }
 
     /// Sends `reports` a report of every call that is decided, and of every pass of this broker that
@@ -79,13 +91,19 @@ impl Decider {
         Ok(pass)
     }
 
-    /// Reads one message of the client.
+    /// Reads one message of the client, whose directories are left out unless they are
+    /// [forwarded](Self::forward_roots).
     ///
     /// # Errors
     ///
     /// As [`ClientMessage::read`].
     pub fn message(&self, bytes: &[u8]) -> Result<ClientMessage, Rejection> {
-        ClientMessage::read(bytes, self.max_message_bytes)
+        let message = ClientMessage::read(bytes, self.max_message_bytes)?;
+        Ok(if self.forwards_roots {
+            message
+        } else {
+            message.without_roots()
+        })
     }
 
     /// Decides the call that `message` makes. For a message that makes none, which needs no permit,

@@ -88,6 +88,36 @@ impl ClientMessage {
         })
     }
 
+    /// The message without the client's directories (MCP `roots`): the client says that it has none, and lists none.
+    ///
+    /// SECURITY: some servers take the directories that a client lists for those that they may serve, so that an agent
+    /// could move a server out of its own.
+    pub(super) fn without_roots(mut self) -> Self {
+        if let Some(Value::Object(result)) = self.members.get_mut("result") {
+            empty_roots(result);
+        }
+        let Some(Value::Object(params)) = self.members.get_mut("params") else {
+            return self;
+        };
+        if let Some(Value::Object(capabilities)) = params.get_mut("capabilities") {
+            capabilities.remove(ROOTS);
+        }
+        // MCP 2026-07-28: the capabilities come with each request, and answers to the server in the next one.
+        let meta = params.get_mut("_meta").and_then(Value::as_object_mut);
+        let capabilities = meta.and_then(|meta| meta.get_mut(CLIENT_CAPABILITIES));
+        if let Some(Value::Object(capabilities)) = capabilities {
+            capabilities.remove(ROOTS);
+        }
+        let answers = params.get_mut("inputResponses");
+        let answers = answers.and_then(Value::as_object_mut).into_iter();
+        for answer in answers.flat_map(Map::values_mut) {
+            if let Value::Object(answer) = answer {
+                empty_roots(answer);
+            }
+        }
+        self
+    }
+
     /// The message serialised again: the bytes to forward or to execute.
     ///
     /// # Errors
@@ -105,6 +135,12 @@ impl fmt::Debug for ClientMessage {
             .field("method", &self.method())
             .field("purpose", &self.purpose)
             .finish_non_exhaustive()
+    }
+}
+
+fn empty_roots(answer: &mut Map<String, Value>) {
+    if let Some(roots) = answer.get_mut(ROOTS) {
+        *roots = Value::Array(Vec::new());
     }
 }
 
@@ -163,8 +199,54 @@ fn keeps_its_digits(value: &Value) -> bool {
     }
 }
 
+const ROOTS: &str = "roots";
+const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
 /// An `id` longer than this is refused: it is repeated in answers.
 const MAX_ID_BYTES: usize = 256;
 
 /// 2^53: from here on a double skips integers.
 const LARGEST_DOUBLE: f64 = 9_007_199_254_740_992.0;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_client_lists_no_directories_in_any_version() {
+        let without = |message: Value| {
+            let bytes = serde_json::to_vec(&message).unwrap();
+            let read = ClientMessage::read(&bytes, 4096).unwrap();
+            let written = read.without_roots().to_bytes().unwrap();
+            serde_json::from_slice::<Value>(&written).unwrap()
+        };
+        let client = json!({"name": "c", "version": "1"});
+        let initialize = without(
+            json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-11-25",
+            "capabilities": {"roots": {"listChanged": true}, "sampling": {}}, "clientInfo": client}}),
+        );
+        assert_eq!(
+            initialize["params"]["capabilities"],
+            json!({"sampling": {}})
+        );
+        let roots = json!([{"uri": "file:///etc"}]);
+        let answer = without(json!({"jsonrpc": "2.0", "id": 0, "result": {"roots": roots}}));
+        assert_eq!(answer["result"], json!({"roots": []}));
+        let call = without(
+            json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "read",
+            "arguments": {"roots": ["kept"]}, "inputResponses": {"a": {"roots": roots}, "b": {"action": "accept"}},
+            "_meta": {"io.modelcontextprotocol/clientCapabilities": {"roots": {}, "sampling": {}}}}}),
+        );
+        assert_eq!(
+            call["params"]["inputResponses"],
+            json!({"a": {"roots": []}, "b": {"action": "accept"}})
+        );
+        assert_eq!(
+            call["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"],
+            json!({"sampling": {}})
+        );
+        assert_eq!(call["params"]["arguments"], json!({"roots": ["kept"]}));
+    }
+}

@@ -102,6 +102,7 @@ impl HallpassLayer {
             limits,
             origins: Vec::new(),
             reports: None,
+            forwards_roots: false,
         }
     }
 
@@ -140,9 +141,20 @@ pub struct HallpassLayerBuilder {
     limits: Limits,
     origins: Vec<String>,
     reports: Option<Arc<dyn ReportSink>>,
+    forwards_roots: bool,
 }
 
 impl HallpassLayerBuilder {
+    /// Leaves the client's directories (MCP `roots`) in its messages; without this the server hears that there are none.
+    ///
+    /// SECURITY: only for a server that takes them for a hint. One that serves the directories that a client lists is moved
+    /// out of its own by any agent.
+    #[must_use]
+    pub const fn forward_roots(mut self) -> Self {
+        self.forwards_roots = true;
+        self
+    }
+
     /// Refuses messages longer than `bytes`; 1 MiB by default.
     #[must_use]
     pub const fn max_message_bytes(mut self, bytes: usize) -> Self {
@@ -181,6 +193,11 @@ impl HallpassLayerBuilder {
         let decider = match self.reports {
             Some(reports) => decider.report_to(reports),
             None => decider,
+        };
+        let decider = if self.forwards_roots {
+            decider.forward_roots()
+        } else {
+            decider
         };
         HallpassLayer(Arc::new(Guard {
             metadata_url: challenge::metadata_url(decider.verifier().server()),

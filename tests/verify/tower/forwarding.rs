@@ -1,9 +1,12 @@
 //! What the server gets to see of a request.
 
-use hallpass_verify::{Pass, Permit};
-use http::{Request, StatusCode};
+use std::sync::Arc;
+
+use hallpass_verify::{Pass, Permit, tower::HallpassLayer};
+use http::{Request, StatusCode, request::Parts};
 use http_body_util::Full;
 use serde_json::json;
+use support::Issuer;
 
 use crate::tower::guarded::{Guarded, METADATA, call, json_response, message, request, strict};
 
@@ -136,6 +139,24 @@ async fn what_calls_nothing_needs_a_verified_pass_only() {
         assert_eq!(answered.status, StatusCode::OK, "{body}: {}", answered.text);
         assert_eq!(guarded.forwarded(), strict(body.as_bytes()));
     }
+}
+
+#[tokio::test]
+async fn a_server_is_moved_by_no_directories_of_a_client_unless_it_is_meant_to_be() {
+    let answer = r#"{"jsonrpc":"2.0","id":7,"result":{"roots":[{"uri":"file:///etc"}]}}"#;
+    let guarded = Guarded::new();
+    assert_eq!(guarded.post(answer).await.status, StatusCode::OK);
+    let none = br#"{"jsonrpc":"2.0","id":7,"result":{"roots":[]}}"#;
+    assert_eq!(guarded.forwarded(), strict(none));
+    let issuer = Issuer::new();
+    let verifier = Arc::new(issuer.verifier());
+    let layer = HallpassLayer::builder(Arc::clone(&verifier))
+        .forward_roots()
+        .build();
+    let answers = |_: &Parts| json_response(&json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
+    let meant = Guarded::with_layer(issuer, layer, verifier, answers);
+    assert_eq!(meant.post(answer).await.status, StatusCode::OK);
+    assert_eq!(meant.forwarded(), strict(answer.as_bytes()));
 }
 
 #[tokio::test]
