@@ -91,7 +91,7 @@ pub use crate::{
     policy_store::{GrantWritten, Policies, PolicyView, RuleView},
     registry::{
         agents::{AgentView, NewAgent, ServerView},
-        directory::{DirectoryError, Identity},
+        directory::{DirectoryError, Identity, STEWARDS_FILE},
         dynamic_clients::{MAX_UNUSED, NewClient, RegisteredClient, UNUSED_LIVES},
         operators::{NewOperator, OperatorToken, Operators},
         service::{Registry, SecretView},

@@ -37,7 +37,7 @@ use crate::{
 };
 use hallpass_core::base::{
     private_file,
-    secret_file::write_secret,
+    secret_file::{tighten_secret, write_secret},
     time::{Clock, Timestamp},
 };
 
@@ -105,6 +105,10 @@ impl Broker {
         mut options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Vec<String>), StartError> {
+        let operator_token = options.data_dir.join(OPERATOR_TOKEN_FILE);
+        if operator_token.exists() {
+            tighten_secret(&operator_token)?;
+        }
         let reserve = DiskReserve::before_opening(&options.data_dir);
         // A directory for keys may have been made for the broker; a key in it was not.
         let evidence = vec![

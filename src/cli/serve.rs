@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
@@ -83,6 +85,7 @@ impl Serve {
     pub(super) async fn run(self, output: Output) -> Result<(), CliError> {
         // First of all: a signal that nothing waits for ends the process, and a hang-up that comes early is remembered.
         let signals = Signals::new()?;
+        keep_out_of_dumps();
         let config = load(&self.overrides())?;
         if self.check_config {
             trust(&config, &clock())?;
@@ -124,6 +127,17 @@ impl Serve {
             .flag("--log-format", self.log_format.as_deref())
             .flag("--log-filter", self.log_filter.as_deref())
     }
+}
+
+/// SECURITY: a dump of the process, or another process of its user that looks into it, would have the private keys. Where the
+/// system does not know these limits, the start goes on without.
+fn keep_out_of_dumps() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
 }
 
 /// The signals that a broker obeys.

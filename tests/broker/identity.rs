@@ -715,7 +715,16 @@ fn a_key_file_is_its_owners_alone_and_never_overwritten() {
         "no temporary file stays"
     );
 
-    for mode in [0o640, 0o604, 0o660, 0o644] {
+    // As Kubernetes leaves a volume with `fsGroup`.
+    for (mode, left) in [(0o640, 0o640), (0o440, 0o440), (0o660, 0o600)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        AgentKey::read(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            left
+        );
+    }
+    for mode in [0o604, 0o606, 0o664, 0o644] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = AgentKey::read(&path).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");

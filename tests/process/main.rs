@@ -18,5 +18,6 @@ mod cli;
 mod crash;
 mod decisions;
 mod disk;
+mod files;
 mod flood;
 mod outage;

@@ -286,8 +286,8 @@ fn identified(people: &BTreeMap<StewardId, Known>) -> HashMap<Identity, StewardI
     people.iter().flat_map(of).collect()
 }
 
-/// The directory's file, in the data directory.
-pub(crate) const STEWARDS_FILE: &str = "stewards.json";
+/// The directory of stewards, in the data directory.
+pub const STEWARDS_FILE: &str = "stewards.json";
 
 /// Some ninety thousand stewards, even when every name is as long as a name may be.
 const MAX_DIRECTORY_BYTES: usize = 16 * 1024 * 1024;

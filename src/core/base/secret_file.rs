@@ -1,7 +1,10 @@
-//! Secret files: readable by their owner only (mode 0600), written atomically.
+//! Secret files: for their owner, and readable by a group at most; written with mode 0600, atomically.
+//!
+//! A group may read, since that is how certificate managers and Kubernetes (`fsGroup`) hand secrets to a service. Kubernetes
+//! also gives the group of a volume all rights to each file at every mount: where a file may be tightened, it is.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -49,11 +52,54 @@ pub enum SecretFileError {
     },
 }
 
+/// Whether users other than the owner and readers of the group have access to a file of this mode.
+#[must_use]
+pub const fn is_open(mode: u32) -> bool {
+    mode & 0o037 != 0
+}
+
+/// Looks at a secret file as reading it does, and reads nothing.
+///
+/// # Errors
+///
+/// As [`read_secret`], for its mode.
+pub fn tighten_secret(path: &Path) -> Result<(), SecretFileError> {
+    let file = File::open(path).map_err(|source| SecretFileError::Io {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    })?;
+    tighten(&file, path)
+}
+
+/// Takes rights of the group beyond reading away, where that may be done.
+fn tighten(file: &File, path: &Path) -> Result<(), SecretFileError> {
+    let metadata = file.metadata().map_err(|source| SecretFileError::Io {
+        action: "look at",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if !is_open(mode) {
+        return Ok(());
+    }
+    let is_for_others = mode & 0o007 != 0;
+    // Who does not own it may not.
+    if is_for_others || file.set_permissions(Permissions::from_mode(0o600)).is_err() {
+        return Err(SecretFileError::Open {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
 /// Reads a secret file of at most 64 KiB.
 ///
 /// # Errors
 ///
-/// Refuses a file that is longer, or that its group or others have any access to.
+/// Refuses a file that is longer, that others have any access to, or that its group may write and whose mode may not be
+/// changed.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
     read_secret_at_most(path, MAX_SECRET_BYTES)
 }
@@ -76,13 +122,7 @@ pub fn read_secret_at_most(path: &Path, max: u64) -> Result<Zeroizing<String>, S
     if !metadata.is_file() {
         return Err(SecretFileError::NotAFile(path.to_owned()));
     }
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(SecretFileError::Open {
-            path: path.to_owned(),
-            mode,
-        });
-    }
+    tighten(&file, path)?;
     let mut text = Zeroizing::new(String::new());
     // Reading one byte more detects a file that is too long.
     let read = file

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::signal::unix::{SignalKind, signal};
 
+use hallpass_core::base::secret_file::{SecretFileError, tighten_secret};
+
 /// Where the certificate and its key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate and its chain, PEM.
     pub certificate: PathBuf,
-    /// The private key, PEM, for its owner alone to read.
+    /// The private key, PEM, for its owner and its group alone to read.
     pub key: PathBuf,
 }
 
@@ -25,14 +27,9 @@ pub enum TlsError {
         /// Why not.
         source: std::io::Error,
     },
-    /// Others than its owner may read the key.
-    #[error("`{}` is open to others (mode {mode:03o}): run `chmod 600` on it", path.display())]
-    Open {
-        /// The key.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// Others than its owner and its group may read the key.
+    #[error(transparent)]
+    Key(#[from] SecretFileError),
 }
 
 /// The certificate that is served.
@@ -58,7 +55,7 @@ impl Certificate {
         // Named here, not left to the crate's default, which panics when another feature set
         // leaves it undecided. An error means that a provider was chosen before, which is fine.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        refuse_open_key(&files)?;
+        tighten_secret(&files.key)?;
         match RustlsConfig::from_pem_file(&files.certificate, &files.key).await {
             Ok(config) => Ok(Self { files, config }),
             Err(source) => Err(TlsError::Unusable { files, source }),
@@ -67,7 +64,7 @@ impl Certificate {
 
     /// Reads the files again. When they cannot be used the old certificate stays.
     pub(crate) async fn reload(&self) -> Result<(), TlsError> {
-        refuse_open_key(&self.files)?;
+        tighten_secret(&self.files.key)?;
         let read = self
             .config
             .reload_from_pem_file(&self.files.certificate, &self.files.key)
@@ -81,27 +78,6 @@ impl Certificate {
     pub(crate) fn config(&self) -> RustlsConfig {
         self.config.clone()
     }
-}
-
-fn refuse_open_key(files: &TlsFiles) -> Result<(), TlsError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let unusable = |source| TlsError::Unusable {
-        files: files.clone(),
-        source,
-    };
-    let mode = std::fs::metadata(&files.key)
-        .map_err(unusable)?
-        .permissions()
-        .mode()
-        & 0o777;
-    // A group may read it: that is how certificate managers hand keys to a service.
-    if mode & 0o037 != 0 {
-        return Err(TlsError::Open {
-            path: files.key.clone(),
-            mode,
-        });
-    }
-    Ok(())
 }
 
 /// Reads the certificate again on every SIGHUP; when it cannot be used, the old one stays.
