@@ -242,7 +242,7 @@ async fn tls_is_served_with_the_certificate_that_is_configured() {
             .await
             .unwrap_err()
             .to_string()
-            .contains("open to others")
+            .contains("accessible to other users")
     );
     std::fs::set_permissions(&tls.key, std::fs::Permissions::from_mode(0o600)).unwrap();
 
