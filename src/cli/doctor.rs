@@ -122,7 +122,7 @@ impl Doctor {
         };
         if let Some(config) = &config {
             checks.push(data_directory(&config.data_dir));
-            checks.push(secrets(&config.data_dir));
+            checks.push(secrets(config));
             checks.push(policy(&config.policy_dir));
         }
         checks.extend(self.broker(&file, config.as_ref()).await);
@@ -287,8 +287,8 @@ fn data_directory(path: &Path) -> Check {
     }
 }
 
-fn secrets(data_dir: &Path) -> Check {
-    let name = "secret files";
+fn secrets(config: &Config) -> Check {
+    let (name, data_dir) = ("secret files", &config.data_dir);
     let mut files = vec![
         data_dir.join(OPERATOR_TOKEN_FILE),
         data_dir.join(STEWARDS_FILE),
@@ -298,6 +298,8 @@ fn secrets(data_dir: &Path) -> Check {
         .flatten()
         .flatten();
     files.extend(keys.map(|entry| entry.path()));
+    files.extend(config.tls.as_ref().map(|tls| tls.private_key.clone()));
+    files.extend(config.passphrase_file.clone());
     files.retain(|path| path.exists());
     let mode_of =
         |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);

@@ -161,6 +161,9 @@ fn is_private_scheme(uri: &Uri<'_>) -> bool {
     uri.has_canonical_scheme()
         && !uri.authority.is_some_and(|it| it.contains('@'))
         && !TAKEN_SCHEMES.contains(&uri.scheme)
+        && !TAKEN_FAMILIES
+            .iter()
+            .any(|family| uri.scheme.starts_with(family))
 }
 
 /// Whether the query has a parameter of the authorization response, which would then be duplicated.
@@ -179,30 +182,85 @@ const ANSWERED: [&str; 6] = [
     "error_uri",
 ];
 
-const TAKEN_SCHEMES: [&str; 22] = [
+const TAKEN_SCHEMES: [&str; 74] = [
     "about",
+    "afp",
     "android-app",
+    "applescript",
     "blob",
+    "callto",
     "chrome",
     "chrome-extension",
+    "cifs",
     "content",
     "data",
+    "dav",
+    "davs",
+    "dict",
+    "facetime",
+    "facetime-audio",
     "file",
     "filesystem",
+    "fish",
     "ftp",
+    "ftps",
+    "geo",
+    "git",
+    "gopher",
+    "hcp",
+    "help",
     "intent",
+    "irc",
+    "ircs",
+    "itms",
+    "itms-apps",
+    "itms-services",
     "jar",
     "javascript",
+    "ldap",
+    "ldaps",
+    "local",
+    "macappstores",
     "mailto",
+    "market",
+    "mms",
     "moz-extension",
+    "news",
+    "nfs",
+    "nntp",
+    "onenote",
+    "prefs",
+    "rdp",
+    "res",
     "resource",
+    "rtsp",
+    "search",
+    "search-ms",
+    "sftp",
+    "shell",
+    "shortcuts",
+    "sip",
+    "sips",
+    "skype",
+    "smb",
     "sms",
+    "ssh",
+    "svn",
     "tel",
+    "telnet",
     "vbscript",
     "view-source",
+    "vnc",
+    "wais",
+    "webcal",
     "ws",
     "wss",
+    "x-help-action",
+    "x-man-page",
 ];
+
+/// Schemes that start so open settings and tools of an operating system: `ms-msdt:` ran what its address said.
+const TAKEN_FAMILIES: [&str; 3] = ["ms-", "microsoft-", "x-apple"];
 
 const MAX_BYTES: usize = 1024;
 
@@ -251,6 +309,17 @@ mod tests {
             "data:text/html,x",
             "file:///etc/passwd",
             "wss://a.example/x",
+            "ms-msdt:/id",
+            "ms-settings:x",
+            "microsoft-edge:x",
+            "search-ms:query=x",
+            "search:query=x",
+            "x-apple.systempreferences:x",
+            "x-help-action://x",
+            "shell:x",
+            "smb://a.example/x",
+            "ssh://a.example/x",
+            "ldap://a.example/x",
             "com.example.app:",
             "Com.example.app:/x",
             "com.example.app://user@x/y",

@@ -252,7 +252,7 @@ pub const SETTINGS: &[Setting] = &[
             "key files are not encrypted, unless the environment variable `HALLPASS_KEY_ENCRYPTION_KEY` holds a key: 32 bytes in base64url",
         ),
         flag: None,
-        about: "File (mode 0600) with the passphrase under which private key files are encrypted, of at least 12 characters. Key files that are not encrypted are then refused: `hallpass keys encrypt`.",
+        about: "File, for its owner and its group alone to read, with the passphrase under which private key files are encrypted, of at least 12 characters. Key files that are not encrypted are then refused: `hallpass keys encrypt`.",
     },
     Setting {
         key: "journal.segment_bytes",
