@@ -6,8 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    body::HttpBody as _,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -45,6 +46,7 @@ pub(super) async fn main_listener(
     );
     app.observer.began(request.headers(), &span);
     let endpoint = EndpointKind::of(request.uri().path(), app.broker.issuer());
+    let leaves_body = request.version() <= Version::HTTP_11 && !request.body().is_end_stream();
     let answer = match admit(&app, &context, (&request, endpoint)) {
         Ok(_) if endpoint.is_preflight(request.method()) => endpoint.preflight(),
         Ok(permit) => {
@@ -55,7 +57,15 @@ pub(super) async fn main_listener(
             };
             wait(&app, tokio::spawn(work.instrument(span.clone()))).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            let mut refusal = problem.into_response();
+            if leaves_body {
+                // The connection ends with it, and a client must not send its next request there.
+                let close = HeaderValue::from_static("close");
+                refusal.headers_mut().insert(header::CONNECTION, close);
+            }
+            refusal
+        }
     };
     let _entered = span.enter();
     let (mut response, code) = problem::render(answer, &context.id, endpoint.dialect());

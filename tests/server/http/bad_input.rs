@@ -456,6 +456,19 @@ async fn unknown_routes_and_methods_are_problems_too() {
     )
     .await;
     assert_eq!((status, &body["field"]), (403, &json!("Origin")));
+    // A body that is not read any more ends the connection, which is said.
+    for (body, closes) in [(None, false), (Some(vec![b' '; 300_000]), true)] {
+        let mut request = fixture
+            .operator(Method::POST, "/v1/tasks")
+            .header("origin", "https://evil.example");
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 403);
+        let said = response.headers().get("connection");
+        assert_eq!(said.is_some_and(|value| value == "close"), closes);
+    }
 }
 
 #[tokio::test]
