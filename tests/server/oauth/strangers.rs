@@ -102,12 +102,12 @@ async fn nobody_opens_programs_by_a_scheme_unseen() {
             ]))
             .await
     };
-    let shown = wrong("ms-settings:/display").await;
+    let shown = wrong("com.example.app:/display").await;
     assert_eq!((shown.status, &shown.location), (400, &None));
     assert!(
         shown
             .html
-            .contains("href=\"ms-settings:/display?error=invalid_scope&amp;"),
+            .contains("href=\"com.example.app:/display?error=invalid_scope&amp;"),
         "{}",
         shown.html
     );
@@ -115,4 +115,18 @@ async fn nobody_opens_programs_by_a_scheme_unseen() {
         wrong("http://127.0.0.1:43210/callback").await.told_error(),
         "invalid_scope"
     );
+    // Schemes that an operating system handles itself are nobody's own.
+    for taken in [
+        "ms-settings:/display",
+        "search-ms:/query",
+        "x-apple.systempreferences:/x",
+    ] {
+        let refused = fixture
+            .request(Method::POST, "/oauth/register")
+            .json(&json!({"redirect_uris": [taken]}));
+        assert_eq!(
+            refused.send().await.unwrap().status(),
+            StatusCode::BAD_REQUEST
+        );
+    }
 }
