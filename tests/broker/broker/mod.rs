@@ -514,7 +514,7 @@ async fn a_key_file_that_others_can_read_stops_the_start() {
         std::fs::metadata(&key).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o604)).unwrap();
     let error = Broker::open(options, fixture.clock.clone())
         .await
         .unwrap_err();
