@@ -48,8 +48,9 @@ impl MessageTarget {
                     .unwrap())
             }
         });
-        let service =
-            HallpassLayer::new(Arc::new(issuer.verifier())).layer(BoxCloneService::new(inner));
+        // With directories, so that what is forwarded is what was sent.
+        let layer = HallpassLayer::builder(Arc::new(issuer.verifier())).forward_roots();
+        let service = layer.build().layer(BoxCloneService::new(inner));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
