@@ -4,7 +4,7 @@
 //! also gives the group of a volume all rights to each file at every mount: where a file may be tightened, it is.
 
 use std::{
-    fs::{File, Permissions},
+    fs::{self, File, Metadata, Permissions},
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -52,46 +52,44 @@ pub enum SecretFileError {
     },
 }
 
-/// Whether users other than the owner and readers of the group have access to a file of this mode.
-#[must_use]
-pub const fn is_open(mode: u32) -> bool {
-    mode & 0o037 != 0
-}
-
-/// Looks at a secret file as reading it does, and reads nothing.
+/// Looks at the mode of a secret file that something else reads, as [`read_secret`] does. The file is not opened: it may be
+/// a pipe, which can be opened once.
 ///
 /// # Errors
 ///
 /// As [`read_secret`], for its mode.
 pub fn tighten_secret(path: &Path) -> Result<(), SecretFileError> {
-    let file = File::open(path).map_err(|source| SecretFileError::Io {
-        action: "open",
-        path: path.to_owned(),
-        source,
-    })?;
-    tighten(&file, path)
+    let metadata = fs::metadata(path).map_err(failed(path, "look at"))?;
+    tighten(path, &metadata, |mode| fs::set_permissions(path, mode))
 }
 
 /// Takes rights of the group beyond reading away, where that may be done.
-fn tighten(file: &File, path: &Path) -> Result<(), SecretFileError> {
-    let metadata = file.metadata().map_err(|source| SecretFileError::Io {
-        action: "look at",
-        path: path.to_owned(),
-        source,
-    })?;
+fn tighten(
+    path: &Path,
+    metadata: &Metadata,
+    set_mode: impl FnOnce(Permissions) -> io::Result<()>,
+) -> Result<(), SecretFileError> {
     let mode = metadata.permissions().mode() & 0o777;
-    if !is_open(mode) {
+    if mode & 0o037 == 0 {
         return Ok(());
     }
     let is_for_others = mode & 0o007 != 0;
-    // Who does not own it may not.
-    if is_for_others || file.set_permissions(Permissions::from_mode(0o600)).is_err() {
+    // A process that does not own it may not.
+    if is_for_others || set_mode(Permissions::from_mode(0o600)).is_err() {
         return Err(SecretFileError::Open {
             path: path.to_owned(),
             mode,
         });
     }
     Ok(())
+}
+
+fn failed(path: &Path, action: &'static str) -> impl Fn(io::Error) -> SecretFileError {
+    move |source| SecretFileError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// Reads a secret file of at most 64 KiB.
@@ -110,25 +108,18 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
 ///
 /// As [`read_secret`].
 pub fn read_secret_at_most(path: &Path, max: u64) -> Result<Zeroizing<String>, SecretFileError> {
-    let failed = |action| {
-        move |source| SecretFileError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    };
-    let file = File::open(path).map_err(failed("open"))?;
-    let metadata = file.metadata().map_err(failed("look at"))?;
+    let file = File::open(path).map_err(failed(path, "open"))?;
+    let metadata = file.metadata().map_err(failed(path, "look at"))?;
     if !metadata.is_file() {
         return Err(SecretFileError::NotAFile(path.to_owned()));
     }
-    tighten(&file, path)?;
+    tighten(path, &metadata, |mode| file.set_permissions(mode))?;
     let mut text = Zeroizing::new(String::new());
     // Reading one byte more detects a file that is too long.
     let read = file
         .take(max.saturating_add(1))
         .read_to_string(&mut text)
-        .map_err(failed("read"))?;
+        .map_err(failed(path, "read"))?;
     if u64::try_from(read).is_ok_and(|read| read > max) {
         return Err(SecretFileError::TooLong {
             path: path.to_owned(),
@@ -162,11 +153,7 @@ pub fn create_secret(path: &Path, text: &str) -> Result<(), SecretFileError> {
 }
 
 fn named(path: &Path) -> impl Fn(WriteError) -> SecretFileError {
-    move |error| SecretFileError::Io {
-        action: error.action,
-        path: path.to_owned(),
-        source: error.source,
-    }
+    move |error| failed(path, error.action)(error.source)
 }
 
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
