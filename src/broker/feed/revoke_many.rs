@@ -40,7 +40,7 @@ pub enum Many {
 }
 
 /// Which tasks: those that fit everything that is given.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
     /// Of this agent.
     pub agent: Option<AgentId>,
@@ -77,20 +77,7 @@ pub struct RevokedMany {
 
 impl TaskFilter {
     fn is_empty(&self) -> bool {
-        let Self {
-            agent,
-            steward,
-            server,
-            grant,
-            opened_from,
-            opened_before,
-        } = self;
-        agent.is_none()
-            && steward.is_none()
-            && server.is_none()
-            && grant.is_none()
-            && opened_from.is_none()
-            && opened_before.is_none()
+        *self == Self::default()
     }
 
     fn fits(&self, task: &LiveTask) -> bool {
@@ -208,12 +195,14 @@ fn chosen(state: &State, what: &Many, now: Timestamp) -> (Vec<Subject>, RevokedM
             let is_live = |task: &&LiveTask| {
                 task.end.is_none() && (task.record.ends_at > now || task.passes_end() > now)
             };
+            // In the order of their ids: the oldest first.
             let fitting = state
                 .tasks()
                 .filter(is_live)
                 .filter(|task| filter.fits(task));
-            let mut tasks: Vec<_> = fitting.map(|task| task.record.task.clone()).collect();
-            tasks.sort_unstable();
+            let at_most = MAX_AT_ONCE.saturating_add(1);
+            let fitting = fitting.map(|task| task.record.task.clone());
+            let mut tasks: Vec<_> = fitting.take(at_most).collect();
             answer.more = tasks.len() > MAX_AT_ONCE;
             tasks.truncate(MAX_AT_ONCE);
             tasks.into_iter().map(Subject::Task).collect()
