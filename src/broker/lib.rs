@@ -88,6 +88,7 @@ pub use crate::{
     },
     open::{KEYS_DIRECTORY, OPERATOR_TOKEN_FILE, Opened},
     options::{Options, OtherIssuer, Retention},
+    policy::{EntitlementAnswer, EntitlementProof},
     policy_store::{GrantWritten, Policies, PolicyView, RuleView},
     registry::{
         agents::{AgentView, NewAgent, ServerView},
@@ -102,10 +103,7 @@ pub use crate::{
     trail::{
         calls::{CallPage, CallView, Gap, Whose},
         decisions::{DECISIONS_DIRECTORY, Decisions, RecordedReports},
-        entitlements::{
-            EntitlementAnswer, EntitlementFilter, EntitlementPlace, EntitlementProof,
-            EntitlementRow,
-        },
+        entitlements::{EntitlementFilter, EntitlementPlace, EntitlementRow},
         error::DecisionsError,
         reports::History,
     },

@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::policy::{
     Behalf, Catalogue, Grant, Question, Reason, Right, RightName, ServerSelector,
     compiled::Compiled, engine::Verdict, fit::obligations_fit, grant_file::PlacedGrant,
@@ -54,27 +56,31 @@ pub struct Entitlement<'s> {
     /// Whether a call may hold limited arguments only.
     pub closed: bool,
     /// What policy says.
-    pub answer: Answer,
+    pub answer: EntitlementAnswer,
     /// What a call must prove.
-    pub proof: Proof,
+    pub proof: EntitlementProof,
     /// Why it is not given, or not without proof.
     pub reasons: Vec<Reason>,
 }
 
-/// What policy says of a right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+/// What policy answers a plain request: for a minute, without purpose and context, for the agent's own steward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EntitlementAnswer {
     /// It is given.
     Given,
-    /// A guardrail forbids it.
+    /// A guardrail forbids it; where that guardrail looks at more than a plain request says, a fuller one may get it.
     Forbidden,
-    /// It is refused: it could not be evaluated, or the grant does not fit the server's manifest.
+    /// It is refused: the policy could not be evaluated, or the grant does not fit the server's manifest.
     Undecided,
 }
 
-/// What a call must prove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
+/// What each call must prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EntitlementProof {
     /// Nothing beside the pass.
     None,
     /// Possession of the holder's key.
@@ -223,13 +229,13 @@ impl<'s> Entitlements<'s> {
         let (without, with) = (reasons(plain, &unbound), reasons(holding, &bound));
         let needs_key = !without.is_empty();
         let (answer, reasons) = match (without.is_empty(), with.is_empty(), &bound) {
-            (true, ..) | (_, true, _) => (Answer::Given, without),
-            (false, false, Verdict::Forbid(_)) => (Answer::Forbidden, with),
-            (false, false, _) => (Answer::Undecided, with),
+            (true, ..) | (_, true, _) => (EntitlementAnswer::Given, without),
+            (false, false, Verdict::Forbid(_)) => (EntitlementAnswer::Forbidden, with),
+            (false, false, _) => (EntitlementAnswer::Undecided, with),
         };
         Some(Judged {
             answer,
-            needs_key: needs_key && answer == Answer::Given,
+            needs_key: needs_key && answer == EntitlementAnswer::Given,
             reasons,
         })
     }
@@ -250,7 +256,7 @@ impl<'s> Entitlements<'s> {
 
 /// What policy says of a right.
 struct Judged {
-    answer: Answer,
+    answer: EntitlementAnswer,
     /// Whether it is given with a holder key alone.
     needs_key: bool,
     reasons: Vec<Reason>,
@@ -263,7 +269,7 @@ impl Judged {
             right.server
         );
         Self {
-            answer: Answer::Undecided,
+            answer: EntitlementAnswer::Undecided,
             needs_key: false,
             reasons: vec![Reason::new(ReasonCode::NotInManifest, detail).about(right)],
         }
@@ -283,11 +289,11 @@ fn entitlement<'s>(
     };
     let is_irreversible = tool.is_some_and(|(_, tool)| tool.irreversible);
     let proof = if call_proof(naming) && is_irreversible {
-        Proof::Call
+        EntitlementProof::Call
     } else if grant.require_proof || call_proof(naming) || judged.needs_key {
-        Proof::HolderKey
+        EntitlementProof::HolderKey
     } else {
-        Proof::None
+        EntitlementProof::None
     };
     let of_tool = |pattern: &NamePattern| tool.is_some_and(|(name, _)| pattern.matches(name));
     let limits = grant

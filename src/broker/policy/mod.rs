@@ -31,7 +31,7 @@ pub use crate::policy::{
     catalogue::{Catalogue, CatalogueError},
     decide::{DecidedBy, Decision, Granted},
     engine::SCHEMA,
-    entitled::{Answer, Entitlement, Entitlements, Proof},
+    entitled::{Entitlement, EntitlementAnswer, EntitlementProof, Entitlements},
     finding::{Finding, PolicyErrors},
     grant::{AgentSelector, EXAMPLE_GRANTS, Grant, ServerSelector, grant_toml},
     question::{Behalf, Question, Right, RightName},

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BrokerError, History, State,
     domain::event::{AgentRecord, Subject},
-    policy::{Answer, Catalogue, Entitlement, PolicySet, Proof, Right},
+    policy::{Catalogue, Entitlement, EntitlementAnswer, EntitlementProof, PolicySet, Right},
     trail::reports::live_passes,
 };
 use hallpass_core::{
@@ -67,32 +67,6 @@ pub struct EntitlementRow {
     pub reasons: Vec<String>,
     /// How many passes with this right are alive now.
     pub live_passes: u64,
-}
-
-/// What policy answers a plain request: for a minute, without purpose and context, for the agent's own steward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum EntitlementAnswer {
-    /// It is given.
-    Given,
-    /// A guardrail forbids it; where that guardrail looks at more than a plain request says, a fuller one may get it.
-    Forbidden,
-    /// It is refused: the policy could not be evaluated, or the grant does not fit the server's manifest.
-    Undecided,
-}
-
-/// What each call must prove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum EntitlementProof {
-    /// Nothing beside the pass.
-    None,
-    /// Possession of the holder's key.
-    HolderKey,
-    /// The same, for the very call.
-    Call,
 }
 
 /// Which agents and servers are asked about; all, where nothing is said.
@@ -315,7 +289,9 @@ impl Page<'_> {
                 Some(source) if reason.code == ReasonCode::Guardrail => {
                     guardrails.push(format!("{} ({})", source.name, source.file));
                 }
-                _ if found.answer == Answer::Undecided => reasons.push(reason.detail.clone()),
+                _ if found.answer == EntitlementAnswer::Undecided => {
+                    reasons.push(reason.detail.clone())
+                }
                 _ => {}
             }
         }
@@ -327,21 +303,13 @@ impl Page<'_> {
             suspended,
             server: manifest.server.clone(),
             right: found.right.to_string(),
-            answer: match found.answer {
-                Answer::Given => EntitlementAnswer::Given,
-                Answer::Forbidden => EntitlementAnswer::Forbidden,
-                Answer::Undecided => EntitlementAnswer::Undecided,
-            },
+            answer: found.answer,
             grant: found.grant.id.clone(),
             file: found.file.to_owned(),
             more_grants: found.more.iter().map(|grant| grant.id.clone()).collect(),
             max_ttl_seconds: found.grant.max_ttl.as_secs().min(self.max_ttl_seconds),
             limits: limits.chain(pins).chain(closed).collect(),
-            proof: match found.proof {
-                Proof::None => EntitlementProof::None,
-                Proof::HolderKey => EntitlementProof::HolderKey,
-                Proof::Call => EntitlementProof::Call,
-            },
+            proof: found.proof,
             guardrails,
             reasons,
             live_passes: 0,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hallpass_broker::policy::{
-    Answer, Decision, Entitlement, PolicySet, Proof, Question, RightName,
+    Decision, Entitlement, EntitlementAnswer, EntitlementProof, PolicySet, Question, RightName,
 };
 use hallpass_core::{base::ReasonCode, token::manifest::Manifest};
 use proptest::prelude::*;
@@ -125,17 +125,17 @@ proptest! {
                         prop_assert!(without, "{name:?}: {reasons:?}");
                     }
                     (Some(row), Decision::Granted(granted), _) => {
-                        prop_assert_eq!(row.answer, Answer::Given);
-                        prop_assert_eq!(row.proof, Proof::None);
+                        prop_assert_eq!(row.answer, EntitlementAnswer::Given);
+                        prop_assert_eq!(row.proof, EntitlementProof::None);
                         prop_assert_eq!(&granted.decided_by[0].grant, &row.grant.id);
                     }
                     (Some(row), _, Decision::Granted(granted)) => {
-                        prop_assert_eq!(row.answer, Answer::Given);
-                        prop_assert!(row.proof != Proof::None && !row.reasons.is_empty());
+                        prop_assert_eq!(row.answer, EntitlementAnswer::Given);
+                        prop_assert!(row.proof != EntitlementProof::None && !row.reasons.is_empty());
                         prop_assert_eq!(&granted.decided_by[0].grant, &row.grant.id);
                     }
                     (Some(row), _, Decision::Refused(reasons)) => {
-                        prop_assert_eq!(row.answer, Answer::Forbidden);
+                        prop_assert_eq!(row.answer, EntitlementAnswer::Forbidden);
                         prop_assert_eq!(&row.reasons, reasons);
                     }
                     other => prop_assert!(false, "{name:?}: {other:?}"),
@@ -164,7 +164,10 @@ require_call_proof = true
     let listed = entitlements(&set, &manifest, AGENTS[0]);
     assert_eq!(listed.len(), 1);
     let row = &listed["tool transfer"];
-    assert_eq!((row.answer, row.proof), (Answer::Given, Proof::Call));
+    assert_eq!(
+        (row.answer, row.proof),
+        (EntitlementAnswer::Given, EntitlementProof::Call)
+    );
     let limits: Vec<_> = row
         .limits
         .iter()
@@ -188,7 +191,7 @@ fn a_grant_that_does_not_fit_the_manifest_any_more_is_undecided() {
     export.path_arguments.clear();
     let listed = entitlements(&set, &manifest, AGENTS[0]);
     let row = &listed["tool export"];
-    assert_eq!(row.answer, Answer::Undecided);
+    assert_eq!(row.answer, EntitlementAnswer::Undecided);
     assert_eq!(codes(&row.reasons), [ReasonCode::ConstraintMismatch]);
 }
 
@@ -206,9 +209,12 @@ fn a_root_inside_of_a_granted_subtree_is_decided_by_its_own_labels() {
         .collect();
     let expected = [
         // Given in parts.
-        ("resource file:///srv/data", Answer::Undecided),
-        ("resource file:///srv/data/secret", Answer::Forbidden),
-        ("resource file:///srv/logs", Answer::Given),
+        ("resource file:///srv/data", EntitlementAnswer::Undecided),
+        (
+            "resource file:///srv/data/secret",
+            EntitlementAnswer::Forbidden,
+        ),
+        ("resource file:///srv/logs", EntitlementAnswer::Given),
     ];
     assert_eq!(answers, expected);
 }
