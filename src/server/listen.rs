@@ -20,9 +20,8 @@ use crate::server::{
     edge::{
         answers::Answers,
         connections::{Bounded, Connection, Peer, Places},
-        control_frames::ControlFrames,
-        first_bytes::FirstBytes,
         limit::Limits,
+        limited_stream::LimitedStreams,
         per_principal_limit::Shares,
         tls::{self, Certificate},
     },
@@ -359,12 +358,11 @@ fn spawn(listening: Listening, certificate: Option<Certificate>, service: Servic
         Some(certificate) => {
             let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(certificate.config())
                 .handshake_timeout(head);
-            let acceptor = ControlFrames::limited(FirstBytes::new(acceptor, head), clock);
+            let acceptor = LimitedStreams::new(acceptor, head, clock);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
         None => {
-            let acceptor = FirstBytes::new(DefaultAcceptor::new(), head);
-            let acceptor = ControlFrames::limited(acceptor, clock);
+            let acceptor = LimitedStreams::new(DefaultAcceptor::new(), head, clock);
             tokio::spawn(bounded(server.acceptor(acceptor), head).serve(service))
         }
     }

@@ -3,61 +3,13 @@
 //! PING, SETTINGS and the like cost the server an answer each and open no request, so that no other limit counts them.
 //! The frames' headers (RFC 9113 section 4.1) are read in passing; what they mean is left to the HTTP library.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-
-use axum_server::accept::Accept;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::{sync::Arc, time::Duration};
 
 use hallpass_core::base::time::Clock;
 
-/// Accepts as `inner` does, and ends a connection that sends too many frames without a request.
-#[derive(Debug, Clone)]
-pub(crate) struct ControlFrames<A> {
-    inner: A,
-    clock: Arc<dyn Clock>,
-}
-
-impl<A> ControlFrames<A> {
-    pub(crate) const fn limited(inner: A, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, clock }
-    }
-}
-
-impl<A, I, S> Accept<I, S> for ControlFrames<A>
-where
-    A: Accept<I, S>,
-    A::Future: Send + 'static,
-{
-    type Stream = Counted<A::Stream>;
-    type Service = A::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let accepted = self.inner.accept(stream, service);
-        let frames = Frames::new(Arc::clone(&self.clock));
-        Box::pin(async move {
-            let (stream, service) = accepted.await?;
-            Ok((Counted { stream, frames }, service))
-        })
-    }
-}
-
-/// A stream whose frames are counted.
-#[derive(Debug)]
-pub(crate) struct Counted<I> {
-    stream: I,
-    frames: Frames,
-}
-
 /// Where in the frames a connection is, and how many more it may send without a request.
 #[derive(Debug)]
-struct Frames {
+pub(super) struct Frames {
     at: At,
     credit: u32,
     /// Bytes that were sent to the client and gave no credit yet.
@@ -80,7 +32,7 @@ enum At {
 }
 
 impl Frames {
-    fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             at: At::Preface(0),
             credit: MAX_CREDIT,
@@ -90,8 +42,13 @@ impl Frames {
         }
     }
 
+    /// Whether the protocol is known: the preface was sent, or something else was.
+    pub(super) const fn is_begun(&self) -> bool {
+        !matches!(self.at, At::Preface(_))
+    }
+
     /// Takes bytes from the client into account; returns whether it may go on.
-    fn received(&mut self, mut bytes: &[u8]) -> bool {
+    pub(super) fn received(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((first, rest)) = bytes.split_first() {
             match &mut self.at {
                 At::Other => return true,
@@ -159,7 +116,7 @@ impl Frames {
     }
 
     /// Takes bytes to the client into account: it says how much of them it has taken, with a frame now and then.
-    fn sent(&mut self, bytes: usize) {
+    pub(super) fn sent(&mut self, bytes: usize) {
         self.sent = self.sent.saturating_add(bytes);
         let credit = self.sent / BYTES_A_CREDIT;
         self.sent %= BYTES_A_CREDIT;
@@ -186,68 +143,6 @@ impl At {
         Self::Header {
             read: [0; HEADER],
             count: 0,
-        }
-    }
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Counted<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
-        let read = into.filled().get(before..).unwrap_or_default();
-        if self.frames.received(read) {
-            return polled;
-        }
-        tracing::info!(
-            "an HTTP/2 connection sent too many frames without a request, and is closed"
-        );
-        let flood = "too many HTTP/2 frames without a request";
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, flood)))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Counted<I> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note_sent(&polled);
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.note_sent(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl<I> Counted<I> {
-    fn note_sent(&mut self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.frames.sent(*bytes);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The first bytes of a connection have a time limit.
+//! What is held to limits below HTTP: the time until a connection's first bytes, and HTTP/2 frames without a request.
 //!
 //! Which protocol a client speaks is known from its first bytes, and the limit for a request's head begins only then. So a
 //! client that sends nothing, or a part of HTTP/2's preface, would hold its place for ever without the limit here.
@@ -6,6 +6,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,107 +17,113 @@ use tokio::{
     time::Sleep,
 };
 
-use crate::server::edge::control_frames::PREFACE;
+use crate::server::edge::control_frames::Frames;
+use hallpass_core::base::time::Clock;
 
-/// Accepts as `inner` does, and limits the time for the first bytes of what it accepted.
+/// Accepts as `inner` does, and holds what it accepted to the limits.
 #[derive(Debug, Clone)]
-pub(crate) struct FirstBytes<A> {
+pub(crate) struct LimitedStreams<A> {
     inner: A,
-    limit: Duration,
+    first_bytes: Duration,
+    clock: Arc<dyn Clock>,
 }
 
-impl<A> FirstBytes<A> {
-    pub(crate) const fn new(inner: A, limit: Duration) -> Self {
-        Self { inner, limit }
+impl<A> LimitedStreams<A> {
+    /// The first bytes arrive within `first_bytes`; frames are counted by `clock`.
+    pub(crate) const fn new(inner: A, first_bytes: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            inner,
+            first_bytes,
+            clock,
+        }
     }
 }
 
-impl<A, I, S> Accept<I, S> for FirstBytes<A>
+impl<A, I, S> Accept<I, S> for LimitedStreams<A>
 where
     A: Accept<I, S>,
     A::Future: Send + 'static,
 {
-    type Stream = Awaited<A::Stream>;
+    type Stream = LimitedStream<A::Stream>;
     type Service = A::Service;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
-        let (accepted, limit) = (self.inner.accept(stream, service), self.limit);
+        let accepted = self.inner.accept(stream, service);
+        let (first_bytes, clock) = (self.first_bytes, Arc::clone(&self.clock));
         Box::pin(async move {
             let (stream, service) = accepted.await?;
-            let waiting = Some(Waiting {
-                matched: 0,
-                until: Box::pin(tokio::time::sleep(limit)),
-            });
-            Ok((Awaited { stream, waiting }, service))
+            Ok((LimitedStream::new(stream, first_bytes, clock), service))
         })
     }
 }
 
-/// A stream whose first bytes have a time limit.
+/// A stream that is held to the limits.
 #[derive(Debug)]
-pub(crate) struct Awaited<I> {
+pub(crate) struct LimitedStream<I> {
     stream: I,
-    /// Until the protocol is known.
-    waiting: Option<Waiting>,
+    frames: Frames,
+    /// When the first bytes must have arrived; `None` once the protocol is known, or the client has ended.
+    until: Option<Pin<Box<Sleep>>>,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    /// How many bytes of the preface were sent.
-    matched: usize,
-    until: Pin<Box<Sleep>>,
-}
+impl<I> LimitedStream<I> {
+    fn new(stream: I, first_bytes: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            stream,
+            frames: Frames::new(clock),
+            until: Some(Box::pin(tokio::time::sleep(first_bytes))),
+        }
+    }
 
-impl Waiting {
-    /// Takes the next bytes into account; returns whether the protocol is known now.
-    fn is_over_with(&mut self, bytes: &[u8]) -> bool {
-        let rest = PREFACE.get(self.matched..).unwrap_or_default();
-        let is_prefix = bytes.len() < rest.len() && rest.starts_with(bytes);
-        self.matched = self.matched.saturating_add(bytes.len());
-        !is_prefix
+    fn note_sent(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.frames.sent(*bytes);
+        }
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Awaited<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for LimitedStream<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, waiting } = &mut *self;
         let before = into.filled().len();
-        let polled = Pin::new(stream).poll_read(cx, into);
-        let Some(still) = waiting else {
-            return polled;
-        };
-        match polled {
-            Poll::Ready(Ok(())) => {
-                let read = into.filled().get(before..).unwrap_or_default();
-                // Nothing is the end of the stream.
-                if read.is_empty() || still.is_over_with(read) {
-                    *waiting = None;
-                }
+        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        let read = into.filled().get(before..).unwrap_or_default();
+        if !self.frames.received(read) {
+            tracing::info!(
+                "an HTTP/2 connection sent too many frames without a request, and is closed"
+            );
+            let flood = "too many HTTP/2 frames without a request";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, flood)));
+        }
+        // Nothing is the end of the stream.
+        let is_settled = read.is_empty() || self.frames.is_begun();
+        match (&polled, &mut self.until) {
+            (Poll::Pending, Some(until)) => until.as_mut().poll(cx).map(|()| {
+                let late = "the first bytes did not arrive in time";
+                Err(io::Error::new(io::ErrorKind::TimedOut, late))
+            }),
+            (Poll::Ready(Ok(())), until) if is_settled => {
+                *until = None;
                 polled
             }
-            Poll::Ready(Err(_)) => polled,
-            Poll::Pending => still.until.as_mut().poll(cx).map(|()| {
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the first bytes did not arrive in time",
-                ))
-            }),
+            _ => polled,
         }
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Awaited<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for LimitedStream<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note_sent(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -124,7 +131,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Awaited<I> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.note_sent(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -145,16 +154,18 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::server::edge::control_frames::PREFACE;
+    use hallpass_core::base::time::{ManualClock, Timestamp};
 
     async fn reading(
         limit: Duration,
-    ) -> (tokio::io::DuplexStream, Awaited<tokio::io::DuplexStream>) {
+    ) -> (
+        tokio::io::DuplexStream,
+        LimitedStream<tokio::io::DuplexStream>,
+    ) {
         let (client, stream) = tokio::io::duplex(1024);
-        let waiting = Some(Waiting {
-            matched: 0,
-            until: Box::pin(tokio::time::sleep(limit)),
-        });
-        (client, Awaited { stream, waiting })
+        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+        (client, LimitedStream::new(stream, limit, clock))
     }
 
     #[tokio::test(start_paused = true)]
