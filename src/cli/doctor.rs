@@ -28,6 +28,7 @@ use hallpass_broker::{
 use hallpass_core::{
     base::{
         error::chain,
+        secret_file::is_for_others,
         text,
         time::{Clock as _, SystemClock},
     },
@@ -265,7 +266,7 @@ fn data_directory(path: &Path) -> Check {
             let mode = metadata.permissions().mode() & 0o777;
             let detail = format!("`{}` has mode {mode:03o}", path.display());
             // A group of its own, as Kubernetes gives a volume with `fsGroup`, is let in.
-            if mode & 0o007 == 0 {
+            if !is_for_others(mode) {
                 return Check::new(name, State::Ok, detail);
             }
             Check::new(name, State::Failed, detail)
@@ -304,7 +305,7 @@ fn secrets(config: &Config) -> Check {
     let mode_of =
         |path: &PathBuf| fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
     // What a start refuses; it takes what a group may write away from the group.
-    let is_open = |path: &&PathBuf| mode_of(path).map_or(true, |mode| mode & 0o007 != 0);
+    let is_open = |path: &&PathBuf| mode_of(path).map_or(true, is_for_others);
     let open: Vec<String> = files
         .iter()
         .filter(is_open)

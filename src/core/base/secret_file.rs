@@ -52,6 +52,12 @@ pub enum SecretFileError {
     },
 }
 
+/// Whether a mode lets users in who are neither the owner nor of the group: no secret is read from such a file.
+#[must_use]
+pub const fn is_for_others(mode: u32) -> bool {
+    mode & 0o007 != 0
+}
+
 /// Looks at the mode of a secret file that something else reads, as [`read_secret`] does. The file is not opened: it may be
 /// a pipe, which can be opened once.
 ///
@@ -73,9 +79,8 @@ fn tighten(
     if mode & 0o037 == 0 {
         return Ok(());
     }
-    let is_for_others = mode & 0o007 != 0;
     // A process that does not own it may not.
-    if is_for_others || set_mode(Permissions::from_mode(0o600)).is_err() {
+    if is_for_others(mode) || set_mode(Permissions::from_mode(0o600)).is_err() {
         return Err(SecretFileError::Open {
             path: path.to_owned(),
             mode,
