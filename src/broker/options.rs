@@ -67,9 +67,9 @@ pub enum OtherIssuer {
     /// It goes on as the configured issuer, and [`Opened::issuer_before`](crate::Opened::issuer_before) says so.
     #[default]
     Change,
-    /// It is refused: nobody asked for another issuer.
+    /// It is refused: no other issuer was asked for.
     Refuse,
-    /// It goes on as the issuer of the journal. For commands that serve nobody.
+    /// It goes on as the issuer of the journal. For commands that serve no client.
     Keep,
 }
 

@@ -192,7 +192,7 @@ fn called<'s>(all: &'s [StewardView], name: &str) -> Vec<&'s StewardView> {
     all.iter().filter(has_name).collect()
 }
 
-/// Whether somebody new may be registered under `name`, who may be a known steward with a typing error; who is new is said.
+/// Whether a new person may be registered under `name`, who may be a known steward with a typing error; who is new is said.
 ///
 /// An operator who may not read stewards is not asked.
 pub(super) async fn ask_about_new(

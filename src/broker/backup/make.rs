@@ -90,7 +90,7 @@ pub fn back_up(
     let data = to.join(DATA);
     make_dir(&data)?;
     let mut warnings = Vec::new();
-    let decisions = copy_decisions((&source.data_dir, &data), &mut warnings, &count)?;
+    let decisions = copy_decisions(&source.data_dir, &data, &mut warnings, &count)?;
     let mut journal = JournalCopy::new(&source.data_dir, &data)?;
     let small = settle(
         || small::read(&source.data_dir, &source.policy_dir),
@@ -154,7 +154,8 @@ fn settle(
 /// Copies the chain of decisions, if there is one; how far it goes. A damaged one is copied as it is: nothing decides
 /// by it, and the rest must not wait for it.
 fn copy_decisions(
-    (from, to): (&Path, &Path),
+    from: &Path,
+    to: &Path,
     warnings: &mut Vec<String>,
     copied: &dyn Fn(u64),
 ) -> Result<Option<Extent>, BackupError> {

@@ -140,7 +140,7 @@ impl OneTime {
         };
         let agent = key(&used.agent);
         let of_agent = by_agent.get(&agent).copied().unwrap_or(0);
-        // SECURITY: refused and not evicted, or whoever fills the memory could use an earlier one again.
+        // SECURITY: refused and not evicted, or a caller that fills the memory could use an earlier one again.
         if count >= self.capacity || of_agent >= self.capacity / SHARE {
             return Consumed::Full;
         }

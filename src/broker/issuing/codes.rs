@@ -236,8 +236,9 @@ impl Codes {
             refresh: next,
             in_detail,
         });
-        let made = (Arc::clone(&handed), self.changes.look().now());
-        self.repeats.remember(digest, request, made);
+        let now = self.changes.look().now();
+        self.repeats
+            .remember(digest, request, Arc::clone(&handed), now);
         Ok(Refreshed {
             handed,
             is_repeated: false,

@@ -129,8 +129,10 @@ impl Consents {
         let agent = client_record(&view, &ask.client, &by.steward)?;
         let (lasts, now) = (self.issuance.limits.max_task_ttl, view.now());
         let task = task_for(
-            (&agent, &by),
-            (ask.details.clone(), now.floor_second().plus(lasts)),
+            &agent,
+            &by,
+            ask.details.clone(),
+            now.floor_second().plus(lasts),
             now,
         );
         let requested = Requested {
@@ -334,16 +336,14 @@ pub(crate) fn task_of(consent: &ConsentRecord, agent: &AgentRecord, now: Timesta
         steward: consent.steward.clone(),
         by: consent.verified.clone(),
     };
-    task_for(
-        (agent, &by),
-        (consent.details.clone(), consent.ends_at),
-        now,
-    )
+    task_for(agent, &by, consent.details.clone(), consent.ends_at, now)
 }
 
 fn task_for(
-    (agent, by): (&AgentRecord, &SignedIn),
-    (asked, ends_at): (Vec<RequestedDetail>, Timestamp),
+    agent: &AgentRecord,
+    by: &SignedIn,
+    asked: Vec<RequestedDetail>,
+    ends_at: Timestamp,
     now: Timestamp,
 ) -> TaskRecord {
     let terms = Terms {

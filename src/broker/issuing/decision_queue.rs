@@ -18,7 +18,7 @@ use hallpass_core::base::sync::MutexExt;
 
 /// The places for expensive decisions, and who waits for them.
 ///
-/// A caller has at most one decision running or waiting for a place; its further ones wait behind that one. So whoever
+/// A caller has at most one decision running or waiting for a place; its further ones wait behind that one. So a caller that
 /// asks most waits longest, and each caller waits for at most one decision of every other.
 #[derive(Debug)]
 pub(crate) struct DecisionQueue {
@@ -100,7 +100,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.held = None;
         let mut callers = self.queue.callers.locked();
-        // Nobody else has it or waits for it: they would hold it too.
+        // No other caller has it or waits for it: it would be held by that one too.
         let is_last = |own: &Arc<Mutex<()>>| Arc::strong_count(own) == 1;
         if callers.get(&self.caller).is_some_and(is_last) {
             callers.remove(&self.caller);

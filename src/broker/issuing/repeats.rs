@@ -33,7 +33,7 @@ impl<Q: PartialEq, A> Repeats<Q, A> {
     }
 
     /// Remembers what was answered at `at`.
-    pub(crate) fn remember(&self, token: Digest, request: Q, (answer, at): (Arc<A>, Timestamp)) {
+    pub(crate) fn remember(&self, token: Digest, request: Q, answer: Arc<A>, at: Timestamp) {
         let mut all = self.0.locked();
         forget(&mut all, at);
         // Full: a client that loses this answer asks the person again.
@@ -78,7 +78,7 @@ mod tests {
     fn only_the_same_request_is_repeated_and_not_for_long() {
         let (token, start) = (Digest::of(b"token"), Timestamp::from_unix_seconds(1_000));
         let repeats = Repeats::default();
-        repeats.remember(token, "one", (Arc::new("answer"), start));
+        repeats.remember(token, "one", Arc::new("answer"), start);
         let asked = |request, now| repeats.answer(&token, &request, now).is_some();
         let end = start.plus(REPEATED_FOR);
         assert!(asked("one", start) && asked("one", end));
@@ -90,7 +90,7 @@ mod tests {
         );
         assert!(!asked("one", end.plus(Duration::from_millis(1))));
         assert!(!asked("one", end), "it is forgotten");
-        repeats.remember(token, "one", (Arc::new("answer"), start));
+        repeats.remember(token, "one", Arc::new("answer"), start);
         assert!(!asked("one", start.minus(Duration::from_millis(1))));
     }
 
@@ -100,11 +100,11 @@ mod tests {
         let start = Timestamp::from_unix_seconds(1_000);
         for number in 0..2 * MAX_REMEMBERED {
             let token = Digest::of(&number.to_be_bytes());
-            repeats.remember(token, (), (Arc::new(()), start));
+            repeats.remember(token, (), Arc::new(()), start);
         }
         assert_eq!(repeats.0.locked().len(), MAX_REMEMBERED);
         let later = start.plus(REPEATED_FOR).plus(Duration::from_millis(1));
-        repeats.remember(Digest::of(b"x"), (), (Arc::new(()), later));
+        repeats.remember(Digest::of(b"x"), (), Arc::new(()), later);
         assert_eq!(repeats.0.locked().len(), 1);
     }
 }

@@ -86,7 +86,7 @@ impl Candidates {
         question: &Question,
         manifest: &Manifest,
     ) -> Result<Arc<PolicySet>, EngineFault> {
-        let grants = self.grants((&question.agent, &question.groups), manifest);
+        let grants = self.grants(&question.agent, &question.groups, manifest);
         if let Some(known) = self.known.locked().get(&grants) {
             return Ok(Arc::clone(known));
         }
@@ -116,13 +116,14 @@ impl Candidates {
         groups: &BTreeSet<GroupName>,
         manifest: &Manifest,
     ) -> bool {
-        !self.grants((agent, groups), manifest).is_empty()
+        !self.grants(agent, groups, manifest).is_empty()
     }
 
     /// The places of the grants that select the agent and the server, in order.
     fn grants(
         &self,
-        (agent, groups): (&AgentId, &BTreeSet<GroupName>),
+        agent: &AgentId,
+        groups: &BTreeSet<GroupName>,
         manifest: &Manifest,
     ) -> Vec<usize> {
         let of_server: BTreeSet<usize> = self

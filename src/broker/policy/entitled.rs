@@ -1,6 +1,6 @@
 //! What one agent could be given, right by right: what grants name for it, and what policy says of each.
 //!
-//! A decision answers a request. Here nobody asked: each right is decided as if it were asked for alone in a plain
+//! A decision answers a request. Here there is no request: each right is decided as if it were asked for alone in a plain
 //! request, once without a holder key and once with one. What a guardrail looks at beside (purpose, length, context,
 //! the person) is not known, so a guardrail that wants it forbids here what a fuller request may get.
 
@@ -94,7 +94,8 @@ impl<'s> Entitlements<'s> {
     pub(super) fn of(
         set: &'s Compiled,
         agent: &AgentId,
-        (groups, steward): (&BTreeSet<GroupName>, &StewardId),
+        groups: &BTreeSet<GroupName>,
+        steward: &StewardId,
     ) -> Self {
         let question = |holder_bound| Question {
             agent: agent.clone(),
@@ -188,17 +189,16 @@ impl<'s> Entitlements<'s> {
             })
         };
         let entitlement = |right: &Right| {
-            let about = (right, manifest);
             let naming = self
                 .on(manifest)
                 .filter(|placed| names(&placed.grant, right, manifest));
             let naming: Vec<&'s PlacedGrant> = naming.collect();
             let judged = if all.contains_key(right) {
-                self.judged(about, &naming, verdicts(right))?
+                self.judged(right, manifest, &naming, verdicts(right))?
             } else {
                 Judged::in_parts(right)
             };
-            entitlement(about, &naming, judged)
+            entitlement(right, manifest, &naming, judged)
         };
         rights.iter().filter_map(entitlement).collect()
     }
@@ -206,7 +206,8 @@ impl<'s> Entitlements<'s> {
     /// What two verdicts come to, with what the first grant demands; `None` when no grant gives the right.
     fn judged(
         &self,
-        (right, manifest): (&Right, &Manifest),
+        right: &Right,
+        manifest: &Manifest,
         naming: &[&'s PlacedGrant],
         [unbound, bound]: [Verdict; 2],
     ) -> Option<Judged> {
@@ -277,7 +278,8 @@ impl Judged {
 }
 
 fn entitlement<'s>(
-    (right, manifest): (&Right, &Manifest),
+    right: &Right,
+    manifest: &Manifest,
     naming: &[&'s PlacedGrant],
     judged: Judged,
 ) -> Option<Entitlement<'s>> {

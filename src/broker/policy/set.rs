@@ -146,7 +146,7 @@ impl PolicySet {
         groups: &BTreeSet<GroupName>,
         steward: &StewardId,
     ) -> Entitlements<'_> {
-        Entitlements::of(&self.compiled, agent, (groups, steward))
+        Entitlements::of(&self.compiled, agent, groups, steward)
     }
 
     /// Whether some grant speaks of the agent, or of one of its groups, at the server of `manifest`. Guardrails may forbid

@@ -118,7 +118,7 @@ pub struct Whose {
 }
 
 /// In whose name the call of these members was made. Without this, serde would read members that it does not understand
-/// as a call in nobody's name.
+/// as a call without attribution.
 fn whose_of<'de, D: Deserializer<'de>>(members: D) -> Result<Option<Whose>, D::Error> {
     let members = Map::deserialize(members)?;
     let is_there = ["agent", "attributed", "attribution"]

@@ -127,7 +127,8 @@ impl History {
     pub fn entitlements(
         &self,
         filter: &EntitlementFilter,
-        (after, limit): (Option<EntitlementPlace>, usize),
+        after: Option<EntitlementPlace>,
+        limit: usize,
     ) -> Result<(Vec<EntitlementRow>, Option<EntitlementPlace>), BrokerError> {
         let _deciding = self.scans.try_acquire().map_err(|_| BrokerError::Busy)?;
         let set = self.policy.current();
@@ -259,7 +260,7 @@ impl Page<'_> {
             let decided = entitlements.decided(manifest, &rights);
             let rows = decided
                 .iter()
-                .map(|found| self.row((agent, suspended), (manifest, found)));
+                .map(|found| self.row(agent, suspended, manifest, found));
             let rows: Vec<_> = rows.collect();
             self.rows.extend(rows);
             if is_more {
@@ -271,8 +272,10 @@ impl Page<'_> {
 
     fn row(
         &self,
-        (agent, suspended): (&AgentRecord, bool),
-        (manifest, found): (&Manifest, &Entitlement<'_>),
+        agent: &AgentRecord,
+        suspended: bool,
+        manifest: &Manifest,
+        found: &Entitlement<'_>,
     ) -> EntitlementRow {
         let limits = found
             .limits
@@ -329,7 +332,7 @@ impl<'s> LiveRights<'s> {
             let Some(agent) = state.agent(&task.record.agent) else {
                 continue;
             };
-            for pass in live_passes(state, (agent, task), now) {
+            for pass in live_passes(state, agent, task, now) {
                 for by in &pass.decided_by {
                     let count: &mut u64 = live
                         .entry((&task.record.agent, &by.server, by.right.as_str()))

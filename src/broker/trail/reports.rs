@@ -276,7 +276,7 @@ fn live_row(
 ) -> LiveRow {
     let passes = tasks
         .iter()
-        .flat_map(|task| live_passes(state, (agent, task), now));
+        .flat_map(|task| live_passes(state, agent, task, now));
     let mut row = LiveRow::new(agent, passes);
     row.suspended = state.is_suspended_agent(agent);
     row
@@ -285,7 +285,8 @@ fn live_row(
 /// The passes of a task of `agent` that are alive at `now`.
 pub(crate) fn live_passes<'t>(
     state: &State,
-    (agent, task): (&AgentRecord, &'t LiveTask),
+    agent: &AgentRecord,
+    task: &'t LiveTask,
     now: Timestamp,
 ) -> impl Iterator<Item = &'t TokenRecord> + use<'t> {
     let people = people(agent, &task.record.steward);

@@ -306,7 +306,7 @@ impl Session<'_> {
         Err(self.failed("ended its answer before it was given"))
     }
 
-    /// Answers a request of the server's, which may wait for that: there is nobody to ask and nothing to show.
+    /// Answers a request of the server's, which may wait for that: there is no person to ask and nothing to show.
     async fn answer(&self, id: &Value, method: &Value) -> Result<(), CliError> {
         let answer = if method == "roots/list" {
             json!({"jsonrpc": "2.0", "id": id, "result": {"roots": []}})

@@ -52,7 +52,7 @@ impl Arguments {
                 Some(pointer) => drop(reader.found.pointers.insert(pointer)),
                 None => reader.found.unnameable.push((*name).to_owned()),
             }
-            reader.look(("", name), schemas, 0);
+            reader.look("", name, schemas, 0);
         }
         reader.found
     }
@@ -122,7 +122,7 @@ impl<'s> Reader<'s> {
     }
 
     /// Notes what the argument `name` below `above` looks like, and its members.
-    fn look(&mut self, (above, name): (&str, &str), schemas: &[&'s Value], depth: usize) {
+    fn look(&mut self, above: &str, name: &str, schemas: &[&'s Value], depth: usize) {
         if depth > MAX_DEPTH {
             return;
         }
@@ -160,7 +160,7 @@ impl<'s> Reader<'s> {
                 }
             }
             for (name, schemas) in members {
-                self.look((place, name), &schemas, depth.saturating_add(1));
+                self.look(place, name, &schemas, depth.saturating_add(1));
             }
         }
     }

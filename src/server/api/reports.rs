@@ -178,7 +178,7 @@ pub(crate) async fn entitlements(
     let (list, limit) = (params.list("entitlements"), params.limit()?);
     let after = params.after(&list)?;
     let (items, next) = app
-        .blocking(move |broker| broker.history.entitlements(&wanted, (after, limit)))
+        .blocking(move |broker| broker.history.entitlements(&wanted, after, limit))
         .await??;
     Answer::ok(&Page {
         items,

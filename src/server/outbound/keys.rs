@@ -163,7 +163,7 @@ impl Source {
         KeySet::from_json(&fetched.json).map_err(|_| SourceError::KeySet)
     }
 
-    /// What nobody sees otherwise, and asks for when a JWT is refused.
+    /// What is seen nowhere else, and asked for when a JWT is refused.
     fn log_left_out(&self, keys: &KeySet) {
         for key in keys.left_out() {
             tracing::info!(issuer = %self.issuer, key = %key, "a key of an issuer cannot be used, and is left out");

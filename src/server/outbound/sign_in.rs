@@ -61,7 +61,7 @@ pub struct SignInAnswer<'r> {
     pub redirect_uri: &'r str,
 }
 
-/// Why nobody can sign in with an issuer: for the log.
+/// Why people cannot sign in with an issuer: for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
     /// Its discovery document.
@@ -92,7 +92,8 @@ impl SignInProvider {
     /// As the client `client`, whose secret file was read already.
     #[must_use]
     pub fn new(
-        (issuer, client): (&str, SignInClient),
+        issuer: &str,
+        client: SignInClient,
         secret: Option<Zeroizing<String>>,
         fetcher: Arc<Fetcher>,
         clock: Arc<dyn Clock>,

@@ -37,10 +37,15 @@ impl Trust {
         let source = |(trusted, fetcher): (TrustedIssuer, Fetcher)| {
             let fetcher = Arc::new(fetcher);
             if let Some(client) = trusted.sign_in() {
-                let of = (trusted.issuer(), client.clone());
                 let secret = secrets.remove(trusted.issuer());
                 let clock = Arc::clone(clock);
-                sign_ins.push(SignInProvider::new(of, secret, Arc::clone(&fetcher), clock));
+                sign_ins.push(SignInProvider::new(
+                    trusted.issuer(),
+                    client.clone(),
+                    secret,
+                    Arc::clone(&fetcher),
+                    clock,
+                ));
             }
             let keys = KeySource::new(
                 (trusted.issuer(), trusted.jwks_uri()),
@@ -106,7 +111,8 @@ impl Trust {
     pub async fn signed_in(
         &self,
         text: &str,
-        (issuer, nonce): (&str, &str),
+        issuer: &str,
+        nonce: &str,
         now: impl Fn() -> Timestamp,
     ) -> Result<Person, TrustError> {
         let jwt = self.genuine(text, TrustedKind::SignIn).await?;
@@ -132,7 +138,7 @@ impl Trust {
         let jwt = self.genuine(text, TrustedKind::Workload).await?;
         let workload = Workload::read(&jwt, own, now());
         if let (Err(JwtReason::Subject), Ok(subject)) = (&workload, jwt.subject()) {
-            // Its issuer's signature was good, and whoever writes the patterns must know what to write.
+            // Its issuer's signature was good, and the operator who writes the patterns must know what to write.
             tracing::info!(
                 issuer = jwt.issuer(),
                 subject,

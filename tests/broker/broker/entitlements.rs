@@ -52,7 +52,7 @@ async fn with_agents(fixture: &BrokerFiles) -> Arc<Broker> {
 fn all(broker: &Broker, filter: &EntitlementFilter, limit: usize) -> Vec<EntitlementRow> {
     let (mut rows, mut after) = (Vec::new(), None::<EntitlementPlace>);
     loop {
-        let (page, next) = broker.history.entitlements(filter, (after, limit)).unwrap();
+        let (page, next) = broker.history.entitlements(filter, after, limit).unwrap();
         assert!(page.len() <= limit && (next.is_none() || !page.is_empty()));
         rows.extend(page);
         match next {

@@ -70,7 +70,7 @@ impl Person {
         if !jwt.optional_text("azp")?.iter().all(is_own) {
             return Err(JwtReason::Audience);
         }
-        // SECURITY: an ID token of another sign-in, that somebody else began, must not be taken for this one's.
+        // SECURITY: an ID token of another sign-in, that another person began, must not be taken for this one's.
         let given = jwt.optional_text("nonce")?.unwrap_or_default();
         if !bool::from(given.as_bytes().ct_eq(nonce.as_bytes())) {
             return Err(JwtReason::Claim("nonce"));

@@ -1,7 +1,7 @@
 //! Signing in with the identity provider: the person goes there, comes back with a code, and is known by the ID token
 //! that the provider gives for it (OpenID Connect Core section 3.1).
 //!
-//! SECURITY: whoever comes back must be whom this broker sent, or a visitor could be signed in as somebody else (RFC
+//! SECURITY: the browser that comes back must be the one that this broker sent, or a person could be signed in as another (RFC
 //! 9700 section 4.7). So the browser keeps a secret in a cookie until then. No other page reads a cookie.
 
 use std::{sync::Arc, time::Duration};
@@ -39,7 +39,8 @@ use hallpass_core::base::{digest::Digest, text::excerpt};
 pub(super) async fn leave(
     app: &App,
     context: &Context,
-    (request, issuer): (&str, &str),
+    request: &str,
+    issuer: &str,
 ) -> Result<Response, Problem> {
     let pending = match PendingAuthorization::read((app, context.peer), request).await {
         Ok(pending) => pending,
@@ -71,12 +72,12 @@ pub(super) async fn leave(
     let location = match sent {
         Ok(location) => location,
         Err(error) => {
-            tracing::info!(issuer = provider.issuer(), %error, "nobody can sign in");
+            tracing::info!(issuer = provider.issuer(), %error, "the sign-in cannot begin");
             let mistake = "The identity provider cannot be reached now. Try again in a moment.";
-            return Ok(again(app, &pending, (request, mistake)));
+            return Ok(again(app, &pending, request, mistake));
         }
     };
-    let cookie = cookie(app, (&state, browser.expose()), AWAY_FOR);
+    let cookie = cookie(app, &state, browser.expose(), AWAY_FOR);
     let browser = browser.digest();
     let away = Away { browser, ..away };
     app.consents.sign_ins.remember(&state, away);
@@ -119,7 +120,7 @@ pub(crate) async fn come_back(
         tracing::info!("a person came back from an identity provider with another browser");
         return Ok(failed(OTHER_BROWSER));
     }
-    let mut response = signed_in(&app, &context, (&form, &away)).await?;
+    let mut response = signed_in(&app, &context, &form, &away).await?;
     let gone = cookie_of(&app, &name, "", Duration::ZERO);
     response.headers_mut().extend(gone);
     Ok(response)
@@ -128,14 +129,15 @@ pub(crate) async fn come_back(
 async fn signed_in(
     app: &App,
     context: &Context,
-    (form, away): (&Form, &Away),
+    form: &Form,
+    away: &Away,
 ) -> Result<Response, Problem> {
     let pending = match PendingAuthorization::read((app, context.peer), &away.request).await {
         Ok(pending) => pending,
         Err(unknown) => return Ok(unknown_client(unknown)),
     };
     let issuer = away.issuer.as_str();
-    let refused = |mistake: &str| Ok(again(app, &pending, (&away.request, mistake)));
+    let refused = |mistake: &str| Ok(again(app, &pending, &away.request, mistake));
     if let Some(error) = form.text("error") {
         let words = form.text("error_description").unwrap_or_default();
         let (error, words) = (excerpt(error), excerpt(words));
@@ -143,7 +145,7 @@ async fn signed_in(
             issuer,
             error,
             words,
-            "an identity provider signed nobody in"
+            "an identity provider refused the sign-in"
         );
         return refused(&format!(
             "Your identity provider did not sign you in: {error}."
@@ -171,7 +173,7 @@ async fn signed_in(
     let now = || app.broker.now();
     let person = match app
         .trust
-        .signed_in(&token, (issuer, away.nonce.expose()), now)
+        .signed_in(&token, issuer, away.nonce.expose(), now)
         .await
     {
         Ok(person) => person,
@@ -190,7 +192,7 @@ async fn signed_in(
 }
 
 /// The first page again, with what went wrong.
-fn again(app: &App, pending: &PendingAuthorization, (request, mistake): (&str, &str)) -> Response {
+fn again(app: &App, pending: &PendingAuthorization, request: &str, mistake: &str) -> Response {
     match pending.ask(app) {
         Ok(ask) => {
             let shown = sign_in(
@@ -234,7 +236,8 @@ fn cookie_name(app: &App, state: &str) -> String {
 
 fn cookie(
     app: &App,
-    (state, secret): (&OneTimeSecret, &str),
+    state: &OneTimeSecret,
+    secret: &str,
     lives: Duration,
 ) -> Option<(header::HeaderName, HeaderValue)> {
     cookie_of(app, &cookie_name(app, state.expose()), secret, lives)

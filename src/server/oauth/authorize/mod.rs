@@ -88,7 +88,7 @@ pub(crate) async fn take(
         (Some("sign_in"), None, Some(request)) => signed_in(&app, &context, (&form, request)).await,
         (Some("identity"), None, Some(request)) => {
             let issuer = form.text("issuer").unwrap_or_default();
-            leave(&app, &context, (request, issuer)).await
+            leave(&app, &context, request, issuer).await
         }
         (Some("allow"), Some(open), None) => allowed(&app, &context, open).await,
         (Some("refuse"), Some(open), None) => Ok(match app.consents.take(open) {

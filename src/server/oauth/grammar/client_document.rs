@@ -210,7 +210,7 @@ fn keys(
             Ok(ClientKeys::PrivateKeyJwt(jwks.collect()))
         }
         (None, Some(uri)) => {
-            // SECURITY: whoever may write the document's path at its host need not be the one who may write at another.
+            // SECURITY: who may write the document's path at its host need not be who may write at another.
             if !url.is_origin_of(uri) {
                 return Err(MetadataError::JwksUri);
             }
