@@ -11,7 +11,10 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::server::outbound::{FetchError, Fetcher};
+use crate::server::outbound::{
+    FetchError, Fetcher,
+    discovery::{DiscoveryError, MAX_DOCUMENT_BYTES, discover},
+};
 use hallpass_broker::identity::{JwkError, issuer::KeySet};
 use hallpass_core::base::sync::MutexExt as _;
 use hallpass_core::base::time::Clock;
@@ -159,7 +162,7 @@ impl Source {
             }
         };
         let fetched = self.fetcher.json(jwks_uri, MAX_DOCUMENT_BYTES).await;
-        let fetched = fetched.map_err(|error| SourceError::Fetch("key set", error))?;
+        let fetched = fetched.map_err(SourceError::Fetch)?;
         KeySet::from_json(&fetched.json).map_err(|_| SourceError::KeySet)
     }
 
@@ -171,20 +174,9 @@ impl Source {
     }
 
     async fn discovered(&self) -> Result<Box<str>, SourceError> {
-        let url = format!(
-            "{}/.well-known/openid-configuration",
-            self.issuer.trim_end_matches('/')
-        );
-        let fetched = self.fetcher.json(&url, MAX_DOCUMENT_BYTES).await;
-        let document = fetched
-            .map_err(|error| SourceError::Fetch("discovery document", error))?
-            .json;
-        let text = |name: &str| document.get(name).and_then(Value::as_str);
-        // SECURITY: to the letter; a document of another issuer names another issuer's keys.
-        if text("issuer") != Some(&*self.issuer) {
-            return Err(SourceError::Issuer);
-        }
-        text("jwks_uri").map(Into::into).ok_or(SourceError::NoKeys)
+        let document = discover(&self.fetcher, &self.issuer).await?;
+        let uri = document.get("jwks_uri").and_then(Value::as_str);
+        uri.map(Into::into).ok_or(SourceError::NoKeys)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -209,10 +201,10 @@ pub enum KeyError {
 /// Why a fetch was in vain: for the log.
 #[derive(Debug, thiserror::Error)]
 enum SourceError {
-    #[error("its {0} {1}")]
-    Fetch(&'static str, FetchError),
-    #[error("its discovery document names another issuer")]
-    Issuer,
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error("its key set {0}")]
+    Fetch(FetchError),
     #[error("its discovery document names no `jwks_uri`")]
     NoKeys,
     #[error("its key set is not a JWK set")]
@@ -230,6 +222,3 @@ pub const FRESH_FOR: Duration = Duration::from_secs(300);
 
 /// Keys older than this are not used, even when there are no newer ones.
 pub const KEPT_FOR: Duration = Duration::from_secs(3600);
-
-/// A discovery document or key set is at most this long, in bytes.
-const MAX_DOCUMENT_BYTES: usize = 64 * 1024;

@@ -5,6 +5,7 @@
 
 mod address;
 mod client;
+mod discovery;
 mod keys;
 mod sign_in;
 mod trust;
@@ -13,6 +14,7 @@ pub(crate) use crate::server::outbound::client::{Posted, PostedForm};
 pub use crate::server::outbound::{
     address::Reach,
     client::{Addresses, FetchError, FetchOptions, Fetched, Fetcher, Names},
+    discovery::DiscoveryError,
     keys::{COOL_DOWN, FRESH_FOR, KEPT_FOR, KeyError, KeySource, RETRY_AFTER},
     sign_in::{SignInAnswer, SignInError, SignInProvider, SignInRequest},
     trust::{Trust, TrustError},

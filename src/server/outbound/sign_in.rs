@@ -9,7 +9,10 @@ use reqwest::Url;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::server::outbound::{FetchError, Fetcher, Posted, PostedForm};
+use crate::server::outbound::{
+    FetchError, Fetcher, Posted, PostedForm,
+    discovery::{DiscoveryError, MAX_DOCUMENT_BYTES, discover},
+};
 use hallpass_broker::identity::issuer::SignInClient;
 use hallpass_core::base::{sync::MutexExt as _, text::excerpt, time::Clock};
 
@@ -65,11 +68,8 @@ pub struct SignInAnswer<'r> {
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
     /// Its discovery document.
-    #[error("its discovery document {0}")]
-    Discovery(FetchError),
-    /// It is another issuer's.
-    #[error("its discovery document names another issuer")]
-    Issuer,
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// It lacks something.
     #[error("its discovery document has no usable `{0}`")]
     Missing(&'static str),
@@ -198,17 +198,8 @@ impl SignInProvider {
     }
 
     async fn discovered(&self) -> Result<Endpoints, SignInError> {
-        let url = format!(
-            "{}/.well-known/openid-configuration",
-            self.issuer.trim_end_matches('/')
-        );
-        let fetched = self.fetcher.json(&url, MAX_DOCUMENT_BYTES).await;
-        let document = fetched.map_err(SignInError::Discovery)?.json;
+        let document = discover(&self.fetcher, &self.issuer).await?;
         let text = |name: &str| document.get(name).and_then(Value::as_str);
-        // SECURITY: to the letter; a document of another issuer names another issuer's endpoints.
-        if text("issuer") != Some(&*self.issuer) {
-            return Err(SignInError::Issuer);
-        }
         let authorization = text("authorization_endpoint")
             .and_then(|url| self.fetcher.admitted(url).ok())
             .ok_or(SignInError::Missing("authorization_endpoint"))?;
@@ -238,9 +229,6 @@ impl std::fmt::Debug for SignInProvider {
             .finish_non_exhaustive()
     }
 }
-
-/// A discovery document or an answer with tokens is at most this long, in bytes.
-const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 /// A discovery document this old is asked for again.
 const FRESH_FOR: Duration = Duration::from_secs(300);
