@@ -13,7 +13,7 @@ use crate::{
         BackupFile, BackupManifest, Extent, Progress, RestoreError,
         manifest::{DATA, FORMAT, MANIFEST, MAX_MANIFEST_BYTES, POLICY, Place},
         progress::Meter,
-        small::{self, POLICY_ENDINGS},
+        small,
     },
     ledger::{
         audit::{self, Claims, FileState, VerifyError},
@@ -21,6 +21,7 @@ use crate::{
         tree::TREE_DIRECTORY,
         views::DIRECTORY as INDEX_DIRECTORY,
     },
+    policy::POLICY_ENDINGS,
     registry::directory::STEWARDS_FILE,
 };
 use hallpass_core::base::{error::chain, ids::IssuerUri, json, private_file};
@@ -177,7 +178,7 @@ impl Backup {
     /// A policy directory that has files must have those of the backup.
     fn refuse_other_policy(&self, directory: &Path) -> Result<(), RestoreError> {
         let mut here = BTreeMap::new();
-        let names = small::names(directory, POLICY_ENDINGS).map_err(failed("read", directory))?;
+        let names = small::names(directory, &POLICY_ENDINGS).map_err(failed("read", directory))?;
         for name in names {
             let path = directory.join(&name);
             let file = BackupFile::of(&path, &|_| ()).map_err(failed("read", &path))?;

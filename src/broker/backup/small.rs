@@ -10,6 +10,8 @@ use crate::{
         BackupError,
         manifest::{DATA, POLICY},
     },
+    keys::files::KEY_ENDING,
+    policy::POLICY_ENDINGS,
     registry::directory::STEWARDS_FILE,
 };
 
@@ -28,9 +30,9 @@ pub(super) fn read(data_dir: &Path, policy_dir: &Path) -> Result<Option<SmallFil
         (
             data_dir.join(KEYS_DIRECTORY),
             format!("{DATA}/{KEYS_DIRECTORY}"),
-            &["key"][..],
+            &[KEY_ENDING][..],
         ),
-        (policy_dir.to_owned(), POLICY.to_owned(), POLICY_ENDINGS),
+        (policy_dir.to_owned(), POLICY.to_owned(), &POLICY_ENDINGS),
     ];
     for (directory, place, endings) in directories {
         for name in names(&directory, endings).map_err(failed(&directory))? {
@@ -52,9 +54,8 @@ pub(super) fn names(directory: &Path, endings: &[&str]) -> io::Result<Vec<String
     let mut names = Vec::new();
     for entry in entries {
         let name = entry?.file_name();
-        let ending = Path::new(&name).extension();
-        if let (Some(name), Some(ending)) = (name.to_str(), ending.and_then(|text| text.to_str()))
-            && endings.contains(&ending)
+        if let Some(name) = name.to_str()
+            && endings.iter().any(|ending| name.ends_with(ending))
             && !name.starts_with('.')
         {
             names.push(name.to_owned());
@@ -79,6 +80,3 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
         source,
     }
 }
-
-/// How the names of files of a policy end.
-pub(super) const POLICY_ENDINGS: &[&str] = &["toml", "cedar"];

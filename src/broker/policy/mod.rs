@@ -27,6 +27,7 @@ mod reason;
 mod set;
 mod source;
 
+pub(crate) use crate::policy::source::POLICY_ENDINGS;
 pub use crate::policy::{
     catalogue::{Catalogue, CatalogueError},
     decide::{DecidedBy, Decision, Granted},

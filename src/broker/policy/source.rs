@@ -30,7 +30,7 @@ pub(super) fn read_directory(dir: &Path) -> Result<(Vec<PolicyFile>, Vec<Finding
     for entry in entries {
         let file_name = entry.file_name();
         let name = format!("{label}/{}", file_name.to_string_lossy());
-        let is_policy = name.ends_with(GRANT_ENDING) || name.ends_with(GUARDRAIL_ENDING);
+        let is_policy = POLICY_ENDINGS.iter().any(|ending| name.ends_with(ending));
         match (is_policy, read_text(&entry.path())) {
             _ if file_name.to_string_lossy().starts_with('.') => {}
             (true, Ok(text)) => files.push(PolicyFile { name, text }),
@@ -88,7 +88,10 @@ pub(super) fn digest_of(files: &[PolicyFile]) -> Digest {
     Digest::of_parts(&parts)
 }
 
-pub(super) const GRANT_ENDING: &str = ".toml";
+/// How the names of policy files end.
+pub(crate) const POLICY_ENDINGS: [&str; 2] = [GRANT_ENDING, GUARDRAIL_ENDING];
+
+const GRANT_ENDING: &str = ".toml";
 pub(super) const GUARDRAIL_ENDING: &str = ".cedar";
 const SCHEMA_ENDING: &str = ".cedarschema";
 
