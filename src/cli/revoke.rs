@@ -108,7 +108,9 @@ impl Revoke {
             Some([first, _, ..]) => output.note(&format!(
                 "the token was narrowed or handed on: that is ended, and the pass {first} it was made of lives on"
             )),
-            _ if answer.read()?.view.known == Some(false) => output.note(UNKNOWN),
+            _ if answer.read().is_ok_and(|revoked| revoked.view.known == Some(false)) => {
+                output.note(UNKNOWN);
+            }
             _ => {}
         }
         output.answer(&answer, |revoked| {
